@@ -1,0 +1,412 @@
+// Package app is the composition root: settings, stores, registry, command. The
+// one recording wrapper stands here (execute): every execution of every
+// command passes through it, from outside, so that a usage error or a panic is
+// recorded like any other end.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"quant"
+	"quant/internal/cli"
+	"quant/internal/config"
+	"quant/internal/factstore"
+	"quant/internal/metastore"
+	"quant/internal/metastore/sqlite"
+	"quant/internal/registry"
+	"quant/internal/secret"
+	"quant/internal/term"
+)
+
+// App is one process of quant. The zero value of a field means the system's own.
+type App struct {
+	Streams     term.Streams
+	Environment config.Environment
+	Environ     []string // NAME=VALUE, to find secrets in
+	Now         func() time.Time
+
+	end *ending
+}
+
+// Main runs one command line of this process and returns its exit status.
+func Main(args []string) int {
+	a := &App{Streams: term.OSStreams(), Environment: os.LookupEnv, Environ: os.Environ(), Now: time.Now}
+	return a.Run(context.Background(), args)
+}
+
+// Run runs one command line and returns its exit status. Signals that arrive
+// meanwhile end the command.
+func (a *App) Run(ctx context.Context, args []string) int {
+	ctx, a.end = catchSignals(ctx)
+	defer a.end.stop()
+	return quant.ExitStatus(a.execute(ctx, args, ""))
+}
+
+// execute runs one command line: in a recorded run, unless it is no execution.
+// Every error has been printed when it returns.
+func (a *App) execute(ctx context.Context, args []string, parent string) error {
+	mask := &secret.Masker{}
+	env := &cli.Env{Now: a.Now, Mask: mask, Build: build(), Argv: mask.Args(args)}
+	env.Printer = term.NewPrinter(a.Streams, mask, a.end.stdoutFailed)
+	noColor, _ := a.Environment(config.NoColor)
+	env.NoColor = noColor != ""
+	tree := cli.New(env)
+	line := tree.Read(args)
+	env.Quiet = line.Flags["quiet"] == "true"
+	if !tree.IsExecution(line) {
+		err := tree.Execute(ctx, line)
+		if flushed := env.Flush(); err == nil {
+			err = flushed
+		}
+		if err = a.end.explain(ctx, err); err != nil && !isBrokenPipe(err) {
+			env.Error(err)
+		}
+		return err
+	}
+
+	a.settle(env, tree, line)
+	if parent == "" {
+		parent, _ = a.Environment(config.ParentRun)
+	}
+	traits := tree.Traits(line)
+	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent}
+	err := run.begin(ctx)
+	defer run.release()
+	if err == nil {
+		a.end.onForce(func(cause error) { run.close(ctx, cause) })
+		err = run.guard(func() error { return tree.Execute(ctx, line) })
+	}
+	return run.close(ctx, err)
+}
+
+// settle resolves the settings of the line, leniently.
+func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
+	dotenv, err := config.ReadDotenv(".env")
+	env.SettingsErr = err
+	flags := line.LocationFlags()
+	if own := tree.Traits(line).DataDir; own != nil {
+		if dir := own(line); dir != "" {
+			flags = map[string]string{"data-dir": dir}
+			for _, name := range []string{"sqlite", "duckdb"} {
+				flags[name] = filepath.Join(dir, map[string]string{"sqlite": "meta.db", "duckdb": "quant.duckdb"}[name])
+			}
+		}
+	}
+	env.Settings = config.Resolve(flags, a.Environment, dotenv)
+	env.Recorded(flags)
+	env.Mask.Know(env.Settings.Secrets()...)
+	for name, value := range dotenv {
+		knowIfSecret(env.Mask, name, value)
+	}
+	for _, pair := range a.Environ {
+		name, value, _ := strings.Cut(pair, "=")
+		knowIfSecret(env.Mask, name, value)
+	}
+}
+
+// knowIfSecret masks what a variable with a telling name holds, if it is long
+// enough not to be a common word, and not a path (SSH_AUTH_SOCK).
+func knowIfSecret(mask *secret.Masker, name, value string) {
+	if secret.IsName(name) && len(value) >= 8 && !strings.HasPrefix(value, "/") {
+		mask.Know(value)
+	}
+}
+
+// recording is the life of one run, from before its row to its closing line.
+type recording struct {
+	app    *App
+	env    *cli.Env
+	line   cli.Line
+	traits cli.Traits
+	args   []string
+	parent string
+
+	store  *sqlite.DB
+	begun  time.Time
+	closed bool
+}
+
+// begin records the run, durably, before anything else happens.
+func (r *recording) begin(ctx context.Context) error {
+	r.begun = time.Now()
+	env := r.env
+	changes := r.traits.Changes != nil && r.traits.Changes(r.line)
+	remedy := r.traits.Remedy != nil && r.traits.Remedy(r.line)
+
+	err := r.open(ctx, remedy)
+	if err == nil {
+		err = r.start(ctx, changes)
+		if remedy && err != nil && errors.Is(err, quant.Store) && r.setAside(ctx, err) == nil {
+			err = r.start(ctx, changes)
+		}
+	}
+	if err == nil {
+		return r.reconcile(ctx)
+	}
+	if changes || errors.Is(err, sqlite.ErrNewer) {
+		return quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).
+			WithHint("%s", quant.HintOf(err))
+	}
+	env.Notice("this run is not recorded: %v", err)
+	env.MetaErr = err
+	if env.Meta != nil {
+		return nil
+	}
+	if store, roErr := sqlite.Open(ctx, r.options(true)); roErr == nil {
+		r.store, env.Meta = store, store
+	}
+	return nil
+}
+
+func (r *recording) options(readOnly bool) sqlite.Options {
+	path := r.env.Settings.Value(config.SQLitePath)
+	return sqlite.Options{Path: path, ReadOnly: readOnly, Now: r.app.Now, BackupDir: filepath.Join(filepath.Dir(path), "backups")}
+}
+
+// open opens the Meta DB, making the data folder and it where they are missing.
+func (r *recording) open(ctx context.Context, remedy bool) error {
+	path := r.env.Settings.Value(config.SQLitePath)
+	if r.traits.DataDir != nil && r.traits.DataDir(r.line) != "" {
+		if err := r.traits.MakeDir(r.line); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(r.env.Settings.Value(config.DataDir), 0o700); err != nil {
+		return quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another with --data-dir")
+	}
+	store, err := sqlite.Open(ctx, r.options(false))
+	if remedy && errors.Is(err, sqlite.ErrDamaged) {
+		return r.setAside(ctx, err)
+	}
+	if err != nil {
+		return err
+	}
+	if remedy {
+		if damage := store.Damage(ctx); damage != nil {
+			store.Close()
+			return r.setAside(ctx, damage)
+		}
+	}
+	r.use(store)
+	r.env.MetaChange = "unchanged"
+	if store.Created() {
+		r.env.MetaChange = "created"
+		r.env.Notice("new lab at %s", r.env.Settings.Value(config.DataDir))
+	}
+	if from, to, backup := store.Migrated(); from != to && !store.Created() {
+		r.env.MetaChange = "upgraded"
+		r.env.Notice("brought the Meta DB %s from schema %d to %d; backup: %s", path, from, to, backup)
+	}
+	return nil
+}
+
+func (r *recording) use(store *sqlite.DB) {
+	env := r.env
+	path := env.Settings.Value(config.SQLitePath)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // every name of the file must lead to the same locks
+	}
+	r.store, env.Meta = store, store
+	env.Registry = registry.New(registry.Options{
+		Store: store, LiveDir: path + ".live", Mask: env.Mask, Now: r.app.Now,
+		BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit,
+		Facts: func(ctx context.Context, ids []string) (map[string]bool, error) {
+			return factstore.CommittedRuns(ctx, factstore.Options{Path: env.Settings.Value(config.DuckDBPath)}, ids)
+		},
+	})
+}
+
+// setAside moves a Meta DB that cannot be used out of the way, makes a new one
+// and takes over what can be read of the old.
+func (r *recording) setAside(ctx context.Context, why error) error {
+	path := r.env.Settings.Value(config.SQLitePath)
+	if r.store != nil {
+		r.store.Close()
+		r.store, r.env.Meta, r.env.Registry = nil, nil, nil
+	}
+	moved, err := sqlite.MoveAside(path, r.app.Now())
+	if err != nil {
+		return err
+	}
+	r.env.Notice("the Meta DB cannot be used (%v); moved to %s", why, moved)
+	store, err := sqlite.Open(ctx, r.options(false))
+	if err != nil {
+		return err
+	}
+	r.use(store)
+	r.env.MovedAside, r.env.MetaChange = moved, "created"
+	if r.env.Salvaged, err = store.Salvage(ctx, moved, nil); err != nil {
+		r.env.Notice("nothing more could be read of %s: %v", moved, err)
+	}
+	return nil
+}
+
+func (r *recording) start(ctx context.Context, changes bool) error {
+	options := []registry.StartOption{registry.ChildOf(r.parentRun()), registry.Argv(append([]string{"quant"}, r.args...))}
+	if !changes {
+		options = append(options, registry.ReadsOnly())
+	}
+	r.env.Argv = append([]string{"quant"}, r.env.Argv...)
+	id, err := r.env.Registry.Start(context.WithoutCancel(ctx), r.line.Kind(), map[string]any{"argv": r.env.Argv}, options...)
+	if err != nil {
+		r.env.Argv = r.env.Argv[1:]
+		return err
+	}
+	r.env.Run = r.env.Registry.Get(id)
+	r.env.Exec = func(ctx context.Context, args []string) error { return r.app.execute(ctx, args, id) }
+	return nil
+}
+
+// parentRun is the run inside which this one was started, if it has the form
+// of one.
+func (r *recording) parentRun() string {
+	if len(r.parent) == 36 && strings.Trim(r.parent, "0123456789abcdef-") == "" {
+		return r.parent
+	}
+	return ""
+}
+
+// reconcile closes the runs whose processes died, and says so.
+func (r *recording) reconcile(ctx context.Context) error {
+	dead, err := r.env.Registry.Reconcile(ctx)
+	for _, run := range dead {
+		r.env.Notice("run %s %s FAIL: %s", run.RunID, run.Kind, run.ErrorText)
+	}
+	if err != nil {
+		r.env.Notice("dead runs could not be closed: %v", err)
+	}
+	return nil
+}
+
+// guard runs the command and turns a panic into an error with its stack.
+func (r *recording) guard(command func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = registry.Panicked(p)
+		}
+	}()
+	return command()
+}
+
+// close closes the record, prints the error and the closing line, and returns
+// the error that decides the exit status. Only the first call does anything.
+func (r *recording) close(ctx context.Context, err error) error {
+	if !r.app.end.closeOnce(&r.closed) {
+		return err
+	}
+	env := r.env
+	if flushed := env.Flush(); err == nil {
+		err = flushed
+	}
+	err = r.app.end.explain(ctx, err)
+	if err != nil {
+		if facts := env.FactsOf(); facts != "" {
+			err = withFacts{err, facts}
+		}
+		if shown := firstLines(err, env.Settings.Value(config.LogLevel)); shown != nil && !isBrokenPipe(err) {
+			env.Error(shown)
+		}
+	}
+	if env.Run == nil {
+		return err
+	}
+	closing, stop := registry.Closing(ctx)
+	defer stop()
+	status, closeErr := quant.Success, error(nil)
+	if err == nil {
+		closeErr = env.Registry.Success(closing, env.Run.ID)
+	} else {
+		status, closeErr = quant.Fail, env.Registry.Fail(closing, env.Run.ID, err)
+	}
+	if closeErr != nil {
+		closeErr = quant.Errorf(quant.CodeOf(closeErr), "run %s is over but its record could not be closed: %w", env.Run.ID, closeErr).
+			WithHint("the next command of this host closes it as FAIL; what it printed above holds")
+		env.Error(closeErr)
+		if err == nil {
+			return closeErr
+		}
+		return err
+	}
+	env.Notice("run %s %s %s %s", env.Run.ID, env.Run.Kind, status, elapsed(time.Since(r.begun)))
+	return err
+}
+
+func (r *recording) release() {
+	if r.store != nil {
+		r.store.Close()
+	}
+}
+
+// withFacts is an error of a run that committed facts before it failed.
+type withFacts struct {
+	error
+	facts string
+}
+
+func (w withFacts) Error() string { return w.error.Error() + "; " + w.facts }
+func (w withFacts) Unwrap() error { return w.error }
+
+// firstLines is the error as a person sees it: without the stack of a panic,
+// unless the log level is debug. The record keeps all of it.
+func firstLines(err error, logLevel string) error {
+	text, stack, found := strings.Cut(err.Error(), "\n\ngoroutine ")
+	if !found || logLevel == "debug" {
+		return err
+	}
+	_, tail, _ := strings.Cut(stack, "\n; ")
+	if tail != "" {
+		text += "; " + tail
+	}
+	return quant.Errorf(quant.CodeOf(err), "%s", text).
+		WithHint("this is a defect of quant; `quant runs show last` has the stack, --log-level debug prints it")
+}
+
+func isBrokenPipe(err error) bool {
+	s, ok := errors.AsType[quant.Signalled](err)
+	return ok && s.Number == int(syscall.SIGPIPE)
+}
+
+func elapsed(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	default:
+		return d.Round(time.Second).String()
+	}
+}
+
+// build reads what the linker knows of this binary.
+func build() cli.Build {
+	b := cli.Build{Version: "dev", DuckDB: factstore.EngineVersion, SQLite: sqlite.EngineVersion()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	b.Go = info.GoVersion
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		b.Version = v
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Commit = s.Value + b.Commit
+		case "vcs.modified":
+			if s.Value == "true" {
+				b.Commit += "-dirty"
+			}
+		}
+	}
+	return b
+}
+
+var _ metastore.Store = (*sqlite.DB)(nil)

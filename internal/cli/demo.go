@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/demo"
+)
+
+const defaultDemo = "quant-demo"
+
+func demoDir(l Line) string {
+	if len(l.Args) > 0 {
+		return l.Args[0]
+	}
+	return defaultDemo
+}
+
+func demoCommand(env *Env) Command {
+	cmd := &cobra.Command{
+		Use:   "demo [DIR]",
+		Short: "Do the whole job on real prices, in a folder of its own",
+		Long: `Do the whole job on real prices of five stocks, in DIR (default ./quant-demo) and
+nowhere else, without a network: make the lab, name the symbols, ingest the
+prices, ask two questions, list the runs. Safe to repeat. A folder that holds
+anything else is refused (exit status 5).`,
+		Args: wantArgs(0, 1, "at most one folder"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := defaultDemo
+			if len(args) == 1 {
+				dir = args[0]
+			}
+			for _, name := range locationFlags {
+				if cmd.Flags().Changed(name) {
+					return quant.Errorf(quant.Usage, "demo works in its own folder: --%s does not go with it", name).
+						WithHint("quant demo DIR")
+				}
+			}
+			if err := demo.Check(dir); err != nil {
+				return err
+			}
+			prices, err := demo.WritePrices(dir)
+			if err != nil {
+				return err
+			}
+			data := filepath.Join(dir, "data")
+			for _, step := range demoSteps(prices) {
+				env.Notice("\n$ quant %s", commandLine(step))
+				if err := env.Flush(); err != nil {
+					return err
+				}
+				if err := env.Exec(cmd.Context(), append([]string{"--data-dir", data, "--output", string(env.Format)}, step...)); err != nil {
+					return quant.Errorf(quant.CodeOf(err), "the step `quant %s` failed", step[0]).
+						WithHint("`quant --data-dir %s runs list --all` shows what ran", data)
+				}
+			}
+			env.Notice("\nThe lab is in %s. Go on with: quant --data-dir %s runs show last", data, data)
+			return nil
+		},
+	}
+	return Command{Command: cmd, Traits: Traits{
+		Changes: always,
+		// The demo's own run stands in the demo's lab. A folder that is refused
+		// is left untouched: the refusal is then recorded where the settings point.
+		DataDir: func(l Line) string {
+			if demo.Check(demoDir(l)) != nil {
+				return ""
+			}
+			return filepath.Join(demoDir(l), "data")
+		},
+		MakeDir: func(l Line) error { return demo.Mark(demoDir(l)) },
+	}}
+}
+
+func demoSteps(prices string) [][]string {
+	return [][]string{
+		{"init-db"},
+		{"symbols", "add", "AAPL", "FB", "GOOG", "IBM", "MSFT", "--sector", "Technology", "--currency", "USD"},
+		{"ingest", prices},
+		{"sql", "SELECT symbol, count(*) AS bars, min(ts) AS first, max(ts) AS last, round(last(close ORDER BY ts), 2) AS last_close FROM ohlcv GROUP BY symbol ORDER BY symbol"},
+		{"sql", "SELECT symbol, round((last(adjusted_close ORDER BY ts) / first(adjusted_close ORDER BY ts)) ^ (365.25 / (max(ts) - min(ts))) - 1, 4) AS yearly_return FROM ohlcv GROUP BY symbol ORDER BY yearly_return DESC"},
+		{"runs", "list", "--all"},
+	}
+}
+
+// commandLine is a step as one would type it.
+func commandLine(step []string) string {
+	words := make([]string, len(step))
+	for i, w := range step {
+		if strings.ContainsAny(w, " *()$'\"") {
+			w = `"` + w + `"`
+		}
+		words[i] = w
+	}
+	return strings.Join(words, " ")
+}

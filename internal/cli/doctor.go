@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/config"
+	"quant/internal/doctor"
+	"quant/internal/factstore"
+	"quant/internal/term"
+)
+
+// checkup is the result of doctor.
+type checkup struct {
+	Healthy  bool             `json:"healthy"`
+	Faults   int              `json:"faults"`
+	Findings []doctor.Finding `json:"findings"`
+}
+
+func (c checkup) CSVRows() any { return c.Findings }
+
+func (c checkup) Sections() []term.Section {
+	var lines []string
+	for _, f := range c.Findings {
+		lines = append(lines, fmt.Sprintf("%-7s  %s: %s", f.Severity, f.Object, f.What))
+		if f.Mend != "" {
+			lines = append(lines, "         mend: "+string(f.Mend))
+		}
+	}
+	verdict := "healthy: both databases are sound and agree"
+	if c.Faults > 0 {
+		verdict = fmt.Sprintf("%d faults", c.Faults)
+	}
+	return []term.Section{{Lines: append(lines, verdict)}}
+}
+
+func doctorCommand(env *Env) Command {
+	var fix bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Examine both databases, and say how to mend what is wrong",
+		Long: `Examine both databases: integrity, schema, constraints, runs against the ledger,
+dead runs, free space, permissions. The exit status is 1 if there is a fault, 0
+if there are only warnings and notes. --fix mends what is safe: it deletes
+nothing, and moves a Meta DB that cannot be used aside and saves what can be
+read of it.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			lab := doctor.Lab{
+				DataDir: env.Settings.Value(config.DataDir), MetaPath: env.Settings.Value(config.SQLitePath), FactPath: env.Settings.Value(config.DuckDBPath),
+				Meta: env.Meta, MetaErr: env.MetaErr, Registry: env.Registry, Fix: fix,
+				Facts: func(ctx context.Context, fn func(*factstore.DB) error) error { return env.ReadFacts(ctx, fn) },
+			}
+			if env.Run != nil {
+				lab.Self = env.Run.ID
+			}
+			found, err := doctor.Examine(ctx, lab)
+			if err != nil {
+				return err
+			}
+			if env.MovedAside != "" {
+				found = append([]doctor.Finding{{
+					Severity: doctor.Fixed, Object: env.Settings.Value(config.SQLitePath),
+					What: fmt.Sprintf("it could not be used and is now at %s; taken over from it: %s", env.MovedAside, env.salvaged()),
+				}}, found...)
+			}
+			c := checkup{Healthy: true, Findings: found}
+			if c.Findings == nil {
+				c.Findings = []doctor.Finding{}
+			}
+			for _, f := range found {
+				if f.Severity == doctor.Fault {
+					c.Faults++
+					c.Healthy = false
+				}
+			}
+			if err := env.Print(c); err != nil {
+				return err
+			}
+			if !c.Healthy {
+				return quant.Errorf(quant.Failed, "%d faults, named above with what mends them", c.Faults)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend")
+	return Command{Command: cmd, Traits: Traits{Changes: withFlag("fix"), Remedy: withFlag("fix")}}
+}
+
+func (e *Env) salvaged() string {
+	text := ""
+	for _, table := range sortedKeys(e.Salvaged.Rows) {
+		text += fmt.Sprintf("%d %s, ", e.Salvaged.Rows[table], table)
+	}
+	lost := int64(0)
+	for _, n := range e.Salvaged.Lost {
+		lost += n
+	}
+	return fmt.Sprintf("%s%d rows lost", text, lost)
+}

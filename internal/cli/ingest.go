@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/curator"
+	"quant/internal/doctor"
+	"quant/internal/factstore"
+	"quant/internal/term"
+)
+
+func ingestCommand(env *Env) Command {
+	req := curator.Request{}
+	cmd := &cobra.Command{
+		Use:   "ingest FILE...",
+		Short: "Load daily prices from CSV or Parquet files, through a quality gate",
+		Long: `Load daily prices (OHLCV) from CSV (plain or gzip) and Parquet files into ohlcv,
+all files or none. A file has a symbol column, or its name is the symbol
+(SPX.csv is SPX) unless --symbol. The usual header spellings are understood, in
+English and Korean. A symbol that is not in symbols yet is added there.
+
+Rows that fail the quality gate are kept in the table rejects. If more than
+--max-reject-ratio of the rows fail, the prices stay as they were and the exit
+status is 6. The same files again change nothing.`,
+		Example: `  quant ingest prices.csv.gz
+  quant ingest SPX.csv --volume-missing zero
+  quant ingest krx.csv --encoding cp949`,
+		Args: wantArgs(1, -1, "at least one file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req.Files, req.RunID, req.Now = args, env.Run.ID, env.Now
+			return env.ingest(cmd.Context(), req)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&req.Symbol, "symbol", "", "the symbol of every row, where the files do not say it")
+	f.StringVar(&req.Encoding, "encoding", "utf-8", "of CSV files: utf-8, cp949 or euc-kr")
+	f.StringVar(&req.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
+	f.StringVar(&req.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
+	f.Float64Var(&req.MaxRejectRatio, "max-reject-ratio", 0.01, "share of bad rows, 0 to 1, above which nothing is stored")
+	return Command{Command: cmd, Traits: Traits{Changes: always}}
+}
+
+func (e *Env) ingest(ctx context.Context, req curator.Request) error {
+	if err := req.Validate(); err != nil {
+		return err
+	}
+	if _, err := curator.Inspect(req.Files); err != nil {
+		return err
+	}
+	meta, err := e.MetaDB()
+	if err != nil {
+		return err
+	}
+	var added []string
+	req.BeforeCommit = func(ctx context.Context, symbols []string) error {
+		var err error
+		added, err = meta.EnsureSymbols(ctx, symbols)
+		return err
+	}
+	progress := e.progressBar()
+	req.Progress = progress.show
+	var report curator.Report
+	err = e.WriteFacts(ctx, func(db *factstore.DB) error {
+		defer progress.clear()
+		var err error
+		report, err = curator.Ingest(ctx, db, req)
+		return err
+	})
+	for _, notice := range report.Notices {
+		e.Notice("%s", notice)
+	}
+	e.recordSymbols(int64(len(added)))
+	for _, f := range report.Files {
+		e.record(quant.RunIO{
+			Direction: quant.In, Kind: "file", Name: f.Path, Rows: ptr(f.RowsRead),
+			FirstDate: f.FirstDate, LastDate: f.LastDate, Digest: quant.Text(f.Digest),
+		})
+	}
+	if err != nil {
+		for _, r := range report.Reasons {
+			e.Notice("rejected %d: %s%s", r.Rows, r.Reason, examples(r))
+		}
+		return err
+	}
+	e.record(quant.RunIO{
+		Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv", Rows: ptr(report.RowsInserted + report.RowsUpdated),
+		FirstDate: report.FirstDate, LastDate: report.LastDate,
+	})
+	if report.RowsInserted+report.RowsUpdated == 0 {
+		e.Notice("nothing changed: ohlcv has these rows already")
+	}
+	return e.Print(ingestReport{report, added})
+}
+
+// ingestReport is the result of ingest.
+type ingestReport struct {
+	curator.Report
+	SymbolsAdded []string `json:"symbols_added"`
+}
+
+func (r ingestReport) CSVRows() any { return r.Files }
+
+func (r ingestReport) Sections() []term.Section {
+	type fileRow struct {
+		File     string `json:"file"`
+		Rows     int64  `json:"rows"`
+		Rejected int64  `json:"rejected"`
+		Symbols  int64  `json:"symbols"`
+		First    string `json:"first"`
+		Last     string `json:"last"`
+		Digest   string `json:"digest"`
+	}
+	var files []fileRow
+	for _, f := range r.Files {
+		files = append(files, fileRow{f.Name, f.RowsRead, f.RowsRejected, f.Symbols, string(f.FirstDate), string(f.LastDate), short(f.Digest)})
+	}
+	lines := []string{fmt.Sprintf("ohlcv: %d rows inserted, %d updated, %d unchanged; %d collapsed, %d rejected",
+		r.RowsInserted, r.RowsUpdated, r.RowsUnchanged, r.RowsCollapsed, r.RowsRejected)}
+	if len(r.SymbolsAdded) > 0 {
+		lines = append(lines, fmt.Sprintf("symbols added: %s", someOf(r.SymbolsAdded, 10)))
+	}
+	for _, reason := range r.Reasons {
+		lines = append(lines, fmt.Sprintf("rejected %d: %s%s", reason.Rows, reason.Reason, examples(reason)))
+	}
+	return []term.Section{{Rows: files}, {Lines: lines}}
+}
+
+func short(digest string) string {
+	algorithm, hex, _ := strings.Cut(digest, ":")
+	if len(hex) > 12 {
+		hex = hex[:12]
+	}
+	return algorithm + ":" + hex
+}
+
+func examples(r curator.Reason) string {
+	var list []string
+	for _, ex := range r.Examples {
+		list = append(list, fmt.Sprintf("%s:%d", ex.File, ex.Line))
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(list, ", ") + ")"
+}
+
+// progress is a bar on stderr, or nothing where stderr is no terminal.
+type progress struct {
+	env   *Env
+	bar   *progressbar.ProgressBar
+	stage curator.Stage
+}
+
+func (e *Env) progressBar() *progress { return &progress{env: e} }
+
+func (p *progress) show(at curator.Progress) {
+	if p.env.Quiet || !term.IsTerminal(p.env.Streams().Err) {
+		return
+	}
+	if p.bar == nil {
+		p.bar = progressbar.NewOptions64(at.Total, progressbar.OptionSetWriter(p.env.Streams().Err),
+			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(),
+			progressbar.OptionSetRenderBlankState(true))
+	}
+	if p.stage != at.Stage {
+		p.stage = at.Stage
+		p.bar.Describe(string(at.Stage))
+	}
+	_ = p.bar.Set64(min(at.Done, at.Total)) // a bar that cannot be drawn is no reason to stop
+}
+
+func (p *progress) clear() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}

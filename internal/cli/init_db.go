@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/config"
+	"quant/internal/factstore"
+	"quant/internal/metastore"
+	"quant/internal/registry"
+	"quant/internal/term"
+)
+
+// labReport says where the lab's two databases are and what they hold.
+type labReport struct {
+	RunID   string        `json:"run_id"`
+	MetaDB  storeReport   `json:"meta_db"`
+	FactDB  storeReport   `json:"fact_db"`
+	Backups []backupEntry `json:"backups"`
+}
+
+type storeReport struct {
+	Path   string                 `json:"path"`
+	Change string                 `json:"change"` // created, upgraded, reset or unchanged
+	Tables []metastore.TableCount `json:"tables"`
+}
+
+type backupEntry struct {
+	Path   string `json:"path"`
+	Bytes  int64  `json:"bytes"`
+	Digest string `json:"digest"`
+}
+
+func (r labReport) Sections() []term.Section {
+	sections := []term.Section{
+		{Title: fmt.Sprintf("Meta DB  %s  (%s)", r.MetaDB.Path, r.MetaDB.Change), Rows: r.MetaDB.Tables},
+		{Title: fmt.Sprintf("Fact DB  %s  (%s)", r.FactDB.Path, r.FactDB.Change), Rows: r.FactDB.Tables},
+	}
+	if len(r.Backups) > 0 {
+		sections = append(sections, term.Section{Title: "backups", Rows: r.Backups})
+	}
+	return append(sections, term.Section{Lines: []string{"run_id  " + r.RunID}})
+}
+
+// tableRow is one table of either database, for CSV.
+type tableRow struct {
+	Store  string `json:"store"`
+	Path   string `json:"path"`
+	Change string `json:"change"`
+	Table  string `json:"table"`
+	Rows   int64  `json:"rows"`
+}
+
+func (r labReport) CSVRows() any {
+	rows := []tableRow{}
+	for _, s := range []struct {
+		name string
+		storeReport
+	}{{"meta", r.MetaDB}, {"fact", r.FactDB}} {
+		for _, t := range s.Tables {
+			rows = append(rows, tableRow{s.name, s.Path, s.Change, t.Table, t.Rows})
+		}
+	}
+	return rows
+}
+
+func initDBCommand(env *Env) Command {
+	var reset, yes bool
+	cmd := &cobra.Command{
+		Use:   "init-db",
+		Short: "Create both databases, or bring them up to date",
+		Long: `Create both databases, or bring them up to date; run again, it changes nothing
+and says so. --reset makes them anew, after a backup of both and a confirmation;
+what has run is carried over. A database that cannot be opened is moved aside,
+never deleted.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := cmd.Context()
+			if yes && !reset {
+				return quant.Errorf(quant.Usage, "--yes goes with --reset")
+			}
+			report := labReport{RunID: env.Run.ID, Backups: []backupEntry{}}
+			if reset {
+				if err := env.confirmReset(yes); err != nil {
+					return err
+				}
+				if err := env.reset(ctx, &report); err != nil {
+					return err
+				}
+			}
+			if err := env.describeLab(ctx, &report, reset); err != nil {
+				return err
+			}
+			if report.MetaDB.Change == "unchanged" && report.FactDB.Change == "unchanged" {
+				env.Notice("both databases are up to date: nothing changed")
+			}
+			return env.Print(report)
+		},
+	}
+	cmd.Flags().BoolVar(&reset, "reset", false, "drop everything but the runs and make both databases anew, after a backup")
+	cmd.Flags().BoolVar(&yes, "yes", false, "with --reset: do not ask")
+	return Command{Command: cmd, Traits: Traits{Changes: always, Remedy: withFlag("reset")}}
+}
+
+// describeLab opens the Fact DB, making it where it is missing, and fills in
+// paths, changes and row counts.
+func (e *Env) describeLab(ctx context.Context, report *labReport, reset bool) error {
+	report.MetaDB.Path, report.FactDB.Path = e.Settings.Value(config.SQLitePath), e.Settings.Value(config.DuckDBPath)
+	report.MetaDB.Change = e.MetaChange
+	if reset {
+		report.MetaDB.Change = "reset"
+	}
+	err := e.WriteFacts(ctx, func(db *factstore.DB) error {
+		switch {
+		case reset:
+			report.FactDB.Change = "reset"
+		case db.Created():
+			report.FactDB.Change = "created"
+		case db.Upgraded():
+			report.FactDB.Change = "upgraded"
+		default:
+			report.FactDB.Change = "unchanged"
+		}
+		tables, err := db.Tables(ctx)
+		for _, t := range tables {
+			report.FactDB.Tables = append(report.FactDB.Tables, metastore.TableCount(t))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	report.MetaDB.Tables, err = e.Meta.Tables(ctx)
+	return err
+}
+
+// confirmReset asks, where somebody can be asked; elsewhere --yes must be given.
+func (e *Env) confirmReset(yes bool) error {
+	if yes {
+		return nil
+	}
+	if !term.IsTerminal(e.Streams().In) || !term.IsTerminal(e.Streams().Err) {
+		return quant.Errorf(quant.Usage, "--reset drops every symbol, experiment, model and fact, and nobody can be asked here").
+			WithHint("give --yes as well; both databases are backed up first")
+	}
+	fmt.Fprintf(e.Streams().Err, "This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept. Type yes to go on: ",
+		term.Clean(e.Settings.Value(config.SQLitePath)), term.Clean(e.Settings.Value(config.DuckDBPath)))
+	answer, err := bufio.NewReader(io.LimitReader(e.Streams().In, 100)).ReadString('\n')
+	if strings.TrimSpace(answer) != "yes" || err != nil && !errors.Is(err, io.EOF) {
+		return quant.Errorf(quant.Refused, "not confirmed: nothing was dropped")
+	}
+	return nil
+}
+
+// reset backs both databases up and makes them anew. The Fact DB's file itself
+// becomes its backup, so that nothing can be written between the two.
+func (e *Env) reset(ctx context.Context, report *labReport) error {
+	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running})
+	if err != nil {
+		return err
+	}
+	for _, run := range running {
+		if run.RunID != e.Run.ID && run.Process.Changes && e.Registry.Judge(run) == registry.Alive && run.Process.PID != int64(os.Getpid()) {
+			return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", shortID(run.RunID), run.Kind, run.Process.PID).
+				WithHint("wait for it to end, then reset")
+		}
+	}
+	folder := filepath.Join(filepath.Dir(e.Settings.Value(config.SQLitePath)), "backups",
+		e.Now().UTC().Format("20060102T150405Z")+"-"+shortID(e.Run.ID))
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return quant.Errorf(quant.Store, "make the backup folder: %w", err)
+	}
+	metaCopy := filepath.Join(folder, "meta.db")
+	if err := e.Meta.Backup(ctx, metaCopy); err != nil {
+		return err
+	}
+	if err := e.addBackup(report, metaCopy); err != nil {
+		return err
+	}
+	if e.HasFactDB() {
+		factCopy := filepath.Join(folder, "quant.duckdb")
+		if err := factstore.Move(ctx, e.Settings.Value(config.DuckDBPath), factCopy); err != nil {
+			return err
+		}
+		if err := e.addBackup(report, factCopy); err != nil {
+			return err
+		}
+	}
+	carried, err := e.Meta.Reset(ctx)
+	if err != nil {
+		return err
+	}
+	for table, lost := range carried.Lost {
+		if lost > 0 {
+			e.Notice("%d rows of %s could not be carried over; the backup has them", lost, table)
+		}
+	}
+	return nil
+}
+
+func (e *Env) addBackup(report *labReport, path string) error {
+	digest, size, err := fileDigest(path)
+	if err != nil {
+		return quant.Errorf(quant.Store, "read the backup: %w", err)
+	}
+	report.Backups = append(report.Backups, backupEntry{path, size, digest})
+	e.record(quant.RunIO{Direction: quant.Out, Kind: "backup", Name: path, Digest: quant.Text(digest)})
+	return nil
+}
+
+// fileDigest is the sha256 of a file's bytes, as sha256:<hex>, and their number.
+func fileDigest(path string) (digest string, size int64, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if size, err = io.Copy(h, f); err != nil {
+		return "", 0, err
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), size, nil
+}

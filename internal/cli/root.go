@@ -1,0 +1,170 @@
+// Package cli is the command tree: one file a command, one line a command in
+// New. A command parses its flags, calls a module or a store, and prints a
+// result; recording, exit statuses and output formats are done around it, in
+// app and term. It opens no Meta DB by itself and reads no environment.
+package cli
+
+import (
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+)
+
+// Command is a leaf or a group of the tree with what app must know about it
+// before it runs.
+type Command struct {
+	*cobra.Command
+	Traits
+	Sub []Command
+}
+
+// Traits are what is known of a command from its line alone, before anything
+// is opened or checked.
+type Traits struct {
+	// Changes reports whether this execution may change something. nil: no.
+	Changes func(Line) bool
+	// Remedy reports whether this execution must work on a broken lab. nil: no.
+	Remedy func(Line) bool
+	// DataDir is the data folder of a command that has its own; "" means the
+	// ordinary one. nil: the ordinary one.
+	DataDir func(Line) string
+	// MakeDir makes what must stand around that folder before the run can be
+	// recorded in it.
+	MakeDir func(Line) error
+	// Unrecorded marks what is no execution: help, version, completion.
+	Unrecorded bool
+}
+
+func always(Line) bool { return true }
+
+func withFlag(name string) func(Line) bool {
+	return func(l Line) bool { _, set := l.Flags[name]; return set }
+}
+
+// Globals are the flags that every command has.
+type Globals struct {
+	Quiet   bool
+	NoColor bool
+	Wait    time.Duration
+}
+
+// Tree is the command tree and its traits.
+type Tree struct {
+	Root    *cobra.Command
+	Globals Globals
+
+	env    *Env
+	traits map[*cobra.Command]Traits
+	parsed bool
+}
+
+// New builds the tree. Commands use env only once they run.
+func New(env *Env) *Tree {
+	t := &Tree{env: env, traits: map[*cobra.Command]Traits{}}
+	env.tree = t
+	t.Root = &cobra.Command{
+		Use:   "quant",
+		Short: "A research lab for quantitative investing, in which nothing runs unrecorded",
+		Long: `quant keeps a research lab in one folder: a Meta DB (SQLite) that says what
+exists and what happened, and a Fact DB (DuckDB) of prices and results. Every
+execution of a command is recorded as a run before it does anything, and the
+record is closed whatever happens.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// Flags may stand anywhere; everything after -- is arguments.
+		TraverseChildren: false,
+		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
+			t.parsed = true
+			return env.configure(cmd, args)
+		},
+	}
+	t.Root.SetOut(env.Out())
+	t.Root.SetErr(env.Streams().Err)
+	t.Root.CompletionOptions.HiddenDefaultCmd = false
+	f := t.Root.PersistentFlags()
+	f.String("data-dir", "", "data folder (default ./data)")
+	f.String("sqlite", "", "Meta DB file (default DATA-DIR/meta.db)")
+	f.String("duckdb", "", "Fact DB file (default DATA-DIR/quant.duckdb)")
+	f.String("log-level", "", "debug, info, warn or error (default info)")
+	f.Var(&env.Format, "output", "form of the result")
+	f.BoolVarP(&t.Globals.Quiet, "quiet", "q", false, "no notices on stderr, only errors")
+	f.BoolVar(&t.Globals.NoColor, "no-color", false, "no colours")
+	f.Var(newDuration(&t.Globals.Wait, 30*time.Second), "wait", "how long to wait for a locked Fact DB, such as 500ms, 2m or 1d")
+	for _, name := range []string{"data-dir", "sqlite", "duckdb", "log-level"} {
+		f.Lookup(name).DefValue = ""
+	}
+	t.Root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return quant.Errorf(quant.Usage, "%w", err).WithHint("`%s --help` shows the flags", cmd.CommandPath())
+	})
+
+	t.add(t.Root, []Command{
+		initDBCommand(env),
+		configCommand(env),
+		symbolsCommand(env),
+		ingestCommand(env),
+		sqlCommand(env),
+		runsCommand(env),
+		doctorCommand(env),
+		demoCommand(env),
+		versionCommand(env),
+	})
+	t.Root.InitDefaultHelpCmd()
+	t.Root.InitDefaultCompletionCmd()
+	for _, c := range t.Root.Commands() {
+		if c.Name() == "help" || c.Name() == "completion" {
+			t.traits[c] = Traits{Unrecorded: true}
+			for _, sub := range c.Commands() {
+				t.traits[sub] = Traits{Unrecorded: true}
+			}
+		}
+	}
+	return t
+}
+
+func (t *Tree) add(parent *cobra.Command, commands []Command) {
+	for _, c := range commands {
+		parent.AddCommand(c.Command)
+		t.traits[c.Command] = c.Traits
+		if len(c.Sub) > 0 {
+			t.add(c.Command, c.Sub)
+			c.RunE = func(cmd *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return cmd.Help()
+				}
+				return unknownCommand(cmd, args[0])
+			}
+		}
+	}
+}
+
+// unknownCommand is the error for a word that is no command of parent.
+func unknownCommand(parent *cobra.Command, word string) error {
+	err := quant.Errorf(quant.Usage, "unknown command %q for %q", word, parent.CommandPath())
+	parent.SuggestionsMinimumDistance = 2
+	if near := parent.SuggestionsFor(word); len(near) > 0 {
+		return err.WithHint("did you mean `%s %s`?", parent.CommandPath(), strings.Join(near, "`, `"))
+	}
+	return err.WithHint("`%s --help` lists the commands", parent.CommandPath())
+}
+
+// noArgs, exactArgs and minArgs are the argument counts, as Usage errors.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return quant.Errorf(quant.Usage, "%s takes no arguments, got %q", cmd.CommandPath(), args[0]).
+			WithHint("`%s --help` shows how to call it", cmd.CommandPath())
+	}
+	return nil
+}
+
+func wantArgs(low, high int, what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < low || high >= 0 && len(args) > high {
+			return quant.Errorf(quant.Usage, "%s needs %s, got %d arguments", cmd.CommandPath(), what, len(args)).
+				WithHint("usage: %s", cmd.UseLine())
+		}
+		return nil
+	}
+}

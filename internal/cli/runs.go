@@ -1,0 +1,373 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/config"
+	"quant/internal/factstore"
+	"quant/internal/metastore"
+	"quant/internal/registry"
+	"quant/internal/term"
+)
+
+func runsCommand(env *Env) Command {
+	return Command{
+		Command: &cobra.Command{
+			Use:   "runs",
+			Short: "See what has run, and close what died elsewhere",
+			Long: `See what has run. A run is named by its whole id, by a unique beginning or
+ending of it (at least 4 digits; lists show the last 8), or by "last": the
+newest run, other than the present one, that ` + "`quant runs list`" + ` would show.`,
+		},
+		Sub: []Command{runsList(env), runsShow(env), runsClose(env)},
+	}
+}
+
+// runRow is a run as JSON and CSV lists have it.
+type runRow struct {
+	RunID       string       `json:"run_id"`
+	Kind        string       `json:"kind"`
+	Status      quant.Status `json:"status"`
+	StartedAt   quant.Time   `json:"started_at"`
+	EndedAt     quant.Time   `json:"ended_at"`
+	DurationUS  *int64       `json:"duration_us"`
+	ExitCode    *int64       `json:"exit_code"`
+	Changes     bool         `json:"changes"`
+	ParentRunID quant.Text   `json:"parent_run_id"`
+	ErrorText   quant.Text   `json:"error_text"`
+}
+
+func newRunRow(r metastore.RunDetail) runRow {
+	return runRow{
+		RunID: r.RunID, Kind: r.Kind, Status: r.Status, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
+		DurationUS: r.Process.DurationUS, ExitCode: r.Process.ExitCode, Changes: r.Process.Changes,
+		ParentRunID: r.Process.ParentRunID, ErrorText: r.ErrorText,
+	}
+}
+
+type runList []runRow
+
+// shortRun is a run as a person's table has it.
+type shortRun struct {
+	Run     string       `json:"run"`
+	Kind    string       `json:"kind"`
+	Status  quant.Status `json:"status"`
+	Started string       `json:"started"`
+	Took    string       `json:"took"`
+	Error   string       `json:"error"`
+}
+
+func (l runList) Sections() []term.Section {
+	rows := []shortRun{}
+	for _, r := range l {
+		first, _, _ := strings.Cut(string(r.ErrorText), "\n")
+		if text := []rune(first); len(text) > 60 {
+			first = string(text[:57]) + "..."
+		}
+		rows = append(rows, shortRun{
+			Run: shortID(r.RunID), Kind: r.Kind, Status: r.Status,
+			Started: r.StartedAt.UTC().Format("2006-01-02 15:04:05Z"), Took: took(r.DurationUS), Error: first,
+		})
+	}
+	return []term.Section{{Rows: rows}}
+}
+
+func took(us *int64) string {
+	if us == nil {
+		return ""
+	}
+	d := time.Duration(*us) * time.Microsecond
+	if d < time.Second {
+		return d.Round(100 * time.Microsecond).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
+}
+
+func runsList(env *Env) Command {
+	var kind, status, since string
+	var limit int
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the runs, newest first",
+		Long: `List the runs that may change something, newest first; --all also lists those
+that only read. --since takes a duration (2h, 7d), a date (2026-01-31, UTC) or a
+time (2026-01-31T09:30:00Z).`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f := metastore.RunFilter{All: all, Kind: kind}
+			switch quant.Status(strings.ToUpper(status)) {
+			case "", quant.Running, quant.Success, quant.Fail:
+				f.Status = quant.Status(strings.ToUpper(status))
+			default:
+				return quant.Errorf(quant.Usage, "status %q is not known", status).WithHint("use RUNNING, SUCCESS or FAIL")
+			}
+			var err error
+			if f.Since, err = parseSince(since, env.Now()); err != nil {
+				return err
+			}
+			if limit < 0 {
+				return quant.Errorf(quant.Usage, "--limit %d is negative", limit).WithHint("--limit 0 shows all")
+			}
+			if limit > 0 {
+				f.Limit = limit + 1
+			}
+			meta, err := env.MetaDB()
+			if err != nil {
+				return err
+			}
+			found, err := meta.ListRuns(cmd.Context(), f)
+			if err != nil {
+				return err
+			}
+			list := runList{}
+			for _, r := range found {
+				list = append(list, newRunRow(r))
+			}
+			if limit > 0 && len(list) > limit {
+				list = list[:limit]
+				env.Notice("only the newest %d runs are shown; there are more (--limit 0 shows all)", limit)
+			}
+			return env.Print(list)
+		},
+	}
+	cmd.Flags().StringVar(&kind, "kind", "", "only this kind, such as ingest or symbols.add")
+	cmd.Flags().StringVar(&status, "status", "", "only RUNNING, SUCCESS or FAIL")
+	cmd.Flags().StringVar(&since, "since", "", "only runs started since then")
+	cmd.Flags().IntVar(&limit, "limit", 30, "at most so many (0: all)")
+	cmd.Flags().BoolVar(&all, "all", false, "also the runs that only read")
+	return Command{Command: cmd}
+}
+
+func parseSince(s string, now time.Time) (quant.Time, error) {
+	if s == "" {
+		return quant.Time{}, nil
+	}
+	if d, err := parseDuration(s); err == nil {
+		return quant.NewTime(now.Add(-d)), nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339Nano} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return quant.NewTime(t), nil
+		}
+	}
+	return quant.Time{}, quant.Errorf(quant.Usage, "--since %q is neither a duration nor a date", s).
+		WithHint("write 2h, 7d, 2026-01-31 or 2026-01-31T09:30:00Z")
+}
+
+// runReport is everything known about a run.
+type runReport struct {
+	quant.Run
+	Process  quant.RunProcess      `json:"process"`
+	Inputs   []quant.RunIO         `json:"inputs"`
+	Outputs  []quant.RunIO         `json:"outputs"`
+	Ledger   []factstore.LedgerRow `json:"ledger"` // null: not read
+	Children []runRow              `json:"children"`
+
+	ledgerErr error
+}
+
+func (r runReport) CSVRows() any {
+	return []runRow{newRunRow(metastore.RunDetail{Run: r.Run, Process: r.Process})}
+}
+
+func (r runReport) Sections() []term.Section {
+	p := r.Process
+	var lines []string
+	add := func(name, value string) {
+		if value == "" {
+			return
+		}
+		pad := strings.Repeat(" ", max(0, 15-len(name)))
+		lines = append(lines, name+pad+strings.ReplaceAll(value, "\n", "\n"+strings.Repeat(" ", 15)))
+	}
+	add("run_id", r.RunID)
+	add("kind", r.Kind)
+	add("status", string(r.Status))
+	add("started_at", r.StartedAt.String())
+	add("ended_at", r.EndedAt.String())
+	add("duration", took(p.DurationUS))
+	if p.ExitCode != nil {
+		add("exit_code", fmt.Sprint(*p.ExitCode))
+	}
+	add("error_text", string(r.ErrorText))
+	var argv []string
+	if json.Unmarshal(p.Argv, &argv) == nil {
+		add("argv", strings.Join(argv, " "))
+	}
+	add("work_dir", string(p.WorkDir))
+	add("config", string(r.ConfigJSON))
+	add("parent_run_id", string(p.ParentRunID))
+	add("host", fmt.Sprintf("%s (machine %s, boot %s)", p.Host, p.MachineID, p.BootID))
+	add("process", fmt.Sprintf("pid %d, user %s, start %s", p.PID, p.User, p.ProcessStart))
+	add("quant", strings.TrimSpace(string(p.BinaryVersion)+" "+string(p.BinaryCommit)))
+	git := string(p.GitCommit)
+	if git != "" && p.GitDirty != nil && *p.GitDirty {
+		git += " (dirty)"
+	}
+	add("git_commit", git)
+	if r.ledgerErr != nil {
+		add("ledger", "not read: "+r.ledgerErr.Error())
+	}
+	sections := []term.Section{{Lines: lines}}
+	if len(r.Inputs) > 0 {
+		sections = append(sections, term.Section{Title: "inputs", Rows: ioRows(r.Inputs)})
+	}
+	if len(r.Outputs) > 0 {
+		sections = append(sections, term.Section{Title: "outputs", Rows: ioRows(r.Outputs)})
+	}
+	if len(r.Ledger) > 0 {
+		sections = append(sections, term.Section{Title: "ledger", Rows: r.Ledger})
+	}
+	if len(r.Children) > 0 {
+		sections = append(sections, term.Section{Title: "children", Rows: runList(r.Children).Sections()[0].Rows})
+	}
+	return sections
+}
+
+// ioRow is an input or output as a person's table has it.
+type ioRow struct {
+	Kind   string     `json:"kind"`
+	Name   string     `json:"name"`
+	Rows   *int64     `json:"rows"`
+	First  quant.Text `json:"first"`
+	Last   quant.Text `json:"last"`
+	Digest quant.Text `json:"digest"`
+}
+
+func ioRows(list []quant.RunIO) []ioRow {
+	var rows []ioRow
+	for _, io := range list {
+		rows = append(rows, ioRow{io.Kind, io.Name, io.Rows, io.FirstDate, io.LastDate, io.Digest})
+	}
+	return rows
+}
+
+func runsShow(env *Env) Command {
+	return Command{Command: &cobra.Command{
+		Use:   "show RUN",
+		Short: "Show everything known about a run",
+		Args:  wantArgs(1, 1, "one run"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			report, err := env.reportOn(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return env.Print(report)
+		},
+	}}
+}
+
+func (e *Env) reportOn(ctx context.Context, ref string) (runReport, error) {
+	meta, err := e.MetaDB()
+	if err != nil {
+		return runReport{}, err
+	}
+	id, err := e.resolveRun(ctx, meta, ref)
+	if err != nil {
+		return runReport{}, err
+	}
+	run, err := meta.GetRun(ctx, id)
+	if err != nil {
+		return runReport{}, err
+	}
+	report := runReport{Run: run.Run, Process: run.Process, Inputs: []quant.RunIO{}, Outputs: []quant.RunIO{}, Children: []runRow{}}
+	all, err := meta.RunIO(ctx, id)
+	if err != nil {
+		return runReport{}, err
+	}
+	for _, io := range all {
+		if io.Direction == quant.In {
+			report.Inputs = append(report.Inputs, io)
+		} else {
+			report.Outputs = append(report.Outputs, io)
+		}
+	}
+	children, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Parent: id})
+	if err != nil {
+		return runReport{}, err
+	}
+	for _, c := range children {
+		report.Children = append(report.Children, newRunRow(c))
+	}
+	report.Ledger, report.ledgerErr = e.ledgerOf(ctx, run)
+	return report, nil
+}
+
+// ledgerOf reads the ledger rows of a run without waiting for the Fact DB.
+func (e *Env) ledgerOf(ctx context.Context, run metastore.RunDetail) ([]factstore.LedgerRow, error) {
+	if !run.Process.Changes || !e.HasFactDB() {
+		return []factstore.LedgerRow{}, nil
+	}
+	db, err := factstore.OpenRead(ctx, factstore.Options{Path: e.Settings.Value(config.DuckDBPath), Now: e.Now})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	rows, err := db.Ledger(ctx, run.RunID)
+	if rows == nil && err == nil {
+		rows = []factstore.LedgerRow{}
+	}
+	return rows, err
+}
+
+// resolveRun finds the run that ref names, also where this execution could not
+// be recorded.
+func (e *Env) resolveRun(ctx context.Context, meta metastore.Store, ref string) (string, error) {
+	self := ""
+	if e.Run != nil {
+		self = e.Run.ID
+	}
+	return registry.Resolve(ctx, meta, ref, self)
+}
+
+func runsClose(env *Env) Command {
+	return Command{
+		Command: &cobra.Command{
+			Use:   "close RUN",
+			Short: "End a RUNNING run by hand, as FAIL",
+			Long: `End by hand, as FAIL, a RUNNING run whose process cannot be judged from here:
+one that another host started and that is known to be dead. A run whose process
+lives on this host is refused.`,
+			Args: wantArgs(1, 1, "one run"),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				ctx := cmd.Context()
+				meta, err := env.MetaDB()
+				if err != nil {
+					return err
+				}
+				id, err := env.resolveRun(ctx, meta, args[0])
+				if err != nil {
+					return err
+				}
+				run, err := meta.GetRun(ctx, id)
+				if err != nil {
+					return err
+				}
+				if run.Status != quant.Running {
+					return quant.Errorf(quant.Conflict, "run %s has ended already: %s", id, run.Status)
+				}
+				if id == env.Run.ID || env.Registry.Judge(run) == registry.Alive {
+					return quant.Errorf(quant.Conflict, "run %s (%s) still lives: process %d", id, run.Kind, run.Process.PID).
+						WithHint("end the process first, with: kill %d", run.Process.PID)
+				}
+				text := quant.Errorf(quant.Failed, "closed by hand in run %s; %s", env.Run.ID, registry.FactsNotChecked)
+				if err := env.Registry.Fail(ctx, id, text); err != nil {
+					return err
+				}
+				if run, err = meta.GetRun(ctx, id); err != nil {
+					return err
+				}
+				return env.Print(runList{newRunRow(run)})
+			},
+		},
+		Traits: Traits{Changes: always},
+	}
+}

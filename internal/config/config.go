@@ -1,0 +1,128 @@
+// Package config resolves the settings and says where each came from: flag,
+// environment, .env in the working directory, default, strongest first. It is
+// the only reader of the environment. It opens no file but .env.
+package config
+
+import (
+	"path/filepath"
+	"strings"
+
+	"quant"
+)
+
+// Setting is one resolved setting.
+type Setting struct {
+	Name   string     `json:"name"`
+	Value  string     `json:"value"`
+	Source string     `json:"source"` // "flag --data-dir", "environment", ".env" or "default"
+	Secret bool       `json:"secret"`
+	Flag   quant.Text `json:"flag"` // the global flag that sets it
+}
+
+// The names of the settings, as in the environment and in .env.
+const (
+	DataDir         = "QUANT_DATA_DIR"
+	SQLitePath      = "QUANT_SQLITE_PATH"
+	DuckDBPath      = "QUANT_DUCKDB_PATH"
+	LogLevel        = "QUANT_LOG_LEVEL"
+	AlphaVantageKey = "ALPHA_VANTAGE_API_KEY"
+
+	// ParentRun is not a setting: it names the run inside which this process
+	// was started.
+	ParentRun = "QUANT_RUN_ID"
+	// NoColor is the convention of no-color.org.
+	NoColor = "NO_COLOR"
+)
+
+// catalogue lists the settings in the order in which they are shown.
+var catalogue = []struct {
+	name, flag string
+	secret     bool
+	fallback   func(s Settings) string
+}{
+	{DataDir, "data-dir", false, func(Settings) string { return "./data" }},
+	{SQLitePath, "sqlite", false, func(s Settings) string { return filepath.Join(s.Value(DataDir), "meta.db") }},
+	{DuckDBPath, "duckdb", false, func(s Settings) string { return filepath.Join(s.Value(DataDir), "quant.duckdb") }},
+	{LogLevel, "log-level", false, func(Settings) string { return "info" }},
+	{AlphaVantageKey, "", true, func(Settings) string { return "" }},
+}
+
+// LogLevels are the values of QUANT_LOG_LEVEL, most talkative first.
+var LogLevels = []string{"debug", "info", "warn", "error"}
+
+// Settings are the resolved settings. Immutable.
+type Settings struct{ list []Setting }
+
+// List returns every setting, secrets unmasked.
+func (s Settings) List() []Setting { return s.list }
+
+// Value returns the value of the named setting, "" if there is none.
+func (s Settings) Value(name string) string {
+	for _, item := range s.list {
+		if item.Name == name {
+			return item.Value
+		}
+	}
+	return ""
+}
+
+// Secrets returns the values of the secret settings that are set.
+func (s Settings) Secrets() []string {
+	var out []string
+	for _, item := range s.list {
+		if item.Secret && item.Value != "" {
+			out = append(out, item.Value)
+		}
+	}
+	return out
+}
+
+// Validate reports the first setting whose value cannot be used, as Usage.
+func (s Settings) Validate() error {
+	for _, item := range s.list {
+		if strings.ContainsRune(item.Value, 0) {
+			return quant.Errorf(quant.Usage, "%s (%s) contains a NUL byte", item.Name, item.Source)
+		}
+		if item.Value == "" && !item.Secret {
+			return quant.Errorf(quant.Usage, "%s (%s) is empty", item.Name, item.Source)
+		}
+	}
+	level := s.Value(LogLevel)
+	for _, l := range LogLevels {
+		if l == level {
+			return nil
+		}
+	}
+	return quant.Errorf(quant.Usage, "log level %q is not known", level).
+		WithHint("use one of %s", strings.Join(LogLevels, ", "))
+}
+
+// Environment answers for a variable, as os.LookupEnv does.
+type Environment func(name string) (value string, set bool)
+
+// Resolve merges the sources, strongest first: flags (by flag name, without
+// dashes), environment, dotenv. An empty environment or .env value counts as
+// not set; an empty flag does not, and Validate refuses it.
+func Resolve(flags map[string]string, env Environment, dotenv map[string]string) Settings {
+	var s Settings
+	for _, c := range catalogue {
+		item := Setting{Name: c.name, Secret: c.secret}
+		if c.flag != "" {
+			item.Flag = quant.Text("--" + c.flag)
+		}
+		flag, byFlag := flags[c.flag]
+		fromEnv, _ := env(c.name)
+		switch {
+		case byFlag && c.flag != "":
+			item.Value, item.Source = flag, "flag --"+c.flag
+		case fromEnv != "":
+			item.Value, item.Source = fromEnv, "environment"
+		case dotenv[c.name] != "":
+			item.Value, item.Source = dotenv[c.name], ".env"
+		default:
+			item.Value, item.Source = c.fallback(s), "default"
+		}
+		s.list = append(s.list, item)
+	}
+	return s
+}

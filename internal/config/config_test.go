@@ -1,0 +1,88 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"quant"
+)
+
+func environment(vars map[string]string) Environment {
+	return func(name string) (string, bool) { v, ok := vars[name]; return v, ok }
+}
+
+func TestTheStrongestSourceWinsAndIsNamed(t *testing.T) {
+	t.Parallel()
+	flags := map[string]string{"data-dir": "/flag"}
+	env := environment(map[string]string{DataDir: "/env", SQLitePath: "/env/m.db", LogLevel: ""})
+	s := Resolve(flags, env, map[string]string{DataDir: "/dot", SQLitePath: "/dot/m.db", LogLevel: "debug", AlphaVantageKey: "k"})
+	want := map[string][2]string{
+		DataDir:         {"/flag", "flag --data-dir"},
+		SQLitePath:      {"/env/m.db", "environment"},
+		DuckDBPath:      {"/flag/quant.duckdb", "default"},
+		LogLevel:        {"debug", ".env"},
+		AlphaVantageKey: {"k", ".env"},
+	}
+	for _, item := range s.List() {
+		if w := want[item.Name]; item.Value != w[0] || item.Source != w[1] {
+			t.Errorf("%s = %q from %q, want %q from %q", item.Name, item.Value, item.Source, w[0], w[1])
+		}
+	}
+	if err := s.Validate(); err != nil {
+		t.Errorf("Validate: %v", err)
+	}
+}
+
+func TestAValueThatCannotBeUsedIsAUsageError(t *testing.T) {
+	t.Parallel()
+	for _, flags := range []map[string]string{{"data-dir": ""}, {"sqlite": "a\x00b"}, {"log-level": "loud"}} {
+		if err := Resolve(flags, environment(nil), nil).Validate(); quant.CodeOf(err) != quant.Usage {
+			t.Errorf("%v: got %v", flags, err)
+		}
+	}
+}
+
+func TestDotenvLines(t *testing.T) {
+	t.Parallel()
+	text := "\ufeff# comment\r\nA=1\r\nexport B = two words # note\nC=\"q # \\\"x\\\" \\n\" # c\nD='l$\\n'\nE=pa$$word#1\nA=2\n\nF=\n"
+	vars, _, problem := ParseDotenv([]byte(text))
+	if problem != "" {
+		t.Fatal(problem)
+	}
+	want := map[string]string{"A": "2", "B": "two words", "C": "q # \"x\" \n", "D": `l$\n`, "E": "pa$$word#1", "F": ""}
+	for k, w := range want {
+		if vars[k] != w {
+			t.Errorf("%s = %q, want %q", k, vars[k], w)
+		}
+	}
+}
+
+func TestABadDotenvLineIsNamedByNumberAndNotQuoted(t *testing.T) {
+	t.Parallel()
+	for text, line := range map[string]int{
+		"A=1\nCANARY": 2, "1A=CANARY": 1, "A=\"CANARY": 1, "A='CANARY": 1, "\n\nA=\"CANARY\" CANARY": 3, "A=CANARY\xff": 1,
+	} {
+		_, got, problem := ParseDotenv([]byte(text))
+		if problem == "" || got != line || strings.Contains(problem, "CANARY") {
+			t.Errorf("%q: line %d, problem %q", text, got, problem)
+		}
+	}
+}
+
+func FuzzParseDotenv(f *testing.F) {
+	f.Add([]byte("A=1\nB='x'\nC=\"y\\n\""))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		vars, line, problem := ParseDotenv(text)
+		if problem != "" {
+			if vars != nil || line < 1 || line > 1+strings.Count(string(text), "\n") {
+				t.Fatalf("line %d, vars %v, problem %q", line, vars, problem)
+			}
+			return
+		}
+		for name := range vars {
+			if !isVariable(name) {
+				t.Fatalf("accepted the name %q", name)
+			}
+		}
+	})
+}

@@ -1,0 +1,65 @@
+// Package demo holds real daily prices, so that the lab can be tried without a
+// network: AAPL, FB, GOOG, IBM and MSFT, 2000-03-01 to 2013-03-01, as in
+// bokeh-sampledata 2026.1 (see data/ORIGIN.md). It is data, and the mark that
+// tells a demo folder from any other; the commands of the demo are cli's.
+package demo
+
+import (
+	_ "embed"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"quant"
+)
+
+// Prices is the CSV file, gzipped: Ticker,Date,Open,High,Low,Close,Volume,Adj Close.
+//
+//go:embed data/stocks.csv.gz
+var Prices []byte
+
+// FileName is what the prices are called in a demo folder.
+const FileName = "stocks.csv.gz"
+
+// marker is the file that makes a folder a demo.
+const marker = ".quant-demo"
+
+// Check reports whether dir can be a demo folder: it does not exist, is empty,
+// or is one already. Anything else is a Conflict. It changes nothing.
+func Check(dir string) error {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && len(entries) == 0:
+		return nil
+	case err != nil:
+		return quant.Errorf(quant.Conflict, "demo folder %s: %w", dir, err).WithHint("name a folder that does not exist yet")
+	}
+	if info, err := os.Lstat(filepath.Join(dir, marker)); err == nil && info.Mode().IsRegular() {
+		return nil
+	}
+	return quant.Errorf(quant.Conflict, "%s is not empty and no demo folder; it stays as it is", dir).
+		WithHint("name a folder that does not exist yet: quant demo DIR")
+}
+
+// Mark makes dir, if it is missing, and marks it as a demo folder. Safe to
+// repeat.
+func Mark(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return quant.Errorf(quant.Failed, "make the demo folder: %w", err)
+	}
+	return write(filepath.Join(dir, marker), []byte("This folder belongs to `quant demo`, which may rewrite what is in it.\n"))
+}
+
+// WritePrices puts the prices into dir and returns the path of the file.
+func WritePrices(dir string) (string, error) {
+	path := filepath.Join(dir, FileName)
+	return path, write(path, Prices)
+}
+
+func write(path string, content []byte) error {
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		return quant.Errorf(quant.Failed, "write the demo: %w", err)
+	}
+	return nil
+}

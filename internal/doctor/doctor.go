@@ -1,0 +1,328 @@
+// Package doctor examines a lab: each database by itself, and whether the two
+// agree. It says what is wrong and how to mend it, and mends what is safe: it
+// never deletes and never changes a fact. What is wrong inside one database is
+// that store's to find (metastore, factstore); what only both together show is
+// found here.
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/metastore"
+	"quant/internal/registry"
+)
+
+// Severity is how bad a finding is.
+type Severity string
+
+// Only a Fault makes doctor fail.
+const (
+	Fault   Severity = "fault"
+	Warning Severity = "warning"
+	Note    Severity = "note"
+	Fixed   Severity = "fixed"
+)
+
+// Finding is one thing that doctor found.
+type Finding struct {
+	Severity Severity   `json:"severity"`
+	Object   string     `json:"object"`
+	What     string     `json:"what"`
+	Mend     quant.Text `json:"mend"`
+}
+
+// Lab is what is examined.
+type Lab struct {
+	DataDir, MetaPath, FactPath string
+
+	Meta     metastore.Store // nil: it could not be opened, MetaErr says why
+	MetaErr  error
+	Registry *registry.Registry // nil when Meta is nil or read-only
+	Self     string             // the run that examines; it is RUNNING, and lives
+	// Facts runs fn with the Fact DB open for reading, waiting for its lock.
+	Facts func(ctx context.Context, fn func(*factstore.DB) error) error
+	Fix   bool
+}
+
+// minFree is the free space, in bytes, below which a lab is in danger.
+const (
+	minFree  = 100 << 20
+	wantFree = 1 << 30
+)
+
+// Examine returns what it finds, worst first. The error is ctx's only.
+func Examine(ctx context.Context, lab Lab) ([]Finding, error) {
+	e := &examination{Lab: lab}
+	e.files()
+	e.meta(ctx)
+	e.facts(ctx)
+	rank := map[Severity]int{Fault: 0, Warning: 1, Fixed: 2, Note: 3}
+	slices.SortStableFunc(e.found, func(a, b Finding) int { return rank[a.Severity] - rank[b.Severity] })
+	return e.found, ctx.Err()
+}
+
+type examination struct {
+	Lab
+	found []Finding
+}
+
+func (e *examination) add(s Severity, object, mend, format string, args ...any) {
+	e.found = append(e.found, Finding{s, object, fmt.Sprintf(format, args...), quant.Text(mend)})
+}
+
+func (e *examination) failed(object string, err error) {
+	e.add(Fault, object, quant.HintOf(err), "%v", err)
+}
+
+// files looks at folders, permissions, free space and what a kill left behind.
+func (e *examination) files() {
+	var space unix.Statfs_t
+	if err := unix.Statfs(e.DataDir, &space); err == nil {
+		free := uint64(space.Bavail) * uint64(space.Bsize)
+		switch {
+		case free < minFree:
+			e.add(Fault, e.DataDir, "make room, or move the lab and give --data-dir", "only %d MiB are free", free>>20)
+		case free < wantFree:
+			e.add(Warning, e.DataDir, "make room before a large ingest", "only %d MiB are free", free>>20)
+		}
+	}
+	if err := unix.Access(e.DataDir, unix.W_OK); err != nil {
+		e.add(Fault, e.DataDir, "make the folder writable for you: nothing can be recorded as it is", "the data folder cannot be written (%v)", err)
+	}
+	e.private(e.DataDir, 0o700)
+	e.private(e.MetaPath, 0o600)
+	e.private(e.FactPath, 0o600)
+	for _, path := range []string{e.MetaPath, e.FactPath} {
+		aside, _ := filepath.Glob(globQuoted(path) + ".broken-*")
+		for _, old := range aside {
+			if !strings.HasSuffix(old, "-wal") && !strings.HasSuffix(old, "-shm") && !strings.HasSuffix(old, ".wal") {
+				e.add(Note, old, "delete it once you need nothing in it any more", "a database that was moved aside")
+			}
+		}
+	}
+}
+
+func globQuoted(path string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}
+
+// private checks that nobody but the owner can write to a file or folder.
+func (e *examination) private(path string, want fs.FileMode) {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o022 == 0 {
+		return
+	}
+	if e.Fix {
+		if err := os.Chmod(path, want); err == nil {
+			e.add(Fixed, path, "", "others could write to it; its mode is %v now", want)
+			return
+		}
+	}
+	e.add(Warning, path, fmt.Sprintf("chmod %o %s, or run `quant doctor --fix`", want, path), "others can write to it (mode %v)", info.Mode().Perm())
+}
+
+// meta examines the Meta DB and the runs that it calls RUNNING.
+func (e *examination) meta(ctx context.Context) {
+	if e.Meta == nil {
+		e.failed(e.MetaPath, e.MetaErr)
+		return
+	}
+	problems, err := e.Meta.Check(ctx)
+	if err != nil {
+		e.failed(e.MetaPath, err)
+	}
+	for _, p := range problems {
+		e.add(Fault, p.Object, p.Mend, "%s", p.What)
+	}
+	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.Self})
+	if err != nil {
+		e.failed("runs", err)
+		return
+	}
+	for _, run := range running {
+		object := "run " + run.RunID
+		if e.Registry == nil {
+			e.add(Note, object, "", "%s is RUNNING; it cannot be judged while the Meta DB is read-only", run.Kind)
+			continue
+		}
+		switch e.Registry.Judge(run) {
+		case registry.Alive:
+			e.add(Note, object, "", "%s is running: process %d on %s", run.Kind, run.Process.PID, run.Process.Host)
+		case registry.Unjudged:
+			e.add(Warning, object, fmt.Sprintf("if its process is gone: quant runs close %s", run.RunID),
+				"%s is RUNNING and cannot be judged from here: process %d on host %q", run.Kind, run.Process.PID, run.Process.Host)
+		case registry.Dead:
+			e.add(Fault, object, fmt.Sprintf("run any command again, or: quant runs close %s", run.RunID), "%s is RUNNING but its process is dead", run.Kind)
+		}
+	}
+}
+
+// facts examines the Fact DB, and the runs against its ledger.
+func (e *examination) facts(ctx context.Context) {
+	if _, err := os.Lstat(e.FactPath); errors.Is(err, fs.ErrNotExist) {
+		e.add(Note, e.FactPath, "`quant init-db` or the first command that writes facts makes it", "there is no Fact DB yet")
+		e.runsAgainstLedger(ctx, nil)
+		return
+	}
+	err := e.Facts(ctx, func(db *factstore.DB) error {
+		problems, err := db.Check(ctx)
+		if err != nil {
+			return err
+		}
+		for _, p := range problems {
+			e.add(Fault, p.Object, p.Mend, "%s", p.What)
+		}
+		ledger, err := db.Ledger(ctx, "")
+		if err != nil {
+			return err
+		}
+		if e.Meta != nil {
+			e.runsAgainstLedger(ctx, ledger)
+			return e.symbols(ctx, db)
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, quant.Locked):
+		e.add(Warning, e.FactPath, "run `quant doctor` again when nobody writes, or with a longer --wait", "not examined: %v", err)
+	case err != nil && ctx.Err() == nil:
+		e.failed(e.FactPath, err)
+	}
+}
+
+// runsAgainstLedger holds every run that may have written facts against the
+// ledger, and settles the dead runs whose facts were not checked.
+func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.LedgerRow) {
+	if e.Meta == nil {
+		return
+	}
+	committed := map[string]map[string]bool{} // run, table
+	for _, row := range ledger {
+		if committed[row.RunID] == nil {
+			committed[row.RunID] = map[string]bool{}
+		}
+		committed[row.RunID][row.Table] = true
+	}
+	for id, tables := range committed {
+		run, err := e.Meta.GetRun(ctx, id)
+		switch {
+		case errors.Is(err, quant.NotFound):
+			e.add(Fault, "run "+id, "restore the Meta DB that knows it from a backup, or keep this as the only trace of it",
+				"the ledger says that it changed %s, but no such run is recorded", names(tables))
+		case err != nil:
+			e.failed("run "+id, err)
+		case run.Status == quant.Fail:
+			e.add(Note, "run "+id, "", "%s ended as FAIL after it had committed %s", run.Kind, names(tables))
+		}
+	}
+	runs, err := e.Meta.ListRuns(ctx, metastore.RunFilter{})
+	if err != nil {
+		e.failed("runs", err)
+		return
+	}
+	for _, run := range runs {
+		tables := committed[run.RunID]
+		text := string(run.ErrorText)
+		switch {
+		case run.Status == quant.Success:
+			e.outputs(ctx, run, tables)
+		case strings.HasSuffix(text, registry.FactsNotChecked):
+			e.settle(ctx, run, len(tables) > 0)
+		case strings.HasSuffix(text, "; "+registry.NoFactsCommitted) && len(tables) > 0,
+			strings.HasSuffix(text, "; "+registry.FactsCommitted) && len(tables) == 0:
+			e.add(Fault, "run "+run.RunID, "the Fact DB or the Meta DB was replaced by another state of it; restore both from one backup",
+				"its text says %q, the ledger says otherwise", lastClause(text))
+		}
+	}
+}
+
+// outputs checks that a run that ended well has in the ledger what it says it
+// wrote.
+func (e *examination) outputs(ctx context.Context, run metastore.RunDetail, tables map[string]bool) {
+	all, err := e.Meta.RunIO(ctx, run.RunID)
+	if err != nil {
+		e.failed("run "+run.RunID, err)
+		return
+	}
+	for _, io := range all {
+		if io.Direction == quant.Out && io.Kind == TableKind && io.Rows != nil && *io.Rows > 0 && !tables[io.Name] {
+			e.add(Fault, "run "+run.RunID, "run it again, or restore the Fact DB from a backup",
+				"%s ended as SUCCESS and says it changed %s, but the ledger does not have it", run.Kind, io.Name)
+		}
+	}
+}
+
+// TableKind is the kind under which runs record the tables they changed.
+const TableKind = "table"
+
+func (e *examination) settle(ctx context.Context, run metastore.RunDetail, committed bool) {
+	facts := registry.NoFactsCommitted
+	if committed {
+		facts = registry.FactsCommitted
+	}
+	text := strings.TrimSuffix(string(run.ErrorText), registry.FactsNotChecked) + facts
+	if err := e.Meta.AmendRunError(ctx, run.RunID, text); err != nil {
+		e.add(Warning, "run "+run.RunID, quant.HintOf(err), "its facts were not checked: %s; its text could not be amended: %v", facts, err)
+		return
+	}
+	e.add(Fixed, "run "+run.RunID, "", "its facts had not been checked: %s", facts)
+}
+
+func lastClause(text string) string {
+	return text[strings.LastIndex(text, "; ")+2:]
+}
+
+func names(tables map[string]bool) string {
+	var list []string
+	for t := range tables {
+		list = append(list, t)
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// symbols checks that every symbol with prices is in symbols.
+func (e *examination) symbols(ctx context.Context, db *factstore.DB) error {
+	priced, err := db.Symbols(ctx)
+	if err != nil {
+		return err
+	}
+	known, err := e.Meta.ListSymbols(ctx, metastore.SymbolFilter{})
+	if err != nil {
+		return err
+	}
+	have := make(map[string]bool, len(known))
+	for _, s := range known {
+		have[s.Symbol] = true
+	}
+	var missing []string
+	for _, s := range priced {
+		if !have[s] {
+			missing = append(missing, s)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	some := strings.Join(missing[:min(5, len(missing))], ", ")
+	if e.Fix {
+		if _, err := e.Meta.EnsureSymbols(ctx, missing); err != nil {
+			return err
+		}
+		e.add(Fixed, "symbols", "", "%d symbols with prices were missing and have been added: %s", len(missing), some)
+		return nil
+	}
+	e.add(Warning, "symbols", "`quant doctor --fix` adds them", "%d symbols have prices but are not in symbols: %s", len(missing), some)
+	return nil
+}

@@ -1,0 +1,182 @@
+// Package metastore is the contract of the Meta DB: what exists (symbols,
+// experiments, models) and what happened (runs and their companions). It holds
+// no SQL; each backend lives in a folder of its own (sqlite) and must pass the
+// behaviour suite in metastoretest.
+//
+// Every method may be called from several goroutines. Errors carry a
+// quant.Code: NotFound, Conflict, Invalid, Locked (somebody else holds the
+// database), Store (missing, damaged, foreign or too new).
+package metastore
+
+import (
+	"context"
+
+	"quant"
+)
+
+// Store is one open Meta DB.
+type Store interface {
+	// Tx runs fn in one transaction: committed when fn returns nil, rolled
+	// back when it returns an error or panics. A Tx inside a Tx joins it; when
+	// the inner one fails the outer one can no longer commit, even if its fn
+	// swallows the error. Methods called with the ctx that fn receives are part
+	// of the transaction, and only those. fn must not keep that ctx.
+	Tx(ctx context.Context, fn func(ctx context.Context) error) error
+
+	Symbols
+	Experiments
+	Models
+	Runs
+
+	// Tables returns every table with its number of rows, in name order.
+	Tables(ctx context.Context) ([]TableCount, error)
+	// Check examines the database (integrity, constraints, foreign keys,
+	// values that a hand-written statement could have stored) and returns what
+	// is wrong, worst first; nil when all is well.
+	Check(ctx context.Context) ([]Problem, error)
+	// Backup writes a consistent copy of the database, taken while others may
+	// write, to a file that must not exist yet, and makes it durable.
+	Backup(ctx context.Context, path string) error
+	// Reset drops everything and makes the schema anew in one transaction.
+	// runs and their companions are carried over; rows that break the schema's
+	// rules stay out and are counted in the result.
+	Reset(ctx context.Context) (Carried, error)
+	Close() error
+}
+
+// TableCount is one table and its number of rows.
+type TableCount struct {
+	Table string `json:"table"`
+	Rows  int64  `json:"rows"`
+}
+
+// Problem is one finding of Check.
+type Problem struct {
+	Object string // table, row or file that is concerned
+	What   string // what is wrong
+	Mend   string // what to do about it
+}
+
+// Carried counts what Reset or a salvage took over and what it could not read
+// or had to leave out, by table.
+type Carried struct {
+	Rows map[string]int64 `json:"rows"`
+	Lost map[string]int64 `json:"lost"`
+}
+
+// Symbols is the repository of symbols.
+type Symbols interface {
+	CreateSymbol(ctx context.Context, s quant.Symbol) error // Conflict if the ticker exists
+	GetSymbol(ctx context.Context, symbol string) (quant.Symbol, error)
+	ListSymbols(ctx context.Context, f SymbolFilter) ([]quant.Symbol, error)
+	UpdateSymbol(ctx context.Context, s quant.Symbol) error
+	DeleteSymbol(ctx context.Context, symbol string) error
+	// EnsureSymbols adds those tickers that are missing, with default values,
+	// in one statement for each batch, and returns the ones it added, sorted.
+	EnsureSymbols(ctx context.Context, tickers []string) ([]string, error)
+}
+
+// SymbolFilter selects symbols; the zero filter selects all, by ticker in byte
+// order.
+type SymbolFilter struct {
+	Active   *bool
+	Sector   string
+	Currency string
+	Order    Order // symbol (default), name, priority
+	Limit    int   // 0: no limit
+}
+
+// Order names a column, with "-" before it for descending order. The key
+// breaks ties, ascending. An unknown column is Invalid.
+type Order string
+
+// Experiments is the repository of experiments.
+type Experiments interface {
+	CreateExperiment(ctx context.Context, e quant.Experiment) error
+	GetExperiment(ctx context.Context, id string) (quant.Experiment, error)
+	ListExperiments(ctx context.Context, f ExperimentFilter) ([]quant.Experiment, error)
+	UpdateExperiment(ctx context.Context, e quant.Experiment) error
+}
+
+// ExperimentFilter selects experiments; the zero filter selects all, newest
+// first.
+type ExperimentFilter struct {
+	Name  string
+	Order Order // -created_at (default), name, experiment_id
+	Limit int
+}
+
+// Models is the repository of models.
+type Models interface {
+	CreateModel(ctx context.Context, m quant.Model) error // NotFound if its experiment does not exist
+	GetModel(ctx context.Context, id string) (quant.Model, error)
+	ListModels(ctx context.Context, f ModelFilter) ([]quant.Model, error)
+	UpdateModel(ctx context.Context, m quant.Model) error
+}
+
+// ModelFilter selects models; the zero filter selects all, newest first.
+type ModelFilter struct {
+	ExperimentID string
+	Algo         string
+	Order        Order // -created_at (default), algo, model_id
+	Limit        int
+}
+
+// RunDetail is a run with its process.
+type RunDetail struct {
+	quant.Run
+	Process quant.RunProcess `json:"process"`
+}
+
+// Runs is the repository of runs and their companions. A run id is a version 7
+// UUID whose head is its start time, so that id order is time order; lists are
+// newest first by id.
+type Runs interface {
+	// CreateRun stores a RUNNING run with its process, in one durable commit.
+	// Conflict if the id exists.
+	CreateRun(ctx context.Context, r quant.Run, p quant.RunProcess) error
+	// UpdateRunConfig replaces config_json of a RUNNING run: Conflict if it has
+	// ended, NotFound if there is none.
+	UpdateRunConfig(ctx context.Context, runID string, config quant.JSON) error
+	// FinishRun closes a RUNNING run, with its inputs and outputs, in one
+	// durable commit. Conflict if it has ended already (nothing is changed),
+	// NotFound if there is none.
+	FinishRun(ctx context.Context, end RunEnd) error
+	// AmendRunError replaces error_text of a FAIL run: for "facts not checked",
+	// once somebody has checked.
+	AmendRunError(ctx context.Context, runID, errorText string) error
+	GetRun(ctx context.Context, runID string) (RunDetail, error)
+	// ListRuns costs no more than what it returns, however many runs there are,
+	// for every single filter.
+	ListRuns(ctx context.Context, f RunFilter) ([]RunDetail, error)
+	// ResolveRun returns the ids of at most three runs whose id is ref, begins
+	// with ref, or ends with ref (at least 4 characters), by index. An exact id
+	// is returned alone. ref is lower case.
+	ResolveRun(ctx context.Context, ref string) ([]string, error)
+	// RunIO returns what a run read and wrote, inputs first, then by kind and name.
+	RunIO(ctx context.Context, runID string) ([]quant.RunIO, error)
+}
+
+// RunEnd is how a run ends.
+type RunEnd struct {
+	RunID      string
+	Status     quant.Status // SUCCESS or FAIL
+	EndedAt    quant.Time
+	ErrorText  string // for FAIL, and only then
+	ExitCode   *int64 // nil when nobody saw the end
+	DurationUS *int64
+	GitDirty   *bool // stored when not nil
+	IO         []quant.RunIO
+}
+
+// RunFilter selects runs; the zero filter selects those that may change
+// something, newest first.
+type RunFilter struct {
+	All    bool // also the runs that only read
+	Kind   string
+	Status quant.Status
+	Since  quant.Time // started at or after
+	Parent string     // run_id of the parent
+	Except string     // this run_id is left out
+	Limit  int        // 0: no limit
+}

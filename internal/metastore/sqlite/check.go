@@ -1,0 +1,282 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/mattn/go-sqlite3"
+
+	"quant/internal/metastore"
+)
+
+const (
+	mendFile   = "quant doctor --fix moves the file aside, makes a new one and saves what can be read"
+	mendSchema = "quant init-db --reset makes the schema anew and carries the runs over, after a backup"
+)
+
+// Check is documented at metastore.Store. What damage keeps it from examining
+// is a finding as well; the error is for a database that it could not get at.
+func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
+	q, err := db.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var found []metastore.Problem
+	for _, step := range []func(context.Context, querier) ([]metastore.Problem, error){
+		db.checkPages, db.checkHeader, db.checkSchemaAndRows, foreignKeyProblems, checkProcesses,
+	} {
+		more, err := step(ctx, q)
+		if err != nil {
+			e, ok := errors.AsType[sqlite3.Error](err)
+			if !ok || (e.Code != sqlite3.ErrCorrupt && e.Code != sqlite3.ErrNotADB && e.Code != sqlite3.ErrError) {
+				return nil, db.classify("check", err)
+			}
+			more = append(more, metastore.Problem{Object: db.shown, What: "cannot be examined: " + e.Error(), Mend: mendFile})
+		}
+		for _, p := range more {
+			if !slices.Contains(found, p) {
+				found = append(found, p)
+			}
+		}
+	}
+	return found, nil
+}
+
+// checkPages lets SQLite examine its pages and indexes.
+func (db *DB) checkPages(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	lines, err := texts(ctx, q, `PRAGMA integrity_check(20)`)
+	var found []metastore.Problem
+	for _, line := range lines {
+		switch {
+		case line == "ok":
+		// Rows that break a rule are named by checkSchemaAndRows.
+		case strings.HasPrefix(line, "CHECK constraint failed"), strings.HasPrefix(line, "NULL value in "),
+			strings.HasPrefix(line, "non-"), strings.Contains(line, " value in "):
+		default:
+			found = append(found, metastore.Problem{Object: db.shown, What: line, Mend: mendFile})
+		}
+	}
+	return found, err
+}
+
+func (db *DB) checkHeader(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	var id int64
+	var version int
+	if err := q.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id); err != nil {
+		return nil, err
+	}
+	if err := q.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version); err != nil {
+		return nil, err
+	}
+	var found []metastore.Problem
+	if id != applicationID {
+		found = append(found, metastore.Problem{
+			Object: db.shown, What: fmt.Sprintf("application_id is %d, not %d", id, applicationID), Mend: mendSchema,
+		})
+	}
+	if version != len(db.schema) {
+		found = append(found, metastore.Problem{
+			Object: db.shown, What: fmt.Sprintf("schema version is %d, not %d", version, len(db.schema)), Mend: mendSchema,
+		})
+	}
+	return found, nil
+}
+
+// checkProcesses finds runs without their process.
+func checkProcesses(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	ids, err := texts(ctx, q, `SELECT run_id FROM runs WHERE run_id NOT IN (SELECT run_id FROM run_process) ORDER BY run_id LIMIT 10`)
+	var found []metastore.Problem
+	for _, id := range ids {
+		found = append(found, metastore.Problem{Object: "run " + id, What: "has no row in run_process", Mend: mendRows})
+	}
+	return found, err
+}
+
+// checkSchemaAndRows compares the schema with one made just now, and puts the
+// rows to that one's rules: a statement may have gone round the rules, or have
+// dropped them.
+func (db *DB) checkSchemaAndRows(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	fresh := sql.OpenDB(connector(dsn(":memory:", db.wait, "mode=memory&_txlock=immediate")))
+	fresh.SetMaxOpenConns(1)
+	defer func() { _ = fresh.Close() }()
+	if err := apply(ctx, fresh, db.schema, 0); err != nil {
+		return nil, err
+	}
+	want, err := objects(ctx, fresh)
+	if err != nil {
+		return nil, err
+	}
+	have, err := objects(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	found := compare(want, have)
+
+	for _, o := range want {
+		if o.kind != "table" || !slices.ContainsFunc(have, func(h object) bool { return h.kind == "table" && h.name == o.name }) {
+			continue
+		}
+		broken, err := brokenRows(ctx, fresh, q, o)
+		found = append(found, broken...)
+		if err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
+// object is one entry of a schema.
+type object struct{ kind, name, table, sql string }
+
+func objects(ctx context.Context, q querier) ([]object, error) {
+	rows, err := q.QueryContext(ctx, `SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
+		WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY type DESC, name`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var all []object
+	for rows.Next() {
+		var o object
+		if err := rows.Scan(&o.kind, &o.name, &o.table, &o.sql); err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, rows.Err()
+}
+
+// compare names what is missing, changed, or added where it could alter what
+// is stored. Tables and indexes that somebody added are left in peace.
+func compare(want, have []object) []metastore.Problem {
+	var found []metastore.Problem
+	add := func(o object, format string, args ...any) {
+		found = append(found, metastore.Problem{Object: o.kind + " " + o.name, What: fmt.Sprintf(format, args...), Mend: mendSchema})
+	}
+	for _, w := range want {
+		i := slices.IndexFunc(have, func(h object) bool { return h.kind == w.kind && h.name == w.name })
+		switch {
+		case i < 0:
+			add(w, "is missing")
+		case have[i].sql != w.sql:
+			add(w, "is not defined as this program made it")
+		}
+	}
+	for _, h := range have {
+		ours := slices.ContainsFunc(want, func(w object) bool { return w.kind == "table" && w.name == h.table })
+		known := slices.ContainsFunc(want, func(w object) bool { return w.kind == h.kind && w.name == h.name })
+		if h.kind == "trigger" && ours && !known {
+			add(h, "was added to table %s by somebody else", h.table)
+		}
+	}
+	return found
+}
+
+// brokenRows names rows of a table that the rules would refuse. The rules are
+// read from the fresh table's own definition, so that they stand in one place.
+func brokenRows(ctx context.Context, fresh, q querier, want object) ([]metastore.Problem, error) {
+	table := want.name
+	theirs, err := columnsOf(ctx, q, "main", table)
+	if err != nil {
+		return nil, err
+	}
+	ours, err := columnsOf(ctx, fresh, "main", table)
+	if err != nil {
+		return nil, err
+	}
+	var found []metastore.Problem
+	var keys []string
+	var rules []rule
+	for _, c := range ours {
+		if !slices.ContainsFunc(theirs, func(t column) bool { return t.name == c.name }) {
+			return nil, nil // compare has said that the table is another
+		}
+		if c.key > 0 {
+			keys = append(keys, quote(c.name))
+		}
+		if c.required {
+			rules = append(rules, rule{c.name + " is missing", quote(c.name) + ` IS NOT NULL`})
+		}
+		rules = append(rules, rule{c.name + " is not of type " + c.kind, typed(c, quote(c.name))})
+	}
+	rules = append(rules, rulesOf(want.sql)...)
+	parts := make([]string, len(rules))
+	for i, r := range rules {
+		parts[i] = `WHEN NOT (` + r.expr + `) THEN ` + literal(r.name)
+	}
+	query := `SELECT * FROM (SELECT ` + strings.Join(keys, ` || ' ' || `) + ` AS id, CASE ` + strings.Join(parts, " ") +
+		` END AS rule FROM main.` + quote(table) + `) WHERE rule IS NOT NULL LIMIT 20`
+	rows, err := q.QueryContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+		var id, rule sql.NullString
+		if err := rows.Scan(&id, &rule); err != nil {
+			return found, err
+		}
+		found = append(found, metastore.Problem{
+			Object: fmt.Sprintf("%s %q", table, id.String), What: "breaks a rule: " + rule.String, Mend: mendRows,
+		})
+	}
+	return found, rows.Err()
+}
+
+func literal(s string) string { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
+
+// rule is a named CHECK constraint.
+type rule struct{ name, expr string }
+
+// rulesOf returns the constraints of the form CONSTRAINT "name" CHECK (...) in
+// a table's definition.
+func rulesOf(definition string) []rule {
+	var rules []rule
+	for rest := definition; ; {
+		_, after, ok := strings.Cut(rest, `CONSTRAINT "`)
+		if !ok {
+			return rules
+		}
+		name, after, ok := strings.Cut(after, `"`)
+		if !ok {
+			return rules
+		}
+		rest = after
+		body, ok := strings.CutPrefix(strings.TrimSpace(after), `CHECK (`)
+		if !ok {
+			continue
+		}
+		end := closing(body)
+		if end < 0 {
+			return rules
+		}
+		rules = append(rules, rule{name, body[:end]})
+		rest = body[end:]
+	}
+}
+
+// closing returns where the parenthesis closes that was opened before s, or -1.
+func closing(s string) int {
+	depth := 1
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\'', '"':
+			n := strings.IndexByte(s[i+1:], s[i])
+			if n < 0 {
+				return -1
+			}
+			i += n + 1
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}

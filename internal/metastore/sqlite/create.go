@@ -1,0 +1,244 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"quant"
+	"quant/internal/failpoint"
+)
+
+// beside are the files that SQLite keeps next to a database.
+func beside() []string { return []string{"-wal", "-shm", "-journal"} }
+
+// create makes the database: built under another name, then renamed into
+// place, so that being killed at any moment leaves the whole file or none. Of
+// several processes that find none, the lock lets one make it.
+func (db *DB) create(ctx context.Context) error {
+	if err := makeFolder(filepath.Dir(db.path)); err != nil {
+		return storeError(nil, err, "meta db %s: make its folder: %v", db.shown, err).
+			WithHint("check that you may write there, or name another folder with --data-dir")
+	}
+	unlock, err := lock(ctx, db.path, db.shown, db.wait)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if found, err := db.look(); found || err != nil {
+		return err // somebody else was quicker
+	}
+	if err := db.build(ctx); err != nil {
+		return db.classify("create", err)
+	}
+	db.created = true
+	return nil
+}
+
+func (db *DB) build(ctx context.Context) error {
+	// SQLite would replay a log that outlived its database into the new one.
+	aside := ""
+	for _, suffix := range beside() {
+		if _, err := os.Lstat(db.path + suffix); err != nil {
+			continue
+		}
+		if aside == "" {
+			var err error
+			if aside, err = freeName(db.path, db.now()); err != nil {
+				return db.fileError(err)
+			}
+		}
+		if err := os.Rename(db.path+suffix, aside+suffix); err != nil {
+			return db.fileError(err)
+		}
+	}
+	// Under the lock, a file of this name is what a killed creator left.
+	unfinished := db.path + ".creating"
+	for _, suffix := range append(beside(), "") {
+		if err := os.Remove(unfinished + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return db.fileError(err)
+		}
+	}
+	// The log and the shared memory take their mode from the database file.
+	file, err := os.OpenFile(unfinished, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return db.fileError(err)
+	}
+	if err := file.Close(); err != nil {
+		return db.fileError(err)
+	}
+	if err := db.fill(ctx, unfinished); err != nil {
+		_ = os.Remove(unfinished)
+		return err
+	}
+	if err := syncPath(unfinished); err != nil {
+		return db.fileError(err)
+	}
+	failpoint.Hit("meta.create.before")
+	if err := os.Rename(unfinished, db.path); err != nil {
+		return db.fileError(err)
+	}
+	if err := syncPath(filepath.Dir(db.path)); err != nil {
+		return db.fileError(err)
+	}
+	failpoint.Hit("meta.create.after")
+	return nil
+}
+
+// fill makes the schema in an empty file that nobody else sees.
+func (db *DB) fill(ctx context.Context, path string) (err error) {
+	pool := sql.OpenDB(connector(dsn(path, db.wait, "mode=rw")))
+	pool.SetMaxOpenConns(1)
+	defer func() { err = errors.Join(err, pool.Close()) }()
+	// The file is made durable once, whole, before it gets its name.
+	if _, err := pool.ExecContext(ctx, "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF"); err != nil {
+		return err
+	}
+	tx, err := pool.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	if err := apply(ctx, tx, db.schema, 0); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+func (db *DB) fileError(err error) error {
+	return storeError(nil, err, "meta db %s: %v", db.shown, err).
+		WithHint("check that you may write its folder and that the disk has room, or name another with --sqlite")
+}
+
+// MoveAside renames what stands at path, database or not, together with
+// SQLite's files beside it, to <name>.broken-<time>, and returns the new name
+// of the first. It deletes nothing and overwrites nothing. Errors: Store;
+// Locked when the creation lock is held for longer than 15 s.
+func MoveAside(path string, now time.Time) (newPath string, err error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", storeError(nil, err, "meta db %s: %v", path, err)
+	}
+	unlock, err := lock(context.Background(), abs, path, 15*time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer unlock()
+	if newPath, err = freeName(abs, now); err == nil {
+		err = os.Rename(abs, newPath)
+	}
+	// The database goes first: a log without its database is set aside by the
+	// next creator, a database without its log looks sound and has lost rows.
+	for _, suffix := range beside() {
+		if _, missing := os.Lstat(abs + suffix); err == nil && missing == nil {
+			err = os.Rename(abs+suffix, newPath+suffix)
+		}
+	}
+	if err == nil {
+		err = syncPath(filepath.Dir(abs))
+	}
+	if err != nil {
+		return "", storeError(nil, err, "move meta db %s aside: %v", path, err).
+			WithHint("check that you may write its folder")
+	}
+	return newPath, nil
+}
+
+// freeName returns a name for what is moved aside that nothing bears, alone or
+// with one of SQLite's suffixes.
+func freeName(path string, now time.Time) (string, error) {
+	base := path + ".broken-" + now.UTC().Format("20060102T150405Z")
+	for n := 1; n < 1000; n++ {
+		name := base
+		if n > 1 {
+			name = fmt.Sprintf("%s-%d", base, n)
+		}
+		taken := false
+		for _, suffix := range append(beside(), "") {
+			if _, err := os.Lstat(name + suffix); err == nil {
+				taken = true
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return "", err
+			}
+		}
+		if !taken {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("%s: every name is taken", base)
+}
+
+// lock takes the lock that stands for making, migrating and moving the
+// database, on a file of its own: no lock on the database itself outlives its
+// renaming. The file stays, because removing it would let two hold the lock.
+func lock(ctx context.Context, path, shown string, wait time.Duration) (unlock func(), err error) {
+	fd, err := unix.Open(path+".lock", unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, storeError(nil, err, "meta db %s: lock %s: %v", shown, path+".lock", err).
+			WithHint("check that you may write its folder, or name another with --sqlite")
+	}
+	deadline := time.NewTimer(wait)
+	defer deadline.Stop()
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		switch err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); {
+		case err == nil:
+			return func() { _ = unix.Close(fd) }, nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			_ = unix.Close(fd)
+			return nil, storeError(nil, err, "meta db %s: lock %s: %v", shown, path+".lock", err).
+				WithHint("the file system must support locks")
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			_ = unix.Close(fd)
+			return nil, quant.Errorf(quant.Failed, "wait for the lock of meta db %s: %w", shown, ctx.Err())
+		case <-deadline.C:
+			_ = unix.Close(fd)
+			return nil, quant.Errorf(quant.Locked, "meta db %s is being made or migrated by another process (waited %s)", shown, wait).
+				WithHint("try again when the other program has finished with it")
+		}
+	}
+}
+
+// makeFolder makes the folder and those above it that are missing, for the
+// user alone, durably.
+func makeFolder(path string) error {
+	var missing []string
+	for p := path; ; p = filepath.Dir(p) {
+		if _, err := os.Stat(p); err == nil || !errors.Is(err, fs.ErrNotExist) || p == filepath.Dir(p) {
+			break
+		}
+		missing = append(missing, p)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	for _, p := range missing {
+		if err := syncPath(filepath.Dir(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// syncPath makes a file's content or a folder's names durable. It must not be
+// given a database that this process has open: closing the file would drop
+// SQLite's locks.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,297 @@
+// Package sqlite is the SQLite backend of the Meta DB. It owns the file: how
+// it is made, migrated, moved aside and saved, and every statement that knows
+// SQLite. It does not decide what is recorded or when; that is the registry's.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"quant"
+	"quant/internal/metastore"
+)
+
+// applicationID stands in the header of every Meta DB ("qntM"), so that
+// another program's SQLite file is not taken for one.
+const applicationID = 0x716e744d
+
+// Options says which database to open and how.
+type Options struct {
+	Path     string
+	Wait     time.Duration    // how long to wait for a lock; 0 is 15 s
+	ReadOnly bool             // writes nothing, creates nothing
+	Now      func() time.Time // names backups and files moved aside; nil is time.Now
+	// BackupDir is where a backup goes before a migration; "" is the folder
+	// backups beside the file.
+	BackupDir string
+}
+
+// DB is an open Meta DB. Its methods may be called from several goroutines.
+type DB struct {
+	pool     *sql.DB
+	path     string // absolute
+	shown    string // as the caller named it, for messages
+	wait     time.Duration
+	now      func() time.Time
+	schema   []migration
+	readOnly bool
+
+	// writing holds one token: writers of this process queue here, so that
+	// they neither poll for SQLite's lock against each other nor fill the pool.
+	writing chan struct{}
+
+	created  bool
+	from, to int
+	backup   string
+}
+
+var _ metastore.Store = (*DB)(nil)
+
+// Open opens the Meta DB at o.Path. A file that does not exist is made, in one
+// step that other processes see whole or not at all; an older schema is
+// migrated after a backup. A file that exists and is current costs one cheap
+// check.
+//
+// Errors: Store, marked ErrNewer or ErrDamaged where that is the reason, and
+// then nothing was changed; Locked when another process kept it for longer
+// than o.Wait.
+func Open(ctx context.Context, o Options) (*DB, error) {
+	schema, err := embedded()
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, o, schema)
+}
+
+func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
+	abs, err := filepath.Abs(o.Path)
+	if err != nil {
+		return nil, storeError(nil, err, "meta db %s: %v", o.Path, err)
+	}
+	db := &DB{
+		path: abs, shown: o.Path, wait: o.Wait, now: o.Now, schema: schema,
+		readOnly: o.ReadOnly, writing: make(chan struct{}, 1),
+	}
+	if db.wait <= 0 {
+		db.wait = 15 * time.Second
+	}
+	if db.now == nil {
+		db.now = time.Now
+	}
+	found, err := db.look()
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		if o.ReadOnly {
+			return nil, storeError(nil, fs.ErrNotExist, "meta db %s does not exist", o.Path).
+				WithHint("quant init-db makes it")
+		}
+		if err := db.create(ctx); err != nil {
+			return nil, err
+		}
+	}
+	version, err := db.connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if version < len(schema) {
+		if o.ReadOnly {
+			_ = db.pool.Close()
+			return nil, storeError(nil, nil, "meta db %s has schema %d, this program needs %d", o.Path, version, len(schema)).
+				WithHint("quant init-db brings it up to date")
+		}
+		if err := db.migrate(ctx, o.BackupDir); err != nil {
+			_ = db.pool.Close()
+			return nil, err
+		}
+	}
+	return db, nil
+}
+
+// look reports whether something stands at the path, and refuses what can be
+// seen to be no database without opening it: SQLite would take an empty file
+// for a database and throw away a log that lies beside it.
+func (db *DB) look() (found bool, err error) {
+	info, err := os.Stat(db.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, err := os.Lstat(db.path); err == nil {
+			return false, storeError(nil, nil, "meta db %s is a symbolic link to nothing", db.shown).
+				WithHint("bring back what the link points to (is a disk not mounted?), or remove the link")
+		}
+		return false, nil
+	case err != nil:
+		return false, storeError(nil, err, "meta db %s: %v", db.shown, err).
+			WithHint("check the path and that you may read its folder, or name another with --sqlite")
+	case info.IsDir():
+		return false, storeError(ErrDamaged, nil, "meta db %s is a directory", db.shown).WithHint(hintDamaged)
+	case !info.Mode().IsRegular():
+		return false, storeError(ErrDamaged, nil, "meta db %s is not a regular file", db.shown).WithHint(hintDamaged)
+	case info.Size() == 0:
+		return false, storeError(ErrDamaged, nil, "meta db %s is an empty file", db.shown).WithHint(hintDamaged)
+	}
+	return true, nil
+}
+
+// connect opens the pool and returns the schema version of a database that is
+// ours and not too new.
+func (db *DB) connect(ctx context.Context) (version int, err error) {
+	mode := "mode=rw&_txlock=immediate"
+	if db.readOnly {
+		mode = "mode=ro&_query_only=on"
+	}
+	version, wal, err := db.dial(ctx, mode)
+	if err != nil && db.readOnly && is(err, cantShare...) {
+		// No shared memory can be made here, so the log cannot be read; without
+		// a log the file alone is the whole database.
+		if info, e := os.Stat(db.path + "-wal"); e == nil && info.Size() > 0 {
+			return 0, storeError(nil, err, "meta db %s was not closed properly, and its folder cannot be written to put that right", db.shown).
+				WithHint("open it once from where its folder can be written")
+		}
+		version, wal, err = db.dial(ctx, mode+"&immutable=1")
+	}
+	if err != nil {
+		return 0, db.classify("open", err)
+	}
+	if version > len(db.schema) {
+		_ = db.pool.Close()
+		return 0, storeError(ErrNewer, nil, "meta db %s was made by a newer quant (schema %d, this program knows %d)", db.shown, version, len(db.schema)).
+			WithHint("use the newer program; the file was not changed and needs no repair")
+	}
+	if !wal && !db.readOnly {
+		// A copy made by Backup comes without its log. Not being able to switch
+		// now only costs speed.
+		_, _ = db.pool.ExecContext(ctx, "PRAGMA journal_mode = WAL")
+	}
+	return version, nil
+}
+
+// dial opens the pool and reads what the header says. After an error the pool
+// is closed. The codes of the driver are kept.
+func (db *DB) dial(ctx context.Context, mode string) (version int, wal bool, err error) {
+	db.pool = sql.OpenDB(connector(dsn(db.path, db.wait, mode)))
+	// One writer, and a few readers beside it.
+	db.pool.SetMaxOpenConns(4)
+	db.pool.SetMaxIdleConns(4)
+	defer func() {
+		if err != nil {
+			_ = db.pool.Close()
+		}
+	}()
+	var id int64
+	if err := db.pool.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
+		return 0, false, err
+	}
+	if id != applicationID {
+		return 0, false, storeError(ErrDamaged, nil, "meta db %s is another program's SQLite database", db.shown).WithHint(hintDamaged)
+	}
+	if err := db.pool.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return 0, false, err
+	}
+	if version < 1 {
+		return 0, false, storeError(ErrDamaged, nil, "meta db %s has no schema version", db.shown).WithHint(hintDamaged)
+	}
+	var journal string
+	if err := db.pool.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
+		return 0, false, err
+	}
+	return version, journal == "wal", nil
+}
+
+// cantShare is how SQLite says that a read-only folder keeps it from the
+// shared memory of the log.
+var cantShare = []sqlite3.ErrNoExtended{
+	sqlite3.ErrNoExtended(sqlite3.ErrCantOpen), sqlite3.ErrNoExtended(sqlite3.ErrReadonly),
+	sqlite3.ErrReadonlyRecovery, sqlite3.ErrReadonly.Extend(5), sqlite3.ErrReadonly.Extend(6),
+}
+
+// connector makes connections without the driver's name, which is global.
+type connector string
+
+func (c connector) Connect(context.Context) (driver.Conn, error) {
+	return (&sqlite3.SQLiteDriver{}).Open(string(c))
+}
+
+func (c connector) Driver() driver.Driver { return &sqlite3.SQLiteDriver{} }
+
+// dsn names the database for the driver: every connection waits, keeps foreign
+// keys, and makes its commits durable.
+func dsn(path string, wait time.Duration, more string) string {
+	escaped := strings.NewReplacer("%", "%25", "?", "%3f", "#", "%23").Replace(path)
+	return fmt.Sprintf("file:%s?_busy_timeout=%d&_synchronous=FULL&_foreign_keys=on&_stmt_cache_size=32&%s",
+		escaped, max(wait.Milliseconds(), 1), more)
+}
+
+// Created reports whether this Open made the file.
+func (db *DB) Created() bool { return db.created }
+
+// Migrated returns the schema versions before and after this Open and the
+// backup it took in between; three zero values when it did not migrate.
+func (db *DB) Migrated() (from, to int, backup string) { return db.from, db.to, db.backup }
+
+// Close closes the database. Use of it afterwards is a Failed error.
+func (db *DB) Close() error {
+	return db.classify("close", db.pool.Close())
+}
+
+// querier is what a statement runs on: the pool or a transaction.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// list runs a query and scans each row.
+func list[T any](ctx context.Context, db *DB, what, query string, args []any, scan func(*T) []any) ([]T, error) {
+	q, err := db.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, db.classify(what, err)
+	}
+	defer func() { _ = rows.Close() }()
+	var all []T
+	for rows.Next() {
+		var one T
+		if err := rows.Scan(scan(&one)...); err != nil {
+			return nil, db.unreadable(what, err)
+		}
+		all = append(all, one)
+	}
+	return all, db.classify(what, rows.Err())
+}
+
+// get runs a query for one row; a missing one is NotFound.
+func get[T any](ctx context.Context, db *DB, object, query string, key string, scan func(*T) []any) (T, error) {
+	rows, err := list(ctx, db, "read "+object, query, []any{key}, scan)
+	if err == nil && len(rows) == 0 {
+		err = quant.Errorf(quant.NotFound, "%s does not exist", object)
+	}
+	if err != nil {
+		return *new(T), err
+	}
+	return rows[0], nil
+}
+
+// unreadable is the error of a row that could not be scanned: it holds a value
+// that no rule of the schema would have let in.
+func (db *DB) unreadable(what string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return db.classify(what, err)
+	}
+	return storeError(nil, err, "%s: meta db %s holds a value that breaks its rules: %v", what, db.shown, err).
+		WithHint("run quant doctor")
+}

@@ -1,0 +1,190 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"quant"
+	"quant/internal/failpoint"
+)
+
+// txKey finds the transaction of one DB in a context.
+type txKey struct{ db *DB }
+
+// txState is a transaction that methods called with its context join.
+type txState struct {
+	tx *sql.Tx
+
+	mu     sync.Mutex
+	doomed error // why it can no longer commit
+	over   bool
+}
+
+func (st *txState) doom(err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.doomed == nil {
+		st.doomed = err
+	}
+}
+
+func (st *txState) usable() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.over {
+		return quant.Errorf(quant.Failed, "meta db: the transaction of this context is over")
+	}
+	if st.doomed != nil {
+		return quant.Errorf(quant.Failed, "meta db: a transaction inside this one failed, it will be rolled back: %w", st.doomed)
+	}
+	return nil
+}
+
+// Tx is documented at metastore.Store.
+func (db *DB) Tx(ctx context.Context, fn func(ctx context.Context) error) error {
+	if st := db.current(ctx); st != nil {
+		return st.join(ctx, fn)
+	}
+	return db.begin(ctx, "", fn)
+}
+
+func (db *DB) current(ctx context.Context) *txState {
+	st, _ := ctx.Value(txKey{db}).(*txState)
+	return st
+}
+
+func (st *txState) join(ctx context.Context, fn func(ctx context.Context) error) (err error) {
+	if err := st.usable(); err != nil {
+		return err
+	}
+	returned := false
+	defer func() {
+		switch {
+		case !returned:
+			st.doom(errors.New("it panicked"))
+		case err != nil:
+			st.doom(err)
+		}
+	}()
+	err = fn(ctx)
+	returned = true
+	return err
+}
+
+// begin runs fn in a transaction of its own; point names the failpoints around
+// its commit.
+func (db *DB) begin(ctx context.Context, point string, fn func(ctx context.Context) error) error {
+	release, err := db.queue(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	tx, err := db.pool.BeginTx(ctx, nil)
+	if err != nil {
+		return db.classify("begin a transaction", err)
+	}
+	st := &txState{tx: tx}
+	committed := false
+	defer func() {
+		st.mu.Lock()
+		st.over = true
+		st.mu.Unlock()
+		if !committed {
+			_ = tx.Rollback()
+		}
+	}()
+	if err := fn(context.WithValue(ctx, txKey{db}, st)); err != nil {
+		return err
+	}
+	if err := st.usable(); err != nil {
+		return err
+	}
+	if point != "" {
+		failpoint.Hit(point + ".before")
+	}
+	if err := tx.Commit(); err != nil {
+		return db.classify("commit", err)
+	}
+	committed = true
+	if point != "" {
+		failpoint.Hit(point + ".after")
+	}
+	return nil
+}
+
+// queue waits until no other goroutine of this process writes.
+func (db *DB) queue(ctx context.Context) (release func(), err error) {
+	release = func() { <-db.writing }
+	select {
+	case db.writing <- struct{}{}:
+		return release, nil
+	default:
+	}
+	limit := time.NewTimer(db.wait)
+	defer limit.Stop()
+	select {
+	case db.writing <- struct{}{}:
+		return release, nil
+	case <-ctx.Done():
+		return nil, db.classify("wait for meta db "+db.shown, ctx.Err())
+	case <-limit.C:
+		return nil, quant.Errorf(quant.Locked, "meta db %s is held by another transaction of this process (waited %s)", db.shown, db.wait)
+	}
+}
+
+// write runs the statements of one method: all of them or none, in a
+// transaction of their own or inside the caller's. A statement that fails
+// there leaves the caller's transaction as it was before the method.
+func (db *DB) write(ctx context.Context, what, point string, fn func(ctx context.Context, q querier) error) error {
+	st := db.current(ctx)
+	if st == nil {
+		return db.classify(what, db.begin(ctx, point, func(ctx context.Context) error {
+			return fn(ctx, db.current(ctx).tx)
+		}))
+	}
+	if err := st.usable(); err != nil {
+		return err
+	}
+	if _, err := st.tx.ExecContext(ctx, "SAVEPOINT method"); err != nil {
+		return db.classify(what, st.ended(err))
+	}
+	done := "RELEASE method"
+	failed := fn(ctx, st.tx)
+	if failed != nil {
+		done = "ROLLBACK TO method; RELEASE method"
+	}
+	// Some failures (a full disk, an interrupt) make SQLite end the whole
+	// transaction; what came later would be committed one by one.
+	if _, err := st.tx.ExecContext(context.WithoutCancel(ctx), done); err != nil {
+		err = st.ended(err)
+		st.doom(err)
+		if failed == nil {
+			failed = err
+		}
+	}
+	return db.classify(what, failed)
+}
+
+// ended tells a transaction that SQLite or a cancelled context rolled back.
+func (st *txState) ended(err error) error {
+	if errors.Is(err, sql.ErrTxDone) {
+		return fmt.Errorf("the transaction was rolled back: %w", err)
+	}
+	return err
+}
+
+// reader returns what to read from: the caller's transaction, or the pool.
+func (db *DB) reader(ctx context.Context) (querier, error) {
+	st := db.current(ctx)
+	if st == nil {
+		return db.pool, nil
+	}
+	if err := st.usable(); err != nil {
+		return nil, err
+	}
+	return st.tx, nil
+}

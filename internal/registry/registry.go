@@ -1,0 +1,296 @@
+// Package registry is the Run Registry: it records every execution before it
+// acts and closes the record whatever happens. It decides what a run's life
+// looks like; the rows are the metastore's, and what a run does is its
+// caller's. It never opens the Fact DB; who can tells it (Options.Facts).
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"quant"
+	"quant/internal/metastore"
+	"quant/internal/secret"
+)
+
+// Options are what a Registry needs from outside.
+type Options struct {
+	Store metastore.Store
+	// LiveDir is the folder of the liveness locks, one file a running run. All
+	// processes that share a Meta DB must share it.
+	LiveDir string
+	Mask    *secret.Masker   // nil: the rules that need no values
+	Now     func() time.Time // nil: time.Now
+	Random  io.Reader        // nil: crypto/rand
+	Process *Process         // nil: this process
+	// Facts tells, without waiting, which of these runs have committed facts.
+	// nil, or an error: not checked.
+	Facts func(ctx context.Context, runIDs []string) (map[string]bool, error)
+	// Binary describes the program: its version, and the commit it was built
+	// from.
+	BinaryVersion, BinaryCommit string
+}
+
+// Registry records runs. Safe for concurrent use.
+type Registry struct {
+	Options
+
+	mu   sync.Mutex
+	open map[string]*Run
+}
+
+// New makes a registry; it touches nothing yet.
+func New(o Options) *Registry {
+	if o.Mask == nil {
+		o.Mask = &secret.Masker{}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Random == nil {
+		o.Random = systemRandom
+	}
+	if o.Process == nil {
+		o.Process = ThisProcess()
+	}
+	return &Registry{Options: o, open: map[string]*Run{}}
+}
+
+// ErrFinished is the cause when a run is finished that has ended already
+// (quant.Conflict), ErrUnknown when there is no such run (quant.NotFound).
+var (
+	ErrFinished = errors.New("the run has ended already")
+	ErrUnknown  = errors.New("there is no such run")
+)
+
+// Run is one open run of this process.
+type Run struct {
+	ID      string
+	Kind    string
+	Started quant.Time
+
+	begun    time.Time // for the duration: the injected clock may be set back, this one not
+	lock     *os.File
+	gitDirty func() *bool
+
+	mu sync.Mutex
+	io []quant.RunIO
+}
+
+// Record notes what the run read or wrote; it is stored when the run ends. The
+// same direction, kind and name again replaces the earlier note.
+func (r *Run) Record(io quant.RunIO) {
+	io.RunID = r.ID
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i, old := range r.io {
+		if old.Direction == io.Direction && old.Kind == io.Kind && old.Name == io.Name {
+			r.io[i] = io
+			return
+		}
+	}
+	r.io = append(r.io, io)
+}
+
+// StartOption says more about a run that starts.
+type StartOption func(*start)
+
+type start struct {
+	readsOnly bool
+	parent    string
+	argv      []string
+}
+
+// ReadsOnly marks a run that can change nothing, whatever happens.
+func ReadsOnly() StartOption { return func(s *start) { s.readsOnly = true } }
+
+// ChildOf names the run inside which this one was started; "" is no parent.
+func ChildOf(runID string) StartOption { return func(s *start) { s.parent = runID } }
+
+// Argv gives the command line, unmasked, where it is not the process's own.
+func Argv(argv []string) StartOption { return func(s *start) { s.argv = argv } }
+
+// Start records a run as RUNNING and returns its id. The row is durable, and
+// its liveness lock held, when Start returns. config is anything that has a
+// JSON form, masked before it is stored. Errors: Invalid for a kind or config
+// that cannot be stored, else the store's, or Store when the lock file cannot
+// be made.
+func (g *Registry) Start(ctx context.Context, kind string, config any, options ...StartOption) (string, error) {
+	s := start{argv: g.Process.Argv}
+	for _, o := range options {
+		o(&s)
+	}
+	now := g.Now()
+	id, err := newRunID(now, g.Random)
+	if err != nil {
+		return "", quant.Errorf(quant.Failed, "make a run id: %w", err)
+	}
+	run := &Run{ID: id, Kind: kind, Started: quant.NewTime(now), begun: time.Now()}
+	row := quant.Run{RunID: id, Kind: kind, Status: quant.Running, StartedAt: run.Started}
+	if row.ConfigJSON, err = g.maskedJSON(config); err != nil {
+		return "", err
+	}
+	if run.lock, err = g.takeLock(id); err != nil {
+		return "", err
+	}
+	process := g.Process.row(id, !s.readsOnly)
+	process.ParentRunID = quant.Text(s.parent)
+	process.BinaryVersion = quant.Text(g.BinaryVersion)
+	process.BinaryCommit = quant.Text(g.BinaryCommit)
+	if process.Argv, err = quant.NewJSON(g.Mask.Args(s.argv)); err == nil {
+		process.GitCommit = quant.Text(gitCommit(g.Process.WorkDir))
+		err = g.Store.CreateRun(ctx, row, process)
+	}
+	if err != nil {
+		g.releaseLock(run)
+		return "", err
+	}
+	if process.GitCommit != "" && !s.readsOnly {
+		run.gitDirty = askGitDirty(g.Process.WorkDir)
+	}
+	g.mu.Lock()
+	g.open[id] = run
+	g.mu.Unlock()
+	return id, nil
+}
+
+// Configure replaces, once the settings are resolved, the config that Start
+// recorded.
+func (g *Registry) Configure(ctx context.Context, runID string, config any) error {
+	doc, err := g.maskedJSON(config)
+	if err != nil {
+		return err
+	}
+	return g.Store.UpdateRunConfig(ctx, runID, doc)
+}
+
+// Get returns an open run of this process, or nil.
+func (g *Registry) Get(runID string) *Run {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.open[runID]
+}
+
+// Success closes a run as SUCCESS. See Fail for the errors.
+func (g *Registry) Success(ctx context.Context, runID string) error {
+	return g.finish(ctx, runID, quant.Success, nil)
+}
+
+// Fail closes a run as FAIL, with the masked text of cause and the exit status
+// that cause has. A run that has ended already is ErrFinished, an unknown one
+// ErrUnknown; neither changes anything. A run that another process started can
+// be closed too; its duration is then not known.
+func (g *Registry) Fail(ctx context.Context, runID string, cause error) error {
+	if cause == nil {
+		cause = quant.Errorf(quant.Failed, "failed without saying why")
+	}
+	return g.finish(ctx, runID, quant.Fail, cause)
+}
+
+func (g *Registry) finish(ctx context.Context, runID string, status quant.Status, cause error) error {
+	end := metastore.RunEnd{RunID: runID, Status: status, EndedAt: quant.NewTime(g.Now())}
+	run := g.Get(runID)
+	if run != nil {
+		exit := int64(quant.ExitStatus(cause))
+		duration := time.Since(run.begun).Microseconds()
+		end.ExitCode, end.DurationUS = &exit, &duration
+		run.mu.Lock()
+		end.IO = append(end.IO, run.io...)
+		run.mu.Unlock()
+		if run.gitDirty != nil {
+			end.GitDirty = run.gitDirty()
+		}
+	}
+	if cause != nil {
+		end.ErrorText = g.errorText(cause)
+	}
+	err := g.Store.FinishRun(ctx, end)
+	switch {
+	case errors.Is(err, quant.Conflict):
+		err = quant.Errorf(quant.Conflict, "finish run %s: %w", runID, ErrFinished)
+	case errors.Is(err, quant.NotFound):
+		err = quant.Errorf(quant.NotFound, "finish run %s: %w", runID, ErrUnknown)
+	}
+	if run != nil && (err == nil || errors.Is(err, ErrFinished) || errors.Is(err, ErrUnknown)) {
+		g.mu.Lock()
+		delete(g.open, runID)
+		g.mu.Unlock()
+		g.releaseLock(run)
+	}
+	return err
+}
+
+// errorText is the masked text of an error, with its hint. A text is never
+// empty: the database refuses a FAIL that does not say why.
+func (g *Registry) errorText(err error) string {
+	text := err.Error()
+	if hint := quant.HintOf(err); hint != "" {
+		text += "\nhint: " + hint
+	}
+	if text == "" {
+		text = fmt.Sprintf("failed without saying why (%T)", err)
+	}
+	return clip(g.Mask.Text(text))
+}
+
+// maxErrorText bounds error_text: enough for a stack.
+const maxErrorText = 64 << 10
+
+func clip(s string) string {
+	if len(s) <= maxErrorText {
+		return s
+	}
+	return s[:maxErrorText/2] + "\n[...]\n" + s[len(s)-maxErrorText/2:]
+}
+
+// Track runs fn as a recorded run: started before fn, closed after it, as FAIL
+// when fn returns an error or panics (the panic goes on after that). fn's ctx
+// is ctx; the record is closed even when ctx has been cancelled.
+func (g *Registry) Track(ctx context.Context, kind string, config any, fn func(ctx context.Context, run *Run) error, options ...StartOption) (err error) {
+	id, err := g.Start(ctx, kind, config, options...)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, stop := Closing(ctx)
+		defer stop()
+		switch p := recover(); {
+		case p != nil:
+			_ = g.Fail(closing, id, Panicked(p)) // the panic says more than a failure to record it
+			panic(p)
+		case err != nil:
+			err = errors.Join(err, g.Fail(closing, id, err))
+		default:
+			err = g.Success(closing, id)
+		}
+	}()
+	return fn(ctx, g.Get(id))
+}
+
+// closingTime bounds how long the closing of a record may take.
+const closingTime = 20 * time.Second
+
+// Closing returns a context in which a run can be closed although ctx has been
+// cancelled.
+func Closing(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), closingTime)
+}
+
+func (g *Registry) maskedJSON(config any) (quant.JSON, error) {
+	if config == nil {
+		return nil, nil
+	}
+	doc, err := quant.NewJSON(config)
+	if err != nil {
+		return nil, err
+	}
+	return g.Mask.JSON(doc)
+}
+
+func (g *Registry) lockPath(runID string) string { return filepath.Join(g.LiveDir, runID) }

@@ -1,0 +1,71 @@
+package registry
+
+import (
+	"context"
+	"strings"
+
+	"quant"
+	"quant/internal/metastore"
+)
+
+// Last is the run reference for the newest run that `runs list` would show.
+const Last = "last"
+
+// minSuffix is how many characters of the end of an id name a run.
+const minSuffix = 4
+
+// Resolve finds the run that ref names: a whole id, a unique prefix, a unique
+// suffix of at least 4 digits, or "last": the newest run that may change
+// something, other than self. Errors: NotFound, or Invalid for a reference
+// that is no id or that fits more than one run (the hint lists them).
+func Resolve(ctx context.Context, store metastore.Store, ref, self string) (string, error) {
+	if ref == Last {
+		runs, err := store.ListRuns(ctx, metastore.RunFilter{Except: self, Limit: 1})
+		if err != nil {
+			return "", err
+		}
+		if len(runs) == 0 {
+			return "", quant.Errorf(quant.NotFound, "there is no last run: nothing that changes anything has run yet").
+				WithHint("`quant runs list --all` also shows the runs that only read")
+		}
+		return runs[0].RunID, nil
+	}
+	id, err := runReference(ref)
+	if err != nil {
+		return "", err
+	}
+	found, err := store.ResolveRun(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", quant.Errorf(quant.NotFound, "no run %q", ref).
+			WithHint("name a run by its id, a unique beginning or ending of it (at least %d digits), or `last`; `quant runs list --all` shows them", minSuffix)
+	}
+	more := ""
+	if len(found) > 2 {
+		found, more = found[:2], ", ..."
+	}
+	return "", quant.Errorf(quant.Invalid, "run %q is not unique", ref).
+		WithHint("give more digits: %s%s", strings.Join(found, ", "), more)
+}
+
+// runReference checks that ref can be part of a run id, and lower-cases it.
+func runReference(ref string) (string, error) {
+	id := strings.ToLower(strings.TrimSpace(ref))
+	if id == "" || len(id) > 36 || strings.Trim(id, "0123456789abcdef-") != "" {
+		return "", quant.Errorf(quant.Invalid, "%q cannot be a run", clipRef(ref)).
+			WithHint("name a run by its id, a unique beginning or ending of it (at least %d digits), or `last`", minSuffix)
+	}
+	return id, nil
+}
+
+func clipRef(s string) string {
+	if len(s) > 60 {
+		return strings.ToValidUTF8(s[:60], "") + "..."
+	}
+	return s
+}

@@ -1,0 +1,216 @@
+// Package term is how quant speaks: results on stdout as a table, JSON or CSV,
+// everything else (notices, progress, errors, the closing line) on stderr. It
+// cleans what a hostile value could do to a terminal and masks known secrets
+// on the way out. It knows no command.
+package term
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+
+	"golang.org/x/term"
+
+	"quant"
+	"quant/internal/secret"
+)
+
+// Streams are the three streams of a process.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// OSStreams are the streams of this process.
+func OSStreams() Streams { return Streams{os.Stdin, os.Stdout, os.Stderr} }
+
+// Format is how results are printed.
+type Format string
+
+// The formats of --output.
+const (
+	Table Format = "table"
+	JSON  Format = "json"
+	CSV   Format = "csv"
+)
+
+// Set reads a format, for --output.
+func (f *Format) Set(s string) error {
+	switch Format(s) {
+	case Table, JSON, CSV:
+		*f = Format(s)
+		return nil
+	}
+	return fmt.Errorf("want table, json or csv")
+}
+
+// String returns the format's name.
+func (f *Format) String() string { return string(*f) }
+
+// Type names the flag's value in help texts.
+func (f *Format) Type() string { return "table|json|csv" }
+
+// Printer prints for one run. Not safe for concurrent use, but for Notice.
+type Printer struct {
+	Format  Format
+	Quiet   bool // no notices, no closing line; errors are printed all the same
+	NoColor bool
+
+	streams Streams
+	out     *bufio.Writer
+	masked  *maskingWriter
+	mask    *secret.Masker
+	outErr  error
+	onFail  func(error)
+}
+
+// NewPrinter prints to streams, masking what mask knows. onFail is called once,
+// when stdout no longer takes what is written to it; it may be nil.
+func NewPrinter(streams Streams, mask *secret.Masker, onFail func(error)) *Printer {
+	p := &Printer{Format: Table, streams: streams, mask: mask, onFail: onFail}
+	p.masked = &maskingWriter{w: streams.Out, mask: mask}
+	p.out = bufio.NewWriterSize(p.masked, 64<<10)
+	return p
+}
+
+// Streams returns the streams themselves.
+func (p *Printer) Streams() Streams { return p.streams }
+
+// Out is stdout, buffered and masked.
+func (p *Printer) Out() io.Writer { return (*stdout)(p) }
+
+type stdout Printer
+
+func (s *stdout) Write(b []byte) (int, error) {
+	if s.outErr != nil {
+		return 0, s.outErr
+	}
+	n, err := s.out.Write(b)
+	(*Printer)(s).failed(err)
+	return n, err
+}
+
+func (p *Printer) failed(err error) {
+	if err != nil && p.outErr == nil {
+		p.outErr = err
+		if p.onFail != nil {
+			p.onFail(err)
+		}
+	}
+}
+
+// Flush writes out what is buffered for stdout and returns the first error
+// that stdout gave, if any.
+func (p *Printer) Flush() error {
+	if p.outErr == nil {
+		p.failed(errors.Join(p.out.Flush(), p.masked.finish()))
+	}
+	return p.outErr
+}
+
+// Notice prints a line to stderr, unless --quiet. Safe for concurrent use.
+func (p *Printer) Notice(format string, args ...any) {
+	if !p.Quiet {
+		p.errLine(fmt.Sprintf(format, args...))
+	}
+}
+
+// Error prints an error and its hint to stderr, whatever --quiet says.
+func (p *Printer) Error(err error) {
+	text := "quant: " + err.Error()
+	if hint := quant.HintOf(err); hint != "" {
+		text += "\n  hint: " + hint
+	}
+	p.errLine(text)
+}
+
+func (p *Printer) errLine(text string) {
+	// A stderr that is gone cannot be reported anywhere.
+	_, _ = io.WriteString(p.streams.Err, Clean(p.mask.Text(text))+"\n")
+}
+
+// IsTerminal reports whether a stream is a terminal.
+func IsTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// Width is the width of the terminal behind a stream, in columns, or 0.
+func Width(stream any) int {
+	if f, ok := stream.(*os.File); ok {
+		if w, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return w
+		}
+	}
+	return 0
+}
+
+// Clean makes s harmless on a terminal: control characters (also C1 and the
+// ones that turn the direction of writing) are shown as \x1b or \u202e, bytes
+// that are no UTF-8 as \xff. Line feeds and tabs stay.
+func Clean(s string) string {
+	bad := func(r rune) bool {
+		return r == unicode.ReplacementChar || r != '\n' && r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)
+	}
+	if strings.IndexFunc(s, bad) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case !bad(r):
+			b.WriteRune(r)
+		case r == unicode.ReplacementChar && !strings.HasPrefix(s[i:], "\uFFFD"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r < 0x100:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// cleanLine is Clean for one table cell: line feeds and tabs go as well.
+func cleanLine(s string) string {
+	s = Clean(s)
+	if !strings.ContainsAny(s, "\n\t") {
+		return s
+	}
+	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(s)
+}
+
+// maskingWriter masks known secrets on the way to w. It holds back the end of
+// what was written while that could be the beginning of a secret that the next
+// write completes; finish writes what is held.
+type maskingWriter struct {
+	w    io.Writer
+	mask *secret.Masker
+	held []byte
+}
+
+func (m *maskingWriter) Write(b []byte) (int, error) {
+	m.held = append(m.held, b...)
+	masked := m.mask.KnownBytes(m.held)
+	keep := m.mask.Beginning(masked)
+	_, err := m.w.Write(masked[:len(masked)-keep])
+	m.held = append(m.held[:0], masked[len(masked)-keep:]...)
+	if err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+func (m *maskingWriter) finish() error {
+	if len(m.held) == 0 {
+		return nil
+	}
+	_, err := m.w.Write(m.held)
+	m.held = m.held[:0]
+	return err
+}
