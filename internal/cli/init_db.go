@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -92,7 +91,7 @@ never deleted.`,
 			}
 			report := labReport{RunID: env.Run.ID, Backups: []backupEntry{}}
 			if reset {
-				if err := env.confirmReset(yes); err != nil {
+				if err := env.confirmReset(ctx, yes); err != nil {
 					return err
 				}
 				if err := env.reset(ctx, &report); err != nil {
@@ -146,7 +145,7 @@ func (e *Env) describeLab(ctx context.Context, report *labReport, reset bool) er
 }
 
 // confirmReset asks, where somebody can be asked; elsewhere --yes must be given.
-func (e *Env) confirmReset(yes bool) error {
+func (e *Env) confirmReset(ctx context.Context, yes bool) error {
 	if yes {
 		return nil
 	}
@@ -156,11 +155,21 @@ func (e *Env) confirmReset(yes bool) error {
 	}
 	fmt.Fprintf(e.Streams().Err, "This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept. Type yes to go on: ",
 		term.Clean(e.Settings.Value(config.SQLitePath)), term.Clean(e.Settings.Value(config.DuckDBPath)))
-	answer, err := bufio.NewReader(io.LimitReader(e.Streams().In, 100)).ReadString('\n')
-	if strings.TrimSpace(answer) != "yes" || err != nil && !errors.Is(err, io.EOF) {
-		return quant.Errorf(quant.Refused, "not confirmed: nothing was dropped")
+	answer := make(chan string, 1)
+	go func() {
+		// The end of the input is an answer too, and not "yes".
+		line, _ := bufio.NewReader(io.LimitReader(e.Streams().In, 100)).ReadString('\n')
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case <-ctx.Done(): // Ctrl-C: the read cannot be interrupted, and need not be
+		return context.Cause(ctx)
+	case line := <-answer:
+		if line != "yes" {
+			return quant.Errorf(quant.Refused, "not confirmed: nothing was dropped")
+		}
+		return nil
 	}
-	return nil
 }
 
 // reset backs both databases up and makes them anew. The Fact DB's file itself

@@ -1,0 +1,41 @@
+# quant: what there is to do. `make` lists it.
+
+.DEFAULT_GOAL := help
+GO ?= go
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 14
+
+build: ## build bin/quant
+	$(GO) build -buildvcs=auto -o bin/quant ./cmd/quant
+
+demo: ## the whole job on real prices, in ./quant-demo
+	$(GO) run ./cmd/quant demo
+
+test: ## every test, as in the README
+	$(GO) test ./...
+
+soak: ## the same with the heavy counts (kills, storms, a million runs)
+	QUANT_SOAK=1 $(GO) test -count=1 -timeout 60m ./...
+
+race: ## the race detector, tests shuffled
+	$(GO) test -race -shuffle=on -count=1 ./...
+
+lint: ## gofmt, vet, golangci-lint with the import arrows (pinned in tools/go.mod)
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+
+generate: ## write docs/man and docs/cli.md anew from the command tree
+	$(GO) run ./internal/cli/generate
+
+fuzz: ## every fuzz target for 20 seconds
+	./.ci/fuzz 20s
+
+bench: ## measure, against the bounds of docs/benchmarks.md
+	$(GO) run ./bench
+
+ci: ## what CI does
+	./.ci/run
+
+.PHONY: help build demo test soak race lint generate fuzz bench ci
