@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -47,29 +48,30 @@ func Main(args []string) int {
 func (a *App) Run(ctx context.Context, args []string) int {
 	ctx, a.end = catchSignals(ctx)
 	defer a.end.stop()
-	return quant.ExitStatus(a.execute(ctx, args, ""))
+	_, err := a.execute(ctx, args, "", a.Streams)
+	return quant.ExitStatus(err)
 }
 
-// execute runs one command line: in a recorded run, unless it is no execution.
-// Every error has been printed when it returns.
-func (a *App) execute(ctx context.Context, args []string, parent string) error {
+// execute runs one command line: in a recorded run, whose id it returns, unless
+// it is no execution. Every error has been printed when it returns.
+func (a *App) execute(ctx context.Context, args []string, parent string, streams term.Streams) (runID string, err error) {
 	mask := &secret.Masker{}
 	env := &cli.Env{Now: a.Now, Mask: mask, Build: build(), Argv: mask.Args(args)}
-	env.Printer = term.NewPrinter(a.Streams, mask, a.end.stdoutFailed)
+	env.Printer = term.NewPrinter(streams, mask, a.end.stdoutFailed)
 	noColor, _ := a.Environment(config.NoColor)
 	env.NoColor = noColor != ""
 	tree := cli.New(env)
 	line := tree.Read(args)
 	env.Quiet = line.Flags["quiet"] == "true"
 	if !tree.IsExecution(line) {
-		err := tree.Execute(ctx, line)
+		err = tree.Execute(ctx, line)
 		if flushed := env.Flush(); err == nil {
 			err = flushed
 		}
 		if err = a.end.explain(ctx, err); err != nil && !isBrokenPipe(err) {
 			env.Error(err)
 		}
-		return err
+		return "", err
 	}
 
 	a.settle(env, tree, line)
@@ -78,13 +80,16 @@ func (a *App) execute(ctx context.Context, args []string, parent string) error {
 	}
 	traits := tree.Traits(line)
 	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent}
-	err := run.begin(ctx)
+	err = run.begin(ctx)
 	defer run.release()
 	if err == nil {
 		a.end.onForce(func(cause error) { run.close(ctx, cause) })
 		err = run.guard(func() error { return tree.Execute(ctx, line) })
 	}
-	return run.close(ctx, err)
+	if env.Run != nil {
+		runID = env.Run.ID
+	}
+	return runID, run.close(ctx, err)
 }
 
 // settle resolves the settings of the line, leniently.
@@ -261,7 +266,11 @@ func (r *recording) start(ctx context.Context, changes bool) error {
 		return err
 	}
 	r.env.Run = r.env.Registry.Get(id)
-	r.env.Exec = func(ctx context.Context, args []string) error { return r.app.execute(ctx, args, id) }
+	r.env.Exec = func(ctx context.Context, args []string, out io.Writer) (string, error) {
+		streams := r.env.Streams()
+		streams.Out = out
+		return r.app.execute(ctx, args, id, streams)
+	}
 	return nil
 }
 

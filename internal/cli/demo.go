@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"context"
 	"path/filepath"
 	"strings"
 
@@ -8,6 +10,7 @@ import (
 
 	"quant"
 	"quant/internal/demo"
+	"quant/internal/term"
 )
 
 const defaultDemo = "quant-demo"
@@ -47,14 +50,19 @@ anything else is refused (exit status 5).`,
 				return err
 			}
 			data := filepath.Join(dir, "data")
+			report := demoReport{Dir: dir, DataDir: data}
 			for _, step := range demoSteps(prices) {
 				env.Notice("\n$ quant %s", commandLine(step))
-				if err := env.Flush(); err != nil {
-					return err
-				}
-				if err := env.Exec(cmd.Context(), append([]string{"--data-dir", data, "--output", string(env.Format)}, step...)); err != nil {
+				done, err := env.demoStep(cmd.Context(), data, step)
+				if err != nil {
 					return quant.Errorf(quant.CodeOf(err), "the step `quant %s` failed", step[0]).
 						WithHint("`quant --data-dir %s runs list --all` shows what ran", data)
+				}
+				report.Steps = append(report.Steps, done)
+			}
+			if env.Format != term.Table {
+				if err := env.Print(report); err != nil {
+					return err
 				}
 			}
 			env.Notice("\nThe lab is in %s. Go on with: quant --data-dir %s runs show last", data, data)
@@ -73,6 +81,43 @@ anything else is refused (exit status 5).`,
 		},
 		MakeDir: func(l Line) error { return demo.Mark(demoDir(l)) },
 	}}
+}
+
+// demoReport is the result of demo as JSON: every step with its own result.
+type demoReport struct {
+	Dir     string     `json:"dir"`
+	DataDir string     `json:"data_dir"`
+	Steps   []demoDone `json:"steps"`
+}
+
+type demoDone struct {
+	Command string     `json:"command"`
+	RunID   string     `json:"run_id"`
+	Result  quant.JSON `json:"result" table:"-"`
+}
+
+func (r demoReport) CSVRows() any { return r.Steps }
+
+// demoStep runs one step: a table goes straight to stdout, for the other
+// formats its result becomes part of the demo's.
+func (e *Env) demoStep(ctx context.Context, data string, step []string) (demoDone, error) {
+	args := append([]string{"--data-dir", data}, step...)
+	if e.Quiet {
+		args = append([]string{"--quiet"}, args...)
+	}
+	done := demoDone{Command: commandLine(append([]string{"quant"}, step...))}
+	if e.Format == term.Table {
+		err := e.Flush()
+		if err == nil {
+			done.RunID, err = e.Exec(ctx, args, e.Streams().Out)
+		}
+		return done, err
+	}
+	var out bytes.Buffer
+	var err error
+	done.RunID, err = e.Exec(ctx, append([]string{"--output", "json"}, args...), &out)
+	done.Result = quant.JSON(out.Bytes())
+	return done, err
 }
 
 func demoSteps(prices string) [][]string {

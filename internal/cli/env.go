@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -44,8 +45,9 @@ type Env struct {
 
 	Argv  []string // masked, as recorded
 	Build Build
-	// Exec runs another command line as a recorded child of this run.
-	Exec func(ctx context.Context, args []string) error
+	// Exec runs another command line as a recorded child of this run, its result
+	// on out, and returns the child's run id.
+	Exec func(ctx context.Context, args []string, out io.Writer) (runID string, err error)
 
 	tree     *Tree
 	recorded map[string]string // the location flags that the run was recorded with

@@ -1,0 +1,285 @@
+package factstore
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"quant"
+)
+
+// Tables returns every table with its number of rows, in name order.
+func (db *DB) Tables(ctx context.Context) ([]TableCount, error) {
+	tables, err := columns(ctx, db.conn, catalog)
+	if err != nil {
+		return nil, db.failure(ctx, "list tables", err)
+	}
+	var counts []TableCount
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		c := TableCount{Table: name}
+		if err := db.QueryRow(ctx, "SELECT count(*) FROM "+factTable(name)).Scan(&c.Rows); err != nil {
+			return nil, db.failure(ctx, "count "+name, err)
+		}
+		counts = append(counts, c)
+	}
+	return counts, nil
+}
+
+// Symbols returns the distinct symbols of ohlcv in byte order.
+func (db *DB) Symbols(ctx context.Context) ([]string, error) {
+	rows, err := db.Query(ctx, "SELECT DISTINCT symbol FROM "+factTable("ohlcv")+" ORDER BY symbol")
+	if err != nil {
+		return nil, db.failure(ctx, "list symbols", err)
+	}
+	defer rows.Close()
+	var symbols []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, db.failure(ctx, "list symbols", err)
+		}
+		symbols = append(symbols, s)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, db.failure(ctx, "list symbols", err)
+	}
+	return symbols, nil
+}
+
+// SymbolFacts returns, for each table that holds facts of the symbol, their
+// number. Rejected input rows and bookkeeping are no facts.
+func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64, error) {
+	tables, err := columns(ctx, db.conn, catalog)
+	if err != nil {
+		return nil, db.failure(ctx, "list tables", err)
+	}
+	facts := map[string]int64{}
+	for name, cols := range tables {
+		if !has(cols, "symbol") || name == "rejects" || name == "fact_slices" {
+			continue
+		}
+		var n int64
+		if err := db.QueryRow(ctx, "SELECT count(*) FROM "+factTable(name)+" WHERE symbol = ?", symbol).Scan(&n); err != nil {
+			return nil, db.failure(ctx, "count "+name, err)
+		}
+		if n > 0 {
+			facts[name] = n
+		}
+	}
+	return facts, nil
+}
+
+// Ledger returns the ledger rows of a run, of all runs for "", oldest first.
+func (db *DB) Ledger(ctx context.Context, runID string) ([]LedgerRow, error) {
+	rows, err := db.Query(ctx, `SELECT run_id, table_name, rows_inserted, rows_updated, rows_deleted, committed_at FROM `+factTable("ledger")+`
+		WHERE ? = '' OR run_id = ? ORDER BY committed_at, table_name`, runID, runID)
+	if err != nil {
+		return nil, db.failure(ctx, "read the ledger", err)
+	}
+	defer rows.Close()
+	var ledger []LedgerRow
+	for rows.Next() {
+		var r LedgerRow
+		if err := rows.Scan(&r.RunID, &r.Table, &r.Inserted, &r.Updated, &r.Deleted, &r.CommittedAt); err != nil {
+			return nil, db.failure(ctx, "read the ledger", err)
+		}
+		r.CommittedAt = r.CommittedAt.UTC()
+		ledger = append(ledger, r)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, db.failure(ctx, "read the ledger", err)
+	}
+	return ledger, nil
+}
+
+// Check reads everything and returns what is wrong, worst first; nil when all
+// is well. The error is that of ctx only: a database that cannot be read is a
+// problem.
+func (db *DB) Check(ctx context.Context) ([]Problem, error) {
+	a := &audit{db: db}
+	if a.shape(ctx) {
+		for _, table := range slices.Sorted(maps.Keys(a.tables)) {
+			a.readable(ctx, table)
+		}
+		for _, k := range keyedTables() {
+			a.keys(ctx, k)
+		}
+		a.values(ctx)
+		a.ledger(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil, quant.Errorf(quant.Failed, "check fact db %s: %w", db.path, context.Cause(ctx))
+	}
+	return a.problems, nil
+}
+
+const (
+	mendReset   = "restore a backup, or `quant init-db --reset`"
+	mendRewrite = "run again what wrote these rows"
+)
+
+// audit collects what Check finds.
+type audit struct {
+	db       *DB
+	tables   map[string][]column
+	unsound  map[string]bool // tables that cannot be examined further
+	problems []Problem
+}
+
+func (a *audit) found(object, mend, format string, args ...any) {
+	a.problems = append(a.problems, Problem{Object: object, What: fmt.Sprintf(format, args...), Mend: mend})
+}
+
+// shape compares schema version and columns with those of a fresh database,
+// and reports whether there is anything more to examine.
+func (a *audit) shape(ctx context.Context) bool {
+	a.unsound = map[string]bool{}
+	var err error
+	if a.tables, err = columns(ctx, a.db.conn, catalog); err != nil {
+		a.found(a.db.path, mendReset, "the catalog cannot be read: %s", firstLine(err))
+		return false
+	}
+	var version sql.NullInt64
+	if err := a.db.QueryRow(ctx, "SELECT max(version) FROM "+factTable("schema_version")).Scan(&version); err != nil {
+		a.found("schema_version", mendReset, "cannot be read: %s", firstLine(err))
+	} else if version.Int64 != SchemaVersion {
+		a.found("schema_version", "run `quant init-db`", "says %d, this program needs %d", version.Int64, SchemaVersion)
+	}
+	fresh, err := freshColumns(ctx)
+	if err != nil {
+		a.found(a.db.path, mendReset, "no fresh schema to compare with: %s", firstLine(err))
+		return true
+	}
+	for _, table := range slices.Sorted(maps.Keys(fresh)) {
+		switch got := a.tables[table]; {
+		case got == nil:
+			a.found(table, mendReset, "the table is missing")
+		case !slices.Equal(got, fresh[table]):
+			a.unsound[table] = true
+			a.found(table, mendReset, "its columns are %s; they should be %s", describe(got), describe(fresh[table]))
+		}
+	}
+	return true
+}
+
+func describe(cols []column) string {
+	texts := make([]string, len(cols))
+	for i, c := range cols {
+		texts[i] = c.Name + " " + c.Type
+		if c.NotNull {
+			texts[i] += " NOT NULL"
+		}
+	}
+	return strings.Join(texts, ", ")
+}
+
+// sound reports whether a table can be asked more.
+func (a *audit) sound(table string) bool { return a.tables[table] != nil && !a.unsound[table] }
+
+// number runs a query for one number; a failure is a finding, once a table.
+func (a *audit) number(ctx context.Context, table, query string) int64 {
+	if !a.sound(table) || ctx.Err() != nil {
+		return 0
+	}
+	var n sql.NullInt64
+	if err := a.db.QueryRow(ctx, query).Scan(&n); err != nil {
+		a.unsound[table] = true
+		a.found(table, mendReset, "cannot be read: %s", firstLine(err))
+	}
+	return n.Int64
+}
+
+// readable reads every value, so that DuckDB compares every block with its
+// checksum.
+func (a *audit) readable(ctx context.Context, table string) {
+	a.number(ctx, table, "SELECT count(h) FROM (SELECT hash(t) AS h FROM "+factTable(table)+" t) WHERE h <> 0")
+}
+
+func (a *audit) keys(ctx context.Context, k keyed) {
+	quoted, null := make([]string, len(k.key)), make([]string, len(k.key))
+	for i, c := range k.key {
+		quoted[i] = ident(c)
+		null[i] = ident(c) + " IS NULL"
+	}
+	t := factTable(k.table)
+	if !slices.Contains(k.key, "from_ts") { // may be open
+		if n := a.number(ctx, k.table, "SELECT count(*) FROM "+t+" WHERE "+strings.Join(null, " OR ")); n > 0 {
+			a.found(k.table, mendReset, "%d rows have a NULL in their key (%s)", n, strings.Join(k.key, ", "))
+		}
+	}
+	list := strings.Join(quoted, ", ")
+	if n := a.number(ctx, k.table, "SELECT count(*) FROM (SELECT 1 FROM "+t+" GROUP BY "+list+" HAVING count(*) > 1)"); n > 0 {
+		a.found(k.table, mendReset, "%d keys (%s) are there more than once", n, strings.Join(k.key, ", "))
+	}
+	if k.stamp == "" || !a.sound("ledger") {
+		return
+	}
+	stamp := ident(k.stamp)
+	n := a.number(ctx, k.table, "SELECT count(*) FROM "+t+" f WHERE f."+stamp+" IS NULL OR NOT EXISTS (SELECT 1 FROM "+factTable("ledger")+
+		" l WHERE l.table_name = "+literal(k.table)+" AND l.committed_at = f."+stamp+")")
+	if n > 0 {
+		a.found(k.table, mendRewrite, "%d rows have a %s that no ledger row explains", n, k.stamp)
+	}
+}
+
+func (a *audit) values(ctx context.Context) {
+	for _, table := range slices.Sorted(maps.Keys(a.tables)) {
+		var bad []string
+		for _, c := range a.tables[table] {
+			if c.Type == "DOUBLE" {
+				bad = append(bad, "NOT isfinite("+ident(c.Name)+")")
+			}
+		}
+		if bad == nil {
+			continue
+		}
+		if n := a.number(ctx, table, "SELECT count(*) FROM "+factTable(table)+" WHERE "+strings.Join(bad, " OR ")); n > 0 {
+			a.found(table, mendRewrite, "%d rows hold NaN or infinity", n)
+		}
+	}
+	n := a.number(ctx, "ohlcv", `SELECT count(*) FROM `+factTable("ohlcv")+` WHERE coalesce(NOT (low > 0 AND low <= open AND low <= close
+		AND open <= high AND close <= high AND volume >= 0), true)`)
+	if n > 0 {
+		a.found("ohlcv", mendRewrite, "%d bars are impossible: a price or volume missing, a price not positive, or low <= open, close <= high not so", n)
+	}
+}
+
+func (a *audit) ledger(ctx context.Context) {
+	ledger := factTable("ledger")
+	if n := a.number(ctx, "ledger", "SELECT count(*) FROM "+ledger+" WHERE rows_inserted < 0 OR rows_updated < 0 OR rows_deleted < 0 OR rows_inserted + rows_updated + rows_deleted = 0"); n > 0 {
+		a.found("ledger", mendReset, "%d rows count no change, or a negative one", n)
+	}
+	if n := a.number(ctx, "ledger", "SELECT count(*) FROM (SELECT 1 FROM "+ledger+" GROUP BY committed_at HAVING count(DISTINCT run_id) > 1)"); n > 0 {
+		a.found("ledger", mendReset, "%d times of commit belong to more than one run", n)
+	}
+	if n := a.number(ctx, "ledger", "SELECT count(*) FROM (SELECT committed_at < lag(committed_at) OVER (ORDER BY rowid) AS falls FROM "+ledger+") WHERE falls"); n > 0 {
+		a.found("ledger", mendReset, "%d rows were written later, but with an earlier time of commit, than the row before", n)
+	}
+	if !a.sound("ledger") {
+		return
+	}
+	for _, table := range []string{"backtest_trades", "backtest_summary", "rejects", "fact_slices"} {
+		written := literal(table)
+		if table == "fact_slices" {
+			written = "f.table_name" // names the writer of that table
+		}
+		n := a.number(ctx, table, "SELECT count(*) FROM "+factTable(table)+" f WHERE f.run_id IS NULL OR NOT EXISTS (SELECT 1 FROM "+ledger+
+			" l WHERE l.run_id = f.run_id AND l.table_name = "+written+")")
+		if n > 0 {
+			a.found(table, mendRewrite, "%d rows name a run that has no ledger row for it", n)
+		}
+	}
+	for _, table := range []string{"labels", "returns"} {
+		if !a.sound("fact_slices") {
+			return
+		}
+		n := a.number(ctx, table, "SELECT count(DISTINCT symbol) FROM "+factTable(table)+" f WHERE NOT EXISTS (SELECT 1 FROM "+factTable("fact_slices")+
+			" s WHERE s.table_name = "+literal(table)+" AND s.symbol = f.symbol)")
+		if n > 0 {
+			a.found(table, mendRewrite, "the rows of %d symbols have no writer in fact_slices", n)
+		}
+	}
+}

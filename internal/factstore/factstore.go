@@ -1,0 +1,87 @@
+// Package factstore owns the Fact DB: the DuckDB file with its tables, the
+// lock that one writing process or many reading ones hold on it, the staged
+// merge that keeps the keys of its tables unique, and the ledger that leads
+// every change back to the run that made it. It knows no provider, no
+// strategy and no Meta DB: what a bar must look like is the curator's rule,
+// and which run a process is, the registry's.
+//
+// Open late and close early: a reader shuts writers out, too.
+package factstore
+
+import (
+	"errors"
+	"time"
+)
+
+// EngineVersion is the version of DuckDB that is linked in.
+const EngineVersion = "v1.5.6"
+
+// What a quant.Store error of this package may wrap; ask with errors.Is.
+var (
+	// ErrMissing: there is no Fact DB at the path.
+	ErrMissing = errors.New("no fact db")
+	// ErrDamaged: the file is no Fact DB, or cannot be read any more.
+	ErrDamaged = errors.New("damaged")
+	// ErrNewer: the file's schema, or its format, is newer than the program.
+	ErrNewer = errors.New("newer than the program")
+)
+
+// Options say which Fact DB, and how to open it. Only Path is required.
+type Options struct {
+	Path        string
+	Wait        time.Duration    // how long to wait for the lock; 0 or less: not at all
+	Waiting     func(Wait)       // called when the wait begins (after some 200 ms), then about every 5 s; may be nil
+	Now         func() time.Time // the clock; nil: time.Now
+	TempDir     string           // where DuckDB spills to, in a folder of its own; "": <Path>.tmp
+	Threads     int              // 0: one a core
+	MemoryLimit string           // in DuckDB's spelling; "": 1.5GB
+}
+
+// Wait is a wait for the lock.
+type Wait struct {
+	Path    string
+	PID     int    // process that holds the file; 0 if unknown
+	Program string // that process's program; "" if unknown
+	Waited  time.Duration
+}
+
+// Commit is what became of the facts that a DB was given to write.
+type Commit int
+
+// NoneCommitted: every transaction was rolled back, or there was none.
+// Committed: at least one transaction is durable. Unknown: a COMMIT failed and
+// the database could not say what became of it; CommittedRuns can, once the DB
+// is closed.
+const (
+	NoneCommitted Commit = iota
+	Committed
+	Unknown
+)
+
+// Delta counts what a merge did to a table, in rows.
+type Delta struct {
+	Inserted, Updated, Unchanged, Deleted int64
+}
+
+// LedgerRow is one table that one transaction of a run changed.
+type LedgerRow struct {
+	RunID       string    `json:"run_id"`
+	Table       string    `json:"table_name"`
+	Inserted    int64     `json:"rows_inserted"`
+	Updated     int64     `json:"rows_updated"`
+	Deleted     int64     `json:"rows_deleted"`
+	CommittedAt time.Time `json:"committed_at"`
+}
+
+// TableCount is one table and its number of rows.
+type TableCount struct {
+	Table string `json:"table"`
+	Rows  int64  `json:"rows"`
+}
+
+// Problem is one finding of Check.
+type Problem struct {
+	Object string // table, row or file that is concerned
+	What   string // what is wrong
+	Mend   string // what to do about it
+}

@@ -1,0 +1,356 @@
+package factstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"quant"
+)
+
+// walSuffixes name the files that may stand beside a database and hold commits
+// that are not in it yet.
+func walSuffixes() []string { return []string{".wal", ".wal.checkpoint", ".wal.recovery"} }
+
+// CommittedRuns tells which of the runs have committed facts. It never waits:
+// quant.Locked at once if a process writes. Without a file no run has any.
+func CommittedRuns(ctx context.Context, o Options, runIDs []string) (map[string]bool, error) {
+	committed := map[string]bool{}
+	if len(runIDs) == 0 {
+		return committed, nil
+	}
+	o.Wait = 0
+	db, err := OpenRead(ctx, o)
+	if errors.Is(err, ErrMissing) && !logLeft(o.Path) {
+		return committed, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	wanted := make(map[string]bool, len(runIDs))
+	for _, id := range runIDs {
+		wanted[id] = true
+	}
+	rows, err := db.Query(ctx, "SELECT DISTINCT run_id FROM ledger")
+	if err != nil {
+		return nil, damaged(ctx, db.path, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, damaged(ctx, db.path, err)
+		}
+		if wanted[id] {
+			committed[id] = true
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, damaged(ctx, db.path, err)
+	}
+	return committed, nil
+}
+
+func logLeft(path string) bool {
+	for _, suffix := range walSuffixes() {
+		if _, err := os.Lstat(path + suffix); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Backup writes a consistent copy of the database to dst, which must not exist
+// (quant.Conflict). A database opened for writing is checkpointed first. The
+// copy is 0600 and durable, and stands at dst only when it is whole.
+func (db *DB) Backup(ctx context.Context, dst string) error {
+	if !db.readOnly {
+		if _, err := db.conn.ExecContext(ctx, "CHECKPOINT"); err != nil {
+			return failure("checkpoint fact db "+db.path, err)
+		}
+	}
+	// The descriptors stay open until Close: closing one would drop the lock.
+	return copyDatabase(ctx, db.path, dst, func(f *os.File) { db.held = append(db.held, f) })
+}
+
+// CopyRaw copies a Fact DB that cannot be opened, byte by byte with its WAL,
+// to dst, which must not exist (quant.Conflict). quant.Locked if a process has
+// it open for writing, ErrMissing if there is none. The copy is 0600 and
+// durable.
+func CopyRaw(ctx context.Context, src, dst string) error {
+	src, err := resolve(src)
+	if err != nil {
+		return err
+	}
+	release, err := hold(src, unix.F_RDLCK)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var opened []*os.File
+	defer func() {
+		for _, f := range opened {
+			_ = f.Close()
+		}
+	}()
+	return copyDatabase(ctx, src, dst, func(f *os.File) { opened = append(opened, f) })
+}
+
+// copyDatabase copies the file and its WALs; keep is given what it reads from.
+func copyDatabase(ctx context.Context, src, dst string, keep func(*os.File)) (err error) {
+	suffixes := append(walSuffixes(), "") // the file itself last: it makes the copy one
+	for _, suffix := range suffixes {
+		if _, err := os.Lstat(dst + suffix); err == nil {
+			return quant.Errorf(quant.Conflict, "copy fact db: %s exists already", dst+suffix).WithHint("choose another name")
+		}
+	}
+	var made []string
+	defer func() {
+		if err == nil {
+			return
+		}
+		for _, name := range made {
+			_ = os.Remove(name)
+		}
+		if quant.CodeOf(err) == quant.Failed && ctx.Err() == nil {
+			err = storeError(err, "copy fact db %s to %s", src, dst)
+		}
+	}()
+	var parts [][2]string
+	for _, suffix := range suffixes {
+		part := dst + suffix + ".part"
+		made = append(made, part)
+		err := copyFile(ctx, src+suffix, part, keep)
+		if suffix != "" && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		parts = append(parts, [2]string{part, dst + suffix})
+	}
+	for _, p := range parts {
+		if err := os.Rename(p[0], p[1]); err != nil {
+			return err
+		}
+		made = append(made, p[1])
+	}
+	return syncPath(filepath.Dir(dst))
+}
+
+func copyFile(ctx context.Context, src, dst string, keep func(*os.File)) error {
+	in, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	keep(in)
+	if info, err := in.Stat(); err != nil {
+		return err
+	} else if !info.Mode().IsRegular() {
+		return fmt.Errorf("%s is not a regular file", src)
+	}
+	_ = os.Remove(dst) // a .part that a killed process left
+	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, contextReader{ctx, in})
+	if err == nil {
+		err = out.Sync()
+	}
+	return errors.Join(err, out.Close())
+}
+
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// MoveAside renames what stands at path, with its WALs, to
+// <path>.broken-<UTC time of now> and returns the new path; nothing is deleted
+// or overwritten. quant.Locked if a process has it open, ErrMissing if there
+// is neither a file nor a WAL.
+func MoveAside(_ context.Context, path string, now time.Time) (string, error) {
+	path, err := resolve(path)
+	if err != nil {
+		return "", err
+	}
+	base := path + ".broken-" + now.UTC().Format("20060102T150405Z")
+	aside := base
+	for n := 2; taken(aside); n++ {
+		aside = base + "-" + strconv.Itoa(n)
+	}
+	return aside, move(path, aside)
+}
+
+// Move renames the Fact DB, sound or not, with its WALs, to dst on the same
+// file system, which must not exist (quant.Conflict). So a file becomes its own
+// backup, and nothing can be written between the two. Other errors are those
+// of MoveAside.
+func Move(_ context.Context, path, dst string) error {
+	path, err := resolve(path)
+	if err != nil {
+		return err
+	}
+	if taken(dst) {
+		return quant.Errorf(quant.Conflict, "move fact db: %s exists already", dst).WithHint("choose another name")
+	}
+	return move(path, dst)
+}
+
+func move(path, dst string) error {
+	_, err := os.Lstat(path)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if missing && !logLeft(path) {
+		_, err := inspect(path)
+		return err
+	}
+	lock, err := lockFile(path)
+	var held *heldError
+	if errors.As(err, &held) {
+		return held.locked(path, 0)
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if !missing {
+		release, err := hold(path, unix.F_WRLCK)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
+	// The file first: without its WAL it would open, and lack commits.
+	for _, suffix := range append([]string{""}, walSuffixes()...) {
+		if err := os.Rename(path+suffix, dst+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return storeError(err, "move fact db %s", path)
+		}
+	}
+	return syncPath(filepath.Dir(path))
+}
+
+func taken(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil || logLeft(path)
+}
+
+// hold locks what stands at path against DuckDB in this and other processes:
+// F_RDLCK shuts out writers, F_WRLCK everybody. What cannot be opened, such as
+// a folder, nobody has open as a database.
+func hold(path string, kind int16) (release func(), err error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, e := os.Lstat(path); e == nil {
+			return func() {}, nil // a link to nowhere
+		}
+		_, err := inspect(path)
+		return nil, err
+	}
+	if err != nil {
+		return nil, storeError(err, "lock fact db %s", path)
+	}
+	if !info.Mode().IsRegular() {
+		return func() {}, nil
+	}
+	st := info.Sys().(*syscall.Stat_t)
+	giveBack, ok := acquire(fileID{uint64(st.Dev), uint64(st.Ino)})
+	if !ok {
+		return nil, (&heldError{here: true}).locked(path, 0)
+	}
+	flags := os.O_RDWR
+	if kind == unix.F_RDLCK {
+		flags = os.O_RDONLY
+	}
+	f, err := os.OpenFile(path, flags, 0)
+	if errors.Is(err, fs.ErrPermission) && kind == unix.F_WRLCK {
+		return giveBack, nil // renaming needs no permission on the file
+	}
+	if err != nil {
+		giveBack()
+		return nil, storeError(err, "lock fact db %s", path)
+	}
+	lock := unix.Flock_t{Type: kind, Whence: io.SeekStart}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock); err != nil {
+		who := unix.Flock_t{Type: kind, Whence: io.SeekStart}
+		held := &heldError{}
+		if unix.FcntlFlock(f.Fd(), unix.F_GETLK, &who) == nil && who.Type != unix.F_UNLCK {
+			held.pid = int(who.Pid)
+		}
+		_ = f.Close()
+		giveBack()
+		return nil, held.locked(path, 0)
+	}
+	return func() {
+		_ = f.Close()
+		giveBack()
+	}, nil
+}
+
+// lockFile takes the lock that keeps creating, opening for writing and moving
+// aside apart: *heldError if another has it. The file stays for ever, because
+// removing a lock file would let two processes hold it.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, storeError(err, "lock fact db %s", path)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, &heldError{}
+		}
+		return nil, storeError(err, "lock fact db %s", path)
+	}
+	return f, nil
+}
+
+func makeFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return storeError(err, "make the folder of the fact db")
+	}
+	return nil
+}
+
+// sweep removes what killed processes spilled.
+func sweep(tempDir string) {
+	entries, err := os.ReadDir(tempDir)
+	if err != nil {
+		return // nothing there
+	}
+	for _, e := range entries {
+		number, ok := strings.CutPrefix(e.Name(), "spill-")
+		pid, err := strconv.Atoi(number)
+		if !ok || err != nil || pid <= 0 || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			continue
+		}
+		_ = os.RemoveAll(filepath.Join(tempDir, e.Name()))
+	}
+}
+
+// syncPath makes a file, or the names in a folder, durable.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}

@@ -1,0 +1,296 @@
+package factstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"quant"
+)
+
+// Merge is a set of rows to be merged into a table.
+type Merge struct {
+	Table  string   // table of the Fact DB
+	Source string   // TEMP table, or view, with the table's columns in any order, matched by name; Stamp is ignored there
+	Key    []string // columns that identify a row
+	Stamp  string   // column set to Tx.Now on rows that change, and not compared; "": none
+}
+
+// diffTable holds the rows that a merge changes while it runs.
+const diffTable = "temp.main.factstore_diff"
+
+// Merge makes the table hold the rows of the source: a row with a new key is
+// inserted, in key order; one whose other columns (but for Stamp) are distinct
+// from the stored ones, NULL and NaN being equal to themselves, replaces it;
+// an identical one leaves the stored row, its stamp included, as it is. Other
+// rows stay. The same merge again changes nothing. A key that is NULL or
+// stands twice in the source, a column too many or too few: quant.Invalid, and
+// nothing is changed.
+//
+// A source in strictly ascending key order (TEXT in byte order) is the fast
+// way: that shows its keys unique in one pass, and saves sorting it.
+func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
+	p, err := tx.plan(ctx, m)
+	if err != nil {
+		return Delta{}, err
+	}
+	total, sorted, err := p.assertKeys(ctx)
+	if err != nil || total == 0 {
+		return Delta{}, err
+	}
+	overlap, err := p.overlaps(ctx)
+	if err != nil {
+		return Delta{}, err
+	}
+	var d Delta
+	if overlap {
+		d, err = p.replace(ctx, total)
+	} else {
+		d.Inserted, err = p.insert(ctx, p.source, sorted)
+	}
+	if err != nil {
+		return Delta{}, err
+	}
+	tx.Count(m.Table, d.Inserted, d.Updated, d.Deleted)
+	return d, nil
+}
+
+// merging is a Merge whose names are checked and quoted.
+type merging struct {
+	tx     *Tx
+	m      Merge
+	table  string
+	source string
+	key    []string
+	values []string // neither key nor stamp
+	types  map[string]string
+}
+
+func (tx *Tx) plan(ctx context.Context, m Merge) (*merging, error) {
+	p := &merging{tx: tx, m: m, table: factTable(m.Table), source: "temp.main." + ident(m.Source), types: map[string]string{}}
+	tables, err := columns(ctx, tx.db.conn, catalog)
+	if err != nil {
+		return nil, p.failure(ctx, err)
+	}
+	want := tables[m.Table]
+	if want == nil {
+		return nil, p.invalid("there is no such table")
+	}
+	got, err := p.sourceColumns(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Key) == 0 {
+		return nil, p.invalid("no key given")
+	}
+	for _, k := range m.Key {
+		if !has(want, k) {
+			return nil, p.invalid("the table has no key column %s", k)
+		}
+		p.key = append(p.key, ident(k))
+	}
+	if m.Stamp != "" && (!has(want, m.Stamp) || slices.Contains(m.Key, m.Stamp)) {
+		return nil, p.invalid("%s cannot be its stamp", m.Stamp)
+	}
+	for _, c := range want {
+		p.types[ident(c.Name)] = c.Type
+		if c.Name == m.Stamp {
+			continue
+		}
+		if !slices.Contains(got, c.Name) {
+			return nil, p.invalid("source %s lacks column %s", m.Source, c.Name)
+		}
+		if !slices.Contains(m.Key, c.Name) {
+			p.values = append(p.values, ident(c.Name))
+		}
+	}
+	for _, name := range got {
+		if !has(want, name) {
+			return nil, p.invalid("the table has no column %s, as source %s does", name, m.Source)
+		}
+	}
+	return p, nil
+}
+
+func (p *merging) sourceColumns(ctx context.Context) ([]string, error) {
+	rows, err := p.tx.Query(ctx, "SELECT column_name FROM duckdb_columns() WHERE database_name = 'temp' AND schema_name = 'main' AND table_name = ?", p.m.Source)
+	if err != nil {
+		return nil, p.failure(ctx, err)
+	}
+	defer rows.Close()
+	var names []string
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, p.failure(ctx, err)
+		}
+		names = append(names, name)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, p.failure(ctx, err)
+	}
+	if names == nil {
+		return nil, p.invalid("there is no TEMP table or view %s", p.m.Source)
+	}
+	return names, nil
+}
+
+// assertKeys proves the keys of the source unique and not NULL, and returns
+// the number of rows and whether they stand in key order.
+func (p *merging) assertKeys(ctx context.Context) (total int64, sorted bool, err error) {
+	lags, exprs := make([]string, len(p.key)), make([]string, len(p.key))
+	ascending := ""
+	for i := len(p.key) - 1; i >= 0; i-- {
+		now, before := fmt.Sprintf("k%d", i), fmt.Sprintf("p%d", i)
+		exprs[i] = p.key[i] + " AS " + now
+		lags[i] = "lag(" + p.key[i] + ") OVER () AS " + before
+		if ascending == "" {
+			ascending = now + " > " + before
+		} else {
+			ascending = fmt.Sprintf("%s > %s OR (%s = %s AND (%s))", now, before, now, before, ascending)
+		}
+	}
+	null := make([]string, len(p.key))
+	for i := range null {
+		null[i] = fmt.Sprintf("k%d IS NULL", i)
+	}
+	var nulls, falls int64
+	err = p.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*), count(*) FILTER (%s), count(*) FILTER (NOT (%s)) FROM (SELECT %s, %s FROM %s)",
+		strings.Join(null, " OR "), ascending, strings.Join(exprs, ", "), strings.Join(lags, ", "), p.source)).Scan(&total, &nulls, &falls)
+	if err != nil {
+		return 0, false, p.failure(ctx, err)
+	}
+	if nulls > 0 {
+		return 0, false, p.offender(ctx, "is NULL in part", fmt.Sprintf("WHERE %s IS NULL", strings.Join(p.key, " IS NULL OR ")))
+	}
+	if falls == 0 {
+		return total, true, nil
+	}
+	keys := strings.Join(p.key, ", ")
+	var twice int64
+	if err := p.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s GROUP BY %s HAVING count(*) > 1)", p.source, keys)).Scan(&twice); err != nil {
+		return 0, false, p.failure(ctx, err)
+	}
+	if twice > 0 {
+		return 0, false, p.offender(ctx, "stands there more than once", fmt.Sprintf("GROUP BY %s HAVING count(*) > 1", keys))
+	}
+	return total, false, nil
+}
+
+// offender names the first key of the source that breaks a rule.
+func (p *merging) offender(ctx context.Context, what, clause string) error {
+	parts := make([]string, len(p.key))
+	for i, k := range p.key {
+		parts[i] = "coalesce(CAST(" + k + " AS VARCHAR), 'NULL')"
+	}
+	var key string
+	err := p.tx.QueryRow(ctx, fmt.Sprintf("SELECT concat_ws(', ', %s) FROM %s %s ORDER BY %s LIMIT 1",
+		strings.Join(parts, ", "), p.source, clause, strings.Join(p.key, ", "))).Scan(&key)
+	if err != nil {
+		return p.failure(ctx, err)
+	}
+	return p.invalid("key (%s) %s", key, what)
+}
+
+// overlaps reports whether a stored row lies within the bounds of the source's
+// keys, column by column; the stored ones are pruned by their own bounds.
+func (p *merging) overlaps(ctx context.Context) (bool, error) {
+	var filled bool
+	if err := p.tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+p.table+")").Scan(&filled); err != nil {
+		return false, p.failure(ctx, err)
+	}
+	if !filled {
+		return false, nil // spares the pass over the source
+	}
+	bounds := make([]string, 0, 2*len(p.key))
+	for _, k := range p.key {
+		t := p.types[k]
+		bounds = append(bounds, fmt.Sprintf("CAST(min(CAST(%s AS %s)) AS VARCHAR)", k, t), fmt.Sprintf("CAST(max(CAST(%s AS %s)) AS VARCHAR)", k, t))
+	}
+	values, targets := make([]string, len(bounds)), make([]any, len(bounds))
+	for i := range values {
+		targets[i] = &values[i]
+	}
+	if err := p.tx.QueryRow(ctx, "SELECT "+strings.Join(bounds, ", ")+" FROM "+p.source).Scan(targets...); err != nil {
+		return false, p.failure(ctx, err)
+	}
+	within, args := make([]string, len(p.key)), make([]any, len(values))
+	for i, k := range p.key {
+		t := p.types[k]
+		within[i] = fmt.Sprintf("%s BETWEEN CAST(? AS %s) AND CAST(? AS %s)", k, t, t)
+		args[2*i], args[2*i+1] = values[2*i], values[2*i+1]
+	}
+	var overlap bool
+	err := p.tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+p.table+" WHERE "+strings.Join(within, " AND ")+")", args...).Scan(&overlap)
+	if err != nil {
+		return false, p.failure(ctx, err)
+	}
+	return overlap, nil
+}
+
+// insert inserts all rows of a relation with the source's columns.
+func (p *merging) insert(ctx context.Context, from string, sorted bool) (int64, error) {
+	columns := append(slices.Clone(p.key), p.values...)
+	into, values, args := strings.Join(columns, ", "), strings.Join(columns, ", "), []any(nil)
+	if p.m.Stamp != "" {
+		into += ", " + ident(p.m.Stamp)
+		values += ", CAST(? AS TIMESTAMP)"
+		args = append(args, p.tx.Now)
+	}
+	order := ""
+	if !sorted {
+		order = " ORDER BY " + strings.Join(p.key, ", ")
+	}
+	n, err := p.tx.affected(ctx, "INSERT INTO "+p.table+" ("+into+") SELECT "+values+" FROM "+from+order, args...)
+	if err != nil {
+		return 0, p.failure(ctx, err)
+	}
+	return n, nil
+}
+
+// replace merges into a table that may hold some of the keys. Updated rows are
+// deleted and inserted, which costs less than UPDATE when they are scattered.
+func (p *merging) replace(ctx context.Context, total int64) (d Delta, err error) {
+	join, selected, distinct := make([]string, len(p.key)), make([]string, 0, len(p.key)+len(p.values)), []string{"t.rowid IS NULL"}
+	for i, k := range p.key {
+		join[i] = "s." + k + " = t." + k
+		selected = append(selected, "s."+k)
+	}
+	for _, v := range p.values {
+		selected = append(selected, "s."+v)
+		// Compared as they would be stored.
+		distinct = append(distinct, fmt.Sprintf("CAST(s.%s AS %s) IS DISTINCT FROM t.%s", v, p.types[v], v))
+	}
+	exec := func(query string) (n int64) {
+		if err == nil {
+			n, err = p.tx.affected(ctx, query)
+		}
+		return n
+	}
+	exec("DROP TABLE IF EXISTS " + diffTable)
+	exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + ", t.rowid AS \"stored rowid\" FROM " + p.source + " s LEFT JOIN " +
+		p.table + " t ON " + strings.Join(join, " AND ") + " WHERE " + strings.Join(distinct, " OR "))
+	d.Updated = exec("DELETE FROM " + p.table + " WHERE rowid IN (SELECT \"stored rowid\" FROM " + diffTable + " WHERE \"stored rowid\" IS NOT NULL)")
+	if err != nil {
+		return Delta{}, p.failure(ctx, err)
+	}
+	changed, err := p.insert(ctx, diffTable, false)
+	if err != nil {
+		return Delta{}, err
+	}
+	exec("DROP TABLE " + diffTable)
+	if err != nil {
+		return Delta{}, p.failure(ctx, err)
+	}
+	d.Inserted, d.Unchanged = changed-d.Updated, total-changed
+	return d, nil
+}
+
+func (p *merging) invalid(format string, args ...any) error {
+	return quant.Errorf(quant.Invalid, "merge into %s: %s", p.m.Table, fmt.Sprintf(format, args...))
+}
+
+func (p *merging) failure(ctx context.Context, err error) error {
+	return p.tx.db.failure(ctx, "merge into "+p.m.Table, err)
+}

@@ -1,0 +1,195 @@
+package factstore
+
+import (
+	"context"
+	"database/sql"
+	"maps"
+	"slices"
+	"time"
+
+	"quant"
+	"quant/internal/failpoint"
+)
+
+// Tx is one write transaction, valid until the function that was given it
+// returns.
+type Tx struct {
+	// Now is the transaction's time, the ledger's committed_at: UTC,
+	// microseconds, later than that of every earlier transaction. What a run
+	// stores as ingested_at, computed_at, generated_at or created_at is this.
+	Now   time.Time
+	RunID string
+
+	db      *DB
+	changes map[string]*LedgerRow
+}
+
+// Write runs fn in one transaction. When fn returns nil, each table that
+// changed (by Tx.Merge, Tx.Delete or Tx.Count) gets one ledger row in the same
+// transaction, which is then committed, and the rows are returned in table
+// order. If nothing was counted it is rolled back and Write returns no rows.
+// An error or a panic of fn, or the end of ctx before the commit, rolls back;
+// a commit that has begun is not interrupted. After an error State says what
+// became of the facts.
+func (db *DB) Write(ctx context.Context, runID string, fn func(context.Context, *Tx) error) (_ []LedgerRow, err error) {
+	if runID == "" {
+		return nil, quant.Errorf(quant.Invalid, "write facts: run_id is missing")
+	}
+	if db.readOnly {
+		return nil, quant.Errorf(quant.Failed, "write facts: fact db %s is open for reading only", db.path)
+	}
+	if db.writing {
+		return nil, quant.Errorf(quant.Failed, "write facts: a transaction is open already")
+	}
+	db.writing = true
+	defer func() { db.writing = false }()
+	if _, err := db.conn.ExecContext(ctx, "BEGIN"); err != nil {
+		return nil, db.failure(ctx, "begin", err)
+	}
+	open := true
+	defer func() {
+		if open { // error, panic, or nothing to commit
+			_, _ = db.conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		}
+	}()
+	tx := &Tx{RunID: runID, db: db, changes: map[string]*LedgerRow{}}
+	if tx.Now, err = db.nextTime(ctx); err != nil {
+		return nil, err
+	}
+	if err := fn(ctx, tx); err != nil {
+		return nil, err
+	}
+	rows, err := tx.writeLedger(ctx)
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, quant.Errorf(quant.Failed, "write facts: %w", context.Cause(ctx))
+	}
+	failpoint.Hit("fact.commit.before")
+	open = false
+	earlier := db.State()
+	db.setState(Unknown)
+	if _, err := db.conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
+		return nil, db.afterFailedCommit(context.WithoutCancel(ctx), tx.Now, earlier, err)
+	}
+	db.setState(Committed)
+	failpoint.Hit("fact.commit.after")
+	return rows, nil
+}
+
+func (db *DB) setState(c Commit) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.state = c
+}
+
+// nextTime is the time of the transaction that has begun.
+func (db *DB) nextTime(ctx context.Context) (time.Time, error) {
+	var last sql.NullTime
+	if err := db.conn.QueryRowContext(ctx, "SELECT max(committed_at) FROM ledger").Scan(&last); err != nil {
+		return time.Time{}, db.failure(ctx, "read the ledger", err)
+	}
+	now := quant.NewTime(db.o.Now()).Time
+	if last.Valid && !now.After(last.Time) {
+		now = last.Time.UTC().Add(time.Microsecond)
+	}
+	return now, nil
+}
+
+func (tx *Tx) writeLedger(ctx context.Context) ([]LedgerRow, error) {
+	var rows []LedgerRow
+	for _, table := range slices.Sorted(maps.Keys(tx.changes)) {
+		row := *tx.changes[table]
+		if row.Inserted == 0 && row.Updated == 0 && row.Deleted == 0 {
+			continue
+		}
+		row.RunID, row.Table, row.CommittedAt = tx.RunID, table, tx.Now
+		if _, err := tx.Exec(ctx, "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)",
+			row.RunID, row.Table, row.Inserted, row.Updated, row.Deleted, row.CommittedAt); err != nil {
+			return nil, tx.db.failure(ctx, "write the ledger", err)
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// afterFailedCommit asks the database what became of a COMMIT that failed.
+func (db *DB) afterFailedCommit(ctx context.Context, now time.Time, earlier Commit, cause error) error {
+	_, _ = db.conn.ExecContext(ctx, "ROLLBACK")
+	var these int64
+	err := db.conn.QueryRowContext(ctx, "SELECT count(*) FROM ledger WHERE committed_at = ?", now).Scan(&these)
+	what := "nothing was committed"
+	switch {
+	case err != nil:
+		what = "whether it was committed is not known until the file is opened again"
+	case these > 0:
+		db.setState(Committed)
+		what = "but the facts are committed"
+	default:
+		db.setState(earlier)
+	}
+	return quant.Errorf(quant.Store, "commit to fact db %s failed (%s): %s", db.path, what, firstLine(cause)).
+		WithHint("check the free space; `quant doctor` compares runs and facts")
+}
+
+// failure wraps an error of a statement on the open file.
+func (db *DB) failure(ctx context.Context, doing string, err error) error {
+	if ctx.Err() != nil {
+		return quant.Errorf(quant.Failed, "%s in fact db %s: %w", doing, db.path, context.Cause(ctx))
+	}
+	return &quant.Error{Code: quant.Store, Err: err, Msg: doing + " in fact db " + db.path + ": " + firstLine(err),
+		Hint: "check the free space; `quant doctor` examines the file"}
+}
+
+// Exec runs one statement. Changes are counted only by Count.
+func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return tx.db.conn.ExecContext(ctx, query, args...)
+}
+
+// Query runs one statement; the rows must be closed before the next call.
+func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return tx.db.conn.QueryContext(ctx, query, args...)
+}
+
+// QueryRow runs one statement that returns at most one row.
+func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
+	return tx.db.conn.QueryRowContext(ctx, query, args...)
+}
+
+// Count adds changes that Exec made to a table to the ledger.
+func (tx *Tx) Count(table string, inserted, updated, deleted int64) {
+	row := tx.changes[table]
+	if row == nil {
+		row = &LedgerRow{}
+		tx.changes[table] = row
+	}
+	row.Inserted += inserted
+	row.Updated += updated
+	row.Deleted += deleted
+}
+
+// Delete deletes the rows of a table for which where holds ("" is Invalid: say
+// "true"), counts them, and returns their number.
+func (tx *Tx) Delete(ctx context.Context, table, where string, args ...any) (int64, error) {
+	if where == "" {
+		return 0, quant.Errorf(quant.Invalid, "delete from %s: no condition", table)
+	}
+	n, err := tx.affected(ctx, "DELETE FROM "+factTable(table)+" WHERE "+where, args...)
+	if err != nil {
+		return 0, tx.db.failure(ctx, "delete from "+table, err)
+	}
+	tx.Count(table, 0, 0, n)
+	return n, nil
+}
+
+func (tx *Tx) affected(ctx context.Context, query string, args ...any) (int64, error) {
+	result, err := tx.Exec(ctx, query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// factTable names a table of the file, which no TEMP table of that name hides.
+func factTable(name string) string { return catalog + ".main." + ident(name) }
