@@ -146,6 +146,7 @@ type RunProcess struct {
 	BootID        Text   `json:"boot_id" db:"boot_id"`
 	PID           int64  `json:"pid" db:"pid"`
 	ProcessStart  Text   `json:"process_start" db:"process_start"` // opaque; with boot_id and pid it names one process for ever
+	LiveLock      Text   `json:"live_lock" db:"live_lock"`         // file, in the folder of the liveness locks, that the process holds locked
 	BinaryVersion Text   `json:"binary_version" db:"binary_version"`
 	BinaryCommit  Text   `json:"binary_commit" db:"binary_commit"` // commit that quant was built from; "-dirty" appended if its tree was
 	GitCommit     Text   `json:"git_commit" db:"git_commit"`       // commit checked out where the command ran

@@ -349,6 +349,9 @@ func (r *recording) close(ctx context.Context, err error) error {
 }
 
 func (r *recording) release() {
+	if r.env.Registry != nil {
+		r.env.Registry.Close()
+	}
 	if r.store != nil {
 		r.store.Close()
 	}

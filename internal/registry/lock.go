@@ -11,9 +11,38 @@ import (
 	"quant"
 )
 
-// takeLock makes the run's lock file and locks it for the life of this
-// process. Go opens files with O_CLOEXEC, so no child inherits the lock; the
-// kernel lets it go when the process ends, however it ends.
+// live makes the lock file of this registry, which bears the id of its first
+// run, locks it until Close or the end of the process, and returns its name.
+// Go opens files with O_CLOEXEC, so no child inherits the lock; the kernel lets
+// it go when the process ends, however it ends.
+func (g *Registry) live(runID string) (string, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lock == nil {
+		f, err := g.takeLock(runID)
+		if err != nil {
+			return "", err
+		}
+		g.lock = f
+	}
+	return filepath.Base(g.lock.Name()), nil
+}
+
+// Close removes the lock file and lets the lock go: from then on a run of this
+// registry that is still open is taken for dead. Only a registry that starts
+// runs needs it. Starting another run afterwards makes a new lock.
+func (g *Registry) Close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lock != nil {
+		// In this order: otherwise another process could take the file for that
+		// of a dead run and find it gone.
+		os.Remove(g.lock.Name())
+		g.lock.Close()
+		g.lock = nil
+	}
+}
+
 func (g *Registry) takeLock(runID string) (*os.File, error) {
 	path := g.lockPath(runID)
 	for {
@@ -45,17 +74,7 @@ func lockFailed(runID string, err error) error {
 		WithHint("the folder of the Meta DB must be writable, with space left")
 }
 
-// releaseLock removes the lock file, then lets the lock go: the other way
-// round another process could take the file for that of a dead run.
-func (g *Registry) releaseLock(run *Run) {
-	if run.lock != nil {
-		os.Remove(run.lock.Name())
-		run.lock.Close()
-		run.lock = nil
-	}
-}
-
-// lockState is what a run's lock file tells.
+// lockState is what a lock file tells.
 type lockState int
 
 const (
@@ -65,11 +84,11 @@ const (
 	lockUnknown                  // this file system or this user cannot tell
 )
 
-func (g *Registry) lockState(runID string) lockState {
-	if filepath.Base(runID) != runID || runID == "." || runID == ".." {
-		return lockUnknown
+func (g *Registry) lockState(name string) lockState {
+	if filepath.Base(name) != name || name == "." || name == ".." {
+		return lockMissing // not a name that this program gave
 	}
-	f, err := os.OpenFile(g.lockPath(runID), os.O_RDONLY, 0)
+	f, err := os.OpenFile(g.lockPath(name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return lockMissing
 	}

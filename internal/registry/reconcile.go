@@ -37,7 +37,7 @@ func (g *Registry) Judge(run metastore.RunDetail) Life {
 	if p.RunID == "" || p.MachineID == "" || string(p.MachineID) != g.Process.MachineID {
 		return Unjudged
 	}
-	switch g.lockState(run.RunID) {
+	switch g.lockState(string(p.LiveLock)) {
 	case lockHeld:
 		return Alive
 	case lockFree:
@@ -69,7 +69,7 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 	if err != nil {
 		return nil, err
 	}
-	g.sweepLocks(running)
+	defer g.sweepLocks()
 	var dead []metastore.RunDetail
 	var ask []string
 	for _, run := range running {
@@ -111,27 +111,20 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 		case err != nil:
 			return closed, err
 		}
-		os.Remove(g.lockPath(run.RunID))
 		run.Status, run.ErrorText = quant.Fail, quant.Text(text)
 		closed = append(closed, run)
 	}
 	return closed, nil
 }
 
-// sweepLocks removes lock files that no RUNNING run and no process owns: what
-// a kill leaves between making the lock and recording the run, or between
-// closing the record and removing the lock.
-func (g *Registry) sweepLocks(running []metastore.RunDetail) {
+// sweepLocks removes the lock files that dead processes left.
+func (g *Registry) sweepLocks() {
 	entries, err := os.ReadDir(g.LiveDir)
-	if err != nil || len(entries) <= len(running) {
+	if err != nil {
 		return
 	}
-	known := make(map[string]bool, len(running))
-	for _, run := range running {
-		known[run.RunID] = true
-	}
 	for _, e := range entries {
-		if !known[e.Name()] && g.lockState(e.Name()) == lockFree {
+		if g.lockState(e.Name()) == lockFree {
 			os.Remove(g.lockPath(e.Name()))
 		}
 	}

@@ -22,8 +22,8 @@ import (
 // Options are what a Registry needs from outside.
 type Options struct {
 	Store metastore.Store
-	// LiveDir is the folder of the liveness locks, one file a running run. All
-	// processes that share a Meta DB must share it.
+	// LiveDir is the folder of the liveness locks, one file a process that has
+	// runs open. All processes that share a Meta DB must share it.
 	LiveDir string
 	Mask    *secret.Masker   // nil: the rules that need no values
 	Now     func() time.Time // nil: time.Now
@@ -43,9 +43,17 @@ type Registry struct {
 
 	mu   sync.Mutex
 	open map[string]*Run
+	lock *os.File
+
+	// What every run of this process shares is worked out once: the masked
+	// command line (until there are more secrets to mask) and the commit.
+	argv      quant.JSON
+	argvKnows int
+	commit    *string
 }
 
-// New makes a registry; it touches nothing yet.
+// New makes a registry; it touches nothing yet. Close it once its runs have
+// ended.
 func New(o Options) *Registry {
 	if o.Mask == nil {
 		o.Mask = &secret.Masker{}
@@ -76,7 +84,6 @@ type Run struct {
 	Started quant.Time
 
 	begun    time.Time // for the duration: the injected clock may be set back, this one not
-	lock     *os.File
 	gitDirty func() *bool
 
 	mu sync.Mutex
@@ -122,7 +129,7 @@ func Argv(argv []string) StartOption { return func(s *start) { s.argv = argv } }
 // that cannot be stored, else the store's, or Store when the lock file cannot
 // be made.
 func (g *Registry) Start(ctx context.Context, kind string, config any, options ...StartOption) (string, error) {
-	s := start{argv: g.Process.Argv}
+	s := start{}
 	for _, o := range options {
 		o(&s)
 	}
@@ -136,19 +143,20 @@ func (g *Registry) Start(ctx context.Context, kind string, config any, options .
 	if row.ConfigJSON, err = g.maskedJSON(config); err != nil {
 		return "", err
 	}
-	if run.lock, err = g.takeLock(id); err != nil {
+	process := g.Process.row(id, !s.readsOnly)
+	live, err := g.live(id)
+	if err != nil {
 		return "", err
 	}
-	process := g.Process.row(id, !s.readsOnly)
+	process.LiveLock = quant.Text(live)
 	process.ParentRunID = quant.Text(s.parent)
 	process.BinaryVersion = quant.Text(g.BinaryVersion)
 	process.BinaryCommit = quant.Text(g.BinaryCommit)
-	if process.Argv, err = quant.NewJSON(g.Mask.Args(s.argv)); err == nil {
-		process.GitCommit = quant.Text(gitCommit(g.Process.WorkDir))
-		err = g.Store.CreateRun(ctx, row, process)
+	if process.Argv, err = g.maskedArgv(s.argv); err != nil {
+		return "", err
 	}
-	if err != nil {
-		g.releaseLock(run)
+	process.GitCommit = quant.Text(g.checkedOut())
+	if err := g.Store.CreateRun(ctx, row, process); err != nil {
 		return "", err
 	}
 	if process.GitCommit != "" && !s.readsOnly {
@@ -221,7 +229,6 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		g.mu.Lock()
 		delete(g.open, runID)
 		g.mu.Unlock()
-		g.releaseLock(run)
 	}
 	return err
 }
@@ -282,6 +289,35 @@ func Closing(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), closingTime)
 }
 
+// maskedArgv returns argv, or the process's own where it is nil, masked.
+func (g *Registry) maskedArgv(argv []string) (quant.JSON, error) {
+	if argv != nil {
+		return quant.NewJSON(g.Mask.Args(argv))
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.argv == nil || g.argvKnows != g.Mask.Knows() {
+		doc, err := quant.NewJSON(g.Mask.Args(g.Process.Argv))
+		if err != nil {
+			return nil, err
+		}
+		g.argv, g.argvKnows = doc, g.Mask.Knows()
+	}
+	return g.argv, nil
+}
+
+// checkedOut is the commit of the work tree around the working directory when
+// the registry recorded its first run.
+func (g *Registry) checkedOut() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.commit == nil {
+		commit := gitCommit(g.Process.WorkDir)
+		g.commit = &commit
+	}
+	return *g.commit
+}
+
 func (g *Registry) maskedJSON(config any) (quant.JSON, error) {
 	if config == nil {
 		return nil, nil
@@ -293,4 +329,4 @@ func (g *Registry) maskedJSON(config any) (quant.JSON, error) {
 	return g.Mask.JSON(doc)
 }
 
-func (g *Registry) lockPath(runID string) string { return filepath.Join(g.LiveDir, runID) }
+func (g *Registry) lockPath(name string) string { return filepath.Join(g.LiveDir, name) }

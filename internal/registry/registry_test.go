@@ -80,6 +80,7 @@ func TestARunIsRecordedBeforeAndClosedAfter(t *testing.T) {
 	if err != nil || len(list) != 1 || list[0].Name != "a.csv" {
 		t.Errorf("io %v, %v", list, err)
 	}
+	g.Close()
 	if left, _ := os.ReadDir(l.live); len(left) != 0 {
 		t.Errorf("lock files left: %v", left)
 	}
@@ -224,7 +225,7 @@ func (l *lab) abandon(p registry.Process, readsOnly bool) string {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	registry.LetGo(g, id)
+	registry.LetGo(g)
 	return id
 }
 

@@ -64,6 +64,14 @@ type Masker struct {
 	known []string // longest first, each in every form it may be written in
 }
 
+// Knows returns how many forms of known values there are. It only grows: what
+// was masked earlier is to be masked again when it has changed.
+func (m *Masker) Knows() int {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return len(m.known)
+}
+
 // Know adds a value that is masked from now on wherever it occurs, also in its
 // JSON and URL forms. Values under 4 bytes are not searched for.
 func (m *Masker) Know(values ...string) {
