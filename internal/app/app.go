@@ -75,6 +75,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	}
 
 	a.settle(env, tree, line)
+	env.Argv = mask.Args(args) // again: more secrets are known now
 	if parent == "" {
 		parent, _ = a.Environment(config.ParentRun)
 	}

@@ -46,7 +46,9 @@ func catchSignals(ctx context.Context) (context.Context, *ending) {
 		}
 	}
 	// Caught, not ignored: an ignored signal would stay ignored in children.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	// SIGXFSZ, too, becomes a write error: a thread of DuckDB that gets it would
+	// otherwise end the process.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE, syscall.SIGXFSZ)
 	go e.watch()
 	return ctx, e
 }

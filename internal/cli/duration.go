@@ -38,7 +38,7 @@ func parseDuration(s string) (time.Duration, error) {
 	var d time.Duration
 	if found {
 		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || n < 0 || n > 36500 {
+		if err != nil || !(n >= 0 && n <= 36500) { // also not NaN
 			return 0, fmt.Errorf("%q is no duration; write one like 500ms, 2m, 12h or 7d", s)
 		}
 		d = time.Duration(n * float64(24*time.Hour))

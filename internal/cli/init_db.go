@@ -228,8 +228,12 @@ func (e *Env) addBackup(report *labReport, path string) error {
 	return nil
 }
 
-// fileDigest is the sha256 of a file's bytes, as sha256:<hex>, and their number.
+// fileDigest is the sha256 of a file's bytes, as sha256:<hex>, and their number;
+// "" and 0 of what is no regular file.
 func fileDigest(path string) (digest string, size int64, err error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return "", 0, nil
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", 0, err

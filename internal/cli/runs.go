@@ -102,7 +102,8 @@ that only read. --since takes a duration (2h, 7d), a date (2026-01-31, UTC) or a
 time (2026-01-31T09:30:00Z).`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f := metastore.RunFilter{All: all, Kind: kind}
+			// Who names a kind wants its runs, also where they only read.
+			f := metastore.RunFilter{All: all || kind != "", Kind: kind}
 			switch quant.Status(strings.ToUpper(status)) {
 			case "", quant.Running, quant.Success, quant.Fail:
 				f.Status = quant.Status(strings.ToUpper(status))
@@ -138,7 +139,7 @@ time (2026-01-31T09:30:00Z).`,
 			return env.Print(list)
 		},
 	}
-	cmd.Flags().StringVar(&kind, "kind", "", "only this kind, such as ingest or symbols.add")
+	cmd.Flags().StringVar(&kind, "kind", "", "only this kind, such as ingest or symbols.add (also one that only reads)")
 	cmd.Flags().StringVar(&status, "status", "", "only RUNNING, SUCCESS or FAIL")
 	cmd.Flags().StringVar(&since, "since", "", "only runs started since then")
 	cmd.Flags().IntVar(&limit, "limit", 30, "at most so many (0: all)")

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"quant"
@@ -17,7 +18,7 @@ const maxDotenv = 1 << 20
 // ReadDotenv reads the .env file at path. A file that does not exist is empty.
 // Errors are Usage and name the line, never its text: it may hold a secret.
 func ReadDotenv(path string) (map[string]string, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe of this name does not make it wait
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

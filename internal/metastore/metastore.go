@@ -147,7 +147,9 @@ type Runs interface {
 	AmendRunError(ctx context.Context, runID, errorText string) error
 	GetRun(ctx context.Context, runID string) (RunDetail, error)
 	// ListRuns costs no more than what it returns, however many runs there are,
-	// for every single filter.
+	// for every single filter. Several together cost what one of them selects;
+	// leaving out the runs that only read counts as a filter beside Kind, Status
+	// and Parent.
 	ListRuns(ctx context.Context, f RunFilter) ([]RunDetail, error)
 	// ResolveRun returns the ids of at most three runs whose id is ref, begins
 	// with ref, or ends with ref (at least 4 characters), by index. An exact id

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,6 +84,7 @@ type Run struct {
 	Kind    string
 	Started quant.Time
 
+	mask     *secret.Masker
 	begun    time.Time // for the duration: the injected clock may be set back, this one not
 	gitDirty func() *bool
 
@@ -94,6 +96,7 @@ type Run struct {
 // same direction, kind and name again replaces the earlier note.
 func (r *Run) Record(io quant.RunIO) {
 	io.RunID = r.ID
+	io.Name = r.mask.Text(strings.ToValidUTF8(io.Name, "\uFFFD")) // a file's name may be any bytes
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, old := range r.io {
@@ -138,7 +141,7 @@ func (g *Registry) Start(ctx context.Context, kind string, config any, options .
 	if err != nil {
 		return "", quant.Errorf(quant.Failed, "make a run id: %w", err)
 	}
-	run := &Run{ID: id, Kind: kind, Started: quant.NewTime(now), begun: time.Now()}
+	run := &Run{ID: id, Kind: kind, Started: quant.NewTime(now), mask: g.Mask, begun: time.Now()}
 	row := quant.Run{RunID: id, Kind: kind, Status: quant.Running, StartedAt: run.Started}
 	if row.ConfigJSON, err = g.maskedJSON(config); err != nil {
 		return "", err
@@ -243,7 +246,7 @@ func (g *Registry) errorText(err error) string {
 	if text == "" {
 		text = fmt.Sprintf("failed without saying why (%T)", err)
 	}
-	return clip(g.Mask.Text(text))
+	return clip(g.Mask.Text(strings.ToValidUTF8(text, "\uFFFD")))
 }
 
 // maxErrorText bounds error_text: enough for a stack.

@@ -128,7 +128,10 @@ func reference(root *cobra.Command) []byte {
 	b.WriteString("## Global flags\n\nEvery command takes them, before or after its own.\n\n")
 	flags(&b, root.PersistentFlags())
 	for _, c := range commands(root)[1:] {
-		fmt.Fprintf(&b, "## %s\n\n%s.\n\n", c.CommandPath(), strings.TrimSuffix(c.Short, "."))
+		fmt.Fprintf(&b, "## %s\n\n", c.CommandPath())
+		if !strings.HasPrefix(c.Long, c.Short) {
+			fmt.Fprintf(&b, "%s.\n\n", strings.TrimSuffix(c.Short, "."))
+		}
 		if c.Runnable() && !c.HasAvailableSubCommands() {
 			fence(&b, c.UseLine())
 		}
@@ -161,14 +164,14 @@ func fence(b *bytes.Buffer, text string) {
 
 // flags is a table of a command's flags, --help left out.
 func flags(b *bytes.Buffer, set *pflag.FlagSet) {
-	any := false
+	begun := false
 	set.VisitAll(func(f *pflag.Flag) {
 		if f.Name == "help" || f.Hidden {
 			return
 		}
-		if !any {
+		if !begun {
 			b.WriteString("| flag | value | default | meaning |\n|---|---|---|---|\n")
-			any = true
+			begun = true
 		}
 		value, usage := pflag.UnquoteUsage(f)
 		name := "`--" + f.Name + "`"
@@ -177,7 +180,7 @@ func flags(b *bytes.Buffer, set *pflag.FlagSet) {
 		}
 		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", name, cell(value), fallback(f), cell(usage))
 	})
-	if any {
+	if begun {
 		b.WriteString("\n")
 	}
 }

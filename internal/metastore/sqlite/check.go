@@ -203,6 +203,9 @@ func brokenRows(ctx context.Context, fresh, q querier, want object) ([]metastore
 		}
 		rules = append(rules, rule{c.name + " is not of type " + c.kind, typed(c, quote(c.name))})
 	}
+	if len(keys) == 0 {
+		keys = []string{`''`}
+	}
 	rules = append(rules, rulesOf(want.sql)...)
 	parts := make([]string, len(rules))
 	for i, r := range rules {

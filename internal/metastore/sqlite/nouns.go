@@ -94,7 +94,7 @@ func (db *DB) EnsureSymbols(ctx context.Context, tickers []string) ([]string, er
 		return nil, nil
 	}
 	var added []string
-	err := db.write(ctx, "add symbols", "", func(ctx context.Context, q querier) error {
+	err := db.write(ctx, "add symbols", "meta.symbols", func(ctx context.Context, q querier) error {
 		for batch := range slices.Chunk(tickers, 10_000) {
 			doc, err := json.Marshal(batch)
 			if err != nil {

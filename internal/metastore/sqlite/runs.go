@@ -17,11 +17,11 @@ import (
 
 const (
 	runColumns     = `run_id, kind, status, started_at, ended_at, config_json, error_text`
-	processColumns = `run_id, changes, parent_run_id, host, user, machine_id, boot_id, pid, process_start, ` +
+	processColumns = `run_id, changes, parent_run_id, host, user, machine_id, boot_id, pid, process_start, live_lock, ` +
 		`binary_version, binary_commit, git_commit, git_dirty, argv, work_dir, exit_code, duration_us`
 	// A run whose process was lost still shows; it may have changed something.
 	detailColumns = `r.run_id, r.kind, r.status, r.started_at, r.ended_at, r.config_json, r.error_text, ` +
-		`r.run_id, coalesce(p.changes, 1), p.parent_run_id, p.host, p.user, p.machine_id, p.boot_id, coalesce(p.pid, 0), p.process_start, ` +
+		`r.run_id, coalesce(p.changes, 1), p.parent_run_id, p.host, p.user, p.machine_id, p.boot_id, coalesce(p.pid, 0), p.process_start, p.live_lock, ` +
 		`p.binary_version, p.binary_commit, p.git_commit, p.git_dirty, p.argv, p.work_dir, p.exit_code, p.duration_us`
 	ioColumns = `run_id, direction, kind, name, rows, first_date, last_date, digest`
 )
@@ -30,7 +30,7 @@ func scanDetail(d *metastore.RunDetail) []any {
 	p := &d.Process
 	return []any{
 		&d.RunID, &d.Kind, &d.Status, &d.StartedAt, &d.EndedAt, &d.ConfigJSON, &d.ErrorText,
-		&p.RunID, &p.Changes, &p.ParentRunID, &p.Host, &p.User, &p.MachineID, &p.BootID, &p.PID, &p.ProcessStart,
+		&p.RunID, &p.Changes, &p.ParentRunID, &p.Host, &p.User, &p.MachineID, &p.BootID, &p.PID, &p.ProcessStart, &p.LiveLock,
 		&p.BinaryVersion, &p.BinaryCommit, &p.GitCommit, &p.GitDirty, &p.Argv, &p.WorkDir, &p.ExitCode, &p.DurationUS,
 	}
 }
@@ -55,8 +55,8 @@ func (db *DB) CreateRun(ctx context.Context, r quant.Run, p quant.RunProcess) er
 			}
 			return err
 		}
-		_, err = q.ExecContext(ctx, `INSERT INTO run_process (`+processColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			p.RunID, p.Changes, p.ParentRunID, p.Host, p.User, p.MachineID, p.BootID, p.PID, p.ProcessStart,
+		_, err = q.ExecContext(ctx, `INSERT INTO run_process (`+processColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			p.RunID, p.Changes, p.ParentRunID, p.Host, p.User, p.MachineID, p.BootID, p.PID, p.ProcessStart, p.LiveLock,
 			p.BinaryVersion, p.BinaryCommit, p.GitCommit, p.GitDirty, p.Argv, p.WorkDir, p.ExitCode, p.DurationUS)
 		return err
 	})

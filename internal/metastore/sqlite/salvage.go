@@ -1,12 +1,17 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
@@ -31,7 +36,8 @@ func salvageable() []string {
 // counts as one lost.
 //
 // Errors: Store, marked ErrDamaged, when nothing at all can be read; Invalid
-// for a table that is not known. After an error nothing was taken over.
+// for a table that is not known. After an error nothing was taken over. The
+// work is done on a copy, for which the folder needs room.
 func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (metastore.Carried, error) {
 	none := metastore.Carried{}
 	for _, t := range tables {
@@ -39,21 +45,33 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 			return none, quant.Errorf(quant.Invalid, "salvage from %s: table %q is not known", brokenPath, t)
 		}
 	}
-	broken, err := openBroken(ctx, brokenPath)
+	broken, guessed, done, err := db.openBroken(ctx, brokenPath)
 	if err != nil {
 		return none, err
 	}
-	defer func() { _ = broken.Close() }()
+	defer done()
 
+	read := int64(0)
 	carried := metastore.Carried{Rows: map[string]int64{}, Lost: map[string]int64{}}
 	err = db.write(ctx, "salvage from "+brokenPath, "", func(ctx context.Context, q querier) error {
 		for _, table := range salvageable() {
 			if tables != nil && !slices.Contains(tables, table) {
 				continue
 			}
-			if err := salvageTable(ctx, q, broken, table, &carried); err != nil {
+			// Of a guessed table, only a row that has its own kind of key shows
+			// that the guess was right; anything could be a symbol.
+			if guessed && !slices.Contains(kept(), table) {
+				carried.Lost[table]++
+				continue
+			}
+			n, err := salvageTable(ctx, q, broken, table, &carried)
+			if err != nil {
 				return err
 			}
+			read += n
+		}
+		if guessed && read == 0 {
+			return storeError(ErrDamaged, nil, "salvage from %s: nothing can be read: no row of a Meta DB is where it should be", brokenPath)
 		}
 		return fillProcesses(ctx, q)
 	})
@@ -63,46 +81,178 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 	return carried, nil
 }
 
-// openBroken opens a damaged file for reading. writable_schema makes SQLite
-// bear with a file shorter than its header says.
-func openBroken(ctx context.Context, path string) (*sql.DB, error) {
-	unreadable := func(cause error, why string) error {
-		return storeError(ErrDamaged, cause, "salvage from %s: nothing can be read: %s", path, why)
+// openBroken opens a copy of a damaged file, mended as far as the header and
+// the schema go: SQLite refuses a whole file for a byte there, or for being cut
+// off. guessed says that the schema is not the file's own. The original is only
+// read.
+func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guessed bool, done func(), err error) {
+	unreadable := func(cause error) error {
+		return storeError(ErrDamaged, cause, "salvage from %s: nothing can be read: %v", path, cause)
 	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, unreadable(err, err.Error())
-	}
-	info, err := os.Stat(abs)
+	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return nil, unreadable(err, err.Error())
+		return nil, false, nil, unreadable(err)
 	case !info.Mode().IsRegular():
-		return nil, unreadable(nil, "it is no regular file")
+		return nil, false, nil, unreadable(errors.New("it is no regular file"))
 	}
-	var last error
-	for _, mode := range []string{"mode=ro", "mode=ro&immutable=1"} {
-		pool := sql.OpenDB(connector(dsn(abs, 0, mode+"&_query_only=on&_writable_schema=1")))
-		pool.SetMaxOpenConns(1)
-		var n int64
-		if last = pool.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(&n); last == nil {
-			return pool, nil
+	dir, err := os.MkdirTemp(filepath.Dir(db.path), filepath.Base(db.path)+".salvage-*")
+	if err != nil {
+		return nil, false, nil, db.fileError(err)
+	}
+	remove := func() { _ = os.RemoveAll(dir) }
+	defer func() {
+		if err != nil {
+			remove()
 		}
-		_ = pool.Close()
+	}()
+	copied := filepath.Join(dir, "copy.db")
+	if err := copyFile(path, copied); err != nil {
+		return nil, false, nil, db.fileError(err)
 	}
-	return nil, unreadable(last, last.Error())
+	if err := copyFile(path+"-wal", copied+"-wal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil, db.fileError(err)
+	}
+	if err := mendHeader(copied); err != nil {
+		return nil, false, nil, unreadable(err)
+	}
+	pool, err = db.openCopy(ctx, copied)
+	if err != nil {
+		if e := db.graftSchema(ctx, dir, copied); e != nil {
+			return nil, false, nil, unreadable(errors.Join(err, e))
+		}
+		if pool, err = db.openCopy(ctx, copied); err != nil {
+			return nil, false, nil, unreadable(err)
+		}
+		guessed = true
+	}
+	return pool, guessed, func() { _ = pool.Close(); remove() }, nil
 }
 
-// salvageTable reads a table forward until it breaks off, backward until it
-// breaks off, and then asks for those rows by key that only an index knows.
-func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, carried *metastore.Carried) error {
-	ours, err := columnsOf(ctx, q, "main", table)
+func (db *DB) openCopy(ctx context.Context, path string) (*sql.DB, error) {
+	pool := sql.OpenDB(connector(dsn(path, db.wait, "mode=rw")))
+	pool.SetMaxOpenConns(1)
+	var n int64
+	if err := pool.QueryRowContext(ctx, `SELECT count(*) FROM sqlite_schema`).Scan(&n); err != nil {
+		_ = pool.Close()
+		return nil, err
+	}
+	return pool, nil
+}
+
+// graftSchema replaces the pages of a damaged copy that hold its schema by
+// those of a new database. One made by this program and never rebuilt has its
+// tables in the same places.
+func (db *DB) graftSchema(ctx context.Context, dir, copied string) error {
+	fresh := filepath.Join(dir, "fresh.db")
+	if err := os.WriteFile(fresh, nil, 0o600); err != nil {
+		return err
+	}
+	if err := db.fill(ctx, fresh); err != nil {
+		return err
+	}
+	pool, err := db.openCopy(ctx, fresh)
 	if err != nil {
 		return err
 	}
+	roots, err := texts(ctx, pool, `SELECT rootpage FROM sqlite_schema WHERE rootpage > 0`)
+	if err := errors.Join(err, pool.Close()); err != nil {
+		return err
+	}
+	content, err := os.ReadFile(fresh)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(copied, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	for page := range len(content) / pageSize {
+		if !slices.Contains(roots, strconv.Itoa(page+1)) {
+			_, e := f.WriteAt(content[page*pageSize:][:pageSize], int64(page*pageSize))
+			err = errors.Join(err, e)
+		}
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return mendHeader(copied)
+}
+
+// pageSize is SQLite's default, which a Meta DB keeps.
+const pageSize = 4096
+
+func copyFile(from, to string) (err error) {
+	source, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = source.Close() }()
+	target, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(target, source)
+	return errors.Join(err, target.Close())
+}
+
+// mendHeader gives a file the header that every Meta DB has where its own is
+// not readable, and as many pages as the header says.
+func mendHeader(path string) (err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if info.Size() < pageSize {
+		return errors.New("it is shorter than a page")
+	}
+	header := make([]byte, 100)
+	if _, err := f.ReadAt(header, 0); err != nil {
+		return err
+	}
+	// The fixed bytes of the file format: magic, page size, versions (2 is
+	// WAL), reserved space, payload fractions; then schema format and encoding.
+	start := append([]byte("SQLite format 3\x00"), pageSize>>8, pageSize&0xff, 2, 2, 0, 64, 32, 32)
+	if !bytes.Equal(header[:16], start[:16]) || !bytes.Equal(header[20:24], start[20:24]) ||
+		binary.BigEndian.Uint32(header[56:]) != 1 {
+		copy(header, start)
+		binary.BigEndian.PutUint32(header[44:], 4)
+		binary.BigEndian.PutUint32(header[56:], 1)
+	}
+	size := int64(binary.BigEndian.Uint16(header[16:]))
+	if size < 512 {
+		return errors.New("its page size is not one of a Meta DB")
+	}
+	// What is cut off is made up with empty pages, as SQLite refuses a schema
+	// that names a page beyond the end; not so a number too high to be true.
+	pages := (info.Size() + size - 1) / size
+	if told := int64(binary.BigEndian.Uint32(header[28:])); told > pages && told <= 4*pages+64 {
+		pages = told
+	}
+	binary.BigEndian.PutUint32(header[28:], uint32(pages))
+	copy(header[92:96], header[24:28]) // the number of pages is valid
+	if _, err := f.WriteAt(header, 0); err != nil {
+		return err
+	}
+	return f.Truncate(pages * size)
+}
+
+// salvageTable reads a table forward until it breaks off, backward until it
+// breaks off, and then asks for those rows by key that only an index knows. It
+// returns how many different rows it could read.
+func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, carried *metastore.Carried) (read int64, err error) {
+	ours, err := columnsOf(ctx, q, "main", table)
+	if err != nil {
+		return 0, err
+	}
 	theirs, err := columnsOf(ctx, broken, "main", table)
 	if err != nil || len(theirs) == 0 {
-		return ctx.Err() // not there, or its definition is lost
+		return 0, ctx.Err() // not there, or its definition is lost
 	}
 	s := &salvager{q: q, broken: broken, table: table, carried: carried, seen: map[string]bool{}}
 	for _, c := range ours {
@@ -113,18 +263,18 @@ func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, 
 				s.keyAt = append(s.keyAt, len(s.columns)-1)
 			}
 		} else if c.key > 0 {
-			return nil // no key, no row
+			return 0, nil // no key, no row
 		}
 	}
 	all := `SELECT ` + strings.Join(s.columns, ", ") + ` FROM main.` + quote(table)
 	complete, err := s.take(ctx, all+` ORDER BY `+strings.Join(s.keys, ", "))
-	if err != nil || complete {
-		return err
+	if err == nil && !complete {
+		_, err = s.take(ctx, all+` ORDER BY `+strings.Join(s.keys, " DESC, ")+` DESC`)
+		if err == nil {
+			err = s.byIndex(ctx, all)
+		}
 	}
-	if _, err := s.take(ctx, all+` ORDER BY `+strings.Join(s.keys, " DESC, ")+` DESC`); err != nil {
-		return err
-	}
-	return s.byIndex(ctx, all)
+	return int64(len(s.seen)), err
 }
 
 type salvager struct {

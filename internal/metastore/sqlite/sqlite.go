@@ -27,9 +27,11 @@ const applicationID = 0x716e744d
 
 // Options says which database to open and how.
 type Options struct {
-	Path     string
-	Wait     time.Duration    // how long to wait for a lock; 0 is 15 s
-	ReadOnly bool             // writes nothing, creates nothing
+	Path string
+	Wait time.Duration // how long to wait for a lock; 0 is 15 s
+	// ReadOnly makes every write a Store error and creates no database. Where
+	// it may, SQLite still keeps its shared memory (-shm, -wal) beside the file.
+	ReadOnly bool
 	Now      func() time.Time // names backups and files moved aside; nil is time.Now
 	// BackupDir is where a backup goes before a migration; "" is the folder
 	// backups beside the file.
@@ -149,7 +151,15 @@ func (db *DB) look() (found bool, err error) {
 func (db *DB) connect(ctx context.Context) (version int, err error) {
 	mode := "mode=rw&_txlock=immediate"
 	if db.readOnly {
-		mode = "mode=ro&_query_only=on"
+		mode = "mode=ro"
+		// A reader cannot take away the files that SQLite puts beside the
+		// database for it; beside one that is refused there shall be none.
+		if _, e := os.Stat(db.path + "-wal"); errors.Is(e, fs.ErrNotExist) {
+			if _, _, err := db.dial(ctx, mode+"&immutable=1"); err != nil {
+				return 0, db.classify("open", err)
+			}
+			_ = db.pool.Close()
+		}
 	}
 	version, wal, err := db.dial(ctx, mode)
 	if err != nil && db.readOnly && is(err, cantShare...) {
@@ -163,11 +173,6 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 	}
 	if err != nil {
 		return 0, db.classify("open", err)
-	}
-	if version > len(db.schema) {
-		_ = db.pool.Close()
-		return 0, storeError(ErrNewer, nil, "meta db %s was made by a newer quant (schema %d, this program knows %d)", db.shown, version, len(db.schema)).
-			WithHint("use the newer program; the file was not changed and needs no repair")
 	}
 	if !wal && !db.readOnly {
 		// A copy made by Backup comes without its log. Not being able to switch
@@ -202,6 +207,10 @@ func (db *DB) dial(ctx context.Context, mode string) (version int, wal bool, err
 	if version < 1 {
 		return 0, false, storeError(ErrDamaged, nil, "meta db %s has no schema version", db.shown).WithHint(hintDamaged)
 	}
+	if version > len(db.schema) {
+		return 0, false, storeError(ErrNewer, nil, "meta db %s was made by a newer quant (schema %d, this program knows %d)", db.shown, version, len(db.schema)).
+			WithHint("use the newer program; the file was not changed and needs no repair")
+	}
 	var journal string
 	if err := db.pool.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
 		return 0, false, err
@@ -209,11 +218,12 @@ func (db *DB) dial(ctx context.Context, mode string) (version int, wal bool, err
 	return version, journal == "wal", nil
 }
 
-// cantShare is how SQLite says that a read-only folder keeps it from the
-// shared memory of the log.
+// cantShare is how SQLite says that a read-only folder or a full disk keeps it
+// from the shared memory of the log.
 var cantShare = []sqlite3.ErrNoExtended{
 	sqlite3.ErrNoExtended(sqlite3.ErrCantOpen), sqlite3.ErrNoExtended(sqlite3.ErrReadonly),
 	sqlite3.ErrReadonlyRecovery, sqlite3.ErrReadonly.Extend(5), sqlite3.ErrReadonly.Extend(6),
+	sqlite3.ErrIoErrSHMOpen, sqlite3.ErrIoErrSHMSize, sqlite3.ErrIoErrSHMMap,
 }
 
 // connector makes connections without the driver's name, which is global.

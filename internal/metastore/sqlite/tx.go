@@ -3,8 +3,9 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
-	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +18,7 @@ type txKey struct{ db *DB }
 
 // txState is a transaction that methods called with its context join.
 type txState struct {
-	tx *sql.Tx
+	conn *sql.Conn
 
 	mu     sync.Mutex
 	doomed error // why it can no longer commit
@@ -83,18 +84,24 @@ func (db *DB) begin(ctx context.Context, point string, fn func(ctx context.Conte
 		return err
 	}
 	defer release()
-	tx, err := db.pool.BeginTx(ctx, nil)
+	// Not sql.Tx: it starts a goroutine for each transaction, which costs as
+	// much as the statements of a recorded run.
+	conn, err := db.pool.Conn(ctx)
 	if err != nil {
 		return db.classify("begin a transaction", err)
 	}
-	st := &txState{tx: tx}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return db.classify("begin a transaction", err)
+	}
+	st := &txState{conn: conn}
 	committed := false
 	defer func() {
 		st.mu.Lock()
 		st.over = true
 		st.mu.Unlock()
 		if !committed {
-			_ = tx.Rollback()
+			rollback(conn)
 		}
 	}()
 	if err := fn(context.WithValue(ctx, txKey{db}, st)); err != nil {
@@ -103,10 +110,13 @@ func (db *DB) begin(ctx context.Context, point string, fn func(ctx context.Conte
 	if err := st.usable(); err != nil {
 		return err
 	}
+	if err := ctx.Err(); err != nil {
+		return db.classify("commit", err)
+	}
 	if point != "" {
 		failpoint.Hit(point + ".before")
 	}
-	if err := tx.Commit(); err != nil {
+	if _, err := conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
 		return db.classify("commit", err)
 	}
 	committed = true
@@ -114,6 +124,15 @@ func (db *DB) begin(ctx context.Context, point string, fn func(ctx context.Conte
 		failpoint.Hit(point + ".after")
 	}
 	return nil
+}
+
+// rollback ends a transaction, unless SQLite has ended it by itself; a
+// connection that cannot is thrown away.
+func rollback(conn *sql.Conn) {
+	_, err := conn.ExecContext(context.Background(), "ROLLBACK")
+	if err != nil && !strings.Contains(err.Error(), "no transaction is active") {
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn })
+	}
 }
 
 // queue waits until no other goroutine of this process writes.
@@ -142,39 +161,35 @@ func (db *DB) queue(ctx context.Context) (release func(), err error) {
 func (db *DB) write(ctx context.Context, what, point string, fn func(ctx context.Context, q querier) error) error {
 	st := db.current(ctx)
 	if st == nil {
-		return db.classify(what, db.begin(ctx, point, func(ctx context.Context) error {
-			return fn(ctx, db.current(ctx).tx)
+		if err := ctx.Err(); err != nil {
+			return db.classify(what, err)
+		}
+		// From here on it is all or nothing anyway; a context that can be
+		// cancelled would cost the driver a goroutine for each statement.
+		return db.classify(what, db.begin(context.WithoutCancel(ctx), point, func(ctx context.Context) error {
+			return fn(ctx, db.current(ctx).conn)
 		}))
 	}
 	if err := st.usable(); err != nil {
 		return err
 	}
-	if _, err := st.tx.ExecContext(ctx, "SAVEPOINT method"); err != nil {
-		return db.classify(what, st.ended(err))
+	if _, err := st.conn.ExecContext(ctx, "SAVEPOINT method"); err != nil {
+		return db.classify(what, err)
 	}
 	done := "RELEASE method"
-	failed := fn(ctx, st.tx)
+	failed := fn(ctx, st.conn)
 	if failed != nil {
 		done = "ROLLBACK TO method; RELEASE method"
 	}
 	// Some failures (a full disk, an interrupt) make SQLite end the whole
 	// transaction; what came later would be committed one by one.
-	if _, err := st.tx.ExecContext(context.WithoutCancel(ctx), done); err != nil {
-		err = st.ended(err)
+	if _, err := st.conn.ExecContext(context.WithoutCancel(ctx), done); err != nil {
 		st.doom(err)
 		if failed == nil {
 			failed = err
 		}
 	}
 	return db.classify(what, failed)
-}
-
-// ended tells a transaction that SQLite or a cancelled context rolled back.
-func (st *txState) ended(err error) error {
-	if errors.Is(err, sql.ErrTxDone) {
-		return fmt.Errorf("the transaction was rolled back: %w", err)
-	}
-	return err
 }
 
 // reader returns what to read from: the caller's transaction, or the pool.
@@ -186,5 +201,5 @@ func (db *DB) reader(ctx context.Context) (querier, error) {
 	if err := st.usable(); err != nil {
 		return nil, err
 	}
-	return st.tx, nil
+	return st.conn, nil
 }

@@ -130,6 +130,7 @@ CREATE TABLE run_process (
     boot_id        TEXT,
     pid            INTEGER NOT NULL,
     process_start  TEXT,
+    live_lock      TEXT,
     binary_version TEXT,
     binary_commit  TEXT,
     git_commit     TEXT,

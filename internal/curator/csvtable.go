@@ -1,0 +1,257 @@
+package curator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"sync"
+
+	"github.com/duckdb/duckdb-go/v2"
+)
+
+// csvTable gives the rows of one CSV file to DuckDB in the file's order, as a
+// table function. Goroutines parse blocks ahead of it; DuckDB's thread only
+// copies what they made.
+type csvTable struct {
+	file  *csvFile
+	index int // of the file
+	texts *rejectTexts
+
+	names   bool  // there is a symbol column
+	numbers []int // the number fields that the file has
+	ordered chan chan *batch
+	done    chan struct{}
+	stopped sync.Once
+	workers sync.WaitGroup
+	batch   *batch
+	pos     int
+	err     error
+	pool    sync.Pool
+}
+
+// batch is the rows of one block, column by column.
+type batch struct {
+	n      int
+	line   []int64
+	fault  []uint8
+	day    []int32
+	symbol []string
+	number [numberFields][]float64
+	err    error // that stands behind the rows
+}
+
+// rejectText is the text of a row that could not be understood.
+type rejectText struct {
+	file int
+	line int64
+	text string
+}
+
+// rejectTexts keeps such texts, up to a limit over all files; the rows
+// themselves are all kept.
+type rejectTexts struct {
+	mu    sync.Mutex
+	bytes int
+	rows  []rejectText
+}
+
+// maxTexts is how many bytes of such texts are kept.
+const maxTexts = 64 << 20
+
+func (t *rejectTexts) add(file int, line int64, text []byte) {
+	s := clip(string(text[:min(len(text), 2*maxText)]))
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.bytes+len(s) <= maxTexts {
+		t.bytes += len(s)
+		t.rows = append(t.rows, rejectText{file, line, s})
+	}
+}
+
+func newCSVTable(file *csvFile, index int, texts *rejectTexts) *csvTable {
+	t := &csvTable{file: file, index: index, texts: texts, names: file.cols.at[symbol] >= 0,
+		ordered: make(chan chan *batch, runtime.GOMAXPROCS(0)+1), done: make(chan struct{})}
+	for f := range numberFields {
+		if file.cols.at[open+field(f)] >= 0 {
+			t.numbers = append(t.numbers, f)
+		}
+	}
+	t.pool.New = func() any { return new(batch) }
+	t.workers.Add(1)
+	go t.read()
+	return t
+}
+
+// close ends the goroutines. What the table has not yet given is lost.
+func (t *csvTable) close() {
+	t.stopped.Do(func() { close(t.done) })
+	t.workers.Wait()
+}
+
+// read takes the blocks off the file and has them parsed, each by a goroutine
+// of its own; cap(t.ordered) bounds how many there are.
+func (t *csvTable) read() {
+	defer t.workers.Done()
+	defer close(t.ordered)
+	for {
+		b, err := t.file.split.next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		result := make(chan *batch, 1)
+		select {
+		case <-t.done:
+			return
+		case t.ordered <- result:
+		}
+		if err != nil {
+			result <- &batch{err: err}
+			return
+		}
+		t.workers.Add(1)
+		go func() {
+			defer t.workers.Done()
+			result <- t.parse(b)
+		}()
+	}
+}
+
+func (t *csvTable) parse(b block) (out *batch) {
+	defer func() {
+		if p := recover(); p != nil {
+			out = &batch{err: fmt.Errorf("read %s: panic: %v", t.file.split.path, p)}
+		}
+	}()
+	out = t.pool.Get().(*batch)
+	out.reset()
+	r := t.file.rows(b)
+	var row row
+	known := ""
+	for {
+		more, err := r.read(&row)
+		if err != nil || !more {
+			out.err = err
+			t.file.split.release(b)
+			return out
+		}
+		if row.fault != sound {
+			t.texts.add(t.index, row.line, row.text)
+			row.symbol, row.day, row.number = nil, 0, [numberFields]float64{}
+		}
+		out.line = append(out.line, row.line)
+		out.fault = append(out.fault, uint8(row.fault))
+		out.day = append(out.day, int32(row.day))
+		for _, f := range t.numbers {
+			out.number[f] = append(out.number[f], row.number[f])
+		}
+		if t.names {
+			if string(row.symbol) != known {
+				known = string(row.symbol)
+			}
+			out.symbol = append(out.symbol, known)
+		}
+		out.n++
+	}
+}
+
+func (b *batch) reset() {
+	b.n, b.err = 0, nil
+	b.line, b.fault, b.day, b.symbol = b.line[:0], b.fault[:0], b.day[:0], b.symbol[:0]
+	for f := range b.number {
+		b.number[f] = b.number[f][:0]
+	}
+}
+
+// ColumnInfos implements duckdb.ChunkTableSource.
+func (t *csvTable) ColumnInfos() []duckdb.ColumnInfo {
+	info := func(typ duckdb.Type, name string) duckdb.ColumnInfo {
+		ti, _ := duckdb.NewTypeInfo(typ) // fails for nested types only
+		return duckdb.ColumnInfo{Name: name, T: ti}
+	}
+	infos := []duckdb.ColumnInfo{
+		info(duckdb.TYPE_BIGINT, "line"),
+		info(duckdb.TYPE_UTINYINT, "fault"),
+		info(duckdb.TYPE_INTEGER, "day"),
+	}
+	for _, f := range t.numbers {
+		infos = append(infos, info(duckdb.TYPE_DOUBLE, (open+field(f)).String()))
+	}
+	if t.names {
+		infos = append(infos, info(duckdb.TYPE_VARCHAR, "symbol"))
+	}
+	return infos
+}
+
+// Cardinality implements duckdb.ChunkTableSource: not known.
+func (t *csvTable) Cardinality() *duckdb.CardinalityInfo { return nil }
+
+// Init implements duckdb.ChunkTableSource.
+func (t *csvTable) Init() {}
+
+// FillChunk implements duckdb.ChunkTableSource.
+func (t *csvTable) FillChunk(chunk duckdb.DataChunk) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // a panic must not unwind into C++
+			err = fmt.Errorf("read %s: panic: %v", t.file.split.path, p)
+		}
+	}()
+	for t.batch == nil || t.pos >= t.batch.n {
+		if t.batch != nil {
+			if t.batch.err != nil {
+				t.err = t.batch.err
+				t.batch = &batch{err: t.err}
+				return errors.Join(chunk.SetSize(0), t.err)
+			}
+			t.pool.Put(t.batch)
+			t.batch = nil
+		}
+		result, more := <-t.ordered
+		if !more {
+			return chunk.SetSize(0)
+		}
+		t.batch, t.pos = <-result, 0
+	}
+	return t.copy(chunk)
+}
+
+func (t *csvTable) copy(chunk duckdb.DataChunk) error {
+	b, from := t.batch, t.pos
+	n := min(b.n-from, duckdb.GetDataChunkCapacity())
+	t.pos += n
+	if err := errors.Join(
+		setColumn(chunk, 0, b.line[from:from+n]),
+		setColumn(chunk, 1, b.fault[from:from+n]),
+		setColumn(chunk, 2, b.day[from:from+n])); err != nil {
+		return err
+	}
+	for i, f := range t.numbers {
+		if err := setColumn(chunk, 3+i, b.number[f][from:from+n]); err != nil {
+			return err
+		}
+	}
+	if t.names {
+		if err := setColumn(chunk, 3+len(t.numbers), b.symbol[from:from+n]); err != nil {
+			return err
+		}
+	}
+	return chunk.SetSize(n)
+}
+
+func setColumn[T any](chunk duckdb.DataChunk, column int, values []T) error {
+	for i, v := range values {
+		if err := duckdb.SetChunkValue(chunk, column, i, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type csvTableKey struct{}
+
+// serve makes t the table that a statement run with the returned context may
+// read from, by the table function that register made known.
+func (t *csvTable) serve(ctx context.Context) context.Context {
+	return context.WithValue(ctx, csvTableKey{}, t)
+}

@@ -1,0 +1,153 @@
+// Package curator brings prices into the Fact DB's ohlcv: it reads files that
+// other people made, lets nothing past the quality gate that is not a bar, and
+// keeps the rows it turned away in rejects, each with its line and reason.
+//
+// It owns what a bar must look like and what the usual spellings of one are.
+// It owns neither the tables and the merge (factstore), nor which symbols
+// exist (the Meta DB), nor what a run is.
+package curator
+
+import (
+	"context"
+	"time"
+
+	"quant"
+)
+
+// Request says what to ingest, and how.
+type Request struct {
+	RunID          string
+	Files          []string
+	Symbol         string  // of every row; "": the symbol column, or else the file's name
+	Encoding       string  // of CSV files: utf-8 (also ""), cp949 or euc-kr
+	DateFormat     string  // as of strftime; "": year, month, day
+	VolumeMissing  string  // what a row without volume is: reject (also "") or zero
+	MaxRejectRatio float64 // rejected rows a row read, 0 to 1, above which nothing is stored
+
+	Now func() time.Time // the clock that says what tomorrow is; nil: time.Now
+	// Progress is told how far the reading is, from other goroutines but never
+	// from two at once; it must not block. May be nil.
+	Progress func(Progress)
+	// BeforeCommit is told the symbols of the bars, in byte order, when these
+	// are merged and not yet committed. Its error undoes everything. May be
+	// nil.
+	BeforeCommit func(ctx context.Context, symbols []string) error
+}
+
+// Progress is how far an ingest is.
+type Progress struct {
+	File  string // that is being read, as given
+	Stage Stage
+	Done  int64 // bytes read of all files
+	Total int64 // bytes of all files
+}
+
+// Stage is what an ingest is doing.
+type Stage string
+
+// The stages of an ingest, in order.
+const (
+	Reading  Stage = "reading"
+	Checking Stage = "checking"
+	Storing  Stage = "storing"
+)
+
+// Report is what an ingest did. Every row read is one of inserted, updated,
+// unchanged, collapsed and rejected, unless the ingest was refused.
+type Report struct {
+	Files         []FileReport `json:"files"`
+	RowsRead      int64        `json:"rows_read"`
+	RowsInserted  int64        `json:"rows_inserted"`
+	RowsUpdated   int64        `json:"rows_updated"`
+	RowsUnchanged int64        `json:"rows_unchanged"`
+	RowsCollapsed int64        `json:"rows_collapsed"` // the same symbol, day and values stand earlier in the input
+	RowsRejected  int64        `json:"rows_rejected"`
+	Reasons       []Reason     `json:"reasons"` // most frequent first
+	Symbols       []string     `json:"symbols"` // of the bars, in byte order
+	FirstDate     quant.Text   `json:"first_date"`
+	LastDate      quant.Text   `json:"last_date"`
+	Notices       []string     `json:"notices"` // what the user should know, a sentence each
+}
+
+// FileReport is what was found in one file. Dates and symbols are those of its
+// bars.
+type FileReport struct {
+	Path           string     `json:"path"` // as given
+	Name           string     `json:"name"`
+	Digest         string     `json:"digest"` // sha256:<hex> of its bytes
+	Format         string     `json:"format"` // csv, csv.gz or parquet
+	RowsRead       int64      `json:"rows_read"`
+	RowsRejected   int64      `json:"rejected"`
+	FirstDate      quant.Text `json:"first_date"`
+	LastDate       quant.Text `json:"last_date"`
+	Symbols        int64      `json:"symbols"`
+	IgnoredColumns []string   `json:"ignored_columns"`
+}
+
+// Reason is why rows were rejected, with the first of them.
+type Reason struct {
+	Reason   string    `json:"reason"`
+	Rows     int64     `json:"rows"`
+	Examples []Example `json:"examples"` // at most three
+}
+
+// Example is one rejected row.
+type Example struct {
+	File   string `json:"file"` // the name without its folder
+	Line   int64  `json:"line"` // of a Parquet file: the row, from 1
+	Reason string `json:"reason"`
+}
+
+// plan is a request whose words are understood.
+type plan struct {
+	Request
+	encoding   textEncoding
+	layout     *dateLayout
+	zeroVolume bool
+	tomorrow   string // YYYY-MM-DD, UTC
+}
+
+// Validate reports the first flag of the request that makes no sense, as
+// quant.Invalid. It looks at no file; Inspect does.
+func (r Request) Validate() error {
+	_, err := r.plan()
+	return err
+}
+
+func (r Request) plan() (plan, error) {
+	p := plan{Request: r}
+	if r.RunID == "" {
+		return p, quant.Errorf(quant.Invalid, "ingest: run_id is missing")
+	}
+	if r.Symbol != "" {
+		if err := quant.ValidateSymbol(r.Symbol); err != nil {
+			return p, err
+		}
+	}
+	var err error
+	if p.encoding, err = parseEncoding(r.Encoding); err != nil {
+		return p, err
+	}
+	if r.DateFormat != "" {
+		if p.layout, err = compileLayout(r.DateFormat); err != nil {
+			return p, err
+		}
+	}
+	switch r.VolumeMissing {
+	case "", "reject":
+	case "zero":
+		p.zeroVolume = true
+	default:
+		return p, quant.Errorf(quant.Invalid, "missing volume %q: unknown treatment", clip(r.VolumeMissing)).
+			WithHint("use --volume-missing reject or --volume-missing zero")
+	}
+	if !(r.MaxRejectRatio >= 0 && r.MaxRejectRatio <= 1) {
+		return p, quant.Errorf(quant.Invalid, "max reject ratio %v is not between 0 and 1", r.MaxRejectRatio).
+			WithHint("for example --max-reject-ratio 0.01")
+	}
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	p.tomorrow = p.Now().UTC().AddDate(0, 0, 1).Format(time.DateOnly)
+	return p, nil
+}

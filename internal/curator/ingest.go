@@ -1,0 +1,546 @@
+package curator
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"quant"
+	"quant/internal/factstore"
+)
+
+// Ingest reads the files, lets every row through the gate, and merges those
+// that pass into ohlcv, all files in one transaction: everything or nothing.
+// Rows that do not pass go into rejects, once a source digest, line and
+// reason, however often a file is ingested.
+//
+// A stored row is replaced, and its source and ingested_at with it, when one
+// of its prices or its volume is another; the name of the file alone changes
+// nothing, so that a row's ingested_at always leads to the run that wrote its
+// values. A row is replaced whole: a file without adjusted closes leaves none.
+//
+// Errors: quant.NotFound, quant.Invalid or quant.Failed for a file that cannot
+// be read or understood, and nothing is changed; quant.Refused when more than
+// Request.MaxRejectRatio of the rows were rejected: then the rejects are
+// committed, ohlcv is untouched, and the report is filled. The end of ctx
+// ends the ingest, and undoes it unless its commit has begun. The database
+// must be open for writing, and is used by nobody else meanwhile.
+func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) {
+	p, err := req.plan()
+	if err != nil {
+		return Report{}, err
+	}
+	inputs, err := Inspect(req.Files)
+	if err != nil {
+		return Report{}, err
+	}
+	in := &ingest{plan: p, db: db, inputs: inputs}
+	defer in.drop(context.WithoutCancel(ctx))
+	if err := in.run(ctx); err != nil {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, quant.Refused) {
+			err = quant.Errorf(quant.Failed, "ingest: %w", cause)
+		}
+		if le, ok := errors.AsType[*lineError](err); ok {
+			err = le.err
+		}
+		return in.report, err
+	}
+	return in.report, nil
+}
+
+// ingest is one call of Ingest.
+type ingest struct {
+	plan
+	db     *factstore.DB
+	inputs []Input
+	done   int64 // bytes of the files before the present one
+	texts  rejectTexts
+	report Report
+
+	sources []string // of each input, as ohlcv has it
+	counts  map[fault]int64
+	first   int64 // day of the sound rows, and the last, since 1970-01-01
+	last    int64
+	about   int64  // how many symbols there are, roughly
+	inPlace string // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
+	skipped []bool // inputs that say the same as another
+}
+
+func (in *ingest) run(ctx context.Context) error {
+	in.report = Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}}
+	if len(in.inputs) < len(in.Files) {
+		in.notice("a file was named more than once and is read once")
+	}
+	in.drop(ctx)
+	if _, err := in.db.Exec(ctx, createStaged); err != nil {
+		return err
+	}
+	if err := register(ctx, in.db); err != nil {
+		return err
+	}
+	for i := range in.inputs {
+		if err := in.stage(ctx, i); err != nil {
+			return err
+		}
+	}
+	in.progress(len(in.inputs)-1, Checking, 0)
+	if err := in.check(ctx); err != nil {
+		return err
+	}
+	return in.store(ctx)
+}
+
+func (in *ingest) notice(format string, args ...any) {
+	in.report.Notices = append(in.report.Notices, fmt.Sprintf(format, args...))
+}
+
+func (in *ingest) progress(file int, stage Stage, read int64) {
+	if in.Progress == nil {
+		return
+	}
+	var total int64
+	for _, i := range in.inputs {
+		total += i.Size
+	}
+	in.Progress(Progress{File: in.inputs[file].Path, Stage: stage, Done: in.done + read, Total: total})
+}
+
+// drop removes what an ingest leaves in the connection.
+func (in *ingest) drop(ctx context.Context) {
+	_, _ = in.db.Exec(ctx, "DROP VIEW IF EXISTS temp.main."+bars)
+	if in.inPlace != "" {
+		_, _ = in.db.Exec(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
+		in.inPlace = ""
+	}
+	for _, table := range []string{staged, twice, texts, turned, dates} {
+		_, _ = in.db.Exec(ctx, "DROP TABLE IF EXISTS temp.main."+table)
+	}
+}
+
+// stage reads one file into staged.
+func (in *ingest) stage(ctx context.Context, i int) error {
+	input := in.inputs[i]
+	fr := FileReport{Path: input.Path, Name: clip(input.Name), Format: input.Format}
+	var cols columns
+	var err error
+	if input.Format == "parquet" {
+		fr.Digest, cols, err = in.stageParquet(ctx, i)
+	} else {
+		fr.Digest, cols, err = in.stageCSV(ctx, i)
+	}
+	if err != nil {
+		return err
+	}
+	in.done += input.Size
+	fr.IgnoredColumns = cols.ignored
+	if in.Symbol != "" && cols.at[symbol] >= 0 {
+		if err := in.checkSymbol(ctx, i); err != nil {
+			return err
+		}
+	}
+	skip := false
+	for j, other := range in.report.Files {
+		// Without a symbol column the names of the files make the difference.
+		if other.Digest == fr.Digest && (cols.at[symbol] >= 0 || in.Symbol != "" || symbolOfName(other.Name) == symbolOfName(fr.Name)) && !in.skipped[j] {
+			if _, err := in.db.Exec(ctx, fmt.Sprintf("DELETE FROM temp.main.%s WHERE file = %d", staged, i)); err != nil {
+				return err
+			}
+			in.notice("%s is the same as %s and is read once", clip(input.Path), clip(other.Path))
+			skip = true
+			break
+		}
+	}
+	in.skipped = append(in.skipped, skip)
+	in.sources = append(in.sources, "file:"+fr.Name)
+	in.report.Files = append(in.report.Files, fr)
+	return nil
+}
+
+// symbolOf is the symbol of a file without a symbol column.
+func (in *ingest) symbolOf(input Input) (string, error) {
+	if in.Symbol != "" {
+		return in.Symbol, nil
+	}
+	s := symbolOfName(input.Name)
+	if err := quant.ValidateSymbol(s); err != nil {
+		return "", quant.Errorf(quant.Invalid, "%s: has no symbol column, and its name is no symbol: %w", clip(input.Path), err).
+			WithHint("say whose prices they are: --symbol SYMBOL")
+	}
+	return s, nil
+}
+
+func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) {
+	file, err := openCSV(ctx, in.inputs[i], in.encoding, in.layout, in.zeroVolume)
+	if err != nil {
+		return "", columns{}, err
+	}
+	defer file.file.Close()
+	name := "symbol"
+	if file.cols.at[symbol] < 0 {
+		s, err := in.symbolOf(in.inputs[i])
+		if err != nil {
+			return "", columns{}, err
+		}
+		name = literal(s) + " AS symbol"
+	}
+	file.split.onCut = func() { in.progress(i, Reading, file.digest.read.Load()) }
+	exprs := []string{"line", "fault", "DATE '1970-01-01' + day AS ts", name}
+	for f := open; f < fieldCount; f++ {
+		switch {
+		case file.cols.at[f] < 0:
+			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
+		case f >= volume:
+			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
+		default:
+			exprs = append(exprs, f.String())
+		}
+	}
+	table := newCSVTable(file, i, &in.texts)
+	_, err = in.db.Exec(table.serve(ctx), in.stageSQL(i, "SELECT "+strings.Join(exprs, ", ")+" FROM "+csvFunction+"()"))
+	table.close()
+	if table.err != nil {
+		return "", file.cols, file.readError(table.err)
+	}
+	if err != nil {
+		return "", file.cols, in.stagingError(i, err)
+	}
+	digest, err := file.finish()
+	return digest, file.cols, err
+}
+
+func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, error) {
+	input := in.inputs[i]
+	digest, err := digestFile(ctx, input, func(read int64) { in.progress(i, Reading, read) })
+	if err != nil {
+		return "", columns{}, err
+	}
+	query, cols, err := in.parquetQuery(ctx, in.db, input)
+	if err != nil {
+		return "", cols, err
+	}
+	if cols.at[symbol] < 0 {
+		s, err := in.symbolOf(input)
+		if err != nil {
+			return "", cols, err
+		}
+		query = "SELECT *, " + literal(s) + " AS symbol FROM (" + query + ")"
+	}
+	if len(in.inputs) == 1 {
+		// Its rows need not be copied unless one of them must be marked.
+		if err := in.readInPlace(ctx, query); err != nil {
+			return "", cols, in.parquetError(ctx, input, err)
+		}
+		return digest, cols, in.stillSame(i)
+	}
+	if _, err := in.db.Exec(ctx, in.stageSQL(i, query)); err != nil {
+		return "", cols, in.parquetError(ctx, input, err)
+	}
+	return digest, cols, in.stillSame(i)
+}
+
+// stillSame reports whether what DuckDB has read is what was hashed.
+func (in *ingest) stillSame(i int) error {
+	again, err := inspect(in.inputs[i].Path)
+	if err != nil {
+		return err
+	}
+	return in.inputs[i].same(again.info)
+}
+
+// readInPlace makes staged a view of a Parquet file if all its rows pass the
+// gate, and else a table.
+func (in *ingest) readInPlace(ctx context.Context, query string) error {
+	var faulty bool
+	if err := in.db.QueryRow(ctx, "SELECT count(*) > 0 FROM ("+in.gatedSQL(0, gateSQL(in.tomorrow), query)+") WHERE fault <> 0").Scan(&faulty); err != nil {
+		return err
+	}
+	if faulty {
+		_, err := in.db.Exec(ctx, in.stageSQL(0, query))
+		return err
+	}
+	in.inPlace = query
+	return execAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, "0", query))
+}
+
+// materialise makes staged a table, so that its rows can be marked.
+func (in *ingest) materialise(ctx context.Context) error {
+	if in.inPlace == "" {
+		return nil
+	}
+	query := in.inPlace
+	in.inPlace = ""
+	return execAll(ctx, in.db, "DROP VIEW temp.main."+staged, createStaged, in.stageSQL(0, query))
+}
+
+func (in *ingest) stagingError(i int, err error) error {
+	return quant.Errorf(quant.Failed, "%s: stage its rows: %w", clip(in.inputs[i].Path), err)
+}
+
+// checkSymbol refuses a file whose symbol column says another symbol than
+// Request.Symbol.
+func (in *ingest) checkSymbol(ctx context.Context, i int) error {
+	var line int64
+	var other string
+	err := in.db.QueryRow(ctx, fmt.Sprintf("SELECT line, symbol FROM temp.main.%s WHERE file = %d AND symbol <> ? ORDER BY line LIMIT 1", staged, i), in.Symbol).Scan(&line, &other)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return quant.Errorf(quant.Invalid, "%s: line %d: its symbol is %s, not %s", clip(in.inputs[i].Path), line, clip(other), in.Symbol).
+		WithHint("leave --symbol out: the file has a symbol column")
+}
+
+// check finds what only all rows together show, and fills the report.
+func (in *ingest) check(ctx context.Context) error {
+	if err := in.count(ctx); err != nil {
+		return err
+	}
+	doubtful, err := in.summarise(ctx)
+	if err != nil {
+		return err
+	}
+	invalid, err := in.rejectSymbols(ctx)
+	if err != nil {
+		return err
+	}
+	if invalid {
+		if err := in.count(ctx); err != nil {
+			return err
+		}
+		if doubtful, err = in.summarise(ctx); err != nil {
+			return err
+		}
+	}
+	if doubtful {
+		some, err := in.findTwice(ctx)
+		if err != nil {
+			return err
+		}
+		if some {
+			if err := in.count(ctx); err != nil {
+				return err
+			}
+			if _, err := in.summarise(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	for i, f := range in.report.Files {
+		if f.RowsRead == 0 && !in.skipped[i] {
+			in.notice("%s has a header and no rows", clip(f.Path))
+		}
+	}
+	return in.listReasons(ctx)
+}
+
+// rejectSymbols rejects the rows whose symbol is none: those of Parquet files,
+// for the others are checked where they are read.
+func (in *ingest) rejectSymbols(ctx context.Context) (some bool, err error) {
+	var invalid []any
+	for _, s := range in.report.Symbols {
+		if quant.ValidateSymbol(s) != nil {
+			invalid = append(invalid, s)
+		}
+	}
+	if invalid != nil {
+		if err := in.materialise(ctx); err != nil {
+			return false, err
+		}
+	}
+	for part := range slices.Chunk(invalid, 1000) {
+		if _, err := in.db.Exec(ctx, fmt.Sprintf("UPDATE temp.main.%s SET fault = %d WHERE fault = 0 AND symbol IN (%s)",
+			staged, symbolInvalid, strings.TrimSuffix(strings.Repeat("?, ", len(part)), ", ")), part...); err != nil {
+			return false, err
+		}
+	}
+	return invalid != nil, nil
+}
+
+// placeSpan makes one number of a file's index and a line.
+const placeSpan = "17592186044416::BIGINT" // 2^44
+
+// findTwice settles the days that stand in the input more than once: of
+// identical rows the first stays, differing ones are all rejected.
+func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
+	if err := in.materialise(ctx); err != nil {
+		return false, err
+	}
+	// Each different set of values of such a day is a variant, known by its
+	// first row. n is how many variants a day has, and other a row that says
+	// something else.
+	if _, err := in.db.Exec(ctx, `CREATE TEMP TABLE `+twice+` AS
+		WITH again AS (SELECT symbol, ts FROM temp.main.`+staged+` WHERE fault = 0 GROUP BY symbol, ts HAVING count(*) > 1),
+		part AS (SELECT s.*, file * `+placeSpan+` + line AS place FROM temp.main.`+staged+` s SEMI JOIN again USING (symbol, ts) WHERE fault = 0),
+		variant AS (SELECT symbol, ts, open, high, low, close, volume, adjusted_close, min(place) AS head FROM part GROUP BY ALL),
+		days AS (SELECT symbol, ts, count(*) AS n, min(head, 2) AS heads FROM variant GROUP BY symbol, ts)
+		SELECT part.file, part.line, n, part.place = head AS stays, CASE WHEN head = heads[1] THEN heads[2] ELSE heads[1] END AS other
+		FROM part JOIN variant v ON part.symbol = v.symbol AND part.ts = v.ts AND part.open = v.open AND part.high = v.high AND part.low = v.low
+			AND part.close = v.close AND part.volume = v.volume AND part.adjusted_close IS NOT DISTINCT FROM v.adjusted_close
+		JOIN days d ON part.symbol = d.symbol AND part.ts = d.ts`); err != nil {
+		return false, err
+	}
+	result, err := in.db.Exec(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET fault = CASE WHEN n > 1 THEN %d ELSE %d END
+		FROM temp.main.%s t WHERE s.file = t.file AND s.line = t.line AND (n > 1 OR NOT stays)`, staged, differs, collapsed, twice))
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}
+
+// count counts the rows of each file by their fault.
+func (in *ingest) count(ctx context.Context) error {
+	r := &in.report
+	r.RowsRead, r.RowsCollapsed, r.RowsRejected = 0, 0, 0
+	for i := range r.Files {
+		r.Files[i].RowsRead, r.Files[i].RowsRejected = 0, 0
+	}
+	in.counts = map[fault]int64{}
+	in.first, in.last, in.about = 0, 0, 0
+	rows, err := in.db.Query(ctx, `SELECT file, fault, count(*), coalesce(min(ts) - DATE '1970-01-01', 0), coalesce(max(ts) - DATE '1970-01-01', 0), approx_count_distinct(symbol)
+		FROM temp.main.`+staged+" GROUP BY file, fault")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var file, k int
+		var n, first, last, about int64
+		if err := rows.Scan(&file, &k, &n, &first, &last, &about); err != nil {
+			return err
+		}
+		f := &r.Files[file]
+		f.RowsRead += n
+		r.RowsRead += n
+		switch fault(k) {
+		case sound:
+			if len(in.counts) == 0 || in.counts[sound] == 0 {
+				in.first, in.last = first, last
+			}
+			in.first, in.last = min(in.first, first), max(in.last, last)
+			in.about += about
+		case collapsed:
+			r.RowsCollapsed += n
+		default:
+			f.RowsRejected += n
+			r.RowsRejected += n
+		}
+		in.counts[fault(k)] += n
+	}
+	return rows.Err()
+}
+
+// maxDayBits bounds the memory of the quick search for days that stand twice,
+// in bits over all symbols.
+const maxDayBits = 1 << 29
+
+// summarise fills the report with the symbols and dates of the sound rows, and
+// reports whether one of them may stand there twice.
+func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
+	r := &in.report
+	r.Symbols, r.FirstDate, r.LastDate = []string{}, "", ""
+	for i := range r.Files {
+		f := &r.Files[i]
+		f.Symbols, f.FirstDate, f.LastDate = 0, "", ""
+	}
+	// A bit for each day of a symbol: no day stands twice if there are as many
+	// bits as rows. This costs a fourth of grouping by day.
+	days := "0"
+	if (in.about+in.about/4+1)*(in.last-in.first+1) <= maxDayBits {
+		days = fmt.Sprintf("bit_count(bitstring_agg((ts - DATE '1970-01-01')::INTEGER, %d, %d))", in.first, in.last)
+	}
+	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE fault = 0 GROUP BY symbol, file")
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	type span struct{ first, last quant.Text }
+	spans := map[string]span{}
+	for rows.Next() {
+		var name string
+		var file int
+		var n, days int64
+		var from, to time.Time
+		if err := rows.Scan(&name, &file, &n, &days, &from, &to); err != nil {
+			return false, err
+		}
+		s := span{dateText(from), dateText(to)}
+		f := &r.Files[file]
+		f.Symbols++
+		f.FirstDate, f.LastDate = earlier(f.FirstDate, s.first), max(f.LastDate, s.last)
+		r.FirstDate, r.LastDate = earlier(r.FirstDate, s.first), max(r.LastDate, s.last)
+		if days != n {
+			doubtful = true
+		}
+		if other, known := spans[name]; known {
+			doubtful = doubtful || s.first <= other.last && other.first <= s.last
+			s = span{min(s.first, other.first), max(s.last, other.last)}
+		} else {
+			r.Symbols = append(r.Symbols, name)
+		}
+		spans[name] = s
+	}
+	slices.Sort(r.Symbols)
+	return doubtful, rows.Err()
+}
+
+func earlier(a, b quant.Text) quant.Text {
+	if a == "" || b < a {
+		return b
+	}
+	return a
+}
+
+func (in *ingest) listReasons(ctx context.Context) error {
+	r := &in.report
+	for k, n := range in.counts {
+		if k == sound || k == collapsed {
+			continue
+		}
+		examples, err := in.examples(ctx, k)
+		if err != nil {
+			return err
+		}
+		r.Reasons = append(r.Reasons, Reason{Reason: k.String(), Rows: n, Examples: examples})
+	}
+	slices.SortFunc(r.Reasons, func(a, b Reason) int {
+		return cmp.Or(cmp.Compare(b.Rows, a.Rows), cmp.Compare(a.Reason, b.Reason))
+	})
+	return nil
+}
+
+func dateText(t time.Time) quant.Text { return quant.Text(t.Format(time.DateOnly)) }
+
+func (in *ingest) examples(ctx context.Context, k fault) ([]Example, error) {
+	query := fmt.Sprintf("SELECT file, line, 0, 0 FROM temp.main.%s WHERE fault = %d ORDER BY file, line LIMIT 3", staged, k)
+	if k == differs {
+		query = "SELECT file, line, other // " + placeSpan + ", other % " + placeSpan + " FROM temp.main." + twice + " WHERE n > 1 ORDER BY file, line LIMIT 3"
+	}
+	rows, err := in.db.Query(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	list := []Example{}
+	for rows.Next() {
+		var file, otherFile int
+		var otherLine int64
+		var e Example
+		if err := rows.Scan(&file, &e.Line, &otherFile, &otherLine); err != nil {
+			return nil, err
+		}
+		e.File, e.Reason = in.report.Files[file].Name, k.String()
+		if k == differs {
+			e.Reason = fmt.Sprintf("%s%d of %s", differsFrom, otherLine, in.report.Files[otherFile].Name)
+		}
+		list = append(list, e)
+	}
+	return list, rows.Err()
+}

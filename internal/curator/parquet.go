@@ -1,0 +1,246 @@
+package curator
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"quant"
+	"quant/internal/factstore"
+)
+
+// globless spells an absolute path for a DuckDB function that expands
+// patterns, so that it stands for that one file. It begins with a slash, and
+// so is no URL.
+func globless(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", fileError(path, err)
+	}
+	return literal(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(abs)), nil
+}
+
+// digestFile hashes a file and checks that it is what was inspected.
+func digestFile(ctx context.Context, in Input, progress func(int64)) (string, error) {
+	f, err := os.Open(in.Path)
+	if err != nil {
+		return "", fileError(in.Path, err)
+	}
+	defer f.Close()
+	d := newDigestReader(ctx, f)
+	buf := make([]byte, 1<<20)
+	for {
+		_, err := d.Read(buf)
+		progress(d.read.Load())
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			if ctx.Err() != nil {
+				return "", ctx.Err()
+			}
+			return "", fileError(in.Path, err)
+		}
+	}
+	return d.digest(), in.unchanged(f)
+}
+
+// parquetQuery returns a query for the gate's columns of a Parquet file, and
+// the columns it ignores.
+func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (string, columns, error) {
+	path, err := globless(in.Path)
+	if err != nil {
+		return "", columns{}, err
+	}
+	names, err := parquetNames(ctx, db, path)
+	if err != nil {
+		return "", columns{}, p.parquetError(ctx, in, err)
+	}
+	source := "read_parquet(" + path + ", file_row_number = true, hive_partitioning = false, union_by_name = false, filename = false)"
+	rows, err := db.Query(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * EXCLUDE (file_row_number) FROM "+source+")")
+	if err != nil {
+		return "", columns{}, p.parquetError(ctx, in, err)
+	}
+	defer rows.Close()
+	var idents, types []string
+	for rows.Next() {
+		var name, typ string
+		if err := rows.Scan(&name, &typ); err != nil {
+			return "", columns{}, p.parquetError(ctx, in, err)
+		}
+		idents, types = append(idents, ident(name)), append(types, typ)
+	}
+	if err := rows.Err(); err != nil {
+		return "", columns{}, p.parquetError(ctx, in, err)
+	}
+	rows.Close()
+	if len(names) != len(idents) {
+		return "", columns{}, quant.Errorf(quant.Invalid, "%s: its columns cannot be told apart", clip(in.Path)).
+			WithHint("no two columns may have the same name, nor one be called file_row_number")
+	}
+	cols, err := mapHeader(clip(in.Path), names, p.zeroVolume)
+	if err != nil {
+		return "", cols, err
+	}
+	wrong := func(f field, want string) error {
+		i := cols.at[f]
+		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", clip(in.Path), clip(names[i]), types[i], want)
+	}
+	exprs := []string{"file_row_number + 1 AS line"}
+	if i := cols.at[symbol]; i >= 0 {
+		if types[i] != "VARCHAR" && !strings.HasPrefix(types[i], "ENUM") {
+			return "", cols, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", clip(in.Path), clip(names[i]), types[i]).
+				WithHint("write the column as text when the file is made")
+		}
+		exprs = append(exprs, "nullif(trim(CAST("+idents[i]+" AS VARCHAR)), '') AS symbol")
+	}
+	spelled := false
+	switch i := cols.at[date]; {
+	case types[i] == "DATE":
+		exprs = append(exprs, idents[i]+" AS ts")
+	case types[i] == "TIMESTAMP WITH TIME ZONE":
+		exprs = append(exprs, "CAST(timezone('UTC', "+idents[i]+") AS DATE) AS ts")
+	case strings.HasPrefix(types[i], "TIMESTAMP"):
+		exprs = append(exprs, "CAST("+idents[i]+" AS DATE) AS ts")
+	case types[i] == "VARCHAR" || types[i] == "INTEGER" || types[i] == "BIGINT":
+		if err := p.spellDates(ctx, db, in, source, idents[i]); err != nil {
+			return "", cols, err
+		}
+		exprs = append(exprs, "CAST("+idents[i]+" AS VARCHAR) AS spelling")
+		spelled = true
+	default:
+		return "", cols, wrong(date, "a date")
+	}
+	for f := open; f < fieldCount; f++ {
+		i := cols.at[f]
+		if i < 0 {
+			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
+			continue
+		}
+		switch strings.SplitN(types[i], "(", 2)[0] {
+		case "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL":
+		default:
+			return "", cols, wrong(f, "a number")
+		}
+		exprs = append(exprs, "CAST("+idents[i]+" AS DOUBLE) AS "+f.String())
+	}
+	query := "SELECT " + strings.Join(exprs, ", ") + " FROM " + source
+	if spelled {
+		return "SELECT coalesce(fault, 0::UTINYINT) AS fault, * EXCLUDE (fault) FROM (" + query + ") LEFT JOIN temp.main." + dates + " USING (spelling)", cols, nil
+	}
+	return "SELECT 0::UTINYINT AS fault, * FROM (" + query + ")", cols, nil
+}
+
+// parquetNames returns the names of the top columns as the file spells them.
+func parquetNames(ctx context.Context, db *factstore.DB, path string) ([]string, error) {
+	rows, err := db.Query(ctx, "SELECT name, coalesce(num_children, 0) FROM parquet_schema("+path+")")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var names []string
+	// The schema is a tree, parents first: left counts what is still to come
+	// of the root and of the column being skipped.
+	root, below := true, int64(0)
+	for rows.Next() {
+		var name string
+		var children int64
+		if err := rows.Scan(&name, &children); err != nil {
+			return nil, err
+		}
+		switch {
+		case root:
+			root = false
+		case below > 0:
+			below += children - 1
+		default:
+			names = append(names, name)
+			below = children
+		}
+	}
+	return names, rows.Err()
+}
+
+// spellDates reads every spelling of a date that a column has, once, with the
+// rules for dates in CSV files.
+func (p plan) spellDates(ctx context.Context, db *factstore.DB, in Input, source, column string) error {
+	if err := execAll(ctx, db, "DROP TABLE IF EXISTS temp.main."+dates,
+		"CREATE TEMP TABLE "+dates+" AS SELECT CAST("+column+" AS VARCHAR) AS spelling, min(file_row_number) + 1 AS first_line, NULL::DATE AS ts, 0::UTINYINT AS fault FROM "+
+			source+" WHERE "+column+" IS NOT NULL GROUP BY 1"); err != nil {
+		return p.parquetError(ctx, in, err)
+	}
+	rows, err := db.Query(ctx, "SELECT spelling, first_line FROM temp.main."+dates+" ORDER BY first_line")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	type reading struct {
+		spelling string
+		day      day
+		fault    fault
+	}
+	var readings []reading
+	for rows.Next() {
+		var r reading
+		var line int64
+		if err := rows.Scan(&r.spelling, &line); err != nil {
+			return err
+		}
+		text := []byte(r.spelling)
+		if p.layout != nil {
+			r.day, err = p.layout.parse(text)
+		} else {
+			r.day, err = parseDate(text)
+		}
+		if err == errAmbiguous {
+			return ambiguousDate(clip(in.Path), line, r.spelling)
+		}
+		if err != nil {
+			r.fault = dateUnreadable
+			if isMissing(trimSpace(text)) {
+				r.fault = dateMissing
+			}
+		}
+		readings = append(readings, r)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	rows.Close()
+	const step = 1000
+	for len(readings) > 0 {
+		part := readings[:min(step, len(readings))]
+		readings = readings[len(part):]
+		var args []any
+		for _, r := range part {
+			args = append(args, r.spelling, int64(r.day), int64(r.fault))
+		}
+		values := strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", len(part)), ", ")
+		if _, err := db.Exec(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS t SET ts = CASE WHEN v.fault = 0 THEN DATE '1970-01-01' + CAST(v.day AS INTEGER) END, fault = v.fault
+			FROM (VALUES %s) AS v(spelling, day, fault) WHERE t.spelling = v.spelling`, dates, values), args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p plan) parquetError(ctx context.Context, in Input, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return &quant.Error{Code: quant.Invalid, Msg: fmt.Sprintf("%s: cannot be read as Parquet: %s", clip(in.Path), clip(first)),
+		Hint: "the file may be damaged or cut off: fetch it again", Err: err}
+}
+
+func execAll(ctx context.Context, db *factstore.DB, statements ...string) error {
+	for _, s := range statements {
+		if _, err := db.Exec(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,194 @@
+package curator
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+
+	"github.com/duckdb/duckdb-go/v2"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/failpoint"
+)
+
+// differsFrom begins the reason of a row whose day stands elsewhere with other
+// values; the line and the file follow.
+const differsFrom = "differs from line "
+
+// store commits the rejects, and with them the bars unless there are too many
+// rejects.
+func (in *ingest) store(ctx context.Context) error {
+	r := &in.report
+	failpoint.Hit("ingest.staged")
+	if r.RowsRejected > 0 {
+		if err := in.stageRejects(ctx); err != nil {
+			return err
+		}
+	}
+	refused := r.RowsRead > 0 && float64(r.RowsRejected)/float64(r.RowsRead) > in.MaxRejectRatio
+	if !refused {
+		if _, err := in.db.Exec(ctx, "CREATE TEMP VIEW "+bars+" AS SELECT symbol, ts, open, high, low, close, volume, adjusted_close, "+
+			in.byFile(in.sources)+" AS source FROM temp.main."+staged+" WHERE fault = 0"); err != nil {
+			return err
+		}
+		in.progress(len(in.inputs)-1, Storing, 0)
+	}
+	_, err := in.db.Write(ctx, in.RunID, func(ctx context.Context, tx *factstore.Tx) error {
+		if r.RowsRejected > 0 {
+			if _, err := tx.Merge(ctx, factstore.Merge{Table: "rejects", Source: turned, Key: []string{"source_digest", "line", "reason"}, Stamp: "rejected_at"}); err != nil {
+				return err
+			}
+		}
+		if refused {
+			return nil
+		}
+		return in.mergeBars(ctx, tx)
+	})
+	if err != nil {
+		r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = 0, 0, 0
+		return err
+	}
+	if refused {
+		reason := r.Reasons[0]
+		first := reason.Examples[0]
+		return quant.Errorf(quant.Refused, "%d of %d rows rejected (%.2f %%, allowed %.2f %%); most often: %s (%d, first %s line %d); nothing was stored in ohlcv",
+			r.RowsRejected, r.RowsRead, 100*float64(r.RowsRejected)/float64(r.RowsRead), 100*in.MaxRejectRatio, reason.Reason, reason.Rows, first.File, first.Line).
+			WithHint("see them with: quant sql \"SELECT source, line, reason, row_text FROM rejects WHERE run_id = '%s'\"; mend the file, or allow more with --max-reject-ratio", in.RunID)
+	}
+	return nil
+}
+
+func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
+	r := &in.report
+	same, err := in.settleOtherNames(ctx, tx)
+	if err != nil {
+		return err
+	}
+	delta, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: bars, Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+	if err != nil {
+		return err
+	}
+	if in.inPlace != "" {
+		if err := in.stillSame(0); err != nil {
+			return err
+		}
+	}
+	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged+same
+	if in.BeforeCommit != nil && len(r.Symbols) > 0 {
+		if err := in.BeforeCommit(ctx, r.Symbols); err != nil {
+			return err
+		}
+	}
+	failpoint.Hit("ingest.merged")
+	return nil
+}
+
+// settleOtherNames takes out the rows that are stored already, with the same
+// values, from a file of another name, and returns their number: the merge
+// compares every column, and would take the name for a change.
+func (in *ingest) settleOtherNames(ctx context.Context, tx *factstore.Tx) (int64, error) {
+	if len(in.report.Symbols) == 0 {
+		return 0, nil
+	}
+	within := "o.ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND o.symbol BETWEEN ? AND ?"
+	args := []any{string(in.report.FirstDate), string(in.report.LastDate), in.report.Symbols[0], in.report.Symbols[len(in.report.Symbols)-1]}
+	other := "true"
+	if len(in.sources) == 1 {
+		other = "o.source IS DISTINCT FROM " + literal(in.sources[0])
+	}
+	var some bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM ohlcv o WHERE "+other+" AND "+within+")", args...).Scan(&some); err != nil || !some {
+		return 0, err
+	}
+	if err := in.materialise(ctx); err != nil {
+		return 0, err
+	}
+	result, err := tx.Exec(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET fault = %d FROM ohlcv o WHERE s.fault = 0 AND s.symbol = o.symbol AND s.ts = o.ts
+		AND o.source IS DISTINCT FROM %s
+		AND s.open IS NOT DISTINCT FROM o.open AND s.high IS NOT DISTINCT FROM o.high AND s.low IS NOT DISTINCT FROM o.low AND s.close IS NOT DISTINCT FROM o.close
+		AND s.volume IS NOT DISTINCT FROM o.volume AND s.adjusted_close IS NOT DISTINCT FROM o.adjusted_close`, staged, stored, in.byFile(in.sources)))
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+// byFile is an expression that gives each file's rows its text.
+func (in *ingest) byFile(values []string) string {
+	if len(values) == 1 {
+		return literal(values[0])
+	}
+	var b strings.Builder
+	b.WriteString("CASE file")
+	for i, v := range values {
+		fmt.Fprintf(&b, " WHEN %d THEN %s", i, literal(v))
+	}
+	b.WriteString(" END")
+	return b.String()
+}
+
+// stageRejects makes the table turned: the rejects that are not stored yet.
+func (in *ingest) stageRejects(ctx context.Context) error {
+	if err := in.loadTexts(ctx); err != nil {
+		return err
+	}
+	digests, names := make([]string, len(in.report.Files)), make([]string, len(in.report.Files))
+	for i, f := range in.report.Files {
+		digests[i], names[i] = f.Digest, f.Name
+	}
+	var reason strings.Builder
+	reason.WriteString("CASE fault")
+	for k := sound + 1; k < faultCount; k++ {
+		if k != differs && k != collapsed && k != stored {
+			fmt.Fprintf(&reason, " WHEN %d THEN %s", k, literal(k.String()))
+		}
+	}
+	join, ref := "", ""
+	if in.counts[differs] > 0 {
+		ref = fmt.Sprintf(" WHEN %d THEN '%s' || (other %% %s) || ' of ' || %s", differs, differsFrom, placeSpan,
+			strings.Replace(in.byFile(names), "CASE file", "CASE (other // "+placeSpan+")", 1))
+		join = " LEFT JOIN temp.main." + twice + " t USING (file, line)"
+	}
+	reason.WriteString(ref + " END")
+	fields := make([]string, 0, int(fieldCount))
+	for _, c := range []string{"symbol", "ts", "open", "high", "low", "close", "volume", "adjusted_close"} {
+		fields = append(fields, "coalesce(CAST("+c+" AS VARCHAR), '')")
+	}
+	query := fmt.Sprintf(`CREATE TEMP TABLE %s AS SELECT r.* FROM (
+			SELECT DISTINCT ON (source_digest, line, reason) * FROM (
+				SELECT %s AS source_digest, line, %s AS reason, %s AS source,
+					CASE WHEN x.text IS NULL THEN symbol END AS symbol, CASE WHEN x.text IS NULL THEN CAST(ts AS VARCHAR) END AS ts,
+					coalesce(x.text, concat_ws(',', %s)) AS row_text, %s AS run_id
+				FROM (SELECT * FROM temp.main.%s WHERE fault NOT IN (%d, %d, %d)) s%s LEFT JOIN temp.main.%s x USING (file, line))
+			ORDER BY source_digest, line, reason) r
+		ANTI JOIN rejects USING (source_digest, line, reason)`,
+		turned, in.byFile(digests), reason.String(), in.byFile(in.sources), strings.Join(fields, ", "), literal(in.RunID),
+		staged, sound, collapsed, stored, join, texts)
+	_, err := in.db.Exec(ctx, query)
+	return err
+}
+
+// loadTexts makes the table texts.
+func (in *ingest) loadTexts(ctx context.Context) error {
+	if _, err := in.db.Exec(ctx, "CREATE TEMP TABLE "+texts+" (file INTEGER, line BIGINT, text VARCHAR)"); err != nil {
+		return err
+	}
+	return in.db.Raw(ctx, func(conn driver.Conn) error {
+		a, err := duckdb.NewAppender(conn, "temp", "main", texts)
+		if err != nil {
+			return err
+		}
+		for i, t := range in.texts.rows {
+			if i%1024 == 0 && ctx.Err() != nil {
+				break
+			}
+			if err := a.AppendRow(int32(t.file), t.line, t.text); err != nil {
+				_ = a.Close()
+				return err
+			}
+		}
+		return a.CloseWithCancel(ctx)
+	})
+}

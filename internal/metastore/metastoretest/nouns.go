@@ -1,0 +1,329 @@
+package metastoretest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"quant"
+	"quant/internal/metastore"
+)
+
+func symbolTests() []test {
+	ctx := context.Background()
+	return []test{
+		{"ACreatedSymbolReadsBackAsItWas", func(t *testing.T, s metastore.Store) {
+			for _, want := range []quant.Symbol{
+				{Symbol: "AAPL"},
+				{Symbol: "005930.KS", Name: "삼성전자", Sector: "전기전자", Currency: "KRW", IsActive: true, Priority: -7},
+				{Symbol: "005930", IsActive: true, Priority: 1 << 62},
+				{Symbol: "^GSPC"}, {Symbol: "brk.b"}, {Symbol: "BRK.B"}, {Symbol: "삼성전자"}, {Symbol: "A'B\"C;--"}, {Symbol: "%_*?[a]"},
+				{Symbol: strings.Repeat("x", 64)}, {Symbol: "🙂"},
+			} {
+				ok(t, s.CreateSymbol(ctx, want))
+				equal(t, one(s.GetSymbol(ctx, want.Symbol))(t), want)
+			}
+		}},
+		{"AnyTextIsKeptInANameExactly", func(t *testing.T, s metastore.Store) {
+			for i, text := range awkward() {
+				want := quant.Symbol{Symbol: fmt.Sprintf("S%d", i), Name: quant.Text(text), Sector: quant.Text(text)}
+				ok(t, s.CreateSymbol(ctx, want))
+				got := one(s.GetSymbol(ctx, want.Symbol))(t)
+				if got != want {
+					t.Fatalf("%.40q came back as %.40q", want.Name, got.Name)
+				}
+				found := one(s.ListSymbols(ctx, metastore.SymbolFilter{Sector: text}))(t)
+				if len(found) != 1 || found[0] != want {
+					t.Fatalf("filter by %.40q found %d symbols", text, len(found))
+				}
+			}
+		}},
+		{"AnExistingSymbolIsAConflict", func(t *testing.T, s metastore.Store) {
+			ok(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: "IBM", Name: "first"}))
+			refused(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: "IBM", Name: "second"}), quant.Conflict)
+			equal(t, one(s.GetSymbol(ctx, "IBM"))(t).Name, "first")
+		}},
+		{"AnUnknownSymbolIsNotFound", func(t *testing.T, s metastore.Store) {
+			_, err := s.GetSymbol(ctx, "NONE")
+			refused(t, err, quant.NotFound)
+			refused(t, s.UpdateSymbol(ctx, quant.Symbol{Symbol: "NONE"}), quant.NotFound)
+			refused(t, s.DeleteSymbol(ctx, "NONE"), quant.NotFound)
+			refused(t, s.DeleteSymbol(ctx, "' OR 1=1 --"), quant.NotFound)
+		}},
+		{"ABadTickerIsInvalidWhereverItIsGiven", func(t *testing.T, s metastore.Store) {
+			for _, bad := range []string{"", " ", "A B", "A\tB", "A\nB", "A\x00", "A\u00a0B", "A\u3000B", "A\u200bB", "A\x7f", "\xff", strings.Repeat("x", 65), strings.Repeat("가", 22)} {
+				refused(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: bad}), quant.Invalid)
+				refused(t, s.UpdateSymbol(ctx, quant.Symbol{Symbol: bad}), quant.Invalid)
+				_, err := s.EnsureSymbols(ctx, []string{"GOOD", bad})
+				refused(t, err, quant.Invalid)
+			}
+			equal(t, len(one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t)), 0)
+		}},
+		{"AnUpdateReplacesEverythingButTheTicker", func(t *testing.T, s metastore.Store) {
+			ok(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: "FB", Name: "Facebook", Sector: "Tech", Currency: "USD", IsActive: true, Priority: 3}))
+			ok(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: "GOOG", Name: "Google"}))
+			want := quant.Symbol{Symbol: "FB", Name: "Meta"}
+			ok(t, s.UpdateSymbol(ctx, want))
+			equal(t, one(s.GetSymbol(ctx, "FB"))(t), want)
+			equal(t, one(s.GetSymbol(ctx, "GOOG"))(t).Name, "Google")
+		}},
+		{"ADeletedSymbolIsGoneAlone", func(t *testing.T, s metastore.Store) {
+			ok(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: "A"}))
+			ok(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: "B"}))
+			ok(t, s.DeleteSymbol(ctx, "A"))
+			_, err := s.GetSymbol(ctx, "A")
+			refused(t, err, quant.NotFound)
+			one(s.GetSymbol(ctx, "B"))(t)
+		}},
+		{"AListIsFilteredOrderedAndCut", func(t *testing.T, s metastore.Store) {
+			for _, sym := range []quant.Symbol{
+				{Symbol: "b", Name: "One", Sector: "Tech", Currency: "USD", IsActive: true, Priority: 2},
+				{Symbol: "B", Name: "Two", Sector: "Tech", Currency: "KRW", IsActive: false, Priority: 2},
+				{Symbol: "a", Name: "Three", Sector: "Oil", Currency: "USD", IsActive: true, Priority: -1},
+				{Symbol: "가", Name: "One", Sector: "Oil", Currency: "KRW", IsActive: true, Priority: 9},
+			} {
+				ok(t, s.CreateSymbol(ctx, sym))
+			}
+			for _, tt := range []struct {
+				filter metastore.SymbolFilter
+				want   string
+			}{
+				{metastore.SymbolFilter{}, "B a b 가"},
+				{metastore.SymbolFilter{Order: "symbol"}, "B a b 가"},
+				{metastore.SymbolFilter{Order: "-symbol"}, "가 b a B"},
+				{metastore.SymbolFilter{Order: "name"}, "b 가 a B"},
+				{metastore.SymbolFilter{Order: "-name"}, "B a b 가"},
+				{metastore.SymbolFilter{Order: "priority"}, "a B b 가"},
+				{metastore.SymbolFilter{Order: "-priority"}, "가 B b a"},
+				{metastore.SymbolFilter{Order: "-priority", Limit: 2}, "가 B"},
+				{metastore.SymbolFilter{Limit: 99}, "B a b 가"},
+				{metastore.SymbolFilter{Active: pointer(true)}, "a b 가"},
+				{metastore.SymbolFilter{Active: pointer(false)}, "B"},
+				{metastore.SymbolFilter{Sector: "Tech"}, "B b"},
+				{metastore.SymbolFilter{Currency: "KRW"}, "B 가"},
+				{metastore.SymbolFilter{Sector: "Oil", Currency: "KRW", Active: pointer(true), Limit: 1}, "가"},
+				{metastore.SymbolFilter{Sector: "' OR '1'='1"}, ""},
+			} {
+				var got []string
+				for _, sym := range one(s.ListSymbols(ctx, tt.filter))(t) {
+					got = append(got, sym.Symbol)
+				}
+				if strings.Join(got, " ") != tt.want {
+					t.Errorf("%+v: got %v, want %s", tt.filter, got, tt.want)
+				}
+			}
+		}},
+		{"AnUnknownOrderOrANegativeLimitIsInvalid", func(t *testing.T, s metastore.Store) {
+			for _, order := range []metastore.Order{"-", "nothing", "symbol DESC", "symbol; DROP TABLE symbols", "--symbol", "sector"} {
+				_, err := s.ListSymbols(ctx, metastore.SymbolFilter{Order: order})
+				refused(t, err, quant.Invalid)
+			}
+			_, err := s.ListSymbols(ctx, metastore.SymbolFilter{Limit: -1})
+			refused(t, err, quant.Invalid)
+		}},
+		{"EnsureSymbolsAddsWhatIsMissingAndOnlyThat", func(t *testing.T, s metastore.Store) {
+			old := quant.Symbol{Symbol: "IBM", Name: "kept", Priority: 5}
+			ok(t, s.CreateSymbol(ctx, old))
+			added := one(s.EnsureSymbols(ctx, []string{"삼성전자", "IBM", "B", "A", "B", "<&>", "005930"}))(t)
+			equal(t, added, []string{"005930", "<&>", "A", "B", "삼성전자"})
+			equal(t, one(s.GetSymbol(ctx, "IBM"))(t), old)
+			equal(t, one(s.GetSymbol(ctx, "삼성전자"))(t), quant.Symbol{Symbol: "삼성전자", IsActive: true})
+			equal(t, len(one(s.EnsureSymbols(ctx, []string{"A", "삼성전자"}))(t)), 0)
+			equal(t, len(one(s.EnsureSymbols(ctx, nil))(t)), 0)
+		}},
+		{"EnsureSymbolsTakesTenThousand", func(t *testing.T, s metastore.Store) {
+			want := make([]string, 10_500)
+			for i := range want {
+				want[i] = fmt.Sprintf("T%05d", i)
+			}
+			given := slices.Clone(want)
+			slices.Reverse(given)
+			equal(t, one(s.EnsureSymbols(ctx, given))(t), want)
+			equal(t, len(one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t)), len(want))
+		}},
+	}
+}
+
+func experimentTests() []test {
+	ctx := context.Background()
+	full := quant.Experiment{
+		ExperimentID: "exp-1", Name: "모멘텀", Description: "does it\nhold?", FeatureSetID: "f1", LabelSetID: "l1",
+		SplitPolicyJSON: quant.JSON(`{"kind":"walk_forward"}`), ParamsJSON: quant.JSON(`[1,2.50,"x"]`), CreatedAt: startedAt(0),
+	}
+	return []test{
+		{"ACreatedExperimentReadsBackAsItWas", func(t *testing.T, s metastore.Store) {
+			bare := quant.Experiment{ExperimentID: "O'Neill; --", Name: "n", CreatedAt: startedAt(1)}
+			for _, want := range []quant.Experiment{full, bare} {
+				ok(t, s.CreateExperiment(ctx, want))
+				equal(t, one(s.GetExperiment(ctx, want.ExperimentID))(t), want)
+			}
+		}},
+		{"AnyTextIsKeptInADescriptionExactly", func(t *testing.T, s metastore.Store) {
+			for i, text := range awkward() {
+				e := quant.Experiment{ExperimentID: fmt.Sprintf("e%d", i), Name: text, Description: quant.Text(text), CreatedAt: startedAt(i)}
+				ok(t, s.CreateExperiment(ctx, e))
+				got := one(s.ListExperiments(ctx, metastore.ExperimentFilter{Name: text}))(t)
+				if len(got) != 1 || got[0].Description != e.Description {
+					t.Fatalf("%.40q was not kept", text)
+				}
+			}
+		}},
+		{"ItsErrorsSayWhatIsWrong", func(t *testing.T, s metastore.Store) {
+			ok(t, s.CreateExperiment(ctx, full))
+			refused(t, s.CreateExperiment(ctx, full), quant.Conflict)
+			_, err := s.GetExperiment(ctx, "none")
+			refused(t, err, quant.NotFound)
+			missing := full
+			missing.ExperimentID = "none"
+			refused(t, s.UpdateExperiment(ctx, missing), quant.NotFound)
+			for _, breakIt := range []func(*quant.Experiment){
+				func(e *quant.Experiment) { e.ExperimentID = "" },
+				func(e *quant.Experiment) { e.ExperimentID = "  " },
+				func(e *quant.Experiment) { e.Name = "" },
+				func(e *quant.Experiment) { e.Name = "\xff" },
+				func(e *quant.Experiment) { e.CreatedAt = quant.Time{} },
+				func(e *quant.Experiment) { e.SplitPolicyJSON = quant.JSON(`{`) },
+				func(e *quant.Experiment) { e.ParamsJSON = quant.JSON(`{'a':1}`) },
+				func(e *quant.Experiment) { e.ParamsJSON = quant.JSON(`NaN`) },
+			} {
+				bad := full
+				breakIt(&bad)
+				refused(t, s.CreateExperiment(ctx, bad), quant.Invalid)
+				refused(t, s.UpdateExperiment(ctx, bad), quant.Invalid)
+			}
+			equal(t, one(s.GetExperiment(ctx, "exp-1"))(t), full)
+		}},
+		{"AnUpdateReplacesTheExperiment", func(t *testing.T, s metastore.Store) {
+			ok(t, s.CreateExperiment(ctx, full))
+			want := quant.Experiment{ExperimentID: "exp-1", Name: "renamed", CreatedAt: startedAt(5)}
+			ok(t, s.UpdateExperiment(ctx, want))
+			equal(t, one(s.GetExperiment(ctx, "exp-1"))(t), want)
+		}},
+		{"AListIsNewestFirstUnlessToldOtherwise", func(t *testing.T, s metastore.Store) {
+			for _, e := range []quant.Experiment{
+				{ExperimentID: "c", Name: "x", CreatedAt: startedAt(1)},
+				{ExperimentID: "b", Name: "y", CreatedAt: startedAt(2)},
+				{ExperimentID: "a", Name: "x", CreatedAt: startedAt(2)},
+			} {
+				ok(t, s.CreateExperiment(ctx, e))
+			}
+			for _, tt := range []struct {
+				filter metastore.ExperimentFilter
+				want   string
+			}{
+				{metastore.ExperimentFilter{}, "a b c"},
+				{metastore.ExperimentFilter{Order: "created_at"}, "c a b"},
+				{metastore.ExperimentFilter{Order: "name"}, "a c b"},
+				{metastore.ExperimentFilter{Order: "-name"}, "b a c"},
+				{metastore.ExperimentFilter{Order: "-experiment_id"}, "c b a"},
+				{metastore.ExperimentFilter{Name: "x"}, "a c"},
+				{metastore.ExperimentFilter{Name: "x", Limit: 1}, "a"},
+			} {
+				var got []string
+				for _, e := range one(s.ListExperiments(ctx, tt.filter))(t) {
+					got = append(got, e.ExperimentID)
+				}
+				if strings.Join(got, " ") != tt.want {
+					t.Errorf("%+v: got %v, want %s", tt.filter, got, tt.want)
+				}
+			}
+			_, err := s.ListExperiments(ctx, metastore.ExperimentFilter{Order: "params_json"})
+			refused(t, err, quant.Invalid)
+			_, err = s.ListExperiments(ctx, metastore.ExperimentFilter{Limit: -1})
+			refused(t, err, quant.Invalid)
+		}},
+	}
+}
+
+func modelTests() []test {
+	ctx := context.Background()
+	full := quant.Model{
+		ModelID: "m-1", ExperimentID: "exp-1", Algo: "ridge", ParamsJSON: quant.JSON(`{"alpha":0.1}`), TrainRange: "2020..2024",
+		FeatureVersion: "v1", LabelVersion: "v2", MetricsJSON: quant.JSON(`{"ic":0.03}`), CreatedAt: startedAt(0),
+	}
+	withExperiment := func(t *testing.T, s metastore.Store) {
+		t.Helper()
+		ok(t, s.CreateExperiment(ctx, quant.Experiment{ExperimentID: "exp-1", Name: "n", CreatedAt: startedAt(0)}))
+	}
+	return []test{
+		{"ACreatedModelReadsBackAsItWas", func(t *testing.T, s metastore.Store) {
+			withExperiment(t, s)
+			for _, want := range []quant.Model{full, {ModelID: "bare '; --", CreatedAt: startedAt(1)}} {
+				ok(t, s.CreateModel(ctx, want))
+				equal(t, one(s.GetModel(ctx, want.ModelID))(t), want)
+			}
+		}},
+		{"AModelOfAnUnknownExperimentIsNotFound", func(t *testing.T, s metastore.Store) {
+			refused(t, s.CreateModel(ctx, full), quant.NotFound)
+			withExperiment(t, s)
+			ok(t, s.CreateModel(ctx, full))
+			moved := full
+			moved.ExperimentID = "none"
+			refused(t, s.UpdateModel(ctx, moved), quant.NotFound)
+			equal(t, one(s.GetModel(ctx, "m-1"))(t), full)
+		}},
+		{"ItsErrorsSayWhatIsWrong", func(t *testing.T, s metastore.Store) {
+			withExperiment(t, s)
+			ok(t, s.CreateModel(ctx, full))
+			refused(t, s.CreateModel(ctx, full), quant.Conflict)
+			_, err := s.GetModel(ctx, "none")
+			refused(t, err, quant.NotFound)
+			missing := full
+			missing.ModelID = "none"
+			refused(t, s.UpdateModel(ctx, missing), quant.NotFound)
+			for _, breakIt := range []func(*quant.Model){
+				func(m *quant.Model) { m.ModelID = "" },
+				func(m *quant.Model) { m.CreatedAt = quant.Time{} },
+				func(m *quant.Model) { m.ParamsJSON = quant.JSON(`{`) },
+				func(m *quant.Model) { m.MetricsJSON = quant.JSON("\x00") },
+			} {
+				bad := full
+				breakIt(&bad)
+				refused(t, s.CreateModel(ctx, bad), quant.Invalid)
+				refused(t, s.UpdateModel(ctx, bad), quant.Invalid)
+			}
+		}},
+		{"AnUpdateReplacesTheModel", func(t *testing.T, s metastore.Store) {
+			withExperiment(t, s)
+			ok(t, s.CreateModel(ctx, full))
+			want := quant.Model{ModelID: "m-1", Algo: "gbm", CreatedAt: startedAt(3)}
+			ok(t, s.UpdateModel(ctx, want))
+			equal(t, one(s.GetModel(ctx, "m-1"))(t), want)
+		}},
+		{"AListIsFilteredOrderedAndCut", func(t *testing.T, s metastore.Store) {
+			withExperiment(t, s)
+			for _, m := range []quant.Model{
+				{ModelID: "c", Algo: "ridge", CreatedAt: startedAt(1)},
+				{ModelID: "b", Algo: "gbm", ExperimentID: "exp-1", CreatedAt: startedAt(2)},
+				{ModelID: "a", Algo: "ridge", ExperimentID: "exp-1", CreatedAt: startedAt(2)},
+			} {
+				ok(t, s.CreateModel(ctx, m))
+			}
+			for _, tt := range []struct {
+				filter metastore.ModelFilter
+				want   string
+			}{
+				{metastore.ModelFilter{}, "a b c"},
+				{metastore.ModelFilter{Order: "created_at"}, "c a b"},
+				{metastore.ModelFilter{Order: "algo"}, "b a c"},
+				{metastore.ModelFilter{Order: "-model_id"}, "c b a"},
+				{metastore.ModelFilter{ExperimentID: "exp-1"}, "a b"},
+				{metastore.ModelFilter{Algo: "ridge"}, "a c"},
+				{metastore.ModelFilter{Algo: "ridge", ExperimentID: "exp-1", Limit: 5}, "a"},
+				{metastore.ModelFilter{Limit: 1}, "a"},
+			} {
+				var got []string
+				for _, m := range one(s.ListModels(ctx, tt.filter))(t) {
+					got = append(got, m.ModelID)
+				}
+				if strings.Join(got, " ") != tt.want {
+					t.Errorf("%+v: got %v, want %s", tt.filter, got, tt.want)
+				}
+			}
+			_, err := s.ListModels(ctx, metastore.ModelFilter{Order: "1"})
+			refused(t, err, quant.Invalid)
+		}},
+	}
+}

@@ -1,0 +1,351 @@
+package metastoretest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"quant"
+	"quant/internal/metastore"
+)
+
+func runTests() []test {
+	ctx := context.Background()
+	return []test{
+		{"ACreatedRunReadsBackWithItsProcess", func(t *testing.T, s metastore.Store) {
+			r, p := newRun(1)
+			r.Kind, r.ConfigJSON = "symbols.add", quant.JSON(`{"argv":["symbols","add","삼성"]}`)
+			p = quant.RunProcess{
+				RunID: r.RunID, Changes: true, ParentRunID: quant.Text(RunID(0)), Host: "h", User: "u", MachineID: "m", BootID: "b",
+				PID: 1 << 40, ProcessStart: "123", BinaryVersion: "v1", BinaryCommit: "c-dirty", GitCommit: "g", GitDirty: pointer(false),
+				Argv: quant.JSON(`["quant","--x=***"]`), WorkDir: "/tmp/에이 b", ExitCode: nil, DurationUS: nil,
+			}
+			ok(t, s.CreateRun(ctx, r, p))
+			equal(t, one(s.GetRun(ctx, r.RunID))(t), metastore.RunDetail{Run: r, Process: p})
+
+			bare, process := newRun(2)
+			process.Changes, process.PID = false, 0
+			ok(t, s.CreateRun(ctx, bare, process))
+			equal(t, one(s.GetRun(ctx, bare.RunID))(t), metastore.RunDetail{Run: bare, Process: process})
+		}},
+		{"AnExistingRunIsAConflictAndStaysAsItWas", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			r, p := newRun(1)
+			r.Kind = "other"
+			refused(t, s.CreateRun(ctx, r, p), quant.Conflict)
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).Kind, "config")
+		}},
+		{"ABadRunIsInvalidAndLeavesNothing", func(t *testing.T, s metastore.Store) {
+			for name, breakIt := range map[string]func(*quant.Run, *quant.RunProcess){
+				"no id":             func(r *quant.Run, p *quant.RunProcess) { r.RunID, p.RunID = "", "" },
+				"version 4":         func(r *quant.Run, p *quant.RunProcess) { id(r, p, "019bc0de-0000-4000-8000-000000000001") },
+				"no variant":        func(r *quant.Run, p *quant.RunProcess) { id(r, p, "019bc0de-0000-7000-0000-000000000001") },
+				"upper case":        func(r *quant.Run, p *quant.RunProcess) { id(r, p, "019BC0DE-0000-7000-8000-000000000001") },
+				"no hyphens":        func(r *quant.Run, p *quant.RunProcess) { id(r, p, "019bc0de000070008000000000000001") },
+				"not hexadecimal":   func(r *quant.Run, p *quant.RunProcess) { id(r, p, "019bc0dg-0000-7000-8000-000000000001") },
+				"too many hyphens":  func(r *quant.Run, p *quant.RunProcess) { id(r, p, "019bc0d--0000-7000-8000-000000000001") },
+				"something after":   func(r *quant.Run, p *quant.RunProcess) { id(r, p, "019bc0de-0000-7000-8000-000000000001\x00") },
+				"another's process": func(_ *quant.Run, p *quant.RunProcess) { p.RunID = RunID(2) },
+				"no kind":           func(r *quant.Run, _ *quant.RunProcess) { r.Kind = "" },
+				"blank kind":        func(r *quant.Run, _ *quant.RunProcess) { r.Kind = " " },
+				"no start":          func(r *quant.Run, _ *quant.RunProcess) { r.StartedAt = quant.Time{} },
+				"bad status":        func(r *quant.Run, _ *quant.RunProcess) { r.Status = "DONE" },
+				"no status":         func(r *quant.Run, _ *quant.RunProcess) { r.Status = "" },
+				"ended already":     func(r *quant.Run, _ *quant.RunProcess) { r.Status, r.EndedAt = quant.Success, startedAt(2) },
+				"an end":            func(r *quant.Run, _ *quant.RunProcess) { r.EndedAt = startedAt(2) },
+				"an error":          func(r *quant.Run, _ *quant.RunProcess) { r.ErrorText = "x" },
+				"bad config":        func(r *quant.Run, _ *quant.RunProcess) { r.ConfigJSON = quant.JSON("{") },
+				"bad argv":          func(_ *quant.Run, p *quant.RunProcess) { p.Argv = quant.JSON("[") },
+			} {
+				r, p := newRun(1)
+				breakIt(&r, &p)
+				if code := quant.CodeOf(s.CreateRun(ctx, r, p)); code != quant.Invalid {
+					t.Errorf("%s: code %q, want invalid", name, code)
+				}
+			}
+			equal(t, len(one(s.ListRuns(ctx, metastore.RunFilter{All: true}))(t)), 0)
+		}},
+		{"TheConfigOfARunningRunIsReplaced", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			ok(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a":1}`)))
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).ConfigJSON, quant.JSON(`{"a":1}`))
+			refused(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a"`)), quant.Invalid)
+			refused(t, s.UpdateRunConfig(ctx, RunID(9), quant.JSON(`{}`)), quant.NotFound)
+			ok(t, s.FinishRun(ctx, successOf(1)))
+			refused(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a":2}`)), quant.Conflict)
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).ConfigJSON, quant.JSON(`{"a":1}`))
+		}},
+		{"AFinishedRunKeepsHowItEnded", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, func(_ *quant.Run, p *quant.RunProcess) { p.GitDirty = pointer(true) })
+			end := successOf(1)
+			end.ExitCode, end.DurationUS, end.GitDirty = pointer(int64(0)), pointer(int64(41_000)), pointer(false)
+			ok(t, s.FinishRun(ctx, end))
+			got := one(s.GetRun(ctx, RunID(1)))(t)
+			equal(t, got.Status, quant.Success)
+			equal(t, got.EndedAt, end.EndedAt)
+			equal(t, got.ErrorText, "")
+			equal(t, got.Process.ExitCode, end.ExitCode)
+			equal(t, got.Process.DurationUS, end.DurationUS)
+			equal(t, got.Process.GitDirty, end.GitDirty)
+
+			createRun(t, s, 2, func(_ *quant.Run, p *quant.RunProcess) { p.GitDirty = pointer(true) })
+			ok(t, s.FinishRun(ctx, failOf(2, "panic: \x00 'quoted' 널\n\tat line 1")))
+			got = one(s.GetRun(ctx, RunID(2)))(t)
+			equal(t, got.Status, quant.Fail)
+			if got.ErrorText != "panic: \x00 'quoted' 널\n\tat line 1" {
+				t.Fatalf("error text came back as %q", got.ErrorText)
+			}
+			equal(t, got.Process.ExitCode, nil)
+			equal(t, got.Process.GitDirty, pointer(true))
+		}},
+		{"ARunEndsOnce", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			first := successOf(1)
+			first.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "a"}}
+			ok(t, s.FinishRun(ctx, first))
+			before := one(s.GetRun(ctx, RunID(1)))(t)
+			again := failOf(1, "second")
+			again.ExitCode = pointer(int64(9))
+			again.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "b"}}
+			refused(t, s.FinishRun(ctx, again), quant.Conflict)
+			refused(t, s.FinishRun(ctx, first), quant.Conflict)
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t), before)
+			equal(t, one(s.RunIO(ctx, RunID(1)))(t), first.IO)
+		}},
+		{"AnUnknownRunIsNotFound", func(t *testing.T, s metastore.Store) {
+			refused(t, s.FinishRun(ctx, successOf(1)), quant.NotFound)
+			refused(t, s.AmendRunError(ctx, RunID(1), "x"), quant.NotFound)
+			for _, id := range []string{RunID(1), "", "' OR 1=1 --", "\x00"} {
+				_, err := s.GetRun(ctx, id)
+				refused(t, err, quant.NotFound)
+			}
+			equal(t, len(one(s.RunIO(ctx, RunID(1)))(t)), 0)
+		}},
+		{"ABadEndIsInvalidAndTheRunGoesOn", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			io := quant.RunIO{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "a"}
+			for name, breakIt := range map[string]func(*metastore.RunEnd){
+				"running":           func(e *metastore.RunEnd) { e.Status = quant.Running },
+				"no status":         func(e *metastore.RunEnd) { e.Status = "" },
+				"no end":            func(e *metastore.RunEnd) { e.EndedAt = quant.Time{} },
+				"success with text": func(e *metastore.RunEnd) { e.ErrorText = "x" },
+				"fail without text": func(e *metastore.RunEnd) { e.Status = quant.Fail },
+				"another's io":      func(e *metastore.RunEnd) { o := io; o.RunID = RunID(2); e.IO = []quant.RunIO{o} },
+				"bad direction":     func(e *metastore.RunEnd) { o := io; o.Direction = "both"; e.IO = []quant.RunIO{o} },
+				"no io name":        func(e *metastore.RunEnd) { o := io; o.Name = ""; e.IO = []quant.RunIO{o} },
+				"no io kind":        func(e *metastore.RunEnd) { o := io; o.Kind = ""; e.IO = []quant.RunIO{o} },
+				"bad io date":       func(e *metastore.RunEnd) { o := io; o.FirstDate = "2024-02-30"; e.IO = []quant.RunIO{o} },
+				"the same io twice": func(e *metastore.RunEnd) { e.IO = []quant.RunIO{io, io} },
+			} {
+				end := successOf(1)
+				breakIt(&end)
+				if code := quant.CodeOf(s.FinishRun(ctx, end)); code != quant.Invalid {
+					t.Errorf("%s: code %q, want invalid", name, code)
+				}
+			}
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).Status, quant.Running)
+			equal(t, len(one(s.RunIO(ctx, RunID(1)))(t)), 0)
+			ok(t, s.FinishRun(ctx, successOf(1)))
+		}},
+		{"TheErrorOfAFailIsAmendedAndOnlyOfAFail", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			refused(t, s.AmendRunError(ctx, RunID(1), "x"), quant.Conflict)
+			ok(t, s.FinishRun(ctx, failOf(1, "facts not checked")))
+			refused(t, s.AmendRunError(ctx, RunID(1), ""), quant.Invalid)
+			ok(t, s.AmendRunError(ctx, RunID(1), "facts committed"))
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).ErrorText, "facts committed")
+			createRun(t, s, 2, nil)
+			ok(t, s.FinishRun(ctx, successOf(2)))
+			refused(t, s.AmendRunError(ctx, RunID(2), "x"), quant.Conflict)
+		}},
+		{"InputsAndOutputsComeInTheirOrder", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			createRun(t, s, 2, nil)
+			mk := func(d quant.Direction, kind, name string) quant.RunIO {
+				return quant.RunIO{RunID: RunID(1), Direction: d, Kind: kind, Name: name}
+			}
+			rich := mk(quant.Out, "table", "ohlcv")
+			rich.Rows, rich.FirstDate, rich.LastDate = pointer(int64(12)), "2020-01-02", "2020-02-29"
+			rich.Digest = quant.Text("sha256:" + strings.Repeat("0f", 32))
+			want := []quant.RunIO{
+				mk(quant.In, "backup", "z"), mk(quant.In, "file", "a b'c.csv"), mk(quant.In, "file", "한글.csv"), mk(quant.Out, "file", "a b'c.csv"), rich,
+			}
+			end := successOf(1)
+			end.IO = []quant.RunIO{want[4], want[2], want[3], want[0], want[1]}
+			ok(t, s.FinishRun(ctx, end))
+			equal(t, one(s.RunIO(ctx, RunID(1)))(t), want)
+			equal(t, len(one(s.RunIO(ctx, RunID(2)))(t)), 0)
+		}},
+		{"AListIsNewestFirstAndFiltered", listsRuns},
+		{"ABadFilterIsInvalid", func(t *testing.T, s metastore.Store) {
+			_, err := s.ListRuns(ctx, metastore.RunFilter{Status: "DONE"})
+			refused(t, err, quant.Invalid)
+			_, err = s.ListRuns(ctx, metastore.RunFilter{Limit: -1})
+			refused(t, err, quant.Invalid)
+		}},
+		{"ARunIsFoundByItsBeginningOrItsEnd", resolvesRuns},
+		{"ManyGoroutinesRecordRunsAtOnce", func(t *testing.T, s metastore.Store) {
+			const workers, each = 8, 25
+			errs := make(chan error, workers*each)
+			var all sync.WaitGroup
+			for w := range workers {
+				all.Go(func() {
+					for i := range each {
+						n := w*each + i
+						r, p := newRun(n)
+						errs <- errors.Join(s.CreateRun(ctx, r, p), s.UpdateRunConfig(ctx, r.RunID, quant.JSON(`{}`)), s.FinishRun(ctx, successOf(n)))
+						_, err := s.ListRuns(ctx, metastore.RunFilter{Limit: 3})
+						errs <- err
+					}
+				})
+			}
+			go func() { all.Wait(); close(errs) }()
+			for err := range errs {
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			equal(t, len(one(s.ListRuns(ctx, metastore.RunFilter{Status: quant.Success}))(t)), workers*each)
+		}},
+		{"OfManyThatFinishARunOneSucceeds", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			errs := make(chan error)
+			for range 8 {
+				go func() { errs <- s.FinishRun(ctx, successOf(1)) }()
+			}
+			done := 0
+			for range 8 {
+				if err := <-errs; err == nil {
+					done++
+				} else if !errors.Is(err, quant.Conflict) {
+					t.Error(err)
+				}
+			}
+			equal(t, done, 1)
+		}},
+	}
+}
+
+func id(r *quant.Run, p *quant.RunProcess, id string) { r.RunID, p.RunID = id, id }
+
+func listsRuns(t *testing.T, s metastore.Store) {
+	ctx := context.Background()
+	// n: kind, changes, parent, status
+	for n, r := range []struct {
+		kind    string
+		changes bool
+		parent  quant.Text
+		status  quant.Status
+	}{
+		0: {"ingest", true, "", quant.Success},
+		1: {"config", false, "", quant.Success},
+		2: {"ingest", true, quant.Text(RunID(0)), quant.Fail},
+		3: {"sql", false, quant.Text(RunID(0)), quant.Fail},
+		4: {"init-db", true, "", quant.Running},
+		5: {"runs.list", false, "", quant.Running},
+	} {
+		createRun(t, s, n, func(run *quant.Run, p *quant.RunProcess) {
+			run.Kind, p.Changes, p.ParentRunID = r.kind, r.changes, r.parent
+		})
+		switch r.status {
+		case quant.Success:
+			ok(t, s.FinishRun(ctx, successOf(n)))
+		case quant.Fail:
+			ok(t, s.FinishRun(ctx, failOf(n, "x")))
+		}
+	}
+	for _, tt := range []struct {
+		filter metastore.RunFilter
+		want   []int
+	}{
+		{metastore.RunFilter{}, []int{4, 2, 0}},
+		{metastore.RunFilter{All: true}, []int{5, 4, 3, 2, 1, 0}},
+		{metastore.RunFilter{All: true, Limit: 2}, []int{5, 4}},
+		{metastore.RunFilter{Limit: 2}, []int{4, 2}},
+		{metastore.RunFilter{Kind: "ingest"}, []int{2, 0}},
+		{metastore.RunFilter{Kind: "config"}, nil},
+		{metastore.RunFilter{Kind: "config", All: true}, []int{1}},
+		{metastore.RunFilter{Kind: "inges_", All: true}, nil},
+		{metastore.RunFilter{Status: quant.Running}, []int{4}},
+		{metastore.RunFilter{Status: quant.Running, All: true}, []int{5, 4}},
+		{metastore.RunFilter{Status: quant.Success, All: true}, []int{1, 0}},
+		{metastore.RunFilter{Status: quant.Fail}, []int{2}},
+		{metastore.RunFilter{Since: startedAt(3)}, []int{4}},
+		{metastore.RunFilter{Since: startedAt(3), All: true}, []int{5, 4, 3}},
+		{metastore.RunFilter{Since: quant.NewTime(startedAt(3).Add(time.Microsecond)), All: true}, []int{5, 4}},
+		{metastore.RunFilter{Since: startedAt(100), All: true}, nil},
+		{metastore.RunFilter{Since: quant.NewTime(time.Unix(0, 0)), All: true}, []int{5, 4, 3, 2, 1, 0}},
+		{metastore.RunFilter{Since: quant.NewTime(time.Date(1, 2, 3, 0, 0, 0, 0, time.UTC)), All: true, Limit: 1}, []int{5}},
+		{metastore.RunFilter{Parent: RunID(0)}, []int{2}},
+		{metastore.RunFilter{Parent: RunID(0), All: true}, []int{3, 2}},
+		{metastore.RunFilter{Parent: RunID(9), All: true}, nil},
+		{metastore.RunFilter{Except: RunID(4)}, []int{2, 0}},
+		{metastore.RunFilter{Except: RunID(5), All: true, Limit: 1}, []int{4}},
+		{metastore.RunFilter{Kind: "ingest", Status: quant.Fail}, []int{2}},
+		{metastore.RunFilter{Kind: "init-db", Status: quant.Running}, []int{4}},
+		{metastore.RunFilter{Kind: "ingest", Status: quant.Fail, Parent: RunID(0), Since: startedAt(1), Except: RunID(1), Limit: 9}, []int{2}},
+		{metastore.RunFilter{Kind: "ingest", Status: quant.Running, All: true}, nil},
+	} {
+		var want []string
+		for _, n := range tt.want {
+			want = append(want, RunID(n))
+		}
+		var got []string
+		for _, r := range one(s.ListRuns(ctx, tt.filter))(t) {
+			got = append(got, r.RunID)
+			equal(t, r, one(s.GetRun(ctx, r.RunID))(t))
+		}
+		if strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("%+v:\ngot  %v\nwant %v", tt.filter, got, want)
+		}
+	}
+}
+
+func resolvesRuns(t *testing.T, s metastore.Store) {
+	ctx := context.Background()
+	// The digits of the first three fields are a clock, those of the last a number.
+	ids := []string{
+		"019bc0de-0001-7000-8000-00000000abcd",
+		"019bc0de-0002-7000-8000-00000001abcd",
+		"019bc0de-0003-7000-8000-00000002abcd",
+		"019bc0de-0004-7000-8000-00000003abcd",
+		"019bffff-0001-7000-8000-0000019bffff",
+		"01aaaaaa-0001-7000-8000-000000001234",
+	}
+	for _, run := range ids {
+		createRun(t, s, 0, func(r *quant.Run, p *quant.RunProcess) { id(r, p, run) })
+	}
+	for _, tt := range []struct {
+		ref  string
+		want []string
+	}{
+		{ids[0], ids[:1]},
+		{"019bc0de-0001", ids[:1]},
+		{"019bc0de", []string{ids[3], ids[2], ids[1]}},
+		{"01", []string{ids[5], ids[4], ids[3]}},
+		{"01a", ids[5:]},
+		{"1234", ids[5:]},
+		{"00001234", ids[5:]},
+		{"234", nil}, // an end has at least 4 characters
+		{"abcd", []string{ids[3], ids[2], ids[1]}},
+		{"2abcd", ids[2:3]},
+		{"8000-00000001abcd", ids[1:2]},
+		{"019bffff", ids[4:5]}, // begins and ends with it: once
+		{"ffff", ids[4:5]},
+		{"dead", nil},
+		{"", nil},
+		{"%", nil}, {"*", nil}, {"____", nil}, {"????", nil}, {"[0-9]", nil}, {"' OR 1=1 --", nil},
+		{"019BC0DE", nil}, {"01\x00", nil}, {"last", nil},
+		{ids[0] + "0", nil},
+		{"019bc0de-0001-7000-8000-00000000abce", nil},
+		{"g", nil}, {"-", nil}, {"----", nil},
+	} {
+		got := one(s.ResolveRun(ctx, tt.ref))(t)
+		if strings.Join(got, " ") != strings.Join(tt.want, " ") {
+			t.Errorf("%q:\ngot  %v\nwant %v", tt.ref, got, tt.want)
+		}
+	}
+}

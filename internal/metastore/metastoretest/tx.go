@@ -1,0 +1,248 @@
+package metastoretest
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"quant"
+	"quant/internal/metastore"
+)
+
+func txTests() []test {
+	ctx := context.Background()
+	boom := errors.New("boom")
+	add := func(ctx context.Context, s metastore.Store, ticker string) error {
+		return s.CreateSymbol(ctx, quant.Symbol{Symbol: ticker})
+	}
+	holds := func(t *testing.T, s metastore.Store, want ...string) {
+		t.Helper()
+		got := []string{}
+		for _, sym := range one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t) {
+			got = append(got, sym.Symbol)
+		}
+		equal(t, got, append([]string{}, want...))
+	}
+	return []test{
+		{"NilCommits", func(t *testing.T, s metastore.Store) {
+			ok(t, s.Tx(ctx, func(ctx context.Context) error {
+				return errors.Join(add(ctx, s, "A"), add(ctx, s, "B"))
+			}))
+			holds(t, s, "A", "B")
+		}},
+		{"AnErrorRollsBackAndComesOut", func(t *testing.T, s metastore.Store) {
+			err := s.Tx(ctx, func(ctx context.Context) error {
+				ok(t, add(ctx, s, "A"))
+				return boom
+			})
+			if err != boom { //nolint:errorlint // the caller's own error, untouched
+				t.Fatalf("got %v", err)
+			}
+			holds(t, s)
+		}},
+		{"APanicRollsBackAndGoesOn", func(t *testing.T, s metastore.Store) {
+			func() {
+				defer func() {
+					if recover() != "oh" {
+						t.Error("the panic was lost")
+					}
+				}()
+				_ = s.Tx(ctx, func(ctx context.Context) error {
+					ok(t, add(ctx, s, "A"))
+					panic("oh")
+				})
+			}()
+			ok(t, add(ctx, s, "B")) // nothing is left locked
+			holds(t, s, "B")
+		}},
+		{"ItSeesItsOwnWritesAndOthersDoNot", func(t *testing.T, s metastore.Store) {
+			ok(t, s.Tx(ctx, func(inside context.Context) error {
+				ok(t, add(inside, s, "A"))
+				_, err := s.GetSymbol(inside, "A")
+				ok(t, err)
+				holds(t, s)
+				return nil
+			}))
+			holds(t, s, "A")
+		}},
+		{"AnInnerOneJoins", func(t *testing.T, s metastore.Store) {
+			err := s.Tx(ctx, func(ctx context.Context) error {
+				ok(t, add(ctx, s, "A"))
+				ok(t, s.Tx(ctx, func(ctx context.Context) error {
+					_, err := s.GetSymbol(ctx, "A")
+					ok(t, err)
+					return add(ctx, s, "B")
+				}))
+				return boom
+			})
+			if !errors.Is(err, boom) {
+				t.Fatal(err)
+			}
+			holds(t, s)
+		}},
+		{"AFailedInnerOneDoomsTheOuter", func(t *testing.T, s metastore.Store) {
+			err := s.Tx(ctx, func(ctx context.Context) error {
+				ok(t, add(ctx, s, "A"))
+				_ = s.Tx(ctx, func(context.Context) error { return boom })
+				refused(t, add(ctx, s, "B"), quant.Failed)
+				_, err := s.GetSymbol(ctx, "A")
+				refused(t, err, quant.Failed)
+				refused(t, s.Tx(ctx, func(context.Context) error { return nil }), quant.Failed)
+				return nil
+			})
+			refused(t, err, quant.Failed)
+			if !errors.Is(err, boom) {
+				t.Fatalf("the cause is lost: %v", err)
+			}
+			holds(t, s)
+		}},
+		{"AnInnerPanicThatIsRecoveredDoomsTheOuter", func(t *testing.T, s metastore.Store) {
+			err := s.Tx(ctx, func(ctx context.Context) error {
+				ok(t, add(ctx, s, "A"))
+				func() {
+					defer func() { _ = recover() }()
+					_ = s.Tx(ctx, func(context.Context) error { panic("oh") })
+				}()
+				return nil
+			})
+			refused(t, err, quant.Failed)
+			holds(t, s)
+		}},
+		{"ARefusedMethodLeavesTheRestToCommit", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			ok(t, s.Tx(ctx, func(ctx context.Context) error {
+				ok(t, add(ctx, s, "A"))
+				refused(t, add(ctx, s, "A"), quant.Conflict)
+				// What the method had done before it was refused is undone.
+				end := successOf(1)
+				io := quant.RunIO{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "a"}
+				end.IO = []quant.RunIO{io, io}
+				refused(t, s.FinishRun(ctx, end), quant.Invalid)
+				r, p := newRun(2)
+				p.Argv = quant.JSON(`[`)
+				refused(t, s.CreateRun(ctx, r, p), quant.Invalid)
+				return add(ctx, s, "B")
+			}))
+			holds(t, s, "A", "B")
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).Status, quant.Running)
+			_, err := s.GetRun(ctx, RunID(2))
+			refused(t, err, quant.NotFound)
+		}},
+		{"AKeptContextIsRefusedAfterwards", func(t *testing.T, s metastore.Store) {
+			var kept context.Context
+			ok(t, s.Tx(ctx, func(ctx context.Context) error { kept = ctx; return nil }))
+			refused(t, add(kept, s, "A"), quant.Failed)
+			_, err := s.GetSymbol(kept, "A")
+			refused(t, err, quant.Failed)
+			holds(t, s)
+		}},
+		{"ACancelledContextRollsBack", func(t *testing.T, s metastore.Store) {
+			cancellable, cancel := context.WithCancel(ctx)
+			err := s.Tx(cancellable, func(ctx context.Context) error {
+				ok(t, add(ctx, s, "A"))
+				cancel()
+				return nil
+			})
+			refused(t, err, quant.Failed)
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("the cause is lost: %v", err)
+			}
+			holds(t, s)
+			ok(t, add(ctx, s, "B"))
+		}},
+		{"ACancelledContextStopsAMethod", func(t *testing.T, s metastore.Store) {
+			cancelled, cancel := context.WithCancel(ctx)
+			cancel()
+			err := add(cancelled, s, "A")
+			refused(t, err, quant.Failed)
+			if !errors.Is(err, context.Canceled) {
+				t.Fatalf("the cause is lost: %v", err)
+			}
+			holds(t, s)
+		}},
+	}
+}
+
+func wholeTests() []test {
+	ctx := context.Background()
+	return []test{
+		{"ANewStoreIsSoundAndEmpty", func(t *testing.T, s metastore.Store) {
+			equal(t, len(one(s.Check(ctx))(t)), 0)
+			var names []string
+			for _, c := range one(s.Tables(ctx))(t) {
+				names = append(names, c.Table)
+				equal(t, c.Rows, 0)
+			}
+			equal(t, names, []string{"experiments", "models", "run_io", "run_process", "runs", "symbols"})
+		}},
+		{"TablesCountsRows", func(t *testing.T, s metastore.Store) {
+			fill(t, s)
+			equal(t, one(s.Tables(ctx))(t), []metastore.TableCount{
+				{Table: "experiments", Rows: 1},
+				{Table: "models", Rows: 1},
+				{Table: "run_io", Rows: 1},
+				{Table: "run_process", Rows: 3},
+				{Table: "runs", Rows: 3},
+				{Table: "symbols", Rows: 2},
+			})
+		}},
+		{"AStoreInUseIsSound", func(t *testing.T, s metastore.Store) {
+			fill(t, s)
+			equal(t, len(one(s.Check(ctx))(t)), 0)
+		}},
+		{"ResetKeepsTheRunsAndNothingElse", func(t *testing.T, s metastore.Store) {
+			fill(t, s)
+			before := one(s.ListRuns(ctx, metastore.RunFilter{All: true}))(t)
+			io := one(s.RunIO(ctx, RunID(1)))(t)
+			carried := one(s.Reset(ctx))(t)
+			equal(t, carried, metastore.Carried{Rows: map[string]int64{"runs": 3, "run_process": 3, "run_io": 1}, Lost: map[string]int64{}})
+			equal(t, one(s.ListRuns(ctx, metastore.RunFilter{All: true}))(t), before)
+			equal(t, one(s.RunIO(ctx, RunID(1)))(t), io)
+			equal(t, len(one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t)), 0)
+			equal(t, len(one(s.ListExperiments(ctx, metastore.ExperimentFilter{}))(t)), 0)
+			equal(t, len(one(s.ListModels(ctx, metastore.ModelFilter{}))(t)), 0)
+			equal(t, len(one(s.Check(ctx))(t)), 0)
+			ok(t, s.FinishRun(ctx, successOf(3))) // a running one goes on
+			equal(t, one(s.Reset(ctx))(t).Rows["runs"], 3)
+		}},
+		{"ABackupRefusesAnExistingFile", func(t *testing.T, s metastore.Store) {
+			fill(t, s)
+			path := filepath.Join(t.TempDir(), "한글 %20?#.db")
+			ok(t, s.Backup(ctx, path))
+			refused(t, s.Backup(ctx, path), quant.Conflict)
+			refused(t, s.Backup(ctx, filepath.Dir(path)), quant.Conflict)
+			refused(t, s.Backup(ctx, filepath.Join(path, "no", "folder.db")), quant.Store)
+		}},
+		{"BackupAndResetStayOutOfATransaction", func(t *testing.T, s metastore.Store) {
+			ok(t, s.Tx(ctx, func(ctx context.Context) error {
+				refused(t, s.Backup(ctx, filepath.Join(t.TempDir(), "b.db")), quant.Failed)
+				_, err := s.Reset(ctx)
+				refused(t, err, quant.Failed)
+				return nil
+			}))
+		}},
+		{"AClosedStoreSaysSo", func(t *testing.T, s metastore.Store) {
+			ok(t, s.Close())
+			ok(t, s.Close())
+			_, err := s.GetRun(ctx, RunID(1))
+			refused(t, err, quant.Failed)
+		}},
+	}
+}
+
+// fill stores something of everything.
+func fill(t *testing.T, s metastore.Store) {
+	t.Helper()
+	ctx := context.Background()
+	one(s.EnsureSymbols(ctx, []string{"AAPL", "삼성전자"}))(t)
+	ok(t, s.CreateExperiment(ctx, quant.Experiment{ExperimentID: "e", Name: "e", CreatedAt: startedAt(0)}))
+	ok(t, s.CreateModel(ctx, quant.Model{ModelID: "m", ExperimentID: "e", CreatedAt: startedAt(0)}))
+	for n := 1; n <= 3; n++ {
+		createRun(t, s, n, func(_ *quant.Run, p *quant.RunProcess) { p.Argv = quant.JSON(`["quant"]`) })
+	}
+	end := successOf(1)
+	end.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.Out, Kind: "table", Name: "ohlcv", Rows: pointer(int64(7))}}
+	ok(t, s.FinishRun(ctx, end))
+	ok(t, s.FinishRun(ctx, failOf(2, "it failed")))
+}
