@@ -115,7 +115,7 @@ never deleted.`,
 // describeLab opens the Fact DB, making it where it is missing, and fills in
 // paths, changes and row counts.
 func (e *Env) describeLab(ctx context.Context, report *labReport, reset bool) error {
-	report.MetaDB.Path, report.FactDB.Path = e.Settings.Value(config.SQLitePath), e.Settings.Value(config.DuckDBPath)
+	report.MetaDB.Path, report.FactDB.Path = e.Mask.Text(e.Settings.Value(config.SQLitePath)), e.Mask.Text(e.Settings.Value(config.DuckDBPath))
 	report.MetaDB.Change = e.MetaChange
 	if reset {
 		report.MetaDB.Change = "reset"
@@ -223,7 +223,7 @@ func (e *Env) addBackup(report *labReport, path string) error {
 	if err != nil {
 		return quant.Errorf(quant.Store, "read the backup: %w", err)
 	}
-	report.Backups = append(report.Backups, backupEntry{path, size, digest})
+	report.Backups = append(report.Backups, backupEntry{e.Mask.Text(path), size, digest})
 	e.record(quant.RunIO{Direction: quant.Out, Kind: "backup", Name: path, Digest: quant.Text(digest)})
 	return nil
 }

@@ -73,13 +73,13 @@ func (t *Tree) readFlag(l *Line, arg string, next []string) bool {
 }
 
 func (t *Tree) readShort(l *Line, cluster string, next []string) bool {
-	for i, r := range cluster {
-		if r == 'h' {
+	for i := range len(cluster) { // byte by byte, as the strict parser does
+		if cluster[i] == 'h' {
 			l.Help = l.Help || cluster == "h"
 			continue
 		}
-		f := findShort(l.Command, string(r))
-		rest := strings.TrimPrefix(cluster[i:], string(r))
+		f := findShort(l.Command, cluster[i:i+1])
+		rest := cluster[i+1:]
 		if f == nil || f.NoOptDefVal == "" {
 			return l.note(f, strings.TrimPrefix(rest, "="), rest != "", next)
 		}
@@ -131,6 +131,9 @@ func findFlag(cmd *cobra.Command, name string) *pflag.Flag {
 }
 
 func findShort(cmd *cobra.Command, letter string) *pflag.Flag {
+	if letter[0] >= 0x80 {
+		return nil // the library panics on what is not ASCII
+	}
 	if f := cmd.Flags().ShorthandLookup(letter); f != nil {
 		return f
 	}
