@@ -179,6 +179,9 @@ func (t *Tree) Execute(ctx context.Context, l Line) error {
 	if !l.Command.HasParent() && len(l.Args) > 0 && !l.completion && !l.Unknown {
 		return unknownCommand(t.Root, l.Args[0])
 	}
+	if t.IsExecution(l) {
+		t.recorded = l.Command
+	}
 	// The command's words first: the parser then finds the command that was
 	// recorded, whatever flags stood before it.
 	t.Root.SetArgs(append(append([]string{}, l.path...), l.rest...))

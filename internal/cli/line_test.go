@@ -13,6 +13,7 @@ import (
 )
 
 func newTree() *Tree {
+	// Without settings, nothing is configured before a command runs.
 	env := &Env{Printer: term.NewPrinter(term.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, &secret.Masker{}, nil)}
 	return New(env)
 }
@@ -83,8 +84,7 @@ func FuzzLenientAndStrictReadingAgree(f *testing.F) {
 				}
 			}
 		})
-		tree.Root.SetArgs(append(slices.Clone(l.path), l.rest...))
-		if tree.Root.Execute() != nil || ran == nil {
+		if tree.Execute(t.Context(), l) != nil || ran == nil {
 			return
 		}
 		if ran != l.Command {
@@ -103,7 +103,6 @@ func FuzzLenientAndStrictReadingAgree(f *testing.F) {
 
 // capture replaces what every command does.
 func capture(cmd *cobra.Command, note func(*cobra.Command, []string)) {
-	cmd.PersistentPreRunE = nil
 	if cmd.RunE != nil {
 		cmd.RunE = func(c *cobra.Command, args []string) error { note(c, args); return nil }
 	}

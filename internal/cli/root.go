@@ -59,6 +59,9 @@ type Tree struct {
 	env    *Env
 	traits map[*cobra.Command]Traits
 	parsed bool
+	// recorded is the command as which the execution is recorded: no other one
+	// may run under its name.
+	recorded *cobra.Command
 }
 
 // New builds the tree. Commands use env only once they run.
@@ -78,6 +81,10 @@ record is closed whatever happens.`,
 		TraverseChildren: false,
 		PersistentPreRunE: func(cmd *cobra.Command, args []string) error {
 			t.parsed = true
+			if t.recorded != nil && cmd != t.recorded {
+				return quant.Errorf(quant.Usage, "%s: the words of the command do not stand together", cmd.CommandPath()).
+					WithHint("write the command first: %s ...", cmd.CommandPath())
+			}
 			return env.configure(cmd, args)
 		},
 	}
