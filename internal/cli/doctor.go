@@ -32,7 +32,7 @@ func (c checkup) Sections() []term.Section {
 	}
 	verdict := "healthy: both databases are sound and agree"
 	if c.Faults > 0 {
-		verdict = fmt.Sprintf("%d faults", c.Faults)
+		verdict = counted(c.Faults, "fault")
 	}
 	return []term.Section{{Lines: append(lines, verdict)}}
 }
@@ -82,7 +82,7 @@ read of it.`,
 				return err
 			}
 			if !c.Healthy {
-				return quant.Errorf(quant.Failed, "%d faults, named above with what mends them", c.Faults)
+				return quant.Errorf(quant.Failed, "%s, named above with what mends it", counted(c.Faults, "fault"))
 			}
 			return nil
 		},

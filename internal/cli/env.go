@@ -232,6 +232,36 @@ func (e *Env) record(io quant.RunIO) {
 // version 7 id is a clock.
 func shortID(id string) string { return id[max(0, len(id)-8):] }
 
+// counted is a number of things in words: 1 fault, 2 faults.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// whileWaiting runs a read that nothing can interrupt (of a terminal, of a
+// pipe) and returns what it read, or the cause of ctx as soon as that ends: the
+// read is left behind.
+func whileWaiting[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := read()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
+}
+
 func ptr[T any](v T) *T { return &v }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -96,7 +96,7 @@ func (e *Env) ingest(ctx context.Context, req curator.Request) error {
 	if report.RowsInserted+report.RowsUpdated == 0 {
 		e.Notice("nothing changed: ohlcv has these rows already")
 	}
-	return e.Print(ingestReport{report, added})
+	return e.Print(ingestReport{report, append([]string{}, added...)})
 }
 
 // ingestReport is the result of ingest.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -155,21 +156,18 @@ func (e *Env) confirmReset(ctx context.Context, yes bool) error {
 	}
 	fmt.Fprintf(e.Streams().Err, "This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept. Type yes to go on: ",
 		term.Clean(e.Settings.Value(config.SQLitePath)), term.Clean(e.Settings.Value(config.DuckDBPath)))
-	answer := make(chan string, 1)
-	go func() {
+	answer, err := whileWaiting(ctx, func() (string, error) {
 		// The end of the input is an answer too, and not "yes".
 		line, _ := bufio.NewReader(io.LimitReader(e.Streams().In, 100)).ReadString('\n')
-		answer <- strings.TrimSpace(line)
-	}()
-	select {
-	case <-ctx.Done(): // Ctrl-C: the read cannot be interrupted, and need not be
-		return context.Cause(ctx)
-	case line := <-answer:
-		if line != "yes" {
-			return quant.Errorf(quant.Refused, "not confirmed: nothing was dropped")
-		}
-		return nil
+		return strings.TrimSpace(line), nil
+	})
+	if err != nil {
+		return err
 	}
+	if answer != "yes" {
+		return quant.Errorf(quant.Refused, "not confirmed: nothing was dropped")
+	}
+	return nil
 }
 
 // reset backs both databases up and makes them anew. The Fact DB's file itself
@@ -184,6 +182,15 @@ func (e *Env) reset(ctx context.Context, report *labReport) error {
 			return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", shortID(run.RunID), run.Kind, run.Process.PID).
 				WithHint("wait for it to end, then reset")
 		}
+	}
+	// Whatever else is wrong with the Fact DB a reset puts right; a newer one is
+	// in order, and not ours to replace.
+	facts, err := factstore.OpenRead(ctx, factstore.Options{Path: e.Settings.Value(config.DuckDBPath), Now: e.Now})
+	if errors.Is(err, factstore.ErrNewer) {
+		return err
+	}
+	if err == nil {
+		facts.Close()
 	}
 	folder := filepath.Join(filepath.Dir(e.Settings.Value(config.SQLitePath)), "backups",
 		e.Now().UTC().Format("20060102T150405Z")+"-"+shortID(e.Run.ID))

@@ -195,7 +195,7 @@ func (e *Env) recordSymbols(rows int64) {
 
 func symbolsList(env *Env) Command {
 	var sector, currency, order string
-	var active bool
+	var active string
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -207,8 +207,12 @@ func symbolsList(env *Env) Command {
 				return err
 			}
 			f := metastore.SymbolFilter{Sector: sector, Currency: currency, Order: metastore.Order(order)}
-			if cmd.Flags().Changed("active") {
-				f.Active = &active
+			switch active {
+			case "":
+			case "true", "false":
+				f.Active = ptr(active == "true")
+			default:
+				return quant.Errorf(quant.Usage, "--active %q is neither true nor false", active)
 			}
 			if limit < 0 {
 				return quant.Errorf(quant.Usage, "--limit %d is negative", limit)
@@ -229,7 +233,8 @@ func symbolsList(env *Env) Command {
 	}
 	cmd.Flags().StringVar(&sector, "sector", "", "only this sector")
 	cmd.Flags().StringVar(&currency, "currency", "", "only this currency")
-	cmd.Flags().BoolVar(&active, "active", true, "only active symbols; --active=false: only the others")
+	cmd.Flags().StringVar(&active, "active", "", "only active symbols; --active=false: only the others")
+	cmd.Flags().Lookup("active").NoOptDefVal = "true"
 	cmd.Flags().StringVar(&order, "order", "symbol", "symbol, name or priority; -priority for descending")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most so many (0: all)")
 	return Command{Command: cmd}
@@ -383,7 +388,11 @@ the good ones are kept (exit status 3), or with --strict none (6).`,
 				defer f.Close()
 				in = f
 			}
-			rows, bad, err := readSymbols(in)
+			var bad []badRow
+			rows, err := whileWaiting(cmd.Context(), func() (rows []symbolRow, err error) {
+				rows, bad, err = readSymbols(in)
+				return rows, err
+			})
 			if err != nil {
 				return err
 			}

@@ -80,9 +80,6 @@ func (in *ingest) run(ctx context.Context) error {
 	if _, err := in.db.Exec(ctx, createStaged); err != nil {
 		return err
 	}
-	if err := register(ctx, in.db); err != nil {
-		return err
-	}
 	for i := range in.inputs {
 		if err := in.stage(ctx, i); err != nil {
 			return err
@@ -200,6 +197,9 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 			exprs = append(exprs, f.String())
 		}
 	}
+	if err := register(in.db); err != nil {
+		return "", file.cols, err
+	}
 	table := newCSVTable(file, i, &in.texts)
 	_, err = in.db.Exec(table.serve(ctx), in.stageSQL(i, "SELECT "+strings.Join(exprs, ", ")+" FROM "+csvFunction+"()"))
 	table.close()
@@ -232,10 +232,7 @@ func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, err
 	}
 	if len(in.inputs) == 1 {
 		// Its rows need not be copied unless one of them must be marked.
-		if err := in.readInPlace(ctx, query); err != nil {
-			return "", cols, in.parquetError(ctx, input, err)
-		}
-		return digest, cols, in.stillSame(i)
+		return digest, cols, in.readInPlace(ctx, query)
 	}
 	if _, err := in.db.Exec(ctx, in.stageSQL(i, query)); err != nil {
 		return "", cols, in.parquetError(ctx, input, err)
@@ -252,19 +249,23 @@ func (in *ingest) stillSame(i int) error {
 	return in.inputs[i].same(again.info)
 }
 
-// readInPlace makes staged a view of a Parquet file if all its rows pass the
-// gate, and else a table.
+// readInPlace makes staged a view of a Parquet file, gate included.
 func (in *ingest) readInPlace(ctx context.Context, query string) error {
-	var faulty bool
-	if err := in.db.QueryRow(ctx, "SELECT count(*) > 0 FROM ("+in.gatedSQL(0, gateSQL(in.tomorrow), query)+") WHERE fault <> 0").Scan(&faulty); err != nil {
-		return err
-	}
-	if faulty {
-		_, err := in.db.Exec(ctx, in.stageSQL(0, query))
-		return err
-	}
 	in.inPlace = query
-	return execAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, "0", query))
+	return execAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, gateSQL(in.tomorrow), query))
+}
+
+// settleInPlace is called once the rows of a file that is read in place have
+// been counted: if all are sound the gate need not look at them again, and
+// otherwise they are copied, so that they can be marked.
+func (in *ingest) settleInPlace(ctx context.Context) error {
+	if err := in.stillSame(0); err != nil {
+		return err
+	}
+	if in.counts[sound] != in.report.RowsRead {
+		return in.materialise(ctx)
+	}
+	return execAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, "0", in.inPlace))
 }
 
 // materialise makes staged a table, so that its rows can be marked.
@@ -300,7 +301,15 @@ func (in *ingest) checkSymbol(ctx context.Context, i int) error {
 // check finds what only all rows together show, and fills the report.
 func (in *ingest) check(ctx context.Context) error {
 	if err := in.count(ctx); err != nil {
+		if in.inPlace != "" {
+			err = in.parquetError(ctx, in.inputs[0], err)
+		}
 		return err
+	}
+	if in.inPlace != "" {
+		if err := in.settleInPlace(ctx); err != nil {
+			return err
+		}
 	}
 	doubtful, err := in.summarise(ctx)
 	if err != nil {

@@ -66,7 +66,7 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	if err != nil {
 		return err
 	}
-	delta, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: bars, Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+	delta, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: bars, Key: []string{"symbol", "ts"}, Stamp: "ingested_at", Unique: true})
 	if err != nil {
 		return err
 	}

@@ -231,7 +231,11 @@ func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.
 		e.failed("runs", err)
 		return
 	}
+	reset := e.lastReset(ctx, runs)
 	for _, run := range runs {
+		if run.RunID < reset {
+			continue // what it wrote, and its ledger rows, are in the backup
+		}
 		tables := committed[run.RunID]
 		text := string(run.ErrorText)
 		switch {
@@ -245,6 +249,28 @@ func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.
 				"its text says %q, the ledger says otherwise", lastClause(text))
 		}
 	}
+}
+
+// lastReset returns the newest run that made the Fact DB anew, "" for none.
+// runs are newest first.
+func (e *examination) lastReset(ctx context.Context, runs []metastore.RunDetail) string {
+	for _, run := range runs {
+		if run.Kind != "init-db" || run.Status == quant.Running {
+			continue
+		}
+		all, err := e.Meta.RunIO(ctx, run.RunID)
+		if err != nil {
+			e.failed("run "+run.RunID, err)
+			return ""
+		}
+		for _, io := range all {
+			// One that failed has done so only if it had moved the Fact DB.
+			if io.Direction == quant.Out && io.Kind == "backup" && (run.Status == quant.Success || filepath.Base(io.Name) == "quant.duckdb") {
+				return run.RunID
+			}
+		}
+	}
+	return ""
 }
 
 // outputs checks that a run that ended well has in the ledger what it says it

@@ -86,7 +86,6 @@ func (db *DB) Ledger(ctx context.Context, runID string) ([]LedgerRow, error) {
 		if err := rows.Scan(&r.RunID, &r.Table, &r.Inserted, &r.Updated, &r.Deleted, &r.CommittedAt); err != nil {
 			return nil, db.failure(ctx, "read the ledger", err)
 		}
-		r.CommittedAt = r.CommittedAt.UTC()
 		ledger = append(ledger, r)
 	}
 	if err := rows.Err(); err != nil {

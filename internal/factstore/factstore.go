@@ -11,6 +11,8 @@ package factstore
 import (
 	"errors"
 	"time"
+
+	"quant"
 )
 
 // EngineVersion is the version of DuckDB that is linked in.
@@ -65,12 +67,12 @@ type Delta struct {
 
 // LedgerRow is one table that one transaction of a run changed.
 type LedgerRow struct {
-	RunID       string    `json:"run_id"`
-	Table       string    `json:"table_name"`
-	Inserted    int64     `json:"rows_inserted"`
-	Updated     int64     `json:"rows_updated"`
-	Deleted     int64     `json:"rows_deleted"`
-	CommittedAt time.Time `json:"committed_at"`
+	RunID       string     `json:"run_id"`
+	Table       string     `json:"table_name"`
+	Inserted    int64      `json:"rows_inserted"`
+	Updated     int64      `json:"rows_updated"`
+	Deleted     int64      `json:"rows_deleted"`
+	CommittedAt quant.Time `json:"committed_at"`
 }
 
 // TableCount is one table and its number of rows.

@@ -2,6 +2,7 @@ package factstore
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,29 +16,34 @@ type Merge struct {
 	Source string   // TEMP table, or view, with the table's columns in any order, matched by name; Stamp is ignored there
 	Key    []string // columns that identify a row
 	Stamp  string   // column set to Tx.Now on rows that change, and not compared; "": none
+	Unique bool     // the caller has shown in this transaction's source that no key is NULL or stands twice; it is not shown again
 }
 
 // diffTable holds the rows that a merge changes while it runs.
 const diffTable = "temp.main.factstore_diff"
 
 // Merge makes the table hold the rows of the source: a row with a new key is
-// inserted, in key order; one whose other columns (but for Stamp) are distinct
+// inserted; one whose other columns (but for Stamp) are distinct
 // from the stored ones, NULL and NaN being equal to themselves, replaces it;
 // an identical one leaves the stored row, its stamp included, as it is. Other
 // rows stay. The same merge again changes nothing. A key that is NULL or
 // stands twice in the source, a column too many or too few: quant.Invalid, and
 // nothing is changed.
 //
-// A source in strictly ascending key order (TEXT in byte order) is the fast
-// way: that shows its keys unique in one pass, and saves sorting it.
+// A source that shares no key with the table is stored in its own order, for
+// sorting millions of rows costs more than storing them, and no reader may
+// depend on the order of a table; otherwise the changed rows are stored in key
+// order. Strictly ascending keys (TEXT in byte order) are the cheapest to show
+// unique.
 func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 	p, err := tx.plan(ctx, m)
 	if err != nil {
 		return Delta{}, err
 	}
-	total, sorted, err := p.assertKeys(ctx)
-	if err != nil || total == 0 {
-		return Delta{}, err
+	if !m.Unique {
+		if err := p.assertKeys(ctx); err != nil {
+			return Delta{}, err
+		}
 	}
 	overlap, err := p.overlaps(ctx)
 	if err != nil {
@@ -45,9 +51,9 @@ func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 	}
 	var d Delta
 	if overlap {
-		d, err = p.replace(ctx, total)
+		d, err = p.replace(ctx)
 	} else {
-		d.Inserted, err = p.insert(ctx, p.source, sorted)
+		d.Inserted, err = p.insert(ctx, p.source, "")
 	}
 	if err != nil {
 		return Delta{}, err
@@ -136,9 +142,8 @@ func (p *merging) sourceColumns(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
-// assertKeys proves the keys of the source unique and not NULL, and returns
-// the number of rows and whether they stand in key order.
-func (p *merging) assertKeys(ctx context.Context) (total int64, sorted bool, err error) {
+// assertKeys proves the keys of the source unique and not NULL.
+func (p *merging) assertKeys(ctx context.Context) error {
 	lags, exprs := make([]string, len(p.key)), make([]string, len(p.key))
 	ascending := ""
 	for i := len(p.key) - 1; i >= 0; i-- {
@@ -156,26 +161,26 @@ func (p *merging) assertKeys(ctx context.Context) (total int64, sorted bool, err
 		null[i] = fmt.Sprintf("k%d IS NULL", i)
 	}
 	var nulls, falls int64
-	err = p.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*), count(*) FILTER (%s), count(*) FILTER (NOT (%s)) FROM (SELECT %s, %s FROM %s)",
-		strings.Join(null, " OR "), ascending, strings.Join(exprs, ", "), strings.Join(lags, ", "), p.source)).Scan(&total, &nulls, &falls)
+	err := p.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FILTER (%s), count(*) FILTER (NOT (%s)) FROM (SELECT %s, %s FROM %s)",
+		strings.Join(null, " OR "), ascending, strings.Join(exprs, ", "), strings.Join(lags, ", "), p.source)).Scan(&nulls, &falls)
 	if err != nil {
-		return 0, false, p.failure(ctx, err)
+		return p.failure(ctx, err)
 	}
 	if nulls > 0 {
-		return 0, false, p.offender(ctx, "is NULL in part", fmt.Sprintf("WHERE %s IS NULL", strings.Join(p.key, " IS NULL OR ")))
+		return p.offender(ctx, "is NULL in part", fmt.Sprintf("WHERE %s IS NULL", strings.Join(p.key, " IS NULL OR ")))
 	}
 	if falls == 0 {
-		return total, true, nil
+		return nil
 	}
 	keys := strings.Join(p.key, ", ")
 	var twice int64
 	if err := p.tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT 1 FROM %s GROUP BY %s HAVING count(*) > 1)", p.source, keys)).Scan(&twice); err != nil {
-		return 0, false, p.failure(ctx, err)
+		return p.failure(ctx, err)
 	}
 	if twice > 0 {
-		return 0, false, p.offender(ctx, "stands there more than once", fmt.Sprintf("GROUP BY %s HAVING count(*) > 1", keys))
+		return p.offender(ctx, "stands there more than once", fmt.Sprintf("GROUP BY %s HAVING count(*) > 1", keys))
 	}
-	return total, false, nil
+	return nil
 }
 
 // offender names the first key of the source that breaks a rule.
@@ -208,7 +213,7 @@ func (p *merging) overlaps(ctx context.Context) (bool, error) {
 		t := p.types[k]
 		bounds = append(bounds, fmt.Sprintf("CAST(min(CAST(%s AS %s)) AS VARCHAR)", k, t), fmt.Sprintf("CAST(max(CAST(%s AS %s)) AS VARCHAR)", k, t))
 	}
-	values, targets := make([]string, len(bounds)), make([]any, len(bounds))
+	values, targets := make([]sql.NullString, len(bounds)), make([]any, len(bounds))
 	for i := range values {
 		targets[i] = &values[i]
 	}
@@ -221,6 +226,9 @@ func (p *merging) overlaps(ctx context.Context) (bool, error) {
 		within[i] = fmt.Sprintf("%s BETWEEN CAST(? AS %s) AND CAST(? AS %s)", k, t, t)
 		args[2*i], args[2*i+1] = values[2*i], values[2*i+1]
 	}
+	if !values[0].Valid { // a source without rows has no bounds
+		return false, nil
+	}
 	var overlap bool
 	err := p.tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+p.table+" WHERE "+strings.Join(within, " AND ")+")", args...).Scan(&overlap)
 	if err != nil {
@@ -230,17 +238,13 @@ func (p *merging) overlaps(ctx context.Context) (bool, error) {
 }
 
 // insert inserts all rows of a relation with the source's columns.
-func (p *merging) insert(ctx context.Context, from string, sorted bool) (int64, error) {
+func (p *merging) insert(ctx context.Context, from, order string) (int64, error) {
 	columns := append(slices.Clone(p.key), p.values...)
 	into, values, args := strings.Join(columns, ", "), strings.Join(columns, ", "), []any(nil)
 	if p.m.Stamp != "" {
 		into += ", " + ident(p.m.Stamp)
 		values += ", CAST(? AS TIMESTAMP)"
 		args = append(args, p.tx.Now)
-	}
-	order := ""
-	if !sorted {
-		order = " ORDER BY " + strings.Join(p.key, ", ")
 	}
 	n, err := p.tx.affected(ctx, "INSERT INTO "+p.table+" ("+into+") SELECT "+values+" FROM "+from+order, args...)
 	if err != nil {
@@ -251,7 +255,7 @@ func (p *merging) insert(ctx context.Context, from string, sorted bool) (int64, 
 
 // replace merges into a table that may hold some of the keys. Updated rows are
 // deleted and inserted, which costs less than UPDATE when they are scattered.
-func (p *merging) replace(ctx context.Context, total int64) (d Delta, err error) {
+func (p *merging) replace(ctx context.Context) (d Delta, err error) {
 	join, selected, distinct := make([]string, len(p.key)), make([]string, 0, len(p.key)+len(p.values)), []string{"t.rowid IS NULL"}
 	for i, k := range p.key {
 		join[i] = "s." + k + " = t." + k
@@ -275,11 +279,15 @@ func (p *merging) replace(ctx context.Context, total int64) (d Delta, err error)
 	if err != nil {
 		return Delta{}, p.failure(ctx, err)
 	}
-	changed, err := p.insert(ctx, diffTable, false)
+	changed, err := p.insert(ctx, diffTable, " ORDER BY "+strings.Join(p.key, ", "))
 	if err != nil {
 		return Delta{}, err
 	}
 	exec("DROP TABLE " + diffTable)
+	var total int64
+	if err == nil {
+		err = p.tx.QueryRow(ctx, "SELECT count(*) FROM "+p.source).Scan(&total)
+	}
 	if err != nil {
 		return Delta{}, p.failure(ctx, err)
 	}

@@ -56,6 +56,8 @@ type DB struct {
 	state   Commit
 	writing bool
 	closed  bool
+
+	taught map[string]bool // what Teach has done
 }
 
 // OpenRead opens the Fact DB for reading. quant.Store: there is none, or it
@@ -448,6 +450,23 @@ func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 // QueryRow runs one statement that returns at most one row.
 func (db *DB) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
 	return db.conn.QueryRowContext(ctx, query, args...)
+}
+
+// Teach runs fn with the connection the first time that it is called with this
+// name: for what a connection is taught once, such as a table function. fn must
+// not keep the connection.
+func (db *DB) Teach(name string, fn func(*sql.Conn) error) error {
+	if db.taught[name] {
+		return nil
+	}
+	if err := fn(db.conn); err != nil {
+		return err
+	}
+	if db.taught == nil {
+		db.taught = map[string]bool{}
+	}
+	db.taught[name] = true
+	return nil
 }
 
 // Raw runs fn with the driver's connection, for duckdb.NewAppender on a TEMP

@@ -231,7 +231,7 @@ func TestCommittedAtGrowsWhenTheClockIsSetBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		rows := mustWriteBars(t, db, "run", string(rune('A'+i)), 2)
-		at := rows[0].CommittedAt
+		at := rows[0].CommittedAt.Time
 		if !at.After(last) || at.Location() != time.UTC || at.Nanosecond()%1000 != 0 {
 			t.Errorf("step %d: committed at %v after %v", i, at, last)
 		}

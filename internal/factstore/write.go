@@ -104,9 +104,9 @@ func (tx *Tx) writeLedger(ctx context.Context) ([]LedgerRow, error) {
 		if row.Inserted == 0 && row.Updated == 0 && row.Deleted == 0 {
 			continue
 		}
-		row.RunID, row.Table, row.CommittedAt = tx.RunID, table, tx.Now
+		row.RunID, row.Table, row.CommittedAt = tx.RunID, table, quant.NewTime(tx.Now)
 		if _, err := tx.Exec(ctx, "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)",
-			row.RunID, row.Table, row.Inserted, row.Updated, row.Deleted, row.CommittedAt); err != nil {
+			row.RunID, row.Table, row.Inserted, row.Updated, row.Deleted, tx.Now); err != nil {
 			return nil, tx.db.failure(ctx, "write the ledger", err)
 		}
 		rows = append(rows, row)

@@ -178,6 +178,11 @@ func runDuckDB(t task, r *report, w *rowWriter) error {
 	if err != nil {
 		return err
 	}
+	if t.SchemaVersion > 0 {
+		if err := c.checkSchema(t); err != nil {
+			return err
+		}
+	}
 	r.send(event{Kind: "opened"})
 	var stmt duck.PreparedStatement
 	if duck.Prepare(c.conn, prefix+sql, &stmt) == duck.StateError {
@@ -191,6 +196,32 @@ func runDuckDB(t task, r *report, w *rowWriter) error {
 	}
 	// Nothing is closed: the process ends, and closing could take long.
 	return c.stream(stmt, w.begin, w.row, t.MemoryLimit)
+}
+
+// checkSchema refuses a file whose schema is newer than the task knows.
+func (c *duckConn) checkSchema(t task) error {
+	var stmt duck.PreparedStatement
+	defer duck.DestroyPrepare(&stmt)
+	none := quant.Errorf(quant.Store, "the Fact DB %s does not say its schema version", t.Path).WithHint("`quant doctor` examines it")
+	if duck.Prepare(c.conn, "SELECT max(version)::VARCHAR FROM schema_version", &stmt) == duck.StateError {
+		return none
+	}
+	version := ""
+	err := c.stream(stmt, func([]column) error { return nil }, func(cells []cell) error {
+		version = string(cells[0].text)
+		return nil
+	}, t.MemoryLimit)
+	if err != nil {
+		return quant.Errorf(quant.Store, "read the schema version of the Fact DB %s: %w", t.Path, err).WithHint("`quant doctor` examines it")
+	}
+	switch v, err := strconv.Atoi(version); {
+	case err != nil:
+		return none
+	case v > t.SchemaVersion:
+		return quant.Errorf(quant.Store, "the Fact DB %s was made by a newer quant (schema %d, this program knows %d)", t.Path, v, t.SchemaVersion).
+			WithHint("use the newer program; nothing was changed")
+	}
+	return nil
 }
 
 // openFact opens the Fact DB, waiting for a writer as long as the task allows.

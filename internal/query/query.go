@@ -69,6 +69,10 @@ type Request struct {
 	Wait        time.Duration // how long to retry while a writer holds the file
 	MemoryLimit int64         // bytes; 0: DefaultMemoryLimit; at least 64 MiB. Nothing is spilled to disk
 
+	// SchemaVersion is the newest schema of the Fact DB that the program knows;
+	// a file that has a newer one, or none, is a Store error. 0: not checked.
+	SchemaVersion int
+
 	// OnWait is called once, from another goroutine, when the file is found
 	// locked and Wait allows to try again; pid is 0 when it is not known.
 	OnWait func(pid int)
@@ -214,6 +218,7 @@ type task struct {
 	Store, Path, SQL, Format string
 	Limit, MemoryLimit       int64
 	Wait                     time.Duration
+	SchemaVersion            int
 }
 
 // child is the parent's view of a running query process.
@@ -273,7 +278,7 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 		defer close(events)
 		err := json.NewEncoder(c.control).Encode(task{
 			Store: req.Store, Path: req.Path, SQL: req.SQL, Format: req.Format,
-			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait,
+			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait, SchemaVersion: req.SchemaVersion,
 		})
 		for in := json.NewDecoder(io.LimitReader(c.control, 64<<20)); err == nil; {
 			var e event

@@ -84,7 +84,6 @@ type Run struct {
 	Kind    string
 	Started quant.Time
 
-	mask     *secret.Masker
 	begun    time.Time // for the duration: the injected clock may be set back, this one not
 	gitDirty func() *bool
 
@@ -96,7 +95,7 @@ type Run struct {
 // same direction, kind and name again replaces the earlier note.
 func (r *Run) Record(io quant.RunIO) {
 	io.RunID = r.ID
-	io.Name = r.mask.Text(strings.ToValidUTF8(io.Name, "\uFFFD")) // a file's name may be any bytes
+	io.Name = strings.ToValidUTF8(io.Name, "\uFFFD") // a file's name may be any bytes
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i, old := range r.io {
@@ -141,7 +140,7 @@ func (g *Registry) Start(ctx context.Context, kind string, config any, options .
 	if err != nil {
 		return "", quant.Errorf(quant.Failed, "make a run id: %w", err)
 	}
-	run := &Run{ID: id, Kind: kind, Started: quant.NewTime(now), mask: g.Mask, begun: time.Now()}
+	run := &Run{ID: id, Kind: kind, Started: quant.NewTime(now), begun: time.Now()}
 	row := quant.Run{RunID: id, Kind: kind, Status: quant.Running, StartedAt: run.Started}
 	if row.ConfigJSON, err = g.maskedJSON(config); err != nil {
 		return "", err
@@ -214,6 +213,9 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		run.mu.Lock()
 		end.IO = append(end.IO, run.io...)
 		run.mu.Unlock()
+		for i := range end.IO {
+			end.IO[i].Name = g.Mask.Text(end.IO[i].Name)
+		}
 		if run.gitDirty != nil {
 			end.GitDirty = run.gitDirty()
 		}

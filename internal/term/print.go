@@ -95,7 +95,7 @@ func (p *Printer) writeSections(r Result) error {
 			b.WriteByte('\n')
 		}
 		if s.Title != "" {
-			b.WriteString(s.Title + "\n")
+			b.WriteString(Clean(s.Title) + "\n")
 		}
 		for _, line := range s.Lines {
 			b.WriteString(Clean(line) + "\n")

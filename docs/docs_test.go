@@ -1,0 +1,802 @@
+// Package docs_test holds the documents to the program: it runs the commands
+// that they show, and compares what they say of schemas, exit statuses and
+// JSON with what is there. It tests no rule of the program itself.
+package docs_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	_ "github.com/mattn/go-sqlite3" // to read the Meta DB without the program
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"quant"
+	"quant/internal/app"
+	"quant/internal/factstore"
+	"quant/internal/query"
+)
+
+// TestMain makes this test binary a quant of its own: while tests run, the
+// command `quant` on PATH is a real process.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"quant": func() {
+		if len(os.Args) > 1 && os.Args[1] == query.ChildArg {
+			os.Exit(query.ChildMain())
+		}
+		os.Exit(app.Main(os.Args[1:]))
+	}})
+}
+
+// root is the root of the repository, seen from this package.
+const root = ".."
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(path)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// environment is that of a user who has set nothing.
+func environment(home string) []string {
+	env := []string{"HOME=" + home, "TMPDIR=" + os.TempDir(), "LC_ALL=C", "TZ=UTC"}
+	// Under the race detector each process would sleep for a second at its end.
+	env = append(env, "GORACE=atexit_sleep_ms=0")
+	return append(env, "PATH="+os.Getenv("PATH"))
+}
+
+// block is one fenced block.
+type block struct {
+	info, text string
+	line       int // of its first line of text
+}
+
+func blocks(text string) []block {
+	var all []block
+	var open *block
+	for i, line := range strings.Split(text, "\n") {
+		info, fence := strings.CutPrefix(line, "```")
+		switch {
+		case fence && open == nil:
+			open = &block{info: info, line: i + 2}
+		case fence:
+			all = append(all, *open)
+			open = nil
+		case open != nil:
+			open.text += line + "\n"
+		}
+	}
+	return all
+}
+
+// step is one command of a sh block with what the document says of it.
+type step struct {
+	command string // without its comment
+	exit    int
+	line    int
+}
+
+// session is a sh block and the text block that follows it, if one does.
+type session struct {
+	steps []step
+	want  string // "" when the document does not show the output
+	shown bool
+}
+
+var exitComment = regexp.MustCompile(`\s+# exit (\d+)(?:\D.*)?$`)
+var comment = regexp.MustCompile(`\s+# .*$`)
+
+// sessions reads the convention of the documents: a line of a sh block is a
+// command (a here-document belongs to it), which must exit with 0, or with the
+// N of its comment "# exit N"; a text block right after it is what the block
+// prints, stdout and stderr as a terminal shows them.
+func sessions(t *testing.T, path string) []session {
+	t.Helper()
+	var all []session
+	list := blocks(read(t, path))
+	for i, b := range list {
+		if b.info != "sh" {
+			continue
+		}
+		s := session{}
+		lines := strings.Split(strings.TrimSuffix(b.text, "\n"), "\n")
+		for n := 0; n < len(lines); n++ {
+			line := lines[n]
+			if line == "" || strings.HasPrefix(line, "#") {
+				continue
+			}
+			one := step{line: b.line + n}
+			if m := exitComment.FindStringSubmatch(line); m != nil {
+				one.exit, _ = strconv.Atoi(m[1])
+			}
+			one.command = comment.ReplaceAllString(line, "")
+			if _, end, here := strings.Cut(one.command, "<<'"); here {
+				end, _, _ = strings.Cut(end, "'")
+				for n++; n < len(lines); n++ {
+					one.command += "\n" + lines[n]
+					if lines[n] == end {
+						break
+					}
+				}
+			}
+			s.steps = append(s.steps, one)
+		}
+		if i+1 < len(list) && list[i+1].info == "text" {
+			s.want, s.shown = list[i+1].text, true
+		}
+		all = append(all, s)
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s has no sh block", path)
+	}
+	return all
+}
+
+// follow types a document's sh blocks into one shell in an empty folder and
+// compares exit statuses and output.
+func follow(t *testing.T, path string) {
+	t.Helper()
+	all := sessions(t, path)
+	var script strings.Builder
+	for _, s := range all {
+		for _, step := range s.steps {
+			fmt.Fprintf(&script, "%s\nprintf '\\036%%d\\036' $?\n", step.command)
+		}
+	}
+	dir := t.TempDir()
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer stop()
+	file := filepath.Join(t.TempDir(), "steps.sh")
+	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sh := exec.CommandContext(ctx, "sh", file)
+	sh.Dir, sh.Env = dir, environment(dir)
+	var out bytes.Buffer
+	sh.Stdout, sh.Stderr = &out, &out
+	sh.WaitDelay = 10 * time.Second
+	if err := sh.Run(); err != nil {
+		t.Errorf("%s: the shell ended with %v", path, err)
+	}
+	parts := strings.Split(out.String(), "\036")
+	for _, s := range all {
+		printed := ""
+		for _, step := range s.steps {
+			if len(parts) < 2 {
+				t.Fatalf("%s:%d: %s\nwas not reached; the end of the output:\n%s", path, step.line, step.command, strings.Join(parts, ""))
+			}
+			printed += parts[0]
+			if parts[1] != strconv.Itoa(step.exit) {
+				t.Errorf("%s:%d: %s\nexit status %s, the document says %d; it printed:\n%s", path, step.line, step.command, parts[1], step.exit, parts[0])
+			}
+			parts = parts[2:]
+		}
+		if s.shown && !shows(s.want, printed) {
+			t.Errorf("%s:%d: the document shows\n%s\nprinted was\n%s", path, s.steps[0].line, s.want, printed)
+		}
+	}
+}
+
+// shows reports whether a text block fits what was printed: line by line,
+// where ... stands for any text within a line, and a line of ... alone for any
+// number of lines.
+func shows(want, got string) bool {
+	var expr strings.Builder
+	expr.WriteString(`\A`)
+	for line := range strings.Lines(want) {
+		line = strings.TrimRight(line, "\n")
+		if line == "..." {
+			expr.WriteString(`(?:.*\n)*`)
+			continue
+		}
+		for i, piece := range strings.Split(line, "...") {
+			if i > 0 {
+				expr.WriteString(`.*`)
+			}
+			expr.WriteString(regexp.QuoteMeta(piece))
+		}
+		expr.WriteString(`\n`)
+	}
+	expr.WriteString(`\z`)
+	var trimmed strings.Builder
+	for line := range strings.Lines(got) {
+		trimmed.WriteString(strings.TrimRight(line, " \n") + "\n")
+	}
+	return regexp.MustCompile(expr.String()).MatchString(trimmed.String())
+}
+
+func TestEveryCommandOfTheDocumentsDoesWhatTheyShow(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"README.md", "README.ko.md", "docs/runbook.md", "docs/runbook.ko.md", "docs/exit-codes.md", "docs/walkthrough/p1-meta-db.md"} {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			follow(t, path)
+		})
+	}
+}
+
+func TestShownOutputThatDiffersIsNoticed(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		want, got string
+		fits      bool
+	}{
+		{"a\nb\n", "a\nb\n", true},
+		{"a\n", "a\nb\n", false},
+		{"a\n...\nz\n", "a\nz\n", true},
+		{"a\n...\nz\n", "a\nb\nc\nz\n", true},
+		{"run ... SUCCESS\n", "run 01a2 SUCCESS\n", true},
+		{"run ... SUCCESS\n", "run 01a2\n SUCCESS\n", false},
+		{"a.c\n", "abc\n", false},
+		{"", "", true},
+	} {
+		if shows(c.want, c.got) != c.fits {
+			t.Errorf("shows(%q, %q) is %v", c.want, c.got, !c.fits)
+		}
+	}
+}
+
+func TestBothLanguagesGiveTheSameCommands(t *testing.T) {
+	t.Parallel()
+	for _, pair := range [][2]string{{"README.md", "README.ko.md"}, {"docs/runbook.md", "docs/runbook.ko.md"}} {
+		english, korean := sessions(t, pair[0]), sessions(t, pair[1])
+		if len(english) != len(korean) {
+			t.Errorf("%s has %d sh blocks, %s has %d", pair[0], len(english), pair[1], len(korean))
+			continue
+		}
+		for i := range english {
+			for n := range max(len(english[i].steps), len(korean[i].steps)) {
+				var e, k step
+				if n < len(english[i].steps) {
+					e = english[i].steps[n]
+				}
+				if n < len(korean[i].steps) {
+					k = korean[i].steps[n]
+				}
+				if e.command != k.command || e.exit != k.exit {
+					t.Errorf("%s:%d: %s\n%s:%d: %s", pair[0], e.line, e.command, pair[1], k.line, k.command)
+				}
+			}
+			if english[i].want != korean[i].want {
+				t.Errorf("block %d of %s and %s show different output", i+1, pair[0], pair[1])
+			}
+		}
+		var plain [2][]string
+		for i, path := range pair {
+			for _, b := range blocks(read(t, path)) {
+				if b.info == "shell" {
+					plain[i] = append(plain[i], regexp.MustCompile(`(?m)\s*#.*$`).ReplaceAllString(b.text, ""))
+				}
+			}
+		}
+		if !slices.Equal(plain[0], plain[1]) {
+			t.Errorf("the shell blocks of %s and %s differ:\n%q\n%q", pair[0], pair[1], plain[0], plain[1])
+		}
+	}
+}
+
+// quantIn runs the program in dir and returns its stdout.
+func quantIn(t *testing.T, dir string, wantExit int, args ...string) []byte {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "quant", args...)
+	cmd.Dir, cmd.Env = dir, environment(dir)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	_ = cmd.Run() // the exit status says it
+	if code := cmd.ProcessState.ExitCode(); code != wantExit {
+		t.Fatalf("quant %s: exit status %d, want %d\n%s", strings.Join(args, " "), code, wantExit, errs.String())
+	}
+	return out.Bytes()
+}
+
+// column is one column as document and database have it.
+type column struct {
+	Name, Type string
+	Null       bool
+}
+
+var cells = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([A-Z]+) \\| (yes|no) \\|")
+
+// documentedTables reads the tables of one part of docs/db-schema.md: a
+// heading "### `name`", a line "Key: ...", and the rows of its columns.
+func documentedTables(t *testing.T, part string) (tables map[string][]column, keys map[string][]string) {
+	t.Helper()
+	_, text, found := strings.Cut(read(t, "docs/db-schema.md"), "\n## "+part+"\n")
+	if !found {
+		t.Fatalf("docs/db-schema.md has no part %q", part)
+	}
+	text, _, _ = strings.Cut(text, "\n## ")
+	tables, keys = map[string][]column{}, map[string][]string{}
+	name := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if heading, ok := strings.CutPrefix(line, "### "); ok {
+			name = strings.Trim(heading, "`")
+			tables[name] = nil
+		}
+		if key, ok := strings.CutPrefix(line, "Key: "); ok {
+			key = regexp.MustCompile(`[;:.]`).Split(key, 2)[0]
+			keys[name] = regexp.MustCompile("[a-z0-9_]+").FindAllString(strings.Join(regexp.MustCompile("`[^`]+`").FindAllString(key, -1), " "), -1)
+		}
+		if m := cells.FindStringSubmatch(line); m != nil {
+			tables[name] = append(tables[name], column{m[1], m[2], m[3] == "yes"})
+		}
+	}
+	return tables, keys
+}
+
+func compareTables(t *testing.T, part string, documented, real map[string][]column) {
+	t.Helper()
+	for _, name := range slices.Sorted(maps.Keys(real)) {
+		if _, ok := documented[name]; !ok {
+			t.Errorf("%s: table %s is not documented", part, name)
+		} else if !slices.Equal(documented[name], real[name]) {
+			t.Errorf("%s: table %s\n  document %v\n  database %v", part, name, documented[name], real[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(documented)) {
+		if _, ok := real[name]; !ok {
+			t.Errorf("%s: the document has a table %s, the database has none", part, name)
+		}
+	}
+}
+
+func TestTheSchemaDocumentIsTheMetaDB(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	quantIn(t, dir, 0, "init-db")
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "data", "meta.db")+"?mode=ro")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.QueryContext(t.Context(), `SELECT m.name, c.name, c.type, c."notnull", c.pk FROM sqlite_schema m, pragma_table_info(m.name) c
+		WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' ORDER BY m.name, c.cid`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	real, keys := map[string][]column{}, map[string][]string{}
+	for rows.Next() {
+		var table string
+		var c column
+		var notNull bool
+		var key int
+		if err := rows.Scan(&table, &c.Name, &c.Type, &notNull, &key); err != nil {
+			t.Fatal(err)
+		}
+		c.Null = !notNull
+		real[table] = append(real[table], c)
+		if key > 0 {
+			keys[table] = append(keys[table], c.Name)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	documented, documentedKeys := documentedTables(t, "Meta DB")
+	compareTables(t, "Meta DB", documented, real)
+	for table, key := range keys {
+		if !slices.Equal(documentedKeys[table], key) {
+			t.Errorf("Meta DB: table %s: the document says its key is %v, the database %v", table, documentedKeys[table], key)
+		}
+	}
+}
+
+func TestTheSchemaDocumentIsTheFactDB(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	quantIn(t, dir, 0, "init-db")
+	db, err := factstore.OpenRead(t.Context(), factstore.Options{Path: filepath.Join(dir, "data", "quant.duckdb")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	rows, err := db.Query(t.Context(), `SELECT table_name, column_name, data_type, is_nullable FROM duckdb_columns()
+		WHERE database_name = current_database() AND schema_name = 'main' AND NOT internal ORDER BY table_name, column_index`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	real := map[string][]column{}
+	for rows.Next() {
+		var table string
+		var c column
+		if err := rows.Scan(&table, &c.Name, &c.Type, &c.Null); err != nil {
+			t.Fatal(err)
+		}
+		if c.Type == "VARCHAR" {
+			c.Type = "TEXT" // the same type under the name of the schema
+		}
+		real[table] = append(real[table], c)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	documented, documentedKeys := documentedTables(t, "Fact DB")
+	compareTables(t, "Fact DB", documented, real)
+	// No key is declared in the database; the list of keys is the source's.
+	found := regexp.MustCompile(`\{"(\w+)", \[\]string\{([^}]*)\}`).FindAllStringSubmatch(read(t, "internal/factstore/schema.go"), -1)
+	if len(found) == 0 {
+		t.Fatal("no keys in internal/factstore/schema.go")
+	}
+	for _, m := range found {
+		key := regexp.MustCompile(`\w+`).FindAllString(m[2], -1)
+		if !slices.Equal(documentedKeys[m[1]], key) {
+			t.Errorf("Fact DB: table %s: the document says its key is %v, the source %v", m[1], documentedKeys[m[1]], key)
+		}
+	}
+}
+
+func TestTheExitStatusDocumentIsTheProgramsTable(t *testing.T) {
+	t.Parallel()
+	documented := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| (\\d+) \\| `([^`]+)` \\|").FindAllStringSubmatch(read(t, "docs/exit-codes.md"), -1) {
+		documented[m[1]+" "+m[2]] = true
+	}
+	want := map[string]bool{"0 done": true}
+	for _, c := range quant.Codes() {
+		want[fmt.Sprintf("%d %s", c.ExitStatus(), c)] = true
+	}
+	for number, name := range map[int]string{1: "SIGHUP", 2: "SIGINT", 13: "SIGPIPE", 15: "SIGTERM"} {
+		want[fmt.Sprintf("%d %s", quant.ExitStatus(quant.Signalled{Number: number, Name: name}), name)] = true
+	}
+	if !maps.Equal(documented, want) {
+		t.Errorf("docs/exit-codes.md has %v, the program %v", slices.Sorted(maps.Keys(documented)), slices.Sorted(maps.Keys(want)))
+	}
+}
+
+// opaque are the members whose insides are the user's or the program's own
+// record, or another command's document, not part of a document's shape.
+var opaque = []string{"config_json", "argv", "result"}
+
+// paths adds the members of a JSON value: a, a.b, a[].b.
+func paths(into map[string]bool, prefix string, v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			path := strings.TrimPrefix(prefix+"."+name, ".")
+			into[path] = true
+			if !slices.Contains(opaque, name) {
+				paths(into, path, member)
+			}
+		}
+	case []any:
+		for _, element := range v {
+			paths(into, prefix+"[]", element)
+		}
+	}
+}
+
+// TestTheJSONDocumentIsWhatTheCommandsPrint compares every member of every
+// command's JSON, both ways.
+func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
+	t.Parallel()
+	documented := map[string]map[string]bool{}
+	section := ""
+	for line := range strings.Lines(read(t, "docs/json.md")) {
+		if strings.HasPrefix(line, "## ") {
+			section = ""
+		}
+		if heading, ok := strings.CutPrefix(line, "## `quant "); ok {
+			section, _, _ = strings.Cut(heading, "`")
+			documented[section] = map[string]bool{}
+		}
+		if m := regexp.MustCompile("^\\| `([^`]+)` \\|").FindStringSubmatch(line); m != nil && section != "" {
+			documented[section][m[1]] = true
+		}
+	}
+
+	dir := t.TempDir()
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("prices.csv", "date,symbol,open,high,low,close,volume,note\n2024-01-02,IBM,162,163,160,161,3825000,x\n2024-01-03,IBM,1,2,3,1,5,x\n")
+	write("names.csv", "symbol,name\nMSFT,Microsoft\nBAD ONE,x\n")
+	printed := map[string]map[string]bool{}
+	run := func(section string, exit int, args ...string) {
+		t.Helper()
+		out := quantIn(t, dir, exit, append([]string{"--output", "json"}, args...)...)
+		if printed[section] == nil {
+			printed[section] = map[string]bool{}
+		}
+		var v any
+		if err := json.Unmarshal(out, &v); err != nil {
+			t.Fatalf("quant %s: not one JSON document: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		if section != "sql" { // its members are the query's columns
+			paths(printed[section], "", v)
+		}
+	}
+	run("init-db", 0, "init-db")
+	run("init-db", 0, "init-db", "--reset", "--yes")
+	run("config", 0, "config")
+	run("version", 0, "version")
+	run("symbols add", 0, "symbols", "add", "AAPL")
+	run("symbols import", 3, "symbols", "import", "names.csv")
+	run("symbols set", 0, "symbols", "set", "AAPL", "--name", "Apple")
+	run("symbols list", 0, "symbols", "list")
+	run("symbols remove", 0, "symbols", "remove", "MSFT")
+	run("ingest", 0, "ingest", "prices.csv", "--max-reject-ratio", "1")
+	run("sql", 0, "sql", "SELECT * FROM ohlcv")
+	run("runs list", 0, "runs", "list")
+	run("runs show", 0, "runs", "show", "last")
+	run("demo", 0, "demo")
+	out := quantIn(t, dir, 0, "--output", "json", "--data-dir", "quant-demo/data", "runs", "list", "--kind", "demo")
+	var demos []struct {
+		RunID string `json:"run_id"`
+	}
+	if err := json.Unmarshal(out, &demos); err != nil || len(demos) != 1 {
+		t.Fatalf("the demo's run: %v %s", err, out)
+	}
+	run("runs show", 0, "--data-dir", "quant-demo/data", "runs", "show", demos[0].RunID)
+	const elsewhere = "01890000-0000-7000-8000-00000000abcd"
+	db, err := sql.Open("sqlite3", filepath.Join(dir, "data", "meta.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, insert := range []string{
+		`INSERT INTO runs (run_id, kind, status, started_at) VALUES (?, 'ingest', 'RUNNING', '2023-06-28T00:00:00.000000Z')`,
+		`INSERT INTO run_process (run_id, changes, pid, machine_id) VALUES (?, 1, 1, 'another machine')`,
+	} {
+		if _, err := db.ExecContext(t.Context(), insert, elsewhere); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	run("doctor", 0, "doctor")
+	run("runs close", 0, "runs", "close", "abcd")
+
+	for _, section := range slices.Sorted(maps.Keys(printed)) {
+		if documented[section] == nil {
+			t.Errorf("docs/json.md has no part `quant %s`", section)
+			continue
+		}
+		for path := range printed[section] {
+			if !documented[section][path] {
+				t.Errorf("quant %s prints %s, docs/json.md does not have it", section, path)
+			}
+		}
+		for path := range documented[section] {
+			if !printed[section][path] {
+				t.Errorf("docs/json.md: quant %s has %s, the command does not print it", section, path)
+			}
+		}
+	}
+	for section := range documented {
+		if printed[section] == nil {
+			t.Errorf("docs/json.md has `quant %s`, which this test does not run", section)
+		}
+	}
+}
+
+func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
+	t.Parallel()
+	_, text, found := strings.Cut(read(t, "docs/json.md"), "\n## CSV\n")
+	if !found {
+		t.Fatal("docs/json.md has no part CSV")
+	}
+	documented := map[string]string{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| `([^`]+)` \\|").FindAllStringSubmatch(text, -1) {
+		documented[m[1]] = m[2]
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n",
+		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	printed := map[string]string{}
+	for _, c := range []struct{ command, args string }{
+		{"init-db", ""},
+		{"config", ""},
+		{"version", ""},
+		{"symbols add", "AAPL"},
+		{"symbols import", "names.csv"},
+		{"symbols set", "AAPL --sector Technology"},
+		{"symbols remove", "MSFT"},
+		{"symbols list", ""},
+		{"ingest", "prices.csv"},
+		{"runs list", ""},
+		{"runs show", "last"},
+		{"doctor", ""},
+		{"demo", ""},
+	} {
+		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
+		printed[c.command], _, _ = strings.Cut(string(out), "\n")
+	}
+	if !maps.Equal(documented, printed) {
+		t.Errorf("docs/json.md has %q\nprinted is %q", documented, printed)
+	}
+}
+
+// declared returns every function, method and test of a Go file, and every
+// type and constant.
+func declared(t *testing.T, path string) map[string]bool {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(root, filepath.FromSlash(path)), nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	names := map[string]bool{}
+	for _, d := range file.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			names[d.Name.Name] = true
+			if d.Recv != nil && len(d.Recv.List) == 1 {
+				receiver := d.Recv.List[0].Type
+				if star, ok := receiver.(*ast.StarExpr); ok {
+					receiver = star.X
+				}
+				if id, ok := receiver.(*ast.Ident); ok {
+					names[id.Name+"."+d.Name.Name] = true
+				}
+			}
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				switch s := s.(type) {
+				case *ast.TypeSpec:
+					names[s.Name.Name] = true
+				case *ast.ValueSpec:
+					for _, n := range s.Names {
+						names[n.Name] = true
+					}
+				}
+			}
+		}
+	}
+	return names
+}
+
+// reference is `path/file.go` or `path/file.go` `Name`, as the documents write
+// them: in one code span, a space between.
+var reference = regexp.MustCompile("`((?:[a-z0-9_]+/)*[a-z0-9_]+\\.go)(?: ([A-Za-z0-9_.]+))?`")
+
+func TestEveryFileAndFunctionThatTheDocumentsNameIsThere(t *testing.T) {
+	t.Parallel()
+	counted := map[string]int{}
+	for _, path := range []string{"docs/walkthrough/p1-meta-db.md", "docs/architecture.md", "docs/plan.md", "CONTRIBUTING.md"} {
+		for _, m := range reference.FindAllStringSubmatch(read(t, path), -1) {
+			counted[path]++
+			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(m[1]))); err != nil {
+				t.Errorf("%s names %s: %v", path, m[1], err)
+			} else if m[2] != "" && !declared(t, m[1])[m[2]] {
+				t.Errorf("%s names %s in %s, which does not declare it", path, m[2], m[1])
+			}
+		}
+	}
+	if counted["docs/walkthrough/p1-meta-db.md"] < 20 {
+		t.Errorf("the walkthrough names %d files and functions", counted["docs/walkthrough/p1-meta-db.md"])
+	}
+}
+
+// TestEveryItemOfThePlanNamesATestThatIsThere reads docs/plan.md: the last cell
+// of a row holds `Test` names or `path/to.txtar`.
+func TestEveryItemOfThePlanNamesATestThatIsThere(t *testing.T) {
+	t.Parallel()
+	tests := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`).FindAllStringSubmatch(string(text), -1) {
+			tests[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	items := 0
+	for line := range strings.Lines(read(t, "docs/plan.md")) {
+		row := strings.Split(strings.TrimSpace(line), " | ")
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| item") || len(row) != 4 {
+			continue
+		}
+		items++
+		named := regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[3], -1)
+		if len(named) == 0 {
+			t.Errorf("docs/plan.md: no test in %s", line)
+		}
+		for _, m := range named {
+			if strings.HasSuffix(m[1], ".txtar") {
+				if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(m[1]))); err != nil {
+					t.Errorf("docs/plan.md: %v", err)
+				}
+			} else if !tests[m[1]] {
+				t.Errorf("docs/plan.md: there is no test %s", m[1])
+			}
+		}
+	}
+	if items < 10 {
+		t.Errorf("docs/plan.md has %d items", items)
+	}
+}
+
+// TestEveryLinkLeadsSomewhere follows the links between the documents.
+func TestEveryLinkLeadsSomewhere(t *testing.T) {
+	t.Parallel()
+	var pages []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, filepath.FromSlash(pattern)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
+	}
+	if len(pages) < 10 {
+		t.Fatalf("only %d documents", len(pages))
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(string(text), -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			to := page
+			if target != "" {
+				to = filepath.Join(filepath.Dir(page), filepath.FromSlash(target))
+			}
+			linked, err := os.Stat(to)
+			if err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+				continue
+			}
+			if anchor != "" && !linked.IsDir() && !anchors(t, to)[anchor] {
+				t.Errorf("%s links to %s: no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+// anchors are the headings of a document as links name them.
+func anchors(t *testing.T, path string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "#") {
+			continue
+		}
+		name := strings.ToLower(strings.TrimSpace(strings.TrimLeft(line, "#")))
+		name = regexp.MustCompile(`[^\p{L}\p{N}\- _]`).ReplaceAllString(name, "")
+		found[strings.ReplaceAll(name, " ", "-")] = true
+	}
+	return found
+}
