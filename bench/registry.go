@@ -85,7 +85,7 @@ db.execute("UPDATE runs SET status = 'SUCCESS', ended_at = '2026-01-15T09:30:01.
 
 // bareCommits returns a function that makes n durable commits of one row each
 // in a SQLite database with the Meta DB's settings, and times them.
-func bareCommits(ctx context.Context, path string) (commit func(n int) (time.Duration, error), stop func() error, err error) {
+func bareCommits(ctx context.Context, path string) (commit func(n int) (time.Duration, error), stop func(), err error) {
 	db, err := sql.Open("sqlite3", "file:"+path+"?_journal_mode=WAL&_synchronous=FULL&_txlock=immediate")
 	if err != nil {
 		return nil, nil, err
@@ -99,6 +99,7 @@ func bareCommits(ctx context.Context, path string) (commit func(n int) (time.Dur
 	if err != nil {
 		return nil, nil, err
 	}
+	stop = func() { _, _ = insert.Close(), db.Close() }
 	return func(n int) (time.Duration, error) {
 		start := time.Now()
 		for range n {
@@ -107,7 +108,7 @@ func bareCommits(ctx context.Context, path string) (commit func(n int) (time.Dur
 			}
 		}
 		return time.Since(start), nil
-	}, db.Close, nil
+	}, stop, nil
 }
 
 func registryInProcess(ctx context.Context, b *bench) ([]figure, error) {

@@ -84,7 +84,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	err = run.begin(ctx)
 	defer run.release()
 	if err == nil {
-		a.end.onForce(func(cause error) { run.close(ctx, cause) })
+		a.end.onForce(func(cause error) { _ = run.close(ctx, cause) })
 		err = run.guard(func() error { return tree.Execute(ctx, line) })
 	}
 	if env.Run != nil {

@@ -154,7 +154,7 @@ func (e *Env) confirmReset(ctx context.Context, yes bool) error {
 		return quant.Errorf(quant.Usage, "--reset drops every symbol, experiment, model and fact, and nobody can be asked here").
 			WithHint("give --yes as well; both databases are backed up first")
 	}
-	fmt.Fprintf(e.Streams().Err, "This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept. Type yes to go on: ",
+	_, _ = fmt.Fprintf(e.Streams().Err, "This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept. Type yes to go on: ",
 		term.Clean(e.Settings.Value(config.SQLitePath)), term.Clean(e.Settings.Value(config.DuckDBPath)))
 	answer, err := whileWaiting(ctx, func() (string, error) {
 		// The end of the input is an answer too, and not "yes".

@@ -69,15 +69,6 @@ func (s *splitter) release(b block) {
 	s.free = append(s.free, b.buf)
 }
 
-// stop ends the text here: every later next returns io.EOF.
-func (s *splitter) stop() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err == nil {
-		s.err = io.EOF
-	}
-}
-
 func (s *splitter) cut() (block, error) {
 	var buf []byte
 	if n := len(s.free); n > 0 {

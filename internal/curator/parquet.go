@@ -2,6 +2,7 @@ package curator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -35,7 +36,7 @@ func digestFile(ctx context.Context, in Input, progress func(int64)) (string, er
 	for {
 		_, err := d.Read(buf)
 		progress(d.read.Load())
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -195,7 +196,7 @@ func (p plan) spellDates(ctx context.Context, db *factstore.DB, in Input, source
 		} else {
 			r.day, err = parseDate(text)
 		}
-		if err == errAmbiguous {
+		if errors.Is(err, errAmbiguous) {
 			return ambiguousDate(clip(in.Path), line, r.spelling)
 		}
 		if err != nil {

@@ -333,7 +333,10 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 	state := c.wait()
 	if !dry {
 		select {
-		case <-copied:
+		case wrote := <-copied:
+			if cause == nil {
+				cause = wrote
+			}
 		case <-time.After(2 * time.Second):
 			c.abandoned = true
 		}

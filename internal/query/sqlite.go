@@ -112,7 +112,7 @@ func drain(c *sqlite3.SQLiteConn, sql string) error {
 	defer rows.Close()
 	dest := make([]driver.Value, len(rows.Columns()))
 	for {
-		if err := rows.Next(dest); err == io.EOF {
+		if err := rows.Next(dest); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
@@ -165,7 +165,7 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 			cols[i].right = true
 		}
 	}
-	if err == nil || err == io.EOF {
+	if err == nil || errors.Is(err, io.EOF) {
 		if berr := w.begin(cols); berr != nil {
 			return berr
 		}
@@ -178,7 +178,7 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 			return werr
 		}
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return errSQLite(err, t.MemoryLimit)

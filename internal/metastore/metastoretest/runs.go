@@ -16,9 +16,9 @@ func runTests() []test {
 	ctx := context.Background()
 	return []test{
 		{"ACreatedRunReadsBackWithItsProcess", func(t *testing.T, s metastore.Store) {
-			r, p := newRun(1)
+			r, _ := newRun(1)
 			r.Kind, r.ConfigJSON = "symbols.add", quant.JSON(`{"argv":["symbols","add","삼성"]}`)
-			p = quant.RunProcess{
+			p := quant.RunProcess{
 				RunID: r.RunID, Changes: true, ParentRunID: quant.Text(RunID(0)), Host: "h", User: "u", MachineID: "m", BootID: "b",
 				PID: 1 << 40, ProcessStart: "123", BinaryVersion: "v1", BinaryCommit: "c-dirty", GitCommit: "g", GitDirty: pointer(false),
 				Argv: quant.JSON(`["quant","--x=***"]`), WorkDir: "/tmp/에이 b", ExitCode: nil, DurationUS: nil,

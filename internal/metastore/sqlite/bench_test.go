@@ -52,6 +52,7 @@ func BenchmarkBareCommits(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	defer insert.Close()
 	for b.Loop() {
 		for range 2 {
 			if _, err := insert.Exec("0123456789abcdef"); err != nil {

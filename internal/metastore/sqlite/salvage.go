@@ -417,5 +417,6 @@ func (s *salvager) keysOf(ctx context.Context, index, direction string, missing 
 			missing[id] = key
 		}
 	}
+	_ = rows.Err() // where the damage begins the walk ends; what it found counts
 	return ctx.Err()
 }
