@@ -1,13 +1,23 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/text/encoding/korean"
+	"golang.org/x/text/transform"
 
 	"quant/internal/failpoint"
 )
@@ -16,7 +26,8 @@ import (
 // command `quant` on PATH is main, in a real process. Only here, in a test
 // build, do failpoints have an effect: QUANT_TEST_FAILPOINT=NAME kills the
 // process at that step, NAME:panic makes it panic, NAME:stop stops it
-// (SIGSTOP), NAME#2 means the second time.
+// (SIGSTOP), NAME:hang makes that goroutine wait for ever and creates the file
+// QUANT_TEST_REACHED, NAME#2 means the second time.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"quant": func() {
@@ -48,6 +59,9 @@ func armFailpoint(spec string) {
 			panic("failpoint " + name)
 		case "stop":
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		case "hang":
+			_ = os.WriteFile(os.Getenv("QUANT_TEST_REACHED"), nil, 0o600)
+			select {}
 		default:
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // the kernel takes a moment
@@ -66,5 +80,106 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": wantStatus, "json": wantJSON, "encode": encode, "foreignrun": foreignRun,
+		},
 	})
+}
+
+// wantStatus runs a command and checks its exit status: status N quant ...
+func wantStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command ...")
+	}
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		got = exit.ExitCode()
+	}
+	if strconv.Itoa(got) != args[0] {
+		ts.Fatalf("exit status %d, want %s", got, args[0])
+	}
+}
+
+// wantJSON checks that a file (or stdout) is one JSON document, and that the
+// values at PATH=VALUE pairs (a.0.b=text) are these: json stdout 0.kind=ingest
+func wantJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: json FILE [PATH=VALUE ...]")
+	}
+	var doc any
+	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &doc); err != nil {
+		ts.Fatalf("%s is not one JSON document: %v", args[0], err)
+	}
+	for _, pair := range args[1:] {
+		path, want, _ := strings.Cut(pair, "=")
+		at := doc
+		for _, step := range strings.Split(path, ".") {
+			switch v := at.(type) {
+			case map[string]any:
+				at = v[step]
+			case []any:
+				i, err := strconv.Atoi(step)
+				if step == "length" {
+					at = len(v)
+				} else if err != nil || i >= len(v) {
+					ts.Fatalf("%s: no %s among %d", path, step, len(v))
+				} else {
+					at = v[i]
+				}
+			default:
+				ts.Fatalf("%s: nothing is under %s", path, step)
+			}
+		}
+		got := fmt.Sprint(at)
+		if f, ok := at.(float64); ok {
+			got = strconv.FormatFloat(f, 'f', -1, 64)
+		}
+		if got != want {
+			ts.Fatalf("%s is %q, want %q", path, got, want)
+		}
+	}
+}
+
+// foreignRun records a RUNNING run of another machine: foreignrun META-DB
+func foreignRun(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: foreignrun FILE")
+	}
+	db, err := sql.Open("sqlite3", ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer db.Close()
+	_, err = db.Exec(`INSERT INTO runs (run_id, kind, status, started_at) VALUES ('01900000-0000-7000-8000-00000000abcd', 'ingest', 'RUNNING', '2024-06-09T17:20:44.000000Z');
+		INSERT INTO run_process (run_id, changes, host, machine_id, boot_id, pid, process_start) VALUES ('01900000-0000-7000-8000-00000000abcd', 1, 'elsewhere', 'another', 'boot', 1, '1')`)
+	ts.Check(err)
+}
+
+// encode writes a file in another form: encode cp949|gzip|bom FROM TO
+func encode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: encode cp949|gzip|bom FROM TO")
+	}
+	text := []byte(ts.ReadFile(args[1]))
+	var out bytes.Buffer
+	var err error
+	switch args[0] {
+	case "cp949":
+		w := transform.NewWriter(&out, korean.EUCKR.NewEncoder())
+		_, err = w.Write(text)
+		err = errors.Join(err, w.Close())
+	case "gzip":
+		w := gzip.NewWriter(&out)
+		_, err = w.Write(text)
+		err = errors.Join(err, w.Close())
+	case "bom":
+		out.WriteString("\ufeff")
+		out.Write(text)
+	default:
+		ts.Fatalf("unknown form %s", args[0])
+	}
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), out.Bytes(), 0o600))
 }

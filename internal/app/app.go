@@ -81,8 +81,8 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	}
 	traits := tree.Traits(line)
 	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent}
-	err = run.begin(ctx)
 	defer run.release()
+	err = run.guard(func() error { return run.begin(ctx) })
 	if err == nil {
 		a.end.onForce(func(cause error) { _ = run.close(ctx, cause) })
 		err = run.guard(func() error { return tree.Execute(ctx, line) })
@@ -296,14 +296,14 @@ func (r *recording) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// guard runs the command and turns a panic into an error with its stack.
-func (r *recording) guard(command func() error) (err error) {
+// guard turns a panic of a step into an error with its stack.
+func (r *recording) guard(step func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = registry.Panicked(p)
 		}
 	}()
-	return command()
+	return step()
 }
 
 // close closes the record, prints the error and the closing line, and returns
