@@ -16,7 +16,7 @@ import (
 const ingestRows = 5_000_000
 
 // bars generates 5 million plausible daily bars of 2,000 symbols.
-const bars = `SELECT 'S' || lpad((i / 2500)::BIGINT::TEXT, 5, '0') AS symbol, DATE '2000-01-03' + (i %% 2500)::INTEGER AS date,
+const bars = `SELECT 'S' || lpad((i // 2500)::TEXT, 5, '0') AS symbol, DATE '2000-01-03' + (i %% 2500)::INTEGER AS date,
 	p AS open, p + 1.25 AS high, p - 1.5 AS low, round(p + 0.33, 2) AS close, 1000 + (i * 7919) %% 1000000 AS volume, round((p + 0.33) * 0.97, 4) AS adj_close
 FROM (SELECT i, round(20 + (hash(i) %% 100000) / 100.0, 2) AS p FROM range(%d) t(i))`
 

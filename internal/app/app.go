@@ -222,7 +222,7 @@ func (r *recording) use(store *sqlite.DB) {
 	}
 	r.store, env.Meta = store, store
 	env.Registry = registry.New(registry.Options{
-		Store: store, LiveDir: path + ".live", Mask: env.Mask, Now: r.app.Now,
+		Store: store, LiveDir: path + ".live", Mask: env.Mask, Now: r.app.Now, AskGit: true,
 		BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit,
 		Facts: func(ctx context.Context, ids []string) (map[string]bool, error) {
 			return factstore.CommittedRuns(ctx, factstore.Options{Path: env.Settings.Value(config.DuckDBPath)}, ids)

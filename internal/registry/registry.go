@@ -36,6 +36,9 @@ type Options struct {
 	// Binary describes the program: its version, and the commit it was built
 	// from.
 	BinaryVersion, BinaryCommit string
+	// AskGit starts git beside each run that may change something, to learn
+	// whether tracked files differ from the commit. It costs a process a run.
+	AskGit bool
 }
 
 // Registry records runs. Safe for concurrent use.
@@ -161,7 +164,7 @@ func (g *Registry) Start(ctx context.Context, kind string, config any, options .
 	if err := g.Store.CreateRun(ctx, row, process); err != nil {
 		return "", err
 	}
-	if process.GitCommit != "" && !s.readsOnly {
+	if g.AskGit && process.GitCommit != "" && !s.readsOnly {
 		run.gitDirty = askGitDirty(g.Process.WorkDir)
 	}
 	g.mu.Lock()
