@@ -65,10 +65,10 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	env.Quiet = line.Flags["quiet"] == "true"
 	if !tree.IsExecution(line) {
 		err = tree.Execute(ctx, line)
-		if flushed := env.Flush(); err == nil {
+		if flushed := env.Flush(ctx); err == nil {
 			err = flushed
 		}
-		if err = a.end.explain(ctx, err); err != nil && !isBrokenPipe(err) {
+		if err = a.end.explain(err); err != nil && !isBrokenPipe(err) {
 			env.Error(err)
 		}
 		return "", err
@@ -84,7 +84,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	defer run.release()
 	err = run.guard(func() error { return run.begin(ctx) })
 	if err == nil {
-		a.end.onForce(func(cause error) { _ = run.close(ctx, cause) })
+		a.end.onForce(func(cause error) { _ = run.record(ctx, cause) })
 		err = run.guard(func() error { return tree.Execute(ctx, line) })
 	}
 	if env.Run != nil {
@@ -306,22 +306,33 @@ func (r *recording) guard(step func() error) (err error) {
 	return step()
 }
 
-// close closes the record, prints the error and the closing line, and returns
-// the error that decides the exit status. Only the first call does anything.
+// close writes out the result, then closes the record. After an error the
+// result is not waited for: nobody may be reading it.
 func (r *recording) close(ctx context.Context, err error) error {
+	patience := ctx
+	if err != nil {
+		ended, cancel := context.WithCancelCause(ctx)
+		cancel(err)
+		patience = ended
+	}
+	if flushed := r.env.Flush(patience); err == nil {
+		err = flushed
+	}
+	return r.record(ctx, r.app.end.explain(err))
+}
+
+// record closes the record, prints the error and the closing line, and returns
+// the error that decides the exit status. Only the first call does anything.
+func (r *recording) record(ctx context.Context, err error) error {
 	if !r.app.end.closeOnce(&r.closed) {
 		return err
 	}
 	env := r.env
-	if flushed := env.Flush(); err == nil {
-		err = flushed
-	}
-	err = r.app.end.explain(ctx, err)
 	if err != nil {
 		if facts := env.FactsOf(); facts != "" {
 			err = withFacts{err, facts}
 		}
-		if shown := firstLines(err, env.Settings.Value(config.LogLevel)); shown != nil && !isBrokenPipe(err) {
+		if shown := firstLines(err, env.Settings.Value(config.LogLevel)); !isBrokenPipe(err) {
 			env.Error(shown)
 		}
 	}

@@ -129,7 +129,7 @@ func stdoutError(err error) error {
 
 // explain replaces the error of a command that was cancelled by the reason for
 // which it was.
-func (e *ending) explain(_ context.Context, err error) error {
+func (e *ending) explain(err error) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if err == nil || e.cause == nil {

@@ -107,7 +107,7 @@ func (e *Env) demoStep(ctx context.Context, data string, step []string) (demoDon
 	}
 	done := demoDone{Command: commandLine(append([]string{"quant"}, step...))}
 	if e.Format == term.Table {
-		err := e.Flush()
+		err := e.Flush(ctx)
 		if err == nil {
 			done.RunID, err = e.Exec(ctx, args, e.Streams().Out)
 		}

@@ -6,11 +6,14 @@ package term
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync"
+	"time"
 	"unicode"
 
 	"golang.org/x/term"
@@ -55,18 +58,21 @@ func (f *Format) String() string { return string(*f) }
 // Type names the flag's value in help texts.
 func (f *Format) Type() string { return "table|json|csv" }
 
-// Printer prints for one run. Not safe for concurrent use, but for Notice.
+// Printer prints for one run. Safe for concurrent use, but for its exported
+// fields.
 type Printer struct {
 	Format  Format
 	Quiet   bool // no notices, no closing line; errors are printed all the same
 	NoColor bool
 
 	streams Streams
-	out     *bufio.Writer
-	masked  *maskingWriter
 	mask    *secret.Masker
-	outErr  error
 	onFail  func(error)
+
+	mu     sync.Mutex // of what follows; held while stdout takes its time
+	out    *bufio.Writer
+	masked *maskingWriter
+	outErr error
 }
 
 // NewPrinter prints to streams, masking what mask knows. onFail is called once,
@@ -87,6 +93,8 @@ func (p *Printer) Out() io.Writer { return (*stdout)(p) }
 type stdout Printer
 
 func (s *stdout) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.outErr != nil {
 		return 0, s.outErr
 	}
@@ -105,8 +113,28 @@ func (p *Printer) failed(err error) {
 }
 
 // Flush writes out what is buffered for stdout and returns the first error
-// that stdout gave, if any.
-func (p *Printer) Flush() error {
+// that stdout gave, if any. It waits as long as the reader does (a pager that
+// somebody reads); once ctx has ended only a moment longer, and then returns
+// its cause: the output is given up.
+func (p *Printer) Flush(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- p.flush() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(2 * time.Second):
+		return context.Cause(ctx)
+	}
+}
+
+func (p *Printer) flush() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.outErr == nil {
 		p.failed(errors.Join(p.out.Flush(), p.masked.finish()))
 	}

@@ -26,7 +26,7 @@ func printed(t *testing.T, format Format, r Result) string {
 	var out bytes.Buffer
 	p := NewPrinter(Streams{Out: &out, Err: &out}, &secret.Masker{}, nil)
 	p.Format = format
-	if err := errors.Join(p.Print(r), p.Flush()); err != nil {
+	if err := errors.Join(p.Print(r), p.Flush(t.Context())); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -133,7 +133,7 @@ func TestTheFirstErrorOfStdoutIsToldOnceAndKept(t *testing.T) {
 	p := NewPrinter(Streams{Out: &closedPipe{}, Err: &bytes.Buffer{}}, &secret.Masker{}, func(error) { told++ })
 	for range 3 {
 		_ = p.Print([]bar{{Symbol: "A"}})
-		if err := p.Flush(); err == nil {
+		if err := p.Flush(t.Context()); err == nil {
 			t.Error("no error")
 		}
 	}
