@@ -16,7 +16,7 @@ import (
 func commandTree() *cli.Tree {
 	mask := &secret.Masker{}
 	env := &cli.Env{Mask: mask}
-	env.Printer = term.NewPrinter(term.Streams{}, mask, nil)
+	env.Printer = term.NewPrinter(term.Streams{}, mask, &secret.Masker{}, nil)
 	return cli.New(env)
 }
 

@@ -20,7 +20,6 @@ import (
 	"quant/internal/cli"
 	"quant/internal/config"
 	"quant/internal/factstore"
-	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
 	"quant/internal/secret"
@@ -39,7 +38,8 @@ type App struct {
 
 // Main runs one command line of this process and returns its exit status.
 func Main(args []string) int {
-	a := &App{Streams: term.OSStreams(), Environment: os.LookupEnv, Environ: os.Environ(), Now: time.Now}
+	lookup, all := config.System()
+	a := &App{Streams: term.OSStreams(), Environment: lookup, Environ: all, Now: time.Now}
 	return a.Run(context.Background(), args)
 }
 
@@ -55,14 +55,14 @@ func (a *App) Run(ctx context.Context, args []string) int {
 // execute runs one command line: in a recorded run, whose id it returns, unless
 // it is no execution. Every error has been printed when it returns.
 func (a *App) execute(ctx context.Context, args []string, parent string, streams term.Streams) (runID string, err error) {
-	mask := &secret.Masker{}
-	env := &cli.Env{Now: a.Now, Mask: mask, Build: build(), Argv: mask.Args(args)}
-	env.Printer = term.NewPrinter(streams, mask, a.end.stdoutFailed)
+	mask, secrets := &secret.Masker{}, &secret.Masker{}
+	env := &cli.Env{Now: a.Now, Mask: mask, Secrets: secrets, Build: build(), Argv: mask.Args(args)}
+	env.Printer = term.NewPrinter(streams, mask, secrets, a.end.stdoutFailed)
 	noColor, _ := a.Environment(config.NoColor)
 	env.NoColor = noColor != ""
 	tree := cli.New(env)
 	line := tree.Read(args)
-	env.Quiet = line.Flags["quiet"] == "true"
+	env.SetQuiet(line.Flags["quiet"] == "true", line.Flags["log-level"])
 	if !tree.IsExecution(line) {
 		err = tree.Execute(ctx, line)
 		if flushed := env.Flush(ctx); err == nil {
@@ -80,7 +80,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 		parent, _ = a.Environment(config.ParentRun)
 	}
 	traits := tree.Traits(line)
-	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent}
+	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent, done: make(chan struct{})}
 	defer run.release()
 	err = run.guard(func() error { return run.begin(ctx) })
 	if err == nil {
@@ -109,6 +109,7 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	env.Settings = config.Resolve(flags, a.Environment, dotenv)
 	env.Recorded(flags)
 	env.Mask.Know(env.Settings.Secrets()...)
+	env.Secrets.Know(env.Settings.Secrets()...)
 	for name, value := range dotenv {
 		knowIfSecret(env.Mask, name, value)
 	}
@@ -138,6 +139,7 @@ type recording struct {
 	store  *sqlite.DB
 	begun  time.Time
 	closed bool
+	done   chan struct{} // closed once the record is
 }
 
 // begin records the run, durably, before anything else happens.
@@ -150,18 +152,19 @@ func (r *recording) begin(ctx context.Context) error {
 	err := r.open(ctx, remedy)
 	if err == nil {
 		err = r.start(ctx, changes)
-		if remedy && err != nil && errors.Is(err, quant.Store) && r.setAside(ctx, err) == nil {
+		if remedy && (errors.Is(err, sqlite.ErrDamaged) || errors.Is(err, sqlite.ErrSchema)) && r.setAside(ctx, err) == nil {
 			err = r.start(ctx, changes)
 		}
 	}
 	if err == nil {
-		return r.reconcile(ctx)
+		r.reconcile(ctx)
+		return nil
 	}
 	if changes || errors.Is(err, sqlite.ErrNewer) {
 		return quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).
 			WithHint("%s", quant.HintOf(err))
 	}
-	env.Notice("this run is not recorded: %v", err)
+	env.Warn("this run is not recorded: %v", err)
 	env.MetaErr = err
 	if env.Meta != nil {
 		return nil
@@ -205,7 +208,7 @@ func (r *recording) open(ctx context.Context, remedy bool) error {
 	r.env.MetaChange = "unchanged"
 	if store.Created() {
 		r.env.MetaChange = "created"
-		r.env.Notice("new lab at %s", r.env.Settings.Value(config.DataDir))
+		r.env.Notice("new lab at %s", r.labPath())
 	}
 	if from, to, backup := store.Migrated(); from != to && !store.Created() {
 		r.env.MetaChange = "upgraded"
@@ -242,7 +245,7 @@ func (r *recording) setAside(ctx context.Context, why error) error {
 	if err != nil {
 		return err
 	}
-	r.env.Notice("the Meta DB cannot be used (%v); moved to %s", why, moved)
+	r.env.Warn("the Meta DB cannot be used (%v); moved to %s", why, moved)
 	store, err := sqlite.Open(ctx, r.options(false))
 	if err != nil {
 		return err
@@ -250,7 +253,7 @@ func (r *recording) setAside(ctx context.Context, why error) error {
 	r.use(store)
 	r.env.MovedAside, r.env.MetaChange = moved, "created"
 	if r.env.Salvaged, err = store.Salvage(ctx, moved, nil); err != nil {
-		r.env.Notice("nothing more could be read of %s: %v", moved, err)
+		r.env.Warn("nothing more could be read of %s: %v", moved, err)
 	}
 	return nil
 }
@@ -278,14 +281,24 @@ func (r *recording) start(ctx context.Context, changes bool) error {
 // parentRun is the run inside which this one was started, if it has the form
 // of one.
 func (r *recording) parentRun() string {
-	if len(r.parent) == 36 && strings.Trim(r.parent, "0123456789abcdef-") == "" {
+	if registry.IsRunID(r.parent) {
 		return r.parent
 	}
 	return ""
 }
 
+// labPath is where the lab is: the data folder, or the Meta DB that stands
+// elsewhere.
+func (r *recording) labPath() string {
+	dir, path := r.env.Settings.Value(config.DataDir), r.env.Settings.Value(config.SQLitePath)
+	if filepath.Dir(path) == filepath.Clean(dir) {
+		return dir
+	}
+	return path
+}
+
 // reconcile closes the runs whose processes died, and says so.
-func (r *recording) reconcile(ctx context.Context) error {
+func (r *recording) reconcile(ctx context.Context) {
 	dead, err := r.env.Registry.Reconcile(ctx)
 	for _, run := range dead {
 		r.env.Notice("run %s %s FAIL: %s", run.RunID, run.Kind, run.ErrorText)
@@ -293,7 +306,6 @@ func (r *recording) reconcile(ctx context.Context) error {
 	if err != nil {
 		r.env.Notice("dead runs could not be closed: %v", err)
 	}
-	return nil
 }
 
 // guard turns a panic of a step into an error with its stack.
@@ -323,10 +335,16 @@ func (r *recording) close(ctx context.Context, err error) error {
 
 // record closes the record, prints the error and the closing line, and returns
 // the error that decides the exit status. Only the first call does anything.
+// A later one waits until the first is done.
 func (r *recording) record(ctx context.Context, err error) error {
 	if !r.app.end.closeOnce(&r.closed) {
+		select {
+		case <-r.done:
+		case <-time.After(registry.ClosingTime):
+		}
 		return err
 	}
+	defer close(r.done)
 	env := r.env
 	if err != nil {
 		if facts := env.FactsOf(); facts != "" {
@@ -346,6 +364,10 @@ func (r *recording) record(ctx context.Context, err error) error {
 		closeErr = env.Registry.Success(closing, env.Run.ID)
 	} else {
 		status, closeErr = quant.Fail, env.Registry.Fail(closing, env.Run.ID, err)
+	}
+	if errors.Is(closeErr, registry.ErrFinished) {
+		env.Warn("run %s %s was closed by another command meanwhile; it keeps that end", env.Run.ID, env.Run.Kind)
+		return err
 	}
 	if closeErr != nil {
 		closeErr = quant.Errorf(quant.CodeOf(closeErr), "run %s is over but its record could not be closed: %w", env.Run.ID, closeErr).
@@ -375,19 +397,17 @@ type withFacts struct {
 	facts string
 }
 
-func (w withFacts) Error() string { return w.error.Error() + "; " + w.facts }
 func (w withFacts) Unwrap() error { return w.error }
+
+// Facts is the clause with which the registry ends the text of the run.
+func (w withFacts) Facts() string { return w.facts }
 
 // firstLines is the error as a person sees it: without the stack of a panic,
 // unless the log level is debug. The record keeps all of it.
 func firstLines(err error, logLevel string) error {
-	text, stack, found := strings.Cut(err.Error(), "\n\ngoroutine ")
+	text, _, found := strings.Cut(err.Error(), "\n\ngoroutine ")
 	if !found || logLevel == "debug" {
 		return err
-	}
-	_, tail, _ := strings.Cut(stack, "\n; ")
-	if tail != "" {
-		text += "; " + tail
 	}
 	return quant.Errorf(quant.CodeOf(err), "%s", text).
 		WithHint("this is a defect of quant; `quant runs show last` has the stack, --log-level debug prints it")
@@ -432,5 +452,3 @@ func build() cli.Build {
 	}
 	return b
 }
-
-var _ metastore.Store = (*sqlite.DB)(nil)

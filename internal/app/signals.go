@@ -32,7 +32,7 @@ type ending struct {
 	force []func(error) // one a run that is open, outermost first
 }
 
-// catchSignals makes SIGINT, SIGTERM and SIGHUP cancel the context with a cause
+// catchSignals makes SIGINT, SIGTERM, SIGHUP and SIGQUIT cancel the context with a cause
 // of type quant.Signalled. A second signal, or a command that does not stop
 // within patience, closes the record and ends the process at once. Signals
 // that were ignored when the process started (nohup) stay ignored. SIGPIPE
@@ -40,7 +40,7 @@ type ending struct {
 func catchSignals(ctx context.Context) (context.Context, *ending) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	e := &ending{cancel: cancel, signals: make(chan os.Signal, 4), done: make(chan struct{})}
-	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
 		if !signal.Ignored(s) {
 			signal.Notify(e.signals, s)
 		}
@@ -134,6 +134,13 @@ func (e *ending) explain(err error) error {
 	defer e.mu.Unlock()
 	if err == nil || e.cause == nil {
 		return err
+	}
+	if _, signalled := errors.AsType[quant.Signalled](err); signalled || errors.Is(err, e.cause) || errors.Is(err, context.Canceled) {
+		return e.cause
+	}
+	if s, ok := errors.AsType[quant.Signalled](e.cause); ok && s.Detail == "" {
+		s.Detail = err.Error() // what the command said when it was stopped
+		return s
 	}
 	return e.cause
 }

@@ -25,8 +25,9 @@ import (
 // Env is what a command works with. app fills it before the command runs.
 type Env struct {
 	*term.Printer
-	Now  func() time.Time
-	Mask *secret.Masker
+	Now     func() time.Time
+	Mask    *secret.Masker // of what is stored, and of notices and errors
+	Secrets *secret.Masker // knows the secret settings: of texts in results
 
 	Settings    config.Settings
 	SettingsErr error // what is wrong with .env, to be reported once the run is recorded
@@ -84,7 +85,7 @@ func (l Line) LocationFlags() map[string]string {
 // configure runs between the parsing of a command line and its command: it
 // checks the settings and replaces the recorded config by the resolved one.
 func (e *Env) configure(cmd *cobra.Command, args []string) error {
-	e.Quiet = e.tree.Globals.Quiet
+	e.SetQuiet(e.tree.Globals.Quiet, e.Settings.Value(config.LogLevel))
 	if e.tree.Globals.NoColor {
 		e.NoColor = true
 	}
@@ -131,6 +132,12 @@ func (e *Env) resolved(cmd *cobra.Command, args []string) map[string]any {
 	return map[string]any{"argv": e.Argv, "settings": settings, "flags": flags, "args": e.Mask.Args(args)}
 }
 
+// SetQuiet leaves notices out where --quiet or a log level above info asks for
+// it. Warnings and errors are always printed.
+func (e *Env) SetQuiet(quiet bool, logLevel string) {
+	e.Quiet = quiet || logLevel == "warn" || logLevel == "error"
+}
+
 // MetaDB returns the open Meta DB, or the error that says why there is none.
 func (e *Env) MetaDB() (metastore.Store, error) {
 	if e.Meta == nil {
@@ -166,8 +173,10 @@ func (e *Env) holder(ctx context.Context, w factstore.Wait) string {
 	if err != nil {
 		return process
 	}
+	// A query runs in a child of the process that is the run.
+	parent := registry.ParentOf(w.PID)
 	for _, run := range running {
-		if run.Process.PID == int64(w.PID) && (e.Run == nil || run.RunID != e.Run.ID) {
+		if (run.Process.PID == int64(w.PID) || parent != 0 && run.Process.PID == int64(parent)) && (e.Run == nil || run.RunID != e.Run.ID) {
 			return fmt.Sprintf("run %s (%s), process %d", shortID(run.RunID), run.Kind, w.PID)
 		}
 	}

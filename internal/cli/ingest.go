@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -83,26 +84,34 @@ func (e *Env) ingest(ctx context.Context, req curator.Request) error {
 			FirstDate: f.FirstDate, LastDate: f.LastDate, Digest: quant.Text(f.Digest),
 		})
 	}
-	if err != nil {
-		for _, r := range report.Reasons {
-			e.Notice("rejected %d: %s%s", r.Rows, r.Reason, examples(r))
-		}
+	if report.RowsRejected > 0 {
+		// Rows stays open: rejects that are kept already are not kept twice.
+		e.record(quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "rejects"})
+	}
+	if err != nil && !errors.Is(err, quant.Refused) {
 		return err
 	}
-	e.record(quant.RunIO{
-		Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv", Rows: ptr(report.RowsInserted + report.RowsUpdated),
-		FirstDate: report.FirstDate, LastDate: report.LastDate,
-	})
-	if report.RowsInserted+report.RowsUpdated == 0 {
-		e.Notice("nothing changed: ohlcv has these rows already")
+	if err == nil {
+		e.record(quant.RunIO{
+			Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv", Rows: ptr(report.RowsInserted + report.RowsUpdated),
+			FirstDate: report.FirstDate, LastDate: report.LastDate,
+		})
+		if report.RowsInserted+report.RowsUpdated == 0 && report.RowsUnchanged > 0 {
+			e.Notice("nothing changed: ohlcv has these rows already")
+		}
 	}
-	return e.Print(ingestReport{report, append([]string{}, added...)})
+	// What was refused, and why, is a result too: a script wants to read it.
+	if printed := e.Print(ingestReport{report, append([]string{}, added...), err != nil}); err == nil {
+		err = printed
+	}
+	return err
 }
 
 // ingestReport is the result of ingest.
 type ingestReport struct {
 	curator.Report
 	SymbolsAdded []string `json:"symbols_added"`
+	Refused      bool     `json:"refused"` // too many rows were rejected: only these were stored
 }
 
 func (r ingestReport) CSVRows() any { return r.Files }
@@ -118,11 +127,16 @@ func (r ingestReport) Sections() []term.Section {
 		Digest   string `json:"digest"`
 	}
 	var files []fileRow
+	var lines []string
 	for _, f := range r.Files {
 		files = append(files, fileRow{f.Name, f.RowsRead, f.RowsRejected, f.Symbols, string(f.FirstDate), string(f.LastDate), short(f.Digest)})
 	}
-	lines := []string{fmt.Sprintf("ohlcv: %d rows inserted, %d updated, %d unchanged; %d collapsed, %d rejected",
-		r.RowsInserted, r.RowsUpdated, r.RowsUnchanged, r.RowsCollapsed, r.RowsRejected)}
+	if r.Refused {
+		lines = append(lines, fmt.Sprintf("ohlcv: unchanged; %d of %d rows rejected", r.RowsRejected, r.RowsRead))
+	} else {
+		lines = append(lines, fmt.Sprintf("ohlcv: %d rows inserted, %d updated, %d unchanged; %d collapsed, %d rejected",
+			r.RowsInserted, r.RowsUpdated, r.RowsUnchanged, r.RowsCollapsed, r.RowsRejected))
+	}
 	if len(r.SymbolsAdded) > 0 {
 		lines = append(lines, fmt.Sprintf("symbols added: %s", someOf(r.SymbolsAdded, 10)))
 	}

@@ -155,7 +155,7 @@ func (e *Env) confirmReset(ctx context.Context, yes bool) error {
 			WithHint("give --yes as well; both databases are backed up first")
 	}
 	_, _ = fmt.Fprintf(e.Streams().Err, "This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept. Type yes to go on: ",
-		term.Clean(e.Settings.Value(config.SQLitePath)), term.Clean(e.Settings.Value(config.DuckDBPath)))
+		term.Clean(e.Mask.Text(e.Settings.Value(config.SQLitePath))), term.Clean(e.Mask.Text(e.Settings.Value(config.DuckDBPath))))
 	answer, err := whileWaiting(ctx, func() (string, error) {
 		// The end of the input is an answer too, and not "yes".
 		line, _ := bufio.NewReader(io.LimitReader(e.Streams().In, 100)).ReadString('\n')
@@ -171,7 +171,8 @@ func (e *Env) confirmReset(ctx context.Context, yes bool) error {
 }
 
 // reset backs both databases up and makes them anew. The Fact DB's file itself
-// becomes its backup, so that nothing can be written between the two.
+// becomes its backup, and the Meta DB is backed up and reset in one step, so
+// that nothing can be written between a backup and its reset.
 func (e *Env) reset(ctx context.Context, report *labReport) error {
 	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running})
 	if err != nil {
@@ -185,44 +186,78 @@ func (e *Env) reset(ctx context.Context, report *labReport) error {
 	}
 	// Whatever else is wrong with the Fact DB a reset puts right; a newer one is
 	// in order, and not ours to replace.
-	facts, err := factstore.OpenRead(ctx, factstore.Options{Path: e.Settings.Value(config.DuckDBPath), Now: e.Now})
-	if errors.Is(err, factstore.ErrNewer) {
+	options := e.factOptions(ctx)
+	facts, err := factstore.OpenRead(ctx, options)
+	if errors.Is(err, factstore.ErrNewer) || errors.Is(err, quant.Locked) {
 		return err
 	}
 	if err == nil {
 		facts.Close()
 	}
-	folder := filepath.Join(filepath.Dir(e.Settings.Value(config.SQLitePath)), "backups",
-		e.Now().UTC().Format("20060102T150405Z")+"-"+shortID(e.Run.ID))
-	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return quant.Errorf(quant.Store, "make the backup folder: %w", err)
-	}
-	metaCopy := filepath.Join(folder, "meta.db")
-	if err := e.Meta.Backup(ctx, metaCopy); err != nil {
-		return err
-	}
-	if err := e.addBackup(report, metaCopy); err != nil {
-		return err
-	}
-	if e.HasFactDB() {
-		factCopy := filepath.Join(folder, "quant.duckdb")
-		if err := factstore.Move(ctx, e.Settings.Value(config.DuckDBPath), factCopy); err != nil {
-			return err
-		}
-		if err := e.addBackup(report, factCopy); err != nil {
-			return err
-		}
-	}
-	carried, err := e.Meta.Reset(ctx)
+	stamp := e.Now().UTC().Format("20060102T150405Z") + "-" + shortID(e.Run.ID)
+	metaCopy, err := backupPath(e.Settings.Value(config.SQLitePath), stamp, "meta.db")
 	if err != nil {
 		return err
+	}
+	factCopy := ""
+	if e.HasFactDB() {
+		// Beside the file: a rename does not leave its file system.
+		if factCopy, err = backupPath(options.Path, stamp, "quant.duckdb"); err != nil {
+			return err
+		}
+		if err := factstore.Move(ctx, options, factCopy); err != nil {
+			return err
+		}
+	}
+	carried, err := e.Meta.Reset(ctx, metaCopy)
+	if err != nil {
+		if factCopy == "" {
+			return err
+		}
+		closing, stop := registry.Closing(ctx)
+		defer stop()
+		if back := factstore.MoveBack(closing, options, factCopy); back != nil {
+			e.record(backupOf(factCopy, ""))
+			return errors.Join(err, back)
+		}
+		_ = os.Remove(filepath.Dir(factCopy)) // if nothing else is in it
+		return err
+	}
+	copies := []string{metaCopy}
+	if factCopy != "" {
+		copies = append(copies, factCopy)
+	}
+	for _, path := range copies {
+		e.record(backupOf(path, "")) // even if it cannot be read
 	}
 	for table, lost := range carried.Lost {
 		if lost > 0 {
 			e.Notice("%d rows of %s could not be carried over; the backup has them", lost, table)
 		}
 	}
+	for _, path := range copies {
+		if err := e.addBackup(report, path); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// backupPath names the backup of a database, in a folder of its own beside the
+// file that the database is, and makes that folder.
+func backupPath(database, stamp, name string) (string, error) {
+	if real, err := filepath.EvalSymlinks(database); err == nil {
+		database = real
+	}
+	folder := filepath.Join(filepath.Dir(database), "backups", stamp)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return "", quant.Errorf(quant.Store, "make the backup folder: %w", err).WithHint("check that you may write %s", filepath.Dir(database))
+	}
+	return filepath.Join(folder, name), nil
+}
+
+func backupOf(path, digest string) quant.RunIO {
+	return quant.RunIO{Direction: quant.Out, Kind: "backup", Name: path, Digest: quant.Text(digest)}
 }
 
 func (e *Env) addBackup(report *labReport, path string) error {
@@ -231,7 +266,7 @@ func (e *Env) addBackup(report *labReport, path string) error {
 		return quant.Errorf(quant.Store, "read the backup: %w", err)
 	}
 	report.Backups = append(report.Backups, backupEntry{e.Mask.Text(path), size, digest})
-	e.record(quant.RunIO{Direction: quant.Out, Kind: "backup", Name: path, Digest: quant.Text(digest)})
+	e.record(backupOf(path, digest))
 	return nil
 }
 

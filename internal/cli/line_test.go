@@ -14,7 +14,7 @@ import (
 
 func newTree() *Tree {
 	// Without settings, nothing is configured before a command runs.
-	env := &Env{Printer: term.NewPrinter(term.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, &secret.Masker{}, nil)}
+	env := &Env{Printer: term.NewPrinter(term.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, &secret.Masker{}, &secret.Masker{}, nil)}
 	return New(env)
 }
 

@@ -32,7 +32,7 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 			req := query.Request{
 				Store: query.Fact, Path: env.Settings.Value(config.DuckDBPath), SQL: args[0],
 				Format: string(env.Format), Limit: limit, Timeout: timeout, Wait: env.tree.Globals.Wait,
-				SchemaVersion: factstore.SchemaVersion,
+				SchemaVersion: factstore.SchemaVersion, Secrets: env.Secrets.Values(),
 				OnWait: func(pid int) {
 					env.Notice("waiting for the Fact DB, held by %s (--wait %s)",
 						env.holder(cmd.Context(), factstore.Wait{PID: pid}), env.tree.Globals.Wait)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -358,7 +359,7 @@ func (r *rowReader) read(out *row) (bool, error) {
 		} else {
 			r.line += int64(bytes.Count(rec, []byte{'\n'}))
 		}
-		if len(rec) == 1 && rec[0] == '\n' || len(rec) == 2 && rec[0] == '\r' && rec[1] == '\n' {
+		if isBlank(rec, r.delim) {
 			continue
 		}
 		switch {
@@ -380,6 +381,26 @@ func (r *rowReader) read(out *row) (bool, error) {
 	return false, nil
 }
 
+// isBlank reports whether a record has nothing but spaces and delimiters.
+func isBlank(rec []byte, delim byte) bool {
+	for _, c := range rec {
+		if c != delim && c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return false
+		}
+	}
+	return true
+}
+
+// noSymbol tells the spellings of a symbol that is not there. NA is none of
+// them, nor is NAN: both are tickers.
+func noSymbol(b []byte) bool {
+	switch string(b) {
+	case "", "null", "NULL", "NaN", "nan", "N/A", "n/a":
+		return true
+	}
+	return false
+}
+
 // understand turns the fields into a row.
 func (r *rowReader) understand(out *row) error {
 	if len(r.fields) != r.cols.count {
@@ -391,7 +412,7 @@ func (r *rowReader) understand(out *row) error {
 		out.symbol = trimSpace(r.fields[i])
 		if !bytes.Equal(out.symbol, r.known) {
 			switch {
-			case len(out.symbol) == 0:
+			case noSymbol(out.symbol):
 				out.fault = symbolMissing
 				return nil
 			case quant.ValidateSymbol(string(out.symbol)) != nil:
@@ -423,7 +444,13 @@ func (r *rowReader) understand(out *row) error {
 		if i < 0 {
 			continue
 		}
+		if r.delim == ';' && bytes.IndexByte(r.fields[i], ',') >= 0 && bytes.ContainsAny(r.fields[i], "0123456789") {
+			return decimalComma(r.path, out.line, f, r.fields[i])
+		}
 		x, k := parseNumber(r.fields[i])
+		if k == unreadable && f == volume {
+			x, k = parseVolume(r.fields[i])
+		}
 		if k != sound && (k != missing || f < volume) {
 			out.fault = k.of(f)
 			return nil
@@ -431,6 +458,13 @@ func (r *rowReader) understand(out *row) error {
 		out.number[f-open] = x
 	}
 	return nil
+}
+
+// decimalComma is the error of a file whose fields are kept apart by semicolons,
+// mostly because its numbers have commas: 77,380 may be either number.
+func decimalComma(path string, line int64, f field, text []byte) error {
+	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: the comma in the %s %q may be a decimal comma", path, line, strings.ReplaceAll(f.String(), "_", " "), clip(string(trimSpace(text)))).
+		WithHint("write numbers with a point, and without thousand separators: 77.38, not 77,38")}
 }
 
 func ambiguousDate(path string, line int64, text string) error {

@@ -1,6 +1,7 @@
 package curator
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 
@@ -44,7 +45,7 @@ func daysIn(y, m int) int {
 }
 
 // parseDate reads year, month and day in this order (2020-01-31, 2020/1/31,
-// 2020.01.31, 20200131), with or without a time of day after them, which is
+// 2020.01.31, 20200131, 2020. 1. 31., 2020년 1월 31일), with or without a time of day after them, which is
 // left out. errAmbiguous: the year does not stand first.
 func parseDate(b []byte) (day, error) {
 	b = trimSpace(b)
@@ -63,18 +64,25 @@ func parseDate(b []byte) (day, error) {
 			return 0, errNoDate
 		}
 		return makeDay(first/10000, first/100%100, first%100)
+	case n == 4 && bytes.HasPrefix(rest, []byte("년")):
+		return koreanDate(first, rest[len("년"):])
 	case n == 0 || len(rest) == 0 || rest[0] != '-' && rest[0] != '/' && rest[0] != '.':
 		return 0, errNoDate
 	case n != 4 && n > 2:
 		return 0, errNoDate
 	default:
 		sep := rest[0]
-		m, tail := number(rest[1:])
-		if k := len(rest) - 1 - len(tail); k < 1 || k > 2 || len(tail) == 0 || tail[0] != sep {
+		rest = skipSpaces(rest[1:])
+		m, tail := number(rest)
+		if k := len(rest) - len(tail); k < 1 || k > 2 || len(tail) == 0 || tail[0] != sep {
 			return 0, errNoDate
 		}
-		d, end := number(tail[1:])
-		k := len(tail) - 1 - len(end)
+		tail = skipSpaces(tail[1:])
+		d, end := number(tail)
+		k := len(tail) - len(end)
+		if sep == '.' && len(end) > 0 && end[0] == '.' {
+			end = end[1:]
+		}
 		if n <= 2 {
 			if k == 2 || k == 4 {
 				return 0, errAmbiguous
@@ -87,6 +95,25 @@ func parseDate(b []byte) (day, error) {
 		return makeDay(first, m, d)
 	}
 }
+
+// koreanDate reads what follows the year in 2020년 1월 31일.
+func koreanDate(y int, b []byte) (day, error) {
+	var part [2]int
+	for i, unit := range [2]string{"월", "일"} {
+		b = skipSpaces(b)
+		n, rest := number(b)
+		if k := len(b) - len(rest); k < 1 || k > 2 || !bytes.HasPrefix(rest, []byte(unit)) {
+			return 0, errNoDate
+		}
+		part[i], b = n, rest[len(unit):]
+	}
+	if !timeOfDay(b) {
+		return 0, errNoDate
+	}
+	return makeDay(y, part[0], part[1])
+}
+
+func skipSpaces(b []byte) []byte { return bytes.TrimLeft(b, " ") }
 
 // timeOfDay accepts nothing, or T or a space, and 15:04, 15:04:05 or
 // 15:04:05.999 with or without a zone (Z, +09:00, -0500, UTC).

@@ -120,7 +120,7 @@ func FuzzReadingAFile(f *testing.F) {
 }
 
 func FuzzHeaderMapper(f *testing.F) {
-	for _, s := range []string{"Date,Open,High,Low,Close,Volume,Adj Close", "일자,시가,고가,저가,종가,거래량,종목(코드)", "date,DATE", ",,,", "ts,open,high,low,last,vol,Adj_Close,adjclose"} {
+	for _, s := range []string{"Date,Open,High,Low,Close,Volume,Adj Close", "일자,시가,고가,저가,종가,거래량,종목(코드)", "date,DATE", ",,,", "ts,open,high,low,last,vol,Adj_Close,adjclose", "<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,price,<VOL>", "time,Time,price,price,open,high,low,close,vol."} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -135,7 +135,7 @@ func FuzzHeaderMapper(f *testing.F) {
 				continue
 			}
 			known++
-			if got, ok := fieldOf(names[i]); !ok || got != field(k) {
+			if got, _, ok := fieldOf(names[i]); !ok || got != field(k) {
 				t.Fatalf("%q stands for %s", names[i], field(k))
 			}
 		}
@@ -168,8 +168,22 @@ func FuzzNumber(f *testing.F) {
 	})
 }
 
+func TestAVolumeMayBeGivenInThousandsMillionsOrBillions(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]float64{"199.59M": 199590000, "3.4K": 3400, "1b": 1e9, "1.2m": 1200000, " 0.001 k ": 1, "1,234.5K": 1234500, "9007199.254740993B": 9007199254740993, "-1k": -1000, "0K": 0} {
+		if got, k := parseVolume([]byte(text)); k != sound || got != want {
+			t.Errorf("%q: %v, fault %d, want %v", text, got, k, want)
+		}
+	}
+	for _, text := range []string{"", "M", "1MM", "1e3K", "1.2T", "1,2M", "--1K", "x", "N/AM", "infM", "1%"} {
+		if got, k := parseVolume([]byte(text)); k == sound {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+}
+
 func FuzzDate(f *testing.F) {
-	for _, s := range []string{"2020-01-31", "2020/1/3", "20200131", "2020.01.31", "2020-01-31T00:00:00Z", "2020-02-30", "03/04/2020", "3-4-20", "2020-01-31 09:30", "0001-01-01", "9999-12-31", "2020-01-31T24:00", "2020-1/3"} {
+	for _, s := range []string{"2020-01-31", "2020/1/3", "20200131", "2020.01.31", "2020-01-31T00:00:00Z", "2020-02-30", "03/04/2020", "3-4-20", "2020-01-31 09:30", "0001-01-01", "9999-12-31", "2020-01-31T24:00", "2020-1/3", "2020. 1. 31.", "2020년 01월 31일", "2020- 01- 31"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -179,7 +193,7 @@ func FuzzDate(f *testing.F) {
 		}
 		// Whatever was accepted, its digits in order are the date's.
 		date := time.Unix(int64(d)*86400, 0).UTC()
-		text := string(trimSpace([]byte(s)))
+		text := strings.NewReplacer(" ", "", "년", "-", "월", "-").Replace(string(trimSpace([]byte(s))))
 		for _, form := range []string{"2006-1-2", "2006/1/2", "2006.1.2", "20060102", "2006-01-02", "2006/01/02", "2006.01.02", "2006-1-02", "2006-01-2", "2006/1/02", "2006/01/2", "2006.1.02", "2006.01.2"} {
 			if strings.HasPrefix(text, date.Format(form)) {
 				return
@@ -203,6 +217,8 @@ func TestDatesAreReadByOneConventionOnly(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]error{
 		"2020-01-31": nil, "2020/1/31": nil, "20200131": nil, "2020.01.31": nil, " 2020-01-31 ": nil, "2020-01-31T00:00:00Z": nil, "2020-01-31 15:30:00.123": nil,
+		"2020. 1. 31": nil, "2020. 1. 31.": nil, "2020.1.31": nil, "2020-1-31": nil, "2020- 01- 31": nil, "2020년 01월 31일": nil, "2020년1월31일 15:30": nil, "2020. 1. 31. 09:30": nil,
+		"2020년 1월": errNoDate, "20년 1월 31일": errNoDate, "2020년 1-31": errNoDate, "2020년 1월 32일": errNoDate, "2020-1-31.": errNoDate, "1. 31. 2020": errAmbiguous,
 		"2020-01-31 15:30:00 UTC": nil, "2020-01-31T15:30+09:00": nil, "20200131 1530": errNoDate, "2020-01-31Tx": errNoDate,
 		"03/04/2020": errAmbiguous, "31/01/2020": errAmbiguous, "3-4-2020": errAmbiguous, "3.4.20": errAmbiguous, "01/31/2020 10:00": errAmbiguous,
 		"2020-02-30": errNoDate, "2020-01": errNoDate, "2020-01/31": errNoDate, "31 Jan 2020": errNoDate, "": errNoDate, "202001311": errNoDate, "1580428800": errNoDate, "2020-001-31": errNoDate, "3/4": errNoDate, "3/4/5": errNoDate,

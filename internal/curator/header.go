@@ -1,6 +1,7 @@
 package curator
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 
@@ -30,34 +31,39 @@ func (f field) String() string {
 }
 
 // fieldOf knows a column by its name, whatever its case, spaces, underscores,
-// dots, dashes and brackets.
-func fieldOf(name string) (field, bool) {
+// dots, dashes, slashes and brackets. A weak name is that of the field only if
+// no other column is.
+func fieldOf(name string) (f field, weak, ok bool) {
 	plain := strings.Map(func(r rune) rune {
 		switch {
-		case unicode.IsSpace(r), strings.ContainsRune("_.-()[]*\ufeff", r):
+		case unicode.IsSpace(r), strings.ContainsRune("_.-()[]<>/*\ufeff", r):
 			return -1
 		}
 		return unicode.ToLower(r)
 	}, name)
 	switch plain {
 	case "symbol", "ticker", "code", "종목코드", "종목", "티커", "단축코드":
-		return symbol, true
-	case "date", "ts", "timestamp", "time", "datetime", "tradedate", "날짜", "일자":
-		return date, true
+		return symbol, false, true
+	case "date", "ts", "timestamp", "datetime", "tradedate", "datum", "날짜", "일자":
+		return date, false, true
+	case "time":
+		return date, true, true
 	case "open", "시가":
-		return open, true
+		return open, false, true
 	case "high", "고가":
-		return high, true
+		return high, false, true
 	case "low", "저가":
-		return low, true
-	case "close", "last", "종가":
-		return closing, true
+		return low, false, true
+	case "close", "last", "closelast", "종가":
+		return closing, false, true
+	case "price":
+		return closing, true, true
 	case "volume", "vol", "거래량":
-		return volume, true
+		return volume, false, true
 	case "adjclose", "adjustedclose", "closeadj", "closeadjusted", "수정종가":
-		return adjustedClose, true
+		return adjustedClose, false, true
 	}
-	return 0, false
+	return 0, false, false
 }
 
 // columns is where the fields stand in a file; -1: not there.
@@ -75,17 +81,24 @@ func mapHeader(path string, names []string, volumeOptional bool) (columns, error
 	for f := range c.at {
 		c.at[f] = -1
 	}
+	for _, weak := range [2]bool{false, true} {
+		sure := c.at
+		for i, name := range names {
+			f, isWeak, ok := fieldOf(name)
+			if !ok || isWeak != weak || weak && sure[f] >= 0 {
+				continue
+			}
+			if first := c.at[f]; first >= 0 {
+				return c, quant.Errorf(quant.Invalid, "%s: columns %q and %q are both the %s", path, names[first], name, f).
+					WithHint("rename or drop one of them")
+			}
+			c.at[f] = i
+		}
+	}
 	for i, name := range names {
-		f, ok := fieldOf(name)
-		if !ok {
+		if !slices.Contains(c.at[:], i) {
 			c.ignored = append(c.ignored, clip(strings.TrimSpace(name)))
-			continue
 		}
-		if first := c.at[f]; first >= 0 {
-			return c, quant.Errorf(quant.Invalid, "%s: columns %q and %q are both the %s", path, names[first], name, f).
-				WithHint("rename or drop one of them")
-		}
-		c.at[f] = i
 	}
 	var lacking []string
 	for f := date; f <= volume; f++ {

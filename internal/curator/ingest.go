@@ -22,7 +22,10 @@ import (
 // A stored row is replaced, and its source and ingested_at with it, when one
 // of its prices or its volume is another; the name of the file alone changes
 // nothing, so that a row's ingested_at always leads to the run that wrote its
-// values. A row is replaced whole: a file without adjusted closes leaves none.
+// values. A file without a column for adjusted closes says nothing about them:
+// its rows keep the stored ones, which then belong to the close that was stored
+// with them, and a new row has none. Where the column is there, an empty cell
+// removes what is stored.
 //
 // Errors: quant.NotFound, quant.Invalid or quant.Failed for a file that cannot
 // be read or understood, and nothing is changed; quant.Refused when more than
@@ -69,6 +72,7 @@ type ingest struct {
 	about   int64  // how many symbols there are, roughly
 	inPlace string // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
 	skipped []bool // inputs that say the same as another
+	silent  []int  // inputs without a column for adjusted closes
 }
 
 func (in *ingest) run(ctx context.Context) error {
@@ -77,7 +81,7 @@ func (in *ingest) run(ctx context.Context) error {
 		in.notice("a file was named more than once and is read once")
 	}
 	in.drop(ctx)
-	if _, err := in.db.Exec(ctx, createStaged); err != nil {
+	if err := execAll(ctx, in.db, distrust, createStaged); err != nil {
 		return err
 	}
 	for i := range in.inputs {
@@ -107,13 +111,18 @@ func (in *ingest) progress(file int, stage Stage, read int64) {
 	in.Progress(Progress{File: in.inputs[file].Path, Stage: stage, Done: in.done + read, Total: total})
 }
 
+// distrust has every value looked at. The bounds that a Parquet file gives for
+// its columns leave NaN out, and may be wrong altogether; DuckDB would fold the
+// gate's comparisons by them.
+const distrust = "SET disabled_optimizers = 'statistics_propagation'"
+
 // drop removes what an ingest leaves in the connection.
 func (in *ingest) drop(ctx context.Context) {
+	_, _ = in.db.Exec(ctx, "RESET disabled_optimizers")
 	_, _ = in.db.Exec(ctx, "DROP VIEW IF EXISTS temp.main."+bars)
-	if in.inPlace != "" {
-		_, _ = in.db.Exec(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
-		in.inPlace = ""
-	}
+	// A table where a view was made of it may be undone with its transaction.
+	_, _ = in.db.Exec(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
+	in.inPlace = ""
 	for _, table := range []string{staged, twice, texts, turned, dates} {
 		_, _ = in.db.Exec(ctx, "DROP TABLE IF EXISTS temp.main."+table)
 	}
@@ -135,6 +144,9 @@ func (in *ingest) stage(ctx context.Context, i int) error {
 	}
 	in.done += input.Size
 	fr.IgnoredColumns = cols.ignored
+	if cols.at[adjustedClose] < 0 {
+		in.silent = append(in.silent, i)
+	}
 	if in.Symbol != "" && cols.at[symbol] >= 0 {
 		if err := in.checkSymbol(ctx, i); err != nil {
 			return err
@@ -547,7 +559,10 @@ func (in *ingest) examples(ctx context.Context, k fault) ([]Example, error) {
 		}
 		e.File, e.Reason = in.report.Files[file].Name, k.String()
 		if k == differs {
-			e.Reason = fmt.Sprintf("%s%d of %s", differsFrom, otherLine, in.report.Files[otherFile].Name)
+			e.Reason = fmt.Sprint(differsFrom, otherLine)
+			if otherFile != file {
+				e.Reason += " of " + in.report.Files[otherFile].Name
+			}
 		}
 		list = append(list, e)
 	}

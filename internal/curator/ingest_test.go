@@ -171,6 +171,12 @@ func TestTheUsualSpellingsAreUnderstood(t *testing.T) {
 		"korean cp949":        {"x.csv", cp949("날짜,종목코드,종목명,시가,고가,저가,종가,거래량\n20200102,005930,삼성전자,10,12,9,11,1000\n"), func(r *Request) { r.Encoding = "cp949" }, "005930|2020-01-02|10.0|12.0|9.0|11.0|1000.0|-"},
 		"korean path":         {"주가 [*]?.csv", "symbol,date,open,high,low,close,volume\nA," + bar, nil, want},
 		"--date-format":       {"A.csv", "date,open,high,low,close,volume\n02/01/2020,10,12,9,11,1000\n", func(r *Request) { r.DateFormat = "%d/%m/%Y" }, want},
+		"bulk":                {"x.txt", "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>\nA,D,20200102,000000,10,12,9,11,1000,0\n", nil, want},
+		"time alone":          {"A.csv", "Time,Open,High,Low,Close,Volume\n" + bar, nil, want},
+		"price":               {"A.csv", "\ufeff\"Date\",\"Price\",\"Open\",\"High\",\"Low\",\"Vol.\",\"Change %\"\n\"2020-01-02\",\"11\",\"10\",\"12\",\"9\",\"1.00K\",\"-4.43%\"\n", nil, want},
+		"price beside close":  {"A.csv", "Price,Date,Open,High,Low,Close/Last,Volume\n7,2020-01-02,10,12,9,11,1000\n", nil, want},
+		"datum":               {"A.csv", "Datum;Open;High;Low;Close;Volume;Note\n2020-01-02;10;12;9;11;1000;a, b 1,5\n", nil, want},
+		"korean date":         {"A.csv", "date,open,high,low,close,volume\n2020. 1. 2.,10,12,9,11,1000\n", nil, want},
 		"a time of day":       {"A.csv", "datetime,open,high,low,close,volume\n2020-01-02T09:30:00.000+09:00,10,12,9,11,1000\n", nil, want},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -196,20 +202,24 @@ func TestAFileThatCannotBeUnderstoodIsRefusedWhole(t *testing.T) {
 		"cp949 unsaid": {"A.csv", ok + "2020-01-02,10,12,9,11,1000\n2020-01-03,10,12,9,11,1\xb0\xa1\n", nil, quant.Invalid, "line 3: is not UTF-8", "--encoding cp949"},
 		"utf-8 called cp949": {"A.csv", ok + "2020-01-02,10,12,9,11,1000\n2020-01-03,10,12,9,11,\u00ff\xff\n",
 			func(r *Request) { r.Encoding = "euc-kr" }, quant.Invalid, "line 3: is not CP949", "--encoding"},
-		"ambiguous":          {"A.csv", ok + "2020-01-02,10,12,9,11,1000\n03/04/2020,10,12,9,11,1000\n", nil, quant.Invalid, `line 3: ambiguous date "03/04/2020"`, "--date-format"},
-		"no date":            {"A.csv", "open,high,low,close,volume\n1,1,1,1,1\n", nil, quant.Invalid, "no column for date in the header open | high", "first line"},
-		"no volume":          {"A.csv", "date,open,high,low,close\n", nil, quant.Invalid, "no column for volume", "--volume-missing zero"},
-		"two dates":          {"A.csv", "date,Trade Date,open,high,low,close,volume\n", nil, quant.Invalid, `columns "date" and "Trade Date" are both the date`, "rename"},
-		"other symbol":       {"A.csv", "symbol," + ok + "B,2020-01-02,10,12,9,11,1000\n", func(r *Request) { r.Symbol = "A" }, quant.Invalid, "line 2: its symbol is B, not A", "--symbol"},
-		"no symbol":          {"my file.csv", ok, nil, quant.Invalid, "has no symbol column", "--symbol"},
-		"truncated gzip":     {"A.csv.gz", "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x05", nil, quant.Invalid, "damaged gzip", "again"},
-		"not parquet":        {"A.parquet", "PAR1xxxxxxxxxxxx", nil, quant.Invalid, "cannot be read as Parquet", "again"},
-		"carriage returns":   {"A.csv", strings.ReplaceAll(ok+ok, "\n", "\r"), nil, quant.Invalid, "carriage return", "LF"},
-		"bad header quotes":  {"A.csv", "date,\"open,high\n1,2\n", nil, quant.Invalid, "bad quotes in the header", "quote"},
-		"unknown encoding":   {"A.csv", ok, func(r *Request) { r.Encoding = "latin1" }, quant.Invalid, "encoding", "cp949"},
-		"bad date format":    {"A.csv", ok, func(r *Request) { r.DateFormat = "%d/%m" }, quant.Invalid, "does not name year", "--date-format"},
-		"bad ratio":          {"A.csv", ok, func(r *Request) { r.MaxRejectRatio = math.NaN() }, quant.Invalid, "ratio", "0.01"},
-		"bad volume missing": {"A.csv", ok, func(r *Request) { r.VolumeMissing = "one" }, quant.Invalid, "volume", "zero"},
+		"ambiguous":           {"A.csv", ok + "2020-01-02,10,12,9,11,1000\n03/04/2020,10,12,9,11,1000\n", nil, quant.Invalid, `line 3: ambiguous date "03/04/2020"`, "--date-format"},
+		"decimal comma":       {"A.csv", "Date;Open;High;Low;Close;Volume\n2020-01-31;77;80;77;78;100\n2020-02-03;77,380;80,230;77,070;78,100;100\n", nil, quant.Invalid, `line 3: the comma in the open "77,380" may be a decimal comma`, "77.38, not 77,38"},
+		"decimal comma, late": {"A.csv", "Date;Open;High;Low;Close;Volume;Adj Close\n2020-01-31;77;80;77;78;100;\"7,5\"\n", nil, quant.Invalid, `line 2: the comma in the adjusted close "7,5"`, "point"},
+		"zip":                 {"A.csv", "PK\x03\x04 and so on", nil, quant.Invalid, "is a zip archive", "as CSV"},
+		"two times":           {"A.csv", "time,Time,open,high,low,close,volume\n", nil, quant.Invalid, `columns "time" and "Time" are both the date`, "rename"},
+		"no date":             {"A.csv", "open,high,low,close,volume\n1,1,1,1,1\n", nil, quant.Invalid, "no column for date in the header open | high", "first line"},
+		"no volume":           {"A.csv", "date,open,high,low,close\n", nil, quant.Invalid, "no column for volume", "--volume-missing zero"},
+		"two dates":           {"A.csv", "date,Trade Date,open,high,low,close,volume\n", nil, quant.Invalid, `columns "date" and "Trade Date" are both the date`, "rename"},
+		"other symbol":        {"A.csv", "symbol," + ok + "B,2020-01-02,10,12,9,11,1000\n", func(r *Request) { r.Symbol = "A" }, quant.Invalid, "line 2: its symbol is B, not A", "--symbol"},
+		"no symbol":           {"my file.csv", ok, nil, quant.Invalid, "has no symbol column", "--symbol"},
+		"truncated gzip":      {"A.csv.gz", "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x05", nil, quant.Invalid, "damaged gzip", "again"},
+		"not parquet":         {"A.parquet", "PAR1xxxxxxxxxxxx", nil, quant.Invalid, "cannot be read as Parquet", "again"},
+		"carriage returns":    {"A.csv", strings.ReplaceAll(ok+ok, "\n", "\r"), nil, quant.Invalid, "carriage return", "LF"},
+		"bad header quotes":   {"A.csv", "date,\"open,high\n1,2\n", nil, quant.Invalid, "bad quotes in the header", "quote"},
+		"unknown encoding":    {"A.csv", ok, func(r *Request) { r.Encoding = "latin1" }, quant.Invalid, "encoding", "cp949"},
+		"bad date format":     {"A.csv", ok, func(r *Request) { r.DateFormat = "%d/%m" }, quant.Invalid, "does not name year", "--date-format"},
+		"bad ratio":           {"A.csv", ok, func(r *Request) { r.MaxRejectRatio = math.NaN() }, quant.Invalid, "ratio", "0.01"},
+		"bad volume missing":  {"A.csv", ok, func(r *Request) { r.VolumeMissing = "one" }, quant.Invalid, "volume", "zero"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
@@ -313,7 +323,7 @@ func TestADayTwiceCollapsesWhenIdenticalAndIsRejectedWhenNot(t *testing.T) {
 		"A,2020-01-05,10,12,9,11,1000,1\n") // 5 sound
 	r := l.mustIngest(nil, a, b)
 	l.want("bars", l.list("SELECT ts || source FROM ohlcv ORDER BY ts"), []string{"2020-01-02file:a.csv", "2020-01-04file:a.csv", "2020-01-05file:b.csv"})
-	l.want("rejects", l.rejects(), []string{"4|differs from line 2 of b.csv", "6|open is not positive", "2|differs from line 4 of a.csv", "4|differs from line 2 of b.csv"})
+	l.want("rejects", l.rejects(), []string{"4|differs from line 2 of b.csv", "6|open is not positive", "2|differs from line 4 of a.csv", "4|differs from line 2"})
 	l.want("counts", []int64{r.RowsRead, r.RowsInserted, r.RowsCollapsed, r.RowsRejected}, []int64{9, 3, 2, 4})
 	l.want("examples", r.Reasons[0].Examples[1], Example{"b.csv", 2, "differs from line 4 of a.csv"})
 }
@@ -468,7 +478,8 @@ func TestParquetPassesTheSameGate(t *testing.T) {
 func TestParquetDatesAndNamesAreUnderstood(t *testing.T) {
 	for name, c := range map[string]struct{ file, query, want, msg string }{
 		"timestamp":        {"A.parquet", "SELECT TIMESTAMP '2020-01-02 15:00:00' AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
-		"zoned":            {"A.parquet", "SELECT '2020-01-02 23:00:00+00'::TIMESTAMPTZ AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
+		"instant":          {"A.parquet", "SELECT unnest(['2020-01-02 00:00:00+00'::TIMESTAMPTZ, '2020-01-02 23:00:00+00'::TIMESTAMPTZ]) AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "", "row 2: column ts is an instant; which local day it is depends on a zone"},
+		"midnight UTC":     {"A.parquet", "SELECT '2020-01-02 00:00:00+00'::TIMESTAMPTZ AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
 		"text":             {"A.parquet", "SELECT '2020/1/2' AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
 		"number":           {"A.parquet", "SELECT 20200102 AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
 		"pattern":          {"주가 [*]? {a}'b.parquet", "SELECT 'A' AS symbol, DATE '2020-01-02' AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
@@ -675,4 +686,133 @@ func TestTheFirstErrorInAFileIsTheOneReported(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// fixture copies a file of testdata into the lab.
+func (l *lab) fixture(name string) string {
+	l.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		l.Fatal(err)
+	}
+	return l.file(name, string(b))
+}
+
+func TestTheBoundsThatAParquetFileClaimsAreNotBelieved(t *testing.T) {
+	nan := []string{"2|open is not a finite number", "3|volume is not a finite number", "4|adjusted close is not a finite number"}
+	lie := []string{"2|close is not between low and high", "4|date is not between 1900-01-01 and tomorrow"}
+	for name, c := range map[string]struct {
+		file          string
+		bars, rejects []string
+	}{
+		"nan": {"nan.parquet", []string{"A 2020-01-02"}, nan},
+		"lie": {"lie.parquet", []string{"A 2020-01-02", "BB 2020-01-04"}, lie},
+	} {
+		for _, beside := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, another file beside it: %v", name, beside), func(t *testing.T) {
+				l := newLab(t)
+				files := []string{l.fixture(c.file)}
+				if beside {
+					files = append(files, l.file("Z.csv", header))
+				}
+				l.mustIngest(nil, files...)
+				l.want("bars", l.list("SELECT symbol || ' ' || ts FROM ohlcv ORDER BY symbol"), c.bars)
+				l.want("rejects", l.rejects(), c.rejects)
+				l.mustIngest(nil, files...)
+				l.want("bars", l.list("SELECT symbol || ' ' || ts FROM ohlcv ORDER BY symbol"), c.bars)
+			})
+		}
+	}
+	t.Run("symbol", func(t *testing.T) {
+		l := newLab(t)
+		_, err := l.ingest(func(r *Request) { r.Symbol = "A" }, l.fixture("lie.parquet"))
+		if !errors.Is(err, quant.Invalid) || !strings.Contains(err.Error(), "line 3: its symbol is BB, not A") {
+			t.Fatal(err)
+		}
+		l.want("optimizers", l.list("SELECT value FROM duckdb_settings() WHERE name = 'disabled_optimizers'"), []string{""})
+	})
+}
+
+func TestAWideDecimalIsRoundedOnce(t *testing.T) {
+	l := newLab(t)
+	l.mustIngest(nil, l.parquet("A.parquet", `SELECT DATE '2020-01-02' AS date, 9007199254740993.000000001::DECIMAL(38,9) AS open, 123456789012345678.123456789::DECIMAL(38,9) AS high,
+		0.1::DECIMAL(18,9) AS low, 999999999.999999999::DECIMAL(18,9) AS close, 1.5::DECIMAL(4,1) AS volume`))
+	var open, high, low, closing, volume float64
+	if err := l.db.QueryRow(context.Background(), "SELECT open, high, low, close, volume FROM ohlcv").Scan(&open, &high, &low, &closing, &volume); err != nil {
+		t.Fatal(err)
+	}
+	l.want("numbers", []float64{open, high, low, closing, volume}, []float64{9007199254740993.000000001, 123456789012345678.123456789, 0.1, 999999999.999999999, 1.5})
+}
+
+func TestAFileWithoutAdjustedClosesKeepsTheStoredOnes(t *testing.T) {
+	l := newLab(t)
+	plain := "Date,Open,High,Low,Close,Volume\n"
+	adjusted := l.file("A.csv", header+"2020-01-02,10,12,9,11,1000,10\n2020-01-03,10,12,9,11,1000,9\n2020-01-06,10,12,9,11,1000,\n")
+	l.mustIngest(nil, adjusted)
+	r := l.mustIngest(nil, l.file("A.tsv", plain+"2020-01-02,10,12,9,11,1000\n2020-01-03,10,12,9,11.5,1000\n2020-01-06,10,12,9,11,1000\n2020-01-07,10,12,9,11,1000\n"))
+	l.want("counts", []int64{r.RowsInserted, r.RowsUpdated, r.RowsUnchanged}, []int64{1, 1, 2})
+	want := []string{"A|2020-01-02|10.0|12.0|9.0|11.0|1000.0|10.0", "A|2020-01-03|10.0|12.0|9.0|11.5|1000.0|9.0",
+		"A|2020-01-06|10.0|12.0|9.0|11.0|1000.0|-", "A|2020-01-07|10.0|12.0|9.0|11.0|1000.0|-"}
+	l.want("bars", l.bars(), want)
+
+	// Read in place, and together with a file that has the column.
+	r = l.mustIngest(nil, l.parquet("A.parquet", "SELECT ts AS date, open, high, low, close, volume FROM ohlcv"))
+	l.want("in place", []int64{r.RowsInserted, r.RowsUpdated, r.RowsUnchanged}, []int64{0, 0, 4})
+	l.want("bars", l.bars(), want)
+	r = l.mustIngest(nil,
+		l.file("one.csv", "symbol,"+plain+"A,2020-01-02,10,12,9,11,1000\nA,2020-01-03,10,12,9,11,1000\n"),
+		l.file("two.csv", "symbol,"+header+"A,2020-01-06,10,12,9,11,1000,8\nA,2020-01-07,10,12,9,11,1000,\n"))
+	l.want("mixed", []int64{r.RowsInserted, r.RowsUpdated, r.RowsUnchanged}, []int64{0, 2, 2})
+	l.want("bars", l.bars(), []string{"A|2020-01-02|10.0|12.0|9.0|11.0|1000.0|10.0", "A|2020-01-03|10.0|12.0|9.0|11.0|1000.0|9.0",
+		"A|2020-01-06|10.0|12.0|9.0|11.0|1000.0|8.0", "A|2020-01-07|10.0|12.0|9.0|11.0|1000.0|-"})
+	r = l.mustIngest(nil, l.file("A.csv", header+"2020-01-02,10,12,9,11,1000,\n"))
+	l.want("an empty cell removes", []any{r.RowsUpdated, l.bars()[0]}, []any{1, "A|2020-01-02|10.0|12.0|9.0|11.0|1000.0|-"})
+}
+
+func TestLinesThatSayNothingAreNoRows(t *testing.T) {
+	l := newLab(t)
+	r := l.mustIngest(nil, l.file("A.csv", " \t\n,,,,,,\r\n"+header+"2020-01-02,10,12,9,11,1000,\n,,,,,,\n   \n , ,\t,\r\n2020-01-03,x,12,9,11,1000,\n,,,,"))
+	l.want("counts", []int64{r.RowsRead, r.RowsInserted}, []int64{2, 1})
+	l.want("rejects", l.rejects(), []string{"8|open is not a number"})
+	l.mustIngest(nil, l.file("B.csv", strings.ReplaceAll(header+"2020-01-02,10,12,9,11,1000,\n,,,,,,\n", ",", ";")))
+	l.want("rejects", len(l.rejects()), 1)
+}
+
+func TestADifferingRowOfTheSameFileIsRejectedOnceUnderWhateverName(t *testing.T) {
+	l := newLab(t)
+	rows := header + "2020-01-02,10,12,9,11,1000,\n2020-01-02,10,12,9,10,1000,\n"
+	for _, name := range []string{"A.csv", "B.csv"} {
+		r := l.mustIngest(nil, l.file(name, rows))
+		l.want("example", r.Reasons[0].Examples[0].Reason, "differs from line 3")
+		l.want("rejects", l.rejects(), []string{"2|differs from line 3", "3|differs from line 2"})
+	}
+}
+
+func TestTheHintOfARefusalFindsTheRejectsEveryTime(t *testing.T) {
+	l := newLab(t)
+	files := []string{l.file("A.csv", header+"2020-01-02,10,12,9,11,-1,\n"), l.file("B.csv", header+"2020-01-02,10,12,9,11,1,\n"), l.file("C.csv", header+"x,10,12,9,11,1,\nx,10,12,9,11,2,\nx,10,12,9,11,3,\n")}
+	for range 2 {
+		_, err := l.ingest(func(r *Request) { r.MaxRejectRatio = 0 }, files...)
+		if !errors.Is(err, quant.Refused) {
+			t.Fatal(err)
+		}
+		hint := quant.HintOf(err)
+		if !strings.Contains(hint, "--date-format %d-%b-%Y") {
+			t.Error(hint)
+		}
+		_, query, _ := strings.Cut(hint, `quant sql "`)
+		query, _, _ = strings.Cut(query, `"`)
+		l.want(query, l.list("SELECT source || line FROM ("+query+") ORDER BY 1"), []string{"file:A.csv2", "file:C.csv2", "file:C.csv3", "file:C.csv4"})
+	}
+	_, err := l.ingest(func(r *Request) { r.MaxRejectRatio, r.DateFormat = 0, "%d/%m/%Y" }, files[2])
+	if hint := quant.HintOf(err); strings.Contains(hint, "--date-format") {
+		t.Error(hint)
+	}
+}
+
+func TestASymbolThatSaysNothingIsMissing(t *testing.T) {
+	l := newLab(t)
+	l.mustIngest(nil, l.file("a.csv", "symbol,"+header+"null,2020-01-02,1,1,1,1,1,\nNULL,2020-01-02,1,1,1,1,1,\nNaN,2020-01-02,1,1,1,1,1,\nN/A,2020-01-02,1,1,1,1,1,\nNA,2020-01-02,1,1,1,1,1,\n"))
+	l.want("rejects", l.rejects(), []string{"2|symbol is missing", "3|symbol is missing", "4|symbol is missing", "5|symbol is missing"})
+	l.want("symbols", l.list("SELECT symbol FROM ohlcv"), []string{"NA"})
 }

@@ -36,7 +36,7 @@ type Input struct {
 // call that cannot succeed fails before anything is opened for writing. A file
 // named twice is looked at, and later read, once. quant.NotFound: a file does
 // not exist; quant.Invalid: no files, a directory or another thing that is no
-// regular file, an empty file; quant.Failed: it cannot be read.
+// regular file, an empty file, a zip archive; quant.Failed: it cannot be read.
 func Inspect(paths []string) ([]Input, error) {
 	if len(paths) == 0 {
 		return nil, quant.Errorf(quant.Invalid, "no file to ingest").WithHint("name at least one CSV or Parquet file")
@@ -89,6 +89,9 @@ func inspect(path string) (Input, error) {
 		in.Format = "parquet"
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		in.Format = "csv.gz"
+	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
+		return Input{}, quant.Errorf(quant.Invalid, "%s: is a zip archive", clip(path)).
+			WithHint("unpack it first; save an Excel workbook (.xlsx) as CSV")
 	}
 	return in, nil
 }
@@ -244,7 +247,7 @@ func openCSV(ctx context.Context, in Input, enc textEncoding, layout *dateLayout
 	return c, nil
 }
 
-// readHeader takes the first line that is not blank off the text.
+// readHeader takes the first line that says something off the text.
 func (c *csvFile) readHeader(volumeOptional bool) error {
 	path := c.split.path
 	b, err := c.split.cut()
@@ -258,11 +261,14 @@ func (c *csvFile) readHeader(volumeOptional bool) error {
 			WithHint("is it a CSV file with a header line?")
 	}
 	p, line := 0, b.line
-	for p < len(b.data) && (b.data[p] == '\n' || b.data[p] == '\r') {
-		if b.data[p] == '\n' {
-			line++
+	for {
+		// Carriage returns alone are not skipped, so that they are told of.
+		i := bytes.IndexByte(b.data[p:], '\n')
+		if i < 0 || !isBlankHead(b.data[p:p+i]) {
+			break
 		}
-		p++
+		p += i + 1
+		line++
 	}
 	end, kind := nextRecord(b.data, p, ',', true)
 	header := b.data[p:end]
@@ -299,6 +305,11 @@ func (c *csvFile) readHeader(volumeOptional bool) error {
 	c.split.line = line
 	c.split.release(b)
 	return nil
+}
+
+// isBlankHead is isBlank while the delimiter is not known.
+func isBlankHead(b []byte) bool {
+	return isBlank(b, ',') || isBlank(b, ';')
 }
 
 // delimiter tells comma, tab and semicolon apart by a header line.

@@ -13,7 +13,7 @@ var pow10 = [23]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e
 
 // parseNumber reads a decimal number, correctly rounded: an optional sign,
 // digits with or without thousand separators, a fraction, an exponent, spaces
-// around it. The fault is sound, missing, unreadable or notFinite (a NaN, an
+// around it, and no currency sign. The fault is sound, missing, unreadable or notFinite (a NaN, an
 // infinity, or beyond the range of a double); but for sound the number is NaN.
 func parseNumber(b []byte) (float64, fault) {
 	i, negative := 0, false
@@ -73,6 +73,32 @@ func parseRareNumber(b []byte) (float64, fault) {
 		return math.NaN(), unreadable
 	}
 	return x, sound
+}
+
+// parseVolume is parseNumber for a volume in thousands, millions or billions:
+// 3.4K, 199.59M, 1b. Any other text is unreadable.
+func parseVolume(b []byte) (float64, fault) {
+	b = trimSpace(b)
+	if len(b) < 2 {
+		return math.NaN(), unreadable
+	}
+	shift := ""
+	switch b[len(b)-1] {
+	case 'k', 'K':
+		shift = "e3"
+	case 'm', 'M':
+		shift = "e6"
+	case 'b', 'B':
+		shift = "e9"
+	default:
+		return math.NaN(), unreadable
+	}
+	digits := b[:len(b)-1]
+	if bytes.ContainsAny(digits, "eE") {
+		return math.NaN(), unreadable
+	}
+	// Shifted as a decimal number, and so rounded once.
+	return parseNumber(append(bytes.Clone(trimSpace(digits)), shift...))
 }
 
 // isMissing tells the spellings of a value that is not there.

@@ -2,11 +2,13 @@ package curator
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"quant"
@@ -102,7 +104,10 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (str
 	switch i := cols.at[date]; {
 	case types[i] == "DATE":
 		exprs = append(exprs, idents[i]+" AS ts")
-	case types[i] == "TIMESTAMP WITH TIME ZONE":
+	case strings.HasSuffix(types[i], "WITH TIME ZONE"):
+		if err := p.midnights(ctx, db, in, source, idents[i], names[i]); err != nil {
+			return "", cols, err
+		}
 		exprs = append(exprs, "CAST(timezone('UTC', "+idents[i]+") AS DATE) AS ts")
 	case strings.HasPrefix(types[i], "TIMESTAMP"):
 		exprs = append(exprs, "CAST("+idents[i]+" AS DATE) AS ts")
@@ -121,18 +126,41 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (str
 			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
 			continue
 		}
-		switch strings.SplitN(types[i], "(", 2)[0] {
-		case "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE", "DECIMAL":
+		number := idents[i]
+		switch kind, size, _ := strings.Cut(types[i], "("); kind {
+		case "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT", "FLOAT", "DOUBLE":
+		case "DECIMAL":
+			// Beyond the digits that a double surely holds, DuckDB rounds more
+			// than once; a text it rounds once.
+			width, _, _ := strings.Cut(size, ",")
+			if digits, err := strconv.Atoi(width); err != nil || digits > 15 {
+				number = "CAST(" + number + " AS VARCHAR)"
+			}
 		default:
 			return "", cols, wrong(f, "a number")
 		}
-		exprs = append(exprs, "CAST("+idents[i]+" AS DOUBLE) AS "+f.String())
+		exprs = append(exprs, "CAST("+number+" AS DOUBLE) AS "+f.String())
 	}
 	query := "SELECT " + strings.Join(exprs, ", ") + " FROM " + source
 	if spelled {
 		return "SELECT coalesce(fault, 0::UTINYINT) AS fault, * EXCLUDE (fault) FROM (" + query + ") LEFT JOIN temp.main." + dates + " USING (spelling)", cols, nil
 	}
 	return "SELECT 0::UTINYINT AS fault, * FROM (" + query + ")", cols, nil
+}
+
+// midnights refuses a column of instants that are not all midnight UTC.
+func (p plan) midnights(ctx context.Context, db *factstore.DB, in Input, source, column, name string) error {
+	var line sql.NullInt64
+	// Not a WHERE: that would be put to the bounds that the file claims.
+	query := "SELECT min(CASE WHEN isfinite(" + column + ") AND epoch_us(" + column + ") % 86400000000 <> 0 THEN file_row_number + 1 END) FROM " + source
+	if err := db.QueryRow(ctx, query).Scan(&line); err != nil {
+		return p.parquetError(ctx, in, err)
+	}
+	if !line.Valid {
+		return nil
+	}
+	return quant.Errorf(quant.Invalid, "%s: row %d: column %s is an instant; which local day it is depends on a zone", clip(in.Path), line.Int64, clip(name)).
+		WithHint("write the column as DATE when the file is made (in pandas: tz_localize(None), then to a date)")
 }
 
 // parquetNames returns the names of the top columns as the file spells them.

@@ -14,7 +14,8 @@ import (
 )
 
 // differsFrom begins the reason of a row whose day stands elsewhere with other
-// values; the line and the file follow.
+// values; the line follows, and the file if it is another: the reason is part of
+// a reject's key, which a file's own name must not change.
 const differsFrom = "differs from line "
 
 // store commits the rejects, and with them the bars unless there are too many
@@ -55,13 +56,64 @@ func (in *ingest) store(ctx context.Context) error {
 		first := reason.Examples[0]
 		return quant.Errorf(quant.Refused, "%d of %d rows rejected (%.2f %%, allowed %.2f %%); most often: %s (%d, first %s line %d); nothing was stored in ohlcv",
 			r.RowsRejected, r.RowsRead, 100*float64(r.RowsRejected)/float64(r.RowsRead), 100*in.MaxRejectRatio, reason.Reason, reason.Rows, first.File, first.Line).
-			WithHint("see them with: quant sql \"SELECT source, line, reason, row_text FROM rejects WHERE run_id = '%s'\"; mend the file, or allow more with --max-reject-ratio", in.RunID)
+			WithHint("%s", in.refusalHint())
 	}
 	return nil
 }
 
+// digestHead is how much of a digest tells files apart: 48 bits.
+const digestHead = len("sha256:") + 12
+
+// refusalHint says how to see the rejects, and what to do. It asks for them by
+// their files: a run only has those that no earlier one has.
+func (in *ingest) refusalHint() string {
+	r := &in.report
+	var heads []string
+	for _, f := range r.Files {
+		if f.RowsRejected > 0 && len(heads) < 3 {
+			heads = append(heads, literal(f.Digest[:digestHead]))
+		}
+	}
+	hint := fmt.Sprintf("see them with: quant sql \"SELECT source, line, reason, row_text FROM rejects WHERE left(source_digest, %d) IN (%s)\"; mend the file, or allow more with --max-reject-ratio",
+		digestHead, strings.Join(heads, ", "))
+	if first := r.Reasons[0]; in.layout == nil && first.Reason == dateUnreadable.String() && 2*first.Rows > r.RowsRejected {
+		hint = "say how the dates are written, for example --date-format %d-%b-%Y for 31-Jan-2020; " + hint
+	}
+	return hint
+}
+
+// keepAdjusted gives the rows of files without a column for adjusted closes the
+// stored ones.
+func (in *ingest) keepAdjusted(ctx context.Context, tx *factstore.Tx) error {
+	if len(in.silent) == 0 || len(in.report.Symbols) == 0 {
+		return nil
+	}
+	within, args := in.reach()
+	var some bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM ohlcv o WHERE o.adjusted_close IS NOT NULL AND "+within+")", args...).Scan(&some); err != nil || !some {
+		return err
+	}
+	if err := in.materialise(ctx); err != nil {
+		return err
+	}
+	files := strings.Trim(strings.ReplaceAll(fmt.Sprint(in.silent), " ", ", "), "[]")
+	_, err := tx.Exec(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET adjusted_close = o.adjusted_close FROM ohlcv o WHERE s.fault = 0 AND s.file IN (%s)
+		AND s.symbol = o.symbol AND s.ts = o.ts AND o.adjusted_close IS NOT NULL`, staged, files))
+	return err
+}
+
+// reach is a condition that every stored row o fulfils that the bars may touch.
+func (in *ingest) reach() (string, []any) {
+	r := &in.report
+	return "o.ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND o.symbol BETWEEN ? AND ?",
+		[]any{string(r.FirstDate), string(r.LastDate), r.Symbols[0], r.Symbols[len(r.Symbols)-1]}
+}
+
 func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	r := &in.report
+	if err := in.keepAdjusted(ctx, tx); err != nil {
+		return err
+	}
 	same, err := in.settleOtherNames(ctx, tx)
 	if err != nil {
 		return err
@@ -92,8 +144,7 @@ func (in *ingest) settleOtherNames(ctx context.Context, tx *factstore.Tx) (int64
 	if len(in.report.Symbols) == 0 {
 		return 0, nil
 	}
-	within := "o.ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND o.symbol BETWEEN ? AND ?"
-	args := []any{string(in.report.FirstDate), string(in.report.LastDate), in.report.Symbols[0], in.report.Symbols[len(in.report.Symbols)-1]}
+	within, args := in.reach()
 	other := "true"
 	if len(in.sources) == 1 {
 		other = "o.source IS DISTINCT FROM " + literal(in.sources[0])
@@ -147,7 +198,7 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 	}
 	join, ref := "", ""
 	if in.counts[differs] > 0 {
-		ref = fmt.Sprintf(" WHEN %d THEN '%s' || (other %% %s) || ' of ' || %s", differs, differsFrom, placeSpan,
+		ref = fmt.Sprintf(" WHEN %d THEN '%s' || (other %% %s) || CASE WHEN other // %s = file THEN '' ELSE ' of ' || %s END", differs, differsFrom, placeSpan, placeSpan,
 			strings.Replace(in.byFile(names), "CASE file", "CASE (other // "+placeSpan+")", 1))
 		join = " LEFT JOIN temp.main." + twice + " t USING (file, line)"
 	}

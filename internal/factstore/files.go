@@ -95,7 +95,7 @@ func CopyRaw(ctx context.Context, src, dst string) error {
 	}
 	release, err := hold(src, unix.F_RDLCK)
 	if err != nil {
-		return err
+		return lockedNow(src, err)
 	}
 	defer release()
 	var opened []*os.File
@@ -188,7 +188,7 @@ func (r contextReader) Read(p []byte) (int, error) {
 // <path>.broken-<UTC time of now> and returns the new path; nothing is deleted
 // or overwritten. quant.Locked if a process has it open, ErrMissing if there
 // is neither a file nor a WAL.
-func MoveAside(_ context.Context, path string, now time.Time) (string, error) {
+func MoveAside(ctx context.Context, path string, now time.Time) (string, error) {
 	path, err := resolve(path)
 	if err != nil {
 		return "", err
@@ -198,54 +198,131 @@ func MoveAside(_ context.Context, path string, now time.Time) (string, error) {
 	for n := 2; taken(aside); n++ {
 		aside = base + "-" + strconv.Itoa(n)
 	}
-	return aside, move(path, aside)
+	return aside, whileHeld(ctx, Options{Path: path}, func() error { return move(path, aside) })
 }
 
-// Move renames the Fact DB, sound or not, with its WALs, to dst on the same
-// file system, which must not exist (quant.Conflict). So a file becomes its own
-// backup, and nothing can be written between the two. Other errors are those
-// of MoveAside.
-func Move(_ context.Context, path, dst string) error {
-	path, err := resolve(path)
+// Move renames the Fact DB at o.Path, sound or not, with its WALs, to dst on
+// the same file system, which must not exist (quant.Conflict). So a file
+// becomes its own backup, and nothing can be written between the two. While
+// another process has it open it waits as o says; other errors are those of
+// MoveAside.
+func Move(ctx context.Context, o Options, dst string) error {
+	path, err := resolve(o.Path)
 	if err != nil {
 		return err
 	}
 	if taken(dst) {
 		return quant.Errorf(quant.Conflict, "move fact db: %s exists already", dst).WithHint("choose another name")
 	}
-	return move(path, dst)
+	o.Path = path
+	return whileHeld(ctx, o, func() error { return move(path, dst) })
 }
 
-func move(path, dst string) error {
-	_, err := os.Lstat(path)
-	missing := errors.Is(err, fs.ErrNotExist)
-	if missing && !logLeft(path) {
-		_, err := inspect(path)
+// MoveBack undoes Move: what it renamed to moved stands at o.Path again.
+// quant.Conflict if another Fact DB has been made there since.
+func MoveBack(ctx context.Context, o Options, moved string) error {
+	path, err := resolve(o.Path)
+	if err != nil {
 		return err
 	}
-	lock, err := lockFile(path)
-	var held *heldError
-	if errors.As(err, &held) {
-		return held.locked(path, 0)
+	o.Path = path
+	return whileHeld(ctx, o, func() error {
+		lock, err := lockFile(path)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+		if taken(path) {
+			return quant.Errorf(quant.Conflict, "move fact db back: %s exists already", path).
+				WithHint("the one that was moved is %s", moved)
+		}
+		// The file last: without its WAL it would open, and lack commits.
+		return rename(moved, path, append(walSuffixes(), ""))
+	})
+}
+
+// whileHeld tries again and again while another process has the file open, as
+// long as o.Wait.
+func whileHeld(ctx context.Context, o Options, try func() error) error {
+	backOff, waited, notice := firstBackOff, time.Duration(0), noticeAfter
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return quant.Errorf(quant.Locked, "wait for fact db %s: %w", o.Path, err)
+		}
+		err := try()
+		var held *heldError
+		if !errors.As(err, &held) {
+			return err
+		}
+		if waited >= o.Wait || held.here {
+			return held.locked(o.Path, waited)
+		}
+		if o.Waiting != nil && waited >= notice {
+			notice += noticeEvery
+			o.Waiting(Wait{Path: o.Path, PID: held.pid, Program: held.program, Waited: waited})
+		}
+		pause := min(backOff, o.Wait-waited)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+		case <-timer.C:
+		}
+		waited += pause
+		backOff = min(backOff*3/2, longestBackOff)
 	}
+}
+
+// move renames src; *heldError if somebody has it open.
+func move(src, dst string) error {
+	_, err := os.Lstat(src)
+	missing := errors.Is(err, fs.ErrNotExist)
+	if missing && !logLeft(src) {
+		_, err := inspect(src)
+		return err
+	}
+	lock, err := lockFile(src)
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	if !missing {
-		release, err := hold(path, unix.F_WRLCK)
+		release, err := hold(src, unix.F_WRLCK)
 		if err != nil {
 			return err
 		}
 		defer release()
 	}
 	// The file first: without its WAL it would open, and lack commits.
-	for _, suffix := range append([]string{""}, walSuffixes()...) {
-		if err := os.Rename(path+suffix, dst+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return storeError(err, "move fact db %s", path)
+	return rename(src, dst, append([]string{""}, walSuffixes()...))
+}
+
+// rename gives what is there of the files with these suffixes another name,
+// durably.
+func rename(src, dst string, suffixes []string) error {
+	for _, suffix := range suffixes {
+		if err := os.Rename(src+suffix, dst+suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return storeError(err, "move fact db %s", src)
 		}
 	}
-	return syncPath(filepath.Dir(path))
+	if err := syncPath(filepath.Dir(dst)); err != nil {
+		return storeError(err, "move fact db %s", src)
+	}
+	if filepath.Dir(src) == filepath.Dir(dst) {
+		return nil
+	}
+	if err := syncPath(filepath.Dir(src)); err != nil {
+		return storeError(err, "move fact db %s", src)
+	}
+	return nil
+}
+
+// lockedNow is the error of one who does not wait.
+func lockedNow(path string, err error) error {
+	if held, ok := errors.AsType[*heldError](err); ok {
+		return held.locked(path, 0)
+	}
+	return err
 }
 
 func taken(path string) bool {
@@ -255,7 +332,7 @@ func taken(path string) bool {
 
 // hold locks what stands at path against DuckDB in this and other processes:
 // F_RDLCK shuts out writers, F_WRLCK everybody. What cannot be opened, such as
-// a folder, nobody has open as a database.
+// a folder, nobody has open as a database. *heldError if somebody has it.
 func hold(path string, kind int16) (release func(), err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -274,7 +351,7 @@ func hold(path string, kind int16) (release func(), err error) {
 	st := info.Sys().(*syscall.Stat_t)
 	giveBack, ok := acquire(fileID{uint64(st.Dev), uint64(st.Ino)})
 	if !ok {
-		return nil, (&heldError{here: true}).locked(path, 0)
+		return nil, &heldError{here: true}
 	}
 	flags := os.O_RDWR
 	if kind == unix.F_RDLCK {
@@ -297,7 +374,7 @@ func hold(path string, kind int16) (release func(), err error) {
 		}
 		_ = f.Close()
 		giveBack()
-		return nil, held.locked(path, 0)
+		return nil, held
 	}
 	return func() {
 		_ = f.Close()

@@ -232,6 +232,37 @@ func TestMoveAsideKeepsEverythingUnderNewNames(t *testing.T) {
 	}
 }
 
+func TestAMovedFactDBComesBackWhole(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	moved := filepath.Join(t.TempDir(), "quant.duckdb")
+	o := options(path)
+	if err := factstore.Move(t.Context(), o, moved); !errors.Is(err, factstore.ErrMissing) {
+		t.Error(err)
+	}
+	output(t, "die-at", path, "fact.commit.after") // its commits are in the WAL
+	if err := factstore.Move(t.Context(), o, moved); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := factstore.OpenRead(t.Context(), o); !errors.Is(err, factstore.ErrMissing) {
+		t.Error(err)
+	}
+	if err := factstore.MoveBack(t.Context(), o, moved); err != nil {
+		t.Fatal(err)
+	}
+	db := openWrite(t, path)
+	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 1000 {
+		t.Errorf("%d rows came back", n)
+	}
+	closeDB(t, db)
+	if err := factstore.Move(t.Context(), o, moved); err != nil {
+		t.Fatal(err)
+	}
+	closeDB(t, openWrite(t, path)) // somebody makes another
+	wantCode(t, factstore.MoveBack(t.Context(), o, moved), quant.Conflict, moved)
+	wantCode(t, factstore.Move(t.Context(), o, moved), quant.Conflict, moved)
+}
+
 func TestCommittedRunsOfAMissingFileAreNone(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

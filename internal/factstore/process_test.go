@@ -235,6 +235,28 @@ func TestTheWaitEndsWhenTheHolderCloses(t *testing.T) {
 	}
 }
 
+func TestMoveWaitsForTheHolder(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"hold-write", "hold-read"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			path := newPath(t)
+			closeDB(t, openWrite(t, path))
+			_, in := holder(t, mode, path)
+			moved := path + ".moved"
+			o := options(path)
+			wantCode(t, factstore.Move(t.Context(), o, moved), quant.Locked, path)
+			o.Wait = time.Minute
+			var once sync.Once
+			o.Waiting = func(factstore.Wait) { once.Do(func() { _ = in.Close() }) }
+			if err := factstore.Move(t.Context(), o, moved); err != nil {
+				t.Fatal(err)
+			}
+			closeDB(t, openWrite(t, moved))
+		})
+	}
+}
+
 func TestTheWaitEndsAtItsLimitAndWithItsContext(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)

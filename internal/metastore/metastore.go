@@ -37,10 +37,13 @@ type Store interface {
 	// Backup writes a consistent copy of the database, taken while others may
 	// write, to a file that must not exist yet, and makes it durable.
 	Backup(ctx context.Context, path string) error
-	// Reset drops everything and makes the schema anew in one transaction.
-	// runs and their companions are carried over; rows that break the schema's
-	// rules stay out and are counted in the result.
-	Reset(ctx context.Context) (Carried, error)
+	// Reset backs the database up to a file that must not exist yet (as Backup
+	// does; "" takes none), drops everything and makes the schema anew, in one
+	// transaction: nothing can be written between the backup and the reset. runs
+	// and their companions are carried over; rows that break the schema's rules
+	// stay out and are counted in the result. An error after the backup leaves
+	// it where it is.
+	Reset(ctx context.Context, backupPath string) (Carried, error)
 	Close() error
 }
 
@@ -157,6 +160,9 @@ type Runs interface {
 	ResolveRun(ctx context.Context, ref string) ([]string, error)
 	// RunIO returns what a run read and wrote, inputs first, then by kind and name.
 	RunIO(ctx context.Context, runID string) ([]quant.RunIO, error)
+	// ListOutputs returns what all runs wrote of one kind, newest run first, then
+	// by name, in one pass.
+	ListOutputs(ctx context.Context, kind string) ([]quant.RunIO, error)
 }
 
 // RunEnd is how a run ends.
@@ -180,5 +186,6 @@ type RunFilter struct {
 	Since  quant.Time // started at or after
 	Parent string     // run_id of the parent
 	Except string     // this run_id is left out
+	Brief  bool       // without ConfigJSON and Argv, which can be long
 	Limit  int        // 0: no limit
 }

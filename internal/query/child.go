@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"quant"
+	"quant/internal/secret"
 )
 
 // Where a child finds its files; 0, 1 and 2 are /dev/null, /dev/null and a pipe
@@ -84,6 +85,10 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 	}
 	sink := newSink(t.Format, out)
 	w := &rowWriter{sink: sink, limit: t.Limit, done: done}
+	if len(t.Secrets) > 0 {
+		w.mask = &secret.Masker{}
+		w.mask.Know(t.Secrets...)
+	}
 	var err error
 	if t.Store == Meta {
 		err = runSQLite(t, r, w)
@@ -104,9 +109,15 @@ type rowWriter struct {
 	sink  sink
 	limit int64
 	done  *event
+	mask  *secret.Masker // nil: there are no secrets
 }
 
 func (w *rowWriter) begin(cols []column) error {
+	if w.mask != nil {
+		for i := range cols {
+			cols[i].name = w.mask.Known(cols[i].name)
+		}
+	}
 	for _, c := range cols {
 		w.done.Columns = append(w.done.Columns, c.name)
 	}
@@ -119,5 +130,15 @@ func (w *rowWriter) row(cells []cell) error {
 		return errCut
 	}
 	w.done.Rows++
+	if w.mask != nil {
+		for i, c := range cells {
+			switch c.kind {
+			case text:
+				cells[i].text = w.mask.KnownBytes(c.text)
+			case nested:
+				cells[i].text = w.mask.KnownJSON(c.text)
+			}
+		}
+	}
 	return w.sink.row(cells)
 }

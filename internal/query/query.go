@@ -73,6 +73,9 @@ type Request struct {
 	// a file that has a newer one, or none, is a Store error. 0: not checked.
 	SchemaVersion int
 
+	// Secrets are masked wherever they occur in a text of the result.
+	Secrets []string
+
 	// OnWait is called once, from another goroutine, when the file is found
 	// locked and Wait allows to try again; pid is 0 when it is not known.
 	OnWait func(pid int)
@@ -219,6 +222,7 @@ type task struct {
 	Limit, MemoryLimit       int64
 	Wait                     time.Duration
 	SchemaVersion            int
+	Secrets                  []string
 }
 
 // child is the parent's view of a running query process.
@@ -278,7 +282,7 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 		defer close(events)
 		err := json.NewEncoder(c.control).Encode(task{
 			Store: req.Store, Path: req.Path, SQL: req.SQL, Format: req.Format,
-			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait, SchemaVersion: req.SchemaVersion,
+			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait, SchemaVersion: req.SchemaVersion, Secrets: req.Secrets,
 		})
 		for in := json.NewDecoder(io.LimitReader(c.control, 64<<20)); err == nil; {
 			var e event

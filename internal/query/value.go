@@ -336,9 +336,9 @@ func appendQuoted(b, s []byte) []byte {
 		switch {
 		case r == utf8.RuneError && n == 1:
 			b = append(b, "\ufffd"...)
-		case r == '\u2028' || r == '\u2029':
-			b = append(b, `\u202`...)
-			b = append(b, hexDigits[r&15])
+		case r == '\u2028', r == '\u2029', unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
+			// Valid as they are, but for JavaScript and for terminals.
+			b = append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 		default:
 			b = append(b, s[i:i+n]...)
 		}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,24 +102,14 @@ func asCommit(s string) string {
 const gitPatience = 250 * time.Millisecond
 
 // askGitDirty starts asking git, beside the run, whether tracked files differ
-// from the commit. The answer is nil when git is not there or not quick enough.
-// A work tree's own settings cannot make git start anything here.
+// from the commit. The answer is nil when git is not there or not quick enough,
+// or when it would have to start a program that the work tree's own settings
+// name: to look at a file, git runs the clean filter of its attributes. The
+// user's own settings may name filters.
 func askGitDirty(dir string) func() *bool {
 	answer := make(chan *bool, 1)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	cmd := exec.CommandContext(ctx, "git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null",
-		"status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
-	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), "GIT_OPTIONAL_LOCKS=0", "LC_ALL=C")
-	go func() {
-		out, err := cmd.Output()
-		if err != nil {
-			answer <- nil
-			return
-		}
-		dirty := len(out) > 0
-		answer <- &dirty
-	}()
+	go func() { answer <- gitDirty(ctx, dir) }()
 	return func() *bool {
 		defer cancel()
 		select {
@@ -128,4 +119,33 @@ func askGitDirty(dir string) func() *bool {
 			return nil
 		}
 	}
+}
+
+func gitDirty(ctx context.Context, dir string) *bool {
+	filters, err := git(ctx, dir, "config", "--show-scope", "--get-regexp", `^filter\..*\.(clean|process)$`)
+	if none, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || none.ExitCode() != 1) {
+		return nil
+	}
+	for line := range strings.Lines(string(filters)) {
+		switch scope, _, _ := strings.Cut(line, "\t"); scope {
+		case "system", "global":
+		default: // a value of several lines also ends here
+			return nil
+		}
+	}
+	out, err := git(ctx, dir, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+	if err != nil {
+		return nil
+	}
+	dirty := len(out) > 0
+	return &dirty
+}
+
+// git runs git where neither hooks nor a file system monitor are started, and
+// nothing is fetched to complete a partial clone.
+func git(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"}, args...)...)
+	cmd.Dir = dir
+	cmd.Env = append(cmd.Environ(), "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none", "LC_ALL=C")
+	return cmd.Output()
 }

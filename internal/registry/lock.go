@@ -107,6 +107,28 @@ func (g *Registry) lockState(name string) lockState {
 	}
 }
 
+// sweep removes the lock file of a dead process. It does so under the file's
+// own lock, so that a process that is about to take it finds it gone and makes
+// another, and only while it is the file of that name.
+func (g *Registry) sweep(name string) {
+	path := g.lockPath(name)
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
+	}
+	onDisk, err := os.Lstat(path)
+	if err != nil {
+		return
+	}
+	if mine, err := f.Stat(); err == nil && mine.Mode().IsRegular() && os.SameFile(onDisk, mine) {
+		os.Remove(path)
+	}
+}
+
 func flock(f *os.File, how int) error {
 	for {
 		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {

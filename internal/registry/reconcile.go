@@ -4,19 +4,44 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"quant"
 	"quant/internal/metastore"
 )
 
-// The texts with which a dead run is closed. doctor looks for FactsNotChecked
-// and replaces it once it has looked.
+// The texts with which a dead run is closed. The error text of any run that
+// may have committed facts before it failed ends in one of the last three, its
+// facts clause (FactsClause); doctor replaces FactsNotChecked once it has looked.
 const (
 	DeadText         = "process ended without finishing"
 	FactsCommitted   = "facts committed"
 	NoFactsCommitted = "no facts committed"
 	FactsNotChecked  = "facts not checked"
 )
+
+// FactsClause returns what an error text says last of the run's facts:
+// FactsCommitted, NoFactsCommitted or FactsNotChecked; "" if it says nothing.
+func FactsClause(text string) string {
+	for _, facts := range []string{FactsCommitted, NoFactsCommitted, FactsNotChecked} {
+		if strings.HasSuffix(text, "; "+facts) {
+			return facts
+		}
+	}
+	return ""
+}
+
+// WithFacts returns an error text with this facts clause in place of the one
+// it may have; "" only takes that away.
+func WithFacts(text, facts string) string {
+	if old := FactsClause(text); old != "" {
+		text = strings.TrimSuffix(text, "; "+old)
+	}
+	if facts != "" {
+		text += "; " + facts
+	}
+	return text
+}
 
 // Life is what can be told about the process of a RUNNING run.
 type Life int
@@ -101,7 +126,7 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 		case committed[run.RunID]:
 			facts = FactsCommitted
 		}
-		text := DeadText + "; " + facts
+		text := WithFacts(DeadText, facts)
 		err := g.Store.FinishRun(ctx, metastore.RunEnd{
 			RunID: run.RunID, Status: quant.Fail, EndedAt: quant.NewTime(g.Now()), ErrorText: text,
 		})
@@ -124,8 +149,6 @@ func (g *Registry) sweepLocks() {
 		return
 	}
 	for _, e := range entries {
-		if g.lockState(e.Name()) == lockFree {
-			os.Remove(g.lockPath(e.Name()))
-		}
+		g.sweep(e.Name())
 	}
 }

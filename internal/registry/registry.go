@@ -11,9 +11,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"quant"
 	"quant/internal/metastore"
@@ -149,6 +151,9 @@ func (g *Registry) Start(ctx context.Context, kind string, config any, options .
 		return "", err
 	}
 	process := g.Process.row(id, !s.readsOnly)
+	for _, shown := range []*quant.Text{&process.Host, &process.User, &process.WorkDir} {
+		*shown = quant.Text(g.Mask.Text(strings.ToValidUTF8(string(*shown), "\uFFFD")))
+	}
 	live, err := g.live(id)
 	if err != nil {
 		return "", err
@@ -216,9 +221,7 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		run.mu.Lock()
 		end.IO = append(end.IO, run.io...)
 		run.mu.Unlock()
-		for i := range end.IO {
-			end.IO[i].Name = g.Mask.Text(end.IO[i].Name)
-		}
+		end.IO = g.storable(end.IO)
 		if run.gitDirty != nil {
 			end.GitDirty = run.gitDirty()
 		}
@@ -227,6 +230,10 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		end.ErrorText = g.errorText(cause)
 	}
 	err := g.Store.FinishRun(ctx, end)
+	if errors.Is(err, quant.Invalid) && len(end.IO) > 0 {
+		end.IO = nil // no note may keep a run open
+		err = g.Store.FinishRun(ctx, end)
+	}
 	switch {
 	case errors.Is(err, quant.Conflict):
 		err = quant.Errorf(quant.Conflict, "finish run %s: %w", runID, ErrFinished)
@@ -241,41 +248,96 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 	return err
 }
 
-// errorText is the masked text of an error, with its hint. A text is never
-// empty: the database refuses a FAIL that does not say why.
+// storable makes of what was recorded what a store accepts: masked, valid
+// UTF-8, no name blank and none twice, no date that is none. What has no
+// direction or no kind is left out.
+func (g *Registry) storable(noted []quant.RunIO) []quant.RunIO {
+	type key struct {
+		direction  quant.Direction
+		kind, name string
+	}
+	taken := map[key]bool{}
+	var list []quant.RunIO
+	for _, io := range noted {
+		io.Kind = strings.ToValidUTF8(io.Kind, "\uFFFD")
+		name := g.Mask.Text(strings.ToValidUTF8(io.Name, "\uFFFD"))
+		if strings.TrimSpace(name) == "" {
+			name = strconv.Quote(name)
+		}
+		io.Name = name
+		for n := 2; taken[key{io.Direction, io.Kind, io.Name}]; n++ {
+			io.Name = fmt.Sprintf("%s (%d)", name, n)
+		}
+		for _, date := range []*quant.Text{&io.FirstDate, &io.LastDate} {
+			if _, err := time.Parse(time.DateOnly, string(*date)); err != nil {
+				*date = ""
+			}
+		}
+		if io.Validate() != nil {
+			continue
+		}
+		taken[key{io.Direction, io.Kind, io.Name}] = true
+		list = append(list, io)
+	}
+	return list
+}
+
+// errorText is the masked text of an error, with its hint, and last what
+// became of the run's facts, which an error tells with Facts (or at the end of
+// its own text). A text is never empty: the database refuses a FAIL that does
+// not say why.
 func (g *Registry) errorText(err error) string {
 	text := err.Error()
+	facts := FactsClause(text)
+	text = WithFacts(text, "")
+	if told, ok := errors.AsType[interface {
+		error
+		Facts() string
+	}](err); ok && told.Facts() != "" {
+		facts = told.Facts()
+	}
 	if hint := quant.HintOf(err); hint != "" {
 		text += "\nhint: " + hint
 	}
 	if text == "" {
 		text = fmt.Sprintf("failed without saying why (%T)", err)
 	}
-	return clip(g.Mask.Text(strings.ToValidUTF8(text, "\uFFFD")))
+	return WithFacts(clip(g.Mask.Text(strings.ToValidUTF8(text, "\uFFFD"))), facts)
 }
 
 // maxErrorText bounds error_text: enough for a stack.
 const maxErrorText = 64 << 10
 
+// clip leaves out the middle of a long text, between two characters.
 func clip(s string) string {
 	if len(s) <= maxErrorText {
 		return s
 	}
-	return s[:maxErrorText/2] + "\n[...]\n" + s[len(s)-maxErrorText/2:]
+	head, tail := maxErrorText/2, len(s)-maxErrorText/2
+	for !utf8.RuneStart(s[head]) {
+		head--
+	}
+	for tail < len(s) && !utf8.RuneStart(s[tail]) {
+		tail++
+	}
+	return s[:head] + "\n[...]\n" + s[tail:]
 }
 
 // Track runs fn as a recorded run: started before fn, closed after it, as FAIL
-// when fn returns an error or panics (the panic goes on after that). fn's ctx
-// is ctx; the record is closed even when ctx has been cancelled.
+// when fn returns an error, panics (the panic goes on after that) or ends its
+// goroutine. fn's ctx is ctx; the record is closed even when ctx has been cancelled.
 func (g *Registry) Track(ctx context.Context, kind string, config any, fn func(ctx context.Context, run *Run) error, options ...StartOption) (err error) {
 	id, err := g.Start(ctx, kind, config, options...)
 	if err != nil {
 		return err
 	}
+	returned := false
 	defer func() {
 		closing, stop := Closing(ctx)
 		defer stop()
 		switch p := recover(); {
+		case p == nil && !returned:
+			_ = g.Fail(closing, id, quant.Errorf(quant.Failed, "its goroutine ended before it returned"))
 		case p != nil:
 			_ = g.Fail(closing, id, Panicked(p)) // the panic says more than a failure to record it
 			panic(p)
@@ -285,16 +347,18 @@ func (g *Registry) Track(ctx context.Context, kind string, config any, fn func(c
 			err = g.Success(closing, id)
 		}
 	}()
-	return fn(ctx, g.Get(id))
+	err = fn(ctx, g.Get(id))
+	returned = true
+	return err
 }
 
-// closingTime bounds how long the closing of a record may take.
-const closingTime = 20 * time.Second
+// ClosingTime bounds how long the closing of a record may take.
+const ClosingTime = 20 * time.Second
 
 // Closing returns a context in which a run can be closed although ctx has been
 // cancelled.
 func Closing(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), closingTime)
+	return context.WithTimeout(context.WithoutCancel(ctx), ClosingTime)
 }
 
 // maskedArgv returns argv, or the process's own where it is nil, masked.

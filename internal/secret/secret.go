@@ -9,7 +9,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -60,8 +59,9 @@ func IsName(name string) bool {
 // Masker knows the secret values of one process. The zero Masker applies the
 // rules that need no values. Safe for concurrent use.
 type Masker struct {
-	mu    sync.RWMutex
-	known []string // longest first, each in every form it may be written in
+	mu     sync.RWMutex
+	values []string
+	known  []string // longest first, each in every form it may be written in
 }
 
 // Knows returns how many forms of known values there are. It only grows: what
@@ -73,7 +73,7 @@ func (m *Masker) Knows() int {
 }
 
 // Know adds a value that is masked from now on wherever it occurs, also in its
-// JSON and URL forms. Values under 4 bytes are not searched for.
+// JSON, URL, CSV and SQL forms. Values under 4 bytes are not searched for.
 func (m *Masker) Know(values ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -82,8 +82,15 @@ func (m *Masker) Know(values ...string) {
 		if len(v) < minKnown || v == Placeholder {
 			continue
 		}
-		quoted, _ := json.Marshal(v) // a string always has a JSON form
-		for _, form := range []string{v, string(quoted[1 : len(quoted)-1]), url.QueryEscape(v), url.PathEscape(v)} {
+		if !slices.Contains(m.values, v) {
+			m.values = append(m.values, v)
+		}
+		html, _ := json.Marshal(v) // a string always has a JSON form
+		plain := appendString(nil, v)
+		for _, form := range []string{
+			v, string(html[1 : len(html)-1]), string(plain[1 : len(plain)-1]), url.QueryEscape(v), url.PathEscape(v),
+			strings.ReplaceAll(v, `"`, `""`), strings.ReplaceAll(v, `'`, `''`), // CSV, SQL
+		} {
 			if !slices.Contains(m.known, form) {
 				m.known = append(m.known, form)
 			}
@@ -95,76 +102,6 @@ func (m *Masker) Know(values ...string) {
 		}
 		return strings.Compare(a, b)
 	})
-}
-
-var (
-	// scheme://user:password@host, also where the password holds an @.
-	urlUser = onUse(`([A-Za-z][A-Za-z0-9+.\-]*://)[^\s/?#"'<>]*@`)
-	// user:password@tcp(host) and user:password@host, without a scheme.
-	dsnUser = onUse(`(^|[\s"'=(,])[^\s:/@"'=(,]+:[^\s/@"']+@([A-Za-z0-9\[(])`)
-	// NAME=VALUE, NAME = 'VALUE', "name":"value", and ?name=value&...
-	pair = onUse(`([A-Za-z0-9_.\-]+)(\\?["']?[ \t]*[=:][ \t]*)(\\?"(?:[^"\\]|\\.)*"|'[^']*'|(?:(?i:bearer|basic)\s+)?[^\s&;,"'})\]]+)`)
-	// --name value inside a text.
-	flagPair = onUse(`--?([A-Za-z][A-Za-z0-9_.\-]*)([ \t]+)("(?:[^"\\]|\\.)*"|'[^']*'|[^\s"']+)`)
-)
-
-// onUse compiles an expression when it is first needed: nothing is done at
-// start-up.
-func onUse(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
-}
-
-// Text masks every secret that the rules find in s.
-func (m *Masker) Text(s string) string {
-	s = m.Known(s)
-	if strings.ContainsRune(s, '@') {
-		s = urlUser().ReplaceAllString(s, "${1}"+Placeholder+"@")
-		s = dsnUser().ReplaceAllString(s, "${1}"+Placeholder+"@${2}")
-	}
-	if strings.ContainsAny(s, "=:") {
-		s = maskAfter(pair(), s, func(name, sep, value string) bool {
-			// "duplicate key: (AAPL, ...)" is prose; "password: x" is not.
-			prose := strings.EqualFold(name, "key") && strings.Contains(sep, ":") && !strings.ContainsAny(sep, `"'`)
-			return IsName(name) && !prose
-		})
-	}
-	if strings.Contains(s, "-") {
-		s = maskAfter(flagPair(), s, func(name, _, value string) bool {
-			return IsName(name) && !strings.HasPrefix(value, "-")
-		})
-	}
-	return s
-}
-
-// maskAfter replaces the value (group 3) of every match of re (name, separator,
-// value) for which isSecret says so. Where it says no, the value itself is
-// searched too: in x=https://h/?token=y the name x is no secret, token is.
-func maskAfter(re *regexp.Regexp, s string, isSecret func(name, sep, value string) bool) string {
-	var out strings.Builder
-	for {
-		at := re.FindStringSubmatchIndex(s)
-		if at == nil {
-			out.WriteString(s)
-			return out.String()
-		}
-		name, sep, value := s[at[2]:at[3]], s[at[4]:at[5]], s[at[6]:at[7]]
-		out.WriteString(s[:at[6]])
-		s = s[at[6]:]
-		if isSecret(name, sep, value) {
-			out.WriteString(requote(value))
-			s = s[len(value):]
-		}
-	}
-}
-
-// requote keeps the quotes of a masked value, so that JSON stays JSON.
-func requote(value string) string {
-	for _, q := range []string{`\"`, `"`, `'`} {
-		if strings.HasPrefix(value, q) && strings.HasSuffix(value, q) && len(value) >= 2*len(q) {
-			return q + Placeholder + q
-		}
-	}
-	return Placeholder
 }
 
 // Known masks only the known values: for output that must otherwise stay as it
@@ -189,22 +126,6 @@ func (m *Masker) KnownBytes(b []byte) []byte {
 		}
 	}
 	return b
-}
-
-// Beginning returns how many bytes at the end of b could be the beginning of a
-// known value that what follows completes.
-func (m *Masker) Beginning(b []byte) int {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	longest := 0
-	for _, v := range m.known {
-		for n := min(len(v)-1, len(b)); n > longest; n-- {
-			if string(b[len(b)-n:]) == v[:n] {
-				longest = n
-			}
-		}
-	}
-	return longest
 }
 
 // Args returns argv masked: --name=value and NAME=VALUE with a telling name,
@@ -250,7 +171,8 @@ func isPlainName(s string) bool {
 }
 
 // Value masks a decoded JSON value (map[string]any, []any, string, ...): the
-// whole value under a telling name, and Text in every other string.
+// whole value under a telling name, however deep, and Text in every other
+// string.
 func (m *Masker) Value(name string, v any) any {
 	switch v := v.(type) {
 	case nil, bool:
@@ -258,7 +180,11 @@ func (m *Masker) Value(name string, v any) any {
 	case map[string]any:
 		out := make(map[string]any, len(v))
 		for k, item := range v {
-			out[m.Text(k)] = m.Value(k, item)
+			under := k
+			if IsName(name) {
+				under = name
+			}
+			out[m.Text(k)] = m.Value(under, item)
 		}
 		return out
 	case []any:

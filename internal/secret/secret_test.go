@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestNamesWithATellingComponentAreSecret(t *testing.T) {
@@ -68,6 +69,45 @@ func TestTextsLoseTheirSecretsAndNothingElse(t *testing.T) {
 		"unknown flag: --top-k":                               "unknown flag: --top-k",
 		"mail me@example.org at 10:30":                        "mail me@example.org at 10:30",
 		"GET https://h/query?function=X&apikey=demo&symbol=I": "GET https://h/query?function=X&apikey=***&symbol=I",
+		// A password may hold what separates the parts of a URL, a DSN or a list.
+		"u:p@ssw0rd@tcp(h:3306)/db":                        "***@tcp(h:3306)/db",
+		"u:pa/ssw@tcp(h)/db":                               "***@tcp(h)/db",
+		"u@server:pw@tcp(h)/db":                            "***@tcp(h)/db",
+		"u:pw@/db":                                         "***@/db",
+		"dial postgres://u:pa#ss9@h/db failed":             "dial postgres://***@h/db failed",
+		"postgres://u:pa?ss9@h/db":                         "postgres://***@h/db",
+		"postgres://u:pa/s@s9@h/db":                        "postgres://***@h/db",
+		"https://h/?next=https://u:p@h2/":                  "https://h/?next=https://***@h2/",
+		"https://host/path?email=a@b":                      "https://host/path?email=a@b",
+		"https://h/@user":                                  "https://h/@user",
+		"url=https://h/@user":                              "url=https://h/@user",
+		"host=h password=ab12,cd34 user=u":                 "host=h password=*** user=u",
+		"password=ab)cd}ef x":                              "password=*** x",
+		"password=ab'cd x":                                 "password=*** x",
+		"password=a&b;c x":                                 "password=*** x",
+		"password='it''s' x":                               "password='***' x",
+		`password="never closed, a b`:                      "password=***",
+		"user=u;pwd=x y;":                                  "user=u;pwd=***;",
+		"pwd=x y;user=u":                                   "pwd=***;user=u",
+		"Server=h; Password=x y; Database=d":               "Server=h; Password=***; Database=d",
+		"Authorization: Token zz99yy":                      "Authorization: ***",
+		"curl -H 'Authorization: Token zz99yy' h":          "curl -H 'Authorization: ***' h",
+		`Proxy-Authorization: Digest username="u", r="zz"`: "Proxy-Authorization: ***",
+		"token: ApiKey zz99yy":                             "token: ***",
+		"map[Authorization:[Token zz99yy] B:[c]]":          "map[Authorization:*** B:[c]]",
+		"a=1,token=x,b=2 c=3":                              "a=1,token=*** c=3",
+		`{"password":["zz99"],"x":"<1>"}`:                  `{"password":["***"],"x":"<1>"}`,
+		`{"password":{"new":"zz99"}}`:                      `{"password":{"new":"***"}}`,
+		`bad {"password":["zz99", "zz98"],"x":1} here`:     `bad {"password":***,"x":1} here`,
+		`bad {"pin_key":1234,"x":1} here`:                  `bad {"pin_key":***,"x":1} here`,
+		`"{\"password\":\"z\\\"z\",\"x\":1}"`:              `"{\"password\":\"***\",\"x\":1}"`,
+		`{"b": 1, "a": "plain"}`:                           `{"b": 1, "a": "plain"}`,
+		":password => \"zz99\"":                            ":password => \"***\"",
+		// The name of a file is not the name of a secret.
+		"bad date (KEY.csv:3751)":   "bad date (KEY.csv:3751)",
+		"token.parquet:7, KEY.db:1": "token.parquet:7, KEY.db:1",
+		"low.key:3751":              "low.key:***",
+		"KEY.csv=3751":              "KEY.csv=***",
 	} {
 		var m Masker
 		if got := m.Text(in); got != want {
@@ -93,9 +133,58 @@ func TestJSONValuesUnderATellingNameAreMasked(t *testing.T) {
 	}
 }
 
+func TestMaskingTakesTimeThatGrowsWithTheText(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{
+		"a", " ", "@", ":", "=", ";", "-", "[", "{", "\"", "'", `\`, `\"`, "a:", "u:p@", "u:p@ ", "://", "a://b:", "x://u:p@h ", "@/",
+		"password=", "password= ", `password="`, `password="a" `, "password=[", "password=[a] ", "pwd=x ;", ";pwd=", "pwd=x;", "pwd=a;b ",
+		"authorization:", "Authorization: T x\n", "--key ", "--key -", "-a", "?key=", "&key=a", `"key":`, `"key":1,`, "KEY.csv:1 ", `{"a":`, `["`,
+	} {
+		var m Masker
+		text := strings.Repeat(part, 1<<20/len(part))
+		begun := time.Now()
+		m.Text(text)
+		m.Text("password='" + text)
+		if d := time.Since(begun); d > 10*time.Second {
+			t.Errorf("%q: %s", part, d)
+		}
+	}
+}
+
+// places are the forms in which a password without spaces and quotes stands in
+// a text; %s is the password.
+var places = []string{
+	"postgres://u:%s@h/db", "dial u:%s@tcp(h:3306)/db", "host=h password=%s user=me", "--password %s --x", "Authorization: Token %s",
+	"user=u;pwd=%s;", `x {"password":["%s"]} y`, "Server=h; Password=%s %s; Database=d", `bad "https://u:%s@h/": refused`,
+}
+
+func FuzzNoPlaceShowsAPassword(f *testing.F) {
+	for _, seed := range []string{"p@ssw0rd", "pa/ssw9", "pa#ss9", "pa?ss9", "ab12,cd34", "zz99yy", "a)b]c}", "a&b;c", "a=b:c", "x://y@z", "$2[3]{4}"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, password string) {
+		if len(password) < 5 || strings.ContainsAny(password, " \t\r\n\v\f\"'`\\") || strings.Trim(password, "@*") == "" || password[0] == '-' {
+			return
+		}
+		for _, place := range places {
+			if strings.Contains(place, password) {
+				return
+			}
+			var m Masker
+			if got := m.Text(strings.ReplaceAll(place, "%s", password)); strings.Contains(got, password) {
+				t.Errorf("%q in %q gives %q", password, place, got)
+			}
+		}
+	})
+}
+
 func FuzzMaskingHidesAPlantedSecret(f *testing.F) {
 	f.Add("--api-key", "s3cr3t-v4lue", " tail")
 	f.Add("TOKEN=", `quo"ted\`, "\n")
+	f.Add("u:p@ssw0rd@tcp(h:3306)/db", "s3cr3t-v4lue", "u:pa/ssw@tcp(h)/db")
+	f.Add("postgres://u:pa#ss9@h/db", "s3cr3t-v4lue", "host=h password=ab12,cd34")
+	f.Add("Authorization: Token zz99yy", "s3cr3t-v4lue", `{"password":["zz99"]}`)
+	f.Add("user=u;pwd=x y;", "s3cr3t-v4lue", "(KEY.csv:3751)")
 	f.Fuzz(func(t *testing.T, before, value, after string) {
 		if len(strings.TrimSpace(value)) < 6 || strings.Contains(Placeholder, value) {
 			return

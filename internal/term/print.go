@@ -1,6 +1,7 @@
 package term
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -41,33 +44,58 @@ func (p *Printer) Print(r Result) error {
 	var err error
 	switch p.Format {
 	case JSON:
-		err = writeJSON(p.Out(), r)
+		err = p.writeJSON(r)
 	case CSV:
 		if c, ok := r.(CSVRows); ok {
 			r = c.CSVRows()
 		}
-		err = writeCSV(p.Out(), r)
+		err = p.writeCSV(r)
 	default:
 		err = p.writeSections(r)
 	}
 	return err
 }
 
-// writeJSON encodes v as every JSON result is: two spaces of indent, no
-// HTML escapes, a line feed at the end. A nil slice is [].
-func writeJSON(w io.Writer, v any) error {
+// writeJSON encodes v as every JSON result is: two spaces of indent, no HTML
+// escapes, a line feed at the end. A nil slice is [].
+func (p *Printer) writeJSON(v any) error {
 	if rv := reflect.ValueOf(v); rv.Kind() == reflect.Slice && rv.IsNil() {
 		v = []struct{}{}
 	}
-	enc := json.NewEncoder(w)
+	var doc bytes.Buffer
+	enc := json.NewEncoder(&doc)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := p.Out().Write(escapeObeyed(p.secrets.KnownJSON(doc.Bytes())))
+	return err
 }
 
-func writeCSV(w io.Writer, rows any) error {
-	columns, records := tabulate(rows)
-	out := csv.NewWriter(w)
+// escapeObeyed writes the characters that a terminal would obey and that JSON
+// leaves as they are (C1 controls, marks that turn the direction of writing) as
+// \u escapes: the document means the same.
+func escapeObeyed(doc []byte) []byte {
+	obeyed := func(r rune) bool { return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) }
+	if bytes.IndexFunc(doc, obeyed) < 0 {
+		return doc
+	}
+	var out []byte
+	for _, r := range string(doc) {
+		if obeyed(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	return out
+}
+
+func (p *Printer) writeCSV(rows any) error {
+	columns, records := p.tabulate(rows)
+	terminal := IsTerminal(p.streams.Out)
+	out := csv.NewWriter(p.Out())
 	if err := out.Write(columns); err != nil {
 		return err
 	}
@@ -75,6 +103,9 @@ func writeCSV(w io.Writer, rows any) error {
 		cells := make([]string, len(rec))
 		for i, c := range rec {
 			cells[i] = c.text
+			if terminal {
+				cells[i] = Clean(c.text)
+			}
 		}
 		if err := out.Write(cells); err != nil {
 			return err
@@ -95,10 +126,10 @@ func (p *Printer) writeSections(r Result) error {
 			b.WriteByte('\n')
 		}
 		if s.Title != "" {
-			b.WriteString(Clean(s.Title) + "\n")
+			b.WriteString(Clean(p.secrets.Known(s.Title)) + "\n")
 		}
 		for _, line := range s.Lines {
-			b.WriteString(Clean(line) + "\n")
+			b.WriteString(Clean(p.secrets.Known(line)) + "\n")
 		}
 		if s.Rows != nil {
 			b.WriteString(p.renderTable(s.Rows))
@@ -111,7 +142,7 @@ func (p *Printer) writeSections(r Result) error {
 }
 
 func (p *Printer) renderTable(rows any) string {
-	columns, records := tabulate(rows)
+	columns, records := p.tabulate(rows)
 	t := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
@@ -169,7 +200,7 @@ type cell struct {
 // tabulate turns a slice of structs (or one struct) into columns, named by
 // their json tags, and cells. Embedded structs are flattened; fields without a
 // json name or tagged table:"-" are left out.
-func tabulate(rows any) (columns []string, records [][]cell) {
+func (p *Printer) tabulate(rows any) (columns []string, records [][]cell) {
 	v := reflect.ValueOf(rows)
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
@@ -186,6 +217,9 @@ func tabulate(rows any) (columns []string, records [][]cell) {
 		rec := make([]cell, len(fields))
 		for j, f := range fields {
 			rec[j] = format(v.Index(i).FieldByIndex(f.index))
+			if !rec[j].number && !rec[j].status {
+				rec[j].text = p.secrets.Known(rec[j].text)
+			}
 		}
 		records = append(records, rec)
 	}

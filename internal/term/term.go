@@ -7,7 +7,6 @@ package term
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -66,28 +65,30 @@ type Printer struct {
 	NoColor bool
 
 	streams Streams
-	mask    *secret.Masker
+	mask    *secret.Masker // of what goes to stderr
+	secrets *secret.Masker // of texts in results
 	onFail  func(error)
 
 	mu     sync.Mutex // of what follows; held while stdout takes its time
 	out    *bufio.Writer
-	masked *maskingWriter
 	outErr error
 }
 
-// NewPrinter prints to streams, masking what mask knows. onFail is called once,
-// when stdout no longer takes what is written to it; it may be nil.
-func NewPrinter(streams Streams, mask *secret.Masker, onFail func(error)) *Printer {
-	p := &Printer{Format: Table, streams: streams, mask: mask, onFail: onFail}
-	p.masked = &maskingWriter{w: streams.Out, mask: mask}
-	p.out = bufio.NewWriterSize(p.masked, 64<<10)
-	return p
+// NewPrinter prints to streams. In notices and errors it masks what mask finds;
+// in results, which are data, only the values that secrets knows, and only in
+// texts, before they are encoded. onFail is called once, when stdout no longer
+// takes what is written to it; it may be nil.
+func NewPrinter(streams Streams, mask, secrets *secret.Masker, onFail func(error)) *Printer {
+	return &Printer{
+		Format: Table, streams: streams, mask: mask, secrets: secrets, onFail: onFail,
+		out: bufio.NewWriterSize(streams.Out, 64<<10),
+	}
 }
 
 // Streams returns the streams themselves.
 func (p *Printer) Streams() Streams { return p.streams }
 
-// Out is stdout, buffered and masked.
+// Out is stdout, buffered. What is written to it is not masked: Print does that.
 func (p *Printer) Out() io.Writer { return (*stdout)(p) }
 
 type stdout Printer
@@ -136,7 +137,7 @@ func (p *Printer) flush() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.outErr == nil {
-		p.failed(errors.Join(p.out.Flush(), p.masked.finish()))
+		p.failed(p.out.Flush())
 	}
 	return p.outErr
 }
@@ -147,6 +148,10 @@ func (p *Printer) Notice(format string, args ...any) {
 		p.errLine(fmt.Sprintf(format, args...))
 	}
 }
+
+// Warn prints a line to stderr, whatever --quiet says: what somebody must know
+// to trust the result.
+func (p *Printer) Warn(format string, args ...any) { p.errLine(fmt.Sprintf(format, args...)) }
 
 // Error prints an error and its hint to stderr, whatever --quiet says.
 func (p *Printer) Error(err error) {
@@ -211,34 +216,4 @@ func cleanLine(s string) string {
 		return s
 	}
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(s)
-}
-
-// maskingWriter masks known secrets on the way to w. It holds back the end of
-// what was written while that could be the beginning of a secret that the next
-// write completes; finish writes what is held.
-type maskingWriter struct {
-	w    io.Writer
-	mask *secret.Masker
-	held []byte
-}
-
-func (m *maskingWriter) Write(b []byte) (int, error) {
-	m.held = append(m.held, b...)
-	masked := m.mask.KnownBytes(m.held)
-	keep := m.mask.Beginning(masked)
-	_, err := m.w.Write(masked[:len(masked)-keep])
-	m.held = append(m.held[:0], masked[len(masked)-keep:]...)
-	if err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}
-
-func (m *maskingWriter) finish() error {
-	if len(m.held) == 0 {
-		return nil
-	}
-	_, err := m.w.Write(m.held)
-	m.held = m.held[:0]
-	return err
 }

@@ -24,7 +24,7 @@ type bar struct {
 func printed(t *testing.T, format Format, r Result) string {
 	t.Helper()
 	var out bytes.Buffer
-	p := NewPrinter(Streams{Out: &out, Err: &out}, &secret.Masker{}, nil)
+	p := NewPrinter(Streams{Out: &out, Err: &out}, &secret.Masker{}, &secret.Masker{}, nil)
 	p.Format = format
 	if err := errors.Join(p.Print(r), p.Flush(t.Context())); err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestWhatATerminalWouldObeyIsShown(t *testing.T) {
 		}
 	}
 	var errs bytes.Buffer
-	p := NewPrinter(Streams{Out: &errs, Err: &errs}, &secret.Masker{}, nil)
+	p := NewPrinter(Streams{Out: &errs, Err: &errs}, &secret.Masker{}, &secret.Masker{}, nil)
 	p.Error(quant.Errorf(quant.Failed, "symbol \x1b[31m").WithHint("do \x07 this"))
 	if got := errs.String(); strings.ContainsAny(got, "\x1b\x07") || !strings.Contains(got, "hint: ") {
 		t.Errorf("%q", got)
@@ -93,27 +93,39 @@ func FuzzCleanLeavesNothingThatATerminalObeys(f *testing.F) {
 	})
 }
 
-func TestAKnownSecretIsMaskedAcrossTheBordersOfWrites(t *testing.T) {
+func TestASecretIsMaskedInTextsAndNowhereElse(t *testing.T) {
 	t.Parallel()
-	for size := 1; size < 12; size++ {
+	n := int64(12345678)
+	rows := []bar{{Symbol: `ca"na,ry`, Rows: &n, Close: 12345678, Status: quant.Fail}, {Symbol: "12345678 FAIL", Status: quant.Fail}}
+	for format, want := range map[Format]string{
+		CSV:  "symbol,close,rows,status\n***,1.2345678e+07,12345678,FAIL\n*** ***,0,,FAIL\n",
+		JSON: `"rows": 12345678`,
+	} {
 		var out bytes.Buffer
-		mask := &secret.Masker{}
-		mask.Know("canary", "canary-long")
-		w := &maskingWriter{w: &out, mask: mask}
-		text := "a canar canary-long, xcanary; can"
-		for rest := text; rest != ""; {
-			n := min(size, len(rest))
-			if _, err := w.Write([]byte(rest[:n])); err != nil {
-				t.Fatal(err)
-			}
-			rest = rest[n:]
-		}
-		if err := w.finish(); err != nil {
+		secrets := &secret.Masker{}
+		secrets.Know(`ca"na,ry`, "12345678", "FAIL")
+		p := NewPrinter(Streams{Out: &out, Err: &out}, &secret.Masker{}, secrets, nil)
+		p.Format = format
+		if err := errors.Join(p.Print(rows), p.Flush(t.Context())); err != nil {
 			t.Fatal(err)
 		}
-		if got := out.String(); strings.Contains(got, "canary") || !strings.HasPrefix(got, "a canar ***") || !strings.HasSuffix(got, "; can") {
-			t.Errorf("size %d: %q", size, got)
+		got := out.String()
+		if !strings.Contains(got, want) || strings.Contains(got, "na,ry") || format == JSON && !json.Valid(out.Bytes()) {
+			t.Errorf("%s: %s", format, got)
 		}
+	}
+}
+
+func TestJSONShowsNothingThatATerminalObeys(t *testing.T) {
+	t.Parallel()
+	hostile := "\x1b[2J\u009b\u202e\x7f한글"
+	doc := printed(t, JSON, []bar{{Symbol: hostile}})
+	var back []bar
+	if err := json.Unmarshal([]byte(doc), &back); err != nil || back[0].Symbol != hostile {
+		t.Errorf("%s: %+v, %v", doc, back, err)
+	}
+	if Clean(doc) != doc {
+		t.Errorf("%q", doc)
 	}
 }
 
@@ -130,7 +142,7 @@ func (c *closedPipe) Write(b []byte) (int, error) {
 func TestTheFirstErrorOfStdoutIsToldOnceAndKept(t *testing.T) {
 	t.Parallel()
 	told := 0
-	p := NewPrinter(Streams{Out: &closedPipe{}, Err: &bytes.Buffer{}}, &secret.Masker{}, func(error) { told++ })
+	p := NewPrinter(Streams{Out: &closedPipe{}, Err: &bytes.Buffer{}}, &secret.Masker{}, &secret.Masker{}, func(error) { told++ })
 	for range 3 {
 		_ = p.Print([]bar{{Symbol: "A"}})
 		if err := p.Flush(t.Context()); err == nil {

@@ -82,7 +82,7 @@ func write(path string, content []byte) error {
 func tree() *cobra.Command {
 	streams := term.Streams{In: strings.NewReader(""), Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}
 	mask := &secret.Masker{}
-	env := &cli.Env{Now: time.Now, Mask: mask, Printer: term.NewPrinter(streams, mask, nil)}
+	env := &cli.Env{Now: time.Now, Mask: mask, Printer: term.NewPrinter(streams, mask, &secret.Masker{}, nil)}
 	root := cli.New(env).Root
 	root.DisableAutoGenTag = true
 	for _, c := range commands(root) {

@@ -179,6 +179,30 @@ func runTests() []test {
 			equal(t, one(s.RunIO(ctx, RunID(1)))(t), want)
 			equal(t, len(one(s.RunIO(ctx, RunID(2)))(t)), 0)
 		}},
+		{"TheOutputsOfAKindAreThoseOfAllRunsNewestFirst", func(t *testing.T, s metastore.Store) {
+			out := func(n int, d quant.Direction, kind, name string) quant.RunIO {
+				return quant.RunIO{RunID: RunID(n), Direction: d, Kind: kind, Name: name, Rows: pointer(int64(n))}
+			}
+			for n := 1; n <= 3; n++ {
+				createRun(t, s, n, nil)
+				end := successOf(n)
+				end.IO = []quant.RunIO{out(n, quant.Out, "table", "b"), out(n, quant.Out, "table", "a"), out(n, quant.In, "table", "c"), out(n, quant.Out, "file", "d")}
+				ok(t, s.FinishRun(ctx, end))
+			}
+			equal(t, one(s.ListOutputs(ctx, "table"))(t), []quant.RunIO{
+				out(3, quant.Out, "table", "a"), out(3, quant.Out, "table", "b"), out(2, quant.Out, "table", "a"),
+				out(2, quant.Out, "table", "b"), out(1, quant.Out, "table", "a"), out(1, quant.Out, "table", "b"),
+			})
+			equal(t, len(one(s.ListOutputs(ctx, "backup"))(t)), 0)
+		}},
+		{"ABriefListLacksOnlyTheDocuments", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, func(r *quant.Run, p *quant.RunProcess) {
+				r.ConfigJSON, p.Argv = quant.JSON(`{"a":1}`), quant.JSON(`["quant"]`)
+			})
+			want := one(s.ListRuns(ctx, metastore.RunFilter{}))(t)
+			want[0].ConfigJSON, want[0].Process.Argv = nil, nil
+			equal(t, one(s.ListRuns(ctx, metastore.RunFilter{Brief: true}))(t), want)
+		}},
 		{"AListIsNewestFirstAndFiltered", listsRuns},
 		{"ABadFilterIsInvalid", func(t *testing.T, s metastore.Store) {
 			_, err := s.ListRuns(ctx, metastore.RunFilter{Status: "DONE"})

@@ -21,6 +21,10 @@ var ErrNewer = errors.New("made by a newer quant")
 // truncated or corrupt database.
 var ErrDamaged = errors.New("damaged")
 
+// ErrSchema marks a database that is sound but lacks tables or columns that
+// this program made: somebody changed it by hand.
+var ErrSchema = errors.New("not the schema of this program")
+
 // storeError is a Store error that errors.Is recognises as mark and as cause;
 // either may be nil.
 func storeError(mark, cause error, format string, args ...any) *quant.Error {
@@ -89,7 +93,7 @@ func classify(path, wait, what string, err error) error {
 		return quant.Errorf(quant.Failed, "%s: %w", what, err)
 	}
 	if msg := e.Error(); strings.HasPrefix(msg, "no such ") || strings.Contains(msg, "has no column") {
-		return storeError(nil, err, "%s: the schema of meta db %s is not the one this program made: %v", what, path, err).
+		return storeError(ErrSchema, err, "%s: the schema of meta db %s is not the one this program made: %v", what, path, err).
 			WithHint("run quant doctor")
 	}
 	return quant.Errorf(quant.Failed, "%s: %w", what, err)

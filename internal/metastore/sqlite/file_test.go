@@ -327,7 +327,7 @@ func TestResetBringsBackTheSchemaAndLeavesOutNonsense(t *testing.T) {
 		`CREATE VIRTUAL TABLE search USING fts3(x)`,
 		`DROP TABLE symbols`,
 	)
-	carried, err := db.Reset(context.Background())
+	carried, err := db.Reset(context.Background(), "")
 	ok(t, err)
 	want := metastore.Carried{
 		Rows: map[string]int64{"runs": 5, "run_process": 4, "run_io": 1},
@@ -345,6 +345,53 @@ func TestResetBringsBackTheSchemaAndLeavesOutNonsense(t *testing.T) {
 	// Its process is lost; it shows as one that may have changed something.
 	if got := must(db.GetRun(context.Background(), metastoretest.RunID(1))); !got.Process.Changes {
 		t.Errorf("%+v", got.Process)
+	}
+}
+
+func TestNothingIsWrittenBetweenTheBackupOfAResetAndTheReset(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "meta.db")
+	db, writer := openAt(t, path), openAt(t, path) // as two processes
+	ctx := context.Background()
+	stop, begun, stopped := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var acknowledged []string
+	go func() {
+		for n := 0; ; n++ {
+			id := fmt.Sprintf("S%d", n)
+			if err := writer.CreateSymbol(ctx, quant.Symbol{Symbol: id}); err != nil {
+				stopped <- err
+				return
+			}
+			acknowledged = append(acknowledged, id)
+			if n == 5 {
+				close(begun)
+			}
+			select {
+			case <-stop:
+				stopped <- nil
+				return
+			default:
+			}
+		}
+	}()
+	<-begun
+	var backups []string
+	for i := range 5 {
+		backups = append(backups, filepath.Join(filepath.Dir(path), fmt.Sprintf("backup-%d.db", i)))
+		must(db.Reset(ctx, backups[i]))
+	}
+	close(stop)
+	ok(t, <-stopped)
+	held := map[string]bool{}
+	for _, file := range append(backups, path) {
+		for _, s := range must(openAt(t, file).ListSymbols(ctx, metastore.SymbolFilter{})) {
+			held[s.Symbol] = true
+		}
+	}
+	for _, id := range acknowledged {
+		if !held[id] {
+			t.Errorf("%s of %d is lost", id, len(acknowledged))
+		}
 	}
 }
 

@@ -235,7 +235,11 @@ func listRuns(f metastore.RunFilter) (query string, args []any, err error) {
 	if f.Except != "" {
 		add(`+`+key+` <> ?`, f.Except)
 	}
-	query = `SELECT ` + detailColumns + ` FROM ` + from
+	columns := detailColumns
+	if f.Brief {
+		columns = strings.NewReplacer(`r.config_json`, `NULL`, `p.argv`, `NULL`).Replace(columns)
+	}
+	query = `SELECT ` + columns + ` FROM ` + from
 	if len(where) > 0 {
 		query += ` WHERE ` + strings.Join(where, ` AND `)
 	}
@@ -290,12 +294,21 @@ func resolveRun(ref string) (query string, args []any) {
 	return query, []any{ref}
 }
 
+// ListOutputs is documented at metastore.Runs. It reads all of run_io.
+func (db *DB) ListOutputs(ctx context.Context, kind string) ([]quant.RunIO, error) {
+	return list(ctx, db, "read outputs of all runs",
+		`SELECT `+ioColumns+` FROM run_io WHERE direction = 'out' AND kind = ? ORDER BY run_id DESC, name`,
+		[]any{kind}, scanIO)
+}
+
+func scanIO(io *quant.RunIO) []any {
+	return []any{&io.RunID, &io.Direction, &io.Kind, &io.Name, &io.Rows, &io.FirstDate, &io.LastDate, &io.Digest}
+}
+
 // RunIO is documented at metastore.Runs. A run without any, or no such run, is
 // an empty list.
 func (db *DB) RunIO(ctx context.Context, runID string) ([]quant.RunIO, error) {
 	return list(ctx, db, "read inputs and outputs of run "+runID,
 		`SELECT `+ioColumns+` FROM run_io WHERE run_id = ? ORDER BY direction, kind, name`,
-		[]any{runID}, func(io *quant.RunIO) []any {
-			return []any{&io.RunID, &io.Direction, &io.Kind, &io.Name, &io.Rows, &io.FirstDate, &io.LastDate, &io.Digest}
-		})
+		[]any{runID}, scanIO)
 }

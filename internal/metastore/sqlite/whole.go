@@ -93,7 +93,7 @@ func kept() []string { return []string{"runs", "run_process", "run_io"} }
 // Reset is documented at metastore.Store. Errors: Failed inside a Tx; Store,
 // marked ErrDamaged, when what is to be carried over cannot be read (move the
 // file aside and salvage it then); nothing is changed after an error.
-func (db *DB) Reset(ctx context.Context) (metastore.Carried, error) {
+func (db *DB) Reset(ctx context.Context, backupPath string) (metastore.Carried, error) {
 	none := metastore.Carried{}
 	if db.current(ctx) != nil {
 		return none, quant.Errorf(quant.Failed, "reset meta db %s: not inside a transaction", db.shown)
@@ -116,6 +116,13 @@ func (db *DB) Reset(ctx context.Context) (metastore.Carried, error) {
 		return none, db.classify("reset", err)
 	}
 	defer func() { _ = tx.Rollback() }()
+	if backupPath != "" {
+		// From another connection: this transaction has written nothing yet, and
+		// keeps everybody else from writing.
+		if err := db.Backup(ctx, backupPath); err != nil {
+			return none, err
+		}
+	}
 	carried, err := reset(ctx, tx, db.schema)
 	if err == nil {
 		err = tx.Commit()
