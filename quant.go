@@ -25,8 +25,28 @@ type Symbol struct {
 	Priority int64  `json:"priority" db:"priority"`
 }
 
-// Validate reports the first rule that the symbol breaks, as Invalid.
-func (s Symbol) Validate() error { return ValidateSymbol(s.Symbol) }
+// Validate reports the first rule that the symbol breaks, as Invalid: its
+// ticker's, or that name, sector and currency are UTF-8 without control
+// characters (spaces are fine, and a line feed, which quoted CSV may hold).
+func (s Symbol) Validate() error {
+	if err := ValidateSymbol(s.Symbol); err != nil {
+		return err
+	}
+	for _, column := range []struct {
+		name  string
+		value Text
+	}{{"name", s.Name}, {"sector", s.Sector}, {"currency", s.Currency}} {
+		if !utf8.ValidString(string(column.value)) {
+			return Errorf(Invalid, "symbol %s: %s is not UTF-8", s.Symbol, column.name)
+		}
+		for _, r := range string(column.value) {
+			if unicode.IsControl(r) && r != '\n' || r == utf8.RuneError {
+				return Errorf(Invalid, "symbol %s: %s contains the character %U", s.Symbol, column.name, r)
+			}
+		}
+	}
+	return nil
+}
 
 // ValidateSymbol checks a ticker: 1 to 64 bytes of UTF-8 without spaces or
 // control characters (BRK.B, ^GSPC, 005930.KS).

@@ -184,7 +184,7 @@ func sameCommits(ctx context.Context, path string) (pair func(n int) (time.Durat
 		`UPDATE run_process SET exit_code = 0, duration_us = 1000 WHERE run_id = ?`,
 		`COMMIT`,
 	} {
-		statement, err := db.PrepareContext(ctx, text)
+		statement, err := db.PrepareContext(ctx, text) //nolint:sqlclosecheck // closed with the database, by stop
 		if err != nil {
 			return nil, nil, err
 		}

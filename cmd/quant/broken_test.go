@@ -72,11 +72,6 @@ func (l *lab) somewhere(b []byte) bool {
 	return false
 }
 
-func (l *lab) exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
-}
-
 func TestANewerSchemaIsRefusedByEveryCommandAndNotTouched(t *testing.T) {
 	t.Parallel()
 	original := furnished(t)

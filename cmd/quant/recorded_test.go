@@ -147,9 +147,7 @@ func TestWhatIsNoExecutionLeavesNoRowAndNoFolder(t *testing.T) {
 		{"completion", "bash"}, {"completion", "zsh"}, {"completion", "fish"}, {"completion", "powershell"},
 		{"__complete", "runs", ""}, {"__completeNoDesc", "symbols", "a"}, {"--no-such-flag", "--help"},
 	}
-	for _, words := range groups {
-		lines = append(lines, words)
-	}
+	lines = append(lines, groups...)
 	for _, words := range all {
 		lines = append(lines, append(append([]string{}, words...), "--help"), append(append([]string{}, words...), "-h"))
 	}

@@ -173,8 +173,9 @@ func TestProgressIsForTerminals(t *testing.T) {
 func TestAHostileNameDoesNothingToATerminal(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	l.must("symbols", "add", "A", "--name", "\x1b[31mred\x1b[0m\x07\u202eback")
-	for _, args := range [][]string{{"symbols", "list"}, {"runs", "show", "last"}, {"sql", "--meta", "SELECT name FROM symbols"}, {"\x1b]0;title\x07"}, {"init-db", "--sqlite", "\x1b[31mm.db"}} {
+	l.want(2, "symbols", "add", "A", "--name", "\x1b[31mred\x1b[0m\x07back") // refused, and kept in its run
+	l.must("symbols", "add", "A", "--name", "\u202eback")
+	for _, args := range [][]string{{"symbols", "list"}, {"symbols", "list", "--output", "csv"}, {"symbols", "list", "--output", "json"}, {"runs", "list"}, {"runs", "show", "last"}, {"sql", "--meta", "SELECT name FROM symbols"}, {"sql", "--meta", "SELECT argv FROM run_process", "--output", "json"}, {"\x1b]0;title\x07"}, {"init-db", "--sqlite", "\x1b[31mm.db"}} {
 		o := l.onTerminal([]string{"NO_COLOR=1"}, args...)
 		<-o.done
 		if s := o.screen.String(); strings.ContainsAny(s, "\x1b\x07\u202e") {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -95,7 +96,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 
 // settle resolves the settings of the line, leniently.
 func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
-	dotenv, err := config.ReadDotenv(".env")
+	dotenv, seen, err := config.ReadDotenv(".env")
 	env.SettingsErr = err
 	flags := line.LocationFlags()
 	if own := tree.Traits(line).DataDir; own != nil {
@@ -110,10 +111,7 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	env.Recorded(flags)
 	env.Mask.Know(env.Settings.Secrets()...)
 	env.Secrets.Know(env.Settings.Secrets()...)
-	for name, value := range dotenv {
-		knowIfSecret(env.Mask, name, value)
-	}
-	for _, pair := range a.Environ {
+	for _, pair := range slices.Concat(seen, a.Environ) {
 		name, value, _ := strings.Cut(pair, "=")
 		knowIfSecret(env.Mask, name, value)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -15,8 +16,18 @@ import (
 
 const defaultDemo = "quant-demo"
 
+// demoDir is the folder that a line asks for; "" if the line cannot be right,
+// so that a usage error makes no folder.
 func demoDir(l Line) string {
-	if len(l.Args) > 0 {
+	for _, name := range locationFlags {
+		if _, given := l.Flags[name]; given {
+			return ""
+		}
+	}
+	switch {
+	case l.Unknown || len(l.Args) > 1:
+		return ""
+	case len(l.Args) == 1:
 		return l.Args[0]
 	}
 	return defaultDemo
@@ -35,6 +46,10 @@ anything else is refused (exit status 5).`,
 			dir := defaultDemo
 			if len(args) == 1 {
 				dir = args[0]
+			}
+			if dir == "" {
+				return quant.Errorf(quant.Usage, "the name of the demo folder is empty").
+					WithHint("quant demo DIR, or quant demo for ./%s", defaultDemo)
 			}
 			for _, name := range locationFlags {
 				if cmd.Flags().Changed(name) {
@@ -69,15 +84,20 @@ anything else is refused (exit status 5).`,
 			return nil
 		},
 	}
+	// The demo's own run stands in the demo's lab. A folder that is refused is
+	// left untouched: the refusal is then recorded where the settings point. What
+	// the disk says is asked once, before the demo changes it.
+	var once sync.Once
+	var data string
 	return Command{Command: cmd, Traits: Traits{
 		Changes: always,
-		// The demo's own run stands in the demo's lab. A folder that is refused
-		// is left untouched: the refusal is then recorded where the settings point.
 		DataDir: func(l Line) string {
-			if demo.Check(demoDir(l)) != nil {
-				return ""
-			}
-			return filepath.Join(demoDir(l), "data")
+			once.Do(func() {
+				if dir := demoDir(l); dir != "" && demo.Check(dir) == nil {
+					data = filepath.Join(dir, "data")
+				}
+			})
+			return data
 		},
 		MakeDir: func(l Line) error { return demo.Mark(demoDir(l)) },
 	}}

@@ -13,7 +13,8 @@ import (
 	"quant/internal/term"
 )
 
-// checkup is the result of doctor.
+// checkup is the result of doctor. It is healthy if everything could be
+// examined and there is no fault.
 type checkup struct {
 	Healthy  bool             `json:"healthy"`
 	Faults   int              `json:"faults"`
@@ -31,8 +32,11 @@ func (c checkup) Sections() []term.Section {
 		}
 	}
 	verdict := "healthy: both databases are sound and agree"
-	if c.Faults > 0 {
+	switch {
+	case c.Faults > 0:
 		verdict = counted(c.Faults, "fault")
+	case !c.Healthy:
+		verdict = "no fault found; not everything could be examined"
 	}
 	return []term.Section{{Lines: append(lines, verdict)}}
 }
@@ -58,17 +62,18 @@ read of it.`,
 			if env.Run != nil {
 				lab.Self = env.Run.ID
 			}
-			found, err := doctor.Examine(ctx, lab)
+			report, err := doctor.Examine(ctx, lab)
 			if err != nil {
 				return err
 			}
+			found := report.Findings
 			if env.MovedAside != "" {
 				found = append([]doctor.Finding{{
 					Severity: doctor.Fixed, Object: env.Settings.Value(config.SQLitePath),
 					What: fmt.Sprintf("it could not be used and is now at %s; taken over from it: %s", env.MovedAside, env.salvaged()),
 				}}, found...)
 			}
-			c := checkup{Healthy: true, Findings: found}
+			c := checkup{Healthy: report.Whole, Findings: found}
 			if c.Findings == nil {
 				c.Findings = []doctor.Finding{}
 			}
@@ -81,7 +86,7 @@ read of it.`,
 			if err := env.Print(c); err != nil {
 				return err
 			}
-			if !c.Healthy {
+			if c.Faults > 0 {
 				return quant.Errorf(quant.Failed, "%s, named above with what mends it", counted(c.Faults, "fault"))
 			}
 			return nil

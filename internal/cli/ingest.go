@@ -74,6 +74,7 @@ func (e *Env) ingest(ctx context.Context, req curator.Request) error {
 		report, err = curator.Ingest(ctx, db, req)
 		return err
 	})
+	e.maskNames(&report)
 	for _, notice := range report.Notices {
 		e.Notice("%s", notice)
 	}
@@ -105,6 +106,24 @@ func (e *Env) ingest(ctx context.Context, req curator.Request) error {
 		err = printed
 	}
 	return err
+}
+
+// maskNames masks what the names of files say: they are arguments, and one may
+// be called password=x.csv.
+func (e *Env) maskNames(r *curator.Report) {
+	for i := range r.Files {
+		r.Files[i].Path, r.Files[i].Name = e.Mask.Text(r.Files[i].Path), e.Mask.Text(r.Files[i].Name)
+	}
+	for i := range r.Reasons {
+		r.Reasons[i].Reason = e.Mask.Text(r.Reasons[i].Reason)
+		for j := range r.Reasons[i].Examples {
+			ex := &r.Reasons[i].Examples[j]
+			ex.File, ex.Reason = e.Mask.Text(ex.File), e.Mask.Text(ex.Reason)
+		}
+	}
+	for i := range r.Notices {
+		r.Notices[i] = e.Mask.Text(r.Notices[i])
+	}
 }
 
 // ingestReport is the result of ingest.

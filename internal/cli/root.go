@@ -29,7 +29,8 @@ type Traits struct {
 	// Remedy reports whether this execution must work on a broken lab. nil: no.
 	Remedy func(Line) bool
 	// DataDir is the data folder of a command that has its own; "" means the
-	// ordinary one. nil: the ordinary one.
+	// ordinary one. nil: the ordinary one. A tree executes one line: the answer
+	// to the first call holds for all.
 	DataDir func(Line) string
 	// MakeDir makes what must stand around that folder before the run can be
 	// recorded in it.
@@ -123,8 +124,14 @@ record is closed whatever happens.`,
 	for _, c := range t.Root.Commands() {
 		if c.Name() == "help" || c.Name() == "completion" {
 			t.traits[c] = Traits{Unrecorded: true}
+			c.Run, c.Args = nil, cobra.ArbitraryArgs
 			for _, sub := range c.Commands() {
 				t.traits[sub] = Traits{Unrecorded: true}
+			}
+			if c.Name() == "help" {
+				c.RunE = t.help
+			} else {
+				c.RunE = helpOrUnknown
 			}
 		}
 	}
@@ -137,14 +144,30 @@ func (t *Tree) add(parent *cobra.Command, commands []Command) {
 		t.traits[c.Command] = c.Traits
 		if len(c.Sub) > 0 {
 			t.add(c.Command, c.Sub)
-			c.RunE = func(cmd *cobra.Command, args []string) error {
-				if len(args) == 0 {
-					return cmd.Help()
-				}
-				return unknownCommand(cmd, args[0])
-			}
+			c.RunE = helpOrUnknown
 		}
 	}
+}
+
+// helpOrUnknown is what a group does.
+func helpOrUnknown(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return cmd.Help()
+	}
+	return unknownCommand(cmd, args[0])
+}
+
+// help shows the help of the command that args name.
+func (t *Tree) help(_ *cobra.Command, args []string) error {
+	cmd := t.Root
+	for _, word := range args {
+		sub := subcommand(cmd, word)
+		if sub == nil {
+			return unknownCommand(cmd, word)
+		}
+		cmd = sub
+	}
+	return cmd.Help()
 }
 
 // unknownCommand is the error for a word that is no command of parent.

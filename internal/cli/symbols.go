@@ -1,17 +1,24 @@
 package cli
 
 import (
+	"bufio"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/korean"
 
 	"quant"
 	"quant/internal/factstore"
@@ -86,10 +93,12 @@ func newSymbolChanges() *symbolChanges {
 	return &symbolChanges{Added: []string{}, Updated: []string{}, Unchanged: []string{}, Removed: []string{}, Bad: []badRow{}}
 }
 
-// changeRow is one symbol and what became of it.
+// changeRow is one symbol and what became of it, or one bad line and why.
 type changeRow struct {
-	Symbol string `json:"symbol"`
-	Change string `json:"change"`
+	Symbol string     `json:"symbol"`
+	Change string     `json:"change"`
+	Line   *int       `json:"line"`
+	Reason quant.Text `json:"reason"`
 }
 
 // parts are the changes by what they are, in the order in which they are shown.
@@ -107,8 +116,11 @@ func (c *symbolChanges) CSVRows() any {
 	rows := []changeRow{}
 	for _, part := range c.parts() {
 		for _, s := range part.symbols {
-			rows = append(rows, changeRow{s, part.change})
+			rows = append(rows, changeRow{Symbol: s, Change: part.change})
 		}
+	}
+	for _, b := range c.Bad {
+		rows = append(rows, changeRow{Change: "bad", Line: ptr(b.Line), Reason: quant.Text(b.Reason)})
 	}
 	return rows
 }
@@ -123,7 +135,11 @@ func (c *symbolChanges) Sections() []term.Section {
 	if lines == nil {
 		lines = []string{"nothing to change"}
 	}
-	return []term.Section{{Lines: lines}}
+	sections := []term.Section{{Lines: lines}}
+	if len(c.Bad) > 0 {
+		sections = append(sections, term.Section{Title: "bad lines", Rows: c.Bad})
+	}
+	return sections
 }
 
 func someOf(list []string, most int) string {
@@ -212,10 +228,11 @@ func symbolsList(env *Env) Command {
 			case "true", "false":
 				f.Active = ptr(active == "true")
 			default:
-				return quant.Errorf(quant.Usage, "--active %q is neither true nor false", active)
+				return quant.Errorf(quant.Usage, "--active %q is neither true nor false", active).
+					WithHint("--active or --active=false; without it, all are listed")
 			}
 			if limit < 0 {
-				return quant.Errorf(quant.Usage, "--limit %d is negative", limit)
+				return quant.Errorf(quant.Usage, "--limit %d is negative", limit).WithHint("--limit 0 shows all")
 			}
 			if limit > 0 {
 				f.Limit = limit + 1
@@ -343,10 +360,15 @@ func refuseWithFacts(ctx context.Context, db *factstore.DB, tickers []string) er
 		if err != nil {
 			return err
 		}
-		for table, rows := range facts {
-			return quant.Errorf(quant.Refused, "symbol %s has facts: %d rows in %s", ticker, rows, table).
-				WithHint("--force removes the symbol and leaves its facts; `quant symbols set %s --active=false` keeps both", ticker)
+		if len(facts) == 0 {
+			continue
 		}
+		var tables []string
+		for _, table := range sortedKeys(facts) {
+			tables = append(tables, fmt.Sprintf("%d rows in %s", facts[table], table))
+		}
+		return quant.Errorf(quant.Refused, "symbol %s has facts: %s", ticker, strings.Join(tables, ", ")).
+			WithHint("--force removes the symbol and leaves its facts; `quant symbols set %s --active=false` keeps both", ticker)
 	}
 	return nil
 }
@@ -363,38 +385,50 @@ var importColumns = map[string]string{
 
 func symbolsImport(env *Env) Command {
 	var strict bool
+	var charset string
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Add or change symbols from a CSV file with a header",
 		Long: `Add or change symbols from a CSV file with a header: symbol, and any of name,
 sector, currency, is_active, priority ("-" reads standard input). Only the
-columns that the file has are changed. A bad line is reported with its number;
+columns that the file has are changed, and an empty is_active or priority keeps
+what is there. A bad line is reported with its number;
 the good ones are kept (exit status 3), or with --strict none (6).`,
 		Args: wantArgs(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			text, err := symbolEncoding(charset)
+			if err != nil {
+				return err
+			}
 			meta, err := env.MetaDB()
 			if err != nil {
 				return err
 			}
-			in := env.Streams().In
+			in, digest := env.Streams().In, hash.Hash(nil)
 			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if errors.Is(err, os.ErrNotExist) {
-					return quant.Errorf(quant.NotFound, "symbol file %s does not exist", args[0])
-				}
+				f, err := openSymbolFile(args[0])
 				if err != nil {
-					return quant.Errorf(quant.Failed, "read symbols: %w", err)
+					return err
 				}
 				defer f.Close()
-				in = f
+				digest = sha256.New()
+				in = io.TeeReader(f, digest)
 			}
 			var bad []badRow
 			rows, err := whileWaiting(cmd.Context(), func() (rows []symbolRow, err error) {
-				rows, bad, err = readSymbols(in)
+				rows, bad, err = readSymbols(in, text)
 				return rows, err
 			})
 			if err != nil {
 				return err
+			}
+			read := quant.RunIO{Direction: quant.In, Kind: "file", Name: args[0], Rows: ptr(int64(len(rows) + len(bad)))}
+			if digest != nil {
+				read.Digest = quant.Text("sha256:" + hex.EncodeToString(digest.Sum(nil)))
+			}
+			env.record(read)
+			for i := range bad {
+				bad[i].Reason = env.Mask.Text(bad[i].Reason)
 			}
 			done := newSymbolChanges()
 			done.Bad = append(done.Bad, bad...)
@@ -402,14 +436,13 @@ the good ones are kept (exit status 3), or with --strict none (6).`,
 				env.Notice("%s line %d: %s", args[0], b.Line, b.Reason)
 			}
 			if strict && len(bad) > 0 {
-				return quant.Errorf(quant.Refused, "%s: %d of %d lines are bad; with --strict none is imported", args[0], len(bad), len(bad)+len(rows)).
-					WithHint("mend the lines named above, or leave --strict out")
+				return quant.Errorf(quant.Refused, "%s: %d of %d lines are bad; with --strict none is imported: %s", args[0], len(bad), len(bad)+len(rows), badLines(bad)).
+					WithHint("mend these lines, or leave --strict out")
 			}
 			err = meta.Tx(cmd.Context(), func(ctx context.Context) error { return storeSymbols(ctx, meta, rows, done) })
 			if err != nil {
 				return err
 			}
-			env.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: args[0], Rows: ptr(int64(len(rows) + len(bad)))})
 			env.recordSymbols(int64(len(done.Added) + len(done.Updated)))
 			if err := env.Print(done); err != nil {
 				return err
@@ -422,7 +455,53 @@ the good ones are kept (exit status 3), or with --strict none (6).`,
 		},
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "import nothing if any line is bad")
+	cmd.Flags().StringVar(&charset, "encoding", "utf-8", "of the file: utf-8, cp949 or euc-kr")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
+}
+
+// badLines names the first bad lines, for an error.
+func badLines(bad []badRow) string {
+	var list []string
+	for _, b := range bad {
+		list = append(list, fmt.Sprintf("line %d: %s", b.Line, b.Reason))
+	}
+	return someOf(list, 10)
+}
+
+// openSymbolFile opens a regular file: a pipe could keep quant waiting for as
+// long as nobody writes to it.
+func openSymbolFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, quant.Errorf(quant.NotFound, "symbol file %s does not exist", path).WithHint("check the path; - reads standard input")
+	}
+	if err != nil {
+		return nil, quant.Errorf(quant.Failed, "read symbols: %w", err).WithHint("make the file readable")
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		err = quant.Errorf(quant.Failed, "read symbols: %w", err).WithHint("make the file readable")
+	case info.IsDir():
+		err = quant.Errorf(quant.Invalid, "%s is a directory", path).WithHint("name one file in it")
+	case !info.Mode().IsRegular():
+		err = quant.Errorf(quant.Invalid, "%s is not a regular file", path).WithHint("save it to a file first, or give it to standard input: quant symbols import - < %s", path)
+	default:
+		return f, nil
+	}
+	f.Close()
+	return nil, err
+}
+
+// symbolEncoding is the decoder of an --encoding, nil for UTF-8.
+func symbolEncoding(name string) (*encoding.Decoder, error) {
+	switch strings.ToLower(name) {
+	case "utf-8", "utf8":
+		return nil, nil
+	case "cp949", "euc-kr", "euckr":
+		return korean.EUCKR.NewDecoder(), nil
+	}
+	return nil, quant.Errorf(quant.Usage, "encoding %q is not known", name).WithHint("use utf-8, cp949 or euc-kr")
 }
 
 // symbolRow is one good line: a ticker and the changes to make to it.
@@ -462,35 +541,52 @@ func storeSymbols(ctx context.Context, meta metastore.Store, rows []symbolRow, d
 	return nil
 }
 
-// readSymbols reads a symbol file. A header that cannot be used is an Invalid
-// error; a bad line is returned with its number.
-func readSymbols(in io.Reader) (rows []symbolRow, bad []badRow, err error) {
-	r := csv.NewReader(in)
+// columnsHint names the columns of a symbol file.
+const columnsHint = "its first line names the columns: symbol,name,sector,currency,is_active,priority"
+
+// readSymbols reads a symbol file, with a byte order mark or without. A header
+// that cannot be used is an Invalid error; a bad line is returned with its
+// number.
+func readSymbols(in io.Reader, decoder *encoding.Decoder) (rows []symbolRow, bad []badRow, err error) {
+	notText := "not UTF-8; --encoding cp949 reads Korean files of Windows"
+	if decoder != nil {
+		in, notText = decoder.Reader(in), "not in the encoding that --encoding names"
+	}
+	buffered := bufio.NewReader(in)
+	if mark, _ := buffered.Peek(3); string(mark) == "\ufeff" {
+		_, _ = buffered.Discard(3) // they are in the buffer
+	}
+	r := csv.NewReader(buffered)
 	r.FieldsPerRecord = -1
 	r.LazyQuotes = false
 	header, err := r.Read()
 	if errors.Is(err, io.EOF) {
-		return nil, nil, quant.Errorf(quant.Invalid, "the symbol file is empty").WithHint("its first line names the columns: symbol,name,sector,currency,is_active,priority")
+		return nil, nil, quant.Errorf(quant.Invalid, "the symbol file is empty").WithHint(columnsHint)
 	}
 	if err != nil {
-		return nil, nil, quant.Errorf(quant.Invalid, "read the header: %w", err)
+		return nil, nil, quant.Errorf(quant.Invalid, "read the header: %w", err).WithHint(columnsHint)
+	}
+	if h := strings.Join(header, ","); !isText(h, decoder != nil) {
+		return nil, nil, quant.Errorf(quant.Invalid, "the header %q cannot be read", h).
+			WithHint("if it is a Korean file of Windows, --encoding cp949 reads it; otherwise save it as UTF-8")
 	}
 	columns := make([]string, len(header))
 	at := map[string]bool{}
 	for i, h := range header {
-		name := strings.ToLower(strings.TrimSpace(strings.TrimPrefix(h, "\ufeff")))
+		name := strings.ToLower(strings.TrimSpace(h))
 		columns[i] = importColumns[strings.NewReplacer(" ", "_", "-", "_").Replace(name)]
 		if columns[i] == "" {
 			return nil, nil, quant.Errorf(quant.Invalid, "column %q of the header is not known", h).
 				WithHint("the columns are symbol, name, sector, currency, is_active, priority")
 		}
 		if at[columns[i]] {
-			return nil, nil, quant.Errorf(quant.Invalid, "two columns of the header mean %s", columns[i])
+			return nil, nil, quant.Errorf(quant.Invalid, "two columns of the header mean %s", columns[i]).
+				WithHint("leave one of them out")
 		}
 		at[columns[i]] = true
 	}
 	if !at["symbol"] {
-		return nil, nil, quant.Errorf(quant.Invalid, "the header %q has no column symbol", strings.Join(header, ","))
+		return nil, nil, quant.Errorf(quant.Invalid, "the header %q has no column symbol", strings.Join(header, ",")).WithHint(columnsHint)
 	}
 	seen := map[string]int{}
 	for {
@@ -503,10 +599,13 @@ func readSymbols(in io.Reader) (rows []symbolRow, bad []badRow, err error) {
 			continue
 		}
 		if err != nil {
-			return nil, nil, quant.Errorf(quant.Failed, "read symbols: %w", err)
+			return nil, nil, quant.Errorf(quant.Failed, "read symbols: %w", err).WithHint("nothing was imported; run it again")
 		}
 		line, _ := r.FieldPos(0)
-		row, reason := symbolOf(columns, record)
+		row, reason := symbolRow{}, notText
+		if isText(strings.Join(record, ","), decoder != nil) {
+			row, reason = symbolOf(columns, record)
+		}
 		row.line = line
 		if first, again := seen[row.ticker]; again && reason == "" {
 			reason = fmt.Sprintf("symbol %s stands in line %d already", row.ticker, first)
@@ -520,6 +619,12 @@ func readSymbols(in io.Reader) (rows []symbolRow, bad []badRow, err error) {
 	}
 }
 
+// isText reports whether s is text; what a decoder could not read it has
+// replaced.
+func isText(s string, decoded bool) bool {
+	return utf8.ValidString(s) && !(decoded && strings.ContainsRune(s, utf8.RuneError))
+}
+
 func symbolOf(columns, record []string) (row symbolRow, reason string) {
 	if len(record) != len(columns) {
 		return row, fmt.Sprintf("%d fields where the header has %d", len(record), len(columns))
@@ -528,9 +633,6 @@ func symbolOf(columns, record []string) (row symbolRow, reason string) {
 	var given []string
 	for i, value := range record {
 		value = strings.TrimSpace(value)
-		if !utf8.ValidString(value) {
-			return row, "not UTF-8"
-		}
 		var err error
 		switch columns[i] {
 		case "symbol":
@@ -542,11 +644,15 @@ func symbolOf(columns, record []string) (row symbolRow, reason string) {
 		case "currency":
 			s.Currency = quant.Text(value)
 		case "is_active":
+			if value == "" {
+				continue // keeps what is there
+			}
 			s.IsActive, err = strconv.ParseBool(value)
 		case "priority":
-			if value != "" {
-				s.Priority, err = strconv.ParseInt(value, 10, 64)
+			if value == "" {
+				continue
 			}
+			s.Priority, err = strconv.ParseInt(value, 10, 64)
 		}
 		if err != nil {
 			return row, fmt.Sprintf("%s %q cannot be read", columns[i], value)

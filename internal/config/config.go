@@ -81,10 +81,12 @@ func (s Settings) Secrets() []string {
 func (s Settings) Validate() error {
 	for _, item := range s.list {
 		if strings.ContainsRune(item.Value, 0) {
-			return quant.Errorf(quant.Usage, "%s (%s) contains a NUL byte", item.Name, item.Source)
+			return quant.Errorf(quant.Usage, "%s (%s) contains a NUL byte", item.Name, item.Source).
+				WithHint("write it without the NUL byte")
 		}
 		if item.Value == "" && !item.Secret {
-			return quant.Errorf(quant.Usage, "%s (%s) is empty", item.Name, item.Source)
+			return quant.Errorf(quant.Usage, "%s (%s) is empty", item.Name, item.Source).
+				WithHint("give it a value, or leave it out")
 		}
 	}
 	level := s.Value(LogLevel)

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -45,7 +48,7 @@ func TestAValueThatCannotBeUsedIsAUsageError(t *testing.T) {
 func TestDotenvLines(t *testing.T) {
 	t.Parallel()
 	text := "\ufeff# comment\r\nA=1\r\nexport B = two words # note\nC=\"q # \\\"x\\\" \\n\" # c\nD='l$\\n'\nE=pa$$word#1\nA=2\n\nF=\n"
-	vars, _, problem := ParseDotenv([]byte(text))
+	vars, _, _, problem := ParseDotenv([]byte(text))
 	if problem != "" {
 		t.Fatal(problem)
 	}
@@ -62,9 +65,29 @@ func TestABadDotenvLineIsNamedByNumberAndNotQuoted(t *testing.T) {
 	for text, line := range map[string]int{
 		"A=1\nCANARY": 2, "1A=CANARY": 1, "A=\"CANARY": 1, "A='CANARY": 1, "\n\nA=\"CANARY\" CANARY": 3, "A=CANARY\xff": 1,
 	} {
-		_, got, problem := ParseDotenv([]byte(text))
+		_, _, got, problem := ParseDotenv([]byte(text))
 		if problem == "" || got != line || strings.Contains(problem, "CANARY") {
 			t.Errorf("%q: line %d, problem %q", text, got, problem)
+		}
+	}
+}
+
+func TestABrokenDotenvStillTellsWhatToMask(t *testing.T) {
+	t.Parallel()
+	text := "A_KEY=first\nA_KEY=second\nnonsense\nexport B_KEY=\"open quote\nC_KEY=\"closed\" tail\nD_KEY: colon # note\n1E_KEY=digit\nF_KEY=by\xfftes\nG_KEY='last'\n"
+	path := filepath.Join(t.TempDir(), ".env")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	vars, seen, err := ReadDotenv(path)
+	if quant.CodeOf(err) != quant.Usage || !strings.Contains(err.Error(), "line 3") || quant.HintOf(err) == "" || vars != nil {
+		t.Errorf("%v, %v", vars, err)
+	}
+	for _, want := range []string{
+		"A_KEY=first", "A_KEY=second", "B_KEY=open quote", "C_KEY=closed", "D_KEY=colon", "1E_KEY=digit", "F_KEY=by\xfftes", "F_KEY=by", "F_KEY=tes", "G_KEY=last",
+	} {
+		if !slices.Contains(seen, want) {
+			t.Errorf("%q is not among %q", want, seen)
 		}
 	}
 }
@@ -72,12 +95,15 @@ func TestABadDotenvLineIsNamedByNumberAndNotQuoted(t *testing.T) {
 func FuzzParseDotenv(f *testing.F) {
 	f.Add([]byte("A=1\nB='x'\nC=\"y\\n\""))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		vars, line, problem := ParseDotenv(text)
+		vars, seen, line, problem := ParseDotenv(text)
 		if problem != "" {
 			if vars != nil || line < 1 || line > 1+strings.Count(string(text), "\n") {
 				t.Fatalf("line %d, vars %v, problem %q", line, vars, problem)
 			}
 			return
+		}
+		if len(seen) < len(vars) {
+			t.Fatalf("%d values seen of %d", len(seen), len(vars))
 		}
 		for name := range vars {
 			if !isVariable(name) {

@@ -46,7 +46,7 @@ func Check(dir string) error {
 // repeat.
 func Mark(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return quant.Errorf(quant.Failed, "make the demo folder: %w", err)
+		return quant.Errorf(quant.Failed, "make the demo folder: %w", err).WithHint("name a folder that can be made: quant demo DIR")
 	}
 	return write(filepath.Join(dir, marker), []byte("This folder belongs to `quant demo`, which may rewrite what is in it.\n"))
 }
@@ -59,7 +59,7 @@ func WritePrices(dir string) (string, error) {
 
 func write(path string, content []byte) error {
 	if err := os.WriteFile(path, content, 0o600); err != nil {
-		return quant.Errorf(quant.Failed, "write the demo: %w", err)
+		return quant.Errorf(quant.Failed, "write the demo: %w", err).WithHint("make room and the folder writable, then run it again")
 	}
 	return nil
 }

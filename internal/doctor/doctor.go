@@ -61,20 +61,27 @@ const (
 	wantFree = 1 << 30
 )
 
-// Examine returns what it finds, worst first. The error is ctx's only.
-func Examine(ctx context.Context, lab Lab) ([]Finding, error) {
+// Report is the result of an examination.
+type Report struct {
+	Findings []Finding // worst first
+	Whole    bool      // everything could be examined
+}
+
+// Examine examines the lab. The error is ctx's only.
+func Examine(ctx context.Context, lab Lab) (Report, error) {
 	e := &examination{Lab: lab}
 	e.files()
 	e.meta(ctx)
 	e.facts(ctx)
 	rank := map[Severity]int{Fault: 0, Warning: 1, Fixed: 2, Note: 3}
 	slices.SortStableFunc(e.found, func(a, b Finding) int { return rank[a.Severity] - rank[b.Severity] })
-	return e.found, ctx.Err()
+	return Report{e.found, !e.partly}, ctx.Err()
 }
 
 type examination struct {
 	Lab
-	found []Finding
+	found  []Finding
+	partly bool // something could not be examined
 }
 
 func (e *examination) add(s Severity, object, mend, format string, args ...any) {
@@ -82,6 +89,7 @@ func (e *examination) add(s Severity, object, mend, format string, args ...any) 
 }
 
 func (e *examination) failed(object string, err error) {
+	e.partly = true
 	e.add(Fault, object, quant.HintOf(err), "%v", err)
 }
 
@@ -145,7 +153,7 @@ func (e *examination) meta(ctx context.Context) {
 	for _, p := range problems {
 		e.add(Fault, p.Object, p.Mend, "%s", p.What)
 	}
-	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.Self})
+	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.Self, Brief: true})
 	if err != nil {
 		e.failed("runs", err)
 		return
@@ -153,6 +161,7 @@ func (e *examination) meta(ctx context.Context) {
 	for _, run := range running {
 		object := "run " + run.RunID
 		if e.Registry == nil {
+			e.partly = true
 			e.add(Note, object, "", "%s is RUNNING; it cannot be judged while the Meta DB is read-only", run.Kind)
 			continue
 		}
@@ -195,6 +204,7 @@ func (e *examination) facts(ctx context.Context) {
 	})
 	switch {
 	case errors.Is(err, quant.Locked):
+		e.partly = true
 		e.add(Warning, e.FactPath, "run `quant doctor` again when nobody writes, or with a longer --wait", "not examined: %v", err)
 	case err != nil && ctx.Err() == nil:
 		e.failed(e.FactPath, err)
@@ -214,75 +224,100 @@ func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.
 		}
 		committed[row.RunID][row.Table] = true
 	}
-	for id, tables := range committed {
-		run, err := e.Meta.GetRun(ctx, id)
-		switch {
-		case errors.Is(err, quant.NotFound):
-			e.add(Fault, "run "+id, "restore the Meta DB that knows it from a backup, or keep this as the only trace of it",
-				"the ledger says that it changed %s, but no such run is recorded", names(tables))
-		case err != nil:
-			e.failed("run "+id, err)
-		case run.Status == quant.Fail:
-			e.add(Note, "run "+id, "", "%s ended as FAIL after it had committed %s", run.Kind, names(tables))
-		}
-	}
-	runs, err := e.Meta.ListRuns(ctx, metastore.RunFilter{})
+	runs, err := e.Meta.ListRuns(ctx, metastore.RunFilter{Brief: true})
 	if err != nil {
 		e.failed("runs", err)
 		return
 	}
-	reset := e.lastReset(ctx, runs)
+	byID := make(map[string]metastore.RunDetail, len(runs))
+	for _, run := range runs {
+		byID[run.RunID] = run
+	}
+	for id, tables := range committed {
+		run, known := byID[id]
+		if !known { // one that says it only reads, or none
+			var err error
+			switch run, err = e.Meta.GetRun(ctx, id); {
+			case errors.Is(err, quant.NotFound):
+				e.add(Fault, "run "+id, "restore the Meta DB that knows it from a backup, or keep this as the only trace of it",
+					"the ledger says that it changed %s, but no such run is recorded", names(tables))
+				continue
+			case err != nil:
+				e.failed("run "+id, err)
+				continue
+			}
+		}
+		if run.Status == quant.Fail {
+			e.add(Note, "run "+id, "", "%s ended as FAIL after it had committed %s", run.Kind, names(tables))
+		}
+	}
+	written, err := e.outputs(ctx, TableKind)
+	if err != nil {
+		e.failed("run_io", err)
+		return
+	}
+	reset, err := e.lastReset(ctx, runs)
+	if err != nil {
+		e.failed("run_io", err)
+		return
+	}
 	for _, run := range runs {
 		if run.RunID < reset {
 			continue // what it wrote, and its ledger rows, are in the backup
 		}
 		tables := committed[run.RunID]
-		text := string(run.ErrorText)
+		facts := registry.FactsClause(string(run.ErrorText))
 		switch {
 		case run.Status == quant.Success:
-			e.outputs(ctx, run, tables)
-		case strings.HasSuffix(text, registry.FactsNotChecked):
+			e.wrote(run, written[run.RunID], tables)
+		case facts == registry.FactsNotChecked:
 			e.settle(ctx, run, len(tables) > 0)
-		case strings.HasSuffix(text, "; "+registry.NoFactsCommitted) && len(tables) > 0,
-			strings.HasSuffix(text, "; "+registry.FactsCommitted) && len(tables) == 0:
+		case facts == registry.NoFactsCommitted && len(tables) > 0, facts == registry.FactsCommitted && len(tables) == 0:
 			e.add(Fault, "run "+run.RunID, "the Fact DB or the Meta DB was replaced by another state of it; restore both from one backup",
-				"its text says %q, the ledger says otherwise", lastClause(text))
+				"its text says %q, the ledger says otherwise", facts)
 		}
 	}
+}
+
+// outputs returns what every run wrote of one kind, by run.
+func (e *examination) outputs(ctx context.Context, kind string) (map[string][]quant.RunIO, error) {
+	all, err := e.Meta.ListOutputs(ctx, kind)
+	if err != nil {
+		return nil, err
+	}
+	byRun := map[string][]quant.RunIO{}
+	for _, io := range all {
+		byRun[io.RunID] = append(byRun[io.RunID], io)
+	}
+	return byRun, nil
 }
 
 // lastReset returns the newest run that made the Fact DB anew, "" for none.
 // runs are newest first.
-func (e *examination) lastReset(ctx context.Context, runs []metastore.RunDetail) string {
+func (e *examination) lastReset(ctx context.Context, runs []metastore.RunDetail) (string, error) {
+	backups, err := e.outputs(ctx, "backup")
+	if err != nil {
+		return "", err
+	}
 	for _, run := range runs {
 		if run.Kind != "init-db" || run.Status == quant.Running {
 			continue
 		}
-		all, err := e.Meta.RunIO(ctx, run.RunID)
-		if err != nil {
-			e.failed("run "+run.RunID, err)
-			return ""
-		}
-		for _, io := range all {
+		for _, io := range backups[run.RunID] {
 			// One that failed has done so only if it had moved the Fact DB.
-			if io.Direction == quant.Out && io.Kind == "backup" && (run.Status == quant.Success || filepath.Base(io.Name) == "quant.duckdb") {
-				return run.RunID
+			if run.Status == quant.Success || filepath.Base(io.Name) == "quant.duckdb" {
+				return run.RunID, nil
 			}
 		}
 	}
-	return ""
+	return "", nil
 }
 
-// outputs checks that a run that ended well has in the ledger what it says it
+// wrote checks that a run that ended well has in the ledger what it says it
 // wrote.
-func (e *examination) outputs(ctx context.Context, run metastore.RunDetail, tables map[string]bool) {
-	all, err := e.Meta.RunIO(ctx, run.RunID)
-	if err != nil {
-		e.failed("run "+run.RunID, err)
-		return
-	}
-	for _, io := range all {
-		if io.Direction == quant.Out && io.Kind == TableKind && io.Rows != nil && *io.Rows > 0 && !tables[io.Name] {
+func (e *examination) wrote(run metastore.RunDetail, says []quant.RunIO, tables map[string]bool) {
+	for _, io := range says {
+		if io.Rows != nil && *io.Rows > 0 && !tables[io.Name] {
 			e.add(Fault, "run "+run.RunID, "run it again, or restore the Fact DB from a backup",
 				"%s ended as SUCCESS and says it changed %s, but the ledger does not have it", run.Kind, io.Name)
 		}
@@ -297,16 +332,12 @@ func (e *examination) settle(ctx context.Context, run metastore.RunDetail, commi
 	if committed {
 		facts = registry.FactsCommitted
 	}
-	text := strings.TrimSuffix(string(run.ErrorText), registry.FactsNotChecked) + facts
+	text := registry.WithFacts(string(run.ErrorText), facts)
 	if err := e.Meta.AmendRunError(ctx, run.RunID, text); err != nil {
 		e.add(Warning, "run "+run.RunID, quant.HintOf(err), "its facts were not checked: %s; its text could not be amended: %v", facts, err)
 		return
 	}
 	e.add(Fixed, "run "+run.RunID, "", "its facts had not been checked: %s", facts)
-}
-
-func lastClause(text string) string {
-	return text[strings.LastIndex(text, "; ")+2:]
 }
 
 func names(tables map[string]bool) string {

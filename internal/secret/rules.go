@@ -247,11 +247,15 @@ func (p pair) length(s string) int {
 	if n := quotedLength(v); n > 0 {
 		return n
 	}
+	if v[0] == '[' || v[0] == '{' {
+		n := bracketLength(v)
+		if !p.quoted {
+			n = max(n+wordLength(v[n:]), p.listLength(s))
+		}
+		return n
+	}
 	if name := strings.ToLower(p.name); strings.HasSuffix(name, "authorization") {
 		return p.headerLength(s)
-	}
-	if v[0] == '[' || v[0] == '{' || v[0] == '(' {
-		return bracketLength(v)
 	}
 	inQuery := p.before > 0 && (s[p.before-1] == '?' || s[p.before-1] == '&')
 	switch {
@@ -416,11 +420,7 @@ func bracketLength(s string) int {
 			depth++
 		case strings.IndexByte("]})", c) >= 0:
 			if depth--; depth == 0 {
-				n := i + 1
-				if n < len(s) && isNameByte(s[n]) {
-					n += wordLength(s[n:]) // (a)b is one word
-				}
-				return n
+				return i + 1
 			}
 		}
 	}

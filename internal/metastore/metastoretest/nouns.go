@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"quant"
 	"quant/internal/metastore"
@@ -29,6 +30,10 @@ func symbolTests() []test {
 		{"AnyTextIsKeptInANameExactly", func(t *testing.T, s metastore.Store) {
 			for i, text := range awkward() {
 				want := quant.Symbol{Symbol: fmt.Sprintf("S%d", i), Name: quant.Text(text), Sector: quant.Text(text)}
+				if strings.ContainsFunc(text, func(r rune) bool { return unicode.IsControl(r) && r != '\n' }) {
+					refused(t, s.CreateSymbol(ctx, want), quant.Invalid)
+					continue
+				}
 				ok(t, s.CreateSymbol(ctx, want))
 				got := one(s.GetSymbol(ctx, want.Symbol))(t)
 				if got != want {
@@ -39,6 +44,18 @@ func symbolTests() []test {
 					t.Fatalf("filter by %.40q found %d symbols", text, len(found))
 				}
 			}
+		}},
+		{"AControlCharacterIsInvalidInEveryTextOfASymbol", func(t *testing.T, s metastore.Store) {
+			ok(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: "KEPT"}))
+			for _, bad := range []quant.Text{"a\rb", "\x00", "\x1b[2J", "\x7f", "\u0085", "\xff", "a\uFFFD"} {
+				for _, sym := range []quant.Symbol{{Name: bad}, {Sector: bad}, {Currency: bad}} {
+					sym.Symbol = "NEW"
+					refused(t, s.CreateSymbol(ctx, sym), quant.Invalid)
+					sym.Symbol = "KEPT"
+					refused(t, s.UpdateSymbol(ctx, sym), quant.Invalid)
+				}
+			}
+			equal(t, one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t), []quant.Symbol{{Symbol: "KEPT"}})
 		}},
 		{"AnExistingSymbolIsAConflict", func(t *testing.T, s metastore.Store) {
 			ok(t, s.CreateSymbol(ctx, quant.Symbol{Symbol: "IBM", Name: "first"}))

@@ -348,6 +348,26 @@ func TestResetBringsBackTheSchemaAndLeavesOutNonsense(t *testing.T) {
 	}
 }
 
+func TestAMissingTableOrColumnIsMarked(t *testing.T) {
+	t.Parallel()
+	for name, statement := range map[string]string{
+		"table":  `DROP TABLE run_io`,
+		"column": `ALTER TABLE run_process DROP COLUMN host`,
+		"runs":   `ALTER TABLE runs RENAME TO others`,
+	} {
+		path := filepath.Join(t.TempDir(), "meta.db")
+		db := openAt(t, path)
+		raw(t, path, `PRAGMA foreign_keys = OFF`, statement)
+		_, err := db.RunIO(context.Background(), metastoretest.RunID(1))
+		if name != "table" {
+			err = record(db, 1)
+		}
+		if !errors.Is(err, ErrSchema) || !errors.Is(err, quant.Store) || errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestNothingIsWrittenBetweenTheBackupOfAResetAndTheReset(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "meta.db")

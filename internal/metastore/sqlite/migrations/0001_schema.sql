@@ -25,6 +25,13 @@ CREATE TABLE symbols (
             8287, 45, 8292,  8294, 45, 8303,  12288,  65279,  65529, 45, 65531,  65533,
             69821,  69837,  78896, 45, 78911,  113824, 45, 113827,
             119155, 45, 119162,  917505,  917536, 45, 917631,  93, 42)),
+    -- Controls (Cc) but the line feed, U+FFFD, and what SQLite reads as that.
+    CONSTRAINT "name has no control character but line feeds" CHECK (name IS NULL
+        OR (instr(name, char(0)) = 0 AND name NOT GLOB char(42, 91, 1, 45, 9,  11, 45, 31,  127, 45, 159,  65533,  93, 42))),
+    CONSTRAINT "sector has no control character but line feeds" CHECK (sector IS NULL
+        OR (instr(sector, char(0)) = 0 AND sector NOT GLOB char(42, 91, 1, 45, 9,  11, 45, 31,  127, 45, 159,  65533,  93, 42))),
+    CONSTRAINT "currency has no control character but line feeds" CHECK (currency IS NULL
+        OR (instr(currency, char(0)) = 0 AND currency NOT GLOB char(42, 91, 1, 45, 9,  11, 45, 31,  127, 45, 159,  65533,  93, 42))),
     CONSTRAINT "is_active is 0 or 1" CHECK (is_active IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
