@@ -50,7 +50,7 @@ func resetting(t *testing.T) (*Env, *sqlite.DB) {
 	env := &Env{
 		Printer: term.NewPrinter(term.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, mask, mask, nil),
 		Now:     time.Now, Mask: mask, Meta: store,
-		Settings: config.Resolve(map[string]string{"data-dir": filepath.Dir(meta), "duckdb": facts}, config.Environment{}, nil),
+		Settings: config.Resolve(map[string]string{"data-dir": filepath.Dir(meta), "duckdb": facts}, func(string) (string, bool) { return "", false }, nil),
 		Registry: registry.New(registry.Options{Store: store, LiveDir: meta + ".live"}),
 	}
 	t.Cleanup(env.Registry.Close)

@@ -104,18 +104,21 @@ func maskUsers(s string) string {
 // hold any of / ? # @, also where it should have been escaped: it lasts until
 // the last @.
 func maskUser(s string) string {
-	if last := strings.LastIndexByte(s, '@'); last >= 0 {
+	if last := strings.LastIndexByte(s, '@'); last >= 0 && !namesProtocol(s[last+1:]) {
 		for at := 0; ; {
 			i := strings.Index(s[at:last], "://")
 			if i < 0 {
 				break
 			}
 			at += i + len("://")
+			if at == len("://") || !isNameByte(s[at-len("://")-1]) {
+				continue // no scheme
+			}
 			authority := s[at:]
 			if end := strings.IndexAny(authority, "/?#"); end >= 0 {
 				authority = authority[:end]
 			}
-			hasUser := strings.ContainsRune(authority, '@') || strings.ContainsRune(authority, ':') && authority[0] != '['
+			hasUser := authority == "" && s[at] != '/' || strings.ContainsRune(authority, '@') || strings.ContainsRune(authority, ':') && authority[0] != '['
 			if hasUser {
 				s = s[:at] + Placeholder + s[last:]
 				break
@@ -131,9 +134,9 @@ func maskUser(s string) string {
 			break
 		}
 	}
-	// What stands behind a scheme is a URL, not a DSN.
-	from := 0
-	if scheme := strings.LastIndex(s[:last], "://"); scheme >= 0 {
+	// What stands behind a scheme is a URL, not a DSN, unless it names a protocol.
+	from, isDSN := 0, namesProtocol(s[last+1:])
+	if scheme := strings.LastIndex(s[:last], "://"); scheme > 0 && isNameByte(s[scheme-1]) && !isDSN {
 		from = scheme + len("://")
 	}
 	for user := from; user < last; {
@@ -141,7 +144,7 @@ func maskUser(s string) string {
 		if end < user {
 			return s
 		}
-		isScheme := strings.HasPrefix(s[end:], "://")
+		isScheme := strings.HasPrefix(s[end:], "://") && !isDSN
 		startsHere := user == 0 || strings.IndexByte(`"'`+"`"+`=(,;&?[{|`, s[user-1]) >= 0
 		if s[end] == ':' && end > user && end+1 < last && startsHere && !isScheme {
 			return s[:user] + Placeholder + s[last:]
@@ -149,6 +152,12 @@ func maskUser(s string) string {
 		user = end + 1
 	}
 	return s
+}
+
+// namesProtocol reports whether s begins like tcp(host).
+func namesProtocol(s string) bool {
+	n := until(s, func(i int) bool { return !isNameByte(s[i]) })
+	return n > 0 && n < len(s) && s[n] == '('
 }
 
 // maskPairs masks the value of NAME=VALUE, name: value, "name":"value" and
@@ -201,7 +210,7 @@ func pairAt(s string, floor, sep int) pair {
 		p.before--
 	}
 	p.name = s[p.before:end]
-	for p.value < len(s) && (s[p.value] == '=' || s[p.value] == ':' || s[p.value] == '>') { // ==, := and =>
+	if p.value < len(s) && (s[p.value] == '=' || s[p.value] == '>') { // ==, := and =>
 		p.value++
 	}
 	for p.value < len(s) && (s[p.value] == ' ' || s[p.value] == '\t') {

@@ -386,6 +386,7 @@ func TestNothingIsWrittenBetweenTheBackupOfAResetAndTheReset(t *testing.T) {
 			if n == 5 {
 				close(begun)
 			}
+			time.Sleep(100 * time.Microsecond) // SQLite's lock is not fair
 			select {
 			case <-stop:
 				stopped <- nil
