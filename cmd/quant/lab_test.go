@@ -101,7 +101,7 @@ func (l *lab) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(program, args...)
 	cmd.Args[0] = "quant"
 	cmd.Dir = l.dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.dir, "TMPDIR=" + os.TempDir(), "LC_ALL=C.UTF-8"}, l.env...)
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.dir, "TMPDIR=" + os.TempDir(), "LC_ALL=C.UTF-8", noRaceSleep}, l.env...)
 	return cmd
 }
 

@@ -69,6 +69,10 @@ func armFailpoint(spec string) {
 	})
 }
 
+// noRaceSleep keeps a process that the race detector watches from sleeping for
+// a second at its end.
+const noRaceSleep = "GORACE=atexit_sleep_ms=0"
+
 // TestScripts runs the acceptance tests: each file is a session of commands
 // with what they must print and how they must exit.
 func TestScripts(t *testing.T) {
@@ -78,6 +82,8 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
+			name, value, _ := strings.Cut(noRaceSleep, "=")
+			env.Setenv(name, value)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
