@@ -113,6 +113,10 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	env.Secrets.Know(env.Settings.Secrets()...)
 	for _, pair := range slices.Concat(seen, a.Environ) {
 		name, value, _ := strings.Cut(pair, "=")
+		if name == config.AlphaVantageKey { // also where a broken .env keeps it from being a setting
+			env.Mask.Know(value)
+			env.Secrets.Know(value)
+		}
 		knowIfSecret(env.Mask, name, value)
 	}
 }
