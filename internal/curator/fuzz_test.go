@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -63,6 +64,9 @@ func FuzzReaderAgreesWithEncodingCSV(f *testing.F) {
 		if err != nil {
 			return
 		}
+		// A line of blanks is no row here, and a record there.
+		blank := func(record []string) bool { return strings.Trim(strings.Join(record, ""), " \t\r\n") == "" }
+		got, want = slices.DeleteFunc(got, blank), slices.DeleteFunc(want, blank)
 		// encoding/csv turns \r\n within quotes into \n.
 		for _, rec := range got {
 			for i := range rec {

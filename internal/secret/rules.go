@@ -319,6 +319,9 @@ func (p pair) listLength(s string) int {
 			rest := strings.TrimLeft(v[i+1:min(len(v), i+1+maxListName)], " ")
 			name := until(rest, func(i int) bool { return !isNameByte(rest[i]) && rest[i] != ' ' })
 			if inList && strings.TrimSpace(rest) == "" || name > 0 && name < len(rest) && rest[name] == '=' {
+				if !inList { // perhaps no list at all, but a password with a ; in it
+					return max(i, wordLength(v))
+				}
 				return i
 			}
 		case v[i] == '\n', endsQuote(v, i):
