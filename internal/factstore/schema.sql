@@ -6,9 +6,9 @@
 -- No table declares its key. Tx.Merge keeps keys unique and Check audits them.
 -- A PRIMARY KEY on ohlcv is sound on DuckDB 1.5.6 as far as was tried (delete
 -- and insert of the same keys in one transaction, updates, reopening), but
--- loading 5 million bars from Parquet took 4.5 s with it and 1.4 s without, and
+-- loading 5 million bars from Parquet takes three times as long with it, and
 -- upstream reports read-only opens that fail while replaying a WAL with index
--- blocks. docs/benchmarks.md has the commands.
+-- blocks. docs/benchmarks.md has the figures and the command.
 
 CREATE TABLE IF NOT EXISTS schema_version (
     version    INTEGER   NOT NULL,
