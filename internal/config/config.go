@@ -5,6 +5,7 @@ package config
 
 import (
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"quant"
@@ -26,6 +27,7 @@ const (
 	DuckDBPath      = "QUANT_DUCKDB_PATH"
 	LogLevel        = "QUANT_LOG_LEVEL"
 	AlphaVantageKey = "ALPHA_VANTAGE_API_KEY"
+	Calendar        = "QUANT_CALENDAR"
 
 	// ParentRun is not a setting: it names the run inside which this process
 	// was started.
@@ -45,7 +47,12 @@ var catalogue = []struct {
 	{DuckDBPath, "duckdb", false, func(s Settings) string { return filepath.Join(s.Value(DataDir), "quant.duckdb") }},
 	{LogLevel, "log-level", false, func(Settings) string { return "info" }},
 	{AlphaVantageKey, "", true, func(Settings) string { return "" }},
+	{Calendar, "", false, func(Settings) string { return "XNYS" }},
 }
+
+// Calendars are the values of QUANT_CALENDAR: two exchanges, and the days on
+// which the data has bars, for any other market.
+var Calendars = []string{"XNYS", "XKRX", "data"}
 
 // LogLevels are the values of QUANT_LOG_LEVEL, most talkative first.
 var LogLevels = []string{"debug", "info", "warn", "error"}
@@ -89,14 +96,15 @@ func (s Settings) Validate() error {
 				WithHint("give it a value, or leave it out")
 		}
 	}
-	level := s.Value(LogLevel)
-	for _, l := range LogLevels {
-		if l == level {
-			return nil
-		}
+	if level := s.Value(LogLevel); !slices.Contains(LogLevels, level) {
+		return quant.Errorf(quant.Usage, "log level %q is not known", level).
+			WithHint("use one of %s", strings.Join(LogLevels, ", "))
 	}
-	return quant.Errorf(quant.Usage, "log level %q is not known", level).
-		WithHint("use one of %s", strings.Join(LogLevels, ", "))
+	if name := s.Value(Calendar); name != "" && !slices.Contains(Calendars, name) {
+		return quant.Errorf(quant.Usage, "%s: calendar %q is not known", Calendar, name).
+			WithHint("use one of %s", strings.Join(Calendars, ", "))
+	}
+	return nil
 }
 
 // Environment answers for a variable, as os.LookupEnv does.

@@ -9,7 +9,7 @@ import (
 )
 
 // SchemaVersion is the version of the schema that this program makes and reads.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 //go:embed schema.sql
 var schemaSQL string

@@ -143,3 +143,10 @@ CREATE TABLE IF NOT EXISTS rejects (
     run_id        TEXT,
     rejected_at   TIMESTAMP
 );
+
+-- Curator.
+
+-- Strategy and supervisor.
+
+-- Backtest.
+

@@ -1,0 +1,128 @@
+// Package calendar knows the sessions, the trading days, of a market. Session
+// is what every look-back, horizon, lag and rebalance day of the lab counts.
+// It owns no prices: under the calendar "data" it is told the days that have
+// bars.
+package calendar
+
+import (
+	"slices"
+	"time"
+
+	"quant"
+)
+
+// Data is the name of the calendar whose sessions are the days with bars.
+const Data = "data"
+
+// Calendar is the sessions of one market, in order. Immutable; safe for
+// concurrent use.
+type Calendar struct {
+	name     string
+	sessions []quant.Date
+	// open says that the sessions end where the data does, not where the
+	// schedule does: whether another one follows is not known.
+	open bool
+}
+
+// FromDates returns the calendar "data": its sessions are these days, in any
+// order, repeated or not.
+func FromDates(days []quant.Date) *Calendar {
+	s := slices.Clone(days)
+	slices.Sort(s)
+	return &Calendar{name: Data, sessions: slices.Compact(s), open: true}
+}
+
+// Name returns XNYS, XKRX or data.
+func (c *Calendar) Name() string { return c.name }
+
+// First and Last bound what the calendar knows; 0 if it is empty.
+func (c *Calendar) First() quant.Date {
+	if len(c.sessions) == 0 {
+		return 0
+	}
+	return c.sessions[0]
+}
+
+// Last is the last session that the calendar knows; 0 if it is empty.
+func (c *Calendar) Last() quant.Date {
+	if len(c.sessions) == 0 {
+		return 0
+	}
+	return c.sessions[len(c.sessions)-1]
+}
+
+// Len is the number of sessions.
+func (c *Calendar) Len() int { return len(c.sessions) }
+
+// At returns the session with this index, 0 <= i < Len.
+func (c *Calendar) At(i int) quant.Date { return c.sessions[i] }
+
+// Index returns the index of a day, or where it would be, and whether it is a
+// session. Two sessions are Index(b)-Index(a) sessions apart.
+func (c *Calendar) Index(d quant.Date) (int, bool) { return slices.BinarySearch(c.sessions, d) }
+
+// Sessions returns those from first to last, both included.
+func (c *Calendar) Sessions(first, last quant.Date) []quant.Date {
+	i, _ := c.Index(first)
+	j, found := c.Index(last)
+	if found {
+		j++
+	}
+	if j < i {
+		return nil
+	}
+	return slices.Clone(c.sessions[i:j])
+}
+
+// Frequency is how often a strategy decides.
+type Frequency string
+
+// The frequencies.
+const (
+	Daily   Frequency = "daily"
+	Weekly  Frequency = "weekly"
+	Monthly Frequency = "monthly"
+)
+
+// Rebalances returns the rebalance days from first to last, both included:
+// every session, or the last scheduled session of each week (Monday to Sunday)
+// or month. A period that is not finished, because its last scheduled session
+// is after last, has none; under "data" one is finished once a later one has
+// begun. Invalid for an unknown frequency.
+func (c *Calendar) Rebalances(f Frequency, first, last quant.Date) ([]quant.Date, error) {
+	var period func(quant.Date) int
+	switch f {
+	case Daily:
+		return c.Sessions(first, last), nil
+	case Weekly: // 1970-01-01 was a Thursday
+		period = func(d quant.Date) int { return floorDiv(int(d)+3, 7) }
+	case Monthly:
+		period = func(d quant.Date) int { t := d.Time(); return t.Year()*12 + int(t.Month()) - int(time.January) }
+	default:
+		return nil, quant.Errorf(quant.Invalid, "rebalance frequency %q is not known", f).WithHint("use daily, weekly or monthly")
+	}
+	var days []quant.Date
+	for i, d := range c.sessions {
+		if d < first || d > last {
+			continue
+		}
+		if i+1 == len(c.sessions) {
+			if !c.open {
+				days = append(days, d) // the schedule ends here
+			}
+			continue
+		}
+		if period(c.sessions[i+1]) != period(d) {
+			days = append(days, d)
+		}
+	}
+	return days, nil
+}
+
+func floorDiv(a, b int) int {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return q
+}

@@ -1,0 +1,78 @@
+package factstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/hex"
+	"fmt"
+
+	"quant"
+)
+
+// Digest tells the rows of a query apart from any other rows, whatever their
+// order: "rows:<hex>", made of their number and of two sums of DuckDB's hash
+// of each row. The same rows give the same digest on any machine, with any
+// number of threads; a DuckDB of another version may give another one. It
+// notices change, not a forger. Leave stamps and run ids out of the query.
+func (db *DB) Digest(ctx context.Context, query string, args ...any) (rows int64, digest string, err error) {
+	return digest128(db.QueryRow(ctx, digestOf(query), args...))
+}
+
+// Digest is DB.Digest within the transaction.
+func (tx *Tx) Digest(ctx context.Context, query string, args ...any) (rows int64, digest string, err error) {
+	return digest128(tx.QueryRow(ctx, digestOf(query), args...))
+}
+
+func digestOf(query string) string {
+	return `SELECT count(*), coalesce(sum(h::HUGEINT), 0)::VARCHAR, coalesce(sum(hash(h, 1)::HUGEINT), 0)::VARCHAR FROM (SELECT hash(*COLUMNS(*)) AS h FROM (` + query + `))`
+}
+
+func digest128(row *sql.Row) (int64, string, error) {
+	var n int64
+	var a, b string
+	if err := row.Scan(&n, &a, &b); err != nil {
+		return 0, "", err
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s", n, a, b))
+	return n, "rows:" + hex.EncodeToString(sum[:16]), nil
+}
+
+// Writers returns the runs that wrote the rows of a table for which where
+// holds, oldest first: by the table's stamp and the ledger. It is for the
+// tables that have a stamp; SliceWriters for labels and returns.
+func (db *DB) Writers(ctx context.Context, table, where string, args ...any) ([]string, error) {
+	for _, k := range keyedTables() {
+		if k.table == table && k.stamp != "" {
+			return db.runs(ctx, fmt.Sprintf(`SELECT DISTINCT run_id, committed_at FROM %s WHERE committed_at IN (SELECT DISTINCT %s FROM %s WHERE %s)
+				AND table_name = %s ORDER BY committed_at`, factTable("ledger"), ident(k.stamp), factTable(table), where, literal(table)), args...)
+		}
+	}
+	return nil, quant.Errorf(quant.Invalid, "table %s has no stamp", table)
+}
+
+// SliceWriters returns the runs that last wrote the slices of labels or
+// returns for which where holds (columns symbol, name, version, from_ts,
+// to_ts), in run id order.
+func (db *DB) SliceWriters(ctx context.Context, table, where string, args ...any) ([]string, error) {
+	return db.runs(ctx, fmt.Sprintf(`SELECT DISTINCT run_id, run_id FROM %s WHERE table_name = %s AND (%s) ORDER BY run_id`,
+		factTable("fact_slices"), literal(table), where), args...)
+}
+
+func (db *DB) runs(ctx context.Context, query string, args ...any) ([]string, error) {
+	rows, err := db.Query(ctx, query, args...)
+	if err != nil {
+		return nil, db.failure(ctx, "find the writers", err)
+	}
+	defer rows.Close()
+	var runs []string
+	for rows.Next() {
+		var id string
+		var by any
+		if err := rows.Scan(&id, &by); err != nil {
+			return nil, err
+		}
+		runs = append(runs, id)
+	}
+	return runs, rows.Err()
+}
