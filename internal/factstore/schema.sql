@@ -150,3 +150,46 @@ CREATE TABLE IF NOT EXISTS rejects (
 
 -- Backtest.
 
+CREATE TABLE IF NOT EXISTS backtest_equity (
+    run_id    TEXT NOT NULL,
+    ts        DATE NOT NULL,
+    equity    DOUBLE,
+    cash      DOUBLE,
+    positions DOUBLE,
+    ret       DOUBLE,
+    drawdown  DOUBLE,
+    turnover  DOUBLE,
+    costs     DOUBLE,
+    benchmark DOUBLE
+);
+
+CREATE TABLE IF NOT EXISTS backtest_positions (
+    run_id TEXT NOT NULL,
+    ts     DATE NOT NULL,
+    symbol TEXT NOT NULL,
+    qty    DOUBLE,
+    price  DOUBLE,
+    value  DOUBLE,
+    weight DOUBLE
+);
+
+CREATE TABLE IF NOT EXISTS backtest_details (
+    run_id            TEXT NOT NULL,
+    strategy_id       TEXT,
+    version           TEXT,
+    strategy_digest   TEXT,
+    lag_days          BIGINT,
+    basis             TEXT,
+    calendar          TEXT,
+    prices_at         TIMESTAMP,
+    benchmark         TEXT,
+    initial_capital   DOUBLE,
+    cash_rate         DOUBLE,
+    in_sample         BOOLEAN,
+    universe_fixed_at DATE,
+    result_digest     TEXT,
+    sensitivity_json  TEXT,
+    metrics_json      TEXT,
+    notices_json      TEXT,
+    created_at        TIMESTAMP
+);
