@@ -144,6 +144,17 @@ CREATE TABLE IF NOT EXISTS rejects (
     rejected_at   TIMESTAMP
 );
 
+-- Features and labels: what a slice of computed facts was computed from, and
+-- what came of it.
+CREATE TABLE IF NOT EXISTS fact_inputs (
+    table_name TEXT NOT NULL,
+    symbol     TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    inputs     TEXT NOT NULL,
+    facts      TEXT NOT NULL
+);
+
 -- Curator.
 
 -- What a row of ohlcv was before a run replaced it. With a factor, one row for
