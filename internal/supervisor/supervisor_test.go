@@ -346,6 +346,9 @@ func TestARandomHistoryKeepsToTheRulesAndArrives(t *testing.T) {
 			if step < 20 { // then the proposal stays
 				next := randomSituation(r)
 				s.proposal = next.proposal
+				for i := range s.proposal {
+					s.proposal[i].NoBar = false // as of the floor
+				}
 				for i := range s.basis {
 					s.basis[i].Weight *= math.Exp(r.NormFloat64() / 10)
 				}
