@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -254,4 +255,58 @@ func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) (
 		list = append(list, io)
 	}
 	return list, rows.Err()
+}
+
+// List returns the backtests of a strategy, or of all for "", newest first.
+func List(ctx context.Context, db *factstore.DB, strategyID string) ([]Stored, error) {
+	return readStored(ctx, db, "? = '' OR s.strategy_id = ?", strategyID, strategyID)
+}
+
+// Read returns the backtest that a run made; NotFound if it made none.
+func Read(ctx context.Context, db *factstore.DB, runID string) (Stored, error) {
+	list, err := readStored(ctx, db, "s.run_id = ?", runID)
+	if err != nil {
+		return Stored{}, err
+	}
+	if len(list) == 0 {
+		return Stored{}, quant.Errorf(quant.NotFound, "run %s made no backtest", runID).WithHint("`quant backtest list` shows those that did")
+	}
+	return list[0], nil
+}
+
+func readStored(ctx context.Context, db *factstore.DB, where string, args ...any) ([]Stored, error) {
+	rows, err := db.Query(ctx, `SELECT s.run_id, s.strategy_id, s.from_ts, s.to_ts, s.cagr, s.sharpe, s.max_dd, s.vol, s.turnover, s.win_rate, s.avg_trade, s.num_trades,
+			s.fee_bps, s.slippage_bps, s.created_at, d.version, d.strategy_digest, d.lag_days, d.basis, d.calendar, d.prices_at, d.benchmark, d.initial_capital,
+			d.cash_rate, d.in_sample, d.universe_fixed_at, d.result_digest, d.sensitivity_json, d.metrics_json, d.notices_json
+		FROM backtest_summary s JOIN backtest_details d ON d.run_id = s.run_id WHERE `+where+` ORDER BY s.created_at DESC, s.run_id DESC`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Stored
+	for rows.Next() {
+		var b Stored
+		var from, to, fixed sql.Null[quant.Date]
+		var sensitivity, metrics, notices string
+		if err := rows.Scan(&b.RunID, &b.StrategyID, &from, &to, &b.CAGR, &b.Sharpe, &b.MaxDD, &b.Vol, &b.Turnover, &b.WinRate, &b.AvgTrade, &b.NumTrades,
+			&b.FeeBps, &b.SlippageBps, &b.CreatedAt, &b.Version, &b.StrategyDigest, &b.LagDays, &b.Basis, &b.Calendar, &b.PricesAt, &b.BenchmarkName, &b.InitialCapital,
+			&b.CashRate, &b.InSample, &fixed, &b.ResultDigest, &sensitivity, &metrics, &notices); err != nil {
+			return nil, err
+		}
+		b.FromTS, b.ToTS, b.UniverseFixedAt = present(from), present(to), present(fixed)
+		for text, into := range map[string]any{sensitivity: &b.Sensitivity, metrics: &b.Metrics, notices: &b.Notices} {
+			if err := json.Unmarshal([]byte(text), into); err != nil {
+				return nil, quant.Errorf(quant.Store, "backtest_details of run %s: %w", b.RunID, err).WithHint("`quant doctor` examines the file")
+			}
+		}
+		list = append(list, b)
+	}
+	return list, rows.Err()
+}
+
+func present(d sql.Null[quant.Date]) *quant.Date {
+	if !d.Valid {
+		return nil
+	}
+	return &d.V
 }
