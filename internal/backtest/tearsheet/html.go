@@ -139,7 +139,13 @@ func (v view) Stamps() []Stamp {
 	}
 	add(v.InSample, "In-sample", "The decisions used scores of dates that their model was trained on.")
 	add(v.LagDays == 0, "Optimistic fill", "Lag 0: filled at the close that the decision had already seen.")
-	add(v.Basis != "adjusted" && v.Basis != "", "UNADJUSTED", "Prices are "+v.Basis+": dividends and splits may be missing.")
+	unadjusted := "Prices are " + v.Basis + ": dividends and splits are not in their returns."
+	for _, notice := range v.Notices { // it names the symbols
+		if which, is := strings.CutPrefix(notice, "UNADJUSTED: "); is {
+			unadjusted = which
+		}
+	}
+	add(v.Basis != "adjusted" && v.Basis != "", "UNADJUSTED", unadjusted)
 	if v.UniverseFixedAt != nil {
 		add(true, "Universe fixed as of "+v.UniverseFixedAt.String(), "The list of symbols was chosen knowing who survived.")
 	}
