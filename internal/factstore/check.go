@@ -58,7 +58,7 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 	}
 	facts := map[string]int64{}
 	for name, cols := range tables {
-		if !has(cols, "symbol") || name == "rejects" || name == "fact_slices" {
+		if !has(cols, "symbol") || name == "rejects" || name == "fact_slices" || name == "fact_inputs" {
 			continue
 		}
 		var n int64
@@ -260,7 +260,7 @@ func (a *audit) ledger(ctx context.Context) {
 	if !a.sound("ledger") {
 		return
 	}
-	for _, table := range []string{"backtest_trades", "backtest_summary", "rejects", "fact_slices"} {
+	for _, table := range []string{"backtest_trades", "backtest_summary", "rejects", "ohlcv_revisions", "fact_slices"} {
 		written := literal(table)
 		if table == "fact_slices" {
 			written = "f.table_name" // names the writer of that table
