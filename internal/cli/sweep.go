@@ -51,6 +51,8 @@ it is 1.`,
 	flags.StringArrayVar(&f.sets, "set", nil, "a key of the file and its values, such as portfolio.top_k=5,10; may be repeated")
 	flags.StringVar(&f.from, "from", "", "first day, 2016-01-31 (default: backtest.from of the file)")
 	flags.StringVar(&f.to, "to", "", "last day (default: backtest.to of the file)")
+	flags.BoolVar(&f.acceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
+	flags.BoolVar(&f.allowInSample, "allow-in-sample", false, "replay decisions on in-sample scores")
 	flags.IntVar(&f.maxTrials, "max-trials", 200, "refuse a grid of more trials")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
@@ -59,6 +61,8 @@ type sweepFlags struct {
 	file, from, to string
 	sets           []string
 	maxTrials      int
+	acceptRaw      bool
+	allowInSample  bool
 	changed        func(name string) bool
 }
 
@@ -278,7 +282,7 @@ func (e *Env) sweep(ctx context.Context, f sweepFlags) error {
 		if term.IsTerminal(e.Streams().Err) {
 			e.Notice("trial %d of %d: %s", i+1, len(r.Trials), t.Overrides)
 		}
-		if err := e.try(ctx, t, f.file, r.From, r.To); err != nil {
+		if err := e.try(ctx, t, f, r.From, r.To); err != nil {
 			t.Error = quant.Text(e.Mask.Text(err.Error()))
 			r.Failed++
 		}
@@ -306,15 +310,21 @@ func (e *Env) sweep(ctx context.Context, f sweepFlags) error {
 }
 
 // try runs one trial as two recorded children of this run.
-func (e *Env) try(ctx context.Context, t *sweepTrial, file string, from, to quant.Date) error {
+func (e *Env) try(ctx context.Context, t *sweepTrial, f sweepFlags, from, to quant.Date) error {
 	child := func(command string) (quant.Text, error) {
 		args := []string{
 			command, "--quiet", "--output", "json", "--wait", e.tree.Globals.Wait.String(),
 			"--data-dir", e.Settings.Value(config.DataDir), "--sqlite", e.Settings.Value(config.SQLitePath), "--duckdb", e.Settings.Value(config.DuckDBPath),
-			"--strategy", file, "--from", from.String(), "--to", to.String(),
+			"--strategy", f.file, "--from", from.String(), "--to", to.String(),
 		}
 		for _, set := range t.sets {
 			args = append(args, "--set", set)
+		}
+		if f.acceptRaw {
+			args = append(args, "--accept-raw")
+		}
+		if f.allowInSample && command == "backtest" {
+			args = append(args, "--allow-in-sample")
 		}
 		id, err := e.Exec(ctx, args, io.Discard)
 		if id != "" {
