@@ -3,8 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +18,12 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/config"
-	"quant/internal/failpoint"
 	"quant/internal/factstore"
+	"quant/internal/failpoint"
 	"quant/internal/metastore"
+	"quant/internal/model"
 	"quant/internal/pipeline"
+	"quant/internal/strategy"
 	"quant/internal/term"
 )
 
@@ -208,6 +208,84 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 	c.plan = pipeline.NewPlan(req)
 	c.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: a.Strategy, Digest: quant.Text(digest)})
 	return nil
+}
+
+// chosen is what the chain needs to know of the strategy.
+type chosen struct {
+	ID, Version string
+	Universe    []string
+	Signal      pipeline.Signal
+	Frequency   calendar.Frequency
+}
+
+// experimentPrefix begins the model_id of a strategy whose model is trained in
+// the chain: experiment:<id>.
+const experimentPrefix = "experiment:"
+
+// chosenStrategy reads the strategy file, and fills in the days that the
+// command line does not say.
+func (c *chain) chosenStrategy(ctx context.Context, a *pipeline.Arguments) (chosen, error) {
+	var out chosen
+	text, err := os.ReadFile(a.Strategy)
+	if err != nil {
+		return out, quant.Errorf(quant.Failed, "read %s: %w", a.Strategy, err)
+	}
+	s, err := strategy.Parse(a.Strategy, text, a.Set)
+	if err != nil {
+		return out, err
+	}
+	for _, notice := range s.Notices() {
+		c.Notice("%s", notice)
+	}
+	if a.From == "" && s.Backtest.From != nil {
+		a.From = s.Backtest.From.String()
+	}
+	if a.To == "" && s.Backtest.To != nil {
+		a.To = s.Backtest.To.String()
+	}
+	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Frequency: s.Rebalance.Frequency}
+	if s.Universe.Type == strategy.UniverseAll {
+		active, err := c.meta.ListSymbols(ctx, metastore.SymbolFilter{Active: ptr(true)})
+		if err != nil {
+			return out, err
+		}
+		for _, symbol := range active {
+			out.Universe = append(out.Universe, symbol.Symbol)
+		}
+	}
+	out.Signal, err = c.signal(ctx, s.Signal)
+	return out, err
+}
+
+// signal resolves what the strategy ranks by to what must be computed first.
+func (c *chain) signal(ctx context.Context, s strategy.Signal) (pipeline.Signal, error) {
+	if s.Type == strategy.FactorRank {
+		return pipeline.Signal{FeatureVersion: s.Inputs.FeatureVersion}, nil
+	}
+	id, trains := strings.CutPrefix(s.Inputs.ModelID, experimentPrefix)
+	if !trains {
+		m, err := c.meta.GetModel(ctx, id)
+		if err != nil {
+			return pipeline.Signal{}, err
+		}
+		return pipeline.Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id}, nil
+	}
+	experiment, err := c.meta.GetExperiment(ctx, id)
+	if err != nil {
+		return pipeline.Signal{}, err
+	}
+	features, err := model.ParseFeatures(string(experiment.FeatureSetID))
+	if err != nil {
+		return pipeline.Signal{}, err
+	}
+	label, err := model.ParseLabel(string(experiment.LabelSetID))
+	if err != nil {
+		return pipeline.Signal{}, err
+	}
+	return pipeline.Signal{
+		FeatureVersion: features[0].Version,
+		Training:       &pipeline.Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
+	}, nil
 }
 
 func day(flag, text string) (quant.Date, error) {
@@ -497,7 +575,7 @@ func (b Build) identity() (string, error) {
 	if err != nil {
 		return "", quant.Errorf(quant.Failed, "find the program's file: %w", err)
 	}
-	return fileDigest(path)
+	return digestOfFile(path)
 }
 
 // digestOf returns the digest of a file's bytes, reading it once.
@@ -505,7 +583,7 @@ func (c *chain) digestOf(path string) (string, error) {
 	if digest, known := c.files[path]; known {
 		return digest, nil
 	}
-	digest, err := fileDigest(path)
+	digest, err := digestOfFile(path)
 	if err != nil {
 		return "", err
 	}
@@ -513,23 +591,18 @@ func (c *chain) digestOf(path string) (string, error) {
 	return digest, nil
 }
 
-// fileDigest is sha256:<hex> of a file's bytes.
-func fileDigest(path string) (string, error) {
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// digestOfFile is sha256:<hex> of a file's bytes.
+func digestOfFile(path string) (string, error) {
+	digest, _, err := fileDigest(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return "", quant.Errorf(quant.NotFound, "file %s does not exist", path).WithHint("check the path, and the folder you are in")
-	} else if err != nil {
-		return "", quant.Errorf(quant.Failed, "open %s: %w", path, err)
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err == nil && !info.Mode().IsRegular() {
+	case err != nil:
+		return "", quant.Errorf(quant.Failed, "read %s: %w", path, err)
+	case digest == "":
 		return "", quant.Errorf(quant.Invalid, "%s is no file", path).WithHint("name files")
 	}
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", quant.Errorf(quant.Failed, "read %s: %w", path, err)
-	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+	return digest, nil
 }
 
 const planFile = "plan.json"
