@@ -314,7 +314,7 @@ type column struct {
 	Null       bool
 }
 
-var cells = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([A-Z]+) \\| (yes|no) \\|")
+var cells = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([A-Z][^|]*?) \\| (yes|no) \\|")
 
 // documentedTables reads the tables of one part of docs/db-schema.md: a
 // heading "### `name`", a line "Key: ...", and the rows of its columns.

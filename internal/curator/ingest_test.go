@@ -214,6 +214,7 @@ func TestAFileThatCannotBeUnderstoodIsRefusedWhole(t *testing.T) {
 		"no symbol":           {"my file.csv", ok, nil, quant.Invalid, "has no symbol column", "--symbol"},
 		"truncated gzip":      {"A.csv.gz", "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x05", nil, quant.Invalid, "damaged gzip", "again"},
 		"not parquet":         {"A.parquet", "PAR1xxxxxxxxxxxx", nil, quant.Invalid, "cannot be read as Parquet", "again"},
+		"parquet by name":     {"A.parquet", "date,open\n", nil, quant.Invalid, "is no Parquet file", "another ending"},
 		"carriage returns":    {"A.csv", strings.ReplaceAll(ok+ok, "\n", "\r"), nil, quant.Invalid, "carriage return", "LF"},
 		"bad header quotes":   {"A.csv", "date,\"open,high\n1,2\n", nil, quant.Invalid, "bad quotes in the header", "quote"},
 		"unknown encoding":    {"A.csv", ok, func(r *Request) { r.Encoding = "latin1" }, quant.Invalid, "encoding", "cp949"},

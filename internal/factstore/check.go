@@ -260,7 +260,7 @@ func (a *audit) ledger(ctx context.Context) {
 	if !a.sound("ledger") {
 		return
 	}
-	for _, table := range []string{"backtest_trades", "backtest_summary", "rejects", "fact_slices"} {
+	for _, table := range []string{"backtest_trades", "backtest_summary", "rejects", "ohlcv_revisions", "fact_slices"} {
 		written := literal(table)
 		if table == "fact_slices" {
 			written = "f.table_name" // names the writer of that table

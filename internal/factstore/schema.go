@@ -33,6 +33,7 @@ func keyedTables() []keyed {
 		{"backtest_summary", []string{"run_id"}, "created_at"},
 		{"rejects", []string{"source_digest", "line", "reason"}, "rejected_at"},
 		{"fact_slices", []string{"table_name", "symbol", "name", "version", "from_ts"}, ""},
+		{"ohlcv_revisions", []string{"symbol", "ts", "replaced_at"}, "replaced_at"},
 		{"ledger", []string{"committed_at", "table_name"}, ""},
 	}
 }

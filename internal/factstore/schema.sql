@@ -146,6 +146,28 @@ CREATE TABLE IF NOT EXISTS rejects (
 
 -- Curator.
 
+-- What a row of ohlcv was before a run replaced it. With a factor, one row for
+-- many bars of a symbol (ts is the first): only their adjusted_close changed.
+CREATE TABLE IF NOT EXISTS ohlcv_revisions (
+    symbol         TEXT NOT NULL,
+    ts             DATE NOT NULL,
+    open           DOUBLE,
+    high           DOUBLE,
+    low            DOUBLE,
+    close          DOUBLE,
+    volume         DOUBLE,
+    adjusted_close DOUBLE,
+    source         TEXT,
+    ingested_at    TIMESTAMP,
+    replaced_at    TIMESTAMP NOT NULL,
+    run_id         TEXT NOT NULL,
+    bars           BIGINT NOT NULL,
+    factor         DOUBLE,
+    decimals       INTEGER,
+    corrections    BIGINT[],
+    stretches      STRUCT("first" DATE, "last" DATE, source TEXT, ingested_at TIMESTAMP)[]
+);
+
 -- Strategy and supervisor.
 
 -- Backtest.

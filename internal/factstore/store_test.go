@@ -134,7 +134,7 @@ func TestOpenWriteMakesThePrivateFileAndItsFolders(t *testing.T) {
 		t.Error("made again")
 	}
 	counts, err := again.Tables(t.Context())
-	if err != nil || len(counts) != 12 || counts[0].Table != "backtest_summary" {
+	if err != nil || len(counts) != 13 || counts[0].Table != "backtest_summary" {
 		t.Errorf("tables %v, %v", counts, err)
 	}
 }
