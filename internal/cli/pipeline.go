@@ -770,7 +770,9 @@ func (c *chain) runStages(ctx context.Context) (pipelineReport, error) {
 			if step.Since != "" {
 				c.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: string(step.Since)})
 			}
-			c.Notice("%s: %s, skipped", step.Stage, step.Reason)
+			if slices.Contains(c.plan.Arguments.Stages, step.Stage) {
+				c.Notice("%s: %s, skipped", step.Stage, step.Reason)
+			}
 			report.Stages = append(report.Stages, stageReport{Stage: step.Stage, RunID: step.Since, Status: stageSkipped, Reason: step.Reason})
 			if step.Stage == pipeline.Backtest {
 				backtest = string(step.Since)

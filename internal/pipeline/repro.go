@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
 
 	"quant"
@@ -78,6 +79,28 @@ func Replay(run metastore.RunDetail) ([]string, error) {
 		}
 	}
 	return withoutGlobals(argv[1:]), nil
+}
+
+// Again returns the command line that runs a pipeline with these arguments,
+// every stage of it, whatever stands already.
+func (a Arguments) Again() []string {
+	args := []string{"pipeline", "run", "--force", "--strategy", a.Strategy, "--from", a.From, "--to", a.To, "--stages", strings.ReplaceAll(names(a.Stages), " ", "")}
+	for _, file := range a.Ingest {
+		args = append(args, "--ingest", file)
+	}
+	for _, set := range a.Set {
+		args = append(args, "--set", set)
+	}
+	if len(a.Symbols) > 0 {
+		args = append(args, "--symbols", strings.Join(a.Symbols, ","))
+	}
+	if a.AcceptRaw {
+		args = append(args, "--accept-raw")
+	}
+	if a.Lag != nil {
+		args = append(args, "--lag", strconv.Itoa(*a.Lag))
+	}
+	return args
 }
 
 // pipelineRun is the kind of a pipeline's run.

@@ -48,7 +48,7 @@ func (s Stage) Writes() []string {
 	case Recommend:
 		return []string{"target_proposals", "target_sets", "targets"}
 	case Backtest:
-		return []string{"backtest_equity", "backtest_runs", "backtest_summary", "backtest_trades", "backtest_weights"}
+		return []string{"backtest_details", "backtest_equity", "backtest_positions", "backtest_summary", "backtest_trades"}
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func (s Stage) Writes() []string {
 // reads reports whether the state of a table may decide what the stage
 // computes: every table that neither it nor a later stage writes.
 func (s Stage) reads(table string) bool {
-	if strings.HasPrefix(table, ownRows) {
+	if strings.HasPrefix(table, ownRows) || table == "fact_slices" { // which only says who wrote what
 		return false
 	}
 	for _, at := range Stages()[slices.Index(Stages(), s):] {
