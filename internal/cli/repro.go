@@ -416,11 +416,20 @@ func (e *Env) turnBack(ctx context.Context, scratch string, run metastore.RunDet
 func takeAway(kind string) []string {
 	switch kind {
 	case "features":
-		return []string{"DELETE FROM features_daily", "DELETE FROM returns", "DELETE FROM fact_slices WHERE table_name = 'returns'"}
+		return append(nothingComputed("features_daily"), nothingComputed("returns")...)
 	case "labels":
-		return []string{"DELETE FROM labels", "DELETE FROM fact_slices WHERE table_name = 'labels'"}
+		return nothingComputed("labels")
 	case "score":
 		return []string{"DELETE FROM predictions"}
 	}
 	return nil
+}
+
+// nothingComputed empties a table and what is noted of its slices.
+func nothingComputed(table string) []string {
+	return []string{
+		"DELETE FROM " + table,
+		"DELETE FROM fact_slices WHERE table_name = '" + table + "'",
+		"DELETE FROM fact_inputs WHERE table_name = '" + table + "'",
+	}
 }

@@ -58,7 +58,7 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 	}
 	facts := map[string]int64{}
 	for name, cols := range tables {
-		if !has(cols, "symbol") || name == "rejects" || name == "fact_slices" {
+		if !has(cols, "symbol") || name == "rejects" || name == "fact_slices" || name == "fact_inputs" {
 			continue
 		}
 		var n int64

@@ -34,6 +34,7 @@ func keyedTables() []keyed {
 		{"rejects", []string{"source_digest", "line", "reason"}, "rejected_at"},
 		{"fact_slices", []string{"table_name", "symbol", "name", "version", "from_ts"}, ""},
 		{"ohlcv_revisions", []string{"symbol", "ts", "replaced_at"}, "replaced_at"},
+		{"fact_inputs", []string{"table_name", "symbol", "name", "version"}, ""},
 		{"ledger", []string{"committed_at", "table_name"}, ""},
 	}
 }

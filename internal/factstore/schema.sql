@@ -172,3 +172,13 @@ CREATE TABLE IF NOT EXISTS ohlcv_revisions (
 
 -- Backtest.
 
+-- Features and labels: what a slice of computed facts was computed from, and
+-- what came of it.
+CREATE TABLE IF NOT EXISTS fact_inputs (
+    table_name TEXT NOT NULL,
+    symbol     TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    inputs     TEXT NOT NULL,
+    facts      TEXT NOT NULL
+);

@@ -56,7 +56,10 @@ func (s Stage) Writes() []string {
 // reads reports whether the state of a table may decide what the stage
 // computes: every table that neither it nor a later stage writes.
 func (s Stage) reads(table string) bool {
-	if strings.HasPrefix(table, ownRows) || table == "fact_slices" { // which only says who wrote what
+	switch {
+	case strings.HasPrefix(table, ownRows):
+		return false
+	case table == "fact_slices" || table == "fact_inputs": // they change with the facts that they speak of
 		return false
 	}
 	for _, at := range Stages()[slices.Index(Stages(), s):] {
