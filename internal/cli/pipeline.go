@@ -191,11 +191,11 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 	}
 	req.Strategy = pipeline.Strategy{Path: a.Strategy, Digest: digest, StrategyID: s.ID, Version: s.Version}
 	req.Universe, req.Signal = s.Universe, s.Signal
-	from, err := day("from", a.From)
+	from, err := dayFlag("from", a.From)
 	if err != nil {
 		return err
 	}
-	to, err := day("to", a.To)
+	to, err := dayFlag("to", a.To)
 	if err != nil {
 		return err
 	}
@@ -288,7 +288,7 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (pipeline.Signal,
 	}, nil
 }
 
-func day(flag, text string) (quant.Date, error) {
+func dayFlag(flag, text string) (quant.Date, error) {
 	if text == "" {
 		return 0, quant.Errorf(quant.Usage, "--%s is missing, and the strategy's backtest does not say it", flag).WithHint("--%s YYYY-MM-DD", flag)
 	}
@@ -733,7 +733,7 @@ func (r pipelineReport) Sections() []term.Section {
 	}
 	sections := []term.Section{{Rows: rows}}
 	if b := r.Backtest; b != nil {
-		number := func(name string, v *float64) string {
+		figure := func(name string, v *float64) string {
 			if v == nil {
 				return name + " -"
 			}
@@ -744,7 +744,7 @@ func (r pipelineReport) Sections() []term.Section {
 			trades = *b.NumTrades
 		}
 		sections = append(sections, term.Section{Lines: []string{fmt.Sprintf("backtest %s: %s, %s, %s, %s, %s; %s", shortID(b.RunID),
-			number("cagr", b.CAGR), number("sharpe", b.Sharpe), number("max_dd", b.MaxDD), number("vol", b.Vol), number("turnover", b.Turnover),
+			figure("cagr", b.CAGR), figure("sharpe", b.Sharpe), figure("max_dd", b.MaxDD), figure("vol", b.Vol), figure("turnover", b.Turnover),
 			counted(int(trades), "trade"))}})
 	}
 	return sections

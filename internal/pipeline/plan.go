@@ -188,6 +188,7 @@ func (r Request) args(stage Stage, symbols []string) []string {
 		}
 		flag("model", model)
 		between()
+		args = append(args, "--skip-in-sample")
 	case Recommend, Backtest:
 		flag("strategy", a.Strategy)
 		between()
