@@ -68,14 +68,17 @@ func (e *Env) ingest(ctx context.Context, req curator.Request) error {
 	progress := e.progressBar()
 	req.Progress = progress.show
 	var report curator.Report
+	var findings []string
 	err = e.WriteFacts(ctx, func(db *factstore.DB) error {
 		defer progress.clear()
 		var err error
-		report, err = curator.Ingest(ctx, db, req)
+		if report, err = curator.Ingest(ctx, db, req); err == nil {
+			findings = e.qualityNotices(ctx, db, report.Symbols)
+		}
 		return err
 	})
 	e.maskNames(&report)
-	for _, notice := range report.Notices {
+	for _, notice := range append(report.Notices, findings...) {
 		e.Notice("%s", notice)
 	}
 	e.recordSymbols(int64(len(added)))

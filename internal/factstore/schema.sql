@@ -144,6 +144,17 @@ CREATE TABLE IF NOT EXISTS rejects (
     rejected_at   TIMESTAMP
 );
 
+-- Features and labels: what a slice of computed facts was computed from, and
+-- what came of it.
+CREATE TABLE IF NOT EXISTS fact_inputs (
+    table_name TEXT NOT NULL,
+    symbol     TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    inputs     TEXT NOT NULL,
+    facts      TEXT NOT NULL
+);
+
 -- Curator.
 
 -- What a row of ohlcv was before a run replaced it. With a factor, one row for
@@ -172,13 +183,46 @@ CREATE TABLE IF NOT EXISTS ohlcv_revisions (
 
 -- Backtest.
 
--- Features and labels: what a slice of computed facts was computed from, and
--- what came of it.
-CREATE TABLE IF NOT EXISTS fact_inputs (
-    table_name TEXT NOT NULL,
-    symbol     TEXT NOT NULL,
-    name       TEXT NOT NULL,
-    version    TEXT NOT NULL,
-    inputs     TEXT NOT NULL,
-    facts      TEXT NOT NULL
+CREATE TABLE IF NOT EXISTS backtest_equity (
+    run_id    TEXT NOT NULL,
+    ts        DATE NOT NULL,
+    equity    DOUBLE,
+    cash      DOUBLE,
+    positions DOUBLE,
+    ret       DOUBLE,
+    drawdown  DOUBLE,
+    turnover  DOUBLE,
+    costs     DOUBLE,
+    benchmark DOUBLE
+);
+
+CREATE TABLE IF NOT EXISTS backtest_positions (
+    run_id TEXT NOT NULL,
+    ts     DATE NOT NULL,
+    symbol TEXT NOT NULL,
+    qty    DOUBLE,
+    price  DOUBLE,
+    value  DOUBLE,
+    weight DOUBLE
+);
+
+CREATE TABLE IF NOT EXISTS backtest_details (
+    run_id            TEXT NOT NULL,
+    strategy_id       TEXT,
+    version           TEXT,
+    strategy_digest   TEXT,
+    lag_days          BIGINT,
+    basis             TEXT,
+    calendar          TEXT,
+    prices_at         TIMESTAMP,
+    benchmark         TEXT,
+    initial_capital   DOUBLE,
+    cash_rate         DOUBLE,
+    in_sample         BOOLEAN,
+    universe_fixed_at DATE,
+    result_digest     TEXT,
+    sensitivity_json  TEXT,
+    metrics_json      TEXT,
+    notices_json      TEXT,
+    created_at        TIMESTAMP
 );
