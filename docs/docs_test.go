@@ -539,6 +539,8 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("symbols list", 0, "symbols", "list")
 	run("symbols remove", 0, "symbols", "remove", "MSFT")
 	run("ingest", 0, "ingest", "prices.csv", "--max-reject-ratio", "1")
+	run("data check", 0, "data", "check")
+	run("data status", 0, "data", "status")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
@@ -624,6 +626,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"symbols remove", "MSFT"},
 		{"symbols list", ""},
 		{"ingest", "prices.csv"},
+		{"data check", ""},
+		{"data status", ""},
 		{"runs list", ""},
 		{"runs show", "last"},
 		{"doctor", ""},
