@@ -432,7 +432,7 @@ func (c *chain) judgeAll(ctx context.Context) error {
 
 // judge looks for a run whose results the stage would only repeat.
 func (c *chain) judge(ctx context.Context, step *pipeline.Step) error {
-	if step.Stage == pipeline.Ingest && c.plan.Arguments.Provider != "" {
+	if step.Stage == pipeline.StageIngest && c.plan.Arguments.Provider != "" {
 		step.Action, step.Reason = pipeline.Run, "only the provider knows whether there is anything new"
 		return nil
 	}
@@ -454,7 +454,7 @@ func (c *chain) judge(ctx context.Context, step *pipeline.Step) error {
 
 // leftBy takes over what later stages need of a run that did this one.
 func (c *chain) leftBy(ctx context.Context, stage pipeline.Stage, id string) error {
-	if stage != pipeline.Train {
+	if stage != pipeline.StageTrain {
 		return nil
 	}
 	noted, err := c.meta.RunIO(ctx, id)
@@ -477,9 +477,9 @@ func (c *chain) inputs(ctx context.Context, step *pipeline.Step) (pipeline.Input
 	in.Code = c.code
 	paths := []string{}
 	switch step.Stage {
-	case pipeline.Ingest:
+	case pipeline.StageIngest:
 		paths = c.plan.Arguments.Ingest
-	case pipeline.Recommend, pipeline.Backtest:
+	case pipeline.StageRecommend, pipeline.StageBacktest:
 		paths = []string{c.plan.Arguments.Strategy}
 	}
 	for _, path := range paths {
@@ -515,7 +515,7 @@ func (c *chain) metaInputs(ctx context.Context, step *pipeline.Step, into map[st
 		into[name] = pipeline.Digest(doc)
 		return err
 	}
-	if step.Stage == pipeline.Ingest {
+	if step.Stage == pipeline.StageIngest {
 		// It adds the symbols of its files; they stand until one is removed.
 		removed, err := c.meta.ListRuns(ctx, metastore.RunFilter{All: true, Kind: "symbols.remove", Limit: 1, Brief: true})
 		if err != nil || len(removed) == 0 {
@@ -774,7 +774,7 @@ func (c *chain) runStages(ctx context.Context) (pipelineReport, error) {
 				c.Notice("%s: %s, skipped", step.Stage, step.Reason)
 			}
 			report.Stages = append(report.Stages, stageReport{Stage: step.Stage, RunID: step.Since, Status: stageSkipped, Reason: step.Reason})
-			if step.Stage == pipeline.Backtest {
+			if step.Stage == pipeline.StageBacktest {
 				backtest = string(step.Since)
 			}
 			continue
@@ -785,7 +785,7 @@ func (c *chain) runStages(ctx context.Context) (pipelineReport, error) {
 		if err != nil {
 			return report, err
 		}
-		if step.Stage == pipeline.Backtest {
+		if step.Stage == pipeline.StageBacktest {
 			backtest = string(done.RunID)
 		}
 	}
@@ -810,7 +810,7 @@ func (c *chain) runStage(ctx context.Context, step *pipeline.Step) (stageReport,
 	}
 	args := step.WithModel(c.model)
 	var notes []quant.RunIO
-	if c.plan.Arguments.Provider == "" || step.Stage != pipeline.Ingest {
+	if c.plan.Arguments.Provider == "" || step.Stage != pipeline.StageIngest {
 		notes = pipeline.Notes(step.Stage, args, in, state)
 	}
 	failpoint.Hit("pipeline.stage.before")

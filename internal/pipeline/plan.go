@@ -125,13 +125,13 @@ func NewPlan(r Request) Plan {
 		switch {
 		case !slices.Contains(a.Stages, stage):
 			step.leave("not among --stages")
-		case stage == Ingest && len(a.Ingest) == 0 && a.Provider == "":
+		case stage == StageIngest && len(a.Ingest) == 0 && a.Provider == "":
 			step.leave("no files and no provider")
-		case stage == Train && r.Signal.Training == nil && r.Signal.ModelID == "":
+		case stage == StageTrain && r.Signal.Training == nil && r.Signal.ModelID == "":
 			step.leave("the strategy needs no model")
-		case stage == Train && r.Signal.Training == nil:
+		case stage == StageTrain && r.Signal.Training == nil:
 			step.leave("the strategy names a trained model")
-		case stage == Score && r.Signal.Training == nil && r.Signal.ModelID == "":
+		case stage == StageScore && r.Signal.Training == nil && r.Signal.ModelID == "":
 			step.leave("the strategy needs no model")
 		default:
 			step.Args = r.args(stage, symbols)
@@ -155,7 +155,7 @@ func (r Request) args(stage Stage, symbols []string) []string {
 	}
 	between := func() { flag("from", a.From); flag("to", a.To) }
 	switch stage {
-	case Ingest:
+	case StageIngest:
 		if a.Provider != "" {
 			flag("provider", a.Provider)
 			flag("symbols", strings.Join(symbols, ","))
@@ -163,11 +163,11 @@ func (r Request) args(stage Stage, symbols []string) []string {
 		if len(a.Ingest) > 0 {
 			args = append(append(args, "--"), a.Ingest...)
 		}
-	case Features:
+	case StageFeatures:
 		flag("feature-version", r.Signal.FeatureVersion)
 		flag("symbols", strings.Join(symbols, ","))
 		raw()
-	case Labels:
+	case StageLabels:
 		version, horizon := "v1", 60
 		if t := r.Signal.Training; t != nil {
 			version, horizon = t.LabelVersion, t.Horizon
@@ -176,12 +176,12 @@ func (r Request) args(stage Stage, symbols []string) []string {
 		flag("horizon", strconv.Itoa(horizon))
 		flag("symbols", strings.Join(symbols, ","))
 		raw()
-	case Train:
+	case StageTrain:
 		flag("experiment", r.Signal.Training.Experiment)
 		if r.Signal.Training.Algo != "" {
 			flag("algo", r.Signal.Training.Algo)
 		}
-	case Score:
+	case StageScore:
 		model := r.Signal.ModelID
 		if model == "" {
 			model = UntrainedModel
@@ -189,13 +189,13 @@ func (r Request) args(stage Stage, symbols []string) []string {
 		flag("model", model)
 		between()
 		args = append(args, "--skip-in-sample")
-	case Recommend, Backtest:
+	case StageRecommend, StageBacktest:
 		flag("strategy", a.Strategy)
 		between()
 		for _, set := range a.Set {
 			flag("set", set)
 		}
-		if stage == Backtest && a.Lag != nil {
+		if stage == StageBacktest && a.Lag != nil {
 			flag("lag", strconv.Itoa(*a.Lag))
 		}
 		raw()

@@ -29,19 +29,19 @@ func TestThePlanOfARankedFactorTrainsNothing(t *testing.T) {
 	t.Parallel()
 	p := NewPlan(request())
 	for stage, want := range map[Stage]string{
-		Ingest:    "ingest -- a.csv -b.csv",
-		Features:  "features --feature-version v1 --symbols AAPL,IBM --accept-raw",
-		Labels:    "labels --label-version v1 --horizon 60 --symbols AAPL,IBM --accept-raw",
-		Train:     "",
-		Score:     "",
-		Recommend: "recommend --strategy s.yaml --from 2010-01-01 --to 2012-12-31 --set portfolio.top_k=3 --accept-raw",
-		Backtest:  "backtest --strategy s.yaml --from 2010-01-01 --to 2012-12-31 --set portfolio.top_k=3 --lag 1 --accept-raw",
+		StageIngest:    "ingest -- a.csv -b.csv",
+		StageFeatures:  "features --feature-version v1 --symbols AAPL,IBM --accept-raw",
+		StageLabels:    "labels --label-version v1 --horizon 60 --symbols AAPL,IBM --accept-raw",
+		StageTrain:     "",
+		StageScore:     "",
+		StageRecommend: "recommend --strategy s.yaml --from 2010-01-01 --to 2012-12-31 --set portfolio.top_k=3 --accept-raw",
+		StageBacktest:  "backtest --strategy s.yaml --from 2010-01-01 --to 2012-12-31 --set portfolio.top_k=3 --lag 1 --accept-raw",
 	} {
 		if got := line(p, stage); got != want {
 			t.Errorf("%s: %q, want %q", stage, got, want)
 		}
 	}
-	if s := p.Step(Train); s.Action != Skip || s.Reason != "the strategy needs no model" {
+	if s := p.Step(StageTrain); s.Action != Skip || s.Reason != "the strategy needs no model" {
 		t.Errorf("train: %+v", s)
 	}
 }
@@ -51,19 +51,19 @@ func TestAStrategyOfAnExperimentTrainsAndScores(t *testing.T) {
 	r := request()
 	r.Signal = Signal{FeatureVersion: "v2", Training: &Training{Experiment: "e1", LabelVersion: "v3", Horizon: 20}}
 	p := NewPlan(r)
-	if got := line(p, Labels); got != "labels --label-version v3 --horizon 20 --symbols AAPL,IBM --accept-raw" {
+	if got := line(p, StageLabels); got != "labels --label-version v3 --horizon 20 --symbols AAPL,IBM --accept-raw" {
 		t.Error(got)
 	}
-	if got := line(p, Train); got != "train --experiment e1" {
+	if got := line(p, StageTrain); got != "train --experiment e1" {
 		t.Error(got)
 	}
-	if got := strings.Join(p.Step(Score).WithModel("m7"), " "); got != "score --model m7 --from 2010-01-01 --to 2012-12-31 --skip-in-sample" {
+	if got := strings.Join(p.Step(StageScore).WithModel("m7"), " "); got != "score --model m7 --from 2010-01-01 --to 2012-12-31 --skip-in-sample" {
 		t.Error(got)
 	}
 	r.Signal = Signal{FeatureVersion: "v2", ModelID: "m8"}
 	p = NewPlan(r)
-	if p.Step(Train).Action != Skip || line(p, Score) != "score --model m8 --from 2010-01-01 --to 2012-12-31 --skip-in-sample" {
-		t.Errorf("train %+v, score %s", p.Step(Train), line(p, Score))
+	if p.Step(StageTrain).Action != Skip || line(p, StageScore) != "score --model m8 --from 2010-01-01 --to 2012-12-31 --skip-in-sample" {
+		t.Errorf("train %+v, score %s", p.Step(StageTrain), line(p, StageScore))
 	}
 }
 
@@ -72,11 +72,11 @@ func TestWithoutFilesAndProviderIngestIsLeftOutAndSaysSo(t *testing.T) {
 	r := request()
 	r.Arguments.Ingest = nil
 	p := NewPlan(r)
-	if s := p.Step(Ingest); s.Action != Skip || s.Reason != "no files and no provider" {
+	if s := p.Step(StageIngest); s.Action != Skip || s.Reason != "no files and no provider" {
 		t.Errorf("%+v", s)
 	}
 	r.Arguments.Provider = "alphavantage"
-	if got := line(NewPlan(r), Ingest); got != "ingest --provider alphavantage --symbols AAPL,IBM" {
+	if got := line(NewPlan(r), StageIngest); got != "ingest --provider alphavantage --symbols AAPL,IBM" {
 		t.Error(got)
 	}
 }
@@ -84,7 +84,7 @@ func TestWithoutFilesAndProviderIngestIsLeftOutAndSaysSo(t *testing.T) {
 func TestStagesAreReadInAnyOrderAndAnUnknownOneIsRefused(t *testing.T) {
 	t.Parallel()
 	got, err := ParseStages("backtest, ingest")
-	if err != nil || !reflect.DeepEqual(got, []Stage{Ingest, Backtest}) {
+	if err != nil || !reflect.DeepEqual(got, []Stage{StageIngest, StageBacktest}) {
 		t.Errorf("%v, %v", got, err)
 	}
 	for _, bad := range []string{"ingest,", "Ingest", "x", " "} {

@@ -63,7 +63,7 @@ func Replay(run metastore.RunDetail) ([]string, error) {
 			WithHint("`quant runs show %s` says what happened", shortID(run.RunID))
 	}
 	switch Stage(run.Kind) {
-	case Features, Labels, Train, Score, Recommend, Backtest, pipelineRun:
+	case StageFeatures, StageLabels, StageTrain, StageScore, StageRecommend, StageBacktest, pipelineRun:
 	default:
 		return nil, quant.Errorf(quant.Refused, "run %s is of the kind %s, which is not reproduced", run.RunID, run.Kind).
 			WithHint("features, labels, train, score, recommend, backtest and pipeline.run are")

@@ -18,18 +18,18 @@ type Stage string
 
 // The stages.
 const (
-	Ingest    Stage = "ingest"
-	Features  Stage = "features"
-	Labels    Stage = "labels"
-	Train     Stage = "train"
-	Score     Stage = "score"
-	Recommend Stage = "recommend"
-	Backtest  Stage = "backtest"
+	StageIngest    Stage = "ingest"
+	StageFeatures  Stage = "features"
+	StageLabels    Stage = "labels"
+	StageTrain     Stage = "train"
+	StageScore     Stage = "score"
+	StageRecommend Stage = "recommend"
+	StageBacktest  Stage = "backtest"
 )
 
 // Stages returns all stages in the order in which they run.
 func Stages() []Stage {
-	return []Stage{Ingest, Features, Labels, Train, Score, Recommend, Backtest}
+	return []Stage{StageIngest, StageFeatures, StageLabels, StageTrain, StageScore, StageRecommend, StageBacktest}
 }
 
 // Writes returns the tables of the Fact DB that the stage writes. What is not
@@ -37,17 +37,17 @@ func Stages() []Stage {
 // run that changes nothing, never a wrong fact.
 func (s Stage) Writes() []string {
 	switch s {
-	case Ingest:
+	case StageIngest:
 		return []string{"ohlcv", "ohlcv_revisions", "rejects"}
-	case Features:
+	case StageFeatures:
 		return []string{"features_daily", "returns"}
-	case Labels:
+	case StageLabels:
 		return []string{"labels"}
-	case Score:
+	case StageScore:
 		return []string{"predictions"}
-	case Recommend:
+	case StageRecommend:
 		return []string{"target_proposals", "target_sets", "targets"}
-	case Backtest:
+	case StageBacktest:
 		return []string{"backtest_details", "backtest_equity", "backtest_positions", "backtest_summary", "backtest_trades"}
 	}
 	return nil

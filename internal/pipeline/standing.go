@@ -166,7 +166,7 @@ func stands(runID string, stage Stage, want string, noted []quant.RunIO, state S
 			}
 		}
 	}
-	return same && (stage != Backtest || state.own[runID])
+	return same && (stage != StageBacktest || state.own[runID])
 }
 
 // ModelKind is the kind of run_io under which train notes the model that it

@@ -78,14 +78,14 @@ func (l *playLab) compute(stage Stage, args []string, runID string) {
 		}
 	}
 	switch stage {
-	case Ingest:
+	case StageIngest:
 		from += l.file
-	case Recommend, Backtest:
+	case StageRecommend, StageBacktest:
 		from += l.strategy + l.symbols
 	default:
 		from += l.symbols
 	}
-	if stage == Backtest {
+	if stage == StageBacktest {
 		l.tables["backtest_summary"] = Digest([]byte(from + strings.Join(args, " ") + l.code)) // the latest
 		l.own[runID] = true
 		return
@@ -101,9 +101,9 @@ func (l *playLab) compute(stage Stage, args []string, runID string) {
 func (l *playLab) inputs(stage Stage) Inputs {
 	in := Inputs{Code: l.code, Files: map[string]string{}, Meta: map[string]string{}}
 	switch stage {
-	case Ingest:
+	case StageIngest:
 		in.Files["f"] = l.file
-	case Recommend, Backtest:
+	case StageRecommend, StageBacktest:
 		in.Files["s"] = l.strategy
 		in.Meta["symbols"] = l.symbols
 	default:
@@ -115,7 +115,7 @@ func (l *playLab) inputs(stage Stage) Inputs {
 // run runs the chain; failAt is a stage that fails after it has written.
 func (l *playLab) run(args []string, force bool, failAt Stage) {
 	ctx := context.Background()
-	for _, stage := range []Stage{Ingest, Features, Labels, Recommend, Backtest} {
+	for _, stage := range []Stage{StageIngest, StageFeatures, StageLabels, StageRecommend, StageBacktest} {
 		if !force {
 			id, err := Standing(ctx, l.meta, stage, args, l.inputs(stage), l.state())
 			if err != nil {
@@ -152,7 +152,7 @@ func (l *playLab) run(args []string, force bool, failAt Stage) {
 
 func TestSkippingGivesTheFactsThatRunningEverythingGives(t *testing.T) {
 	t.Parallel()
-	rounds := 6
+	rounds := 4
 	if os.Getenv("QUANT_SOAK") == "1" {
 		rounds = 300
 	}
@@ -160,7 +160,7 @@ func TestSkippingGivesTheFactsThatRunningEverythingGives(t *testing.T) {
 	for seed := range uint64(rounds) {
 		random := rand.New(rand.NewPCG(seed, 7))
 		l := newPlayLab(t)
-		for change := range 25 {
+		for change := range 15 {
 			what := random.IntN(9)
 			some := fmt.Sprint(random.IntN(3))
 			switch what {
