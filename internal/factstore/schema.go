@@ -30,6 +30,8 @@ func keyedTables() []keyed {
 		{"labels", []string{"symbol", "ts", "label_name", "label_version"}, ""},
 		{"predictions", []string{"symbol", "ts", "model_id", "task_id"}, "generated_at"},
 		{"targets", []string{"strategy_id", "asof", "symbol"}, "generated_at"},
+		{"target_sets", []string{"strategy_id", "asof"}, "decided_at"},
+		{"proposals", []string{"strategy_id", "asof", "symbol"}, "generated_at"},
 		{"backtest_summary", []string{"run_id"}, "created_at"},
 		{"backtest_equity", []string{"run_id", "ts"}, ""},
 		{"backtest_positions", []string{"run_id", "ts", "symbol"}, ""},

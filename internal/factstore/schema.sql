@@ -181,6 +181,36 @@ CREATE TABLE IF NOT EXISTS ohlcv_revisions (
 
 -- Strategy and supervisor.
 
+-- The decisions: that there was one, also where it approved nothing.
+CREATE TABLE IF NOT EXISTS target_sets (
+    strategy_id     TEXT NOT NULL,
+    version         TEXT,
+    "asof"          DATE NOT NULL,
+    status          TEXT,
+    proposed        BIGINT,
+    approved        BIGINT,
+    gross           DOUBLE,
+    turnover        DOUBLE,
+    exempt_turnover DOUBLE,
+    basis_asof      DATE,
+    config_digest   TEXT,
+    digest          TEXT,
+    run_id          TEXT,
+    decided_at      TIMESTAMP
+);
+
+-- What was proposed before the rules, so that it can be judged again.
+CREATE TABLE IF NOT EXISTS proposals (
+    strategy_id  TEXT NOT NULL,
+    version      TEXT,
+    "asof"       DATE NOT NULL,
+    symbol       TEXT NOT NULL,
+    rank         BIGINT,
+    score        DOUBLE,
+    weight       DOUBLE,
+    generated_at TIMESTAMP
+);
+
 -- Backtest.
 
 CREATE TABLE IF NOT EXISTS backtest_equity (
