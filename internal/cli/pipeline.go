@@ -191,11 +191,11 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 	}
 	req.Strategy = pipeline.Strategy{Path: a.Strategy, Digest: digest, StrategyID: s.ID, Version: s.Version}
 	req.Universe, req.Signal = s.Universe, s.Signal
-	from, err := dayFlag("from", a.From)
+	from, err := planDay("from", a.From)
 	if err != nil {
 		return err
 	}
-	to, err := dayFlag("to", a.To)
+	to, err := planDay("to", a.To)
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,6 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 		return err
 	}
 	c.plan = pipeline.NewPlan(req)
-	c.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: a.Strategy, Digest: quant.Text(digest)})
 	return nil
 }
 
@@ -218,19 +217,11 @@ type chosen struct {
 	Frequency   calendar.Frequency
 }
 
-// experimentPrefix begins the model_id of a strategy whose model is trained in
-// the chain: experiment:<id>.
-const experimentPrefix = "experiment:"
-
 // chosenStrategy reads the strategy file, and fills in the days that the
 // command line does not say.
 func (c *chain) chosenStrategy(ctx context.Context, a *pipeline.Arguments) (chosen, error) {
 	var out chosen
-	text, err := os.ReadFile(a.Strategy)
-	if err != nil {
-		return out, quant.Errorf(quant.Failed, "read %s: %w", a.Strategy, err)
-	}
-	s, err := strategy.Parse(a.Strategy, text, a.Set)
+	s, err := c.strategyFile(ctx, a.Strategy, a.Set)
 	if err != nil {
 		return out, err
 	}
@@ -244,15 +235,6 @@ func (c *chain) chosenStrategy(ctx context.Context, a *pipeline.Arguments) (chos
 		a.To = s.Backtest.To.String()
 	}
 	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Frequency: s.Rebalance.Frequency}
-	if s.Universe.Type == strategy.UniverseAll {
-		active, err := c.meta.ListSymbols(ctx, metastore.SymbolFilter{Active: ptr(true)})
-		if err != nil {
-			return out, err
-		}
-		for _, symbol := range active {
-			out.Universe = append(out.Universe, symbol.Symbol)
-		}
-	}
 	out.Signal, err = c.signal(ctx, s.Signal)
 	return out, err
 }
@@ -262,7 +244,7 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (pipeline.Signal,
 	if s.Type == strategy.FactorRank {
 		return pipeline.Signal{FeatureVersion: s.Inputs.FeatureVersion}, nil
 	}
-	id, trains := strings.CutPrefix(s.Inputs.ModelID, experimentPrefix)
+	id, trains := strings.CutPrefix(s.Inputs.ModelID, experimentRef)
 	if !trains {
 		m, err := c.meta.GetModel(ctx, id)
 		if err != nil {
@@ -282,13 +264,19 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (pipeline.Signal,
 	if err != nil {
 		return pipeline.Signal{}, err
 	}
+	for _, f := range features {
+		if f.Version != features[0].Version {
+			return pipeline.Signal{}, quant.Errorf(quant.Invalid, "experiment %s takes features of the versions %s and %s, and a pipeline computes one", id, features[0].Version, f.Version).
+				WithHint("create an experiment on the features of one version: v2 has those of v1")
+		}
+	}
 	return pipeline.Signal{
 		FeatureVersion: features[0].Version,
 		Training:       &pipeline.Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
 	}, nil
 }
 
-func dayFlag(flag, text string) (quant.Date, error) {
+func planDay(flag, text string) (quant.Date, error) {
 	if text == "" {
 		return 0, quant.Errorf(quant.Usage, "--%s is missing, and the strategy's backtest does not say it", flag).WithHint("--%s YYYY-MM-DD", flag)
 	}
@@ -733,7 +721,7 @@ func (r pipelineReport) Sections() []term.Section {
 	}
 	sections := []term.Section{{Rows: rows}}
 	if b := r.Backtest; b != nil {
-		figure := func(name string, v *float64) string {
+		measured := func(name string, v *float64) string {
 			if v == nil {
 				return name + " -"
 			}
@@ -744,7 +732,7 @@ func (r pipelineReport) Sections() []term.Section {
 			trades = *b.NumTrades
 		}
 		sections = append(sections, term.Section{Lines: []string{fmt.Sprintf("backtest %s: %s, %s, %s, %s, %s; %s", shortID(b.RunID),
-			figure("cagr", b.CAGR), figure("sharpe", b.Sharpe), figure("max_dd", b.MaxDD), figure("vol", b.Vol), figure("turnover", b.Turnover),
+			measured("cagr", b.CAGR), measured("sharpe", b.Sharpe), measured("max_dd", b.MaxDD), measured("vol", b.Vol), measured("turnover", b.Turnover),
 			counted(int(trades), "trade"))}})
 	}
 	return sections

@@ -195,6 +195,9 @@ func (r Request) args(stage Stage, symbols []string) []string {
 		for _, set := range a.Set {
 			flag("set", set)
 		}
+		if r.Signal.Training != nil {
+			flag("set", setModel+UntrainedModel)
+		}
 		if stage == StageBacktest && a.Lag != nil {
 			flag("lag", strconv.Itoa(*a.Lag))
 		}
@@ -203,11 +206,21 @@ func (r Request) args(stage Stage, symbols []string) []string {
 	return args
 }
 
-// WithModel returns the step's command line with the model that was trained.
+// setModel gives a strategy of an experiment the model that was trained.
+const setModel = "signal.inputs.model_id="
+
+// WithModel returns the step's command line with the model that was trained;
+// as it is for "".
 func (s Step) WithModel(modelID string) []string {
 	args := slices.Clone(s.Args)
-	if i := slices.Index(args, UntrainedModel); i > 0 && args[i-1] == "--model" {
-		args[i] = modelID
+	for i, arg := range args {
+		switch {
+		case modelID == "":
+		case arg == UntrainedModel && args[i-1] == "--model":
+			args[i] = modelID
+		case arg == setModel+UntrainedModel:
+			args[i] = setModel + modelID
+		}
 	}
 	return args
 }

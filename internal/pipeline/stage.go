@@ -46,7 +46,7 @@ func (s Stage) Writes() []string {
 	case StageScore:
 		return []string{"predictions"}
 	case StageRecommend:
-		return []string{"target_proposals", "target_sets", "targets"}
+		return []string{"proposals", "target_sets", "targets"}
 	case StageBacktest:
 		return []string{"backtest_details", "backtest_equity", "backtest_positions", "backtest_summary", "backtest_trades"}
 	}

@@ -135,7 +135,7 @@ func Standing(ctx context.Context, meta metastore.Store, stage Stage, args []str
 		if err != nil {
 			return "", err
 		}
-		if !stands(run.RunID, stage, want, noted, state) {
+		if !stands(run.RunID, stage, want, in.Files, noted, state) {
 			continue
 		}
 		whole, err := modelsExist(ctx, meta, noted)
@@ -149,13 +149,19 @@ func Standing(ctx context.Context, meta metastore.Store, stage Stage, args []str
 	return "", nil
 }
 
-func stands(runID string, stage Stage, want string, noted []quant.RunIO, state State) bool {
+func stands(runID string, stage Stage, want string, files map[string]string, noted []quant.RunIO, state State) bool {
 	same := false
 	for _, io := range noted {
 		switch {
 		case io.Direction != quant.In:
 		case io.Kind == stageKind && io.Name == string(stage):
 			if same = string(io.Digest) == want; !same {
+				return false
+			}
+		case io.Kind == "file":
+			// A file may change after its digest was taken and before it is read:
+			// what the run says that it read decides.
+			if digest, known := files[io.Name]; known && digest != string(io.Digest) {
 				return false
 			}
 		case io.Kind == stateKind:

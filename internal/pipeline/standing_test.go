@@ -91,7 +91,7 @@ func (l *playLab) compute(stage Stage, args []string, runID string) {
 		return
 	}
 	for _, table := range stage.Writes() {
-		if table == "rejects" || table == "ohlcv_revisions" || table == "target_proposals" {
+		if table == "rejects" || table == "ohlcv_revisions" || table == "proposals" {
 			continue
 		}
 		l.write(runID, table, Digest([]byte(table+from+strings.Join(args, " ")+l.code)))
