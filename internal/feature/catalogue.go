@@ -44,6 +44,15 @@ const Restart = 10
 // Versions returns the feature versions, oldest first.
 func Versions() []string { return []string{"v1", "v2"} }
 
+// CheckVersion is Invalid for any text but one of Versions.
+func CheckVersion(version string) error {
+	if !slices.Contains(Versions(), version) {
+		return quant.Errorf(quant.Invalid, "feature version %q is not known", version).
+			WithHint("use one of %s; `quant factor list` shows the features of each", strings.Join(Versions(), ", "))
+	}
+	return nil
+}
+
 // Catalogue returns the entries of a version in their order, of all versions
 // for "". Invalid: there is no such version.
 func Catalogue(version string) ([]Entry, error) {
@@ -51,9 +60,8 @@ func Catalogue(version string) ([]Entry, error) {
 	if version == "" {
 		return all, nil
 	}
-	if !slices.Contains(Versions(), version) {
-		return nil, quant.Errorf(quant.Invalid, "feature version %q is not known", version).
-			WithHint("use one of %s; `quant factor list` shows the features of each", strings.Join(Versions(), ", "))
+	if err := CheckVersion(version); err != nil {
+		return nil, err
 	}
 	return slices.DeleteFunc(all, func(e Entry) bool { return !slices.Contains(e.Versions, version) }), nil
 }

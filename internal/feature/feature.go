@@ -74,12 +74,12 @@ func (t Table) Changed() int64 { return t.Inserted + t.Updated + t.Deleted }
 // Invalid: no such version. NotFound: there is nothing to compute from.
 // Refused: see price.Stage.
 func Features(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Report, error) {
+	if err := CheckVersion(req.Version); err != nil {
+		return Report{}, err
+	}
 	list, err := Catalogue(req.Version)
 	if err != nil {
 		return Report{}, err
-	}
-	if req.Version == "" {
-		return Report{}, quant.Errorf(quant.Invalid, "feature version is missing").WithHint("use one of %s", strings.Join(Versions(), ", "))
 	}
 	return compute(ctx, db, cal, req, list)
 }
@@ -88,14 +88,13 @@ func Features(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req
 func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request, list []Entry) (Report, error) {
 	c := &computation{
 		db: db, cal: cal, req: req, what: "features " + req.Version,
-		slices: []slice{{"features_daily", "", req.Version}, {"returns", "", ""}},
 	}
-	var definition strings.Builder
+	var ofFeatures, ofReturns strings.Builder
 	wide := []string{}
 	recursions := []string{}
 	returns := part{table: "returns", from: wideTable, slice: 1}
 	for _, e := range list {
-		fmt.Fprintf(&definition, "%s=%s\n", e.Name, e.sql)
+		fmt.Fprintf(&ofFeatures, "%s = %s\n", e.Name, e.sql)
 		p := part{table: "features_daily", stamp: "computed_at", from: wideTable, name: e.Name, values: []string{"feature_value", e.Name}}
 		p.fixed = []string{"feature_name", e.Name, "feature_version", req.Version}
 		if e.sql == "" {
@@ -107,10 +106,14 @@ func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req 
 		c.parts = append(c.parts, p)
 		if strings.HasPrefix(e.Name, "ret_") {
 			returns.values = append(returns.values, e.Name, e.Name)
+			fmt.Fprintf(&ofReturns, "%s = %s\n", e.Name, e.sql)
 		}
 	}
 	c.parts = append(c.parts, returns)
-	c.definition = fmt.Sprintf("features kernel 1 restart %d\n%s\n%s", Restart, wideSQL, definition.String())
+	c.slices = []slice{
+		{"features_daily", "", req.Version, fmt.Sprintf("%s\n%s\nkernel %d, restart %d", wideSQL, ofFeatures.String(), kernelVersion, Restart)},
+		{"returns", "", "", wideSQL + ofReturns.String()},
+	}
 	c.stage = func(ctx context.Context) error {
 		if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+fmt.Sprintf(wideSQL, strings.Join(wide, ",\n"))); err != nil {
 			return err
@@ -160,7 +163,6 @@ func Labels(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req R
 	forward, direction := LabelNames(req.Horizon)
 	c := &computation{
 		db: db, cal: cal, req: req, what: fmt.Sprintf("labels %s, %d sessions", req.Version, req.Horizon),
-		slices: []slice{{"labels", forward, req.Version}, {"labels", direction, req.Version}},
 	}
 	for k, name := range []string{forward, direction} {
 		c.parts = append(c.parts, part{
@@ -172,7 +174,7 @@ func Labels(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req R
 WITH b AS (SELECT symbol, i::BIGINT AS i, ts, close FROM temp.main.` + price.BarView + ` SEMI JOIN temp.main.` + symbolTable + ` USING (symbol)),
 f AS (SELECT b.symbol, b.ts, t1.close / b.close - 1 AS forward FROM b JOIN b t1 ON t1.symbol = b.symbol AND t1.i = b.i + ` + strconv.Itoa(req.Horizon) + `)
 SELECT symbol, ts, forward, CASE WHEN isfinite(forward) THEN CASE WHEN forward > 0 THEN 1.0::DOUBLE ELSE 0.0::DOUBLE END END AS direction FROM f`
-	c.definition = "labels\n" + query
+	c.slices = []slice{{"labels", forward, req.Version, query}, {"labels", direction, req.Version, query}}
 	c.stage = func(ctx context.Context) error {
 		_, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+query)
 		return err
