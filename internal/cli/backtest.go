@@ -70,7 +70,7 @@ several currencies; raw prices that look split; in-sample scores.`,
 	}
 	return Command{
 		Command: cmd, Traits: Traits{Changes: always},
-		Sub: []Command{backtestList(env), backtestCompare(env)},
+		Sub: []Command{backtestList(env), backtestCompare(env), backtestReportCommand(env)},
 	}
 }
 
