@@ -29,6 +29,7 @@ import (
 
 	"quant"
 	"quant/internal/app"
+	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
 	"quant/internal/query"
 )
@@ -539,6 +540,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("symbols list", 0, "symbols", "list")
 	run("symbols remove", 0, "symbols", "remove", "MSFT")
 	run("ingest", 0, "ingest", "prices.csv", "--max-reject-ratio", "1")
+	server := alphavantagetest.New(t)
+	server.PlayDays("IBM", alphavantagetest.Weekdays(20468, 5, 1))
+	write(".env", "ALPHA_VANTAGE_API_KEY="+alphavantagetest.Key+"\n")
+	run("ingest", 0, "ingest", "--provider", "alphavantage", "--base-url", server.URL, "--symbols", "IBM")
+	run("data prices", 0, "data", "prices", "IBM")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
@@ -624,6 +630,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"symbols remove", "MSFT"},
 		{"symbols list", ""},
 		{"ingest", "prices.csv"},
+		{"data prices", "IBM"},
 		{"runs list", ""},
 		{"runs show", "last"},
 		{"doctor", ""},
