@@ -69,7 +69,7 @@ several currencies; raw prices that look split; in-sample scores.`,
 	flags.StringVar(&f.asOf, "as-of", "", "read the prices as they stood when this run ended")
 	return Command{
 		Command: cmd, Traits: Traits{Changes: always},
-		Sub: []Command{backtestList(env), backtestCompare(env)},
+		Sub: []Command{backtestList(env), backtestCompare(env), backtestReportCommand(env)},
 	}
 }
 

@@ -134,6 +134,20 @@ func refusePriceLevels(list []model.Feature) error {
 	return nil
 }
 
+// priceLevel tells the price-level features of the catalogue, and their
+// scale-free twins.
+func priceLevel(name string) (twin string, level bool) {
+	switch name {
+	case "atr_14":
+		return "atr_pct_14", true
+	case "macd", "macd_signal":
+		return "macd_pct", true
+	case "bb_upper", "bb_lower":
+		return "bb_pctb", true
+	}
+	return "", false
+}
+
 type modelList []quant.Model
 
 func (l modelList) Sections() []term.Section {
@@ -155,14 +169,6 @@ func (l modelList) Sections() []term.Section {
 			figure(metrics.Overall.IC), figure(metrics.Overall.RankIC), m.CreatedAt.UTC().Format("2006-01-02 15:04:05Z")})
 	}
 	return []term.Section{{Rows: rows}}
-}
-
-// figure shows a number to four digits, - where there is none.
-func figure(x *float64) string {
-	if x == nil {
-		return "-"
-	}
-	return fmt.Sprintf("%.4f", *x)
 }
 
 func modelsList(env *Env) Command {

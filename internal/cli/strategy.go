@@ -77,20 +77,6 @@ func readStrategyFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-// priceLevel tells which features are in units of the price, and what to rank
-// by instead.
-func priceLevel(feature string) (twin string, is bool) {
-	switch feature {
-	case "atr_14":
-		return "atr_pct_14", true
-	case "macd", "macd_signal":
-		return "macd_pct", true
-	case "bb_upper", "bb_lower":
-		return "bb_pctb", true
-	}
-	return "", false
-}
-
 // setFlag adds --set to a command.
 func setFlag(cmd *cobra.Command, sets *[]string) {
 	cmd.Flags().StringArrayVar(sets, "set", nil, "a key of the file with another value, such as portfolio.top_k=5 (may be given again)")
