@@ -113,14 +113,10 @@ func symbolsOf(decisions []Decision) []string {
 
 // checkCurrencies refuses an account in two currencies: no rate of exchange is
 // known here.
-func checkCurrencies(req Request, bought []string) ([]string, error) {
-	all := bought
-	if req.Benchmark != "" && req.Benchmark != EqualWeight {
-		all = append(slices.Clone(bought), req.Benchmark)
-	}
+func checkCurrencies(req Request, symbols []string) ([]string, error) {
 	example := map[string]string{}
 	var unknown []string
-	for _, symbol := range all {
+	for _, symbol := range symbols {
 		currency := req.Currencies[symbol]
 		if currency == "" {
 			unknown = append(unknown, symbol)
@@ -205,13 +201,6 @@ func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 		m.Close[k][s] = price
 	}
 	return m, rows.Err()
-}
-
-// pricesAt names the present state of ohlcv.
-func pricesAt(ctx context.Context, db *factstore.DB) (quant.Time, error) {
-	var at quant.Time
-	err := db.QueryRow(ctx, "SELECT max(committed_at) FROM ledger WHERE table_name = 'ohlcv'").Scan(&at)
-	return at, err
 }
 
 // inputs says what was read, and which runs had written it.

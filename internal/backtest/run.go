@@ -64,12 +64,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if err != nil {
 		return r, err
 	}
-	bought := symbolsOf(decisions)
-	var notices []string
-	if notices, err = checkCurrencies(req, bought); err != nil {
-		return r, err
-	}
-	read := slices.Clone(bought) // symbols whose prices are read
+	read := symbolsOf(decisions) // symbols whose prices are read
 	switch req.Benchmark {
 	case "":
 	case EqualWeight:
@@ -79,6 +74,10 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	}
 	slices.Sort(read)
 	read = slices.Compact(read)
+	notices, err := checkCurrencies(req, read)
+	if err != nil {
+		return r, err
+	}
 	basis, err := price.Stage(ctx, db, cal, price.Request{Symbols: read, AcceptRaw: req.AcceptRaw, Source: req.Source})
 	if err != nil {
 		return r, err
@@ -123,9 +122,11 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	r.Notices = append(r.notices(), notices...)
 	r.ResultDigest = digestOf(r.Summary, result)
 	if r.PricesAt.IsZero() {
-		if r.PricesAt, err = pricesAt(ctx, db); err != nil {
+		at, err := db.PricesAt(ctx)
+		if err != nil {
 			return r, err
 		}
+		r.PricesAt = quant.Time{Time: at}
 	}
 	if r.Inputs, err = inputs(ctx, db, req, market); err != nil {
 		return r, err
