@@ -2,10 +2,7 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -62,9 +59,9 @@ several currencies; raw prices that look split; in-sample scores.`,
 	flags.Float64Var(&f.slippage, "slippage-bps", 0, "slippage, in basis points of the value traded")
 	flags.StringVar(&f.benchmark, "benchmark", "", "a symbol, equal (the universe in equal weights), or none")
 	flags.Float64Var(&f.capital, "initial-capital", 0, "money at the start")
-	flags.StringArrayVar(&f.sets, "set", nil, "override a key of the file, such as backtest.cash_rate=0.02; may be repeated")
 	flags.BoolVar(&f.acceptRaw, "accept-raw", false, "take raw closes that move as in a split for prices")
 	flags.BoolVar(&f.allowInSample, "allow-in-sample", false, "replay decisions on in-sample scores; the report says so")
+	setFlag(cmd, &f.sets)
 	for _, name := range []string{"lag", "fee-bps", "slippage-bps", "initial-capital"} {
 		flags.Lookup(name).DefValue = ""
 	}
@@ -129,11 +126,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	if f.file == "" {
 		return quant.Errorf(quant.Usage, "backtest needs --strategy").WithHint("usage: quant backtest --strategy FILE --from DATE --to DATE")
 	}
-	data, err := os.ReadFile(f.file)
-	if err != nil {
-		return quant.Errorf(quant.NotFound, "strategy file: %w", err).WithHint("--strategy takes the path of a YAML file")
-	}
-	s, err := strategy.Parse(f.file, data, f.sets)
+	s, err := e.strategyFile(ctx, f.file, f.sets)
 	if err != nil {
 		return err
 	}
@@ -149,8 +142,6 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	if req.Symbols, err = meta.ListSymbols(ctx, metastore.SymbolFilter{}); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(data)
-	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: f.file, Digest: quant.Text("sha256:" + hex.EncodeToString(sum[:]))})
 	var report backtest.Report
 	if err := e.WriteFacts(ctx, func(db *factstore.DB) error {
 		cal, err := e.calendar(ctx, db)

@@ -126,6 +126,7 @@ func CheckQuality(ctx context.Context, db *factstore.DB, cal *calendar.Calendar,
 	if err != nil {
 		return q.report, err
 	}
+	q.basis = basis
 	q.report.Bars, q.report.Symbols = basis.Bars, int64(len(basis.Symbols))
 	if basis.Bars > 0 {
 		q.report.FirstDate, q.report.LastDate = dayText(basis.First), dayText(basis.Last)
@@ -137,7 +138,7 @@ func CheckQuality(ctx context.Context, db *factstore.DB, cal *calendar.Calendar,
 		}
 	}
 	q.report.Deep = req.DeepBars == 0 || basis.Bars <= req.DeepBars
-	if err := q.counts(basis); err != nil {
+	if err := q.counts(); err != nil {
 		return q.report, err
 	}
 	if q.report.Deep {
@@ -158,6 +159,7 @@ type quality struct {
 	ctx    context.Context
 	db     *factstore.DB
 	cal    *calendar.Calendar
+	basis  price.Basis
 	report QualityReport
 }
 
@@ -184,20 +186,20 @@ func textOf(d maybeDate) quant.Text {
 
 // percent writes a share of bars; few of many are not 0 %.
 func percent(part, whole int64) string {
-	return fmt.Sprintf("%.2g %%", 100*float64(part)/float64(whole))
+	return fmt.Sprintf("%.3g %%", 100*float64(part)/float64(whole))
 }
 
 // counts makes the checks that look at each bar by itself.
-func (q *quality) counts(basis price.Basis) error {
+func (q *quality) counts() error {
 	// A sum has a number only if each of its parts has.
 	conditions := map[string]string{
 		EmptyValues: "NOT coalesce(isfinite(o.open + o.high + o.low + o.close + o.volume), false)",
 		ZeroVolume:  "o.volume = 0",
 	}
-	if basis.Outside > 0 {
+	if q.basis.Outside > 0 {
 		conditions[OutsideCalendar] = "s.i IS NULL"
 	}
-	if len(basis.Unadjusted) > 0 {
+	if len(q.basis.Unadjusted) > 0 {
 		conditions[AdjustedPartly] = "NOT coalesce(o.adjusted_close > 0, false)"
 	}
 	found := map[string]map[string]span{}
@@ -438,7 +440,7 @@ func largest(condition, size string) string {
 		WINDOW s AS (PARTITION BY symbol) QUALIFY row_number() OVER (PARTITION BY symbol ORDER BY %s DESC, i) = 1 ORDER BY symbol`, eventTable, condition, size)
 }
 
-func (q *quality) eachLargest(condition, size, check string, severity Severity, sentence func(at quant.Date, r, raw float64, n int64) string) error {
+func (q *quality) eachLargest(condition, size, check string, severity Severity, sentence func(symbol string, at quant.Date, r, raw float64, n int64) string) error {
 	return q.each(largest(condition, size), func(scan func(...any) error) error {
 		var symbol string
 		var at, first, last int
@@ -447,7 +449,7 @@ func (q *quality) eachLargest(condition, size, check string, severity Severity, 
 		if err := scan(&symbol, &at, &r, &raw, &n, &first, &last); err != nil {
 			return err
 		}
-		q.find(Finding{symbol, check, severity, n, dayText(q.cal.At(first)), dayText(q.cal.At(last)), sentence(q.cal.At(at), r, raw, n)})
+		q.find(Finding{symbol, check, severity, n, dayText(q.cal.At(first)), dayText(q.cal.At(last)), sentence(symbol, q.cal.At(at), r, raw, n)})
 		return nil
 	})
 }
@@ -455,10 +457,10 @@ func (q *quality) eachLargest(condition, size, check string, severity Severity, 
 // jumps finds the returns beyond the threshold. Those that only the adjustment
 // makes are found by adjustments.
 func (q *quality) jumps() error {
-	return q.eachLargest("jump AND NOT unexplained", "abs(r - 1)", Jumps, Warning, func(at quant.Date, r, raw float64, n int64) string {
+	return q.eachLargest("jump AND NOT unexplained", "abs(r - 1)", Jumps, Warning, func(symbol string, at quant.Date, r, _ float64, n int64) string {
 		basis := "adjusted close"
-		if r == raw {
-			basis = "close" // a split without an adjustment looks so as well
+		if slices.Contains(q.basis.Unadjusted, symbol) {
+			basis = "raw close" // a split looks so as well
 		}
 		if n == 1 {
 			return fmt.Sprintf("%s moves by %+.1f %% on %s", basis, 100*(r-1), at)
@@ -471,12 +473,12 @@ func (q *quality) jumps() error {
 // the raw price and without.
 func (q *quality) adjustments() error {
 	const size = "greatest(r / raw, raw / r)"
-	if err := q.eachLargest("unexplained", size, AdjustedJump, Warning, func(at quant.Date, r, raw float64, n int64) string {
+	if err := q.eachLargest("unexplained", size, AdjustedJump, Warning, func(_ string, at quant.Date, r, raw float64, n int64) string {
 		return fmt.Sprintf("adjusted_close / close steps by x %.4g on %s%s, and the close, which moves by %+.1f %%, does not say why", r/raw, at, more(n), 100*(raw-1))
 	}); err != nil {
 		return err
 	}
-	return q.eachLargest("step AND NOT unexplained", size, SplitExplained, Note, func(at quant.Date, r, raw float64, n int64) string {
+	return q.eachLargest("step AND NOT unexplained", size, SplitExplained, Note, func(_ string, at quant.Date, _, raw float64, n int64) string {
 		return fmt.Sprintf("the close moves by x %.4g on %s%s as in a split, explained by adjusted_close", raw, at, more(n))
 	})
 }

@@ -24,7 +24,10 @@ const symbolTable = "feature_symbol"
 
 // slice names the rows that are computed together, for each symbol: what
 // fact_inputs and fact_slices call table_name, name and version.
-type slice struct{ table, name, version string }
+type slice struct {
+	table, name, version string
+	definition           string // any change of it changes the digest of the inputs
+}
 
 // part is the rows of a table that come from a wide table: one a bar that has
 // a value.
@@ -40,19 +43,18 @@ type part struct {
 
 // computation is one run of Features or Labels.
 type computation struct {
-	db         *factstore.DB
-	cal        *calendar.Calendar
-	req        Request
-	what       string // for notices and errors
-	definition string // any change of it changes the digest of the inputs
-	slices     []slice
-	parts      []part
-	stage      func(context.Context) error // makes the wide tables of the symbols in symbolTable
+	db     *factstore.DB
+	cal    *calendar.Calendar
+	req    Request
+	what   string // for notices and errors
+	slices []slice
+	parts  []part
+	stage  func(context.Context) error // makes the wide tables of the symbols in symbolTable
 
 	basis   price.Basis
 	report  Report
-	inputs  map[string]string   // symbol: digest of what its slices are computed from
-	before  []map[string]record // by slice: what stands
+	inputs  []map[string]string // by slice, symbol: digest of what it is computed from
+	before  []map[string]record // by slice, symbol: what stands
 	changed []string
 	gone    []string
 }
@@ -102,7 +104,10 @@ func (c *computation) digestInputs(ctx context.Context) error {
 		return err
 	}
 	defer rows.Close()
-	c.inputs = map[string]string{}
+	c.inputs = make([]map[string]string, len(c.slices))
+	for k := range c.slices {
+		c.inputs[k] = map[string]string{}
+	}
 	sessions := map[[2]quant.Date]string{}
 	bars := sha256.New()
 	for rows.Next() {
@@ -118,9 +123,11 @@ func (c *computation) digestInputs(ctx context.Context) error {
 			sessions[span] = sum(h)
 		}
 		fmt.Fprintln(bars, symbol, of)
-		h := sha256.New()
-		fmt.Fprintln(h, of, sessions[span], c.definition)
-		c.inputs[symbol] = sum(h)
+		for k, s := range c.slices {
+			h := sha256.New()
+			fmt.Fprintln(h, of, sessions[span], s.definition)
+			c.inputs[k][symbol] = sum(h)
+		}
 	}
 	c.report.BarsDigest = sum(bars)
 	return rows.Err()
@@ -158,7 +165,7 @@ func (c *computation) choose(context.Context) error {
 	for _, symbol := range c.basis.Symbols {
 		same := !c.req.Force
 		for k := range c.slices {
-			same = same && c.before[k][symbol].inputs == c.inputs[symbol]
+			same = same && c.before[k][symbol].inputs == c.inputs[k][symbol]
 		}
 		if !same {
 			c.changed = append(c.changed, symbol)
@@ -166,7 +173,7 @@ func (c *computation) choose(context.Context) error {
 	}
 	missing := map[string]bool{}
 	for _, symbol := range c.req.Symbols {
-		if c.inputs[symbol] == "" {
+		if c.inputs[0][symbol] == "" {
 			missing[symbol] = true
 		}
 	}
@@ -176,7 +183,7 @@ func (c *computation) choose(context.Context) error {
 	gone := map[string]bool{}
 	for k := range c.slices {
 		for symbol := range c.before[k] {
-			if missing[symbol] || c.req.Symbols == nil && c.inputs[symbol] == "" {
+			if missing[symbol] || c.req.Symbols == nil && c.inputs[0][symbol] == "" {
 				gone[symbol] = true
 			}
 		}
@@ -455,7 +462,7 @@ func (c *computation) writeInputs(ctx context.Context, tx *factstore.Tx, k int, 
 	s := c.slices[k]
 	err := c.db.Append(ctx, source, func(row func(...driver.Value) error) error {
 		for _, symbol := range c.changed {
-			if err := row(s.table, symbol, s.name, s.version, c.inputs[symbol], facts[symbol]); err != nil {
+			if err := row(s.table, symbol, s.name, s.version, c.inputs[k][symbol], facts[symbol]); err != nil {
 				return err
 			}
 		}

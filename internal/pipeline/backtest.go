@@ -17,8 +17,8 @@ const inSample = "in_sample"
 // override stands in the strategy already.
 type BacktestRequest struct {
 	RunID          string
-	StrategyDigest string         // of the strategy as its file and --set have it
-	From, To       quant.Date     //
+	StrategyDigest string // of the strategy as its file and --set have it
+	From, To       quant.Date
 	Symbols        []quant.Symbol // all that the Meta DB has
 	AcceptRaw      bool           // take raw closes that move as in a split for prices
 	AllowInSample  bool
@@ -32,7 +32,7 @@ type BacktestRequest struct {
 func Backtest(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, s strategy.Strategy, req BacktestRequest) (backtest.Report, error) {
 	r := backtest.Request{
 		RunID: req.RunID, StrategyID: s.ID, Version: s.Version, StrategyDigest: req.StrategyDigest, DecisionDigest: s.DecisionDigest(),
-		From: req.From, To: req.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: req.AcceptRaw,
+		Universe: s.Universe.Symbols, From: req.From, To: req.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: req.AcceptRaw,
 		Source: req.Source, PricesAt: req.PricesAt, Currencies: map[string]string{},
 		Options: backtest.Options{
 			Lag: s.Execution.LagDays, FeeBps: s.Backtest.FeeBPS, SlippageBps: s.Backtest.SlippageBPS, InitialCapital: s.Backtest.InitialCapital,
@@ -46,12 +46,6 @@ func Backtest(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, s s
 	}
 	for _, symbol := range req.Symbols {
 		r.Currencies[symbol.Symbol] = string(symbol.Currency)
-		if s.Universe.Type == strategy.UniverseAll && symbol.IsActive {
-			r.Universe = append(r.Universe, symbol.Symbol)
-		}
-	}
-	if s.Universe.Type == strategy.UniverseSymbols {
-		r.Universe = s.Universe.Symbols
 	}
 	return backtest.Run(ctx, db, cal, r)
 }
