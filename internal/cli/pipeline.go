@@ -545,9 +545,9 @@ func (c *chain) metaInputs(ctx context.Context, step *pipeline.Step, into map[st
 			return err
 		}
 	}
-	id := c.model
-	if named := after(args, "--model"); named != "" {
-		id = named
+	id := after(args, "--model")
+	if step.Stage == pipeline.StageRecommend || step.Stage == pipeline.StageBacktest {
+		id = c.model
 	}
 	if id == "" || id == pipeline.UntrainedModel {
 		return nil
