@@ -212,7 +212,8 @@ func targetsOf(d Decision, index map[string]int) ([]target, error) {
 	for _, w := range d.Weights {
 		switch {
 		case !(w.Weight >= 0) || math.IsInf(w.Weight, 0):
-			return nil, quant.Errorf(quant.Invalid, "the decision of %s: weight %v of %s: a backtest is long only", d.AsOf, w.Weight, w.Symbol)
+			return nil, quant.Errorf(quant.Invalid, "the decision of %s: weight %v of %s: a backtest is long only", d.AsOf, w.Weight, w.Symbol).
+				WithHint("`quant recommend` decides anew")
 		case seen[w.Symbol]:
 			return nil, quant.Errorf(quant.Invalid, "the decision of %s names %s twice", d.AsOf, w.Symbol)
 		}

@@ -21,7 +21,7 @@ func dataCommand(env *Env) Command {
 			Use:   "data",
 			Short: "Examine the stored prices: their quality, and what there is of them",
 		},
-		Sub: []Command{dataCheck(env), dataStatus(env)},
+		Sub: []Command{dataCheck(env), dataStatus(env), dataPricesCommand(env)},
 	}
 }
 

@@ -348,7 +348,7 @@ func TestARevisionUpdatesOnlyWhatItRevises(t *testing.T) {
 	l.mustIngest(nil, l.file("A.csv", header+"2020-01-02,10,12,9,11,1000,10\n2020-01-03,10,12,9,11,1000,\n2020-01-06,10,12,9,11,1000,\n"))
 	r := l.mustIngest(nil, l.file("A.tsv", header+"2020-01-02,10,12,9,11,1000,10\n2020-01-03,10,12,9,11.5,1000,\n2020-01-04,10,12,9,11,1000,\n"))
 	l.want("counts", []int64{r.RowsInserted, r.RowsUpdated, r.RowsUnchanged}, []int64{1, 1, 1})
-	l.want("bars", l.list("SELECT concat_ws('|', o.ts, close, source, run_id) FROM ohlcv o JOIN ledger l ON l.committed_at = o.ingested_at ORDER BY o.ts"),
+	l.want("bars", l.list("SELECT concat_ws('|', o.ts, close, source, run_id) FROM ohlcv o JOIN ledger l ON l.committed_at = o.ingested_at AND table_name = 'ohlcv' ORDER BY o.ts"),
 		[]string{"2020-01-02|11.0|file:A.csv|run-1", "2020-01-03|11.5|file:A.tsv|run-2", "2020-01-04|11.0|file:A.tsv|run-2", "2020-01-06|11.0|file:A.csv|run-1"})
 }
 

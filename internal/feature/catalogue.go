@@ -1,6 +1,7 @@
 package feature
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -23,9 +24,10 @@ type Entry struct {
 	Twin       string   `json:"twin"`       // of a price-level entry: the scale-free one to rank and train with
 	Source     string   `json:"source"`     // of the formula
 
-	// sql is the value at a bar, over the windows of wideSQL; "" where the
-	// kernel of recursion.go computes it, as its member of this name.
-	sql string
+	// How it is computed: lagged is SQL over the bars of the symbol in their
+	// order, the window w; rolled is SQL over the sums of wideSQL; neither: the
+	// kernel of recursion.go has it by its name.
+	lagged, rolled string
 }
 
 // The values of Entry.Gaps.
@@ -93,16 +95,14 @@ func returnEntry(name, k string, lookback int) Entry {
 	return Entry{
 		Name: name, Definition: "P[t] / P[t-" + k + "] - 1", Lookback: lookback, FirstRow: lookback + 1, Gaps: gapsNone,
 		Unit: "decimal", ScaleFree: true, Source: "simple return",
-		sql: "CASE WHEN i - lag(i, " + k + ") OVER w = " + k + " THEN close / lag(close, " + k + ") OVER w - 1 END",
+		lagged: "CASE WHEN i - lag(i, " + k + ") OVER w = " + k + " THEN close / lag(close, " + k + ") OVER w - 1 END",
 	}
 }
 
-// The windows of 20 sessions, at least 16 of them present, whole since the
-// symbol's first bar. Sums and deviations are ordered aggregates: each frame is
-// summed by itself from its first row to its last, which makes its bits depend
-// on its rows alone.
-func rolling(n, warm, expr string) string {
-	return "CASE WHEN i - i0 >= " + warm + " AND count(" + n + ") OVER g >= 16 THEN " + expr + " END"
+// rolling is a value over the last 20 sessions that needs at least 16 of the
+// variable, and a window that is whole since the symbol's first bar.
+func rolling(variable string, warm int, expr string) string {
+	return fmt.Sprintf("CASE WHEN i - i0 >= %d AND %s_n >= 16 THEN %s END", warm, variable, expr)
 }
 
 func entries() []Entry {
@@ -114,24 +114,24 @@ func entries() []Entry {
 			list = append(list, e)
 		}
 	}
-	const middle, deviation = "avg(p ORDER BY i) OVER g", "stddev_pop(p ORDER BY i) OVER g"
+	const deviation = "sqrt(p_sq / p_n)"
 	add(both,
 		returnEntry("ret_1d", "1", 1), returnEntry("ret_5d", "5", 5), returnEntry("ret_20d", "20", 20), returnEntry("ret_60d", "60", 60),
 		Entry{
 			Name: "vol_20d", Definition: "sample standard deviation of the last 20 ret_1d, not annualised", Lookback: 20, FirstRow: 21, Gaps: gapsRolling,
-			Unit: "decimal", ScaleFree: true, Source: "historical volatility, n - 1", sql: rolling("r1", "20", "stddev_samp(r1 ORDER BY i) OVER g"),
+			Unit: "decimal", ScaleFree: true, Source: "historical volatility, n - 1", rolled: rolling("r1", 20, "sqrt(r1_sq / (r1_n - 1))"),
 		},
 		Entry{
 			Name: "gap_open", Definition: "open[t] / P[t-1] - 1", Lookback: 1, FirstRow: 2, Gaps: gapsNone,
-			Unit: "decimal", ScaleFree: true, Source: "overnight return", sql: "CASE WHEN i - lag(i, 1) OVER w = 1 THEN open / lag(close, 1) OVER w - 1 END",
+			Unit: "decimal", ScaleFree: true, Source: "overnight return", lagged: "CASE WHEN i - lag(i, 1) OVER w = 1 THEN open / lag(close, 1) OVER w - 1 END",
 		},
 		Entry{
 			Name: "hl_range", Definition: "(high[t] - low[t]) / P[t]", Lookback: 0, FirstRow: 1, Gaps: gapsNone,
-			Unit: "decimal", ScaleFree: true, Source: "daily range", sql: "(high - low) / close",
+			Unit: "decimal", ScaleFree: true, Source: "daily range", lagged: "(high - low) / close",
 		},
 		Entry{
 			Name: "volume_ratio_20d", Definition: "volume[t] / mean of the last 20 volumes, t among them", Lookback: 19, FirstRow: 20, Gaps: gapsRolling,
-			Unit: "ratio", ScaleFree: true, Source: "relative volume", sql: rolling("v", "19", "v / avg(v ORDER BY i) OVER g"),
+			Unit: "ratio", ScaleFree: true, Source: "relative volume", rolled: rolling("v", 19, "v / v_mean"),
 		},
 	)
 	add(second,
@@ -161,24 +161,24 @@ func entries() []Entry {
 		},
 		Entry{
 			Name: "bb_upper", Definition: "mean of the last 20 P + 2 population deviations", Lookback: 19, FirstRow: 20, Gaps: gapsRolling,
-			Unit: "price", Twin: "bb_pctb", Source: "Bollinger; TA-Lib BBANDS", sql: rolling("p", "19", middle+" + 2 * "+deviation),
+			Unit: "price", Twin: "bb_pctb", Source: "Bollinger; TA-Lib BBANDS", rolled: rolling("p", 19, "p_mean + 2 * "+deviation),
 		},
 		Entry{
 			Name: "bb_lower", Definition: "mean of the last 20 P - 2 population deviations", Lookback: 19, FirstRow: 20, Gaps: gapsRolling,
-			Unit: "price", Twin: "bb_pctb", Source: "Bollinger; TA-Lib BBANDS", sql: rolling("p", "19", middle+" - 2 * "+deviation),
+			Unit: "price", Twin: "bb_pctb", Source: "Bollinger; TA-Lib BBANDS", rolled: rolling("p", 19, "p_mean - 2 * "+deviation),
 		},
 		Entry{
 			Name: "bb_pctb", Definition: "(P[t] - bb_lower) / (bb_upper - bb_lower); no row where the bands meet", Lookback: 19, FirstRow: 20, Gaps: gapsRolling,
-			Unit: "ratio", ScaleFree: true, Source: "Bollinger's %b", sql: rolling("p", "19", "0.5 + (p - "+middle+") / (4 * nullif("+deviation+", 0))"),
+			Unit: "ratio", ScaleFree: true, Source: "Bollinger's %b", rolled: rolling("p", 19, "0.5 + (p - p_mean) / (4 * nullif("+deviation+", 0))"),
 		},
 		Entry{
 			Name: "mom_12_1", Definition: "P[t-21] / P[t-252] - 1", Lookback: 252, FirstRow: 253, Gaps: gapsNone,
-			Unit: "decimal", ScaleFree: true, Source: "Jegadeesh and Titman 1993, in sessions", sql: "CASE WHEN i - lag(i, 252) OVER w = 252 THEN lag(close, 21) OVER w / lag(close, 252) OVER w - 1 END",
+			Unit: "decimal", ScaleFree: true, Source: "Jegadeesh and Titman 1993, in sessions", lagged: "CASE WHEN i - lag(i, 252) OVER w = 252 THEN lag(close, 21) OVER w / lag(close, 252) OVER w - 1 END",
 		},
 		Entry{
 			Name: "amihud_20d", Definition: "1e6 x mean of |ret_1d| / (P x volume) over the last 20 sessions, those without volume left out, at least 15", Lookback: 20, FirstRow: 21, Gaps: gapsAmihud,
 			Unit: "decimal per million of currency", ScaleFree: true, Source: "Amihud 2002",
-			sql: "CASE WHEN i - i0 >= 20 AND count(illiq) OVER g >= 15 THEN 1e6 * avg(illiq ORDER BY i) OVER g END",
+			rolled: "CASE WHEN i - i0 >= 20 AND illiq_n >= 15 THEN 1e6 * illiq_mean END",
 		},
 	)
 	return list

@@ -89,36 +89,32 @@ func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req 
 	c := &computation{
 		db: db, cal: cal, req: req, what: "features " + req.Version,
 	}
-	var ofFeatures, ofReturns strings.Builder
-	wide := []string{}
-	recursions := []string{}
+	var recursions []string
 	returns := part{table: "returns", from: wideTable, slice: 1}
+	returnList := []Entry{}
 	for _, e := range list {
-		fmt.Fprintf(&ofFeatures, "%s = %s\n", e.Name, e.sql)
 		p := part{table: "features_daily", stamp: "computed_at", from: wideTable, name: e.Name, values: []string{"feature_value", e.Name}}
 		p.fixed = []string{"feature_name", e.Name, "feature_version", req.Version}
-		if e.sql == "" {
+		if e.lagged+e.rolled == "" {
 			p.from = recursiveTable
 			recursions = append(recursions, e.Name)
-		} else {
-			wide = append(wide, e.sql+" AS "+e.Name)
 		}
 		c.parts = append(c.parts, p)
 		if strings.HasPrefix(e.Name, "ret_") {
 			returns.values = append(returns.values, e.Name, e.Name)
-			fmt.Fprintf(&ofReturns, "%s = %s\n", e.Name, e.sql)
+			returnList = append(returnList, e)
 		}
 	}
-	c.parts = append(c.parts, returns)
-	c.slices = []slice{
-		{"features_daily", "", req.Version, fmt.Sprintf("%s\n%s\nkernel %d, restart %d", wideSQL, ofFeatures.String(), kernelVersion, Restart)},
-		{"returns", "", "", wideSQL + ofReturns.String()},
+	c.slices = []slice{{"features_daily", "", req.Version, fmt.Sprintf("%s\nkernel %d %s", wideSQL(list), kernelVersion, recursions)}}
+	if len(returnList) > 0 {
+		c.parts = append(c.parts, returns)
+		c.slices = append(c.slices, slice{"returns", "", "", wideSQL(returnList)})
 	}
 	c.stage = func(ctx context.Context) error {
-		if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+fmt.Sprintf(wideSQL, strings.Join(wide, ",\n"))); err != nil {
+		if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+wideSQL(list)); err != nil {
 			return err
 		}
-		if len(recursions) == 0 {
+		if recursions == nil {
 			return nil
 		}
 		return stageRecursions(ctx, db, recursions)
@@ -132,22 +128,72 @@ const (
 	recursiveTable = "feature_recursive"
 )
 
-// wideSQL selects the wide table of the symbols of symbolTable. What the
-// entries see of a bar: open, high, low, close, volume, i; i0, the symbol's first
-// bar; and for windows p, v, r1 (ret_1d) and illiq, NULL where they are no
-// number: a rolling window takes such a bar for a missing one. (A figure of
-// 1e100 is none either: its square is infinite, for which DuckDB has an error.)
-const wideSQL = `
+// wideSQL selects the wide table of these entries for the symbols of
+// symbolTable.
+//
+// Entries see of a bar: symbol, i, ts, open, high, low, close, volume, and i0,
+// the symbol's first bar; for sums p (close), v (volume), r1 (ret_1d) and illiq,
+// which are NULL where they are no number, so that a sum takes such a bar for a
+// missing one. (A figure of 1e100 is none either: its square is infinite.) Of
+// these each that is asked for has, over the last 20 sessions, _n, their number,
+// _mean, and _sq, the sum of the squared distances from it.
+//
+// The sums are written out, lag by lag, from the newest bar to the oldest: no
+// window of DuckDB promises an order of addition, and those over DOUBLE change
+// their last bits with the rows around the frame. They are taken from the
+// newest value, which keeps a flat series flat.
+func wideSQL(list []Entry) string {
+	var lagged, rolled, lags, sums, means, squares strings.Builder
+	for _, e := range list {
+		switch {
+		case e.lagged != "":
+			fmt.Fprintf(&lagged, ", %s AS %s", e.lagged, e.Name)
+			fmt.Fprintf(&rolled, ", %s", e.Name)
+		case e.rolled != "":
+			fmt.Fprintf(&rolled, ", %s AS %s", e.rolled, e.Name)
+		}
+	}
+	const window = 20
+	some := false
+	for _, x := range []string{"p", "v", "r1", "illiq"} {
+		if !strings.Contains(rolled.String(), " "+x+"_n ") {
+			continue
+		}
+		if !some {
+			for k := 1; k < window; k++ {
+				fmt.Fprintf(&lags, ", lag(i, %d) OVER w >= i - %d AS has%[1]d", k, window-1)
+			}
+			some = true
+		}
+		n, total, sq := "("+x+" IS NOT NULL)::INTEGER", "0", fmt.Sprintf("coalesce((%s - %[1]s_mean) * (%[1]s - %[1]s_mean), 0)", x)
+		for k := 1; k < window; k++ {
+			y := fmt.Sprintf("%s%d", x, k)
+			fmt.Fprintf(&lags, ", lag(%s, %d) OVER w AS %s", x, k, y)
+			n += fmt.Sprintf(" + (coalesce(has%d, false) AND %s IS NOT NULL)::INTEGER", k, y)
+			total += fmt.Sprintf(" + CASE WHEN has%d AND %s IS NOT NULL THEN %[2]s - coalesce(%s, 0) ELSE 0 END", k, y, x)
+			sq += fmt.Sprintf(" + CASE WHEN has%d AND %s IS NOT NULL THEN (%[2]s - %s_mean) * (%[2]s - %[3]s_mean) ELSE 0 END", k, y, x)
+		}
+		fmt.Fprintf(&sums, ", %s AS %s_n, %s AS %[2]s_total", n, x, total)
+		fmt.Fprintf(&means, ", coalesce(%s, 0) + %[1]s_total / %[1]s_n AS %[1]s_mean", x)
+		if strings.Contains(rolled.String(), x+"_sq") {
+			fmt.Fprintf(&squares, ", %s AS %s_sq", sq, x)
+		}
+	}
+	return fmt.Sprintf(`
 WITH b AS (
 	SELECT symbol, i, ts, open, high, low, close, volume, CASE WHEN abs(close) < 1e100 THEN close END AS p, CASE WHEN abs(volume) < 1e100 THEN volume END AS v
-	FROM temp.main.` + price.BarView + ` SEMI JOIN temp.main.` + symbolTable + ` USING (symbol)),
+	FROM temp.main.%s SEMI JOIN temp.main.%s USING (symbol)),
 r AS (
 	SELECT *, min(i) OVER (PARTITION BY symbol) AS i0, CASE WHEN i - lag(i) OVER o = 1 THEN p / lag(p) OVER o - 1 END AS r1
 	FROM b WINDOW o AS (PARTITION BY symbol ORDER BY i)),
 q AS (
-	SELECT * REPLACE (CASE WHEN abs(r1) < 1e100 THEN r1 END AS r1), CASE WHEN p * v > 0 AND abs(r1) / (p * v) < 1e100 THEN abs(r1) / (p * v) END AS illiq FROM r)
-SELECT symbol, ts, %s
-FROM q WINDOW w AS (PARTITION BY symbol ORDER BY i), g AS (PARTITION BY symbol ORDER BY i RANGE BETWEEN 19 PRECEDING AND CURRENT ROW)`
+	SELECT * REPLACE (CASE WHEN abs(r1) < 1e100 THEN r1 END AS r1), CASE WHEN p * v > 0 AND abs(r1) / (p * v) < 1e100 THEN abs(r1) / (p * v) END AS illiq FROM r),
+l AS (SELECT symbol, i, ts, i0, p, v, r1, illiq%s%s FROM q WINDOW w AS (PARTITION BY symbol ORDER BY i)),
+s AS (SELECT *%s FROM l),
+m AS (SELECT *%s FROM s),
+d AS (SELECT *%s FROM m)
+SELECT symbol, ts%s FROM d`, price.BarView, symbolTable, lagged.String(), lags.String(), sums.String(), means.String(), squares.String(), rolled.String())
+}
 
 // Labels computes fwd_ret_<h>d and direction_<h>d, and makes labels hold
 // exactly these for the symbols asked for. A label of t ends at t1, the session

@@ -166,12 +166,14 @@ func (l learning) logistic(alphas []float64) ([]*fitted, error) {
 	}
 	s := l.scale()
 	var out []*fitted
+	near := &fitted{s, math.Log(float64(ones) / float64(n-ones)), make([]float64, l.width)}
 	for _, alpha := range alphas {
-		f := &fitted{s, math.Log(float64(ones) / float64(n-ones)), make([]float64, l.width)}
+		// The fit of one penalty is not far from that of the next.
+		f := &fitted{s, near.intercept, append([]float64(nil), near.coefficient...)}
 		if err := l.newton(f, alpha); err != nil {
 			return nil, err
 		}
-		out = append(out, f)
+		out, near = append(out, f), f
 	}
 	return out, nil
 }

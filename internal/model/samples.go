@@ -19,7 +19,8 @@ type Read struct {
 	Last   quant.Text `json:"last_date"`
 	Digest string     `json:"digest"`
 
-	// Writers are the runs that wrote them.
+	// Writers are the runs that wrote them; of several features, the first one
+	// has those of all.
 	Writers []string `json:"-"`
 }
 
@@ -56,20 +57,17 @@ func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r date
 		columns = append(columns, fmt.Sprintf("any_value(feature_value) FILTER (%s) AS x%d", cond, i))
 		complete = append(complete, fmt.Sprintf("x%d IS NOT NULL", i))
 		wanted = append(wanted, "("+literal(f.Name)+", "+literal(f.Version)+")")
-
-		where := cond + " AND isfinite(feature_value) AND " + r.where()
-		read, err := readOf(ctx, db, "features_daily", f.String(), "SELECT symbol, ts, feature_value FROM features_daily WHERE "+where)
+		read, err := readOf(ctx, db, "features_daily", f.String(), "feature_value", cond+" AND "+r.where())
 		if err != nil {
-			return nil, 0, err
-		}
-		if read.Writers, err = db.Writers(ctx, "features_daily", where); err != nil {
 			return nil, 0, err
 		}
 		reads = append(reads, read)
 	}
-	if _, err := db.Exec(ctx, `CREATE OR REPLACE TEMP TABLE model_pivot AS SELECT symbol, ts, `+strings.Join(columns, ", ")+`
-		FROM features_daily WHERE (feature_name, feature_version) IN (`+strings.Join(wanted, ", ")+`) AND isfinite(feature_value) AND `+r.where()+`
-		GROUP BY symbol, ts`); err != nil {
+	where := "(feature_name, feature_version) IN (" + strings.Join(wanted, ", ") + ") AND isfinite(feature_value) AND " + r.where()
+	if reads[0].Writers, err = db.Writers(ctx, "features_daily", where); err != nil {
+		return nil, 0, err
+	}
+	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE model_pivot AS SELECT symbol, ts, "+strings.Join(columns, ", ")+" FROM features_daily WHERE "+where+" GROUP BY symbol, ts"); err != nil {
 		return nil, 0, err
 	}
 	if err := db.QueryRow(ctx, "SELECT count(*) FROM temp.main.model_pivot WHERE NOT ("+strings.Join(complete, " AND ")+")").Scan(&incomplete); err != nil {
@@ -79,18 +77,20 @@ func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r date
 	return reads, incomplete, err
 }
 
-func readOf(ctx context.Context, db *factstore.DB, table, ref, query string) (Read, error) {
+// readOf tells of the rows of a table for which where holds and value is a
+// number. NotFound: there are none.
+func readOf(ctx context.Context, db *factstore.DB, table, ref, value, where string) (Read, error) {
 	r := Read{Name: table + ":" + ref}
+	from := " FROM " + table + " WHERE " + where + " AND isfinite(" + value + ")"
 	var err error
-	if r.Rows, r.Digest, err = db.Digest(ctx, query); err != nil {
+	if r.Rows, r.Digest, err = db.Digest(ctx, "SELECT symbol, ts, "+value+from); err != nil {
 		return r, err
 	}
-	err = db.QueryRow(ctx, "SELECT min(ts)::VARCHAR, max(ts)::VARCHAR FROM ("+query+")").Scan(&r.First, &r.Last)
-	if err == nil && r.Rows == 0 {
+	if r.Rows == 0 {
 		return r, quant.Errorf(quant.NotFound, "%s has no rows of %s in this range", table, ref).
 			WithHint("compute them first (`quant features`, `quant labels`), or name another version or range")
 	}
-	return r, err
+	return r, db.QueryRow(ctx, "SELECT min(ts)::VARCHAR, max(ts)::VARCHAR"+from).Scan(&r.First, &r.Last)
 }
 
 // loaded is what there is to train on.
@@ -111,9 +111,8 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 	if err != nil {
 		return nil, err
 	}
-	labels := "SELECT symbol, ts, label_value FROM labels WHERE label_name = " + literal(spec.Label.Name) + " AND label_version = " + literal(spec.Label.Version) +
-		" AND isfinite(label_value) AND " + r.where()
-	read, err := readOf(ctx, db, "labels", spec.Label.String(), labels)
+	where := "label_name = " + literal(spec.Label.Name) + " AND label_version = " + literal(spec.Label.Version) + " AND " + r.where()
+	read, err := readOf(ctx, db, "labels", spec.Label.String(), "label_value", where)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +120,7 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 		return nil, err
 	}
 	d := &loaded{sampleSet: sampleSet{width: len(spec.Features)}, reads: append(reads, read), labels: read.Rows}
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE model_sample AS SELECT l.label_value AS y, f.* FROM ("+labels+") l JOIN "+featureTable+" f ON f.symbol = l.symbol AND f.ts = l.ts"); err != nil {
+	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE model_sample AS SELECT l.label_value AS y, f.* FROM (SELECT * FROM labels WHERE "+where+" AND isfinite(label_value)) l JOIN "+featureTable+" f ON f.symbol = l.symbol AND f.ts = l.ts"); err != nil {
 		return nil, err
 	}
 	var n int64

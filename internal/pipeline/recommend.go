@@ -278,7 +278,7 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	}
 	first := len(days) - len(r.days)
 	var with int
-	if err := r.db.QueryRow(ctx, "SELECT count(DISTINCT k) FROM temp.main."+strategy.SignalTable+" WHERE k >= ?", first).Scan(&with); err != nil {
+	if err := r.db.QueryRow(ctx, "SELECT count(DISTINCT k) FROM temp.main."+strategy.SignalTable+" WHERE k >= ? AND n < ?", first, len(r.s.Universe.Symbols)).Scan(&with); err != nil {
 		return err
 	}
 	if with == 0 {
