@@ -207,13 +207,6 @@ func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	return m, rows.Err()
 }
 
-// pricesAt names the present state of ohlcv.
-func pricesAt(ctx context.Context, db *factstore.DB) (quant.Time, error) {
-	var at quant.Time
-	err := db.QueryRow(ctx, "SELECT max(committed_at) FROM ledger WHERE table_name = 'ohlcv'").Scan(&at)
-	return at, err
-}
-
 // inputs says what was read, and which runs had written it.
 func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) ([]quant.RunIO, error) {
 	first, last := quant.Text(market.Sessions[0].String()), quant.Text(market.Sessions[len(market.Sessions)-1].String())

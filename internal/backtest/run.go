@@ -123,9 +123,11 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	r.Notices = append(r.notices(), notices...)
 	r.ResultDigest = digestOf(r.Summary, result)
 	if r.PricesAt.IsZero() {
-		if r.PricesAt, err = pricesAt(ctx, db); err != nil {
+		at, err := db.PricesAt(ctx)
+		if err != nil {
 			return r, err
 		}
+		r.PricesAt = quant.Time{Time: at}
 	}
 	if r.Inputs, err = inputs(ctx, db, req, market); err != nil {
 		return r, err

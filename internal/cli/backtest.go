@@ -35,6 +35,10 @@ What flags do not say, the strategy file does: backtest.from, to, fee_bps,
 slippage_bps, benchmark, initial_capital, cash_rate, delist_after,
 delisting_return, and execution.lag_days.
 
+The prices are those that stand now; the state that was read is kept with the
+result, and --as-of RUN reads an earlier one: with a backtest for RUN, the prices
+that it had read.
+
 The result stands in backtest_summary, backtest_details, backtest_equity,
 backtest_positions and backtest_trades, under the id of this run.
 
@@ -46,7 +50,7 @@ several currencies; raw prices that look split; in-sample scores.`,
   quant backtest list --strategy momentum_demo
   quant backtest compare last 3f2a`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.changed = cmd.Flags().Changed
+			f.cmd = cmd
 			return env.backtest(cmd.Context(), f)
 		},
 	}
@@ -59,12 +63,10 @@ several currencies; raw prices that look split; in-sample scores.`,
 	flags.Float64Var(&f.slippage, "slippage-bps", 0, "slippage, in basis points of the value traded")
 	flags.StringVar(&f.benchmark, "benchmark", "", "a symbol, equal (the universe in equal weights), or none")
 	flags.Float64Var(&f.capital, "initial-capital", 0, "money at the start")
-	flags.BoolVar(&f.acceptRaw, "accept-raw", false, "take raw closes that move as in a split for prices")
+	flags.BoolVar(&f.acceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
 	flags.BoolVar(&f.allowInSample, "allow-in-sample", false, "replay decisions on in-sample scores; the report says so")
 	setFlag(cmd, &f.sets)
-	for _, name := range []string{"lag", "fee-bps", "slippage-bps", "initial-capital"} {
-		flags.Lookup(name).DefValue = ""
-	}
+	flags.StringVar(&f.asOf, "as-of", "", "read the prices as they stood when this run ended")
 	return Command{
 		Command: cmd, Traits: Traits{Changes: always},
 		Sub: []Command{backtestList(env), backtestCompare(env), backtestReportCommand(env)},
@@ -73,44 +75,46 @@ several currencies; raw prices that look split; in-sample scores.`,
 
 type backtestFlags struct {
 	file, from, to, benchmark string
+	asOf                      string
 	lag                       int
 	fee, slippage, capital    float64
 	sets                      []string
 	acceptRaw, allowInSample  bool
 
-	changed func(name string) bool
+	cmd *cobra.Command
 }
 
 // apply lets the flags that were given beat the file.
 func (f backtestFlags) apply(s *strategy.Strategy) error {
-	for name, day := range map[string]struct {
-		text string
-		at   **quant.Date
-	}{"from": {f.from, &s.Backtest.From}, "to": {f.to, &s.Backtest.To}} {
-		if f.changed(name) {
-			d, err := quant.ParseDate(day.text)
-			if err != nil {
-				return quant.Errorf(quant.Usage, "--%s: %w", name, err).WithHint("write year, month and day: 2024-01-31")
-			}
-			*day.at = &d
+	for _, day := range []struct {
+		name, text string
+		at         **quant.Date
+	}{{"from", f.from, &s.Backtest.From}, {"to", f.to, &s.Backtest.To}} {
+		d, err := dayFlag(f.cmd, day.name, day.text)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			*day.at = d
 		}
 		if *day.at == nil {
-			return quant.Errorf(quant.Usage, "backtest needs --%s", name).WithHint("give it as a flag, or as backtest.%s in %s", name, f.file)
+			return quant.Errorf(quant.Usage, "backtest needs --%s", day.name).WithHint("give it as a flag, or as backtest.%s in %s", day.name, f.file)
 		}
 	}
-	if f.changed("lag") {
+	changed := f.cmd.Flags().Changed
+	if changed("lag") {
 		s.Execution.LagDays = f.lag
 	}
-	if f.changed("fee-bps") {
+	if changed("fee-bps") {
 		s.Backtest.FeeBPS = f.fee
 	}
-	if f.changed("slippage-bps") {
+	if changed("slippage-bps") {
 		s.Backtest.SlippageBPS = f.slippage
 	}
-	if f.changed("initial-capital") {
+	if changed("initial-capital") {
 		s.Backtest.InitialCapital = f.capital
 	}
-	if f.changed("benchmark") {
+	if changed("benchmark") {
 		s.Backtest.Benchmark = quant.Text(f.benchmark)
 	}
 	switch s.Backtest.Benchmark {
@@ -142,8 +146,28 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	if req.Symbols, err = meta.ListSymbols(ctx, metastore.SymbolFilter{}); err != nil {
 		return err
 	}
+	var asOf metastore.RunDetail
+	if f.asOf != "" {
+		id, err := e.resolveRun(ctx, meta, f.asOf)
+		if err != nil {
+			return err
+		}
+		if asOf, err = meta.GetRun(ctx, id); err != nil {
+			return err
+		}
+	}
 	var report backtest.Report
 	if err := e.WriteFacts(ctx, func(db *factstore.DB) error {
+		if f.asOf != "" {
+			at, err := db.PricesAsOf(ctx, asOf.RunID, asOf.EndedAt.Time)
+			if err != nil {
+				return err
+			}
+			req.PricesAt = quant.NewTime(at)
+			if req.Source, err = db.StageAsOf(ctx, at); err != nil {
+				return err
+			}
+		}
 		cal, err := e.calendar(ctx, db)
 		if err != nil {
 			return err
