@@ -29,6 +29,7 @@ import (
 
 	"quant"
 	"quant/internal/app"
+	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
 	"quant/internal/query"
 )
@@ -550,6 +551,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("models list", 0, "models", "list")
 	run("models show", 0, "models", "show", "experiment:e")
 	run("score", 0, "score", "--model", "experiment:e", "--asof", "2024-03-30")
+	server := alphavantagetest.New(t)
+	server.PlayDays("IBM", alphavantagetest.Weekdays(20468, 5, 1))
+	write(".env", "ALPHA_VANTAGE_API_KEY="+alphavantagetest.Key+"\n")
+	run("ingest", 0, "ingest", "--provider", "alphavantage", "--base-url", server.URL, "--symbols", "IBM")
+	run("data prices", 0, "data", "prices", "IBM")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
@@ -644,6 +650,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"models list", ""},
 		{"models show", "experiment:e"},
 		{"score", "--model experiment:e --asof 2024-03-30"},
+		{"data prices", "IBM"},
 		{"runs list", ""},
 		{"runs show", "last"},
 		{"doctor", ""},
