@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -83,8 +84,7 @@ func (e *Env) dataCheck(ctx context.Context, symbols []string, req curator.Quali
 				}
 			}
 		}
-		e.record(quant.RunIO{Direction: quant.In, Kind: "table", Name: "ohlcv", Rows: ptr(report.Bars), FirstDate: report.FirstDate, LastDate: report.LastDate})
-		return nil
+		return e.recordBars(ctx, db, named, report.FirstDate, report.LastDate)
 	})
 	if err != nil {
 		return err
@@ -108,6 +108,28 @@ func symbolArgs(args []string) ([]string, error) {
 		}
 	}
 	return slices.Compact(slices.Sorted(slices.Values(args))), nil
+}
+
+// recordBars notes the stored bars of the symbols (nil: of all) as an input of
+// this run, and the runs that wrote them.
+func (e *Env) recordBars(ctx context.Context, db *factstore.DB, symbols []string, first, last quant.Text) error {
+	where, args := "true", []any{}
+	if symbols != nil {
+		where = "symbol IN (" + strings.TrimSuffix(strings.Repeat("?, ", len(symbols)), ", ") + ")"
+		for _, s := range symbols {
+			args = append(args, s)
+		}
+	}
+	rows, digest, err := db.Digest(ctx, "SELECT symbol, ts, open, high, low, close, volume, adjusted_close FROM ohlcv WHERE "+where, args...)
+	if err != nil {
+		return err
+	}
+	e.record(quant.RunIO{Direction: quant.In, Kind: "table", Name: "ohlcv", Rows: &rows, FirstDate: first, LastDate: last, Digest: quant.Text(digest)})
+	writers, err := db.Writers(ctx, "ohlcv", where, args...)
+	for _, id := range writers {
+		e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
+	}
+	return err
 }
 
 // knownSymbol reports, as NotFound, a symbol without bars that is not in
@@ -147,6 +169,9 @@ const deepBars = 250_000
 // qualityNotices examines the symbols of an ingest and gives a sentence for
 // each kind of warning. It never fails one: the prices are stored.
 func (e *Env) qualityNotices(ctx context.Context, db *factstore.DB, symbols []string) []string {
+	if e.Quiet {
+		return nil
+	}
 	req := curator.DefaultQuality()
 	req.Symbols, req.DeepBars = symbols, deepBars
 	var report curator.QualityReport
@@ -212,7 +237,6 @@ func (e *Env) dataStatus(ctx context.Context, args []string) error {
 		if list, err = curator.Coverage(ctx, db, cal, asked); err != nil {
 			return err
 		}
-		var bars int64
 		var first, last quant.Text
 		for _, c := range list {
 			if c.Bars == 0 {
@@ -224,10 +248,9 @@ func (e *Env) dataStatus(ctx context.Context, args []string) error {
 			if first == "" || c.FirstDate < first {
 				first = c.FirstDate
 			}
-			bars, last = bars+c.Bars, max(last, c.LastDate)
+			last = max(last, c.LastDate)
 		}
-		e.record(quant.RunIO{Direction: quant.In, Kind: "table", Name: "ohlcv", Rows: ptr(bars), FirstDate: first, LastDate: last})
-		return nil
+		return e.recordBars(ctx, db, symbols, first, last)
 	})
 	if err != nil {
 		return err

@@ -122,7 +122,13 @@ func CheckQuality(ctx context.Context, db *factstore.DB, cal *calendar.Calendar,
 	}
 	q := &quality{QualityRequest: req, ctx: ctx, db: db, cal: cal}
 	q.report = QualityReport{Calendar: cal.Name(), Deep: true, Findings: []Finding{}}
-	basis, err := price.Stage(ctx, db, cal, price.Request{Symbols: req.Symbols, AcceptRaw: true})
+	named := slices.Compact(slices.Sorted(slices.Values(req.Symbols)))
+	if stored, err := db.Symbols(ctx); err != nil {
+		return q.report, err
+	} else if !slices.ContainsFunc(stored, func(s string) bool { return !contains(named, s) }) {
+		q.Symbols = nil // all of them: to pick them out one by one would cost more than the rest
+	}
+	basis, err := price.Stage(ctx, db, cal, price.Request{Symbols: q.Symbols, AcceptRaw: true})
 	if err != nil {
 		return q.report, err
 	}
@@ -131,8 +137,8 @@ func CheckQuality(ctx context.Context, db *factstore.DB, cal *calendar.Calendar,
 	if basis.Bars > 0 {
 		q.report.FirstDate, q.report.LastDate = dayText(basis.First), dayText(basis.Last)
 	}
-	for _, symbol := range slices.Compact(slices.Sorted(slices.Values(req.Symbols))) {
-		if _, found := slices.BinarySearch(basis.Symbols, symbol); !found {
+	for _, symbol := range named {
+		if !contains(basis.Symbols, symbol) {
 			q.report.Symbols++
 			q.find(Finding{Symbol: symbol, Check: NoBars, Severity: Warning, Sentence: "has no bars: ingest its prices"})
 		}
@@ -151,6 +157,11 @@ func CheckQuality(ctx context.Context, db *factstore.DB, cal *calendar.Calendar,
 			cmp.Compare(slices.Index(checkOrder, a.Check), slices.Index(checkOrder, b.Check)))
 	})
 	return q.report, nil
+}
+
+func contains(sorted []string, s string) bool {
+	_, found := slices.BinarySearch(sorted, s)
+	return found
 }
 
 // quality is one call of CheckQuality.
@@ -210,7 +221,7 @@ func (q *quality) counts() error {
 		}
 		found[check] = spans
 	}
-	return q.each("SELECT o.symbol, count(*), min(o.ts), max(o.ts), count(s.i), min(o.ts) FILTER (s.i IS NOT NULL), max(o.ts) FILTER (s.i IS NOT NULL)"+q.barsOnSessions("true")+" GROUP BY o.symbol ORDER BY o.symbol",
+	return q.each("SELECT o.symbol, count(*), min(o.ts), max(o.ts), count(s.i), min(s.ts), max(s.ts)"+q.barsOnSessions("true")+" GROUP BY o.symbol ORDER BY o.symbol",
 		func(scan func(...any) error) error {
 			var symbol string
 			var all, held span
@@ -459,7 +470,7 @@ func (q *quality) eachLargest(condition, size, check string, severity Severity, 
 func (q *quality) jumps() error {
 	return q.eachLargest("jump AND NOT unexplained", "abs(r - 1)", Jumps, Warning, func(symbol string, at quant.Date, r, _ float64, n int64) string {
 		basis := "adjusted close"
-		if slices.Contains(q.basis.Unadjusted, symbol) {
+		if contains(q.basis.Unadjusted, symbol) {
 			basis = "raw close" // a split looks so as well
 		}
 		if n == 1 {
@@ -517,7 +528,7 @@ func Coverage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, sym
 	where := " WHERE true" + ofSymbols(symbols)
 	list := []SymbolCoverage{}
 	err = eachRow(ctx, db, `SELECT c.*, l.run_id FROM (
-			SELECT o.symbol, count(*), min(o.ts), max(o.ts), count(s.i), min(o.ts) FILTER (s.i IS NOT NULL), max(o.ts) FILTER (s.i IS NOT NULL), max(o.ingested_at) AS stamp
+			SELECT o.symbol, count(*), min(o.ts), max(o.ts), count(s.i), min(s.ts), max(s.ts), max(o.ingested_at) AS stamp
 			FROM ohlcv o LEFT JOIN temp.main.`+price.SessionTable+` s ON s.ts = o.ts`+where+` GROUP BY o.symbol) c
 		LEFT JOIN (SELECT DISTINCT committed_at, run_id FROM ledger WHERE table_name = 'ohlcv') l ON l.committed_at = c.stamp ORDER BY c.symbol`,
 		func(scan func(...any) error) error {
@@ -534,7 +545,7 @@ func Coverage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, sym
 				share := float64(held.n) / float64(c.Sessions)
 				c.Coverage = &share
 			}
-			if slices.Contains(basis.Unadjusted, c.Symbol) {
+			if contains(basis.Unadjusted, c.Symbol) {
 				c.Basis = "raw"
 			}
 			list = append(list, c)

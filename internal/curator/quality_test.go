@@ -382,7 +382,7 @@ func TestAnyBarsGiveTheFindingsOfAPlainReference(t *testing.T) {
 	t.Parallel()
 	db := openDB(t)
 	rng := rand.New(rand.NewPCG(3, 4))
-	rounds := 25
+	rounds := 15
 	if os.Getenv("QUANT_SOAK") == "1" {
 		rounds = 1000
 	}
