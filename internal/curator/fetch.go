@@ -333,7 +333,7 @@ func (f *fetch) failed() error {
 		what = append(what[:5:5], fmt.Sprintf("and %d more", n-5))
 	}
 	if hint == "" {
-		hint = "run it again: what was stored stays, and is not fetched again"
+		hint = "run it again: what was stored stays"
 	}
 	code := quant.Partial
 	if n == len(f.series) {
