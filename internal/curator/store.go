@@ -134,6 +134,11 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	}
 	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged+same
 	r.RowsRescaled, r.Revisions = delta.Rescaled, delta.Revisions
+	if in.series == nil && delta.Updated > 0 {
+		if err := in.noticeHalfRescaled(ctx, tx); err != nil {
+			return err
+		}
+	}
 	if in.BeforeCommit != nil && len(r.Symbols) > 0 {
 		if err := in.BeforeCommit(ctx, r.Symbols); err != nil {
 			return err
