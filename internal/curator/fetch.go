@@ -238,7 +238,7 @@ func (f *fetch) store(ctx context.Context, s *SeriesReport, answer provider.Seri
 	var r Report
 	err := f.Facts(ctx, func(db *factstore.DB) error {
 		var err error
-		r, err = ingestSeries(ctx, db, f.request(), f.Provider.Name(), s.Symbol, answer)
+		r, err = ingestSeries(ctx, db, f.request(), f.Provider.Name(), s.Symbol, answer, s.Fetched)
 		return err
 	})
 	if len(r.Files) == 1 {

@@ -201,6 +201,14 @@ func TestTheGateLooksAtAProvidersBarsToo(t *testing.T) {
 	m.want("let in", fmt.Sprint(counts(series[0]), err, r.Reasons[0].Rows), "full fetched 10: +9 ~0 x0 =0 !1<nil> 1")
 }
 
+func TestOneBadDayAmongManyDoesNotHoldUpTheNewOnes(t *testing.T) {
+	m := newMarket(t)
+	m.server.PlayDays("A", play.Weekdays(today-1, 200, 1))
+	m.mustFetch("A")
+	m.server.Play("A", play.Text(strings.Replace(play.Body("A", "compact", play.Weekdays(today, 201, 1)), `"6. volume": "1020467"`, `"6. volume": "-1"`, 1)))
+	m.want("one of a hundred", counts(m.mustFetch("A")), "compact fetched 100: +1 ~0 x0 =4 !1")
+}
+
 func TestTheEndOfTheContextKeepsWhatIsCommitted(t *testing.T) {
 	m := newMarket(t)
 	stop := quant.Signalled{Number: 2, Name: "SIGINT"}

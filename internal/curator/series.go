@@ -14,17 +14,17 @@ import (
 	"quant/internal/factstore"
 )
 
-// ingestSeries takes the bars of one symbol from a provider's answer through
-// the gate and merges them: one transaction. Errors are those of Ingest, and
-// errHalfRescaled.
-func ingestSeries(ctx context.Context, db *factstore.DB, req Request, name, symbol string, s provider.Series) (Report, error) {
+// ingestSeries takes the bars of one symbol, from a provider's answer of so many
+// rows, through the gate and merges them: one transaction. Errors are those of
+// Ingest, and errHalfRescaled.
+func ingestSeries(ctx context.Context, db *factstore.DB, req Request, name, symbol string, s provider.Series, answer int64) (Report, error) {
 	p, err := req.plan()
 	if err != nil {
 		return Report{}, err
 	}
 	label := name + ":" + symbol
 	p.Symbol = ""
-	in := &ingest{plan: p, db: db, series: &s, of: symbol, inputs: []Input{{Path: label, Name: label, Format: name, Size: int64(len(s.Raw))}}}
+	in := &ingest{plan: p, db: db, series: &s, of: symbol, answer: answer, inputs: []Input{{Path: label, Name: label, Format: name, Size: int64(len(s.Raw))}}}
 	return in.do(ctx)
 }
 
