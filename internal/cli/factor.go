@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/xml"
 	"fmt"
 	"os"
@@ -154,9 +155,11 @@ func (e *Env) factorReport(ctx context.Context, req feature.FactorRequest, plot 
 		e.Notice("%s", notice)
 	}
 	if svg != "" {
-		if err := writeNewFile(svg, factorSVG(report)); err != nil {
+		drawing := factorSVG(report)
+		if err := writeNewFile(svg, drawing); err != nil {
 			return err
 		}
+		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: svg, Digest: quant.Text(fmt.Sprintf("sha256:%x", sha256.Sum256(drawing)))})
 	}
 	return e.Print(factorResult{report, plot})
 }
