@@ -29,6 +29,7 @@ import (
 
 	"quant"
 	"quant/internal/app"
+	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
 	"quant/internal/query"
 )
@@ -314,7 +315,7 @@ type column struct {
 	Null       bool
 }
 
-var cells = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([A-Z]+) \\| (yes|no) \\|")
+var cells = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([A-Z][^|]*?) \\| (yes|no) \\|")
 
 // documentedTables reads the tables of one part of docs/db-schema.md: a
 // heading "### `name`", a line "Key: ...", and the rows of its columns.
@@ -467,7 +468,7 @@ func TestTheExitStatusDocumentIsTheProgramsTable(t *testing.T) {
 
 // opaque are the members whose insides are the user's or the program's own
 // record, or another command's document, not part of a document's shape.
-var opaque = []string{"config_json", "argv", "result"}
+var opaque = []string{"config_json", "argv", "result", "split_policy_json", "params_json", "metrics_json"}
 
 // paths adds the members of a JSON value: a, a.b, a[].b.
 func paths(into map[string]bool, prefix string, v any) {
@@ -539,6 +540,22 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("symbols list", 0, "symbols", "list")
 	run("symbols remove", 0, "symbols", "remove", "MSFT")
 	run("ingest", 0, "ingest", "prices.csv", "--max-reject-ratio", "1")
+	run("data check", 0, "data", "check")
+	run("data status", 0, "data", "status")
+	experiment := []string{"experiments", "create", "e", "--features", "ret_20d@v1", "--label", "fwd_ret_5d@v1", "--folds", "2", "--min-train", "10"}
+	run("experiments create", 0, experiment...)
+	run("experiments list", 0, "experiments", "list")
+	run("experiments show", 0, "experiments", "show", "e")
+	plantFeatures(t, dir)
+	run("train", 0, "train", "--experiment", "e")
+	run("models list", 0, "models", "list")
+	run("models show", 0, "models", "show", "experiment:e")
+	run("score", 0, "score", "--model", "experiment:e", "--asof", "2024-03-30")
+	server := alphavantagetest.New(t)
+	server.PlayDays("IBM", alphavantagetest.Weekdays(20468, 5, 1))
+	write(".env", "ALPHA_VANTAGE_API_KEY="+alphavantagetest.Key+"\n")
+	run("ingest", 0, "ingest", "--provider", "alphavantage", "--base-url", server.URL, "--symbols", "IBM")
+	run("data prices", 0, "data", "prices", "IBM")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
@@ -630,6 +647,16 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"symbols remove", "MSFT"},
 		{"symbols list", ""},
 		{"ingest", "prices.csv"},
+		{"data check", ""},
+		{"data status", ""},
+		{"experiments create", "e --features ret_20d@v1 --label fwd_ret_5d@v1 --folds 2 --min-train 10"},
+		{"experiments list", ""},
+		{"experiments show", "e"},
+		{"train", "--experiment e"},
+		{"models list", ""},
+		{"models show", "experiment:e"},
+		{"score", "--model experiment:e --asof 2024-03-30"},
+		{"data prices", "IBM"},
 		{"features", ""},
 		{"labels", "--horizon 1"},
 		{"factor list", ""},
@@ -639,11 +666,54 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"demo", ""},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 	} {
+		if c.command == "train" {
+			plantFeatures(t, dir)
+		}
 		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
 		printed[c.command], _, _ = strings.Cut(string(out), "\n")
 	}
 	if !maps.Equal(documented, printed) {
 		t.Errorf("docs/json.md has %q\nprinted is %q", documented, printed)
+	}
+}
+
+// plantFeatures writes a feature and a label of five symbols on 90 days, as
+// its last ingest, and the bars that make these days sessions.
+func plantFeatures(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("QUANT_CALENDAR=data\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var ingests []struct {
+		RunID string `json:"run_id"`
+	}
+	if err := json.Unmarshal(quantIn(t, dir, 0, "--output", "json", "runs", "list", "--kind", "ingest"), &ingests); err != nil || len(ingests) == 0 {
+		t.Fatal("no ingest before", err)
+	}
+	db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: filepath.Join(dir, "data", "quant.duckdb")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_, err = db.Write(t.Context(), ingests[0].RunID, func(ctx context.Context, tx *factstore.Tx) error {
+		for _, q := range []string{
+			"CREATE TEMP TABLE n AS SELECT 'S' || s AS symbol, DATE '2024-01-01' + i::INTEGER AS ts, sin(7 * i + s * i) AS x, i, TIMESTAMP '" + tx.Now.Format("2006-01-02 15:04:05.000000") + "' AS now FROM range(90) a(i), range(5) b(s)",
+			"INSERT INTO ohlcv SELECT symbol, ts, 1, 2, 0.5, 1, 9, NULL, 'planted', now FROM temp.main.n",
+			"INSERT INTO features_daily SELECT symbol, ts, 'ret_20d', x, 'v1', now FROM temp.main.n",
+			"INSERT INTO labels SELECT symbol, ts, 'fwd_ret_5d', x / 10, 'v1' FROM temp.main.n WHERE i < 85",
+			"INSERT INTO fact_slices SELECT 'labels', symbol, 'fwd_ret_5d', 'v1', min(ts), max(ts), '" + tx.RunID + "' FROM temp.main.n GROUP BY symbol",
+		} {
+			if _, err := tx.Exec(ctx, q); err != nil {
+				return err
+			}
+		}
+		tx.Count("ohlcv", 450, 0, 0)
+		tx.Count("features_daily", 450, 0, 0)
+		tx.Count("labels", 425, 0, 0)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -418,3 +418,18 @@ func FuzzResolve(f *testing.F) {
 		}
 	})
 }
+
+func TestATableOfAFeatureIsNotTakenForADSN(t *testing.T) {
+	t.Parallel()
+	mask := &secret.Masker{}
+	mask.Know("s3cr3t-v4lue")
+	g := registry.New(registry.Options{Mask: mask})
+	got := g.Storable([]quant.RunIO{
+		{RunID: "r", Direction: quant.In, Kind: "table", Name: "features_daily:ret_20d@v1"},
+		{RunID: "r", Direction: quant.In, Kind: "table", Name: "features_daily:s3cr3t-v4lue@v1"},
+		{RunID: "r", Direction: quant.In, Kind: "file", Name: "u:password@host"},
+	})
+	if got[0].Name != "features_daily:ret_20d@v1" || got[1].Name != "features_daily:***@v1" || got[2].Name != "***@host" {
+		t.Errorf("%+v", got)
+	}
+}

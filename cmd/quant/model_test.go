@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"quant"
+	"quant/internal/factstore"
+)
+
+// modelLab is a lab whose sessions are the days of its data, with made up
+// features and labels, written as the features and labels commands would.
+func modelLab(t *testing.T) *lab {
+	t.Helper()
+	l := newLab(t)
+	l.env = append(l.env, "QUANT_CALENDAR=data")
+	const sessions, names, horizon = 200, 6, 5
+	start := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	day := func(i int) time.Time { return start.AddDate(0, 0, i) }
+	var prices strings.Builder
+	prices.WriteString("date,symbol,open,high,low,close,volume\n")
+	for i := range sessions {
+		fmt.Fprintf(&prices, "%s,S0,1,2,0.5,1.5,100\n", day(i).Format(time.DateOnly))
+	}
+	l.write("prices.csv", []byte(prices.String()))
+	l.must("ingest", "prices.csv")
+
+	db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: l.facts()})
+	must(t, err)
+	defer db.Close()
+	for _, q := range []string{
+		"CREATE TEMP TABLE f (symbol TEXT, ts DATE, feature_name TEXT, feature_value DOUBLE, feature_version TEXT)",
+		"CREATE TEMP TABLE l (symbol TEXT, ts DATE, label_name TEXT, label_value DOUBLE, label_version TEXT)",
+	} {
+		_, err = db.Exec(t.Context(), q)
+		must(t, err)
+	}
+	signal := func(s, i int) float64 {
+		rng := rand.New(rand.NewPCG(uint64(s), uint64(i)))
+		return rng.NormFloat64()
+	}
+	must(t, db.Append(t.Context(), "f", func(row func(...driver.Value) error) error {
+		for s := range names {
+			for i := range sessions {
+				for name, v := range map[string]float64{"ret_20d": signal(s, i), "vol_20d": math.Abs(signal(s+100, i))} {
+					if err := row(fmt.Sprintf("S%d", s), day(i), name, v, "v1"); err != nil {
+						return err
+					}
+				}
+			}
+		}
+		return nil
+	}))
+	must(t, db.Append(t.Context(), "l", func(row func(...driver.Value) error) error {
+		for s := range names {
+			for i := range sessions - horizon {
+				y := 0.02*signal(s, i) + 0.02*signal(s+200, i)
+				if err := row(fmt.Sprintf("S%d", s), day(i), "fwd_ret_5d", y, "v1"); err != nil {
+					return err
+				}
+				if err := row(fmt.Sprintf("S%d", s), day(i), "direction_5d", map[bool]float64{true: 1}[y > 0], "v1"); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}))
+	_, err = db.Write(t.Context(), l.runOf("ingest").ID, func(ctx context.Context, tx *factstore.Tx) error {
+		if _, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "f", Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at"}); err != nil {
+			return err
+		}
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "labels", Source: "l", Key: []string{"symbol", "ts", "label_name", "label_version"}})
+		return err
+	})
+	must(t, err)
+	return l
+}
+
+type trainedModel struct {
+	ModelID string `json:"model_id"`
+	Change  string `json:"change"`
+	Digest  string `json:"digest"`
+	File    string `json:"file"`
+	Metrics struct {
+		Overall struct {
+			IC *float64 `json:"ic"`
+		} `json:"overall"`
+		Folds []struct {
+			TrainLabelEnd quant.Date `json:"train_label_end"`
+		} `json:"folds"`
+	} `json:"metrics"`
+}
+
+func (l *lab) train(args ...string) trainedModel {
+	l.t.Helper()
+	var m trainedModel
+	decode(l.t, l.must(append([]string{"train", "--output", "json"}, args...)...).stdout, &m)
+	return m
+}
+
+func TestAModelIsTrainedKeptAndScoresOutOfSample(t *testing.T) {
+	t.Parallel()
+	l := modelLab(t)
+	l.must("experiments", "create", "e", "--features", "ret_20d@v1,vol_20d@v1", "--label", "fwd_ret_5d@v1")
+	m := l.train("--experiment", "e")
+	if m.Change != "created" || m.Metrics.Overall.IC == nil || *m.Metrics.Overall.IC < 0.5 || len(m.Metrics.Folds) != 5 {
+		t.Errorf("%+v", m)
+	}
+	if again := l.train("--experiment", "e"); again.Change != "unchanged" || again.ModelID != m.ModelID {
+		t.Errorf("training again: %+v", again)
+	}
+	if got := l.metaRows("SELECT model_id, experiment_id, algo, train_range, feature_version, label_version FROM models"); got != m.ModelID+" e ridge 2020-01-01..2020-07-13 v1 v1\n" {
+		t.Errorf("models: %s", got)
+	}
+	file := filepath.Join(l.dir, "data", filepath.FromSlash(m.File))
+	text, err := os.ReadFile(file)
+	must(t, err)
+	if strings.Contains(string(text), l.dir) || strings.Contains(string(text), l.lastRun().ID) {
+		t.Error("the file names a path or a run")
+	}
+	l.must("models", "show", "experiment:e")
+
+	// Another lab with the same data has the same bytes under the same name.
+	other := modelLab(t)
+	other.must("experiments", "create", "e", "--features", "ret_20d@v1,vol_20d@v1", "--label", "fwd_ret_5d@v1")
+	if same := other.train("--experiment", "e"); same.ModelID != m.ModelID || same.Digest != m.Digest {
+		t.Errorf("the same data gives %+v and %+v", m, same)
+	}
+
+	// Days that it was trained on are refused, and nothing is written.
+	refused := l.want(6, "score", "--model", m.ModelID, "--from", "2020-01-01", "--to", "2020-07-18")
+	if !strings.Contains(refused.stderr, m.Metrics.Folds[0].TrainLabelEnd.String()) || l.factRows("SELECT count(*) FROM predictions") != "0\n" {
+		t.Errorf("%s", refused)
+	}
+	l.want(6, "score", "--model", m.ModelID, "--asof", "2020-01-10")
+	scored := l.must("score", "--model", "experiment:e", "--from", "2020-01-01", "--to", "2020-07-18", "--skip-in-sample")
+	if !strings.Contains(scored.stderr, "left out") {
+		t.Errorf("%s", scored)
+	}
+	facts := l.factRows("SELECT count(*), count(DISTINCT task_id), count(*) FILTER (task_id = 'in_sample'), min(ts)::VARCHAR FROM predictions")
+	if want := fmt.Sprintf("%d 5 0 %s", l.outOfSampleRows(m), (m.Metrics.Folds[0].TrainLabelEnd + 1).String()); !strings.HasPrefix(facts, want) {
+		t.Errorf("predictions: %s, want %s", facts, want)
+	}
+	run := l.runOf("score")
+	inputs := l.metaRows("SELECT count(*) FROM run_io WHERE run_id = '" + run.ID + "' AND direction = 'in' AND (kind = 'file' AND name = '" + m.File + "' AND digest = '" + m.Digest + "' OR kind = 'run' OR name IN ('features_daily:ret_20d@v1', 'features_daily:vol_20d@v1'))")
+	if inputs != "5\n" { // the file, two features, the run that trained and the one that wrote the features
+		t.Errorf("inputs: %s of %s", inputs, l.metaRows("SELECT direction, kind, name FROM run_io WHERE run_id = '"+run.ID+"'"))
+	}
+	l.must("score", "--model", m.ModelID, "--from", "2020-01-01", "--to", "2020-07-18", "--skip-in-sample")
+	if again := l.factRows("SELECT count(*) FROM ledger WHERE table_name = 'predictions'"); again != "1\n" {
+		t.Errorf("%s ledger rows after the same again", again)
+	}
+	if r := l.must("score", "--model", m.ModelID, "--asof", "2020-01-10", "--allow-in-sample"); !strings.Contains(r.stderr, "IN-SAMPLE") {
+		t.Errorf("%s", r)
+	}
+
+	// A changed file is refused by all that read it; training writes it anew.
+	must(t, os.WriteFile(file, append(text, '\n'), 0o600))
+	l.want(6, "models", "show", m.ModelID)
+	l.want(6, "score", "--model", m.ModelID, "--asof", "2020-07-18")
+	must(t, os.Remove(file))
+	l.want(8, "models", "show", m.ModelID)
+	l.train("--experiment", "e")
+	l.must("models", "show", m.ModelID)
+	l.wantClosed()
+	l.wantAgreement()
+}
+
+// outOfSampleRows is how many predictions there are after the first fold's
+// training.
+func (l *lab) outOfSampleRows(m trainedModel) int {
+	last, err := quant.ParseDate("2020-07-18")
+	must(l.t, err)
+	return 6 * int(last-m.Metrics.Folds[0].TrainLabelEnd)
+}
+
+func TestADirectionIsLearnedByLogistic(t *testing.T) {
+	t.Parallel()
+	l := modelLab(t)
+	l.must("experiments", "create", "d", "--features", "ret_20d@v1", "--label", "direction_5d@v1", "--folds", "2", "--param", "alpha=1,10")
+	m := l.train("--experiment", "d")
+	if !strings.HasPrefix(m.ModelID, "logistic-") {
+		t.Errorf("%+v", m)
+	}
+	l.must("score", "--model", "experiment:d", "--asof", "2020-07-18")
+	if got := l.factRows("SELECT count(*), bool_and(calibrated_score BETWEEN 0 AND 1), bool_and(abs(1 / (1 + exp(-score)) - calibrated_score) < 1e-12), min(task_id) FROM predictions"); got != "6 true true wf:2\n" {
+		t.Errorf("predictions: %s", got)
+	}
+	l.want(2, "train", "--experiment", "d", "--algo", "ridge")
+}

@@ -1,0 +1,149 @@
+package model
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"testing"
+
+	"quant"
+)
+
+// soakCount is how many random cases a test tries.
+func soakCount(t *testing.T, few, many int) int {
+	if os.Getenv("QUANT_SOAK") == "1" {
+		t.Logf("QUANT_SOAK=1: %d cases", many)
+		return many
+	}
+	t.Logf("%d cases; QUANT_SOAK=1 tries %d", few, many)
+	return few
+}
+
+// TestNoTrainingWindowMeetsATestWindow states the rule by itself, sample by
+// sample, and does not use the code that it judges.
+func TestNoTrainingWindowMeetsATestWindow(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(1, 2))
+	split := 0
+	for range soakCount(t, 3000, 200_000) {
+		// Sessions with holes, and some with many names.
+		var sessions []int
+		day, holes := rng.IntN(1000), rng.Float64()
+		for range 2 + rng.IntN(300) {
+			day += 1
+			for rng.Float64() < holes*0.5 {
+				day += 1 + rng.IntN(5)
+			}
+			for range 1 + rng.IntN(3) {
+				sessions = append(sessions, day)
+			}
+		}
+		p := Policy{Method: Method, Folds: 1 + rng.IntN(8), Horizon: 1 + rng.IntN(40), Embargo: rng.IntN(40), MinTrainSessions: 1 + rng.IntN(20)}
+		blocks, err := p.walkForward(sessions)
+		if err != nil {
+			if !errors.Is(err, quant.Refused) {
+				t.Fatal(err)
+			}
+			continue
+		}
+		split++
+		w := walk{Spec{Policy: p}, nil, &sampleSet{t: sessions}}
+		if len(blocks) != p.Folds || blocks[p.Folds-1].hi != len(sessions) {
+			t.Fatalf("%+v: blocks %+v of %d samples", p, blocks, len(sessions))
+		}
+		for k, b := range blocks {
+			if k > 0 && b.lo != blocks[k-1].hi || b.lo >= b.hi || b.First != sessions[b.lo] || b.Last != sessions[b.hi-1] {
+				t.Fatalf("block %d is %+v after %+v", k, b, blocks[max(0, k-1)])
+			}
+			if b.lo > 0 && sessions[b.lo-1] == b.First {
+				t.Fatalf("block %+v begins in the middle of a session", b)
+			}
+			hi := w.trainingEnd(b)
+			testFirst, testLast := sessions[b.lo], sessions[b.hi-1]+p.Horizon
+			for i := range hi {
+				if from, to := sessions[i], sessions[i]+p.Horizon; from >= testFirst || from <= testLast && to >= testFirst {
+					t.Fatalf("%+v: training window [%d, %d] meets test window [%d, %d]", p, from, to, testFirst, testLast)
+				}
+			}
+			// Nothing is purged without need.
+			for i := hi; i < b.lo; i++ {
+				if sessions[i]+p.Horizon < testFirst {
+					t.Fatalf("%+v: session %d was purged without need before %d", p, sessions[i], testFirst)
+				}
+			}
+			if n := len(slices.Compact(slices.Clone(sessions[:hi]))); n < p.MinTrainSessions {
+				t.Fatalf("%+v: %d sessions to train on", p, n)
+			}
+			inner(t, w, hi)
+		}
+	}
+	if split < 500 {
+		t.Errorf("only %d cases could be split", split)
+	}
+}
+
+// inner states the rule for the inner split, with its embargo.
+func inner(t *testing.T, w walk, hi int) {
+	t.Helper()
+	sessions, p := w.d.t, w.spec.Policy
+	starts := distinct(sessions[:hi])
+	if len(starts) < innerBlocks {
+		return
+	}
+	for _, b := range cut(sessions[:hi], starts, 0, innerBlocks) {
+		l, embargoed := w.around(b, hi)
+		kept := map[int]bool{}
+		for _, s := range l.spans {
+			for i := s.lo; i < s.hi; i++ {
+				kept[i] = true
+			}
+		}
+		testFirst, testLast, left := sessions[b.lo], sessions[b.hi-1]+p.Horizon, 0
+		for i := range hi {
+			from, to := sessions[i], sessions[i]+p.Horizon
+			meets := from <= testLast && to >= testFirst
+			embargo := from > testLast && from <= testLast+p.Embargo
+			if kept[i] != (!meets && !embargo) {
+				t.Fatalf("%+v: window [%d, %d] against [%d, %d]: kept %v", p, from, to, testFirst, testLast, kept[i])
+			}
+			if embargo {
+				left++
+			}
+		}
+		if len(kept) > 0 && slices.Max(mapKeys(kept)) >= hi || embargoed != left {
+			t.Fatalf("%d embargoed, want %d; kept up to %d of %d", embargoed, left, len(kept), hi)
+		}
+	}
+}
+
+func mapKeys(m map[int]bool) []int {
+	var keys []int
+	for k := range m {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+func FuzzNamesOfFeaturesAndLabels(f *testing.F) {
+	for _, s := range []string{"ret_20d@v1,vol_20d@v1", "fwd_ret_60d@v1", "direction_5d@v2", "fwd_ret_060d@v1", "fwd_ret_99999999999999999999d@v1", "@", "a@", "a@b@c", "fwd_ret_d@v1", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if list, err := ParseFeatures(s); err == nil {
+			again, err := ParseFeatures(Join(list))
+			if err != nil || !slices.Equal(again, list) {
+				t.Errorf("%q is read as %v, and that as %v, %v", s, list, again, err)
+			}
+		} else if !errors.Is(err, quant.Usage) || quant.HintOf(err) == "" {
+			t.Errorf("%q: %v", s, err)
+		}
+		if l, err := ParseLabel(s); err == nil {
+			if l.String() != s || l.Horizon < 1 || l.Horizon > maxHorizon {
+				t.Errorf("%q is read as %+v", s, l)
+			}
+		} else if !errors.Is(err, quant.Usage) || quant.HintOf(err) == "" {
+			t.Errorf("%q: %v", s, err)
+		}
+	})
+}

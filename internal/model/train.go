@@ -1,0 +1,213 @@
+package model
+
+import (
+	"context"
+	"math"
+
+	"quant/internal/calendar"
+	"quant/internal/factstore"
+)
+
+// Trained is a model, how well it did, and what it was made from.
+type Trained struct {
+	Document Document
+	Metrics  Metrics
+	Reads    []Read
+	Samples  int
+	LeftOut  int64 // labels whose day lacks a feature
+	Symbols  int64
+	Notices  []string // what the user should know, a sentence each
+}
+
+// Train reads features_daily and labels, fits one model for each fold of the
+// spec's policy and a final one on all samples, and judges those of the folds
+// on what they have not seen. The same data and the same spec give the same
+// document, to the byte. It changes no fact.
+//
+// Usage: the spec breaks a rule. NotFound: a feature or the label has no rows.
+// Refused: too few samples for the folds, samples that are no sessions of cal,
+// labels that are all alike. Failed: logistic did not converge.
+func Train(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Spec) (Trained, error) {
+	if err := spec.Validate(); err != nil {
+		return Trained{}, err
+	}
+	d, err := load(ctx, db, cal, spec)
+	if err != nil {
+		return Trained{}, err
+	}
+	w := walk{spec, cal, &d.sampleSet}
+	out, err := w.train(ctx)
+	if err != nil {
+		return Trained{}, err
+	}
+	out.Document.Data = Data{Samples: len(d.y), LeftOut: d.incomplete, Digest: d.digest, Sources: d.reads}
+	out.Samples, out.LeftOut, out.Symbols, out.Reads = len(d.y), d.incomplete, d.symbols, d.reads
+	return out, nil
+}
+
+// walk is a walk-forward over samples.
+type walk struct {
+	spec Spec
+	cal  *calendar.Calendar
+	d    *sampleSet
+}
+
+func (w walk) train(ctx context.Context) (Trained, error) {
+	out := Trained{Document: Document{
+		Format: Format, ExperimentID: w.spec.ExperimentID, Algo: w.spec.Algo, Features: w.spec.Features, Label: w.spec.Label,
+		SplitPolicy: w.spec.Policy, Alphas: w.spec.Alphas, Seed: w.spec.Seed, Calendar: w.cal.Name(), Folds: []Fold{},
+	}}
+	blocks, err := w.spec.Policy.walkForward(w.d.t)
+	if err != nil {
+		return out, err
+	}
+	n := len(w.d.y)
+	eta, baseline := make([]float64, n), make([]float64, n)
+	z := make([]float64, w.d.width)
+	for k, b := range blocks {
+		hi := w.trainingEnd(b)
+		fold, f, embargoed, err := w.fold(ctx, FoldTask(k+1), hi)
+		if err != nil {
+			return out, err
+		}
+		fold.TestFrom, fold.TestTo = ptr(w.cal.At(b.First)), ptr(w.cal.At(b.Last))
+		out.Document.Folds = append(out.Document.Folds, fold)
+		naive := w.naive(hi)
+		for i := b.lo; i < b.hi; i++ {
+			eta[i], baseline[i] = f.eta(z, w.d.row(i)), naive
+		}
+		out.Metrics.Folds = append(out.Metrics.Folds, FoldMetrics{
+			TaskID: fold.TaskID, TrainFrom: fold.TrainFrom, TrainTo: fold.TrainTo, TrainLabelEnd: fold.TrainLabelEnd, TrainSamples: fold.Samples,
+			TestFrom: *fold.TestFrom, TestTo: *fold.TestTo, TestLabelEnd: w.cal.At(b.Last + w.spec.Label.Horizon),
+			Purged: b.lo - hi, Embargoed: embargoed, Alpha: fold.Alpha,
+			Measures: measure(w.spec.Algo, w.spec.Label.Horizon, w.d, b.lo, b.hi, eta, baseline),
+		})
+	}
+	out.Metrics.Overall = measure(w.spec.Algo, w.spec.Label.Horizon, w.d, blocks[0].lo, blocks[len(blocks)-1].hi, eta, baseline)
+	final, _, _, err := w.fold(ctx, TaskFinal, n)
+	out.Document.Final = final
+	if out.Metrics.Overall.ICDays == 0 {
+		out.Notices = append(out.Notices, "no day of the test blocks has 5 names or more: there is no IC")
+	}
+	return out, err
+}
+
+// trainingEnd is the end of the samples from which a fold learns: those before
+// its block that the policy keeps. They are a prefix, because all samples have
+// one horizon.
+func (w walk) trainingEnd(b block) int {
+	hi := b.lo
+	for hi > 0 && !w.spec.Policy.keeps(b, w.d.t[hi-1]) {
+		hi--
+	}
+	return hi
+}
+
+// naive is what the baseline of a model that learned from the first hi samples
+// predicts: their mean, as eta.
+func (w walk) naive(hi int) float64 {
+	mean := average(w.d.y[:hi])
+	if w.spec.Algo == Logistic {
+		return math.Log(mean / (1 - mean))
+	}
+	return mean
+}
+
+// fold fits the model of the first hi samples; nothing after them is looked at.
+func (w walk) fold(ctx context.Context, task string, hi int) (fold Fold, f *fitted, embargoed int, err error) {
+	alpha, embargoed, err := w.chooseAlpha(ctx, hi)
+	if err != nil {
+		return fold, nil, 0, err
+	}
+	fits, err := learning{w.d, []span{{0, hi}}}.fit(w.spec.Algo, []float64{alpha})
+	if err != nil {
+		return fold, nil, 0, err
+	}
+	f = fits[0]
+	last := w.d.t[hi-1]
+	fold = Fold{
+		TaskID: task, TrainFrom: w.cal.At(w.d.t[0]), TrainTo: w.cal.At(last), TrainLabelEnd: w.cal.At(last + w.spec.Label.Horizon),
+		Samples: hi, Alpha: alpha, Intercept: f.intercept,
+	}
+	for j, feature := range w.spec.Features {
+		fold.Coefficients = append(fold.Coefficients, Coefficient{feature, f.coefficient[j], f.mean[j], f.deviation[j]})
+	}
+	return fold, f, embargoed, nil
+}
+
+// chooseAlpha chooses the penalty with the smallest loss (squared error, or log
+// loss) in a purged and embargoed k-fold inside the first hi samples, the
+// larger one of equals. A part that leaves nothing to learn from is passed
+// over; if every one does, the largest penalty is the cautious choice.
+// embargoed counts the times that a sample was left out by the embargo.
+func (w walk) chooseAlpha(ctx context.Context, hi int) (alpha float64, embargoed int, err error) {
+	alphas := w.spec.Alphas
+	largest := alphas[len(alphas)-1]
+	starts := distinct(w.d.t[:hi])
+	if len(alphas) == 1 || len(starts) < innerBlocks {
+		return largest, 0, nil
+	}
+	loss := make([]float64, len(alphas))
+	z := make([]float64, w.d.width)
+	for _, b := range cut(w.d.t[:hi], starts, 0, innerBlocks) {
+		if ctx.Err() != nil {
+			return 0, 0, context.Cause(ctx)
+		}
+		l, left := w.around(b, hi)
+		embargoed += left
+		if !l.teaches(w.spec.Algo) {
+			continue
+		}
+		fits, err := l.fit(w.spec.Algo, alphas)
+		if err != nil {
+			return 0, 0, err
+		}
+		for k, f := range fits {
+			for i := b.lo; i < b.hi; i++ {
+				loss[k] += lossOf(w.spec.Algo, f.eta(z, w.d.row(i)), w.d.y[i])
+			}
+		}
+	}
+	best := len(alphas) - 1
+	for k := best - 1; k >= 0; k-- {
+		if loss[k] < loss[best] {
+			best = k
+		}
+	}
+	return alphas[best], embargoed, nil
+}
+
+// around is what may be learned from, of the first hi samples, when b, a block
+// of them, is what is judged.
+func (w walk) around(b block, hi int) (l learning, embargoed int) {
+	before := w.trainingEnd(b)
+	after := b.hi
+	for after < hi && !w.spec.Policy.keeps(b, w.d.t[after]) {
+		if !w.spec.Policy.meets(b, w.d.t[after]) {
+			embargoed++
+		}
+		after++
+	}
+	return learning{w.d, []span{{0, before}, {after, hi}}}, embargoed
+}
+
+// teaches reports whether there is something to learn from.
+func (l learning) teaches(algo Algo) bool {
+	n, ones := 0, 0
+	l.each(func(_ []float64, y float64) {
+		n++
+		if y > 0 {
+			ones++
+		}
+	})
+	return n > 0 && (algo == Ridge || ones > 0 && ones < n)
+}
+
+func lossOf(algo Algo, eta, y float64) float64 {
+	if algo == Logistic {
+		return logLoss(eta, y)
+	}
+	return float64((eta - y) * (eta - y))
+}
+
+func ptr[T any](v T) *T { return &v }
