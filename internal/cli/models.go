@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -53,7 +54,8 @@ type modelParams struct {
 const experimentRef = "experiment:"
 
 // resolveModel returns the model that ref names: by its id, or, as
-// experiment:ID, the newest one of an experiment. NotFound if there is none.
+// experiment:ID, the one of an experiment that was trained last, be it for the
+// first time or again. NotFound if there is none.
 func (e *Env) resolveModel(ctx context.Context, ref string) (quant.Model, error) {
 	meta, err := e.MetaDB()
 	if err != nil {
@@ -63,21 +65,30 @@ func (e *Env) resolveModel(ctx context.Context, ref string) (quant.Model, error)
 	if !isExperiment {
 		m, err := meta.GetModel(ctx, ref)
 		if errors.Is(err, quant.NotFound) {
-			return m, quant.Errorf(quant.NotFound, "no model %q", ref).WithHint("`quant models list` shows the models; experiment:ID means the newest of an experiment")
+			return m, quant.Errorf(quant.NotFound, "no model %q", ref).WithHint("`quant models list` shows the models; experiment:ID means the one trained last")
 		}
 		return m, err
 	}
 	if _, err := e.getExperiment(ctx, id); err != nil {
 		return quant.Model{}, err
 	}
-	list, err := meta.ListModels(ctx, metastore.ModelFilter{ExperimentID: id, Limit: 1})
+	list, err := meta.ListModels(ctx, metastore.ModelFilter{ExperimentID: id})
 	if err != nil {
 		return quant.Model{}, err
 	}
 	if len(list) == 0 {
 		return quant.Model{}, quant.Errorf(quant.NotFound, "experiment %s has no model yet", id).WithHint("quant train --experiment %s", id)
 	}
-	return list[0], nil
+	trained, err := meta.ListOutputs(ctx, modelKind) // newest run first
+	if err != nil {
+		return quant.Model{}, err
+	}
+	for _, io := range trained {
+		if i := slices.IndexFunc(list, func(m quant.Model) bool { return m.ModelID == io.Name }); i >= 0 {
+			return list[i], nil
+		}
+	}
+	return list[0], nil // the newest row, where no run is recorded
 }
 
 // loadModel reads and verifies the file of a model.
@@ -270,8 +281,8 @@ func modelsShow(env *Env) Command {
 		Use:   "show MODEL",
 		Short: "Show a model, and verify its file",
 		Long: `Show a model: its coefficients, and how its folds did on what they had not seen.
-MODEL is an id, or experiment:ID for the newest model of an experiment. The file
-is read and its digest verified: one that was changed is refused (exit status 6),
+MODEL is an id, or experiment:ID for the model of an experiment that was trained
+last. The file is read and its digest verified: one that was changed is refused (exit status 6),
 a missing one is 8; training again writes it anew.`,
 		Example: `  quant models show ridge-0123456789ab
   quant models show experiment:momentum`,
