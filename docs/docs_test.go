@@ -29,6 +29,7 @@ import (
 
 	"quant"
 	"quant/internal/app"
+	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
 	"quant/internal/query"
 )
@@ -314,7 +315,7 @@ type column struct {
 	Null       bool
 }
 
-var cells = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([A-Z]+) \\| (yes|no) \\|")
+var cells = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([A-Z][^|]*?) \\| (yes|no) \\|")
 
 // documentedTables reads the tables of one part of docs/db-schema.md: a
 // heading "### `name`", a line "Key: ...", and the rows of its columns.
@@ -539,6 +540,8 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("symbols list", 0, "symbols", "list")
 	run("symbols remove", 0, "symbols", "remove", "MSFT")
 	run("ingest", 0, "ingest", "prices.csv", "--max-reject-ratio", "1")
+	run("data check", 0, "data", "check")
+	run("data status", 0, "data", "status")
 	experiment := []string{"experiments", "create", "e", "--features", "ret_20d@v1", "--label", "fwd_ret_5d@v1", "--folds", "2", "--min-train", "10"}
 	run("experiments create", 0, experiment...)
 	run("experiments list", 0, "experiments", "list")
@@ -548,10 +551,20 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("models list", 0, "models", "list")
 	run("models show", 0, "models", "show", "experiment:e")
 	run("score", 0, "score", "--model", "experiment:e", "--asof", "2024-03-30")
+	server := alphavantagetest.New(t)
+	server.PlayDays("IBM", alphavantagetest.Weekdays(20468, 5, 1))
+	write(".env", "ALPHA_VANTAGE_API_KEY="+alphavantagetest.Key+"\n")
+	run("ingest", 0, "ingest", "--provider", "alphavantage", "--base-url", server.URL, "--symbols", "IBM")
+	run("data prices", 0, "data", "prices", "IBM")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
 	run("demo", 0, "demo")
+	write(".env", "QUANT_CALENDAR=data\n")
+	run("features", 0, "--data-dir", "quant-demo/data", "features")
+	run("labels", 0, "--data-dir", "quant-demo/data", "labels", "--horizon", "20")
+	run("factor list", 0, "factor", "list")
+	run("factor report", 0, "--data-dir", "quant-demo/data", "factor", "report", "--feature", "ret_20d", "--label", "fwd_ret_20d")
 	out := quantIn(t, dir, 0, "--output", "json", "--data-dir", "quant-demo/data", "runs", "list", "--kind", "demo")
 	var demos []struct {
 		RunID string `json:"run_id"`
@@ -615,7 +628,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n",
+		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
+		".env":       "QUANT_CALENDAR=data\n",
 		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -633,6 +647,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"symbols remove", "MSFT"},
 		{"symbols list", ""},
 		{"ingest", "prices.csv"},
+		{"data check", ""},
+		{"data status", ""},
 		{"experiments create", "e --features ret_20d@v1 --label fwd_ret_5d@v1 --folds 2 --min-train 10"},
 		{"experiments list", ""},
 		{"experiments show", "e"},
@@ -640,10 +656,15 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"models list", ""},
 		{"models show", "experiment:e"},
 		{"score", "--model experiment:e --asof 2024-03-30"},
+		{"data prices", "IBM"},
+		{"features", ""},
+		{"labels", "--horizon 1"},
+		{"factor list", ""},
 		{"runs list", ""},
 		{"runs show", "last"},
 		{"doctor", ""},
 		{"demo", ""},
+		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 	} {
 		if c.command == "train" {
 			plantFeatures(t, dir)

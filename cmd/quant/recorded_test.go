@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"quant/internal/cli"
 	"quant/internal/secret"
@@ -80,6 +81,19 @@ func TestEveryLeafOfTheCommandTreeIsRecordedOnceUnderItsPath(t *testing.T) {
 			r := l.run(append(append([]string{}, words...), "no-such-command")...)
 			l.wantCode(r, 2)
 			l.wantRecorded(r, strings.Join(words, "."))
+		})
+		group, _, err := tree.Root.Find(words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		group.LocalNonPersistentFlags().VisitAll(func(f *pflag.Flag) { // of a group that is a leaf as well
+			t.Run(strings.Join(words, ".")+"/as a leaf with --"+f.Name+" without a value", func(t *testing.T) {
+				t.Parallel()
+				l := newLab(t)
+				r := l.run(append(append([]string{}, words...), "--"+f.Name+"=")...)
+				l.wantCode(r, 2)
+				l.wantRecorded(r, strings.Join(words, "."))
+			})
 		})
 	}
 	for name, args := range map[string][]string{

@@ -49,13 +49,14 @@ func Main(args []string) int {
 func (a *App) Run(ctx context.Context, args []string) int {
 	ctx, a.end = catchSignals(ctx)
 	defer a.end.stop()
-	_, err := a.execute(ctx, args, "", a.Streams)
+	_, err := a.execute(ctx, args, "", a.Streams, nil)
 	return quant.ExitStatus(err)
 }
 
 // execute runs one command line: in a recorded run, whose id it returns, unless
-// it is no execution. Every error has been printed when it returns.
-func (a *App) execute(ctx context.Context, args []string, parent string, streams term.Streams) (runID string, err error) {
+// it is no execution. notes are recorded with it. Every error has been printed
+// when it returns.
+func (a *App) execute(ctx context.Context, args []string, parent string, streams term.Streams, notes []quant.RunIO) (runID string, err error) {
 	mask, secrets := &secret.Masker{}, &secret.Masker{}
 	env := &cli.Env{Now: a.Now, Mask: mask, Secrets: secrets, Build: build(), Argv: mask.Args(args)}
 	env.Printer = term.NewPrinter(streams, mask, secrets, a.end.stdoutFailed)
@@ -81,7 +82,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 		parent, _ = a.Environment(config.ParentRun)
 	}
 	traits := tree.Traits(line)
-	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent, done: make(chan struct{})}
+	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent, notes: notes, done: make(chan struct{})}
 	defer run.release()
 	err = run.guard(func() error { return run.begin(ctx) })
 	if err == nil {
@@ -137,6 +138,7 @@ type recording struct {
 	traits cli.Traits
 	args   []string
 	parent string
+	notes  []quant.RunIO
 
 	store  *sqlite.DB
 	begun  time.Time
@@ -272,10 +274,13 @@ func (r *recording) start(ctx context.Context, changes bool) error {
 		return err
 	}
 	r.env.Run = r.env.Registry.Get(id)
-	r.env.Exec = func(ctx context.Context, args []string, out io.Writer) (string, error) {
+	for _, note := range r.notes {
+		r.env.Run.Record(note)
+	}
+	r.env.Exec = func(ctx context.Context, args []string, out io.Writer, notes ...quant.RunIO) (string, error) {
 		streams := r.env.Streams()
 		streams.Out = out
-		return r.app.execute(ctx, args, id, streams)
+		return r.app.execute(ctx, args, id, streams, notes)
 	}
 	return nil
 }

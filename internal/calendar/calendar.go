@@ -94,29 +94,29 @@ func (c *Calendar) Rebalances(f Frequency, first, last quant.Date) ([]quant.Date
 	switch f {
 	case Daily:
 		return c.Sessions(first, last), nil
-	case Weekly: // 1970-01-01 was a Thursday
-		period = func(d quant.Date) int { return floorDiv(int(d)+3, 7) }
+	case Weekly:
+		period = func(d quant.Date) int { return floorDiv(int(d)+3, 7) } // 1970-01-01 was a Thursday
 	case Monthly:
 		period = func(d quant.Date) int { t := d.Time(); return t.Year()*12 + int(t.Month()) - int(time.January) }
 	default:
 		return nil, quant.Errorf(quant.Invalid, "rebalance frequency %q is not known", f).WithHint("use daily, weekly or monthly")
 	}
 	var days []quant.Date
-	for i, d := range c.sessions {
-		if d < first || d > last {
-			continue
-		}
+	from, _ := c.Index(first)
+	for i := from; i < len(c.sessions) && c.sessions[i] <= last; i++ {
 		if i+1 == len(c.sessions) {
 			if !c.open {
-				days = append(days, d) // the schedule ends here
+				days = append(days, c.sessions[i]) // the schedule ends with a year
 			}
-			continue
-		}
-		if period(c.sessions[i+1]) != period(d) {
-			days = append(days, d)
+		} else if period(c.sessions[i+1]) != period(c.sessions[i]) {
+			days = append(days, c.sessions[i])
 		}
 	}
 	return days, nil
+}
+
+func weekday(d quant.Date) time.Weekday {
+	return time.Weekday(((int(d)+4)%7 + 7) % 7) // 1970-01-01 was a Thursday
 }
 
 func floorDiv(a, b int) int {

@@ -47,8 +47,9 @@ type Env struct {
 	Argv  []string // masked, as recorded
 	Build Build
 	// Exec runs another command line as a recorded child of this run, its result
-	// on out, and returns the child's run id.
-	Exec func(ctx context.Context, args []string, out io.Writer) (runID string, err error)
+	// on out, and returns the child's run id. notes are recorded with the child,
+	// beside what it records itself.
+	Exec func(ctx context.Context, args []string, out io.Writer, notes ...quant.RunIO) (runID string, err error)
 
 	tree     *Tree
 	recorded map[string]string // the location flags that the run was recorded with

@@ -18,24 +18,42 @@ import (
 )
 
 func ingestCommand(env *Env) Command {
-	req := curator.Request{}
+	req, net := curator.Request{}, providerFlags{}
 	cmd := &cobra.Command{
-		Use:   "ingest FILE...",
-		Short: "Load daily prices from CSV or Parquet files, through a quality gate",
-		Long: `Load daily prices (OHLCV) from CSV (plain or gzip) and Parquet files into ohlcv,
-all files or none. A file has a symbol column, or its name is the symbol
-(SPX.csv is SPX) unless --symbol. The usual header spellings are understood, in
-English and Korean. A symbol that is not in symbols yet is added there.
+		Use:   "ingest FILE... | --provider NAME",
+		Short: "Load daily prices from files or a provider, through a quality gate",
+		Long: `Load daily prices (OHLCV) into ohlcv.
 
-Rows that fail the quality gate are kept in the table rejects. If more than
---max-reject-ratio of the rows fail, the prices stay as they were and the exit
-status is 6. The same files again change nothing.`,
+From CSV (plain or gzip) and Parquet files: all files or none. A file has a
+symbol column, or its name is the symbol (SPX.csv is SPX) unless --symbol. The
+usual header spellings are understood, in English and Korean.
+
+From a provider on the network (alphavantage, key in ALPHA_VANTAGE_API_KEY):
+the symbols of --symbols, or all active ones, highest priority first; each in a
+transaction of its own. Only what is newer than the last stored day is taken,
+and --overlap days before it. If these show that the provider rescaled the
+adjusted history, the symbol is fetched again in full. Answers are kept for the
+day in DATA-DIR/cache. The free plan of Alpha Vantage allows 5 requests a
+minute, which --per-minute keeps to, and 25 a day. A symbol that fails does not
+stop the others: exit status 3, or 7 if none could be had.
+
+A symbol that is not in symbols yet is added there. Rows that fail the quality
+gate are kept in the table rejects. If more than --max-reject-ratio of the rows
+fail, the prices (of a provider: of that symbol) stay as they were; for files the
+exit status is 6. What is replaced is kept in ohlcv_revisions. The same prices
+again change nothing.`,
 		Example: `  quant ingest prices.csv.gz
   quant ingest SPX.csv --volume-missing zero
-  quant ingest krx.csv --encoding cp949`,
-		Args: wantArgs(1, -1, "at least one file"),
+  quant ingest krx.csv --encoding cp949
+  quant ingest --provider alphavantage --symbols AAPL,IBM`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := net.check(cmd, args); err != nil {
+				return err
+			}
 			req.Files, req.RunID, req.Now = args, env.Run.ID, env.Now
+			if net.name != "" {
+				return env.fetch(cmd.Context(), req, net)
+			}
 			return env.ingest(cmd.Context(), req)
 		},
 	}
@@ -45,6 +63,7 @@ status is 6. The same files again change nothing.`,
 	f.StringVar(&req.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
 	f.StringVar(&req.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
 	f.Float64Var(&req.MaxRejectRatio, "max-reject-ratio", 0.01, "share of bad rows, 0 to 1, above which nothing is stored")
+	net.bind(f)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 
@@ -68,44 +87,61 @@ func (e *Env) ingest(ctx context.Context, req curator.Request) error {
 	progress := e.progressBar()
 	req.Progress = progress.show
 	var report curator.Report
+	var findings []string
 	err = e.WriteFacts(ctx, func(db *factstore.DB) error {
 		defer progress.clear()
 		var err error
-		report, err = curator.Ingest(ctx, db, req)
+		if report, err = curator.Ingest(ctx, db, req); err == nil {
+			findings = e.qualityNotices(ctx, db, report.Symbols)
+		}
 		return err
 	})
 	e.maskNames(&report)
-	for _, notice := range report.Notices {
+	for _, notice := range append(report.Notices, findings...) {
 		e.Notice("%s", notice)
 	}
 	e.recordSymbols(int64(len(added)))
+	e.recordStored(report, err == nil)
 	for _, f := range report.Files {
 		e.record(quant.RunIO{
 			Direction: quant.In, Kind: "file", Name: f.Path, Rows: ptr(f.RowsRead),
 			FirstDate: f.FirstDate, LastDate: f.LastDate, Digest: quant.Text(f.Digest),
 		})
 	}
-	if report.RowsRejected > 0 {
-		// Rows stays open: rejects that are kept already are not kept twice.
-		e.record(quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "rejects"})
-	}
 	if err != nil && !errors.Is(err, quant.Refused) {
 		return err
 	}
 	if err == nil {
-		e.record(quant.RunIO{
-			Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv", Rows: ptr(report.RowsInserted + report.RowsUpdated),
-			FirstDate: report.FirstDate, LastDate: report.LastDate,
-		})
-		if report.RowsInserted+report.RowsUpdated == 0 && report.RowsUnchanged > 0 {
-			e.Notice("nothing changed: ohlcv has these rows already")
-		}
+		e.noticeUnchanged(report)
 	}
 	// What was refused, and why, is a result too: a script wants to read it.
-	if printed := e.Print(ingestReport{report, append([]string{}, added...), err != nil}); err == nil {
+	if printed := e.Print(ingestReport{report, append([]string{}, added...), err != nil, "", []curator.SeriesReport{}}); err == nil {
 		err = printed
 	}
 	return err
+}
+
+// recordStored notes what an ingest changed in the Fact DB.
+func (e *Env) recordStored(r curator.Report, done bool) {
+	if changed := r.RowsInserted + r.RowsUpdated; done || changed > 0 {
+		e.record(quant.RunIO{
+			Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv", Rows: &changed,
+			FirstDate: r.FirstDate, LastDate: r.LastDate,
+		})
+	}
+	if r.Revisions > 0 {
+		e.record(quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv_revisions", Rows: ptr(r.Revisions)})
+	}
+	if r.RowsRejected > 0 {
+		// Rows stays open: rejects that are kept already are not kept twice.
+		e.record(quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "rejects"})
+	}
+}
+
+func (e *Env) noticeUnchanged(r curator.Report) {
+	if r.RowsInserted+r.RowsUpdated == 0 && r.RowsUnchanged > 0 {
+		e.Notice("nothing changed: ohlcv has these rows already")
+	}
 }
 
 // maskNames masks what the names of files say: they are arguments, and one may
@@ -131,9 +167,17 @@ type ingestReport struct {
 	curator.Report
 	SymbolsAdded []string `json:"symbols_added"`
 	Refused      bool     `json:"refused"` // too many rows were rejected: only these were stored
+
+	Provider quant.Text             `json:"provider"` // "" for files
+	Series   []curator.SeriesReport `json:"series"`   // of a provider, one a symbol
 }
 
-func (r ingestReport) CSVRows() any { return r.Files }
+func (r ingestReport) CSVRows() any {
+	if r.Provider != "" {
+		return r.Series
+	}
+	return r.Files
+}
 
 func (r ingestReport) Sections() []term.Section {
 	type fileRow struct {
@@ -150,11 +194,18 @@ func (r ingestReport) Sections() []term.Section {
 	for _, f := range r.Files {
 		files = append(files, fileRow{f.Name, f.RowsRead, f.RowsRejected, f.Symbols, string(f.FirstDate), string(f.LastDate), short(f.Digest)})
 	}
+	rows := any(files)
+	if r.Provider != "" {
+		rows = r.seriesRows()
+	}
 	if r.Refused {
 		lines = append(lines, fmt.Sprintf("ohlcv: unchanged; %d of %d rows rejected", r.RowsRejected, r.RowsRead))
 	} else {
 		lines = append(lines, fmt.Sprintf("ohlcv: %d rows inserted, %d updated, %d unchanged; %d collapsed, %d rejected",
 			r.RowsInserted, r.RowsUpdated, r.RowsUnchanged, r.RowsCollapsed, r.RowsRejected))
+	}
+	if r.RowsRescaled > 0 {
+		lines = append(lines, fmt.Sprintf("of the rows updated, %d only have their adjusted close rescaled, by one factor a symbol", r.RowsRescaled))
 	}
 	if len(r.SymbolsAdded) > 0 {
 		lines = append(lines, fmt.Sprintf("symbols added: %s", someOf(r.SymbolsAdded, 10)))
@@ -162,7 +213,7 @@ func (r ingestReport) Sections() []term.Section {
 	for _, reason := range r.Reasons {
 		lines = append(lines, fmt.Sprintf("rejected %d: %s%s", reason.Rows, reason.Reason, examples(reason)))
 	}
-	return []term.Section{{Rows: files}, {Lines: lines}}
+	return []term.Section{{Rows: rows}, {Lines: lines}}
 }
 
 func short(digest string) string {

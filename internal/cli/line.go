@@ -19,6 +19,7 @@ type Line struct {
 	Flags   map[string]string // well-formed flags before the first --, by long name; the last one counts
 	Help    bool              // --help or -h asks for help instead of an execution
 	Unknown bool              // there is a flag that the command does not have
+	Own     bool              // there is a flag of the command's own, well-formed or not
 
 	path       []string // the command's words
 	rest       []string // everything but the command's words, in order
@@ -83,12 +84,18 @@ func (t *Tree) readShort(l *Line, cluster string, next []string) bool {
 		if f == nil || f.NoOptDefVal == "" {
 			return l.note(f, strings.TrimPrefix(rest, "="), rest != "", next)
 		}
+		l.own(f)
 		l.Flags[f.Name] = f.NoOptDefVal
 	}
 	return false
 }
 
+func (l *Line) own(f *pflag.Flag) {
+	l.Own = l.Own || f != nil && l.Command.Root().PersistentFlags().Lookup(f.Name) != f
+}
+
 func (l *Line) note(f *pflag.Flag, value string, joined bool, next []string) (takesNext bool) {
+	l.own(f)
 	switch {
 	case f == nil:
 		l.Unknown = true
@@ -166,7 +173,7 @@ func (t *Tree) IsExecution(l Line) bool {
 	if l.Help || t.traits[l.Command].Unrecorded || l.completion {
 		return false
 	}
-	bareGroup := l.Command.HasSubCommands() && len(l.Args) == 0 && !l.Unknown
+	bareGroup := l.Command.HasSubCommands() && len(l.Args) == 0 && !l.Unknown && !l.Own
 	return !bareGroup
 }
 

@@ -56,6 +56,47 @@ func TestALineIsReadLeniently(t *testing.T) {
 	}
 }
 
+// A group with a RunE of its own is a leaf when a flag of its own is given.
+func TestAGroupWithWorkOfItsOwnRunsWhenItsFlagsAreGiven(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]struct {
+		kind, ran string
+		executes  bool
+	}{
+		"both":                      {"both", "help", false},
+		"both --quiet":              {"both", "help", false},
+		"both --file x":             {"both", "both", true},
+		"--data-dir /x both -f x":   {"both", "both", true},
+		"both --file=":              {"both", "both", true},
+		"both --file":               {"both", "error", true},
+		"both --help --file x":      {"both", "help", false},
+		"both --file list":          {"both", "both", true}, // list is the file
+		"both list":                 {"both.list", "list", true},
+		"both list --file x":        {"both.list", "error", true},
+		"both --file x list":        {"both.list", "error", true}, // list has no such flag
+		"both nonsense":             {"both", "error", true},
+		"both --file x nonsense":    {"both", "error", true},
+		"both --file x -- nonsense": {"both", "error", true},
+	} {
+		tree := newTree()
+		ran := ""
+		run := func(name string) func(*cobra.Command, []string) error {
+			return func(*cobra.Command, []string) error { ran = name; return nil }
+		}
+		both := &cobra.Command{Use: "both", RunE: run("both")}
+		both.Flags().StringP("file", "f", "", "")
+		both.SetHelpFunc(func(*cobra.Command, []string) { ran = "help" })
+		tree.add(tree.Root, []Command{{Command: both, Sub: []Command{{Command: &cobra.Command{Use: "list", RunE: run("list")}}}}})
+		l := tree.Read(strings.Fields(line))
+		if err := tree.Execute(t.Context(), l); err != nil {
+			ran = "error"
+		}
+		if l.Kind() != want.kind || tree.IsExecution(l) != want.executes || ran != want.ran {
+			t.Errorf("%q: kind %s, executes %v, ran %s", line, l.Kind(), tree.IsExecution(l), ran)
+		}
+	}
+}
+
 // What the lenient reading says of a line must be what the strict parser says
 // of it, wherever that accepts the line: otherwise a run would be recorded in
 // one place and act in another.

@@ -182,14 +182,6 @@ func (l modelList) Sections() []term.Section {
 	return []term.Section{{Rows: rows}}
 }
 
-// figure shows a number to four digits, - where there is none.
-func figure(x *float64) string {
-	if x == nil {
-		return "-"
-	}
-	return fmt.Sprintf("%.4f", *x)
-}
-
 func modelsList(env *Env) Command {
 	var experiment string
 	cmd := &cobra.Command{

@@ -14,7 +14,9 @@ import (
 )
 
 // Command is a leaf or a group of the tree with what app must know about it
-// before it runs.
+// before it runs. A group that has a RunE of its own runs as a leaf does when
+// one of its own flags is given (`quant backtest --strategy F`), and prints its
+// help when none is; it takes no arguments.
 type Command struct {
 	*cobra.Command
 	Traits
@@ -113,10 +115,21 @@ record is closed whatever happens.`,
 		configCommand(env),
 		symbolsCommand(env),
 		ingestCommand(env),
+		dataCommand(env),
+		featuresCommand(env),
+		labelsCommand(env),
+		factorCommand(env),
 		experimentsCommand(env),
-		modelsCommand(env),
 		trainCommand(env),
+		modelsCommand(env),
 		scoreCommand(env),
+		strategyCommand(env),
+		recommendCommand(env),
+		backtestCommand(env),
+		sweepCommand(env),
+		pipelineCommand(env),
+		lineageCommand(env),
+		reproCommand(env),
 		sqlCommand(env),
 		runsCommand(env),
 		doctorCommand(env),
@@ -148,12 +161,23 @@ func (t *Tree) add(parent *cobra.Command, commands []Command) {
 		t.traits[c.Command] = c.Traits
 		if len(c.Sub) > 0 {
 			t.add(c.Command, c.Sub)
-			c.RunE = helpOrUnknown
+			c.RunE = t.group(c.RunE)
 		}
 	}
 }
 
-// helpOrUnknown is what a group does.
+// group is what a group does: run, if it is called as the leaf that it is as
+// well, else help.
+func (t *Tree) group(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		if run == nil || len(args) > 0 || t.recorded == nil {
+			return helpOrUnknown(cmd, args)
+		}
+		return run(cmd, args)
+	}
+}
+
+// helpOrUnknown is what a group does that is nothing else.
 func helpOrUnknown(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cmd.Help()

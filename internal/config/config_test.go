@@ -18,13 +18,14 @@ func TestTheStrongestSourceWinsAndIsNamed(t *testing.T) {
 	t.Parallel()
 	flags := map[string]string{"data-dir": "/flag"}
 	env := environment(map[string]string{DataDir: "/env", SQLitePath: "/env/m.db", LogLevel: ""})
-	s := Resolve(flags, env, map[string]string{DataDir: "/dot", SQLitePath: "/dot/m.db", LogLevel: "debug", AlphaVantageKey: "k"})
+	s := Resolve(flags, env, map[string]string{DataDir: "/dot", SQLitePath: "/dot/m.db", LogLevel: "debug", AlphaVantageKey: "k", Calendar: "XKRX"})
 	want := map[string][2]string{
 		DataDir:         {"/flag", "flag --data-dir"},
 		SQLitePath:      {"/env/m.db", "environment"},
 		DuckDBPath:      {"/flag/quant.duckdb", "default"},
 		LogLevel:        {"debug", ".env"},
 		AlphaVantageKey: {"k", ".env"},
+		Calendar:        {"XKRX", ".env"},
 	}
 	for _, item := range s.List() {
 		if w := want[item.Name]; item.Value != w[0] || item.Source != w[1] {

@@ -59,6 +59,7 @@ type Report struct {
 	RowsRead      int64        `json:"rows_read"`
 	RowsInserted  int64        `json:"rows_inserted"`
 	RowsUpdated   int64        `json:"rows_updated"`
+	RowsRescaled  int64        `json:"rows_rescaled"` // of those updated: only the adjusted close changed, by their symbol's one factor
 	RowsUnchanged int64        `json:"rows_unchanged"`
 	RowsCollapsed int64        `json:"rows_collapsed"` // the same symbol, day and values stand earlier in the input
 	RowsRejected  int64        `json:"rows_rejected"`
@@ -66,7 +67,12 @@ type Report struct {
 	Symbols       []string     `json:"symbols"` // of the bars, in byte order
 	FirstDate     quant.Text   `json:"first_date"`
 	LastDate      quant.Text   `json:"last_date"`
-	Notices       []string     `json:"notices"` // what the user should know, a sentence each
+	Notices       []string     `json:"notices"`   // what the user should know, a sentence each
+	Revisions     int64        `json:"revisions"` // rows that keep what was updated
+}
+
+func newReport() Report {
+	return Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}}
 }
 
 // FileReport is what was found in one file. Dates and symbols are those of its

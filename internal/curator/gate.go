@@ -13,6 +13,7 @@ const (
 	texts  = "curator_texts"  // of rows that could not be understood
 	turned = "curator_turned" // the new rejects, as the table has them
 	dates  = "curator_dates"  // spellings of dates in one Parquet file
+	days   = "curator_days"   // rows of a provider's answer
 )
 
 // firstDay is the first date that a bar may have.

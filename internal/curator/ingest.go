@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/curator/provider"
 	"quant/internal/factstore"
 )
 
@@ -43,6 +44,11 @@ func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) 
 		return Report{}, err
 	}
 	in := &ingest{plan: p, db: db, inputs: inputs}
+	return in.do(ctx)
+}
+
+// do runs an ingest whose inputs are known.
+func (in *ingest) do(ctx context.Context) (Report, error) {
 	defer in.drop(context.WithoutCancel(ctx))
 	if err := in.run(ctx); err != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, quant.Refused) {
@@ -64,6 +70,8 @@ type ingest struct {
 	done   int64 // bytes of the files before the present one
 	texts  rejectTexts
 	report Report
+	series *provider.Series // the one input, where it is no file
+	of     string           // the symbol of series
 
 	sources []string // of each input, as ohlcv has it
 	counts  map[fault]int64
@@ -76,7 +84,7 @@ type ingest struct {
 }
 
 func (in *ingest) run(ctx context.Context) error {
-	in.report = Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}}
+	in.report = newReport()
 	if len(in.inputs) < len(in.Files) {
 		in.notice("a file was named more than once and is read once")
 	}
@@ -123,7 +131,7 @@ func (in *ingest) drop(ctx context.Context) {
 	// A table where a view was made of it may be undone with its transaction.
 	_, _ = in.db.Exec(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
 	in.inPlace = ""
-	for _, table := range []string{staged, twice, texts, turned, dates} {
+	for _, table := range []string{staged, twice, texts, turned, dates, days} {
 		_, _ = in.db.Exec(ctx, "DROP TABLE IF EXISTS temp.main."+table)
 	}
 }
@@ -134,9 +142,14 @@ func (in *ingest) stage(ctx context.Context, i int) error {
 	fr := FileReport{Path: input.Path, Name: clip(input.Name), Format: input.Format}
 	var cols columns
 	var err error
-	if input.Format == "parquet" {
+	source := "file:" + fr.Name
+	switch {
+	case in.series != nil:
+		source = input.Format
+		fr.Digest, cols, err = in.stageSeries(ctx)
+	case input.Format == "parquet":
 		fr.Digest, cols, err = in.stageParquet(ctx, i)
-	} else {
+	default:
 		fr.Digest, cols, err = in.stageCSV(ctx, i)
 	}
 	if err != nil {
@@ -165,7 +178,7 @@ func (in *ingest) stage(ctx context.Context, i int) error {
 		}
 	}
 	in.skipped = append(in.skipped, skip)
-	in.sources = append(in.sources, "file:"+fr.Name)
+	in.sources = append(in.sources, source)
 	in.report.Files = append(in.report.Files, fr)
 	return nil
 }

@@ -214,6 +214,7 @@ func TestAFileThatCannotBeUnderstoodIsRefusedWhole(t *testing.T) {
 		"no symbol":           {"my file.csv", ok, nil, quant.Invalid, "has no symbol column", "--symbol"},
 		"truncated gzip":      {"A.csv.gz", "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x05", nil, quant.Invalid, "damaged gzip", "again"},
 		"not parquet":         {"A.parquet", "PAR1xxxxxxxxxxxx", nil, quant.Invalid, "cannot be read as Parquet", "again"},
+		"parquet by name":     {"A.parquet", "date,open\n", nil, quant.Invalid, "is no Parquet file", "another ending"},
 		"carriage returns":    {"A.csv", strings.ReplaceAll(ok+ok, "\n", "\r"), nil, quant.Invalid, "carriage return", "LF"},
 		"bad header quotes":   {"A.csv", "date,\"open,high\n1,2\n", nil, quant.Invalid, "bad quotes in the header", "quote"},
 		"unknown encoding":    {"A.csv", ok, func(r *Request) { r.Encoding = "latin1" }, quant.Invalid, "encoding", "cp949"},
@@ -347,7 +348,7 @@ func TestARevisionUpdatesOnlyWhatItRevises(t *testing.T) {
 	l.mustIngest(nil, l.file("A.csv", header+"2020-01-02,10,12,9,11,1000,10\n2020-01-03,10,12,9,11,1000,\n2020-01-06,10,12,9,11,1000,\n"))
 	r := l.mustIngest(nil, l.file("A.tsv", header+"2020-01-02,10,12,9,11,1000,10\n2020-01-03,10,12,9,11.5,1000,\n2020-01-04,10,12,9,11,1000,\n"))
 	l.want("counts", []int64{r.RowsInserted, r.RowsUpdated, r.RowsUnchanged}, []int64{1, 1, 1})
-	l.want("bars", l.list("SELECT concat_ws('|', o.ts, close, source, run_id) FROM ohlcv o JOIN ledger l ON l.committed_at = o.ingested_at ORDER BY o.ts"),
+	l.want("bars", l.list("SELECT concat_ws('|', o.ts, close, source, run_id) FROM ohlcv o JOIN ledger l ON l.committed_at = o.ingested_at AND table_name = 'ohlcv' ORDER BY o.ts"),
 		[]string{"2020-01-02|11.0|file:A.csv|run-1", "2020-01-03|11.5|file:A.tsv|run-2", "2020-01-04|11.0|file:A.tsv|run-2", "2020-01-06|11.0|file:A.csv|run-1"})
 }
 

@@ -36,7 +36,8 @@ type Input struct {
 // call that cannot succeed fails before anything is opened for writing. A file
 // named twice is looked at, and later read, once. quant.NotFound: a file does
 // not exist; quant.Invalid: no files, a directory or another thing that is no
-// regular file, an empty file, a zip archive; quant.Failed: it cannot be read.
+// regular file, an empty file, a zip archive, a .parquet file
+// that is none; quant.Failed: it cannot be read.
 func Inspect(paths []string) ([]Input, error) {
 	if len(paths) == 0 {
 		return nil, quant.Errorf(quant.Invalid, "no file to ingest").WithHint("name at least one CSV or Parquet file")
@@ -92,8 +93,17 @@ func inspect(path string) (Input, error) {
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
 		return Input{}, quant.Errorf(quant.Invalid, "%s: is a zip archive", clip(path)).
 			WithHint("unpack it first; save an Excel workbook (.xlsx) as CSV")
+	case isParquetName(path):
+		return Input{}, quant.Errorf(quant.Invalid, "%s: is no Parquet file: it does not begin with PAR1", clip(path)).
+			WithHint("fetch it again if it is damaged; give it another ending if it is CSV")
 	}
 	return in, nil
+}
+
+// isParquetName tells files that say by their names that they are Parquet.
+func isParquetName(path string) bool {
+	ending := strings.ToLower(filepath.Ext(path))
+	return ending == ".parquet" || ending == ".pq"
 }
 
 func fileError(path string, err error) error {

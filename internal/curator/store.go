@@ -48,7 +48,7 @@ func (in *ingest) store(ctx context.Context) error {
 		return in.mergeBars(ctx, tx)
 	})
 	if err != nil {
-		r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = 0, 0, 0
+		r.RowsInserted, r.RowsUpdated, r.RowsUnchanged, r.RowsRescaled, r.Revisions = 0, 0, 0, 0, 0
 		return err
 	}
 	if refused {
@@ -114,6 +114,11 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	if err := in.keepAdjusted(ctx, tx); err != nil {
 		return err
 	}
+	if in.series != nil {
+		if err := in.refuseHalfRescaled(ctx, tx); err != nil {
+			return err
+		}
+	}
 	same, err := in.settleOtherNames(ctx, tx)
 	if err != nil {
 		return err
@@ -128,6 +133,7 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 		}
 	}
 	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged+same
+	r.RowsRescaled, r.Revisions = delta.Rescaled, delta.Revisions
 	if in.BeforeCommit != nil && len(r.Symbols) > 0 {
 		if err := in.BeforeCommit(ctx, r.Symbols); err != nil {
 			return err

@@ -50,7 +50,7 @@ func (db *DB) Symbols(ctx context.Context) ([]string, error) {
 }
 
 // SymbolFacts returns, for each table that holds facts of the symbol, their
-// number. Rejected input rows and bookkeeping are no facts.
+// number. Rejected input rows, earlier states and bookkeeping are no facts.
 func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64, error) {
 	tables, err := columns(ctx, db.conn, catalog)
 	if err != nil {
@@ -58,7 +58,7 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 	}
 	facts := map[string]int64{}
 	for name, cols := range tables {
-		if !has(cols, "symbol") || name == "rejects" || name == "fact_slices" {
+		if !has(cols, "symbol") || slices.Contains([]string{"rejects", "fact_slices", "fact_inputs", revisions}, name) {
 			continue
 		}
 		var n int64
@@ -244,6 +244,10 @@ func (a *audit) values(ctx context.Context) {
 	if n > 0 {
 		a.found("ohlcv", mendRewrite, "%d bars are impossible: a price or volume missing, a price not positive, or low <= open, close <= high not so", n)
 	}
+	n = a.number(ctx, revisions, "SELECT count(*) FROM "+factTable(revisions)+" WHERE replaced_at <= ingested_at OR bars < 1 OR (factor IS NULL) <> (stretches IS NULL)")
+	if n > 0 {
+		a.found(revisions, mendReset, "%d rows cannot say what was replaced", n)
+	}
 }
 
 func (a *audit) ledger(ctx context.Context) {
@@ -260,7 +264,7 @@ func (a *audit) ledger(ctx context.Context) {
 	if !a.sound("ledger") {
 		return
 	}
-	for _, table := range []string{"backtest_trades", "backtest_summary", "rejects", "fact_slices"} {
+	for _, table := range []string{"backtest_trades", "backtest_summary", "rejects", "ohlcv_revisions", "fact_slices"} {
 		written := literal(table)
 		if table == "fact_slices" {
 			written = "f.table_name" // names the writer of that table

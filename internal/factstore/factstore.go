@@ -63,6 +63,10 @@ const (
 // Delta counts what a merge did to a table, in rows.
 type Delta struct {
 	Inserted, Updated, Unchanged, Deleted int64
+	// Of ohlcv alone: how many of Updated only have their adjusted close
+	// scaled by their symbol's one factor, and how many rows were added to
+	// ohlcv_revisions.
+	Rescaled, Revisions int64
 }
 
 // LedgerRow is one table that one transaction of a run changed.

@@ -241,38 +241,6 @@ func MoveBack(ctx context.Context, o Options, moved string) error {
 	})
 }
 
-// whileHeld tries again and again while another process has the file open, as
-// long as o.Wait.
-func whileHeld(ctx context.Context, o Options, try func() error) error {
-	backOff, waited, notice := firstBackOff, time.Duration(0), noticeAfter
-	for {
-		if err := context.Cause(ctx); err != nil {
-			return quant.Errorf(quant.Locked, "wait for fact db %s: %w", o.Path, err)
-		}
-		err := try()
-		var held *heldError
-		if !errors.As(err, &held) {
-			return err
-		}
-		if waited >= o.Wait || held.here {
-			return held.locked(o.Path, waited)
-		}
-		if o.Waiting != nil && waited >= notice {
-			notice += noticeEvery
-			o.Waiting(Wait{Path: o.Path, PID: held.pid, Program: held.program, Waited: waited})
-		}
-		pause := min(backOff, o.Wait-waited)
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-		case <-timer.C:
-		}
-		waited += pause
-		backOff = min(backOff*3/2, longestBackOff)
-	}
-}
-
 // move renames src; *heldError if somebody has it open.
 func move(src, dst string) error {
 	_, err := os.Lstat(src)

@@ -30,6 +30,9 @@ const diffTable = "temp.main.factstore_diff"
 // stands twice in the source, a column too many or too few: quant.Invalid, and
 // nothing is changed.
 //
+// What a row of ohlcv was before it is replaced is kept in ohlcv_revisions, for
+// StageAsOf.
+//
 // A source that shares no key with the table is stored in its own order, for
 // sorting millions of rows costs more than storing them, and no reader may
 // depend on the order of a table; otherwise the changed rows are stored in key
@@ -253,6 +256,14 @@ func (p *merging) insert(ctx context.Context, from, order string) (int64, error)
 	return n, nil
 }
 
+// revise keeps the bars that the diff replaces, if there are any.
+func (p *merging) revise(ctx context.Context, d *Delta) error {
+	if err := p.tx.QueryRow(ctx, `SELECT count("stored rowid") FROM `+diffTable).Scan(&d.Updated); err != nil || d.Updated == 0 {
+		return err
+	}
+	return p.keepReplaced(ctx, d)
+}
+
 // replace merges into a table that may hold some of the keys. Updated rows are
 // deleted and inserted, which costs less than UPDATE when they are scattered.
 func (p *merging) replace(ctx context.Context) (d Delta, err error) {
@@ -275,6 +286,9 @@ func (p *merging) replace(ctx context.Context) (d Delta, err error) {
 	exec("DROP TABLE IF EXISTS " + diffTable)
 	exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + ", t.rowid AS \"stored rowid\" FROM " + p.source + " s LEFT JOIN " +
 		p.table + " t ON " + strings.Join(join, " AND ") + " WHERE " + strings.Join(distinct, " OR "))
+	if err == nil && p.m.Table == prices {
+		err = p.revise(ctx, &d)
+	}
 	d.Updated = exec("DELETE FROM " + p.table + " WHERE rowid IN (SELECT \"stored rowid\" FROM " + diffTable + " WHERE \"stored rowid\" IS NOT NULL)")
 	if err != nil {
 		return Delta{}, p.failure(ctx, err)

@@ -105,7 +105,9 @@ func open(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) {
 	if db.conn, err = db.engine.Conn(ctx); err != nil {
 		return nil, failure("start duckdb", err)
 	}
-	if err = db.await(ctx); err != nil {
+	waiting := o
+	waiting.Path = path
+	if err = whileHeld(ctx, waiting, func() error { return db.attach(ctx) }); err != nil {
 		return nil, err
 	}
 	return db, nil
@@ -131,27 +133,30 @@ func dsn(o Options, spill string) string {
 	return "?" + v.Encode()
 }
 
-// await attaches the file, again and again while somebody else holds it.
-func (db *DB) await(ctx context.Context) error {
+// whileHeld tries again and again, with jittered back-off, while another
+// process has the file open, as long as o.Wait.
+func whileHeld(ctx context.Context, o Options, try func() error) error {
 	// Not the global source: processes that wait together must not knock
 	// together, and nothing else depends on these numbers.
 	jitter := rand.New(rand.NewPCG(uint64(os.Getpid()), 0))
-	backOff, waited := firstBackOff, time.Duration(0)
-	notice := noticeAfter
+	backOff, waited, notice := firstBackOff, time.Duration(0), noticeAfter
 	for {
-		err := db.attach(ctx)
+		if err := context.Cause(ctx); err != nil {
+			return quant.Errorf(quant.Locked, "wait for fact db %s: %w", o.Path, err)
+		}
+		err := try()
 		var held *heldError
-		if err == nil || !errors.As(err, &held) {
+		if !errors.As(err, &held) {
 			return err
 		}
-		if waited >= db.o.Wait || held.here {
-			return held.locked(db.path, waited)
+		if waited >= o.Wait || held.here {
+			return held.locked(o.Path, waited)
 		}
-		if db.o.Waiting != nil && waited >= notice {
+		if o.Waiting != nil && waited >= notice {
 			notice += noticeEvery
-			db.o.Waiting(Wait{Path: db.path, PID: held.pid, Program: held.program, Waited: waited})
+			o.Waiting(Wait{Path: o.Path, PID: held.pid, Program: held.program, Waited: waited})
 		}
-		pause := min(backOff/2+time.Duration(jitter.Int64N(int64(backOff/2))), db.o.Wait-waited)
+		pause := min(backOff/2+time.Duration(jitter.Int64N(int64(backOff/2))), o.Wait-waited)
 		if waited < notice {
 			pause = min(pause, max(notice-waited, time.Millisecond))
 		}
@@ -159,7 +164,6 @@ func (db *DB) await(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			timer.Stop()
-			return quant.Errorf(quant.Locked, "wait for fact db %s: %w", db.path, context.Cause(ctx))
 		case <-timer.C:
 		}
 		waited += pause

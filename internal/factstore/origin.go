@@ -42,10 +42,20 @@ func digest128(row *sql.Row) (int64, string, error) {
 // holds, oldest first: by the table's stamp and the ledger. It is for the
 // tables that have a stamp; SliceWriters for labels and returns.
 func (db *DB) Writers(ctx context.Context, table, where string, args ...any) ([]string, error) {
+	return db.writers(ctx, table, factTable(table), where, args...)
+}
+
+// PriceWriters is Writers of ohlcv as StageAsOf gave it.
+func (db *DB) PriceWriters(ctx context.Context, staged, where string, args ...any) ([]string, error) {
+	return db.writers(ctx, prices, staged, where, args...)
+}
+
+// writers are those of the rows of from, which has the table's columns.
+func (db *DB) writers(ctx context.Context, table, from, where string, args ...any) ([]string, error) {
 	for _, k := range keyedTables() {
 		if k.table == table && k.stamp != "" {
 			return db.runs(ctx, fmt.Sprintf(`SELECT DISTINCT run_id, committed_at FROM %s WHERE committed_at IN (SELECT DISTINCT %s FROM %s WHERE %s)
-				AND table_name = %s ORDER BY committed_at`, factTable("ledger"), ident(k.stamp), factTable(table), where, literal(table)), args...)
+				AND table_name = %s ORDER BY committed_at`, factTable("ledger"), ident(k.stamp), from, where, literal(table)), args...)
 		}
 	}
 	return nil, quant.Errorf(quant.Invalid, "table %s has no stamp", table)

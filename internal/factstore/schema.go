@@ -30,9 +30,16 @@ func keyedTables() []keyed {
 		{"labels", []string{"symbol", "ts", "label_name", "label_version"}, ""},
 		{"predictions", []string{"symbol", "ts", "model_id", "task_id"}, "generated_at"},
 		{"targets", []string{"strategy_id", "asof", "symbol"}, "generated_at"},
+		{"target_sets", []string{"strategy_id", "asof"}, "decided_at"},
+		{"proposals", []string{"strategy_id", "asof", "symbol"}, "generated_at"},
 		{"backtest_summary", []string{"run_id"}, "created_at"},
+		{"backtest_equity", []string{"run_id", "ts"}, ""},
+		{"backtest_positions", []string{"run_id", "ts", "symbol"}, ""},
+		{"backtest_details", []string{"run_id"}, "created_at"},
 		{"rejects", []string{"source_digest", "line", "reason"}, "rejected_at"},
 		{"fact_slices", []string{"table_name", "symbol", "name", "version", "from_ts"}, ""},
+		{"ohlcv_revisions", []string{"symbol", "ts", "replaced_at"}, "replaced_at"},
+		{"fact_inputs", []string{"table_name", "symbol", "name", "version"}, ""},
 		{"ledger", []string{"committed_at", "table_name"}, ""},
 	}
 }

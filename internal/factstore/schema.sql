@@ -144,9 +144,115 @@ CREATE TABLE IF NOT EXISTS rejects (
     rejected_at   TIMESTAMP
 );
 
+-- Features and labels: what a slice of computed facts was computed from, and
+-- what came of it.
+CREATE TABLE IF NOT EXISTS fact_inputs (
+    table_name TEXT NOT NULL,
+    symbol     TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    version    TEXT NOT NULL,
+    inputs     TEXT NOT NULL,
+    facts      TEXT NOT NULL
+);
+
 -- Curator.
+
+-- What a row of ohlcv was before a run replaced it. With a factor, one row for
+-- many bars of a symbol (ts is the first): only their adjusted_close changed.
+CREATE TABLE IF NOT EXISTS ohlcv_revisions (
+    symbol         TEXT NOT NULL,
+    ts             DATE NOT NULL,
+    open           DOUBLE,
+    high           DOUBLE,
+    low            DOUBLE,
+    close          DOUBLE,
+    volume         DOUBLE,
+    adjusted_close DOUBLE,
+    source         TEXT,
+    ingested_at    TIMESTAMP,
+    replaced_at    TIMESTAMP NOT NULL,
+    run_id         TEXT NOT NULL,
+    bars           BIGINT NOT NULL,
+    factor         DOUBLE,
+    decimals       INTEGER,
+    corrections    BIGINT[],
+    stretches      STRUCT("first" DATE, "last" DATE, source TEXT, ingested_at TIMESTAMP)[]
+);
 
 -- Strategy and supervisor.
 
+-- The decisions: that there was one, also where it approved nothing.
+CREATE TABLE IF NOT EXISTS target_sets (
+    strategy_id     TEXT NOT NULL,
+    version         TEXT,
+    "asof"          DATE NOT NULL,
+    status          TEXT,
+    proposed        BIGINT,
+    approved        BIGINT,
+    gross           DOUBLE,
+    turnover        DOUBLE,
+    exempt_turnover DOUBLE,
+    basis_asof      DATE,
+    config_digest   TEXT,
+    digest          TEXT,
+    run_id          TEXT,
+    decided_at      TIMESTAMP
+);
+
+-- What was proposed before the rules, so that it can be judged again.
+CREATE TABLE IF NOT EXISTS proposals (
+    strategy_id  TEXT NOT NULL,
+    version      TEXT,
+    "asof"       DATE NOT NULL,
+    symbol       TEXT NOT NULL,
+    rank         BIGINT,
+    score        DOUBLE,
+    weight       DOUBLE,
+    generated_at TIMESTAMP
+);
+
 -- Backtest.
 
+CREATE TABLE IF NOT EXISTS backtest_equity (
+    run_id    TEXT NOT NULL,
+    ts        DATE NOT NULL,
+    equity    DOUBLE,
+    cash      DOUBLE,
+    positions DOUBLE,
+    ret       DOUBLE,
+    drawdown  DOUBLE,
+    turnover  DOUBLE,
+    costs     DOUBLE,
+    benchmark DOUBLE
+);
+
+CREATE TABLE IF NOT EXISTS backtest_positions (
+    run_id TEXT NOT NULL,
+    ts     DATE NOT NULL,
+    symbol TEXT NOT NULL,
+    qty    DOUBLE,
+    price  DOUBLE,
+    value  DOUBLE,
+    weight DOUBLE
+);
+
+CREATE TABLE IF NOT EXISTS backtest_details (
+    run_id            TEXT NOT NULL,
+    strategy_id       TEXT,
+    version           TEXT,
+    strategy_digest   TEXT,
+    lag_days          BIGINT,
+    basis             TEXT,
+    calendar          TEXT,
+    prices_at         TIMESTAMP,
+    benchmark         TEXT,
+    initial_capital   DOUBLE,
+    cash_rate         DOUBLE,
+    in_sample         BOOLEAN,
+    universe_fixed_at DATE,
+    result_digest     TEXT,
+    sensitivity_json  TEXT,
+    metrics_json      TEXT,
+    notices_json      TEXT,
+    created_at        TIMESTAMP
+);

@@ -132,7 +132,7 @@ func reference(root *cobra.Command) []byte {
 		if !strings.HasPrefix(c.Long, c.Short) {
 			fmt.Fprintf(&b, "%s.\n\n", strings.TrimSuffix(c.Short, "."))
 		}
-		if c.Runnable() && !c.HasAvailableSubCommands() {
+		if c.Runnable() && (!c.HasAvailableSubCommands() || c.LocalNonPersistentFlags().HasAvailableFlags()) {
 			fence(&b, c.UseLine())
 		}
 		if c.Long != "" && !isCompletion(c) {

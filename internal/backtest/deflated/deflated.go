@@ -1,0 +1,197 @@
+// Package deflated judges a Sharpe ratio by how it was found: the probabilistic
+// and the deflated Sharpe ratio of Bailey and Lopez de Prado, "The Deflated
+// Sharpe Ratio" (Journal of Portfolio Management 40/5, 2014). The best of many
+// trials looks good by chance; how many there were only a registry knows that
+// records every one of them. It runs no backtest.
+package deflated
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"math"
+	"slices"
+	"strings"
+
+	"quant"
+	"quant/internal/factstore"
+)
+
+// SessionsPerYear turns the yearly Sharpe ratio of backtest_summary into that of
+// a session.
+const SessionsPerYear = 252
+
+// eulerMascheroni is the constant gamma of the expected maximum.
+const eulerMascheroni = 0.57721566490153286060651209008240243
+
+// Probabilistic is the probability that the true Sharpe ratio is above against
+// (PSR), given one of sharpe estimated from n returns with that skewness and
+// kurtosis (3 for a normal distribution):
+//
+//	Phi((sharpe - against) sqrt(n-1) / sqrt(1 - skew sharpe + (kurtosis-1)/4 sharpe^2))
+//
+// Both ratios are those of one return, not of a year. NaN below two returns, or
+// where the variance of the estimate is not positive.
+func Probabilistic(sharpe, against, skew, kurtosis float64, n int64) float64 {
+	variance := 1 - skew*sharpe + (kurtosis-1)/4*sharpe*sharpe
+	if n < 2 || !(variance > 0) {
+		return math.NaN()
+	}
+	return normal((sharpe - against) * math.Sqrt(float64(n-1)) / math.Sqrt(variance))
+}
+
+// ExpectedMaximum is the Sharpe ratio that the best of so many independent
+// trials without any skill is expected to have, when the ratios of the trials
+// have that variance:
+//
+//	sqrt(variance) ((1-gamma) Phi^-1(1 - 1/trials) + gamma Phi^-1(1 - 1/(trials e)))
+//
+// In the unit of the variance's root. One trial selects nothing: 0.
+func ExpectedMaximum(variance float64, trials int64) float64 {
+	if trials <= 1 {
+		return 0
+	}
+	n := float64(trials)
+	return math.Sqrt(variance) * ((1-eulerMascheroni)*upper(1/n) + eulerMascheroni*upper(1/(n*math.E)))
+}
+
+// normal is the distribution function of the standard normal distribution.
+func normal(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
+
+// upper is the x that a standard normal variable exceeds with probability p.
+func upper(p float64) float64 { return math.Sqrt2 * math.Erfcinv(2*p) }
+
+// Judgement is what the number of trials leaves of a backtest's Sharpe ratio.
+// nil is what cannot be said: of fewer than two returns, or of returns without a
+// deviation.
+type Judgement struct {
+	Returns  int64    `json:"returns"`
+	Sharpe   *float64 `json:"sharpe_per_session"` // mean / sample deviation; not yearly
+	Skew     *float64 `json:"skew"`               // third standardised population moment
+	Kurtosis *float64 `json:"kurtosis"`           // fourth one; 3 for a normal distribution
+	// Trials are the distinct ones recorded for the strategy: its own backtests
+	// and those of its sweeps. A repeated one counts once.
+	Trials int64 `json:"trials"`
+	// TrialsVariance is the sample variance of the trials' Sharpe ratios of a
+	// session; nil below two.
+	TrialsVariance  *float64 `json:"trials_variance"`
+	ExpectedMaximum float64  `json:"expected_max_sharpe_per_session"` // of so many trials without skill
+	PSR             *float64 `json:"psr"`                             // probability that the true ratio is above 0
+	DSR             *float64 `json:"dsr"`                             // ... above the expected maximum; PSR with one trial
+}
+
+// Root is the strategy whose trial a strategy id is: a sweep names its trials
+// <id>#<digest of the overrides>.
+func Root(strategyID string) string {
+	root, _, _ := strings.Cut(strategyID, "#")
+	return root
+}
+
+// Judge computes the judgement of one backtest from backtest_equity and from all
+// trials that backtest_details has of the same strategy. Two backtests are the
+// same trial if strategy id, file, costs, lag and range are the same; of a
+// repeated one the newest result counts. quant.NotFound without such a
+// backtest.
+func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, error) {
+	var j Judgement
+	var strategyID string
+	err := db.QueryRow(ctx, `SELECT strategy_id FROM backtest_details WHERE run_id = ?`, runID).Scan(&strategyID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return j, quant.Errorf(quant.NotFound, "run %s has no backtest", runID).
+			WithHint("`quant backtest list` shows those that there are")
+	}
+	if err != nil {
+		return j, err
+	}
+	returns, err := column(ctx, db, `SELECT ret FROM backtest_equity WHERE run_id = ? AND ret IS NOT NULL ORDER BY ts`, runID)
+	if err != nil {
+		return j, err
+	}
+	trials, err := column(ctx, db, `SELECT last(s.sharpe ORDER BY s.created_at, s.run_id)
+		FROM backtest_details d JOIN backtest_summary s USING (run_id)
+		WHERE d.strategy_id = ? OR starts_with(d.strategy_id, ? || '#')
+		GROUP BY d.strategy_id, d.strategy_digest, d.lag_days, s.fee_bps, s.slippage_bps, s.from_ts, s.to_ts
+		ORDER BY ALL`, Root(strategyID), Root(strategyID))
+	if err != nil {
+		return j, err
+	}
+	var known []float64
+	for _, yearly := range trials {
+		if yearly.Valid {
+			known = append(known, yearly.V/math.Sqrt(SessionsPerYear))
+		}
+	}
+	own := make([]float64, 0, len(returns))
+	for _, r := range returns {
+		own = append(own, r.V)
+	}
+	return judge(own, known, int64(len(trials))), nil
+}
+
+// judge is Judge of the session returns and of the trials' Sharpe ratios of a
+// session; trials may be more than the ratios that are known.
+func judge(returns, sharpes []float64, trials int64) Judgement {
+	j := Judgement{Returns: int64(len(returns)), Trials: trials}
+	var variance float64
+	if len(sharpes) > 1 {
+		_, m2, _, _ := moments(sharpes)
+		variance = m2 * float64(len(sharpes)) / float64(len(sharpes)-1)
+		j.TrialsVariance = &variance
+	}
+	j.ExpectedMaximum = ExpectedMaximum(variance, trials)
+	if len(returns) < 2 {
+		return j
+	}
+	if slices.Min(returns) == slices.Max(returns) {
+		return j // rounding alone would give a deviation
+	}
+	mean, m2, skew, kurtosis := moments(returns)
+	sharpe := mean / math.Sqrt(m2*float64(len(returns))/float64(len(returns)-1))
+	j.Sharpe, j.Skew, j.Kurtosis = finite(sharpe), finite(skew), finite(kurtosis)
+	if j.Sharpe != nil && j.Skew != nil && j.Kurtosis != nil {
+		j.PSR = finite(Probabilistic(sharpe, 0, skew, kurtosis, j.Returns))
+		j.DSR = finite(Probabilistic(sharpe, j.ExpectedMaximum, skew, kurtosis, j.Returns))
+	}
+	return j
+}
+
+// moments are the mean, the population variance, skewness and kurtosis.
+func moments(xs []float64) (mean, variance, skew, kurtosis float64) {
+	n := float64(len(xs))
+	for _, x := range xs {
+		mean += x / n
+	}
+	var m2, m3, m4 float64
+	for _, x := range xs {
+		d := x - mean
+		m2 += d * d / n
+		m3 += d * d * d / n
+		m4 += d * d * d * d / n
+	}
+	return mean, m2, m3 / math.Pow(m2, 1.5), m4 / (m2 * m2)
+}
+
+// finite is x, or nil where it says nothing.
+func finite(x float64) *float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return &x
+}
+
+func column(ctx context.Context, db *factstore.DB, query string, args ...any) ([]sql.Null[float64], error) {
+	rows, err := db.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []sql.Null[float64]
+	for rows.Next() {
+		var x sql.Null[float64]
+		if err := rows.Scan(&x); err != nil {
+			return nil, err
+		}
+		out = append(out, x)
+	}
+	return out, rows.Err()
+}

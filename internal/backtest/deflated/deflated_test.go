@@ -1,0 +1,133 @@
+package deflated
+
+import (
+	"context"
+	"math"
+	"path/filepath"
+	"testing"
+
+	"quant"
+	"quant/internal/factstore"
+)
+
+func near(t *testing.T, what string, got, want, tolerance float64) {
+	t.Helper()
+	if math.IsNaN(got) || math.Abs(got-want) > tolerance {
+		t.Errorf("%s = %.15g, want %.15g", what, got, want)
+	}
+}
+
+// The numbers of the section "A numerical example" of the paper: a yearly Sharpe
+// ratio of 2.5 over 1250 of 250 days a year, found as the best of 100 trials
+// whose yearly ratios have a variance of 1/2, skewness -3, kurtosis 10.
+func TestTheNumericalExampleOfThePaper(t *testing.T) {
+	t.Parallel()
+	sharpe, variance := 2.5/math.Sqrt(250), 0.5/250
+	hurdle := ExpectedMaximum(variance, 100)
+	near(t, "expected maximum", hurdle, 0.1132, 5e-5)
+	near(t, "DSR", Probabilistic(sharpe, hurdle, -3, 10, 1250), 0.9004, 5e-5)
+	near(t, "DSR of 46 trials", Probabilistic(sharpe, ExpectedMaximum(variance, 46), -3, 10, 1250), 0.9505, 5e-5)
+	near(t, "DSR of 88 trials with normal returns", Probabilistic(sharpe, ExpectedMaximum(variance, 88), 0, 3, 1250), 0.9505, 5e-5)
+}
+
+// Made with scipy 1.x:
+//
+//	g = 0.5772156649015329
+//	sqrt(v) * ((1-g)*norm.ppf(1-1/N) + g*norm.ppf(1-1/(N*e)))
+func TestTheExpectedMaximumAgreesWithAnIndependentReference(t *testing.T) {
+	t.Parallel()
+	for trials, want := range map[int64]float64{
+		2: 0.5197553442805939, 3: 0.8528044961506949, 10: 1.57459830134575, 1000: 3.255121513652723, 1_000_000: 4.867860037846844,
+	} {
+		near(t, "expected maximum", ExpectedMaximum(1, trials), want, 1e-9)
+	}
+}
+
+func example() []float64 {
+	var returns []float64
+	for i := range 60 {
+		x := float64(i)
+		returns = append(returns, 0.01*math.Sin(1.7*x)+0.002*math.Cos(0.31*x*x)+0.0006*float64(i%7))
+	}
+	return returns
+}
+
+// Made with scipy.stats.skew, kurtosis(fisher=False) and norm.cdf over the same
+// series and the trials 0.02, 0.05, -0.01, 0.11 of six.
+func TestAJudgementAgreesWithAnIndependentReference(t *testing.T) {
+	t.Parallel()
+	j := judge(example(), []float64{0.02, 0.05, -0.01, 0.11}, 6)
+	near(t, "sharpe", *j.Sharpe, 0.24877632565356797, 1e-12)
+	near(t, "skew", *j.Skew, 0.08700236446412388, 1e-12)
+	near(t, "kurtosis", *j.Kurtosis, 1.7986111729267644, 1e-12)
+	near(t, "variance", *j.TrialsVariance, 0.002625, 1e-15)
+	near(t, "expected maximum", j.ExpectedMaximum, 0.0666123932093481, 1e-12)
+	near(t, "PSR", *j.PSR, 0.9725598931114275, 1e-12)
+	near(t, "DSR", *j.DSR, 0.9201039503196012, 1e-12)
+}
+
+func TestASingleTrialIsJudgedAgainstZero(t *testing.T) {
+	t.Parallel()
+	j := judge(example(), []float64{0.2}, 1)
+	if j.ExpectedMaximum != 0 || *j.DSR != *j.PSR || j.TrialsVariance != nil {
+		t.Errorf("judged as %+v", j)
+	}
+}
+
+func TestMoreTrialsNeverRaiseTheJudgement(t *testing.T) {
+	t.Parallel()
+	before := 1.0
+	for trials := int64(1); trials < 5000; trials = trials*3/2 + 1 {
+		dsr := Probabilistic(0.1, ExpectedMaximum(0.002, trials), -1, 6, 500)
+		if dsr > before {
+			t.Fatalf("DSR %g of %d trials is above %g of fewer", dsr, trials, before)
+		}
+		before = dsr
+	}
+}
+
+func TestReturnsThatSayNothingHaveNoJudgement(t *testing.T) {
+	t.Parallel()
+	for name, returns := range map[string][]float64{"none": nil, "one": {0.1}, "flat": {0.1, 0.1, 0.1}, "zero": {0, 0, 0}} {
+		if j := judge(returns, nil, 1); j.Sharpe != nil || j.PSR != nil || j.DSR != nil {
+			t.Errorf("%s: judged as %+v", name, j)
+		}
+	}
+}
+
+func TestTheTrialsOfAStrategyAreCountedFromWhatIsRecorded(t *testing.T) {
+	t.Parallel()
+	db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: filepath.Join(t.TempDir(), "f.duckdb")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	exec := func(query string) {
+		t.Helper()
+		if _, err := db.Write(t.Context(), "run", func(ctx context.Context, tx *factstore.Tx) error {
+			_, err := tx.Exec(ctx, query)
+			tx.Count("backtest_details", 1, 0, 0)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(`INSERT INTO backtest_details (run_id, strategy_id, strategy_digest, lag_days) VALUES
+		('a', 'mom', 'd', 0), ('a2', 'mom', 'd', 0), ('b', 'mom#01', 'd', 0), ('c', 'mom#02', 'd', 0), ('l', 'mom', 'd', 1), ('x', 'momentum', 'd', 0), ('y', 'other#01', 'd', 0)`)
+	exec(`INSERT INTO backtest_summary (run_id, from_ts, to_ts, sharpe, fee_bps, slippage_bps, created_at)
+		SELECT run_id, DATE '2024-01-02', DATE '2024-12-31', sharpe, 0, 0, TIMESTAMP '2026-01-01' + INTERVAL (n) DAY FROM (VALUES
+		('a', 9.0, 1), ('a2', 1.0, 2), ('b', 2.0, 3), ('c', NULL, 4), ('l', 0.0, 5), ('x', 5.0, 6), ('y', 6.0, 7)) AS v(run_id, sharpe, n)`)
+	exec(`INSERT INTO backtest_equity (run_id, ts, ret) SELECT 'b', DATE '2024-01-02' + i::INTEGER, CASE WHEN i > 0 THEN sin(i) / 100 + 0.001 END FROM range(100) AS r(i)`)
+	j, err := Judge(t.Context(), db, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// mom (the newer of two equal ones), mom#01, mom#02 without a ratio, mom at lag 1.
+	if j.Trials != 4 || j.Returns != 99 || j.DSR == nil || *j.DSR >= *j.PSR {
+		t.Errorf("judged as %+v", j)
+	}
+	near(t, "variance", *j.TrialsVariance, 1.0/252, 1e-15) // of 0, 1 and 2
+	if _, err := Judge(t.Context(), db, "nobody"); quant.CodeOf(err) != quant.NotFound {
+		t.Errorf("a run without a backtest: %v", err)
+	}
+}

@@ -1,0 +1,301 @@
+package backtest
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"quant"
+	"quant/internal/calendar"
+	"quant/internal/factstore"
+	"quant/internal/price"
+)
+
+// readDecisions reads the sets of the strategy and what was approved in them.
+func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decision, error) {
+	again := fmt.Sprintf("`quant recommend --strategy F --from %s --to %s` decides", req.From, req.To)
+	rows, err := db.Query(ctx, `SELECT "asof", version, status, config_digest FROM target_sets
+		WHERE strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) ORDER BY "asof", version`, req.StrategyID, req.From, req.To)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var decisions []Decision
+	var others, stale, changed []string
+	for rows.Next() {
+		var d Decision
+		var version, status, config sql.NullString
+		if err := rows.Scan(&d.AsOf, &version, &status, &config); err != nil {
+			return nil, err
+		}
+		switch {
+		case version.String != req.Version:
+			others = append(others, version.String+" on "+d.AsOf.String())
+			continue
+		case status.String != "current":
+			stale = append(stale, d.AsOf.String())
+		case req.DecisionDigest != "" && config.String != req.DecisionDigest:
+			changed = append(changed, d.AsOf.String())
+		}
+		decisions = append(decisions, d)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	rows.Close()
+	name := req.StrategyID + " " + req.Version
+	switch {
+	case len(decisions) == 0 && len(others) > 0:
+		return nil, quant.Errorf(quant.NotFound, "strategy %s has no decisions from %s to %s, other versions have (%s)", name, req.From, req.To, some(others)).WithHint("%s", again)
+	case len(decisions) == 0:
+		return nil, quant.Errorf(quant.NotFound, "strategy %s has no decisions from %s to %s", name, req.From, req.To).WithHint("%s", again)
+	case len(others) > 0:
+		return nil, quant.Errorf(quant.Refused, "strategy %s: some decisions from %s to %s are of another version (%s)", name, req.From, req.To, some(others)).WithHint("%s anew", again)
+	case len(stale) > 0:
+		return nil, quant.Errorf(quant.Refused, "strategy %s: stale decisions, an earlier one was made again since: %s", name, some(stale)).WithHint("%s anew", again)
+	case len(changed) > 0:
+		return nil, quant.Errorf(quant.Refused, "strategy %s: the file has changed since it decided: %s", name, some(changed)).
+			WithHint("%s anew; a changed strategy deserves a new version", again)
+	}
+	return decisions, readWeights(ctx, db, req, decisions)
+}
+
+func readWeights(ctx context.Context, db *factstore.DB, req Request, decisions []Decision) error {
+	rows, err := db.Query(ctx, `SELECT "asof", symbol, weight FROM targets WHERE strategy_id = ? AND version = ? AND approved AND weight <> 0
+		AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) ORDER BY "asof", symbol`, req.StrategyID, req.Version, req.From, req.To)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	names := map[string]string{} // one copy of each
+	i := 0
+	for rows.Next() {
+		var asof quant.Date
+		var w Weight
+		if err := rows.Scan(&asof, &w.Symbol, &w.Weight); err != nil {
+			return err
+		}
+		if name, ok := names[w.Symbol]; ok {
+			w.Symbol = name
+		} else {
+			names[w.Symbol] = w.Symbol
+		}
+		for i < len(decisions) && decisions[i].AsOf < asof {
+			i++
+		}
+		if i == len(decisions) || decisions[i].AsOf != asof {
+			return quant.Errorf(quant.Refused, "strategy %s %s has targets on %s without a decision", req.StrategyID, req.Version, asof).
+				WithHint("`quant recommend --strategy F --asof %s` decides anew", asof)
+		}
+		decisions[i].Weights = append(decisions[i].Weights, w)
+	}
+	return rows.Err()
+}
+
+func symbolsOf(decisions []Decision) []string {
+	seen := map[string]bool{}
+	list := []string{}
+	for _, d := range decisions {
+		for _, w := range d.Weights {
+			if !seen[w.Symbol] {
+				seen[w.Symbol] = true
+				list = append(list, w.Symbol)
+			}
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// checkCurrencies refuses an account in two currencies: no rate of exchange is
+// known here.
+func checkCurrencies(req Request, symbols []string) ([]string, error) {
+	example := map[string]string{}
+	var unknown []string
+	for _, symbol := range symbols {
+		currency := req.Currencies[symbol]
+		if currency == "" {
+			unknown = append(unknown, symbol)
+		} else if _, seen := example[currency]; !seen {
+			example[currency] = symbol
+		}
+	}
+	if len(example) > 1 {
+		var list []string
+		for currency, symbol := range example {
+			list = append(list, currency+" ("+symbol+")")
+		}
+		slices.Sort(list)
+		return nil, quant.Errorf(quant.Refused, "strategy %s mixes currencies: %s", req.StrategyID, some(list)).
+			WithHint("one strategy a currency; `quant symbols set SYMBOL --currency ...` corrects one")
+	}
+	if len(unknown) > 0 {
+		return []string{"the currency of " + some(unknown) + " is not known; it is taken to be the same for all"}, nil
+	}
+	return nil, nil
+}
+
+// symbolTable numbers the symbols of the market, so that no name crosses over
+// with each close.
+const symbolTable = "backtest_symbol"
+
+func (req Request) source() string {
+	if req.Source == "" {
+		return "ohlcv"
+	}
+	return req.Source
+}
+
+// readMarket reads what package price has staged. The market ends with the last
+// bar of any symbol, held or not: where all data ends, nobody is delisted.
+func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request, basis price.Basis) (Market, error) {
+	m := Market{Symbols: basis.Symbols}
+	var last sql.Null[quant.Date]
+	if err := db.QueryRow(ctx, "SELECT max(ts) FROM "+req.source()+" WHERE ts <= CAST(? AS DATE)", req.To).Scan(&last); err != nil {
+		return m, err
+	}
+	if last.Valid {
+		m.Sessions = cal.Sessions(req.From, last.V)
+	}
+	if len(m.Sessions) == 0 {
+		return m, quant.Errorf(quant.NotFound, "there are no prices from %s to %s", req.From, req.To).
+			WithHint("`quant ingest` loads prices; QUANT_CALENDAR must be that of their market")
+	}
+	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+symbolTable+" (k INTEGER, symbol TEXT)"); err != nil {
+		return m, err
+	}
+	if err := db.Append(ctx, symbolTable, func(row func(...driver.Value) error) error {
+		for k, symbol := range m.Symbols {
+			if err := row(int32(k), symbol); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return m, err
+	}
+	for range m.Symbols {
+		closes := make([]float64, len(m.Sessions))
+		for s := range closes {
+			closes[s] = math.NaN()
+		}
+		m.Close = append(m.Close, closes)
+	}
+	first, _ := cal.Index(m.Sessions[0])
+	rows, err := db.Query(ctx, `SELECT n.k, p.i - ?, p.close FROM temp.main.`+price.BarView+` p JOIN temp.main.`+symbolTable+` n ON n.symbol = p.symbol
+		WHERE p.i BETWEEN ? AND ? AND p.close IS NOT NULL`, first, first, first+len(m.Sessions)-1)
+	if err != nil {
+		return m, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k, s int
+		var price float64
+		if err := rows.Scan(&k, &s, &price); err != nil {
+			return m, err
+		}
+		m.Close[k][s] = price
+	}
+	return m, rows.Err()
+}
+
+// inputs says what was read, and which runs had written it.
+func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) ([]quant.RunIO, error) {
+	first, last := quant.Text(market.Sessions[0].String()), quant.Text(market.Sessions[len(market.Sessions)-1].String())
+	var list []quant.RunIO
+	table := func(name, from, to, query string, args ...any) error {
+		rows, digest, err := db.Digest(ctx, query, args...)
+		list = append(list, quant.RunIO{
+			Direction: quant.In, Kind: "table", Name: name, Rows: &rows,
+			FirstDate: quant.Text(from), LastDate: quant.Text(to), Digest: quant.Text(digest),
+		})
+		return err
+	}
+	const these = ` WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`
+	of := []any{req.StrategyID, req.Version, req.From, req.To}
+	qualified := ":" + req.StrategyID + "@" + req.Version
+	if err := table("target_sets"+qualified, req.From.String(), req.To.String(), `SELECT "asof", status, config_digest FROM target_sets`+these, of...); err != nil {
+		return nil, err
+	}
+	if err := table("targets"+qualified, req.From.String(), req.To.String(), `SELECT "asof", symbol, weight FROM targets`+these+" AND approved", of...); err != nil {
+		return nil, err
+	}
+	if err := table("ohlcv", string(first), string(last), "SELECT symbol, ts, close FROM temp.main."+price.BarView+" WHERE ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)", string(first), string(last)); err != nil {
+		return nil, err
+	}
+	rows, err := db.Query(ctx, `SELECT DISTINCT run_id FROM (
+			SELECT run_id FROM target_sets`+these+`
+			UNION ALL SELECT l.run_id FROM (SELECT DISTINCT ingested_at FROM `+req.source()+` WHERE symbol IN (SELECT symbol FROM temp.main.`+symbolTable+`)
+				AND ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)) p JOIN ledger l ON l.committed_at = p.ingested_at AND l.table_name = 'ohlcv')
+		WHERE run_id IS NOT NULL ORDER BY run_id`, append(of, string(first), string(last))...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		io := quant.RunIO{Direction: quant.In, Kind: "run"}
+		if err := rows.Scan(&io.Name); err != nil {
+			return nil, err
+		}
+		list = append(list, io)
+	}
+	return list, rows.Err()
+}
+
+// List returns the backtests of a strategy, or of all for "", newest first.
+func List(ctx context.Context, db *factstore.DB, strategyID string) ([]Stored, error) {
+	return readStored(ctx, db, "? = '' OR s.strategy_id = ?", strategyID, strategyID)
+}
+
+// Read returns the backtest that a run made; NotFound if it made none.
+func Read(ctx context.Context, db *factstore.DB, runID string) (Stored, error) {
+	list, err := readStored(ctx, db, "s.run_id = ?", runID)
+	if err != nil {
+		return Stored{}, err
+	}
+	if len(list) == 0 {
+		return Stored{}, quant.Errorf(quant.NotFound, "run %s made no backtest", runID).WithHint("`quant backtest list` shows those that did")
+	}
+	return list[0], nil
+}
+
+func readStored(ctx context.Context, db *factstore.DB, where string, args ...any) ([]Stored, error) {
+	rows, err := db.Query(ctx, `SELECT s.run_id, s.strategy_id, s.from_ts, s.to_ts, s.cagr, s.sharpe, s.max_dd, s.vol, s.turnover, s.win_rate, s.avg_trade, s.num_trades,
+			s.fee_bps, s.slippage_bps, s.created_at, d.version, d.strategy_digest, d.lag_days, d.basis, d.calendar, d.prices_at, d.benchmark, d.initial_capital,
+			d.cash_rate, d.in_sample, d.universe_fixed_at, d.result_digest, d.sensitivity_json, d.metrics_json, d.notices_json
+		FROM backtest_summary s JOIN backtest_details d ON d.run_id = s.run_id WHERE `+where+` ORDER BY s.created_at DESC, s.run_id DESC`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Stored
+	for rows.Next() {
+		var b Stored
+		var from, to, fixed sql.Null[quant.Date]
+		var sensitivity, metrics, notices string
+		if err := rows.Scan(&b.RunID, &b.StrategyID, &from, &to, &b.CAGR, &b.Sharpe, &b.MaxDD, &b.Vol, &b.Turnover, &b.WinRate, &b.AvgTrade, &b.NumTrades,
+			&b.FeeBps, &b.SlippageBps, &b.CreatedAt, &b.Version, &b.StrategyDigest, &b.LagDays, &b.Basis, &b.Calendar, &b.PricesAt, &b.BenchmarkName, &b.InitialCapital,
+			&b.CashRate, &b.InSample, &fixed, &b.ResultDigest, &sensitivity, &metrics, &notices); err != nil {
+			return nil, err
+		}
+		b.FromTS, b.ToTS, b.UniverseFixedAt = present(from), present(to), present(fixed)
+		for text, into := range map[string]any{sensitivity: &b.Sensitivity, metrics: &b.Metrics, notices: &b.Notices} {
+			if err := json.Unmarshal([]byte(text), into); err != nil {
+				return nil, quant.Errorf(quant.Store, "backtest_details of run %s: %w", b.RunID, err).WithHint("`quant doctor` examines the file")
+			}
+		}
+		list = append(list, b)
+	}
+	return list, rows.Err()
+}
+
+func present(d sql.Null[quant.Date]) *quant.Date {
+	if !d.Valid {
+		return nil
+	}
+	return &d.V
+}

@@ -1,0 +1,273 @@
+package backtest
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"quant"
+	"quant/internal/calendar"
+	"quant/internal/factstore"
+	"quant/internal/price"
+)
+
+// EqualWeight is the benchmark that buys the universe in equal weights and
+// holds it.
+const EqualWeight = "equal_weight"
+
+// Request says which decisions are replayed, and how.
+type Request struct {
+	RunID      string
+	StrategyID string
+	Version    string
+	// StrategyDigest is the strategy file's, sha256:<hex>; DecisionDigest that
+	// of the part which decides, as target_sets.config_digest has it.
+	StrategyDigest string
+	DecisionDigest string
+	Universe       []string // the strategy's symbols
+	From, To       quant.Date
+	Options
+	Benchmark  string            // a symbol, EqualWeight, or "" for none
+	InSample   bool              // stamped on the result
+	AcceptRaw  bool              // as price.Request has it
+	Source     string            // table or view with ohlcv's columns; "": ohlcv as it stands
+	PricesAt   quant.Time        // the state of the prices in Source; zero with "": the present one
+	Currencies map[string]string // by symbol; "" or absent: not known
+}
+
+// Report is the result of a backtest. Curve is for charts; Inputs and Outputs
+// are for the run's record.
+type Report struct {
+	Stored
+	Curve   []Day         `json:"-"`
+	Inputs  []quant.RunIO `json:"-"`
+	Outputs []quant.RunIO `json:"-"`
+}
+
+// Run replays the approved decisions of a strategy and version from From to To
+// and writes the result, all of it in one transaction. Prices are the closes on
+// the basis of package price; the sessions are the calendar's, from From to the
+// last one that has a bar of any symbol, but not after To.
+//
+// NotFound: no decisions, no prices, or a benchmark without a bar at the first
+// fill. Refused: a decision that is stale, of another version or of another
+// configuration, mixed currencies, or prices that price.Stage refuses.
+func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Report, error) {
+	var r Report
+	if err := req.validate(); err != nil {
+		return r, err
+	}
+	decisions, err := readDecisions(ctx, db, req)
+	if err != nil {
+		return r, err
+	}
+	read := symbolsOf(decisions) // symbols whose prices are read
+	switch req.Benchmark {
+	case "":
+	case EqualWeight:
+		read = append(read, req.Universe...)
+	default:
+		read = append(read, req.Benchmark)
+	}
+	slices.Sort(read)
+	read = slices.Compact(read)
+	notices, err := checkCurrencies(req, read)
+	if err != nil {
+		return r, err
+	}
+	basis, err := price.Stage(ctx, db, cal, price.Request{Symbols: read, AcceptRaw: req.AcceptRaw, Source: req.Source})
+	if err != nil {
+		return r, err
+	}
+	notices = append(notices, basis.Notices...)
+	market, err := readMarket(ctx, db, cal, req, basis)
+	if err != nil {
+		return r, err
+	}
+	result, err := Simulate(market, decisions, req.Options)
+	if err != nil {
+		return r, err
+	}
+	measured := Measured{Metrics: result.Metrics}
+	if measured.Benchmark, err = benchmark(market, req, &result); err != nil {
+		return r, err
+	}
+	if measured.Lags, err = lags(ctx, market, decisions, req.Options); err != nil {
+		return r, err
+	}
+	table, err := sensitivity(ctx, market, decisions, req.Options)
+	if err != nil {
+		return r, err
+	}
+	r.Stored = Stored{
+		Summary: Summary{
+			RunID: req.RunID, StrategyID: req.StrategyID, ToTS: result.Metrics.LastSession, FromTS: result.Metrics.FirstFill,
+			CAGR: result.Metrics.CAGR, Sharpe: result.Metrics.Sharpe, MaxDD: result.Metrics.MaxDD, Vol: result.Metrics.Vol,
+			Turnover: result.Metrics.Turnover, WinRate: result.Metrics.WinRate, AvgTrade: result.Metrics.AvgTrade,
+			NumTrades: result.Metrics.NumTrades, FeeBps: req.FeeBps, SlippageBps: req.SlippageBps,
+		},
+		Details: Details{
+			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: cal.Name(),
+			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
+			InSample: req.InSample, Sensitivity: table, Metrics: measured,
+		},
+	}
+	if basis.Last != 0 {
+		r.UniverseFixedAt = &basis.Last
+	}
+	r.Curve = result.Days
+	r.Notices = append(r.notices(), notices...)
+	r.ResultDigest = digestOf(r.Summary, result)
+	if r.PricesAt.IsZero() {
+		at, err := db.PricesAt(ctx)
+		if err != nil {
+			return r, err
+		}
+		r.PricesAt = quant.Time{Time: at}
+	}
+	if r.Inputs, err = inputs(ctx, db, req, market); err != nil {
+		return r, err
+	}
+	r.Outputs, err = write(ctx, db, &r, result)
+	return r, err
+}
+
+func (req Request) validate() error {
+	if err := req.Options.Validate(); err != nil {
+		return err
+	}
+	if req.To < req.From {
+		return quant.Errorf(quant.Invalid, "backtest: the last day %s is before the first one, %s", req.To, req.From).WithHint("--from comes before --to")
+	}
+	return nil
+}
+
+// notices are what the reader of these figures must know first.
+func (r *Report) notices() []string {
+	m := r.Metrics
+	var list []string
+	say := func(when bool, format string, args ...any) {
+		if when {
+			list = append(list, fmt.Sprintf(format, args...))
+		}
+	}
+	say(r.InSample, "IN SAMPLE: the scores are of dates that their model was trained on; this proves nothing")
+	say(r.LagDays == 0, "lag 0 is an optimistic fill: at the very close that the decision was made with; see lag 1")
+	say(m.FirstFill == nil, "nothing was ever bought")
+	say(m.FirstFill != nil && m.Returns < SessionsPerYear, "short sample: %d returns, less than a year of %d", m.Returns, SessionsPerYear)
+	say(r.UniverseFixedAt != nil, "universe fixed as of %s: the symbols were chosen knowing what became of them (survivorship)", r.UniverseFixedAt)
+	say(m.Cancelled > 0, "%d of %d decisions were replaced by a newer one before their fill, %d sessions later", m.Cancelled, m.Decisions, r.LagDays)
+	say(m.Unfilled > 0, "%d of %d decisions have their fill after the last session", m.Unfilled, m.Decisions)
+	say(m.Dropped > 0, "%d orders had no bar at the fill and were dropped", m.Dropped)
+	say(m.Gaps > 0, "%d times a position without a bar was valued at its last price", m.Gaps)
+	say(m.Delisted > 0, "%d positions were closed as DELISTED", m.Delisted)
+	return list
+}
+
+// benchmark buys at the strategy's first fill, at the same close and costs, and
+// holds. It sets Benchmark of the result's days.
+func benchmark(market Market, req Request, result *Result) (*Benchmark, error) {
+	if req.Benchmark == "" || len(result.Days) == 0 {
+		return nil, nil
+	}
+	first := result.Days[0].TS
+	s, _ := slices.BinarySearch(market.Sessions, first)
+	names := []string{req.Benchmark}
+	if req.Benchmark == EqualWeight {
+		names = req.Universe
+	}
+	decision := Decision{AsOf: first}
+	for k, symbol := range market.Symbols {
+		if slices.Contains(names, symbol) && market.Close[k][s] > 0 {
+			decision.Weights = append(decision.Weights, Weight{Symbol: symbol})
+		}
+	}
+	if len(decision.Weights) == 0 {
+		return nil, quant.Errorf(quant.NotFound, "benchmark %s has no bar on %s, the session of the first fill", req.Benchmark, first).
+			WithHint("ingest its prices, or choose another with --benchmark")
+	}
+	for i := range decision.Weights {
+		decision.Weights[i].Weight = 1 / float64(len(decision.Weights))
+	}
+	options := req.Options
+	options.Lag = 0
+	held, err := simulate(market, []Decision{decision}, options, false)
+	if err != nil {
+		return nil, err
+	}
+	for i := range result.Days {
+		result.Days[i].Benchmark = &held.Days[i].Equity
+	}
+	return &Benchmark{Name: req.Benchmark, Performance: held.Metrics.Performance, FinalEquity: held.Metrics.FinalEquity}, nil
+}
+
+// lags replays with lag 0, 1 and the one asked for.
+func lags(ctx context.Context, market Market, decisions []Decision, options Options) ([]Lag, error) {
+	var variants []Options
+	for _, lag := range slices.Compact(slices.Sorted(slices.Values([]int{0, 1, options.Lag}))) {
+		o := options
+		o.Lag = lag
+		variants = append(variants, o)
+	}
+	measured, err := replays(ctx, market, decisions, variants)
+	var list []Lag
+	for i, m := range measured {
+		list = append(list, Lag{LagDays: int64(variants[i].Lag), Optimistic: variants[i].Lag == 0, Performance: m.Performance, Turnover: m.Turnover})
+	}
+	return list, err
+}
+
+// sensitivity replays with every pair of these lags and costs.
+func sensitivity(ctx context.Context, market Market, decisions []Decision, options Options) ([]Sensitivity, error) {
+	var variants []Options
+	for _, lag := range []int{0, 1, 2, 5} {
+		for _, bps := range []float64{0, 5, 10, 20, 50} {
+			o := options
+			o.Lag, o.FeeBps, o.SlippageBps = lag, bps, 0
+			variants = append(variants, o)
+		}
+	}
+	measured, err := replays(ctx, market, decisions, variants)
+	var list []Sensitivity
+	for i, m := range measured {
+		list = append(list, Sensitivity{LagDays: int64(variants[i].Lag), CostBps: variants[i].FeeBps, CAGR: m.CAGR, Sharpe: m.Sharpe, MaxDD: m.MaxDD})
+	}
+	return list, err
+}
+
+// replays simulates each variant, as many at once as there are processors.
+func replays(ctx context.Context, market Market, decisions []Decision, variants []Options) ([]Metrics, error) {
+	measured := make([]Metrics, len(variants))
+	errs := make([]error, len(variants))
+	var wg sync.WaitGroup
+	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
+	for i, o := range variants {
+		wg.Go(func() {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			if errs[i] = context.Cause(ctx); errs[i] != nil {
+				return
+			}
+			var result Result
+			result, errs[i] = simulate(market, decisions, o, false)
+			measured[i] = result.Metrics
+		})
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return measured, nil
+}
+
+func some(list []string) string {
+	if len(list) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:3], ", "), len(list)-3)
+	}
+	return strings.Join(list, ", ")
+}

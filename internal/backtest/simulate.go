@@ -1,0 +1,569 @@
+package backtest
+
+import (
+	"math"
+	"slices"
+
+	"quant"
+)
+
+// Market is the closes of some symbols on the sessions that are replayed.
+type Market struct {
+	Sessions []quant.Date // of the calendar, ascending, none left out
+	Symbols  []string     // distinct, in byte order
+	// Close[k][s] is the close of Symbols[k] on Sessions[s], on the symbol's
+	// basis. What is no positive finite number (NaN) is no bar.
+	Close [][]float64
+}
+
+// Weight is a symbol's share of equity, decimal.
+type Weight struct {
+	Symbol string  `json:"symbol"`
+	Weight float64 `json:"weight"`
+}
+
+// Decision is what was decided with what was known at the close of AsOf, a
+// session: hold exactly these weights. None means: to cash.
+type Decision struct {
+	AsOf    quant.Date
+	Weights []Weight
+}
+
+// Options are the rules of the account. Bps are of the value traded.
+type Options struct {
+	Lag             int // sessions from a decision's AsOf to its fill
+	FeeBps          float64
+	SlippageBps     float64
+	InitialCapital  float64
+	CashRate        float64 // interest on cash, a year, decimal; a session earns (1 + CashRate)^(1/252) - 1
+	DelistAfter     int     // sessions without a bar after which a position is closed
+	DelistingReturn float64 // decimal, on the last price; -1 at least
+}
+
+// Defaults are the options of a strategy that says nothing.
+func Defaults() Options {
+	return Options{InitialCapital: 1_000_000, DelistAfter: 10, DelistingReturn: -0.30}
+}
+
+// Validate reports the first option that makes no sense, as Invalid.
+func (o Options) Validate() error {
+	bad := func(name string, v any, hint string) error {
+		return quant.Errorf(quant.Invalid, "backtest: %s %v makes no sense", name, v).WithHint("%s", hint)
+	}
+	finite := func(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
+	switch {
+	case o.Lag < 0 || o.Lag > 252:
+		return bad("lag_days", o.Lag, "0 to 252 sessions")
+	case !finite(o.FeeBps) || o.FeeBps < 0 || o.FeeBps > 5000:
+		return bad("fee_bps", o.FeeBps, "basis points, 0 to 5000")
+	case !finite(o.SlippageBps) || o.SlippageBps < 0 || o.SlippageBps > 4000:
+		return bad("slippage_bps", o.SlippageBps, "basis points, 0 to 4000")
+	case !finite(o.InitialCapital) || o.InitialCapital < 1e-3 || o.InitialCapital > 1e15:
+		return bad("initial_capital", o.InitialCapital, "a positive amount of money, up to 1e15")
+	case !finite(o.CashRate) || o.CashRate <= -1 || o.CashRate > 10:
+		return bad("cash_rate", o.CashRate, "a year, decimal: 0.03 is 3 percent")
+	case o.DelistAfter < 1:
+		return bad("delist_after", o.DelistAfter, "1 session or more")
+	case !finite(o.DelistingReturn) || o.DelistingReturn < -1 || o.DelistingReturn > 10:
+		return bad("delisting_return", o.DelistingReturn, "decimal, -1 or more: -0.3 loses 30 percent")
+	}
+	return nil
+}
+
+// Result is a replay.
+type Result struct {
+	Days     []Day     // from the session of the first fill; empty if nothing was ever bought
+	Holdings []Holding // in the order of TS, symbol
+	Trades   []Trade   // in the order of their end; then the open ones
+	Metrics  Metrics
+}
+
+// SessionsPerYear annualises.
+const SessionsPerYear = 252
+
+// dust is the share of equity below which a difference between a position and
+// its target is the rounding of its computation, and not traded.
+const dust = 1e-12
+
+// Simulate replays decisions, in ascending order of AsOf, on a market. It is a
+// pure function: sums run in the order of sessions and symbols, so that the
+// same arguments give the same bits, and nothing at a session depends on later
+// prices. At the close of each session, in this order: interest on cash;
+// positions without a bar for DelistAfter sessions are closed; the decision
+// that is due is filled. A decision is due Options.Lag sessions after its AsOf,
+// unless another one was made before that.
+//
+// A fill makes equity after costs, E', and holds weight x E' of each symbol:
+// E' = E - c x sum|w E' - h|, see settle. A symbol without a bar is not traded:
+// a position in it stays, and if that leaves too little cash for the others
+// they get what there is, in proportion to their weights. A symbol that the
+// decision does not name is sold whole.
+//
+// Invalid: options or a market that make no sense, a decision that is not of a
+// session or out of order, weights that are negative, name a symbol twice, or
+// add up to more than 1 (1e-9 over it is rounding, and scaled).
+func Simulate(market Market, decisions []Decision, options Options) (Result, error) {
+	return simulate(market, decisions, options, true)
+}
+
+// simulate leaves trades and holdings out unless whole is set.
+func simulate(market Market, decisions []Decision, options Options, whole bool) (Result, error) {
+	if err := options.Validate(); err != nil {
+		return Result{}, err
+	}
+	plan, err := planOf(market, decisions, options.Lag)
+	if err != nil {
+		return Result{}, err
+	}
+	n := len(market.Symbols)
+	a := &account{
+		market: market, options: options, whole: whole, cash: options.InitialCapital,
+		qty: make([]float64, n), last: make([]float64, n), lastBar: make([]int, n),
+		lots: make([][]lot, n), episode: make([]float64, n),
+	}
+	a.metrics.Decisions = int64(len(decisions))
+	a.metrics.Cancelled, a.metrics.Unfilled = plan.cancelled, plan.unfilled
+	interest := math.Pow(1+options.CashRate, 1./SessionsPerYear) - 1
+	for s := range market.Sessions {
+		var day traded
+		if a.started {
+			a.metrics.Interest += a.cash * interest
+			a.cash += a.cash * interest
+			a.mark(s)
+		}
+		if targets, due := plan.due[s]; due {
+			day = a.fill(s, targets)
+		}
+		if a.started {
+			a.close(s, day)
+		}
+	}
+	return a.result(), nil
+}
+
+// plan says what is filled when.
+type plan struct {
+	due                 map[int][]target // by session
+	cancelled, unfilled int64
+}
+
+// target is a symbol's weight in a decision; in the order of symbols.
+type target struct {
+	k      int // index in Market.Symbols; -1: not there, so it has no bars
+	weight float64
+}
+
+func planOf(market Market, decisions []Decision, lag int) (plan, error) {
+	p := plan{due: map[int][]target{}}
+	index := make(map[string]int, len(market.Symbols))
+	for k, symbol := range market.Symbols {
+		if k > 0 && symbol <= market.Symbols[k-1] {
+			return p, quant.Errorf(quant.Invalid, "market: symbol %q is out of order", symbol)
+		}
+		index[symbol] = k
+	}
+	if len(market.Close) != len(market.Symbols) {
+		return p, quant.Errorf(quant.Invalid, "market: %d series of closes for %d symbols", len(market.Close), len(market.Symbols))
+	}
+	for k, closes := range market.Close {
+		if len(closes) != len(market.Sessions) {
+			return p, quant.Errorf(quant.Invalid, "market: %d closes of %s for %d sessions", len(closes), market.Symbols[k], len(market.Sessions))
+		}
+	}
+	for s := 1; s < len(market.Sessions); s++ {
+		if market.Sessions[s] <= market.Sessions[s-1] {
+			return p, quant.Errorf(quant.Invalid, "market: session %s is out of order", market.Sessions[s])
+		}
+	}
+	var sessions []int // of the decisions
+	for i, d := range decisions {
+		s, found := slices.BinarySearch(market.Sessions, d.AsOf)
+		if !found {
+			return p, quant.Errorf(quant.Invalid, "the decision of %s is on no session of the market", d.AsOf).
+				WithHint("decisions and backtest must use the same QUANT_CALENDAR")
+		}
+		if i > 0 && s <= sessions[i-1] {
+			return p, quant.Errorf(quant.Invalid, "the decision of %s is out of order", d.AsOf)
+		}
+		sessions = append(sessions, s)
+	}
+	for i, d := range decisions {
+		targets, err := targetsOf(d, index)
+		if err != nil {
+			return p, err
+		}
+		at := sessions[i] + lag
+		switch {
+		case i+1 < len(decisions) && sessions[i+1] < at:
+			p.cancelled++
+		case at >= len(market.Sessions):
+			p.unfilled++
+		default:
+			p.due[at] = targets
+		}
+	}
+	return p, nil
+}
+
+func targetsOf(d Decision, index map[string]int) ([]target, error) {
+	targets := make([]target, 0, len(d.Weights))
+	seen := make(map[string]bool, len(d.Weights))
+	var sum float64
+	for _, w := range d.Weights {
+		switch {
+		case !(w.Weight >= 0) || math.IsInf(w.Weight, 0):
+			return nil, quant.Errorf(quant.Invalid, "the decision of %s: weight %v of %s: a backtest is long only", d.AsOf, w.Weight, w.Symbol).
+				WithHint("`quant recommend` decides anew")
+		case seen[w.Symbol]:
+			return nil, quant.Errorf(quant.Invalid, "the decision of %s names %s twice", d.AsOf, w.Symbol)
+		}
+		seen[w.Symbol] = true
+		k, found := index[w.Symbol]
+		if !found {
+			k = -1
+		}
+		sum += w.Weight
+		if w.Weight > 0 {
+			targets = append(targets, target{k, w.Weight})
+		}
+	}
+	if sum > 1+1e-9 {
+		return nil, quant.Errorf(quant.Invalid, "the decision of %s: the weights add up to %v: a backtest borrows no money", d.AsOf, sum).
+			WithHint("supervisor.gross_exposure_cap of 1 or less keeps them within the account")
+	}
+	slices.SortStableFunc(targets, func(a, b target) int { return a.k - b.k })
+	return targets, nil
+}
+
+// account is the state of a replay. Slices by symbol have the market's order.
+type account struct {
+	market  Market
+	options Options
+	whole   bool
+
+	cash    float64
+	held    []int     // symbols with a position, ascending
+	qty     []float64 // shares
+	last    []float64 // last price of what is held
+	lastBar []int     // and its session
+	lots    [][]lot   // oldest first
+	episode []float64 // pnl since the position was last flat
+
+	started  bool
+	peak     float64
+	days     []Day
+	holdings []Holding
+	trades   []Trade
+	metrics  Metrics
+	wins     int64
+	earned   float64 // by the episodes that have ended
+	exposure float64 // sum over days
+}
+
+// lot is shares bought together.
+type lot struct {
+	session        int
+	price, qty     float64
+	left           float64 // of qty
+	fees, slippage float64 // of the purchase, for qty
+}
+
+// traded is what a session's fill came to, in money.
+type traded struct{ buys, sells, fees, slippage float64 }
+
+// price is the close of symbol k at session s, or false.
+func (a *account) price(k, s int) (float64, bool) {
+	if k < 0 {
+		return 0, false
+	}
+	p := a.market.Close[k][s]
+	return p, p > 0 && !math.IsInf(p, 0)
+}
+
+// mark values what is held at session s, and closes what has left the market.
+func (a *account) mark(s int) {
+	stay := a.held[:0]
+	for _, k := range a.held {
+		if p, ok := a.price(k, s); ok {
+			a.last[k], a.lastBar[k] = p, s
+		} else if s-a.lastBar[k] >= a.options.DelistAfter {
+			p := a.last[k] * (1 + a.options.DelistingReturn)
+			a.cash += a.qty[k] * p
+			a.metrics.Delisted++
+			a.sell(k, s, a.qty[k], p, 0, 0, Delisted)
+			continue
+		} else {
+			a.metrics.Gaps++
+		}
+		stay = append(stay, k)
+	}
+	a.held = stay
+}
+
+// order is one symbol at a fill.
+type order struct {
+	k              int
+	weight         float64
+	price, holding float64 // holding is the value of the position
+}
+
+// fill brings the account to the targets at the closes of session s.
+func (a *account) fill(s int, targets []target) (day traded) {
+	var orders []order
+	var frozen float64 // held, and without a bar
+	equity := a.cash
+	i, j := 0, 0
+	for i < len(a.held) || j < len(targets) { // both ascending by k
+		o := order{}
+		switch {
+		case j == len(targets) || i < len(a.held) && a.held[i] < targets[j].k:
+			o.k, i = a.held[i], i+1
+		case i == len(a.held) || targets[j].k < a.held[i]:
+			o.k, o.weight, j = targets[j].k, targets[j].weight, j+1
+		default:
+			o.k, o.weight, i, j = a.held[i], targets[j].weight, i+1, j+1
+		}
+		price, ok := a.price(o.k, s)
+		if o.k >= 0 {
+			o.price, o.holding = price, a.qty[o.k]*a.last[o.k]
+		}
+		equity += o.holding
+		if !ok {
+			frozen += o.holding
+			a.metrics.Dropped++
+			continue
+		}
+		orders = append(orders, o)
+	}
+	cost := (a.options.FeeBps + a.options.SlippageBps) / 1e4
+	after := settle(equity, cost, orders)
+	var gross float64
+	for _, o := range orders {
+		gross += o.weight
+	}
+	if gross*after > after-frozen { // more than what there is beside the frozen
+		for i := range orders {
+			orders[i].weight /= gross
+		}
+		after = settle(equity-frozen, cost, orders)
+	}
+	for _, o := range orders {
+		change := o.weight*after - o.holding
+		if o.weight > 0 && math.Abs(change) <= dust*equity || change == 0 {
+			continue
+		}
+		fees, slippage := math.Abs(change)*a.options.FeeBps/1e4, math.Abs(change)*a.options.SlippageBps/1e4
+		a.cash -= change + fees + slippage
+		day.fees += fees
+		day.slippage += slippage
+		switch {
+		case change > 0:
+			day.buys += change
+			a.buy(o.k, s, change/o.price, o.price, fees, slippage)
+		case o.weight == 0:
+			day.sells -= change
+			a.sell(o.k, s, a.qty[o.k], o.price, fees, slippage, Closed)
+		default:
+			day.sells -= change
+			a.sell(o.k, s, -change/o.price, o.price, fees, slippage, Reduced)
+		}
+	}
+	if a.cash < 0 {
+		a.cash = 0 // the rounding of the sums above: some 1e-16 of equity
+	}
+	held := make([]int, 0, len(a.held)+len(orders))
+	merged := append(slices.Clone(a.held), kOf(orders)...)
+	slices.Sort(merged)
+	for _, k := range slices.Compact(merged) {
+		if a.qty[k] > 0 {
+			held = append(held, k)
+		}
+	}
+	a.held = held
+	a.metrics.Fees += day.fees
+	a.metrics.Slippage += day.slippage
+	if !a.started && day.buys > 0 {
+		a.started, a.peak = true, a.options.InitialCapital
+		first := a.market.Sessions[s]
+		a.metrics.FirstFill = &first
+	}
+	return day
+}
+
+func kOf(orders []order) []int {
+	var list []int
+	for _, o := range orders {
+		list = append(list, o.k)
+	}
+	return list
+}
+
+// settle returns the x with x + cost x sum|weight x - holding| = budget, which
+// is equity after costs when budget is equity before them. The left side is
+// convex, piecewise linear and rising in x (cost < 1, weights up to 1 in sum),
+// so that Newton's method from the right, from x = budget, walks from piece to
+// piece to the exact root, in at most one step a piece; there are as many
+// pieces as orders, and two or three steps in practice.
+func settle(budget, cost float64, orders []order) float64 {
+	x := budget
+	if cost == 0 {
+		return x
+	}
+	for range len(orders) + 2 {
+		// On x's piece, sum|...| = slope x + offset.
+		var slope, offset float64
+		for _, o := range orders {
+			if o.weight*x > o.holding {
+				slope += o.weight
+				offset -= o.holding
+			} else {
+				slope -= o.weight
+				offset += o.holding
+			}
+		}
+		next := (budget - cost*offset) / (1 + cost*slope)
+		if !(next < x) {
+			break // the piece of the root
+		}
+		x = next
+	}
+	return x
+}
+
+func (a *account) buy(k, s int, qty, price, fees, slippage float64) {
+	a.qty[k] += qty
+	a.last[k], a.lastBar[k] = price, s
+	if a.whole {
+		a.lots[k] = append(a.lots[k], lot{session: s, price: price, qty: qty, left: qty, fees: fees, slippage: slippage})
+	}
+}
+
+// sell takes qty shares out of the oldest lots, and all of them unless the
+// reason is Reduced. fees and slippage are those of this sale.
+func (a *account) sell(k, s int, qty, price, fees, slippage float64, reason string) {
+	a.qty[k] -= qty
+	if reason != Reduced {
+		a.qty[k] = 0
+	}
+	if !a.whole {
+		return
+	}
+	remaining := qty
+	lots := a.lots[k]
+	for len(lots) > 0 && (remaining > 0 || reason != Reduced) {
+		l := &lots[0]
+		take := min(l.left, remaining)
+		if reason != Reduced || l.left-take <= dust*l.qty {
+			take = l.left
+		}
+		share := take / qty
+		a.trade(k, *l, take, price, fees*share, slippage*share, &a.market.Sessions[s], reason)
+		remaining -= take
+		l.left -= take
+		if l.left <= 0 {
+			lots = lots[1:]
+		}
+	}
+	a.lots[k] = lots
+	if reason != Reduced {
+		a.metrics.NumTrades++
+		a.earned += a.episode[k]
+		if a.episode[k] > 0 {
+			a.wins++
+		}
+		a.episode[k] = 0
+	}
+}
+
+// trade notes a round trip of qty shares of a lot.
+func (a *account) trade(k int, l lot, qty, price, fees, slippage float64, exit *quant.Date, reason string) {
+	part := qty / l.qty
+	t := Trade{
+		Symbol: a.market.Symbols[k], EntryTS: a.market.Sessions[l.session], EntryPrice: l.price, Qty: qty,
+		ExitTS: exit, ExitPrice: price, Fees: l.fees*part + fees, Slippage: l.slippage*part + slippage, Reason: reason,
+	}
+	t.PnL = qty*(price-l.price) - t.Fees - t.Slippage
+	t.PnLPct = t.PnL / (qty * l.price)
+	a.episode[k] += t.PnL
+	a.trades = append(a.trades, t)
+}
+
+// close notes the account at the close of session s.
+func (a *account) close(s int, day traded) {
+	d := Day{TS: a.market.Sessions[s], Cash: a.cash, Costs: day.fees + day.slippage}
+	for _, k := range a.held {
+		d.Positions += a.qty[k] * a.last[k]
+	}
+	d.Equity = d.Cash + d.Positions
+	a.peak = max(a.peak, d.Equity)
+	d.Drawdown = d.Equity/a.peak - 1
+	d.Turnover = ratio(max(day.buys, day.sells), d.Equity)
+	if n := len(a.days); n > 0 {
+		before := a.days[n-1].Equity
+		if n == 1 {
+			before = a.options.InitialCapital
+		}
+		ret := 0.0 // nothing stays nothing
+		if before > 0 {
+			ret = d.Equity/before - 1
+		}
+		d.Ret = &ret
+	}
+	a.exposure += ratio(d.Positions, d.Equity)
+	a.days = append(a.days, d)
+	if !a.whole {
+		return
+	}
+	for _, k := range a.held {
+		value := a.qty[k] * a.last[k]
+		a.holdings = append(a.holdings, Holding{TS: d.TS, Symbol: a.market.Symbols[k], Qty: a.qty[k], Price: a.last[k], Value: value, Weight: ratio(value, d.Equity)})
+	}
+}
+
+func ratio(a, b float64) float64 {
+	if b == 0 {
+		return 0
+	}
+	return a / b
+}
+
+// result marks what is still held and measures.
+func (a *account) result() Result {
+	m := &a.metrics
+	m.OpenPositions = int64(len(a.held))
+	if a.whole {
+		for _, k := range a.held {
+			for _, l := range a.lots[k] {
+				a.trade(k, l, l.left, a.last[k], 0, 0, nil, Open)
+			}
+		}
+		if m.NumTrades > 0 {
+			m.WinRate = new(float64(a.wins) / float64(m.NumTrades))
+			m.AvgTrade = new(a.earned / float64(m.NumTrades))
+		}
+	}
+	if n := len(a.market.Sessions); n > 0 {
+		last := a.market.Sessions[n-1]
+		m.LastSession = &last
+	}
+	m.FinalEquity = a.options.InitialCapital
+	if len(a.days) > 0 {
+		m.FinalEquity = a.days[len(a.days)-1].Equity
+		m.FirstPurchase = a.days[0].Turnover
+		m.AvgExposure = new(a.exposure / float64(len(a.days)))
+		var returns []float64
+		var turnover, worst float64
+		for i, d := range a.days {
+			worst = min(worst, d.Drawdown)
+			if i > 0 {
+				returns = append(returns, *d.Ret)
+				turnover += d.Turnover
+			}
+		}
+		m.Performance = performance(returns, m.FinalEquity/a.options.InitialCapital, worst)
+		if len(returns) > 0 {
+			m.Turnover = new(turnover * SessionsPerYear / float64(len(returns)))
+		}
+	}
+	return Result{Days: a.days, Holdings: a.holdings, Trades: a.trades, Metrics: *m}
+}

@@ -1,0 +1,176 @@
+package backtest
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql/driver"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"hash"
+	"strings"
+
+	"quant"
+	"quant/internal/factstore"
+)
+
+// stored are the tables of a backtest, each with what its digest leaves out:
+// the run and times.
+var stored = []struct{ table, exclude string }{
+	{"backtest_summary", "run_id, created_at"},
+	{"backtest_trades", "run_id"},
+	{"backtest_equity", "run_id"},
+	{"backtest_positions", "run_id"},
+	{"backtest_details", "run_id, prices_at, created_at"},
+}
+
+// write stores the result in one transaction and says what each table holds of
+// it now.
+func write(ctx context.Context, db *factstore.DB, r *Report, result Result) ([]quant.RunIO, error) {
+	if err := stage(ctx, db, r, result); err != nil {
+		return nil, err
+	}
+	var list []quant.RunIO
+	_, err := db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
+		r.CreatedAt = quant.NewTime(tx.Now)
+		for _, m := range []factstore.Merge{
+			{Table: "backtest_summary", Key: []string{"run_id"}, Stamp: "created_at"},
+			{Table: "backtest_details", Key: []string{"run_id"}, Stamp: "created_at"},
+			{Table: "backtest_equity", Key: []string{"run_id", "ts"}},
+			{Table: "backtest_positions", Key: []string{"run_id", "ts", "symbol"}},
+		} {
+			m.Source = m.Table + staged
+			if _, err := tx.Merge(ctx, m); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, "INSERT INTO backtest_trades FROM temp.main.backtest_trades"+staged); err != nil {
+			return err
+		}
+		tx.Count("backtest_trades", int64(len(result.Trades)), 0, 0)
+		for _, s := range stored {
+			rows, digest, err := tx.Digest(ctx, fmt.Sprintf("SELECT * EXCLUDE (%s) FROM %s WHERE run_id = ?", s.exclude, s.table), r.RunID)
+			if err != nil {
+				return err
+			}
+			io := quant.RunIO{Direction: quant.Out, Kind: "table", Name: s.table, Rows: &rows, Digest: quant.Text(digest)}
+			if r.FromTS != nil {
+				io.FirstDate, io.LastDate = quant.Text(r.FromTS.String()), quant.Text(r.ToTS.String())
+			}
+			list = append(list, io)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// staged ends the names of the TEMP tables that hold the rows to be stored.
+const staged = "_rows"
+
+func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) error {
+	fill := func(table string, rows func(row func(...driver.Value) error) error) error {
+		if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+table+staged+" AS FROM "+table+" LIMIT 0"); err != nil {
+			return err
+		}
+		return db.Append(ctx, table+staged, rows)
+	}
+	s, d := r.Summary, r.Details
+	if err := fill("backtest_summary", func(row func(...driver.Value) error) error {
+		return row(s.RunID, s.StrategyID, null(s.FromTS), null(s.ToTS), null(s.CAGR), null(s.Sharpe), null(s.MaxDD), null(s.Vol), null(s.Turnover),
+			null(s.WinRate), null(s.AvgTrade), s.NumTrades, s.FeeBps, s.SlippageBps, nil)
+	}); err != nil {
+		return err
+	}
+	if err := fill("backtest_details", func(row func(...driver.Value) error) error {
+		var documents [3]string
+		for i, v := range []any{d.Sensitivity, d.Metrics, d.Notices} {
+			text, err := json.Marshal(v)
+			if err != nil {
+				return err
+			}
+			documents[i] = string(text)
+		}
+		var at, benchmark driver.Value
+		if !d.PricesAt.IsZero() {
+			at = d.PricesAt.Time
+		}
+		if d.BenchmarkName != "" {
+			benchmark = string(d.BenchmarkName)
+		}
+		return row(s.RunID, s.StrategyID, d.Version, d.StrategyDigest, d.LagDays, d.Basis, d.Calendar, at, benchmark, d.InitialCapital, d.CashRate,
+			d.InSample, null(d.UniverseFixedAt), d.ResultDigest, documents[0], documents[1], documents[2], nil)
+	}); err != nil {
+		return err
+	}
+	if err := fill("backtest_equity", func(row func(...driver.Value) error) error {
+		for _, e := range result.Days {
+			if err := row(s.RunID, e.TS, e.Equity, e.Cash, e.Positions, null(e.Ret), e.Drawdown, e.Turnover, e.Costs, null(e.Benchmark)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	if err := fill("backtest_positions", func(row func(...driver.Value) error) error {
+		for _, h := range result.Holdings {
+			if err := row(s.RunID, h.TS, h.Symbol, h.Qty, h.Price, h.Value, h.Weight); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return fill("backtest_trades", func(row func(...driver.Value) error) error {
+		for _, t := range result.Trades {
+			if err := row(s.RunID, s.StrategyID, t.Symbol, t.EntryTS, t.EntryPrice, t.Qty, null(t.ExitTS), t.ExitPrice, t.PnL, t.PnLPct, t.Fees, t.Slippage, t.Reason); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func null[T any](v *T) driver.Value {
+	if v == nil {
+		return nil
+	}
+	return *v
+}
+
+// digestOf is the digest of a result, without run and times: the equity, the
+// trades and the summary, every number in full.
+func digestOf(s Summary, result Result) string {
+	h := sha256.New()
+	for _, d := range result.Days {
+		line(h, "E", d.TS, d.Equity, d.Cash, d.Positions, d.Ret, d.Drawdown, d.Turnover, d.Costs, d.Benchmark)
+	}
+	for _, t := range result.Trades {
+		line(h, "T", t.Symbol, t.EntryTS, t.EntryPrice, t.Qty, t.ExitTS, t.ExitPrice, t.PnL, t.Fees, t.Slippage, t.Reason)
+	}
+	line(h, "S", s.StrategyID, s.FromTS, s.ToTS, s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade, s.NumTrades, s.FeeBps, s.SlippageBps)
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// line writes values, floats with the shortest digits that are theirs alone.
+func line(h hash.Hash, values ...any) {
+	var b strings.Builder
+	for _, v := range values {
+		switch v := v.(type) {
+		case *float64:
+			if v != nil {
+				fmt.Fprint(&b, *v)
+			}
+		case *quant.Date:
+			if v != nil {
+				fmt.Fprint(&b, *v)
+			}
+		default:
+			fmt.Fprint(&b, v)
+		}
+		b.WriteByte('\t')
+	}
+	b.WriteByte('\n')
+	h.Write([]byte(b.String()))
+}

@@ -1,0 +1,542 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/guptarohit/asciigraph"
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/backtest"
+	"quant/internal/factstore"
+	"quant/internal/metastore"
+	"quant/internal/pipeline"
+	"quant/internal/strategy"
+	"quant/internal/term"
+)
+
+func backtestCommand(env *Env) Command {
+	var f backtestFlags
+	cmd := &cobra.Command{
+		Use:   "backtest",
+		Short: "Replay the decisions of a strategy on prices",
+		Long: `Replay the approved decisions that quant recommend has recorded for a strategy,
+with money: an account that buys and sells fractional shares at the close, pays
+fees and slippage when it trades, and is never in debt. Nothing is decided here.
+
+A decision is filled --lag sessions after its day. Lag 0 is the very close that
+the decision was made with, an optimistic fill; results are always shown for lag
+0 and for lag 1. No decision means hold; a decision without a weight means cash.
+What flags do not say, the strategy file does: backtest.from, to, fee_bps,
+slippage_bps, benchmark, initial_capital, cash_rate, delist_after,
+delisting_return, and execution.lag_days.
+
+The prices are those that stand now; the state that was read is kept with the
+result, and --as-of RUN reads an earlier one: with a backtest for RUN, the prices
+that it had read.
+
+The result stands in backtest_summary, backtest_details, backtest_equity,
+backtest_positions and backtest_trades, under the id of this run.
+
+Exit status 4: no decisions or no prices from --from to --to. 6: decisions are
+stale, of another version, or of a strategy that has changed since; symbols in
+several currencies; raw prices that look split; in-sample scores.`,
+		Example: `  quant backtest --strategy momentum.yaml --from 2016-01-04 --to 2025-12-31
+  quant backtest --strategy momentum.yaml --lag 1 --fee-bps 5 --slippage-bps 5 --benchmark SPY
+  quant backtest list --strategy momentum_demo
+  quant backtest compare last 3f2a`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f.cmd = cmd
+			return env.backtest(cmd.Context(), f)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&f.file, "strategy", "", "the strategy file (required)")
+	flags.StringVar(&f.from, "from", "", "first day of decisions, 2016-01-31 (default: backtest.from of the file)")
+	flags.StringVar(&f.to, "to", "", "last day, of decisions and prices (default: backtest.to of the file)")
+	flags.IntVar(&f.lag, "lag", 0, "sessions from a decision to its fill (default: execution.lag_days of the file)")
+	flags.Float64Var(&f.fee, "fee-bps", 0, "fee, in basis points of the value traded")
+	flags.Float64Var(&f.slippage, "slippage-bps", 0, "slippage, in basis points of the value traded")
+	flags.StringVar(&f.benchmark, "benchmark", "", "a symbol, equal (the universe in equal weights), or none")
+	flags.Float64Var(&f.capital, "initial-capital", 0, "money at the start")
+	flags.BoolVar(&f.acceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
+	flags.BoolVar(&f.allowInSample, "allow-in-sample", false, "replay decisions on in-sample scores; the report says so")
+	setFlag(cmd, &f.sets)
+	flags.StringVar(&f.asOf, "as-of", "", "read the prices as they stood when this run ended")
+	return Command{
+		Command: cmd, Traits: Traits{Changes: always},
+		Sub: []Command{backtestList(env), backtestCompare(env), backtestReportCommand(env)},
+	}
+}
+
+type backtestFlags struct {
+	file, from, to, benchmark string
+	asOf                      string
+	lag                       int
+	fee, slippage, capital    float64
+	sets                      []string
+	acceptRaw, allowInSample  bool
+
+	cmd *cobra.Command
+}
+
+// apply lets the flags that were given beat the file.
+func (f backtestFlags) apply(s *strategy.Strategy) error {
+	for _, day := range []struct {
+		name, text string
+		at         **quant.Date
+	}{{"from", f.from, &s.Backtest.From}, {"to", f.to, &s.Backtest.To}} {
+		d, err := dayFlag(f.cmd, day.name, day.text)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			*day.at = d
+		}
+		if *day.at == nil {
+			return quant.Errorf(quant.Usage, "backtest needs --%s", day.name).WithHint("give it as a flag, or as backtest.%s in %s", day.name, f.file)
+		}
+	}
+	changed := f.cmd.Flags().Changed
+	if changed("lag") {
+		s.Execution.LagDays = f.lag
+	}
+	if changed("fee-bps") {
+		s.Backtest.FeeBPS = f.fee
+	}
+	if changed("slippage-bps") {
+		s.Backtest.SlippageBPS = f.slippage
+	}
+	if changed("initial-capital") {
+		s.Backtest.InitialCapital = f.capital
+	}
+	if changed("benchmark") {
+		s.Backtest.Benchmark = quant.Text(f.benchmark)
+	}
+	switch s.Backtest.Benchmark {
+	case "none":
+		s.Backtest.Benchmark = ""
+	case "equal":
+		s.Backtest.Benchmark = backtest.EqualWeight
+	}
+	return nil
+}
+
+func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
+	if f.file == "" {
+		return quant.Errorf(quant.Usage, "backtest needs --strategy").WithHint("usage: quant backtest --strategy FILE --from DATE --to DATE")
+	}
+	s, err := e.strategyFile(ctx, f.file, f.sets)
+	if err != nil {
+		return err
+	}
+	req := pipeline.BacktestRequest{RunID: e.runID(), StrategyDigest: s.Digest(), AcceptRaw: f.acceptRaw, AllowInSample: f.allowInSample}
+	if err := f.apply(&s); err != nil {
+		return err
+	}
+	req.From, req.To = *s.Backtest.From, *s.Backtest.To
+	meta, err := e.MetaDB()
+	if err != nil {
+		return err
+	}
+	if req.Symbols, err = meta.ListSymbols(ctx, metastore.SymbolFilter{}); err != nil {
+		return err
+	}
+	var asOf metastore.RunDetail
+	if f.asOf != "" {
+		id, err := e.resolveRun(ctx, meta, f.asOf)
+		if err != nil {
+			return err
+		}
+		if asOf, err = meta.GetRun(ctx, id); err != nil {
+			return err
+		}
+	}
+	var report backtest.Report
+	if err := e.WriteFacts(ctx, func(db *factstore.DB) error {
+		if f.asOf != "" {
+			at, err := db.PricesAsOf(ctx, asOf.RunID, asOf.EndedAt.Time)
+			if err != nil {
+				return err
+			}
+			req.PricesAt = quant.NewTime(at)
+			if req.Source, err = db.StageAsOf(ctx, at); err != nil {
+				return err
+			}
+		}
+		cal, err := e.calendar(ctx, db)
+		if err != nil {
+			return err
+		}
+		report, err = pipeline.Backtest(ctx, db, cal, s, req)
+		return err
+	}); err != nil {
+		return err
+	}
+	for _, io := range append(report.Inputs, report.Outputs...) {
+		e.record(io)
+	}
+	return e.Print(backtestReport{report})
+}
+
+// backtestReport is the result of backtest.
+type backtestReport struct{ backtest.Report }
+
+func (r backtestReport) CSVRows() any { return []backtest.Summary{r.Summary} }
+
+func (r backtestReport) Sections() []term.Section {
+	m := r.Metrics
+	head := fmt.Sprintf("%s %s: %d returns, %s to %s, lag %d%s, %s prices, %s sessions", r.StrategyID, r.Version, m.Returns,
+		day(r.FromTS), day(r.ToTS), r.LagDays, optimistic(r.LagDays), r.Basis, r.Calendar)
+	sections := []term.Section{{Lines: []string{head, ""}, Rows: measures(r.Stored)}}
+	type lagRow struct {
+		Lag      string `json:"lag"`
+		CAGR     string `json:"cagr"`
+		Vol      string `json:"vol"`
+		Sharpe   string `json:"sharpe"`
+		MaxDD    string `json:"max_dd"`
+		Turnover string `json:"turnover"`
+	}
+	var lags []lagRow
+	for _, l := range m.Lags {
+		lags = append(lags, lagRow{fmt.Sprintf("%d%s", l.LagDays, optimistic(l.LagDays)), percent(l.CAGR), percent(l.Vol), number(l.Sharpe), percent(l.MaxDD), number(l.Turnover)})
+	}
+	sections = append(sections, term.Section{Rows: lags})
+	if chart := r.chart(); chart != nil {
+		sections = append(sections, term.Section{Lines: chart})
+	}
+	var notices []string
+	for _, n := range r.Notices {
+		notices = append(notices, "- "+n)
+	}
+	return append(sections, term.Section{Lines: append(notices, "- result "+short(r.ResultDigest)+", run "+shortID(r.RunID))})
+}
+
+func optimistic(lag int64) string {
+	if lag == 0 {
+		return " (optimistic fill)"
+	}
+	return ""
+}
+
+// chart draws the growth of 1.
+func (r backtestReport) chart() []string {
+	if len(r.Curve) < 2 {
+		return nil
+	}
+	growth := make([]float64, len(r.Curve))
+	for i, d := range r.Curve {
+		growth[i] = d.Equity / r.InitialCapital
+	}
+	text := asciigraph.Plot(growth, asciigraph.Height(10), asciigraph.Width(min(len(growth), 72)), asciigraph.Precision(2))
+	lines := []string{"growth of 1"}
+	for line := range strings.Lines(text) {
+		lines = append(lines, strings.TrimRight(line, " \n"))
+	}
+	return lines
+}
+
+// measure is one figure of a backtest, in words.
+type measure struct {
+	Measure   string `json:"measure"`
+	Strategy  string `json:"strategy"`
+	Benchmark string `json:"benchmark"`
+}
+
+func measures(b backtest.Stored) []measure {
+	m := b.Metrics
+	other := backtest.Benchmark{}
+	if m.Benchmark != nil {
+		other = *m.Benchmark
+	}
+	rows := []measure{
+		{"total return", percent(m.TotalReturn), percent(other.TotalReturn)},
+		{"cagr", percent(m.CAGR), percent(other.CAGR)},
+		{"vol", percent(m.Vol), percent(other.Vol)},
+		{"sharpe", number(m.Sharpe), number(other.Sharpe)},
+		{"sortino", number(m.Sortino), number(other.Sortino)},
+		{"calmar", number(m.Calmar), number(other.Calmar)},
+		{"max_dd", percent(m.MaxDD), percent(other.MaxDD)},
+		{"turnover a year", number(m.Turnover), ""},
+		{"trades", strconv.FormatInt(m.NumTrades, 10), ""},
+		{"win rate", percent(m.WinRate), ""},
+		{"average trade", number(m.AvgTrade), ""},
+		{"fees and slippage", number(ptr(m.Fees + m.Slippage)), ""},
+		{"final equity", number(&m.FinalEquity), ""},
+	}
+	if m.Benchmark != nil {
+		rows[len(rows)-1].Benchmark = number(&other.FinalEquity)
+		rows = append([]measure{{"", b.StrategyID, other.Name}}, rows...)
+	}
+	return rows
+}
+
+func percent(v *float64) string {
+	if v == nil {
+		return ""
+	}
+	return strconv.FormatFloat(*v*100, 'f', 2, 64) + " %"
+}
+
+func number(v *float64) string {
+	if v == nil {
+		return ""
+	}
+	return strconv.FormatFloat(*v, 'f', 2, 64)
+}
+
+func day(d *quant.Date) string {
+	if d == nil {
+		return "-"
+	}
+	return d.String()
+}
+
+// runID is the id of this run; "" where it is not recorded.
+func (e *Env) runID() string {
+	if e.Run == nil {
+		return ""
+	}
+	return e.Run.ID
+}
+
+func backtestList(env *Env) Command {
+	var id string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the backtests, newest first",
+		Args:  noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list := backtestRows{}
+			err := env.ReadFacts(cmd.Context(), func(db *factstore.DB) error {
+				found, err := backtest.List(cmd.Context(), db, id)
+				for _, b := range found {
+					list = append(list, newBacktestRow(b))
+				}
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			return env.Print(list)
+		},
+	}
+	cmd.Flags().StringVar(&id, "strategy", "", "only those of this strategy_id")
+	return Command{Command: cmd}
+}
+
+// backtestRow is a backtest in a list.
+type backtestRow struct {
+	backtest.Summary
+	Version      string     `json:"version"`
+	LagDays      int64      `json:"lag_days"`
+	Basis        string     `json:"basis"`
+	Benchmark    quant.Text `json:"benchmark"`
+	InSample     bool       `json:"in_sample"`
+	ResultDigest string     `json:"result_digest"`
+}
+
+func newBacktestRow(b backtest.Stored) backtestRow {
+	return backtestRow{b.Summary, b.Version, b.LagDays, b.Basis, b.BenchmarkName, b.InSample, b.ResultDigest}
+}
+
+type backtestRows []backtestRow
+
+func (l backtestRows) Sections() []term.Section {
+	type row struct {
+		Run      string `json:"run"`
+		Strategy string `json:"strategy"`
+		Version  string `json:"version"`
+		From     string `json:"from"`
+		To       string `json:"to"`
+		Lag      int64  `json:"lag"`
+		Bps      string `json:"cost_bps"`
+		CAGR     string `json:"cagr"`
+		Sharpe   string `json:"sharpe"`
+		MaxDD    string `json:"max_dd"`
+		Result   string `json:"result"`
+	}
+	rows := []row{}
+	for _, b := range l {
+		rows = append(rows, row{shortID(b.RunID), b.StrategyID, b.Version, day(b.FromTS), day(b.ToTS), b.LagDays,
+			number(ptr(b.FeeBps + b.SlippageBps)), percent(b.CAGR), number(b.Sharpe), percent(b.MaxDD), short(b.ResultDigest)})
+	}
+	return []term.Section{{Rows: rows}}
+}
+
+func backtestCompare(env *Env) Command {
+	return Command{Command: &cobra.Command{
+		Use:   "compare RUN RUN...",
+		Short: "Show backtests side by side",
+		Long: `Show what was measured in backtests side by side, what they were made of, and
+where that differs. RUN is named as for quant runs show.`,
+		Args: wantArgs(2, 8, "two to eight runs"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			meta, err := env.MetaDB()
+			if err != nil {
+				return err
+			}
+			var ids []string
+			for _, ref := range args {
+				id, err := env.resolveRun(ctx, meta, ref)
+				if err != nil {
+					return err
+				}
+				ids = append(ids, id)
+			}
+			var c comparison
+			if err := env.ReadFacts(ctx, func(db *factstore.DB) error {
+				for _, id := range ids {
+					b, err := backtest.Read(ctx, db, id)
+					if err != nil {
+						return err
+					}
+					c.Backtests = append(c.Backtests, b)
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			c.Lines = c.lines()
+			return env.Print(c)
+		},
+	}}
+}
+
+// comparison is the result of backtest compare.
+type comparison struct {
+	Backtests []backtest.Stored `json:"backtests"`
+	Lines     []comparedLine    `json:"lines"`
+}
+
+// comparedLine is one figure or setting in every backtest; nil is NULL.
+type comparedLine struct {
+	Name   string    `json:"name"`
+	Same   bool      `json:"same"`
+	Values []*string `json:"values"`
+}
+
+func (c comparison) lines() []comparedLine {
+	var lines []comparedLine
+	add := func(name string, value func(b backtest.Stored) any) {
+		l := comparedLine{Name: name, Same: true}
+		for i, b := range c.Backtests {
+			l.Values = append(l.Values, written(value(b)))
+			l.Same = l.Same && (i == 0 || sameText(l.Values[i], l.Values[0]))
+		}
+		lines = append(lines, l)
+	}
+	add("strategy_id", func(b backtest.Stored) any { return b.StrategyID })
+	add("version", func(b backtest.Stored) any { return b.Version })
+	add("strategy_digest", func(b backtest.Stored) any { return b.StrategyDigest })
+	add("from_ts", func(b backtest.Stored) any { return b.FromTS })
+	add("to_ts", func(b backtest.Stored) any { return b.ToTS })
+	add("lag_days", func(b backtest.Stored) any { return b.LagDays })
+	add("fee_bps", func(b backtest.Stored) any { return b.FeeBps })
+	add("slippage_bps", func(b backtest.Stored) any { return b.SlippageBps })
+	add("initial_capital", func(b backtest.Stored) any { return b.InitialCapital })
+	add("cash_rate", func(b backtest.Stored) any { return b.CashRate })
+	add("benchmark", func(b backtest.Stored) any { return string(b.BenchmarkName) })
+	add("basis", func(b backtest.Stored) any { return b.Basis })
+	add("calendar", func(b backtest.Stored) any { return b.Calendar })
+	add("prices_at", func(b backtest.Stored) any { return b.PricesAt.String() })
+	add("in_sample", func(b backtest.Stored) any { return b.InSample })
+	add("result_digest", func(b backtest.Stored) any { return b.ResultDigest })
+	add("returns", func(b backtest.Stored) any { return b.Metrics.Returns })
+	add("total_return", func(b backtest.Stored) any { return b.Metrics.TotalReturn })
+	add("cagr", func(b backtest.Stored) any { return b.CAGR })
+	add("vol", func(b backtest.Stored) any { return b.Vol })
+	add("sharpe", func(b backtest.Stored) any { return b.Sharpe })
+	add("sortino", func(b backtest.Stored) any { return b.Metrics.Sortino })
+	add("calmar", func(b backtest.Stored) any { return b.Metrics.Calmar })
+	add("max_dd", func(b backtest.Stored) any { return b.MaxDD })
+	add("turnover", func(b backtest.Stored) any { return b.Turnover })
+	add("num_trades", func(b backtest.Stored) any { return b.NumTrades })
+	add("win_rate", func(b backtest.Stored) any { return b.WinRate })
+	add("avg_trade", func(b backtest.Stored) any { return b.AvgTrade })
+	add("final_equity", func(b backtest.Stored) any { return b.Metrics.FinalEquity })
+	return lines
+}
+
+// written is a value in full; nil for NULL.
+func written(v any) *string {
+	switch v := v.(type) {
+	case *float64:
+		if v == nil {
+			return nil
+		}
+		return ptr(strconv.FormatFloat(*v, 'g', -1, 64))
+	case float64:
+		return ptr(strconv.FormatFloat(v, 'g', -1, 64))
+	case *quant.Date:
+		if v == nil {
+			return nil
+		}
+		return ptr(v.String())
+	case string:
+		if v == "" {
+			return nil
+		}
+		return &v
+	default:
+		return ptr(fmt.Sprint(v))
+	}
+}
+
+func sameText(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
+
+func (c comparison) CSVRows() any {
+	type row struct {
+		Name  string  `json:"name"`
+		RunID string  `json:"run_id"`
+		Value *string `json:"value"`
+		Same  bool    `json:"same"`
+	}
+	rows := []row{}
+	for _, l := range c.Lines {
+		for i, b := range c.Backtests {
+			rows = append(rows, row{l.Name, b.RunID, l.Values[i], l.Same})
+		}
+	}
+	return rows
+}
+
+func (c comparison) Sections() []term.Section {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	head := []string{"", ""}
+	for _, run := range c.Backtests {
+		head = append(head, shortID(run.RunID))
+	}
+	fmt.Fprintln(w, strings.Join(head, "\t"))
+	for _, l := range c.Lines {
+		cells := []string{l.Name, "*"}
+		if l.Same {
+			cells[1] = ""
+		}
+		for _, v := range l.Values {
+			text := ""
+			if v != nil {
+				text = *v
+			}
+			if strings.HasPrefix(text, "sha256:") {
+				text = short(text)
+			} else if f, err := strconv.ParseFloat(text, 64); err == nil && strings.Contains(text, ".") && l.Name != "version" {
+				text = strconv.FormatFloat(f, 'g', 6, 64)
+			}
+			cells = append(cells, text)
+		}
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	_ = w.Flush() // into memory
+	var lines []string
+	for line := range strings.Lines(b.String()) {
+		lines = append(lines, strings.TrimRight(line, " \n"))
+	}
+	return []term.Section{{Lines: append(lines, "", "* differs")}}
+}

@@ -1,0 +1,374 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/guptarohit/asciigraph"
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/doctor"
+	"quant/internal/factstore"
+	"quant/internal/feature"
+	"quant/internal/term"
+)
+
+func factorCommand(env *Env) Command {
+	return Command{
+		Command: &cobra.Command{Use: "factor", Short: "Show the features there are, and judge one by a label"},
+		Sub:     []Command{factorList(env), factorReport(env)},
+	}
+}
+
+func factorList(env *Env) Command {
+	var version string
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the catalogue of features",
+		Long: `List the catalogue of features: what each is, how many sessions it looks back,
+and whether it is scale-free (names can be ranked by it) or at price level, with
+the scale-free one to use instead.`,
+		Args: noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			list, err := feature.Catalogue(version)
+			if err != nil {
+				return err
+			}
+			return env.Print(featureCatalogue(list))
+		},
+	}
+	cmd.Flags().StringVar(&version, "feature-version", "", "only the features of this version")
+	return Command{Command: cmd}
+}
+
+// featureCatalogue is the result of factor list; its table leaves out what
+// would make it too wide.
+type featureCatalogue []feature.Entry
+
+func (c featureCatalogue) Sections() []term.Section {
+	type row struct {
+		Name       string `json:"name"`
+		Versions   string `json:"versions"`
+		Lookback   int    `json:"lookback"`
+		FirstRow   int    `json:"first_row"`
+		Unit       string `json:"unit"`
+		Rank       string `json:"ranking"`
+		Definition string `json:"definition"`
+	}
+	rows := []row{}
+	for _, e := range c {
+		rank := "scale-free"
+		if !e.ScaleFree {
+			rank = "price level: use " + e.Twin
+		}
+		rows = append(rows, row{e.Name, strings.Join(e.Versions, " "), e.Lookback, e.FirstRow, e.Unit, rank, e.Definition})
+	}
+	return []term.Section{{Rows: rows}}
+}
+
+func factorReport(env *Env) Command {
+	var req feature.FactorRequest
+	var of, by, from, to, symbols, svg string
+	var plot bool
+	cmd := &cobra.Command{
+		Use:   "report --feature F[@VERSION] --label L[@VERSION]",
+		Short: "Judge a stored feature by a stored label",
+		Long: `Judge a stored feature by a stored label: the daily information coefficient (IC,
+Pearson's) and the same on ranks (RankIC) over sessions with at least 5 names,
+their mean, deviation and ratio (ICIR), with the effective sample, sessions /
+horizon, beside it; their decay over the returns of 1, 5, 10, 20 and 60
+sessions; the label's mean by quantile of the feature, and top minus bottom; how
+much the ranks resemble those of the session before; coverage; and each symbol's
+own time series, which is all there is with fewer names.
+
+A feature at price level is refused (exit status 6). What has not been computed,
+or has no pairs in the range, is not found (4).`,
+		Example: `  quant factor report --feature ret_20d --label fwd_ret_60d
+  quant factor report --feature rsi_14@v2 --label fwd_ret_5d@v1 --from 2010-01-01 --plot`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if of == "" || by == "" {
+				return quant.Errorf(quant.Usage, "factor report needs --feature and --label").
+					WithHint("such as --feature ret_20d --label fwd_ret_60d; `quant factor list` shows the features")
+			}
+			req.Feature, req.FeatureVersion, _ = strings.Cut(of, "@")
+			req.Label, req.LabelVersion, _ = strings.Cut(by, "@")
+			for _, bound := range []struct {
+				name, value string
+				into        **quant.Date
+			}{{"from", from, &req.From}, {"to", to, &req.To}} {
+				if bound.value == "" {
+					continue
+				}
+				d, err := quant.ParseDate(bound.value)
+				if err != nil {
+					return quant.Errorf(quant.Usage, "--%s: %w", bound.name, err).WithHint("write it as 2024-01-31")
+				}
+				*bound.into = &d
+			}
+			var err error
+			if req.Symbols, err = featureSymbols(cmd, symbols); err != nil {
+				return err
+			}
+			if _, err := req.Check(); err != nil {
+				return err
+			}
+			return env.factorReport(cmd.Context(), req, plot, svg)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&of, "feature", "", "the feature, such as ret_20d or rsi_14@v2")
+	f.StringVar(&by, "label", "", "the label, such as fwd_ret_60d or direction_5d@v1")
+	f.StringVar(&from, "from", "", "first day, YYYY-MM-DD (default: all)")
+	f.StringVar(&to, "to", "", "last day, YYYY-MM-DD (default: all)")
+	f.IntVar(&req.Quantiles, "quantiles", 5, "groups of names by feature, 2 to 100")
+	f.StringVar(&symbols, "symbols", "", "only these symbols, separated by commas (default: all that have bars)")
+	f.BoolVar(&plot, "plot", false, "draw the running sum of RankIC below the table")
+	f.StringVar(&svg, "svg", "", "draw it into this SVG file, which must not exist")
+	return Command{Command: cmd}
+}
+
+func (e *Env) factorReport(ctx context.Context, req feature.FactorRequest, plot bool, svg string) error {
+	var report feature.FactorReport
+	err := e.ReadFacts(ctx, func(db *factstore.DB) error {
+		cal, err := e.calendar(ctx, db)
+		if err != nil {
+			return err
+		}
+		if report, err = feature.Factor(ctx, db, cal, req); err != nil {
+			return err
+		}
+		return e.recordFactorInputs(ctx, db, req, report)
+	})
+	if err != nil {
+		return err
+	}
+	for _, notice := range report.Notices {
+		e.Notice("%s", notice)
+	}
+	if svg != "" {
+		if err := writeNewFile(svg, factorSVG(report)); err != nil {
+			return err
+		}
+	}
+	return e.Print(factorResult{report, plot})
+}
+
+// recordFactorInputs notes the three tables that the report was made of, and
+// the runs that wrote them.
+func (e *Env) recordFactorInputs(ctx context.Context, db *factstore.DB, req feature.FactorRequest, report feature.FactorReport) error {
+	symbols := "true"
+	if req.Symbols != nil {
+		symbols = "symbol IN (" + quoted(req.Symbols) + ")"
+	}
+	featureRows := symbols + " AND feature_name = " + quoted([]string{report.Feature}) + " AND feature_version = " + quoted([]string{report.FeatureVersion})
+	labelRows := symbols + " AND label_name = " + quoted([]string{report.Label}) + " AND label_version = " + quoted([]string{report.LabelVersion})
+	for _, in := range []struct{ name, query string }{
+		{"features_daily:" + report.Feature + "@" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
+		{"labels:" + report.Label + "@" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
+		{"ohlcv", "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
+	} {
+		rows, digest, err := db.Digest(ctx, in.query)
+		if err != nil {
+			return err
+		}
+		e.record(quant.RunIO{Direction: quant.In, Kind: doctor.TableKind, Name: in.name, Rows: &rows, FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest)})
+	}
+	if err := e.recordWriters(db.Writers(ctx, "features_daily", featureRows)); err != nil {
+		return err
+	}
+	if err := e.recordWriters(db.Writers(ctx, "ohlcv", symbols)); err != nil {
+		return err
+	}
+	return e.recordWriters(db.SliceWriters(ctx, "labels", symbols+" AND name = ? AND version = ?", report.Label, report.LabelVersion))
+}
+
+// factorResult is the result of factor report.
+type factorResult struct {
+	feature.FactorReport
+	plot bool
+}
+
+func (r factorResult) CSVRows() any { return r.Daily }
+
+func (r factorResult) Sections() []term.Section {
+	type informationRow struct {
+		Name      string `json:"coefficient"`
+		Sessions  int    `json:"sessions"`
+		Mean      string `json:"mean"`
+		Deviation string `json:"deviation"`
+		ICIR      string `json:"icir"`
+		Effective string `json:"effective_sample"`
+		T         string `json:"t"`
+	}
+	type decayRow struct {
+		Horizon  int    `json:"horizon"`
+		Sessions int    `json:"sessions"`
+		IC       string `json:"ic"`
+		RankIC   string `json:"rank_ic"`
+	}
+	type quantileRow struct {
+		Quantile int    `json:"quantile"`
+		Mean     string `json:"mean"`
+		Sessions int    `json:"sessions"`
+	}
+	type seriesRow struct {
+		Symbol    string `json:"symbol"`
+		Pairs     int    `json:"pairs"`
+		Effective string `json:"effective_sample"`
+		C         string `json:"correlation"`
+	}
+	of := func(name string, i feature.Information) informationRow {
+		return informationRow{name, i.Sessions, figure(i.Mean), figure(i.Deviation), figure(i.ICIR), figure(i.EffectiveSample), figure(i.T)}
+	}
+	var decay []decayRow
+	for _, d := range r.Decay {
+		decay = append(decay, decayRow{d.Horizon, d.Sessions, figure(d.IC), figure(d.RankIC)})
+	}
+	var quantiles []quantileRow
+	for _, q := range r.Quantiles {
+		quantiles = append(quantiles, quantileRow{q.Quantile, figure(q.Mean), q.Sessions})
+	}
+	sections := []term.Section{
+		{Lines: []string{
+			fmt.Sprintf("%s@%s against %s@%s, %s to %s", r.Feature, r.FeatureVersion, r.Label, r.LabelVersion, r.FirstDate, r.LastDate),
+			fmt.Sprintf("%s, %s, %d pairs; coverage %s of the bars, with the label %s", counted(r.Symbols, "symbol"), counted(r.Sessions, "session"), r.Pairs, figure(r.FeatureCoverage), figure(r.PairCoverage)),
+		}},
+		{Rows: []informationRow{of("IC", r.IC), of("RankIC", r.RankIC)}},
+		{Title: "decay over the horizon", Rows: decay},
+		{Title: "label by quantile of the feature", Rows: quantiles},
+		{Lines: []string{
+			"spread, top minus bottom: " + figure(r.Spread),
+			"rank autocorrelation: " + figure(r.RankAutocorr),
+			"mean correlation along time: " + figure(r.TimeSeriesMean),
+		}},
+	}
+	const most = 10
+	if len(r.TimeSeries) <= most || r.RankIC.Sessions == 0 {
+		var rows []seriesRow
+		for _, t := range r.TimeSeries[:min(most, len(r.TimeSeries))] {
+			rows = append(rows, seriesRow{t.Symbol, t.Pairs, figure(&t.EffectiveSample), figure(t.Correlation)})
+		}
+		sections = append(sections, term.Section{Title: "along time, by symbol", Rows: rows})
+	}
+	if r.plot {
+		sections = append(sections, term.Section{Title: "running sum of RankIC", Lines: r.chart()})
+	}
+	return sections
+}
+
+// figure is a number for a table: 4 digits, - for NULL.
+func figure(x *float64) string {
+	if x == nil {
+		return "-"
+	}
+	return strconv.FormatFloat(*x, 'g', 4, 64)
+}
+
+// runningRankIC is the sum of RankIC up to each session that has one.
+func runningRankIC(r feature.FactorReport) (dates []string, sums []float64) {
+	total := 0.0
+	for _, d := range r.Daily {
+		if d.RankIC != nil {
+			total += *d.RankIC
+			dates, sums = append(dates, d.Date.String()), append(sums, total)
+		}
+	}
+	return dates, sums
+}
+
+func (r factorResult) chart() []string {
+	dates, sums := runningRankIC(r.FactorReport)
+	if len(sums) < 2 {
+		return []string{fmt.Sprintf("nothing to draw: fewer than 2 sessions have %d names", feature.MinNames)}
+	}
+	drawn := asciigraph.Plot(sums, asciigraph.Width(72), asciigraph.Height(12), asciigraph.Precision(2))
+	return append(strings.Split(drawn, "\n"), dates[0]+" to "+dates[len(dates)-1])
+}
+
+// factorSVG draws the running sum of RankIC and the label's mean by quantile.
+func factorSVG(r feature.FactorReport) []byte {
+	const width, height, margin = 760.0, 360.0, 50.0
+	var b bytes.Buffer
+	text := func(x, y float64, s string) {
+		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" font-family="sans-serif" font-size="12">`, x, y)
+		_ = xml.EscapeText(&b, []byte(s)) // a buffer takes everything
+		b.WriteString("</text>\n")
+	}
+	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n", width, 2*height)
+	text(margin, 20, fmt.Sprintf("%s@%s against %s@%s: running sum of RankIC", r.Feature, r.FeatureVersion, r.Label, r.LabelVersion))
+	dates, sums := runningRankIC(r)
+	if len(sums) > 1 {
+		low, high := bounds(sums)
+		at := func(v float64) float64 { return height - margin - (v-low)/(high-low)*(height-2*margin) }
+		b.WriteString(`<polyline fill="none" stroke="steelblue" points="`)
+		for k, v := range sums {
+			fmt.Fprintf(&b, "%.1f,%.1f ", margin+float64(k)/float64(len(sums)-1)*(width-2*margin), at(v))
+		}
+		b.WriteString("\"/>\n")
+		fmt.Fprintf(&b, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"gray\"/>\n", margin, width-margin, at(0), at(0))
+		text(5, at(high), figure(&high))
+		text(5, at(low), figure(&low))
+		text(margin, height-margin+20, dates[0])
+		text(width-margin-70, height-margin+20, dates[len(dates)-1])
+	} else {
+		text(margin, 60, fmt.Sprintf("fewer than 2 sessions have %d names", feature.MinNames))
+	}
+	text(margin, height+20, "mean of the label by quantile of the feature")
+	var means []float64
+	for _, q := range r.Quantiles {
+		if q.Mean != nil {
+			means = append(means, *q.Mean)
+		}
+	}
+	if len(means) > 0 {
+		low, high := bounds(means)
+		at := func(v float64) float64 { return 2*height - margin - (v-low)/(high-low)*(height-2*margin) }
+		step := (width - 2*margin) / float64(len(r.Quantiles))
+		for k, q := range r.Quantiles {
+			x := margin + float64(k)*step
+			if q.Mean != nil {
+				fmt.Fprintf(&b, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"steelblue\"/>\n", x+step*0.1, min(at(*q.Mean), at(0)), step*0.8, max(at(*q.Mean), at(0))-min(at(*q.Mean), at(0)))
+			}
+			text(x+step*0.2, 2*height-margin+20, strconv.Itoa(q.Quantile)+": "+figure(q.Mean))
+		}
+	}
+	b.WriteString("</svg>\n")
+	return b.Bytes()
+}
+
+// bounds are the least and the greatest of the values and 0, apart.
+func bounds(values []float64) (low, high float64) {
+	for _, v := range values {
+		low, high = min(low, v), max(high, v)
+	}
+	if low == high {
+		high++
+	}
+	return low, high
+}
+
+// writeNewFile writes a file that is not there yet.
+func writeNewFile(path string, content []byte) error {
+	f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if os.IsExist(err) {
+		return quant.Errorf(quant.Conflict, "%s exists already", path).WithHint("name another file, or remove it")
+	}
+	if err == nil {
+		_, err = f.Write(content)
+		if closing := f.Close(); err == nil {
+			err = closing
+		}
+	}
+	if err != nil {
+		return quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("check the folder and the free space")
+	}
+	return nil
+}

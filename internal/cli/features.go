@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/calendar"
+	"quant/internal/doctor"
+	"quant/internal/factstore"
+	"quant/internal/feature"
+	"quant/internal/term"
+)
+
+func featuresCommand(env *Env) Command {
+	var req feature.Request
+	var symbols string
+	cmd := &cobra.Command{
+		Use:   "features",
+		Short: "Compute the features of a version, and returns, from ohlcv",
+		Long: `Compute the features of a version from ohlcv, and make features_daily and
+returns hold exactly these for the symbols: all that have bars, or those of
+--symbols. Only symbols whose bars, sessions or definitions have changed since
+are computed again. "quant factor list" shows the features.
+
+Prices are adjusted where a symbol has an adjusted_close on every row, else raw,
+which is said. Raw prices that move as in a split are refused (exit status 6)
+unless --accept-raw. No bars at all: 4.`,
+		Example: `  quant features --feature-version v1
+  quant features --feature-version v2 --symbols AAPL,IBM`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := feature.CheckVersion(req.Version); err != nil {
+				return err
+			}
+			var err error
+			if req.Symbols, err = featureSymbols(cmd, symbols); err != nil {
+				return err
+			}
+			return env.computeFeatures(cmd.Context(), req, feature.Features)
+		},
+	}
+	cmd.Flags().StringVar(&req.Version, "feature-version", "v1", "version of the catalogue: v1 or v2")
+	bindFeatureFlags(cmd, &symbols, &req)
+	return Command{Command: cmd, Traits: Traits{Changes: always}}
+}
+
+func bindFeatureFlags(cmd *cobra.Command, symbols *string, req *feature.Request) {
+	cmd.Flags().StringVar(symbols, "symbols", "", "only these symbols, separated by commas (default: all that have bars)")
+	cmd.Flags().BoolVar(&req.AcceptRaw, "accept-raw", false, "take raw prices as they are, also where they move as in a split")
+	cmd.Flags().BoolVar(&req.Force, "force", false, "compute also what has not changed")
+}
+
+// featureSymbols reads a list of symbols; "" is nil.
+func featureSymbols(cmd *cobra.Command, list string) ([]string, error) {
+	if !cmd.Flags().Changed("symbols") {
+		return nil, nil
+	}
+	symbols := []string{}
+	for s := range strings.SplitSeq(list, ",") {
+		s = strings.TrimSpace(s)
+		if err := quant.ValidateSymbol(s); err != nil {
+			return nil, quant.Errorf(quant.Usage, "--symbols %q: %w", list, err).WithHint("write --symbols AAPL,IBM; `quant symbols list` shows the symbols")
+		}
+		symbols = append(symbols, s)
+	}
+	return symbols, nil
+}
+
+type computeFunc func(context.Context, *factstore.DB, *calendar.Calendar, feature.Request) (feature.Report, error)
+
+// computeFeatures runs Features or Labels, records what was read and written,
+// and prints the report.
+func (e *Env) computeFeatures(ctx context.Context, req feature.Request, compute computeFunc) error {
+	req.RunID = e.Run.ID
+	var report feature.Report
+	err := e.WriteFacts(ctx, func(db *factstore.DB) error {
+		cal, err := e.calendar(ctx, db)
+		if err != nil {
+			return err
+		}
+		if report, err = compute(ctx, db, cal, req); err != nil {
+			return err
+		}
+		where := "true"
+		if req.Symbols != nil {
+			where = "symbol IN (" + quoted(req.Symbols) + ")"
+		}
+		return e.recordWriters(db.Writers(ctx, "ohlcv", where))
+	})
+	for _, notice := range report.Notices {
+		e.Notice("%s", notice)
+	}
+	if err != nil {
+		return err
+	}
+	e.record(quant.RunIO{
+		Direction: quant.In, Kind: doctor.TableKind, Name: "ohlcv", Rows: ptr(report.BarsRead),
+		FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(report.BarsDigest),
+	})
+	for _, t := range report.Tables {
+		e.record(quant.RunIO{
+			Direction: quant.Out, Kind: doctor.TableKind, Name: t.Table, Rows: ptr(t.Changed()),
+			FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(t.Digest),
+		})
+	}
+	return e.Print(featureReport{report})
+}
+
+// recordWriters notes the runs that wrote what this one read.
+func (e *Env) recordWriters(runs []string, err error) error {
+	for _, run := range runs {
+		e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: run})
+	}
+	return err
+}
+
+// quoted are texts as a list of SQL literals.
+func quoted(list []string) string {
+	literals := make([]string, len(list))
+	for k, s := range list {
+		literals[k] = "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	}
+	return strings.Join(literals, ", ")
+}
+
+// featureReport is the result of features and labels.
+type featureReport struct{ feature.Report }
+
+func (r featureReport) CSVRows() any { return r.Series }
+
+func (r featureReport) Sections() []term.Section {
+	lines := []string{fmt.Sprintf("%s, %s prices, calendar %s: %s with bars, %d computed",
+		r.Version, r.Basis, r.Calendar, counted(r.Symbols, "symbol"), r.Computed)}
+	if r.Removed > 0 {
+		lines = append(lines, counted(r.Removed, "symbol")+" without bars: rows removed")
+	}
+	for _, t := range r.Tables {
+		lines = append(lines, fmt.Sprintf("%s: %d rows inserted, %d updated, %d deleted", t.Table, t.Inserted, t.Updated, t.Deleted))
+	}
+	sections := []term.Section{{Lines: lines}}
+	if len(r.Series) > 0 {
+		sections = append(sections, term.Section{Rows: r.Series})
+	}
+	return sections
+}

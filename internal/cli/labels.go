@@ -1,0 +1,43 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"quant/internal/feature"
+)
+
+func labelsCommand(env *Env) Command {
+	var req feature.Request
+	var symbols string
+	cmd := &cobra.Command{
+		Use:   "labels",
+		Short: "Compute the labels of a horizon from ohlcv",
+		Long: `Compute fwd_ret_<h>d, the return over the next h sessions, and direction_<h>d,
+1 where it is above 0 and else 0, and make labels hold exactly these for the
+symbols: all that have bars, or those of --symbols. A label of t needs a bar of
+t and one of t1, the session that is h sessions later. Only symbols whose bars
+or sessions have changed since are computed again.
+
+Prices, and what is refused, are those of "quant features".`,
+		Example: `  quant labels --horizon 60
+  quant labels --label-version v1 --horizon 5 --symbols AAPL,IBM`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := feature.CheckLabelVersion(req.Version); err != nil {
+				return err
+			}
+			if err := feature.CheckHorizon(req.Horizon); err != nil {
+				return err
+			}
+			var err error
+			if req.Symbols, err = featureSymbols(cmd, symbols); err != nil {
+				return err
+			}
+			return env.computeFeatures(cmd.Context(), req, feature.Labels)
+		},
+	}
+	cmd.Flags().StringVar(&req.Version, "label-version", feature.LabelVersion, "version of the labels")
+	cmd.Flags().IntVar(&req.Horizon, "horizon", 60, "sessions from t to t1, 1 or more")
+	bindFeatureFlags(cmd, &symbols, &req)
+	return Command{Command: cmd, Traits: Traits{Changes: always}}
+}

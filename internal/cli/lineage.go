@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/pipeline"
+	"quant/internal/term"
+)
+
+func lineageCommand(env *Env) Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "lineage RUN",
+		Short: "Show what a result came from, back to the source files and their digests",
+		Long: `Show what the result of a run came from: the tables that it read, with their
+digests, the runs that wrote them, what those read, and so on back to the source
+files; for each run the program and the git commit. Of a pipeline, the runs of
+its stages. --format dot is for Graphviz; --output json prints the graph.`,
+		Example: `  quant lineage last
+  quant lineage 1a2b3c4d --format dot | dot -Tsvg > lineage.svg`,
+		Args: wantArgs(1, 1, "one run"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if format != "tree" && format != "dot" && format != "json" {
+				return quant.Errorf(quant.Usage, "--format %q is not known", format).WithHint("use tree, json or dot")
+			}
+			if format != "tree" && env.Format == term.CSV || format == "dot" && env.Format == term.JSON {
+				return quant.Errorf(quant.Usage, "--format %s and --output %s exclude each other", format, env.Format.String()).WithHint("give one of them")
+			}
+			if format == "json" {
+				env.Format = term.JSON
+			}
+			meta, err := env.MetaDB()
+			if err != nil {
+				return err
+			}
+			id, err := env.resolveRun(cmd.Context(), meta, args[0])
+			if err != nil {
+				return err
+			}
+			l, err := pipeline.Trace(cmd.Context(), meta, id)
+			if err != nil {
+				return err
+			}
+			return env.Print(lineageReport{l, format == "dot"})
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "tree", "tree, json or dot")
+	return Command{Command: cmd}
+}
+
+// lineageReport is the result of lineage.
+type lineageReport struct {
+	pipeline.Lineage
+	dot bool
+}
+
+func (r lineageReport) CSVRows() any { return r.Nodes }
+
+func (r lineageReport) Sections() []term.Section {
+	if r.dot {
+		return []term.Section{{Lines: r.Dot()}}
+	}
+	return []term.Section{{Lines: r.Tree()}}
+}

@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/pipeline"
+	"quant/internal/term"
+)
+
+func recommendCommand(env *Env) Command {
+	var file, asof, from, to string
+	var sets []string
+	req := pipeline.RecommendRequest{PriceLevel: priceLevel}
+	cmd := &cobra.Command{
+		Use:   "recommend --strategy FILE (--asof DAY | --from DAY [--to DAY])",
+		Short: "Decide what to hold: propose by a strategy's signal, judge by its risk rules, write targets",
+		Long: `Decide what to hold. For each day the strategy proposes its best names by the
+signal of that very day, and the supervisor judges: R5 score floor and R3
+positions reject, R2 clips to the maximum weight, R1 scales to the gross exposure
+cap, R4 limits the turnover from the last decision, drifted to the day.
+
+--from and --to decide every rebalance day of the strategy between them, in
+order, and replace all its decisions in there; without --to, up to the last bar.
+--asof decides on that one session, a rebalance day or not.
+
+A decision without an approved weight means cash; where there is no decision, the
+book is held. Deciding a day again replaces its whole set and, if it came out
+otherwise, marks the strategy's later ones stale: decide those again, too. The
+same again changes nothing.
+
+The exit status is 4 where there is nothing to decide on (no prices, no signal, no
+rebalance day), and 6 where the signal is in units of the price or raw prices move
+as in a split.`,
+		Example: `  quant recommend --strategy strategies/momentum_demo.yaml --from 2001-01-01 --to 2013-03-01
+  quant recommend --strategy strategies/momentum_demo.yaml --asof 2013-03-01 --set portfolio.top_k=2`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			for _, f := range []struct {
+				name, value string
+				to          **quant.Date
+			}{{"asof", asof, &req.Asof}, {"from", from, &req.From}, {"to", to, &req.To}} {
+				if *f.to, err = dayFlag(cmd, f.name, f.value); err != nil {
+					return err
+				}
+			}
+			switch {
+			case file == "":
+				return quant.Errorf(quant.Usage, "--strategy is missing").WithHint("usage: %s", cmd.UseLine())
+			case req.Asof != nil && (req.From != nil || req.To != nil):
+				return quant.Errorf(quant.Usage, "--asof and --from, --to exclude each other").WithHint("--asof decides on one day, --from and --to on the rebalance days between them")
+			case req.Asof == nil && req.From == nil:
+				return quant.Errorf(quant.Usage, "no day to decide on").WithHint("give --asof, or --from and --to")
+			case req.To != nil && *req.To < *req.From:
+				return quant.Errorf(quant.Usage, "--to %s is before --from %s", req.To, req.From).WithHint("exchange them")
+			}
+			req.RunID = env.Run.ID
+			if req.Strategy, err = env.strategyFile(cmd.Context(), file, sets); err != nil {
+				return err
+			}
+			return env.recommend(cmd.Context(), req)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "strategy", "", "strategy file")
+	f.StringVar(&asof, "asof", "", "decide on this session (YYYY-MM-DD)")
+	f.StringVar(&from, "from", "", "decide the rebalance days from this day on")
+	f.StringVar(&to, "to", "", "... up to this day (default: the last bar)")
+	f.BoolVar(&req.AcceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
+	setFlag(cmd, &sets)
+	return Command{Command: cmd, Traits: Traits{Changes: always}}
+}
+
+// dayFlag reads a flag that is a day; nil where it is not given.
+func dayFlag(cmd *cobra.Command, name, value string) (*quant.Date, error) {
+	if !cmd.Flags().Changed(name) {
+		return nil, nil
+	}
+	d, err := quant.ParseDate(value)
+	if err != nil {
+		return nil, quant.Errorf(quant.Usage, "--%s %q is no day", name, value).WithHint("write it as YYYY-MM-DD")
+	}
+	return &d, nil
+}
+
+func (e *Env) recommend(ctx context.Context, req pipeline.RecommendRequest) error {
+	var report pipeline.Recommendation
+	err := e.WriteFacts(ctx, func(db *factstore.DB) error {
+		var err error
+		if req.Calendar, err = e.calendar(ctx, db); err != nil {
+			return err
+		}
+		report, err = pipeline.Recommend(ctx, db, req)
+		return err
+	})
+	for _, notice := range report.Notices {
+		e.Notice("%s", notice)
+	}
+	for _, io := range append(report.Inputs, report.Outputs...) {
+		e.record(io)
+	}
+	if err != nil {
+		return err
+	}
+	if report.Changed == 0 && report.Removed == 0 {
+		e.Notice("nothing changed: the decisions stand as they are")
+	}
+	if report.Stale > 0 {
+		e.Notice("%s of %s rest on what changed and are stale: recommend from %s on", counted(int(report.Stale), "later decision"), report.StrategyID, report.To)
+	}
+	return e.Print(recommendation{report})
+}
+
+// recommendation is the result of recommend.
+type recommendation struct{ pipeline.Recommendation }
+
+func (r recommendation) CSVRows() any { return r.Targets }
+
+func (r recommendation) Sections() []term.Section {
+	head := []string{fmt.Sprintf("%s version %s: %s from %s to %s, %d changed", r.StrategyID, r.Version, counted(r.Decisions, "decision"), r.From, r.To, r.Changed)}
+	if r.ToCash > 0 {
+		head = append(head, fmt.Sprintf("to cash: %d", r.ToCash))
+	}
+	var struck []string
+	for _, f := range r.Flags {
+		struck = append(struck, fmt.Sprintf("%s %d", f.Flag, f.Rows))
+	}
+	if len(struck) > 0 {
+		head = append(head, "rules struck: "+strings.Join(struck, ", "))
+	}
+	const shown = 10
+	type setRow struct {
+		Asof     string `json:"asof"`
+		Proposed int    `json:"proposed"`
+		Approved int    `json:"approved"`
+		Gross    string `json:"gross"`
+		Turnover string `json:"turnover"`
+		Exempt   string `json:"exempt"`
+	}
+	var sets []setRow
+	for _, s := range r.Sets[max(0, len(r.Sets)-shown):] {
+		sets = append(sets, setRow{s.Asof.String(), s.Proposed, s.Approved, four(s.Gross), four(s.Turnover), four(s.ExemptTurnover)})
+	}
+	type targetRow struct {
+		Symbol   string `json:"symbol"`
+		Weight   string `json:"weight"`
+		Score    string `json:"score"`
+		Approved bool   `json:"approved"`
+		Reason   string `json:"reason"`
+	}
+	var targets []targetRow
+	for _, t := range r.Targets {
+		row := targetRow{Symbol: t.Symbol, Weight: four(t.Weight), Approved: t.Approved, Reason: t.Reason}
+		if t.Score != nil {
+			row.Score = strconv.FormatFloat(*t.Score, 'g', 6, 64)
+		}
+		targets = append(targets, row)
+	}
+	title := "the decisions"
+	if len(r.Sets) > shown {
+		title = fmt.Sprintf("the last %d decisions", shown)
+	}
+	return []term.Section{{Lines: head}, {Title: title, Rows: sets}, {Title: "decision of " + r.To.String(), Rows: targets}}
+}
+
+func four(x float64) string { return strconv.FormatFloat(x, 'f', 4, 64) }

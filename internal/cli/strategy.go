@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/metastore"
+	"quant/internal/strategy"
+	"quant/internal/term"
+)
+
+func strategyCommand(env *Env) Command {
+	cmd := &cobra.Command{
+		Use:   "strategy",
+		Short: "Look at strategy files: check one, show what it means, print the format",
+	}
+	return Command{Command: cmd, Sub: []Command{strategyValidate(env), strategyShow(env), strategySchema(env)}}
+}
+
+// strategyFile reads a strategy with its overrides, notes the file as an input
+// of this run, and fills the universe of type all from the Meta DB.
+func (e *Env) strategyFile(ctx context.Context, path string, sets []string) (strategy.Strategy, error) {
+	data, err := readStrategyFile(path)
+	if err != nil {
+		return strategy.Strategy{}, err
+	}
+	sum := sha256.Sum256(data)
+	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: path, Digest: quant.Text("sha256:" + hex.EncodeToString(sum[:]))})
+	s, err := strategy.Parse(path, data, sets)
+	if err != nil || s.Universe.Type != strategy.UniverseAll {
+		return s, err
+	}
+	meta, err := e.MetaDB()
+	if err != nil {
+		return s, err
+	}
+	list, err := meta.ListSymbols(ctx, metastore.SymbolFilter{Active: ptr(true)})
+	if err != nil {
+		return s, err
+	}
+	var symbols []string
+	for _, one := range list {
+		symbols = append(symbols, one.Symbol)
+	}
+	return s.WithSymbols(symbols), nil
+}
+
+// readStrategyFile reads a regular file: a pipe could keep quant waiting for as
+// long as nobody writes to it.
+func readStrategyFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, quant.Errorf(quant.NotFound, "strategy file %s does not exist", path).WithHint("check the path")
+	}
+	if err != nil {
+		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, quant.Errorf(quant.Invalid, "strategy %s is not a regular file", path).WithHint("name a YAML file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, strategy.MaxBytes+8)) // one that is longer is refused by Parse
+	if err != nil {
+		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
+	}
+	return data, nil
+}
+
+// setFlag adds --set to a command.
+func setFlag(cmd *cobra.Command, sets *[]string) {
+	cmd.Flags().StringArrayVar(sets, "set", nil, "a key of the file with another value, such as portfolio.top_k=5 (may be given again)")
+}
+
+// strategyCheck is what validate says of one file.
+type strategyCheck struct {
+	File       string            `json:"file"`
+	Valid      bool              `json:"valid"`
+	StrategyID quant.Text        `json:"strategy_id"`
+	Version    quant.Text        `json:"version"`
+	Digest     quant.Text        `json:"digest"`
+	Problems   strategy.Problems `json:"problems"`
+	Notices    []string          `json:"notices"`
+}
+
+type strategyChecks []strategyCheck
+
+func (c strategyChecks) Sections() []term.Section {
+	var lines []string
+	for _, one := range c {
+		if one.Valid {
+			lines = append(lines, fmt.Sprintf("%s: valid, %s version %s, %s", one.File, one.StrategyID, one.Version, short(string(one.Digest))))
+		} else {
+			lines = append(lines, fmt.Sprintf("%s: %s", one.File, counted(len(one.Problems), "problem")))
+		}
+		for _, p := range one.Problems {
+			line := "  " + p.Where + ": " + p.Message
+			if p.Hint != "" {
+				line += " (" + p.Hint + ")"
+			}
+			lines = append(lines, line)
+		}
+		for _, n := range one.Notices {
+			lines = append(lines, "  note: "+n)
+		}
+	}
+	return []term.Section{{Lines: lines}}
+}
+
+func strategyValidate(env *Env) Command {
+	var sets []string
+	cmd := &cobra.Command{
+		Use:   "validate FILE...",
+		Short: "Check strategy files",
+		Long: `Check strategy files: every mistake is shown with its line, its column and the
+nearest right name, and what can be invested at most where that is less than the
+gross exposure cap. Nothing is computed and no database is read. The exit status
+is 2 if a file is not valid.`,
+		Example: "  quant strategy validate strategies/momentum_demo.yaml",
+		Args:    wantArgs(1, -1, "at least one file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var checks strategyChecks
+			var failed error
+			bad := 0
+			for _, path := range args {
+				data, err := readStrategyFile(path)
+				if err != nil {
+					return err
+				}
+				name := env.Mask.Text(path)
+				check := strategyCheck{File: name, Problems: strategy.Problems{}, Notices: []string{}}
+				s, err := strategy.Parse(name, data, sets)
+				if err != nil {
+					bad++
+					failed = err
+					check.Problems, _ = errors.AsType[strategy.Problems](err)
+					for i := range check.Problems {
+						p := &check.Problems[i]
+						p.Message, p.Hint, p.Key, p.Where = env.Mask.Text(p.Message), env.Mask.Text(p.Hint), env.Mask.Text(p.Key), env.Mask.Text(p.Where)
+					}
+				} else {
+					check.Valid, check.StrategyID, check.Version, check.Digest = true, quant.Text(s.ID), quant.Text(s.Version), quant.Text(s.Digest())
+					check.Notices = append(check.Notices, s.Notices()...)
+					if err := s.CheckScale(priceLevel); err != nil {
+						check.Notices = append(check.Notices, err.Error()+": recommend refuses it; "+quant.HintOf(err))
+					}
+				}
+				checks = append(checks, check)
+			}
+			if err := env.Print(checks); err != nil {
+				return err
+			}
+			if bad > 1 {
+				return quant.Errorf(quant.Invalid, "%d of %d strategies are not valid", bad, len(args)).WithHint("`quant strategy schema` prints the format")
+			}
+			return failed
+		},
+	}
+	setFlag(cmd, &sets)
+	return Command{Command: cmd}
+}
+
+// strategyShown is the result of show.
+type strategyShown struct {
+	File           string            `json:"file"`
+	Digest         string            `json:"digest"`
+	DecisionDigest string            `json:"decision_digest"`
+	Strategy       strategy.Strategy `json:"strategy"`
+	Notices        []string          `json:"notices"`
+}
+
+func (s strategyShown) CSVRows() any { return s.Strategy.Settings() }
+
+func (s strategyShown) Sections() []term.Section {
+	lines := []string{"", "digest " + s.Digest, "of its decisions " + s.DecisionDigest}
+	for _, n := range s.Notices {
+		lines = append(lines, "note: "+n)
+	}
+	return []term.Section{{Rows: s.Strategy.Settings()}, {Lines: lines[1:]}}
+}
+
+func strategyShow(env *Env) Command {
+	var sets []string
+	cmd := &cobra.Command{
+		Use:   "show FILE",
+		Short: "Show what a strategy file means, with every default and the symbols of its universe",
+		Example: `  quant strategy show strategies/momentum_demo.yaml
+  quant strategy show strategies/momentum_demo.yaml --set portfolio.top_k=2`,
+		Args: wantArgs(1, 1, "one file"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := env.strategyFile(cmd.Context(), args[0], sets)
+			if err != nil {
+				return err
+			}
+			return env.Print(strategyShown{env.Mask.Text(args[0]), s.Digest(), s.DecisionDigest(), s, append([]string{}, s.Notices()...)})
+		},
+	}
+	setFlag(cmd, &sets)
+	return Command{Command: cmd}
+}
+
+// strategyFormat is the result of schema: a JSON Schema in every form but CSV.
+type strategyFormat struct{}
+
+func (strategyFormat) MarshalJSON() ([]byte, error) { return json.RawMessage(strategy.Schema()), nil }
+
+func (strategyFormat) CSVRows() any { return strategy.Keys() }
+
+func (strategyFormat) Sections() []term.Section {
+	return []term.Section{{Lines: strings.Split(strings.TrimSuffix(string(strategy.Schema()), "\n"), "\n")}}
+}
+
+func strategySchema(env *Env) Command {
+	cmd := &cobra.Command{
+		Use:   "schema",
+		Short: "Print the format of strategy files as a JSON Schema, for editors",
+		Long: `Print the format of strategy files as a JSON Schema (2020-12). Save it, and begin
+a strategy with the line
+
+  # yaml-language-server: $schema=strategy.schema.json
+
+so that an editor completes and checks the keys. --output csv lists the keys with
+their types, defaults and meanings.`,
+		Example: "  quant strategy schema > strategy.schema.json",
+		Args:    noArgs,
+		RunE:    func(*cobra.Command, []string) error { return env.Print(strategyFormat{}) },
+	}
+	return Command{Command: cmd}
+}

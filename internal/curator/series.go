@@ -1,0 +1,127 @@
+package curator
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql/driver"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"strings"
+
+	"quant"
+	"quant/internal/curator/provider"
+	"quant/internal/factstore"
+)
+
+// ingestSeries takes the bars of one symbol from a provider's answer through
+// the gate and merges them: one transaction. Errors are those of Ingest, and
+// errHalfRescaled.
+func ingestSeries(ctx context.Context, db *factstore.DB, req Request, name, symbol string, s provider.Series) (Report, error) {
+	p, err := req.plan()
+	if err != nil {
+		return Report{}, err
+	}
+	label := name + ":" + symbol
+	p.Symbol = ""
+	in := &ingest{plan: p, db: db, series: &s, of: symbol, inputs: []Input{{Path: label, Name: label, Format: name, Size: int64(len(s.Raw))}}}
+	return in.do(ctx)
+}
+
+// stageSeries reads the rows of a provider's answer into staged, as those of a
+// CSV file; the line is the row's place among them.
+func (in *ingest) stageSeries(ctx context.Context) (digest string, cols columns, err error) {
+	for f := range cols.at {
+		cols.at[f] = f
+	}
+	cols.count, cols.ignored = len(cols.at), []string{}
+	if _, err := in.db.Exec(ctx, "CREATE TEMP TABLE "+days+` (line BIGINT, fault UTINYINT, symbol VARCHAR, ts DATE,
+		open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE, adjusted_close DOUBLE)`); err != nil {
+		return "", cols, err
+	}
+	r := rowReader{path: in.inputs[0].Path, delim: ',', cols: cols}
+	err = in.db.Append(ctx, days, func(put func(...driver.Value) error) error {
+		for i, from := range in.series.Rows {
+			// In the order of the fields.
+			texts := []string{in.of, from.Date, from.Open, from.High, from.Low, from.Close, from.Volume, from.AdjustedClose}
+			r.fields = r.fields[:0]
+			for _, text := range texts {
+				r.fields = append(r.fields, []byte(text))
+			}
+			out := row{line: int64(i + 1)}
+			if err := r.understand(&out); err != nil {
+				return err
+			}
+			values := make([]driver.Value, 0, 4+numberFields)
+			values = append(values, out.line, uint8(out.fault), in.of, quant.Date(out.day))
+			for _, x := range out.number {
+				if out.fault != sound || math.IsNaN(x) {
+					values = append(values, nil)
+				} else {
+					values = append(values, x)
+				}
+			}
+			if out.fault != sound {
+				in.texts.add(0, out.line, []byte(strings.Join(texts, ",")))
+			}
+			if err := put(values...); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", cols, err
+	}
+	_, err = in.db.Exec(ctx, in.stageSQL(0, "FROM temp.main."+days))
+	sum := sha256.Sum256(in.series.Raw)
+	return "sha256:" + hex.EncodeToString(sum[:]), cols, err
+}
+
+// errHalfRescaled is the error of an answer that would leave a symbol's
+// adjusted history on two bases.
+type errHalfRescaled struct {
+	symbol      string
+	day         quant.Date // that has another ratio than is stored
+	rest        int64      // stored bars that the answer lacks
+	first, last quant.Date
+}
+
+func (e *errHalfRescaled) Error() string {
+	return fmt.Sprintf("%s: the provider rescaled the adjusted history (%s has another adjusted_close / close than is stored), and its answer lacks %d stored bars from %s to %s",
+		e.symbol, e.day, e.rest, e.first, e.last)
+}
+
+// roundingUnit is that of a provider's prices: four decimals.
+const roundingUnit = "1e-4"
+
+// refuseHalfRescaled compares adjusted_close / close with what is stored. Where
+// it changed by more than rounding, the whole history was rescaled, and then
+// every stored adjusted close must be replaced, or none.
+//
+// Rounding falsifies a price by up to half a unit u, and so the ratio r = a/c by
+// up to (u/2 + r u/2) / c; there are two ratios.
+func (in *ingest) refuseHalfRescaled(ctx context.Context, tx *factstore.Tx) error {
+	rows, err := tx.Query(ctx, `SELECT s.ts FROM temp.main.`+staged+` s JOIN ohlcv o ON o.symbol = s.symbol AND o.ts = s.ts WHERE s.fault = 0 AND o.symbol = ?
+		AND coalesce(abs(s.adjusted_close / s.close - o.adjusted_close / o.close) > 1e-9 +
+				`+roundingUnit+` * (1 + greatest(s.adjusted_close / s.close, o.adjusted_close / o.close)) / least(s.close, o.close),
+			s.adjusted_close IS DISTINCT FROM o.adjusted_close)
+		ORDER BY s.ts LIMIT 1`, in.of)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	e := errHalfRescaled{symbol: in.of}
+	if !rows.Next() {
+		return rows.Err()
+	}
+	if err := rows.Scan(&e.day); err != nil {
+		return err
+	}
+	rows.Close()
+	if err := tx.QueryRow(ctx, `SELECT count(*), coalesce(min(ts), DATE '1970-01-01'), coalesce(max(ts), DATE '1970-01-01') FROM ohlcv o WHERE symbol = ? AND adjusted_close IS NOT NULL
+		AND ts NOT IN (SELECT ts FROM temp.main.`+staged+` WHERE fault = 0)`, in.of).Scan(&e.rest, &e.first, &e.last); err != nil || e.rest == 0 {
+		return err
+	}
+	return &e
+}

@@ -1,0 +1,285 @@
+package pipeline
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"quant"
+)
+
+// Strategy is what the chain must know of a strategy file.
+type Strategy struct {
+	Path       string `json:"path"`
+	Digest     string `json:"digest"` // sha256:<hex> of the file's bytes
+	StrategyID string `json:"strategy_id"`
+	Version    string `json:"version"`
+}
+
+// Signal is where the strategy's scores come from.
+type Signal struct {
+	FeatureVersion string // of the features that are ranked, or that the model reads
+	// ModelID is an explicit model to score with; Training trains one first.
+	// Both empty: a feature is ranked, nothing is trained or scored.
+	ModelID  string
+	Training *Training
+}
+
+// Training is the experiment that a strategy's model comes from.
+type Training struct {
+	Experiment   string
+	Algo         string // "": the experiment's own
+	LabelVersion string
+	Horizon      int // sessions
+}
+
+// Arguments are those of the command line, as they decide what the stages do.
+// Together with the strategy file they are all that a pipeline is asked for.
+type Arguments struct {
+	Strategy  string   `json:"strategy"` // path of the file
+	From      string   `json:"from"`     // YYYY-MM-DD
+	To        string   `json:"to"`
+	Ingest    []string `json:"ingest"` // files
+	Provider  string   `json:"provider"`
+	Stages    []Stage  `json:"stages"`
+	Symbols   []string `json:"symbols"` // empty: the strategy's universe
+	Set       []string `json:"set"`     // KEY=VALUE, over the strategy file
+	AcceptRaw bool     `json:"accept_raw"`
+	Lag       *int     `json:"lag"` // null: the strategy's
+}
+
+// Action is what becomes of a stage.
+type Action string
+
+// The actions of a plan.
+const (
+	Run  Action = "run"
+	Skip Action = "skip"
+)
+
+// Step is one stage of a plan.
+type Step struct {
+	Stage  Stage      `json:"stage"`
+	Args   []string   `json:"args"`   // command line of the stage; the id of a model that is still to be trained is MODEL
+	Action Action     `json:"action"` // run, or skip
+	Reason string     `json:"reason"` // why
+	Since  quant.Text `json:"since"`  // the run whose results stand, if it is skipped because of them
+}
+
+// UntrainedModel stands in a plan for the model that train will make.
+const UntrainedModel = "MODEL"
+
+// Plan is what a pipeline is going to do. It holds no time, no run id but those
+// of runs whose results stand, and no path but those that were given: the same
+// request on the same lab is the same plan, byte for byte.
+type Plan struct {
+	PlanVersion   int       `json:"plan_version"`
+	Strategy      Strategy  `json:"strategy"`
+	Universe      []string  `json:"universe"`
+	From          string    `json:"from"`
+	To            string    `json:"to"`
+	Calendar      string    `json:"calendar"`
+	RebalanceDays int       `json:"rebalance_days"`
+	Force         bool      `json:"force"`
+	Arguments     Arguments `json:"arguments"`
+	Stages        []Step    `json:"stages"`
+}
+
+// PlanVersion is the version of the form of Plan.
+const PlanVersion = 1
+
+// Request is what a plan is made of.
+type Request struct {
+	Arguments     Arguments
+	Strategy      Strategy
+	Signal        Signal
+	Universe      []string // resolved, in byte order
+	Calendar      string
+	RebalanceDays int
+	Force         bool
+}
+
+// NewPlan decides which stages the strategy needs and what their command lines
+// are. Every stage is in the plan, also one that is left out. It reads nothing:
+// Judge then tells which of the stages that are to run may be skipped.
+func NewPlan(r Request) Plan {
+	a := r.Arguments
+	p := Plan{
+		PlanVersion: PlanVersion, Strategy: r.Strategy, Universe: nonNil(r.Universe), From: a.From, To: a.To,
+		Calendar: r.Calendar, RebalanceDays: r.RebalanceDays, Force: r.Force,
+	}
+	a.Ingest, a.Symbols, a.Set, a.Stages = nonNil(a.Ingest), nonNil(a.Symbols), nonNil(a.Set), nonNil(a.Stages)
+	p.Arguments = a
+
+	symbols := r.Universe
+	if len(a.Symbols) > 0 {
+		symbols = a.Symbols
+	}
+	for _, stage := range Stages() {
+		step := Step{Stage: stage, Action: Run, Reason: "asked for", Args: []string{}}
+		switch {
+		case !slices.Contains(a.Stages, stage):
+			step.leave("not among --stages")
+		case stage == StageIngest && len(a.Ingest) == 0 && a.Provider == "":
+			step.leave("no files and no provider")
+		case stage == StageTrain && r.Signal.Training == nil && r.Signal.ModelID == "":
+			step.leave("the strategy needs no model")
+		case stage == StageTrain && r.Signal.Training == nil:
+			step.leave("the strategy names a trained model")
+		case stage == StageScore && r.Signal.Training == nil && r.Signal.ModelID == "":
+			step.leave("the strategy needs no model")
+		default:
+			step.Args = r.args(stage, symbols)
+		}
+		p.Stages = append(p.Stages, step)
+	}
+	return p
+}
+
+func (s *Step) leave(reason string) { s.Action, s.Reason = Skip, reason }
+
+// args is the command line of a stage.
+func (r Request) args(stage Stage, symbols []string) []string {
+	a := r.Arguments
+	args := []string{string(stage)}
+	flag := func(name, value string) { args = append(args, "--"+name, value) }
+	raw := func() {
+		if a.AcceptRaw {
+			args = append(args, "--accept-raw")
+		}
+	}
+	between := func() { flag("from", a.From); flag("to", a.To) }
+	switch stage {
+	case StageIngest:
+		if a.Provider != "" {
+			flag("provider", a.Provider)
+			flag("symbols", strings.Join(symbols, ","))
+		}
+		if len(a.Ingest) > 0 {
+			args = append(append(args, "--"), a.Ingest...)
+		}
+	case StageFeatures:
+		flag("feature-version", r.Signal.FeatureVersion)
+		flag("symbols", strings.Join(symbols, ","))
+		raw()
+	case StageLabels:
+		version, horizon := "v1", 60
+		if t := r.Signal.Training; t != nil {
+			version, horizon = t.LabelVersion, t.Horizon
+		}
+		flag("label-version", version)
+		flag("horizon", strconv.Itoa(horizon))
+		flag("symbols", strings.Join(symbols, ","))
+		raw()
+	case StageTrain:
+		flag("experiment", r.Signal.Training.Experiment)
+		if r.Signal.Training.Algo != "" {
+			flag("algo", r.Signal.Training.Algo)
+		}
+	case StageScore:
+		model := r.Signal.ModelID
+		if model == "" {
+			model = UntrainedModel
+		}
+		flag("model", model)
+		between()
+		args = append(args, "--skip-in-sample")
+	case StageRecommend, StageBacktest:
+		flag("strategy", a.Strategy)
+		between()
+		for _, set := range a.Set {
+			flag("set", set)
+		}
+		if r.Signal.Training != nil {
+			flag("set", setModel+UntrainedModel)
+		}
+		if stage == StageBacktest && a.Lag != nil {
+			flag("lag", strconv.Itoa(*a.Lag))
+		}
+		raw()
+	}
+	return args
+}
+
+// setModel gives a strategy of an experiment the model that was trained.
+const setModel = "signal.inputs.model_id="
+
+// WithModel returns the step's command line with the model that was trained;
+// as it is for "".
+func (s Step) WithModel(modelID string) []string {
+	args := slices.Clone(s.Args)
+	for i, arg := range args {
+		switch {
+		case modelID == "":
+		case arg == UntrainedModel && args[i-1] == "--model":
+			args[i] = modelID
+		case arg == setModel+UntrainedModel:
+			args[i] = setModel + modelID
+		}
+	}
+	return args
+}
+
+// Step returns the plan's step of a stage.
+func (p *Plan) Step(stage Stage) *Step {
+	i := slices.IndexFunc(p.Stages, func(s Step) bool { return s.Stage == stage })
+	return &p.Stages[i]
+}
+
+// JSON returns the plan on one line, without a line feed.
+func (p Plan) JSON() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(p); err != nil {
+		return nil, quant.Errorf(quant.Failed, "encode the plan: %w", err)
+	}
+	return bytes.TrimRight(b.Bytes(), "\n"), nil
+}
+
+// ParsePlan reads a plan as JSON wrote it. Invalid: it is none, or one of a
+// later version.
+func ParsePlan(doc []byte) (Plan, error) {
+	var p Plan
+	dec := json.NewDecoder(bytes.NewReader(doc))
+	if err := dec.Decode(&p); err != nil {
+		return Plan{}, quant.Errorf(quant.Invalid, "the plan cannot be read: %w", err)
+	}
+	if p.PlanVersion != PlanVersion {
+		return Plan{}, quant.Errorf(quant.Invalid, "the plan has version %d, and this program reads %d", p.PlanVersion, PlanVersion)
+	}
+	for _, s := range p.Arguments.Stages {
+		if !slices.Contains(Stages(), s) {
+			return Plan{}, quant.Errorf(quant.Invalid, "the plan names the stage %q, which is not known", s)
+		}
+	}
+	for _, day := range []string{p.Arguments.From, p.Arguments.To} {
+		if _, err := quant.ParseDate(day); err != nil {
+			return Plan{}, quant.Errorf(quant.Invalid, "the plan has a bad date: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// Digest is sha256:<hex> of bytes, as files are recorded.
+func Digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+func nonNil[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+func shortID(id string) string { return id[max(0, len(id)-8):] }
+
+// Unchanged is the reason of a step that is skipped because its results stand.
+func Unchanged(runID string) string { return fmt.Sprintf("unchanged since run %s", shortID(runID)) }

@@ -1,0 +1,652 @@
+// Package pipeline composes the modules of the production chain, which know
+// nothing of each other: what one writes, another reads. It is the only place
+// where two of them meet.
+package pipeline
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"quant"
+	"quant/internal/calendar"
+	"quant/internal/factstore"
+	"quant/internal/price"
+	"quant/internal/strategy"
+	"quant/internal/supervisor"
+)
+
+// GoneAfter is after how many sessions without a bar a name has left the
+// market.
+const GoneAfter = 10
+
+// RecommendRequest says what to decide.
+type RecommendRequest struct {
+	Strategy strategy.Strategy // a universe of type all with its symbols
+	Calendar *calendar.Calendar
+	// Asof decides on this one day, a rebalance day or not. Else every rebalance
+	// day from From to To, both included; To may be nil: up to the last bar.
+	Asof      *quant.Date
+	From, To  *quant.Date
+	AcceptRaw bool // see price.Request
+	RunID     string
+	// PriceLevel tells of a feature whether it is in units of the price, and its
+	// scale-free twin; nil: none is.
+	PriceLevel func(feature string) (twin string, is bool)
+}
+
+// Recommendation is what Recommend decided.
+type Recommendation struct {
+	StrategyID   string      `json:"strategy_id"`
+	Version      string      `json:"version"`
+	ConfigDigest string      `json:"config_digest"` // strategy.Strategy.DecisionDigest
+	From         quant.Date  `json:"from"`          // first and last day decided
+	To           quant.Date  `json:"to"`
+	Basis        string      `json:"basis"` // of the prices: adjusted, raw or mixed
+	Decisions    int         `json:"decisions"`
+	ToCash       int         `json:"to_cash"` // of these, without an approved weight
+	Changed      int         `json:"changed"` // of these, new or other than before
+	Removed      int64       `json:"removed"` // earlier decisions in the range that are on no rebalance day
+	Stale        int64       `json:"stale"`   // later decisions that rest on what changed
+	Flags        []FlagCount `json:"flags"`   // how often each struck, in the order of the rules
+	Sets         []TargetSet `json:"sets"`    // one a day, oldest first
+	Targets      []Target    `json:"targets"` // of the last day, in the decision's order
+	Notices      []string    `json:"notices"`
+
+	// Inputs and Outputs are what the run read and wrote.
+	Inputs  []quant.RunIO `json:"-"`
+	Outputs []quant.RunIO `json:"-"`
+}
+
+// FlagCount is how many rows a flag stands on.
+type FlagCount struct {
+	Flag supervisor.Flag `json:"flag"`
+	Rows int             `json:"rows"`
+}
+
+// TargetSet is one decision: a row of target_sets.
+type TargetSet struct {
+	Asof           quant.Date  `json:"asof"`
+	Proposed       int         `json:"proposed"`
+	Approved       int         `json:"approved"`
+	Gross          float64     `json:"gross"`
+	Turnover       float64     `json:"turnover"`
+	ExemptTurnover float64     `json:"exempt_turnover"`
+	BasisAsof      *quant.Date `json:"basis_asof"` // the decision it started from; nil: from cash
+	Digest         string      `json:"digest"`     // of its rows
+}
+
+// Target is one row of a decision.
+type Target struct {
+	Symbol   string            `json:"symbol"`
+	Weight   float64           `json:"weight"`
+	Score    *float64          `json:"score"`
+	Approved bool              `json:"approved"`
+	Flags    []supervisor.Flag `json:"risk_flags"`
+	Reason   string            `json:"reason"`
+}
+
+// Recommend proposes, supervises and decides for each day in order, and writes
+// targets, proposals and target_sets in one transaction. Each decision starts
+// from the one before it of the same strategy and version, its approved weights
+// drifted by the closes to the day. A day's set is replaced whole; if anything
+// changed, later sets of the strategy become stale; if nothing did, nothing is
+// written.
+//
+// NotFound: no rebalance day or no bars in the range, no session on Asof, no
+// signal at all on these days. Refused: a price-level signal, or raw prices
+// that move as in a split. Store: the database.
+func Recommend(ctx context.Context, db *factstore.DB, req RecommendRequest) (Recommendation, error) {
+	r := &recommending{RecommendRequest: req, db: db, s: req.Strategy}
+	r.report = Recommendation{StrategyID: r.s.ID, Version: r.s.Version, ConfigDigest: r.s.DecisionDigest(),
+		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: r.s.Notices()}
+	if req.PriceLevel != nil {
+		if err := r.s.CheckScale(req.PriceLevel); err != nil {
+			return r.report, err
+		}
+	}
+	for _, step := range []func(context.Context) error{r.findBasis, r.readPrices, r.readSignals, r.readCloses, r.decide, r.write} {
+		if err := step(ctx); err != nil {
+			return r.report, err
+		}
+	}
+	return r.report, nil
+}
+
+type recommending struct {
+	RecommendRequest
+	db     *factstore.DB
+	s      strategy.Strategy
+	report Recommendation
+
+	last      *decided     // the decision that the next one starts from
+	days      []quant.Date // to decide on
+	low, high quant.Date   // range that is replaced
+	prices    price.Basis
+	signals   *strategy.Signals
+	closes    closes
+	index     map[string]int // of Signals.Symbols
+	sets      []decided
+}
+
+// decided is one decision with what it was made of.
+type decided struct {
+	asof     quant.Date
+	k        int // row of closes
+	proposal []strategy.Candidate
+	decision supervisor.Decision
+	basis    *quant.Date
+	digest   string
+}
+
+// findBasis finds the last decision of this strategy and version before the
+// range.
+func (r *recommending) findBasis(ctx context.Context) error {
+	first := r.From
+	if r.Asof != nil {
+		first = r.Asof
+	}
+	if first == nil {
+		return quant.Errorf(quant.Usage, "no day to decide on").WithHint("give --asof, or --from and --to")
+	}
+	if r.To != nil && *r.To < *first {
+		return quant.Errorf(quant.Usage, "--to %s is before --from %s", r.To, first)
+	}
+	last := decided{k: 0}
+	var status string
+	err := r.db.QueryRow(ctx, `SELECT "asof", status FROM main.target_sets WHERE strategy_id = ? AND version = ? AND "asof" < CAST(? AS DATE) ORDER BY "asof" DESC LIMIT 1`,
+		r.s.ID, r.s.Version, *first).Scan(&last.asof, &status)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if status != "current" {
+		r.notice("the decision of %s, which the first one starts from, is stale: decide from %s on to mend it", last.asof, last.asof)
+	}
+	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		row := supervisor.Row{Approved: true}
+		if err := rows.Scan(&row.Symbol, &row.Weight); err != nil {
+			return err
+		}
+		last.decision.Rows = append(last.decision.Rows, row)
+	}
+	r.last = &last
+	return rows.Err()
+}
+
+func (r *recommending) notice(format string, args ...any) {
+	r.report.Notices = append(r.report.Notices, fmt.Sprintf(format, args...))
+}
+
+// others are the names of the basis that are not in the universe.
+func (r *recommending) others() []string {
+	var list []string
+	if r.last != nil {
+		for _, row := range r.last.decision.Rows {
+			if _, in := slices.BinarySearch(r.s.Universe.Symbols, row.Symbol); !in {
+				list = append(list, row.Symbol)
+			}
+		}
+	}
+	return list
+}
+
+// readPrices stages the prices, and finds the days to decide on.
+func (r *recommending) readPrices(ctx context.Context) error {
+	var err error
+	r.prices, err = price.Stage(ctx, r.db, r.Calendar, price.Request{Symbols: append(slices.Clone(r.s.Universe.Symbols), r.others()...), AcceptRaw: r.AcceptRaw})
+	if err != nil {
+		return err
+	}
+	r.report.Basis = r.prices.Name()
+	r.report.Notices = append(r.report.Notices, r.prices.Notices...)
+	if len(r.prices.Symbols) == 0 {
+		return quant.Errorf(quant.NotFound, "strategy %s: no symbol of its universe has prices", r.s.ID).WithHint("`quant ingest FILE...` loads them")
+	}
+	if missing := len(r.s.Universe.Symbols) + len(r.others()) - len(r.prices.Symbols); missing > 0 {
+		r.notice("%d of %d symbols of the universe have no prices", missing, len(r.s.Universe.Symbols))
+	}
+	if r.Asof != nil {
+		return r.oneDay(ctx)
+	}
+	r.low, r.high = *r.From, r.prices.Last
+	if r.To != nil {
+		r.high = *r.To
+	}
+	first, last := max(r.low, r.prices.First), min(r.high, r.prices.Last)
+	if first > r.low || last < r.high && r.To != nil {
+		r.notice("prices run from %s to %s: only rebalance days in there are decided", r.prices.First, r.prices.Last)
+	}
+	r.days, err = r.Calendar.Rebalances(r.s.Rebalance.Frequency, first, last)
+	if err != nil {
+		return err
+	}
+	if len(r.days) == 0 {
+		return quant.Errorf(quant.NotFound, "strategy %s: no %s rebalance day between %s and %s has prices", r.s.ID, r.s.Rebalance.Frequency, r.low, r.high).
+			WithHint("prices run from %s to %s; --asof decides on any session", r.prices.First, r.prices.Last)
+	}
+	return nil
+}
+
+// oneDay checks that the day asked for is a session with bars.
+func (r *recommending) oneDay(ctx context.Context) error {
+	day := *r.Asof
+	r.days, r.low, r.high = []quant.Date{day}, day, day
+	var near *quant.Date
+	if err := r.db.QueryRow(ctx, "SELECT max(ts) FROM temp.main.price_bar WHERE ts <= CAST(? AS DATE)", day).Scan(&near); err != nil {
+		return err
+	}
+	if near != nil && *near == day {
+		return nil
+	}
+	err := quant.Errorf(quant.NotFound, "strategy %s: no symbol of its universe has a bar on %s", r.s.ID, day)
+	if near == nil {
+		return err.WithHint("its prices begin on %s", r.prices.First)
+	}
+	return err.WithHint("the last session with bars before it is %s", near)
+}
+
+func (r *recommending) readSignals(ctx context.Context) error {
+	// The day of the basis is read as well, so that closes and signals share
+	// their index.
+	days := r.days
+	if r.last != nil {
+		days = append([]quant.Date{r.last.asof}, days...)
+	}
+	var err error
+	if r.signals, err = r.s.Read(ctx, r.db, days, r.others()); err != nil {
+		return err
+	}
+	r.index = make(map[string]int, len(r.signals.Symbols))
+	for n, symbol := range r.signals.Symbols {
+		r.index[symbol] = n
+	}
+	first := len(days) - len(r.days)
+	var with int
+	if err := r.db.QueryRow(ctx, "SELECT count(DISTINCT k) FROM temp.main."+strategy.SignalTable+" WHERE k >= ? AND n < ?", first, len(r.s.Universe.Symbols)).Scan(&with); err != nil {
+		return err
+	}
+	if with == 0 {
+		err := quant.Errorf(quant.NotFound, "strategy %s: no %s for its universe on any of %d days, %s to %s",
+			r.s.ID, r.s.SignalName(), len(r.days), r.days[0], r.days[len(r.days)-1])
+		if r.s.Signal.Type == strategy.ModelScore {
+			return err.WithHint("`quant score --model %s --from %s --to %s` computes them", r.s.Signal.Inputs.ModelID, r.days[0], r.days[len(r.days)-1])
+		}
+		return err.WithHint("`quant features --feature-version %s` computes them", r.s.Signal.Inputs.FeatureVersion)
+	}
+	if empty := len(r.days) - with; empty > 0 {
+		r.notice("%d of %d days have no %s at all: the target of these is cash", empty, len(r.days), r.s.SignalName())
+	}
+	return r.noteInputs(ctx)
+}
+
+// noteInputs notes what was read, and the runs that wrote it.
+func (r *recommending) noteInputs(ctx context.Context) error {
+	table, _, _ := strings.Cut(r.s.SignalName(), ":")
+	stamp := "computed_at"
+	if table == "predictions" {
+		stamp = "generated_at"
+	}
+	writers := map[string]bool{}
+	note := func(name, table, query, where string, args ...any) error {
+		rows, digest, err := r.db.Digest(ctx, "SELECT * EXCLUDE (stamp, k, n) FROM ("+query+")", args...)
+		if err != nil {
+			return err
+		}
+		io := quant.RunIO{Direction: quant.In, Kind: "table", Name: name, Rows: &rows, Digest: quant.Text(digest)}
+		var first, last *quant.Date
+		if err := r.db.QueryRow(ctx, "SELECT min(ts), max(ts) FROM ("+query+")", args...).Scan(&first, &last); err != nil {
+			return err
+		}
+		if first != nil {
+			io.FirstDate, io.LastDate = quant.Text(first.String()), quant.Text(last.String())
+		}
+		r.report.Inputs = append(r.report.Inputs, io)
+		runs, err := r.db.Writers(ctx, table, where, args...)
+		for _, run := range runs {
+			if !writers[run] {
+				writers[run] = true
+				r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: "run", Name: run})
+			}
+		}
+		return err
+	}
+	if err := note(r.s.SignalName(), table, "SELECT * FROM temp.main."+strategy.SignalTable, stamp+" IN (SELECT DISTINCT stamp FROM temp.main."+strategy.SignalTable+")"); err != nil {
+		return err
+	}
+	last := r.days[len(r.days)-1]
+	if err := note("ohlcv:"+r.prices.Name(), "ohlcv", "SELECT symbol, ts, close, NULL AS stamp, NULL AS k, NULL AS n FROM temp.main.price_bar WHERE ts <= CAST(? AS DATE)",
+		"symbol IN (SELECT symbol FROM temp.main.price_basis) AND ts <= CAST(? AS DATE)", last); err != nil {
+		return err
+	}
+	if r.last == nil {
+		return nil
+	}
+	return note("targets:"+r.s.ID+"/"+r.s.Version, "targets", `SELECT symbol, "asof" AS ts, weight, NULL AS stamp, NULL AS k, NULL AS n FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved`,
+		`strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, r.last.asof)
+}
+
+// closes are the last closes at or before each day.
+type closes struct {
+	width int
+	price []float64 // [day][symbol]; NaN: no bar yet
+	age   []int32   // sessions since that bar
+}
+
+func (c closes) at(k, n int) (close float64, age int32) {
+	return c.price[k*c.width+n], c.age[k*c.width+n]
+}
+
+func (r *recommending) readCloses(ctx context.Context) error {
+	days, width := len(r.signals.Days), len(r.signals.Symbols)
+	c := closes{width: width, price: make([]float64, days*width), age: make([]int32, days*width)}
+	for i := range c.price {
+		c.price[i], c.age[i] = math.NaN(), math.MaxInt32
+	}
+	if _, err := r.db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE recommend_day (k INTEGER NOT NULL, i INTEGER NOT NULL)"); err != nil {
+		return err
+	}
+	err := r.db.Append(ctx, "recommend_day", func(row func(...driver.Value) error) error {
+		for k, d := range r.signals.Days {
+			i, _ := r.Calendar.Index(d)
+			if err := row(int32(k), int32(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows, err := r.db.Query(ctx, `SELECT d.k, d.n, b.close, d.i - b.i FROM (SELECT d.k, d.i, u.i AS n, u.v AS symbol FROM temp.main.recommend_day d CROSS JOIN temp.main.strategy_symbol u) d
+		ASOF JOIN temp.main.`+price.BarView+` b ON b.symbol = d.symbol AND b.i <= d.i`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k, n, age int32
+		var close float64
+		if err := rows.Scan(&k, &n, &close, &age); err != nil {
+			return err
+		}
+		c.price[int(k)*width+int(n)], c.age[int(k)*width+int(n)] = close, age
+	}
+	r.closes = c
+	return rows.Err()
+}
+
+// decide decides day by day, each from the one before it.
+func (r *recommending) decide(ctx context.Context) error {
+	v := r.s.Supervisor
+	policy := supervisor.Policy{GrossExposureCap: v.GrossExposureCap, MaxWeightPerSymbol: v.MaxWeightPerSymbol,
+		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor}
+	r.sets = make([]decided, 0, len(r.days))
+	first := len(r.signals.Days) - len(r.days)
+	struck := map[supervisor.Flag]int{}
+	for d, day := range r.days {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		k := first + d
+		set := decided{asof: day, k: k, proposal: r.s.Propose(r.signals, k)}
+		proposed := make([]supervisor.Proposed, len(set.proposal))
+		for i, c := range set.proposal {
+			_, age := r.closes.at(k, c.N)
+			proposed[i] = supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0}
+		}
+		var held []supervisor.Held
+		if r.last != nil {
+			set.basis = &r.last.asof
+			held = r.drift(r.last, k)
+		}
+		var err error
+		if set.decision, err = supervisor.Decide(policy, proposed, held); err != nil {
+			return fmt.Errorf("decide on %s: %w", day, err)
+		}
+		set.digest = digestOf(set)
+		for _, row := range set.decision.Rows {
+			for _, f := range row.Flags {
+				struck[f]++
+			}
+		}
+		r.sets = append(r.sets, set)
+		r.last = &r.sets[len(r.sets)-1]
+		r.account(set)
+	}
+	for _, rule := range supervisor.Catalogue() {
+		if n := struck[rule.Flag]; n > 0 {
+			r.report.Flags = append(r.report.Flags, FlagCount{rule.Flag, n})
+		}
+	}
+	r.report.From, r.report.To, r.report.Decisions = r.days[0], r.days[len(r.days)-1], len(r.days)
+	for _, row := range r.last.decision.Rows {
+		t := Target{Symbol: row.Symbol, Weight: row.Weight, Approved: row.Approved, Flags: append([]supervisor.Flag{}, row.Flags...), Reason: row.Reason}
+		if !math.IsNaN(row.Score) {
+			t.Score = &row.Score
+		}
+		r.report.Targets = append(r.report.Targets, t)
+	}
+	return nil
+}
+
+func (r *recommending) account(set decided) {
+	approved := 0
+	for _, row := range set.decision.Rows {
+		if row.Approved {
+			approved++
+		}
+	}
+	if approved == 0 {
+		r.report.ToCash++
+	}
+	r.report.Sets = append(r.report.Sets, TargetSet{Asof: set.asof, Proposed: len(set.proposal), Approved: approved, Gross: set.decision.Gross,
+		Turnover: set.decision.Turnover, ExemptTurnover: set.decision.Exempt, BasisAsof: set.basis, Digest: set.digest})
+}
+
+// drift is what the approved weights of a decision have become by the close of
+// day k: each grows with its close, cash does not, and all is a share of their
+// sum again. A name without a bar that day stands at its last close.
+func (r *recommending) drift(last *decided, k int) []supervisor.Held {
+	var held []supervisor.Held
+	var invested, total float64
+	for _, row := range last.decision.Rows {
+		if !row.Approved {
+			continue
+		}
+		n := r.index[row.Symbol]
+		h := supervisor.Held{Symbol: row.Symbol, Weight: row.Weight, Score: r.signals.Score(k, n)}
+		invested += row.Weight
+		then, _ := r.closes.at(last.k, n)
+		now, age := r.closes.at(k, n)
+		if growth := now / then; growth > 0 && !math.IsInf(growth, 0) {
+			h.Weight *= growth
+		}
+		if _, in := slices.BinarySearch(r.s.Universe.Symbols, row.Symbol); !in {
+			h.Left = supervisor.LeftUniverse
+		} else if age >= GoneAfter {
+			h.Left = supervisor.LeftMarket
+		}
+		total += h.Weight
+		held = append(held, h)
+	}
+	total += max(1-invested, 0)
+	for i := range held {
+		held[i].Weight /= total
+	}
+	return held
+}
+
+// digestOf tells a decision, with its proposal, from every other.
+func digestOf(set decided) string {
+	h := sha256.New()
+	var b []byte
+	for _, c := range set.proposal {
+		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\n", c.Symbol, math.Float64bits(c.Score), math.Float64bits(c.Weight))
+		h.Write(b)
+	}
+	h.Write([]byte{0})
+	for _, row := range set.decision.Rows {
+		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\x00%v\x00%s\n", row.Symbol, math.Float64bits(row.Weight), math.Float64bits(row.Score), row.Flags, row.Reason)
+		h.Write(b)
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// write stores the decisions in one transaction.
+func (r *recommending) write(ctx context.Context) error {
+	if err := r.stage(ctx); err != nil {
+		return err
+	}
+	var targetRows, setRows, proposalRows int64
+	var digests [3]string
+	tables := []string{"targets", "proposals", "target_sets"}
+	columns := []string{"symbol, \"asof\", version, weight, score, approved, risk_flags, reason", "symbol, \"asof\", version, rank, score, weight", "* EXCLUDE (run_id, decided_at)"}
+	changed := map[string]int64{}
+	_, err := r.db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
+		// A set that stands as it was keeps the run that decided it.
+		if _, err := tx.Exec(ctx, `UPDATE temp.main.recommend_set AS s SET run_id = t.run_id FROM main.target_sets t
+			WHERE t.strategy_id = s.strategy_id AND t."asof" = s."asof" AND t.version = s.version AND t.status = s.status AND t.basis_asof IS NOT DISTINCT FROM s.basis_asof
+			AND t.config_digest = s.config_digest AND t.digest = s.digest AND t.gross = s.gross AND t.turnover = s.turnover AND t.exempt_turnover = s.exempt_turnover`); err != nil {
+			return err
+		}
+		within := `strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND `
+		for i, gone := range []string{
+			`("asof", symbol) NOT IN (SELECT "asof", symbol FROM temp.main.recommend_target)`,
+			`("asof", symbol) NOT IN (SELECT "asof", symbol FROM temp.main.recommend_proposal)`,
+			`"asof" NOT IN (SELECT "asof" FROM temp.main.recommend_set)`,
+		} {
+			n, err := tx.Delete(ctx, tables[i], within+gone, r.s.ID, r.low, r.high)
+			if err != nil {
+				return err
+			}
+			changed[tables[i]], r.report.Removed = n, n // the last table's are the decisions
+		}
+		for _, m := range []factstore.Merge{
+			{Table: "targets", Source: "recommend_target", Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at"},
+			{Table: "proposals", Source: "recommend_proposal", Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at"},
+			{Table: "target_sets", Source: "recommend_set", Key: []string{"strategy_id", "asof"}, Stamp: "decided_at"},
+		} {
+			d, err := tx.Merge(ctx, m)
+			if err != nil {
+				return err
+			}
+			changed[m.Table] += d.Inserted + d.Updated
+			if m.Table == "target_sets" {
+				r.report.Changed = int(d.Inserted + d.Updated)
+			}
+		}
+		if changed["targets"]+changed["proposals"]+changed["target_sets"] > 0 {
+			if err := r.markStale(ctx, tx, changed); err != nil {
+				return err
+			}
+		}
+		for i, rows := range []*int64{&targetRows, &proposalRows, &setRows} {
+			var err error
+			*rows, digests[i], err = tx.Digest(ctx, "SELECT "+columns[i]+" FROM main."+tables[i]+` WHERE strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`, r.s.ID, r.low, r.high)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for i, table := range tables {
+		n := changed[table]
+		r.report.Outputs = append(r.report.Outputs, quant.RunIO{Direction: quant.Out, Kind: "table", Name: table, Rows: &n, Digest: quant.Text(digests[i]),
+			FirstDate: quant.Text(r.days[0].String()), LastDate: quant.Text(r.days[len(r.days)-1].String())})
+	}
+	return err
+}
+
+// markStale marks the later decisions of the strategy.
+func (r *recommending) markStale(ctx context.Context, tx *factstore.Tx, changed map[string]int64) error {
+	result, err := tx.Exec(ctx, `UPDATE main.target_sets SET status = 'stale' WHERE strategy_id = ? AND "asof" > CAST(? AS DATE) AND status <> 'stale'`, r.s.ID, r.high)
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err != nil {
+		return err
+	}
+	tx.Count("target_sets", 0, n, 0)
+	changed["target_sets"] += n
+	r.report.Stale = n
+	return nil
+}
+
+// stage puts the decisions into TEMP tables, in key order.
+func (r *recommending) stage(ctx context.Context) error {
+	for _, create := range []string{
+		`CREATE OR REPLACE TEMP TABLE recommend_target (strategy_id TEXT, version TEXT, "asof" DATE, symbol TEXT, weight DOUBLE, score DOUBLE, approved BOOLEAN, risk_flags TEXT, reason TEXT)`,
+		`CREATE OR REPLACE TEMP TABLE recommend_proposal (strategy_id TEXT, version TEXT, "asof" DATE, symbol TEXT, rank BIGINT, score DOUBLE, weight DOUBLE)`,
+		`CREATE OR REPLACE TEMP TABLE recommend_set (strategy_id TEXT, version TEXT, "asof" DATE, status TEXT, proposed BIGINT, approved BIGINT, gross DOUBLE, turnover DOUBLE, exempt_turnover DOUBLE,
+			basis_asof DATE, config_digest TEXT, digest TEXT, run_id TEXT)`,
+	} {
+		if _, err := r.db.Exec(ctx, create); err != nil {
+			return err
+		}
+	}
+	id, version := r.s.ID, r.s.Version
+	err := r.db.Append(ctx, "recommend_target", func(row func(...driver.Value) error) error {
+		for _, set := range r.sets {
+			rows := slices.SortedFunc(slices.Values(set.decision.Rows), func(a, b supervisor.Row) int { return strings.Compare(a.Symbol, b.Symbol) })
+			for _, t := range rows {
+				var score driver.Value
+				if !math.IsNaN(t.Score) {
+					score = t.Score
+				}
+				flags, err := json.Marshal(append([]supervisor.Flag{}, t.Flags...))
+				if err != nil {
+					return err
+				}
+				if err := row(id, version, set.asof, t.Symbol, t.Weight, score, t.Approved, string(flags), t.Reason); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = r.db.Append(ctx, "recommend_proposal", func(row func(...driver.Value) error) error {
+		for _, set := range r.sets {
+			for _, c := range slices.SortedFunc(slices.Values(set.proposal), func(a, b strategy.Candidate) int { return strings.Compare(a.Symbol, b.Symbol) }) {
+				if err := row(id, version, set.asof, c.Symbol, int64(c.Rank), c.Score, c.Weight); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.db.Append(ctx, "recommend_set", func(row func(...driver.Value) error) error {
+		for _, s := range r.report.Sets {
+			var basis driver.Value
+			if s.BasisAsof != nil {
+				basis = *s.BasisAsof
+			}
+			if err := row(id, version, s.Asof, "current", int64(s.Proposed), int64(s.Approved), s.Gross, s.Turnover, s.ExemptTurnover, basis, r.report.ConfigDigest, s.Digest, r.RunID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,360 @@
+package pipeline_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"quant"
+	"quant/internal/calendar"
+	"quant/internal/factstore"
+	"quant/internal/pipeline"
+	"quant/internal/strategy"
+)
+
+// lab is a Fact DB with prices and signals that a test writes down.
+type lab struct {
+	testing.TB
+	db  *factstore.DB
+	run int
+}
+
+func newLab(t *testing.T) *lab { return newLabOf(t) }
+
+func newLabOf(t testing.TB) *lab {
+	t.Helper()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: filepath.Join(t.TempDir(), "quant.duckdb"), Now: func() time.Time { now = now.Add(time.Second); return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return &lab{TB: t, db: db}
+}
+
+func (l *lab) nextRun() string { l.run++; return fmt.Sprintf("run-%d", l.run) }
+
+func (l *lab) merge(table, key, stamp, query string) {
+	l.Helper()
+	_, err := l.db.Write(l.Context(), l.nextRun(), func(ctx context.Context, tx *factstore.Tx) error {
+		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE given AS "+query); err != nil {
+			return err
+		}
+		_, err := tx.Merge(ctx, factstore.Merge{Table: table, Source: "given", Key: strings.Split(key, ","), Stamp: stamp})
+		return err
+	})
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+// prices are rows ('A', '2024-01-02', close).
+func (l *lab) prices(values string) {
+	l.Helper()
+	l.merge("ohlcv", "symbol,ts", "ingested_at", "SELECT symbol, ts::DATE AS ts, c::DOUBLE AS open, c::DOUBLE AS high, c::DOUBLE AS low, c::DOUBLE AS close, 1::DOUBLE AS volume, c::DOUBLE AS adjusted_close, 'f' AS source FROM (VALUES "+values+") t(symbol, ts, c)")
+}
+
+// signals are rows ('A', '2024-01-02', value) of the feature f v1.
+func (l *lab) signals(values string) {
+	l.Helper()
+	l.merge("features_daily", "symbol,ts,feature_name,feature_version", "computed_at", "SELECT symbol, ts::DATE AS ts, 'f' AS feature_name, v::DOUBLE AS feature_value, 'v1' AS feature_version FROM (VALUES "+values+") t(symbol, ts, v)")
+}
+
+const file = `strategy_id: s
+version: "1"
+universe:   {type: symbols, symbols: [A, B, C]}
+signal:     {type: factor_rank, inputs: {feature_name: f, feature_version: v1}}
+rebalance:  {frequency: daily, asof_policy: close}
+portfolio:  {top_k: 2, weighting: equal}
+supervisor: {max_weight_per_symbol: 0.5, turnover_cap: 1}
+`
+
+func day(s string) *quant.Date {
+	d, err := quant.ParseDate(s)
+	if err != nil {
+		panic(err)
+	}
+	return &d
+}
+
+// request asks for "2024-01-02" or "2024-01-02..2024-01-04".
+func (l *lab) request(days string, sets ...string) pipeline.RecommendRequest {
+	l.Helper()
+	s, err := strategy.Parse("s.yaml", []byte(file), sets)
+	if err != nil {
+		l.Fatal(err)
+	}
+	var list []quant.Date
+	rows, err := l.db.Query(l.Context(), "SELECT DISTINCT ts FROM ohlcv")
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var d quant.Date
+		if err := rows.Scan(&d); err != nil {
+			l.Fatal(err)
+		}
+		list = append(list, d)
+	}
+	req := pipeline.RecommendRequest{Strategy: s, Calendar: calendar.FromDates(list), RunID: l.nextRun()}
+	if from, to, is := strings.Cut(days, ".."); is {
+		req.From, req.To = day(from), day(to)
+	} else {
+		req.Asof = day(days)
+	}
+	return req
+}
+
+func (l *lab) recommend(days string, sets ...string) pipeline.Recommendation {
+	l.Helper()
+	r, err := pipeline.Recommend(l.Context(), l.db, l.request(days, sets...))
+	if err != nil {
+		l.Fatal(err)
+	}
+	return r
+}
+
+// text returns a query's rows, joined.
+func (l *lab) text(query string) string {
+	l.Helper()
+	var s *string
+	if err := l.db.QueryRow(l.Context(), "SELECT string_agg(line, '; ') FROM ("+query+")").Scan(&s); err != nil {
+		l.Fatal(err)
+	}
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func (l *lab) targets() string {
+	l.Helper()
+	return l.text(`SELECT concat_ws(' ', day("asof"), symbol, printf('%g', round(weight, 6)), CASE WHEN NOT approved THEN 'no' END) AS line FROM targets ORDER BY "asof", symbol`)
+}
+
+func (l *lab) sets() string {
+	l.Helper()
+	return l.text(`SELECT concat_ws(' ', day("asof"), status, approved, 'of', proposed, coalesce(day(basis_asof)::TEXT, 'cash'), run_id) AS line FROM target_sets ORDER BY "asof"`)
+}
+
+func (l *lab) ledger() string {
+	l.Helper()
+	return l.text("SELECT concat_ws(' ', run_id, table_name, rows_inserted, rows_updated, rows_deleted) AS line FROM ledger WHERE table_name IN ('targets', 'proposals', 'target_sets') ORDER BY committed_at, table_name")
+}
+
+// three days on which A, then B, then nothing leads.
+func threeDays(t *testing.T) *lab {
+	l := newLab(t)
+	l.prices("('A','2024-01-02',10),('B','2024-01-02',10),('C','2024-01-02',10),('A','2024-01-03',30),('B','2024-01-03',10),('C','2024-01-03',10),('A','2024-01-04',30),('B','2024-01-04',10),('C','2024-01-04',10)")
+	l.signals("('A','2024-01-02',3),('B','2024-01-02',2),('C','2024-01-02',1),('A','2024-01-03',1),('B','2024-01-03',3),('C','2024-01-03',2)")
+	return l
+}
+
+func TestADecisionIsStoredWithItsProposal(t *testing.T) {
+	t.Parallel()
+	l := threeDays(t)
+	r := l.recommend("2024-01-02..2024-01-04")
+	if got := l.targets(); got != "2 A 0.5; 2 B 0.5; 3 A 0 no; 3 B 0.5; 3 C 0.5" { // A drifted above R2: sold, with a word
+		t.Error(got)
+	}
+	if got := l.sets(); got != "2 current 2 of 2 cash run-3; 3 current 2 of 2 2 run-3; 4 current 0 of 0 3 run-3" {
+		t.Error(got)
+	}
+	if got := l.text(`SELECT concat_ws(' ', day("asof"), symbol, rank, score, weight) AS line FROM proposals ORDER BY "asof", rank`); got != "2 A 1 3.0 0.5; 2 B 2 2.0 0.5; 3 B 1 3.0 0.5; 3 C 2 2.0 0.5" {
+		t.Error(got)
+	}
+	if r.Decisions != 3 || r.ToCash != 1 || r.Changed != 3 || len(r.Targets) != 0 || !strings.Contains(strings.Join(r.Notices, "|"), "1 of 3 days have no features_daily:f/v1 at all: the target of these is cash") {
+		t.Errorf("%+v", r)
+	}
+	if got := l.ledger(); got != "run-3 proposals 4 0 0; run-3 target_sets 3 0 0; run-3 targets 5 0 0" {
+		t.Error(got)
+	}
+	// Every row leads to its run.
+	if got := l.text("SELECT DISTINCT l.run_id AS line FROM targets t JOIN ledger l ON l.committed_at = t.generated_at AND l.table_name = 'targets'"); got != "run-3" {
+		t.Error(got)
+	}
+	var inputs []string
+	for _, io := range r.Inputs {
+		inputs = append(inputs, io.Kind+" "+io.Name)
+		if err := io.Validate(); err != nil && io.RunID != "" {
+			t.Error(err)
+		}
+	}
+	if got := strings.Join(inputs, "; "); got != "table features_daily:f/v1; run run-2; table ohlcv:adjusted; run run-1" {
+		t.Error(got)
+	}
+}
+
+func TestTheSameAgainChangesNothing(t *testing.T) {
+	t.Parallel()
+	l := threeDays(t)
+	first := l.recommend("2024-01-02..2024-01-04")
+	ledger, sets := l.ledger(), l.sets()
+	again := l.recommend("2024-01-02..2024-01-04")
+	if again.Changed != 0 || l.ledger() != ledger || l.sets() != sets {
+		t.Errorf("%+v\n%s\n%s", again, l.ledger(), l.sets())
+	}
+	for i := range first.Outputs {
+		if first.Outputs[i].Digest != again.Outputs[i].Digest || *again.Outputs[i].Rows != 0 {
+			t.Errorf("%+v, then %+v", first.Outputs[i], again.Outputs[i])
+		}
+	}
+	// One day of it, the same: nothing becomes stale.
+	if one := l.recommend("2024-01-02"); one.Changed != 0 || one.Stale != 0 || l.sets() != sets {
+		t.Errorf("%+v", one)
+	}
+}
+
+func TestTheBasisDriftsWithThePrices(t *testing.T) {
+	t.Parallel()
+	l := threeDays(t)
+	// A: 0.5 x 3 = 1.5, B: 0.5; of 2 that is 0.75 and 0.25. R2 cuts A to 0.5,
+	// exempt; the cap lets 0.1 of A go, and 0.1 of B and C come.
+	r := l.recommend("2024-01-02..2024-01-03", "supervisor.turnover_cap=0.1")
+	if got := l.targets(); got != "2 A 0.5; 2 B 0.5; 3 A 0.4; 3 B 0.35; 3 C 0 no" {
+		t.Error(got)
+	}
+	s := r.Sets[1]
+	if math.Abs(s.Turnover-0.35) > 1e-12 || math.Abs(s.ExemptTurnover-0.25) > 1e-12 || s.BasisAsof.String() != "2024-01-02" {
+		t.Errorf("%+v", s)
+	}
+	if got := l.text(`SELECT concat_ws(' ', symbol, risk_flags) AS line FROM targets WHERE day("asof") = 3 ORDER BY symbol`); got != `A ["R2_MAX_WEIGHT","R4_TURNOVER"]; B ["R4_TURNOVER"]; C ["R4_TURNOVER"]` {
+		t.Error(got)
+	}
+}
+
+func TestDecidingADayAgainReplacesItsSetAndMarksLaterOnesStale(t *testing.T) {
+	t.Parallel()
+	l := threeDays(t)
+	l.recommend("2024-01-02..2024-01-04")
+	r := l.recommend("2024-01-02", "portfolio.top_k=1")
+	if got := l.targets(); got != "2 A 0.5; 3 A 0 no; 3 B 0.5; 3 C 0.5" || r.Stale != 2 {
+		t.Error(got, r.Stale)
+	}
+	if got := l.sets(); got != "2 current 1 of 1 cash run-4; 3 stale 2 of 2 2 run-3; 4 stale 0 of 0 3 run-3" {
+		t.Error(got)
+	}
+	if got := l.ledger(); !strings.HasSuffix(got, "; run-4 proposals 0 1 1; run-4 target_sets 0 3 0; run-4 targets 0 1 1") {
+		t.Error(got)
+	}
+	l.signals("('A','2024-01-04',3)")
+	r = l.recommend("2024-01-04", "portfolio.top_k=1")
+	if !strings.Contains(strings.Join(r.Notices, "|"), "the decision of 2024-01-03, which the first one starts from, is stale") {
+		t.Error(r.Notices)
+	}
+	l.recommend("2024-01-02..2024-01-04", "portfolio.top_k=1")
+	if got := l.sets(); strings.Contains(got, "stale") {
+		t.Error(got)
+	}
+}
+
+func TestAnotherVersionStartsFromCash(t *testing.T) {
+	t.Parallel()
+	l := threeDays(t)
+	l.recommend("2024-01-02")
+	l.recommend("2024-01-03", "version=2", "supervisor.turnover_cap=0")
+	if got := l.sets(); got != "2 current 2 of 2 cash run-3; 3 current 2 of 2 cash run-4" {
+		t.Error(got)
+	}
+	if got := l.text(`SELECT concat_ws(' ', version, symbol) AS line FROM targets ORDER BY "asof", symbol`); got != "1 A; 1 B; 2 B; 2 C" {
+		t.Error(got)
+	}
+}
+
+func TestARangeHoldsItsRebalanceDaysAndNoOthers(t *testing.T) {
+	t.Parallel()
+	l := threeDays(t)
+	l.prices("('A','2024-01-05',30),('A','2024-01-08',30)")
+	l.signals("('A','2024-01-05',1)")
+	l.recommend("2024-01-03")
+	r := l.recommend("2024-01-01..2024-01-08", "rebalance.frequency=weekly")
+	if got := l.sets(); got != "5 current 1 of 1 cash run-6" || r.Removed != 1 {
+		t.Error(got, r.Removed)
+	}
+	if got := l.targets(); got != "5 A 0.5" {
+		t.Error(got)
+	}
+}
+
+func TestANameThatLeavesIsSold(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	var prices, signals []string
+	for d := 1; d <= 20; d++ {
+		prices = append(prices, fmt.Sprintf("('A','2024-01-%02d',10)", d))
+		signals = append(signals, fmt.Sprintf("('A','2024-01-%02d',1)", d))
+		if d <= 5 {
+			prices = append(prices, fmt.Sprintf("('B','2024-01-%02d',10)", d))
+			signals = append(signals, fmt.Sprintf("('B','2024-01-%02d',2)", d))
+		}
+	}
+	l.prices(strings.Join(prices, ","))
+	l.signals(strings.Join(signals, ","))
+	// Without a bar B is sold as any name is that is not proposed any more; with
+	// no turnover allowed it stays until it has left the market.
+	l.recommend("2024-01-05..2024-01-20", "supervisor.turnover_cap=0")
+	if got := l.text(`SELECT concat_ws(' ', min(day("asof")), max(day("asof")), risk_flags, sum(weight)) AS line FROM targets WHERE symbol = 'B' GROUP BY risk_flags ORDER BY min("asof")`); got != `5 5 [] 0.5; 6 14 ["R4_TURNOVER"] 4.5; 15 15 ["LEFT_MARKET"] 0.0` {
+		t.Error(got)
+	}
+	l.prices("('C','2024-01-20',10)")
+	l.signals("('C','2024-01-20',1)")
+	r := l.recommend("2024-01-20", "supervisor.turnover_cap=0", "universe.symbols=B,C")
+	if got := l.text(`SELECT concat_ws(' ', symbol, weight, risk_flags) AS line FROM targets WHERE "asof" = '2024-01-20' ORDER BY symbol`); got != `A 0.0 ["LEFT_UNIVERSE"]; C 0.0 ["R4_TURNOVER"]` || r.Sets[0].ExemptTurnover != 0.5 {
+		t.Error(got, r.Sets)
+	}
+}
+
+func TestWhereThereIsNothingToDecideOnItIsSaid(t *testing.T) {
+	t.Parallel()
+	l := threeDays(t)
+	for _, c := range []struct {
+		days string
+		sets []string
+		code quant.Code
+		want string
+		hint string
+	}{
+		{"2024-01-04", nil, quant.NotFound, "no features_daily:f/v1 for its universe on any of 1 days", "quant features --feature-version v1"},
+		{"2024-01-06", nil, quant.NotFound, "no symbol of its universe has a bar on 2024-01-06", "the last session with bars before it is 2024-01-04"},
+		{"2023-01-06", nil, quant.NotFound, "no symbol of its universe has a bar on 2023-01-06", "its prices begin on 2024-01-02"},
+		{"2024-01-03", []string{"universe.symbols=X"}, quant.NotFound, "no symbol of its universe has prices", "quant ingest"},
+		{"2025-01-01..2025-02-01", nil, quant.NotFound, "no daily rebalance day between 2025-01-01 and 2025-02-01 has prices", "2024-01-04"},
+		{"2024-01-02..2024-01-04", []string{"rebalance.frequency=monthly"}, quant.NotFound, "no monthly rebalance day", "--asof"},
+		{"2024-01-03", []string{"signal.inputs.feature_name=macd"}, quant.Refused, "units of the price", "macd_pct"},
+	} {
+		req := l.request(c.days, c.sets...)
+		req.PriceLevel = func(f string) (string, bool) { return "macd_pct", f == "macd" }
+		_, err := pipeline.Recommend(t.Context(), l.db, req)
+		if !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.want) || !strings.Contains(quant.HintOf(err), c.hint) {
+			t.Errorf("%s %v: %v (%s)", c.days, c.sets, err, quant.HintOf(err))
+		}
+	}
+	if l.sets() != "" || l.ledger() != "" {
+		t.Error("something was written")
+	}
+}
+
+func TestPredictionsAreRankedOutOfSample(t *testing.T) {
+	t.Parallel()
+	l := threeDays(t)
+	l.merge("predictions", "symbol,ts,model_id,task_id", "generated_at", `SELECT symbol, ts::DATE AS ts, 'm' AS model_id, task AS task_id, v::DOUBLE AS score, NULL::DOUBLE AS calibrated_score FROM (VALUES
+		('A','2024-01-02','wf:0',1),('B','2024-01-02','wf:0',2),('A','2024-01-03','wf:1',9),('A','2024-01-03','final',2),('B','2024-01-03','final',3),('C','2024-01-03','in_sample',99),('C','2024-01-02','wf:0','nan'::DOUBLE)) t(symbol, ts, task, v)`)
+	s := strings.Replace(file, "{type: factor_rank, inputs: {feature_name: f, feature_version: v1}}", "{type: model_score, order: asc, inputs: {model_id: m, task_id: wf}}", 1)
+	req := l.request("2024-01-02..2024-01-03")
+	var err error
+	if req.Strategy, err = strategy.Parse("s.yaml", []byte(s), []string{"portfolio.top_k=1"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pipeline.Recommend(t.Context(), l.db, req); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.text(`SELECT concat_ws(' ', day("asof"), symbol, score) AS line FROM proposals ORDER BY "asof"`); got != "2 A -1.0; 3 A -2.0" {
+		t.Error(got)
+	}
+}

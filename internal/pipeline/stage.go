@@ -1,0 +1,106 @@
+// Package pipeline composes the production modules into the chain that the lab
+// exists for: which stages a strategy needs, with which arguments, which of
+// them may be skipped because nothing that they depend on has changed, what a
+// result came from, and whether it can be reproduced. It runs no command and
+// prints nothing: cli does, from what is decided here.
+package pipeline
+
+import (
+	"slices"
+	"strings"
+
+	"quant"
+)
+
+// Stage is one step of the chain. It is run as the command of the same name,
+// which is also the kind of its run.
+type Stage string
+
+// The stages.
+const (
+	StageIngest    Stage = "ingest"
+	StageFeatures  Stage = "features"
+	StageLabels    Stage = "labels"
+	StageTrain     Stage = "train"
+	StageScore     Stage = "score"
+	StageRecommend Stage = "recommend"
+	StageBacktest  Stage = "backtest"
+)
+
+// Stages returns all stages in the order in which they run.
+func Stages() []Stage {
+	return []Stage{StageIngest, StageFeatures, StageLabels, StageTrain, StageScore, StageRecommend, StageBacktest}
+}
+
+// Writes returns the tables of the Fact DB that the stage writes. What is not
+// known of any stage counts as an input of all: a table forgotten here costs a
+// run that changes nothing, never a wrong fact.
+func (s Stage) Writes() []string {
+	switch s {
+	case StageIngest:
+		return []string{"ohlcv", "ohlcv_revisions", "rejects"}
+	case StageFeatures:
+		return []string{"features_daily", "returns"}
+	case StageLabels:
+		return []string{"labels"}
+	case StageScore:
+		return []string{"predictions"}
+	case StageRecommend:
+		return []string{"proposals", "target_sets", "targets"}
+	case StageBacktest:
+		return []string{"backtest_details", "backtest_equity", "backtest_positions", "backtest_summary", "backtest_trades"}
+	}
+	return nil
+}
+
+// reads reports whether the state of a table may decide what the stage
+// computes: every table that neither it nor a later stage writes.
+func (s Stage) reads(table string) bool {
+	switch {
+	case strings.HasPrefix(table, ownRows):
+		return false
+	case table == "fact_slices" || table == "fact_inputs": // they change with the facts that they speak of
+		return false
+	}
+	for _, at := range Stages()[slices.Index(Stages(), s):] {
+		if slices.Contains(at.Writes(), table) {
+			return false
+		}
+	}
+	return true
+}
+
+// ownRows begins the names of the tables whose rows belong to the run that
+// wrote them: another run adds its own and leaves these alone.
+const ownRows = "backtest_"
+
+// ParseStages reads a comma list of stages; "" is all of them. The order of
+// the list does not matter: the chain has one.
+func ParseStages(list string) ([]Stage, error) {
+	if list == "" {
+		return Stages(), nil
+	}
+	chosen := map[Stage]bool{}
+	for name := range strings.SplitSeq(list, ",") {
+		stage := Stage(strings.TrimSpace(name))
+		if !slices.Contains(Stages(), stage) {
+			return nil, quant.Errorf(quant.Usage, "stage %q is not known", name).WithHint("the stages are %s", names(Stages()))
+		}
+		chosen[stage] = true
+	}
+	var out []Stage
+	for _, s := range Stages() {
+		if chosen[s] {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+func names(stages []Stage) string {
+	var list []string
+	for _, s := range stages {
+		list = append(list, string(s))
+	}
+	return strings.Join(list, ", ")
+}

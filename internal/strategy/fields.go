@@ -1,0 +1,155 @@
+package strategy
+
+import (
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+type kind int
+
+const (
+	text kind = iota
+	integer
+	number
+	date
+	symbol
+	symbols
+)
+
+// field is one key of the format. The table of all of them is the format: the
+// parser, --set, the JSON Schema and docs/strategy.md are held to it.
+type field struct {
+	path     string
+	kind     kind
+	to       any // pointer into the strategy that is filled
+	required bool
+	null     bool // null may be said
+	choices  []string
+	pattern  string  // of a text
+	min, max float64 // of a number
+	above    bool    // min itself is out of range
+	doc      string
+}
+
+const (
+	idPattern      = `^[A-Za-z0-9_][A-Za-z0-9_.#-]{0,63}$`
+	versionPattern = `^[A-Za-z0-9][A-Za-z0-9_.+-]{0,31}$`
+	namePattern    = `^[!-~]{1,128}$`
+)
+
+// fields is the format, bound to s.
+func fields(s *Strategy) []field {
+	inf := math.Inf(1)
+	return []field{
+		{path: "strategy_id", kind: text, to: &s.ID, required: true, pattern: idPattern, doc: "name of the strategy: letters, digits, _ - . # (at most 64)"},
+		{path: "version", kind: text, to: &s.Version, required: true, pattern: versionPattern, doc: "version of the strategy, in quotes; a change that decides otherwise is a new one"},
+		{path: "universe.type", kind: text, to: &s.Universe.Type, required: true, choices: []string{UniverseSymbols, UniverseAll}, doc: "symbols: the list below; all: every active symbol of the lab"},
+		{path: "universe.symbols", kind: symbols, to: &s.Universe.Symbols, doc: "the symbols, of type symbols; what YAML takes for a number stands in quotes"},
+		{path: "signal.type", kind: text, to: &s.Signal.Type, required: true, choices: []string{FactorRank, ModelScore}, doc: "factor_rank: by a feature; model_score: by a model's predictions"},
+		{path: "signal.order", kind: text, to: &s.Signal.Order, choices: []string{Desc, Asc}, doc: "desc: the higher the better; asc: the lower the better"},
+		{path: "signal.inputs.feature_name", kind: text, to: &s.Signal.Inputs.FeatureName, pattern: namePattern, doc: "feature, of factor_rank"},
+		{path: "signal.inputs.feature_version", kind: text, to: &s.Signal.Inputs.FeatureVersion, pattern: namePattern, doc: "its version, of factor_rank"},
+		{path: "signal.inputs.model_id", kind: text, to: &s.Signal.Inputs.ModelID, pattern: namePattern, doc: "model, of model_score"},
+		{path: "signal.inputs.task_id", kind: text, to: &s.Signal.Inputs.TaskID, pattern: namePattern, doc: "its predictions, of model_score; wf: all that are out of sample (wf:<fold> and final)"},
+		{path: "rebalance.frequency", kind: text, to: (*string)(&s.Rebalance.Frequency), required: true, choices: []string{"daily", "weekly", "monthly"}, doc: "decides on every session, or on the last scheduled one of the week or month"},
+		{path: "rebalance.asof_policy", kind: text, to: &s.Rebalance.AsofPolicy, required: true, choices: []string{"close"}, doc: "decides with what is known at the close of that day"},
+		{path: "portfolio.top_k", kind: integer, to: &s.Portfolio.TopK, required: true, min: 1, max: 100_000, doc: "how many of the best names are proposed"},
+		{path: "portfolio.weighting", kind: text, to: &s.Portfolio.Weighting, required: true, choices: []string{Equal, ScoreWeighted}, doc: "equal: 1/top_k each; score_weighted: proportional to max(score, 0)"},
+		{path: "portfolio.fill", kind: text, to: &s.Portfolio.Fill, choices: []string{FillNone, FillRedistribute}, doc: "equal with fewer than top_k names: none leaves the rest in cash, redistribute gives each 1/n"},
+		{path: "supervisor.gross_exposure_cap", kind: number, to: &s.Supervisor.GrossExposureCap, min: 0, above: true, max: 1, doc: "R1: most of equity that is invested"},
+		{path: "supervisor.max_weight_per_symbol", kind: number, to: &s.Supervisor.MaxWeightPerSymbol, min: 0, above: true, max: 1, doc: "R2: most of equity in one symbol"},
+		{path: "supervisor.max_positions", kind: integer, to: &s.Supervisor.MaxPositions, min: 1, max: 100_000, doc: "R3: most names held"},
+		{path: "supervisor.turnover_cap", kind: number, to: &s.Supervisor.TurnoverCap, min: 0, max: 1, doc: "R4: most of equity turned over by one decision"},
+		{path: "supervisor.score_floor", kind: number, to: &s.Supervisor.ScoreFloor, null: true, min: -inf, max: inf, doc: "R5: a name below it is neither bought nor increased; null: off. With order asc, of the score's negative"},
+		{path: "execution.price", kind: text, to: &s.Execution.Price, choices: []string{"close"}, doc: "price of the fill"},
+		{path: "execution.lag_days", kind: integer, to: &s.Execution.LagDays, min: 0, max: 20, doc: "sessions from decision to fill; 0: at the close that the signal used"},
+		{path: "backtest.from", kind: date, to: &s.Backtest.From, null: true, doc: "first day of a backtest"},
+		{path: "backtest.to", kind: date, to: &s.Backtest.To, null: true, doc: "last day of a backtest"},
+		{path: "backtest.fee_bps", kind: number, to: &s.Backtest.FeeBPS, min: 0, max: 1000, doc: "fee of a trade, in basis points of its value"},
+		{path: "backtest.slippage_bps", kind: number, to: &s.Backtest.SlippageBPS, min: 0, max: 1000, doc: "slippage of a trade, in basis points of its value"},
+		{path: "backtest.benchmark", kind: symbol, to: &s.Backtest.Benchmark, null: true, doc: "a symbol; equal_weight: the universe in equal weights; null: none"},
+		{path: "backtest.initial_capital", kind: number, to: &s.Backtest.InitialCapital, min: 0, above: true, max: 1e15, doc: "equity at the start"},
+		{path: "backtest.cash_rate", kind: number, to: &s.Backtest.CashRate, min: 0, max: 1, doc: "what cash earns in a year, decimal"},
+		{path: "backtest.delist_after", kind: integer, to: &s.Backtest.DelistAfter, min: 1, max: 10_000, doc: "sessions without a bar after which a holding is closed"},
+		{path: "backtest.delisting_return", kind: number, to: &s.Backtest.DelistingReturn, min: -1, max: 1, doc: "its return from the last price, decimal"},
+	}
+}
+
+// children returns the names directly under a section ("": the top), in the
+// order of the format.
+func children(list []field, section string) []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, f := range list {
+		rest := f.path
+		if section != "" {
+			var in bool
+			if rest, in = strings.CutPrefix(f.path, section+"."); !in {
+				continue
+			}
+		}
+		name, _, _ := strings.Cut(rest, ".")
+		if !seen[name] {
+			seen[name] = true
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+var patterns = sync.OnceValue(func() map[string]*regexp.Regexp {
+	compiled := map[string]*regexp.Regexp{}
+	for _, p := range []string{idPattern, versionPattern, namePattern} {
+		compiled[p] = regexp.MustCompile(p)
+	}
+	return compiled
+})
+
+// nearest returns the candidate that a misspelt name most likely means; "" if
+// none is near.
+func nearest(name string, candidates []string) string {
+	best, at := "", len(name)/3+2
+	for _, c := range candidates {
+		if d := distance(strings.ToLower(name), c); d < at {
+			best, at = c, d
+		}
+	}
+	if best == "" && len(name) > 2 {
+		if i := slices.IndexFunc(candidates, func(c string) bool { return strings.Contains(c, strings.ToLower(name)) }); i >= 0 {
+			return candidates[i]
+		}
+	}
+	return best
+}
+
+// distance is the number of letters to insert, delete, change or swap with
+// their neighbour to make b of a (the restricted Damerau-Levenshtein distance).
+func distance(a, b string) int {
+	if len(a) > 64 {
+		return len(a)
+	}
+	d := make([][]int, len(a)+1)
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		d[i][0] = i
+	}
+	for j := range d[0] {
+		d[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			change := 1
+			if a[i-1] == b[j-1] {
+				change = 0
+			}
+			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+change)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
+		}
+	}
+	return d[len(a)][len(b)]
+}

@@ -1,0 +1,686 @@
+package strategy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+
+	"quant"
+)
+
+// MaxBytes is the longest strategy file.
+const MaxBytes = 256 << 10
+
+// Problem is one thing that is wrong with a strategy.
+type Problem struct {
+	Where   string `json:"where"`   // <file>:<line>:<column>, or --set <path>
+	Key     string `json:"key"`     // path of the key, such as portfolio.top_k; "" where none is meant
+	Message string `json:"message"` // what is wrong
+	Hint    string `json:"hint"`    // what would be right; may be empty
+}
+
+// Problems is the cause of an error of Parse: all that was found, in the order
+// of the file.
+type Problems []Problem
+
+// Error joins them.
+func (p Problems) Error() string {
+	const shown = 3
+	var list []string
+	for _, one := range p[:min(len(p), shown)] {
+		list = append(list, one.Where+": "+one.Message)
+	}
+	if len(p) > shown {
+		list = append(list, fmt.Sprintf("and %d more", len(p)-shown))
+	}
+	return strings.Join(list, "; ")
+}
+
+// Parse reads a strategy file; name is what errors call it. sets are overrides
+// such as portfolio.top_k=5, which beat the file: of a text key the value is
+// everything after the =, of others YAML. The error is quant.Invalid and
+// wraps Problems.
+func Parse(name string, data []byte, sets []string) (Strategy, error) {
+	s := Default()
+	p := &parsing{file: name, fields: fields(&s), given: map[string]string{}}
+	if root := p.read(data); root != nil {
+		p.section("", root)
+	}
+	for _, set := range sets {
+		p.override(set)
+	}
+	p.complete(&s)
+	if len(p.found) == 0 {
+		slices.Sort(s.Universe.Symbols)
+		return s, nil
+	}
+	err := quant.Errorf(quant.Invalid, "strategy %w", p.found)
+	for _, one := range p.found {
+		if one.Hint != "" {
+			return Strategy{}, err.WithHint("%s", one.Hint)
+		}
+	}
+	return Strategy{}, err.WithHint("`quant strategy schema` prints the format")
+}
+
+type parsing struct {
+	file   string
+	fields []field
+	given  map[string]string // where a key stands, file or --set
+	failed map[string]bool
+	found  Problems
+}
+
+func (p *parsing) problem(where, key, hint, format string, args ...any) {
+	const most = 100
+	if len(p.found) < most {
+		p.found = append(p.found, Problem{where, key, fmt.Sprintf(format, args...), hint})
+	}
+}
+
+func (p *parsing) at(t *token.Token) string {
+	if t == nil || t.Position == nil {
+		return p.file
+	}
+	return fmt.Sprintf("%s:%d:%d", p.file, t.Position.Line, t.Position.Column)
+}
+
+// read returns the file's one mapping, or nil and says why there is none.
+func (p *parsing) read(data []byte) ast.Node {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	switch {
+	case len(data) > MaxBytes:
+		p.problem(p.file, "", "a universe of every active symbol is {type: all}", "the file has %d bytes, more than %d", len(data), MaxBytes)
+		return nil
+	case !utf8.Valid(data):
+		p.problem(p.file, "", "save it as UTF-8", "the file is not UTF-8")
+		return nil
+	case bytes.IndexByte(data, 0) >= 0:
+		p.problem(p.file, "", "save it as plain text", "the file holds a zero byte")
+		return nil
+	}
+	doc, err := parseYAML(data)
+	if err != nil {
+		p.notYAML(p.file, "", err)
+		return nil
+	}
+	var body []ast.Node
+	for _, d := range doc.Docs {
+		if d.Body != nil && d.Body.Type() != ast.CommentType {
+			body = append(body, d.Body)
+		}
+	}
+	switch len(body) {
+	case 0:
+		p.problem(p.file, "", "", "the file is empty")
+		return nil
+	case 1:
+		return body[0]
+	}
+	p.problem(p.at(body[1].GetToken()), "", "put each strategy into a file of its own", "a second document")
+	return nil
+}
+
+// parseYAML is the parser with its panics, which some broken files cause,
+// made errors, and with bounds on what it takes quadratic time or a deep stack
+// for: brackets in brackets, keys, anchors, lists on one line, texts side by
+// side. A strategy has some 30 keys and one list.
+func parseYAML(data []byte) (doc *ast.File, err error) {
+	const deepest, marks = 64, 2048
+	depth, count := 0, 0
+	var before byte
+	for i, c := range data {
+		switch c {
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		case ':', '?', '&', '*', '!', '%', '@', '`', '\t':
+			count++
+		case '-':
+			if i > 1 && data[i-1] == ' ' && (data[i-2] == '-' || data[i-2] == ' ' && before == '-') {
+				count++
+			}
+		case '"', '\'':
+			if before == c && i > 0 && data[i-1] == ' ' {
+				count++
+			}
+		}
+		if c != ' ' {
+			before = c
+		}
+		if depth > deepest || count > marks {
+			return nil, errors.New("nested too deeply, or far more keys than a strategy has")
+		}
+	}
+	defer func() {
+		if recover() != nil {
+			doc, err = nil, errors.New("this is no YAML")
+		}
+	}()
+	return parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+}
+
+func (p *parsing) notYAML(where, key string, err error) {
+	message := strings.SplitN(strings.TrimSpace(err.Error()), "\n", 2)[0]
+	var syntax interface {
+		error
+		GetMessage() string
+		GetToken() *token.Token
+	}
+	if errors.As(err, &syntax) {
+		message = syntax.GetMessage()
+		if key == "" {
+			where = p.at(syntax.GetToken())
+		}
+	}
+	p.problem(where, key, "", "not valid YAML: %s", message)
+}
+
+// section reads a mapping of keys, and the sections in it.
+func (p *parsing) section(path string, n ast.Node) {
+	pairs, isMap := mapping(n)
+	names := children(p.fields, path)
+	if !isMap {
+		what := "the file"
+		if path != "" {
+			what = path
+		}
+		p.fail(path)
+		p.problem(p.at(n.GetToken()), path, fmt.Sprintf("its keys are %s", strings.Join(names, ", ")), "%s must be a mapping, not %s", what, kindOf(n))
+		return
+	}
+	seen := map[string]string{}
+	for _, pair := range pairs {
+		key, isText := pair.Key.(*ast.StringNode)
+		if !isText {
+			p.problem(p.at(pair.Key.GetToken()), path, "", "%s cannot be a key", kindOf(pair.Key))
+			continue
+		}
+		where, full := p.at(key.Token), join(path, key.Value)
+		if first, again := seen[key.Value]; again {
+			p.problem(where, full, "", "key %s stands twice, first at %s", key.Value, strings.TrimPrefix(first, p.file+":"))
+			continue
+		}
+		seen[key.Value] = where
+		if !slices.Contains(names, key.Value) {
+			p.unknown(where, path, key.Value, names)
+			continue
+		}
+		p.given[full] = where
+		if f := p.field(full); f != nil {
+			p.value(where, f, pair.Value)
+		} else {
+			p.section(full, pair.Value)
+		}
+	}
+}
+
+// unknown reports a key that the format does not have, with the nearest one.
+func (p *parsing) unknown(where, section, name string, siblings []string) {
+	hint := ""
+	if near := nearest(name, siblings); near != "" {
+		hint = fmt.Sprintf("did you mean `%s`?", join(section, near))
+	} else if near := p.elsewhere(name); near != "" {
+		hint = fmt.Sprintf("did you mean `%s`?", near)
+	} else {
+		hint = "the keys here are " + strings.Join(siblings, ", ")
+	}
+	full := join(section, name)
+	p.problem(where, full, hint, "unknown key %s", quoteOdd(full))
+}
+
+// elsewhere returns the path whose last name is nearest.
+func (p *parsing) elsewhere(name string) string {
+	var leaves []string
+	paths := map[string]string{}
+	for _, f := range p.fields {
+		leaf := f.path[strings.LastIndexByte(f.path, '.')+1:]
+		if paths[leaf] == "" {
+			paths[leaf] = f.path
+			leaves = append(leaves, leaf)
+		}
+	}
+	return paths[nearest(name, leaves)]
+}
+
+func (p *parsing) field(path string) *field {
+	for i := range p.fields {
+		if p.fields[i].path == path {
+			return &p.fields[i]
+		}
+	}
+	return nil
+}
+
+// override applies path=value.
+func (p *parsing) override(set string) {
+	path, value, found := strings.Cut(set, "=")
+	path, value = strings.TrimSpace(path), strings.TrimSpace(value)
+	where := "--set " + quoteOdd(path)
+	if !found || path == "" {
+		p.problem("--set "+quoteOdd(set), "", "write --set portfolio.top_k=5", "no key=value")
+		return
+	}
+	f := p.field(path)
+	if f == nil {
+		var paths []string
+		for _, f := range p.fields {
+			paths = append(paths, f.path)
+		}
+		near := nearest(path, paths)
+		if near == "" {
+			near = p.elsewhere(path[strings.LastIndexByte(path, '.')+1:])
+		}
+		hint := "`quant strategy schema` prints the keys"
+		if near != "" {
+			hint = fmt.Sprintf("did you mean `%s`?", near)
+		}
+		p.problem(where, path, hint, "unknown key %s", quoteOdd(path))
+		return
+	}
+	p.given[path] = where
+	plain := f.kind == text || f.kind == symbol && !(f.null && value == "null")
+	var node ast.Node = &ast.StringNode{Token: token.New(value, value, &token.Position{}), Value: value}
+	if quoted := len(value) > 1 && (value[0] == '"' || value[0] == '\''); !plain || quoted {
+		if f.kind == symbols && !strings.HasPrefix(value, "[") {
+			p.symbols(where, f, strings.Split(value, ","))
+			return
+		}
+		if len(value) > MaxBytes || !utf8.ValidString(value) {
+			p.problem(where, path, "", "the value is not a short text")
+			return
+		}
+		doc, err := parseYAML([]byte(value))
+		if err == nil && (len(doc.Docs) != 1 || doc.Docs[0].Body == nil) {
+			err = errors.New("one value is wanted")
+		}
+		if err != nil {
+			p.notYAML(where, path, err)
+			return
+		}
+		node = doc.Docs[0].Body
+	}
+	p.value(where, f, node)
+}
+
+// value reads one value into its field.
+func (p *parsing) value(where string, f *field, n ast.Node) {
+	bad := func(hint, format string, args ...any) {
+		p.fail(f.path)
+		if t := n.GetToken(); t != nil && t.Position != nil && t.Position.Line > 0 && !strings.HasPrefix(where, "--set") {
+			where = p.at(t)
+		}
+		p.problem(where, f.path, hint, "%s %s", f.path, fmt.Sprintf(format, args...))
+	}
+	if _, isNull := n.(*ast.NullNode); isNull && f.null {
+		switch to := f.to.(type) {
+		case **float64:
+			*to = nil
+		case **quant.Date:
+			*to = nil
+		case *quant.Text:
+			*to = ""
+		}
+		return
+	}
+	switch f.kind {
+	case integer, number:
+		x, isNumber := numberOf(n)
+		switch {
+		case !isNumber:
+			bad("", "must be %s, not %s", wanted(f), kindOf(n))
+		case math.IsNaN(x) || math.IsInf(x, 0):
+			bad("", "must be a finite number")
+		case f.kind == integer && x != math.Trunc(x):
+			bad("", "must be a whole number, not %v", x)
+		case x < f.min || x > f.max || f.above && x == f.min:
+			bad("", "is %v; it must be %s", x, f.rangeText())
+		default:
+			switch to := f.to.(type) {
+			case *int:
+				*to = int(x)
+			case *float64:
+				*to = x + 0 // no minus zero
+			case **float64:
+				x += 0
+				*to = &x
+			}
+		}
+	case symbols:
+		sequence, isList := n.(*ast.SequenceNode)
+		if !isList {
+			bad("write symbols: [AAPL, IBM]", "must be a list, not %s", kindOf(n))
+			return
+		}
+		var list []string
+		for _, item := range sequence.Values {
+			t, isText := textOf(item)
+			if plain, isPlain := item.(*ast.StringNode); isPlain && plain.Token.Type == token.StringType && looksNumeric(t) {
+				// 005930 is a text to this parser and a number to others.
+				p.fail(f.path)
+				p.problem(p.orSet(where, item), f.path, fmt.Sprintf("write it in quotes: %q", t), "symbol %s is a number to YAML", t)
+				continue
+			}
+			if !isText {
+				p.fail(f.path)
+				p.problem(p.orSet(where, item), f.path, quoteHint(item), "symbol %s is %s to YAML", sourceOf(item), kindOf(item))
+				continue
+			}
+			if err := quant.ValidateSymbol(t); err != nil {
+				p.fail(f.path)
+				p.problem(p.orSet(where, item), f.path, "", "%v", err)
+				continue
+			}
+			if slices.Contains(list, t) && len(sequence.Values) < 2000 {
+				p.fail(f.path)
+				p.problem(p.orSet(where, item), f.path, "", "symbol %s stands twice", t)
+				continue
+			}
+			list = append(list, t)
+		}
+		p.keepSymbols(where, f, list)
+	default:
+		t, isText := textOf(n)
+		if !isText {
+			hint := ""
+			if scalar(n) && (f.choices == nil) {
+				hint = quoteHint(n)
+			}
+			bad(hint, "must be %s, not %s", wanted(f), kindOf(n))
+			return
+		}
+		p.text(t, f, bad)
+	}
+}
+
+func (p *parsing) text(t string, f *field, bad func(hint, format string, args ...any)) {
+	switch {
+	case f.choices != nil && !slices.Contains(f.choices, t):
+		hint := "use " + strings.Join(f.choices, " or ")
+		if near := nearest(t, f.choices); near != "" {
+			hint = fmt.Sprintf("did you mean `%s`?", near)
+		}
+		bad(hint, "cannot be %q", short(t))
+		return
+	case f.pattern != "" && !patterns()[f.pattern].MatchString(t):
+		bad(f.doc, "cannot be %q", short(t))
+		return
+	}
+	switch to := f.to.(type) {
+	case *string:
+		*to = t
+	case **quant.Date:
+		d, err := quant.ParseDate(t)
+		if err != nil {
+			bad("write it as YYYY-MM-DD", "%q is no day", short(t))
+			return
+		}
+		*to = &d
+	case *quant.Text:
+		if err := quant.ValidateSymbol(t); err != nil {
+			bad("", "%v", err)
+			return
+		}
+		*to = quant.Text(t)
+	}
+}
+
+// symbols reads the comma list of --set.
+func (p *parsing) symbols(where string, f *field, list []string) {
+	var kept []string
+	for _, t := range list {
+		t = strings.TrimSpace(t)
+		if err := quant.ValidateSymbol(t); err != nil {
+			p.fail(f.path)
+			p.problem(where, f.path, "write --set universe.symbols=AAPL,IBM", "%v", err)
+			continue
+		}
+		kept = append(kept, t)
+	}
+	p.keepSymbols(where, f, kept)
+}
+
+func (p *parsing) keepSymbols(where string, f *field, list []string) {
+	sorted := slices.Sorted(slices.Values(list))
+	for i := 1; i < len(sorted); i++ {
+		if sorted[i] == sorted[i-1] {
+			p.fail(f.path)
+			p.problem(where, f.path, "", "symbol %s stands twice", sorted[i])
+			break
+		}
+	}
+	if len(list) == 0 && !p.failed[f.path] {
+		p.fail(f.path)
+		p.problem(where, f.path, "", "%s has no symbol", f.path)
+	}
+	*f.to.(*[]string) = sorted
+}
+
+// fail keeps rules about several keys from speaking of one that was not read.
+func (p *parsing) fail(path string) {
+	if p.failed == nil {
+		p.failed = map[string]bool{}
+	}
+	p.failed[path] = true
+}
+
+func (p *parsing) known(path string) bool {
+	return p.given[path] != "" && !p.failed[path]
+}
+
+// complete checks what no key alone shows: what is missing, and what does not
+// go together.
+func (p *parsing) complete(s *Strategy) {
+	if len(p.found) > 0 && len(p.given) == 0 {
+		return // nothing could be read
+	}
+	for _, f := range p.fields {
+		if f.required {
+			p.need(f.path, "")
+		}
+	}
+	only := func(path, of string, want bool) {
+		switch {
+		case want:
+			p.need(path, of)
+		case p.given[path] != "":
+			p.problem(p.given[path], path, "leave it out", "%s is not of %s", path, of)
+		}
+	}
+	if p.known("universe.type") {
+		only("universe.symbols", "universe.type "+s.Universe.Type, s.Universe.Type == UniverseSymbols)
+	}
+	if p.known("signal.type") {
+		for _, path := range []string{"signal.inputs.feature_name", "signal.inputs.feature_version"} {
+			only(path, "signal.type "+s.Signal.Type, s.Signal.Type == FactorRank)
+		}
+		for _, path := range []string{"signal.inputs.model_id", "signal.inputs.task_id"} {
+			only(path, "signal.type "+s.Signal.Type, s.Signal.Type == ModelScore)
+		}
+	}
+	if b := s.Backtest; b.From != nil && b.To != nil && *b.From > *b.To {
+		p.problem(p.given["backtest.to"], "backtest.to", "", "backtest.to %s is before backtest.from %s", b.To, b.From)
+	}
+}
+
+// need reports a key that is not there, at the section it belongs to.
+func (p *parsing) need(path, of string) {
+	if p.given[path] != "" {
+		return
+	}
+	where, section := p.file, path
+	for strings.Contains(section, ".") {
+		section = section[:strings.LastIndexByte(section, '.')]
+		if p.failed[section] {
+			return
+		}
+		if at := p.given[section]; at != "" {
+			where = at
+			break
+		}
+	}
+	if of != "" {
+		of = ", which " + of + " needs"
+	}
+	p.problem(where, path, "add "+path+": "+p.field(path).doc, "%s is missing%s", path, of)
+}
+
+func (p *parsing) orSet(where string, n ast.Node) string {
+	if strings.HasPrefix(where, "--set") {
+		return where
+	}
+	return p.at(n.GetToken())
+}
+
+func mapping(n ast.Node) ([]*ast.MappingValueNode, bool) {
+	switch m := n.(type) {
+	case *ast.MappingNode:
+		return m.Values, true
+	case *ast.MappingValueNode:
+		return []*ast.MappingValueNode{m}, true
+	}
+	return nil, false
+}
+
+func numberOf(n ast.Node) (float64, bool) {
+	switch x := n.(type) {
+	case *ast.IntegerNode:
+		switch v := x.Value.(type) {
+		case int64:
+			return float64(v), true
+		case uint64:
+			return float64(v), true
+		}
+	case *ast.FloatNode:
+		return x.Value, true
+	case *ast.InfinityNode:
+		return x.Value, true
+	case *ast.NanNode:
+		return math.NaN(), true
+	}
+	return 0, false
+}
+
+func textOf(n ast.Node) (string, bool) {
+	switch x := n.(type) {
+	case *ast.StringNode:
+		return x.Value, true
+	case *ast.LiteralNode:
+		return x.Value.Value, true
+	}
+	return "", false
+}
+
+func looksNumeric(s string) bool {
+	_, err := strconv.ParseFloat(strings.ReplaceAll(s, "_", ""), 64)
+	return err == nil && s[0] != 'I' && s[0] != 'i' && s[0] != 'N' && s[0] != 'n' // INF and NAN are letters
+}
+
+func scalar(n ast.Node) bool {
+	switch n.(type) {
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return true
+	}
+	return false
+}
+
+// kindOf says what a value is, with its article.
+func kindOf(n ast.Node) string {
+	switch n.(type) {
+	case *ast.StringNode, *ast.LiteralNode:
+		return "a text"
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		return "a number"
+	case *ast.BoolNode:
+		return "a truth value"
+	case *ast.NullNode:
+		return "null"
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "a mapping"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
+		return "an anchor or alias, which the format does not have"
+	case *ast.TagNode:
+		return "a tag, which the format does not have"
+	}
+	return "something else"
+}
+
+func sourceOf(n ast.Node) string {
+	if t := n.GetToken(); t != nil {
+		return quoteOdd(short(strings.TrimSpace(t.Origin)))
+	}
+	return "?"
+}
+
+func quoteHint(n ast.Node) string {
+	if t := n.GetToken(); t != nil && scalar(n) || n.Type() == ast.NullType {
+		return fmt.Sprintf("write it in quotes: %q", short(strings.TrimSpace(t.Value)))
+	}
+	return ""
+}
+
+func wanted(f *field) string {
+	switch {
+	case f.kind == integer:
+		return "a whole number"
+	case f.kind == number:
+		return "a number"
+	case f.kind == date:
+		return "a day (YYYY-MM-DD)"
+	case f.choices != nil:
+		return strings.Join(f.choices, " or ")
+	}
+	return "a text"
+}
+
+// rangeText says the range of a number.
+func (f field) rangeText() string {
+	low := "at least "
+	if f.above {
+		low = "above "
+	}
+	number := func(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
+	switch {
+	case math.IsInf(f.min, -1):
+		return "finite"
+	default:
+		return low + number(f.min) + " and at most " + number(f.max)
+	}
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// quoteOdd quotes a text that is no plain word, so that nobody takes it for
+// part of the sentence.
+func quoteOdd(s string) string {
+	for _, r := range s {
+		if !(r == '_' || r == '.' || r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z') {
+			return strconv.Quote(short(s))
+		}
+	}
+	return short(s)
+}
+
+func short(s string) string {
+	if r := []rune(s); len(r) > 60 {
+		return string(r[:60]) + "..."
+	}
+	return s
+}

@@ -1,0 +1,191 @@
+// Package strategy reads the strategy file and proposes a portfolio from the
+// signals of one day. A strategy only assembles: what a signal is worth was
+// computed before, and what may be held is the supervisor's rule. It reads
+// features_daily and predictions and writes nothing.
+package strategy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"quant"
+	"quant/internal/calendar"
+)
+
+// Strategy is one strategy file with every default filled in. Weights and
+// caps are decimals of equity, fees basis points. The json form is the file's:
+// the same names, nested the same way.
+type Strategy struct {
+	ID         string     `json:"strategy_id"`
+	Version    string     `json:"version"`
+	Universe   Universe   `json:"universe"`
+	Signal     Signal     `json:"signal"`
+	Rebalance  Rebalance  `json:"rebalance"`
+	Portfolio  Portfolio  `json:"portfolio"`
+	Supervisor Supervisor `json:"supervisor"`
+	Execution  Execution  `json:"execution"`
+	Backtest   Backtest   `json:"backtest"`
+}
+
+// Universe is which symbols may be proposed.
+type Universe struct {
+	Type    string   `json:"type"`              // UniverseSymbols or UniverseAll
+	Symbols []string `json:"symbols,omitempty"` // in byte order, none twice; of UniverseAll, what WithSymbols gave
+}
+
+// The types of a universe.
+const (
+	UniverseSymbols = "symbols" // the list
+	UniverseAll     = "all"     // every active symbol of the Meta DB, by WithSymbols
+)
+
+// Signal is what the symbols are ranked by.
+type Signal struct {
+	Type   string `json:"type"`  // FactorRank or ModelScore
+	Order  string `json:"order"` // Desc: the higher the better; Asc: the lower
+	Inputs Inputs `json:"inputs"`
+}
+
+// The types and orders of a signal.
+const (
+	FactorRank = "factor_rank" // of features_daily
+	ModelScore = "model_score" // of predictions
+	Desc       = "desc"
+	Asc        = "asc"
+)
+
+// Inputs name the rows that a signal reads: the first two of a FactorRank, the
+// other two of a ModelScore.
+type Inputs struct {
+	FeatureName    string `json:"feature_name,omitempty"`
+	FeatureVersion string `json:"feature_version,omitempty"`
+	ModelID        string `json:"model_id,omitempty"`
+	TaskID         string `json:"task_id,omitempty"` // WalkForward: every wf:<fold> and final; else exactly this one
+}
+
+// WalkForward is the task_id that means all out-of-sample scores of a model.
+const WalkForward = "wf"
+
+// Rebalance is when a strategy decides.
+type Rebalance struct {
+	Frequency  calendar.Frequency `json:"frequency"`
+	AsofPolicy string             `json:"asof_policy"` // close: with everything known at the close of the day
+}
+
+// Portfolio is how ranks become weights.
+type Portfolio struct {
+	TopK      int    `json:"top_k"`
+	Weighting string `json:"weighting"` // Equal or ScoreWeighted
+	Fill      string `json:"fill"`      // of Equal with fewer than top_k names. FillNone: the rest is cash; FillRedistribute: 1/n each
+}
+
+// The weightings and fills.
+const (
+	Equal            = "equal"
+	ScoreWeighted    = "score_weighted"
+	FillNone         = "none"
+	FillRedistribute = "redistribute"
+)
+
+// Supervisor is the risk policy.
+type Supervisor struct {
+	GrossExposureCap   float64  `json:"gross_exposure_cap"`    // R1; (0, 1]
+	MaxWeightPerSymbol float64  `json:"max_weight_per_symbol"` // R2; (0, 1]
+	MaxPositions       int      `json:"max_positions"`         // R3; 1 or more
+	TurnoverCap        float64  `json:"turnover_cap"`          // R4; [0, 1] of equity a decision
+	ScoreFloor         *float64 `json:"score_floor"`           // R5, of the sign-adjusted score; nil: off
+}
+
+// Execution is how a decision would be filled.
+type Execution struct {
+	Price   string `json:"price"`    // close
+	LagDays int    `json:"lag_days"` // sessions after the decision
+}
+
+// Backtest is what a backtest assumes where its flags do not say otherwise.
+type Backtest struct {
+	From            *quant.Date `json:"from"` // nil: the caller's choice
+	To              *quant.Date `json:"to"`
+	FeeBPS          float64     `json:"fee_bps"`
+	SlippageBPS     float64     `json:"slippage_bps"`
+	Benchmark       quant.Text  `json:"benchmark"` // a symbol, BenchmarkEqualWeight, or "" for none
+	InitialCapital  float64     `json:"initial_capital"`
+	CashRate        float64     `json:"cash_rate"`        // a year, decimal
+	DelistAfter     int         `json:"delist_after"`     // sessions without a bar
+	DelistingReturn float64     `json:"delisting_return"` // of the last price, decimal
+}
+
+// BenchmarkEqualWeight is the benchmark that holds the universe in equal weights.
+const BenchmarkEqualWeight = "equal_weight"
+
+// Default is what a file need not say; the rest is zero.
+func Default() Strategy {
+	return Strategy{
+		Signal:     Signal{Order: Desc},
+		Portfolio:  Portfolio{Fill: FillNone},
+		Supervisor: Supervisor{GrossExposureCap: 1, MaxWeightPerSymbol: 0.15, MaxPositions: 10, TurnoverCap: 0.30},
+		Execution:  Execution{Price: "close"},
+		Backtest:   Backtest{InitialCapital: 1_000_000, DelistAfter: 10, DelistingReturn: -0.30},
+	}
+}
+
+// WithSymbols returns the strategy with these symbols for its universe: the
+// active symbols of the Meta DB where the type is UniverseAll. Canonical and
+// the digests of such a strategy do not show them.
+func (s Strategy) WithSymbols(symbols []string) Strategy {
+	s.Universe.Symbols = slices.Compact(slices.Sorted(slices.Values(symbols)))
+	return s
+}
+
+// Canonical is the strategy as one line of JSON, defaults included, keys in
+// the order of the format: two files that mean the same have the same bytes.
+func (s Strategy) Canonical() []byte {
+	if s.Universe.Type == UniverseAll {
+		s.Universe.Symbols = nil
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(fmt.Sprintf("strategy %s has no JSON form: %v", s.ID, err)) // Parse lets no NaN pass
+	}
+	return b
+}
+
+// Digest is the sha256 of Canonical, as sha256:<hex>.
+func (s Strategy) Digest() string { return digest(s.Canonical()) }
+
+// DecisionDigest is Digest of the part that decisions depend on: everything
+// but execution and backtest. Other fees are no reason to decide again.
+func (s Strategy) DecisionDigest() string {
+	s.Execution, s.Backtest = Execution{}, Backtest{}
+	return digest(s.Canonical())
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// Notices says what the user should know of a valid strategy, a sentence each.
+func (s Strategy) Notices() []string {
+	p, v := s.Portfolio, s.Supervisor
+	names := min(p.TopK, v.MaxPositions)
+	if s.Universe.Type == UniverseSymbols {
+		names = min(names, len(s.Universe.Symbols))
+	}
+	each := v.MaxWeightPerSymbol
+	if p.Weighting == Equal && p.Fill == FillNone {
+		each = min(each, 1/float64(p.TopK))
+	}
+	var notices []string
+	if most := float64(names) * each; most < v.GrossExposureCap-1e-12 {
+		notices = append(notices, fmt.Sprintf("at most %s of equity can be invested: %d names of at most %s each, below the gross_exposure_cap of %s; the rest stays cash",
+			percent(most), names, percent(each), percent(v.GrossExposureCap)))
+	}
+	return notices
+}
+
+func percent(x float64) string { return strconv.FormatFloat(x*100, 'g', 6, 64) + " %" }
