@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/term"
@@ -135,26 +136,24 @@ func (e *Env) recordReads(reads []model.Read) {
 func refusePriceLevels(list []model.Feature) error {
 	for _, f := range list {
 		if twin, level := priceLevel(f.Name); level {
-			err := quant.Errorf(quant.Refused, "feature %s moves with the price level: it means another thing for each symbol", f)
-			if twin == "" {
-				return err.WithHint("use a scale-free feature")
-			}
-			return err.WithHint("use its scale-free twin %s@%s", twin, f.Version)
+			return quant.Errorf(quant.Refused, "feature %s moves with the price level: it means another thing for each symbol", f).
+				WithHint("use its scale-free twin %s@%s", twin, f.Version)
 		}
 	}
 	return nil
 }
 
-// priceLevel tells the price-level features of the catalogue, and their
-// scale-free twins.
+// priceLevel reports whether a feature is at price level, and its scale-free
+// twin. What is not in the catalogue is the user's own.
 func priceLevel(name string) (twin string, level bool) {
-	switch name {
-	case "atr_14":
-		return "atr_pct_14", true
-	case "macd", "macd_signal":
-		return "macd_pct", true
-	case "bb_upper", "bb_lower":
-		return "bb_pctb", true
+	catalogue, err := feature.Catalogue("")
+	if err != nil {
+		return "", false // there is no version of which it could be said
+	}
+	for _, e := range catalogue {
+		if e.Name == name {
+			return e.Twin, !e.ScaleFree
+		}
 	}
 	return "", false
 }

@@ -172,8 +172,9 @@ type Spec struct {
 	Seed         int64     // kept with the model; no algorithm of today draws a number
 }
 
-// DefaultAlphas are the penalties that are tried where none are named.
-func DefaultAlphas() []float64 { return []float64{1, 10, 100, 1000, 10000} }
+// DefaultAlphas are the penalties that are tried where none are named: far
+// apart, because samples overlap, and so weigh less than their number says.
+func DefaultAlphas() []float64 { return []float64{1, 100, 1e4, 1e6} }
 
 // Validate reports the first rule that the spec breaks, as Usage.
 func (s Spec) Validate() error {
