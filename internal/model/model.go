@@ -220,16 +220,6 @@ const (
 // FoldTask is the task of a fold's model, counted from 1: wf:<fold>.
 func FoldTask(fold int) string { return TaskWalkForward + ":" + strconv.Itoa(fold) }
 
-// Tasks is the SQL condition on a prediction's task_id, with its argument,
-// that a strategy's task_id means: "wf" every fold's and final, any other one
-// itself.
-func Tasks(taskID string) (where string, arg any) {
-	if taskID == TaskWalkForward {
-		return "(starts_with(task_id, ?) OR task_id = 'final')", TaskWalkForward + ":"
-	}
-	return "task_id = ?", taskID
-}
-
 // InSample reports whether predictions of the task are in-sample. The task
 // alone tells: Score gives no other task to a day that a model was trained on.
 func InSample(taskID string) bool { return taskID == TaskInSample }
