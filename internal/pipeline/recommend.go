@@ -228,13 +228,17 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if r.To != nil {
 		r.high = *r.To
 	}
-	first, last := max(r.low, r.prices.First), min(r.high, r.prices.Last)
-	if first > r.low || last < r.high && r.To != nil {
-		r.notice("prices run from %s to %s: only rebalance days in there are decided", r.prices.First, r.prices.Last)
-	}
-	r.days, err = r.Calendar.Rebalances(r.s.Rebalance.Frequency, first, last)
+	wanted, err := r.Calendar.Rebalances(r.s.Rebalance.Frequency, r.low, r.high)
 	if err != nil {
 		return err
+	}
+	for _, d := range wanted {
+		if d >= r.prices.First && d <= r.prices.Last {
+			r.days = append(r.days, d)
+		}
+	}
+	if without := len(wanted) - len(r.days); without > 0 && len(r.days) > 0 {
+		r.notice("%d of %d rebalance days are not decided: prices run from %s to %s", without, len(wanted), r.prices.First, r.prices.Last)
 	}
 	if len(r.days) == 0 {
 		return quant.Errorf(quant.NotFound, "strategy %s: no %s rebalance day between %s and %s has prices", r.s.ID, r.s.Rebalance.Frequency, r.low, r.high).
