@@ -348,7 +348,8 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 		`strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, r.last.asof)
 }
 
-// closes are the last closes at or before each day.
+// closes are the last closes at or before each day, from GoneAfter sessions
+// before the first one on.
 type closes struct {
 	width int
 	price []float64 // [day][symbol]; NaN: no bar yet
@@ -365,14 +366,22 @@ func (r *recommending) readCloses(ctx context.Context) error {
 	for i := range c.price {
 		c.price[i], c.age[i] = math.NaN(), math.MaxInt32
 	}
-	if _, err := r.db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE recommend_day (k INTEGER NOT NULL, i INTEGER NOT NULL)"); err != nil {
+	// Each session counts for the first day at or after it. A name held on the
+	// first day had a bar less than GoneAfter sessions before.
+	if _, err := r.db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE recommend_session (i INTEGER NOT NULL, k INTEGER NOT NULL)"); err != nil {
 		return err
 	}
-	err := r.db.Append(ctx, "recommend_day", func(row func(...driver.Value) error) error {
-		for k, d := range r.signals.Days {
-			i, _ := r.Calendar.Index(d)
-			if err := row(int32(k), int32(i)); err != nil {
-				return err
+	sessions := make([]int, days)
+	for k, d := range r.signals.Days {
+		sessions[k], _ = r.Calendar.Index(d)
+	}
+	err := r.db.Append(ctx, "recommend_session", func(row func(...driver.Value) error) error {
+		i := max(sessions[0]-GoneAfter+1, 0)
+		for k := range days {
+			for ; i <= sessions[k]; i++ {
+				if err := row(int32(i), int32(k)); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -380,19 +389,31 @@ func (r *recommending) readCloses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows, err := r.db.Query(ctx, `SELECT d.k, d.n, b.close, d.i - b.i FROM (SELECT d.k, d.i, u.i AS n, u.v AS symbol FROM temp.main.recommend_day d CROSS JOIN temp.main.strategy_symbol u) d
-		ASOF JOIN temp.main.`+price.BarView+` b ON b.symbol = d.symbol AND b.i <= d.i`)
+	rows, err := r.db.Query(ctx, `SELECT s.k, u.i, b.close, b.i FROM temp.main.`+price.BarView+` b
+		JOIN temp.main.recommend_session s ON s.i = b.i JOIN temp.main.strategy_symbol u ON u.v = b.symbol`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var k, n, age int32
+		var k, n, i int32
 		var close float64
-		if err := rows.Scan(&k, &n, &close, &age); err != nil {
+		if err := rows.Scan(&k, &n, &close, &i); err != nil {
 			return err
 		}
-		c.price[int(k)*width+int(n)], c.age[int(k)*width+int(n)] = close, age
+		cell := int(k)*width + int(n)
+		if age := int32(sessions[k]) - i; age < c.age[cell] {
+			c.price[cell], c.age[cell] = close, age
+		}
+	}
+	// Where a day has no bar of its own, the last one before stands.
+	for k := 1; k < days; k++ {
+		for n := range width {
+			before, cell := (k-1)*width+n, k*width+n
+			if c.age[cell] == math.MaxInt32 && c.age[before] != math.MaxInt32 {
+				c.price[cell], c.age[cell] = c.price[before], c.age[before]+int32(sessions[k]-sessions[k-1])
+			}
+		}
 	}
 	r.closes = c
 	return rows.Err()

@@ -230,6 +230,23 @@ func TestTheBasisDriftsWithThePrices(t *testing.T) {
 	}
 }
 
+func TestANameWithoutABarOnTheDayStandsAtItsLastClose(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	// On Friday the 12th A has no bar; on Thursday it stood at 30.
+	l.prices("('A','2024-01-05',10),('B','2024-01-05',10),('C','2024-01-05',10),('A','2024-01-11',30),('B','2024-01-12',10),('C','2024-01-12',10),('B','2024-01-15',10)")
+	l.signals("('A','2024-01-05',3),('B','2024-01-05',2),('A','2024-01-12',1),('B','2024-01-12',3),('C','2024-01-12',2)")
+	for _, days := range []string{"2024-01-01..2024-01-15", "2024-01-12"} { // in a range and alone
+		l.recommend(days, "rebalance.frequency=weekly", "supervisor.turnover_cap=0.1")
+		if got := l.targets(); got != "5 A 0.5; 5 B 0.5; 12 A 0.4; 12 B 0.35; 12 C 0 no" {
+			t.Error(got)
+		}
+	}
+	if got := l.sets(); !strings.HasSuffix(got, "run-3") {
+		t.Error("decided otherwise alone:", got)
+	}
+}
+
 func TestDecidingADayAgainReplacesItsSetAndMarksLaterOnesStale(t *testing.T) {
 	t.Parallel()
 	l := threeDays(t)
