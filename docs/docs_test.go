@@ -29,6 +29,7 @@ import (
 
 	"quant"
 	"quant/internal/app"
+	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
 	"quant/internal/query"
 )
@@ -550,10 +551,20 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("models list", 0, "models", "list")
 	run("models show", 0, "models", "show", "experiment:e")
 	run("score", 0, "score", "--model", "experiment:e", "--asof", "2024-03-30")
+	server := alphavantagetest.New(t)
+	server.PlayDays("IBM", alphavantagetest.Weekdays(20468, 5, 1))
+	write(".env", "ALPHA_VANTAGE_API_KEY="+alphavantagetest.Key+"\n")
+	run("ingest", 0, "ingest", "--provider", "alphavantage", "--base-url", server.URL, "--symbols", "IBM")
+	run("data prices", 0, "data", "prices", "IBM")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
 	run("demo", 0, "demo")
+	write(".env", "QUANT_CALENDAR=data\n")
+	run("features", 0, "--data-dir", "quant-demo/data", "features")
+	run("labels", 0, "--data-dir", "quant-demo/data", "labels", "--horizon", "20")
+	run("factor list", 0, "factor", "list")
+	run("factor report", 0, "--data-dir", "quant-demo/data", "factor", "report", "--feature", "ret_20d", "--label", "fwd_ret_20d")
 	out := quantIn(t, dir, 0, "--output", "json", "--data-dir", "quant-demo/data", "runs", "list", "--kind", "demo")
 	var demos []struct {
 		RunID string `json:"run_id"`
@@ -624,7 +635,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n",
+		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
+		".env":       "QUANT_CALENDAR=data\n",
 		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -655,6 +667,10 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"models list", ""},
 		{"models show", "experiment:e"},
 		{"score", "--model experiment:e --asof 2024-03-30"},
+		{"data prices", "IBM"},
+		{"features", ""},
+		{"labels", "--horizon 1"},
+		{"factor list", ""},
 		{"runs list", ""},
 		{"runs show", "last"},
 		{"doctor", ""},
@@ -662,6 +678,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"backtest", "--data-dir quant-demo/data --strategy " + decided},
 		{"backtest list", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
+		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 	} {
 		if c.command == "train" {
 			plantFeatures(t, dir)

@@ -261,6 +261,6 @@ func judgedLine(j deflated.Judgement) string {
 	if j.DSR == nil {
 		return fmt.Sprintf("deflated Sharpe ratio: cannot be said of %s (%s recorded)", counted(int(j.Returns), "return"), counted(int(j.Trials), "trial"))
 	}
-	return fmt.Sprintf("deflated Sharpe ratio %s: the probability that skill is above the best of %s by chance (probabilistic, against 0: %s)",
+	return fmt.Sprintf("deflated Sharpe ratio %s: probability that the true ratio is above what the best of %s shows by chance (above 0: %s)",
 		strconv.FormatFloat(*j.DSR, 'f', 4, 64), counted(int(j.Trials), "recorded trial"), strconv.FormatFloat(*j.PSR, 'f', 4, 64))
 }

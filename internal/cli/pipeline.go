@@ -23,6 +23,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/pipeline"
+	"quant/internal/registry"
 	"quant/internal/strategy"
 	"quant/internal/term"
 )
@@ -97,7 +98,7 @@ changed; else that of the stage that failed.`,
 	f.StringArrayVar(&flags.Set, "set", nil, "KEY=VALUE over the strategy file, such as portfolio.top_k=5; may be repeated")
 	f.BoolVar(&flags.AcceptRaw, "accept-raw", false, "take raw closes that move as in a split for prices")
 	f.IntVar(&flags.lag, "lag", 0, "sessions from the decision to its fill in the backtest (default: the strategy's)")
-	f.StringVar(&flags.resume, "resume", "", "go on with the plan of this run")
+	f.StringVar(&flags.resume, "resume", "", "go on with the plan of this run (last: the newest pipeline)")
 	f.BoolVar(&flags.force, "force", false, "run every stage, also one that nothing would change, or whose strategy file was changed")
 	f.BoolVar(&flags.dryRun, "dry-run", false, "only check, and print the plan")
 	return Command{Command: cmd, Traits: Traits{Changes: func(l Line) bool { return l.Flags["dry-run"] != "true" }}}
@@ -334,7 +335,7 @@ func (c *chain) takeOver(cmd *cobra.Command, flags *pipelineFlags) (*pipeline.Pl
 				WithHint("leave --%s out, or start a new pipeline without --resume", name)
 		}
 	}
-	id, err := c.resolveRun(ctx, c.meta, flags.resume)
+	id, err := c.resolvePipeline(ctx, flags.resume)
 	if err != nil {
 		return nil, err
 	}
@@ -390,6 +391,21 @@ func (c *chain) takeOver(cmd *cobra.Command, flags *pipelineFlags) (*pipeline.Pl
 		}
 	}
 	return &plan, nil
+}
+
+// resolvePipeline finds the run that ref names; "last" is the newest pipeline.
+func (c *chain) resolvePipeline(ctx context.Context, ref string) (string, error) {
+	if ref != registry.Last {
+		return c.resolveRun(ctx, c.meta, ref)
+	}
+	last, err := c.meta.ListRuns(ctx, metastore.RunFilter{Kind: "pipeline.run", Except: c.Run.ID, Limit: 1, Brief: true})
+	if err != nil {
+		return "", err
+	}
+	if len(last) == 0 {
+		return "", quant.Errorf(quant.NotFound, "no pipeline has run yet").WithHint("start one: quant pipeline run --strategy FILE")
+	}
+	return last[0].RunID, nil
 }
 
 // judgeAll decides, before anything runs, what each stage would do. A stage
@@ -529,9 +545,9 @@ func (c *chain) metaInputs(ctx context.Context, step *pipeline.Step, into map[st
 			return err
 		}
 	}
-	id := c.model
-	if named := after(args, "--model"); named != "" {
-		id = named
+	id := after(args, "--model")
+	if step.Stage == pipeline.StageRecommend || step.Stage == pipeline.StageBacktest {
+		id = c.model
 	}
 	if id == "" || id == pipeline.UntrainedModel {
 		return nil

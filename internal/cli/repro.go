@@ -126,7 +126,7 @@ func (e *Env) repro(ctx context.Context, ref string) error {
 	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
 
 	// A source that is not what it was explains every difference that follows.
-	changed, err := changedFiles(recorded, string(run.Process.WorkDir))
+	changed, err := changedFiles(recorded, e.Settings.Value(config.DataDir), string(run.Process.WorkDir))
 	if err != nil {
 		return err
 	}
@@ -248,8 +248,9 @@ func recordedRuns(ctx context.Context, meta metastore.Store, run metastore.RunDe
 	return list, nil
 }
 
-// changedFiles are the source files that are not what they were.
-func changedFiles(recorded []recordedRun, workDir string) ([]pipeline.Comparison, error) {
+// changedFiles are the source files that are not what they were. Models are
+// named from the data folder on, other files as they were given.
+func changedFiles(recorded []recordedRun, dataDir, workDir string) ([]pipeline.Comparison, error) {
 	here, err := os.Getwd()
 	if err != nil {
 		return nil, quant.Errorf(quant.Failed, "find the working directory: %w", err)
@@ -258,6 +259,9 @@ func changedFiles(recorded []recordedRun, workDir string) ([]pipeline.Comparison
 	for _, r := range recorded {
 		for _, io := range r.Inputs {
 			if io.Kind != "file" || io.Digest == "" {
+				continue
+			}
+			if digest, err := digestOfFile(filepath.Join(dataDir, io.Name)); err == nil && digest == string(io.Digest) {
 				continue
 			}
 			if !filepath.IsAbs(io.Name) && workDir != "" && workDir != here {

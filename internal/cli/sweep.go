@@ -387,8 +387,8 @@ func (r sweepReport) Sections() []term.Section {
 		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), number(t.Turnover), shortID(string(t.RunID)), string(t.Error)})
 	}
 	sections := []term.Section{{Lines: []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, counted(len(r.Trials), "trial"), r.From, r.To), ""}, Rows: rows}}
-	if map2 := r.heatMap(); map2 != nil {
-		sections = append(sections, term.Section{Lines: map2})
+	if lines := r.heatMap(); lines != nil {
+		sections = append(sections, term.Section{Lines: lines})
 	}
 	if r.Best != nil {
 		sections = append(sections, term.Section{Lines: []string{
@@ -411,7 +411,7 @@ func compareSharpe(a, b *float64) int {
 }
 
 // heatMap draws the Sharpe ratios over the two keys that have several values;
-// nil if there are not exactly two.
+// nil if there are not exactly two, or no ratio.
 func (r sweepReport) heatMap() []string {
 	var axes []parameter
 	for _, p := range r.Parameters {
@@ -440,6 +440,9 @@ func (r sweepReport) heatMap() []string {
 		if t.Sharpe != nil && (high == nil || *t.Sharpe > *high) {
 			high = t.Sharpe
 		}
+	}
+	if low == nil {
+		return nil
 	}
 	left, width := len(axes[0].Key), 9
 	for _, v := range axes[0].Values {

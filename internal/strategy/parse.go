@@ -131,19 +131,35 @@ func (p *parsing) read(data []byte) ast.Node {
 }
 
 // parseYAML is the parser with its panics, which some broken files cause,
-// made errors, and with nesting bounded before it recurses.
+// made errors, and with bounds on what it takes quadratic time or a deep stack
+// for: brackets in brackets, keys, anchors, lists on one line, texts side by
+// side. A strategy has some 30 keys and one list.
 func parseYAML(data []byte) (doc *ast.File, err error) {
-	const deepest = 64
-	depth := 0
-	for _, c := range data {
+	const deepest, marks = 64, 2048
+	depth, count := 0, 0
+	var before byte
+	for i, c := range data {
 		switch c {
 		case '[', '{':
 			depth++
 		case ']', '}':
 			depth--
+		case ':', '?', '&', '*', '!', '%', '@', '`', '\t':
+			count++
+		case '-':
+			if i > 1 && data[i-1] == ' ' && (data[i-2] == '-' || data[i-2] == ' ' && before == '-') {
+				count++
+			}
+		case '"', '\'':
+			if before == c && i > 0 && data[i-1] == ' ' {
+				count++
+			}
 		}
-		if depth > deepest {
-			return nil, errors.New("nested too deeply")
+		if c != ' ' {
+			before = c
+		}
+		if depth > deepest || count > marks {
+			return nil, errors.New("nested too deeply, or far more keys than a strategy has")
 		}
 	}
 	defer func() {

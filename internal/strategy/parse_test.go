@@ -120,6 +120,7 @@ func TestWhatIsWrongIsShownWithItsPlaceAndTheNearestName(t *testing.T) {
 		{"no YAML", "a: [\n", nil, "s.yaml:1:4: not valid YAML"},
 		{"huge", strings.Repeat("# ", strategy.MaxBytes), nil, "more than 262144"},
 		{"deep", "a: " + strings.Repeat("[", 100), nil, "nested too deeply"},
+		{"far too many keys", strings.Repeat("a:\n", 80_000), nil, "far more keys than a strategy has"},
 		{"not UTF-8", "a: \xff", nil, "not UTF-8"},
 		{"set unknown", least, []string{"portfolio.topk=3"}, "--set portfolio.topk: unknown key portfolio.topk|did you mean `portfolio.top_k`?"},
 		{"set leaf", least, []string{"turnover=0.3"}, "unknown key turnover|did you mean `supervisor.turnover_cap`?"},

@@ -129,8 +129,9 @@ func (a axis) ticks(want int, label func(float64) string) []tick {
 				break
 			}
 		}
-		for k := math.Ceil(low / step); k*step <= high; k++ {
-			values = append(values, k*step)
+		first := math.Ceil(low / step)
+		for k := range 2*want + 2 { // bounded: of values without a digit to spare there is no next
+			values = append(values, (first+float64(k))*step)
 		}
 	}
 	var out []tick
@@ -257,28 +258,32 @@ func (s *Sheet) drawdown() plot {
 	return p
 }
 
-// weightDays is how many sessions the chart of weights shows at most.
-const weightDays = 300
+// weightSteps is how many steps the chart of weights shows at most. A step of
+// several sessions has their mean: a value picked out of them would draw a
+// rhythm that the account never had.
+const weightSteps = 400
 
 // weights are stacked shares of equity: names, the others, cash on top.
 func (s *Sheet) weights() plot {
 	x := s.span()
 	p := plot{ID: "weights", Title: "Weights", X: x.ticks(), Y: axis{0, 1, false}.ticks(4, percent0)}
-	var shown []int
-	for i := range s.Days {
-		every := (len(s.Days) + weightDays - 1) / weightDays
-		if i%every == 0 || i == len(s.Days)-1 {
-			shown = append(shown, i)
-		}
-	}
-	under := make([]float64, len(shown))
+	steps := min(len(s.Days), weightSteps)
+	under := make([]float64, steps)
 	stack := func(class, name string, values []float64) {
 		a := area{Class: class, Name: name}
-		for k, i := range shown {
-			at := x.at(s.Days[i].TS)
-			a.Lower = append(a.Lower, point{at, 1 - under[k]})
-			under[k] += values[i]
-			a.Upper = append(a.Upper, point{at, 1 - under[k]})
+		for k := range steps {
+			from, to := k*len(values)/steps, (k+1)*len(values)/steps
+			left, right := x.at(s.Days[from].TS), 1.0
+			if to < len(s.Days) {
+				right = x.at(s.Days[to].TS)
+			}
+			a.Lower = append(a.Lower, point{left, 1 - under[k]}, point{right, 1 - under[k]})
+			mean := 0.0
+			for _, v := range values[from:to] {
+				mean += v / float64(to-from)
+			}
+			under[k] += mean
+			a.Upper = append(a.Upper, point{left, 1 - under[k]}, point{right, 1 - under[k]})
 		}
 		p.Areas = append(p.Areas, a)
 	}
@@ -288,7 +293,7 @@ func (s *Sheet) weights() plot {
 	if s.Weights.Others != nil {
 		stack("others", counted(s.Weights.NOthers, "other"), s.Weights.Others)
 	}
-	if len(shown) > 0 {
+	if steps > 0 {
 		stack("cash", "Cash", s.Weights.Cash)
 	}
 	var said []string
@@ -296,6 +301,9 @@ func (s *Sheet) weights() plot {
 		said = append(said, name+" "+percent(s.Weights.Mean[i]))
 	}
 	p.Desc = "Shares of equity at the close of each session."
+	if len(s.Days) > weightSteps {
+		p.Desc = "Shares of equity at the close, means over " + strconv.Itoa(len(s.Days)/steps) + " or " + strconv.Itoa(len(s.Days)/steps+1) + " sessions."
+	}
 	if len(said) > 0 {
 		p.Desc += " Mean weights: " + strings.Join(said, ", ") + "."
 	}

@@ -1,6 +1,7 @@
 package tearsheet
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -27,10 +28,7 @@ type svg struct {
 
 type xLabel struct{ At, Anchor, Text, Class string }
 
-type yLabel struct {
-	Line, Baseline string
-	Text           string
-}
+type yLabel struct{ Line, Text string }
 
 type shape struct{ Class, D string }
 
@@ -41,7 +39,7 @@ func newSVG(p plot, height int) svg {
 	s := svg{ID: p.ID, Title: p.Title, Desc: p.Desc, Height: height, Plot: inner, Log: p.Log}
 	down := func(at float64) string { return px(roomAbove + at*float64(inner)) }
 	for _, t := range p.Y {
-		s.Y = append(s.Y, yLabel{down(t.At), px(roomAbove + t.At*float64(inner) - 4), t.Label})
+		s.Y = append(s.Y, yLabel{down(t.At), t.Label})
 	}
 	for i, t := range p.X {
 		l := xLabel{At: px(t.At*100) + "%", Anchor: "middle", Text: t.Label}
@@ -86,15 +84,21 @@ func px(v float64) string {
 // linePath is in a drawing of 1000 by 1000.
 func linePath(points []point) string {
 	var b strings.Builder
+	var x, y string
 	for i, p := range points {
-		if i == 0 {
-			b.WriteByte('M')
-		} else {
-			b.WriteByte('L')
+		nextX, nextY := px(p.X*1000), px(p.Y*1000)
+		switch {
+		case i == 0:
+			b.WriteString("M" + nextX + " " + nextY)
+		case nextX == x && nextY == y:
+		case nextY == y:
+			b.WriteString("H" + nextX)
+		case nextX == x:
+			b.WriteString("V" + nextY)
+		default:
+			b.WriteString("L" + nextX + " " + nextY)
 		}
-		b.WriteString(px(p.X * 1000))
-		b.WriteByte(' ')
-		b.WriteString(px(p.Y * 1000))
+		x, y = nextX, nextY
 	}
 	if len(points) == 1 {
 		b.WriteString("h1") // a single day is a dot
@@ -102,13 +106,14 @@ func linePath(points []point) string {
 	return b.String()
 }
 
+// areaPath goes along upper and back along lower.
 func areaPath(upper, lower []point) string {
 	if len(upper) == 0 {
 		return ""
 	}
-	reversed := make([]point, 0, len(lower))
-	for i := len(lower) - 1; i >= 0; i-- {
-		reversed = append(reversed, lower[i])
+	around := slices.Clone(upper)
+	for _, p := range slices.Backward(lower) {
+		around = append(around, p)
 	}
-	return linePath(upper) + "L" + strings.TrimPrefix(linePath(reversed), "M") + "Z"
+	return linePath(around) + "Z"
 }

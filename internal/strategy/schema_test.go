@@ -1,0 +1,205 @@
+package strategy_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"quant/internal/strategy"
+)
+
+// schema is the format's JSON Schema, compiled by an independent validator.
+func schema(t testing.TB) *jsonschema.Schema {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(strategy.Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("strategy.schema.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("strategy.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// instance is what an editor sees of a YAML file.
+func instance(t testing.TB, text string) any {
+	t.Helper()
+	b, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestTheShippedStrategiesAreValidByParserAndSchema(t *testing.T) {
+	t.Parallel()
+	s := schema(t)
+	files, err := filepath.Glob("../../strategies/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no strategies", err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.HasPrefix(data, []byte("# ")) {
+			t.Errorf("%s does not say what it is", file)
+		}
+		parsed, err := strategy.Parse(file, data, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		if err := s.Validate(instance(t, string(data))); err != nil {
+			t.Error(err)
+		}
+		if n := parsed.Notices(); len(n) > 0 {
+			t.Errorf("%s: %v", file, n)
+		}
+	}
+}
+
+func TestParserAndSchemaAgree(t *testing.T) {
+	t.Parallel()
+	s := schema(t)
+	for _, c := range []struct{ old, new string }{
+		{"", ""},
+		{"top_k: 5", "top_k: 5.0"},
+		{"top_k: 5", "top_k: 0"},
+		{"top_k: 5", "top_k: -1"},
+		{"top_k: 5", "top_k: 100001"},
+		{"top_k: 5", "top_k: 2.5"},
+		{"top_k: 5", "top_k: five"},
+		{"top_k: 5", "top_k: true"},
+		{"top_k: 5", "top_k: null"},
+		{"top_k: 5", "topk: 5"},
+		{"top_k: 5, ", ""},
+		{"weighting: equal", "weighting: score_weighted, fill: redistribute"},
+		{"weighting: equal", "weighting: EQUAL"},
+		{"weighting: equal", "weighting: equal, fill: all"},
+		{"strategy_id: m", "strategy_id: a b"},
+		{"strategy_id: m", "strategy_id: .m"},
+		{"strategy_id: m", "strategy_id: m#1"},
+		{"strategy_id: m", "strategy_id: " + strings.Repeat("m", 65)},
+		{"strategy_id: m", ""},
+		{`version: "1"`, "version: 1"},
+		{`version: "1"`, `version: ""`},
+		{"[A]", "[]"},
+		{"[A]", "[A, A]"},
+		{"[A]", "[A, 1]"},
+		{"[A]", "[A, 'a b']"},
+		{"[A]", "A"},
+		{"{type: symbols, symbols: [A]}", "{type: all}"},
+		{"{type: symbols, symbols: [A]}", "{type: all, symbols: [A]}"},
+		{"{type: symbols, symbols: [A]}", "{type: symbols}"},
+		{"{type: symbols, symbols: [A]}", "{symbols: [A]}"},
+		{"{type: symbols, symbols: [A]}", "[A]"},
+		{"type: factor_rank", "type: model_score"},
+		{"type: factor_rank, inputs: {feature_name: ret_20d, feature_version: v1}", "type: model_score, inputs: {model_id: m, task_id: wf}"},
+		{"type: factor_rank, inputs: {feature_name: ret_20d, feature_version: v1}", "type: model_score"},
+		{"type: factor_rank", "type: factor_rank, order: asc"},
+		{"type: factor_rank", "type: factor_rank, order: down"},
+		{"feature_version: v1", "feature_version: v1, model_id: m"},
+		{"feature_version: v1", "feature_version: 1"},
+		{", asof_policy: close", ""},
+		{"asof_policy: close", "asof_policy: open"},
+		{"weekly", "yearly"},
+		{"rebalance:", "balance:"},
+		{"portfolio:", "supervisor: {}\nportfolio:"},
+		{"portfolio:", "supervisor: null\nportfolio:"},
+		{"portfolio:", "supervisor: {gross_exposure_cap: 0}\nportfolio:"},
+		{"portfolio:", "supervisor: {gross_exposure_cap: 1.01}\nportfolio:"},
+		{"portfolio:", "supervisor: {max_weight_per_symbol: 1e-9, max_positions: 1, turnover_cap: 0, score_floor: -3}\nportfolio:"},
+		{"portfolio:", "supervisor: {turnover_cap: 2}\nportfolio:"},
+		{"portfolio:", "supervisor: {turnover_cap: null}\nportfolio:"},
+		{"portfolio:", "supervisor: {score_floor: low}\nportfolio:"},
+		{"portfolio:", "execution: {price: open}\nportfolio:"},
+		{"portfolio:", "execution: {lag_days: 21}\nportfolio:"},
+		{"portfolio:", "execution: {lag_days: 1, price: close}\nportfolio:"},
+		{"portfolio:", "backtest: {from: 2024-01-01, to: null, benchmark: SPY, initial_capital: 1}\nportfolio:"},
+		{"portfolio:", "backtest: {from: 2024-1-1}\nportfolio:"},
+		{"portfolio:", "backtest: {from: 20240101}\nportfolio:"},
+		{"portfolio:", "backtest: {from: 2024-13-01}\nportfolio:"},
+		{"portfolio:", "backtest: {fee_bps: -1}\nportfolio:"},
+		{"portfolio:", "backtest: {initial_capital: 0}\nportfolio:"},
+		{"portfolio:", "backtest: {delist_after: 0}\nportfolio:"},
+		{"portfolio:", "backtest: {delisting_return: -1.5}\nportfolio:"},
+		{"portfolio:", "backtest: {cash_rate: 2}\nportfolio:"},
+		{"portfolio:", "backtest: {benchmark: ''}\nportfolio:"},
+		{"portfolio:", "backtest: {fees: 1}\nportfolio:"},
+	} {
+		text := strings.Replace(least, c.old, c.new, 1)
+		if c.old != "" && text == least {
+			t.Fatalf("no %q", c.old)
+		}
+		_, parsed := strategy.Parse("s.yaml", []byte(text), nil)
+		if byEditor := s.Validate(instance(t, text)); (parsed == nil) != (byEditor == nil) {
+			t.Errorf("%q: parser says %v, schema says %v", c.new, parsed, byEditor)
+		}
+	}
+}
+
+func TestTheCanonicalFormIsAStrategyFile(t *testing.T) {
+	t.Parallel()
+	s := parse(t, whole)
+	again, err := strategy.Parse("canonical.json", s.Canonical(), nil)
+	if err != nil || again.Digest() != s.Digest() {
+		t.Error(err)
+	}
+	var v any
+	if err := json.Unmarshal(s.Canonical(), &v); err != nil {
+		t.Error(err)
+	}
+	if err := schema(t).Validate(v); err != nil {
+		t.Error(err)
+	}
+}
+
+// Whatever the bytes are, Parse ends, with a strategy that means the same when
+// it is read again, or with an Invalid error that says where.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(whole), "portfolio.top_k=3")
+	f.Add([]byte(least), "universe.symbols=[A, B]")
+	f.Add([]byte("a: &a [*a, *a]"), "supervisor.score_floor=null")
+	f.Add([]byte("? {[a]: b}\n: - - - x"), "=")
+	f.Add([]byte("a: !!binary x\n<<: *b\n---\n..."), "a=b=c")
+	f.Add([]byte("a: |\n  x\n b: >\n"), "version='1")
+	f.Add([]byte("universe: {type: symbols, symbols: [005930, .nan, ~, TRUE, 1e5, '', \"\\u0000\"]}"), "backtest.from=2024-01-01")
+	f.Fuzz(func(t *testing.T, data []byte, set string) {
+		for _, sets := range [][]string{nil, {set}} {
+			s, err := strategy.Parse("f.yaml", data, sets)
+			if err != nil {
+				problems, ok := errors.AsType[strategy.Problems](err)
+				if !ok || len(problems) == 0 {
+					t.Fatalf("no problems: %v", err)
+				}
+				for _, p := range problems {
+					if p.Where == "" || p.Message == "" {
+						t.Fatalf("%+v", p)
+					}
+				}
+				continue
+			}
+			again, err := strategy.Parse("canonical", s.Canonical(), nil)
+			if err != nil || again.Digest() != s.Digest() {
+				t.Fatalf("%s: %v", s.Canonical(), err)
+			}
+		}
+	})
+}
