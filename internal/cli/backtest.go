@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/guptarohit/asciigraph"
 	"github.com/spf13/cobra"
@@ -134,7 +137,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	if err != nil {
 		return err
 	}
-	req := pipeline.BacktestRequest{RunID: e.runID(), StrategyDigest: s.Digest(), AcceptRaw: f.acceptRaw, AllowInSample: f.allowInSample}
+	req := pipeline.BacktestRequest{RunID: e.Run.ID, StrategyDigest: s.Digest(), AcceptRaw: f.acceptRaw, AllowInSample: f.allowInSample}
 	if err := f.apply(&s); err != nil {
 		return err
 	}
@@ -159,7 +162,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	var report backtest.Report
 	if err := e.WriteFacts(ctx, func(db *factstore.DB) error {
 		if f.asOf != "" {
-			at, err := db.PricesAsOf(ctx, asOf.RunID, asOf.EndedAt.Time)
+			at, err := pricesAsOf(ctx, db, asOf)
 			if err != nil {
 				return err
 			}
@@ -168,7 +171,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 				return err
 			}
 		}
-		cal, err := e.calendar(ctx, db)
+		cal, err := e.calendarOf(ctx, db, cmp.Or(req.Source, "ohlcv"))
 		if err != nil {
 			return err
 		}
@@ -181,6 +184,19 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 		e.record(io)
 	}
 	return e.Print(backtestReport{report})
+}
+
+// pricesAsOf names the state of prices that a backtest read, or that stood when
+// another run ended.
+func pricesAsOf(ctx context.Context, db *factstore.DB, run metastore.RunDetail) (time.Time, error) {
+	b, err := backtest.Read(ctx, db, run.RunID)
+	if err == nil && !b.PricesAt.IsZero() {
+		return b.PricesAt.Time, nil
+	}
+	if err != nil && !errors.Is(err, quant.NotFound) {
+		return time.Time{}, err
+	}
+	return db.PricesAsOf(ctx, run.RunID, run.EndedAt.Time)
 }
 
 // backtestReport is the result of backtest.
@@ -294,14 +310,6 @@ func day(d *quant.Date) string {
 		return "-"
 	}
 	return d.String()
-}
-
-// runID is the id of this run; "" where it is not recorded.
-func (e *Env) runID() string {
-	if e.Run == nil {
-		return ""
-	}
-	return e.Run.ID
 }
 
 func backtestList(env *Env) Command {

@@ -12,11 +12,16 @@ import (
 // calendar returns the calendar of QUANT_CALENDAR; "data" is read from the
 // open Fact DB.
 func (e *Env) calendar(ctx context.Context, db *factstore.DB) (*calendar.Calendar, error) {
+	return e.calendarOf(ctx, db, "ohlcv")
+}
+
+// calendarOf is calendar, with "data" read from a table or view of bars.
+func (e *Env) calendarOf(ctx context.Context, db *factstore.DB, bars string) (*calendar.Calendar, error) {
 	name := e.Settings.Value(config.Calendar)
 	if name != calendar.Data {
 		return calendar.Open(name)
 	}
-	rows, err := db.Query(ctx, "SELECT DISTINCT ts FROM ohlcv ORDER BY ts")
+	rows, err := db.Query(ctx, "SELECT DISTINCT ts FROM "+bars+" ORDER BY ts")
 	if err != nil {
 		return nil, err
 	}
