@@ -166,6 +166,9 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 	if a.Lag != nil && *a.Lag < 0 {
 		return quant.Errorf(quant.Usage, "--lag %d is negative", *a.Lag).WithHint("0 fills at the close that the signal used, 1 a session later")
 	}
+	if len(a.Ingest) > 0 && a.Provider != "" {
+		return quant.Errorf(quant.Usage, "--ingest and --provider exclude each other").WithHint("ingest the files first, with quant ingest")
+	}
 	var err error
 	if a.Stages == nil {
 		if a.Stages, err = pipeline.ParseStages(flags.stages); err != nil {
@@ -393,19 +396,22 @@ func (c *chain) takeOver(cmd *cobra.Command, flags *pipelineFlags) (*pipeline.Pl
 	return &plan, nil
 }
 
-// resolvePipeline finds the run that ref names; "last" is the newest pipeline.
+// resolvePipeline finds the run that ref names; "last" is the newest pipeline
+// that came as far as a plan.
 func (c *chain) resolvePipeline(ctx context.Context, ref string) (string, error) {
 	if ref != registry.Last {
 		return c.resolveRun(ctx, c.meta, ref)
 	}
-	last, err := c.meta.ListRuns(ctx, metastore.RunFilter{Kind: "pipeline.run", Except: c.Run.ID, Limit: 1, Brief: true})
+	newest, err := c.meta.ListRuns(ctx, metastore.RunFilter{Kind: "pipeline.run", Except: c.Run.ID, Limit: 100, Brief: true})
 	if err != nil {
 		return "", err
 	}
-	if len(last) == 0 {
-		return "", quant.Errorf(quant.NotFound, "no pipeline has run yet").WithHint("start one: quant pipeline run --strategy FILE")
+	for _, run := range newest {
+		if _, err := os.Stat(c.planPath(run.RunID)); err == nil {
+			return run.RunID, nil
+		}
 	}
-	return last[0].RunID, nil
+	return "", quant.Errorf(quant.NotFound, "there is no pipeline to go on with").WithHint("start one: quant pipeline run --strategy FILE")
 }
 
 // judgeAll decides, before anything runs, what each stage would do. A stage
