@@ -194,7 +194,7 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 		return err
 	}
 	req.Strategy = pipeline.Strategy{Path: a.Strategy, Digest: digest, StrategyID: s.ID, Version: s.Version}
-	req.Universe, req.Signal = s.Universe, s.Signal
+	req.Universe, req.Everything, req.Signal = s.Universe, s.Everything, s.Signal
 	from, err := planDay("from", a.From)
 	if err != nil {
 		return err
@@ -217,6 +217,7 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 type chosen struct {
 	ID, Version string
 	Universe    []string
+	Everything  bool
 	Signal      pipeline.Signal
 	Frequency   calendar.Frequency
 }
@@ -238,7 +239,7 @@ func (c *chain) chosenStrategy(ctx context.Context, a *pipeline.Arguments) (chos
 	if a.To == "" && s.Backtest.To != nil {
 		a.To = s.Backtest.To.String()
 	}
-	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Frequency: s.Rebalance.Frequency}
+	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type == strategy.UniverseAll, Frequency: s.Rebalance.Frequency}
 	out.Signal, err = c.signal(ctx, s.Signal)
 	return out, err
 }
