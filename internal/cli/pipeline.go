@@ -137,6 +137,10 @@ func (e *Env) runPipeline(cmd *cobra.Command, flags pipelineFlags) error {
 		return quant.Errorf(quant.Refused, "strategy file %s has changed since run %s", c.plan.Strategy.Path, shortID(flags.resume)).
 			WithHint("start again with `quant pipeline run --strategy ...`, or go on with the changed file: --force")
 	}
+	if resumed != nil && resumed.Calendar != c.plan.Calendar && !flags.force {
+		return quant.Errorf(quant.Refused, "run %s counted the sessions of %s, and now they are those of %s", shortID(flags.resume), resumed.Calendar, c.plan.Calendar).
+			WithHint("set QUANT_CALENDAR=%s, or go on with the other calendar: --force", resumed.Calendar)
+	}
 	if err := c.judgeAll(ctx); err != nil {
 		return err
 	}
@@ -210,6 +214,13 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 		return err
 	}
 	c.plan = pipeline.NewPlan(req)
+	if t := req.Signal.Training; t != nil && !slices.Contains(a.Stages, pipeline.StageTrain) {
+		newest, err := c.resolveModel(ctx, experimentRef+t.Experiment)
+		if err != nil {
+			return err
+		}
+		c.model = newest.ModelID
+	}
 	return nil
 }
 
