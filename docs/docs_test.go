@@ -565,6 +565,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
 	run("demo", 0, "demo")
+	write(".env", "QUANT_CALENDAR=data\n")
+	run("features", 0, "--data-dir", "quant-demo/data", "features")
+	run("labels", 0, "--data-dir", "quant-demo/data", "labels", "--horizon", "20")
+	run("factor list", 0, "factor", "list")
+	run("factor report", 0, "--data-dir", "quant-demo/data", "factor", "report", "--feature", "ret_20d", "--label", "fwd_ret_20d")
 	out := quantIn(t, dir, 0, "--output", "json", "--data-dir", "quant-demo/data", "runs", "list", "--kind", "demo")
 	var demos []struct {
 		RunID string `json:"run_id"`
@@ -628,7 +633,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n",
+		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
+		".env":       "QUANT_CALENDAR=data\n",
 		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
 		"chain.yaml": chainStrategy,
 	} {
@@ -660,10 +666,14 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"pipeline run", "--strategy chain.yaml"},
 		{"lineage", "last"},
 		{"repro", "last"},
+		{"features", ""},
+		{"labels", "--horizon 1"},
+		{"factor list", ""},
 		{"runs list", ""},
 		{"runs show", "last"},
 		{"doctor", ""},
 		{"demo", ""},
+		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 	} {
 		if c.command == "train" {
 			plantFeatures(t, dir)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/text/encoding/korean"
 	"golang.org/x/text/transform"
 
+	"quant/internal/factstore"
 	"quant/internal/failpoint"
 )
 
@@ -87,7 +89,7 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"status": wantStatus, "json": wantJSON, "encode": encode, "foreignrun": foreignRun,
+			"status": wantStatus, "json": wantJSON, "encode": encode, "foreignrun": foreignRun, "signals": signals,
 		},
 	})
 }
@@ -188,4 +190,24 @@ func encode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), out.Bytes(), 0o600))
+}
+
+// signals puts values of features_daily into a Fact DB, beside the program and
+// its records: signals FACT-DB CSV (symbol,ts,feature_name,feature_value,feature_version)
+func signals(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: signals FACT-DB CSV")
+	}
+	ctx := context.Background()
+	db, err := factstore.OpenWrite(ctx, factstore.Options{Path: ts.MkAbs(args[0])})
+	ts.Check(err)
+	defer db.Close()
+	_, err = db.Write(ctx, "signals", func(ctx context.Context, tx *factstore.Tx) error {
+		if _, err := tx.Exec(ctx, "CREATE TEMP TABLE given AS FROM read_csv(?, header = true, types = {'symbol': 'TEXT', 'ts': 'DATE', 'feature_value': 'DOUBLE'})", ts.MkAbs(args[1])); err != nil {
+			return err
+		}
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "given", Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at"})
+		return err
+	})
+	ts.Check(err)
 }

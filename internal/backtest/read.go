@@ -113,14 +113,10 @@ func symbolsOf(decisions []Decision) []string {
 
 // checkCurrencies refuses an account in two currencies: no rate of exchange is
 // known here.
-func checkCurrencies(req Request, bought []string) ([]string, error) {
-	all := bought
-	if req.Benchmark != "" && req.Benchmark != EqualWeight {
-		all = append(slices.Clone(bought), req.Benchmark)
-	}
+func checkCurrencies(req Request, symbols []string) ([]string, error) {
 	example := map[string]string{}
 	var unknown []string
-	for _, symbol := range all {
+	for _, symbol := range symbols {
 		currency := req.Currencies[symbol]
 		if currency == "" {
 			unknown = append(unknown, symbol)

@@ -64,12 +64,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if err != nil {
 		return r, err
 	}
-	bought := symbolsOf(decisions)
-	var notices []string
-	if notices, err = checkCurrencies(req, bought); err != nil {
-		return r, err
-	}
-	read := slices.Clone(bought) // symbols whose prices are read
+	read := symbolsOf(decisions) // symbols whose prices are read
 	switch req.Benchmark {
 	case "":
 	case EqualWeight:
@@ -79,6 +74,10 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	}
 	slices.Sort(read)
 	read = slices.Compact(read)
+	notices, err := checkCurrencies(req, read)
+	if err != nil {
+		return r, err
+	}
 	basis, err := price.Stage(ctx, db, cal, price.Request{Symbols: read, AcceptRaw: req.AcceptRaw, Source: req.Source})
 	if err != nil {
 		return r, err

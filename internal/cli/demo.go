@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -11,6 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/demo"
+	"quant/internal/metastore"
 	"quant/internal/term"
 )
 
@@ -39,8 +41,11 @@ func demoCommand(env *Env) Command {
 		Short: "Do the whole job on real prices, in a folder of its own",
 		Long: `Do the whole job on real prices of five stocks, in DIR (default ./quant-demo) and
 nowhere else, without a network: make the lab, name the symbols, ingest the
-prices, ask two questions, list the runs. Safe to repeat. A folder that holds
-anything else is refused (exit status 5).`,
+prices, ask a question, run the pipeline of a momentum strategy from features to
+a backtest, draw its report, list the runs. Safe to repeat. A folder that holds
+anything else is refused (exit status 5).
+
+The strategy is an example of the format, not advice.`,
 		Args: wantArgs(0, 1, "at most one folder"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := defaultDemo
@@ -64,9 +69,16 @@ anything else is refused (exit status 5).`,
 			if err != nil {
 				return err
 			}
+			strategy, err := demo.WriteStrategy(dir)
+			if err != nil {
+				return err
+			}
 			data := filepath.Join(dir, "data")
 			report := demoReport{Dir: dir, DataDir: data}
-			for _, step := range demoSteps(prices) {
+			for _, step := range demoSteps(prices, strategy) {
+				if step, err = env.nameBacktest(cmd.Context(), step); err != nil {
+					return err
+				}
 				env.Notice("\n$ quant %s", commandLine(step))
 				done, err := env.demoStep(cmd.Context(), data, step)
 				if err != nil {
@@ -140,14 +152,40 @@ func (e *Env) demoStep(ctx context.Context, data string, step []string) (demoDon
 	return done, err
 }
 
-func demoSteps(prices string) [][]string {
+// newestBacktest stands in a step for the run of the demo's backtest, which is
+// not known before.
+const newestBacktest = "BACKTEST"
+
+// nameBacktest puts the newest backtest in its place. It need not be a child
+// of this run: a pipeline that is repeated runs nothing again.
+func (e *Env) nameBacktest(ctx context.Context, step []string) ([]string, error) {
+	i := slices.Index(step, newestBacktest)
+	if i < 0 {
+		return step, nil
+	}
+	runs, err := e.Meta.ListRuns(ctx, metastore.RunFilter{Kind: "backtest", Status: quant.Success, Limit: 1})
+	if err != nil {
+		return nil, err
+	}
+	if len(runs) == 0 {
+		return nil, quant.Errorf(quant.Failed, "the demo's pipeline left no backtest").WithHint("quant --data-dir DIR/data runs list --all shows what ran")
+	}
+	step = slices.Clone(step)
+	step[i] = shortID(runs[0].RunID)
+	return step, nil
+}
+
+func demoSteps(prices, strategy string) [][]string {
 	return [][]string{
 		{"init-db"},
 		{"symbols", "add", "AAPL", "FB", "GOOG", "IBM", "MSFT", "--sector", "Technology", "--currency", "USD"},
 		{"ingest", prices},
-		{"sql", "SELECT symbol, count(*) AS bars, min(ts) AS first, max(ts) AS last, round(last(close ORDER BY ts), 2) AS last_close FROM ohlcv GROUP BY symbol ORDER BY symbol"},
-		{"sql", "SELECT symbol, round((last(adjusted_close ORDER BY ts) / first(adjusted_close ORDER BY ts)) ^ (365.25 / (max(ts) - min(ts))) - 1, 4) AS yearly_return FROM ohlcv GROUP BY symbol ORDER BY yearly_return DESC"},
-		{"runs", "list", "--all"},
+		{"data", "check"},
+		{"sql", "SELECT symbol, count(*) AS bars, min(ts) AS first, max(ts) AS last, round((last(adjusted_close ORDER BY ts) / first(adjusted_close ORDER BY ts)) ^ (365.25 / (max(ts) - min(ts))) - 1, 4) AS yearly_return FROM ohlcv GROUP BY symbol ORDER BY yearly_return DESC"},
+		{"pipeline", "run", "--strategy", strategy, "--from", demo.From, "--to", demo.To},
+		{"backtest", "report", newestBacktest},
+		{"lineage", newestBacktest},
+		{"runs", "list"},
 	}
 }
 

@@ -144,6 +144,9 @@ func (e *Env) fetch(ctx context.Context, files curator.Request, p providerFlags)
 	for _, notice := range report.Notices {
 		e.Notice("%s", notice)
 	}
+	if n := cachedSeries(series); n > 0 {
+		e.Notice("%d of %d symbols: the provider's answer of earlier today; --no-cache asks again", n, len(series))
+	}
 	e.recordSymbols(int64(len(added)))
 	e.recordStored(report, err == nil)
 	for _, s := range series {
@@ -164,6 +167,15 @@ func (e *Env) fetch(ctx context.Context, files curator.Request, p providerFlags)
 		err = printed
 	}
 	return err
+}
+
+func cachedSeries(list []curator.SeriesReport) (n int) {
+	for _, s := range list {
+		if s.Cached {
+			n++
+		}
+	}
+	return n
 }
 
 // activeSymbols are those that new work includes, highest priority first.

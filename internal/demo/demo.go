@@ -1,7 +1,8 @@
 // Package demo holds real daily prices, so that the lab can be tried without a
 // network: AAPL, FB, GOOG, IBM and MSFT, 2000-03-01 to 2013-03-01, as in
-// bokeh-sampledata 2026.1 (see data/ORIGIN.md). It is data, and the mark that
-// tells a demo folder from any other; the commands of the demo are cli's.
+// bokeh-sampledata 2026.1 (see data/ORIGIN.md). It is data, the strategy that
+// the demo judges on it, and the mark that tells a demo folder from any other;
+// the commands of the demo are cli's.
 package demo
 
 import (
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 
 	"quant"
+	"quant/strategies"
 )
 
 // Prices is the CSV file, gzipped: Ticker,Date,Open,High,Low,Close,Volume,Adj Close.
@@ -19,8 +21,14 @@ import (
 //go:embed data/stocks.csv.gz
 var Prices []byte
 
-// FileName is what the prices are called in a demo folder.
-const FileName = "stocks.csv.gz"
+// What the prices and the strategy are called in a demo folder, and the days
+// between which the strategy is judged.
+const (
+	FileName     = "stocks.csv.gz"
+	StrategyName = "momentum_demo.yaml"
+	From         = "2001-01-01"
+	To           = "2013-03-01"
+)
 
 // marker is the file that makes a folder a demo.
 const marker = ".quant-demo"
@@ -55,6 +63,12 @@ func Mark(dir string) error {
 func WritePrices(dir string) (string, error) {
 	path := filepath.Join(dir, FileName)
 	return path, write(path, Prices)
+}
+
+// WriteStrategy puts the strategy into dir and returns the path of the file.
+func WriteStrategy(dir string) (string, error) {
+	path := filepath.Join(dir, StrategyName)
+	return path, write(path, strategies.MomentumDemo)
 }
 
 func write(path string, content []byte) error {

@@ -53,8 +53,8 @@ func (db *DB) pricesAt(ctx context.Context, where string, args ...any) (time.Tim
 // after the transaction with this time (PricesAt, PricesAsOf, or any other
 // moment: the last transaction up to it), bit for bit, source and ingested_at
 // included. If that is how it stands now, the answer is "ohlcv" and nothing is
-// done; else it is a TEMP view with ohlcv's columns, in no order, which the
-// next call replaces.
+// done; else it is a TEMP view with ohlcv's columns, in no order, good until the
+// next call and the next Write.
 //
 // The rule: a version of a bar stands from its ingested_at until its
 // replaced_at. It relies on bars being replaced, never deleted. The cost is a

@@ -50,7 +50,7 @@ func (db *DB) Symbols(ctx context.Context) ([]string, error) {
 }
 
 // SymbolFacts returns, for each table that holds facts of the symbol, their
-// number. Rejected input rows and bookkeeping are no facts.
+// number. Rejected input rows, earlier states and bookkeeping are no facts.
 func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64, error) {
 	tables, err := columns(ctx, db.conn, catalog)
 	if err != nil {
@@ -58,7 +58,7 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 	}
 	facts := map[string]int64{}
 	for name, cols := range tables {
-		if !has(cols, "symbol") || name == "rejects" || name == "fact_slices" || name == "fact_inputs" {
+		if !has(cols, "symbol") || slices.Contains([]string{"rejects", "fact_slices", "fact_inputs", revisions}, name) {
 			continue
 		}
 		var n int64
@@ -243,6 +243,10 @@ func (a *audit) values(ctx context.Context) {
 		AND open <= high AND close <= high AND volume >= 0), true)`)
 	if n > 0 {
 		a.found("ohlcv", mendRewrite, "%d bars are impossible: a price or volume missing, a price not positive, or low <= open, close <= high not so", n)
+	}
+	n = a.number(ctx, revisions, "SELECT count(*) FROM "+factTable(revisions)+" WHERE replaced_at <= ingested_at OR bars < 1 OR (factor IS NULL) <> (stretches IS NULL)")
+	if n > 0 {
+		a.found(revisions, mendReset, "%d rows cannot say what was replaced", n)
 	}
 }
 

@@ -179,24 +179,19 @@ func (l learning) logistic(alphas []float64) ([]*fitted, error) {
 }
 
 func (l learning) newton(f *fitted, alpha float64) error {
-	m := l.width + 1 // the intercept is the last one
 	trial := &fitted{f.scale, 0, make([]float64, l.width)}
+	now, step, hess := l.curvature(f, alpha)
 	for range newtonSteps {
-		step, hess := make([]float64, m), make([]float64, m*m)
-		now := l.curvature(f, alpha, step, hess)
 		if !solve(hess, step) {
 			break
 		}
-		biggest, size := 0.0, math.Abs(f.intercept)
-		for j, d := range step {
-			biggest = max(biggest, math.Abs(d))
-			if j < l.width {
-				size = max(size, math.Abs(f.coefficient[j]))
-			}
+		biggest, size := math.Abs(step[l.width]), math.Abs(f.intercept)
+		for j, c := range f.coefficient {
+			biggest, size = max(biggest, math.Abs(step[j])), max(size, math.Abs(c))
 		}
 		move := func(to *fitted, share float64) {
-			for j := range f.coefficient {
-				to.coefficient[j] = f.coefficient[j] - float64(share*step[j])
+			for j, c := range f.coefficient {
+				to.coefficient[j] = c - float64(share*step[j])
 			}
 			to.intercept = f.intercept - float64(share*step[l.width])
 		}
@@ -204,38 +199,32 @@ func (l learning) newton(f *fitted, alpha float64) error {
 			move(f, 1)
 			return nil
 		}
-		share := 1.0
-		for move(trial, share); !(l.loss(trial, alpha) <= now*(1+1e-12)); move(trial, share) {
-			if share /= 2; share < 1e-9 {
+		var next float64
+		var grad []float64
+		for share := 1.0; share > 1e-9; share /= 2 {
+			move(trial, share)
+			if next, grad, hess = l.curvature(trial, alpha); next <= now*(1+1e-12) {
 				break
 			}
 		}
-		move(f, share)
+		*f, *trial = *trial, *f
+		now, step = next, grad
 	}
 	return quant.Errorf(quant.Failed, "logistic with alpha %v did not converge in %d steps", alpha, newtonSteps).
 		WithHint("use a larger alpha, or fewer features")
 }
 
-// loss is what logistic minimises.
-func (l learning) loss(f *fitted, alpha float64) float64 {
-	z, sum := make([]float64, l.width), 0.0
-	l.each(func(x []float64, y float64) { sum += logLoss(f.eta(z, x), y) })
-	for _, c := range f.coefficient {
-		sum += float64(alpha / 2 * float64(c*c))
-	}
-	return sum
-}
-
-// curvature returns the loss and fills its gradient and (the lower half of) its
-// Hessian.
-func (l learning) curvature(f *fitted, alpha float64, grad, hess []float64) float64 {
-	p, sum := l.width, 0.0
+// curvature returns the loss, its gradient (the intercept's last) and the lower
+// half of its Hessian.
+func (l learning) curvature(f *fitted, alpha float64) (loss float64, grad, hess []float64) {
+	p := l.width
 	m := p + 1
+	grad, hess = make([]float64, m), make([]float64, m*m)
 	z := make([]float64, m)
 	z[p] = 1
 	l.each(func(x []float64, y float64) {
 		eta := f.eta(z[:p], x)
-		sum += logLoss(eta, y)
+		loss += logLoss(eta, y)
 		prob := sigmoid(eta)
 		d, w := prob-y, float64(prob*(1-prob))
 		for i, zi := range z {
@@ -248,11 +237,11 @@ func (l learning) curvature(f *fitted, alpha float64, grad, hess []float64) floa
 		}
 	})
 	for j, c := range f.coefficient {
-		sum += float64(alpha / 2 * float64(c*c))
+		loss += float64(alpha / 2 * float64(c*c))
 		grad[j] += float64(alpha * c)
 		hess[j*m+j] += alpha
 	}
-	return sum
+	return loss, grad, hess
 }
 
 // solve solves a x = b by Cholesky's decomposition of a, of which the lower

@@ -44,53 +44,62 @@ func dateLiteral(d quant.Date) string { return "DATE '" + d.String() + "'" }
 // literal quotes a text where SQL takes no bound value.
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
-// featureTable is the TEMP table that stageFeatures makes: symbol, ts and a
-// column x<i> for each feature, one row a (symbol, ts) that has them all.
-const featureTable = "temp.main.model_feature"
+// pivotTable is the TEMP table that stageFeatures makes: symbol, ts and a column
+// x<i> for each feature, one row a (symbol, ts) that has one of them. Its view
+// featureTable has the rows that have them all.
+const (
+	pivotTable   = "temp.main.model_pivot"
+	featureTable = "temp.main.model_feature"
+)
 
-// stageFeatures pivots the features of the range, and tells what it read.
+// stageFeatures pivots the features of the range, in one pass over the table,
+// and tells what it read and how many rows lack a feature. NotFound: one of
+// them has no rows.
 func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r dateRange) (reads []Read, incomplete int64, err error) {
 	var columns, complete, wanted []string
 	for i, f := range list {
-		cond := "feature_name = " + literal(f.Name) + " AND feature_version = " + literal(f.Version)
 		// A key stands once: any_value of one value is that value.
-		columns = append(columns, fmt.Sprintf("any_value(feature_value) FILTER (%s) AS x%d", cond, i))
+		columns = append(columns, fmt.Sprintf("any_value(feature_value) FILTER (feature_name = %s AND feature_version = %s) AS x%d", literal(f.Name), literal(f.Version), i))
 		complete = append(complete, fmt.Sprintf("x%d IS NOT NULL", i))
 		wanted = append(wanted, "("+literal(f.Name)+", "+literal(f.Version)+")")
-		read, err := readOf(ctx, db, "features_daily", f.String(), "feature_value", cond+" AND "+r.where())
-		if err != nil {
+	}
+	all := strings.Join(complete, " AND ")
+	where := "(feature_name, feature_version) IN (" + strings.Join(wanted, ", ") + ") AND isfinite(feature_value) AND " + r.where()
+	for _, query := range []string{
+		"CREATE OR REPLACE TEMP TABLE model_pivot AS SELECT symbol, ts, " + strings.Join(columns, ", ") + " FROM features_daily WHERE " + where + " GROUP BY symbol, ts",
+		"CREATE OR REPLACE TEMP VIEW model_feature AS SELECT * FROM " + pivotTable + " WHERE " + all,
+	} {
+		if _, err := db.Exec(ctx, query); err != nil {
 			return nil, 0, err
+		}
+	}
+	for i, f := range list {
+		read, err := readOf(ctx, db, "features_daily", f.String(), fmt.Sprintf("SELECT symbol, ts, x%d FROM %s WHERE x%d IS NOT NULL", i, pivotTable, i))
+		if err != nil {
+			return reads, 0, err
 		}
 		reads = append(reads, read)
 	}
-	where := "(feature_name, feature_version) IN (" + strings.Join(wanted, ", ") + ") AND isfinite(feature_value) AND " + r.where()
 	if reads[0].Writers, err = db.Writers(ctx, "features_daily", where); err != nil {
-		return nil, 0, err
+		return reads, 0, err
 	}
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE model_pivot AS SELECT symbol, ts, "+strings.Join(columns, ", ")+" FROM features_daily WHERE "+where+" GROUP BY symbol, ts"); err != nil {
-		return nil, 0, err
-	}
-	if err := db.QueryRow(ctx, "SELECT count(*) FROM temp.main.model_pivot WHERE NOT ("+strings.Join(complete, " AND ")+")").Scan(&incomplete); err != nil {
-		return nil, 0, err
-	}
-	_, err = db.Exec(ctx, "CREATE OR REPLACE TEMP VIEW model_feature AS SELECT * FROM temp.main.model_pivot WHERE "+strings.Join(complete, " AND "))
+	err = db.QueryRow(ctx, "SELECT count(*) FROM "+pivotTable+" WHERE NOT ("+all+")").Scan(&incomplete)
 	return reads, incomplete, err
 }
 
-// readOf tells of the rows of a table for which where holds and value is a
-// number. NotFound: there are none.
-func readOf(ctx context.Context, db *factstore.DB, table, ref, value, where string) (Read, error) {
+// readOf tells of the rows of a query, which has the column ts. NotFound: there
+// are none.
+func readOf(ctx context.Context, db *factstore.DB, table, ref, query string) (Read, error) {
 	r := Read{Name: table + ":" + ref}
-	from := " FROM " + table + " WHERE " + where + " AND isfinite(" + value + ")"
 	var err error
-	if r.Rows, r.Digest, err = db.Digest(ctx, "SELECT symbol, ts, "+value+from); err != nil {
+	if r.Rows, r.Digest, err = db.Digest(ctx, query); err != nil {
 		return r, err
 	}
 	if r.Rows == 0 {
 		return r, quant.Errorf(quant.NotFound, "%s has no rows of %s in this range", table, ref).
 			WithHint("compute them first (`quant features`, `quant labels`), or name another version or range")
 	}
-	return r, db.QueryRow(ctx, "SELECT min(ts)::VARCHAR, max(ts)::VARCHAR"+from).Scan(&r.First, &r.Last)
+	return r, db.QueryRow(ctx, "SELECT min(ts)::VARCHAR, max(ts)::VARCHAR FROM ("+query+")").Scan(&r.First, &r.Last)
 }
 
 // loaded is what there is to train on.
@@ -111,8 +120,9 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 	if err != nil {
 		return nil, err
 	}
-	where := "label_name = " + literal(spec.Label.Name) + " AND label_version = " + literal(spec.Label.Version) + " AND " + r.where()
-	read, err := readOf(ctx, db, "labels", spec.Label.String(), "label_value", where)
+	labels := "SELECT symbol, ts, label_value FROM labels WHERE label_name = " + literal(spec.Label.Name) + " AND label_version = " + literal(spec.Label.Version) +
+		" AND isfinite(label_value) AND " + r.where()
+	read, err := readOf(ctx, db, "labels", spec.Label.String(), labels)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +130,7 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 		return nil, err
 	}
 	d := &loaded{sampleSet: sampleSet{width: len(spec.Features)}, reads: append(reads, read), labels: read.Rows}
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE model_sample AS SELECT l.label_value AS y, f.* FROM (SELECT * FROM labels WHERE "+where+" AND isfinite(label_value)) l JOIN "+featureTable+" f ON f.symbol = l.symbol AND f.ts = l.ts"); err != nil {
+	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE model_sample AS SELECT l.label_value AS y, f.* FROM ("+labels+") l JOIN "+featureTable+" f ON f.symbol = l.symbol AND f.ts = l.ts"); err != nil {
 		return nil, err
 	}
 	var n int64

@@ -231,9 +231,15 @@ func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, 
 		mine += " AND task_id <> '" + TaskInSample + "'"
 	}
 	_, err := db.Write(ctx, req.RunID, func(ctx context.Context, tx *factstore.Tx) error {
-		var err error
-		if s.Deleted, err = tx.Delete(ctx, "predictions", mine+" AND (symbol, ts, task_id) NOT IN (SELECT (symbol, ts, task_id) FROM temp.main.model_prediction)"); err != nil {
+		var stood bool
+		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM predictions WHERE "+mine+")").Scan(&stood)
+		if err != nil {
 			return err
+		}
+		if stood {
+			if s.Deleted, err = tx.Delete(ctx, "predictions", mine+" AND (symbol, ts, task_id) NOT IN (SELECT (symbol, ts, task_id) FROM temp.main.model_prediction)"); err != nil {
+				return err
+			}
 		}
 		d, err := tx.Merge(ctx, factstore.Merge{Table: "predictions", Source: "model_prediction", Key: []string{"symbol", "ts", "model_id", "task_id"}, Stamp: "generated_at"})
 		if err != nil {

@@ -54,14 +54,14 @@ func (s Strategy) CheckScale(priceLevel func(feature string) (twin string, is bo
 		WithHint("rank by %s, its scale-free twin", twin)
 }
 
-// SignalName names the rows that the signal reads: features_daily:ret_20d@v1
-// or predictions:MODEL@TASK.
+// SignalName names the rows that the signal reads: features_daily:ret_20d/v1
+// or predictions:MODEL/TASK. (With an @ it would be masked as user:password@host.)
 func (s Strategy) SignalName() string {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
-		return "predictions:" + in.ModelID + "@" + in.TaskID
+		return "predictions:" + in.ModelID + "/" + in.TaskID
 	}
-	return "features_daily:" + in.FeatureName + "@" + in.FeatureVersion
+	return "features_daily:" + in.FeatureName + "/" + in.FeatureVersion
 }
 
 // source is the table of the signal, its value, its stamp, and which rows.

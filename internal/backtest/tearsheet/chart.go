@@ -129,8 +129,9 @@ func (a axis) ticks(want int, label func(float64) string) []tick {
 				break
 			}
 		}
-		for k := math.Ceil(low / step); k*step <= high; k++ {
-			values = append(values, k*step)
+		first := math.Ceil(low / step)
+		for k := range 2*want + 2 { // bounded: of values without a digit to spare there is no next
+			values = append(values, (first+float64(k))*step)
 		}
 	}
 	var out []tick

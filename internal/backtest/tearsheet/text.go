@@ -8,7 +8,7 @@ import (
 )
 
 // Chart draws equity and benchmark in letters: lines of at most width columns
-// (never fewer than 40), without colours. nil with fewer than two sessions.
+// (never fewer than 50), without colours. nil with fewer than two sessions.
 func (s *Sheet) Chart(width int) []string {
 	if len(s.Days) < 2 {
 		return nil
@@ -38,7 +38,7 @@ func (s *Sheet) Chart(width int) []string {
 		chars = []asciigraph.CharSet{asciigraph.CreateCharSet("\u00b7"), asciigraph.DefaultCharSet}
 	}
 	const labels = 10
-	columns := max(40, width) - labels
+	columns := max(50, width) - labels
 	drawn := asciigraph.PlotMany(series, asciigraph.Height(12), asciigraph.Width(columns), asciigraph.SeriesChars(chars...),
 		asciigraph.LowerBound(low), asciigraph.UpperBound(high), asciigraph.YAxisValueFormatter(func(v float64) string { return compact(significant(value(v), 4)) }))
 	lines := strings.Split(drawn, "\n")

@@ -63,7 +63,7 @@ func TestEveryOtherAnswerIsAFailureThatSaysWhatToExpect(t *testing.T) {
 	}{
 		"empty":             {play.Text(play.Empty), provider.Lost, 0, "no day for A"},
 		"no days":           {play.Text(play.Body("A", "full", nil)), provider.Lost, 0, "no day for A"},
-		"note":              {play.Text(play.Note), provider.Temporary, 15 * time.Second, "too many requests"},
+		"note":              {play.Text(play.Note), provider.Temporary, 20 * time.Second, "too many requests"},
 		"information":       {play.Text(play.Information), provider.Denied, 0, "used up"},
 		"premium":           {play.Text(play.Premium), provider.Denied, 0, "plan"},
 		"invalid symbol":    {play.Text(play.InvalidSymbol), provider.Lost, 0, "no such symbol A"},

@@ -159,7 +159,7 @@ func notice(symbol string, said map[string]string) *provider.Failure {
 	case said["Error Message"] != "":
 		return &provider.Failure{Kind: provider.Lost, Msg: fmt.Sprintf("no such symbol %s: %s", symbol, clip(text)), Hint: "check the symbol's spelling at the provider"}
 	case has("per minute", "per second", "sparingly"):
-		return &provider.Failure{Kind: provider.Temporary, Msg: "too many requests: " + clip(text), After: 15 * time.Second,
+		return &provider.Failure{Kind: provider.Temporary, Msg: "too many requests: " + clip(text), After: 20 * time.Second,
 			Hint: "ask for fewer symbols, or fewer a minute: --per-minute"}
 	case has("per day", "daily rate limit"):
 		return &provider.Failure{Kind: provider.Denied, Msg: "the requests of the day are used up: " + clip(text),
