@@ -161,9 +161,9 @@ func (r *recommending) findBasis(ctx context.Context) error {
 		return quant.Errorf(quant.Usage, "--to %s is before --from %s", r.To, first)
 	}
 	last := decided{k: 0}
-	var status string
-	err := r.db.QueryRow(ctx, `SELECT "asof", status FROM main.target_sets WHERE strategy_id = ? AND version = ? AND "asof" < CAST(? AS DATE) ORDER BY "asof" DESC LIMIT 1`,
-		r.s.ID, r.s.Version, *first).Scan(&last.asof, &status)
+	var status, config string
+	err := r.db.QueryRow(ctx, `SELECT "asof", status, config_digest FROM main.target_sets WHERE strategy_id = ? AND version = ? AND "asof" < CAST(? AS DATE) ORDER BY "asof" DESC LIMIT 1`,
+		r.s.ID, r.s.Version, *first).Scan(&last.asof, &status, &config)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -172,6 +172,9 @@ func (r *recommending) findBasis(ctx context.Context) error {
 	}
 	if status != "current" {
 		r.notice("the decision of %s, which the first one starts from, is stale: decide from %s on to mend it", last.asof, last.asof)
+	}
+	if config != r.report.ConfigDigest {
+		r.notice("the decision of %s, which the first one starts from, was made by another %s version %s: give what decides otherwise a new version", last.asof, r.s.ID, r.s.Version)
 	}
 	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
 	if err != nil {
@@ -228,13 +231,17 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if r.To != nil {
 		r.high = *r.To
 	}
-	first, last := max(r.low, r.prices.First), min(r.high, r.prices.Last)
-	if first > r.low || last < r.high && r.To != nil {
-		r.notice("prices run from %s to %s: only rebalance days in there are decided", r.prices.First, r.prices.Last)
-	}
-	r.days, err = r.Calendar.Rebalances(r.s.Rebalance.Frequency, first, last)
+	wanted, err := r.Calendar.Rebalances(r.s.Rebalance.Frequency, r.low, r.high)
 	if err != nil {
 		return err
+	}
+	for _, d := range wanted {
+		if d >= r.prices.First && d <= r.prices.Last {
+			r.days = append(r.days, d)
+		}
+	}
+	if without := len(wanted) - len(r.days); without > 0 && len(r.days) > 0 {
+		r.notice("%d of %d rebalance days are not decided: prices run from %s to %s", without, len(wanted), r.prices.First, r.prices.Last)
 	}
 	if len(r.days) == 0 {
 		return quant.Errorf(quant.NotFound, "strategy %s: no %s rebalance day between %s and %s has prices", r.s.ID, r.s.Rebalance.Frequency, r.low, r.high).
@@ -465,7 +472,10 @@ func (r *recommending) account(set decided) {
 func (r *recommending) drift(last *decided, k int) []supervisor.Held {
 	var held []supervisor.Held
 	var invested, total float64
-	for _, row := range last.decision.Rows {
+	// In byte order, as they are read back from targets: the order of a sum is
+	// part of its bits.
+	rows := slices.SortedFunc(slices.Values(last.decision.Rows), func(a, b supervisor.Row) int { return strings.Compare(a.Symbol, b.Symbol) })
+	for _, row := range rows {
 		if !row.Approved {
 			continue
 		}
