@@ -783,7 +783,8 @@ func (c *chain) runStages(ctx context.Context) (pipelineReport, error) {
 		if ctx.Err() != nil {
 			return report, context.Cause(ctx)
 		}
-		if len(step.Args) > 0 && !c.plan.Force {
+		// Until a stage has run, what the plan says of the next one holds.
+		if ran > 0 && len(step.Args) > 0 && !c.plan.Force {
 			if err := c.judge(ctx, step); err != nil {
 				return report, err
 			}
@@ -825,6 +826,7 @@ func (c *chain) runStages(ctx context.Context) (pipelineReport, error) {
 // runStage runs a stage as a run of its own.
 func (c *chain) runStage(ctx context.Context, step *pipeline.Step) (stageReport, error) {
 	done := stageReport{Stage: step.Stage, Status: stageRan, Reason: step.Reason}
+	c.state = nil // as it is now, not as it was when the plan was made
 	in, state, err := c.inputs(ctx, step)
 	if err != nil {
 		done.Status = stageFailed
