@@ -578,6 +578,13 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 		t.Fatalf("the demo's run: %v %s", err, out)
 	}
 	run("runs show", 0, "--data-dir", "quant-demo/data", "runs", "show", demos[0].RunID)
+	decided, err := filepath.Abs(filepath.Join(root, "strategies", "momentum_demo.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run("backtest", 0, "--data-dir", "quant-demo/data", "backtest", "--strategy", decided)
+	run("backtest list", 0, "--data-dir", "quant-demo/data", "backtest", "list")
+	run("backtest compare", 0, "--data-dir", "quant-demo/data", "backtest", "compare", "last", "last")
 	const elsewhere = "01890000-0000-7000-8000-00000000abcd"
 	db, err := sql.Open("sqlite3", filepath.Join(dir, "data", "meta.db"))
 	if err != nil {
@@ -685,6 +692,10 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		}
 	}
 	printed := map[string]string{}
+	decided, err := filepath.Abs(filepath.Join(root, "strategies", "momentum_demo.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ command, args string }{
 		{"init-db", ""},
 		{"config", ""},
@@ -715,6 +726,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"runs show", "last"},
 		{"doctor", ""},
 		{"demo", ""},
+		{"backtest", "--data-dir quant-demo/data --strategy " + decided},
+		{"backtest list", "--data-dir quant-demo/data"},
+		{"backtest compare", "last last --data-dir quant-demo/data"},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 	} {
 		if c.command == "train" {

@@ -134,7 +134,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	if err != nil {
 		return err
 	}
-	req := pipeline.BacktestRequest{RunID: e.runID(), StrategyDigest: s.Digest(), AcceptRaw: f.acceptRaw, AllowInSample: f.allowInSample}
+	req := pipeline.BacktestRequest{RunID: e.Run.ID, StrategyDigest: s.Digest(), AcceptRaw: f.acceptRaw, AllowInSample: f.allowInSample}
 	if err := f.apply(&s); err != nil {
 		return err
 	}
@@ -294,14 +294,6 @@ func day(d *quant.Date) string {
 		return "-"
 	}
 	return d.String()
-}
-
-// runID is the id of this run; "" where it is not recorded.
-func (e *Env) runID() string {
-	if e.Run == nil {
-		return ""
-	}
-	return e.Run.ID
 }
 
 func backtestList(env *Env) Command {
