@@ -556,6 +556,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	write(".env", "ALPHA_VANTAGE_API_KEY="+alphavantagetest.Key+"\n")
 	run("ingest", 0, "ingest", "--provider", "alphavantage", "--base-url", server.URL, "--symbols", "IBM")
 	run("data prices", 0, "data", "prices", "IBM")
+	write("chain.yaml", chainStrategy)
+	run("pipeline run --dry-run", 0, "pipeline", "run", "--strategy", "chain.yaml", "--dry-run")
+	run("pipeline run", 0, "pipeline", "run", "--strategy", "chain.yaml")
+	run("lineage", 0, "lineage", "last")
+	run("repro", 0, "repro", "last")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
@@ -680,6 +685,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
 		".env":       "QUANT_CALENDAR=data\n",
 		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
+		"chain.yaml": chainStrategy,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -710,6 +716,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"models show", "experiment:e"},
 		{"score", "--model experiment:e --asof 2024-03-30"},
 		{"data prices", "IBM"},
+		{"pipeline run", "--strategy chain.yaml"},
+		{"lineage", "last"},
+		{"repro", "last"},
 		{"features", ""},
 		{"labels", "--horizon 1"},
 		{"factor list", ""},
@@ -740,6 +749,16 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		t.Errorf("docs/json.md has %q\nprinted is %q", documented, printed)
 	}
 }
+
+// chainStrategy is a strategy on the symbols that plantFeatures plants.
+const chainStrategy = `strategy_id: chain
+version: "1"
+universe:  {type: symbols, symbols: [S0, S1, S2]}
+signal:    {type: factor_rank, inputs: {feature_name: ret_20d, feature_version: v1}}
+rebalance: {frequency: monthly, asof_policy: close}
+portfolio: {top_k: 2, weighting: equal}
+backtest:  {from: "2024-02-01", to: "2024-03-20"}
+`
 
 // plantFeatures writes a feature and a label of five symbols on 90 days, as
 // its last ingest, and the bars that make these days sessions.
