@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -515,4 +516,39 @@ func TestARangeDecidesAsOneDayAfterAnother(t *testing.T) {
 	if a, b := whole.text(sets), daily.text(sets); a != b {
 		t.Errorf("at once:\n%s\none by one:\n%s", a, b)
 	}
+}
+
+// The strategy that is shipped, on the prices that are shipped: the decisions of
+// twelve years, each of which keeps to its rules.
+func TestTheDemoStrategyDecidesOnTheDemoPrices(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	const prices = `SELECT "Ticker" AS symbol, "Date"::DATE AS ts, "Open"::DOUBLE AS open, "High"::DOUBLE AS high, "Low"::DOUBLE AS low, "Close"::DOUBLE AS close, "Volume"::DOUBLE AS volume, "Adj Close"::DOUBLE AS adjusted_close
+		FROM read_csv('../demo/data/stocks.csv.gz', header = true)`
+	l.merge("ohlcv", "symbol,ts", "ingested_at", "SELECT *, 'demo' AS source FROM ("+prices+")")
+	l.merge("features_daily", "symbol,ts,feature_name,feature_version", "computed_at", `SELECT symbol, ts, 'ret_20d' AS feature_name, v AS feature_value, 'v1' AS feature_version
+		FROM (SELECT symbol, ts, adjusted_close / lag(adjusted_close, 20) OVER (PARTITION BY symbol ORDER BY ts) - 1 AS v FROM (`+prices+`)) WHERE v IS NOT NULL`)
+	data, err := os.ReadFile("../../strategies/momentum_demo.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := l.request("2001-01-01..2013-03-01")
+	if req.Strategy, err = strategy.Parse("momentum_demo.yaml", data, nil); err != nil {
+		t.Fatal(err)
+	}
+	req.From, req.To = req.Strategy.Backtest.From, req.Strategy.Backtest.To
+	report, err := pipeline.Recommend(t.Context(), l.db, req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 2001-01-05 to 2013-02-22; the week of 2013-03-01 is open under "data".
+	if report.Decisions != 634 || report.ToCash != 0 || report.From.String() != "2001-01-05" || report.To.String() != "2013-02-22" || len(report.Notices) != 0 {
+		t.Errorf("%d decisions, %d to cash, %s to %s, %v", report.Decisions, report.ToCash, report.From, report.To, report.Notices)
+	}
+	for _, s := range report.Sets {
+		if s.Gross > 1+1e-12 || s.Approved > 4 || s.Turnover > 0.5+s.ExemptTurnover+1e-12 {
+			t.Errorf("%+v", s)
+		}
+	}
+	t.Log(report.Flags)
 }

@@ -330,7 +330,7 @@ func (n *name) strike(flag Flag, format string, args ...any) {
 	n.notes = append(n.notes, fmt.Sprintf(format, args...))
 }
 
-func show(x float64) string { return strconv.FormatFloat(x, 'g', 4, 64) }
+func show(x float64) string { return strconv.FormatFloat(x, 'g', 6, 64) }
 
 func number(b bool) int {
 	if b {
