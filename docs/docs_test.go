@@ -566,7 +566,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs show", 0, "runs", "show", "last")
 	run("demo", 0, "demo")
 	write(".env", "QUANT_CALENDAR=data\n")
-	run("features", 0, "--data-dir", "quant-demo/data", "features")
+	run("features", 0, "--data-dir", "quant-demo/data", "features", "--force")
 	run("labels", 0, "--data-dir", "quant-demo/data", "labels", "--horizon", "20")
 	run("factor list", 0, "factor", "list")
 	run("factor report", 0, "--data-dir", "quant-demo/data", "factor", "report", "--feature", "ret_20d", "--label", "fwd_ret_20d")

@@ -174,9 +174,8 @@ func (e *Env) recordFactorInputs(ctx context.Context, db *factstore.DB, req feat
 	featureRows := symbols + " AND feature_name = " + quoted([]string{report.Feature}) + " AND feature_version = " + quoted([]string{report.FeatureVersion})
 	labelRows := symbols + " AND label_name = " + quoted([]string{report.Label}) + " AND label_version = " + quoted([]string{report.LabelVersion})
 	for _, in := range []struct{ name, query string }{
-		// With @ before the version, the name would be masked as user:password@host.
-		{"features_daily:" + report.Feature + "/" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
-		{"labels:" + report.Label + "/" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
+		{"features_daily:" + report.Feature + "@" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
+		{"labels:" + report.Label + "@" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
 		{"ohlcv", "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
 	} {
 		rows, digest, err := db.Digest(ctx, in.query)
