@@ -526,7 +526,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 		if err := json.Unmarshal(out, &v); err != nil {
 			t.Fatalf("quant %s: not one JSON document: %v\n%s", strings.Join(args, " "), err, out)
 		}
-		if section != "sql" { // its members are the query's columns
+		if section != "sql" && section != "strategy schema" { // their members are the query's columns, and JSON Schema's
 			paths(printed[section], "", v)
 		}
 	}
@@ -556,6 +556,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	write(".env", "ALPHA_VANTAGE_API_KEY="+alphavantagetest.Key+"\n")
 	run("ingest", 0, "ingest", "--provider", "alphavantage", "--base-url", server.URL, "--symbols", "IBM")
 	run("data prices", 0, "data", "prices", "IBM")
+	write("chain.yaml", chainStrategy)
+	run("pipeline run --dry-run", 0, "pipeline", "run", "--strategy", "chain.yaml", "--dry-run")
+	run("pipeline run", 0, "pipeline", "run", "--strategy", "chain.yaml")
+	run("lineage", 0, "lineage", "last")
+	run("repro", 0, "repro", "last")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
@@ -600,6 +605,12 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("doctor", 0, "doctor")
 	run("runs close", 0, "runs", "close", "abcd")
 
+	dir = strategyLab(t)
+	run("strategy validate", 2, "strategy", "validate", "good.yaml", "bad.yaml")
+	run("strategy show", 0, "strategy", "show", "good.yaml")
+	run("strategy schema", 0, "strategy", "schema")
+	run("recommend", 0, "recommend", "--strategy", "good.yaml", "--from", "2024-01-02")
+
 	for _, section := range slices.Sorted(maps.Keys(printed)) {
 		if documented[section] == nil {
 			t.Errorf("docs/json.md has no part `quant %s`", section)
@@ -623,6 +634,42 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	}
 }
 
+// strategyLab is a folder with a lab of two names on three days, their signals,
+// and strategies: a good one that some rule strikes, and a bad one.
+func strategyLab(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	const good = "strategy_id: demo\nversion: \"1\"\nuniverse: {type: symbols, symbols: [A, B]}\nsignal: {type: factor_rank, inputs: {feature_name: ret_20d, feature_version: v1}}\n" +
+		"rebalance: {frequency: daily, asof_policy: close}\nportfolio: {top_k: 2, weighting: equal}\n"
+	for name, text := range map[string]string{
+		".env":       "QUANT_CALENDAR=data\n",
+		"good.yaml":  good,
+		"bad.yaml":   good + "top_k: 3\n",
+		"prices.csv": "date,symbol,open,high,low,close,adjusted_close,volume\n2024-01-02,A,1,1,1,1,1,1\n2024-01-03,A,1,1,1,1,1,1\n2024-01-02,B,1,1,1,1,1,1\n2024-01-03,B,1,1,1,1,1,1\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	quantIn(t, dir, 0, "ingest", "prices.csv")
+	db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: filepath.Join(dir, "data", "quant.duckdb")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	_, err = db.Write(t.Context(), "signals", func(ctx context.Context, tx *factstore.Tx) error {
+		if _, err := tx.Exec(ctx, "CREATE TEMP TABLE given AS SELECT symbol, ts, 'ret_20d' AS feature_name, 1::DOUBLE AS feature_value, 'v1' AS feature_version FROM ohlcv"); err != nil {
+			return err
+		}
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "given", Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at"})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 	t.Parallel()
 	_, text, found := strings.Cut(read(t, "docs/json.md"), "\n## CSV\n")
@@ -638,6 +685,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
 		".env":       "QUANT_CALENDAR=data\n",
 		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
+		"chain.yaml": chainStrategy,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -668,6 +716,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"models show", "experiment:e"},
 		{"score", "--model experiment:e --asof 2024-03-30"},
 		{"data prices", "IBM"},
+		{"pipeline run", "--strategy chain.yaml"},
+		{"lineage", "last"},
+		{"repro", "last"},
 		{"features", ""},
 		{"labels", "--horizon 1"},
 		{"factor list", ""},
@@ -682,6 +733,14 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 	} {
 		if c.command == "train" {
 			plantFeatures(t, dir)
+		{"strategy validate", "good.yaml"},
+		{"strategy show", "good.yaml"},
+		{"strategy schema", ""},
+		{"recommend", "--strategy good.yaml --from 2024-01-02"},
+	} {
+		dir := dir
+		if strings.HasPrefix(c.command, "strategy") || c.command == "recommend" {
+			dir = strategyLab(t)
 		}
 		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
 		printed[c.command], _, _ = strings.Cut(string(out), "\n")
@@ -690,6 +749,16 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		t.Errorf("docs/json.md has %q\nprinted is %q", documented, printed)
 	}
 }
+
+// chainStrategy is a strategy on the symbols that plantFeatures plants.
+const chainStrategy = `strategy_id: chain
+version: "1"
+universe:  {type: symbols, symbols: [S0, S1, S2]}
+signal:    {type: factor_rank, inputs: {feature_name: ret_20d, feature_version: v1}}
+rebalance: {frequency: monthly, asof_policy: close}
+portfolio: {top_k: 2, weighting: equal}
+backtest:  {from: "2024-02-01", to: "2024-03-20"}
+`
 
 // plantFeatures writes a feature and a label of five symbols on 90 days, as
 // its last ingest, and the bars that make these days sessions.

@@ -117,7 +117,7 @@ func TestAModelIsTrainedKeptAndScoresOutOfSample(t *testing.T) {
 	if again := l.train("--experiment", "e"); again.Change != "unchanged" || again.ModelID != m.ModelID {
 		t.Errorf("training again: %+v", again)
 	}
-	if got := l.metaRows("SELECT model_id, experiment_id, algo, train_range, feature_version, label_version FROM models"); got != m.ModelID+" e ridge 2020-01-01..2020-07-13 v1 v1\n" {
+	if got := l.metaRows("SELECT model_id, experiment_id, algo, train_range, feature_version, label_version FROM models ORDER BY created_at LIMIT 1"); got != m.ModelID+" e ridge 2020-01-01..2020-07-13 v1 v1\n" {
 		t.Errorf("models: %s", got)
 	}
 	file := filepath.Join(l.dir, "data", filepath.FromSlash(m.File))
@@ -126,7 +126,20 @@ func TestAModelIsTrainedKeptAndScoresOutOfSample(t *testing.T) {
 	if strings.Contains(string(text), l.dir) || strings.Contains(string(text), l.lastRun().ID) {
 		t.Error("the file names a path or a run")
 	}
-	l.must("models", "show", "experiment:e")
+	// experiment:e is what was trained last, for the first time or again.
+	shown := func() string {
+		var v struct {
+			ModelID string `json:"model_id"`
+		}
+		decode(t, l.must("models", "show", "experiment:e", "--output", "json").stdout, &v)
+		return v.ModelID
+	}
+	if stiff := l.train("--experiment", "e", "--param", "alpha=1e6"); stiff.ModelID == m.ModelID || shown() != stiff.ModelID {
+		t.Errorf("with another alpha: %+v, shown is %s", stiff, shown())
+	}
+	if l.train("--experiment", "e"); shown() != m.ModelID {
+		t.Errorf("trained last is %s, shown %s", m.ModelID, shown())
+	}
 
 	// Another lab with the same data has the same bytes under the same name.
 	other := modelLab(t)

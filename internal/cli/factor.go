@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/xml"
 	"fmt"
 	"os"
@@ -154,9 +155,11 @@ func (e *Env) factorReport(ctx context.Context, req feature.FactorRequest, plot 
 		e.Notice("%s", notice)
 	}
 	if svg != "" {
-		if err := writeNewFile(svg, factorSVG(report)); err != nil {
+		drawing := factorSVG(report)
+		if err := writeNewFile(svg, drawing); err != nil {
 			return err
 		}
+		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: svg, Digest: quant.Text(fmt.Sprintf("sha256:%x", sha256.Sum256(drawing)))})
 	}
 	return e.Print(factorResult{report, plot})
 }
@@ -171,8 +174,9 @@ func (e *Env) recordFactorInputs(ctx context.Context, db *factstore.DB, req feat
 	featureRows := symbols + " AND feature_name = " + quoted([]string{report.Feature}) + " AND feature_version = " + quoted([]string{report.FeatureVersion})
 	labelRows := symbols + " AND label_name = " + quoted([]string{report.Label}) + " AND label_version = " + quoted([]string{report.LabelVersion})
 	for _, in := range []struct{ name, query string }{
-		{"features_daily:" + report.Feature + "@" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
-		{"labels:" + report.Label + "@" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
+		// With @ before the version, the name would be masked as user:password@host.
+		{"features_daily:" + report.Feature + "/" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
+		{"labels:" + report.Label + "/" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
 		{"ohlcv", "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
 	} {
 		rows, digest, err := db.Digest(ctx, in.query)

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/term"
@@ -53,7 +55,8 @@ type modelParams struct {
 const experimentRef = "experiment:"
 
 // resolveModel returns the model that ref names: by its id, or, as
-// experiment:ID, the newest one of an experiment. NotFound if there is none.
+// experiment:ID, the one of an experiment that was trained last, be it for the
+// first time or again. NotFound if there is none.
 func (e *Env) resolveModel(ctx context.Context, ref string) (quant.Model, error) {
 	meta, err := e.MetaDB()
 	if err != nil {
@@ -63,21 +66,30 @@ func (e *Env) resolveModel(ctx context.Context, ref string) (quant.Model, error)
 	if !isExperiment {
 		m, err := meta.GetModel(ctx, ref)
 		if errors.Is(err, quant.NotFound) {
-			return m, quant.Errorf(quant.NotFound, "no model %q", ref).WithHint("`quant models list` shows the models; experiment:ID means the newest of an experiment")
+			return m, quant.Errorf(quant.NotFound, "no model %q", ref).WithHint("`quant models list` shows the models; experiment:ID means the one trained last")
 		}
 		return m, err
 	}
 	if _, err := e.getExperiment(ctx, id); err != nil {
 		return quant.Model{}, err
 	}
-	list, err := meta.ListModels(ctx, metastore.ModelFilter{ExperimentID: id, Limit: 1})
+	list, err := meta.ListModels(ctx, metastore.ModelFilter{ExperimentID: id})
 	if err != nil {
 		return quant.Model{}, err
 	}
 	if len(list) == 0 {
 		return quant.Model{}, quant.Errorf(quant.NotFound, "experiment %s has no model yet", id).WithHint("quant train --experiment %s", id)
 	}
-	return list[0], nil
+	trained, err := meta.ListOutputs(ctx, modelKind) // newest run first
+	if err != nil {
+		return quant.Model{}, err
+	}
+	for _, io := range trained {
+		if i := slices.IndexFunc(list, func(m quant.Model) bool { return m.ModelID == io.Name }); i >= 0 {
+			return list[i], nil
+		}
+	}
+	return list[0], nil // the newest row, where no run is recorded
 }
 
 // loadModel reads and verifies the file of a model.
@@ -124,26 +136,24 @@ func (e *Env) recordReads(reads []model.Read) {
 func refusePriceLevels(list []model.Feature) error {
 	for _, f := range list {
 		if twin, level := priceLevel(f.Name); level {
-			err := quant.Errorf(quant.Refused, "feature %s moves with the price level: it means another thing for each symbol", f)
-			if twin == "" {
-				return err.WithHint("use a scale-free feature")
-			}
-			return err.WithHint("use its scale-free twin %s@%s", twin, f.Version)
+			return quant.Errorf(quant.Refused, "feature %s moves with the price level: it means another thing for each symbol", f).
+				WithHint("use its scale-free twin %s@%s", twin, f.Version)
 		}
 	}
 	return nil
 }
 
-// priceLevel tells the price-level features of the catalogue, and their
-// scale-free twins.
+// priceLevel reports whether a feature is at price level, and its scale-free
+// twin. What is not in the catalogue is the user's own.
 func priceLevel(name string) (twin string, level bool) {
-	switch name {
-	case "atr_14":
-		return "atr_pct_14", true
-	case "macd", "macd_signal":
-		return "macd_pct", true
-	case "bb_upper", "bb_lower":
-		return "bb_pctb", true
+	catalogue, err := feature.Catalogue("")
+	if err != nil {
+		return "", false // there is no version of which it could be said
+	}
+	for _, e := range catalogue {
+		if e.Name == name {
+			return e.Twin, !e.ScaleFree
+		}
 	}
 	return "", false
 }
@@ -262,8 +272,8 @@ func modelsShow(env *Env) Command {
 		Use:   "show MODEL",
 		Short: "Show a model, and verify its file",
 		Long: `Show a model: its coefficients, and how its folds did on what they had not seen.
-MODEL is an id, or experiment:ID for the newest model of an experiment. The file
-is read and its digest verified: one that was changed is refused (exit status 6),
+MODEL is an id, or experiment:ID for the model of an experiment that was trained
+last. The file is read and its digest verified: one that was changed is refused (exit status 6),
 a missing one is 8; training again writes it anew.`,
 		Example: `  quant models show ridge-0123456789ab
   quant models show experiment:momentum`,

@@ -137,6 +137,10 @@ func (e *Env) runPipeline(cmd *cobra.Command, flags pipelineFlags) error {
 		return quant.Errorf(quant.Refused, "strategy file %s has changed since run %s", c.plan.Strategy.Path, shortID(flags.resume)).
 			WithHint("start again with `quant pipeline run --strategy ...`, or go on with the changed file: --force")
 	}
+	if resumed != nil && resumed.Calendar != c.plan.Calendar && !flags.force {
+		return quant.Errorf(quant.Refused, "run %s counted the sessions of %s, and now they are those of %s", shortID(flags.resume), resumed.Calendar, c.plan.Calendar).
+			WithHint("set QUANT_CALENDAR=%s, or go on with the other calendar: --force", resumed.Calendar)
+	}
 	if err := c.judgeAll(ctx); err != nil {
 		return err
 	}
@@ -166,6 +170,9 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 	if a.Lag != nil && *a.Lag < 0 {
 		return quant.Errorf(quant.Usage, "--lag %d is negative", *a.Lag).WithHint("0 fills at the close that the signal used, 1 a session later")
 	}
+	if len(a.Ingest) > 0 && a.Provider != "" {
+		return quant.Errorf(quant.Usage, "--ingest and --provider exclude each other").WithHint("ingest the files first, with quant ingest")
+	}
 	var err error
 	if a.Stages == nil {
 		if a.Stages, err = pipeline.ParseStages(flags.stages); err != nil {
@@ -191,7 +198,7 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 		return err
 	}
 	req.Strategy = pipeline.Strategy{Path: a.Strategy, Digest: digest, StrategyID: s.ID, Version: s.Version}
-	req.Universe, req.Signal = s.Universe, s.Signal
+	req.Universe, req.Everything, req.Signal = s.Universe, s.Everything, s.Signal
 	from, err := planDay("from", a.From)
 	if err != nil {
 		return err
@@ -207,6 +214,13 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 		return err
 	}
 	c.plan = pipeline.NewPlan(req)
+	if t := req.Signal.Training; t != nil && !slices.Contains(a.Stages, pipeline.StageTrain) {
+		newest, err := c.resolveModel(ctx, experimentRef+t.Experiment)
+		if err != nil {
+			return err
+		}
+		c.model = newest.ModelID
+	}
 	return nil
 }
 
@@ -214,6 +228,7 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 type chosen struct {
 	ID, Version string
 	Universe    []string
+	Everything  bool
 	Signal      pipeline.Signal
 	Frequency   calendar.Frequency
 }
@@ -235,7 +250,7 @@ func (c *chain) chosenStrategy(ctx context.Context, a *pipeline.Arguments) (chos
 	if a.To == "" && s.Backtest.To != nil {
 		a.To = s.Backtest.To.String()
 	}
-	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Frequency: s.Rebalance.Frequency}
+	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type == strategy.UniverseAll, Frequency: s.Rebalance.Frequency}
 	out.Signal, err = c.signal(ctx, s.Signal)
 	return out, err
 }
@@ -393,19 +408,22 @@ func (c *chain) takeOver(cmd *cobra.Command, flags *pipelineFlags) (*pipeline.Pl
 	return &plan, nil
 }
 
-// resolvePipeline finds the run that ref names; "last" is the newest pipeline.
+// resolvePipeline finds the run that ref names; "last" is the newest pipeline
+// that came as far as a plan.
 func (c *chain) resolvePipeline(ctx context.Context, ref string) (string, error) {
 	if ref != registry.Last {
 		return c.resolveRun(ctx, c.meta, ref)
 	}
-	last, err := c.meta.ListRuns(ctx, metastore.RunFilter{Kind: "pipeline.run", Except: c.Run.ID, Limit: 1, Brief: true})
+	newest, err := c.meta.ListRuns(ctx, metastore.RunFilter{Kind: "pipeline.run", Except: c.Run.ID, Limit: 100, Brief: true})
 	if err != nil {
 		return "", err
 	}
-	if len(last) == 0 {
-		return "", quant.Errorf(quant.NotFound, "no pipeline has run yet").WithHint("start one: quant pipeline run --strategy FILE")
+	for _, run := range newest {
+		if _, err := os.Stat(c.planPath(run.RunID)); err == nil {
+			return run.RunID, nil
+		}
 	}
-	return last[0].RunID, nil
+	return "", quant.Errorf(quant.NotFound, "there is no pipeline to go on with").WithHint("start one: quant pipeline run --strategy FILE")
 }
 
 // judgeAll decides, before anything runs, what each stage would do. A stage
@@ -765,7 +783,8 @@ func (c *chain) runStages(ctx context.Context) (pipelineReport, error) {
 		if ctx.Err() != nil {
 			return report, context.Cause(ctx)
 		}
-		if len(step.Args) > 0 && !c.plan.Force {
+		// Until a stage has run, what the plan says of the next one holds.
+		if ran > 0 && len(step.Args) > 0 && !c.plan.Force {
 			if err := c.judge(ctx, step); err != nil {
 				return report, err
 			}
@@ -807,6 +826,7 @@ func (c *chain) runStages(ctx context.Context) (pipelineReport, error) {
 // runStage runs a stage as a run of its own.
 func (c *chain) runStage(ctx context.Context, step *pipeline.Step) (stageReport, error) {
 	done := stageReport{Stage: step.Stage, Status: stageRan, Reason: step.Reason}
+	c.state = nil // as it is now, not as it was when the plan was made
 	in, state, err := c.inputs(ctx, step)
 	if err != nil {
 		done.Status = stageFailed

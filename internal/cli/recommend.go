@@ -112,6 +112,9 @@ func (e *Env) recommend(ctx context.Context, req pipeline.RecommendRequest) erro
 	if report.Changed == 0 && report.Removed == 0 {
 		e.Notice("nothing changed: the decisions stand as they are")
 	}
+	if report.Removed > 0 {
+		e.Notice("%s of %s on days that are no rebalance days were removed", counted(int(report.Removed), "earlier decision"), report.StrategyID)
+	}
 	if report.Stale > 0 {
 		e.Notice("%s of %s rest on what changed and are stale: recommend from %s on", counted(int(report.Stale), "later decision"), report.StrategyID, report.To)
 	}

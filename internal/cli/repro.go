@@ -142,9 +142,13 @@ func (e *Env) repro(ctx context.Context, ref string) error {
 	for _, old := range recorded {
 		at := slices.IndexFunc(repeated, func(r recordedRun) bool { return r.Kind == old.Kind })
 		again := recordedRun{}
-		if at >= 0 {
+		switch {
+		case at >= 0:
 			again = repeated[at]
 			repeated = slices.Delete(repeated, at, at+1)
+		case old.Kind == string(pipeline.StageIngest):
+			e.Notice("the provider is not asked again: the prices that it gave are taken as they were stored")
+			continue
 		}
 		list, some := pipeline.Compare(old.Kind, slices.Concat(old.Inputs, old.Outputs), slices.Concat(again.Inputs, again.Outputs))
 		outputs = outputs || some

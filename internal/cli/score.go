@@ -61,8 +61,8 @@ func scoreCommand(env *Env) Command {
 		Use:   "score --model MODEL (--asof DATE | --from DATE --to DATE)",
 		Short: "Write a model's predictions, out of sample",
 		Long: `Write a model's predictions, one a symbol and day that has every feature, from
-the features of that very day. MODEL is an id, or experiment:ID for the newest
-model of an experiment.
+the features of that very day. MODEL is an id, or experiment:ID for the model of
+an experiment that was trained last.
 
 Each day is scored by the latest of the model's fits whose training labels had
 all ended before it: a fold (task wf:1, wf:2, ...) or the final one (task

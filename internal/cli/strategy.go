@@ -182,11 +182,11 @@ type strategyShown struct {
 func (s strategyShown) CSVRows() any { return s.Strategy.Settings() }
 
 func (s strategyShown) Sections() []term.Section {
-	lines := []string{"", "digest " + s.Digest, "of its decisions " + s.DecisionDigest}
+	lines := []string{"digest " + s.Digest, "of its decisions " + s.DecisionDigest}
 	for _, n := range s.Notices {
 		lines = append(lines, "note: "+n)
 	}
-	return []term.Section{{Rows: s.Strategy.Settings()}, {Lines: lines[1:]}}
+	return []term.Section{{Rows: s.Strategy.Settings()}, {Lines: lines}}
 }
 
 func strategyShow(env *Env) Command {

@@ -238,7 +238,7 @@ func (f *fetch) store(ctx context.Context, s *SeriesReport, answer provider.Seri
 	var r Report
 	err := f.Facts(ctx, func(db *factstore.DB) error {
 		var err error
-		r, err = ingestSeries(ctx, db, f.request(), f.Provider.Name(), s.Symbol, answer)
+		r, err = ingestSeries(ctx, db, f.request(), f.Provider.Name(), s.Symbol, answer, s.Fetched)
 		return err
 	})
 	if len(r.Files) == 1 {
@@ -333,7 +333,7 @@ func (f *fetch) failed() error {
 		what = append(what[:5:5], fmt.Sprintf("and %d more", n-5))
 	}
 	if hint == "" {
-		hint = "run it again: what was stored stays, and is not fetched again"
+		hint = "run it again: what was stored stays"
 	}
 	code := quant.Partial
 	if n == len(f.series) {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -199,6 +201,14 @@ func TestTheGateLooksAtAProvidersBarsToo(t *testing.T) {
 	m.want("let in", fmt.Sprint(counts(series[0]), err, r.Reasons[0].Rows), "full fetched 10: +9 ~0 x0 =0 !1<nil> 1")
 }
 
+func TestOneBadDayAmongManyDoesNotHoldUpTheNewOnes(t *testing.T) {
+	m := newMarket(t)
+	m.server.PlayDays("A", play.Weekdays(today-1, 200, 1))
+	m.mustFetch("A")
+	m.server.Play("A", play.Text(strings.Replace(play.Body("A", "compact", play.Weekdays(today, 201, 1)), `"6. volume": "1020467"`, `"6. volume": "-1"`, 1)))
+	m.want("one of a hundred", counts(m.mustFetch("A")), "compact fetched 100: +1 ~0 x0 =4 !1")
+}
+
 func TestTheEndOfTheContextKeepsWhatIsCommitted(t *testing.T) {
 	m := newMarket(t)
 	stop := quant.Signalled{Number: 2, Name: "SIGINT"}
@@ -247,4 +257,63 @@ func TestAProviderAndAFileWithTheSameBarsAgree(t *testing.T) {
 	}
 	r := m.mustIngest(nil, m.file("a.csv", csv.String()))
 	m.want("unchanged", fmt.Sprint(r.RowsInserted, r.RowsUpdated, r.RowsUnchanged), "0 0 30")
+}
+
+// TestAStoredHistoryFollowsItsProvider lets a provider add days, revise some and
+// rescale its history at random. After each fetch the stored bars are the
+// provider's, and in the end every state in between can still be read.
+func TestAStoredHistoryFollowsItsProvider(t *testing.T) {
+	m := newMarket(t)
+	rounds := 12
+	if os.Getenv("QUANT_SOAK") == "1" {
+		rounds = 150
+	}
+	t.Logf("%d rounds (150 with QUANT_SOAK=1)", rounds)
+	rng := rand.New(rand.NewPCG(3, 4))
+	const all = 600
+	truth, n := play.Weekdays(today, all, 1), 300
+	scale := 1.0
+	type state struct {
+		at   time.Time
+		bars []string
+	}
+	var states []state
+	for round := range rounds {
+		if n < all {
+			n += rng.IntN(3)
+		}
+		if rng.IntN(3) == 0 {
+			scale *= []float64{0.5, 0.995, 2, 0.98}[rng.IntN(4)]
+		}
+		if rng.IntN(3) == 0 { // the last five that are stored are looked at again
+			day := &truth[n-1-rng.IntN(3)]
+			day.Close = float64(int(day.Close*1e4*1.01)) / 1e4
+		}
+		days := slices.Clone(truth[:n])
+		for i := range days {
+			days[i].Adjusted = days[i].Close * scale
+		}
+		m.server.PlayDays("A", days)
+		s := m.mustFetch("A")
+		var want []string
+		for _, d := range days {
+			want = append(want, fmt.Sprintf("%s %.4f %.4f", d.Date, d.Close, d.Adjusted))
+		}
+		got := m.list("SELECT printf('%s %.4f %.4f', ts, close, adjusted_close) AS s FROM ohlcv ORDER BY ts")
+		if !slices.Equal(got, want) {
+			t.Fatalf("round %d, %s: stored are %d bars that are not the provider's %d", round, counts(s), len(got), len(want))
+		}
+		at, err := m.db.PricesAt(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		states = append(states, state{at, m.bars()})
+	}
+	for _, s := range states {
+		table, err := m.db.StageAsOf(t.Context(), s.at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.want("bars as of "+s.at.String(), m.list(strings.Replace(barColumns, "FROM ohlcv", "FROM "+table, 1)), s.bars)
+	}
 }

@@ -72,6 +72,7 @@ type ingest struct {
 	report Report
 	series *provider.Series // the one input, where it is no file
 	of     string           // the symbol of series
+	answer int64            // rows of the answer that series is the newest part of
 
 	sources []string // of each input, as ohlcv has it
 	counts  map[fault]int64

@@ -28,7 +28,9 @@ func (in *ingest) store(ctx context.Context) error {
 			return err
 		}
 	}
-	refused := r.RowsRead > 0 && float64(r.RowsRejected)/float64(r.RowsRead) > in.MaxRejectRatio
+	// A few new days are judged with the answer that they came in.
+	judged := max(r.RowsRead, in.answer)
+	refused := judged > 0 && float64(r.RowsRejected)/float64(judged) > in.MaxRejectRatio
 	if !refused {
 		if _, err := in.db.Exec(ctx, "CREATE TEMP VIEW "+bars+" AS SELECT symbol, ts, open, high, low, close, volume, adjusted_close, "+
 			in.byFile(in.sources)+" AS source FROM temp.main."+staged+" WHERE fault = 0"); err != nil {
@@ -55,7 +57,7 @@ func (in *ingest) store(ctx context.Context) error {
 		reason := r.Reasons[0]
 		first := reason.Examples[0]
 		return quant.Errorf(quant.Refused, "%d of %d rows rejected (%.2f %%, allowed %.2f %%); most often: %s (%d, first %s line %d); nothing was stored in ohlcv",
-			r.RowsRejected, r.RowsRead, 100*float64(r.RowsRejected)/float64(r.RowsRead), 100*in.MaxRejectRatio, reason.Reason, reason.Rows, first.File, first.Line).
+			r.RowsRejected, judged, 100*float64(r.RowsRejected)/float64(judged), 100*in.MaxRejectRatio, reason.Reason, reason.Rows, first.File, first.Line).
 			WithHint("%s", in.refusalHint())
 	}
 	return nil
@@ -134,6 +136,11 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	}
 	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged+same
 	r.RowsRescaled, r.Revisions = delta.Rescaled, delta.Revisions
+	if in.series == nil && delta.Updated > 0 {
+		if err := in.noticeHalfRescaled(ctx, tx); err != nil {
+			return err
+		}
+	}
 	if in.BeforeCommit != nil && len(r.Symbols) > 0 {
 		if err := in.BeforeCommit(ctx, r.Symbols); err != nil {
 			return err

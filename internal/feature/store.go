@@ -109,6 +109,10 @@ func (c *computation) digestInputs(ctx context.Context) error {
 		c.inputs[k] = map[string]string{}
 	}
 	sessions := map[[2]quant.Date]string{}
+	definitions := make([][sha256.Size]byte, len(c.slices))
+	for k, s := range c.slices {
+		definitions[k] = sha256.Sum256([]byte(s.definition))
+	}
 	bars := sha256.New()
 	for rows.Next() {
 		var symbol, of string
@@ -123,9 +127,9 @@ func (c *computation) digestInputs(ctx context.Context) error {
 			sessions[span] = sum(h)
 		}
 		fmt.Fprintln(bars, symbol, of)
-		for k, s := range c.slices {
+		for k := range c.slices {
 			h := sha256.New()
-			fmt.Fprintln(h, of, sessions[span], s.definition)
+			fmt.Fprintf(h, "%s %s %x", of, sessions[span], definitions[k])
 			c.inputs[k][symbol] = sum(h)
 		}
 	}
@@ -152,6 +156,7 @@ func (c *computation) readBefore(ctx context.Context) error {
 			}
 			stands[symbol] = r
 		}
+		rows.Close()
 		if err := rows.Err(); err != nil {
 			return err
 		}
@@ -304,6 +309,7 @@ func (c *computation) digestFacts(ctx context.Context, k int) (map[string]string
 			}
 			fmt.Fprintln(of[symbol], list, text)
 		}
+		rows.Close()
 		if err := rows.Err(); err != nil {
 			return nil, err
 		}

@@ -36,12 +36,12 @@ type Document struct {
 	Final        Fold      `json:"final"` // of all samples
 }
 
-// Data tells what a model was trained on.
+// Data tells what a model was trained on: the samples, and nothing that has no
+// label yet.
 type Data struct {
 	Samples int    `json:"samples"`
 	LeftOut int64  `json:"left_out"` // labels whose day lacks a feature
 	Digest  string `json:"digest"`   // of the samples
-	Sources []Read `json:"sources"`
 }
 
 // Fold is one fitted model: of a fold, or the final one. Its value is

@@ -172,8 +172,9 @@ type Spec struct {
 	Seed         int64     // kept with the model; no algorithm of today draws a number
 }
 
-// DefaultAlphas are the penalties that are tried where none are named.
-func DefaultAlphas() []float64 { return []float64{1, 10, 100, 1000, 10000} }
+// DefaultAlphas are the penalties that are tried where none are named: far
+// apart, because samples overlap, and so weigh less than their number says.
+func DefaultAlphas() []float64 { return []float64{1, 100, 1e4, 1e6} }
 
 // Validate reports the first rule that the spec breaks, as Usage.
 func (s Spec) Validate() error {
@@ -218,16 +219,6 @@ const (
 
 // FoldTask is the task of a fold's model, counted from 1: wf:<fold>.
 func FoldTask(fold int) string { return TaskWalkForward + ":" + strconv.Itoa(fold) }
-
-// Tasks is the SQL condition on a prediction's task_id, with its argument,
-// that a strategy's task_id means: "wf" every fold's and final, any other one
-// itself.
-func Tasks(taskID string) (where string, arg any) {
-	if taskID == TaskWalkForward {
-		return "(starts_with(task_id, ?) OR task_id = 'final')", TaskWalkForward + ":"
-	}
-	return "task_id = ?", taskID
-}
 
 // InSample reports whether predictions of the task are in-sample. The task
 // alone tells: Score gives no other task to a day that a model was trained on.

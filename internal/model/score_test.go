@@ -182,15 +182,3 @@ func TestDaysThatTheModelWasTrainedOnAreRefused(t *testing.T) {
 		t.Errorf("%s", asJSON(t, out))
 	}
 }
-
-func TestTheTaskWfMeansEveryFoldAndTheFinalModelButNothingInSample(t *testing.T) {
-	t.Parallel()
-	db := open(t, 1)
-	for task, want := range map[string]string{"wf": "final,wf:1,wf:12", "wf:1": "wf:1", "final": "final", "in_sample": "in_sample"} {
-		where, arg := model.Tasks(task)
-		var got string
-		if err := db.QueryRow(t.Context(), "SELECT string_agg(task_id, ',' ORDER BY task_id) FROM (VALUES ('wf:1'), ('wf:12'), ('final'), ('in_sample'), ('wfx')) t(task_id) WHERE "+where, arg).Scan(&got); err != nil || got != want {
-			t.Errorf("%s means %s, %v; want %s", task, got, err, want)
-		}
-	}
-}

@@ -40,7 +40,7 @@ func Train(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec S
 	if err != nil {
 		return Trained{}, err
 	}
-	out.Document.Data = Data{Samples: len(d.y), LeftOut: d.incomplete, Digest: d.digest, Sources: d.reads}
+	out.Document.Data = Data{Samples: len(d.y), LeftOut: d.incomplete, Digest: d.digest}
 	out.Samples, out.LeftOut, out.Symbols, out.Reads = len(d.y), d.incomplete, d.symbols, d.reads
 	return out, nil
 }

@@ -284,6 +284,12 @@ func TestTheSameDataGivesTheSameBytes(t *testing.T) {
 			t.Error("a second training gives another model")
 		}
 	}
+	// Features of days that have no label yet are no training data.
+	m := newMarket(5, 12, 120, 0.2)
+	m.x[0][119][0] = 1e6
+	if later, _, _ := fresh(t, m, m.spec(t, 3)).Document.Encode(); !bytes.Equal(later, first) {
+		t.Error("a feature of a day without a label gives another model")
+	}
 	if !strings.HasPrefix(id, "ridge-") || len(id) != len("ridge-")+12 {
 		t.Errorf("id %q", id)
 	}

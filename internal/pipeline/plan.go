@@ -99,6 +99,7 @@ type Request struct {
 	Strategy      Strategy
 	Signal        Signal
 	Universe      []string // resolved, in byte order
+	Everything    bool     // the universe is every active symbol, also one that ingest will add
 	Calendar      string
 	RebalanceDays int
 	Force         bool
@@ -117,8 +118,11 @@ func NewPlan(r Request) Plan {
 	p.Arguments = a
 
 	symbols := r.Universe
-	if len(a.Symbols) > 0 {
+	switch {
+	case len(a.Symbols) > 0:
 		symbols = a.Symbols
+	case r.Everything:
+		symbols = nil
 	}
 	for _, stage := range Stages() {
 		step := Step{Stage: stage, Action: Run, Reason: "asked for", Args: []string{}}
@@ -153,19 +157,24 @@ func (r Request) args(stage Stage, symbols []string) []string {
 			args = append(args, "--accept-raw")
 		}
 	}
+	these := func() {
+		if len(symbols) > 0 {
+			flag("symbols", strings.Join(symbols, ","))
+		}
+	}
 	between := func() { flag("from", a.From); flag("to", a.To) }
 	switch stage {
 	case StageIngest:
 		if a.Provider != "" {
 			flag("provider", a.Provider)
-			flag("symbols", strings.Join(symbols, ","))
+			these()
 		}
 		if len(a.Ingest) > 0 {
 			args = append(append(args, "--"), a.Ingest...)
 		}
 	case StageFeatures:
 		flag("feature-version", r.Signal.FeatureVersion)
-		flag("symbols", strings.Join(symbols, ","))
+		these()
 		raw()
 	case StageLabels:
 		version, horizon := "v1", 60
@@ -174,7 +183,7 @@ func (r Request) args(stage Stage, symbols []string) []string {
 		}
 		flag("label-version", version)
 		flag("horizon", strconv.Itoa(horizon))
-		flag("symbols", strings.Join(symbols, ","))
+		these()
 		raw()
 	case StageTrain:
 		flag("experiment", r.Signal.Training.Experiment)

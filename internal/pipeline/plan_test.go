@@ -81,6 +81,21 @@ func TestWithoutFilesAndProviderIngestIsLeftOutAndSaysSo(t *testing.T) {
 	}
 }
 
+func TestAUniverseOfEverythingNamesNoSymbolForIngestMayAddSome(t *testing.T) {
+	t.Parallel()
+	r := request()
+	r.Everything = true
+	p := NewPlan(r)
+	if got := line(p, StageFeatures); got != "features --feature-version v1 --accept-raw" {
+		t.Error(got)
+	}
+	r.Arguments.Symbols = []string{"IBM"}
+	p = NewPlan(r)
+	if got := line(p, StageLabels); got != "labels --label-version v1 --horizon 60 --symbols IBM --accept-raw" {
+		t.Error(got)
+	}
+}
+
 func TestStagesAreReadInAnyOrderAndAnUnknownOneIsRefused(t *testing.T) {
 	t.Parallel()
 	got, err := ParseStages("backtest, ingest")

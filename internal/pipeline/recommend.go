@@ -161,9 +161,9 @@ func (r *recommending) findBasis(ctx context.Context) error {
 		return quant.Errorf(quant.Usage, "--to %s is before --from %s", r.To, first)
 	}
 	last := decided{k: 0}
-	var status string
-	err := r.db.QueryRow(ctx, `SELECT "asof", status FROM main.target_sets WHERE strategy_id = ? AND version = ? AND "asof" < CAST(? AS DATE) ORDER BY "asof" DESC LIMIT 1`,
-		r.s.ID, r.s.Version, *first).Scan(&last.asof, &status)
+	var status, config string
+	err := r.db.QueryRow(ctx, `SELECT "asof", status, config_digest FROM main.target_sets WHERE strategy_id = ? AND version = ? AND "asof" < CAST(? AS DATE) ORDER BY "asof" DESC LIMIT 1`,
+		r.s.ID, r.s.Version, *first).Scan(&last.asof, &status, &config)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -172,6 +172,9 @@ func (r *recommending) findBasis(ctx context.Context) error {
 	}
 	if status != "current" {
 		r.notice("the decision of %s, which the first one starts from, is stale: decide from %s on to mend it", last.asof, last.asof)
+	}
+	if config != r.report.ConfigDigest {
+		r.notice("the decision of %s, which the first one starts from, was made by another %s version %s: give what decides otherwise a new version", last.asof, r.s.ID, r.s.Version)
 	}
 	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
 	if err != nil {
@@ -228,13 +231,17 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if r.To != nil {
 		r.high = *r.To
 	}
-	first, last := max(r.low, r.prices.First), min(r.high, r.prices.Last)
-	if first > r.low || last < r.high && r.To != nil {
-		r.notice("prices run from %s to %s: only rebalance days in there are decided", r.prices.First, r.prices.Last)
-	}
-	r.days, err = r.Calendar.Rebalances(r.s.Rebalance.Frequency, first, last)
+	wanted, err := r.Calendar.Rebalances(r.s.Rebalance.Frequency, r.low, r.high)
 	if err != nil {
 		return err
+	}
+	for _, d := range wanted {
+		if d >= r.prices.First && d <= r.prices.Last {
+			r.days = append(r.days, d)
+		}
+	}
+	if without := len(wanted) - len(r.days); without > 0 && len(r.days) > 0 {
+		r.notice("%d of %d rebalance days are not decided: prices run from %s to %s", without, len(wanted), r.prices.First, r.prices.Last)
 	}
 	if len(r.days) == 0 {
 		return quant.Errorf(quant.NotFound, "strategy %s: no %s rebalance day between %s and %s has prices", r.s.ID, r.s.Rebalance.Frequency, r.low, r.high).
@@ -341,7 +348,8 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 		`strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, r.last.asof)
 }
 
-// closes are the last closes at or before each day.
+// closes are the last closes at or before each day, from GoneAfter sessions
+// before the first one on.
 type closes struct {
 	width int
 	price []float64 // [day][symbol]; NaN: no bar yet
@@ -358,14 +366,22 @@ func (r *recommending) readCloses(ctx context.Context) error {
 	for i := range c.price {
 		c.price[i], c.age[i] = math.NaN(), math.MaxInt32
 	}
-	if _, err := r.db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE recommend_day (k INTEGER NOT NULL, i INTEGER NOT NULL)"); err != nil {
+	// Each session counts for the first day at or after it. A name held on the
+	// first day had a bar less than GoneAfter sessions before.
+	if _, err := r.db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE recommend_session (i INTEGER NOT NULL, k INTEGER NOT NULL)"); err != nil {
 		return err
 	}
-	err := r.db.Append(ctx, "recommend_day", func(row func(...driver.Value) error) error {
-		for k, d := range r.signals.Days {
-			i, _ := r.Calendar.Index(d)
-			if err := row(int32(k), int32(i)); err != nil {
-				return err
+	sessions := make([]int, days)
+	for k, d := range r.signals.Days {
+		sessions[k], _ = r.Calendar.Index(d)
+	}
+	err := r.db.Append(ctx, "recommend_session", func(row func(...driver.Value) error) error {
+		i := max(sessions[0]-GoneAfter+1, 0)
+		for k := range days {
+			for ; i <= sessions[k]; i++ {
+				if err := row(int32(i), int32(k)); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -373,19 +389,31 @@ func (r *recommending) readCloses(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	rows, err := r.db.Query(ctx, `SELECT d.k, d.n, b.close, d.i - b.i FROM (SELECT d.k, d.i, u.i AS n, u.v AS symbol FROM temp.main.recommend_day d CROSS JOIN temp.main.strategy_symbol u) d
-		ASOF JOIN temp.main.`+price.BarView+` b ON b.symbol = d.symbol AND b.i <= d.i`)
+	rows, err := r.db.Query(ctx, `SELECT s.k, u.i, b.close, b.i FROM temp.main.`+price.BarView+` b
+		JOIN temp.main.recommend_session s ON s.i = b.i JOIN temp.main.strategy_symbol u ON u.v = b.symbol`)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var k, n, age int32
+		var k, n, i int32
 		var close float64
-		if err := rows.Scan(&k, &n, &close, &age); err != nil {
+		if err := rows.Scan(&k, &n, &close, &i); err != nil {
 			return err
 		}
-		c.price[int(k)*width+int(n)], c.age[int(k)*width+int(n)] = close, age
+		cell := int(k)*width + int(n)
+		if age := int32(sessions[k]) - i; age < c.age[cell] {
+			c.price[cell], c.age[cell] = close, age
+		}
+	}
+	// Where a day has no bar of its own, the last one before stands.
+	for k := 1; k < days; k++ {
+		for n := range width {
+			before, cell := (k-1)*width+n, k*width+n
+			if c.age[cell] == math.MaxInt32 && c.age[before] != math.MaxInt32 {
+				c.price[cell], c.age[cell] = c.price[before], c.age[before]+int32(sessions[k]-sessions[k-1])
+			}
+		}
 	}
 	r.closes = c
 	return rows.Err()
@@ -465,7 +493,10 @@ func (r *recommending) account(set decided) {
 func (r *recommending) drift(last *decided, k int) []supervisor.Held {
 	var held []supervisor.Held
 	var invested, total float64
-	for _, row := range last.decision.Rows {
+	// In byte order, as they are read back from targets: the order of a sum is
+	// part of its bits.
+	rows := slices.SortedFunc(slices.Values(last.decision.Rows), func(a, b supervisor.Row) int { return strings.Compare(a.Symbol, b.Symbol) })
+	for _, row := range rows {
 		if !row.Approved {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -229,6 +230,23 @@ func TestTheBasisDriftsWithThePrices(t *testing.T) {
 	}
 }
 
+func TestANameWithoutABarOnTheDayStandsAtItsLastClose(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	// On Friday the 12th A has no bar; on Thursday it stood at 30.
+	l.prices("('A','2024-01-05',10),('B','2024-01-05',10),('C','2024-01-05',10),('A','2024-01-11',30),('B','2024-01-12',10),('C','2024-01-12',10),('B','2024-01-15',10)")
+	l.signals("('A','2024-01-05',3),('B','2024-01-05',2),('A','2024-01-12',1),('B','2024-01-12',3),('C','2024-01-12',2)")
+	for _, days := range []string{"2024-01-01..2024-01-15", "2024-01-12"} { // in a range and alone
+		l.recommend(days, "rebalance.frequency=weekly", "supervisor.turnover_cap=0.1")
+		if got := l.targets(); got != "5 A 0.5; 5 B 0.5; 12 A 0.4; 12 B 0.35; 12 C 0 no" {
+			t.Error(got)
+		}
+	}
+	if got := l.sets(); !strings.HasSuffix(got, "run-3") {
+		t.Error("decided otherwise alone:", got)
+	}
+}
+
 func TestDecidingADayAgainReplacesItsSetAndMarksLaterOnesStale(t *testing.T) {
 	t.Parallel()
 	l := threeDays(t)
@@ -356,5 +374,145 @@ func TestPredictionsAreRankedOutOfSample(t *testing.T) {
 	}
 	if got := l.text(`SELECT concat_ws(' ', day("asof"), symbol, score) AS line FROM proposals ORDER BY "asof"`); got != "2 A -1.0; 3 A -2.0" {
 		t.Error(got)
+	}
+}
+
+// market is a random market of a universe of 8 names, with days without a bar
+// or a signal, and one that ends early.
+func market(t *testing.T, seed uint64) (l *lab, closes map[string]float64) {
+	l = newLab(t)
+	closes = map[string]float64{} // by symbol and day
+	r := rand.New(rand.NewPCG(seed, 1))
+	var prices, signals []string
+	for n := range 8 {
+		symbol, p := fmt.Sprintf("N%d", n), 10+90*r.Float64()
+		for d := 1; d <= 31; d++ {
+			p *= math.Exp(r.NormFloat64() / 15)
+			if n == 0 && d > 12 || r.IntN(12) == 0 && n != 7 {
+				continue
+			}
+			day := fmt.Sprintf("2024-01-%02d", d)
+			prices = append(prices, fmt.Sprintf("('%s','%s',%v)", symbol, day, p))
+			closes[symbol+day] = p
+			if r.IntN(10) > 0 {
+				signals = append(signals, fmt.Sprintf("('%s','%s',%v)", symbol, day, r.NormFloat64()))
+			}
+		}
+	}
+	l.prices(strings.Join(prices, ","))
+	l.signals(strings.Join(signals, ","))
+	return l, closes
+}
+
+var marketSets = []string{"universe.symbols=N0,N1,N2,N3,N4,N5,N6,N7", "portfolio.top_k=4", "supervisor.turnover_cap=0.2", "supervisor.max_weight_per_symbol=0.3", "supervisor.max_positions=5", "supervisor.gross_exposure_cap=0.95"}
+
+// What is stored keeps to the rules, seen from the tables and the prices alone.
+func TestTheStoredDecisionsKeepToTheRules(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(3) {
+		l, closes := market(t, seed)
+		report := l.recommend("2024-01-01..2024-01-31", marketSets...)
+		if report.Decisions != 31 {
+			t.Fatal(report.Decisions)
+		}
+		book := map[string]map[string]float64{} // by day
+		rows, err := l.db.Query(t.Context(), `SELECT "asof"::TEXT, symbol, weight, approved FROM targets`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var day, symbol string
+			var weight float64
+			var approved bool
+			if err := rows.Scan(&day, &symbol, &weight, &approved); err != nil {
+				t.Fatal(err)
+			}
+			if book[day] == nil {
+				book[day] = map[string]float64{}
+			}
+			if approved {
+				book[day][symbol] = weight
+			}
+		}
+		lastClose := func(symbol string, d int) float64 {
+			for ; d > 0; d-- {
+				if c, ok := closes[fmt.Sprintf("%s2024-01-%02d", symbol, d)]; ok {
+					return c
+				}
+			}
+			return math.NaN()
+		}
+		capped := 0
+		for d := 1; d <= 31; d++ {
+			now, set := book[fmt.Sprintf("2024-01-%02d", d)], report.Sets[d-1]
+			var gross float64
+			for symbol, w := range now {
+				gross += w
+				if w > 0.3+1e-12 {
+					t.Errorf("R2: %s %v", symbol, w)
+				}
+			}
+			if gross > 0.95+1e-12 || len(now) > 5 || math.Abs(gross-set.Gross) > 1e-12 {
+				t.Errorf("R1 or R3: %v in %d names", gross, len(now))
+			}
+			if d == 1 {
+				continue
+			}
+			before := book[fmt.Sprintf("2024-01-%02d", d-1)]
+			var invested, total, moved, cash float64
+			for symbol, w := range before {
+				invested += w
+				total += w * lastClose(symbol, d) / lastClose(symbol, d-1)
+			}
+			total += 1 - invested
+			cash = (1 - invested) / total
+			for symbol, w := range now {
+				moved += math.Abs(w - before[symbol]*lastClose(symbol, d)/lastClose(symbol, d-1)/total*number(before[symbol] > 0))
+			}
+			for symbol, w := range before {
+				if _, still := now[symbol]; !still {
+					moved += w * lastClose(symbol, d) / lastClose(symbol, d-1) / total
+				}
+			}
+			turnover := (moved + math.Abs(1-gross-cash)) / 2
+			if math.Abs(turnover-set.Turnover) > 1e-9 {
+				t.Errorf("day %d: turnover %v, stored %v", d, turnover, set.Turnover)
+			}
+			if turnover > 0.2+set.ExemptTurnover+1e-9 {
+				t.Errorf("day %d: R4 %v, exempt %v", d, turnover, set.ExemptTurnover)
+			}
+			if set.Turnover > 0.199 {
+				capped++
+			}
+		}
+		if capped < 5 {
+			t.Errorf("only %d days met the cap: the test shows little", capped)
+		}
+	}
+}
+
+func number(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func TestARangeDecidesAsOneDayAfterAnother(t *testing.T) {
+	t.Parallel()
+	whole, _ := market(t, 9)
+	daily, _ := market(t, 9)
+	whole.recommend("2024-01-01..2024-01-12", marketSets...)
+	for d := 1; d <= 12; d++ {
+		daily.recommend(fmt.Sprintf("2024-01-%02d", d), marketSets...)
+	}
+	const query = `SELECT concat_ws(' ', "asof", symbol, weight, score, approved, risk_flags, reason) AS line FROM targets ORDER BY "asof", symbol`
+	if a, b := whole.text(query), daily.text(query); a != b || a == "" {
+		t.Error("the targets differ")
+	}
+	const sets = `SELECT concat_ws(' ', "asof", status, digest, turnover, exempt_turnover, basis_asof) AS line FROM target_sets ORDER BY "asof"`
+	if a, b := whole.text(sets), daily.text(sets); a != b {
+		t.Errorf("at once:\n%s\none by one:\n%s", a, b)
 	}
 }

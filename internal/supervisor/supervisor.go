@@ -294,7 +294,7 @@ func (b *book) trade() {
 			if can > Tolerance {
 				n.weight, left = n.weight+can, left-can
 			}
-			n.strike(Turnover, "wanted at %s, bought to %s: the turnover cap %s", show(n.target), show(n.weight), show(p.TurnoverCap))
+			n.strike(Turnover, "wanted at %s, bought to %s: the turnover cap %s allows no more", show(n.target), show(n.weight), show(p.TurnoverCap))
 		}
 	}
 }

@@ -117,7 +117,9 @@ func TestARedirectToAnotherHostIsNotFollowed(t *testing.T) {
 	thief := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { stolen = true }))
 	defer thief.Close()
 	server := play.New(t)
-	server.Play("A", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, thief.URL+"/?"+r.URL.RawQuery, 302) })
+	server.Play("A", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, thief.URL+"/?"+r.URL.RawQuery, http.StatusFound)
+	})
 	_, err := client(t, alphavantage.Options{BaseURL: server.URL}).Daily(t.Context(), provider.Query{Symbol: "A"})
 	f, ok := errors.AsType[*provider.Failure](err)
 	if !ok || f.Kind != provider.Denied || stolen || strings.Contains(f.Msg, play.Key) {
