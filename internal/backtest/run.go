@@ -136,7 +136,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 }
 
 func (req Request) validate() error {
-	if err := req.Options.Validate(); err != nil {
+	if err := req.Validate(); err != nil { // the options
 		return err
 	}
 	if req.To < req.From {

@@ -107,6 +107,9 @@ func (l *lab) calendar() *calendar.Calendar {
 		}
 		days = append(days, d)
 	}
+	if err := rows.Err(); err != nil {
+		l.t.Fatal(err)
+	}
 	return calendar.FromDates(days)
 }
 

@@ -521,7 +521,7 @@ func (c comparison) Sections() []term.Section {
 	for _, run := range c.Backtests {
 		head = append(head, shortID(run.RunID))
 	}
-	fmt.Fprintln(w, strings.Join(head, "\t"))
+	_, _ = fmt.Fprintln(w, strings.Join(head, "\t")) // into memory, like all of it
 	for _, l := range c.Lines {
 		cells := []string{l.Name, "*"}
 		if l.Same {
@@ -539,9 +539,9 @@ func (c comparison) Sections() []term.Section {
 			}
 			cells = append(cells, text)
 		}
-		fmt.Fprintln(w, strings.Join(cells, "\t"))
+		_, _ = fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
-	_ = w.Flush() // into memory
+	_ = w.Flush()
 	var lines []string
 	for line := range strings.Lines(b.String()) {
 		lines = append(lines, strings.TrimRight(line, " \n"))
