@@ -566,7 +566,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs show", 0, "runs", "show", "last")
 	run("demo", 0, "demo")
 	write(".env", "QUANT_CALENDAR=data\n")
-	run("features", 0, "--data-dir", "quant-demo/data", "features")
+	run("features", 0, "--data-dir", "quant-demo/data", "features", "--force")
 	run("labels", 0, "--data-dir", "quant-demo/data", "labels", "--horizon", "20")
 	run("factor list", 0, "factor", "list")
 	run("factor report", 0, "--data-dir", "quant-demo/data", "factor", "report", "--feature", "ret_20d", "--label", "fwd_ret_20d")
@@ -730,9 +730,6 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"backtest list", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
-	} {
-		if c.command == "train" {
-			plantFeatures(t, dir)
 		{"strategy validate", "good.yaml"},
 		{"strategy show", "good.yaml"},
 		{"strategy schema", ""},
@@ -741,6 +738,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		dir := dir
 		if strings.HasPrefix(c.command, "strategy") || c.command == "recommend" {
 			dir = strategyLab(t)
+		}
+		if c.command == "train" {
+			plantFeatures(t, dir)
 		}
 		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
 		printed[c.command], _, _ = strings.Cut(string(out), "\n")
