@@ -730,9 +730,6 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"backtest list", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
-	} {
-		if c.command == "train" {
-			plantFeatures(t, dir)
 		{"strategy validate", "good.yaml"},
 		{"strategy show", "good.yaml"},
 		{"strategy schema", ""},
@@ -741,6 +738,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		dir := dir
 		if strings.HasPrefix(c.command, "strategy") || c.command == "recommend" {
 			dir = strategyLab(t)
+		}
+		if c.command == "train" {
+			plantFeatures(t, dir)
 		}
 		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
 		printed[c.command], _, _ = strings.Cut(string(out), "\n")
