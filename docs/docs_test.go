@@ -730,14 +730,14 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"backtest list", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
-	} {
-		if c.command == "train" {
-			plantFeatures(t, dir)
 		{"strategy validate", "good.yaml"},
 		{"strategy show", "good.yaml"},
 		{"strategy schema", ""},
 		{"recommend", "--strategy good.yaml --from 2024-01-02"},
 	} {
+		if c.command == "train" {
+			plantFeatures(t, dir)
+		}
 		dir := dir
 		if strings.HasPrefix(c.command, "strategy") || c.command == "recommend" {
 			dir = strategyLab(t)
