@@ -143,7 +143,7 @@ const (
 // their last bits with the rows around the frame. They are taken from the
 // newest value, which keeps a flat series flat.
 func wideSQL(list []Entry) string {
-	var lagged, rolled, lags, sums, means, squares strings.Builder
+	var lagged, rolled, lags, kept, sums, means, squares strings.Builder
 	for _, e := range list {
 		switch {
 		case e.lagged != "":
@@ -167,14 +167,16 @@ func wideSQL(list []Entry) string {
 		}
 		n, total, sq := "("+x+" IS NOT NULL)::INTEGER", "0", fmt.Sprintf("coalesce((%s - %[1]s_mean) * (%[1]s - %[1]s_mean), 0)", x)
 		for k := 1; k < window; k++ {
-			y := fmt.Sprintf("%s%d", x, k)
-			fmt.Fprintf(&lags, ", lag(%s, %d) OVER w AS %s", x, k, y)
-			n += fmt.Sprintf(" + (coalesce(has%d, false) AND %s IS NOT NULL)::INTEGER", k, y)
-			total += fmt.Sprintf(" + CASE WHEN has%d AND %s IS NOT NULL THEN %[2]s - coalesce(%s, 0) ELSE 0 END", k, y, x)
-			sq += fmt.Sprintf(" + CASE WHEN has%d AND %s IS NOT NULL THEN (%[2]s - %s_mean) * (%[2]s - %[3]s_mean) ELSE 0 END", k, y, x)
+			y := fmt.Sprintf("%s_%d", x, k)
+			fmt.Fprintf(&lags, ", lag(%s, %d) OVER w AS lag_%s", x, k, y)
+			fmt.Fprintf(&kept, ", CASE WHEN has%d THEN lag_%s END AS %[2]s", k, y)
+			n += fmt.Sprintf(" + (%s IS NOT NULL)::INTEGER", y)
+			total += fmt.Sprintf(" + coalesce(%s - %s_0, 0)", y, x)
+			sq += fmt.Sprintf(" + coalesce((%s - %s_mean) * (%[1]s - %[2]s_mean), 0)", y, x)
 		}
 		fmt.Fprintf(&sums, ", %s AS %s_n, %s AS %[2]s_total", n, x, total)
-		fmt.Fprintf(&means, ", coalesce(%s, 0) + %[1]s_total / %[1]s_n AS %[1]s_mean", x)
+		fmt.Fprintf(&kept, ", coalesce(%s, 0) AS %[1]s_0", x)
+		fmt.Fprintf(&means, ", %[1]s_0 + %[1]s_total / %[1]s_n AS %[1]s_mean", x)
 		if strings.Contains(rolled.String(), x+"_sq") {
 			fmt.Fprintf(&squares, ", %s AS %s_sq", sq, x)
 		}
@@ -189,10 +191,11 @@ r AS (
 q AS (
 	SELECT * REPLACE (CASE WHEN abs(r1) < 1e100 THEN r1 END AS r1), CASE WHEN p * v > 0 AND abs(r1) / (p * v) < 1e100 THEN abs(r1) / (p * v) END AS illiq FROM r),
 l AS (SELECT symbol, i, ts, i0, p, v, r1, illiq%s%s FROM q WINDOW w AS (PARTITION BY symbol ORDER BY i)),
-s AS (SELECT *%s FROM l),
+k AS (SELECT *%s FROM l),
+s AS (SELECT *%s FROM k),
 m AS (SELECT *%s FROM s),
 d AS (SELECT *%s FROM m)
-SELECT symbol, ts%s FROM d`, price.BarView, symbolTable, lagged.String(), lags.String(), sums.String(), means.String(), squares.String(), rolled.String())
+SELECT symbol, ts%s FROM d`, price.BarView, symbolTable, lagged.String(), lags.String(), kept.String(), sums.String(), means.String(), squares.String(), rolled.String())
 }
 
 // Labels computes fwd_ret_<h>d and direction_<h>d, and makes labels hold
