@@ -45,8 +45,6 @@ type market struct {
 	sessions int
 }
 
-func (m market) facts() string { return filepath.Join(m.dir, "data", "quant.duckdb") }
-
 // makeMarket makes a lab with the prices of this many symbols in it.
 func (b *bench) makeMarket(ctx context.Context, symbols int) (market, error) {
 	m := market{dir: filepath.Join(b.dir, fmt.Sprintf("market%d", symbols)), symbols: symbols}

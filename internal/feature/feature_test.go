@@ -235,6 +235,9 @@ func barsOf(t testing.TB, db *factstore.DB) string {
 		}
 		values = append(values, fmt.Sprintf("('%s', DATE '%s', %v::DOUBLE, %v::DOUBLE, %v::DOUBLE, %v::DOUBLE, %v::DOUBLE, '%v'::DOUBLE)", symbol, ts, x[0], x[1], x[2], x[3], x[4], x[5]))
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	return "SELECT * FROM (VALUES " + strings.Join(values, ", ") + ") v(symbol, ts, open, high, low, close, volume, adjusted_close)"
 }
 

@@ -301,6 +301,9 @@ func adjusted(t testing.TB, db *factstore.DB, cal *calendar.Calendar) map[string
 		}
 		all[symbol][i] = plainBar{b.open * f, b.high * f, b.low * f, a, b.volume / f}
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	return all
 }
 

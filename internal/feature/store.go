@@ -126,10 +126,10 @@ func (c *computation) digestInputs(ctx context.Context) error {
 			_ = binary.Write(h, binary.LittleEndian, c.cal.Sessions(first, last))
 			sessions[span] = sum(h)
 		}
-		fmt.Fprintln(bars, symbol, of)
+		_, _ = fmt.Fprintln(bars, symbol, of) // a hash takes everything
 		for k := range c.slices {
 			h := sha256.New()
-			fmt.Fprintf(h, "%s %s %x", of, sessions[span], definitions[k])
+			_, _ = fmt.Fprintf(h, "%s %s %x", of, sessions[span], definitions[k])
 			c.inputs[k][symbol] = sum(h)
 		}
 	}
@@ -307,7 +307,7 @@ func (c *computation) digestFacts(ctx context.Context, k int) (map[string]string
 			if of[symbol] == nil {
 				of[symbol] = sha256.New()
 			}
-			fmt.Fprintln(of[symbol], list, text)
+			_, _ = fmt.Fprintln(of[symbol], list, text)
 		}
 		rows.Close()
 		if err := rows.Err(); err != nil {
@@ -494,7 +494,7 @@ func (c *computation) tables(facts []map[string]string, ledger []factstore.Ledge
 			if !computed {
 				of = c.before[k][symbol].facts
 			}
-			fmt.Fprintln(digests[s.table], s.name, symbol, of)
+			_, _ = fmt.Fprintln(digests[s.table], s.name, symbol, of)
 		}
 	}
 	for k, t := range c.report.Tables {

@@ -344,7 +344,7 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 	if r.last == nil {
 		return nil
 	}
-	return note("targets:"+r.s.ID+"/"+r.s.Version, "targets", `SELECT symbol, "asof" AS ts, weight, NULL AS stamp, NULL AS k, NULL AS n FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved`,
+	return note("targets:"+r.s.ID+"@"+r.s.Version, "targets", `SELECT symbol, "asof" AS ts, weight, NULL AS stamp, NULL AS k, NULL AS n FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved`,
 		`strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, r.last.asof)
 }
 

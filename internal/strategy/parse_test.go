@@ -141,9 +141,9 @@ func TestWhatIsWrongIsShownWithItsPlaceAndTheNearestName(t *testing.T) {
 
 func TestSeveralProblemsAreToldTogether(t *testing.T) {
 	t.Parallel()
-	_, err := strategy.Parse("s.yaml", []byte("strategy_id: m\nversoin: \"1\"\nportfolio: {top_k: 0, weighting: equals}\n"), nil)
+	_, err := strategy.Parse("s.yaml", []byte("strategy_id: m\nversionn: \"1\"\nportfolio: {top_k: 0, weighting: equals}\n"), nil)
 	problems, ok := errors.AsType[strategy.Problems](err)
-	if !ok || len(problems) < 5 || problems[0].Where != "s.yaml:2:1" || problems[0].Key != "versoin" {
+	if !ok || len(problems) < 5 || problems[0].Where != "s.yaml:2:1" || problems[0].Key != "versionn" {
 		t.Errorf("%v: %+v", err, problems)
 	}
 	if strings.Count(err.Error(), "\n") > 0 {

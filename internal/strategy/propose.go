@@ -61,7 +61,7 @@ func (s Strategy) SignalName() string {
 	if s.Signal.Type == ModelScore {
 		return "predictions:" + in.ModelID + "/" + in.TaskID
 	}
-	return "features_daily:" + in.FeatureName + "/" + in.FeatureVersion
+	return "features_daily:" + in.FeatureName + "@" + in.FeatureVersion
 }
 
 // source is the table of the signal, its value, its stamp, and which rows.

@@ -68,7 +68,6 @@ func number(v *float64, show func(float64) string) Number {
 func count(n int64) *float64 { f := float64(n); return &f }
 
 func decimals2(v float64) string { return fixed(v, 2) }
-func decimals3(v float64) string { return fixed(v, 3) }
 
 // whole is a number without decimals.
 func whole(v float64) string { return thousands(unsigned(strconv.FormatFloat(v, 'f', 0, 64))) }
