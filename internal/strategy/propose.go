@@ -54,7 +54,7 @@ func (s Strategy) CheckScale(priceLevel func(feature string) (twin string, is bo
 		WithHint("rank by %s, its scale-free twin", twin)
 }
 
-// SignalName names the rows that the signal reads: features_daily:ret_20d/v1
+// SignalName names the rows that the signal reads: features_daily:ret_20d@v1
 // or predictions:MODEL/TASK. (With an @ it would be masked as user:password@host.)
 func (s Strategy) SignalName() string {
 	in := s.Signal.Inputs
