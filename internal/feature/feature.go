@@ -111,7 +111,9 @@ func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req 
 		c.slices = append(c.slices, slice{"returns", "", "", wideSQL(returnList)})
 	}
 	c.stage = func(ctx context.Context) error {
-		if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+wideSQL(list)); err != nil {
+		// Long rows are stored, and read by day, for less when the wide ones
+		// stand in the order of days.
+		if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+wideSQL(list)+" ORDER BY ts, symbol"); err != nil {
 			return err
 		}
 		if recursions == nil {
