@@ -114,7 +114,6 @@ type chain struct {
 	code  string
 	state *pipeline.State   // nil: to be read again
 	files map[string]string // digests, by path; files are taken to stay as they are while the pipeline runs
-	path  string            // of the plan
 }
 
 func (e *Env) runPipeline(cmd *cobra.Command, flags pipelineFlags) error {
@@ -689,7 +688,7 @@ type planReport struct{ pipeline.Plan }
 func (p planReport) CSVRows() any { return p.Stages }
 
 func (p planReport) Sections() []term.Section {
-	doc, err := p.Plan.JSON()
+	doc, err := p.JSON()
 	if err != nil {
 		doc = []byte("{}") // texts always have a JSON form
 	}
