@@ -157,7 +157,7 @@ func (e *Env) backtestReport(ctx context.Context, f reportFlags) error {
 			return err
 		}
 		sum := sha256.Sum256(file.data)
-		written := reportFile{file.kind, file.named, int64(len(file.data)), "sha256:" + hex.EncodeToString(sum[:])}
+		written := reportFile{file.kind, e.Mask.Text(file.named), int64(len(file.data)), "sha256:" + hex.EncodeToString(sum[:])}
 		report.Files = append(report.Files, written)
 		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: file.named, Digest: quant.Text(written.Digest)})
 	}

@@ -290,16 +290,23 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	}
 	if with == 0 {
 		err := quant.Errorf(quant.NotFound, "strategy %s: no %s for its universe on any of %d days, %s to %s",
-			r.s.ID, r.s.SignalName(), len(r.days), r.days[0], r.days[len(r.days)-1])
+			r.s.ID, signalInWords(r.s), len(r.days), r.days[0], r.days[len(r.days)-1])
 		if r.s.Signal.Type == strategy.ModelScore {
 			return err.WithHint("`quant score --model %s --from %s --to %s` computes them", r.s.Signal.Inputs.ModelID, r.days[0], r.days[len(r.days)-1])
 		}
 		return err.WithHint("`quant features --feature-version %s` computes them", r.s.Signal.Inputs.FeatureVersion)
 	}
 	if empty := len(r.days) - with; empty > 0 {
-		r.notice("%d of %d days have no %s at all: the target of these is cash", empty, len(r.days), r.s.SignalName())
+		r.notice("%d of %d days have no %s at all: the target of these is cash", empty, len(r.days), signalInWords(r.s))
 	}
 	return r.noteInputs(ctx)
+}
+
+// signalInWords names the rows that a signal reads for a person: its name in
+// the records, with a colon and an @, looks like a user and a password.
+func signalInWords(s strategy.Strategy) string {
+	table, rows, _ := strings.Cut(s.SignalName(), ":")
+	return rows + " in " + table
 }
 
 // noteInputs notes what was read, and the runs that wrote it.

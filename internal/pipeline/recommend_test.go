@@ -171,7 +171,7 @@ func TestADecisionIsStoredWithItsProposal(t *testing.T) {
 	if got := l.text(`SELECT concat_ws(' ', day("asof"), symbol, rank, score, weight) AS line FROM proposals ORDER BY "asof", rank`); got != "2 A 1 3.0 0.5; 2 B 2 2.0 0.5; 3 B 1 3.0 0.5; 3 C 2 2.0 0.5" {
 		t.Error(got)
 	}
-	if r.Decisions != 3 || r.ToCash != 1 || r.Changed != 3 || len(r.Targets) != 0 || !strings.Contains(strings.Join(r.Notices, "|"), "1 of 3 days have no features_daily:f@v1 at all: the target of these is cash") {
+	if r.Decisions != 3 || r.ToCash != 1 || r.Changed != 3 || len(r.Targets) != 0 || !strings.Contains(strings.Join(r.Notices, "|"), "1 of 3 days have no f@v1 in features_daily at all: the target of these is cash") {
 		t.Errorf("%+v", r)
 	}
 	if got := l.ledger(); got != "run-3 proposals 4 0 0; run-3 target_sets 3 0 0; run-3 targets 5 0 0" {
@@ -339,7 +339,7 @@ func TestWhereThereIsNothingToDecideOnItIsSaid(t *testing.T) {
 		want string
 		hint string
 	}{
-		{"2024-01-04", nil, quant.NotFound, "no features_daily:f@v1 for its universe on any of 1 days", "quant features --feature-version v1"},
+		{"2024-01-04", nil, quant.NotFound, "no f@v1 in features_daily for its universe on any of 1 days", "quant features --feature-version v1"},
 		{"2024-01-06", nil, quant.NotFound, "no symbol of its universe has a bar on 2024-01-06", "the last session with bars before it is 2024-01-04"},
 		{"2023-01-06", nil, quant.NotFound, "no symbol of its universe has a bar on 2023-01-06", "its prices begin on 2024-01-02"},
 		{"2024-01-03", []string{"universe.symbols=X"}, quant.NotFound, "no symbol of its universe has prices", "quant ingest"},

@@ -55,7 +55,7 @@ func (s Strategy) CheckScale(priceLevel func(feature string) (twin string, is bo
 }
 
 // SignalName names the rows that the signal reads: features_daily:ret_20d@v1
-// or predictions:MODEL/TASK. (With an @ it would be masked as user:password@host.)
+// or predictions:MODEL/TASK.
 func (s Strategy) SignalName() string {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
