@@ -79,7 +79,7 @@ func rounded(x float64, decimals int) float64 {
 
 func TestEveryEarlierStateOfPricesIsReadExactly(t *testing.T) {
 	t.Parallel()
-	for seed := range rounds(t, 3, 200) {
+	for seed := range rounds(t, 3, 25) {
 		db := openWrite(t, newPath(t))
 		rng := rand.New(rand.NewPCG(uint64(seed), 7))
 		stored := map[string]map[int]bar{}

@@ -294,7 +294,7 @@ func rounds(t testing.TB, few, many int) int {
 func TestTheRulesHoldAfterEveryDecision(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(1, 2))
-	for range rounds(t, 20_000, 2_000_000) {
+	for range rounds(t, 20_000, 1_000_000) {
 		s := randomSituation(r)
 		d := decide(t, s.policy, s.proposal, s.basis)
 		check(t, s, d)
@@ -500,7 +500,7 @@ func plain(s situation) map[string]float64 {
 func TestASecondPlainImplementationDecidesTheSame(t *testing.T) {
 	t.Parallel()
 	r := rand.New(rand.NewPCG(7, 8))
-	for range rounds(t, 20_000, 2_000_000) {
+	for range rounds(t, 20_000, 1_000_000) {
 		s := randomSituation(r)
 		d := decide(t, s.policy, s.proposal, s.basis)
 		want := plain(s)
