@@ -735,9 +735,6 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"strategy schema", ""},
 		{"recommend", "--strategy good.yaml --from 2024-01-02"},
 	} {
-		if c.command == "train" {
-			plantFeatures(t, dir)
-		}
 		dir := dir
 		if strings.HasPrefix(c.command, "strategy") || c.command == "recommend" {
 			dir = strategyLab(t)
