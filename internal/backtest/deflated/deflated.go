@@ -89,9 +89,9 @@ func Root(strategyID string) string {
 
 // Judge computes the judgement of one backtest from backtest_equity and from all
 // trials that backtest_details has of the same strategy. Two backtests are the
-// same trial if strategy id, file, costs, lag and range are the same; of a
-// repeated one the newest result counts. quant.NotFound without such a
-// backtest.
+// same trial if configuration (a sweep names its trials by the head of that
+// digest), costs, lag and range are the same; of a repeated one the newest
+// result counts. quant.NotFound without such a backtest.
 func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, error) {
 	var j Judgement
 	var strategyID string
@@ -110,7 +110,7 @@ func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, erro
 	trials, err := column(ctx, db, `SELECT last(s.sharpe ORDER BY s.created_at, s.run_id)
 		FROM backtest_details d JOIN backtest_summary s USING (run_id)
 		WHERE d.strategy_id = ? OR starts_with(d.strategy_id, ? || '#')
-		GROUP BY d.strategy_id, d.strategy_digest, d.lag_days, s.fee_bps, s.slippage_bps, s.from_ts, s.to_ts
+		GROUP BY coalesce(nullif(split_part(d.strategy_id, '#', 2), ''), substr(d.strategy_digest, length('sha256:') + 1, 8)), d.lag_days, s.fee_bps, s.slippage_bps, s.from_ts, s.to_ts
 		ORDER BY ALL`, Root(strategyID), Root(strategyID))
 	if err != nil {
 		return j, err

@@ -113,7 +113,7 @@ func TestTheTrialsOfAStrategyAreCountedFromWhatIsRecorded(t *testing.T) {
 		}
 	}
 	exec(`INSERT INTO backtest_details (run_id, strategy_id, strategy_digest, lag_days) VALUES
-		('a', 'mom', 'd', 0), ('a2', 'mom', 'd', 0), ('b', 'mom#01', 'd', 0), ('c', 'mom#02', 'd', 0), ('l', 'mom', 'd', 1), ('x', 'momentum', 'd', 0), ('y', 'other#01', 'd', 0)`)
+		('a', 'mom', 'sha256:0123abcdef', 0), ('a2', 'mom#0123abcd', 'sha256:77', 0), ('b', 'mom#01', 'd', 0), ('c', 'mom#02', 'd', 0), ('l', 'mom', 'd', 1), ('x', 'momentum', 'd', 0), ('y', 'other#01', 'd', 0)`)
 	exec(`INSERT INTO backtest_summary (run_id, from_ts, to_ts, sharpe, fee_bps, slippage_bps, created_at)
 		SELECT run_id, DATE '2024-01-02', DATE '2024-12-31', sharpe, 0, 0, TIMESTAMP '2026-01-01' + INTERVAL (n) DAY FROM (VALUES
 		('a', 9.0, 1), ('a2', 1.0, 2), ('b', 2.0, 3), ('c', NULL, 4), ('l', 0.0, 5), ('x', 5.0, 6), ('y', 6.0, 7)) AS v(run_id, sharpe, n)`)
@@ -122,7 +122,7 @@ func TestTheTrialsOfAStrategyAreCountedFromWhatIsRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// mom (the newer of two equal ones), mom#01, mom#02 without a ratio, mom at lag 1.
+	// mom (the newer of two equal ones, one of them of a sweep), mom#01, mom#02 without a ratio, mom at lag 1.
 	if j.Trials != 4 || j.Returns != 99 || j.DSR == nil || *j.DSR >= *j.PSR {
 		t.Errorf("judged as %+v", j)
 	}
