@@ -133,7 +133,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	if f.file == "" {
 		return quant.Errorf(quant.Usage, "backtest needs --strategy").WithHint("usage: quant backtest --strategy FILE --from DATE --to DATE")
 	}
-	s, err := e.strategyFile(ctx, f.file, f.sets)
+	s, err := e.namedModel(ctx, f.file, f.sets)
 	if err != nil {
 		return err
 	}

@@ -62,7 +62,7 @@ as in a split.`,
 				return quant.Errorf(quant.Usage, "--to %s is before --from %s", req.To, req.From).WithHint("exchange them")
 			}
 			req.RunID = env.Run.ID
-			if req.Strategy, err = env.strategyFile(cmd.Context(), file, sets); err != nil {
+			if req.Strategy, err = env.namedModel(cmd.Context(), file, sets); err != nil {
 				return err
 			}
 			return env.recommend(cmd.Context(), req)

@@ -56,6 +56,23 @@ func (e *Env) strategyFile(ctx context.Context, path string, sets []string) (str
 	return s.WithSymbols(symbols), nil
 }
 
+// namedModel is strategyFile for what decides or replays: a model that the file
+// calls experiment:ID is named by its id, so that decisions, their digest and
+// predictions speak of one model.
+func (e *Env) namedModel(ctx context.Context, path string, sets []string) (strategy.Strategy, error) {
+	s, err := e.strategyFile(ctx, path, sets)
+	if err != nil || !strings.HasPrefix(s.Signal.Inputs.ModelID, experimentRef) {
+		return s, err
+	}
+	m, err := e.resolveModel(ctx, s.Signal.Inputs.ModelID)
+	if err != nil {
+		return s, err
+	}
+	e.Notice("%s is %s", s.Signal.Inputs.ModelID, m.ModelID)
+	s.Signal.Inputs.ModelID = m.ModelID
+	return s, nil
+}
+
 // readStrategyFile reads a regular file: a pipe could keep quant waiting for as
 // long as nobody writes to it.
 func readStrategyFile(path string) ([]byte, error) {
