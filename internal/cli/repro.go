@@ -170,7 +170,8 @@ func (e *Env) verdict(r reproReport) error {
 	var differ []string
 	for _, c := range r.Comparisons {
 		if !c.Same {
-			differ = append(differ, fmt.Sprintf("%s (%s of %s)", c.Object, map[quant.Direction]string{quant.In: "input", quant.Out: "output"}[c.Direction], c.Stage))
+			// With its colon, targets:S@1.0.0 would be taken for a user and a password.
+			differ = append(differ, fmt.Sprintf("%s (%s of %s)", strings.Replace(c.Object, ":", " ", 1), map[quant.Direction]string{quant.In: "input", quant.Out: "output"}[c.Direction], c.Stage))
 		}
 	}
 	return quant.Errorf(quant.Refused, "run %s is not reproduced; other than on record: %s", shortID(r.RunID), someOf(differ, 3)).
