@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -137,6 +138,14 @@ func (e *Env) fetch(ctx context.Context, files curator.Request, p providerFlags)
 		Progress: bar.show,
 	})
 	bar.clear()
+	if len(report.Symbols) > 0 && !e.Quiet && ctx.Err() == nil {
+		if unread := e.ReadFacts(ctx, func(db *factstore.DB) error {
+			report.Notices = append(report.Notices, e.qualityNotices(ctx, db, report.Symbols)...)
+			return nil
+		}); unread != nil {
+			report.Notices = append(report.Notices, fmt.Sprintf("data check: could not be made: %v", unread))
+		}
+	}
 	e.maskNames(&report)
 	for i := range series {
 		series[i].Error = quant.Text(e.Mask.Text(string(series[i].Error)))

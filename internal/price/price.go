@@ -82,7 +82,7 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 		}
 	}
 	if err := exec(`CREATE OR REPLACE TEMP TABLE price_basis AS
-		SELECT symbol, bool_and(adjusted_close IS NOT NULL AND adjusted_close > 0 AND close > 0) AS adjusted, min(ts) AS first, max(ts) AS last, count(*) AS bars
+		SELECT symbol, bool_and(coalesce(adjusted_close > 0 AND close > 0, false)) AS adjusted, min(ts) AS first, max(ts) AS last, count(*) AS bars
 		FROM ` + source + ` WHERE ` + where + ` GROUP BY symbol ORDER BY symbol`); err != nil {
 		return b, err
 	}

@@ -47,16 +47,16 @@ func days(t *testing.T, list ...string) *calendar.Calendar {
 func TestASymbolIsAdjustedOnEveryRowOrOnNone(t *testing.T) {
 	t.Parallel()
 	db := open(t, `('A', '2024-01-02', 10, 20, 100, 5), ('A', '2024-01-03', 10, 10, 100, 5), ('A', '2024-01-06', 10, 10, 100, 5),
-		('B', '2024-01-02', 10, 20, 100, 5), ('B', '2024-01-03', 10, 21, 100, NULL)`)
+		('B', '2024-01-02', 10, 20, 100, 5), ('B', '2024-01-03', 10, 21, 100, NULL), ('C', '2024-01-02', 10, 20, 100, 5), ('C', '2024-01-03', 10, NULL, 100, 5)`)
 	b, err := price.Stage(t.Context(), db, days(t, "2024-01-02", "2024-01-03", "2024-01-04"), price.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Name() != "mixed" || len(b.Unadjusted) != 1 || b.Unadjusted[0] != "B" || b.Outside != 1 || b.Bars != 5 || b.Last.String() != "2024-01-06" {
+	if b.Name() != "mixed" || len(b.Unadjusted) != 2 || b.Unadjusted[0] != "B" || b.Unadjusted[1] != "C" || b.Outside != 1 || b.Bars != 7 || b.Last.String() != "2024-01-06" {
 		t.Errorf("basis: %+v", b)
 	}
 	var got string
-	if err := db.QueryRow(t.Context(), "SELECT string_agg(concat_ws(' ', symbol, i, ts, open, close, volume, raw_close), '; ' ORDER BY symbol, i) FROM temp.main.price_bar").Scan(&got); err != nil {
+	if err := db.QueryRow(t.Context(), "SELECT string_agg(concat_ws(' ', symbol, i, ts, open, close, volume, raw_close), '; ' ORDER BY symbol, i) FROM temp.main.price_bar WHERE symbol < 'C'").Scan(&got); err != nil {
 		t.Fatal(err)
 	}
 	want := "A 0 2024-01-02 2.5 5.0 400.0 20.0; A 1 2024-01-03 5.0 5.0 200.0 10.0; B 0 2024-01-02 10.0 20.0 100.0 20.0; B 1 2024-01-03 10.0 21.0 100.0 21.0"
