@@ -52,7 +52,7 @@ func fields(s *Strategy) []field {
 		{path: "signal.order", kind: text, to: &s.Signal.Order, choices: []string{Desc, Asc}, doc: "desc: the higher the better; asc: the lower the better"},
 		{path: "signal.inputs.feature_name", kind: text, to: &s.Signal.Inputs.FeatureName, pattern: namePattern, doc: "feature, of factor_rank"},
 		{path: "signal.inputs.feature_version", kind: text, to: &s.Signal.Inputs.FeatureVersion, pattern: namePattern, doc: "its version, of factor_rank"},
-		{path: "signal.inputs.model_id", kind: text, to: &s.Signal.Inputs.ModelID, pattern: namePattern, doc: "model, of model_score"},
+		{path: "signal.inputs.model_id", kind: text, to: &s.Signal.Inputs.ModelID, pattern: namePattern, doc: "model, of model_score: its id, or experiment:ID for the one trained last"},
 		{path: "signal.inputs.task_id", kind: text, to: &s.Signal.Inputs.TaskID, pattern: namePattern, doc: "its predictions, of model_score; wf: all that are out of sample (wf:<fold> and final)"},
 		{path: "rebalance.frequency", kind: text, to: (*string)(&s.Rebalance.Frequency), required: true, choices: []string{"daily", "weekly", "monthly"}, doc: "decides on every session, or on the last scheduled one of the week or month"},
 		{path: "rebalance.asof_policy", kind: text, to: &s.Rebalance.AsofPolicy, required: true, choices: []string{"close"}, doc: "decides with what is known at the close of that day"},
