@@ -50,6 +50,9 @@ var steps = []struct{ name, start string }{
 	{"meta.finish.after", "data"},
 }
 
+// recordSteps are the failpoints of what runs record of themselves.
+var recordSteps = []string{"meta.log.before", "meta.log.after", "meta.program.before", "meta.program.after"}
+
 func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 	t.Parallel()
 	found := failpointsIn(t, filepath.Join("..", "..", "internal"))
@@ -58,6 +61,7 @@ func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 		listed = append(listed, s.name)
 	}
 	listed = append(listed, pipelineSteps...)
+	listed = append(listed, recordSteps...)
 	slices.Sort(listed)
 	if !slices.Equal(found, listed) {
 		t.Errorf("in the sources: %v\nin this test:   %v", found, listed)

@@ -174,7 +174,7 @@ func (r *recording) begin(ctx context.Context) error {
 		return nil
 	}
 	if store, roErr := sqlite.Open(ctx, r.options(true)); roErr == nil {
-		r.store, env.Meta = store, store
+		r.store, env.Meta, env.MetaFile = store, store, r.metaFile()
 	}
 	return nil
 }
@@ -223,18 +223,24 @@ func (r *recording) open(ctx context.Context, remedy bool) error {
 
 func (r *recording) use(store *sqlite.DB) {
 	env := r.env
-	path := env.Settings.Value(config.SQLitePath)
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // every name of the file must lead to the same locks
-	}
-	r.store, env.Meta = store, store
+	r.store, env.Meta, env.MetaFile = store, store, r.metaFile()
 	env.Registry = registry.New(registry.Options{
-		Store: store, LiveDir: path + ".live", Mask: env.Mask, Now: r.app.Now, AskGit: true,
+		Store: store, LiveDir: env.MetaFile + ".live", Mask: env.Mask, Now: r.app.Now, AskGit: true,
 		BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit,
 		Facts: func(ctx context.Context, ids []string) (map[string]bool, error) {
 			return factstore.CommittedRuns(ctx, factstore.Options{Path: env.Settings.Value(config.DuckDBPath)}, ids)
 		},
 	})
+}
+
+// metaFile is the Meta DB's file itself: every name of it must lead to the same
+// locks, artifacts and logs, which stand beside it.
+func (r *recording) metaFile() string {
+	path := r.env.Settings.Value(config.SQLitePath)
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		return real
+	}
+	return path
 }
 
 // setAside moves a Meta DB that cannot be used out of the way, makes a new one

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"quant"
+	"quant/internal/artifact"
 	"quant/internal/config"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
@@ -36,6 +37,7 @@ type Env struct {
 	// says why. Only commands that read get to run without it.
 	Meta     metastore.Store
 	MetaErr  error
+	MetaFile string             // its file, links resolved: what belongs to its runs stands beside it
 	Registry *registry.Registry // nil when Meta is, or is read-only
 	Run      *registry.Run      // nil when this execution is not recorded
 	// MovedAside is where a Meta DB that could not be opened was put, with what
@@ -224,6 +226,12 @@ func (e *Env) FactsOf() string {
 		return ""
 	}
 }
+
+// Artifacts is where the contents of artifacts are.
+func (e *Env) Artifacts() artifact.Store { return artifact.Store{Dir: e.MetaFile + ".artifacts"} }
+
+// LogDir is the folder of what recorded programs printed.
+func (e *Env) LogDir() string { return e.MetaFile + ".logs" }
 
 // HasFactDB reports whether there is a file where the Fact DB should be.
 func (e *Env) HasFactDB() bool {

@@ -27,6 +27,7 @@ type Store interface {
 	Experiments
 	Models
 	Runs
+	Records
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)
@@ -175,17 +176,69 @@ type RunEnd struct {
 	DurationUS *int64
 	GitDirty   *bool // stored when not nil
 	IO         []quant.RunIO
+	Batch      Batch // stored in the same commit, as Log does
 }
 
 // RunFilter selects runs; the zero filter selects those that may change
 // something, newest first.
 type RunFilter struct {
-	All    bool // also the runs that only read
-	Kind   string
-	Status quant.Status
-	Since  quant.Time // started at or after
-	Parent string     // run_id of the parent
-	Except string     // this run_id is left out
-	Brief  bool       // without ConfigJSON and Argv, which can be long
-	Limit  int        // 0: no limit
+	All     bool // also the runs that only read
+	Kind    string
+	Status  quant.Status
+	Since   quant.Time // started at or after
+	Parent  string     // run_id of the parent
+	Except  string     // this run_id is left out
+	Deleted bool       // only deleted runs, which are left out otherwise
+	Brief   bool       // without ConfigJSON and Argv, which can be long
+	Limit   int        // 0: no limit
+}
+
+// Batch is what is recorded of runs at once. An entry names its run.
+type Batch struct {
+	Params    []quant.Param
+	Metrics   []quant.MetricPoint
+	Tags      []quant.Tag
+	Notes     []quant.Note
+	Artifacts []quant.Artifact
+}
+
+// Len is the number of entries.
+func (b Batch) Len() int {
+	return len(b.Params) + len(b.Metrics) + len(b.Tags) + len(b.Notes) + len(b.Artifacts)
+}
+
+// Records is the repository of what runs record of themselves. Lists are by
+// name, points and notes by number; a run without any, or no such run, is an
+// empty list.
+type Records interface {
+	// Log stores a batch in one durable commit: all of it or nothing. Points and
+	// notes are numbered in their order; AutoStep is resolved. A param or artifact
+	// that is there already with the same value or content is left alone, a tag is
+	// replaced. Errors: Invalid for an entry that breaks a rule; NotFound for a
+	// run that does not exist; Conflict for a param or artifact of that name with
+	// another value or content (also within the batch), and for a deleted run.
+	// A run may have ended.
+	Log(ctx context.Context, b Batch) error
+	// DeleteTag takes a tag away; NotFound if there is none.
+	DeleteTag(ctx context.Context, runID, name string) error
+
+	Params(ctx context.Context, runID string) ([]quant.Param, error)
+	Tags(ctx context.Context, runID string) ([]quant.Tag, error)
+	Metrics(ctx context.Context, runID string) ([]quant.Metric, error)
+	// MetricPoints returns the points of one metric by number; limit > 0: only so
+	// many, the last ones.
+	MetricPoints(ctx context.Context, runID, name string, limit int) ([]quant.MetricPoint, error)
+	Notes(ctx context.Context, runID string) ([]quant.Note, error)
+	Artifacts(ctx context.Context, runID string) ([]quant.Artifact, error)
+	// ArtifactUsed tells whether any run, deleted ones included, has an artifact of
+	// this digest.
+	ArtifactUsed(ctx context.Context, digest string) (bool, error)
+	// TaggedRuns returns the newest runs that have the tag with this value, those
+	// deleted left out.
+	TaggedRuns(ctx context.Context, name, value string, limit int) ([]string, error)
+
+	// SaveProgram stores or replaces what is known of the program of a run.
+	SaveProgram(ctx context.Context, p quant.Program) error
+	// GetProgram returns it; NotFound if the run ran none.
+	GetProgram(ctx context.Context, runID string) (quant.Program, error)
 }

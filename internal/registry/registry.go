@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,8 +93,9 @@ type Run struct {
 	begun    time.Time // for the duration: the injected clock may be set back, this one not
 	gitDirty func() *bool
 
-	mu sync.Mutex
-	io []quant.RunIO
+	mu    sync.Mutex
+	io    []quant.RunIO
+	batch metastore.Batch
 }
 
 // Record notes what the run read or wrote; it is stored when the run ends. The
@@ -110,6 +112,97 @@ func (r *Run) Record(io quant.RunIO) {
 		}
 	}
 	r.io = append(r.io, io)
+}
+
+// Log keeps entries of a batch until the run ends; they are stored in the same
+// commit as its end, masked, and are lost with a process that dies before. An
+// entry names no run: it is this one's. What must be stored at once goes through
+// Registry.Log.
+func (r *Run) Log(b metastore.Batch) {
+	b = ofRun(b, r.ID)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.batch.Params = append(r.batch.Params, b.Params...)
+	r.batch.Tags = append(r.batch.Tags, b.Tags...)
+	r.batch.Metrics = append(r.batch.Metrics, b.Metrics...)
+	r.batch.Notes = append(r.batch.Notes, b.Notes...)
+	r.batch.Artifacts = append(r.batch.Artifacts, b.Artifacts...)
+}
+
+// ofRun returns a batch whose entries that name no run name this one.
+func ofRun(b metastore.Batch, runID string) metastore.Batch {
+	b.Params, b.Tags, b.Metrics = slices.Clone(b.Params), slices.Clone(b.Tags), slices.Clone(b.Metrics)
+	b.Notes, b.Artifacts = slices.Clone(b.Notes), slices.Clone(b.Artifacts)
+	name := func(id *string) {
+		if *id == "" {
+			*id = runID
+		}
+	}
+	for i := range b.Params {
+		name(&b.Params[i].RunID)
+	}
+	for i := range b.Tags {
+		name(&b.Tags[i].RunID)
+	}
+	for i := range b.Metrics {
+		name(&b.Metrics[i].RunID)
+	}
+	for i := range b.Notes {
+		name(&b.Notes[i].RunID)
+	}
+	for i := range b.Artifacts {
+		name(&b.Artifacts[i].RunID)
+	}
+	return b
+}
+
+// Log stores a batch at once, in one durable commit, masked: the value of a
+// param or tag whose name tells of a secret, and every known secret wherever it
+// stands. Entries that name no run are those of runID, and points and notes
+// without a time get the present one. Errors are metastore.Records.Log's.
+func (g *Registry) Log(ctx context.Context, runID string, b metastore.Batch) error {
+	return g.Store.Log(ctx, g.loggable(ofRun(b, runID)))
+}
+
+// loggable masks a batch and gives it times, in place.
+func (g *Registry) loggable(b metastore.Batch) metastore.Batch {
+	now := quant.NewTime(g.Now())
+	value := func(name, v string) string {
+		masked, _ := g.Mask.Value(name, v).(string)
+		return masked
+	}
+	for i, p := range b.Params {
+		b.Params[i].Name, b.Params[i].Value = g.Mask.Text(p.Name), value(p.Name, p.Value)
+	}
+	for i, t := range b.Tags {
+		b.Tags[i].Name, b.Tags[i].Value = g.Mask.Text(t.Name), value(t.Name, t.Value)
+	}
+	last, masked := "", "" // thousands of points have one name
+	for i := range b.Metrics {
+		m := &b.Metrics[i]
+		if m.Name != last {
+			last, masked = m.Name, g.Mask.Text(m.Name)
+		}
+		m.Name = masked
+		if m.LoggedAt.IsZero() {
+			m.LoggedAt = now
+		}
+	}
+	for i := range b.Notes {
+		n := &b.Notes[i]
+		n.Text = g.Mask.Text(n.Text)
+		if n.LoggedAt.IsZero() {
+			n.LoggedAt = now
+		}
+	}
+	for i := range b.Artifacts {
+		a := &b.Artifacts[i]
+		a.Name = g.Mask.Text(a.Name)
+		if a.LoggedAt.IsZero() {
+			a.LoggedAt = now
+		}
+	}
+	return b
 }
 
 // StartOption says more about a run that starts.
@@ -220,6 +313,7 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		end.ExitCode, end.DurationUS = &exit, &duration
 		run.mu.Lock()
 		end.IO = append(end.IO, run.io...)
+		end.Batch = g.loggable(ofRun(run.batch, runID))
 		run.mu.Unlock()
 		end.IO = g.storable(end.IO)
 		if run.gitDirty != nil {
@@ -230,8 +324,13 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		end.ErrorText = g.errorText(cause)
 	}
 	err := g.Store.FinishRun(ctx, end)
+	if err != nil && end.Batch.Len() > 0 && !errors.Is(err, quant.Store) && !errors.Is(err, quant.Locked) {
+		// No record may keep a run open; that it was not stored is one itself.
+		end.Batch = metastore.Batch{Notes: []quant.Note{{RunID: runID, Text: "not recorded: " + g.errorText(err), LoggedAt: end.EndedAt}}}
+		err = g.Store.FinishRun(ctx, end)
+	}
 	if errors.Is(err, quant.Invalid) && len(end.IO) > 0 {
-		end.IO = nil // no note may keep a run open
+		end.IO = nil // nor may what it read or wrote
 		err = g.Store.FinishRun(ctx, end)
 	}
 	switch {

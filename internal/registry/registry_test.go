@@ -433,3 +433,91 @@ func TestATableOfAFeatureIsNotTakenForADSN(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+func TestARunIsNamedByItsKindAndByItsName(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	ctx, g := t.Context(), l.registry(nil)
+	var ids []string
+	for i, kind := range []string{"backtest", "config", "ingest"} {
+		options := []registry.StartOption{}
+		if kind == "config" {
+			options = append(options, registry.ReadsOnly())
+		}
+		err := g.Track(ctx, kind, nil, func(_ context.Context, run *registry.Run) error {
+			ids = append(ids, run.ID)
+			if i < 2 {
+				run.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.NameTag, Value: "내 run"}}})
+			}
+			return nil
+		}, options...)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ ref, self, want string }{
+		{"last", "", ids[2]}, {"last:backtest", "", ids[0]}, {"last:config", "", ids[1]},
+		{"@내 run", "", ids[1]}, {"@내 run", ids[1], ids[0]},
+	} {
+		if got, err := registry.Resolve(ctx, l.store, c.ref, c.self); got != c.want || err != nil {
+			t.Errorf("%s: %s %v, want %s", c.ref, got, err, c.want)
+		}
+	}
+	for _, ref := range []string{"last:", "last:nothing", "@", "@nobody", "last:' OR 1=1 --"} {
+		if got, err := registry.Resolve(ctx, l.store, ref, ""); !errors.Is(err, quant.NotFound) {
+			t.Errorf("%s: %s %v", ref, got, err)
+		}
+	}
+}
+
+func TestWhatARunLogsIsStoredWithItsEndAndMasked(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	ctx := t.Context()
+	mask := &secret.Masker{}
+	mask.Know("s3cr3t-value")
+	g := l.registry(func(o *registry.Options) { o.Mask = mask })
+	var id string
+	err := g.Track(ctx, "train", nil, func(ctx context.Context, run *registry.Run) error {
+		id = run.ID
+		run.Log(metastore.Batch{
+			Params: []quant.Param{{Name: "api_key", Value: "hunter2"}, {Name: "note", Value: "has s3cr3t-value in it"}},
+			Notes:  []quant.Note{{Text: "s3cr3t-value"}},
+		})
+		if list, _ := l.store.Params(ctx, id); len(list) != 0 {
+			t.Error(list)
+		}
+		return g.Log(ctx, id, metastore.Batch{Metrics: []quant.MetricPoint{{Name: "loss", Step: 0, Value: 1}}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	params, err := l.store.Params(ctx, id)
+	if err != nil || len(params) != 2 || params[0].Value != "***" || params[1].Value != "has *** in it" {
+		t.Error(params, err)
+	}
+	if notes, err := l.store.Notes(ctx, id); err != nil || len(notes) != 1 || notes[0].Text != "***" || notes[0].LoggedAt.IsZero() {
+		t.Error(notes, err)
+	}
+	if points, err := l.store.MetricPoints(ctx, id, "loss", 0); err != nil || len(points) != 1 || points[0].LoggedAt.IsZero() {
+		t.Error(points, err)
+	}
+}
+
+func TestARecordThatIsRefusedKeepsNoRunOpen(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	g := l.registry(nil)
+	var id string
+	err := g.Track(t.Context(), "train", nil, func(_ context.Context, run *registry.Run) error {
+		id = run.ID
+		run.Log(metastore.Batch{Params: []quant.Param{{Name: "a", Value: "1"}, {Name: "a", Value: "2"}}})
+		return nil
+	})
+	if err != nil || l.get(id).Status != quant.Success {
+		t.Error(err, l.get(id))
+	}
+	if notes, _ := l.store.Notes(t.Context(), id); len(notes) != 1 || !strings.Contains(notes[0].Text, `param "a"`) {
+		t.Error(notes)
+	}
+}

@@ -8,17 +8,46 @@ import (
 	"quant/internal/metastore"
 )
 
-// Last is the run reference for the newest run that `runs list` would show.
-const Last = "last"
+// The run references that are no part of an id.
+const (
+	Last     = "last"  // the newest run that `runs list` would show
+	LastKind = "last:" // and a kind: the newest run of that kind, also one that only reads
+	Named    = "@"     // and a name: the newest run of that name
+)
 
-// minSuffix is how many characters of the end of an id name a run.
-const minSuffix = 4
+// hintReference says what names a run.
+const hintReference = "name a run by its id, a unique beginning or ending of it (at least 4 digits), `last`, `last:KIND` or `@NAME`"
 
 // Resolve finds the run that ref names: a whole id, a unique prefix, a unique
-// suffix of at least 4 digits, or "last": the newest run that may change
-// something, other than self. Errors: NotFound, or Invalid for a reference
-// that is no id or that fits more than one run (the hint lists them).
+// suffix of at least 4 digits, "last": the newest run that may change
+// something, other than self, "last:KIND" or "@NAME". Deleted runs are named by
+// their ids only. Errors: NotFound, or Invalid for a reference that is no id or
+// that fits more than one run (the hint lists them).
 func Resolve(ctx context.Context, store metastore.Store, ref, self string) (string, error) {
+	if kind, found := strings.CutPrefix(ref, LastKind); found {
+		runs, err := store.ListRuns(ctx, metastore.RunFilter{All: true, Kind: kind, Except: self, Brief: true, Limit: 1})
+		if err != nil {
+			return "", err
+		}
+		if kind == "" || len(runs) == 0 {
+			return "", quant.Errorf(quant.NotFound, "there is no last run of kind %q", clipRef(kind)).
+				WithHint("a kind is the words of a command, joined by dots: last:backtest, last:symbols.add")
+		}
+		return runs[0].RunID, nil
+	}
+	if name, found := strings.CutPrefix(ref, Named); found {
+		ids, err := store.TaggedRuns(ctx, quant.NameTag, name, 2)
+		if err != nil {
+			return "", err
+		}
+		for _, id := range ids {
+			if id != self {
+				return id, nil
+			}
+		}
+		return "", quant.Errorf(quant.NotFound, "no run is named %q", clipRef(name)).
+			WithHint("`quant log tag --run RUN name=%s` names one", clipRef(name))
+	}
 	if ref == Last {
 		runs, err := store.ListRuns(ctx, metastore.RunFilter{Except: self, Limit: 1})
 		if err != nil {
@@ -43,7 +72,7 @@ func Resolve(ctx context.Context, store metastore.Store, ref, self string) (stri
 		return found[0], nil
 	case 0:
 		return "", quant.Errorf(quant.NotFound, "no run %q", ref).
-			WithHint("name a run by its id, a unique beginning or ending of it (at least %d digits), or `last`; `quant runs list --all` shows them", minSuffix)
+			WithHint("%s; `quant runs list --all` shows them", hintReference)
 	}
 	more := ""
 	if len(found) > 2 {
@@ -58,7 +87,7 @@ func runReference(ref string) (string, error) {
 	id := strings.ToLower(strings.TrimSpace(ref))
 	if id == "" || len(id) > 36 || strings.Trim(id, "0123456789abcdef-") != "" {
 		return "", quant.Errorf(quant.Invalid, "%q cannot be a run", clipRef(ref)).
-			WithHint("name a run by its id, a unique beginning or ending of it (at least %d digits), or `last`", minSuffix)
+			WithHint("%s", hintReference)
 	}
 	return id, nil
 }

@@ -26,6 +26,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Experiments", experimentTests()},
 		{"Models", modelTests()},
 		{"Runs", runTests()},
+		{"Records", recordTests()},
 		{"Tx", txTests()},
 		{"Whole", wholeTests()},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"quant"
@@ -174,11 +175,14 @@ func wholeTests() []test {
 				names = append(names, c.Table)
 				equal(t, c.Rows, 0)
 			}
-			equal(t, names, []string{"experiments", "models", "run_io", "run_process", "runs", "symbols"})
+			equal(t, names, []string{
+				"experiments", "models", "run_artifacts", "run_deletions", "run_imports", "run_io", "run_metric_points", "run_metrics",
+				"run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols",
+			})
 		}},
 		{"TablesCountsRows", func(t *testing.T, s metastore.Store) {
 			fill(t, s)
-			equal(t, one(s.Tables(ctx))(t), []metastore.TableCount{
+			equal(t, slices.DeleteFunc(one(s.Tables(ctx))(t), func(c metastore.TableCount) bool { return c.Rows == 0 }), []metastore.TableCount{
 				{Table: "experiments", Rows: 1},
 				{Table: "models", Rows: 1},
 				{Table: "run_io", Rows: 1},

@@ -91,6 +91,9 @@ func (db *DB) FinishRun(ctx context.Context, end metastore.RunEnd) error {
 			return err
 		}
 	}
+	if err := validBatch(end.Batch); err != nil {
+		return err
+	}
 	return db.write(ctx, "finish run "+end.RunID, "meta.finish", func(ctx context.Context, q querier) error {
 		res, err := q.ExecContext(ctx, `UPDATE runs SET status = ?, ended_at = ?, error_text = ? WHERE run_id = ? AND status = 'RUNNING'`,
 			string(end.Status), end.EndedAt, quant.Text(end.ErrorText), end.RunID)
@@ -112,7 +115,7 @@ func (db *DB) FinishRun(ctx context.Context, end metastore.RunEnd) error {
 				return err
 			}
 		}
-		return nil
+		return logBatch(ctx, q, end.Batch)
 	})
 }
 
@@ -234,6 +237,12 @@ func listRuns(f metastore.RunFilter) (query string, args []any, err error) {
 	}
 	if f.Except != "" {
 		add(`+`+key+` <> ?`, f.Except)
+	}
+	switch {
+	case f.Deleted:
+		where = append(where, `EXISTS (SELECT 1 FROM run_deletions d WHERE d.run_id = `+key+`)`)
+	case f.Status != quant.Running: // a run that runs is never hidden
+		where = append(where, `NOT EXISTS (SELECT 1 FROM run_deletions d WHERE d.run_id = `+key+`)`)
 	}
 	columns := detailColumns
 	if f.Brief {

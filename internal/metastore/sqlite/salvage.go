@@ -22,7 +22,7 @@ import (
 
 // salvageable are the tables that Salvage knows, parents first.
 func salvageable() []string {
-	return []string{"symbols", "experiments", "models", "runs", "run_process", "run_io"}
+	return append([]string{"symbols", "experiments", "models"}, kept()...)
 }
 
 // Salvage takes over what can be read from another, usually damaged and moved

@@ -621,12 +621,17 @@ func TestTheSchemaHasTheColumnsOfTheModels(t *testing.T) {
 	for table, model := range map[string]any{
 		"symbols": quant.Symbol{}, "experiments": quant.Experiment{}, "models": quant.Model{},
 		"runs": quant.Run{}, "run_process": quant.RunProcess{}, "run_io": quant.RunIO{},
+		"run_params": quant.Param{}, "run_tags": quant.Tag{}, "run_metrics": quant.Metric{}, "run_metric_points": quant.MetricPoint{},
+		"run_notes": quant.Note{}, "run_artifacts": quant.Artifact{}, "run_programs": quant.Program{},
+		"run_deletions": quant.Deletion{}, "run_imports": quant.Import{},
 	} {
 		var want, got []string
 		for i := range reflect.TypeOf(model).NumField() {
 			f := reflect.TypeOf(model).Field(i)
 			kind := "TEXT"
-			if k := f.Type.Kind(); k == reflect.Pointer || k == reflect.Int64 || k == reflect.Bool {
+			if k := f.Type; k == reflect.TypeFor[float64]() || k == reflect.TypeFor[*float64]() {
+				kind = "REAL"
+			} else if k := f.Type.Kind(); k == reflect.Pointer || k == reflect.Int64 || k == reflect.Bool {
 				kind = "INTEGER"
 			}
 			want = append(want, f.Tag.Get("db")+" "+kind)
@@ -641,6 +646,8 @@ func TestTheSchemaHasTheColumnsOfTheModels(t *testing.T) {
 	columns := map[string]string{
 		"symbols": symbolColumns, "experiments": experimentColumns, "models": modelColumns,
 		"runs": runColumns, "run_process": processColumns, "run_io": ioColumns,
+		"run_params": paramColumns, "run_tags": tagColumns, "run_metrics": metricColumns, "run_metric_points": pointColumns,
+		"run_notes": noteColumns, "run_artifacts": artifactColumns, "run_programs": programColumns,
 	}
 	for table, want := range columns {
 		var got []string

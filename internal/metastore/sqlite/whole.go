@@ -88,7 +88,15 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 }
 
 // kept are the tables that Reset carries over, parents first.
-func kept() []string { return []string{"runs", "run_process", "run_io"} }
+func kept() []string { return append([]string{"runs"}, companions()...) }
+
+// companions are the tables keyed by run_id whose rows go with their run.
+func companions() []string {
+	return []string{
+		"run_process", "run_io", "run_params", "run_tags", "run_metrics", "run_metric_points",
+		"run_notes", "run_artifacts", "run_programs", "run_deletions", "run_imports",
+	}
+}
 
 // Reset is documented at metastore.Store. Errors: Failed inside a Tx; Store,
 // marked ErrDamaged, when what is to be carried over cannot be read (move the
@@ -168,7 +176,9 @@ func reset(ctx context.Context, tx *sql.Tx, schema []migration) (metastore.Carri
 		if err != nil {
 			return carried, err
 		}
-		carried.Rows[table] = n
+		if n > 0 {
+			carried.Rows[table] = n
+		}
 		if lost := held[table] - n; lost > 0 {
 			carried.Lost[table] = lost
 		}
@@ -208,10 +218,10 @@ func pour(ctx context.Context, q querier, schema, from, into string) (int64, err
 	if len(names) == 0 {
 		return 0, nil
 	}
-	switch into {
-	case "run_process", "run_io":
+	switch {
+	case slices.Contains(companions(), into):
 		where = append(where, `run_id IN (SELECT run_id FROM main.runs)`)
-	case "models":
+	case into == "models":
 		where = append(where, `(experiment_id IS NULL OR experiment_id IN (SELECT experiment_id FROM main.experiments))`)
 	}
 	res, err := q.ExecContext(ctx, `INSERT OR IGNORE INTO main.`+quote(into)+` (`+strings.Join(names, ", ")+`) SELECT `+

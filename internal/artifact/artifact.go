@@ -1,0 +1,232 @@
+// Package artifact keeps the contents of artifacts: files named by the digest
+// of what they hold, written whole or not at all, verified when they are read.
+// Which run has which artifact, and under what name, is the Meta DB's.
+package artifact
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"quant"
+)
+
+// prefix is how a digest begins.
+const prefix = "sha256:"
+
+// temporary is how the name of a file begins that is being written.
+const temporary = ".new-"
+
+// Store is a folder of contents: ab/cdef... for sha256:abcdef.... Safe for
+// concurrent use, also by several processes.
+type Store struct{ Dir string }
+
+// Put stores what r gives until its end and returns its digest and size. The
+// content is durable when Put returns; one that is there already is left as it
+// is, unless it was damaged: then it is written anew. After an error nothing is
+// kept. Errors: ctx's cause, Store when the folder cannot be written (also when
+// the disk is full), else what r gave.
+func (s Store) Put(ctx context.Context, r io.Reader) (digest string, size int64, err error) {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return "", 0, s.failed(err)
+	}
+	f, err := os.CreateTemp(s.Dir, temporary+"*") // 0600
+	if err != nil {
+		return "", 0, s.failed(err)
+	}
+	defer os.Remove(f.Name()) // once renamed there is nothing of that name
+	defer f.Close()
+	sum := sha256.New()
+	in := &source{ctx: ctx, r: r}
+	size, err = io.Copy(io.MultiWriter(sum, f), in)
+	switch {
+	case in.err != nil:
+		return "", 0, in.err
+	case err != nil:
+		return "", 0, s.failed(err)
+	}
+	digest = prefix + hex.EncodeToString(sum.Sum(nil))
+	if s.Verify(digest) == nil {
+		return digest, size, nil
+	}
+	if err := errors.Join(f.Chmod(0o400), f.Sync()); err != nil {
+		return "", 0, s.failed(err)
+	}
+	path, err := s.Path(digest)
+	if err != nil {
+		return "", 0, err
+	}
+	if err := s.moveIn(f.Name(), path); err != nil {
+		return "", 0, s.failed(err)
+	}
+	return digest, size, nil
+}
+
+// moveIn gives a finished file its place, durably. gc may take the folder away
+// meanwhile, when it has become empty.
+func (s Store) moveIn(from, to string) error {
+	dir := filepath.Dir(to)
+	for try := 0; ; try++ {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		err := os.Rename(from, to)
+		if errors.Is(err, fs.ErrNotExist) && try < 3 {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return errors.Join(syncDir(dir), syncDir(s.Dir))
+	}
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// source reads until ctx ends, and keeps apart what went wrong with reading.
+type source struct {
+	ctx context.Context
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	if s.ctx.Err() != nil {
+		s.err = context.Cause(s.ctx)
+		return 0, s.err
+	}
+	n, err := s.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	return n, err
+}
+
+func (s Store) failed(err error) error {
+	return quant.Errorf(quant.Store, "store an artifact in %s: %w", s.Dir, err).WithHint("make room, or make the folder writable; nothing was stored")
+}
+
+// Path returns where the content with this digest stands, or would. Invalid: it
+// is no digest.
+func (s Store) Path(digest string) (string, error) {
+	name, found := strings.CutPrefix(digest, prefix)
+	if !found || len(name) != 2*sha256.Size || strings.Trim(name, "0123456789abcdef") != "" {
+		return "", quant.Errorf(quant.Invalid, "%q is no digest of an artifact", digest)
+	}
+	return filepath.Join(s.Dir, name[:2], name[2:]), nil
+}
+
+// Open verifies a content and returns it open at its beginning. Errors:
+// NotFound if there is none, Refused if it is not what was stored, Invalid for
+// what is no digest, Store if it cannot be read.
+func (s Store) Open(digest string) (*os.File, error) {
+	path, err := s.Path(digest)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe in its place would wait for a writer
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, quant.Errorf(quant.NotFound, "the content %s is not in %s", digest, s.Dir).
+			WithHint("was the folder moved or emptied? a backup or another lab's export may have it")
+	}
+	if err != nil {
+		return nil, quant.Errorf(quant.Store, "open an artifact: %w", err).WithHint("make it readable")
+	}
+	if err := verify(f, digest); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func verify(f *os.File, digest string) error {
+	info, err := f.Stat()
+	if err != nil {
+		return quant.Errorf(quant.Store, "read an artifact: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return quant.Errorf(quant.Refused, "the content %s (%s) is no regular file", digest, f.Name())
+	}
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return quant.Errorf(quant.Store, "read an artifact: %w", err)
+	}
+	if prefix+hex.EncodeToString(sum.Sum(nil)) != digest {
+		return quant.Errorf(quant.Refused, "the content %s (%s) was changed since it was stored", digest, f.Name()).
+			WithHint("log the artifact again, or bring the file back from a backup")
+	}
+	_, err = f.Seek(0, io.SeekStart)
+	return err
+}
+
+// Verify reads a content and returns the error that Open would.
+func (s Store) Verify(digest string) error {
+	f, err := s.Open(digest)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// Content is one file of the folder.
+type Content struct {
+	Digest  string // "" for what a writer that died left behind
+	Path    string
+	Bytes   int64
+	Written time.Time
+}
+
+// Each calls fn for every content, in the order of digests, after what dead
+// writers may have left; files that are neither are passed over. It reads no
+// content. The first error of fn, or ctx's cause, ends it.
+func (s Store) Each(ctx context.Context, fn func(Content) error) error {
+	err := filepath.WalkDir(s.Dir, func(path string, d fs.DirEntry, err error) error {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // gone meanwhile, or there never was a folder
+		}
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		rel, err := filepath.Rel(s.Dir, path)
+		if err != nil {
+			return err
+		}
+		digest := prefix + strings.ReplaceAll(filepath.ToSlash(rel), "/", "")
+		at, err := s.Path(digest)
+		switch {
+		case err == nil && at == path:
+		case strings.HasPrefix(rel, temporary):
+			digest = ""
+		default:
+			return nil
+		}
+		info, err := d.Info()
+		if err != nil {
+			return nil // gone meanwhile
+		}
+		return fn(Content{digest, path, info.Size(), info.ModTime()})
+	})
+	if err != nil && quant.CodeOf(err) == quant.Failed && ctx.Err() == nil {
+		return quant.Errorf(quant.Store, "read the folder of artifacts: %w", err)
+	}
+	return err
+}

@@ -1,0 +1,157 @@
+package artifact
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"quant"
+)
+
+func put(t *testing.T, s Store, text string) string {
+	t.Helper()
+	digest, size, err := s.Put(context.Background(), strings.NewReader(text))
+	if err != nil || size != int64(len(text)) {
+		t.Fatal(size, err)
+	}
+	return digest
+}
+
+func contents(t *testing.T, s Store) (list []Content) {
+	t.Helper()
+	if err := s.Each(context.Background(), func(c Content) error { list = append(list, c); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+func TestAContentIsStoredOnceUnderItsDigest(t *testing.T) {
+	t.Parallel()
+	s := Store{filepath.Join(t.TempDir(), "with space", "한글")}
+	if got := contents(t, s); len(got) != 0 {
+		t.Fatal(got)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() { put(t, s, "abc") })
+	}
+	all.Wait()
+	digest := put(t, s, "abc")
+	// The digest of "abc", of FIPS 180-2, appendix B.1.
+	if digest != "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" {
+		t.Error(digest)
+	}
+	f, err := s.Open(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if text, _ := io.ReadAll(f); string(text) != "abc" {
+		t.Errorf("%q", text)
+	}
+	if got := contents(t, s); len(got) != 1 || got[0].Digest != digest || got[0].Bytes != 3 {
+		t.Error(got)
+	}
+	if info, _ := os.Stat(s.Dir); info.Mode().Perm() != 0o700 {
+		t.Error(info.Mode())
+	}
+}
+
+func TestAWriterThatFailsLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := Store{t.TempDir()}
+	broken := errors.New("broken")
+	_, _, err := s.Put(context.Background(), io.MultiReader(bytes.NewReader(make([]byte, 1<<20)), iotest.ErrReader(broken)))
+	if !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(broken)
+	if _, _, err := s.Put(ctx, strings.NewReader("x")); !errors.Is(err, broken) {
+		t.Error(err)
+	}
+	if left, _ := os.ReadDir(s.Dir); len(left) != 0 {
+		t.Error(left)
+	}
+	if _, _, err := (Store{filepath.Join(s.Dir, "file", "below")}).Put(context.Background(), strings.NewReader("x")); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.Dir, "plain"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := (Store{filepath.Join(s.Dir, "plain")}).Put(context.Background(), strings.NewReader("x")); !errors.Is(err, quant.Store) {
+		t.Error(err)
+	}
+}
+
+func TestADamagedContentIsRefusedAndWrittenAnew(t *testing.T) {
+	t.Parallel()
+	s := Store{t.TempDir()}
+	digest := put(t, s, "what was measured")
+	path, err := s.Path(digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("what was wished!!"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(digest); !errors.Is(err, quant.Refused) {
+		t.Error(err)
+	}
+	if again := put(t, s, "what was measured"); again != digest || s.Verify(digest) != nil {
+		t.Error(again, s.Verify(digest))
+	}
+	// A link in its place is no content, wherever it leads.
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/zero", path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(digest); !errors.Is(err, quant.Refused) {
+		t.Error(err)
+	}
+	if len(contents(t, s)) != 0 {
+		t.Error("a link was listed")
+	}
+}
+
+func TestWhatIsNoDigestOpensNothing(t *testing.T) {
+	t.Parallel()
+	s := Store{t.TempDir()}
+	for _, digest := range []string{"", "sha256:", "sha256:../../etc/passwd", "sha256:" + strings.Repeat("A", 64), "md5:" + strings.Repeat("a", 64), strings.Repeat("a", 64), "sha256:" + strings.Repeat("/", 64)} {
+		if _, err := s.Open(digest); !errors.Is(err, quant.Invalid) {
+			t.Errorf("%q: %v", digest, err)
+		}
+	}
+	if _, err := s.Open("sha256:" + strings.Repeat("a", 64)); !errors.Is(err, quant.NotFound) {
+		t.Error(err)
+	}
+}
+
+func TestWhatADeadWriterLeftIsListedWithoutADigest(t *testing.T) {
+	t.Parallel()
+	s := Store{t.TempDir()}
+	for _, name := range []string{temporary + "1", "README", "ab/" + strings.Repeat("c", 61)} {
+		path := filepath.Join(s.Dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := contents(t, s); len(got) != 1 || got[0].Digest != "" || filepath.Base(got[0].Path) != temporary+"1" {
+		t.Error(got)
+	}
+}
