@@ -208,6 +208,7 @@ func (e *Env) exec(ctx context.Context, x execution) error {
 		In: file(streams.In), Out: file(streams.Out), Err: file(streams.Err),
 		Copy: func(out bool, b []byte) { _, _ = copies[out].Write(b) },
 	}
+	beside := e.lookAside(ctx, path, childEnv)
 	environment := map[string]any{"variables": environmentOf(childEnv)}
 	saved := make(chan struct{})
 	run.Started = func(pid int) {
@@ -221,18 +222,20 @@ func (e *Env) exec(ctx context.Context, x execution) error {
 	}
 	result, err := run.Run()
 	if err != nil {
+		beside.cancel()
 		log.Close()
 		_ = os.Remove(e.logFile(e.Run.ID))
 		return cannotRun(argv[0], err)
 	}
 	seen, cut := log.Close()
 	<-saved
+	beside.finish(environment)
 	err = e.Registry.ProgramEnded(e.Run.ID, func(p *quant.Program) {
 		if result.Status.Signaled() {
 			p.Signal = ptr(int64(result.Status.Signal()))
 		}
 		p.UserUS, p.SystemUS = ptr(micros(result.Usage.Utime)), ptr(micros(result.Usage.Stime))
-		p.MaxRSSBytes = ptr(program.PeakBytes(result.Usage))
+		p.MaxRSSBytes = result.PeakBytes()
 		p.OutputBytes, p.OutputCutBytes = ptr(seen), ptr(cut)
 		p.EnvironmentJSON = document(environment)
 	})
@@ -290,9 +293,9 @@ func (e *Env) logFile(runID string) string { return filepath.Join(e.LogDir(), ru
 func (e *Env) childEnv() ([]string, error) {
 	set := []string{config.ParentRun + "=" + e.Run.ID}
 	for _, name := range []string{config.DataDir, config.SQLitePath, config.DuckDBPath} {
-		path, err := filepath.Abs(e.Settings.Value(name))
-		if err != nil {
-			return nil, quant.Errorf(quant.Failed, "find the working directory: %w", err).WithHint("is it still there?")
+		path := e.absolute(e.Settings.Value(name))
+		if path == "" {
+			return nil, quant.Errorf(quant.Failed, "the working directory is gone").WithHint("change to one that exists")
 		}
 		set = append(set, name+"="+path)
 	}
@@ -343,4 +346,3 @@ func document(v any) quant.JSON {
 	}
 	return doc
 }
-

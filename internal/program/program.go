@@ -45,6 +45,8 @@ type Command struct {
 type Result struct {
 	Status syscall.WaitStatus
 	Usage  syscall.Rusage // of it and of its children that it waited for
+
+	floor int64 // our own ru_maxrss
 }
 
 // Find looks a program up as a shell does: a name without a slash along path, the
@@ -110,10 +112,13 @@ func (c Command) Run() (Result, error) {
 		return Result{}, &os.PathError{Op: "execute", Path: c.Path, Err: err}
 	}
 	s.started()
+	var own syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &own)
 	if c.Started != nil {
 		c.Started(s.pid)
 	}
 	result := s.wait()
+	result.floor = own.Maxrss
 	s.drain()
 	return result, nil
 }
@@ -185,5 +190,12 @@ func isTerminal(f *os.File) bool { return f != nil && term.IsTerminal(int(f.Fd()
 const patience = 200 * time.Millisecond
 
 // PeakBytes is the most memory that the program, or a child that it waited for,
-// held at once.
-func PeakBytes(u syscall.Rusage) int64 { return int64(u.Maxrss) * rssUnit }
+// held at once; nil if that is less than what this process held, which the
+// kernel counts as the program's until it is loaded.
+func (r Result) PeakBytes() *int64 {
+	if r.Usage.Maxrss <= r.floor {
+		return nil
+	}
+	peak := int64(r.Usage.Maxrss) * rssUnit
+	return &peak
+}
