@@ -105,11 +105,29 @@ func (c Code) ExitStatus() int {
 	return exitStatus[Failed]
 }
 
-// ExitStatus returns 0 for nil, 128+n for an error that a signal n caused, and
-// else the status of CodeOf(err).
+// Exit is an error with an exit status of its own, whatever the code of Err is:
+// that of another program that ran in our place, or of a failure to run it.
+type Exit struct {
+	Status int
+	Err    error
+	// Silent: nothing is said about it. The program has spoken for itself.
+	Silent bool
+}
+
+// Error returns the message of Err.
+func (e Exit) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e Exit) Unwrap() error { return e.Err }
+
+// ExitStatus returns 0 for nil, the status of an Exit, 128+n for an error that a
+// signal n caused, and else the status of CodeOf(err).
 func ExitStatus(err error) int {
 	if err == nil {
 		return 0
+	}
+	if e, ok := errors.AsType[Exit](err); ok {
+		return e.Status
 	}
 	if s, ok := errors.AsType[Signalled](err); ok {
 		return 128 + s.Number

@@ -58,13 +58,14 @@ func (a *App) Run(ctx context.Context, args []string) int {
 // when it returns.
 func (a *App) execute(ctx context.Context, args []string, parent string, streams term.Streams, notes []quant.RunIO) (runID string, err error) {
 	mask, secrets := &secret.Masker{}, &secret.Masker{}
-	env := &cli.Env{Now: a.Now, Mask: mask, Secrets: secrets, Build: build(), Argv: mask.Args(args)}
+	env := &cli.Env{Now: a.Now, Mask: mask, Secrets: secrets, Build: build(), Argv: mask.Args(args), Environ: a.Environ, TakeSignals: a.end.take}
 	env.Printer = term.NewPrinter(streams, mask, secrets, a.end.stdoutFailed)
 	noColor, _ := a.Environment(config.NoColor)
 	env.NoColor = noColor != ""
 	tree := cli.New(env)
 	line := tree.Read(args)
-	env.SetQuiet(line.Flags["quiet"] == "true", line.Flags["log-level"])
+	traits := tree.Traits(line)
+	env.SetQuiet(line.Flags["quiet"] == "true" || traits.Silent, line.Flags["log-level"])
 	if !tree.IsExecution(line) {
 		err = tree.Execute(ctx, line)
 		if flushed := env.Flush(ctx); err == nil {
@@ -81,7 +82,6 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	if parent == "" {
 		parent, _ = a.Environment(config.ParentRun)
 	}
-	traits := tree.Traits(line)
 	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent, notes: notes, done: make(chan struct{})}
 	defer run.release()
 	err = run.guard(func() error { return run.begin(ctx) })
@@ -92,7 +92,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	if env.Run != nil {
 		runID = env.Run.ID
 	}
-	return runID, run.close(ctx, err)
+	return runID, run.close(ctx, traits.Exit(err))
 }
 
 // settle resolves the settings of the line, leniently.
@@ -363,7 +363,7 @@ func (r *recording) record(ctx context.Context, err error) error {
 		if facts := env.FactsOf(); facts != "" {
 			err = withFacts{err, facts}
 		}
-		if shown := firstLines(err, env.Settings.Value(config.LogLevel)); !isBrokenPipe(err) {
+		if shown := firstLines(err, env.Settings.Value(config.LogLevel)); !isBrokenPipe(err) && !isSilent(err) {
 			env.Error(shown)
 		}
 	}
@@ -379,7 +379,11 @@ func (r *recording) record(ctx context.Context, err error) error {
 		status, closeErr = quant.Fail, env.Registry.Fail(closing, env.Run.ID, err)
 	}
 	if errors.Is(closeErr, registry.ErrFinished) {
-		env.Warn("run %s %s was closed by another command meanwhile; it keeps that end", env.Run.ID, env.Run.Kind)
+		say := env.Warn
+		if r.traits.Silent {
+			say = env.Notice
+		}
+		say("run %s %s was closed by another command meanwhile; it keeps that end", env.Run.ID, env.Run.Kind)
 		return err
 	}
 	if closeErr != nil {
@@ -387,7 +391,7 @@ func (r *recording) record(ctx context.Context, err error) error {
 			WithHint("the next command of this host closes it as FAIL; what it printed above holds")
 		env.Error(closeErr)
 		if err == nil {
-			return closeErr
+			return r.traits.Exit(closeErr)
 		}
 		return err
 	}
@@ -429,6 +433,11 @@ func firstLines(err error, logLevel string) error {
 func isBrokenPipe(err error) bool {
 	s, ok := errors.AsType[quant.Signalled](err)
 	return ok && s.Number == int(syscall.SIGPIPE)
+}
+
+func isSilent(err error) bool {
+	e, ok := errors.AsType[quant.Exit](err)
+	return ok && e.Silent
 }
 
 func elapsed(d time.Duration) string {

@@ -28,6 +28,7 @@ type ending struct {
 	done    chan struct{}
 
 	mu    sync.Mutex
+	taker chan os.Signal // of a command that sees to signals itself
 	cause error
 	force []func(error) // one a run that is open, outermost first
 }
@@ -60,6 +61,9 @@ func (e *ending) watch() {
 		case <-e.done:
 			return
 		case s := <-e.signals:
+			if e.taken(s) {
+				continue
+			}
 			n := s.(syscall.Signal)
 			cause := quant.Signalled{Number: int(n), Name: unix.SignalName(n)}
 			if late != nil {
@@ -72,6 +76,35 @@ func (e *ending) watch() {
 			e.forceEnd(nil)
 		}
 	}
+}
+
+// take makes the signals of this process the caller's, those that end a command
+// and those that mean something to a program that runs in its place.
+func (e *ending) take() <-chan os.Signal {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.taker == nil {
+		e.taker = make(chan os.Signal, 16)
+		for _, s := range []os.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT} {
+			if !signal.Ignored(s) {
+				signal.Notify(e.taker, s)
+			}
+		}
+	}
+	return e.taker
+}
+
+func (e *ending) taken(s os.Signal) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.taker == nil {
+		return false
+	}
+	select {
+	case e.taker <- s:
+	default: // nobody takes them any more
+	}
+	return true
 }
 
 func (e *ending) set(cause error) {

@@ -46,8 +46,13 @@ type Env struct {
 	MetaChange string // created, upgraded or unchanged, by this execution
 	Salvaged   metastore.Carried
 
-	Argv  []string // masked, as recorded
-	Build Build
+	// TakeSignals makes the signals that this process is sent from now on the
+	// caller's: they no longer end the command.
+	TakeSignals func() <-chan os.Signal
+
+	Environ []string // NAME=VALUE of this process; nothing of .env
+	Argv    []string // masked, as recorded
+	Build   Build
 	// Exec runs another command line as a recorded child of this run, its result
 	// on out, and returns the child's run id. notes are recorded with the child,
 	// beside what it records itself.
@@ -88,23 +93,32 @@ func (l Line) LocationFlags() map[string]string {
 // configure runs between the parsing of a command line and its command: it
 // checks the settings and replaces the recorded config by the resolved one.
 func (e *Env) configure(cmd *cobra.Command, args []string) error {
-	e.SetQuiet(e.tree.Globals.Quiet, e.Settings.Value(config.LogLevel))
+	traits := e.tree.traits[cmd]
+	e.SetQuiet(e.tree.Globals.Quiet || traits.Silent, e.Settings.Value(config.LogLevel))
 	if e.tree.Globals.NoColor {
 		e.NoColor = true
 	}
-	if e.tree.traits[cmd].Unrecorded || e.Settings.List() == nil {
+	if traits.Unrecorded || e.Settings.List() == nil {
 		return nil
 	}
+	var said metastore.Batch
+	var saidErr error
+	if traits.Records != nil {
+		said, saidErr = traits.Records(cmd.Context())
+	}
 	if e.Run != nil {
-		if err := e.Registry.Configure(context.WithoutCancel(cmd.Context()), e.Run.ID, e.resolved(cmd, args)); err != nil {
+		if err := e.Registry.Configure(context.WithoutCancel(cmd.Context()), e.Run.ID, e.resolved(cmd, args), said); err != nil {
 			return err
 		}
+	}
+	if saidErr != nil {
+		return saidErr
 	}
 	if e.SettingsErr != nil {
 		return e.SettingsErr
 	}
 	for _, name := range locationFlags {
-		if e.tree.traits[cmd].DataDir != nil {
+		if traits.DataDir != nil {
 			break // the command itself refuses these flags
 		}
 		f := cmd.Flags().Lookup(name)

@@ -5,12 +5,15 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/metastore"
 )
 
 // Command is a leaf or a group of the tree with what app must know about it
@@ -39,6 +42,28 @@ type Traits struct {
 	MakeDir func(Line) error
 	// Unrecorded marks what is no execution: help, version, completion.
 	Unrecorded bool
+	// Silent commands print no notices and no closing line.
+	Silent bool
+	// Failure is the exit status of every error that is not an exit status
+	// itself. 0: the error's own.
+	Failure int
+	// Records returns what the command line alone says about the run; it is stored
+	// together with the resolved settings, before the command does anything.
+	Records func(context.Context) (metastore.Batch, error)
+}
+
+// Exit gives an error the exit status that it has as one of this command.
+func (t Traits) Exit(err error) error {
+	if err == nil || t.Failure == 0 {
+		return err
+	}
+	if _, ok := errors.AsType[quant.Exit](err); ok {
+		return err
+	}
+	if _, ok := errors.AsType[quant.Signalled](err); ok {
+		return err
+	}
+	return quant.Exit{Status: t.Failure, Err: err}
 }
 
 func always(Line) bool { return true }
@@ -132,6 +157,7 @@ record is closed whatever happens.`,
 		reproCommand(env),
 		sqlCommand(env),
 		runsCommand(env),
+		execCommand(env),
 		doctorCommand(env),
 		demoCommand(env),
 		versionCommand(env),

@@ -176,7 +176,8 @@ type RunEnd struct {
 	DurationUS *int64
 	GitDirty   *bool // stored when not nil
 	IO         []quant.RunIO
-	Batch      Batch // stored in the same commit, as Log does
+	Batch      Batch          // stored in the same commit, as Log does
+	Program    *quant.Program // stored in the same commit, as SaveProgram does, when not nil
 }
 
 // RunFilter selects runs; the zero filter selects those that may change

@@ -2,11 +2,11 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -14,17 +14,11 @@ import (
 // from git's own files so that it costs no process; "" when there is none or
 // its files are in a form this does not know.
 func gitCommit(dir string) string {
-	for dir != "" {
-		if gitDir := gitDirOf(filepath.Join(dir, ".git")); gitDir != "" {
-			return headOf(gitDir)
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			break
-		}
-		dir = parent
+	tree := WorkTree(dir)
+	if tree == "" {
+		return ""
 	}
-	return ""
+	return headOf(gitDirOf(filepath.Join(tree, ".git")))
 }
 
 // gitDirOf follows the file that stands in for .git in worktrees and submodules.
@@ -122,16 +116,8 @@ func askGitDirty(dir string) func() *bool {
 }
 
 func gitDirty(ctx context.Context, dir string) *bool {
-	filters, err := git(ctx, dir, "config", "--show-scope", "--get-regexp", `^filter\..*\.(clean|process)$`)
-	if none, ok := errors.AsType[*exec.ExitError](err); err != nil && (!ok || none.ExitCode() != 1) {
+	if gitStartsNothing(ctx, dir) != nil {
 		return nil
-	}
-	for line := range strings.Lines(string(filters)) {
-		switch scope, _, _ := strings.Cut(line, "\t"); scope {
-		case "system", "global":
-		default: // a value of several lines also ends here
-			return nil
-		}
 	}
 	out, err := git(ctx, dir, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
 	if err != nil {
@@ -144,8 +130,9 @@ func gitDirty(ctx context.Context, dir string) *bool {
 // git runs git where neither hooks nor a file system monitor are started, and
 // nothing is fetched to complete a partial clone.
 func git(ctx context.Context, dir string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"}, args...)...)
+	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=true"}, args...)...)
 	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not meant for it
 	cmd.Env = append(cmd.Environ(), "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none", "LC_ALL=C")
 	return cmd.Output()
 }

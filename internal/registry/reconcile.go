@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -126,7 +127,11 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 		case committed[run.RunID]:
 			facts = FactsCommitted
 		}
-		text := WithFacts(DeadText, facts)
+		text := DeadText
+		if pid := g.livingProgram(ctx, run); pid != 0 {
+			text += fmt.Sprintf("; its program still runs: pid %d", pid)
+		}
+		text = WithFacts(text, facts)
 		err := g.Store.FinishRun(ctx, metastore.RunEnd{
 			RunID: run.RunID, Status: quant.Fail, EndedAt: quant.NewTime(g.Now()), ErrorText: text,
 		})

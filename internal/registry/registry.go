@@ -93,9 +93,10 @@ type Run struct {
 	begun    time.Time // for the duration: the injected clock may be set back, this one not
 	gitDirty func() *bool
 
-	mu    sync.Mutex
-	io    []quant.RunIO
-	batch metastore.Batch
+	mu      sync.Mutex
+	io      []quant.RunIO
+	batch   metastore.Batch
+	program *quant.Program
 }
 
 // Record notes what the run read or wrote; it is stored when the run ends. The
@@ -272,13 +273,21 @@ func (g *Registry) Start(ctx context.Context, kind string, config any, options .
 }
 
 // Configure replaces, once the settings are resolved, the config that Start
-// recorded.
-func (g *Registry) Configure(ctx context.Context, runID string, config any) error {
+// recorded, and stores a batch (as Log does) in the same commit.
+func (g *Registry) Configure(ctx context.Context, runID string, config any, b metastore.Batch) error {
 	doc, err := g.maskedJSON(config)
 	if err != nil {
 		return err
 	}
-	return g.Store.UpdateRunConfig(ctx, runID, doc)
+	if b.Len() == 0 {
+		return g.Store.UpdateRunConfig(ctx, runID, doc)
+	}
+	return g.Store.Tx(ctx, func(ctx context.Context) error {
+		if err := g.Store.UpdateRunConfig(ctx, runID, doc); err != nil {
+			return err
+		}
+		return g.Log(ctx, runID, b)
+	})
 }
 
 // Get returns an open run of this process, or nil.
@@ -314,6 +323,7 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		run.mu.Lock()
 		end.IO = append(end.IO, run.io...)
 		end.Batch = g.loggable(ofRun(run.batch, runID))
+		end.Program = run.program
 		run.mu.Unlock()
 		end.IO = g.storable(end.IO)
 		if run.gitDirty != nil {

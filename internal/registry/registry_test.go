@@ -200,7 +200,7 @@ func TestSecretsInConfigArgvAndErrorAreMaskedBeforeTheyAreStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := g.Configure(ctx, id, map[string]any{"url": "https://u:canary-url@h/"}); err != nil {
+	if err := g.Configure(ctx, id, map[string]any{"url": "https://u:canary-url@h/"}, metastore.Batch{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := g.Fail(ctx, id, errors.New("canary-argv at https://h/?apikey=canary-error and canary-setting")); err != nil {

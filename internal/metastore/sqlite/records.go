@@ -361,10 +361,14 @@ func (db *DB) SaveProgram(ctx context.Context, p quant.Program) error {
 		return err
 	}
 	return db.write(ctx, "save program of run "+p.RunID, "meta.program", func(ctx context.Context, q querier) error {
-		_, err := q.ExecContext(ctx, `INSERT OR REPLACE INTO run_programs (`+programColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			p.RunID, p.Path, p.ChildPID, p.ChildStart, p.Signal, p.UserUS, p.SystemUS, p.MaxRSSBytes, p.OutputBytes, p.OutputCutBytes, p.EnvironmentJSON)
-		return err
+		return saveProgram(ctx, q, p)
 	})
+}
+
+func saveProgram(ctx context.Context, q querier, p quant.Program) error {
+	_, err := q.ExecContext(ctx, `INSERT OR REPLACE INTO run_programs (`+programColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		p.RunID, p.Path, p.ChildPID, p.ChildStart, p.Signal, p.UserUS, p.SystemUS, p.MaxRSSBytes, p.OutputBytes, p.OutputCutBytes, p.EnvironmentJSON)
+	return err
 }
 
 // GetProgram is documented at metastore.Records.

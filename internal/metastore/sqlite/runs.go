@@ -94,6 +94,14 @@ func (db *DB) FinishRun(ctx context.Context, end metastore.RunEnd) error {
 	if err := validBatch(end.Batch); err != nil {
 		return err
 	}
+	if p := end.Program; p != nil {
+		if p.RunID != end.RunID {
+			return quant.Errorf(quant.Invalid, "run %s: its program names run %q", end.RunID, p.RunID)
+		}
+		if err := validDocument("program of run "+p.RunID, p.EnvironmentJSON); err != nil {
+			return err
+		}
+	}
 	return db.write(ctx, "finish run "+end.RunID, "meta.finish", func(ctx context.Context, q querier) error {
 		res, err := q.ExecContext(ctx, `UPDATE runs SET status = ?, ended_at = ?, error_text = ? WHERE run_id = ? AND status = 'RUNNING'`,
 			string(end.Status), end.EndedAt, quant.Text(end.ErrorText), end.RunID)
@@ -112,6 +120,11 @@ func (db *DB) FinishRun(ctx context.Context, end metastore.RunEnd) error {
 				return quant.Errorf(quant.Invalid, "run %s: %s %s %q is given twice: %w", end.RunID, io.Direction, io.Kind, io.Name, err)
 			}
 			if err != nil {
+				return err
+			}
+		}
+		if end.Program != nil {
+			if err := saveProgram(ctx, q, *end.Program); err != nil {
 				return err
 			}
 		}

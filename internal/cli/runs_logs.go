@@ -1,0 +1,168 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/metastore"
+	"quant/internal/registry"
+	"quant/internal/term"
+	"quant/internal/transcript"
+)
+
+// followEvery is how often a log that is followed is looked at.
+const followEvery = 100 * time.Millisecond
+
+// logReport is what a program printed, as JSON and CSV have it.
+type logReport struct {
+	RunID    string `json:"run_id"`
+	Bytes    int64  `json:"bytes"`     // that were to be kept
+	CutBytes int64  `json:"cut_bytes"` // of these, that are not
+	Text     string `json:"text"`      // what is no UTF-8 is U+FFFD
+}
+
+// logLine is a line of a log.
+type logLine struct {
+	Line int    `json:"line"`
+	Text string `json:"text"`
+}
+
+func (r logReport) CSVRows() any {
+	rows := []logLine{}
+	for line := range strings.Lines(r.Text) {
+		rows = append(rows, logLine{len(rows) + 1, strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")})
+	}
+	return rows
+}
+
+func runsLogs(env *Env) Command {
+	var follow bool
+	var lines int
+	cmd := &cobra.Command{
+		Use:   "logs RUN",
+		Short: "Show what the program of a run printed",
+		Long: `Show what a program printed that ran under ` + "`quant exec`" + `: stdout and stderr, line
+by line in the order in which they came, with secrets masked. Where a part was
+not kept (--log-max, a full disk), a line says how much that is.
+
+On a terminal only colours remain of its control sequences, and each state of a
+progress bar is a line: what a program printed can neither rewrite the screen nor
+hide anything. Into a pipe or a file it goes as it was kept.`,
+		Args: wantArgs(1, 1, "one run"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("lines") {
+				lines = -1
+			} else if lines < 0 {
+				return quant.Errorf(quant.Usage, "--lines %d is negative", lines).WithHint("leave it out to see all")
+			}
+			if follow && env.Format != term.Table {
+				return quant.Errorf(quant.Usage, "--follow has no end that --output %s could wait for", env.Format).
+					WithHint("leave one of the two out")
+			}
+			return env.showLog(cmd.Context(), args[0], lines, follow)
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is printed until the run ends")
+	cmd.Flags().IntVarP(&lines, "lines", "n", 0, "only the last so many lines (default all)")
+	cmd.Flags().Lookup("lines").DefValue = ""
+	return Command{Command: cmd}
+}
+
+func (e *Env) showLog(ctx context.Context, ref string, lines int, follow bool) error {
+	meta, err := e.MetaDB()
+	if err != nil {
+		return err
+	}
+	id, err := e.resolveRun(ctx, meta, ref)
+	if err != nil {
+		return err
+	}
+	log, err := e.openLog(ctx, meta, id, follow)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	if e.Format != term.Table {
+		var text strings.Builder
+		if err := log.Copy(&text, lines); err != nil {
+			return err
+		}
+		return e.Print(logReport{RunID: id, Bytes: log.Total(), CutBytes: log.Cut(), Text: strings.ToValidUTF8(text.String(), "\uFFFD")})
+	}
+	if !term.IsTerminal(e.Streams().Out) {
+		return e.copyLog(ctx, meta, id, log, flushing{e, ctx, e.Out()}, lines, follow)
+	}
+	screen := &transcript.Screen{W: e.Out(), Colour: !e.NoColor}
+	err = e.copyLog(ctx, meta, id, log, flushing{e, ctx, screen}, lines, follow)
+	return errors.Join(err, screen.Close())
+}
+
+// flushing shows at once what a followed log gives.
+type flushing struct {
+	e   *Env
+	ctx context.Context
+	w   interface{ Write([]byte) (int, error) }
+}
+
+func (f flushing) Write(b []byte) (int, error) { return f.w.Write(b) }
+
+// Flush is called between two looks at the log.
+func (f flushing) Flush() error { return f.e.Flush(f.ctx) }
+
+func (e *Env) copyLog(ctx context.Context, meta metastore.Store, id string, log *transcript.Reader, w flushing, lines int, follow bool) error {
+	if !follow {
+		return log.Copy(w, lines)
+	}
+	return log.Follow(ctx, w, lines, followEvery, func(ctx context.Context) (bool, error) { return e.over(ctx, meta, id) })
+}
+
+// over reports whether a run has ended; one whose process has died is closed.
+func (e *Env) over(ctx context.Context, meta metastore.Store, id string) (bool, error) {
+	run, err := meta.GetRun(ctx, id)
+	if err != nil || run.Status != quant.Running {
+		return true, err
+	}
+	if e.Registry != nil && e.Registry.Judge(run) == registry.Dead {
+		if _, err := e.Registry.Reconcile(ctx); err != nil {
+			return true, err
+		}
+		return true, nil
+	}
+	return false, nil
+}
+
+// openLog opens the log of a run; one that is only about to be made is waited
+// for when it is to be followed.
+func (e *Env) openLog(ctx context.Context, meta metastore.Store, id string, follow bool) (*transcript.Reader, error) {
+	for {
+		ended, err := e.over(ctx, meta, id)
+		if err != nil {
+			return nil, err
+		}
+		log, err := transcript.Open(e.logFile(id))
+		if !errors.Is(err, quant.NotFound) {
+			return log, err
+		}
+		if !follow || ended {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-time.After(followEvery):
+		}
+	}
+	if _, err := meta.GetProgram(ctx, id); errors.Is(err, quant.NotFound) {
+		return nil, quant.Errorf(quant.NotFound, "run %s has no log", id).
+			WithHint("only programs that run under `quant exec` have one")
+	} else if err != nil {
+		return nil, err
+	}
+	return nil, quant.Errorf(quant.NotFound, "the log of run %s is gone, or could not be made: %s", id, e.logFile(id)).
+		WithHint("`quant runs show %s` has what is recorded beside it", shortID(id))
+}
