@@ -41,7 +41,7 @@ type execution struct {
 func execCommand(env *Env) Command {
 	var name, experiment string
 	var tags, params []string
-	logMax := byteSize(defaultLogMax)
+	logMax := logSize(defaultLogMax)
 	cmd := &cobra.Command{
 		Use:   "exec [flags] -- PROGRAM [ARG...]",
 		Short: "Run any program as a recorded run",

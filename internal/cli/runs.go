@@ -2,16 +2,12 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/config"
-	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 	"quant/internal/term"
@@ -26,7 +22,10 @@ func runsCommand(env *Env) Command {
 ending of it (at least 4 digits; lists show the last 8), or by "last": the
 newest run, other than the present one, that ` + "`quant runs list`" + ` would show.`,
 		},
-		Sub: []Command{runsList(env), runsShow(env), runsLogs(env), runsClose(env)},
+		Sub: []Command{
+			runsList(env), runsShow(env), runsLogs(env), runsCompare(env), runsDiff(env), runsStats(env), runsPlot(env),
+			runsArtifact(env), runsRerun(env), runsClose(env),
+		},
 	}
 }
 
@@ -161,162 +160,6 @@ func parseSince(s string, now time.Time) (quant.Time, error) {
 	}
 	return quant.Time{}, quant.Errorf(quant.Usage, "--since %q is neither a duration nor a date", s).
 		WithHint("write 2h, 7d, 2026-01-31 or 2026-01-31T09:30:00Z")
-}
-
-// runReport is everything known about a run.
-type runReport struct {
-	quant.Run
-	Process  quant.RunProcess      `json:"process"`
-	Inputs   []quant.RunIO         `json:"inputs"`
-	Outputs  []quant.RunIO         `json:"outputs"`
-	Ledger   []factstore.LedgerRow `json:"ledger"` // null: not read
-	Children []runRow              `json:"children"`
-
-	ledgerErr error
-}
-
-func (r runReport) CSVRows() any {
-	return []runRow{newRunRow(metastore.RunDetail{Run: r.Run, Process: r.Process})}
-}
-
-func (r runReport) Sections() []term.Section {
-	p := r.Process
-	var lines []string
-	add := func(name, value string) {
-		if value == "" {
-			return
-		}
-		pad := strings.Repeat(" ", max(0, 15-len(name)))
-		lines = append(lines, name+pad+strings.ReplaceAll(value, "\n", "\n"+strings.Repeat(" ", 15)))
-	}
-	add("run_id", r.RunID)
-	add("kind", r.Kind)
-	add("status", string(r.Status))
-	add("started_at", r.StartedAt.String())
-	add("ended_at", r.EndedAt.String())
-	add("duration", took(p.DurationUS))
-	if p.ExitCode != nil {
-		add("exit_code", fmt.Sprint(*p.ExitCode))
-	}
-	add("error_text", string(r.ErrorText))
-	var argv []string
-	if json.Unmarshal(p.Argv, &argv) == nil {
-		add("argv", strings.Join(argv, " "))
-	}
-	add("work_dir", string(p.WorkDir))
-	add("config", string(r.ConfigJSON))
-	add("parent_run_id", string(p.ParentRunID))
-	add("host", fmt.Sprintf("%s (machine %s, boot %s)", p.Host, p.MachineID, p.BootID))
-	add("process", fmt.Sprintf("pid %d, user %s, start %s", p.PID, p.User, p.ProcessStart))
-	add("quant", strings.TrimSpace(string(p.BinaryVersion)+" "+string(p.BinaryCommit)))
-	git := string(p.GitCommit)
-	if git != "" && p.GitDirty != nil && *p.GitDirty {
-		git += " (dirty)"
-	}
-	add("git_commit", git)
-	if r.ledgerErr != nil {
-		add("ledger", "not read: "+r.ledgerErr.Error())
-	}
-	sections := []term.Section{{Lines: lines}}
-	if len(r.Inputs) > 0 {
-		sections = append(sections, term.Section{Title: "inputs", Rows: ioRows(r.Inputs)})
-	}
-	if len(r.Outputs) > 0 {
-		sections = append(sections, term.Section{Title: "outputs", Rows: ioRows(r.Outputs)})
-	}
-	if len(r.Ledger) > 0 {
-		sections = append(sections, term.Section{Title: "ledger", Rows: r.Ledger})
-	}
-	if len(r.Children) > 0 {
-		sections = append(sections, term.Section{Title: "children", Rows: runList(r.Children).Sections()[0].Rows})
-	}
-	return sections
-}
-
-// ioRow is an input or output as a person's table has it.
-type ioRow struct {
-	Kind   string     `json:"kind"`
-	Name   string     `json:"name"`
-	Rows   *int64     `json:"rows"`
-	First  quant.Text `json:"first"`
-	Last   quant.Text `json:"last"`
-	Digest quant.Text `json:"digest"`
-}
-
-func ioRows(list []quant.RunIO) []ioRow {
-	var rows []ioRow
-	for _, io := range list {
-		rows = append(rows, ioRow{io.Kind, io.Name, io.Rows, io.FirstDate, io.LastDate, io.Digest})
-	}
-	return rows
-}
-
-func runsShow(env *Env) Command {
-	return Command{Command: &cobra.Command{
-		Use:   "show RUN",
-		Short: "Show everything known about a run",
-		Args:  wantArgs(1, 1, "one run"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := env.reportOn(cmd.Context(), args[0])
-			if err != nil {
-				return err
-			}
-			return env.Print(report)
-		},
-	}}
-}
-
-func (e *Env) reportOn(ctx context.Context, ref string) (runReport, error) {
-	meta, err := e.MetaDB()
-	if err != nil {
-		return runReport{}, err
-	}
-	id, err := e.resolveRun(ctx, meta, ref)
-	if err != nil {
-		return runReport{}, err
-	}
-	run, err := meta.GetRun(ctx, id)
-	if err != nil {
-		return runReport{}, err
-	}
-	report := runReport{Run: run.Run, Process: run.Process, Inputs: []quant.RunIO{}, Outputs: []quant.RunIO{}, Children: []runRow{}}
-	all, err := meta.RunIO(ctx, id)
-	if err != nil {
-		return runReport{}, err
-	}
-	for _, io := range all {
-		if io.Direction == quant.In {
-			report.Inputs = append(report.Inputs, io)
-		} else {
-			report.Outputs = append(report.Outputs, io)
-		}
-	}
-	children, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Parent: id})
-	if err != nil {
-		return runReport{}, err
-	}
-	for _, c := range children {
-		report.Children = append(report.Children, newRunRow(c))
-	}
-	report.Ledger, report.ledgerErr = e.ledgerOf(ctx, run)
-	return report, nil
-}
-
-// ledgerOf reads the ledger rows of a run without waiting for the Fact DB.
-func (e *Env) ledgerOf(ctx context.Context, run metastore.RunDetail) ([]factstore.LedgerRow, error) {
-	if !run.Process.Changes || !e.HasFactDB() {
-		return []factstore.LedgerRow{}, nil
-	}
-	db, err := factstore.OpenRead(ctx, factstore.Options{Path: e.Settings.Value(config.DuckDBPath), Now: e.Now})
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	rows, err := db.Ledger(ctx, run.RunID)
-	if rows == nil && err == nil {
-		rows = []factstore.LedgerRow{}
-	}
-	return rows, err
 }
 
 // resolveRun finds the run that ref names, also where this execution could not

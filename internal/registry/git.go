@@ -130,9 +130,13 @@ func gitDirty(ctx context.Context, dir string) *bool {
 // git runs git where neither hooks nor a file system monitor are started, and
 // nothing is fetched to complete a partial clone.
 func git(ctx context.Context, dir string, args ...string) ([]byte, error) {
+	return gitCommand(ctx, dir, args...).Output()
+}
+
+func gitCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, "git", append([]string{"-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "core.quotePath=true"}, args...)...)
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not meant for it
 	cmd.Env = append(cmd.Environ(), "GIT_OPTIONAL_LOCKS=0", "GIT_NO_LAZY_FETCH=1", "GIT_ALLOW_PROTOCOL=none", "LC_ALL=C")
-	return cmd.Output()
+	return cmd
 }

@@ -23,6 +23,13 @@ const Placeholder = "***"
 // with it. It is still masked in its own place.
 const minKnown = 4
 
+// setArg is the flag of `runs rerun` by which an argument that was masked is given
+// again, as N=VALUE.
+const setArg = "set-arg"
+
+// isFlag reports whether a flag of this name holds a secret.
+func isFlag(name string) bool { return name == setArg || IsName(name) }
+
 var components = map[string]bool{
 	"key": true, "keys": true, "token": true, "tokens": true, "secret": true, "secrets": true,
 	"password": true, "passwords": true, "passwd": true, "pwd": true, "passphrase": true,
@@ -137,21 +144,21 @@ func (m *Masker) Args(argv []string) []string {
 	takesNext := false
 	for i, arg := range argv {
 		name, value, joined := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		isFlag := strings.HasPrefix(arg, "-") && arg != "-" && arg != "--"
+		flag := strings.HasPrefix(arg, "-") && arg != "-" && arg != "--"
 		switch {
 		case takesNext && arg != "--":
 			if !strings.HasPrefix(arg, "--") {
-				m.Know(arg)
+				m.Know(arg, afterNumber(arg))
 			}
 			out[i], takesNext = Placeholder, false
 			continue
-		case joined && isPlainName(name) && IsName(name):
-			m.Know(value)
+		case joined && isPlainName(name) && isFlag(name):
+			m.Know(value, afterNumber(value))
 			out[i] = arg[:len(arg)-len(value)] + Placeholder
 		default:
 			out[i] = arg
 		}
-		takesNext = isFlag && !joined && IsName(name)
+		takesNext = flag && !joined && isFlag(name)
 	}
 	for i, arg := range out {
 		if arg != Placeholder {
@@ -159,6 +166,15 @@ func (m *Masker) Args(argv []string) []string {
 		}
 	}
 	return out
+}
+
+// afterNumber is the VALUE of an N=VALUE, and "" of anything else.
+func afterNumber(s string) string {
+	n, value, _ := strings.Cut(s, "=")
+	if strings.Trim(n, "0123456789") != "" {
+		return ""
+	}
+	return value
 }
 
 func isPlainName(s string) bool {
@@ -181,7 +197,7 @@ func (m *Masker) Value(name string, v any) any {
 		out := make(map[string]any, len(v))
 		for k, item := range v {
 			under := k
-			if IsName(name) {
+			if isFlag(name) {
 				under = name
 			}
 			out[m.Text(k)] = m.Value(under, item)
@@ -194,13 +210,13 @@ func (m *Masker) Value(name string, v any) any {
 		}
 		return out
 	case string:
-		if name != "" && IsName(name) && v != "" {
+		if name != "" && isFlag(name) && v != "" {
 			m.Know(v)
 			return Placeholder
 		}
 		return m.Text(v)
 	default:
-		if name != "" && IsName(name) {
+		if name != "" && isFlag(name) {
 			return Placeholder
 		}
 		return v

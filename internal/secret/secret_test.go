@@ -209,3 +209,22 @@ func FuzzMaskingHidesAPlantedSecret(f *testing.F) {
 		m.Text(before + value + after) // must not panic
 	})
 }
+
+func TestAnArgumentGivenAgainIsSecret(t *testing.T) {
+	t.Parallel()
+	m := &Masker{}
+	got := strings.Join(m.Args([]string{"runs", "rerun", "last", "--set-arg", "5=hunter2", "--set-arg=6=--token=abcdef"}), " ")
+	if got != "runs rerun last --set-arg *** --set-arg=***" {
+		t.Error(got)
+	}
+	if got := m.Text("there is no hunter2 here"); got != "there is no *** here" {
+		t.Error(got)
+	}
+	if got := m.Value("", map[string]any{"set-arg": "[5=abc]"}); got.(map[string]any)["set-arg"] != Placeholder {
+		t.Error(got)
+	}
+	// It is no telling name anywhere else: a hint may speak of it.
+	if hint := "give it again: --set-arg 5=VALUE"; m.Text(hint) != hint {
+		t.Error(m.Text(hint))
+	}
+}

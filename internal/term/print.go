@@ -34,6 +34,18 @@ type Section struct {
 	Title string
 	Rows  any
 	Lines []string
+	Diff  bool // the lines are a unified diff, coloured as one
+}
+
+// Colours reports whether results are printed with colours.
+func (p *Printer) Colours() bool { return !p.NoColor && IsTerminal(p.streams.Out) }
+
+// Grid is rows whose columns are known only once they are there, for Rows of a
+// Section. A Cells row has one text a column; Columns are shown as they are.
+type Grid struct {
+	Columns []string
+	Cells   [][]string
+	Numbers []bool // columns that are set to the right; may be shorter
 }
 
 // CSVRows is a Result that chooses the slice of structs that CSV shows.
@@ -116,6 +128,26 @@ func (p *Printer) writeCSV(rows any) error {
 }
 
 func (p *Printer) writeSections(r Result) error {
+	for _, text := range p.sections(r) {
+		if _, err := io.WriteString(p.Out(), text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Screen is the table form of a result as lines of at most width columns, for
+// who draws on a terminal.
+func (p *Printer) Screen(r Result, width int) []string {
+	var lines []string
+	for line := range strings.Lines(strings.Join(p.sections(r), "")) {
+		lines = append(lines, text.Trim(strings.TrimSuffix(line, "\n"), width))
+	}
+	return lines
+}
+
+// sections are the parts of the table form of a result.
+func (p *Printer) sections(r Result) (parts []string) {
 	sections := []Section{{Rows: r}}
 	if s, ok := r.(Sectioned); ok {
 		sections = s.Sections()
@@ -129,16 +161,18 @@ func (p *Printer) writeSections(r Result) error {
 			b.WriteString(Clean(p.secrets.Known(s.Title)) + "\n")
 		}
 		for _, line := range s.Lines {
-			b.WriteString(Clean(p.secrets.Known(line)) + "\n")
+			line = Clean(p.secrets.Known(line))
+			if s.Diff && p.Colours() {
+				line = paintDiff(line)
+			}
+			b.WriteString(line + "\n")
 		}
 		if s.Rows != nil {
 			b.WriteString(p.renderTable(s.Rows))
 		}
-		if _, err := io.WriteString(p.Out(), b.String()); err != nil {
-			return err
-		}
+		parts = append(parts, b.String())
 	}
-	return nil
+	return parts
 }
 
 func (p *Printer) renderTable(rows any) string {
@@ -153,14 +187,17 @@ func (p *Printer) renderTable(rows any) string {
 	header := make(table.Row, len(columns))
 	configs := make([]table.ColumnConfig, 0, len(columns))
 	for i, c := range columns {
-		header[i] = strings.ToUpper(c)
+		header[i] = cleanLine(c)
+		if _, grid := rows.(Grid); !grid {
+			header[i] = strings.ToUpper(c)
+		}
 		if len(records) > 0 && records[0][i].number {
 			configs = append(configs, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
 		}
 	}
 	t.AppendHeader(header)
 	t.SetColumnConfigs(configs)
-	color := !p.NoColor && IsTerminal(p.streams.Out)
+	color := p.Colours()
 	for _, rec := range records {
 		row := make(table.Row, len(rec))
 		for i, c := range rec {
@@ -190,6 +227,22 @@ func paint(s quant.Status) text.Color {
 	}
 }
 
+// paintDiff colours a line of a unified diff, by what it begins with.
+func paintDiff(line string) string {
+	for _, c := range []struct {
+		prefix string
+		colors text.Colors
+	}{
+		{"+++ ", text.Colors{text.Bold}}, {"--- ", text.Colors{text.Bold}}, {"@@ ", text.Colors{text.FgCyan}},
+		{"+", text.Colors{text.FgGreen}}, {"-", text.Colors{text.FgRed}}, {"# ", text.Colors{text.Faint}},
+	} {
+		if strings.HasPrefix(line, c.prefix) {
+			return c.colors.Sprint(line)
+		}
+	}
+	return line
+}
+
 // cell is one value as it is printed.
 type cell struct {
 	text   string
@@ -201,6 +254,16 @@ type cell struct {
 // their json tags, and cells. Embedded structs are flattened; fields without a
 // json name or tagged table:"-" are left out.
 func (p *Printer) tabulate(rows any) (columns []string, records [][]cell) {
+	if g, ok := rows.(Grid); ok {
+		for _, texts := range g.Cells {
+			rec := make([]cell, len(texts))
+			for i, text := range texts {
+				rec[i] = cell{text: p.secrets.Known(text), number: i < len(g.Numbers) && g.Numbers[i]}
+			}
+			records = append(records, rec)
+		}
+		return g.Columns, records
+	}
 	v := reflect.ValueOf(rows)
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()

@@ -9,8 +9,8 @@ import (
 	"quant/internal/transcript"
 )
 
-// byteSize is a number of bytes as flags have it: 512KiB, 64MiB, 1GB, 4096.
-type byteSize int64
+// logSize is a number of bytes as flags have it: 512KiB, 64MiB, 1GB, 4096.
+type logSize int64
 
 var sizeUnits = []struct {
 	name  string
@@ -21,7 +21,7 @@ var sizeUnits = []struct {
 }
 
 // Set reads a size.
-func (s *byteSize) Set(text string) error {
+func (s *logSize) Set(text string) error {
 	number, unit := text, int64(1)
 	for _, u := range sizeUnits {
 		if n, found := strings.CutSuffix(text, u.name); found {
@@ -35,16 +35,16 @@ func (s *byteSize) Set(text string) error {
 	}
 	size := int64(n) * unit
 	if size != 0 && size < transcript.MinSize {
-		return quant.Errorf(quant.Usage, "%s is too small: at least %s, or 0", text, byteSize(transcript.MinSize).text())
+		return quant.Errorf(quant.Usage, "%s is too small: at least %s, or 0", text, logSize(transcript.MinSize).text())
 	}
-	*s = byteSize(size)
+	*s = logSize(size)
 	return nil
 }
 
 // String writes a size as Set reads it.
-func (s *byteSize) String() string { return s.text() }
+func (s *logSize) String() string { return s.text() }
 
-func (s byteSize) text() string {
+func (s logSize) text() string {
 	for i := len(sizeUnits) - 1; i >= 0; i-- {
 		u := sizeUnits[i]
 		if strings.HasSuffix(u.name, "iB") && s != 0 && int64(s)%u.bytes == 0 {
@@ -55,4 +55,4 @@ func (s byteSize) text() string {
 }
 
 // Type names the flag's value in help texts.
-func (s *byteSize) Type() string { return "SIZE" }
+func (s *logSize) Type() string { return "SIZE" }

@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/term"
+)
+
+func runsArtifact(env *Env) Command {
+	var f artifactFlags
+	cmd := &cobra.Command{
+		Use:   "artifact RUN [NAME]",
+		Short: "List the artifacts of a run, or write one out",
+		Long: `List the artifacts of a run, or with NAME write the content of one to stdout, or
+to the file that --out names. The content is verified before anything is written:
+one that is not what was stored is refused (exit status 6).
+
+A file is written whole or not at all. One that is there already is not
+overwritten (exit status 5), unless --force; a symbolic link in its place is
+replaced, never followed. Content that is no text is not written to a terminal.`,
+		Example: `  quant runs artifact last
+  quant runs artifact @baseline plots/equity.png --out equity.png
+  quant runs artifact 3f2a code.diff | git apply`,
+		Args: wantArgs(1, 2, "a run and at most one name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && (f.force || cmd.Flags().Changed("out")) {
+				return quant.Errorf(quant.Usage, "--out and --force need the name of an artifact").WithHint("usage: %s", cmd.UseLine())
+			}
+			if f.out == "" {
+				return quant.Errorf(quant.Usage, "--out is empty").WithHint("name a file, or - for stdout")
+			}
+			return env.artifact(cmd.Context(), args, f)
+		},
+	}
+	cmd.Flags().StringVar(&f.out, "out", "-", "the file to write (-: stdout)")
+	cmd.Flags().BoolVar(&f.force, "force", false, "overwrite the file that --out names")
+	return Command{Command: cmd}
+}
+
+type artifactFlags struct {
+	out   string
+	force bool
+}
+
+// artifactRow is an artifact in the result of runs artifact.
+type artifactRow struct {
+	Name     string     `json:"name"`
+	Bytes    int64      `json:"bytes"`
+	Digest   string     `json:"digest"`
+	LoggedAt quant.Time `json:"logged_at"`
+}
+
+func artifactRows(list []quant.Artifact) []artifactRow {
+	rows := []artifactRow{}
+	for _, a := range list {
+		rows = append(rows, artifactRow{a.Name, a.Bytes, a.Digest, a.LoggedAt})
+	}
+	return rows
+}
+
+func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) error {
+	meta, err := e.MetaDB()
+	if err != nil {
+		return err
+	}
+	id, err := e.resolveRun(ctx, meta, args[0])
+	if err != nil {
+		return err
+	}
+	list, err := meta.Artifacts(ctx, id)
+	if err != nil {
+		return err
+	}
+	if len(args) == 1 {
+		return e.Print(artifactRows(list))
+	}
+	digest := ""
+	for _, a := range list {
+		if a.Name == args[1] {
+			digest = a.Digest
+		}
+	}
+	if digest == "" {
+		return quant.Errorf(quant.NotFound, "run %s has no artifact %q", id, clipText(args[1], 200)).
+			WithHint("`quant runs artifact %s` lists them", shortID(id))
+	}
+	if f.out != "-" {
+		if err := mayCreate(f.out, f.force); err != nil {
+			return err
+		}
+	}
+	content, err := e.Artifacts().Open(digest)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
+	from := reading{ctx, content}
+	if f.out != "-" {
+		return createFile(f.out, f.force, func(w io.Writer) error {
+			_, err := io.Copy(w, from)
+			return err
+		})
+	}
+	if !term.IsTerminal(e.Streams().Out) {
+		_, err := io.Copy(e.Out(), from)
+		return err
+	}
+	return e.showText(from, args[1])
+}
+
+// reading reads until ctx ends.
+type reading struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r reading) Read(b []byte) (int, error) {
+	if r.ctx.Err() != nil {
+		return 0, context.Cause(r.ctx)
+	}
+	return r.r.Read(b)
+}
+
+// shownBytes is how much of a text is written to a terminal.
+const shownBytes = 1 << 20
+
+// showText writes a text to a terminal, cleaned.
+func (e *Env) showText(r io.Reader, name string) error {
+	content, err := io.ReadAll(io.LimitReader(r, shownBytes+1))
+	if err != nil {
+		return err
+	}
+	long := len(content) > shownBytes
+	if long {
+		content = content[:shownBytes]
+		for !utf8.Valid(content[max(0, len(content)-utf8.UTFMax):]) && len(content) > shownBytes-utf8.UTFMax {
+			content = content[:len(content)-1]
+		}
+	}
+	if bytes.IndexByte(content, 0) >= 0 || !utf8.Valid(content) {
+		return quant.Errorf(quant.Refused, "artifact %q is no text, and stdout is a terminal", name).
+			WithHint("--out FILE writes it to a file, and a pipe gets it as it is")
+	}
+	if _, err := io.WriteString(e.Out(), term.Clean(e.Secrets.Known(string(content)))); err != nil {
+		return err
+	}
+	if long {
+		e.Notice("only the first %s are shown; --out FILE writes all of it", byteSize(shownBytes))
+	}
+	return nil
+}
+
+// mayCreate refuses a file that is there already, or that no file can replace.
+func mayCreate(path string, force bool) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return quant.Errorf(quant.Failed, "the file to write: %w", err).WithHint("name another one")
+	case info.IsDir():
+		return quant.Errorf(quant.Conflict, "%s is a folder", path).WithHint("name a file in it")
+	case !force:
+		return quant.Errorf(quant.Conflict, "%s is there already", path).WithHint("--force overwrites it")
+	case !info.Mode().IsRegular() && info.Mode()&fs.ModeSymlink == 0:
+		return quant.Errorf(quant.Conflict, "%s is no plain file", path).WithHint("name another one")
+	}
+	return nil
+}
+
+// createFile makes a file of 0600 with what write gives, whole or not at all:
+// it appears under its name once it is complete. What stands there is replaced
+// if force, else it is a Conflict, also where it came meanwhile.
+func createFile(path string, force bool, write func(io.Writer) error) error {
+	failed := func(err error) error {
+		if quant.CodeOf(err) != quant.Failed || errors.Is(err, context.Canceled) {
+			return err
+		}
+		return quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("is there such a folder, and room on the disk?")
+	}
+	if err := mayCreate(path, force); err != nil {
+		return err
+	}
+	part, err := os.CreateTemp(filepath.Dir(path), ".quant-*") // 0600
+	if err != nil {
+		return failed(err)
+	}
+	defer os.Remove(part.Name())
+	defer part.Close()
+	if err := write(part); err != nil {
+		return failed(err)
+	}
+	if err := errors.Join(part.Sync(), part.Close()); err != nil {
+		return failed(err)
+	}
+	if !force { // a rename would replace what came meanwhile
+		switch err := os.Link(part.Name(), path); {
+		case err == nil:
+			return nil
+		case errors.Is(err, fs.ErrExist):
+			return mayCreate(path, false)
+		} // else a disk without links
+	}
+	if err := os.Rename(part.Name(), path); err != nil {
+		return failed(err)
+	}
+	return nil
+}
