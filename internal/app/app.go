@@ -81,6 +81,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	if parent == "" {
 		parent, _ = a.Environment(config.ParentRun)
 	}
+	env.ParentRun = parent
 	traits := tree.Traits(line)
 	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent, notes: notes, done: make(chan struct{})}
 	defer run.release()
