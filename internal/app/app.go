@@ -82,6 +82,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	if parent == "" {
 		parent, _ = a.Environment(config.ParentRun)
 	}
+	env.ParentRun = parent
 	run := &recording{app: a, env: env, line: line, traits: traits, args: args, parent: parent, notes: notes, done: make(chan struct{})}
 	defer run.release()
 	err = run.guard(func() error { return run.begin(ctx) })

@@ -141,6 +141,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	if err := f.apply(&s); err != nil {
 		return err
 	}
+	e.logStrategy(s)
 	req.From, req.To = *s.Backtest.From, *s.Backtest.To
 	meta, err := e.MetaDB()
 	if err != nil {
@@ -183,6 +184,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	for _, io := range append(report.Inputs, report.Outputs...) {
 		e.record(io)
 	}
+	e.logMeasured("", 0, report.Summary)
 	return e.Print(backtestReport{report})
 }
 

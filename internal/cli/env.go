@@ -40,6 +40,9 @@ type Env struct {
 	MetaFile string             // its file, links resolved: what belongs to its runs stands beside it
 	Registry *registry.Registry // nil when Meta is, or is read-only
 	Run      *registry.Run      // nil when this execution is not recorded
+	// ParentRun names the run inside which this execution was started, as the
+	// environment has it: perhaps no run id at all; "" for none.
+	ParentRun string
 	// MovedAside is where a Meta DB that could not be opened was put, with what
 	// could be read of it.
 	MovedAside string

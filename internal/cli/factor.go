@@ -151,6 +151,12 @@ func (e *Env) factorReport(ctx context.Context, req feature.FactorRequest, plot 
 	if err != nil {
 		return err
 	}
+	e.logParams("feature", report.Feature+"@"+report.FeatureVersion, "label", report.Label+"@"+report.LabelVersion, "quantiles", strconv.Itoa(req.Quantiles))
+	whole := report
+	whole.Daily = nil // thousands, and none of them is recorded
+	e.logMeasured("", 0, whole)
+	e.logMeasured("ic.", 0, report.IC)
+	e.logMeasured("rank_ic.", 0, report.RankIC)
 	for _, notice := range report.Notices {
 		e.Notice("%s", notice)
 	}

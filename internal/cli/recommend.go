@@ -92,6 +92,7 @@ func dayFlag(cmd *cobra.Command, name, value string) (*quant.Date, error) {
 
 func (e *Env) recommend(ctx context.Context, req pipeline.RecommendRequest) error {
 	var report pipeline.Recommendation
+	e.logStrategy(req.Strategy)
 	err := e.WriteFacts(ctx, func(db *factstore.DB) error {
 		var err error
 		if req.Calendar, err = e.calendar(ctx, db); err != nil {

@@ -18,8 +18,8 @@ import (
 // followEvery is how often a log that is followed is looked at.
 const followEvery = 100 * time.Millisecond
 
-// logReport is what a program printed, as JSON and CSV have it.
-type logReport struct {
+// printedLog is what a program printed, as JSON and CSV have it.
+type printedLog struct {
 	RunID    string `json:"run_id"`
 	Bytes    int64  `json:"bytes"`     // that were to be kept
 	CutBytes int64  `json:"cut_bytes"` // of these, that are not
@@ -32,7 +32,7 @@ type logLine struct {
 	Text string `json:"text"`
 }
 
-func (r logReport) CSVRows() any {
+func (r printedLog) CSVRows() any {
 	rows := []logLine{}
 	for line := range strings.Lines(r.Text) {
 		rows = append(rows, logLine{len(rows) + 1, strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")})
@@ -92,7 +92,7 @@ func (e *Env) showLog(ctx context.Context, ref string, lines int, follow bool) e
 		if err := log.Copy(&text, lines); err != nil {
 			return err
 		}
-		return e.Print(logReport{RunID: id, Bytes: log.Total(), CutBytes: log.Cut(), Text: strings.ToValidUTF8(text.String(), "\uFFFD")})
+		return e.Print(printedLog{RunID: id, Bytes: log.Total(), CutBytes: log.Cut(), Text: strings.ToValidUTF8(text.String(), "\uFFFD")})
 	}
 	if !term.IsTerminal(e.Streams().Out) {
 		return e.copyLog(ctx, meta, id, log, flushing{e, ctx, e.Out()}, lines, follow)

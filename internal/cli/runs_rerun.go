@@ -326,4 +326,3 @@ func (e *Env) lastChild(ctx context.Context, meta metastore.Store, kind string) 
 	}
 	return children[0].RunID, nil
 }
-

@@ -220,7 +220,7 @@ func (r *runReport) readRecords(ctx context.Context, meta metastore.Store, id st
 	if err != nil {
 		return err
 	}
-	r.Params, r.Tags, r.Notes, r.Artifacts = listOf(found.Params), listOf(found.Tags), listOf(notes), listOf(found.Artifacts)
+	r.Params, r.Tags, r.Notes, r.Artifacts = nonNil(found.Params), nonNil(found.Tags), nonNil(notes), nonNil(found.Artifacts)
 	r.Deletion, r.Import = marks.Deletion, marks.Import
 	if len(found.Programs) > 0 {
 		r.Program = &found.Programs[0]
@@ -245,8 +245,8 @@ func (r *runReport) readRecords(ctx context.Context, meta metastore.Store, id st
 	return nil
 }
 
-// listOf is a list that is never null in JSON.
-func listOf[T any](list []T) []T {
+// nonNil is a list that is never null in JSON.
+func nonNil[T any](list []T) []T {
 	if list == nil {
 		return []T{}
 	}

@@ -277,6 +277,10 @@ func (e *Env) sweep(ctx context.Context, f sweepFlags) error {
 	}
 	sum := sha256.Sum256(data)
 	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: f.file, Digest: quant.Text("sha256:" + hex.EncodeToString(sum[:]))})
+	e.logParams("strategy_id", r.StrategyID, "version", r.Version, "from", r.From.String(), "to", r.To.String())
+	for _, p := range r.Parameters {
+		e.logParams("set."+p.Key, strings.Join(p.Values, ","))
+	}
 	for i := range r.Trials {
 		t := &r.Trials[i]
 		if term.IsTerminal(e.Streams().Err) {
@@ -294,6 +298,13 @@ func (e *Env) sweep(ctx context.Context, f sweepFlags) error {
 		if err := e.ReadFacts(ctx, func(db *factstore.DB) error { return r.judge(ctx, db) }); err != nil {
 			return err
 		}
+	}
+	e.logMeasured("", 0, struct {
+		Trials int `json:"trials"`
+		Failed int `json:"failed"`
+	}{len(r.Trials), r.Failed})
+	if r.Best != nil {
+		e.logMeasured("best.", 0, r.Best)
 	}
 	if err := e.Print(r); err != nil {
 		return err

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/term"
 )
@@ -74,6 +76,12 @@ func (e *Env) train(ctx context.Context, experiment string, flags trainFlags) er
 	if err := refusePriceLevels(spec.Features); err != nil {
 		return err
 	}
+	e.logParams("experiment_id", spec.ExperimentID, "algo", string(spec.Algo), "label", spec.Label.String(), "features", listOf(spec.Features),
+		"alphas", decimals(spec.Alphas), "seed", strconv.FormatInt(spec.Seed, 10), "folds", strconv.Itoa(spec.Policy.Folds),
+		"horizon", strconv.Itoa(spec.Policy.Horizon), "embargo", strconv.Itoa(spec.Policy.Embargo), "min_train_sessions", strconv.Itoa(spec.Policy.MinTrainSessions))
+	if e.Run != nil {
+		e.Run.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.ExperimentTag, Value: experiment}}})
+	}
 	var trained model.Trained
 	err = e.ReadFacts(ctx, func(db *factstore.DB) error {
 		cal, err := e.calendar(ctx, db)
@@ -90,6 +98,13 @@ func (e *Env) train(ctx context.Context, experiment string, flags trainFlags) er
 	report, err := e.keepModel(ctx, trained)
 	if err != nil {
 		return err
+	}
+	e.logMeasured("", 0, trained.Metrics.Overall)
+	e.logMeasured("", 0, struct {
+		Alpha float64 `json:"alpha"`
+	}{report.Alpha})
+	for i, fold := range trained.Metrics.Folds {
+		e.logMeasured("fold.", i, fold.Measures)
 	}
 	for _, notice := range trained.Notices {
 		e.Notice("%s", notice)

@@ -178,13 +178,15 @@ func (g *Registry) loggable(b metastore.Batch) metastore.Batch {
 	for i, t := range b.Tags {
 		b.Tags[i].Name, b.Tags[i].Value = g.Mask.Text(t.Name), value(t.Name, t.Value)
 	}
-	last, masked := "", "" // thousands of points have one name
+	masked := map[string]string{} // thousands of points have a few names
 	for i := range b.Metrics {
 		m := &b.Metrics[i]
-		if m.Name != last {
-			last, masked = m.Name, g.Mask.Text(m.Name)
+		name, known := masked[m.Name]
+		if !known {
+			name = g.Mask.Text(m.Name)
+			masked[m.Name] = name
 		}
-		m.Name = masked
+		m.Name = name
 		if m.LoggedAt.IsZero() {
 			m.LoggedAt = now
 		}

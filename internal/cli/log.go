@@ -1,0 +1,463 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"quant"
+	"quant/internal/config"
+	"quant/internal/metastore"
+	"quant/internal/registry"
+)
+
+// logCommand records what a run says of itself. It is no change of its own: what
+// it writes belongs to the run that it names (docs/adr/0020).
+func logCommand(env *Env) Command {
+	var l logFlags
+	cmd := &cobra.Command{
+		Use:   "log",
+		Short: "Record params, metrics, tags, notes and artifacts of a run",
+		Long: fmt.Sprintf(`Record what a program has to say of a run, from any language: inside `+"`quant exec`"+`
+(or any program that sets %[1]s) of that run, elsewhere of --run RUN. A run
+that has ended may still be logged to; a deleted one not.
+
+A name has 1 to %[2]d bytes of UTF-8 without control characters, a value of a param
+or tag at most %[3]d bytes, a note %[4]d, the name of an artifact %[5]d. A param is
+written once; a tag may change. Values of params and tags whose names tell of a
+secret are stored as ***.
+
+--stdin reads JSON lines, one object each, and stores them while they come, within
+about half a second, in batches that are stored whole or not at all:
+
+  {"metric":"loss","value":0.5,"step":3,"time":"2026-01-15T09:30:00Z"}
+  {"metrics":{"loss":0.5,"acc":0.9},"step":3}
+  {"param":"lr","value":0.1}       {"params":{"lr":0.1,"optimizer":"adam"}}
+  {"tag":"team","value":"alpha"}   {"tags":{"team":"alpha"}}
+  {"note":"the loss fell"}         {"artifact":"plot.png","name":"plots/loss.png"}
+
+step and time may be left out, and "run":"RUN" beside any of them names another
+run. A line has at most %[6]d bytes. A bad line is reported and left out, and the
+others go on: exit status 3; with --strict it ends the stream: exit status 2.`,
+			config.ParentRun, quant.MaxRecordName, quant.MaxRecordValue, quant.MaxNoteText, quant.MaxArtifactName, maxLogLine),
+		Example: `  quant log metric loss=0.25 acc=0.9 --step 3
+  quant log param lr=0.001 --run last
+  train.py | quant log --stdin --run 3f2a`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !l.stdin {
+				return quant.Errorf(quant.Usage, "nothing to log is named").WithHint("`quant log metric NAME=VALUE`, or --stdin for JSON lines")
+			}
+			return env.logLines(cmd.Context(), l)
+		},
+	}
+	cmd.PersistentFlags().StringVar(&l.run, "run", "", "the run to log to (default: that of "+config.ParentRun+")")
+	cmd.Flags().BoolVar(&l.stdin, "stdin", false, "read JSON lines from standard input")
+	cmd.Flags().BoolVar(&l.strict, "strict", false, "with --stdin: end at the first bad line")
+	return Command{Command: cmd, Sub: []Command{logMetric(env, &l), logParam(env, &l), logTag(env, &l), logNote(env, &l), logArtifact(env, &l)}}
+}
+
+type logFlags struct {
+	run           string
+	stdin, strict bool
+}
+
+// logReport is the result of the commands that log.
+type logReport struct {
+	RunID     quant.Text `json:"run_id"`
+	Params    int        `json:"params"`
+	Metrics   int        `json:"metrics"` // points
+	Tags      int        `json:"tags"`
+	Removed   int        `json:"tags_removed"`
+	Notes     int        `json:"notes"`
+	Artifacts int        `json:"artifacts"`
+}
+
+func (r *logReport) count(b metastore.Batch) {
+	r.Params += len(b.Params)
+	r.Metrics += len(b.Metrics)
+	r.Tags += len(b.Tags)
+	r.Notes += len(b.Notes)
+	r.Artifacts += len(b.Artifacts)
+}
+
+func (r logReport) CSVRows() any { return []logReport{r} }
+
+// logTarget is the run that a `quant log` is about.
+func (e *Env) logTarget(ctx context.Context, flag string) (string, error) {
+	if e.Run == nil {
+		return "", quant.Errorf(quant.CodeOf(e.MetaErr), "nothing can be logged: %w", e.MetaErr).WithHint("%s", quant.HintOf(e.MetaErr))
+	}
+	if flag != "" {
+		return e.resolveRun(ctx, e.Meta, flag)
+	}
+	switch {
+	case e.ParentRun == "":
+		return "", quant.Errorf(quant.Usage, "no run to log to is named").
+			WithHint("inside `quant exec` there is one; elsewhere give --run RUN, or set %s", config.ParentRun)
+	case !registry.IsRunID(e.ParentRun):
+		return "", quant.Errorf(quant.Usage, "%s is %q, and that is no whole run id", config.ParentRun, clipName(e.ParentRun)).
+			WithHint("set it to a run id, or give --run RUN")
+	}
+	if _, err := e.Meta.GetRun(ctx, e.ParentRun); err != nil {
+		return "", quant.Errorf(quant.CodeOf(err), "%s: %w", config.ParentRun, err).
+			WithHint("it is the run of another lab? %s and --data-dir say which lab this is", config.DataDir)
+	}
+	return e.ParentRun, nil
+}
+
+func clipName(s string) string {
+	if len(s) > 60 {
+		return strings.ToValidUTF8(s[:57], "") + "..."
+	}
+	return s
+}
+
+// logOnce stores a batch for the target and prints what it held.
+func (e *Env) logOnce(ctx context.Context, target string, b metastore.Batch) error {
+	if err := e.Registry.Log(ctx, target, b); err != nil {
+		return err
+	}
+	report := logReport{RunID: quant.Text(target)}
+	report.count(b)
+	e.recordLogged(report)
+	return e.Print(report)
+}
+
+// recordLogged notes what was written as outputs of the `quant log` itself.
+func (e *Env) recordLogged(r logReport) {
+	for _, one := range []struct {
+		table string
+		rows  int
+	}{{"run_params", r.Params}, {"run_metric_points", r.Metrics}, {"run_tags", r.Tags + r.Removed}, {"run_notes", r.Notes}, {"run_artifacts", r.Artifacts}} {
+		if one.rows > 0 {
+			e.record(quant.RunIO{Direction: quant.Out, Kind: "meta", Name: one.table, Rows: ptr(int64(one.rows))})
+		}
+	}
+}
+
+// namedValue splits NAME=VALUE.
+func namedValue(noun, arg string) (name, value string, err error) {
+	name, value, found := strings.Cut(arg, "=")
+	if !found {
+		return "", "", quant.Errorf(quant.Usage, "%s %q is not of the form NAME=VALUE", noun, clipName(arg)).
+			WithHint("quant log %s NAME=VALUE", noun)
+	}
+	return name, value, quant.ValidateRecordName(noun, name)
+}
+
+func logMetric(env *Env, l *logFlags) Command {
+	var step int64
+	cmd := &cobra.Command{
+		Use:   "metric NAME=VALUE...",
+		Short: "Log points of metrics",
+		Long: `Log points of metrics, all of them or none. A value is a finite number. Without
+--step each point gets the step after its metric's highest, 0 for the first.`,
+		Args: wantArgs(1, -1, "at least one NAME=VALUE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var b metastore.Batch
+			for _, arg := range args {
+				name, text, err := namedValue("metric", arg)
+				if err != nil {
+					return err
+				}
+				value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+				if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
+					return quant.Errorf(quant.Invalid, "metric %q: %q is not a finite number", name, clipName(text)).
+						WithHint("leave the point out, or log what happened as a tag")
+				}
+				m := quant.MetricPoint{Name: name, Value: value, Step: quant.AutoStep}
+				if cmd.Flags().Changed("step") {
+					if m.Step = step; step == quant.AutoStep {
+						return quant.Errorf(quant.Usage, "--step %d is too low", step).WithHint("any other whole number will do")
+					}
+				}
+				b.Metrics = append(b.Metrics, m)
+			}
+			target, err := env.logTarget(cmd.Context(), l.run)
+			if err != nil {
+				return err
+			}
+			return env.logOnce(cmd.Context(), target, b)
+		},
+	}
+	cmd.Flags().Int64Var(&step, "step", 0, "step of the points (default: the next)")
+	return Command{Command: cmd}
+}
+
+func logParam(env *Env, l *logFlags) Command {
+	return Command{Command: &cobra.Command{
+		Use:   "param NAME=VALUE...",
+		Short: "Log params, each written once",
+		Long: `Log params, all of them or none. A param is written once: the same value again is
+fine, another one is a conflict (exit status 5).`,
+		Args: wantArgs(1, -1, "at least one NAME=VALUE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var b metastore.Batch
+			for _, arg := range args {
+				name, value, err := namedValue("param", arg)
+				if err != nil {
+					return err
+				}
+				b.Params = append(b.Params, quant.Param{Name: name, Value: value})
+			}
+			target, err := env.logTarget(cmd.Context(), l.run)
+			if err != nil {
+				return err
+			}
+			return env.logOnce(cmd.Context(), target, b)
+		},
+	}}
+}
+
+func logTag(env *Env, l *logFlags) Command {
+	var remove bool
+	cmd := &cobra.Command{
+		Use:   "tag NAME=VALUE... | --delete NAME...",
+		Short: "Set tags, or take them away",
+		Long: `Set tags, all of them or none; --delete takes tags away. Some have a meaning: a run
+with the tag name=N is @N, and experiment=ID links it to an experiment.`,
+		Args: wantArgs(1, -1, "at least one NAME=VALUE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			var b metastore.Batch
+			for i, arg := range args {
+				if remove {
+					if err := quant.ValidateRecordName("tag", arg); err != nil {
+						return err
+					}
+					args[i] = env.Mask.Text(arg) // as it was stored
+					continue
+				}
+				name, value, err := namedValue("tag", arg)
+				if err != nil {
+					return err
+				}
+				b.Tags = append(b.Tags, quant.Tag{Name: name, Value: value})
+			}
+			target, err := env.logTarget(ctx, l.run)
+			if err != nil {
+				return err
+			}
+			if !remove {
+				return env.logOnce(ctx, target, b)
+			}
+			if err := env.Meta.Tx(ctx, func(ctx context.Context) error {
+				for _, name := range args {
+					if err := env.Meta.DeleteTag(ctx, target, name); err != nil {
+						return err
+					}
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			report := logReport{RunID: quant.Text(target), Removed: len(args)}
+			env.recordLogged(report)
+			return env.Print(report)
+		},
+	}
+	cmd.Flags().BoolVar(&remove, "delete", false, "take tags of these names away")
+	return Command{Command: cmd}
+}
+
+func logNote(env *Env, l *logFlags) Command {
+	return Command{Command: &cobra.Command{
+		Use:   "note TEXT",
+		Short: "Add a note; - reads it from standard input",
+		Args:  wantArgs(1, 1, "one text, in quotes"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			target, err := env.logTarget(ctx, l.run)
+			if err != nil {
+				return err
+			}
+			text := args[0]
+			if text == "-" {
+				b, err := whileWaiting(ctx, func() ([]byte, error) {
+					return io.ReadAll(io.LimitReader(env.Streams().In, quant.MaxNoteText+2))
+				})
+				if err != nil {
+					return quant.Errorf(quant.Failed, "read the note from standard input: %w", err).WithHint("give it as an argument")
+				}
+				text = strings.TrimRight(string(b), "\r\n")
+			}
+			return env.logOnce(ctx, target, metastore.Batch{Notes: []quant.Note{{Text: text}}})
+		},
+	}}
+}
+
+// loggedArtifact is an artifact as `log artifact` shows it.
+type loggedArtifact struct {
+	RunID  string `json:"run_id"`
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+	Bytes  int64  `json:"bytes"`
+}
+
+func logArtifact(env *Env, l *logFlags) Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "artifact PATH...",
+		Short: "Keep files that a run made; - reads standard input",
+		Long: `Keep the contents of files, under their own names or --name; of a folder all of
+its files, by their paths within it, below --name if it is given. A folder with
+anything else in it (a link that leads out of it, a pipe) is refused as a whole.
+- reads standard input, and needs --name. All names are recorded, or none. A name
+with the same content again is fine; with another one it is a conflict (exit
+status 5).`,
+		Args: wantArgs(1, -1, "at least one path"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			if cmd.Flags().Changed("name") {
+				if len(args) > 1 {
+					return quant.Errorf(quant.Usage, "--name stands for %d paths", len(args)).WithHint("log them one by one, or leave it out")
+				}
+				if err := quant.ValidateArtifactName(name); err != nil {
+					return err
+				}
+			}
+			target, err := env.logTarget(ctx, l.run)
+			if err != nil {
+				return err
+			}
+			var b metastore.Batch
+			for _, arg := range args {
+				list, err := env.keep(ctx, arg, name)
+				if err != nil {
+					return err
+				}
+				b.Artifacts = append(b.Artifacts, list...)
+			}
+			if err := env.Registry.Log(ctx, target, b); err != nil {
+				return err
+			}
+			report := logReport{}
+			report.count(b)
+			env.recordLogged(report)
+			rows := []loggedArtifact{}
+			for _, a := range b.Artifacts {
+				rows = append(rows, loggedArtifact{target, env.Mask.Text(a.Name), a.Digest, a.Bytes})
+			}
+			return env.Print(rows)
+		},
+	}
+	cmd.Flags().StringVar(&name, "name", "", "name of the artifact, or of the folder: a relative path with slashes")
+	return Command{Command: cmd}
+}
+
+// keep stores the contents at a path and returns them as artifacts, named name
+// where that is not empty.
+func (e *Env) keep(ctx context.Context, file, name string) ([]quant.Artifact, error) {
+	if file == "-" {
+		if name == "" {
+			return nil, quant.Errorf(quant.Usage, "what standard input gives has no name").WithHint("add --name NAME")
+		}
+		a, err := whileWaiting(ctx, func() (quant.Artifact, error) { return e.put(ctx, e.Streams().In, name) })
+		return []quant.Artifact{a}, err
+	}
+	// A pipe must not keep it waiting, as long as nobody writes to it.
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, unreadableArtifact(file, err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, unreadableArtifact(file, err)
+	case info.IsDir():
+		return e.keepFolder(ctx, file, name)
+	case !info.Mode().IsRegular():
+		return nil, quant.Errorf(quant.Invalid, "%s is no regular file", file).WithHint("give its content to standard input: quant log artifact - --name NAME < %s", file)
+	}
+	if name == "" {
+		name = filepath.Base(file)
+	}
+	if err := quant.ValidateArtifactName(name); err != nil {
+		return nil, err
+	}
+	a, err := e.put(ctx, f, name)
+	return []quant.Artifact{a}, err
+}
+
+func unreadableArtifact(file string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return quant.Errorf(quant.NotFound, "artifact %s does not exist", file).WithHint("check the path; - reads standard input")
+	}
+	return quant.Errorf(quant.Failed, "artifact %s: %w", file, err).WithHint("make it readable")
+}
+
+func (e *Env) put(ctx context.Context, r io.Reader, name string) (quant.Artifact, error) {
+	digest, size, err := e.Artifacts().Put(ctx, r)
+	if err != nil && quant.CodeOf(err) == quant.Failed && ctx.Err() == nil {
+		err = quant.Errorf(quant.Failed, "artifact %s: %w", name, err).WithHint("nothing was recorded; make it readable")
+	}
+	return quant.Artifact{Name: name, Digest: digest, Bytes: size}, err
+}
+
+// keepFolder stores the files of a folder. Nothing outside of it is read,
+// wherever its links lead and whatever changes meanwhile.
+func (e *Env) keepFolder(ctx context.Context, dir, prefix string) ([]quant.Artifact, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, unreadableArtifact(dir, err)
+	}
+	defer func() { _ = root.Close() }()
+	var files []string
+	err = fs.WalkDir(root.FS(), ".", func(file string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return unreadableArtifact(path.Join(dir, file), err)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case d.IsDir():
+			return nil
+		}
+		info, err := root.Stat(file)
+		if err != nil || !info.Mode().IsRegular() {
+			return quant.Errorf(quant.Invalid, "artifact %s: it is no file of the folder %s", path.Join(dir, file), dir).
+				WithHint("a folder is taken with all that is in it: take out links that lead elsewhere, and pipes; or name the files one by one")
+		}
+		files = append(files, file)
+		return quant.ValidateArtifactName(path.Join(prefix, file))
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, quant.Errorf(quant.Invalid, "the folder %s holds no file", dir).WithHint("log it once there is something in it")
+	}
+	var list []quant.Artifact
+	for _, file := range files {
+		f, err := root.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return nil, unreadableArtifact(path.Join(dir, file), err)
+		}
+		a, err := e.putRegular(ctx, f, path.Join(prefix, file))
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, a)
+	}
+	return list, nil
+}
+
+// putRegular is put for a file that may have changed since it was looked at.
+func (e *Env) putRegular(ctx context.Context, f *os.File, name string) (quant.Artifact, error) {
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return quant.Artifact{}, quant.Errorf(quant.Invalid, "artifact %s is no longer a regular file", name).WithHint("try again")
+	}
+	return e.put(ctx, f, name)
+}
