@@ -21,6 +21,7 @@ import (
 	"quant/internal/cli"
 	"quant/internal/config"
 	"quant/internal/factstore"
+	"quant/internal/keep"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
 	"quant/internal/secret"
@@ -141,10 +142,11 @@ type recording struct {
 	parent string
 	notes  []quant.RunIO
 
-	store  *sqlite.DB
-	begun  time.Time
-	closed bool
-	done   chan struct{} // closed once the record is
+	claimed *keep.Claim
+	store   *sqlite.DB
+	begun   time.Time
+	closed  bool
+	done    chan struct{} // closed once the record is
 }
 
 // begin records the run, durably, before anything else happens.
@@ -196,6 +198,9 @@ func (r *recording) open(ctx context.Context, remedy bool) error {
 	if err := os.MkdirAll(r.env.Settings.Value(config.DataDir), 0o700); err != nil {
 		return quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another with --data-dir")
 	}
+	if err := r.claim(ctx); err != nil {
+		return err
+	}
 	store, err := sqlite.Open(ctx, r.options(false))
 	if remedy && errors.Is(err, sqlite.ErrDamaged) {
 		return r.setAside(ctx, err)
@@ -225,6 +230,7 @@ func (r *recording) open(ctx context.Context, remedy bool) error {
 func (r *recording) use(store *sqlite.DB) {
 	env := r.env
 	r.store, env.Meta, env.MetaFile = store, store, r.metaFile()
+	env.OpenMeta, env.Replace = r.openMeta, r.replace
 	env.Registry = registry.New(registry.Options{
 		Store: store, LiveDir: env.MetaFile + ".live", Mask: env.Mask, Now: r.app.Now, AskGit: true,
 		BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit,
@@ -407,6 +413,7 @@ func (r *recording) release() {
 	if r.store != nil {
 		r.store.Close()
 	}
+	r.claimed.Release()
 }
 
 // withFacts is an error of a run that committed facts before it failed.

@@ -32,9 +32,10 @@ type Store struct{ Dir string }
 
 // Put stores what r gives until its end and returns its digest and size. The
 // content is durable when Put returns; one that is there already is left as it
-// is, unless it was damaged: then it is written anew. After an error nothing is
-// kept. Errors: ctx's cause, Store when the folder cannot be written (also when
-// the disk is full), else what r gave.
+// is, but for its time, which becomes the present, unless it was damaged: then
+// it is written anew. After an error nothing is kept. Errors: ctx's cause, Store
+// when the folder cannot be written (also when the disk is full), Locked when
+// contents are being removed for longer than a process waits, else what r gave.
 func (s Store) Put(ctx context.Context, r io.Reader) (digest string, size int64, err error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return "", 0, s.failed(err)
@@ -55,15 +56,23 @@ func (s Store) Put(ctx context.Context, r io.Reader) (digest string, size int64,
 		return "", 0, s.failed(err)
 	}
 	digest = prefix + hex.EncodeToString(sum.Sum(nil))
-	if s.Verify(digest) == nil {
-		return digest, size, nil
-	}
-	if err := errors.Join(f.Chmod(0o400), f.Sync()); err != nil {
-		return "", 0, s.failed(err)
-	}
 	path, err := s.Path(digest)
 	if err != nil {
 		return "", 0, err
+	}
+	// From here on nobody removes what is found, and it is found young.
+	release, err := s.Hold(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	defer release()
+	if s.Verify(digest) == nil {
+		if unix.Utimes(path, nil) == nil { // now, by the clock of the file system
+			return digest, size, nil
+		}
+	}
+	if err := errors.Join(f.Chmod(0o400), f.Sync()); err != nil {
+		return "", 0, s.failed(err)
 	}
 	if err := s.moveIn(f.Name(), path); err != nil {
 		return "", 0, s.failed(err)

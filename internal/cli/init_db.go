@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -147,27 +145,10 @@ func (e *Env) describeLab(ctx context.Context, report *labReport, reset bool) er
 
 // confirmReset asks, where somebody can be asked; elsewhere --yes must be given.
 func (e *Env) confirmReset(ctx context.Context, yes bool) error {
-	if yes {
-		return nil
-	}
-	if !term.IsTerminal(e.Streams().In) || !term.IsTerminal(e.Streams().Err) {
-		return quant.Errorf(quant.Usage, "--reset drops every symbol, experiment, model and fact, and nobody can be asked here").
-			WithHint("give --yes as well; both databases are backed up first")
-	}
-	_, _ = fmt.Fprintf(e.Streams().Err, "This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept. Type yes to go on: ",
-		term.Clean(e.Mask.Text(e.Settings.Value(config.SQLitePath))), term.Clean(e.Mask.Text(e.Settings.Value(config.DuckDBPath))))
-	answer, err := whileWaiting(ctx, func() (string, error) {
-		// The end of the input is an answer too, and not "yes".
-		line, _ := bufio.NewReader(io.LimitReader(e.Streams().In, 100)).ReadString('\n')
-		return strings.TrimSpace(line), nil
-	})
-	if err != nil {
-		return err
-	}
-	if answer != "yes" {
-		return quant.Errorf(quant.Refused, "not confirmed: nothing was dropped")
-	}
-	return nil
+	return e.confirm(ctx, yes, "--reset drops every symbol, experiment, model and fact",
+		fmt.Sprintf("This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept.",
+			e.Settings.Value(config.SQLitePath), e.Settings.Value(config.DuckDBPath)),
+		"give --yes as well; both databases are backed up first")
 }
 
 // reset backs both databases up and makes them anew. The Fact DB's file itself

@@ -23,8 +23,19 @@ ending of it (at least 4 digits; lists show the last 8), or by "last": the
 newest run, other than the present one, that ` + "`quant runs list`" + ` would show.`,
 		},
 		Sub: []Command{
-			runsList(env), runsShow(env), runsLogs(env), runsCompare(env), runsDiff(env), runsStats(env), runsPlot(env),
-			runsArtifact(env), runsRerun(env), runsClose(env),
+			runsList(env),
+			runsShow(env),
+			runsLogs(env),
+			runsCompare(env),
+			runsDiff(env),
+			runsStats(env),
+			runsPlot(env),
+			runsArtifact(env),
+			runsRerun(env),
+			runsClose(env),
+			runsDelete(env),
+			runsRestore(env),
+			runsPurge(env),
 		},
 	}
 }
@@ -92,7 +103,7 @@ func took(us *int64) string {
 func runsList(env *Env) Command {
 	var kind, status, since string
 	var limit int
-	var all bool
+	var all, deleted bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the runs, newest first",
@@ -102,7 +113,7 @@ time (2026-01-31T09:30:00Z).`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			// Who names a kind wants its runs, also where they only read.
-			f := metastore.RunFilter{All: all || kind != "", Kind: kind}
+			f := metastore.RunFilter{All: all || deleted || kind != "", Kind: kind, Deleted: deleted}
 			switch quant.Status(strings.ToUpper(status)) {
 			case "", quant.Running, quant.Success, quant.Fail:
 				f.Status = quant.Status(strings.ToUpper(status))
@@ -143,6 +154,7 @@ time (2026-01-31T09:30:00Z).`,
 	cmd.Flags().StringVar(&since, "since", "", "only runs started since then")
 	cmd.Flags().IntVar(&limit, "limit", 30, "at most so many (0: all)")
 	cmd.Flags().BoolVar(&all, "all", false, "also the runs that only read")
+	cmd.Flags().BoolVar(&deleted, "deleted", false, "the deleted runs, which are left out otherwise")
 	return Command{Command: cmd}
 }
 

@@ -399,3 +399,67 @@ func syncPath(path string) error {
 	}
 	return errors.Join(f.Sync(), f.Close())
 }
+
+// Files hands out the database as it stands, its logs before the file itself,
+// each by the suffix of its name ("" for the file). A database opened for
+// reading keeps every writer out until Close, so that together they are
+// consistent; for one opened for writing it is Failed.
+func (db *DB) Files(take func(suffix string, size int64, r io.Reader) error) error {
+	if !db.readOnly {
+		return quant.Errorf(quant.Failed, "fact db %s: its files are handed out to readers only", db.path)
+	}
+	for _, suffix := range append(walSuffixes(), "") {
+		f, err := os.Open(db.path + suffix)
+		if suffix != "" && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return storeError(err, "read fact db %s", db.path)
+		}
+		db.held = append(db.held, f) // closing it would drop the lock
+		info, err := f.Stat()
+		if err == nil && !info.Mode().IsRegular() {
+			err = errors.New("not a regular file")
+		}
+		if err != nil {
+			return storeError(err, "read fact db %s", db.path)
+		}
+		if err := take(suffix, info.Size(), f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Apart runs fn while no other process has the Fact DB at o.Path open, or can
+// make one there: for putting another in its place. It waits as o says; there
+// need be none.
+func Apart(ctx context.Context, o Options, fn func() error) error {
+	path, err := resolve(o.Path)
+	if err != nil {
+		return err
+	}
+	o.Path = path
+	if err := makeFolder(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return whileHeld(ctx, o, func() error {
+		lock, err := lockFile(path)
+		if err != nil {
+			return err
+		}
+		defer lock.Close()
+		if _, err := os.Lstat(path); err == nil {
+			release, err := hold(path, unix.F_WRLCK)
+			if err != nil {
+				return err
+			}
+			defer release()
+		}
+		return fn()
+	})
+}
+
+// Resolve returns the one name that the file at path has for everybody, links
+// resolved. Invalid for what can be no path.
+func Resolve(path string) (string, error) { return resolve(path) }

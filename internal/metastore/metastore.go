@@ -29,6 +29,7 @@ type Store interface {
 	Runs
 	Records
 	Overview
+	Deletions
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

@@ -1,0 +1,79 @@
+package artifact
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"quant"
+)
+
+// patience is how long Hold and Remove wait for each other.
+const patience = 30 * time.Second
+
+// Hold keeps every content where it is until release is called: no Remove takes
+// place meanwhile, of any process. Any number may hold at once. Errors: ctx's
+// cause, Locked after 30 seconds, Store when there can be no lock.
+func (s Store) Hold(ctx context.Context) (release func(), err error) {
+	return s.lock(ctx, unix.LOCK_SH)
+}
+
+// Remove calls remove once nobody holds, and keeps everybody from holding until
+// it returns: what it then finds unused stays so, since a content that is to be
+// used is put first, and is young after that. Errors: those of Hold, and
+// remove's.
+func (s Store) Remove(ctx context.Context, remove func() error) error {
+	release, err := s.lock(ctx, unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return remove()
+}
+
+// lock takes the lock on a file that stays for ever, because removing a lock
+// file would let two processes hold it.
+func (s Store) lock(ctx context.Context, how int) (release func(), err error) {
+	f, err := os.OpenFile(s.Dir+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, quant.Errorf(quant.Store, "lock the artifacts in %s: %w", s.Dir, err).WithHint("make its folder writable")
+	}
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		switch err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); {
+		case err == nil:
+			return func() { f.Close() }, nil
+		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
+			f.Close()
+			return nil, quant.Errorf(quant.Store, "lock the artifacts in %s: %w", s.Dir, err).WithHint("the file system must support locks")
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			f.Close()
+			return nil, context.Cause(ctx)
+		case <-deadline.C:
+			f.Close()
+			return nil, quant.Errorf(quant.Locked, "the artifacts in %s are held by another process, still after %v", s.Dir, patience).
+				WithHint("try again when its backup or gc has finished")
+		}
+	}
+}
+
+// Discard removes the file of a content, and its folder if it was the last one
+// in it. It must run inside Remove. One that is gone already is no error.
+func (s Store) Discard(c Content) error {
+	if err := os.Remove(c.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return quant.Errorf(quant.Store, "remove an artifact: %w", err).WithHint("make its folder writable")
+	}
+	if dir := filepath.Dir(c.Path); dir != s.Dir {
+		os.Remove(dir) // if nothing else is in it
+	}
+	return nil
+}
