@@ -240,6 +240,9 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 	im.done.Imported, im.done.Skipped = nil, nil
 	var item any = first
 	var err error
+	if im.logs, err = logNames(im.lab.LogDir); err != nil { // another import may have brought some since
+		return err
+	}
 	var found comparison
 	var clashes []string
 	for {
@@ -384,7 +387,8 @@ func placeLog(dir, name string, text *os.File) error {
 
 func logError(err error) error {
 	var typed *quant.Error
-	if errors.As(err, &typed) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	var signal quant.Signalled
+	if errors.As(err, &typed) || errors.As(err, &signal) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	return quant.Errorf(quant.Store, "store a log: %w", err).WithHint("make room, or make the folder writable; no run was imported")

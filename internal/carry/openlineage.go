@@ -112,7 +112,7 @@ func parentOf(ctx context.Context, store metastore.Store, d document) (any, erro
 		return nil, err
 	}
 	job := jobOf(document{Run: parent.Run, Process: parent.Process})
-	return facet(facetSchemas+"1-0-1/ParentRunFacet.json#/$defs/ParentRunFacet", map[string]any{
+	return facet(facetSchemas+"1-2-0/ParentRunFacet.json#/$defs/ParentRunFacet", map[string]any{
 		"run": map[string]any{"runId": parent.RunID},
 		"job": map[string]any{"namespace": job.Namespace, "name": job.Name},
 	}), nil
@@ -129,7 +129,7 @@ func jobOf(d document) lineageJob {
 func events(d document, parent any) [2]lineageEvent {
 	job := jobOf(d)
 	job.Facets = map[string]any{
-		"jobType": facet(facetSchemas+"2-0-3/JobTypeJobFacet.json#/$defs/JobTypeJobFacet", map[string]any{
+		"jobType": facet(facetSchemas+"2-0-4/JobTypeJobFacet.json#/$defs/JobTypeJobFacet", map[string]any{
 			"processingType": "BATCH", "integration": "QUANT", "jobType": "COMMAND",
 		}),
 	}
