@@ -36,6 +36,8 @@ newest run, other than the present one, that ` + "`quant runs list`" + ` would s
 			runsDelete(env),
 			runsRestore(env),
 			runsPurge(env),
+			runsExport(env),
+			runsImport(env),
 		},
 	}
 }

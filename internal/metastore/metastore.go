@@ -30,6 +30,7 @@ type Store interface {
 	Records
 	Overview
 	Deletions
+	Portable
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

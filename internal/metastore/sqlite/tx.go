@@ -18,7 +18,8 @@ type txKey struct{ db *DB }
 
 // txState is a transaction that methods called with its context join.
 type txState struct {
-	conn *sql.Conn
+	conn     *sql.Conn
+	readOnly bool // a Snapshot: methods that write are refused
 
 	mu     sync.Mutex
 	doomed error // why it can no longer commit
@@ -172,6 +173,9 @@ func (db *DB) write(ctx context.Context, what, point string, fn func(ctx context
 	}
 	if err := st.usable(); err != nil {
 		return err
+	}
+	if st.readOnly {
+		return quant.Errorf(quant.Failed, "%s: inside a snapshot, which only reads", what)
 	}
 	if _, err := st.conn.ExecContext(ctx, "SAVEPOINT method"); err != nil {
 		return db.classify(what, err)
