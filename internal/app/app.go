@@ -120,15 +120,7 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 			env.Mask.Know(value)
 			env.Secrets.Know(value)
 		}
-		knowIfSecret(env.Mask, name, value)
-	}
-}
-
-// knowIfSecret masks what a variable with a telling name holds, if it is long
-// enough not to be a common word, and not a path (SSH_AUTH_SOCK).
-func knowIfSecret(mask *secret.Masker, name, value string) {
-	if secret.IsName(name) && len(value) >= 8 && !strings.HasPrefix(value, "/") {
-		mask.Know(value)
+		env.Mask.KnowVariable(name, value)
 	}
 }
 

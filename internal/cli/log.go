@@ -2,19 +2,13 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"math"
-	"os"
-	"path"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"quant"
 	"quant/internal/config"
@@ -359,105 +353,19 @@ status 5).`,
 // keep stores the contents at a path and returns them as artifacts, named name
 // where that is not empty.
 func (e *Env) keep(ctx context.Context, file, name string) ([]quant.Artifact, error) {
-	if file == "-" {
-		if name == "" {
-			return nil, quant.Errorf(quant.Usage, "what standard input gives has no name").WithHint("add --name NAME")
-		}
-		a, err := whileWaiting(ctx, func() (quant.Artifact, error) { return e.put(ctx, e.Streams().In, name) })
-		return []quant.Artifact{a}, err
-	}
-	// A pipe must not keep it waiting, as long as nobody writes to it.
-	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, unreadableArtifact(file, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, unreadableArtifact(file, err)
-	case info.IsDir():
-		return e.keepFolder(ctx, file, name)
-	case !info.Mode().IsRegular():
-		return nil, quant.Errorf(quant.Invalid, "%s is no regular file", file).WithHint("give its content to standard input: quant log artifact - --name NAME < %s", file)
+	if file != "-" {
+		return e.Artifacts().Keep(ctx, file, name)
 	}
 	if name == "" {
-		name = filepath.Base(file)
+		return nil, quant.Errorf(quant.Usage, "what standard input gives has no name").WithHint("add --name NAME")
 	}
-	if err := quant.ValidateArtifactName(name); err != nil {
-		return nil, err
-	}
-	a, err := e.put(ctx, f, name)
-	return []quant.Artifact{a}, err
-}
-
-func unreadableArtifact(file string, err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return quant.Errorf(quant.NotFound, "artifact %s does not exist", file).WithHint("check the path; - reads standard input")
-	}
-	return quant.Errorf(quant.Failed, "artifact %s: %w", file, err).WithHint("make it readable")
-}
-
-func (e *Env) put(ctx context.Context, r io.Reader, name string) (quant.Artifact, error) {
-	digest, size, err := e.Artifacts().Put(ctx, r)
-	if err != nil && quant.CodeOf(err) == quant.Failed && ctx.Err() == nil {
-		err = quant.Errorf(quant.Failed, "artifact %s: %w", name, err).WithHint("nothing was recorded; make it readable")
-	}
-	return quant.Artifact{Name: name, Digest: digest, Bytes: size}, err
-}
-
-// keepFolder stores the files of a folder. Nothing outside of it is read,
-// wherever its links lead and whatever changes meanwhile.
-func (e *Env) keepFolder(ctx context.Context, dir, prefix string) ([]quant.Artifact, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, unreadableArtifact(dir, err)
-	}
-	defer func() { _ = root.Close() }()
-	var files []string
-	err = fs.WalkDir(root.FS(), ".", func(file string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return unreadableArtifact(path.Join(dir, file), err)
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
-		case d.IsDir():
-			return nil
-		}
-		info, err := root.Stat(file)
-		if err != nil || !info.Mode().IsRegular() {
-			return quant.Errorf(quant.Invalid, "artifact %s: it is no file of the folder %s", path.Join(dir, file), dir).
-				WithHint("a folder is taken with all that is in it: take out links that lead elsewhere, and pipes; or name the files one by one")
-		}
-		files = append(files, file)
-		return quant.ValidateArtifactName(path.Join(prefix, file))
+	a, err := whileWaiting(ctx, func() (a quant.Artifact, err error) {
+		a.Name = name
+		a.Digest, a.Bytes, err = e.Artifacts().Put(ctx, e.Streams().In)
+		return a, err
 	})
-	if err != nil {
-		return nil, err
+	if err != nil && quant.CodeOf(err) == quant.Failed && ctx.Err() == nil {
+		err = quant.Errorf(quant.Failed, "read artifact %s from standard input: %w", name, err).WithHint("nothing was recorded; try again")
 	}
-	if len(files) == 0 {
-		return nil, quant.Errorf(quant.Invalid, "the folder %s holds no file", dir).WithHint("log it once there is something in it")
-	}
-	var list []quant.Artifact
-	for _, file := range files {
-		f, err := root.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return nil, unreadableArtifact(path.Join(dir, file), err)
-		}
-		a, err := e.putRegular(ctx, f, path.Join(prefix, file))
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, a)
-	}
-	return list, nil
-}
-
-// putRegular is put for a file that may have changed since it was looked at.
-func (e *Env) putRegular(ctx context.Context, f *os.File, name string) (quant.Artifact, error) {
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return quant.Artifact{}, quant.Errorf(quant.Invalid, "artifact %s is no longer a regular file", name).WithHint("try again")
-	}
-	return e.put(ctx, f, name)
+	return []quant.Artifact{a}, err
 }

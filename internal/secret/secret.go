@@ -111,6 +111,14 @@ func (m *Masker) Know(values ...string) {
 	})
 }
 
+// KnowVariable adds what a variable with a telling name holds, if it is long
+// enough not to be a common word, and not a path (SSH_AUTH_SOCK).
+func (m *Masker) KnowVariable(name, value string) {
+	if IsName(name) && len(value) >= 8 && !strings.HasPrefix(value, "/") {
+		m.Know(value)
+	}
+}
+
 // Known masks only the known values: for output that must otherwise stay as it
 // is.
 func (m *Masker) Known(s string) string {

@@ -1,0 +1,383 @@
+// Package runlog records runs from within a Go program: it opens a lab, starts
+// a run or joins the one that the program was started in, and logs its params,
+// metrics, tags, notes and artifacts, as `quant log` does from a shell.
+//
+// It writes the Meta DB alone and knows no Fact DB. Names and values have the
+// limits of package quant, and are masked as everywhere in a lab: known secrets
+// wherever they stand, and the value of a param or tag whose name tells of one.
+// Everything is safe for concurrent use, also by several processes. Errors have
+// a quant.Code: Invalid for what breaks a rule, Conflict for a param with
+// another value and for a run that is deleted, NotFound, Locked, Store.
+package runlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"quant"
+	"quant/internal/artifact"
+	"quant/internal/config"
+	"quant/internal/metastore"
+	"quant/internal/metastore/sqlite"
+	"quant/internal/registry"
+	"quant/internal/secret"
+)
+
+// Lab is an open lab.
+type Lab struct {
+	store     *sqlite.DB
+	registry  *registry.Registry
+	artifacts artifact.Store
+	parent    string // of the environment, perhaps no run id at all
+	now       func() time.Time
+
+	mu   sync.Mutex
+	open map[*Run]bool
+}
+
+// Option says more about how a lab is opened.
+type Option func(*options)
+
+type options struct{ now func() time.Time }
+
+// Clock gives the time of records; the default is the system's.
+func Clock(now func() time.Time) Option { return func(o *options) { o.now = now } }
+
+// Open opens the lab in a data folder and makes it where it is missing. Errors:
+// Usage for "", Store, Locked.
+func Open(ctx context.Context, dataDir string, opts ...Option) (*Lab, error) {
+	if dataDir == "" {
+		return nil, quant.Errorf(quant.Usage, "no data folder is named").WithHint("OpenEnvironment takes the ordinary one")
+	}
+	lookup, _ := config.System()
+	return open(ctx, config.Resolve(map[string]string{"data-dir": dataDir, "sqlite": filepath.Join(dataDir, "meta.db")}, lookup, nil), opts)
+}
+
+// OpenEnvironment opens the lab that a quant started here would use: that of
+// QUANT_DATA_DIR and QUANT_SQLITE_PATH, of the file .env in the working
+// directory, or ./data. Errors: as of Open; Usage for settings or a .env that
+// cannot be used.
+func OpenEnvironment(ctx context.Context, opts ...Option) (*Lab, error) {
+	lookup, _ := config.System()
+	dotenv, _, err := config.ReadDotenv(".env")
+	if err != nil {
+		return nil, err
+	}
+	settings := config.Resolve(nil, lookup, dotenv)
+	if err := settings.Validate(); err != nil {
+		return nil, err
+	}
+	return open(ctx, settings, opts)
+}
+
+func open(ctx context.Context, settings config.Settings, opts []Option) (*Lab, error) {
+	o := options{now: time.Now}
+	for _, option := range opts {
+		option(&o)
+	}
+	mask := &secret.Masker{}
+	mask.Know(settings.Secrets()...)
+	lookup, environ := config.System()
+	for _, variable := range environ {
+		name, value, _ := strings.Cut(variable, "=")
+		mask.KnowVariable(name, value)
+	}
+	if err := os.MkdirAll(settings.Value(config.DataDir), 0o700); err != nil {
+		return nil, quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another")
+	}
+	path := settings.Value(config.SQLitePath)
+	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, Now: o.now, BackupDir: filepath.Join(filepath.Dir(path), "backups")})
+	if err != nil {
+		return nil, err
+	}
+	// Every name of the file must lead to the same locks and artifacts.
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	l := &Lab{store: store, artifacts: artifact.Store{Dir: path + ".artifacts"}, now: o.now, open: map[*Run]bool{}}
+	l.parent, _ = lookup(config.ParentRun)
+	r := registry.Options{Store: store, LiveDir: path + ".live", Mask: mask, Now: o.now, AskGit: true}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		r.BinaryVersion = strings.TrimSpace(info.Main.Path + " " + info.Main.Version)
+	}
+	l.registry = registry.New(r)
+	return l, nil
+}
+
+// Close ends what is still open as FAIL and closes the lab.
+func (l *Lab) Close() error {
+	l.mu.Lock()
+	var left []*Run
+	for r := range l.open {
+		left = append(left, r)
+	}
+	l.mu.Unlock()
+	var all error
+	for _, r := range left {
+		all = errors.Join(all, r.Close(quant.Errorf(quant.Failed, "its lab was closed before the run was")))
+	}
+	l.registry.Close()
+	return errors.Join(all, l.store.Close())
+}
+
+// Start records a run as RUNNING; it is durable when Start returns. kind says
+// what runs (train, notebook), config is anything that has a JSON form; nil is
+// none. Inside another run (QUANT_RUN_ID) it is a child of that one. Close the
+// run; a process that dies first leaves it to the next command of the lab, which
+// closes it as FAIL.
+func (l *Lab) Start(ctx context.Context, kind string, config any) (*Run, error) {
+	id, err := l.registry.Start(ctx, kind, config, l.childOf()...)
+	if err != nil {
+		return nil, err
+	}
+	return l.run(id, true), nil
+}
+
+func (l *Lab) childOf() []registry.StartOption {
+	if registry.IsRunID(l.parent) {
+		return []registry.StartOption{registry.ChildOf(l.parent)}
+	}
+	return nil
+}
+
+// Track runs fn as a run: closed as SUCCESS when fn returns nil, as FAIL with
+// its text when it returns an error or panics (the panic goes on after that).
+func (l *Lab) Track(ctx context.Context, kind string, config any, fn func(ctx context.Context, run *Run) error) error {
+	return l.registry.Track(ctx, kind, config, func(ctx context.Context, tracked *registry.Run) (err error) {
+		r := l.run(tracked.ID, false)
+		defer func() { err = errors.Join(err, r.Close(nil)) }()
+		return fn(ctx, r)
+	}, l.childOf()...)
+}
+
+// Current joins the run that this program was started in, that of QUANT_RUN_ID:
+// its Close stores what is left and does not end it. NotFound: there is none.
+func (l *Lab) Current(ctx context.Context) (*Run, error) {
+	if l.parent == "" {
+		return nil, quant.Errorf(quant.NotFound, "this program runs in no run").
+			WithHint("start it with `quant exec -- PROGRAM`, or use Start")
+	}
+	if !registry.IsRunID(l.parent) {
+		return nil, quant.Errorf(quant.Invalid, "%s is %q, and that is no whole run id", config.ParentRun, l.parent).WithHint("leave it to `quant exec` to set it")
+	}
+	return l.Join(ctx, l.parent)
+}
+
+// Join opens a run, also one that has ended, by any reference that the command
+// line takes: an id, a unique part of it, last, last:KIND, @NAME. Its Close
+// stores what is left and does not end it. Errors: NotFound, Invalid.
+func (l *Lab) Join(ctx context.Context, ref string) (*Run, error) {
+	id, err := registry.Resolve(ctx, l.store, ref, "")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.store.GetRun(ctx, id); err != nil {
+		return nil, err
+	}
+	return l.run(id, false), nil
+}
+
+func (l *Lab) run(id string, owned bool) *Run {
+	r := &Run{lab: l, id: id, owned: owned}
+	l.mu.Lock()
+	l.open[r] = true
+	l.mu.Unlock()
+	return r
+}
+
+// Run is a run to log to. Points of metrics are stored in batches, at the latest
+// half a second after they were logged; everything else is stored when its
+// method returns.
+type Run struct {
+	lab   *Lab
+	id    string
+	owned bool // Close ends it
+
+	flushing sync.Mutex // keeps batches in order
+	mu       sync.Mutex
+	points   []quant.MetricPoint
+	timer    *time.Timer
+	failed   error // of a flush that nobody waited for
+	closed   bool
+}
+
+const (
+	flushPoints = 4 << 10
+	flushAge    = 500 * time.Millisecond
+	// keptPoints is how many points are kept while the store cannot take them.
+	keptPoints = 256 << 10
+)
+
+// ID is the run's id.
+func (r *Run) ID() string { return r.id }
+
+func (r *Run) log(b metastore.Batch) error {
+	r.mu.Lock()
+	closed := r.closed
+	r.mu.Unlock()
+	if closed {
+		return r.closedError()
+	}
+	return r.lab.registry.Log(context.Background(), r.id, b)
+}
+
+func (r *Run) closedError() error {
+	return quant.Errorf(quant.Conflict, "run %s is closed here", r.id).WithHint("log before Close, or Join the run")
+}
+
+// Param records a setting, once: the same value again is fine, another one is
+// Conflict. The value is written as fmt.Sprint does.
+func (r *Run) Param(name string, value any) error { return r.Params(map[string]any{name: value}) }
+
+// Params records settings, all of them or none.
+func (r *Run) Params(values map[string]any) error {
+	var b metastore.Batch
+	for name, value := range values {
+		b.Params = append(b.Params, quant.Param{Name: name, Value: fmt.Sprint(value)})
+	}
+	return r.log(b)
+}
+
+// Tag sets a tag, in place of the one of that name.
+func (r *Run) Tag(name, value string) error {
+	return r.log(metastore.Batch{Tags: []quant.Tag{{Name: name, Value: value}}})
+}
+
+// Note adds a note.
+func (r *Run) Note(text string) error {
+	return r.log(metastore.Batch{Notes: []quant.Note{{Text: text}}})
+}
+
+// Metric logs a point of a metric at the step after its highest, 0 for the
+// first. Invalid: the value is not finite, or the name breaks a rule; the point
+// is then not logged. Any other error is that of points logged before.
+func (r *Run) Metric(name string, value float64) error {
+	return r.MetricAt(quant.AutoStep, name, value)
+}
+
+// MetricAt is Metric at a step.
+func (r *Run) MetricAt(step int64, name string, value float64) error {
+	p := quant.MetricPoint{RunID: r.id, Name: name, Step: step, Value: value, LoggedAt: quant.NewTime(r.lab.now())}
+	if err := p.Validate(); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	if len(r.points) >= keptPoints {
+		r.mu.Unlock()
+		if err := r.Flush(); err != nil {
+			return err
+		}
+		r.mu.Lock()
+	}
+	if r.closed {
+		r.mu.Unlock()
+		return r.closedError()
+	}
+	before := r.failed
+	r.failed = nil
+	r.points = append(r.points, p)
+	full := len(r.points)%flushPoints == 0
+	if r.timer == nil {
+		r.timer = time.AfterFunc(flushAge, func() {
+			if err := r.Flush(); err != nil {
+				r.mu.Lock()
+				r.failed = err
+				r.mu.Unlock()
+			}
+		})
+	}
+	r.mu.Unlock()
+	if full {
+		return errors.Join(before, r.Flush())
+	}
+	return before
+}
+
+// Flush stores the points that wait. Points that the store cannot take now
+// (Locked, Store) are kept for the next time.
+func (r *Run) Flush() error {
+	r.flushing.Lock()
+	defer r.flushing.Unlock()
+	r.mu.Lock()
+	points := r.points
+	r.points = nil
+	if r.timer != nil {
+		r.timer.Stop()
+		r.timer = nil
+	}
+	r.mu.Unlock()
+	if len(points) == 0 {
+		return nil
+	}
+	err := r.lab.registry.Log(context.Background(), r.id, metastore.Batch{Metrics: points})
+	if errors.Is(err, quant.Locked) || errors.Is(err, quant.Store) {
+		r.mu.Lock()
+		r.points = append(points, r.points...)
+		r.mu.Unlock()
+	}
+	return err
+}
+
+// Artifact keeps a file under a name, "" for the file's own; of a folder all
+// files, by their paths within it, below name. What is no regular file, and what
+// a folder's links show outside of it, is Invalid. The same content again is
+// fine, another one under the same name Conflict.
+func (r *Run) Artifact(ctx context.Context, path, name string) error {
+	list, err := r.lab.artifacts.Keep(ctx, path, name)
+	if err != nil {
+		return err
+	}
+	return r.log(metastore.Batch{Artifacts: list})
+}
+
+// ArtifactFrom keeps what a reader gives, until its end.
+func (r *Run) ArtifactFrom(ctx context.Context, in io.Reader, name string) error {
+	if err := quant.ValidateArtifactName(name); err != nil {
+		return err
+	}
+	digest, size, err := r.lab.artifacts.Put(ctx, in)
+	if err != nil {
+		return err
+	}
+	return r.log(metastore.Batch{Artifacts: []quant.Artifact{{Name: name, Digest: digest, Bytes: size}}})
+}
+
+// Close stores what waits and ends a run that Start began: as SUCCESS when cause
+// is nil, else as FAIL with its text. Of a run that was joined, or is tracked,
+// cause counts for nothing. A second Close does nothing.
+func (r *Run) Close(cause error) error {
+	r.mu.Lock()
+	if r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.closed = true
+	before := r.failed
+	r.failed = nil
+	r.mu.Unlock()
+	r.lab.mu.Lock()
+	delete(r.lab.open, r)
+	r.lab.mu.Unlock()
+	err := r.Flush()
+	if err == nil && (errors.Is(before, quant.Locked) || errors.Is(before, quant.Store)) {
+		before = nil // what could not be stored then has been now
+	}
+	err = errors.Join(before, err)
+	if !r.owned {
+		return err
+	}
+	closing, stop := registry.Closing(context.Background())
+	defer stop()
+	if cause != nil {
+		return errors.Join(err, r.lab.registry.Fail(closing, r.id, cause))
+	}
+	return errors.Join(err, r.lab.registry.Success(closing, r.id))
+}

@@ -1,0 +1,321 @@
+"""Record params, metrics, tags, notes and artifacts of a run in a quant lab.
+
+One file, standard library only, Python 3.8 or newer. Copy it beside your script,
+or put its folder on PYTHONPATH.
+
+Inside ``quant exec -- python train.py`` the run is there already::
+
+    import quant_run
+
+    run = quant_run.run()
+    run.params({"lr": 0.1, "optimizer": "adam"})
+    for epoch in range(10):
+        run.metric("loss", loss, step=epoch)
+    run.artifact("plots/loss.png")
+
+Elsewhere name one: ``quant_run.run("last")``, or any other reference that
+``quant runs show`` takes.
+
+What is logged goes to one child process, ``quant log --stdin``, which stores it
+within about half a second, in batches that are stored whole or not at all. It is
+flushed and closed at the end of the program, also after an exception. A program
+that is killed loses nothing that it had handed over. Recording never stops the
+program that records: what goes wrong is told on stderr, and by ``close()``.
+
+Names have 1 to 250 bytes, values of params and tags at most 8192 bytes, notes
+65536. A param is written once. Metrics are finite numbers. Values whose names
+tell of a secret (``password``, ``api_key``) are stored as ``***``.
+"""
+
+import atexit
+import datetime
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+
+__all__ = ["QuantError", "Run", "run"]
+
+_MAX_NAME = 250
+_MAX_VALUE = 8192
+_MAX_NOTE = 65536
+
+
+class QuantError(RuntimeError):
+    """Recording is not possible; the text says why and what to do."""
+
+
+def run(ref=None, *, quant="quant", data_dir=None):
+    """Return the run to record to.
+
+    ref is any reference of a run (an id, ``last``, ``last:KIND``, ``@NAME``);
+    without it, it is the run inside which this program was started
+    (``QUANT_RUN_ID``, which ``quant exec`` sets). quant is the program, data_dir
+    the lab's folder where it is not that of ``QUANT_DATA_DIR``.
+
+    Raises QuantError when there is no run, or no quant.
+    """
+    return Run(ref, quant=quant, data_dir=data_dir)
+
+
+class Run:
+    """A run to record to. Safe for use by several threads; a fork may go on
+    recording and gets a child process of its own. Also a context manager."""
+
+    def __init__(self, ref=None, *, quant="quant", data_dir=None):
+        if ref is None and not os.environ.get("QUANT_RUN_ID"):
+            raise QuantError(
+                "no run to record to: start the program with `quant exec -- python ...`, "
+                'or name a run, such as quant_run.run("last")'
+            )
+        program = shutil.which(quant)
+        if program is None:
+            raise QuantError(
+                "the program %r is not on PATH: install quant, or name it, such as "
+                'quant_run.run(quant="/opt/quant/bin/quant")' % quant
+            )
+        self._command = [program, "log", "--stdin", "--quiet", "--output", "json"]
+        if ref is not None:
+            self._command.append("--run=" + str(ref))
+        if data_dir is not None:
+            self._command.append("--data-dir=" + os.fspath(data_dir))
+        self._lock = threading.RLock()
+        self._child = None
+        self._errors = None
+        self._pid = os.getpid()
+        self._closed = False
+        self._broken = None  # why nothing more can be recorded
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
+        atexit.register(self._at_exit)
+
+    # What can be recorded.
+
+    def param(self, name, value):
+        """Record a setting, once: another value for it later is refused."""
+        self.params({name: value})
+
+    def params(self, values):
+        """Record settings from a dict, all of them or none. Nested dicts are
+        named with dots: {"optim": {"lr": 0.1}} is optim.lr."""
+        flat = {n: _value("param", n, v) for n, v in _flat(values)}
+        if flat:
+            self._write({"params": flat})
+
+    def metric(self, name, value, step=None):
+        """Record a point of a metric. value is a finite number, or what float()
+        makes one of (numpy and torch scalars); without step it is the next."""
+        self.metrics({name: value}, step=step)
+
+    def metrics(self, values, step=None):
+        """Record points of several metrics at one step, all of them or none."""
+        line = {"metrics": {}, "time": _now()}
+        for name, value in dict(values).items():
+            number = float(value)
+            if not math.isfinite(number):
+                raise ValueError("metric %r: %r is no finite number; leave the point out" % (name, number))
+            line["metrics"][_name("metric", name)] = number
+        if step is not None:
+            line["step"] = int(step)
+        if line["metrics"]:
+            self._write(line)
+
+    def tag(self, name, value):
+        """Set a tag, in place of the one of that name. The tag ``name`` makes
+        the run @NAME."""
+        self._write({"tag": _name("tag", name), "value": _value("tag", name, value)})
+
+    def tags(self, values):
+        """Set tags from a dict, all of them or none."""
+        line = {"tags": {_name("tag", n): _value("tag", n, v) for n, v in dict(values).items()}}
+        if line["tags"]:
+            self._write(line)
+
+    def note(self, text):
+        """Add a note."""
+        text = str(text)
+        if not text.strip():
+            raise ValueError("the note is empty")
+        if len(text.encode("utf-8")) > _MAX_NOTE:
+            raise ValueError("the note is longer than %d bytes; keep it as an artifact" % _MAX_NOTE)
+        self._write({"note": text, "time": _now()})
+
+    def artifact(self, path, name=None):
+        """Keep a file, or all files of a folder, under a name: its own without
+        one. The content is read soon after the call: leave the file as it is, or
+        call flush() before changing it."""
+        path = os.path.abspath(os.fspath(path))
+        if not os.path.exists(path):
+            raise FileNotFoundError("artifact %s does not exist" % path)
+        line = {"artifact": path, "time": _now()}
+        if name is not None:
+            line["name"] = str(name)
+        self._write(line)
+
+    # The child process.
+
+    def flush(self):
+        """Wait until everything recorded so far is stored. Returns whether it
+        is; what was not is told on stderr, once."""
+        with self._lock:
+            return self._end()
+
+    def close(self):
+        """Store what is left. Returns whether everything was stored. Recording
+        afterwards raises QuantError; a second close does nothing."""
+        with self._lock:
+            if self._closed:
+                return self._broken is None
+            self._closed = True
+            stored = self._end()
+        atexit.unregister(self._at_exit)
+        return stored
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _at_exit(self):
+        if self._pid == os.getpid():
+            self.close()
+
+    def _forked(self):
+        # The pipe leads to the parent's child: writing to it from here would tear
+        # lines, and holding it would keep that child from its end. A lock may
+        # have been held by a thread that is not here.
+        child, self._child, self._errors = self._child, None, None
+        self._lock, self._pid = threading.RLock(), os.getpid()
+        if child is not None:
+            child.stdin.close()
+            child.returncode = 0  # the parent waits for it
+        # A worker of multiprocessing ends past atexit.
+        util = sys.modules.get("multiprocessing.util")
+        if util is not None:
+            util.register_after_fork(self, lambda run: util.Finalize(run, run.close, exitpriority=0))
+
+    def _start(self):
+        # stderr goes to a file: nobody reads while the program works. In a
+        # session of its own, so that Ctrl-C ends the program and not its record.
+        self._errors = tempfile.TemporaryFile()
+        self._child = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=self._errors,
+            bufsize=0,
+            start_new_session=True,
+        )
+
+    def _write(self, line):
+        text = json.dumps(line, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+        with self._lock:
+            if self._closed:
+                raise QuantError("the run is closed: record before close()")
+            if self._child is not None and self._child.poll() is not None:
+                self._end()  # it ended early, and its status says why
+                if self._broken is None:
+                    self._tell("quant log ended before the program did")
+            if self._broken is not None:
+                return  # that has been told
+            try:
+                if self._child is None:
+                    self._start()
+                self._send(text)
+            except OSError as error:
+                if self._child is None:
+                    self._tell("quant could not be started: %s" % error)
+                elif self._end() and self._broken is None:
+                    self._tell("quant log ended before the program did")
+
+    def _send(self, text):
+        # A line is written whole: Ctrl-C waits for its end, a second one does not.
+        rest, interrupted = memoryview(text), None
+        while rest:
+            try:
+                rest = rest[self._child.stdin.write(rest) or 0 :]
+            except KeyboardInterrupt as error:
+                if interrupted is not None:
+                    raise
+                interrupted = error
+        if interrupted is not None:
+            raise interrupted
+
+    def _end(self):
+        child, errors = self._child, self._errors
+        if child is None:
+            return self._broken is None
+        self._child, self._errors = None, None
+        try:
+            child.stdin.close()
+        except OSError:
+            pass  # it has ended; its status says why
+        while True:
+            try:
+                status = child.wait()
+                break
+            except KeyboardInterrupt:
+                sys.stderr.write("quant_run: storing the last of the run; a moment\n")
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace").strip()
+        errors.close()
+        if status != 0:
+            self._tell("quant log failed (exit status %d)" % status, said)
+            if status == 3:  # the rest is stored, and so is what comes
+                self._broken = None
+                return False
+        elif said:
+            sys.stderr.write(said + "\n")
+        return status == 0
+
+    def _tell(self, what, said=""):
+        first = self._broken is None
+        self._broken = what
+        if first:
+            text = "quant_run: %s\n%s" % (what, said and said + "\n")
+            try:
+                sys.stderr.write(text)
+                sys.stderr.flush()
+            except (OSError, ValueError, AttributeError):
+                pass  # there is no stderr to tell it on
+
+
+def _now():
+    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _name(noun, name):
+    name = str(name)
+    size = len(name.encode("utf-8"))
+    if not 0 < size <= _MAX_NAME:
+        raise ValueError("%s %r: a name has 1 to %d bytes" % (noun, name[:20], _MAX_NAME))
+    return name
+
+
+def _value(noun, name, value):
+    """A value as it is stored: text, number, true or false."""
+    if isinstance(value, bool) or isinstance(value, int) and abs(value) < 1 << 53:
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    if isinstance(value, (list, tuple, dict)):
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    text = str(value)
+    if len(text.encode("utf-8")) > _MAX_VALUE:
+        raise ValueError("%s %r: its value is longer than %d bytes; keep it as an artifact" % (noun, name, _MAX_VALUE))
+    return text
+
+
+def _flat(values, prefix=""):
+    for name, value in dict(values).items():
+        name = prefix + str(name)
+        if isinstance(value, dict) and value:
+            for pair in _flat(value, name + "."):
+                yield pair
+        else:
+            yield _name("param", name), value
