@@ -236,8 +236,10 @@ func (e *Env) runAgain(ctx context.Context, origin metastore.RunDetail, args []s
 	if err != nil {
 		return err
 	}
-	args = slices.Clone(args)
-	if e.tree.Traits(e.tree.Read(args)).DataDir == nil { // else it brings its own lab
+	line := e.tree.Read(args)
+	if e.tree.Traits(line).DataDir == nil && slices.ContainsFunc(locationFlags, func(name string) bool { return line.Flags[name] != "" }) {
+		// Flags are stronger than variables, and the last one counts.
+		args = slices.Clone(args)
 		at := slices.Index(args, "--")
 		if at < 0 {
 			at = len(args)
