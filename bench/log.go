@@ -50,6 +50,7 @@ func logFromStdin(ctx context.Context, b *bench) ([]figure, error) {
 		}
 	}
 	var peak int64
+	var busy time.Duration
 	logged := func(file string) func() (time.Duration, error) {
 		return func() (time.Duration, error) {
 			// A run of its own each time: no round finds the points of another.
@@ -73,7 +74,7 @@ func logFromStdin(ctx context.Context, b *bench) ([]figure, error) {
 			if !strings.Contains(out.String(), fmt.Sprintf(",%d,", loggedMetrics)) {
 				return 0, fmt.Errorf("not all is stored: %s", out.String())
 			}
-			peak = max(peak, peakOf(cmd.ProcessState))
+			peak, busy = max(peak, peakOf(cmd.ProcessState)), cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()
 			return took, nil
 		}
 	}
@@ -89,7 +90,8 @@ func logFromStdin(ctx context.Context, b *bench) ([]figure, error) {
 	return []figure{
 		{fmt.Sprintf("%d metrics through `quant log --stdin`, a line each with step and time, whole process, median of 9", loggedMetrics), fmt.Sprintf("%.0f a second", one), one >= 100_000},
 		{"the same number, four a line", fmt.Sprintf("%.0f a second", many), many >= 100_000},
-		note("peak memory of it", "%d MiB", peak>>20),
+		note("processor time of the last of these", "%s", ms(busy)),
+		note("peak memory", "%d MiB", peak>>20),
 		note("`quant log metric loss=0.5`, whole process", "%s", ms(median(times[2]))),
 	}, nil
 }

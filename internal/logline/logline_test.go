@@ -227,3 +227,13 @@ func FuzzAParsedLineIsJSONAndKeepsTheRules(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkParse(b *testing.B) {
+	p, line := NewParser(), []byte(`{"metric":"loss","value":0.0123456789012345,"step":123456,"time":"2026-01-15T09:30:00.123456Z"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := p.Parse(line, now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
