@@ -45,6 +45,7 @@ var measurements = []measurement{
 	{"recorded command", "quant config, less its bare durable commits, at most 2.0 x quant version", recordedCommand},
 	{"registry in process", "Start + Success at most 1.5 x the bare durable commits", registryInProcess},
 	{"a million runs", "runs list and runs show last at most 1.5 x their cost with 1,000", millionRuns},
+	{"log", "100,000 metrics through log --stdin at 100,000 a second or more, whole process", logFromStdin},
 	{"ingest", "at least 0.5 of the rows per second of DuckDB's own COPY; peak memory under 2 GiB", ingestAgainstCopy},
 	{"production chain", "features and labels at most 1.5 x the bare SQL; recommend and backtest under 10 s each; an unchanged pipeline under 1 s; peak memory under 4 GiB", chain},
 	{"a declared key", "none: why ohlcv has no PRIMARY KEY", declaredKey},
@@ -146,12 +147,17 @@ func process(ctx context.Context, dir, name string, args ...string) (usage, erro
 	if err != nil {
 		return u, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, stderr.String())
 	}
-	peak := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+	u.peak = peakOf(cmd.ProcessState)
+	return u, nil
+}
+
+// peakOf is the peak memory of a process that has ended, in bytes.
+func peakOf(state *os.ProcessState) int64 {
+	peak := state.SysUsage().(*syscall.Rusage).Maxrss
 	if runtime.GOOS == "linux" {
 		peak <<= 10
 	}
-	u.peak = peak
-	return u, nil
+	return peak
 }
 
 // inTurn runs every function once a round, round after round, so that a

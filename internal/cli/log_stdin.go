@@ -148,7 +148,7 @@ func (s *logStream) verdict() error {
 	if hint == "" {
 		hint = "mend these lines and log them again"
 	}
-	return quant.Errorf(code, "%d of %s bad: %w; %s", bad, counted(s.report.Lines, "line"), s.first, rest).WithHint("%s", hint)
+	return quant.Errorf(code, "bad lines: %d of %d, the first is %w; %s", bad, s.report.Lines, s.first, rest).WithHint("%s", hint)
 }
 
 // read parses the lines and hands them on: when there are enough, and whenever

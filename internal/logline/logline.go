@@ -203,10 +203,13 @@ func (p *Parser) syntax(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return problem(len(p.line)+1, "the line ends within its JSON").hint("a line is one JSON object, such as %s", `{"metric":"loss","value":0.5}`)
 	}
-	if at <= len(p.line) {
-		for _, word := range []string{"NaN", "Infinity", "-Infinity", "inf", "-inf", "nan"} {
-			if bytes.HasPrefix(p.line[at-1:], []byte(word)) || at > 1 && bytes.HasPrefix(p.line[at-2:], []byte(word)) {
-				return problem(at, "%s is no finite number", word).hint("leave the point out, or log what happened as a tag")
+	if start := at - 1; start < len(p.line) {
+		if start > 0 && p.line[start-1] == '-' {
+			start--
+		}
+		for _, word := range []string{"NaN", "Infinity", "-Infinity", "nan", "inf", "-inf"} {
+			if bytes.HasPrefix(p.line[start:], []byte(word)) {
+				return problem(start+1, "%s is no finite number", word).hint("leave the point out, or log what happened as a tag")
 			}
 		}
 	}

@@ -5,9 +5,12 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/mattn/go-sqlite3"
 
 	"quant"
 	"quant/internal/failpoint"
@@ -92,7 +95,7 @@ func (db *DB) begin(ctx context.Context, point string, fn func(ctx context.Conte
 		return db.classify("begin a transaction", err)
 	}
 	defer func() { _ = conn.Close() }()
-	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if err := db.beginImmediate(ctx, conn); err != nil {
 		return db.classify("begin a transaction", err)
 	}
 	st := &txState{conn: conn}
@@ -125,6 +128,36 @@ func (db *DB) begin(ctx context.Context, point string, fn func(ctx context.Conte
 		failpoint.Hit(point + ".after")
 	}
 	return nil
+}
+
+// queuePoll is how long a writer sleeps between two tries.
+const queuePoll = 3 * time.Millisecond
+
+// beginImmediate waits for the lock of other processes. SQLite's own waiting
+// sleeps the longer the more often it was in vain, so that among many writers
+// the newest win and an old one may starve; here every one has the same chance.
+func (db *DB) beginImmediate(ctx context.Context, conn *sql.Conn) error {
+	const begin = "PRAGMA busy_timeout = 0; BEGIN IMMEDIATE"
+	_, err := conn.ExecContext(ctx, begin)
+	for begun := time.Now(); isBusy(err) && time.Since(begun) < db.wait; {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(queuePoll):
+		}
+		_, err = conn.ExecContext(ctx, begin)
+	}
+	// Everything else waits as the connection was told to; also when it failed.
+	if _, e := conn.ExecContext(context.WithoutCancel(ctx), fmt.Sprintf("PRAGMA busy_timeout = %d", max(db.wait.Milliseconds(), 1))); e != nil && err == nil {
+		rollback(conn)
+		return e
+	}
+	return err
+}
+
+func isBusy(err error) bool {
+	e, ok := errors.AsType[sqlite3.Error](err)
+	return ok && e.Code == sqlite3.ErrBusy
 }
 
 // rollback ends a transaction, unless SQLite has ended it by itself; a

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// logging starts `quant log --stdin` for a run, and returns where to write.
+func (l *lab) logging(id string, args ...string) (*process, io.WriteCloser) {
+	l.t.Helper()
+	cmd := l.command(append([]string{"log", "--stdin"}, args...)...)
+	cmd.Env = append(cmd.Env, "QUANT_RUN_ID="+id)
+	in, err := cmd.StdinPipe()
+	must(l.t, err)
+	return l.startCmd(cmd), in
+}
+
+func metricLines(name string, from, to int) []byte {
+	var b bytes.Buffer
+	for i := from; i < to; i++ {
+		fmt.Fprintf(&b, `{"metrics":{"%s":%d,"%s_twin":%d},"step":%d}`+"\n", name, i, name, i, i)
+	}
+	return b.Bytes()
+}
+
+func TestLinesAreStoredWhileTheStreamGoesOn(t *testing.T) {
+	t.Parallel()
+	l, id := reading(t)
+	p, in := l.logging(id)
+	for n := 1; n <= 3; n++ {
+		_, err := in.Write(metricLines("loss", n, n+1))
+		must(t, err)
+		l.eventually("the point is there", func() bool {
+			return l.metaRows("SELECT coalesce(max(points), 0) FROM run_metrics") == fmt.Sprintln(n)
+		})
+	}
+	// Half a line waits for its other half.
+	_, err := io.WriteString(in, `{"metric":"loss","val`)
+	must(t, err)
+	_, err = io.WriteString(in, `ue":9}`)
+	must(t, err)
+	must(t, in.Close())
+	l.wantCode(p.wait(), 0)
+	if got := l.metaRows("SELECT name, points, last FROM run_metrics ORDER BY name"); got != "loss 4 9\nloss_twin 3 3\n" && got != "loss 4 9.0\nloss_twin 3 3.0\n" {
+		t.Error(got)
+	}
+	if got := l.metaRows("SELECT count(*) FROM runs WHERE kind = 'log'"); got != "1\n" {
+		t.Error(got)
+	}
+}
+
+func TestASignalledStreamKeepsWhatItHadRead(t *testing.T) {
+	t.Parallel()
+	l, id := reading(t)
+	// Long enough for the lines to be read before the signal, and short enough for
+	// them to be pending often; both must end the same.
+	for n, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		name := fmt.Sprintf("m%d", n)
+		p, in := l.logging(id)
+		_, err := in.Write(metricLines(name, 0, 100))
+		must(t, err)
+		l.eventually("it has begun", func() bool {
+			return l.metaRows("SELECT count(*) FROM run_metrics WHERE name = '"+name+"'") == "1\n"
+		})
+		_, err = in.Write(metricLines(name, 100, 200))
+		must(t, err)
+		time.Sleep(20 * time.Millisecond) // a moment to read them; what is read is kept
+		p.signal(signal)
+		l.wantCode(p.wait(), 128+int(signal))
+		in.Close()
+		got := l.metaRows("SELECT max(points) = min(points) FROM run_metrics WHERE name LIKE '" + name + "%'")
+		if got != "1\n" {
+			t.Error("a line is torn")
+		}
+		l.wantFail(l.lastRun(), int64(128+int(signal)), "ended by ")
+	}
+}
+
+func TestAKilledStreamLeavesWholeBatches(t *testing.T) {
+	t.Parallel()
+	l, id := reading(t)
+	rounds := 8
+	if soak(t) {
+		rounds = 100
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := range rounds {
+		name := fmt.Sprintf("m%d", n)
+		p, in := l.logging(id)
+		go func() {
+			for i := 0; ; i += 500 {
+				if _, err := in.Write(metricLines(name, i, i+500)); err != nil {
+					return
+				}
+			}
+		}()
+		time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond)
+		must(t, p.Process.Kill())
+		p.wait()
+		in.Close()
+	}
+	// The next command closes what died, and whatever is stored is whole.
+	l.must("config")
+	for what, query := range map[string]string{
+		"a metric without its twin":       "SELECT count(*) FROM run_metrics a LEFT JOIN run_metrics b ON b.run_id = a.run_id AND b.name = a.name || '_twin' WHERE a.name NOT LIKE '%twin' AND (b.points IS NULL OR a.points <> b.points)",
+		"a sum that is not its points'":   "SELECT count(*) FROM run_metrics m WHERE points <> (SELECT count(*) FROM run_metric_points p WHERE p.run_id = m.run_id AND p.name = m.name) OR last <> (SELECT value FROM run_metric_points p WHERE p.run_id = m.run_id AND p.name = m.name ORDER BY point DESC LIMIT 1)",
+		"a point that is not the next":    "SELECT count(*) FROM run_metric_points WHERE point <> step + 1 OR value <> step",
+		"a stream that is still RUNNING":  "SELECT count(*) FROM runs WHERE status = 'RUNNING'",
+		"a run that was logged to, ended": "SELECT count(*) FROM runs WHERE run_id = '" + id + "' AND status <> 'SUCCESS'",
+	} {
+		if got := l.metaRows(query); got != "0\n" {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+	if got := l.metaRows("SELECT sum(points) > 0 FROM run_metrics"); got != "1\n" {
+		t.Error("nothing was stored before any kill")
+	}
+}
+
+func TestManyWritersAtOnceLoseNothing(t *testing.T) {
+	t.Parallel()
+	writers, points := 8, 200
+	if soak(t) {
+		writers, points = 64, 1000
+	}
+	l, id := reading(t)
+	var all sync.WaitGroup
+	results := make([]result, writers)
+	for w := range writers {
+		p, in := l.logging(id)
+		all.Go(func() {
+			defer in.Close()
+			// In parts, so that each of them commits several times among the others.
+			for i := 0; i < points; i += points / 4 {
+				if _, err := in.Write(metricLines(fmt.Sprintf("m%d", w), i, i+points/4)); err != nil {
+					t.Error(err)
+					return
+				}
+				time.Sleep(time.Duration(w%7) * 100 * time.Millisecond)
+			}
+			in.Close()
+			results[w] = p.wait()
+		})
+	}
+	all.Wait()
+	for _, r := range results {
+		l.wantCode(r, 0)
+		if strings.Contains(r.stderr, "locked") {
+			t.Error(r)
+		}
+	}
+	want := fmt.Sprintf("%d %d %d %d\n", 2*writers, 2*writers*points, points, points)
+	if got := l.metaRows("SELECT count(*), sum(points), min(points), max(last_step) + 1 FROM run_metrics"); got != want {
+		t.Errorf("got %swant %s", got, want)
+	}
+	if got := l.metaRows("SELECT count(*) FROM run_metric_points WHERE point <> step + 1 OR value <> step"); got != "0\n" {
+		t.Error(got)
+	}
+	l.wantClosed()
+}
+
+func TestManySingleLogsAtOnceLoseNothing(t *testing.T) {
+	t.Parallel()
+	writers, calls := 8, 5
+	if soak(t) {
+		writers, calls = 64, 20
+	}
+	l, id := reading(t)
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for range calls {
+				l.must("log", "metric", "--run", id, "loss=1")
+			}
+		})
+	}
+	all.Wait()
+	if got := l.metaRows("SELECT points, last_step FROM run_metrics"); got != fmt.Sprintf("%d %d\n", writers*calls, writers*calls-1) {
+		t.Error(got)
+	}
+}
+
+func TestAStreamTakesLittleMemory(t *testing.T) {
+	t.Parallel()
+	l, id := reading(t)
+	size := 8 << 20
+	if soak(t) {
+		size = 256 << 20
+	}
+	p, in := l.logging(id)
+	long := []byte(`{"note":"` + strings.Repeat("x", 60<<10) + `"}` + "\n")
+	huge := []byte(`{"note":"` + strings.Repeat("x", 3<<20) + `"}` + "\n")
+	go func() {
+		defer in.Close()
+		for sent := 0; sent < size; sent += len(long) {
+			if _, err := in.Write(long); err != nil {
+				return
+			}
+		}
+		_, _ = in.Write(huge)
+		_, _ = io.WriteString(in, `{"metric":"end","value":1}`)
+	}()
+	r := p.wait()
+	l.wantCode(r, 3)
+	if !strings.Contains(r.stderr, "bytes long, more than 1048576") {
+		t.Error(r)
+	}
+	if got := l.metaRows("SELECT points FROM run_metrics WHERE name = 'end'"); got != "1\n" {
+		t.Error(got)
+	}
+	if usage, ok := p.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		peak := usage.Maxrss << 10
+		if _, err := os.Stat("/proc/self"); err != nil {
+			peak = usage.Maxrss
+		}
+		t.Logf("peak %d MiB for %d MiB", peak>>20, size>>20)
+		if peak > 400<<20 {
+			t.Errorf("peak memory %d MiB", peak>>20)
+		}
+	}
+}
+
+func TestARefusedLineOfABatchCostsOnlyItself(t *testing.T) {
+	t.Parallel()
+	l, id := reading(t)
+	l.must("log", "param", "--run", id, "lr=1")
+	cmd := l.command("log", "--stdin", "--run", id, "--output", "json")
+	var in bytes.Buffer
+	for i := range 3000 {
+		fmt.Fprintf(&in, `{"metric":"loss","value":%d}`+"\n", i)
+		if i%300 == 7 {
+			fmt.Fprintf(&in, `{"params":{"new%d":1,"lr":2}}`+"\n", i)
+		}
+	}
+	cmd.Stdin = &in
+	r := l.startCmd(cmd).wait()
+	l.wantCode(r, 3)
+	var report struct {
+		Stored int `json:"stored"`
+		Bad    []struct {
+			Line int `json:"line"`
+		} `json:"bad_lines"`
+	}
+	decode(t, r.stdout, &report)
+	if report.Stored != 3000 || len(report.Bad) != 10 || report.Bad[0].Line != 9 || report.Bad[9].Line != 2718 {
+		t.Error(report)
+	}
+	if got := l.metaRows("SELECT points, last_step, max, (SELECT count(*) FROM run_params) FROM run_metrics"); got != "3000 2999 2999 1\n" && got != "3000 2999 2999.0 1\n" {
+		t.Error(got)
+	}
+}
+
+func TestOwnRunsRecordSettingsAndFigures(t *testing.T) {
+	t.Parallel()
+	l := modelLab(t)
+	l.must("experiments", "create", "e", "--features", "ret_20d@v1,vol_20d@v1", "--label", "fwd_ret_5d@v1")
+	m := l.train("--experiment", "e")
+	id := l.runOf("train").ID
+	if got := l.metaRows("SELECT name, value FROM run_params WHERE run_id = '" + id + "' AND name IN ('algo', 'features', 'label', 'folds', 'experiment_id') ORDER BY name"); got != "algo ridge\nexperiment_id e\nfeatures ret_20d@v1,vol_20d@v1\nfolds 5\nlabel fwd_ret_5d@v1\n" {
+		t.Error(got)
+	}
+	if got := l.metaRows("SELECT points, last = " + fmt.Sprintf("%.17g", *m.Metrics.Overall.IC) + " FROM run_metrics WHERE run_id = '" + id + "' AND name = 'ic'"); got != "1 1\n" {
+		t.Error(got)
+	}
+	if got := l.metaRows("SELECT points, last_step FROM run_metrics WHERE run_id = '" + id + "' AND name = 'fold.ic'"); got != "5 4\n" {
+		t.Error(got)
+	}
+	if got := l.metaRows("SELECT name, value FROM run_tags WHERE run_id = '" + id + "'"); got != "experiment e\n" {
+		t.Error(got)
+	}
+}
