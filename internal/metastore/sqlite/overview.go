@@ -116,7 +116,7 @@ func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]qu
 	if err != nil {
 		return nil, err
 	}
-	return list(ctx, db, what, `SELECT `+pointColumns+` FROM json_each(?) j
+	return list(ctx, db, what, `SELECT p.run_id, p.name, p.point, p.step, p.value, p.logged_at FROM json_each(?) j
 		CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = j.value ORDER BY j.key`,
 		[]any{wanted, runID, name}, scanPoint)
 }
