@@ -1,10 +1,265 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/chart"
+	"quant/internal/metastore"
+	"quant/internal/term"
+)
 
 func runsPlot(env *Env) Command {
-	return Command{Command: &cobra.Command{Use: "plot", RunE: func(*cobra.Command, []string) error { return nil }}}
+	var f plotFlags
+	cmd := &cobra.Command{
+		Use:   "plot METRIC RUN...",
+		Short: "Draw a metric of runs: to the terminal, as PNG or as SVG",
+		Long: `Draw the course of a metric, one line a run, to the terminal, or with --out to a
+file: a picture (.png) or a drawing (.svg) that needs nothing else.
+
+--x step has the steps from left to right, --x time the time since each run
+started. --log-y leaves values out that are not positive. Of many points a column
+of the drawing shows the first, lowest, highest and last, so that no spike is
+lost; JSON and CSV have the points that are drawn.
+
+A file is written whole or not at all. One that is there already is not
+overwritten (exit status 5), unless --force.`,
+		Example: `  quant runs plot loss last @baseline
+  quant runs plot loss last:exec --log-y --out loss.svg`,
+		Args: wantArgs(2, 1+maxCompared, fmt.Sprintf("a metric and 1 to %d runs", maxCompared)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(cmd.Flags().Changed); err != nil {
+				return err
+			}
+			return env.plot(cmd.Context(), args[0], args[1:], f)
+		},
+	}
+	cmd.Flags().StringVar(&f.out, "out", "", "the file to write, .png or .svg")
+	cmd.Flags().BoolVar(&f.force, "force", false, "overwrite the file that --out names")
+	cmd.Flags().StringVar(&f.x, "x", "step", "step or time")
+	cmd.Flags().BoolVar(&f.logY, "log-y", false, "a logarithmic scale of values")
+	cmd.Flags().IntVar(&f.width, "width", 0, "columns, or pixels of a file (default the terminal's, or 1200)")
+	cmd.Flags().IntVar(&f.height, "height", 0, "lines, or pixels of a file (default 16, or 600)")
+	return Command{Command: cmd}
 }
-func runsWatch(env *Env) Command {
-	return Command{Command: &cobra.Command{Use: "watch", RunE: func(*cobra.Command, []string) error { return nil }}}
+
+type plotFlags struct {
+	out, x        string
+	force, logY   bool
+	width, height int
+}
+
+// kind is png, svg, or "" for the terminal.
+func (f plotFlags) kind() string {
+	return strings.TrimPrefix(strings.ToLower(filepath.Ext(f.out)), ".")
+}
+
+func (f *plotFlags) check(changed func(string) bool) error {
+	if f.x != "step" && f.x != "time" {
+		return quant.Errorf(quant.Usage, "--x %q is not known", f.x).WithHint("use step or time")
+	}
+	least, most, unit := [2]int{20, 4}, [2]int{1000, 200}, "letters"
+	if changed("out") {
+		if kind := f.kind(); kind != "png" && kind != "svg" {
+			return quant.Errorf(quant.Usage, "--out %q is no name of a picture", f.out).WithHint("name a file that ends in .png or .svg")
+		}
+		least, most, unit = [2]int{300, 200}, [2]int{4000, 4000}, "pixels"
+	} else if f.force {
+		return quant.Errorf(quant.Usage, "--force is for a file").WithHint("name one with --out")
+	}
+	for i, size := range []struct {
+		flag  string
+		value int
+	}{{"width", f.width}, {"height", f.height}} {
+		if changed(size.flag) && (size.value < least[i] || size.value > most[i]) {
+			return quant.Errorf(quant.Usage, "--%s %d is not within %d to %d %s", size.flag, size.value, least[i], most[i], unit)
+		}
+	}
+	return nil
+}
+
+// plotReport is the result of runs plot.
+type plotReport struct {
+	Metric string        `json:"metric"`
+	X      string        `json:"x"` // step, or time: seconds since the run started
+	Runs   []plottedRun  `json:"runs"`
+	File   *writtenChart `json:"file"` // null: drawn to the terminal
+
+	lines []string
+}
+
+type plottedRun struct {
+	RunID  string         `json:"run_id"`
+	Name   quant.Text     `json:"name"`
+	Points int64          `json:"points"`
+	Drawn  []plottedPoint `json:"drawn"`
+}
+
+type plottedPoint struct {
+	X     float64 `json:"x"`
+	Value float64 `json:"value"`
+}
+
+type writtenChart struct {
+	Path   string `json:"path"`
+	Bytes  int64  `json:"bytes"`
+	Digest string `json:"digest"`
+}
+
+type plottedRow struct {
+	RunID  string  `json:"run_id"`
+	Metric string  `json:"metric"`
+	X      float64 `json:"x"`
+	Value  float64 `json:"value"`
+}
+
+func (r plotReport) CSVRows() any {
+	rows := []plottedRow{}
+	for _, run := range r.Runs {
+		for _, p := range run.Drawn {
+			rows = append(rows, plottedRow{run.RunID, r.Metric, p.X, p.Value})
+		}
+	}
+	return rows
+}
+
+func (r plotReport) Sections() []term.Section {
+	if r.File != nil {
+		return []term.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, byteSize(r.File.Bytes))}}}
+	}
+	return []term.Section{{Lines: r.lines}}
+}
+
+func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlags) error {
+	meta, err := e.MetaDB()
+	if err != nil {
+		return err
+	}
+	ids, err := e.resolveRuns(ctx, meta, refs)
+	if err != nil {
+		return err
+	}
+	if f.out != "" {
+		if err := mayCreate(f.out, f.force); err != nil {
+			return err
+		}
+	}
+	if f.width == 0 {
+		f.width = 1200
+		if f.out == "" {
+			if f.width = min(term.Width(e.Streams().Out), 160); f.width == 0 {
+				f.width = 80
+			}
+		}
+	}
+	if f.height == 0 {
+		f.height = 600
+		if f.out == "" {
+			f.height = 16
+		}
+	}
+	report, figure, err := e.readCourses(ctx, meta, metric, ids, f)
+	if err != nil {
+		return err
+	}
+	var drawn bytes.Buffer
+	ok := true
+	switch f.kind() {
+	case "png":
+		ok, err = figure.PNG(&drawn, f.width, f.height)
+	case "svg":
+		ok, err = figure.SVG(&drawn, f.width, f.height)
+	default:
+		report.lines = figure.Letters(f.width, f.height)
+		ok = report.lines != nil
+	}
+	switch {
+	case err != nil:
+		return quant.Errorf(quant.Failed, "draw metric %q: %w", metric, err)
+	case !ok:
+		return quant.Errorf(quant.Invalid, "metric %q has no positive value, so that a logarithmic scale shows nothing", metric).WithHint("leave --log-y out")
+	}
+	if f.out != "" {
+		if err := createFile(f.out, f.force, func(w io.Writer) error {
+			_, err := w.Write(drawn.Bytes())
+			return err
+		}); err != nil {
+			return err
+		}
+		sum := sha256.Sum256(drawn.Bytes())
+		report.File = &writtenChart{e.Mask.Text(f.out), int64(drawn.Len()), "sha256:" + hex.EncodeToString(sum[:])}
+		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: f.out, Digest: quant.Text(report.File.Digest)})
+	}
+	return e.Print(report)
+}
+
+// readCourses reads a metric of runs into lines of the width that is drawn.
+func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric string, ids []string, f plotFlags) (plotReport, chart.Figure, error) {
+	report := plotReport{Metric: metric, X: f.x, Runs: []plottedRun{}}
+	clean := func(text string) string { return term.Clean(e.Secrets.Known(strings.ReplaceAll(text, "\n", " "))) }
+	figure := chart.Figure{Title: clean(metric), LogY: f.logY}
+	if f.x == "time" {
+		figure.LabelX = func(seconds float64) string {
+			return (time.Duration(seconds*1000) * time.Millisecond).String()
+		}
+	}
+	runs, err := meta.RunsOf(ctx, ids)
+	if err != nil {
+		return report, figure, err
+	}
+	names, err := meta.NamesOf(ctx, ids)
+	if err != nil {
+		return report, figure, err
+	}
+	for _, run := range runs {
+		label, unit := shortID(run.RunID), 1.0
+		if names[run.RunID] != "" {
+			label += " " + clean(clipText(names[run.RunID], 40))
+		}
+		if f.x == "time" {
+			unit = 1e-6
+		}
+		course := chart.NewSeries(label, f.width, unit)
+		n := 0
+		err := meta.EachMetricPoint(ctx, run.RunID, metric, func(p quant.MetricPoint) error {
+			if n++; n%4096 == 0 && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			x := float64(p.Step)
+			if f.x == "time" {
+				x = p.LoggedAt.Sub(run.StartedAt.Time).Seconds()
+			}
+			course.Add(x, p.Value)
+			return nil
+		})
+		if err != nil {
+			return report, figure, err
+		}
+		if course.Added() == 0 {
+			e.Notice("run %s has no metric %q", shortID(run.RunID), clipText(metric, 200))
+			continue
+		}
+		plotted := plottedRun{RunID: run.RunID, Name: quant.Text(names[run.RunID]), Points: course.Added(), Drawn: []plottedPoint{}}
+		for _, p := range course.Points() {
+			if !f.logY || p.Y > 0 {
+				plotted.Drawn = append(plotted.Drawn, plottedPoint{p.X, p.Y})
+			}
+		}
+		figure.Lines, report.Runs = append(figure.Lines, course), append(report.Runs, plotted)
+	}
+	if len(report.Runs) == 0 {
+		return report, figure, quant.Errorf(quant.NotFound, "no metric %q in these runs", clipText(metric, 200)).
+			WithHint("`quant runs show %s` lists the metrics of a run", shortID(ids[0]))
+	}
+	return report, figure, nil
 }

@@ -19,6 +19,9 @@ type Overview interface {
 	RecordsOf(ctx context.Context, ids []string) (Recorded, error)
 	// MetricsOf returns the sums of the metrics of these runs, by run id and name.
 	MetricsOf(ctx context.Context, ids []string) ([]quant.Metric, error)
+	// NamesOf returns the names of these runs (quant.NameTag), by run id; one that
+	// has none is left out.
+	NamesOf(ctx context.Context, ids []string) (map[string]string, error)
 	// MetricSample returns n points of a metric, or all where it has no more, by
 	// number: the first, the last, and others spread evenly between them by their
 	// numbers. It reads only those. n is at least 2.

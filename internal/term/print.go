@@ -41,7 +41,8 @@ type Section struct {
 func (p *Printer) Colours() bool { return !p.NoColor && IsTerminal(p.streams.Out) }
 
 // Grid is rows whose columns are known only once they are there, for Rows of a
-// Section. A Cells row has one text a column; Columns are shown as they are.
+// Section. A Cells row has one text a column; Columns are shown as they are, and
+// what is in one called STATUS is a quant.Status.
 type Grid struct {
 	Columns []string
 	Cells   [][]string
@@ -61,7 +62,7 @@ func (p *Printer) Print(r Result) error {
 		if c, ok := r.(CSVRows); ok {
 			r = c.CSVRows()
 		}
-		err = p.writeCSV(r)
+		err = p.writeCSV(r, true)
 	default:
 		err = p.writeSections(r)
 	}
@@ -104,12 +105,14 @@ func escapeObeyed(doc []byte) []byte {
 	return out
 }
 
-func (p *Printer) writeCSV(rows any) error {
+func (p *Printer) writeCSV(rows any, header bool) error {
 	columns, records := p.tabulate(rows)
 	terminal := IsTerminal(p.streams.Out)
 	out := csv.NewWriter(p.Out())
-	if err := out.Write(columns); err != nil {
-		return err
+	if header {
+		if err := out.Write(columns); err != nil {
+			return err
+		}
 	}
 	for _, rec := range records {
 		cells := make([]string, len(rec))
@@ -258,7 +261,7 @@ func (p *Printer) tabulate(rows any) (columns []string, records [][]cell) {
 		for _, texts := range g.Cells {
 			rec := make([]cell, len(texts))
 			for i, text := range texts {
-				rec[i] = cell{text: p.secrets.Known(text), number: i < len(g.Numbers) && g.Numbers[i]}
+				rec[i] = cell{text: p.secrets.Known(text), number: i < len(g.Numbers) && g.Numbers[i], status: g.Columns[i] == "STATUS"}
 			}
 			records = append(records, rec)
 		}

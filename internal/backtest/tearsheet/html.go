@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"quant"
+	"quant/internal/chart"
 )
 
 var (
@@ -70,7 +71,7 @@ func count(n int64) *float64 { f := float64(n); return &f }
 func decimals2(v float64) string { return fixed(v, 2) }
 
 // whole is a number without decimals.
-func whole(v float64) string { return thousands(unsigned(strconv.FormatFloat(v, 'f', 0, 64))) }
+func whole(v float64) string { return thousands(chart.Unsigned(strconv.FormatFloat(v, 'f', 0, 64))) }
 
 func hundredths(v float64) string { return fixed(v*100, 1) }
 
@@ -218,7 +219,7 @@ func (v view) Account() []Measure {
 	return out
 }
 
-func fixedTrim(v float64) string { return plain(round(v, 4)) }
+func fixedTrim(v float64) string { return chart.Plain(chart.Round(v, 4)) }
 
 // Judged is the deflated Sharpe ratio with what it is made of.
 func (v view) Judged() []Measure {

@@ -2,8 +2,8 @@ package tearsheet
 
 import (
 	"slices"
-	"strconv"
-	"strings"
+
+	"quant/internal/chart"
 )
 
 // Room around the plot, in CSS pixels: half a label above, the dates below.
@@ -37,12 +37,12 @@ type legend struct{ Class, Name string }
 func newSVG(p plot, height int) svg {
 	inner := height - roomAbove - roomBelow
 	s := svg{ID: p.ID, Title: p.Title, Desc: p.Desc, Height: height, Plot: inner, Log: p.Log}
-	down := func(at float64) string { return px(roomAbove + at*float64(inner)) }
+	down := func(at float64) string { return chart.Px(roomAbove + at*float64(inner)) }
 	for _, t := range p.Y {
 		s.Y = append(s.Y, yLabel{down(t.At), t.Label})
 	}
 	for i, t := range p.X {
-		l := xLabel{At: px(t.At*100) + "%", Anchor: "middle", Text: t.Label}
+		l := xLabel{At: chart.Px(t.At*100) + "%", Anchor: "middle", Text: t.Label}
 		switch {
 		case t.At < 0.04:
 			l.Anchor = "start"
@@ -64,46 +64,15 @@ func newSVG(p plot, height int) svg {
 	for _, l := range p.Lines {
 		if l.Filled && len(l.Points) > 0 && p.Zero != nil {
 			first, last := l.Points[0].X, l.Points[len(l.Points)-1].X
-			s.Shapes = append(s.Shapes, shape{"fill " + l.Class, areaPath(l.Points, []point{{first, *p.Zero}, {last, *p.Zero}})})
+			s.Shapes = append(s.Shapes, shape{"fill " + l.Class, areaPath(l.Points, []point{{X: first, Y: *p.Zero}, {X: last, Y: *p.Zero}})})
 		}
-		s.Shapes = append(s.Shapes, shape{"line " + l.Class, linePath(l.Points)})
+		s.Shapes = append(s.Shapes, shape{"line " + l.Class, chart.LinePath(l.Points, 1000, 1000)})
 		s.Legend = append([]legend{{"line " + l.Class, l.Name}}, s.Legend...)
 	}
 	if len(p.Lines) == 1 && len(p.Areas) == 0 && p.ID == "drawdown" {
 		s.Legend = nil
 	}
 	return s
-}
-
-// px writes a coordinate with a tenth of a pixel.
-func px(v float64) string {
-	text := strconv.FormatFloat(v, 'f', 1, 64)
-	return strings.TrimSuffix(text, ".0")
-}
-
-// linePath is in a drawing of 1000 by 1000.
-func linePath(points []point) string {
-	var b strings.Builder
-	var x, y string
-	for i, p := range points {
-		nextX, nextY := px(p.X*1000), px(p.Y*1000)
-		switch {
-		case i == 0:
-			b.WriteString("M" + nextX + " " + nextY)
-		case nextX == x && nextY == y:
-		case nextY == y:
-			b.WriteString("H" + nextX)
-		case nextX == x:
-			b.WriteString("V" + nextY)
-		default:
-			b.WriteString("L" + nextX + " " + nextY)
-		}
-		x, y = nextX, nextY
-	}
-	if len(points) == 1 {
-		b.WriteString("h1") // a single day is a dot
-	}
-	return b.String()
 }
 
 // areaPath goes along upper and back along lower.
@@ -115,5 +84,5 @@ func areaPath(upper, lower []point) string {
 	for _, p := range slices.Backward(lower) {
 		around = append(around, p)
 	}
-	return linePath(around) + "Z"
+	return chart.LinePath(around, 1000, 1000) + "Z"
 }

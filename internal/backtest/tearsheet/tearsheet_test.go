@@ -18,6 +18,7 @@ import (
 	"golang.org/x/net/html"
 
 	"quant"
+	"quant/internal/chart"
 )
 
 func (m market) page(t *testing.T) (*Sheet, string, *html.Node) {
@@ -276,27 +277,6 @@ func TestWeightsAddUpToOneEveryDay(t *testing.T) {
 	}
 }
 
-func TestNoExtremeOfALineIsLost(t *testing.T) {
-	t.Parallel()
-	var points []point
-	for i := range 10_000 {
-		points = append(points, point{float64(i) / 10_000, 0.5 + 0.2*math.Sin(float64(i))})
-	}
-	points[4321].Y, points[8765].Y = 0, 1
-	got := reduce(points)
-	if len(got) > 4*columns || got[0] != points[0] || got[len(got)-1] != points[len(points)-1] || !slices.Contains(got, points[4321]) || !slices.Contains(got, points[8765]) {
-		t.Errorf("%d points are left", len(got))
-	}
-	if !slices.IsSortedFunc(got, func(a, b point) int {
-		if a.X < b.X {
-			return -1
-		}
-		return 1
-	}) {
-		t.Error("the points are out of order")
-	}
-}
-
 func TestTheSameRunGivesTheSameBytes(t *testing.T) {
 	t.Parallel()
 	db := ordinary().store(t)
@@ -429,12 +409,12 @@ func TestThePictureShowsBothLinesAndTheDrawdown(t *testing.T) {
 			seen[color.RGBA{uint8(r >> 8), uint8(g >> 8), uint8(b >> 8), 0xff}]++
 		}
 	}
-	for name, c := range map[string]color.RGBA{"equity": blue, "benchmark": amber, "drawdown": vermeil} {
+	for name, c := range map[string]color.RGBA{"equity": chart.Blue, "benchmark": chart.Amber, "drawdown": chart.Vermeil} {
 		if seen[c] < 200 {
 			t.Errorf("%s has %d pixels", name, seen[c])
 		}
 	}
-	if seen[paper] < pictureWidth*pictureHeight/2 {
+	if seen[chart.Paper] < pictureWidth*pictureHeight/2 {
 		t.Error("the picture is mostly not paper")
 	}
 }
@@ -459,7 +439,7 @@ func TestNumbersAreWrittenForPeople(t *testing.T) {
 	t.Parallel()
 	for got, want := range map[string]string{
 		amount(1234567.4): "1,234,567", amount(-1234.5): "\u22121,234", amount(12.345): "12.35", amount(0): "0.00", amount(-0.001): "0.00", amount(100): "100",
-		percent(-0.0004): "0.0%", percent(-0.1234): "\u221212.3%", compact(1_250_000): "1.25M", compact(999.99999999): "1k", compact(-5e9): "\u22125B", compact(0): "0",
+		percent(-0.0004): "0.0%", percent(-0.1234): "\u221212.3%", chart.Compact(1_250_000): "1.25M", chart.Compact(999.99999999): "1k", chart.Compact(-5e9): "\u22125B", chart.Compact(0): "0",
 		signed(0.0123): "+1.2", signed(-0.0001): "0.0", probability(0.99999): "> 99.9%", probability(1): "100.0%", probability(0.0001): "< 0.1%",
 	} {
 		if got != want {
@@ -478,8 +458,8 @@ func FuzzTicksAreRoundAndLieOnTheAxis(f *testing.F) {
 		if math.IsNaN(low) || math.IsNaN(high) || math.Abs(low) > 1e300 || math.Abs(high) > 1e300 || log && (low < 1e-300 || high < 1e-300) {
 			return
 		}
-		a := newAxis(log, low, high)
-		ticks := a.ticks(5, compact)
+		a := chart.NewAxis(log, low, high)
+		ticks := a.Ticks(5, chart.Compact)
 		if len(ticks) > 2000 {
 			t.Fatalf("%d ticks from %g to %g", len(ticks), low, high)
 		}

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/guptarohit/asciigraph"
+
+	"quant/internal/chart"
 )
 
 // Chart draws equity and benchmark in letters: lines of at most width columns
@@ -40,7 +42,7 @@ func (s *Sheet) Chart(width int) []string {
 	const labels = 10
 	columns := max(50, width) - labels
 	drawn := asciigraph.PlotMany(series, asciigraph.Height(12), asciigraph.Width(columns), asciigraph.SeriesChars(chars...),
-		asciigraph.LowerBound(low), asciigraph.UpperBound(high), asciigraph.YAxisValueFormatter(func(v float64) string { return compact(significant(value(v), 4)) }))
+		asciigraph.LowerBound(low), asciigraph.UpperBound(high), asciigraph.YAxisValueFormatter(func(v float64) string { return chart.Compact(significant(value(v), 4)) }))
 	lines := strings.Split(drawn, "\n")
 	for i := range lines {
 		lines[i] = strings.TrimRight(lines[i], " ")
@@ -62,5 +64,5 @@ func significant(v float64, digits int) float64 {
 	if v == 0 {
 		return 0
 	}
-	return round(v, digits-1-int(math.Floor(math.Log10(math.Abs(v)))))
+	return chart.Round(v, digits-1-int(math.Floor(math.Log10(math.Abs(v)))))
 }

@@ -77,6 +77,21 @@ func (db *DB) MetricsOf(ctx context.Context, ids []string) ([]quant.Metric, erro
 	return ofRuns(ctx, db, "run_metrics", metricColumns, "run_id, name", wanted, scanMetric)
 }
 
+// NamesOf is documented at metastore.Overview.
+func (db *DB) NamesOf(ctx context.Context, ids []string) (map[string]string, error) {
+	wanted, err := listed(ids)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := list(ctx, db, "read names of runs", `SELECT `+tagColumns+` FROM (SELECT DISTINCT value AS id FROM json_each(?)) j
+		CROSS JOIN run_tags t ON t.run_id = j.id AND t.name = ?`, []any{wanted, quant.NameTag}, scanTag)
+	names := map[string]string{}
+	for _, t := range tags {
+		names[t.RunID] = t.Value
+	}
+	return names, err
+}
+
 // MetricSample is documented at metastore.Overview.
 func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]quant.MetricPoint, error) {
 	what := "sample metric " + name + " of run " + runID
@@ -101,7 +116,7 @@ func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]qu
 	if err != nil {
 		return nil, err
 	}
-	return list(ctx, db, what, `SELECT `+pointColumns+` FROM json_each(?) j
+	return list(ctx, db, what, `SELECT p.run_id, p.name, p.point, p.step, p.value, p.logged_at FROM json_each(?) j
 		CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = j.value ORDER BY j.key`,
 		[]any{wanted, runID, name}, scanPoint)
 }
