@@ -228,12 +228,20 @@ func (im *importing) store(ctx context.Context, file io.Reader) error {
 			}
 		case runItem:
 			failpoint.Hit("carry.contents")
-			return im.lab.Store.Tx(ctx, func(ctx context.Context) error { return im.rows(ctx, r, item) })
+			err := im.lab.Store.Tx(ctx, func(ctx context.Context) error { return im.rows(ctx, r, item) })
+			if err == nil {
+				failpoint.Hit("carry.committed")
+			}
+			return err
 		default:
 			return damaged("after its contents", "a run should be there")
 		}
 	}
 }
+
+// pointsAtOnce is how many points are handed to the store together, so that its
+// checks cost little beside its rows.
+const pointsAtOnce = 10 * linePoints
 
 // rows stores the runs of the file, of which first has been read.
 func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
@@ -245,6 +253,12 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 	}
 	var found comparison
 	var clashes []string
+	var waiting []quant.MetricPoint
+	flush := func() error {
+		err := im.lab.Store.ImportPoints(ctx, waiting)
+		waiting = waiting[:0]
+		return named("the file of runs", err)
+	}
 	for {
 		switch it := item.(type) {
 		case nil:
@@ -271,10 +285,16 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 			if found.exists {
 				break
 			}
-			if err := im.lab.Store.ImportPoints(ctx, it); err != nil {
-				return named("the file of runs", err)
+			waiting = append(waiting, it...)
+			if len(waiting) >= pointsAtOnce {
+				if err := flush(); err != nil {
+					return err
+				}
 			}
 		case runEnd:
+			if err := flush(); err != nil {
+				return err
+			}
 			if err := im.comparePoints(ctx, &found, it); err != nil {
 				return err
 			}
