@@ -17,10 +17,9 @@ import (
 
 // ImportOptions say how a file is taken in.
 type ImportOptions struct {
-	MaxBytes int64         // that the file may unpack to
-	At       quant.Time    // imported_at
-	By       string        // run_id of the run that imports
-	Progress func(Summary) // what has been checked so far; may be nil
+	MaxBytes int64      // that the file may unpack to
+	At       quant.Time // imported_at
+	By       string     // run_id of the run that imports
 }
 
 // Imported says what an import did.
@@ -115,9 +114,6 @@ func (im *importing) check(ctx context.Context, file io.Reader) error {
 			default:
 				im.there[item.runID] = true
 				im.done.Skipped = append(im.done.Skipped, item.runID)
-			}
-			if im.o.Progress != nil {
-				im.o.Progress(r.seen.Summary)
 			}
 		}
 	}
