@@ -564,6 +564,8 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
+	run("runs export", 0, "runs", "export", "last", "runs.qrx")
+	run("runs import", 0, "runs", "import", "runs.qrx")
 	run("demo", 0, "demo")
 	write(".env", "QUANT_CALENDAR=data\n")
 	run("features", 0, "--data-dir", "quant-demo/data", "features", "--force")
@@ -724,6 +726,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"factor list", ""},
 		{"runs list", ""},
 		{"runs show", "last"},
+		{"runs export", "last runs.qrx"},
+		{"runs import", "runs.qrx"},
 		{"doctor", ""},
 		{"demo", ""},
 		{"backtest", "--data-dir quant-demo/data --strategy " + decided},

@@ -17,10 +17,9 @@ import (
 
 // ImportOptions say how a file is taken in.
 type ImportOptions struct {
-	MaxBytes int64         // that the file may unpack to
-	At       quant.Time    // imported_at
-	By       string        // run_id of the run that imports
-	Progress func(Summary) // what has been checked so far; may be nil
+	MaxBytes int64      // that the file may unpack to
+	At       quant.Time // imported_at
+	By       string     // run_id of the run that imports
 }
 
 // Imported says what an import did.
@@ -115,9 +114,6 @@ func (im *importing) check(ctx context.Context, file io.Reader) error {
 			default:
 				im.there[item.runID] = true
 				im.done.Skipped = append(im.done.Skipped, item.runID)
-			}
-			if im.o.Progress != nil {
-				im.o.Progress(r.seen.Summary)
 			}
 		}
 	}
@@ -228,12 +224,20 @@ func (im *importing) store(ctx context.Context, file io.Reader) error {
 			}
 		case runItem:
 			failpoint.Hit("carry.contents")
-			return im.lab.Store.Tx(ctx, func(ctx context.Context) error { return im.rows(ctx, r, item) })
+			err := im.lab.Store.Tx(ctx, func(ctx context.Context) error { return im.rows(ctx, r, item) })
+			if err == nil {
+				failpoint.Hit("carry.committed")
+			}
+			return err
 		default:
 			return damaged("after its contents", "a run should be there")
 		}
 	}
 }
+
+// pointsAtOnce is how many points are handed to the store together, so that its
+// checks cost little beside its rows.
+const pointsAtOnce = 10 * linePoints
 
 // rows stores the runs of the file, of which first has been read.
 func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
@@ -245,6 +249,12 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 	}
 	var found comparison
 	var clashes []string
+	var waiting []quant.MetricPoint
+	flush := func() error {
+		err := im.lab.Store.ImportPoints(ctx, waiting)
+		waiting = waiting[:0]
+		return named("the file of runs", err)
+	}
 	for {
 		switch it := item.(type) {
 		case nil:
@@ -271,10 +281,16 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 			if found.exists {
 				break
 			}
-			if err := im.lab.Store.ImportPoints(ctx, it); err != nil {
-				return named("the file of runs", err)
+			waiting = append(waiting, it...)
+			if len(waiting) >= pointsAtOnce {
+				if err := flush(); err != nil {
+					return err
+				}
 			}
 		case runEnd:
+			if err := flush(); err != nil {
+				return err
+			}
 			if err := im.comparePoints(ctx, &found, it); err != nil {
 				return err
 			}

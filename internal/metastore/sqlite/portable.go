@@ -80,7 +80,7 @@ func (db *DB) ImportRun(ctx context.Context, r metastore.EndedRun, mark quant.Im
 	if mark.RunID != r.RunID || mark.ImportedAt.IsZero() {
 		return quant.Errorf(quant.Invalid, "run %s: its mark as imported names run %q, at %q", r.RunID, mark.RunID, mark.ImportedAt)
 	}
-	return db.write(ctx, "import run "+r.RunID, "meta.import", func(ctx context.Context, q querier) error {
+	return db.write(ctx, "import run "+r.RunID, "", func(ctx context.Context, q querier) error {
 		_, err := q.ExecContext(ctx, `INSERT INTO runs (`+runColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 			r.RunID, r.Kind, string(r.Status), r.StartedAt, r.EndedAt, r.ConfigJSON, r.ErrorText)
 		if is(err, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintUnique) {
@@ -127,6 +127,9 @@ func (db *DB) ImportPoints(ctx context.Context, points []quant.MetricPoint) erro
 		if p.Step == quant.AutoStep {
 			return quant.Errorf(quant.Invalid, "metric %q: point %d has no step", p.Name, p.Point)
 		}
+	}
+	if len(points) == 0 {
+		return nil
 	}
 	return db.write(ctx, "import points", "", func(ctx context.Context, q querier) error {
 		type metric struct{ run, name string }
