@@ -73,7 +73,10 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 		if guessed && read == 0 {
 			return storeError(ErrDamaged, nil, "salvage from %s: nothing can be read: no row of a Meta DB is where it should be", brokenPath)
 		}
-		return fillProcesses(ctx, q)
+		if err := fillProcesses(ctx, q); err != nil {
+			return err
+		}
+		return fillMetrics(ctx, q)
 	})
 	if err != nil {
 		return none, err
