@@ -208,7 +208,7 @@ func TestNoContentThatARunHasIsCollectedInAStorm(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				digest, size, err := y.Artifacts.Put(ctx, bytes.NewReader(content(7*w + i)))
+				digest, size, err := y.Artifacts.Put(ctx, bytes.NewReader(content(7*w+i)))
 				if err != nil {
 					t.Error(err)
 					return
