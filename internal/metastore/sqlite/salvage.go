@@ -349,6 +349,8 @@ func (s *salvager) id(values []any) string {
 			b.WriteString(v)
 		case []byte:
 			b.Write(v)
+		case int64: // the number of a point or a note
+			b.WriteString(strconv.FormatInt(v, 10))
 		}
 		b.WriteByte(0)
 	}
