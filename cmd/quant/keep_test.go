@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -69,8 +70,10 @@ func (l *lab) plant(content string) (digest string) {
 	l.t.Helper()
 	w := l.writer()
 	defer w.close()
-	_, digest, err := w.log(context.Background(), content)
+	id, digest, err := w.log(context.Background(), content)
 	must(l.t, err)
+	l.write("data/runs/"+id+"/plan.json", []byte(content))
+	l.write("data/models/"+strings.TrimPrefix(digest, "sha256:")+".json", []byte(content))
 	return digest
 }
 
@@ -119,7 +122,24 @@ func (l *lab) state() string {
 	l.t.Helper()
 	return l.prices() + l.metaRows("SELECT * FROM symbols ORDER BY 1") +
 		l.metaRows("SELECT run_id, kind, name, digest FROM runs JOIN run_artifacts USING (run_id) ORDER BY 1, 3") +
-		l.metaRows("SELECT * FROM run_metrics ORDER BY 1, 2")
+		l.metaRows("SELECT * FROM run_metrics ORDER BY 1, 2") + l.files("data/runs", "data/models", "data/meta.db.logs", "data/meta.db.artifacts")
+}
+
+// files are the files in folders of the lab, with what they hold.
+func (l *lab) files(dirs ...string) string {
+	l.t.Helper()
+	var b strings.Builder
+	for _, dir := range dirs {
+		must(l.t, filepath.WalkDir(l.path(dir), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			fmt.Fprintf(&b, "%s %q\n", strings.TrimPrefix(path, l.dir), text)
+			return err
+		}))
+	}
+	return b.String()
 }
 
 func TestAKillOfARestoreLeavesTheOldLabOrTheNewOne(t *testing.T) {
@@ -141,7 +161,7 @@ func TestAKillOfARestoreLeavesTheOldLabOrTheNewOne(t *testing.T) {
 	old.write("b.tar", b)
 	olds := old.state()
 
-	for _, step := range []string{"restore.staged", "restore.journal", "restore.move", "restore.move#2", "restore.move#3", "restore.move#4", "restore.move#5", "restore.move#6", "restore.move#7", "restore.move#8", "restore.moved", "meta.finish.before#2"} {
+	for _, step := range []string{"restore.staged", "restore.journal", "restore.move", "restore.move#2", "restore.move#3", "restore.move#4", "restore.move#5", "restore.move#6", "restore.move#7", "restore.move#8", "restore.move#9", "restore.moved", "meta.finish.before#2"} {
 
 		t.Run(strings.ReplaceAll(step, "#", "-"), func(t *testing.T) {
 			t.Parallel()

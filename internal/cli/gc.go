@@ -110,12 +110,15 @@ func (e *Env) yard(before time.Time) keep.Yard {
 	add(filepath.Join(data, "tmp"), "repro-*")
 	add(e.modelDir(), ".model-*")
 	// A restore that had begun to move things has been finished by now.
-	for _, path := range []string{e.MetaFile, e.Settings.Value(config.DuckDBPath), e.modelDir()} {
+	for _, path := range []string{e.MetaFile, e.Settings.Value(config.DuckDBPath), e.modelDir(), e.runDir()} {
 		add(filepath.Dir(path), globQuoted(filepath.Base(path))+"*.restoring*")
 	}
 	add(filepath.Dir(e.MetaFile), ".quant-backup-*", globQuoted(filepath.Base(e.MetaFile))+".salvage-*")
-	return keep.Yard{Meta: e.Meta, Artifacts: e.Artifacts(), LogDir: e.LogDir(), Before: before, Leftovers: leftovers}
+	return keep.Yard{Meta: e.Meta, Artifacts: e.Artifacts(), RunDirs: []string{e.LogDir(), e.runDir()}, Before: before, Leftovers: leftovers}
 }
+
+// runDir is the folder of what runs keep in folders of their own.
+func (e *Env) runDir() string { return filepath.Join(e.Settings.Value(config.DataDir), "runs") }
 
 func globQuoted(name string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)

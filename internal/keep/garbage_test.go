@@ -35,7 +35,7 @@ func newYard(t *testing.T) yard {
 	g := registry.New(registry.Options{Store: db, LiveDir: filepath.Join(dir, "live")})
 	t.Cleanup(g.Close)
 	return yard{keep.Yard{
-		Meta: db, Artifacts: artifact.Store{Dir: filepath.Join(dir, "artifacts")}, LogDir: filepath.Join(dir, "logs"),
+		Meta: db, Artifacts: artifact.Store{Dir: filepath.Join(dir, "artifacts")}, RunDirs: []string{filepath.Join(dir, "logs"), filepath.Join(dir, "runs")},
 		Leftovers: map[string][]string{filepath.Join(dir, "tmp"): {"repro-*"}, filepath.Join(dir, "models"): {".model-*"}},
 		Before:    time.Now().Add(-keep.MinAge),
 	}, g, dir}
@@ -114,6 +114,9 @@ func TestOnlyWhatIsOldAndUnusedGoes(t *testing.T) {
 	goneLog := y.write(t, "logs/"+stranger+".log", true)
 	y.write(t, "logs/"+stranger+".young.log", false)
 	y.write(t, "logs/README", true)
+	y.write(t, "runs/"+used+"/plan.json", true)
+	goneLogs := filepath.Dir(y.write(t, "runs/"+stranger+"/plan.json", true))
+	age(t, goneLogs)
 	y.write(t, "models/m.json", true)
 	goneModel := y.write(t, "models/.model-1", true)
 	goneTemp := y.write(t, "artifacts/.new-1", true)
@@ -127,10 +130,10 @@ func TestOnlyWhatIsOldAndUnusedGoes(t *testing.T) {
 	ok(t, os.Symlink(outside, filepath.Join(y.dir, "logs", stranger+".link")))
 	ok(t, os.Symlink(filepath.Dir(outside), filepath.Join(y.dir, "tmp", "repro-3")))
 
-	if got, want := fmt.Sprint(y.collect(t)), "map[artifact:1 leftover:3 log:1]"; got != want {
+	if got, want := fmt.Sprint(y.collect(t)), "map[artifact:1 leftover:3 log:2]"; got != want {
 		t.Errorf("removed %s, want %s", got, want)
 	}
-	for _, path := range []string{goneLog, goneModel, goneTemp, filepath.Join(y.dir, "tmp", "repro-1")} {
+	for _, path := range []string{goneLog, goneLogs, goneModel, goneTemp, filepath.Join(y.dir, "tmp", "repro-1")} {
 		if _, err := os.Lstat(path); err == nil {
 			t.Errorf("%s is still there", path)
 		}
