@@ -606,6 +606,13 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	}
 	run("doctor", 0, "doctor")
 	run("runs close", 0, "runs", "close", "abcd")
+	run("runs delete", 0, "runs", "delete", "abcd")
+	run("runs restore", 0, "runs", "restore", "abcd")
+	run("runs delete", 0, "runs", "delete", "abcd")
+	run("runs purge", 0, "runs", "purge", "abcd", "--yes")
+	run("gc", 0, "gc", "--reads")
+	run("backup", 0, "backup", "lab.tar")
+	run("restore", 0, "restore", "lab.tar", "--yes")
 
 	dir = strategyLab(t)
 	run("strategy validate", 2, "strategy", "validate", "good.yaml", "bad.yaml")
@@ -729,6 +736,10 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"runs export", "last runs.qrx"},
 		{"runs import", "runs.qrx"},
 		{"doctor", ""},
+		{"runs delete", "last:labels"},
+		{"gc", ""},
+		{"backup", "lab.tar"},
+		{"restore", "lab.tar --yes"},
 		{"demo", ""},
 		{"backtest", "--data-dir quant-demo/data --strategy " + decided},
 		{"backtest list", "--data-dir quant-demo/data"},

@@ -63,6 +63,7 @@ func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 	listed = append(listed, pipelineSteps...)
 	listed = append(listed, recordSteps...)
 	listed = append(listed, carrySteps...)
+	listed = append(listed, keepSteps...)
 	slices.Sort(listed)
 	if !slices.Equal(found, listed) {
 		t.Errorf("in the sources: %v\nin this test:   %v", found, listed)

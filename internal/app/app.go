@@ -224,7 +224,7 @@ func (r *recording) use(store *sqlite.DB) {
 	r.store, env.Meta, env.MetaFile = store, store, r.metaFile()
 	env.OpenMeta, env.Replace = r.openMeta, r.replace
 	env.Registry = registry.New(registry.Options{
-		Store: store, LiveDir: env.MetaFile + ".live", Mask: env.Mask, Now: r.app.Now, AskGit: true,
+		Store: store, LiveDir: env.MetaFile + keep.LiveSuffix, Mask: env.Mask, Now: r.app.Now, AskGit: true,
 		BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit,
 		Facts: func(ctx context.Context, ids []string) (map[string]bool, error) {
 			return factstore.CommittedRuns(ctx, factstore.Options{Path: env.Settings.Value(config.DuckDBPath)}, ids)

@@ -82,11 +82,12 @@ func backupCommand(env *Env) Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Put the whole lab into one file, while others may work",
-		Long: `Put both databases, the contents of artifacts, logs and model files into one
-file, an uncompressed tar with the digest of each member; - is stdout. Other
-commands may run meanwhile: what commits facts waits until the Fact DB is copied,
-so that both databases are of one moment. FILE stands there whole or not at all.
---verify reads a backup and checks every digest instead. ` + "`quant restore FILE`" + ` brings
+		Long: `Put both databases, the contents of artifacts, logs, model files and the plans
+of pipelines into one file, an uncompressed tar with the digest of each member;
+- is stdout. Other commands may run meanwhile: what commits facts waits until the
+Fact DB is copied, so that both databases are of one moment. FILE stands there
+whole or not at all. The file holds what the lab holds, secrets in artifacts and
+logs too. --verify reads a backup and checks every digest instead. ` + "`quant restore FILE`" + ` brings
 the lab back.`,
 		Args: wantArgs(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -119,7 +120,7 @@ func (e *Env) lab() (keep.Lab, error) {
 		return keep.Lab{}, quant.Errorf(quant.Failed, "find the model files: %w", err)
 	}
 	return keep.Lab{
-		MetaFile: meta, FactFile: facts, Artifacts: store, LogDir: meta + ".logs", ModelDir: models,
+		MetaFile: meta, FactFile: facts, Artifacts: store, LogDir: meta + ".logs", ModelDir: models, RunDir: filepath.Join(filepath.Dir(models), "runs"),
 		Facts: e.ReadFacts, OpenMeta: e.OpenMeta,
 	}, nil
 }

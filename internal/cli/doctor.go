@@ -42,12 +42,12 @@ func (c checkup) Sections() []term.Section {
 }
 
 func doctorCommand(env *Env) Command {
-	var fix bool
+	var fix, deep bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Examine both databases, and say how to mend what is wrong",
 		Long: `Examine both databases: integrity, schema, constraints, runs against the ledger,
-dead runs, free space, permissions. The exit status is 1 if there is a fault, 0
+dead runs, artifacts and logs, free space, permissions. The exit status is 1 if there is a fault, 0
 if there are only warnings and notes. --fix mends what is safe: it deletes
 nothing, and moves a Meta DB that cannot be used aside and saves what can be
 read of it.`,
@@ -57,7 +57,8 @@ read of it.`,
 			lab := doctor.Lab{
 				DataDir: env.Settings.Value(config.DataDir), MetaPath: env.Settings.Value(config.SQLitePath), FactPath: env.Settings.Value(config.DuckDBPath),
 				Meta: env.Meta, MetaErr: env.MetaErr, Registry: env.Registry, Fix: fix,
-				Facts: func(ctx context.Context, fn func(*factstore.DB) error) error { return env.ReadFacts(ctx, fn) },
+				Facts:     func(ctx context.Context, fn func(*factstore.DB) error) error { return env.ReadFacts(ctx, fn) },
+				Artifacts: env.Artifacts(), LogDir: env.LogDir(), Deep: deep,
 			}
 			if env.Run != nil {
 				lab.Self = env.Run.ID
@@ -93,6 +94,7 @@ read of it.`,
 		},
 	}
 	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend")
+	cmd.Flags().BoolVar(&deep, "deep", false, "also read the contents of all artifacts, which can take long")
 	return Command{Command: cmd, Traits: Traits{Changes: withFlag("fix"), Remedy: withFlag("fix")}}
 }
 

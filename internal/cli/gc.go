@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -102,13 +103,25 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 // yard is where this lab keeps what may become garbage.
 func (e *Env) yard(before time.Time) keep.Yard {
 	data := e.Settings.Value(config.DataDir)
-	return keep.Yard{
-		Meta: e.Meta, Artifacts: e.Artifacts(), LogDir: e.LogDir(), Before: before,
-		Leftovers: map[string][]string{
-			filepath.Join(data, "tmp"): {"repro-*"},
-			e.modelDir():               {".model-*"},
-		},
+	leftovers := map[string][]string{}
+	add := func(dir string, patterns ...string) {
+		leftovers[filepath.Clean(dir)] = append(leftovers[filepath.Clean(dir)], patterns...)
 	}
+	add(filepath.Join(data, "tmp"), "repro-*")
+	add(e.modelDir(), ".model-*")
+	// A restore that had begun to move things has been finished by now.
+	for _, path := range []string{e.MetaFile, e.Settings.Value(config.DuckDBPath), e.modelDir(), e.runDir()} {
+		add(filepath.Dir(path), globQuoted(filepath.Base(path))+"*.restoring*")
+	}
+	add(filepath.Dir(e.MetaFile), ".quant-backup-*", globQuoted(filepath.Base(e.MetaFile))+".salvage-*")
+	return keep.Yard{Meta: e.Meta, Artifacts: e.Artifacts(), RunDirs: []string{e.LogDir(), e.runDir()}, Before: before, Leftovers: leftovers}
+}
+
+// runDir is the folder of what runs keep in folders of their own.
+func (e *Env) runDir() string { return filepath.Join(e.Settings.Value(config.DataDir), "runs") }
+
+func globQuoted(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
 }
 
 // collect finds, and on request removes, what nothing refers to. What was

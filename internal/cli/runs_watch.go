@@ -383,7 +383,7 @@ func (w *watcher) describe(ctx context.Context, runs []metastore.RunDetail) erro
 	for _, r := range runs {
 		one := watchedRun{
 			At: now, RunID: r.RunID, Kind: r.Kind, Name: quant.Text(names[r.RunID]), Status: r.Status,
-			ErrorText: r.ErrorText, Metrics: listOf(of[r.RunID]),
+			ErrorText: r.ErrorText, Metrics: nonNil(of[r.RunID]),
 		}
 		switch {
 		case r.Process.DurationUS != nil:

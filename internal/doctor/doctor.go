@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/artifact"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/registry"
@@ -53,6 +54,11 @@ type Lab struct {
 	// Facts runs fn with the Fact DB open for reading, waiting for its lock.
 	Facts func(ctx context.Context, fn func(*factstore.DB) error) error
 	Fix   bool
+	// Artifacts and LogDir are where the contents of artifacts and the logs of
+	// programs are; Deep also reads the contents, all of them.
+	Artifacts artifact.Store
+	LogDir    string
+	Deep      bool
 }
 
 // minFree is the free space, in bytes, below which a lab is in danger.
@@ -71,7 +77,9 @@ type Report struct {
 func Examine(ctx context.Context, lab Lab) (Report, error) {
 	e := &examination{Lab: lab}
 	e.files()
+	e.restored()
 	e.meta(ctx)
+	e.beside(ctx)
 	e.facts(ctx)
 	rank := map[Severity]int{Fault: 0, Warning: 1, Fixed: 2, Note: 3}
 	slices.SortStableFunc(e.found, func(a, b Finding) int { return rank[a.Severity] - rank[b.Severity] })
@@ -228,6 +236,16 @@ func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.
 	if err != nil {
 		e.failed("runs", err)
 		return
+	}
+	// Deleted ones count: lists only do not show them.
+	deleted, err := e.Meta.ListRuns(ctx, metastore.RunFilter{Brief: true, Deleted: true})
+	if err != nil {
+		e.failed("runs", err)
+		return
+	}
+	if len(deleted) > 0 {
+		runs = append(runs, deleted...)
+		slices.SortFunc(runs, func(a, b metastore.RunDetail) int { return strings.Compare(b.RunID, a.RunID) })
 	}
 	byID := make(map[string]metastore.RunDetail, len(runs))
 	for _, run := range runs {

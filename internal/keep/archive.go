@@ -49,12 +49,14 @@ const (
 	artifacts   = "artifacts/"
 	logs        = "logs/"
 	models      = "models/"
+	runFiles    = "runs/"
 )
 
-// memberName is what a member may be called. No name leads anywhere else: the
-// only slash is that of its folder.
+// memberName is what a member may be called. No name leads anywhere else: no
+// part of it begins with a dot.
 var memberName = regexp.MustCompile(`^(meta\.db|quant\.duckdb(\.wal(\.checkpoint|\.recovery)?)?` +
-	`|artifacts/[0-9a-f]{64}|logs/[0-9a-f-]{36}[0-9A-Za-z._-]{0,64}|models/[0-9a-f]{64}\.json)$`)
+	`|artifacts/[0-9a-f]{64}|logs/[0-9a-f-]{36}[0-9A-Za-z._-]{0,64}|models/[0-9a-f]{64}\.json` +
+	`|runs/[0-9a-f-]{36}/[0-9A-Za-z_-][0-9A-Za-z._-]{0,64})$`)
 
 // writer writes a backup.
 type writer struct {

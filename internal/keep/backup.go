@@ -17,6 +17,7 @@ import (
 	"quant/internal/artifact"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
+	"quant/internal/registry"
 )
 
 // Lab is where the parts of a lab stand.
@@ -26,6 +27,7 @@ type Lab struct {
 	Artifacts artifact.Store
 	LogDir    string
 	ModelDir  string
+	RunDir    string // what a run keeps in a folder of its own: plans
 	// Facts runs fn with the Fact DB open for reading; nobody can write meanwhile.
 	Facts func(ctx context.Context, fn func(*factstore.DB) error) error
 	// OpenMeta opens another Meta DB.
@@ -178,6 +180,9 @@ func (b *backup) rest(copied string) error {
 			return err
 		}
 	}
+	if err := b.runFiles(meta); err != nil {
+		return err
+	}
 	trained, err := entries(b.ModelDir)
 	if err != nil {
 		return err
@@ -188,6 +193,38 @@ func (b *backup) rest(copied string) error {
 		}
 		if err := b.file(models+e.Name(), filepath.Join(b.ModelDir, e.Name())); err != nil && !skippable(err) {
 			return err
+		}
+	}
+	return nil
+}
+
+// runFiles copies what the runs that the copied Meta DB knows keep in folders.
+func (b *backup) runFiles(meta metastore.Store) error {
+	folders, err := entries(b.RunDir)
+	if err != nil {
+		return err
+	}
+	for _, folder := range folders {
+		if !folder.IsDir() || !registry.IsRunID(folder.Name()) {
+			continue
+		}
+		if _, err := meta.GetRun(b.ctx, folder.Name()); errors.Is(err, quant.NotFound) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		files, err := entries(filepath.Join(b.RunDir, folder.Name()))
+		if err != nil {
+			return err
+		}
+		for _, f := range files {
+			name := runFiles + folder.Name() + "/" + f.Name()
+			if !memberName.MatchString(name) {
+				continue
+			}
+			if err := b.file(name, filepath.Join(b.RunDir, folder.Name(), f.Name())); err != nil && !skippable(err) {
+				return err
+			}
 		}
 	}
 	return nil
@@ -249,7 +286,7 @@ func (b *backup) log(name string) error {
 // Room estimates the bytes of a backup from what stands there.
 func (l Lab) Room() int64 {
 	total := int64(1 << 20)
-	for _, path := range []string{l.MetaFile, l.MetaFile + "-wal", l.MetaFile, l.FactFile, l.FactFile + ".wal", l.Artifacts.Dir, l.LogDir, l.ModelDir} {
+	for _, path := range []string{l.MetaFile, l.MetaFile + "-wal", l.MetaFile, l.FactFile, l.FactFile + ".wal", l.Artifacts.Dir, l.LogDir, l.ModelDir, l.RunDir} {
 		_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return nil // it may have gone

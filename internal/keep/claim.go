@@ -3,7 +3,6 @@ package keep
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,12 +13,16 @@ import (
 )
 
 // Claim is one process's use of a lab. All that work with a lab share it; who
-// puts another lab in its place has it alone. It is a lock on a file beside the
-// Meta DB, which goes with the process, however that ends.
+// puts another lab in its place has it alone. It is a lock on the folder of
+// liveness locks, which stays where it is; it goes with the process, however
+// that ends.
 type Claim struct {
 	path string // of the Meta DB
 	f    *os.File
 }
+
+// LiveSuffix names the folder of liveness locks, after the Meta DB.
+const LiveSuffix = ".live"
 
 // patience is how long one waits for a lab that is being replaced.
 const patience = 30 * time.Second
@@ -31,10 +34,9 @@ const patience = 30 * time.Second
 // cannot be finished.
 func Use(ctx context.Context, metaFile string) (*Claim, error) {
 	c := &Claim{path: metaFile}
-	f, err := os.OpenFile(metaFile+".use", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) {
-		f, err = os.OpenFile(metaFile+".use", os.O_RDONLY|unix.O_NOFOLLOW, 0)
-	}
+	live := metaFile + LiveSuffix
+	_ = os.MkdirAll(live, 0o700) // else there can be no lock, nor a run
+	f, err := os.OpenFile(live, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return c, nil
 	}
@@ -68,7 +70,7 @@ func (c *Claim) Alone(fn func() error) error {
 		return quant.Errorf(quant.Store, "the lab of %s cannot be locked", c.path).WithHint("make its folder writable")
 	}
 	// Only one tries at a time: who tries lets its own lock go for a moment.
-	turn, err := os.OpenFile(c.path+".use.turn", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	turn, err := os.OpenFile(c.path+".turn", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return quant.Errorf(quant.Store, "lock the lab of %s: %w", c.path, err).WithHint("make its folder writable")
 	}

@@ -25,7 +25,7 @@ type Kind string
 // The kinds.
 const (
 	Artifact Kind = "artifact" // a content that no run has
-	Log      Kind = "log"      // what a program printed whose run is gone
+	Log      Kind = "log"      // what a program printed, or the plan of a pipeline, whose run is gone
 	Leftover Kind = "leftover" // what a process that was killed could not take away
 )
 
@@ -43,7 +43,9 @@ type Garbage struct {
 type Yard struct {
 	Meta      metastore.Store
 	Artifacts artifact.Store
-	LogDir    string
+	// RunDirs are folders of files and folders whose names begin with the id of
+	// their run.
+	RunDirs []string
 	// Leftovers are patterns of filepath.Match for the names of leftovers, by
 	// folder.
 	Leftovers map[string][]string
@@ -92,17 +94,19 @@ func (y Yard) Find(ctx context.Context, fn func(Garbage) error) error {
 	if err != nil {
 		return err
 	}
-	logs, err := entries(y.LogDir)
-	if err != nil {
-		return err
-	}
-	for _, e := range logs {
-		if len(e.Name()) < 36 || !registry.IsRunID(e.Name()[:36]) || !e.Type().IsRegular() {
-			continue
-		}
-		g := Garbage{Kind: Log, Path: filepath.Join(y.LogDir, e.Name()), run: e.Name()[:36]}
-		if err := y.offer(ctx, g, fn); err != nil {
+	for _, dir := range y.RunDirs {
+		found, err := entries(dir)
+		if err != nil {
 			return err
+		}
+		for _, e := range found {
+			if len(e.Name()) < 36 || !registry.IsRunID(e.Name()[:36]) || !(e.IsDir() || e.Type().IsRegular()) {
+				continue
+			}
+			g := Garbage{Kind: Log, Path: filepath.Join(dir, e.Name()), run: e.Name()[:36]}
+			if err := y.offer(ctx, g, fn); err != nil {
+				return err
+			}
 		}
 	}
 	for dir, patterns := range y.Leftovers {

@@ -36,7 +36,7 @@ type Staged struct {
 
 // places are where the parts of the lab stand: the names that are exchanged.
 func (l Lab) places() []string {
-	return []string{l.FactFile, Real(l.Artifacts.Dir), Real(l.LogDir), Real(l.ModelDir), l.MetaFile}
+	return []string{l.FactFile, Real(l.Artifacts.Dir), Real(l.LogDir), Real(l.ModelDir), Real(l.RunDir), l.MetaFile}
 }
 
 // Stage takes a backup of size bytes apart and makes of it a lab in which no run
@@ -58,7 +58,7 @@ func Stage(ctx context.Context, lab Lab, facts factstore.Options, r io.Reader, s
 	if s.Manifest, err = Read(ctx, r, size, s.take); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{s.lab.Artifacts.Dir, s.lab.LogDir, s.lab.ModelDir} {
+	for _, dir := range []string{s.lab.Artifacts.Dir, s.lab.LogDir, s.lab.ModelDir, s.lab.RunDir} {
 		if err := syncTree(Real(dir) + staging); err != nil {
 			return nil, err
 		}
@@ -80,6 +80,8 @@ func (s *Staged) take(name string, _ int64, r io.Reader) error {
 		path = filepath.Join(Real(s.lab.LogDir)+staging, file)
 	case models:
 		path = filepath.Join(Real(s.lab.ModelDir)+staging, file)
+	case runFiles:
+		path = filepath.Join(Real(s.lab.RunDir)+staging, filepath.FromSlash(file))
 	default:
 		path = s.lab.MetaFile + staging
 		if suffix, facts := strings.CutPrefix(name, factsMember); facts {
@@ -150,8 +152,8 @@ func (s *Staged) settle(ctx context.Context, facts factstore.Options, meta metas
 	}
 	err = staged.Close()
 	staged = nil
-	for _, suffix := range []string{"-wal", "-shm", ".lock"} {
-		os.Remove(s.lab.MetaFile + staging + suffix) // empty: the file is closed
+	for _, suffix := range []string{"-wal", "-shm", ".lock", ".backups"} { // the file is closed
+		os.RemoveAll(s.lab.MetaFile + staging + suffix)
 	}
 	return errors.Join(err, syncPath(s.lab.MetaFile+staging))
 }
@@ -189,7 +191,7 @@ func (s *Staged) committed(ctx context.Context, o factstore.Options, runs []meta
 // discard removes what is staged.
 func (s *Staged) discard() {
 	for _, part := range s.parts {
-		for _, suffix := range []string{"", "-wal", "-shm", "-journal", ".lock", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp"} {
+		for _, suffix := range []string{"", "-wal", "-shm", "-journal", ".lock", ".wal", ".wal.checkpoint", ".wal.recovery", ".tmp", ".backups"} {
 			os.RemoveAll(part + staging + suffix)
 		}
 	}

@@ -17,7 +17,8 @@ type Deletions interface {
 	RestoreRuns(ctx context.Context, runIDs []string) ([]string, error)
 	// PurgeRuns removes deleted runs with their companions, all or none. Errors:
 	// NotFound; Conflict for a run that is not deleted; Refused for one that a run
-	// outside of runIDs has as its parent, or that made a model that is there.
+	// outside of runIDs has as its parent, that made a model that is there, or that
+	// reset the databases.
 	PurgeRuns(ctx context.Context, runIDs []string) error
 	// Deletions returns the marks set before a time, oldest first; the zero time:
 	// all of them.

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Runs", runTests()},
 		{"Records", recordTests()},
 		{"Portable", portableTests()},
+		{"Deletions", deletionTests()},
 		{"Tx", txTests()},
 		{"Whole", wholeTests()},
 	} {

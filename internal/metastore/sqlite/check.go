@@ -27,7 +27,7 @@ func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
 	}
 	var found []metastore.Problem
 	for _, step := range []func(context.Context, querier) ([]metastore.Problem, error){
-		db.checkPages, db.checkHeader, db.checkSchemaAndRows, foreignKeyProblems, checkProcesses,
+		db.checkPages, db.checkHeader, db.checkSchemaAndRows, foreignKeyProblems, checkProcesses, checkMetrics,
 	} {
 		more, err := step(ctx, q)
 		if err != nil {

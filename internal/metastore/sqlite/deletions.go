@@ -88,18 +88,22 @@ func (db *DB) PurgeRuns(ctx context.Context, runIDs []string) error {
 			if _, err := statusOf(ctx, q, id); err != nil {
 				return err
 			}
-			var deleted bool
+			var deleted, reset bool
 			var child, made sql.NullString
 			err := q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM run_deletions WHERE run_id = ?1),
 				(SELECT run_id FROM run_process WHERE parent_run_id = ?1 AND run_id NOT IN (SELECT value FROM json_each(?2)) LIMIT 1),
-				(SELECT m.model_id FROM run_io i JOIN models m ON m.model_id = i.name WHERE i.run_id = ?1 AND i.direction = 'out' AND i.kind = 'model' LIMIT 1)`,
-				id, string(all)).Scan(&deleted, &child, &made)
+				(SELECT m.model_id FROM run_io i JOIN models m ON m.model_id = i.name WHERE i.run_id = ?1 AND i.direction = 'out' AND i.kind = 'model' LIMIT 1),
+				EXISTS (SELECT 1 FROM run_io i JOIN runs r ON r.run_id = i.run_id WHERE i.run_id = ?1 AND r.kind = 'init-db' AND i.direction = 'out' AND i.kind = 'backup')`,
+				id, string(all)).Scan(&deleted, &child, &made, &reset)
 			switch {
 			case err != nil:
 				return err
 			case !deleted:
 				return quant.Errorf(quant.Conflict, "run %s is not deleted, and only a deleted run is purged", id).
 					WithHint("quant runs delete %s hides it, and can be undone; then purge it", id)
+			case reset:
+				return quant.Errorf(quant.Refused, "run %s made the databases anew, and tells where the facts of earlier runs are", id).
+					WithHint("leave it deleted: lists do not show it")
 			case child.Valid:
 				return quant.Errorf(quant.Refused, "run %s is the parent of run %s, which would lead to nothing", id, child.String).
 					WithHint("`quant runs delete --children` and then `quant runs purge --children` take them along")

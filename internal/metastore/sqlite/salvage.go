@@ -73,7 +73,10 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 		if guessed && read == 0 {
 			return storeError(ErrDamaged, nil, "salvage from %s: nothing can be read: no row of a Meta DB is where it should be", brokenPath)
 		}
-		return fillProcesses(ctx, q)
+		if err := fillProcesses(ctx, q); err != nil {
+			return err
+		}
+		return fillMetrics(ctx, q)
 	})
 	if err != nil {
 		return none, err
@@ -346,6 +349,8 @@ func (s *salvager) id(values []any) string {
 			b.WriteString(v)
 		case []byte:
 			b.Write(v)
+		case int64: // the number of a point or a note
+			b.WriteString(strconv.FormatInt(v, 10))
 		}
 		b.WriteByte(0)
 	}

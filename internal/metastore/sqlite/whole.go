@@ -189,7 +189,7 @@ func reset(ctx context.Context, tx *sql.Tx, schema []migration) (metastore.Carri
 	if err := fillProcesses(ctx, tx); err != nil {
 		return carried, err
 	}
-	return carried, nil
+	return carried, fillMetrics(ctx, tx)
 }
 
 // pour inserts those rows of a table of another schema that this one's rules

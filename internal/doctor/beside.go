@@ -1,0 +1,109 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"quant"
+	"quant/internal/registry"
+)
+
+// beside looks at what belongs to runs and stands beside the Meta DB: the
+// contents of artifacts, with Deep also byte by byte, logs, and what is left of
+// a restore.
+func (e *examination) beside(ctx context.Context) {
+	if e.Meta == nil {
+		return
+	}
+	stored, err := e.Meta.StoredArtifacts(ctx)
+	if err != nil {
+		e.failed("run_artifacts", err)
+		return
+	}
+	for _, a := range stored {
+		if ctx.Err() != nil {
+			return
+		}
+		e.content(a)
+	}
+	if list, err := os.ReadDir(e.LogDir); err == nil {
+		e.logs(ctx, list)
+	}
+	marked, err := e.Meta.Deletions(ctx, quant.Time{})
+	if err != nil {
+		e.failed("run_deletions", err)
+		return
+	}
+	if len(marked) > 0 {
+		e.add(Note, "runs", "`quant runs list --deleted` shows them, `quant runs purge --deleted` removes them for good", "%d are deleted", len(marked))
+	}
+}
+
+// content checks that a content is there and has its size. Reading all of it
+// can take long.
+func (e *examination) content(a quant.Artifact) {
+	const mend = "bring the file back from a backup, or log the artifact again"
+	object := "artifact " + a.Digest
+	path, err := e.Artifacts.Path(a.Digest)
+	if err != nil {
+		return // a rule of the table: Check has named it
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		e.add(Fault, object, mend, "its content is missing (%q of run %s)", a.Name, a.RunID)
+	case err != nil:
+		e.failed(object, quant.Errorf(quant.Store, "%s: %w", path, err).WithHint("make it readable"))
+	case !info.Mode().IsRegular():
+		e.add(Fault, object, mend, "its content %s is no regular file", path)
+	case info.Size() != a.Bytes:
+		e.add(Fault, object, mend, "its content has %d bytes, not %d (%q of run %s)", info.Size(), a.Bytes, a.Name, a.RunID)
+	case e.Deep:
+		if err := e.Artifacts.Verify(a.Digest); err != nil {
+			e.add(Fault, object, mend, "%v (%q of run %s)", err, a.Name, a.RunID)
+		}
+	}
+}
+
+// logs counts those whose runs are gone.
+func (e *examination) logs(ctx context.Context, list []fs.DirEntry) {
+	orphans, some := 0, ""
+	for _, entry := range list {
+		if len(entry.Name()) < 36 || !registry.IsRunID(entry.Name()[:36]) {
+			continue
+		}
+		id := entry.Name()[:36]
+		found, err := e.Meta.ResolveRun(ctx, id)
+		if err != nil {
+			e.failed("run "+id, err)
+			return
+		}
+		if len(found) == 0 {
+			if orphans++; some == "" {
+				some = entry.Name()
+			}
+		}
+	}
+	if orphans > 0 {
+		e.add(Note, e.LogDir, "`quant gc` shows and removes them", "%d logs are of runs that are gone, such as %s", orphans, some)
+	}
+}
+
+// restored names what restores moved aside.
+func (e *examination) restored() {
+	for _, path := range []string{e.MetaPath, e.FactPath, e.Artifacts.Dir, e.LogDir} {
+		if path == "" {
+			continue
+		}
+		aside, _ := filepath.Glob(globQuoted(path) + ".before-restore-*")
+		for _, old := range aside {
+			if !strings.HasSuffix(old, "-wal") && !strings.HasSuffix(old, "-shm") && !strings.HasSuffix(old, ".wal") && !strings.HasSuffix(old, ".lock") {
+				e.add(Note, old, "delete it once you need nothing in it any more", "it was moved aside by a restore")
+			}
+		}
+	}
+}

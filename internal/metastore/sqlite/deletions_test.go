@@ -1,0 +1,148 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"quant"
+	"quant/internal/metastore"
+	"quant/internal/metastore/metastoretest"
+)
+
+// companioned makes a database with three runs and a row of each companion of
+// each.
+func companioned(t *testing.T) (*DB, string) {
+	t.Helper()
+	ctx := context.Background()
+	path := filepath.Join(t.TempDir(), "meta.db")
+	db := openAt(t, path)
+	at := quant.NewTime(noon())
+	for n := range 3 {
+		id := metastoretest.RunID(n)
+		r, p := aRun(n)
+		ok(t, db.CreateRun(ctx, r, p))
+		ok(t, db.FinishRun(ctx, metastore.RunEnd{
+			RunID: id, Status: quant.Success, EndedAt: at,
+			IO: []quant.RunIO{{RunID: id, Direction: quant.In, Kind: "file", Name: "f"}},
+			Batch: metastore.Batch{
+				Params:    []quant.Param{{RunID: id, Name: "p", Value: "1"}},
+				Metrics:   []quant.MetricPoint{{RunID: id, Name: "m", Step: 5, Value: 2, LoggedAt: at}, {RunID: id, Name: "m", Step: 1, Value: 7, LoggedAt: at}},
+				Tags:      []quant.Tag{{RunID: id, Name: "t", Value: "v"}},
+				Notes:     []quant.Note{{RunID: id, Text: "n", LoggedAt: at}},
+				Artifacts: []quant.Artifact{{RunID: id, Name: "a", Digest: "sha256:" + strings.Repeat("0", 64), LoggedAt: at}},
+			},
+		}))
+		ok(t, db.SaveProgram(ctx, quant.Program{RunID: id, Path: "/bin/true"}))
+		raw(t, path, `INSERT INTO run_imports VALUES ('`+id+`', '`+at.String()+`', NULL)`)
+	}
+	must(db.DeleteRuns(ctx, []quant.Deletion{{RunID: metastoretest.RunID(0), DeletedAt: at}, {RunID: metastoretest.RunID(1), DeletedAt: at}, {RunID: metastoretest.RunID(2), DeletedAt: at}}))
+	return db, path
+}
+
+// contents are the rows of the tables that are carried over.
+func contents(t *testing.T, db *DB) string {
+	t.Helper()
+	var b strings.Builder
+	for _, table := range kept() {
+		columns, err := columnsOf(context.Background(), db.pool, "main", table)
+		ok(t, err)
+		var cells []string
+		for _, c := range columns {
+			cells = append(cells, `coalesce(`+quote(c.name)+`, 'NULL')`)
+		}
+		rows := must(texts(context.Background(), db.pool, `SELECT `+strings.Join(cells, ` || ' ' || `)+` FROM `+quote(table)+` ORDER BY 1`))
+		if len(rows) < 3 {
+			t.Errorf("%s has %d rows: the test does not fill it", table, len(rows))
+		}
+		b.WriteString(table + "\n" + strings.Join(rows, "\n") + "\n")
+	}
+	return b.String()
+}
+
+func TestEveryCompanionIsCarriedByResetSalvageAndBackup(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db, path := companioned(t)
+	want := contents(t, db)
+	copied := filepath.Join(t.TempDir(), "copy.db")
+	ok(t, db.Backup(ctx, copied))
+	if got := contents(t, openAt(t, copied)); got != want {
+		t.Errorf("the backup has\n%s\nwant\n%s", got, want)
+	}
+	salvaged := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
+	carried := must(salvaged.Salvage(ctx, path, nil))
+	if got := contents(t, salvaged); got != want || len(carried.Lost) > 0 {
+		t.Errorf("salvaged %v\n%s\nwant\n%s", carried, got, want)
+	}
+	carried = must(db.Reset(ctx, ""))
+	if got := contents(t, db); got != want || len(carried.Lost) > 0 {
+		t.Errorf("after a reset %v\n%s\nwant\n%s", carried, got, want)
+	}
+	if rows := slices.Sorted(maps.Keys(carried.Rows)); len(rows) != len(kept()) {
+		t.Errorf("carried %v", rows)
+	}
+}
+
+func TestSumsThatAreNotThoseOfTheirPointsAreFoundAndMended(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db, path := companioned(t)
+	want := contents(t, db)
+	id := func(n int) string { return `run_id = '` + metastoretest.RunID(n) + `'` }
+	for _, broken := range []string{
+		`UPDATE run_metrics SET points = 3 WHERE ` + id(0),
+		`UPDATE run_metrics SET last = 3 WHERE ` + id(1),
+		`UPDATE run_metrics SET max = 8 WHERE ` + id(2),
+		`UPDATE run_metrics SET last_step = 6 WHERE ` + id(2),
+		`DELETE FROM run_metrics WHERE ` + id(0),
+	} {
+		raw(t, path, broken)
+		problems := must(db.Check(ctx))
+		if len(problems) != 1 || !strings.Contains(problems[0].What, "sums") {
+			t.Errorf("%s: %v", broken, problems)
+		}
+		must(db.Reset(ctx, ""))
+		if got := contents(t, db); got != want {
+			t.Errorf("%s: mended to\n%s", broken, got)
+		}
+		if problems := must(db.Check(ctx)); len(problems) > 0 {
+			t.Errorf("%s: still %v", broken, problems)
+		}
+	}
+}
+
+func TestClearingReadsOfALongHistoryHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	n := soak(t, 20_000, 1_000_000)
+	path := filepath.Join(t.TempDir(), "meta.db")
+	db := openAt(t, path)
+	raw(t, path, fmt.Sprintf(`WITH RECURSIVE k(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM k WHERE n < %d)
+		INSERT INTO runs (run_id, kind, status, started_at, ended_at) SELECT printf('%%08x-%%04x-7000-8000-%%012x', 26214400 + n / 65536, n %% 65536, n), 'config', 'SUCCESS',
+			'2020-01-01T00:00:00.000000Z', '2020-01-01T00:00:01.000000Z' FROM k`, n-1),
+		`INSERT INTO run_process (run_id, changes, pid) SELECT run_id, 0, 1 FROM runs`)
+	begun, total, longest := time.Now(), int64(0), time.Duration(0)
+	for after := ""; ; {
+		one := time.Now()
+		gone, next, err := db.ClearReads(ctx, quant.NewTime(noon()), after, 2000)
+		ok(t, err)
+		longest = max(longest, time.Since(one))
+		total += gone
+		if after = next; next == "" {
+			break
+		}
+	}
+	t.Logf("%d reading runs cleared in %v, %.0f a second; the longest transaction took %v", total, time.Since(begun), float64(total)/time.Since(begun).Seconds(), longest)
+	if total != int64(n) {
+		t.Errorf("%d of %d went", total, n)
+	}
+	if longest > 10*time.Second {
+		t.Errorf("one transaction held the database for %v, longer than writers wait", longest)
+	}
+}
