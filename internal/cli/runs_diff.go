@@ -124,21 +124,17 @@ func (e *Env) diffRuns(ctx context.Context, meta metastore.Store, a, b string) (
 		commit.Note = quant.Text(fmt.Sprintf("git diff %.12s %.12s shows what was committed between them", commits[0], commits[1]))
 	}
 	add(commit)
-	code, err := e.diffCode(ctx, meta, a, b)
+	code, err := e.diffCode(ctx, meta, runs)
 	if err != nil {
 		return d, err
 	}
 	add(code)
-	for _, r := range runs {
-		if p := r.Process; p.GitDirty != nil && *p.GitDirty && code.Note == "" && code.Diff == "" && !code.Differs {
-			d.Parts[len(d.Parts)-1].Note = quant.Text("of run " + shortID(r.RunID) + " the code had changes that were not recorded")
-		}
-	}
 	return d, nil
 }
 
 // diffCode compares what of the code was not committed.
-func (e *Env) diffCode(ctx context.Context, meta metastore.Store, a, b string) (diffPart, error) {
+func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metastore.RunDetail) (diffPart, error) {
+	a, b := runs[0].RunID, runs[1].RunID
 	found, err := meta.RecordsOf(ctx, []string{a, b})
 	if err != nil {
 		return diffPart{}, err
@@ -151,6 +147,11 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, a, b string) (
 	}
 	same := diffPart{Name: codeDiff}
 	if digests[a] == digests[b] {
+		for _, r := range runs {
+			if dirty := r.Process.GitDirty; dirty != nil && *dirty && digests[r.RunID] == "" {
+				same.Note = quant.Text("of run " + shortID(r.RunID) + " the code had changes that were not recorded")
+			}
+		}
 		return same, nil
 	}
 	differ := diffPart{Name: codeDiff, Differs: true}
