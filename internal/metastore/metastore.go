@@ -142,9 +142,10 @@ type Runs interface {
 	// CreateRun stores a RUNNING run with its process, in one durable commit.
 	// Conflict if the id exists.
 	CreateRun(ctx context.Context, r quant.Run, p quant.RunProcess) error
-	// UpdateRunConfig replaces config_json of a RUNNING run: Conflict if it has
-	// ended, NotFound if there is none.
-	UpdateRunConfig(ctx context.Context, runID string, config quant.JSON) error
+	// UpdateRunConfig replaces config_json of a RUNNING run and stores a batch, as
+	// Log does, in one durable commit: Conflict if it has ended, NotFound if there
+	// is none.
+	UpdateRunConfig(ctx context.Context, runID string, config quant.JSON, b Batch) error
 	// FinishRun closes a RUNNING run, with its inputs and outputs, in one
 	// durable commit. Conflict if it has ended already (nothing is changed),
 	// NotFound if there is none.

@@ -237,10 +237,11 @@ func (s *session) typed(b []byte) {
 	for i, c := range b {
 		if s.stops(c) {
 			s.into(b[from:i])
-			if s.suspend() {
+			from = i
+			if dispositionOf(s.pid, syscall.SIGTSTP) != ignored {
+				s.echo(c)
+				s.suspend()
 				from = i + 1
-			} else {
-				from = i
 			}
 		}
 	}
@@ -250,6 +251,14 @@ func (s *session) typed(b []byte) {
 func (s *session) into(b []byte) {
 	if len(b) > 0 {
 		_ = writeAll(int(s.master.Fd()), b)
+	}
+}
+
+// echo shows a key on our terminal as the program's would have.
+func (s *session) echo(c byte) {
+	modes, err := unix.IoctlGetTermios(int(s.master.Fd()), getTermios)
+	if err == nil && modes.Lflag&(unix.ECHO|unix.ECHOCTL) == unix.ECHO|unix.ECHOCTL && c < 0x20 {
+		_ = writeAll(int(s.Out.Fd()), []byte{'^', c + '@'})
 	}
 }
 
@@ -267,24 +276,20 @@ func (s *session) stops(c byte) bool {
 	return err == nil && group == s.pid // else it is a shell, which stops its jobs itself
 }
 
-// suspend stops the program, unless it ignores that.
-func (s *session) suspend() bool {
-	switch dispositionOf(s.pid, syscall.SIGTSTP) {
-	case ignored:
-		return false
-	case caught:
-		s.asked.Store(true)
+// suspend stops the program; one that has something to do first, such as to
+// give the screen back, may.
+func (s *session) suspend() {
+	s.asked.Store(true)
+	if dispositionOf(s.pid, syscall.SIGTSTP) == caught {
 		_ = syscall.Kill(-s.pid, syscall.SIGTSTP)
 		for range int(patience / (5 * time.Millisecond)) {
 			if stopped(s.pid) {
-				return true
+				return
 			}
 			time.Sleep(5 * time.Millisecond)
 		}
 	}
-	s.asked.Store(true)
 	_ = syscall.Kill(-s.pid, syscall.SIGSTOP)
-	return true
 }
 
 // suspended is called when the program has stopped: we do as well, with all of

@@ -281,15 +281,7 @@ func (g *Registry) Configure(ctx context.Context, runID string, config any, b me
 	if err != nil {
 		return err
 	}
-	if b.Len() == 0 {
-		return g.Store.UpdateRunConfig(ctx, runID, doc)
-	}
-	return g.Store.Tx(ctx, func(ctx context.Context) error {
-		if err := g.Store.UpdateRunConfig(ctx, runID, doc); err != nil {
-			return err
-		}
-		return g.Log(ctx, runID, b)
-	})
+	return g.Store.UpdateRunConfig(ctx, runID, doc, g.loggable(ofRun(b, runID)))
 }
 
 // Get returns an open run of this process, or nil.

@@ -145,5 +145,15 @@ func recordTests() []test {
 			ok(t, s.SaveProgram(ctx, p))
 			equal(t, one(s.GetProgram(ctx, RunID(1)))(t), p)
 		}},
+		{"AProgramIsStoredWithTheEndOfItsRun", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			p := quant.Program{RunID: RunID(1), Path: "/bin/true", OutputBytes: pointer(int64(5))}
+			end := successOf(1)
+			end.Program = &quant.Program{RunID: RunID(2)}
+			refused(t, s.FinishRun(ctx, end), quant.Invalid)
+			end.Program = &p
+			ok(t, s.FinishRun(ctx, end))
+			equal(t, one(s.GetProgram(ctx, RunID(1)))(t), p)
+		}},
 	}
 }

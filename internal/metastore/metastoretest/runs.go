@@ -70,12 +70,18 @@ func runTests() []test {
 		}},
 		{"TheConfigOfARunningRunIsReplaced", func(t *testing.T, s metastore.Store) {
 			createRun(t, s, 1, nil)
-			ok(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a":1}`)))
+			ok(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a":1}`), metastore.Batch{}))
 			equal(t, one(s.GetRun(ctx, RunID(1)))(t).ConfigJSON, quant.JSON(`{"a":1}`))
-			refused(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a"`)), quant.Invalid)
-			refused(t, s.UpdateRunConfig(ctx, RunID(9), quant.JSON(`{}`)), quant.NotFound)
+			refused(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a"`), metastore.Batch{}), quant.Invalid)
+			refused(t, s.UpdateRunConfig(ctx, RunID(9), quant.JSON(`{}`), metastore.Batch{}), quant.NotFound)
+			tag := metastore.Batch{Tags: []quant.Tag{{RunID: RunID(1), Name: "t", Value: "v"}}}
+			ok(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a":1}`), tag))
+			equal(t, len(one(s.Tags(ctx, RunID(1)))(t)), 1)
+			conflict := metastore.Batch{Params: []quant.Param{{RunID: RunID(1), Name: "p", Value: "1"}, {RunID: RunID(1), Name: "p", Value: "2"}}}
+			refused(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a":3}`), conflict), quant.Conflict)
+			equal(t, len(one(s.Params(ctx, RunID(1)))(t)), 0)
 			ok(t, s.FinishRun(ctx, successOf(1)))
-			refused(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a":2}`)), quant.Conflict)
+			refused(t, s.UpdateRunConfig(ctx, RunID(1), quant.JSON(`{"a":2}`), metastore.Batch{}), quant.Conflict)
 			equal(t, one(s.GetRun(ctx, RunID(1)))(t).ConfigJSON, quant.JSON(`{"a":1}`))
 		}},
 		{"AFinishedRunKeepsHowItEnded", func(t *testing.T, s metastore.Store) {
@@ -220,7 +226,7 @@ func runTests() []test {
 					for i := range each {
 						n := w*each + i
 						r, p := newRun(n)
-						errs <- errors.Join(s.CreateRun(ctx, r, p), s.UpdateRunConfig(ctx, r.RunID, quant.JSON(`{}`)), s.FinishRun(ctx, successOf(n)))
+						errs <- errors.Join(s.CreateRun(ctx, r, p), s.UpdateRunConfig(ctx, r.RunID, quant.JSON(`{}`), metastore.Batch{}), s.FinishRun(ctx, successOf(n)))
 						_, err := s.ListRuns(ctx, metastore.RunFilter{Limit: 3})
 						errs <- err
 					}

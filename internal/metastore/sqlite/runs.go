@@ -63,13 +63,19 @@ func (db *DB) CreateRun(ctx context.Context, r quant.Run, p quant.RunProcess) er
 }
 
 // UpdateRunConfig is documented at metastore.Runs.
-func (db *DB) UpdateRunConfig(ctx context.Context, runID string, config quant.JSON) error {
+func (db *DB) UpdateRunConfig(ctx context.Context, runID string, config quant.JSON, b metastore.Batch) error {
 	if err := validDocument("run "+runID, config); err != nil {
+		return err
+	}
+	if err := validBatch(b); err != nil {
 		return err
 	}
 	return db.write(ctx, "update config of run "+runID, "meta.config", func(ctx context.Context, q querier) error {
 		res, err := q.ExecContext(ctx, `UPDATE runs SET config_json = ? WHERE run_id = ? AND status = 'RUNNING'`, config, runID)
-		return mustChange(ctx, q, res, err, runID)
+		if err := mustChange(ctx, q, res, err, runID); err != nil {
+			return err
+		}
+		return logBatch(ctx, q, b)
 	})
 }
 

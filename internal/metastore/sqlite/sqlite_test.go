@@ -72,7 +72,7 @@ func record(db *DB, n int) error {
 	r, p := aRun(n)
 	return errors.Join(
 		db.CreateRun(context.Background(), r, p),
-		db.UpdateRunConfig(context.Background(), r.RunID, quant.JSON(`{"a":1}`)),
+		db.UpdateRunConfig(context.Background(), r.RunID, quant.JSON(`{"a":1}`), metastore.Batch{}),
 		db.FinishRun(context.Background(), metastore.RunEnd{RunID: r.RunID, Status: quant.Success, EndedAt: r.StartedAt}),
 	)
 }
