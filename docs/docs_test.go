@@ -298,8 +298,14 @@ func TestBothLanguagesGiveTheSameCommands(t *testing.T) {
 // quantIn runs the program in dir and returns its stdout.
 func quantIn(t *testing.T, dir string, wantExit int, args ...string) []byte {
 	t.Helper()
+	return quantFed(t, dir, "", wantExit, args...)
+}
+
+// quantFed is quantIn with a text on standard input.
+func quantFed(t *testing.T, dir, in string, wantExit int, args ...string) []byte {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "quant", args...)
-	cmd.Dir, cmd.Env = dir, environment(dir)
+	cmd.Dir, cmd.Env, cmd.Stdin = dir, environment(dir), strings.NewReader(in)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	_ = cmd.Run() // the exit status says it
@@ -516,9 +522,10 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	write("prices.csv", "date,symbol,open,high,low,close,volume,note\n2024-01-02,IBM,162,163,160,161,3825000,x\n2024-01-03,IBM,1,2,3,1,5,x\n")
 	write("names.csv", "symbol,name\nMSFT,Microsoft\nBAD ONE,x\n")
 	printed := map[string]map[string]bool{}
+	stdin := ""
 	run := func(section string, exit int, args ...string) {
 		t.Helper()
-		out := quantIn(t, dir, exit, append([]string{"--output", "json"}, args...)...)
+		out := quantFed(t, dir, stdin, exit, append([]string{"--output", "json"}, args...)...)
 		if printed[section] == nil {
 			printed[section] = map[string]bool{}
 		}
@@ -613,6 +620,16 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("gc", 0, "gc", "--reads")
 	run("backup", 0, "backup", "lab.tar")
 	run("restore", 0, "restore", "lab.tar", "--yes")
+	run("log metric", 0, "log", "metric", "--run", "last", "loss=0.5")
+	run("log param", 0, "log", "param", "--run", "last", "lr=0.1")
+	run("log tag", 0, "log", "tag", "--run", "last", "team=alpha")
+	run("log note", 0, "log", "note", "--run", "last", "text")
+	run("log artifact", 0, "log", "artifact", "--run", "last", "names.csv")
+	stdin = "{\"metric\":\"loss\",\"value\":1}\n{}\n"
+	run("log", 3, "log", "--stdin", "--run", "last")
+	stdin = "{\"metric\":\"loss\",\"value\":1,\"run\":\"last\"}\n"
+	run("log", 0, "log", "--stdin")
+	stdin = ""
 
 	dir = strategyLab(t)
 	run("strategy validate", 2, "strategy", "validate", "good.yaml", "bad.yaml")
@@ -735,6 +752,12 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"runs show", "last"},
 		{"runs export", "last runs.qrx"},
 		{"runs import", "runs.qrx"},
+		{"log", "--stdin --run last"},
+		{"log metric", "--run last loss=0.5"},
+		{"log param", "--run last lr=0.1"},
+		{"log tag", "--run last team=alpha"},
+		{"log note", "--run last text"},
+		{"log artifact", "--run last names.csv"},
 		{"doctor", ""},
 		{"runs delete", "last:labels"},
 		{"gc", ""},
