@@ -26,7 +26,7 @@ func runsCommand(env *Env) Command {
 ending of it (at least 4 digits; lists show the last 8), or by "last": the
 newest run, other than the present one, that ` + "`quant runs list`" + ` would show.`,
 		},
-		Sub: []Command{runsList(env), runsShow(env), runsClose(env)},
+		Sub: []Command{runsList(env), runsSearch(env), runsShow(env), runsClose(env)},
 	}
 }
 

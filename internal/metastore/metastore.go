@@ -28,6 +28,7 @@ type Store interface {
 	Models
 	Runs
 	Records
+	Searches
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

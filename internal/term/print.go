@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -143,6 +144,10 @@ func (p *Printer) writeSections(r Result) error {
 
 func (p *Printer) renderTable(rows any) string {
 	columns, records := p.tabulate(rows)
+	return p.renderCells(columns, records)
+}
+
+func (p *Printer) renderCells(columns []string, records [][]cell) string {
 	t := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
@@ -153,8 +158,8 @@ func (p *Printer) renderTable(rows any) string {
 	header := make(table.Row, len(columns))
 	configs := make([]table.ColumnConfig, 0, len(columns))
 	for i, c := range columns {
-		header[i] = strings.ToUpper(c)
-		if len(records) > 0 && records[0][i].number {
+		header[i] = strings.ToUpper(cleanLine(c))
+		if slices.ContainsFunc(records, func(rec []cell) bool { return rec[i].number }) {
 			configs = append(configs, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
 		}
 	}
