@@ -22,6 +22,7 @@ import (
 	"quant/internal/config"
 	"quant/internal/factstore"
 	"quant/internal/keep"
+	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
 	"quant/internal/secret"
@@ -68,6 +69,9 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	traits := tree.Traits(line)
 	env.SetQuiet(line.Flags["quiet"] == "true" || traits.Silent, line.Flags["log-level"])
 	if !tree.IsExecution(line) {
+		if words, ok := line.ToComplete(); ok {
+			env.OpenToComplete = a.completing(tree, words)
+		}
 		err = tree.Execute(ctx, line)
 		if flushed := env.Flush(ctx); err == nil {
 			err = flushed
@@ -95,6 +99,19 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 		runID = env.Run.ID
 	}
 	return runID, run.close(ctx, traits.Exit(err))
+}
+
+// completing opens, read-only, the Meta DB that a line to be completed names.
+func (a *App) completing(tree *cli.Tree, words []string) func(context.Context) metastore.Store {
+	return func(ctx context.Context) metastore.Store {
+		dotenv, _, _ := config.ReadDotenv(".env") // whatever is wrong with it, the shell is told nothing
+		settings := config.Resolve(tree.Read(words).LocationFlags(), a.Environment, dotenv)
+		store, err := sqlite.Open(ctx, sqlite.Options{Path: settings.Value(config.SQLitePath), ReadOnly: true, Fleeting: true, Wait: 100 * time.Millisecond})
+		if err != nil {
+			return nil
+		}
+		return store
+	}
 }
 
 // settle resolves the settings of the line, leniently.

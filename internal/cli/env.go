@@ -66,6 +66,10 @@ type Env struct {
 	// beside what it records itself.
 	Exec func(ctx context.Context, args []string, out io.Writer, notes ...quant.RunIO) (runID string, err error)
 
+	// OpenToComplete opens the Meta DB that the line to be completed names, for
+	// one look, creating nothing; nil if there is none. Set for completions only.
+	OpenToComplete func(ctx context.Context) metastore.Store
+
 	tree     *Tree
 	recorded map[string]string // the location flags that the run was recorded with
 	commit   factstore.Commit

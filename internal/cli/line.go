@@ -116,6 +116,14 @@ func (l *Line) note(f *pflag.Flag, value string, joined bool, next []string) (ta
 	return takesNext
 }
 
+// ToComplete returns the command line that the shell asks to complete.
+func (l Line) ToComplete() (args []string, ok bool) {
+	if !l.completion {
+		return nil, false
+	}
+	return l.Args[1:], true
+}
+
 func subcommand(parent *cobra.Command, word string) *cobra.Command {
 	for _, c := range parent.Commands() {
 		if c.Name() == word || c.HasAlias(word) {

@@ -189,6 +189,7 @@ func (t *Tree) add(parent *cobra.Command, commands []Command) {
 	for _, c := range commands {
 		parent.AddCommand(c.Command)
 		t.traits[c.Command] = c.Traits
+		completeAll(t.env, c.Command)
 		if len(c.Sub) > 0 {
 			t.add(c.Command, c.Sub)
 			c.RunE = t.group(c.RunE)

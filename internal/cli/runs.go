@@ -17,17 +17,20 @@ func runsCommand(env *Env) Command {
 	return Command{
 		Command: &cobra.Command{
 			Use:   "runs",
-			Short: "See what has run, and close what died elsewhere",
+			Short: "See, search, compare, repeat and carry what has run",
 			Long: `See what has run. A run is named by its whole id, by a unique beginning or
-ending of it (at least 4 digits; lists show the last 8), or by "last": the
-newest run, other than the present one, that ` + "`quant runs list`" + ` would show.`,
+ending of it (at least 4 digits; lists show the last 8), by "last": the newest
+run, other than the present one, that ` + "`quant runs list`" + ` would show, by
+last:KIND: the newest run of a kind, or by @NAME: the newest run of that name.`,
 		},
 		Sub: []Command{
 			runsList(env),
+			runsSearch(env),
 			runsShow(env),
 			runsLogs(env),
 			runsCompare(env),
 			runsDiff(env),
+			runsWatch(env),
 			runsStats(env),
 			runsPlot(env),
 			runsArtifact(env),

@@ -31,6 +31,7 @@ type Store interface {
 	Overview
 	Deletions
 	Portable
+	Searches
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

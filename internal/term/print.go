@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -180,6 +181,21 @@ func (p *Printer) sections(r Result) (parts []string) {
 
 func (p *Printer) renderTable(rows any) string {
 	columns, records := p.tabulate(rows)
+	if _, grid := rows.(Grid); !grid {
+		columns = upper(columns)
+	}
+	return p.renderCells(columns, records)
+}
+
+func upper(columns []string) []string {
+	out := make([]string, len(columns))
+	for i, c := range columns {
+		out[i] = strings.ToUpper(c)
+	}
+	return out
+}
+
+func (p *Printer) renderCells(columns []string, records [][]cell) string {
 	t := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
@@ -191,10 +207,7 @@ func (p *Printer) renderTable(rows any) string {
 	configs := make([]table.ColumnConfig, 0, len(columns))
 	for i, c := range columns {
 		header[i] = cleanLine(c)
-		if _, grid := rows.(Grid); !grid {
-			header[i] = strings.ToUpper(c)
-		}
-		if len(records) > 0 && records[0][i].number {
+		if slices.ContainsFunc(records, func(rec []cell) bool { return rec[i].number }) {
 			configs = append(configs, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
 		}
 	}

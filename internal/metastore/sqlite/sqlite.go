@@ -32,6 +32,10 @@ type Options struct {
 	// ReadOnly makes every write a Store error and creates no database. Where
 	// it may, SQLite still keeps its shared memory (-shm, -wal) beside the file.
 	ReadOnly bool
+	// Fleeting, with ReadOnly, leaves no such file behind: nobody else had the
+	// database open, so its file alone is read. For a look so short that a writer
+	// who comes meanwhile can be put up with: the look may then fail.
+	Fleeting bool
 	Now      func() time.Time // names backups and files moved aside; nil is time.Now
 	// BackupDir is where a backup goes before a migration; "" is the folder
 	// backups beside the file.
@@ -47,6 +51,7 @@ type DB struct {
 	now      func() time.Time
 	schema   []migration
 	readOnly bool
+	fleeting bool
 
 	// writing holds one token: writers of this process queue here, so that
 	// they neither poll for SQLite's lock against each other nor fill the pool.
@@ -82,7 +87,7 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	}
 	db := &DB{
 		path: abs, shown: o.Path, wait: o.Wait, now: o.Now, schema: schema,
-		readOnly: o.ReadOnly, writing: make(chan struct{}, 1),
+		readOnly: o.ReadOnly, fleeting: o.Fleeting, writing: make(chan struct{}, 1),
 	}
 	if db.wait <= 0 {
 		db.wait = 15 * time.Second
@@ -155,8 +160,12 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 		// A reader cannot take away the files that SQLite puts beside the
 		// database for it; beside one that is refused there shall be none.
 		if _, e := os.Stat(db.path + "-wal"); errors.Is(e, fs.ErrNotExist) {
-			if _, _, err := db.dial(ctx, mode+"&immutable=1"); err != nil {
+			version, _, err := db.dial(ctx, mode+"&immutable=1")
+			if err != nil {
 				return 0, db.classify("open", err)
+			}
+			if db.fleeting {
+				return version, nil
 			}
 			_ = db.pool.Close()
 		}

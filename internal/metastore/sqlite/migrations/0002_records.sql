@@ -48,10 +48,9 @@ CREATE TABLE run_metrics (
         CHECK (min <= last AND last <= max AND min >= -1.7976931348623157e308 AND max <= 1.7976931348623157e308)
 ) STRICT, WITHOUT ROWID;
 
--- Most metrics have one point, whose least and greatest value are its last.
 CREATE INDEX run_metrics_last ON run_metrics (name, last);
-CREATE INDEX run_metrics_min ON run_metrics (name, min) WHERE points > 1;
-CREATE INDEX run_metrics_max ON run_metrics (name, max) WHERE points > 1;
+CREATE INDEX run_metrics_min ON run_metrics (name, min);
+CREATE INDEX run_metrics_max ON run_metrics (name, max);
 
 CREATE TABLE run_metric_points (
     run_id    TEXT NOT NULL REFERENCES runs (run_id) ON DELETE CASCADE,
@@ -123,3 +122,14 @@ CREATE TABLE run_imports (
     imported_at TEXT NOT NULL,
     by_run_id   TEXT
 ) STRICT, WITHOUT ROWID;
+
+-- What searches look for among all runs. Most runs end with 0, from a clean
+-- tree, so that what is left to index is little.
+CREATE INDEX runs_ended ON runs (ended_at);
+CREATE INDEX run_process_duration ON run_process (duration_us);
+CREATE INDEX run_process_exit ON run_process (exit_code) WHERE exit_code IS NOT 0;
+CREATE INDEX run_process_commit ON run_process (git_commit) WHERE git_commit IS NOT NULL;
+CREATE INDEX run_process_host ON run_process (host);
+CREATE INDEX run_process_user ON run_process (user);
+CREATE INDEX run_process_dir ON run_process (work_dir);
+CREATE INDEX run_process_version ON run_process (binary_version);

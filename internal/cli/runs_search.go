@@ -1,0 +1,276 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/metastore"
+	"quant/internal/parquet"
+	"quant/internal/search"
+	"quant/internal/term"
+)
+
+func runsSearch(env *Env) Command {
+	var columns, file string
+	var limit int
+	var all, exact, force bool
+	cmd := &cobra.Command{
+		Use:   "search [QUERY]",
+		Short: "Find runs by what they are and what they recorded",
+		Long: `Find runs. A query is conditions, with and, or, not and parentheses, then
+"order by" with keys, then "limit"; each may be left out.
+
+A condition compares what a run has with a value:
+
+  ATTRIBUTE = != < <= > >= VALUE
+  ATTRIBUTE [not] in (VALUE, ...)
+  ATTRIBUTE [not] like "TEXT"
+  ATTRIBUTE is [not] null
+
+Attributes: ` + attributesText() + `.
+What runs recorded: params.NAME, tags.NAME, metrics.NAME (its last value),
+metrics.NAME.min and metrics.NAME.max; name and experiment are the tags of that
+name. A NAME that is more than letters, digits, _ and - stands in backticks:
+params.` + "`a.b/c`" + `. parent is the run_id of the run inside which it was started.
+
+Values: a text in "..." or '...' (the quote itself twice), a number, true and
+false (git_dirty, changes), a duration (90s, 1h30m, 7d), a time: -7d and -12h
+are ago, now, 2026-01-31 (its first moment, UTC) or 2026-01-31T09:30:00Z.
+A param or tag compares with a number where its own text is one, else it is
+unknown; with a text in quotes it compares as text. Texts compare by their bytes,
+with their case. In the text of like, % is any text, _ any one character, and
+\ takes the meaning from the % _ or \ after it; its case counts as well.
+
+A condition on what a run does not have is neither true nor false but unknown,
+as in SQL; so is its opposite. "not params.x = 1" finds the runs whose x is
+something else, not those without x: add "or params.x is null" for those.
+
+Without an order the newest come first. What a run does not have comes last,
+whatever the direction; params and tags come as numbers first, then as texts.
+Runs that are equal there come by time, in the direction of the last key.
+
+Deleted runs are never found. Runs that only read are found with --all, or if
+the query speaks of kind, changes, run_id or parent.`,
+		Example: `  quant runs search 'status = "FAIL" and started > -7d'
+  quant runs search 'kind = "backtest" and metrics.sharpe > 1 order by metrics.sharpe desc limit 10'
+  quant runs search 'params.top_k in (5, 10) or tags.team = "alpha"' --columns run_id,params.top_k,metrics.sharpe
+  quant runs search 'error like "%disk full%"' --limit 0 --output csv
+  quant runs search 'duration > 1h30m' --parquet slow.parquet`,
+		Args: wantArgs(0, 1, "one query, in quotes"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			text := ""
+			if len(args) > 0 {
+				text = args[0]
+			}
+			q, err := search.Parse(text, env.Now())
+			if err != nil {
+				return err
+			}
+			switch {
+			case limit < 0:
+				return quant.Errorf(quant.Usage, "--limit %d is negative", limit).WithHint("--limit 0 shows all")
+			case q.Limit != nil && cmd.Flags().Changed("limit"):
+				return quant.Errorf(quant.Usage, "there is a limit in the query and --limit").WithHint("leave one of them out")
+			case cmd.Flags().Changed("parquet") && file == "":
+				return quant.Errorf(quant.Usage, "--parquet names no file")
+			case force && file == "":
+				return quant.Errorf(quant.Usage, "--force is for --parquet")
+			case exact && env.Format != term.CSV:
+				return quant.Errorf(quant.Usage, "--exact is for --output csv")
+			case file != "" && cmd.Flags().Changed("output"):
+				return quant.Errorf(quant.Usage, "--parquet and --output exclude each other").WithHint("leave one of them out")
+			}
+			s := metastore.Search{Where: q.Where, Order: q.Order, All: all || wantsReaders(q), Columns: defaultColumns(q)}
+			if cmd.Flags().Changed("columns") {
+				if s.Columns, err = search.ParseColumns(columns); err != nil {
+					return err
+				}
+			}
+			// A limit that the query itself asks for hides nothing.
+			shown, asked := limit, q.Limit != nil
+			if asked {
+				shown = *q.Limit
+			}
+			if s.Limit = shown; shown > 0 && !asked {
+				s.Limit++
+			}
+			if env.Run != nil {
+				s.Except = env.Run.ID
+			}
+			meta, err := env.MetaDB()
+			if err != nil {
+				return err
+			}
+			found, more := 0, false
+			each := func(show func(cells []any) error) error {
+				return meta.SearchRuns(cmd.Context(), s, func(cells []any) error {
+					if shown > 0 && found == shown {
+						more = true
+						return nil
+					}
+					found++
+					return show(cells)
+				})
+			}
+			if file != "" {
+				err = env.searchToParquet(cmd, file, force, s.Columns, each)
+			} else {
+				err = env.printSearch(s.Columns, exact, each)
+			}
+			if err != nil {
+				return err
+			}
+			if file != "" {
+				env.Notice("wrote %s to %s", counted(found, "run"), file)
+			}
+			if more {
+				env.Notice("only the first %d runs are shown; there are more (--limit 0 shows all)", shown)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&columns, "columns", "", "what to show, such as run_id,started,params.top_k,metrics.sharpe")
+	cmd.Flags().IntVar(&limit, "limit", 30, "at most so many (0: all)")
+	cmd.Flags().BoolVar(&all, "all", false, "also the runs that only read")
+	cmd.Flags().BoolVar(&exact, "exact", false, "in CSV, leave texts as they are that a spreadsheet takes for formulas")
+	cmd.Flags().StringVar(&file, "parquet", "", "write a Parquet file instead")
+	cmd.Flags().BoolVar(&force, "force", false, "replace the Parquet file if it exists")
+	cmd.ValidArgsFunction = completeQuery(env)
+	_ = cmd.RegisterFlagCompletionFunc("columns", completeColumns(env))
+	return Command{Command: cmd, Traits: Traits{}}
+}
+
+// attributesText lists the attributes in lines of a help text.
+func attributesText() string {
+	var b strings.Builder
+	width := len("Attributes: ")
+	for i, a := range search.Attributes() {
+		if i > 0 {
+			b.WriteString(",")
+			width++
+		}
+		if width+len(a)+2 > 78 {
+			b.WriteString("\n")
+			width = 0
+		} else if i > 0 {
+			b.WriteString(" ")
+			width++
+		}
+		b.WriteString(a)
+		width += len(a)
+	}
+	return b.String()
+}
+
+// wantsReaders: who names a kind, or a run, wants its runs also where they
+// only read.
+func wantsReaders(q search.Query) bool {
+	return slices.ContainsFunc(search.Query{Where: q.Where}.Fields(), func(f metastore.Field) bool {
+		return f.Of == metastore.Attribute && slices.Contains([]string{"kind", "changes", "run_id", "parent"}, f.Name)
+	})
+}
+
+// defaultColumns are those of a list, then what the query speaks of.
+func defaultColumns(q search.Query) []metastore.Field {
+	all := []metastore.Field{{Name: "run_id"}, {Name: "kind"}, {Name: "status"}, {Name: "started"}, {Name: "duration"}}
+	for _, f := range q.Fields() {
+		if !slices.Contains(all, f) {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+func (e *Env) printSearch(columns []metastore.Field, exact bool, each func(func([]any) error) error) error {
+	names := make([]string, len(columns))
+	for i, f := range columns {
+		names[i] = search.Name(f)
+	}
+	sheet, err := e.NewSheet(names, exact)
+	if err != nil {
+		return err
+	}
+	err = each(func(cells []any) error {
+		for i, f := range columns {
+			cells[i] = shownCell(f, cells[i], e.Format == term.Table)
+		}
+		return sheet.Row(cells)
+	})
+	if err != nil {
+		return err
+	}
+	changed, err := sheet.Close()
+	if changed > 0 {
+		e.Notice("%s begin like a formula and got a ' before them (--exact leaves them as they are)", counted(changed, "cell"))
+	}
+	return err
+}
+
+// shownCell is a cell as it is printed; short for a person's table.
+func shownCell(f metastore.Field, v any, short bool) any {
+	switch v := v.(type) {
+	case time.Duration:
+		if short {
+			us := v.Microseconds()
+			return took(&us)
+		}
+		return v.Seconds()
+	case quant.Time:
+		if short {
+			return v.UTC().Format("2006-01-02 15:04:05Z")
+		}
+		return v
+	case string:
+		switch {
+		case f == (metastore.Field{Name: "status"}):
+			return quant.Status(v)
+		case short && f.Of == metastore.Attribute && (f.Name == "run_id" || f.Name == "parent"):
+			return shortID(v)
+		case short:
+			first, _, _ := strings.Cut(v, "\n")
+			if text := []rune(first); len(text) > 60 {
+				first = string(text[:57]) + "..."
+			}
+			return first
+		}
+	}
+	return v
+}
+
+func (e *Env) searchToParquet(cmd *cobra.Command, file string, replace bool, fields []metastore.Field, each func(func([]any) error) error) error {
+	var columns []parquet.Column
+	for _, f := range fields {
+		t, _ := f.Type()
+		c := parquet.Column{Name: search.Name(f), Type: map[metastore.Type]parquet.Type{
+			metastore.Text: parquet.Text, metastore.Mixed: parquet.Text, metastore.Number: parquet.Double,
+			metastore.Time: parquet.Timestamp, metastore.Duration: parquet.Double, metastore.Bool: parquet.Boolean,
+		}[t]}
+		if f.Of == metastore.Attribute && t == metastore.Number {
+			c.Type = parquet.BigInt
+		}
+		columns = append(columns, c)
+	}
+	return parquet.Write(cmd.Context(), file, columns, replace, func(row func([]any) error) error {
+		return each(func(cells []any) error {
+			for i, v := range cells {
+				switch v := v.(type) {
+				case string:
+					cells[i] = e.Secrets.Known(v)
+				case quant.Time:
+					cells[i] = v.Time
+				case time.Duration:
+					cells[i] = v.Seconds()
+				}
+			}
+			if err := row(cells); err != nil {
+				return fmt.Errorf("write %s: %w", file, err)
+			}
+			return nil
+		})
+	})
+}
