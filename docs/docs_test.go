@@ -474,7 +474,7 @@ func TestTheExitStatusDocumentIsTheProgramsTable(t *testing.T) {
 
 // opaque are the members whose insides are the user's or the program's own
 // record, or another command's document, not part of a document's shape.
-var opaque = []string{"config_json", "argv", "result", "split_policy_json", "params_json", "metrics_json"}
+var opaque = []string{"config_json", "argv", "result", "split_policy_json", "params_json", "metrics_json", "environment_json"}
 
 // paths adds the members of a JSON value: a, a.b, a[].b.
 func paths(into map[string]bool, prefix string, v any) {
@@ -574,6 +574,14 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs export", 0, "runs", "export", "last", "runs.qrx")
 	run("runs import", 0, "runs", "import", "runs.qrx")
 	run("demo", 0, "demo")
+	recorded := plantRecords(t, dir)
+	run("runs show", 0, "runs", "show", recorded)
+	run("runs compare", 0, "runs", "compare", recorded, "last", "--all")
+	run("runs diff", 0, "runs", "diff", recorded, "last")
+	run("runs watch", 0, "runs", "watch", recorded)
+	run("runs stats", 0, "runs", "stats")
+	run("runs plot", 0, "runs", "plot", "loss", recorded, "--out", "loss.svg")
+	run("runs artifact", 0, "runs", "artifact", recorded)
 	write(".env", "QUANT_CALENDAR=data\n")
 	run("features", 0, "--data-dir", "quant-demo/data", "features", "--force")
 	run("labels", 0, "--data-dir", "quant-demo/data", "labels", "--horizon", "20")
@@ -758,6 +766,12 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"log tag", "--run last team=alpha"},
 		{"log note", "--run last text"},
 		{"log artifact", "--run last names.csv"},
+		{"runs compare", "last last:ingest"},
+		{"runs diff", "last last"},
+		{"runs watch", "last"},
+		{"runs stats", ""},
+		{"runs plot", "loss RECORDED"},
+		{"runs artifact", "last"},
 		{"doctor", ""},
 		{"runs delete", "last:labels"},
 		{"gc", ""},
@@ -779,6 +793,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		}
 		if c.command == "train" {
 			plantFeatures(t, dir)
+		}
+		if strings.Contains(c.args, "RECORDED") {
+			c.args = strings.Replace(c.args, "RECORDED", plantRecords(t, dir), 1)
 		}
 		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
 		printed[c.command], _, _ = strings.Cut(string(out), "\n")
@@ -836,6 +853,38 @@ func plantFeatures(t *testing.T, dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// plantRecords gives the newest ingest everything that a run can have beside
+// what quant records of it, and returns its id.
+func plantRecords(t *testing.T, dir string) string {
+	t.Helper()
+	db, err := sql.Open("sqlite3", filepath.Join(dir, "data", "meta.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var id string
+	if err := db.QueryRowContext(t.Context(), `SELECT run_id FROM runs WHERE kind = 'ingest' AND status = 'SUCCESS' ORDER BY run_id DESC LIMIT 1`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	const now = `'2024-03-01T00:00:00.000000Z'`
+	for _, insert := range []string{
+		`INSERT INTO run_params VALUES (?, 'lr', '0.1', 0.1)`,
+		`INSERT INTO run_tags VALUES (?, 'name', 'baseline', NULL)`,
+		`INSERT INTO run_metrics VALUES (?, 'loss', 2, 1, 0.5, 0.5, 1)`,
+		`INSERT INTO run_metric_points VALUES (?1, 'loss', 1, 0, 1, ` + now + `), (?1, 'loss', 2, 1, 0.5, ` + now + `)`,
+		`INSERT INTO run_notes VALUES (?, 1, 'looks good', ` + now + `)`,
+		`INSERT INTO run_artifacts VALUES (?, 'plot.png', 'sha256:` + strings.Repeat("0", 64) + `', 5, ` + now + `)`,
+		`INSERT INTO run_programs (run_id, path) VALUES (?, '/usr/bin/python3')`,
+		`INSERT INTO run_imports VALUES (?, ` + now + `, NULL)`,
+		`INSERT INTO run_deletions VALUES (?, ` + now + `, NULL)`,
+	} {
+		if _, err := db.ExecContext(t.Context(), insert, id); err != nil {
+			t.Fatalf("%s: %v", insert, err)
+		}
+	}
+	return id
 }
 
 // declared returns every function, method and test of a Go file, and every

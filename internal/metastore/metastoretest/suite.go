@@ -29,6 +29,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Records", recordTests()},
 		{"Portable", portableTests()},
 		{"Deletions", deletionTests()},
+		{"Overview", overviewTests()},
 		{"Tx", txTests()},
 		{"Whole", wholeTests()},
 	} {

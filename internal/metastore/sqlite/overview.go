@@ -17,14 +17,22 @@ func listed[T any](values []T) (string, error) {
 	return string(b), err
 }
 
+const (
+	selectRuns = `SELECT ` + detailColumns + ` FROM json_each(?) j
+		CROSS JOIN runs r ON r.run_id = j.value LEFT JOIN run_process p ON p.run_id = r.run_id ORDER BY j.key`
+	selectNames = `SELECT ` + tagColumns + ` FROM (SELECT DISTINCT value AS id FROM json_each(?)) j
+		CROSS JOIN run_tags t ON t.run_id = j.id AND t.name = ?`
+	selectSample = `SELECT p.run_id, p.name, p.point, p.step, p.value, p.logged_at FROM json_each(?) j
+		CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = j.value ORDER BY j.key`
+)
+
 // RunsOf is documented at metastore.Overview.
 func (db *DB) RunsOf(ctx context.Context, ids []string) ([]metastore.RunDetail, error) {
 	wanted, err := listed(ids)
 	if err != nil {
 		return nil, err
 	}
-	found, err := list(ctx, db, "read runs", `SELECT `+detailColumns+` FROM json_each(?) j
-		CROSS JOIN runs r ON r.run_id = j.value LEFT JOIN run_process p ON p.run_id = r.run_id ORDER BY j.key`, []any{wanted}, scanDetail)
+	found, err := list(ctx, db, "read runs", selectRuns, []any{wanted}, scanDetail)
 	if err != nil || len(found) == len(ids) {
 		return found, err
 	}
@@ -38,8 +46,12 @@ func (db *DB) RunsOf(ctx context.Context, ids []string) ([]metastore.RunDetail, 
 
 // ofRuns reads the rows of some runs from one table, by key.
 func ofRuns[T any](ctx context.Context, db *DB, table, columns, order, ids string, scan func(*T) []any) ([]T, error) {
-	return list(ctx, db, "read "+table, `SELECT `+columns+` FROM (SELECT DISTINCT value AS id FROM json_each(?)) j
-		CROSS JOIN `+table+` t ON t.run_id = j.id ORDER BY `+order, []any{ids}, scan)
+	return list(ctx, db, "read "+table, selectOfRuns(table, columns, order), []any{ids}, scan)
+}
+
+func selectOfRuns(table, columns, order string) string {
+	return `SELECT ` + columns + ` FROM (SELECT DISTINCT value AS id FROM json_each(?)) j
+		CROSS JOIN ` + table + ` t ON t.run_id = j.id ORDER BY ` + order
 }
 
 // RecordsOf is documented at metastore.Overview.
@@ -83,8 +95,7 @@ func (db *DB) NamesOf(ctx context.Context, ids []string) (map[string]string, err
 	if err != nil {
 		return nil, err
 	}
-	tags, err := list(ctx, db, "read names of runs", `SELECT `+tagColumns+` FROM (SELECT DISTINCT value AS id FROM json_each(?)) j
-		CROSS JOIN run_tags t ON t.run_id = j.id AND t.name = ?`, []any{wanted, quant.NameTag}, scanTag)
+	tags, err := list(ctx, db, "read names of runs", selectNames, []any{wanted, quant.NameTag}, scanTag)
 	names := map[string]string{}
 	for _, t := range tags {
 		names[t.RunID] = t.Value
@@ -116,9 +127,7 @@ func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]qu
 	if err != nil {
 		return nil, err
 	}
-	return list(ctx, db, what, `SELECT p.run_id, p.name, p.point, p.step, p.value, p.logged_at FROM json_each(?) j
-		CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = j.value ORDER BY j.key`,
-		[]any{wanted, runID, name}, scanPoint)
+	return list(ctx, db, what, selectSample, []any{wanted, runID, name}, scanPoint)
 }
 
 // EachMetricPoint is documented at metastore.Overview.

@@ -253,7 +253,8 @@ func TestEveryQueryOnRunsUsesAnIndex(t *testing.T) {
 				t.Errorf("%s: no %q in\n%s", tt.name, want, all)
 			}
 		}
-		if strings.Contains(all, "TEMP B-TREE") {
+		// What is read of named runs is sorted: that costs what is returned.
+		if strings.Contains(all, "TEMP B-TREE") && !strings.Contains(query, "json_each") {
 			t.Errorf("%s sorts:\n%s", tt.name, all)
 		}
 	}
@@ -278,6 +279,7 @@ func everyQuery() []planned {
 	}
 	late := must(quant.ParseTime("2026-01-15T09:59:00.000000Z"))
 	const key = "SEARCH p USING PRIMARY KEY (run_id=?)"
+	someRuns := `["` + metastoretest.RunID(0) + `","` + metastoretest.RunID(1) + `"]`
 	return []planned{
 		byFilter("default", metastore.RunFilter{Limit: 20}, "SCAN p USING INDEX run_process_changes", "SEARCH r USING PRIMARY KEY (run_id=?)"),
 		byFilter("all", metastore.RunFilter{All: true, Limit: 20}, "SCAN r", key),
@@ -294,6 +296,16 @@ func everyQuery() []planned {
 		byFilter("parent, that change", metastore.RunFilter{Parent: metastoretest.RunID(0)}, "SEARCH p USING INDEX run_process_parent (parent_run_id=?)"),
 		byFilter("except", metastore.RunFilter{Except: metastoretest.RunID(0), Limit: 20}, "run_process_changes"),
 		{"beginning", func() (string, []any) { return resolveRun("019") }, []string{"SEARCH runs USING PRIMARY KEY (run_id>? AND run_id<?)"}},
+		{"runs by id", func() (string, []any) { return selectRuns, []any{someRuns} }, []string{"SEARCH r USING PRIMARY KEY (run_id=?)", key}},
+		{"params of runs", func() (string, []any) {
+			return selectOfRuns("run_params", paramColumns, "name, run_id"), []any{someRuns}
+		}, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
+		{"metrics of runs", func() (string, []any) {
+			return selectOfRuns("run_metrics", metricColumns, "run_id, name"), []any{someRuns}
+		}, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
+		{"inputs of runs", func() (string, []any) { return selectOfRuns("run_io", ioColumns, "run_id, name"), []any{someRuns} }, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
+		{"names of runs", func() (string, []any) { return selectNames, []any{someRuns, quant.NameTag} }, []string{"SEARCH t USING PRIMARY KEY (run_id=? AND name=?)"}},
+		{"sample", func() (string, []any) { return selectSample, []any{"[1,2]", metastoretest.RunID(0), "loss"} }, []string{"SEARCH p USING PRIMARY KEY (run_id=? AND name=? AND point=?)"}},
 		{"end", func() (string, []any) { return resolveRun("abcd") }, []string{"SEARCH runs USING COVERING INDEX runs_suffix (<expr>=?)"}},
 	}
 }
