@@ -128,7 +128,7 @@ func TestImportedRunsAreNoFaultAndKeepTheirText(t *testing.T) {
 	success := l.lastRun().ID
 	l.write("prices.csv", []byte("date,symbol,open,high,low,close,volume\n2024-01-03,IBM,162,163,160,161,3825000\n"))
 	l.wantCode(l.start([]string{"QUANT_TEST_FAILPOINT=fact.commit.after"}, "ingest", "prices.csv").wait(), killed)
-	l.must("init-db", "--reset", "--yes")
+	l.must("config") // closes the run that was killed
 	var args []string
 	for _, r := range l.runs() {
 		args = append(args, r.ID)
@@ -137,7 +137,7 @@ func TestImportedRunsAreNoFaultAndKeepTheirText(t *testing.T) {
 
 	other := newLab(t)
 	other.must("init-db")
-	other.must("ingest", l.path("prices.csv")) // with facts of its own, which no reset of the other lab concerns
+	other.must("ingest", l.path("prices.csv")) // with facts of its own
 	other.must("runs", "import", l.path("all.qrx"))
 	before := other.metaRows("SELECT run_id, error_text FROM runs JOIN run_imports USING (run_id) ORDER BY 1")
 	r := other.must("doctor")

@@ -6,6 +6,7 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,8 @@ import (
 	"quant/internal/carry"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
+
+	_ "github.com/mattn/go-sqlite3"
 )
 
 const enough = 1 << 30
@@ -627,6 +630,103 @@ func TestWhatUnpacksToTooMuchIsRefusedBeforeItIsWritten(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 	l.untouched(t)
+}
+
+// twoFaced is a file that is another one when it is read again.
+type twoFaced struct {
+	*bytes.Reader
+	second []byte
+}
+
+func (f *twoFaced) Seek(int64, int) (int64, error) {
+	f.Reader = bytes.NewReader(f.second)
+	return 0, nil
+}
+
+func TestAFileThatIsAnotherOneOnTheSecondReadingIsRefused(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(9, 1))
+	a, l := newLab(t), newLab(t)
+	first, second := a.export(t, a.record(t, 1, random)), a.export(t, a.record(t, 2, random))
+	_, err := carry.Import(t.Context(), l.Lab, &twoFaced{bytes.NewReader(first), second}, options)
+	if quant.CodeOf(err) != quant.Invalid || !strings.Contains(err.Error(), "changed since the first") {
+		t.Fatalf("got %v", err)
+	}
+	if runs := must(l.Store.ListRuns(t.Context(), metastore.RunFilter{All: true})); len(runs) > 0 {
+		t.Errorf("there are runs: %v", runs)
+	}
+}
+
+func TestChildrenAreFoundAtAnyDepthAndOnce(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	for child, parent := range map[int]int{1: 0, 2: 1, 3: 1, 4: 3, 5: 0, 6: 9} {
+		ok(t, l.Store.CreateRun(t.Context(), quant.Run{RunID: runID(child), Kind: "exec", Status: quant.Running, StartedAt: at(1)},
+			quant.RunProcess{RunID: runID(child), ParentRunID: quant.Text(runID(parent))}))
+	}
+	got := must(carry.Children(t.Context(), l.Store, []string{runID(1), runID(3)}))
+	slices.Sort(got)
+	if want := []string{runID(1), runID(2), runID(3), runID(4)}; !slices.Equal(got, want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+}
+
+func TestAnExportIsOfOneMomentWhileOthersRecord(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	ids := []string{l.record(t, 1, rand.New(rand.NewPCG(1, 1))), l.record(t, 2, rand.New(rand.NewPCG(2, 1)))}
+	stop := make(chan struct{})
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			var b metastore.Batch
+			for _, id := range ids { // both or none
+				b.Tags = append(b.Tags, quant.Tag{RunID: id, Name: "n", Value: fmt.Sprint(n)})
+				b.Metrics = append(b.Metrics, quant.MetricPoint{RunID: id, Name: "storm", Step: int64(n), Value: float64(n), LoggedAt: at(n)})
+			}
+			ok(t, l.Store.Log(context.Background(), b))
+		}
+	})
+	for range 30 {
+		file := l.export(t, ids...) // would fail if sums and points were of two moments
+		var values []string
+		for _, p := range parts(t, file) {
+			if strings.HasSuffix(p.name, "/run.json") {
+				_, after, found := strings.Cut(p.text, `{"name":"n","value":"`)
+				value, _, _ := strings.Cut(after, `"`)
+				values = append(values, fmt.Sprint(found, value))
+			}
+		}
+		if values[0] != values[1] {
+			t.Fatalf("one run at %s, the other at %s", values[0], values[1])
+		}
+	}
+	close(stop)
+	wait.Wait()
+}
+
+func TestADeletedRunIsNotExportedAndASecondImportLeavesItDeleted(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	id := l.record(t, 1, rand.New(rand.NewPCG(1, 1)))
+	file := l.export(t, id)
+	db := must(sql.Open("sqlite3", "file:"+filepath.Join(l.dir, "meta.db")))
+	defer db.Close()
+	must(db.Exec("INSERT INTO run_deletions (run_id, deleted_at) VALUES (?, ?)", id, at(7).String()))
+	_, err := carry.Export(t.Context(), l.Lab, []string{id}, io.Discard)
+	if quant.CodeOf(err) != quant.Conflict || !strings.Contains(err.Error(), "is deleted") || !strings.Contains(quant.HintOf(err), "quant runs restore") {
+		t.Fatalf("got %v", err)
+	}
+	done, err := l.take(file)
+	ok(t, err)
+	if len(done.Skipped) != 1 || !must(l.Store.IsDeleted(t.Context(), id)) {
+		t.Fatalf("%v", done)
+	}
 }
 
 func TestAnInterruptedImportStoresNoRun(t *testing.T) {

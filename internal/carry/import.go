@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -62,6 +63,7 @@ type importing struct {
 	there map[string]bool // runs of the file that the lab has, the same
 	uses  map[string]*use // of contents that must be stored, by digest
 	logs  map[string][]string
+	again *counting // the second reading
 }
 
 // use says what a content is needed for.
@@ -93,7 +95,7 @@ func (im *importing) check(ctx context.Context, file io.Reader) error {
 				return clash(clashes)
 			}
 			im.done.File = r.seen.Summary
-			im.done.Digest, im.done.Bytes = sha256Prefix+hex.EncodeToString(sum.sum.Sum(nil)), sum.n
+			im.done.Digest, im.done.Bytes = sum.digest(), sum.n
 			return nil
 		case runItem:
 			if found, err = im.compare(ctx, item.document); err != nil {
@@ -130,12 +132,11 @@ func clash(clashes []string) error {
 
 type counting struct {
 	r   io.Reader
-	sum interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
-	n int64
+	sum hash.Hash
+	n   int64
 }
+
+func (c *counting) digest() string { return sha256Prefix + hex.EncodeToString(c.sum.Sum(nil)) }
 
 func (c *counting) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
@@ -208,7 +209,8 @@ func (im *importing) comparePoints(ctx context.Context, c *comparison, theirs ru
 // store reads the file once more, checking it again, and stores what the lab
 // does not have.
 func (im *importing) store(ctx context.Context, file io.Reader) error {
-	r, err := newReader(ctx, file, im.o.MaxBytes)
+	im.again = &counting{r: file, sum: sha256.New()}
+	r, err := newReader(ctx, im.again, im.o.MaxBytes)
 	if err != nil {
 		return err
 	}
@@ -258,6 +260,9 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 	for {
 		switch it := item.(type) {
 		case nil:
+			if im.again.digest() != im.done.Digest {
+				return damaged("on the second reading", "it was changed since the first")
+			}
 			if len(clashes) > 0 {
 				return clash(clashes)
 			}

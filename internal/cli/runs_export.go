@@ -15,6 +15,7 @@ import (
 
 	"quant"
 	"quant/internal/carry"
+	"quant/internal/term"
 )
 
 func runsExport(env *Env) Command {
@@ -77,6 +78,9 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 	}
 	if f.file == "" {
 		return quant.Errorf(quant.Usage, "the name of the file is empty").WithHint("name a file, or - for stdout")
+	}
+	if f.file == "-" && f.format == "quant" && term.IsTerminal(e.Streams().Out) {
+		return quant.Errorf(quant.Usage, "the file of runs would be written to the terminal").WithHint("name a file, or give stdout to a pipe")
 	}
 	meta, err := e.MetaDB()
 	if err != nil {

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -79,7 +81,11 @@ func (e *Env) importFile(ctx context.Context, name string, limit int64) (*os.Fil
 	if name != "-" {
 		f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe in its place would wait for a writer
 		if err != nil {
-			return nil, quant.Errorf(quant.NotFound, "open the file of runs: %w", err).WithHint("name a file that you may read, or - for stdin")
+			code := quant.Failed
+			if errors.Is(err, fs.ErrNotExist) {
+				code = quant.NotFound
+			}
+			return nil, quant.Errorf(code, "open the file of runs: %w", err).WithHint("name a file that you may read, or - for stdin")
 		}
 		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 			f.Close()
