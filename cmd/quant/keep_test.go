@@ -380,3 +380,109 @@ func TestAKilledBackupLeavesNoFile(t *testing.T) {
 	l.must("backup", "--verify", "b.tar")
 	l.doctor()
 }
+
+func TestRunsThatWereRunningInABackupAreClosedTruly(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.write("p.csv", priceFile(1, 5, "A"))
+	l.must("ingest", "p.csv")
+	w := l.writer()
+	t.Cleanup(w.close)
+	var ids []string
+	for _, options := range [][]registry.StartOption{nil, nil, {registry.ReadsOnly()}} {
+		id, err := w.registry.Start(context.Background(), "exec", nil, options...)
+		must(t, err)
+		ids = append(ids, id)
+	}
+	db := l.openFacts("READ_WRITE")
+	_, err := db.Exec("INSERT INTO ledger (run_id, table_name, rows_inserted, rows_updated, rows_deleted, committed_at) VALUES (?, 'labels', 1, 0, 0, now()::TIMESTAMP)", ids[0])
+	must(t, errors.Join(err, db.Close()))
+	l.must("backup", "b.tar")
+	other := newLab(t)
+	b, err := os.ReadFile(l.path("b.tar"))
+	must(t, err)
+	other.write("b.tar", b)
+	other.must("restore", "b.tar")
+	for i, want := range []string{"facts committed", "no facts committed", "no facts committed"} {
+		got := other.metaRows("SELECT status, error_text, exit_code IS NULL FROM runs JOIN run_process USING (run_id) WHERE run_id = '" + ids[i] + "'")
+		if got != "FAIL was running when the backup was taken; "+want+" 1\n" {
+			t.Errorf("%q, want %s", got, want)
+		}
+	}
+	for _, run := range l.runs() { // and here they run on
+		if run.ID == ids[0] && run.Status != "RUNNING" {
+			t.Errorf("%+v", run)
+		}
+	}
+}
+
+func TestABackupOfALabThatLacksAContentSaysSo(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.must("symbols", "add", "A")
+	missing, damaged := l.plant("missing"), l.plant("damaged")
+	store := artifact.Store{Dir: l.meta() + ".artifacts"}
+	for digest, damage := range map[string]func(string) error{missing: os.Remove, damaged: func(path string) error {
+		return errors.Join(os.Chmod(path, 0o600), os.WriteFile(path, []byte("DAMAGED"), 0o600))
+	}} {
+		path, err := store.Path(digest)
+		must(t, err)
+		must(t, damage(path))
+	}
+	l.want(1, "doctor")
+	r := l.want(3, "backup", "b.tar")
+	if !strings.Contains(r.stderr, "lacks the contents of 2 artifacts") {
+		t.Error(r)
+	}
+	l.wantFail(l.runOf("backup"), 3, "lacks the contents")
+	l.must("backup", "--verify", "b.tar")
+	l.want(3, "restore", "b.tar", "--yes")
+	l.want(1, "doctor")
+}
+
+func TestAKillOfARestoreAtAnyMomentLeavesTheOldLabOrTheNewOne(t *testing.T) {
+	t.Parallel()
+	times := 6
+	if soak(t) {
+		times = 100
+	}
+	l := newLab(t)
+	l.write("first.csv", priceFile(1, 200, "OLD"))
+	l.write("second.csv", priceFile(2, 200, "NEW"))
+	var states []string
+	for n, name := range []string{"first", "second"} {
+		l.must("ingest", name+".csv")
+		l.plant(strings.Repeat(name, 10_000))
+		l.must("backup", name+".tar")
+		states = append(states, l.state())
+		if n == 1 && states[0] == states[1] {
+			t.Fatal("both labs are the same")
+		}
+	}
+	took := l.must("restore", "first.tar", "--yes").took
+	now, killedThem := 0, 0
+	random := rand.New(rand.NewPCG(7, 7))
+	for range times {
+		p := l.start(nil, "restore", []string{"first.tar", "second.tar"}[1-now], "--yes")
+		time.Sleep(time.Duration(random.Int64N(int64(took))))
+		_ = p.Process.Kill()
+		if r := p.wait(); r.code == killed {
+			killedThem++
+		}
+		l.doctor()
+		switch l.state() {
+		case states[now]:
+		case states[1-now]:
+			now = 1 - now
+		default:
+			t.Fatal("neither lab")
+		}
+		l.wantClosed()
+		l.wantAgreement()
+	}
+	t.Logf("%d of %d restores were killed", killedThem, times)
+	l.must("restore", "second.tar", "--yes")
+	if l.state() != states[1] {
+		t.Error("in the end it is another")
+	}
+}

@@ -153,7 +153,7 @@ func (b *backup) rest(copied string) error {
 	if err != nil {
 		return err
 	}
-	defer meta.Close()
+	defer func() { _ = meta.Close() }()
 	stored, err := meta.StoredArtifacts(b.ctx)
 	if err != nil {
 		return err

@@ -114,7 +114,7 @@ func (s *Staged) settle(ctx context.Context, facts factstore.Options, meta metas
 	}
 	defer func() {
 		if staged != nil {
-			staged.Close()
+			_ = staged.Close()
 		}
 	}()
 	running, err := staged.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Brief: true})

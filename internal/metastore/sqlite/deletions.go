@@ -174,7 +174,7 @@ func (db *DB) ClearReads(ctx context.Context, before quant.Time, after string, l
 }
 
 // endOfIDs is an upper bound of the ids of runs that ended before t.
-func endOfIDs(t quant.Time) string { return firstID(t.Time.Add(clockSlack)) }
+func endOfIDs(t quant.Time) string { return firstID(t.Add(clockSlack)) }
 
 // CountReads is documented at metastore.Deletions.
 func (db *DB) CountReads(ctx context.Context, before quant.Time) (int64, error) {
