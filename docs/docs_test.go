@@ -458,6 +458,9 @@ func TestTheExitStatusDocumentIsTheProgramsTable(t *testing.T) {
 	for _, c := range quant.Codes() {
 		want[fmt.Sprintf("%d %s", c.ExitStatus(), c)] = true
 	}
+	for number, name := range map[int]string{125: "exec failed", 126: "not executable", 127: "no such program"} {
+		want[fmt.Sprintf("%d %s", number, name)] = true // its tests hold them to the program
+	}
 	for number, name := range map[int]string{1: "SIGHUP", 2: "SIGINT", 13: "SIGPIPE", 15: "SIGTERM"} {
 		want[fmt.Sprintf("%d %s", quant.ExitStatus(quant.Signalled{Number: number, Name: name}), name)] = true
 	}
@@ -564,6 +567,8 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
 	run("runs show", 0, "runs", "show", "last")
+	quantIn(t, dir, 0, "exec", "--", "echo", "hi")
+	run("runs logs", 0, "runs", "logs", "last:exec")
 	run("demo", 0, "demo")
 	write(".env", "QUANT_CALENDAR=data\n")
 	run("features", 0, "--data-dir", "quant-demo/data", "features", "--force")
@@ -724,6 +729,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"factor list", ""},
 		{"runs list", ""},
 		{"runs show", "last"},
+		{"runs logs", "last:exec"},
 		{"doctor", ""},
 		{"demo", ""},
 		{"backtest", "--data-dir quant-demo/data --strategy " + decided},
