@@ -48,6 +48,7 @@ var measurements = []measurement{
 	{"log", "100,000 metrics through log --stdin at 100,000 a second or more, whole process", logFromStdin},
 	{"ingest", "at least 0.5 of the rows per second of DuckDB's own COPY; peak memory under 2 GiB", ingestAgainstCopy},
 	{"production chain", "features and labels at most 1.5 x the bare SQL; recommend and backtest under 10 s each; an unchanged pipeline under 1 s; peak memory under 4 GiB", chain},
+	{"exec", "quant exec -- true at most 15 ms beyond quant version, true and its bare durable commits, outside a git work tree", recordedProgram},
 	{"a declared key", "none: why ohlcv has no PRIMARY KEY", declaredKey},
 }
 

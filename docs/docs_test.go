@@ -464,6 +464,9 @@ func TestTheExitStatusDocumentIsTheProgramsTable(t *testing.T) {
 	for _, c := range quant.Codes() {
 		want[fmt.Sprintf("%d %s", c.ExitStatus(), c)] = true
 	}
+	for number, name := range map[int]string{125: "exec failed", 126: "not executable", 127: "no such program"} {
+		want[fmt.Sprintf("%d %s", number, name)] = true // its tests hold them to the program
+	}
 	for number, name := range map[int]string{1: "SIGHUP", 2: "SIGINT", 13: "SIGPIPE", 15: "SIGTERM"} {
 		want[fmt.Sprintf("%d %s", quant.ExitStatus(quant.Signalled{Number: number, Name: name}), name)] = true
 	}
@@ -573,6 +576,8 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs show", 0, "runs", "show", "last")
 	run("runs export", 0, "runs", "export", "last", "runs.qrx")
 	run("runs import", 0, "runs", "import", "runs.qrx")
+	quantIn(t, dir, 0, "exec", "--", "echo", "hi")
+	run("runs logs", 0, "runs", "logs", "last:exec")
 	run("demo", 0, "demo")
 	recorded := plantRecords(t, dir)
 	run("runs show", 0, "runs", "show", recorded)
@@ -772,6 +777,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"runs stats", ""},
 		{"runs plot", "loss RECORDED"},
 		{"runs artifact", "last"},
+		{"runs logs", "last:exec"},
 		{"doctor", ""},
 		{"runs delete", "last:labels"},
 		{"gc", ""},

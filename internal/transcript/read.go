@@ -98,6 +98,9 @@ func (r *Reader) Copy(w io.Writer, lines int) error {
 
 // lastLines returns where the last n lines begin, of those that are there.
 func (r *Reader) lastLines(n int) (int64, error) {
+	if n == 0 {
+		return r.h.kept, nil
+	}
 	headEnd, tail := r.h.parts()
 	low := tail
 	if headEnd == tail {
@@ -120,9 +123,6 @@ func (r *Reader) lastLines(n int) (int64, error) {
 			}
 		}
 		at = from
-	}
-	if n == 0 {
-		return r.h.kept, nil
 	}
 	if low > 0 { // the tail has no more lines: say what is missing before them
 		return headEnd, nil

@@ -177,13 +177,16 @@ func (in *Input) Write(b []byte) (int, error) {
 	in.w.mu.Lock()
 	defer in.w.mu.Unlock()
 	in.w.seen += int64(len(b))
+	looked := len(in.pending) // there is no end of a line before
 	in.pending = append(in.pending, b...)
 	var out []byte
 	for {
-		end := bytes.IndexAny(in.pending, "\n\r")
+		end := bytes.IndexAny(in.pending[looked:], "\n\r")
 		if end < 0 {
 			break
 		}
+		end += looked
+		looked = 0
 		out = append(out, in.w.mask.Text(string(in.pending[:end+1]))...)
 		in.pending = in.pending[end+1:]
 		if len(out) >= piece {
