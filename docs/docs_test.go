@@ -730,6 +730,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	quantIn(t, dir, 0, "exec", "--", "echo", "hi")
 	printed := map[string]string{}
 	decided, err := filepath.Abs(filepath.Join(root, "strategies", "momentum_demo.yaml"))
 	if err != nil {

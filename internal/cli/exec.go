@@ -82,6 +82,9 @@ the same lab and is recorded as part of this run. Nothing of .env reaches it.`,
 		return nil
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		if !strings.HasPrefix(err.Error(), "unknown") {
+			return quant.Errorf(quant.Usage, "%w", err).WithHint("`quant exec --help` shows the flags")
+		}
 		return quant.Errorf(quant.Usage, "%w", err).
 			WithHint("flags of the program stand behind --, such as: quant exec -- PROGRAM --flag")
 	})

@@ -86,7 +86,7 @@ func (e *Env) showLog(ctx context.Context, ref string, lines int, follow bool) e
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // it was only read
 	if e.Format != term.Table {
 		var text strings.Builder
 		if err := log.Copy(&text, lines); err != nil {

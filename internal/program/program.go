@@ -171,12 +171,12 @@ func (s *session) forward(done <-chan struct{}) {
 // inForeground reports whether the terminal that controls us sends its signals
 // to our process group.
 func inForeground() bool {
-	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	tty, err := os.OpenFile("/dev/tty", os.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false
 	}
-	defer unix.Close(tty)
-	return foreground(tty)
+	defer tty.Close()
+	return foreground(int(tty.Fd()))
 }
 
 func foreground(tty int) bool {

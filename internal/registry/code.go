@@ -86,7 +86,7 @@ func CodeDiff(ctx context.Context, tree string, skip func(path string) bool) ([]
 	if err != nil {
 		return nil, quant.Errorf(quant.Failed, "read the work tree: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }() // it was only read
 	out, untracked := tracked, 0
 	for name := range strings.SplitSeq(string(names), "\x00") {
 		if name == "" || isSecretFile(name) || skip(filepath.Join(tree, name)) {
