@@ -102,6 +102,11 @@ func TestAKilledStreamLeavesWholeBatches(t *testing.T) {
 				}
 			}
 		}()
+		if n%2 == 0 { // else anywhere, also before the first commit
+			l.eventually("it has stored something", func() bool {
+				return l.metaRows("SELECT count(*) FROM run_metrics WHERE name = '"+name+"'") == "1\n"
+			})
+		}
 		time.Sleep(time.Duration(random.IntN(700)) * time.Millisecond)
 		must(t, p.Process.Kill())
 		p.wait()

@@ -189,10 +189,11 @@ class Run:
         # The pipe leads to the parent's child: writing to it from here would tear
         # lines, and holding it would keep that child from its end. A lock may
         # have been held by a thread that is not here.
-        child, self._child, self._errors = self._child, None, None
+        child, errors, self._child, self._errors = self._child, self._errors, None, None
         self._lock, self._pid = threading.RLock(), os.getpid()
         if child is not None:
             child.stdin.close()
+            errors.close()
             child.returncode = 0  # the parent waits for it
         # A worker of multiprocessing ends past atexit.
         util = sys.modules.get("multiprocessing.util")
