@@ -45,6 +45,7 @@ var measurements = []measurement{
 	{"recorded command", "quant config, less its bare durable commits, at most 2.0 x quant version", recordedCommand},
 	{"registry in process", "Start + Success at most 1.5 x the bare durable commits", registryInProcess},
 	{"a million runs", "runs list and runs show last at most 1.5 x their cost with 1,000", millionRuns},
+	{"search", "the search of the documents under 100 ms as a whole process with 1,000,000 runs, every other one under 100 ms in process, those apart that no index answers", searchRuns},
 	{"ingest", "at least 0.5 of the rows per second of DuckDB's own COPY; peak memory under 2 GiB", ingestAgainstCopy},
 	{"production chain", "features and labels at most 1.5 x the bare SQL; recommend and backtest under 10 s each; an unchanged pipeline under 1 s; peak memory under 4 GiB", chain},
 	{"a declared key", "none: why ohlcv has no PRIMARY KEY", declaredKey},

@@ -28,7 +28,7 @@ func TestAQueryIsReadAndWritten(t *testing.T) {
 		{`git_dirty = TRUE order by kind, started desc limit 5`, `git_dirty = true order by kind asc, started desc limit 5`},
 		{`((kind = "a")) and (kind = "b" and kind = "c")`, `kind = "a" and (kind = "b" and kind = "c")`},
 		{`order by duration limit 0`, `order by duration asc limit 0`},
-		{`params.order = 1 and tags.limit = "x" and params.`+"`5m`"+` = 2`, "params.order = 1 and tags.limit = \"x\" and params.`5m` = 2"},
+		{`params.order = 1 and tags.limit = "x" and params.` + "`5m`" + ` = 2`, "params.order = 1 and tags.limit = \"x\" and params.`5m` = 2"},
 	} {
 		q, err := search.Parse(tt.query, noon())
 		if err != nil {

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -566,7 +567,9 @@ func positive(e metastore.Expr, not bool) metastore.Expr {
 }
 
 // present is the condition that a field is not NULL: the one Not that is left.
-func present(f metastore.Field) metastore.Expr { return metastore.Not{Expr: metastore.IsNull{Field: f}} }
+func present(f metastore.Field) metastore.Expr {
+	return metastore.Not{Expr: metastore.IsNull{Field: f}}
+}
 
 // isPresent returns the field of such a condition.
 func isPresent(e metastore.Not) metastore.Field { return e.Expr.(metastore.IsNull).Field }
@@ -789,7 +792,8 @@ type searcher struct {
 	q      querier
 	newest bool           // the direction of ids
 	trace  func(fragment) // of the statements that find runs; may be nil
-	force  int            // for tests: the driver to take, from 1
+	look   int            // the first look; 0: firstLook
+	force  int            // the driver to take, from 1; 0: the best
 }
 
 // How many runs of a driver the first look counts, and how much further each
@@ -852,7 +856,7 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 	if len(drivers.any) == 1 && !walk.possible {
 		return w.run(final, base.ids())
 	}
-	for look := firstLook; ; look *= lookAgain {
+	for look := cmp.Or(w.look, firstLook); ; look *= lookAgain {
 		n, chosen, err := w.count(drivers, look)
 		if err != nil {
 			return nil, err
