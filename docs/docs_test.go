@@ -563,6 +563,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("repro", 0, "repro", "last")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
+	run("runs search", 0, "runs", "search")
 	run("runs show", 0, "runs", "show", "last")
 	run("demo", 0, "demo")
 	write(".env", "QUANT_CALENDAR=data\n")
@@ -723,6 +724,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"labels", "--horizon 1"},
 		{"factor list", ""},
 		{"runs list", ""},
+		{"runs search", ""},
 		{"runs show", "last"},
 		{"doctor", ""},
 		{"demo", ""},

@@ -537,3 +537,96 @@ func TestASearchAnswersAsAPlainEvaluator(t *testing.T) {
 	}
 	t.Logf("%d runs found, %d drivers tried", found, drivers)
 }
+
+// TestASearchReadsNoTableFromEndToEnd looks at the plan of every statement with
+// which a search that has an index finds its runs.
+func TestASearchReadsNoTableFromEndToEnd(t *testing.T) {
+	t.Parallel()
+	db := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
+	fillWorld(t, db, rand.New(rand.NewPCG(1, 2)), 300)
+	for _, tt := range []struct{ query, want string }{
+		{`kind = "backtest" and metrics.sharpe > 1 and (params.top_k in (5, 10) or tags.team = "alpha") and started > 2026-01-15 order by metrics.sharpe desc`, "run_metrics_last"},
+		{`kind = "rare"`, "runs_kind"},
+		{`kind like "rare%"`, "runs_kind"},
+		{`status = "RUNNING" and host = "x"`, "run_process_host"},
+		{`ended is null and kind = "nothing"`, "runs_kind"},
+		{`started > 2027-01-01`, "PRIMARY KEY (run_id>?)"},
+		{`ended > 2027-01-01`, "runs_ended"},
+		{`duration > 100h`, "run_process_duration"},
+		{`exit_code = 7`, "run_process_exit"},
+		{`git_commit = "none"`, "run_process_commit"},
+		{`user = "none"`, "run_process_user"},
+		{`work_dir like "/none%"`, "run_process_dir"},
+		{`binary_version = "none"`, "run_process_version"},
+		{`parent = "none"`, "run_process_parent"},
+		{`params.a = "none"`, "run_params_value"},
+		{`params.a > 1000`, "run_params_number"},
+		{`tags.a in ("none", 77)`, "run_tags_number"},
+		{`name like "none%"`, "run_tags_value"},
+		{`metrics.m.min < -7`, "run_metrics_min"},
+		{`metrics.m.max > 70`, "run_metrics_max"},
+		{`params.a = "none" or (tags.b = "none" and metrics.m > 1)`, "run_tags_value"},
+		{`not (params.a != "none")`, "run_params_value"},
+		{`not params.none is null`, "run_params_value"},
+	} {
+		q, err := search.Parse(tt.query, searchBegin)
+		ok(t, err)
+		var traced []fragment
+		s := &searcher{trace: func(f fragment) { traced = append(traced, f) }}
+		_, err = s.answer(t, db, metastore.Search{Where: q.Where, Order: q.Order, All: true})
+		ok(t, err)
+		if len(traced) == 0 {
+			t.Errorf("%s: nothing was asked", tt.query)
+		}
+		for _, f := range traced {
+			rows, err := db.pool.Query(`EXPLAIN QUERY PLAN `+f.sql, f.args...)
+			ok(t, err)
+			defer rows.Close()
+			all := ""
+			for rows.Next() {
+				var id, parent, unused int
+				var detail string
+				ok(t, rows.Scan(&id, &parent, &unused, &detail))
+				all += detail + "\n"
+			}
+			ok(t, rows.Err())
+			if !strings.Contains(all, tt.want) {
+				t.Errorf("%s: no %s in\n%s", tt.query, tt.want, all)
+			}
+			for _, table := range []string{"SCAN r", "SCAN p", "SCAN run", "SCAN runs"} {
+				if strings.Contains(all, table+"\n") || strings.Contains(all, table+" USING") {
+					t.Errorf("%s scans:\n%s", tt.query, all)
+				}
+			}
+		}
+	}
+}
+
+// TestNamesAreListedOnceAndInOrder holds the names of kinds, params, tags,
+// metrics and runs to what is stored.
+func TestNamesAreListedOnceAndInOrder(t *testing.T) {
+	t.Parallel()
+	db := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
+	fillWorld(t, db, rand.New(rand.NewPCG(3, 4)), 200)
+	for _, tt := range []struct {
+		of     metastore.NameSource
+		prefix string
+		want   []string
+	}{
+		{metastore.KindNames, "", []string{"backtest", "config", "pipeline.run", "pipeline.show", "train"}},
+		{metastore.KindNames, "pipeline.", []string{"pipeline.run", "pipeline.show"}},
+		{metastore.ParamNames, "a", []string{"a", "a.b/c"}},
+		{metastore.TagNames, "e", []string{"experiment"}},
+		{metastore.MetricNames, "", []string{"last", "loss/x", "m"}},
+		{metastore.RunNames, "x", []string{"x", "xylo"}},
+		{metastore.RunNames, "%", nil},
+	} {
+		got, err := db.Names(context.Background(), tt.of, tt.prefix, 50)
+		if err != nil || !slices.Equal(got, tt.want) {
+			t.Errorf("%d %q: got %q %v, want %q", tt.of, tt.prefix, got, err, tt.want)
+		}
+		if got, err := db.Names(context.Background(), tt.of, tt.prefix, 1); err != nil || !slices.Equal(got, tt.want[:min(1, len(tt.want))]) {
+			t.Errorf("%d %q, one: got %q %v", tt.of, tt.prefix, got, err)
+		}
+	}
+}
