@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -147,6 +148,7 @@ func searchRuns(ctx context.Context, b *bench) ([]figure, error) {
 			f.what += " (grows)"
 		}
 		figures = append(figures, f)
+		fmt.Fprintf(os.Stderr, "  %s: %s\n", a.query, f.value)
 	}
 	for _, dir := range []string{few, many} {
 		stores[dir].Close()
@@ -157,7 +159,9 @@ func searchRuns(ctx context.Context, b *bench) ([]figure, error) {
 
 // compareTen times the comparison of ten runs, whole process.
 func compareTen(ctx context.Context, b *bench, dir string) (figure, error) {
-	if _, err := process(ctx, dir, b.quant, "runs", "compare", "--help"); err != nil {
+	// A group's help is what an unknown command of it shows.
+	help, err := exec.CommandContext(ctx, b.quant, "runs", "compare", "--help").Output()
+	if err != nil || !strings.Contains(string(help), "quant runs compare RUN") {
 		return note("`quant runs compare` of ten runs", "not measured: there is no such command"), nil
 	}
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(dir, "data", "meta.db")+"?mode=ro")

@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Models", modelTests()},
 		{"Runs", runTests()},
 		{"Records", recordTests()},
+		{"Searches", searchTests()},
 		{"Tx", txTests()},
 		{"Whole", wholeTests()},
 	} {
