@@ -64,6 +64,9 @@ func TestAFileHasItsColumnsWithTheirTypes(t *testing.T) {
 		}
 		got = append(got, name+" "+typ)
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	if want := "params.`a\"b` VARCHAR, x DOUBLE, X_2 BIGINT, b BOOLEAN, t TIMESTAMP"; strings.Join(got, ", ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, ", "), want)
 	}
