@@ -573,6 +573,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("repro", 0, "repro", "last")
 	run("sql", 0, "sql", "SELECT * FROM ohlcv")
 	run("runs list", 0, "runs", "list")
+	run("runs search", 0, "runs", "search")
 	run("runs show", 0, "runs", "show", "last")
 	run("runs export", 0, "runs", "export", "last", "runs.qrx")
 	run("runs import", 0, "runs", "import", "runs.qrx")
@@ -763,6 +764,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"labels", "--horizon 1"},
 		{"factor list", ""},
 		{"runs list", ""},
+		{"runs search", ""},
 		{"runs show", "last"},
 		{"runs export", "last runs.qrx"},
 		{"runs import", "runs.qrx"},

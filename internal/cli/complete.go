@@ -112,7 +112,7 @@ func (e *Env) toComplete(cmd *cobra.Command, fn func(ctx context.Context, meta m
 		return
 	}
 	if meta := e.OpenToComplete(ctx); meta != nil {
-		defer meta.Close()
+		defer func() { _ = meta.Close() }()
 		fn(ctx, meta)
 	}
 }
@@ -120,9 +120,7 @@ func (e *Env) toComplete(cmd *cobra.Command, fn func(ctx context.Context, meta m
 func completeNames(env *Env, of metastore.NameSource) completer {
 	return func(cmd *cobra.Command, _ []string, word string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
 		env.toComplete(cmd, func(ctx context.Context, meta metastore.Store) {
-			for _, name := range namesOf(ctx, meta, of, word) {
-				found = append(found, name)
-			}
+			found = append(found, namesOf(ctx, meta, of, word)...)
 		})
 		return found, cobra.ShellCompDirectiveNoFileComp
 	}

@@ -352,7 +352,7 @@ func TestAMissingTableOrColumnIsMarked(t *testing.T) {
 	t.Parallel()
 	for name, statement := range map[string]string{
 		"table":  `DROP TABLE run_io`,
-		"column": `ALTER TABLE run_process DROP COLUMN host`,
+		"column": `ALTER TABLE run_process DROP COLUMN machine_id`,
 		"runs":   `ALTER TABLE runs RENAME TO others`,
 	} {
 		path := filepath.Join(t.TempDir(), "meta.db")

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -791,7 +792,8 @@ type searcher struct {
 	q      querier
 	newest bool           // the direction of ids
 	trace  func(fragment) // of the statements that find runs; may be nil
-	force  int            // for tests: the driver to take, from 1
+	look   int            // the first look; 0: firstLook
+	force  int            // the driver to take, from 1; 0: the best
 }
 
 // How many runs of a driver the first look counts, and how much further each
@@ -854,7 +856,7 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 	if len(drivers.any) == 1 && !walk.possible {
 		return w.run(final, base.ids())
 	}
-	for look := firstLook; ; look *= lookAgain {
+	for look := cmp.Or(w.look, firstLook); ; look *= lookAgain {
 		n, chosen, err := w.count(drivers, look)
 		if err != nil {
 			return nil, err
