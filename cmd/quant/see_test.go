@@ -220,7 +220,9 @@ func TestAWatchEndsWithTheRunsThatItNames(t *testing.T) {
 			id, ended := l.foreign("exec")
 			p := l.start(nil, "runs", "watch", id, "--every", "100ms")
 			lines := l.start(nil, "runs", "watch", id, "--every", "100ms", "--output", "json")
-			l.eventually("it is seen to run", func() bool { return strings.Contains(p.stdout.String(), "RUNNING") && strings.Contains(lines.stdout.String(), "RUNNING") })
+			l.eventually("it is seen to run", func() bool {
+				return strings.Contains(p.stdout.String(), "RUNNING") && strings.Contains(lines.stdout.String(), "RUNNING")
+			})
 			l.logs(id, metastore.Batch{Metrics: course("loss", 0.25), Tags: []quant.Tag{{Name: "name", Value: "a\nb"}}})
 			l.eventually("its metric is seen", func() bool {
 				return strings.Contains(p.stdout.String(), `a\nb`) && strings.Contains(p.stdout.String(), "loss=0.25")
