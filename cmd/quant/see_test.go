@@ -117,6 +117,15 @@ func TestCompareShowsWhatDiffers(t *testing.T) {
 		})
 	}
 	l.logs(c, metastore.Batch{Params: []quant.Param{{Name: "only c", Value: ""}}})
+	packages := artifact.Store{Dir: l.meta() + ".artifacts"}
+	for id, text := range map[string]string{a: "numpy==1.0\nscipy==2.0\n", b: "numpy==1.1\nscipy==2.0\n"} {
+		digest, size, err := packages.Put(t.Context(), strings.NewReader(text))
+		must(t, err)
+		l.logs(id, metastore.Batch{Artifacts: []quant.Artifact{{Name: "python-packages.txt", Digest: digest, Bytes: size}}})
+	}
+	if r := l.must("runs", "compare", a, b); !strings.Contains(r.stdout, "\nnumpy  1.0") || strings.Contains(r.stdout, "scipy") {
+		t.Error(r)
+	}
 	type row struct {
 		Section, Name string
 		Differs       bool
@@ -220,7 +229,9 @@ func TestAWatchEndsWithTheRunsThatItNames(t *testing.T) {
 			id, ended := l.foreign("exec")
 			p := l.start(nil, "runs", "watch", id, "--every", "100ms")
 			lines := l.start(nil, "runs", "watch", id, "--every", "100ms", "--output", "json")
-			l.eventually("it is seen to run", func() bool { return strings.Contains(p.stdout.String(), "RUNNING") && strings.Contains(lines.stdout.String(), "RUNNING") })
+			l.eventually("it is seen to run", func() bool {
+				return strings.Contains(p.stdout.String(), "RUNNING") && strings.Contains(lines.stdout.String(), "RUNNING")
+			})
 			l.logs(id, metastore.Batch{Metrics: course("loss", 0.25), Tags: []quant.Tag{{Name: "name", Value: "a\nb"}}})
 			l.eventually("its metric is seen", func() bool {
 				return strings.Contains(p.stdout.String(), `a\nb`) && strings.Contains(p.stdout.String(), "loss=0.25")

@@ -35,6 +35,7 @@ func (f Figure) scale() (s scaled, ok bool) {
 		var points []Point
 		for _, p := range line.Points() {
 			if !f.LogY || p.Y > 0 {
+				p.X, p.Y = bounded(p.X), bounded(p.Y)
 				points = append(points, p)
 				xs, ys = append(xs, p.X), append(ys, p.Y)
 			}
@@ -52,6 +53,13 @@ func (f Figure) scale() (s scaled, ok bool) {
 		s.x = NewAxis(false, s.x.Low)
 	}
 	return s, true
+}
+
+// bounded keeps a value so far from the greatest numbers that an axis can reach
+// around it.
+func bounded(v float64) float64 {
+	const most = math.MaxFloat64 / 8
+	return min(max(v, -most), most)
 }
 
 func (f Figure) labelX() func(float64) string {
@@ -258,13 +266,15 @@ func (f Figure) Letters(width, height int) []string {
 			chars = append(chars, asciigraph.CreateCharSet(string([]rune(marks)[i%len([]rune(marks))])))
 		}
 	}
-	value := func(v float64) float64 { return v }
+	// From 0 to 1, whatever the values: what draws counts lines by dividing.
+	value := func(v float64) float64 { return s.y.Low + v*(s.y.High-s.y.Low) }
 	if f.LogY {
-		value = math.Exp
+		linear := value
+		value = func(v float64) float64 { return math.Exp(linear(v)) }
 		lines[0] += "   logarithmic scale"
 	}
 	label := figureLabel(s.y)
-	drawn := asciigraph.PlotMany(series, asciigraph.Height(max(height, 2)), asciigraph.SeriesChars(chars...), asciigraph.LowerBound(s.y.Low), asciigraph.UpperBound(s.y.High),
+	drawn := asciigraph.PlotMany(series, asciigraph.Height(max(height, 2)), asciigraph.SeriesChars(chars...), asciigraph.LowerBound(0), asciigraph.UpperBound(1),
 		asciigraph.YAxisValueFormatter(func(v float64) string { return label(significant(value(v), 4)) }))
 	indent := ""
 	for _, line := range strings.Split(drawn, "\n") {
@@ -314,12 +324,7 @@ func (s scaled) letters(points []Point, columns int) []float64 {
 	return out
 }
 
-func (s scaled) height(y float64) float64 {
-	if s.y.Log {
-		return math.Log(y)
-	}
-	return y
-}
+func (s scaled) height(y float64) float64 { return 1 - s.y.At(y) }
 
 // significant rounds to so many digits.
 func significant(v float64, digits int) float64 {

@@ -94,12 +94,15 @@ func NewAxis(log bool, values ...float64) Axis {
 	if a.Low > a.High {
 		a.Low, a.High = 0, 1
 	}
-	if a.Low == a.High {
-		spread := max(math.Abs(a.Low)*0.01, 1e-9)
-		a.Low, a.High = a.Low-spread, a.High+spread
-	}
 	if log {
 		a.Low, a.High = math.Log(a.Low), math.Log(a.High)
+	}
+	if a.Low == a.High {
+		spread := max(math.Abs(a.Low)*0.01, 1e-9)
+		if log {
+			spread = 0.01
+		}
+		a.Low, a.High = a.Low-spread, a.High+spread
 	}
 	margin := (a.High - a.Low) * 0.03
 	a.Low, a.High = a.Low-margin, a.High+margin
@@ -122,8 +125,13 @@ func (a Axis) Ticks(want int, label func(float64) string) []Tick {
 	}
 	var values []float64
 	if a.Log && high/low > 20 {
-		for k := math.Floor(math.Log10(low)); k <= math.Ceil(math.Log10(high)); k++ {
-			for _, m := range []float64{1, 2, 5} {
+		first, last := max(math.Floor(math.Log10(low)), -324), min(math.Ceil(math.Log10(high)), 309)
+		step, between := 1.0, []float64{1, 2, 5}
+		if decades := last - first; decades > float64(2*want) {
+			step, between = math.Ceil(decades/float64(want)), []float64{1}
+		}
+		for k := first; k <= last; k += step {
+			for _, m := range between {
 				values = append(values, m*math.Pow(10, k))
 			}
 		}

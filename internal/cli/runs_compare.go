@@ -38,7 +38,7 @@ JSON and CSV have one row a run and name, with whole values.`,
 			if err != nil {
 				return err
 			}
-			c, err := compareRuns(cmd.Context(), meta, ids)
+			c, err := env.compareRuns(cmd.Context(), meta, ids)
 			if err != nil {
 				return err
 			}
@@ -179,7 +179,7 @@ func (c *comparing) set(section, name, runID, value string) *comparedRow {
 
 // compareRuns reads what is recorded of runs, in a number of queries that does
 // not depend on theirs.
-func compareRuns(ctx context.Context, meta metastore.Store, ids []string) (runComparison, error) {
+func (e *Env) compareRuns(ctx context.Context, meta metastore.Store, ids []string) (runComparison, error) {
 	runs, err := meta.RunsOf(ctx, ids)
 	if err != nil {
 		return runComparison{}, err
@@ -206,11 +206,12 @@ func compareRuns(ctx context.Context, meta metastore.Store, ids []string) (runCo
 	c.metrics(found.Metrics, ids[0])
 	for _, a := range found.Artifacts {
 		section := "artifacts"
-		if a.Name == codeDiff {
+		if a.Name == diffArtifact {
 			section = "code"
 		}
 		c.set(section, a.Name, a.RunID, a.Digest)
 	}
+	e.packages(&c, found.Artifacts)
 	for _, io := range found.IO {
 		if io.Direction == quant.In {
 			c.set("inputs", io.Kind+" "+io.Name, io.RunID, inputText(io))
@@ -228,6 +229,33 @@ func compareRuns(ctx context.Context, meta metastore.Store, ids []string) (runCo
 	}
 	result.Rows = append(result.Rows, c.sorted()...)
 	return result, nil
+}
+
+// The artifacts that quant exec records beside a program's own: what of the code
+// was not committed, and the packages of Python, one name==version a line.
+const (
+	diffArtifact     = "code.diff"
+	packagesArtifact = "python-packages.txt"
+)
+
+// packages are compared one by one where the runs' lists can be read.
+func (e *Env) packages(c *comparing, list []quant.Artifact) {
+	for _, a := range list {
+		if a.Name != packagesArtifact || a.Bytes > diffedBytes {
+			continue
+		}
+		text, err := e.readArtifact(a.Digest, diffedBytes)
+		if err != nil {
+			e.Notice("the Python packages of run %s are not compared: %v", shortID(a.RunID), err)
+			continue
+		}
+		for line := range strings.Lines(text) {
+			line = strings.TrimSpace(line)
+			if name, version, found := strings.Cut(line, "=="); found && name != "" {
+				c.set("python", name, a.RunID, quoteEmpty(version))
+			}
+		}
+	}
 }
 
 // quoteEmpty keeps a value that is empty apart from one that is missing.

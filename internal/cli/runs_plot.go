@@ -173,7 +173,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 		return err
 	}
 	var drawn bytes.Buffer
-	ok := true
+	var ok bool
 	switch f.kind() {
 	case "png":
 		ok, err = figure.PNG(&drawn, f.width, f.height)

@@ -135,7 +135,7 @@ func (e *Env) rerun(ctx context.Context, ref string, o rerunOptions) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	c, err := compareRuns(ctx, meta, []string{id, again})
+	c, err := e.compareRuns(ctx, meta, []string{id, again})
 	if err == nil {
 		err = e.printDifferences(c)
 	}
