@@ -203,7 +203,7 @@ func TestARestoreIsRefusedWhileTheLabIsUsed(t *testing.T) {
 	l.must("ingest", "p.csv")
 	l.must("backup", "b.tar")
 	p := l.start([]string{"QUANT_TEST_FAILPOINT=meta.start.after:stop"}, "config").stopped()
-	r := l.want(5, "restore", "b.tar", "--yes")
+	r := l.want(5, "restore", "b.tar", "--yes", "--wait", "50ms")
 	if !strings.Contains(r.stderr, "is still running") {
 		t.Error(r)
 	}
@@ -485,4 +485,57 @@ func TestAKillOfARestoreAtAnyMomentLeavesTheOldLabOrTheNewOne(t *testing.T) {
 	if l.state() != states[1] {
 		t.Error("in the end it is another")
 	}
+}
+
+func TestOthersSeeTheOldLabOrTheNewOneWhileItIsReplaced(t *testing.T) {
+	t.Parallel()
+	rounds := 3
+	if soak(t) {
+		rounds = 30
+	}
+	l := newLab(t)
+	l.write("a.csv", priceFile(1, 5, "A"))
+	l.write("b.csv", priceFile(2, 5, "B"))
+	l.must("ingest", "a.csv")
+	l.must("backup", "a.tar")
+	l.must("symbols", "remove", "--force", "A")
+	l.must("ingest", "b.csv")
+	l.must("backup", "b.tar") // prices of A and B, symbol B
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	for range 2 {
+		others.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(20 * time.Millisecond): // restores need a gap
+				}
+				symbols := l.run("symbols", "list", "--output", "csv")
+				facts := l.run("sql", "--output", "csv", "SELECT count(*) FROM ohlcv")
+				if symbols.code != 0 || facts.code != 0 || strings.Contains(symbols.stderr+facts.stderr, "not recorded") {
+					t.Errorf("%v\n%v", symbols, facts)
+				}
+				if lines := strings.Count(symbols.stdout, "\n"); lines != 2 {
+					t.Errorf("neither lab: %v", symbols)
+				}
+			}
+		})
+	}
+	restored, refused := 0, 0
+	for restored < rounds {
+		switch r := l.run("restore", []string{"a.tar", "b.tar"}[restored%2], "--yes"); r.code {
+		case 0:
+			restored++
+		case 5:
+			refused++
+		default:
+			t.Fatal(r)
+		}
+	}
+	close(stop)
+	others.Wait()
+	t.Logf("%d restores, %d refused since others used the lab", restored, refused)
+	l.wantClosed()
+	l.doctor()
 }

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"quant"
 	"quant/internal/config"
@@ -27,8 +28,8 @@ func (r *recording) openMeta(ctx context.Context, path string) (metastore.Store,
 
 // replace closes the Meta DB, calls swap while no other process uses the lab,
 // and goes on with the Meta DB that stands there then, which has this run's row.
-func (r *recording) replace(ctx context.Context, swap func() error) error {
-	return r.claimed.Alone(func() error {
+func (r *recording) replace(ctx context.Context, wait time.Duration, swap func() error) error {
+	return r.claimed.Alone(ctx, wait, func() error {
 		if err := r.store.Close(); err != nil {
 			return err
 		}

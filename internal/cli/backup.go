@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -293,7 +294,7 @@ func restoreCommand(env *Env) Command {
 		Short: "Bring the lab back from a backup",
 		Long: `Bring the lab back from a file that ` + "`quant backup`" + ` wrote, in place of what stands
 there, which is moved aside and not deleted. Every digest is checked first. No
-other quant may use the lab meanwhile; others see the old lab or the new one. If
+other quant may use the lab meanwhile (it waits as --wait says); others see the old lab or the new one. If
 the process is killed in the middle, the old lab stands, or the next command
 finishes the work. Runs that were RUNNING in the backup are closed as FAIL. (One
 deleted run comes back with ` + "`quant runs restore RUN`" + `.)`,
@@ -316,7 +317,7 @@ func (e *Env) restore(ctx context.Context, path string, yes bool) error {
 	if err != nil {
 		return err
 	}
-	if err := e.nobodyElse(ctx); err != nil {
+	if err := e.nobodyElse(ctx, e.tree.Globals.Wait); err != nil {
 		return err
 	}
 	fresh := e.MetaChange == "created" && e.MovedAside == ""
@@ -336,7 +337,7 @@ func (e *Env) restore(ctx context.Context, path string, yes bool) error {
 	}
 	var aside []string
 	swapped := false
-	err = e.Replace(ctx, func() error {
+	err = e.Replace(ctx, e.tree.Globals.Wait, func() error {
 		return factstore.Apart(ctx, e.factOptions(ctx), func() (err error) {
 			swapped = true
 			aside, err = staged.Swap(e.Now())
@@ -389,17 +390,40 @@ func (e *Env) removeEmpty(ctx context.Context, path string) bool {
 	return os.Remove(path) == nil
 }
 
-// nobodyElse refuses while another run of this lab lives.
-func (e *Env) nobodyElse(ctx context.Context) error {
+// nobodyElse refuses while another run of this lab lives, after waiting for its
+// end.
+func (e *Env) nobodyElse(ctx context.Context, wait time.Duration) error {
+	deadline := time.NewTimer(wait)
+	defer deadline.Stop()
+	for {
+		other, err := e.liveRun(ctx)
+		if err != nil || other == nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(min(wait, 20*time.Millisecond)):
+			if wait > 0 {
+				continue
+			}
+		case <-deadline.C:
+		}
+		return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", shortID(other.RunID), other.Kind, other.Process.PID).
+			WithHint("wait for it to end, then restore; --wait waits longer")
+	}
+}
+
+// liveRun returns a run of this lab that lives, other than the present one.
+func (e *Env) liveRun(ctx context.Context) (*metastore.RunDetail, error) {
 	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.Run.ID, Brief: true})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, run := range running {
 		if e.Registry.Judge(run) == registry.Alive {
-			return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", shortID(run.RunID), run.Kind, run.Process.PID).
-				WithHint("wait for it to end, then restore")
+			return &run, nil
 		}
 	}
-	return nil
+	return nil, nil
 }

@@ -50,9 +50,9 @@ type Env struct {
 	Salvaged   metastore.Carried
 	// OpenMeta opens another Meta DB than the lab's.
 	OpenMeta func(ctx context.Context, path string) (metastore.Store, error)
-	// Replace calls swap while no other process uses the lab (Locked at once if
-	// one does) and goes on with the Meta DB that swap put in its place.
-	Replace func(ctx context.Context, swap func() error) error
+	// Replace calls swap while no other process uses the lab (Locked if one does
+	// for longer than wait) and goes on with the Meta DB that swap put in its place.
+	Replace func(ctx context.Context, wait time.Duration, swap func() error) error
 
 	// TakeSignals makes the signals that this process is sent from now on the
 	// caller's: they no longer end the command.

@@ -260,12 +260,12 @@ func TestALabIsReplacedOnlyByWhoHasItAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := one.Alone(func() error { t.Error("not alone"); return nil }); !errors.Is(err, quant.Locked) {
+	if err := one.Alone(t.Context(), 0, func() error { t.Error("not alone"); return nil }); !errors.Is(err, quant.Locked) {
 		t.Error(err)
 	}
 	two.Release()
 	entered := make(chan struct{})
-	err = one.Alone(func() error {
+	err = one.Alone(t.Context(), 0, func() error {
 		go func() {
 			three, err := Use(context.Background(), meta) // waits
 			if err == nil {

@@ -64,8 +64,9 @@ func Use(ctx context.Context, metaFile string) (*Claim, error) {
 		WithHint("try again when they have ended: the next command finishes it")
 }
 
-// Alone runs fn while no other process uses the lab; Locked at once if one does.
-func (c *Claim) Alone(fn func() error) error {
+// Alone runs fn while no other process uses the lab; Locked if one does for
+// longer than wait, or waits for the same.
+func (c *Claim) Alone(ctx context.Context, wait time.Duration, fn func() error) error {
 	if c.f == nil {
 		return quant.Errorf(quant.Store, "the lab of %s cannot be locked", c.path).WithHint("make its folder writable")
 	}
@@ -80,11 +81,18 @@ func (c *Claim) Alone(fn func() error) error {
 	if err := unix.Flock(int(turn.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return used
 	}
-	if err := unix.Flock(int(c.f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = unix.Flock(int(c.f.Fd()), unix.LOCK_SH)
-		return used
-	}
 	defer func() { _ = unix.Flock(int(c.f.Fd()), unix.LOCK_SH) }()
+	deadline := time.NewTimer(wait)
+	defer deadline.Stop()
+	for unix.Flock(int(c.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
+		select {
+		case <-time.After(2 * time.Millisecond): // the others come and go in milliseconds
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-deadline.C:
+			return used
+		}
+	}
 	return fn()
 }
 
