@@ -29,6 +29,7 @@ import (
 
 	"quant"
 	"quant/internal/app"
+	"quant/internal/artifact"
 	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
 	"quant/internal/query"
@@ -310,7 +311,7 @@ func quantFed(t *testing.T, dir, in string, wantExit int, args ...string) []byte
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	_ = cmd.Run() // the exit status says it
 	if code := cmd.ProcessState.ExitCode(); code != wantExit {
-		t.Fatalf("quant %s: exit status %d, want %d\n%s", strings.Join(args, " "), code, wantExit, errs.String())
+		t.Fatalf("quant %s: exit status %d, want %d\n%s%s", strings.Join(args, " "), code, wantExit, out.String(), errs.String())
 	}
 	return out.Bytes()
 }
@@ -584,6 +585,8 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs show", 0, "runs", "show", recorded)
 	run("runs compare", 0, "runs", "compare", recorded, "last", "--all")
 	run("runs diff", 0, "runs", "diff", recorded, "last")
+	run("runs rerun", 0, "runs", "rerun", "last:exec")
+	run("runs rerun --dry-run", 0, "runs", "rerun", "last:exec", "--dry-run")
 	run("runs watch", 0, "runs", "watch", recorded)
 	run("runs stats", 0, "runs", "stats")
 	run("runs plot", 0, "runs", "plot", "loss", recorded, "--out", "loss.svg")
@@ -775,6 +778,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"log note", "--run last text"},
 		{"log artifact", "--run last names.csv"},
 		{"runs compare", "last last:ingest"},
+		{"runs rerun", "last:exec"},
+		{"runs rerun --dry-run", "last:exec"},
 		{"runs diff", "last last"},
 		{"runs watch", "last"},
 		{"runs stats", ""},
@@ -803,8 +808,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		if c.command == "train" {
 			plantFeatures(t, dir)
 		}
-		if strings.Contains(c.args, "RECORDED") {
-			c.args = strings.Replace(c.args, "RECORDED", plantRecords(t, dir), 1)
+		if before, after, planted := strings.Cut(c.args, "RECORDED"); planted {
+			c.args = before + plantRecords(t, dir) + after
 		}
 		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
 		printed[c.command], _, _ = strings.Cut(string(out), "\n")
@@ -877,6 +882,10 @@ func plantRecords(t *testing.T, dir string) string {
 	if err := db.QueryRowContext(t.Context(), `SELECT run_id FROM runs WHERE kind = 'ingest' AND status = 'SUCCESS' ORDER BY run_id DESC LIMIT 1`).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
+	digest, _, err := artifact.Store{Dir: filepath.Join(dir, "data", "meta.db.artifacts")}.Put(t.Context(), strings.NewReader("plot\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	const now = `'2024-03-01T00:00:00.000000Z'`
 	for _, insert := range []string{
 		`INSERT INTO run_params VALUES (?, 'lr', '0.1', 0.1)`,
@@ -884,7 +893,7 @@ func plantRecords(t *testing.T, dir string) string {
 		`INSERT INTO run_metrics VALUES (?, 'loss', 2, 1, 0.5, 0.5, 1)`,
 		`INSERT INTO run_metric_points VALUES (?1, 'loss', 1, 0, 1, ` + now + `), (?1, 'loss', 2, 1, 0.5, ` + now + `)`,
 		`INSERT INTO run_notes VALUES (?, 1, 'looks good', ` + now + `)`,
-		`INSERT INTO run_artifacts VALUES (?, 'plot.png', 'sha256:` + strings.Repeat("0", 64) + `', 5, ` + now + `)`,
+		`INSERT INTO run_artifacts VALUES (?, 'plot.png', '` + digest + `', 5, ` + now + `)`,
 		`INSERT INTO run_programs (run_id, path) VALUES (?, '/usr/bin/python3')`,
 		`INSERT INTO run_imports VALUES (?, ` + now + `, NULL)`,
 		`INSERT INTO run_deletions VALUES (?, ` + now + `, NULL)`,
