@@ -14,6 +14,7 @@ import (
 	"quant/internal/config"
 	"quant/internal/metastore"
 	"quant/internal/registry"
+	"quant/internal/term"
 )
 
 // logCommand records what a run says of itself. It is no change of its own: what
@@ -30,7 +31,8 @@ that has ended may still be logged to; a deleted one not.
 A name has 1 to %[2]d bytes of UTF-8 without control characters, a value of a param
 or tag at most %[3]d bytes, a note %[4]d, the name of an artifact %[5]d. A param is
 written once; a tag may change. Values of params and tags whose names tell of a
-secret are stored as ***.
+secret are stored as ***. Nothing is printed on stdout, which is the script's,
+unless --output json or csv asks for it.
 
 --stdin reads JSON lines, one object each, and stores them while they come, within
 about half a second, in batches that are stored whole or not at all:
@@ -125,6 +127,15 @@ func (e *Env) logOnce(ctx context.Context, target string, b metastore.Batch) err
 	report := logReport{RunID: quant.Text(target)}
 	report.count(b)
 	e.recordLogged(report)
+	return e.printLogged(report)
+}
+
+// printLogged prints what was logged if --output asks for it: stdout is the
+// script's, whose output is recorded.
+func (e *Env) printLogged(report any) error {
+	if e.Format == term.Table {
+		return nil
+	}
 	return e.Print(report)
 }
 
@@ -258,7 +269,7 @@ with the tag name=N is @N, and experiment=ID links it to an experiment.`,
 			}
 			report := logReport{RunID: quant.Text(target), Removed: len(args)}
 			env.recordLogged(report)
-			return env.Print(report)
+			return env.printLogged(report)
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "delete", false, "take tags of these names away")
@@ -343,7 +354,7 @@ status 5).`,
 			for _, a := range b.Artifacts {
 				rows = append(rows, loggedArtifact{target, env.Mask.Text(a.Name), a.Digest, a.Bytes})
 			}
-			return env.Print(rows)
+			return env.printLogged(rows)
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name of the artifact, or of the folder: a relative path with slashes")

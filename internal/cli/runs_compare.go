@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/config"
 	"quant/internal/metastore"
 	"quant/internal/term"
 )
@@ -266,6 +268,9 @@ func quoteEmpty(value string) string {
 	return value
 }
 
+// settingsOfPlace are the settings that are paths.
+var settingsOfPlace = []string{"settings." + config.DataDir, "settings." + config.SQLitePath, "settings." + config.DuckDBPath}
+
 func (c *comparing) run(r metastore.RunDetail) {
 	p := r.Process
 	set := func(section, name, value string) { c.set(section, name, r.RunID, value) }
@@ -289,9 +294,13 @@ func (c *comparing) run(r metastore.RunDetail) {
 	set("environment", "user", string(p.User))
 	set("environment", "work_dir", string(p.WorkDir))
 	for _, e := range flatJSON(r.ConfigJSON) {
-		if e.name != "argv" && e.name != "args" { // as the process has them
-			set("settings", e.name, quoteEmpty(e.value))
+		if e.name == "argv" || e.name == "args" { // as the process has them
+			continue
 		}
+		if slices.Contains(settingsOfPlace, e.name) && e.value != "" && !filepath.IsAbs(e.value) && p.WorkDir != "" {
+			e.value = filepath.Join(string(p.WorkDir), e.value) // the place, however it was written
+		}
+		set("settings", e.name, quoteEmpty(e.value))
 	}
 }
 
