@@ -140,7 +140,7 @@ func TestARerunWithTheRecordedCodeRunsWhatStoodThereThen(t *testing.T) {
 		t.Errorf("the work tree was touched: %s", status)
 	}
 	r := l.must("runs", "rerun", origin, "--code", "--keep")
-	if left, _ := filepath.Glob(l.path("data", "tmp", "rerun-*", "sub dir", "new.txt")); len(left) != 1 || !strings.Contains(r.stderr, "git worktree remove") {
+	if left, _ := filepath.Glob(l.path("data", "tmp", "code-*", "sub dir", "new.txt")); len(left) != 1 || !strings.Contains(r.stderr, "git worktree remove") {
 		t.Error(left, r)
 	}
 	// A commit that is gone is named; nothing is left behind.

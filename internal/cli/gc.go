@@ -107,7 +107,7 @@ func (e *Env) yard(before time.Time) keep.Yard {
 	add := func(dir string, patterns ...string) {
 		leftovers[filepath.Clean(dir)] = append(leftovers[filepath.Clean(dir)], patterns...)
 	}
-	add(filepath.Join(data, "tmp"), "repro-*")
+	add(filepath.Join(data, "tmp"), "repro-*", "rerun-*")
 	add(e.modelDir(), ".model-*")
 	// A restore that had begun to move things has been finished by now.
 	for _, path := range []string{e.MetaFile, e.Settings.Value(config.DuckDBPath), e.modelDir(), e.runDir()} {

@@ -107,7 +107,7 @@ func (e *Env) rerun(ctx context.Context, ref string, o rerunOptions) error {
 
 	dir := string(origin.Process.WorkDir)
 	if o.code {
-		tree, err := e.checkOut(ctx, origin)
+		tree, err := e.checkOut(ctx, origin, o.keep)
 		if err != nil {
 			return err
 		}
@@ -186,8 +186,9 @@ func refuseMasked(origin metastore.RunDetail, args []string) error {
 	return nil
 }
 
-// checkOut makes a worktree of the recorded code.
-func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail) (*registry.Worktree, error) {
+// checkOut makes a worktree of the recorded code, under a name that gc leaves
+// alone if it is to be kept.
+func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail, keep bool) (*registry.Worktree, error) {
 	p := origin.Process
 	if p.GitCommit == "" {
 		return nil, quant.Errorf(quant.Refused, "run %s has no git commit on record: it ran outside a work tree", shortID(origin.RunID)).
@@ -217,8 +218,11 @@ func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail) (*regist
 	if err != nil {
 		return nil, quant.Errorf(quant.Store, "make the folder for the worktree: %w", err)
 	}
-	// The run's id makes the name unique.
-	return registry.CheckOut(ctx, string(p.WorkDir), string(p.GitCommit), filepath.Join(folder, "rerun-"+e.Run.ID), diff)
+	name := "rerun-" + e.Run.ID
+	if keep {
+		name = "code-" + e.Run.ID
+	}
+	return registry.CheckOut(ctx, string(p.WorkDir), string(p.GitCommit), filepath.Join(folder, name), diff)
 }
 
 // runAgain runs a command line as a child of this run, in a process of its own
