@@ -819,7 +819,7 @@ func TestProgramsOnATerminalBehaveUnderExecAsWithoutIt(t *testing.T) {
 			has(ask(`stty -a`), " echo ", "icanon ", "isig ")
 			// In a pipeline only stderr is a terminal.
 			has(ask(`$RUN sh -c 'test -t 1 || echo pi"pe"; test -t 2 && echo ter"minal" >&2; yes' | head -2`, "terminal", ""), "pipe", "terminal", ":0")
-			has(ask(`$RUN sh -c 'echo rea"dy" >&2; sleep 60' | cat`, "ready", "\x03"), ":130")
+			has(ask(`$RUN sh -c 'echo rea"dy" >&2; exec sleep 60' | cat`, "ready", "\x03"), ":130")
 			// In the background it runs on; a program that ignores Ctrl-Z goes on.
 			has(ask(`$RUN sh -c 'sleep 0.2; echo back"ground"' & wait`, "background", ""), "background")
 			if prefix != "" {
