@@ -227,7 +227,7 @@ func TestAStreamTakesLittleMemory(t *testing.T) {
 			peak = usage.Maxrss
 		}
 		t.Logf("peak %d MiB for %d MiB", peak>>20, size>>20)
-		if peak > 400<<20 {
+		if peak > 400<<20 && !raceDetector { // which takes several times the memory
 			t.Errorf("peak memory %d MiB", peak>>20)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/text/encoding/korean"
@@ -61,6 +62,7 @@ func armFailpoint(spec string) {
 			panic("failpoint " + name)
 		case "stop":
 			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			time.Sleep(50 * time.Millisecond) // what it was sent meanwhile reaches it first
 		case "hang":
 			_ = os.WriteFile(os.Getenv("QUANT_TEST_REACHED"), nil, 0o600)
 			select {}

@@ -167,10 +167,11 @@ func (r qualityReport) Sections() []term.Section {
 const deepBars = 250_000
 
 // qualityNotices examines the symbols of an ingest and gives a sentence for
-// each kind of warning. It never fails one: the prices are stored.
-func (e *Env) qualityNotices(ctx context.Context, db *factstore.DB, symbols []string) []string {
+// each kind of warning. It fails one only if the command is told to end
+// meanwhile: the prices are stored.
+func (e *Env) qualityNotices(ctx context.Context, db *factstore.DB, symbols []string) ([]string, error) {
 	if e.Quiet {
-		return nil
+		return nil, nil
 	}
 	req := curator.DefaultQuality()
 	req.Symbols, req.DeepBars = symbols, deepBars
@@ -179,8 +180,11 @@ func (e *Env) qualityNotices(ctx context.Context, db *factstore.DB, symbols []st
 	if err == nil {
 		report, err = curator.CheckQuality(ctx, db, cal, req)
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if err != nil {
-		return []string{fmt.Sprintf("data check: could not be made: %v", err)}
+		return []string{fmt.Sprintf("data check: could not be made: %v", err)}, nil
 	}
 	var notices, kinds []string
 	found := map[string][]string{}
@@ -199,7 +203,7 @@ func (e *Env) qualityNotices(ctx context.Context, db *factstore.DB, symbols []st
 	if !report.Deep {
 		notices = append(notices, fmt.Sprintf("data check: %d bars, not looked at for jumps and stale prices: `quant data check` does", report.Bars))
 	}
-	return notices
+	return notices, nil
 }
 
 func dataStatus(env *Env) Command {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,11 +89,12 @@ func (e *Env) ingest(ctx context.Context, req curator.Request) error {
 	req.Progress = progress.show
 	var report curator.Report
 	var findings []string
+	var ended error // told to end after the prices were stored
 	err = e.WriteFacts(ctx, func(db *factstore.DB) error {
 		defer progress.clear()
 		var err error
 		if report, err = curator.Ingest(ctx, db, req); err == nil {
-			findings = e.qualityNotices(ctx, db, report.Symbols)
+			findings, ended = e.qualityNotices(ctx, db, report.Symbols)
 		}
 		return err
 	})
@@ -116,7 +118,7 @@ func (e *Env) ingest(ctx context.Context, req curator.Request) error {
 	}
 	// What was refused, and why, is a result too: a script wants to read it.
 	if printed := e.Print(ingestReport{report, append([]string{}, added...), err != nil, "", []curator.SeriesReport{}}); err == nil {
-		err = printed
+		err = cmp.Or(printed, ended)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -138,11 +139,17 @@ func (e *Env) fetch(ctx context.Context, files curator.Request, p providerFlags)
 		Progress: bar.show,
 	})
 	bar.clear()
+	var ended error // told to end after the prices were stored
 	if len(report.Symbols) > 0 && !e.Quiet && ctx.Err() == nil {
-		if unread := e.ReadFacts(ctx, func(db *factstore.DB) error {
-			report.Notices = append(report.Notices, e.qualityNotices(ctx, db, report.Symbols)...)
-			return nil
-		}); unread != nil {
+		unread := e.ReadFacts(ctx, func(db *factstore.DB) error {
+			findings, err := e.qualityNotices(ctx, db, report.Symbols)
+			report.Notices = append(report.Notices, findings...)
+			return err
+		})
+		switch {
+		case ctx.Err() != nil:
+			ended = context.Cause(ctx)
+		case unread != nil:
 			report.Notices = append(report.Notices, fmt.Sprintf("data check: could not be made: %v", unread))
 		}
 	}
@@ -173,7 +180,7 @@ func (e *Env) fetch(ctx context.Context, files curator.Request, p providerFlags)
 		e.noticeUnchanged(report)
 	}
 	if printed := e.Print(ingestReport{report, added, false, quant.Text(source.Name()), series}); err == nil {
-		err = printed
+		err = cmp.Or(printed, ended)
 	}
 	return err
 }

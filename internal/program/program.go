@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -127,8 +128,10 @@ func (c Command) Run() (Result, error) {
 // too, so that the shell gets its terminal back, and goes on when we do.
 func (s *session) wait() Result {
 	done := make(chan struct{})
+	var forwarding sync.WaitGroup
+	forwarding.Go(func() { s.forward(done) })
+	defer forwarding.Wait() // it uses the terminal, which is closed after this
 	defer close(done)
-	go s.forward(done)
 	for {
 		var r Result
 		pid, err := syscall.Wait4(s.pid, &r.Status, syscall.WUNTRACED, &r.Usage)

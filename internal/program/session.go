@@ -25,7 +25,8 @@ type session struct {
 	relays []*relay
 	busy   sync.WaitGroup // the relays
 
-	woken, waker *os.File // a pipe: closing its one side wakes the reader of the keyboard
+	keys         *os.File // the master again, for the reader of the keyboard alone
+	woken, waker *os.File // a pipe: closing its one side wakes that reader
 
 	asked atomic.Bool // that it stops
 
@@ -60,7 +61,7 @@ func (c Command) open() (*session, error) {
 		}
 		if s.own {
 			s.files[0] = slave.Fd()
-			if s.woken, s.waker, err = os.Pipe(); err != nil {
+			if err := s.openKeyboard(); err != nil {
 				s.close()
 				return nil, err
 			}
@@ -94,6 +95,19 @@ func (c Command) open() (*session, error) {
 		}
 	}
 	return s, nil
+}
+
+// openKeyboard opens what the reader of the keyboard uses. That reader may be in
+// the middle of a read when the program ends, is not waited for, and closes its
+// own side.
+func (s *session) openKeyboard() error {
+	fd, err := unix.FcntlInt(s.master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	s.keys = os.NewFile(uintptr(fd), s.master.Name())
+	s.woken, s.waker, err = os.Pipe()
+	return err
 }
 
 func same(a, b *os.File) bool {
@@ -199,6 +213,7 @@ func (s *session) raw() bool {
 // keyboard hands on what is typed while our terminal is ours to use.
 func (s *session) keyboard() {
 	defer s.woken.Close()
+	defer s.keys.Close()
 	buf := make([]byte, 4096)
 	tty := int32(s.In.Fd())
 	for {
@@ -250,13 +265,13 @@ func (s *session) typed(b []byte) {
 
 func (s *session) into(b []byte) {
 	if len(b) > 0 {
-		_ = writeAll(int(s.master.Fd()), b)
+		_ = writeAll(int(s.keys.Fd()), b)
 	}
 }
 
 // echo shows a key on our terminal as the program's would have.
 func (s *session) echo(c byte) {
-	modes, err := unix.IoctlGetTermios(int(s.master.Fd()), getTermios)
+	modes, err := unix.IoctlGetTermios(int(s.keys.Fd()), getTermios)
 	if err == nil && modes.Lflag&(unix.ECHO|unix.ECHOCTL) == unix.ECHO|unix.ECHOCTL && c < 0x20 {
 		_ = writeAll(int(s.Out.Fd()), []byte{'^', c + '@'})
 	}
@@ -268,11 +283,11 @@ func (s *session) stops(c byte) bool {
 	if c >= 0x20 && c != 0x7f {
 		return false
 	}
-	modes, err := unix.IoctlGetTermios(int(s.master.Fd()), getTermios)
+	modes, err := unix.IoctlGetTermios(int(s.keys.Fd()), getTermios)
 	if err != nil || modes.Lflag&unix.ISIG == 0 || c == 0 || c != modes.Cc[unix.VSUSP] {
 		return false
 	}
-	group, err := unix.IoctlGetInt(int(s.master.Fd()), unix.TIOCGPGRP)
+	group, err := unix.IoctlGetInt(int(s.keys.Fd()), unix.TIOCGPGRP)
 	return err == nil && group == s.pid // else it is a shell, which stops its jobs itself
 }
 
