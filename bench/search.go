@@ -64,6 +64,8 @@ var asked = []struct {
 	{`order by metrics.loss.min`, false},
 	{`params.seed = 4711 or name = "run 12345" or kind = "rare"`, false},
 	{`not (status = "SUCCESS" or status = "FAIL")`, true},
+	{`status != "SUCCESS"`, false},
+	{`host not in ("host0", "host1", "host2")`, false},
 	{`metrics.sharpe > 2.9 and params.top_k = 5 and status = "SUCCESS" order by started desc`, false},
 	{`kind = "backtest" and tags.team = "alpha" and params.top_k = 5 and metrics.sharpe < 0`, false},
 	{`error like "%disk full%"`, true},
@@ -123,6 +125,22 @@ func searchRuns(ctx context.Context, b *bench) ([]figure, error) {
 		figure{"`quant runs search '" + headline + "'`, whole process, with 1,000,000 runs", ms(median(times[0])), median(times[0]) < 100*time.Millisecond},
 		note("the same with 10,000 runs; `quant config` with 1,000,000", "%s; %s", ms(median(times[1])), ms(median(times[2]))),
 		figure{"completion of a run (`quant __complete runs show ''`), with 1,000,000 runs", ms(median(times[3])), median(times[3]) < 100*time.Millisecond})
+
+	q, err := search.Parse(headline, now)
+	if err != nil {
+		return nil, err
+	}
+	plans, err := stores[many].ExplainSearch(ctx, metastore.Search{Where: q.Where, Order: q.Order, Limit: 31, All: true})
+	if err != nil {
+		return nil, err
+	}
+	for i, one := range plans {
+		var steps []string
+		for _, step := range one.Plan {
+			steps = append(steps, strings.TrimSpace(step))
+		}
+		figures = append(figures, note(fmt.Sprintf("its plan, statement %d of %d", i+1, len(plans)), "%s", strings.Join(steps, "; ")))
+	}
 
 	for _, a := range asked {
 		inStore := func(dir string) func() (time.Duration, error) {

@@ -18,7 +18,7 @@ import (
 func runsSearch(env *Env) Command {
 	var columns, file string
 	var limit int
-	var all, exact, force bool
+	var all, exact, force, explain bool
 	cmd := &cobra.Command{
 		Use:   "search [QUERY]",
 		Short: "Find runs by what they are and what they recorded",
@@ -55,7 +55,11 @@ whatever the direction; params and tags come as numbers first, then as texts.
 Runs that are equal there come by time, in the direction of the last key.
 
 Deleted runs are never found. Runs that only read are found with --all, or if
-the query speaks of kind, changes, run_id or parent.`,
+the query speaks of kind, changes, run_id or parent.
+
+A query that an index answers costs what it returns, however many runs there
+are. --explain runs it and shows the plan of each statement that found runs: one
+that says SCAN of a table passes over all of that table.`,
 		Example: `  quant runs search 'status = "FAIL" and started > -7d'
   quant runs search 'kind = "backtest" and metrics.sharpe > 1 order by metrics.sharpe desc limit 10'
   quant runs search 'params.top_k in (5, 10) or tags.team = "alpha"' --columns run_id,params.top_k,metrics.sharpe
@@ -82,6 +86,8 @@ the query speaks of kind, changes, run_id or parent.`,
 				return quant.Errorf(quant.Usage, "--force is for --parquet")
 			case exact && env.Format != term.CSV:
 				return quant.Errorf(quant.Usage, "--exact is for --output csv")
+			case explain && (file != "" || cmd.Flags().Changed("columns")):
+				return quant.Errorf(quant.Usage, "--explain shows no runs, so it goes with neither --columns nor --parquet").WithHint("leave one of them out")
 			case file != "" && cmd.Flags().Changed("output"):
 				return quant.Errorf(quant.Usage, "--parquet and --output exclude each other").WithHint("leave one of them out")
 			}
@@ -105,6 +111,9 @@ the query speaks of kind, changes, run_id or parent.`,
 			meta, err := env.MetaDB()
 			if err != nil {
 				return err
+			}
+			if explain {
+				return env.explainSearch(cmd, meta, s)
 			}
 			found, more := 0, false
 			each := func(show func(cells []any) error) error {
@@ -140,6 +149,7 @@ the query speaks of kind, changes, run_id or parent.`,
 	cmd.Flags().BoolVar(&exact, "exact", false, "in CSV, leave texts as they are that a spreadsheet takes for formulas")
 	cmd.Flags().StringVar(&file, "parquet", "", "write a Parquet file instead")
 	cmd.Flags().BoolVar(&force, "force", false, "replace the Parquet file if it exists")
+	cmd.Flags().BoolVar(&explain, "explain", false, "show instead by which indexes the database finds the runs")
 	cmd.ValidArgsFunction = completeQuery(env)
 	_ = cmd.RegisterFlagCompletionFunc("columns", completeColumns(env))
 	return Command{Command: cmd, Traits: Traits{}}
@@ -208,6 +218,27 @@ func (e *Env) printSearch(columns []metastore.Field, exact bool, each func(func(
 	if changed > 0 {
 		e.Notice("%s begin like a formula and got a ' before them (--exact leaves them as they are)", counted(changed, "cell"))
 	}
+	return err
+}
+
+// explainSearch prints how a search is answered, a row for each step of a plan.
+func (e *Env) explainSearch(cmd *cobra.Command, meta metastore.Store, s metastore.Search) error {
+	statements, err := meta.ExplainSearch(cmd.Context(), s)
+	if err != nil {
+		return err
+	}
+	sheet, err := e.NewSheet([]string{"statement", "runs", "plan"}, true)
+	if err != nil {
+		return err
+	}
+	for i, one := range statements {
+		for _, step := range one.Plan {
+			if err := sheet.Row([]any{int64(i + 1), int64(one.Runs), step}); err != nil {
+				return err
+			}
+		}
+	}
+	_, err = sheet.Close()
 	return err
 }
 

@@ -137,6 +137,12 @@ type Search struct {
 	Columns []Field
 }
 
+// Statement is how a part of a search was answered.
+type Statement struct {
+	Runs int      // found by it; those of a statement that gave up are found again by the next
+	Plan []string // the database's own words, a step each, indented by what it serves
+}
+
 // NameSource says of what Names lists the names.
 type NameSource int
 
@@ -159,6 +165,10 @@ type Searches interface {
 	// ids, whose head is that time. Errors: Invalid for a field, a value or a limit
 	// that cannot be.
 	SearchRuns(ctx context.Context, s Search, each func(cells []any) error) error
+	// ExplainSearch runs a search and returns the statements that found its runs,
+	// in their order, each with its plan. The bounded looks by which it chose them
+	// are left out.
+	ExplainSearch(ctx context.Context, s Search) ([]Statement, error)
 	// Names returns up to limit names that begin with prefix, sorted, at a cost
 	// that grows with their number alone.
 	Names(ctx context.Context, of NameSource, prefix string, limit int) ([]string, error)

@@ -289,13 +289,8 @@ func newestFirst(order []metastore.OrderKey) bool {
 
 // SearchRuns is documented at metastore.Searches.
 func (db *DB) SearchRuns(ctx context.Context, s metastore.Search, each func(cells []any) error) error {
-	if s.Limit < 0 {
-		return quant.Errorf(quant.Invalid, "search: limit %d is negative", s.Limit)
-	}
-	for _, f := range s.Columns {
-		if _, known := f.Type(); !known {
-			return fits(f, nil)
-		}
+	if err := askable(s); err != nil {
+		return err
 	}
 	var ids []string
 	err := db.snapshot(ctx, func(q querier) (err error) {
@@ -324,6 +319,66 @@ func (db *DB) SearchRuns(ctx context.Context, s metastore.Search, each func(cell
 		}
 	}
 	return nil
+}
+
+func askable(s metastore.Search) error {
+	if s.Limit < 0 {
+		return quant.Errorf(quant.Invalid, "search: limit %d is negative", s.Limit)
+	}
+	for _, f := range s.Columns {
+		if _, known := f.Type(); !known {
+			return fits(f, nil)
+		}
+	}
+	return nil
+}
+
+// ExplainSearch is documented at metastore.Searches.
+func (db *DB) ExplainSearch(ctx context.Context, s metastore.Search) ([]metastore.Statement, error) {
+	if err := askable(s); err != nil {
+		return nil, err
+	}
+	var all []metastore.Statement
+	err := db.snapshot(ctx, func(q querier) error {
+		w := searcher{ctx: ctx, q: q, newest: newestFirst(s.Order)}
+		var asked []fragment
+		w.trace = func(f fragment, found int) {
+			asked = append(asked, f)
+			all = append(all, metastore.Statement{Runs: found})
+		}
+		if _, err := w.ids(s); err != nil {
+			return err
+		}
+		for i, f := range asked {
+			var err error
+			if all[i].Plan, err = w.planOf(f); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all, db.classify("explain a search", err)
+}
+
+// planOf is what SQLite says of how it answers a statement.
+func (w *searcher) planOf(f fragment) ([]string, error) {
+	rows, err := w.q.QueryContext(w.ctx, `EXPLAIN QUERY PLAN `+f.sql, f.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var plan []string
+	depth := map[int]int{}
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			return nil, err
+		}
+		depth[id] = depth[parent] + 1
+		plan = append(plan, strings.Repeat("  ", depth[parent])+detail)
+	}
+	return plan, rows.Err()
 }
 
 // snapshot runs fn on one state of the database.
@@ -545,12 +600,24 @@ func positive(e metastore.Expr, not bool) metastore.Expr {
 				metastore.Ge: metastore.Lt, metastore.Gt: metastore.Le, metastore.Le: metastore.Gt,
 			}[e.Op]
 		}
-		return e
-	case metastore.In:
-		if not {
-			return present(e.Field)
+		if e.Op == metastore.Ne { // two ranges of an index
+			below, above := e, e
+			below.Op, above.Op = metastore.Lt, metastore.Gt
+			return metastore.Or{below, above}
 		}
 		return e
+	case metastore.In:
+		if !not {
+			return e
+		}
+		if len(e.Values) > fewValues {
+			return present(e.Field)
+		}
+		var all metastore.And
+		for _, v := range e.Values {
+			all = append(all, positive(metastore.Compare{Field: e.Field, Op: metastore.Ne, Value: v}, false))
+		}
+		return all
 	case metastore.Like:
 		if not {
 			return present(e.Field)
@@ -565,6 +632,10 @@ func positive(e metastore.Expr, not bool) metastore.Expr {
 		return metastore.And{}
 	}
 }
+
+// fewValues is for how many values "not in" is taken apart: each makes drivers
+// that are counted.
+const fewValues = 8
 
 // present is the condition that a field is not NULL: the one Not that is left.
 func present(f metastore.Field) metastore.Expr {
@@ -635,7 +706,7 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 		}
 		return sourceOf(e.Field, within, isNumber(e.Value), func(column string) (fragment, bool, bool) {
 			op, err := opSQL(e.Op)
-			if err != nil || e.Op == metastore.Ne {
+			if err != nil {
 				return fragment{}, false, false
 			}
 			return sqlf(column+" "+op+" ?", bound(e.Value)), e.Op == metastore.Eq, true
@@ -790,10 +861,10 @@ func leavesOutZero(c fragment) bool {
 type searcher struct {
 	ctx    context.Context
 	q      querier
-	newest bool           // the direction of ids
-	trace  func(fragment) // of the statements that find runs; may be nil
-	look   int            // the first look; 0: firstLook
-	force  int            // the driver to take, from 1; 0: the best
+	newest bool                       // the direction of ids
+	trace  func(f fragment, runs int) // of the statements that find runs; may be nil
+	look   int                        // the first look; 0: firstLook
+	force  int                        // the driver to take, from 1; 0: the best
 }
 
 // How many runs of a driver the first look counts, and how much further each
@@ -910,10 +981,11 @@ func (w *searcher) run(q query, driver fragment) ([]string, error) {
 		f.sql += ` LIMIT ?`
 		f.args = append(f.args, q.limit)
 	}
+	found, err := w.texts(f)
 	if w.trace != nil {
-		w.trace(f)
+		w.trace(f, len(found))
 	}
-	return w.texts(f)
+	return found, err
 }
 
 func (w *searcher) texts(f fragment) ([]string, error) {
