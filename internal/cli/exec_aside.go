@@ -14,10 +14,14 @@ import (
 	"quant/internal/registry"
 )
 
+// The artifacts that quant exec records beside a program's own: what of the code
+// was not committed, and the packages of Python, one name==version a line.
 const (
 	codeDiff       = "code.diff"
 	pythonPackages = "python-packages.txt"
+)
 
+const (
 	// beforeStart is how long a program waits at most until it is known what
 	// differs from the commit: what it changes itself is not meant.
 	beforeStart = 250 * time.Millisecond

@@ -208,7 +208,7 @@ func (e *Env) compareRuns(ctx context.Context, meta metastore.Store, ids []strin
 	c.metrics(found.Metrics, ids[0])
 	for _, a := range found.Artifacts {
 		section := "artifacts"
-		if a.Name == diffArtifact {
+		if a.Name == codeDiff {
 			section = "code"
 		}
 		c.set(section, a.Name, a.RunID, a.Digest)
@@ -233,17 +233,10 @@ func (e *Env) compareRuns(ctx context.Context, meta metastore.Store, ids []strin
 	return result, nil
 }
 
-// The artifacts that quant exec records beside a program's own: what of the code
-// was not committed, and the packages of Python, one name==version a line.
-const (
-	diffArtifact     = "code.diff"
-	packagesArtifact = "python-packages.txt"
-)
-
 // packages are compared one by one where the runs' lists can be read.
 func (e *Env) packages(c *comparing, list []quant.Artifact) {
 	for _, a := range list {
-		if a.Name != packagesArtifact || a.Bytes > diffedBytes {
+		if a.Name != pythonPackages || a.Bytes > diffedBytes {
 			continue
 		}
 		text, err := e.readArtifact(a.Digest, diffedBytes)

@@ -141,11 +141,11 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 	}
 	digests, sizes := map[string]string{}, map[string]int64{}
 	for _, artifact := range found.Artifacts {
-		if artifact.Name == diffArtifact {
+		if artifact.Name == codeDiff {
 			digests[artifact.RunID], sizes[artifact.RunID] = artifact.Digest, artifact.Bytes
 		}
 	}
-	same := diffPart{Name: diffArtifact}
+	same := diffPart{Name: codeDiff}
 	if digests[a] == digests[b] {
 		for _, r := range runs {
 			if dirty := r.Process.GitDirty; dirty != nil && *dirty && digests[r.RunID] == "" {
@@ -154,7 +154,7 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 		}
 		return same, nil
 	}
-	differ := diffPart{Name: diffArtifact, Differs: true}
+	differ := diffPart{Name: codeDiff, Differs: true}
 	var texts [2]string
 	for i, id := range []string{a, b} {
 		switch {
@@ -162,7 +162,7 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 			continue
 		case sizes[id] > diffedBytes:
 			differ.Note = quant.Text(fmt.Sprintf("they differ, and that of run %s is too long (%s) to be compared line by line; quant runs artifact %s %s writes it out",
-				shortID(id), byteSize(sizes[id]), shortID(id), diffArtifact))
+				shortID(id), byteSize(sizes[id]), shortID(id), codeDiff))
 			return differ, nil
 		}
 		text, err := e.readArtifact(digests[id], diffedBytes)
@@ -172,7 +172,7 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 		}
 		texts[i] = text
 	}
-	return unified(diffArtifact, a, b, texts[0], texts[1]), nil
+	return unified(codeDiff, a, b, texts[0], texts[1]), nil
 }
 
 // readArtifact is a content of at most limit bytes as a text.
