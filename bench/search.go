@@ -65,7 +65,7 @@ var asked = []struct {
 	{`params.seed = 4711 or name = "run 12345" or kind = "rare"`, false},
 	{`not (status = "SUCCESS" or status = "FAIL")`, true},
 	{`status != "SUCCESS"`, false},
-	{`host not in ("host0", "host1", "host2")`, false},
+	{`host not in ("host0", "host1", "host2")`, true},
 	{`metrics.sharpe > 2.9 and params.top_k = 5 and status = "SUCCESS" order by started desc`, false},
 	{`kind = "backtest" and tags.team = "alpha" and params.top_k = 5 and metrics.sharpe < 0`, false},
 	{`error like "%disk full%"`, true},

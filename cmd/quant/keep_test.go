@@ -262,7 +262,7 @@ func TestABackupTakenInAStormRestoresToASoundLab(t *testing.T) {
 	t.Parallel()
 	backups, wide := 3, 2
 	if soak(t) {
-		backups, wide = 30, 4
+		backups, wide = 10, 4
 	}
 	l := newLab(t)
 	for n := range 5 {
@@ -312,11 +312,18 @@ func TestABackupTakenInAStormRestoresToASoundLab(t *testing.T) {
 			}
 		})
 	}
+	collected := 0
 	storm.Go(func() {
 		for !stopped() {
 			for _, command := range [][]string{{"runs", "purge", "--deleted", "--yes"}, {"gc", "--yes", "--reads", "--older-than", "0s"}} {
-				if r := l.run(command...); r.code != 0 {
+				// A backup may hold the artifacts for longer than gc waits.
+				r := l.run(command...)
+				held := r.code == 5 && strings.Contains(r.stderr, "held by another process")
+				if r.code != 0 && !held {
 					t.Error(r)
+				}
+				if command[0] == "gc" && r.code == 0 {
+					collected++
 				}
 			}
 			// Days pass for what nobody has, and no open run can have put.
@@ -348,6 +355,9 @@ func TestABackupTakenInAStormRestoresToASoundLab(t *testing.T) {
 	}
 	close(stop)
 	storm.Wait()
+	if collected == 0 {
+		t.Error("gc never came to its work")
+	}
 	for n := range backups {
 		other := newLab(t)
 		b, err := os.ReadFile(l.path(fmt.Sprintf("b%d.tar", n)))

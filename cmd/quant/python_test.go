@@ -183,8 +183,8 @@ func TestPythonSurvivesAnInterruptOfItsTerminal(t *testing.T) {
 import sys, time, quant_run
 run = quant_run.run()
 run.metric("loss", 1)
-open("ready", "w").close()
 try:
+    open("ready", "w").close()
     time.sleep(60)
 except KeyboardInterrupt:
     run.metric("loss", 2)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/creack/pty"
 )
@@ -14,8 +15,9 @@ import (
 // onTerminal runs quant with a terminal as all three of its streams.
 type onTerminal struct {
 	*process
-	screen *stream
-	tty    *os.File
+	screen  *stream
+	drained chan struct{} // closed when all that was written is on the screen
+	tty     *os.File
 }
 
 func (l *lab) onTerminal(env []string, args ...string) *onTerminal {
@@ -27,18 +29,17 @@ func (l *lab) onTerminal(env []string, args ...string) *onTerminal {
 	must(l.t, pty.Setsize(master, &pty.Winsize{Rows: 40, Cols: 120}))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	o := &onTerminal{screen: &stream{}, tty: master}
+	o := &onTerminal{screen: &stream{}, drained: make(chan struct{}), tty: master}
 	o.process = l.startCmd(cmd)
 	must(l.t, slave.Close())
-	drained := make(chan struct{})
 	go func() {
 		_, _ = io.Copy(o.screen, master) // ends with EIO once the process has closed the terminal
-		close(drained)
+		close(o.drained)
 	}()
 	l.t.Cleanup(func() {
 		<-o.done
 		_ = master.Close()
-		<-drained
+		<-o.drained
 	})
 	return o
 }
@@ -59,6 +60,11 @@ func (o *onTerminal) typing(text string) {
 func (o *onTerminal) end(code int) string {
 	o.lab.t.Helper()
 	r := o.wait()
+	select {
+	case <-o.drained:
+	case <-time.After(patience):
+		o.lab.t.Fatalf("the terminal is still open\n%s", o.screen)
+	}
 	if r.code != code {
 		o.lab.t.Fatalf("want exit status %d, got %d\n%s", code, r.code, o.screen)
 	}
