@@ -17,7 +17,7 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
-	"quant/internal/keep"
+	room "quant/internal/lab"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
@@ -327,7 +327,7 @@ func TestABackupTakenInAStormRestoresToASoundLab(t *testing.T) {
 				}
 			}
 			// Days pass for what nobody has, and no open run can have put.
-			oldest, err := keep.Before(context.Background(), w.db, time.Now().Add(-time.Minute), 0, "")
+			oldest, err := room.Before(context.Background(), w.db, time.Now().Add(-time.Minute), 0, "")
 			if err != nil {
 				t.Error(err)
 				return

@@ -5,12 +5,12 @@ import (
 	"os"
 
 	"quant/internal/app"
-	"quant/internal/query"
+	"quant/internal/sandbox"
 )
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == query.ChildArg {
-		os.Exit(query.ChildMain())
+	if len(os.Args) > 1 && os.Args[1] == sandbox.ChildArg {
+		os.Exit(sandbox.ChildMain())
 	}
 	os.Exit(app.Main(os.Args[1:]))
 }

@@ -10,15 +10,15 @@ import (
 	"github.com/spf13/pflag"
 
 	"quant/internal/cli"
+	"quant/internal/output"
 	"quant/internal/secret"
-	"quant/internal/term"
 )
 
 // commandTree is the tree of this binary, built without running anything.
 func commandTree() *cli.Tree {
 	mask := &secret.Masker{}
 	env := &cli.Env{Mask: mask}
-	env.Printer = term.NewPrinter(term.Streams{}, mask, &secret.Masker{}, nil)
+	env.Printer = output.NewPrinter(output.Streams{}, mask, &secret.Masker{}, nil)
 	return cli.New(env)
 }
 

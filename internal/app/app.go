@@ -21,17 +21,17 @@ import (
 	"quant/internal/cli"
 	"quant/internal/config"
 	"quant/internal/factstore"
-	"quant/internal/keep"
+	"quant/internal/lab"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
+	"quant/internal/output"
 	"quant/internal/registry"
 	"quant/internal/secret"
-	"quant/internal/term"
 )
 
 // App is one process of quant. The zero value of a field means the system's own.
 type App struct {
-	Streams     term.Streams
+	Streams     output.Streams
 	Environment config.Environment
 	Environ     []string // NAME=VALUE, to find secrets in
 	Now         func() time.Time
@@ -42,7 +42,7 @@ type App struct {
 // Main runs one command line of this process and returns its exit status.
 func Main(args []string) int {
 	lookup, all := config.System()
-	a := &App{Streams: term.OSStreams(), Environment: lookup, Environ: all, Now: time.Now}
+	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: time.Now}
 	return a.Run(context.Background(), args)
 }
 
@@ -58,10 +58,10 @@ func (a *App) Run(ctx context.Context, args []string) int {
 // execute runs one command line: in a recorded run, whose id it returns, unless
 // it is no execution. notes are recorded with it. Every error has been printed
 // when it returns.
-func (a *App) execute(ctx context.Context, args []string, parent string, streams term.Streams, notes []quant.RunIO) (runID string, err error) {
+func (a *App) execute(ctx context.Context, args []string, parent string, streams output.Streams, notes []quant.RunIO) (runID string, err error) {
 	mask, secrets := &secret.Masker{}, &secret.Masker{}
 	env := &cli.Env{Now: a.Now, Mask: mask, Secrets: secrets, Build: build(), Argv: mask.Args(args), Environ: a.Environ, TakeSignals: a.end.take}
-	env.Printer = term.NewPrinter(streams, mask, secrets, a.end.stdoutFailed)
+	env.Printer = output.NewPrinter(streams, mask, secrets, a.end.stdoutFailed)
 	noColor, _ := a.Environment(config.NoColor)
 	env.NoColor = noColor != ""
 	tree := cli.New(env)
@@ -151,7 +151,7 @@ type recording struct {
 	parent string
 	notes  []quant.RunIO
 
-	claimed *keep.Claim
+	claimed *lab.Claim
 	store   *sqlite.DB
 	begun   time.Time
 	closed  bool
@@ -241,7 +241,7 @@ func (r *recording) use(store *sqlite.DB) {
 	r.store, env.Meta, env.MetaFile = store, store, r.metaFile()
 	env.OpenMeta, env.Replace = r.openMeta, r.replace
 	env.Registry = registry.New(registry.Options{
-		Store: store, LiveDir: env.MetaFile + keep.LiveSuffix, Mask: env.Mask, Now: r.app.Now, AskGit: true,
+		Store: store, LiveDir: env.MetaFile + lab.LiveSuffix, Mask: env.Mask, Now: r.app.Now, AskGit: true,
 		BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit,
 		Facts: func(ctx context.Context, ids []string) (map[string]bool, error) {
 			return factstore.CommittedRuns(ctx, factstore.Options{Path: env.Settings.Value(config.DuckDBPath)}, ids)

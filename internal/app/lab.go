@@ -6,7 +6,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
-	"quant/internal/keep"
+	"quant/internal/lab"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 )
@@ -15,7 +15,7 @@ import (
 // place meanwhile.
 func (r *recording) claim(ctx context.Context) (err error) {
 	if r.claimed == nil {
-		r.claimed, err = keep.Use(ctx, keep.Real(r.env.Settings.Value(config.SQLitePath)))
+		r.claimed, err = lab.Use(ctx, lab.Real(r.env.Settings.Value(config.SQLitePath)))
 	}
 	return err
 }

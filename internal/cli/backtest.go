@@ -17,9 +17,9 @@ import (
 	"quant/internal/backtest"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/pipeline"
 	"quant/internal/strategy"
-	"quant/internal/term"
 )
 
 func backtestCommand(env *Env) Command {
@@ -206,11 +206,11 @@ type backtestReport struct{ backtest.Report }
 
 func (r backtestReport) CSVRows() any { return []backtest.Summary{r.Summary} }
 
-func (r backtestReport) Sections() []term.Section {
+func (r backtestReport) Sections() []output.Section {
 	m := r.Metrics
 	head := fmt.Sprintf("%s %s: %d returns, %s to %s, lag %d%s, %s prices, %s sessions", r.StrategyID, r.Version, m.Returns,
 		day(r.FromTS), day(r.ToTS), r.LagDays, optimistic(r.LagDays), r.Basis, r.Calendar)
-	sections := []term.Section{{Lines: []string{head, ""}, Rows: measures(r.Stored)}}
+	sections := []output.Section{{Lines: []string{head, ""}, Rows: measures(r.Stored)}}
 	type lagRow struct {
 		Lag      string `json:"lag"`
 		CAGR     string `json:"cagr"`
@@ -223,15 +223,15 @@ func (r backtestReport) Sections() []term.Section {
 	for _, l := range m.Lags {
 		lags = append(lags, lagRow{fmt.Sprintf("%d%s", l.LagDays, optimistic(l.LagDays)), percent(l.CAGR), percent(l.Vol), number(l.Sharpe), percent(l.MaxDD), number(l.Turnover)})
 	}
-	sections = append(sections, term.Section{Rows: lags})
+	sections = append(sections, output.Section{Rows: lags})
 	if chart := r.chart(); chart != nil {
-		sections = append(sections, term.Section{Lines: chart})
+		sections = append(sections, output.Section{Lines: chart})
 	}
 	var notices []string
 	for _, n := range r.Notices {
 		notices = append(notices, "- "+n)
 	}
-	return append(sections, term.Section{Lines: append(notices, "- result "+short(r.ResultDigest)+", run "+shortID(r.RunID))})
+	return append(sections, output.Section{Lines: append(notices, "- result "+short(r.ResultDigest)+", run "+shortID(r.RunID))})
 }
 
 func optimistic(lag int64) string {
@@ -356,7 +356,7 @@ func newBacktestRow(b backtest.Stored) backtestRow {
 
 type backtestRows []backtestRow
 
-func (l backtestRows) Sections() []term.Section {
+func (l backtestRows) Sections() []output.Section {
 	type row struct {
 		Run      string `json:"run"`
 		Strategy string `json:"strategy"`
@@ -375,7 +375,7 @@ func (l backtestRows) Sections() []term.Section {
 		rows = append(rows, row{shortID(b.RunID), b.StrategyID, b.Version, day(b.FromTS), day(b.ToTS), b.LagDays,
 			number(ptr(b.FeeBps + b.SlippageBps)), percent(b.CAGR), number(b.Sharpe), percent(b.MaxDD), short(b.ResultDigest)})
 	}
-	return []term.Section{{Rows: rows}}
+	return []output.Section{{Rows: rows}}
 }
 
 func backtestCompare(env *Env) Command {
@@ -516,7 +516,7 @@ func (c comparison) CSVRows() any {
 	return rows
 }
 
-func (c comparison) Sections() []term.Section {
+func (c comparison) Sections() []output.Section {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	head := []string{"", ""}
@@ -548,5 +548,5 @@ func (c comparison) Sections() []term.Section {
 	for line := range strings.Lines(b.String()) {
 		lines = append(lines, strings.TrimRight(line, " \n"))
 	}
-	return []term.Section{{Lines: append(lines, "", "* differs")}}
+	return []output.Section{{Lines: append(lines, "", "* differs")}}
 }

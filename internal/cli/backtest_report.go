@@ -20,7 +20,7 @@ import (
 	"quant/internal/backtest/tearsheet"
 	"quant/internal/config"
 	"quant/internal/factstore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func backtestReportCommand(env *Env) Command {
@@ -120,7 +120,7 @@ func (e *Env) backtestReport(ctx context.Context, f reportFlags) error {
 	if sheet.Inputs, err = meta.RunIO(ctx, runID); err != nil {
 		return err
 	}
-	sheet.Texts(func(text string) string { return term.Clean(e.Secrets.Known(text)) })
+	sheet.Texts(func(text string) string { return output.Clean(e.Secrets.Known(text)) })
 	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: runID})
 
 	report := backtestSheet{
@@ -161,7 +161,7 @@ func (e *Env) backtestReport(ctx context.Context, f reportFlags) error {
 		report.Files = append(report.Files, written)
 		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: file.named, Digest: quant.Text(written.Digest)})
 	}
-	width := term.Width(e.Streams().Out)
+	width := output.Width(e.Streams().Out)
 	if width == 0 {
 		width = 80
 	}
@@ -239,7 +239,7 @@ type reportFile struct {
 
 func (r backtestSheet) CSVRows() any { return r.Files }
 
-func (r backtestSheet) Sections() []term.Section {
+func (r backtestSheet) Sections() []output.Section {
 	lines := []string{
 		fmt.Sprintf("%s %s: %s to %s, cagr %s, sharpe %s, max_dd %s", r.StrategyID, r.Version, day(r.From), day(r.To),
 			percent(r.CAGR), number(r.Sharpe), percent(r.MaxDD)),
@@ -249,11 +249,11 @@ func (r backtestSheet) Sections() []term.Section {
 	for _, f := range r.Files {
 		files = append(files, f.Path)
 	}
-	sections := []term.Section{{Lines: lines}}
+	sections := []output.Section{{Lines: lines}}
 	if r.chart != nil {
-		sections = append(sections, term.Section{Lines: r.chart})
+		sections = append(sections, output.Section{Lines: r.chart})
 	}
-	return append(sections, term.Section{Lines: files})
+	return append(sections, output.Section{Lines: files})
 }
 
 // judgedLine is the deflated Sharpe ratio as a sentence.

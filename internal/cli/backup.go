@@ -17,10 +17,10 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/factstore"
-	"quant/internal/keep"
+	"quant/internal/lab"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/registry"
-	"quant/internal/term"
 )
 
 // backupReport says what is in a backup.
@@ -37,7 +37,7 @@ type backupReport struct {
 	Missing   []string   `json:"missing_artifacts"`
 }
 
-func newBackupReport(path string, bytes int64, m keep.Manifest) backupReport {
+func newBackupReport(path string, bytes int64, m lab.Manifest) backupReport {
 	r := backupReport{Path: path, Bytes: bytes, TakenAt: m.TakenAt, Quant: m.Quant, Members: int64(len(m.Members)), Missing: m.Missing}
 	if r.Missing == nil {
 		r.Missing = []string{}
@@ -57,12 +57,12 @@ func newBackupReport(path string, bytes int64, m keep.Manifest) backupReport {
 	return r
 }
 
-func (r backupReport) Sections() []term.Section {
+func (r backupReport) Sections() []output.Section {
 	facts := "no Fact DB"
 	if r.FactDB {
 		facts = "the Fact DB"
 	}
-	return []term.Section{{Lines: []string{
+	return []output.Section{{Lines: []string{
 		fmt.Sprintf("%s  %.1f MiB", r.Path, float64(r.Bytes)/(1<<20)),
 		fmt.Sprintf("the Meta DB, %s, %s, %s, %s", facts, counted(int(r.Artifacts), "artifact"), counted(int(r.Logs), "log"), counted(int(r.Models), "model file")),
 		"state of " + r.TakenAt.String(),
@@ -105,22 +105,22 @@ the lab back.`,
 }
 
 // lab is where the parts of this lab stand.
-func (e *Env) lab() (keep.Lab, error) {
+func (e *Env) lab() (lab.Lab, error) {
 	facts, err := factstore.Resolve(e.Settings.Value(config.DuckDBPath))
 	if err != nil {
-		return keep.Lab{}, err
+		return lab.Lab{}, err
 	}
 	meta, err := filepath.Abs(e.MetaFile)
 	if err != nil {
-		return keep.Lab{}, quant.Errorf(quant.Failed, "find the Meta DB: %w", err)
+		return lab.Lab{}, quant.Errorf(quant.Failed, "find the Meta DB: %w", err)
 	}
 	store := e.Artifacts()
 	store.Dir = meta + ".artifacts"
 	models, err := filepath.Abs(e.modelDir())
 	if err != nil {
-		return keep.Lab{}, quant.Errorf(quant.Failed, "find the model files: %w", err)
+		return lab.Lab{}, quant.Errorf(quant.Failed, "find the model files: %w", err)
 	}
-	return keep.Lab{
+	return lab.Lab{
 		MetaFile: meta, FactFile: facts, Artifacts: store, LogDir: meta + ".logs", ModelDir: models, RunDir: filepath.Join(filepath.Dir(models), "runs"),
 		Facts: e.ReadFacts, OpenMeta: e.OpenMeta,
 	}, nil
@@ -131,20 +131,20 @@ func (e *Env) backup(ctx context.Context, path string, force bool) (err error) {
 	if err != nil {
 		return err
 	}
-	lab, err := e.lab()
+	here, err := e.lab()
 	if err != nil {
 		return err
 	}
 	toStdout := path == "-"
 	dir := filepath.Dir(path)
 	if toStdout {
-		dir = filepath.Dir(lab.MetaFile)
+		dir = filepath.Dir(here.MetaFile)
 	}
 	taken := quant.Errorf(quant.Conflict, "%s exists already", path).WithHint("name another file, or give --force to replace it")
 	if _, err := os.Lstat(path); err == nil && !toStdout && !force {
 		return taken
 	}
-	if err := keep.CheckRoom(dir, lab.Room()); err != nil {
+	if err := lab.CheckRoom(dir, here.Room()); err != nil {
 		return err
 	}
 	failed := func(err error) error {
@@ -167,7 +167,7 @@ func (e *Env) backup(ctx context.Context, path string, force bool) (err error) {
 		out = file
 	}
 	counting := &byteCount{w: out}
-	manifest, err := keep.Backup(ctx, lab, meta, counting, scratch, keep.Manifest{RunID: e.Run.ID, Quant: e.Build.Version}, e.Now)
+	manifest, err := lab.Backup(ctx, here, meta, counting, scratch, lab.Manifest{RunID: e.Run.ID, Quant: e.Build.Version}, e.Now)
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func (e *Env) verifyBackup(ctx context.Context, path string) error {
 		return err
 	}
 	defer f.Close()
-	m, err := keep.Read(ctx, f, size, func(string, int64, io.Reader) error { return nil })
+	m, err := lab.Read(ctx, f, size, func(string, int64, io.Reader) error { return nil })
 	if err != nil {
 		return named(path, err)
 	}
@@ -277,12 +277,12 @@ type restoreReport struct {
 
 func (r restoreReport) CSVRows() any { return r.Backup.CSVRows() }
 
-func (r restoreReport) Sections() []term.Section {
-	sections := append(r.Backup.Sections(), term.Section{Lines: []string{
+func (r restoreReport) Sections() []output.Section {
+	sections := append(r.Backup.Sections(), output.Section{Lines: []string{
 		fmt.Sprintf("%s; %d of them were running when the backup was taken, and are closed", counted(int(r.RestoredRun), "run"), r.RunsClosed),
 	}})
 	if len(r.MovedAside) > 0 {
-		sections = append(sections, term.Section{Title: "moved aside; delete it once you need nothing in it", Lines: r.MovedAside})
+		sections = append(sections, output.Section{Title: "moved aside; delete it once you need nothing in it", Lines: r.MovedAside})
 	}
 	return sections
 }
@@ -313,7 +313,7 @@ func (e *Env) restore(ctx context.Context, path string, yes bool) error {
 		return err
 	}
 	defer f.Close()
-	lab, err := e.lab()
+	here, err := e.lab()
 	if err != nil {
 		return err
 	}
@@ -323,15 +323,15 @@ func (e *Env) restore(ctx context.Context, path string, yes bool) error {
 	fresh := e.MetaChange == "created" && e.MovedAside == ""
 	if !fresh || e.HasFactDB() {
 		err := e.confirm(ctx, yes, "restore takes the place of the lab that stands here",
-			fmt.Sprintf("This takes the place of the lab in\n  %s\n  %s\nwhich is moved aside.", lab.MetaFile, lab.FactFile), "give --yes as well; nothing is deleted")
+			fmt.Sprintf("This takes the place of the lab in\n  %s\n  %s\nwhich is moved aside.", here.MetaFile, here.FactFile), "give --yes as well; nothing is deleted")
 		if err != nil {
 			return err
 		}
 	}
-	if err := keep.CheckRoom(filepath.Dir(lab.MetaFile), size+size/8+1<<20); err != nil {
+	if err := lab.CheckRoom(filepath.Dir(here.MetaFile), size+size/8+1<<20); err != nil {
 		return err
 	}
-	staged, err := keep.Stage(ctx, lab, e.factOptions(ctx), f, size, e.Meta, e.Run.ID)
+	staged, err := lab.Stage(ctx, here, e.factOptions(ctx), f, size, e.Meta, e.Run.ID)
 	if err != nil {
 		return named(path, err)
 	}
@@ -352,7 +352,7 @@ func (e *Env) restore(ctx context.Context, path string, yes bool) error {
 	}
 	if fresh {
 		aside = slices.DeleteFunc(aside, func(old string) bool {
-			return strings.HasPrefix(old, lab.MetaFile+".before-restore-") && e.removeEmpty(ctx, old)
+			return strings.HasPrefix(old, here.MetaFile+".before-restore-") && e.removeEmpty(ctx, old)
 		})
 	}
 	report := restoreReport{RunID: e.Run.ID, Backup: newBackupReport(e.Mask.Text(path), size, staged.Manifest), RunsClosed: int64(staged.Closed), MovedAside: []string{}}

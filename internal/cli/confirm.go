@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"quant"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 // confirm asks whether to do what cannot be undone, where somebody can be asked;
@@ -17,10 +17,10 @@ func (e *Env) confirm(ctx context.Context, yes bool, what, consequences, hint st
 	if yes {
 		return nil
 	}
-	if !term.IsTerminal(e.Streams().In) || !term.IsTerminal(e.Streams().Err) {
+	if !output.IsTerminal(e.Streams().In) || !output.IsTerminal(e.Streams().Err) {
 		return quant.Errorf(quant.Usage, "%s, and nobody can be asked here", what).WithHint("%s", hint)
 	}
-	_, _ = fmt.Fprintf(e.Streams().Err, "%s Type yes to go on: ", term.Clean(e.Mask.Text(consequences)))
+	_, _ = fmt.Fprintf(e.Streams().Err, "%s Type yes to go on: ", output.Clean(e.Mask.Text(consequences)))
 	answer, err := whileWaiting(ctx, func() (string, error) {
 		// The end of the input is an answer too, and not "yes".
 		line, _ := bufio.NewReader(io.LimitReader(e.Streams().In, 100)).ReadString('\n')

@@ -13,7 +13,7 @@ import (
 	"quant/internal/curator"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func dataCommand(env *Env) Command {
@@ -153,13 +153,13 @@ type qualityReport struct{ curator.QualityReport }
 
 func (r qualityReport) CSVRows() any { return r.Findings }
 
-func (r qualityReport) Sections() []term.Section {
+func (r qualityReport) Sections() []output.Section {
 	line := fmt.Sprintf("%s, %s against %s: %s, %s", counted(int(r.Symbols), "symbol"), counted(int(r.Bars), "bar"), r.Calendar,
 		counted(int(r.Warnings), "warning"), counted(int(r.Notes), "note"))
 	if len(r.Findings) == 0 {
-		return []term.Section{{Lines: []string{line}}}
+		return []output.Section{{Lines: []string{line}}}
 	}
-	return []term.Section{{Rows: r.Findings}, {Lines: []string{line}}}
+	return []output.Section{{Rows: r.Findings}, {Lines: []string{line}}}
 }
 
 // deepBars is how many bars an ingest has examined in full: what that takes is
@@ -280,7 +280,7 @@ func (e *Env) symbolsAndBars(ctx context.Context, db *factstore.DB) ([]string, e
 // coverageList is the result of data status.
 type coverageList []curator.SymbolCoverage
 
-func (l coverageList) Sections() []term.Section {
+func (l coverageList) Sections() []output.Section {
 	type row struct {
 		Symbol   string     `json:"symbol"`
 		Bars     int64      `json:"bars"`
@@ -304,5 +304,5 @@ func (l coverageList) Sections() []term.Section {
 		rows = append(rows, row{c.Symbol, c.Bars, c.FirstDate, c.LastDate, c.Sessions, c.Missing, c.Outside, share, c.Basis,
 			someOf(c.Sources, 2), c.LastIngest.String(), shortID(string(c.RunID))})
 	}
-	return []term.Section{{Rows: rows}}
+	return []output.Section{{Rows: rows}}
 }

@@ -13,7 +13,7 @@ import (
 	"quant"
 	"quant/internal/demo"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 const defaultDemo = "quant-demo"
@@ -87,7 +87,7 @@ The strategy is an example of the format, not advice.`,
 				}
 				report.Steps = append(report.Steps, done)
 			}
-			if env.Format != term.Table {
+			if env.Format != output.Table {
 				if err := env.Print(report); err != nil {
 					return err
 				}
@@ -138,7 +138,7 @@ func (e *Env) demoStep(ctx context.Context, data string, step []string) (demoDon
 		args = append([]string{"--quiet"}, args...)
 	}
 	done := demoDone{Command: commandLine(append([]string{"quant"}, step...))}
-	if e.Format == term.Table {
+	if e.Format == output.Table {
 		err := e.Flush(ctx)
 		if err == nil {
 			done.RunID, err = e.Exec(ctx, args, e.Streams().Out)

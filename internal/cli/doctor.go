@@ -8,9 +8,9 @@ import (
 
 	"quant"
 	"quant/internal/config"
-	"quant/internal/doctor"
 	"quant/internal/factstore"
-	"quant/internal/term"
+	"quant/internal/lab/doctor"
+	"quant/internal/output"
 )
 
 // checkup is the result of doctor. It is healthy if everything could be
@@ -23,7 +23,7 @@ type checkup struct {
 
 func (c checkup) CSVRows() any { return c.Findings }
 
-func (c checkup) Sections() []term.Section {
+func (c checkup) Sections() []output.Section {
 	var lines []string
 	for _, f := range c.Findings {
 		lines = append(lines, fmt.Sprintf("%-7s  %s: %s", f.Severity, f.Object, f.What))
@@ -38,7 +38,7 @@ func (c checkup) Sections() []term.Section {
 	case !c.Healthy:
 		verdict = "no fault found; not everything could be examined"
 	}
-	return []term.Section{{Lines: append(lines, verdict)}}
+	return []output.Section{{Lines: append(lines, verdict)}}
 }
 
 func doctorCommand(env *Env) Command {

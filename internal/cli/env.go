@@ -18,14 +18,14 @@ import (
 	"quant/internal/config"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/registry"
 	"quant/internal/secret"
-	"quant/internal/term"
 )
 
 // Env is what a command works with. app fills it before the command runs.
 type Env struct {
-	*term.Printer
+	*output.Printer
 	Now     func() time.Time
 	Mask    *secret.Masker // of what is stored, and of notices and errors
 	Secrets *secret.Masker // knows the secret settings: of texts in results

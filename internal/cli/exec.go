@@ -17,9 +17,9 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/exec/program"
+	"quant/internal/exec/transcript"
 	"quant/internal/metastore"
-	"quant/internal/program"
-	"quant/internal/transcript"
 )
 
 // The exit statuses of exec that are not the program's, as other programs that

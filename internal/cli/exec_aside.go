@@ -9,9 +9,9 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/exec/program"
+	"quant/internal/git"
 	"quant/internal/metastore"
-	"quant/internal/program"
-	"quant/internal/registry"
 )
 
 // The artifacts that quant exec records beside a program's own: what of the code
@@ -52,12 +52,12 @@ type learned struct {
 func (e *Env) lookAside(ctx context.Context, path string, childEnv []string) *aside {
 	a := &aside{env: e}
 	a.ctx, a.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	if tree := registry.WorkTree(e.Registry.Process.WorkDir); tree != "" {
+	if tree := git.WorkTree(e.Registry.Process.WorkDir); tree != "" {
 		a.diff = make(chan learned, 1)
 		begun := make(chan struct{})
 		go func() {
 			defer close(begun)
-			diff, err := registry.CodeDiff(a.ctx, tree, e.ownFile())
+			diff, err := git.Diff(a.ctx, tree, e.ownFile())
 			a.diff <- learned{artifact: e.Mask.KnownBytes(diff), err: err}
 		}()
 		select {

@@ -13,7 +13,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/model"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func experimentsCommand(env *Env) Command {
@@ -169,8 +169,8 @@ type experimentChange struct {
 	quant.Experiment
 }
 
-func (c experimentChange) Sections() []term.Section {
-	return []term.Section{{Lines: append([]string{"experiment " + c.ExperimentID + ": " + c.Change}, experimentLines(c.Experiment)...)}}
+func (c experimentChange) Sections() []output.Section {
+	return []output.Section{{Lines: append([]string{"experiment " + c.ExperimentID + ": " + c.Change}, experimentLines(c.Experiment)...)}}
 }
 
 func experimentLines(e quant.Experiment) []string {
@@ -284,7 +284,7 @@ func experimentDifference(a, b quant.Experiment) string {
 
 type experimentList []quant.Experiment
 
-func (l experimentList) Sections() []term.Section {
+func (l experimentList) Sections() []output.Section {
 	type row struct {
 		Experiment string `json:"experiment"`
 		Name       string `json:"name"`
@@ -300,7 +300,7 @@ func (l experimentList) Sections() []term.Section {
 		}
 		rows = append(rows, row{e.ExperimentID, e.Name, features, string(e.LabelSetID), e.CreatedAt.UTC().Format("2006-01-02 15:04:05Z")})
 	}
-	return []term.Section{{Rows: rows}}
+	return []output.Section{{Rows: rows}}
 }
 
 func experimentsList(env *Env) Command {
@@ -329,13 +329,13 @@ type experimentReport struct {
 	Models []string `json:"models"` // newest first
 }
 
-func (r experimentReport) Sections() []term.Section {
+func (r experimentReport) Sections() []output.Section {
 	lines := append([]string{"experiment " + r.ExperimentID}, experimentLines(r.Experiment)...)
 	models := "none yet: quant train --experiment " + r.ExperimentID
 	if len(r.Models) > 0 {
 		models = someOf(r.Models, 10)
 	}
-	return []term.Section{{Lines: append(lines, "models     "+models)}}
+	return []output.Section{{Lines: append(lines, "models     "+models)}}
 }
 
 func experimentsShow(env *Env) Command {

@@ -15,10 +15,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/doctor"
 	"quant/internal/factstore"
 	"quant/internal/feature"
-	"quant/internal/term"
+	"quant/internal/lab/doctor"
+	"quant/internal/output"
 )
 
 func factorCommand(env *Env) Command {
@@ -53,7 +53,7 @@ the scale-free one to use instead.`,
 // would make it too wide.
 type featureCatalogue []feature.Entry
 
-func (c featureCatalogue) Sections() []term.Section {
+func (c featureCatalogue) Sections() []output.Section {
 	type row struct {
 		Name       string `json:"name"`
 		Versions   string `json:"versions"`
@@ -71,7 +71,7 @@ func (c featureCatalogue) Sections() []term.Section {
 		}
 		rows = append(rows, row{e.Name, strings.Join(e.Versions, " "), e.Lookback, e.FirstRow, e.Unit, rank, e.Definition})
 	}
-	return []term.Section{{Rows: rows}}
+	return []output.Section{{Rows: rows}}
 }
 
 func factorReport(env *Env) Command {
@@ -207,7 +207,7 @@ type factorResult struct {
 
 func (r factorResult) CSVRows() any { return r.Daily }
 
-func (r factorResult) Sections() []term.Section {
+func (r factorResult) Sections() []output.Section {
 	type informationRow struct {
 		Name      string `json:"coefficient"`
 		Sessions  int    `json:"sessions"`
@@ -245,7 +245,7 @@ func (r factorResult) Sections() []term.Section {
 	for _, q := range r.Quantiles {
 		quantiles = append(quantiles, quantileRow{q.Quantile, figure(q.Mean), q.Sessions})
 	}
-	sections := []term.Section{
+	sections := []output.Section{
 		{Lines: []string{
 			fmt.Sprintf("%s@%s against %s@%s, %s to %s", r.Feature, r.FeatureVersion, r.Label, r.LabelVersion, r.FirstDate, r.LastDate),
 			fmt.Sprintf("%s, %s, %d pairs; coverage %s of the bars, with the label %s", counted(r.Symbols, "symbol"), counted(r.Sessions, "session"), r.Pairs, figure(r.FeatureCoverage), figure(r.PairCoverage)),
@@ -265,10 +265,10 @@ func (r factorResult) Sections() []term.Section {
 		for _, t := range r.TimeSeries[:min(most, len(r.TimeSeries))] {
 			rows = append(rows, seriesRow{t.Symbol, t.Pairs, figure(&t.EffectiveSample), figure(t.Correlation)})
 		}
-		sections = append(sections, term.Section{Title: "along time, by symbol", Rows: rows})
+		sections = append(sections, output.Section{Title: "along time, by symbol", Rows: rows})
 	}
 	if r.plot {
-		sections = append(sections, term.Section{Title: "running sum of RankIC", Lines: r.chart()})
+		sections = append(sections, output.Section{Title: "running sum of RankIC", Lines: r.chart()})
 	}
 	return sections
 }

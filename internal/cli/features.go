@@ -9,10 +9,10 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
-	"quant/internal/doctor"
 	"quant/internal/factstore"
 	"quant/internal/feature"
-	"quant/internal/term"
+	"quant/internal/lab/doctor"
+	"quant/internal/output"
 )
 
 func featuresCommand(env *Env) Command {
@@ -132,7 +132,7 @@ type featureReport struct{ feature.Report }
 
 func (r featureReport) CSVRows() any { return r.Series }
 
-func (r featureReport) Sections() []term.Section {
+func (r featureReport) Sections() []output.Section {
 	lines := []string{fmt.Sprintf("%s, %s prices, calendar %s: %s with bars, %d computed",
 		r.Version, r.Basis, r.Calendar, counted(r.Symbols, "symbol"), r.Computed)}
 	if r.Removed > 0 {
@@ -141,9 +141,9 @@ func (r featureReport) Sections() []term.Section {
 	for _, t := range r.Tables {
 		lines = append(lines, fmt.Sprintf("%s: %d rows inserted, %d updated, %d deleted", t.Table, t.Inserted, t.Updated, t.Deleted))
 	}
-	sections := []term.Section{{Lines: lines}}
+	sections := []output.Section{{Lines: lines}}
 	if len(r.Series) > 0 {
-		sections = append(sections, term.Section{Rows: r.Series})
+		sections = append(sections, output.Section{Rows: r.Series})
 	}
 	return sections
 }

@@ -11,8 +11,8 @@ import (
 
 	"quant"
 	"quant/internal/config"
-	"quant/internal/keep"
-	"quant/internal/term"
+	"quant/internal/lab"
+	"quant/internal/output"
 )
 
 // gcReport is what gc found, and, with --yes, removed.
@@ -25,14 +25,14 @@ type gcReport struct {
 }
 
 type gcRow struct {
-	Kind  keep.Kind `json:"kind"`
-	Count int64     `json:"count"`
-	Bytes int64     `json:"bytes"`
+	Kind  lab.Kind `json:"kind"`
+	Count int64    `json:"count"`
+	Bytes int64    `json:"bytes"`
 }
 
 func (r gcReport) CSVRows() any { return r.Found }
 
-func (r gcReport) Sections() []term.Section {
+func (r gcReport) Sections() []output.Section {
 	last := "a dry run: nothing was removed; --yes does it"
 	if r.Removed {
 		last = "removed"
@@ -40,11 +40,11 @@ func (r gcReport) Sections() []term.Section {
 	if r.RowsPerSecond != nil {
 		last += fmt.Sprintf("; %.0f reading runs a second", *r.RowsPerSecond)
 	}
-	return []term.Section{{Rows: r.Found}, {Lines: []string{last}}}
+	return []output.Section{{Rows: r.Found}, {Lines: []string{last}}}
 }
 
 // readingRun is garbage only where it is asked for.
-const readingRun keep.Kind = "reading run"
+const readingRun lab.Kind = "reading run"
 
 func gcCommand(env *Env) Command {
 	var yes, reads bool
@@ -66,15 +66,15 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 			if cmd.Flags().Changed("older-than") && !reads {
 				return quant.Errorf(quant.Usage, "--older-than goes with --reads")
 			}
-			if minAge < keep.MinAge {
-				return quant.Errorf(quant.Usage, "--min-age %s is less than %s", minAge, keep.MinAge).
+			if minAge < lab.MinAge {
+				return quant.Errorf(quant.Usage, "--min-age %s is less than %s", minAge, lab.MinAge).
 					WithHint("what is that young may belong to a run that has yet to say so")
 			}
 			meta, err := env.MetaDB()
 			if err != nil {
 				return err
 			}
-			before, err := keep.Before(ctx, meta, env.Now(), minAge, env.Run.ID)
+			before, err := lab.Before(ctx, meta, env.Now(), minAge, env.Run.ID)
 			if err != nil {
 				return err
 			}
@@ -93,7 +93,7 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 	f := cmd.Flags()
 	f.BoolVar(&yes, "yes", false, "remove it, instead of showing what would go")
 	f.Bool("dry-run", true, "show what would go (the default)")
-	f.Var(newDuration(&minAge, keep.MinAge), "min-age", "leave what is younger; at least 1h")
+	f.Var(newDuration(&minAge, lab.MinAge), "min-age", "leave what is younger; at least 1h")
 	f.BoolVar(&reads, "reads", false, "also clear old reading runs")
 	f.Var(newDuration(&older, 90*24*time.Hour), "older-than", "with --reads: those that ended so long ago")
 	cmd.MarkFlagsMutuallyExclusive("yes", "dry-run")
@@ -101,7 +101,7 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 }
 
 // yard is where this lab keeps what may become garbage.
-func (e *Env) yard(before time.Time) keep.Yard {
+func (e *Env) yard(before time.Time) lab.Yard {
 	data := e.Settings.Value(config.DataDir)
 	leftovers := map[string][]string{}
 	add := func(dir string, patterns ...string) {
@@ -114,7 +114,7 @@ func (e *Env) yard(before time.Time) keep.Yard {
 		add(filepath.Dir(path), globQuoted(filepath.Base(path))+"*.restoring*")
 	}
 	add(filepath.Dir(e.MetaFile), ".quant-backup-*", globQuoted(filepath.Base(e.MetaFile))+".salvage-*")
-	return keep.Yard{Meta: e.Meta, Artifacts: e.Artifacts(), RunDirs: []string{e.LogDir(), e.runDir()}, Before: before, Leftovers: leftovers}
+	return lab.Yard{Meta: e.Meta, Artifacts: e.Artifacts(), RunDirs: []string{e.LogDir(), e.runDir()}, Before: before, Leftovers: leftovers}
 }
 
 // runDir is the folder of what runs keep in folders of their own.
@@ -126,12 +126,12 @@ func globQuoted(name string) string {
 
 // collect finds, and on request removes, what nothing refers to. What was
 // removed before an error is said.
-func (e *Env) collect(ctx context.Context, yard keep.Yard, yes bool, report *gcReport) error {
-	rows := map[keep.Kind]*gcRow{}
-	for _, kind := range []keep.Kind{keep.Artifact, keep.Log, keep.Leftover} {
+func (e *Env) collect(ctx context.Context, yard lab.Yard, yes bool, report *gcReport) error {
+	rows := map[lab.Kind]*gcRow{}
+	for _, kind := range []lab.Kind{lab.Artifact, lab.Log, lab.Leftover} {
 		rows[kind] = &gcRow{Kind: kind}
 	}
-	err := yard.Find(ctx, func(g keep.Garbage) error {
+	err := yard.Find(ctx, func(g lab.Garbage) error {
 		if yes {
 			if gone, err := yard.Remove(ctx, g); err != nil || !gone {
 				return err
@@ -141,7 +141,7 @@ func (e *Env) collect(ctx context.Context, yard keep.Yard, yes bool, report *gcR
 		rows[g.Kind].Bytes += g.Bytes
 		return nil
 	})
-	for _, kind := range []keep.Kind{keep.Artifact, keep.Log, keep.Leftover} {
+	for _, kind := range []lab.Kind{lab.Artifact, lab.Log, lab.Leftover} {
 		report.Found = append(report.Found, *rows[kind])
 		if n := rows[kind].Count; yes && n > 0 {
 			e.record(quant.RunIO{Direction: quant.Out, Kind: "removed", Name: string(kind), Rows: &n})

@@ -13,9 +13,9 @@ import (
 
 	"quant"
 	"quant/internal/curator"
-	"quant/internal/doctor"
 	"quant/internal/factstore"
-	"quant/internal/term"
+	"quant/internal/lab/doctor"
+	"quant/internal/output"
 )
 
 func ingestCommand(env *Env) Command {
@@ -181,7 +181,7 @@ func (r ingestReport) CSVRows() any {
 	return r.Files
 }
 
-func (r ingestReport) Sections() []term.Section {
+func (r ingestReport) Sections() []output.Section {
 	type fileRow struct {
 		File     string `json:"file"`
 		Rows     int64  `json:"rows"`
@@ -215,7 +215,7 @@ func (r ingestReport) Sections() []term.Section {
 	for _, reason := range r.Reasons {
 		lines = append(lines, fmt.Sprintf("rejected %d: %s%s", reason.Rows, reason.Reason, examples(reason)))
 	}
-	return []term.Section{{Rows: rows}, {Lines: lines}}
+	return []output.Section{{Rows: rows}, {Lines: lines}}
 }
 
 func short(digest string) string {
@@ -247,7 +247,7 @@ type progress struct {
 func (e *Env) progressBar() *progress { return &progress{env: e} }
 
 func (p *progress) show(at curator.Progress) {
-	if p.env.Quiet || !term.IsTerminal(p.env.Streams().Err) {
+	if p.env.Quiet || !output.IsTerminal(p.env.Streams().Err) {
 		return
 	}
 	if p.bar == nil {

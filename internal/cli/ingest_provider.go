@@ -21,7 +21,7 @@ import (
 	"quant/internal/curator/provider/alphavantage"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 // providerFlags are the flags of an ingest from a provider.
@@ -240,7 +240,7 @@ func (r ingestReport) seriesRows() any {
 type symbolBar struct{ bar *progressbar.ProgressBar }
 
 func (e *Env) symbolBar(n int) *symbolBar {
-	if e.Quiet || !term.IsTerminal(e.Streams().Err) {
+	if e.Quiet || !output.IsTerminal(e.Streams().Err) {
 		return &symbolBar{}
 	}
 	return &symbolBar{progressbar.NewOptions(n, progressbar.OptionSetWriter(e.Streams().Err), progressbar.OptionShowCount(),

@@ -16,8 +16,8 @@ import (
 	"quant/internal/config"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/registry"
-	"quant/internal/term"
 )
 
 // labReport says where the lab's two databases are and what they hold.
@@ -40,15 +40,15 @@ type backupEntry struct {
 	Digest string `json:"digest"`
 }
 
-func (r labReport) Sections() []term.Section {
-	sections := []term.Section{
+func (r labReport) Sections() []output.Section {
+	sections := []output.Section{
 		{Title: fmt.Sprintf("Meta DB  %s  (%s)", r.MetaDB.Path, r.MetaDB.Change), Rows: r.MetaDB.Tables},
 		{Title: fmt.Sprintf("Fact DB  %s  (%s)", r.FactDB.Path, r.FactDB.Change), Rows: r.FactDB.Tables},
 	}
 	if len(r.Backups) > 0 {
-		sections = append(sections, term.Section{Title: "backups", Rows: r.Backups})
+		sections = append(sections, output.Section{Title: "backups", Rows: r.Backups})
 	}
-	return append(sections, term.Section{Lines: []string{"run_id  " + r.RunID}})
+	return append(sections, output.Section{Lines: []string{"run_id  " + r.RunID}})
 }
 
 // tableRow is one table of either database, for CSV.

@@ -14,9 +14,9 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
+	"quant/internal/output"
 	"quant/internal/registry"
 	"quant/internal/secret"
-	"quant/internal/term"
 )
 
 // unreset is a store whose reset fails.
@@ -48,7 +48,7 @@ func resetting(t *testing.T) (*Env, *sqlite.DB) {
 	}
 	mask := &secret.Masker{}
 	env := &Env{
-		Printer: term.NewPrinter(term.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, mask, mask, nil),
+		Printer: output.NewPrinter(output.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, mask, mask, nil),
 		Now:     time.Now, Mask: mask, Meta: store,
 		Settings: config.Resolve(map[string]string{"data-dir": filepath.Dir(meta), "duckdb": facts}, func(string) (string, bool) { return "", false }, nil),
 		Registry: registry.New(registry.Options{Store: store, LiveDir: meta + ".live"}),

@@ -8,13 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"quant/internal/output"
 	"quant/internal/secret"
-	"quant/internal/term"
 )
 
 func newTree() *Tree {
 	// Without settings, nothing is configured before a command runs.
-	env := &Env{Printer: term.NewPrinter(term.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, &secret.Masker{}, &secret.Masker{}, nil)}
+	env := &Env{Printer: output.NewPrinter(output.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, &secret.Masker{}, &secret.Masker{}, nil)}
 	return New(env)
 }
 

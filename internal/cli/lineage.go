@@ -4,8 +4,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/output"
 	"quant/internal/pipeline"
-	"quant/internal/term"
 )
 
 func lineageCommand(env *Env) Command {
@@ -24,11 +24,11 @@ its stages. --format dot is for Graphviz; --output json prints the graph.`,
 			if format != "tree" && format != "dot" && format != "json" {
 				return quant.Errorf(quant.Usage, "--format %q is not known", format).WithHint("use tree, json or dot")
 			}
-			if format != "tree" && env.Format == term.CSV || format == "dot" && env.Format == term.JSON {
+			if format != "tree" && env.Format == output.CSV || format == "dot" && env.Format == output.JSON {
 				return quant.Errorf(quant.Usage, "--format %s and --output %s exclude each other", format, env.Format.String()).WithHint("give one of them")
 			}
 			if format == "json" {
-				env.Format = term.JSON
+				env.Format = output.JSON
 			}
 			meta, err := env.MetaDB()
 			if err != nil {
@@ -57,9 +57,9 @@ type lineageReport struct {
 
 func (r lineageReport) CSVRows() any { return r.Nodes }
 
-func (r lineageReport) Sections() []term.Section {
+func (r lineageReport) Sections() []output.Section {
 	if r.dot {
-		return []term.Section{{Lines: r.Dot()}}
+		return []output.Section{{Lines: r.Dot()}}
 	}
-	return []term.Section{{Lines: r.Tree()}}
+	return []output.Section{{Lines: r.Tree()}}
 }

@@ -13,8 +13,8 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/registry"
-	"quant/internal/term"
 )
 
 // logCommand records what a run says of itself. It is no change of its own: what
@@ -133,7 +133,7 @@ func (e *Env) logOnce(ctx context.Context, target string, b metastore.Batch) err
 // printLogged prints what was logged if --output asks for it: stdout is the
 // script's, whose output is recorded.
 func (e *Env) printLogged(report any) error {
-	if e.Format == term.Table {
+	if e.Format == output.Table {
 		return nil
 	}
 	return e.Print(report)

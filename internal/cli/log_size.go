@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"quant"
-	"quant/internal/transcript"
+	"quant/internal/exec/transcript"
 )
 
 // logSize is a number of bytes as flags have it: 512KiB, 64MiB, 1GB, 4096.

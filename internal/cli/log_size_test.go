@@ -3,7 +3,7 @@ package cli
 import (
 	"testing"
 
-	"quant/internal/transcript"
+	"quant/internal/exec/transcript"
 )
 
 func TestSizesAreReadAndWritten(t *testing.T) {

@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"quant"
-	"quant/internal/logline"
+	"quant/internal/logstream"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 const (
-	maxLogLine = logline.MaxBytes
+	maxLogLine = logstream.MaxBytes
 	// A batch is committed once it has so many lines or bytes, or is so old: a
 	// commit costs the same for one line and for thousands.
 	batchLines = 16 << 10
@@ -69,10 +69,10 @@ func (r logLinesReport) counts() logCounts {
 	return logCounts{r.logReport, r.Lines, r.Stored, r.Lines - r.Stored}
 }
 
-func (r logLinesReport) Sections() []term.Section {
-	sections := []term.Section{{Rows: []logCounts{r.counts()}}}
+func (r logLinesReport) Sections() []output.Section {
+	sections := []output.Section{{Rows: []logCounts{r.counts()}}}
 	if len(r.Bad) > 0 {
-		sections = append(sections, term.Section{Title: "bad lines", Rows: r.Bad})
+		sections = append(sections, output.Section{Title: "bad lines", Rows: r.Bad})
 	}
 	return sections
 }
@@ -154,7 +154,7 @@ func (s *logStream) verdict() error {
 // read parses the lines and hands them on: when there are enough, and whenever
 // the next one has yet to come. Memory is bounded: it waits for the writer.
 func (s *logStream) read(ctx context.Context, chunks chan<- []readLine) error {
-	lines, parser := logline.NewReader(s.Streams().In), logline.NewParser()
+	lines, parser := logstream.NewReader(s.Streams().In), logstream.NewParser()
 	var chunk []readLine
 	size := 0
 	hand := func() bool {
@@ -172,7 +172,7 @@ func (s *logStream) read(ctx context.Context, chunks chan<- []readLine) error {
 	for number := 1; ; number++ {
 		text, err := lines.Next()
 		line := readLine{number: number, bytes: len(text)}
-		if _, bad := errors.AsType[*logline.Problem](err); bad {
+		if _, bad := errors.AsType[*logstream.Problem](err); bad {
 			line.bad = err
 		} else if err != nil {
 			hand()
@@ -180,7 +180,7 @@ func (s *logStream) read(ctx context.Context, chunks chan<- []readLine) error {
 				return nil
 			}
 			return err
-		} else if logline.Blank(text) {
+		} else if logstream.Blank(text) {
 			if lines.Idle() && !hand() {
 				return nil
 			}
@@ -199,7 +199,7 @@ func (s *logStream) read(ctx context.Context, chunks chan<- []readLine) error {
 
 // parse reads one line, with the artifact that it names, and gives its entries
 // their run.
-func (s *logStream) parse(ctx context.Context, parser *logline.Parser, text []byte) (metastore.Batch, error) {
+func (s *logStream) parse(ctx context.Context, parser *logstream.Parser, text []byte) (metastore.Batch, error) {
 	line, err := parser.Parse(text, quant.NewTime(s.Now()))
 	if err != nil {
 		return metastore.Batch{}, err
@@ -372,7 +372,7 @@ func (s *logStream) commit(ctx context.Context, b metastore.Batch) error {
 func (s *logStream) leaveOut(line readLine) {
 	bad := badLine{Line: line.number, Reason: s.Mask.Text(line.bad.Error())}
 	where := fmt.Sprintf("line %d", line.number)
-	if p, ok := errors.AsType[*logline.Problem](line.bad); ok {
+	if p, ok := errors.AsType[*logstream.Problem](line.bad); ok {
 		bad.Column, bad.Reason = p.Column, s.Mask.Text(p.Err.Error())
 		if p.Column > 0 {
 			where += fmt.Sprintf(", column %d", p.Column)

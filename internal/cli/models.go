@@ -16,7 +16,7 @@ import (
 	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/model"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func modelsCommand(env *Env) Command {
@@ -160,7 +160,7 @@ func priceLevel(name string) (twin string, level bool) {
 
 type modelList []quant.Model
 
-func (l modelList) Sections() []term.Section {
+func (l modelList) Sections() []output.Section {
 	type row struct {
 		Model      string `json:"model"`
 		Experiment string `json:"experiment"`
@@ -178,7 +178,7 @@ func (l modelList) Sections() []term.Section {
 		rows = append(rows, row{m.ModelID, string(m.ExperimentID), string(m.Algo), string(m.LabelVersion), string(m.TrainRange),
 			figure(metrics.Overall.IC), figure(metrics.Overall.RankIC), m.CreatedAt.UTC().Format("2006-01-02 15:04:05Z")})
 	}
-	return []term.Section{{Rows: rows}}
+	return []output.Section{{Rows: rows}}
 }
 
 func modelsList(env *Env) Command {
@@ -223,17 +223,17 @@ type modelReport struct {
 
 func (r modelReport) CSVRows() any { return r.Coefficients }
 
-func (r modelReport) Sections() []term.Section {
+func (r modelReport) Sections() []output.Section {
 	lines := []string{
 		"model       " + r.ModelID, "experiment  " + string(r.ExperimentID), "algo        " + string(r.Algo),
 		"label       " + r.Label.String(), "trained on  " + string(r.TrainRange), "created     " + r.CreatedAt.String(),
 		"file        " + r.File + " (verified)",
 	}
-	return append([]term.Section{{Lines: lines}, {Title: "final model", Rows: r.Coefficients}}, metricsSections(r.metrics)...)
+	return append([]output.Section{{Lines: lines}, {Title: "final model", Rows: r.Coefficients}}, metricsSections(r.metrics)...)
 }
 
 // metricsSections show how a model did.
-func metricsSections(m model.Metrics) []term.Section {
+func metricsSections(m model.Metrics) []output.Section {
 	type row struct {
 		Task     string `json:"task"`
 		Train    string `json:"trained on"`
@@ -264,7 +264,7 @@ func metricsSections(m model.Metrics) []term.Section {
 		rows = append(rows, r)
 	}
 	rows = append(rows, of("overall", m.Overall))
-	return []term.Section{{Title: "out of sample", Rows: rows}}
+	return []output.Section{{Title: "out of sample", Rows: rows}}
 }
 
 func modelsShow(env *Env) Command {

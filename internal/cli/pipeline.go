@@ -22,10 +22,10 @@ import (
 	"quant/internal/failpoint"
 	"quant/internal/metastore"
 	"quant/internal/model"
+	"quant/internal/output"
 	"quant/internal/pipeline"
 	"quant/internal/registry"
 	"quant/internal/strategy"
-	"quant/internal/term"
 )
 
 func pipelineCommand(env *Env) Command {
@@ -687,12 +687,12 @@ type planReport struct{ pipeline.Plan }
 
 func (p planReport) CSVRows() any { return p.Stages }
 
-func (p planReport) Sections() []term.Section {
+func (p planReport) Sections() []output.Section {
 	doc, err := p.JSON()
 	if err != nil {
 		doc = []byte("{}") // texts always have a JSON form
 	}
-	return []term.Section{{Lines: []string{"PLAN_JSON: " + string(doc)}}}
+	return []output.Section{{Lines: []string{"PLAN_JSON: " + string(doc)}}}
 }
 
 // stageStatus is how a stage ended.
@@ -735,7 +735,7 @@ type backtestHeadline struct {
 
 func (r pipelineReport) CSVRows() any { return r.Stages }
 
-func (r pipelineReport) Sections() []term.Section {
+func (r pipelineReport) Sections() []output.Section {
 	type row struct {
 		Stage  pipeline.Stage `json:"stage"`
 		Run    string         `json:"run"`
@@ -752,7 +752,7 @@ func (r pipelineReport) Sections() []term.Section {
 		}
 		rows = append(rows, line)
 	}
-	sections := []term.Section{{Rows: rows}}
+	sections := []output.Section{{Rows: rows}}
 	if b := r.Backtest; b != nil {
 		measured := func(name string, v *float64) string {
 			if v == nil {
@@ -764,7 +764,7 @@ func (r pipelineReport) Sections() []term.Section {
 		if b.NumTrades != nil {
 			trades = *b.NumTrades
 		}
-		sections = append(sections, term.Section{Lines: []string{fmt.Sprintf("backtest %s: %s, %s, %s, %s, %s; %s", shortID(b.RunID),
+		sections = append(sections, output.Section{Lines: []string{fmt.Sprintf("backtest %s: %s, %s, %s, %s, %s; %s", shortID(b.RunID),
 			measured("cagr", b.CAGR), measured("sharpe", b.Sharpe), measured("max_dd", b.MaxDD), measured("vol", b.Vol), measured("turnover", b.Turnover),
 			counted(int(trades), "trade"))}})
 	}

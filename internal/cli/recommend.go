@@ -10,8 +10,8 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/output"
 	"quant/internal/pipeline"
-	"quant/internal/term"
 )
 
 func recommendCommand(env *Env) Command {
@@ -127,7 +127,7 @@ type recommendation struct{ pipeline.Recommendation }
 
 func (r recommendation) CSVRows() any { return r.Targets }
 
-func (r recommendation) Sections() []term.Section {
+func (r recommendation) Sections() []output.Section {
 	head := []string{fmt.Sprintf("%s version %s: %s from %s to %s, %d changed", r.StrategyID, r.Version, counted(r.Decisions, "decision"), r.From, r.To, r.Changed)}
 	if r.ToCash > 0 {
 		head = append(head, fmt.Sprintf("to cash: %d", r.ToCash))
@@ -171,7 +171,7 @@ func (r recommendation) Sections() []term.Section {
 	if len(r.Sets) > shown {
 		title = fmt.Sprintf("the last %d decisions", shown)
 	}
-	return []term.Section{{Lines: head}, {Title: title, Rows: sets}, {Title: "decision of " + r.To.String(), Rows: targets}}
+	return []output.Section{{Lines: head}, {Title: title, Rows: sets}, {Title: "decision of " + r.To.String(), Rows: targets}}
 }
 
 func four(x float64) string { return strconv.FormatFloat(x, 'f', 4, 64) }

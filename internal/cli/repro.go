@@ -18,8 +18,8 @@ import (
 	"quant/internal/config"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/pipeline"
-	"quant/internal/term"
 )
 
 func reproCommand(env *Env) Command {
@@ -60,7 +60,7 @@ type programPair struct {
 
 func (r reproReport) CSVRows() any { return r.Comparisons }
 
-func (r reproReport) Sections() []term.Section {
+func (r reproReport) Sections() []output.Section {
 	type row struct {
 		Stage    string `json:"stage"`
 		Object   string `json:"object"`
@@ -83,7 +83,7 @@ func (r reproReport) Sections() []term.Section {
 	if !r.Same {
 		verdict = "not reproduced"
 	}
-	return []term.Section{{Rows: rows}, {Lines: []string{fmt.Sprintf("%s %s: %s", r.Kind, shortID(r.RunID), verdict)}}}
+	return []output.Section{{Rows: rows}, {Lines: []string{fmt.Sprintf("%s %s: %s", r.Kind, shortID(r.RunID), verdict)}}}
 }
 
 // recordedRun is a run with what it read and wrote.

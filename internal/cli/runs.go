@@ -9,8 +9,8 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/registry"
-	"quant/internal/term"
 )
 
 func runsCommand(env *Env) Command {
@@ -79,7 +79,7 @@ type shortRun struct {
 	Error   string       `json:"error"`
 }
 
-func (l runList) Sections() []term.Section {
+func (l runList) Sections() []output.Section {
 	rows := []shortRun{}
 	for _, r := range l {
 		first, _, _ := strings.Cut(string(r.ErrorText), "\n")
@@ -91,7 +91,7 @@ func (l runList) Sections() []term.Section {
 			Started: r.StartedAt.UTC().Format("2006-01-02 15:04:05Z"), Took: took(r.DurationUS), Error: first,
 		})
 	}
-	return []term.Section{{Rows: rows}}
+	return []output.Section{{Rows: rows}}
 }
 
 func took(us *int64) string {

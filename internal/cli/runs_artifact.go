@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func runsArtifact(env *Env) Command {
@@ -112,7 +112,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 			return err
 		})
 	}
-	if !term.IsTerminal(e.Streams().Out) {
+	if !output.IsTerminal(e.Streams().Out) {
 		_, err := io.Copy(e.Out(), from)
 		return err
 	}
@@ -152,7 +152,7 @@ func (e *Env) showText(r io.Reader, name string) error {
 		return quant.Errorf(quant.Refused, "artifact %q is no text, and stdout is a terminal", name).
 			WithHint("--out FILE writes it to a file, and a pipe gets it as it is")
 	}
-	if _, err := io.WriteString(e.Out(), term.Clean(e.Secrets.Known(string(content)))); err != nil {
+	if _, err := io.WriteString(e.Out(), output.Clean(e.Secrets.Known(string(content)))); err != nil {
 		return err
 	}
 	if long {

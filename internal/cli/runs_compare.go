@@ -14,7 +14,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func runsCompare(env *Env) Command {
@@ -60,7 +60,7 @@ func (e *Env) printDifferences(c runComparison) error {
 }
 
 func (e *Env) printComparison(c runComparison) error {
-	c.width = term.Width(e.Streams().Out)
+	c.width = output.Width(e.Streams().Out)
 	return e.Print(c)
 }
 
@@ -106,7 +106,7 @@ func (c runComparison) CSVRows() any { return c.Rows }
 // comparedSections is the order of the sections.
 var comparedSections = [...]string{"run", "params", "metrics", "tags", "code", "settings", "environment", "python", "inputs", "artifacts"}
 
-func (c runComparison) Sections() []term.Section {
+func (c runComparison) Sections() []output.Section {
 	columns := []string{"NAME"}
 	for _, r := range c.Runs {
 		columns = append(columns, shortID(r.RunID))
@@ -115,9 +115,9 @@ func (c runComparison) Sections() []term.Section {
 	if c.width > 0 {
 		room = min(max((c.width-24)/len(c.Runs)-2, 12), 80)
 	}
-	var sections []term.Section
+	var sections []output.Section
 	for _, section := range comparedSections {
-		g := term.Grid{Columns: columns}
+		g := output.Grid{Columns: columns}
 		for i := 0; i < len(c.Rows); i += len(c.Runs) {
 			if c.Rows[i].Section != section {
 				continue
@@ -129,11 +129,11 @@ func (c runComparison) Sections() []term.Section {
 			g.Cells = append(g.Cells, cells)
 		}
 		if len(g.Cells) > 0 {
-			sections = append(sections, term.Section{Title: section, Rows: g})
+			sections = append(sections, output.Section{Title: section, Rows: g})
 		}
 	}
 	if sections == nil {
-		return []term.Section{{Lines: []string{"nothing that is recorded of these runs differs; --all shows what is the same"}}}
+		return []output.Section{{Lines: []string{"nothing that is recorded of these runs differs; --all shows what is the same"}}}
 	}
 	return sections
 }

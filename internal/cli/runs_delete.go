@@ -13,7 +13,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 // runChange is what became of a run.
@@ -26,7 +26,7 @@ type runChange struct {
 
 type runChanges []runChange
 
-func (c runChanges) Sections() []term.Section {
+func (c runChanges) Sections() []output.Section {
 	rows := []struct {
 		Run    string     `json:"run"`
 		Kind   string     `json:"kind"`
@@ -41,7 +41,7 @@ func (c runChanges) Sections() []term.Section {
 			Reason quant.Text `json:"reason"`
 		}{shortID(r.RunID), r.Kind, r.Change, r.Reason})
 	}
-	return []term.Section{{Rows: rows}}
+	return []output.Section{{Rows: rows}}
 }
 
 func runsDelete(env *Env) Command {

@@ -13,7 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func runsDiff(env *Env) Command {
@@ -82,7 +82,7 @@ type diffPart struct {
 
 func (d diffReport) CSVRows() any { return d.Parts }
 
-func (d diffReport) Sections() []term.Section {
+func (d diffReport) Sections() []output.Section {
 	var lines []string
 	for _, p := range d.Parts {
 		for line := range strings.Lines(p.Diff) {
@@ -93,9 +93,9 @@ func (d diffReport) Sections() []term.Section {
 		}
 	}
 	if lines == nil {
-		return []term.Section{{Lines: []string{"# config and code, as recorded, are the same"}}}
+		return []output.Section{{Lines: []string{"# config and code, as recorded, are the same"}}}
 	}
-	return []term.Section{{Lines: lines, Diff: true}}
+	return []output.Section{{Lines: lines, Diff: true}}
 }
 
 func (e *Env) diffRuns(ctx context.Context, meta metastore.Store, a, b string) (diffReport, error) {

@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/carry"
-	"quant/internal/term"
+	"quant/internal/output"
+	"quant/internal/portable"
 )
 
 func runsExport(env *Env) Command {
@@ -64,14 +64,14 @@ type exportFlags struct {
 type exportReport struct {
 	File   string `json:"file"`
 	Format string `json:"format"`
-	carry.Summary
+	portable.Summary
 	Bytes  int64  `json:"bytes"`
 	Digest string `json:"digest"`
 }
 
 func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
-	write := map[string]func(context.Context, carry.Lab, []string, io.Writer) (carry.Summary, error){
-		"quant": carry.Export, "openlineage": carry.OpenLineage,
+	write := map[string]func(context.Context, portable.Lab, []string, io.Writer) (portable.Summary, error){
+		"quant": portable.Export, "openlineage": portable.OpenLineage,
 	}[f.format]
 	if write == nil {
 		return quant.Errorf(quant.Usage, "--format %q is not known", f.format).WithHint("use quant or openlineage")
@@ -79,7 +79,7 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 	if f.file == "" {
 		return quant.Errorf(quant.Usage, "the name of the file is empty").WithHint("name a file, or - for stdout")
 	}
-	if f.file == "-" && f.format == "quant" && term.IsTerminal(e.Streams().Out) {
+	if f.file == "-" && f.format == "quant" && output.IsTerminal(e.Streams().Out) {
 		return quant.Errorf(quant.Usage, "the file of runs would be written to the terminal").WithHint("name a file, or give stdout to a pipe")
 	}
 	meta, err := e.MetaDB()
@@ -95,7 +95,7 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 		ids = append(ids, id)
 	}
 	if f.children {
-		if ids, err = carry.Children(ctx, meta, ids); err != nil {
+		if ids, err = portable.Children(ctx, meta, ids); err != nil {
 			return err
 		}
 		if e.Run != nil { // this run may be a child of one of them
@@ -129,8 +129,8 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 }
 
 // lab is where runs are exported from and imported to.
-func (e *Env) carryLab() carry.Lab {
-	return carry.Lab{Store: e.Meta, Artifacts: e.Artifacts(), LogDir: e.LogDir()}
+func (e *Env) carryLab() portable.Lab {
+	return portable.Lab{Store: e.Meta, Artifacts: e.Artifacts(), LogDir: e.LogDir()}
 }
 
 type countingWriter struct{ n int64 }

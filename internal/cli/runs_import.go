@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
-	"quant/internal/carry"
+	"quant/internal/portable"
 )
 
 func runsImport(env *Env) Command {
@@ -45,7 +45,7 @@ type importReport struct {
 	File     string `json:"file"`
 	Imported int64  `json:"imported"`
 	Skipped  int64  `json:"skipped"`
-	carry.Summary
+	portable.Summary
 	Bytes  int64  `json:"bytes"`
 	Digest string `json:"digest"`
 }
@@ -59,7 +59,7 @@ func (e *Env) importRuns(ctx context.Context, name string, limit int64) error {
 		return err
 	}
 	defer file.Close()
-	done, err := carry.Import(ctx, e.carryLab(), file, carry.ImportOptions{MaxBytes: limit, At: quant.NewTime(e.Now()), By: e.Run.ID})
+	done, err := portable.Import(ctx, e.carryLab(), file, portable.ImportOptions{MaxBytes: limit, At: quant.NewTime(e.Now()), By: e.Run.ID})
 	if err != nil {
 		return err
 	}

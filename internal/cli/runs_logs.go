@@ -9,10 +9,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/exec/transcript"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/registry"
-	"quant/internal/term"
-	"quant/internal/transcript"
 )
 
 // followEvery is how often a log that is followed is looked at.
@@ -60,7 +60,7 @@ hide anything. Into a pipe or a file it goes as it was kept.`,
 			} else if lines < 0 {
 				return quant.Errorf(quant.Usage, "--lines %d is negative", lines).WithHint("leave it out to see all")
 			}
-			if follow && env.Format != term.Table {
+			if follow && env.Format != output.Table {
 				return quant.Errorf(quant.Usage, "--follow has no end that --output %s could wait for", env.Format).
 					WithHint("leave one of the two out")
 			}
@@ -87,14 +87,14 @@ func (e *Env) showLog(ctx context.Context, ref string, lines int, follow bool) e
 		return err
 	}
 	defer func() { _ = log.Close() }() // it was only read
-	if e.Format != term.Table {
+	if e.Format != output.Table {
 		var text strings.Builder
 		if err := log.Copy(&text, lines); err != nil {
 			return err
 		}
 		return e.Print(printedLog{RunID: id, Bytes: log.Total(), CutBytes: log.Cut(), Text: strings.ToValidUTF8(text.String(), "\uFFFD")})
 	}
-	if !term.IsTerminal(e.Streams().Out) {
+	if !output.IsTerminal(e.Streams().Out) {
 		return e.copyLog(ctx, meta, id, log, flushing{e, ctx, e.Out()}, lines, follow)
 	}
 	screen := &transcript.Screen{W: e.Out(), Colour: !e.NoColor}

@@ -16,7 +16,7 @@ import (
 	"quant"
 	"quant/internal/chart"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func runsPlot(env *Env) Command {
@@ -133,11 +133,11 @@ func (r plotReport) CSVRows() any {
 	return rows
 }
 
-func (r plotReport) Sections() []term.Section {
+func (r plotReport) Sections() []output.Section {
 	if r.File != nil {
-		return []term.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, byteSize(r.File.Bytes))}}}
+		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, byteSize(r.File.Bytes))}}}
 	}
-	return []term.Section{{Lines: r.lines}}
+	return []output.Section{{Lines: r.lines}}
 }
 
 func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlags) error {
@@ -157,7 +157,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	if f.width == 0 {
 		f.width = 1200
 		if f.out == "" {
-			if f.width = min(term.Width(e.Streams().Out), 160); f.width == 0 {
+			if f.width = min(output.Width(e.Streams().Out), 160); f.width == 0 {
 				f.width = 80
 			}
 		}
@@ -206,7 +206,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 // readCourses reads a metric of runs into lines of the width that is drawn.
 func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric string, ids []string, f plotFlags) (plotReport, chart.Figure, error) {
 	report := plotReport{Metric: metric, X: f.x, Runs: []plottedRun{}}
-	clean := func(text string) string { return term.Clean(e.Secrets.Known(strings.ReplaceAll(text, "\n", " "))) }
+	clean := func(text string) string { return output.Clean(e.Secrets.Known(strings.ReplaceAll(text, "\n", " "))) }
 	figure := chart.Figure{Title: clean(metric), LogY: f.logY}
 	if f.x == "time" {
 		figure.LabelX = func(seconds float64) string {

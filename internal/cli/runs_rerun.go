@@ -19,6 +19,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/git"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 	"quant/internal/secret"
@@ -188,7 +189,7 @@ func refuseMasked(origin metastore.RunDetail, args []string) error {
 
 // checkOut makes a worktree of the recorded code, under a name that gc leaves
 // alone if it is to be kept.
-func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail, keep bool) (*registry.Worktree, error) {
+func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail, keep bool) (*git.Worktree, error) {
 	p := origin.Process
 	if p.GitCommit == "" {
 		return nil, quant.Errorf(quant.Refused, "run %s has no git commit on record: it ran outside a work tree", shortID(origin.RunID)).
@@ -222,7 +223,7 @@ func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail, keep boo
 	if keep {
 		name = "code-" + e.Run.ID
 	}
-	return registry.CheckOut(ctx, string(p.WorkDir), string(p.GitCommit), filepath.Join(folder, name), diff)
+	return git.CheckOut(ctx, string(p.WorkDir), string(p.GitCommit), filepath.Join(folder, name), diff)
 }
 
 // runAgain runs a command line as a child of this run, in a process of its own

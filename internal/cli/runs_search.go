@@ -10,9 +10,9 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/parquet"
 	"quant/internal/search"
-	"quant/internal/term"
 )
 
 func runsSearch(env *Env) Command {
@@ -84,7 +84,7 @@ that says SCAN of a table passes over all of that table.`,
 				return quant.Errorf(quant.Usage, "--parquet names no file")
 			case force && file == "":
 				return quant.Errorf(quant.Usage, "--force is for --parquet")
-			case exact && env.Format != term.CSV:
+			case exact && env.Format != output.CSV:
 				return quant.Errorf(quant.Usage, "--exact is for --output csv")
 			case explain && (file != "" || cmd.Flags().Changed("columns")):
 				return quant.Errorf(quant.Usage, "--explain shows no runs, so it goes with neither --columns nor --parquet").WithHint("leave one of them out")
@@ -207,7 +207,7 @@ func (e *Env) printSearch(columns []metastore.Field, exact bool, each func(func(
 	}
 	err = each(func(cells []any) error {
 		for i, f := range columns {
-			cells[i] = shownCell(f, cells[i], e.Format == term.Table)
+			cells[i] = shownCell(f, cells[i], e.Format == output.Table)
 		}
 		return sheet.Row(cells)
 	})

@@ -13,7 +13,7 @@ import (
 	"quant/internal/config"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 // runReport is everything known about a run.
@@ -51,7 +51,7 @@ func (r runReport) CSVRows() any {
 	return []runRow{newRunRow(metastore.RunDetail{Run: r.Run, Process: r.Process})}
 }
 
-func (r runReport) Sections() []term.Section {
+func (r runReport) Sections() []output.Section {
 	p := r.Process
 	var lines []string
 	add := func(name, value string) {
@@ -96,19 +96,19 @@ func (r runReport) Sections() []term.Section {
 	if r.ledgerErr != nil {
 		add("ledger", "not read: "+r.ledgerErr.Error())
 	}
-	sections := []term.Section{{Lines: lines}}
+	sections := []output.Section{{Lines: lines}}
 	sections = append(sections, r.recordSections()...)
 	if len(r.Inputs) > 0 {
-		sections = append(sections, term.Section{Title: "inputs", Rows: ioRows(r.Inputs)})
+		sections = append(sections, output.Section{Title: "inputs", Rows: ioRows(r.Inputs)})
 	}
 	if len(r.Outputs) > 0 {
-		sections = append(sections, term.Section{Title: "outputs", Rows: ioRows(r.Outputs)})
+		sections = append(sections, output.Section{Title: "outputs", Rows: ioRows(r.Outputs)})
 	}
 	if len(r.Ledger) > 0 {
-		sections = append(sections, term.Section{Title: "ledger", Rows: r.Ledger})
+		sections = append(sections, output.Section{Title: "ledger", Rows: r.Ledger})
 	}
 	if len(r.Children) > 0 {
-		sections = append(sections, term.Section{Title: "children", Rows: runList(r.Children).Sections()[0].Rows})
+		sections = append(sections, output.Section{Title: "children", Rows: runList(r.Children).Sections()[0].Rows})
 	}
 	return sections
 }
@@ -260,39 +260,39 @@ func marked(at quant.Time, by quant.Text) string {
 	return fmt.Sprintf("%s, in run %s", at, by)
 }
 
-func (r runReport) recordSections() (sections []term.Section) {
+func (r runReport) recordSections() (sections []output.Section) {
 	if len(r.Params) > 0 {
-		sections = append(sections, term.Section{Title: "params", Rows: namedTable(r.Params, func(p quant.Param) (string, string) { return p.Name, p.Value })})
+		sections = append(sections, output.Section{Title: "params", Rows: namedTable(r.Params, func(p quant.Param) (string, string) { return p.Name, p.Value })})
 	}
 	if len(r.Metrics) > 0 {
-		g := term.Grid{Columns: []string{"NAME", "POINTS", "STEP", "LAST", "MIN", "MAX", "COURSE"}, Numbers: []bool{false, true, true, true, true, true}}
+		g := output.Grid{Columns: []string{"NAME", "POINTS", "STEP", "LAST", "MIN", "MAX", "COURSE"}, Numbers: []bool{false, true, true, true, true, true}}
 		for _, m := range r.Metrics {
 			g.Cells = append(g.Cells, []string{m.Name, fmt.Sprint(m.Points), fmt.Sprint(m.LastStep), metricText(m.Last), metricText(m.Min), metricText(m.Max), chart.Sparkline(m.Sample)})
 		}
-		sections = append(sections, term.Section{Title: "metrics", Rows: g})
+		sections = append(sections, output.Section{Title: "metrics", Rows: g})
 	}
 	if len(r.Tags) > 0 {
-		sections = append(sections, term.Section{Title: "tags", Rows: namedTable(r.Tags, func(t quant.Tag) (string, string) { return t.Name, t.Value })})
+		sections = append(sections, output.Section{Title: "tags", Rows: namedTable(r.Tags, func(t quant.Tag) (string, string) { return t.Name, t.Value })})
 	}
 	if len(r.Notes) > 0 {
 		var lines []string
 		for _, n := range r.Notes {
 			lines = append(lines, fmt.Sprintf("%d  %s  %s", n.Note, second(n.LoggedAt), strings.ReplaceAll(n.Text, "\n", "\n"+strings.Repeat(" ", 4))))
 		}
-		sections = append(sections, term.Section{Title: "notes", Lines: lines})
+		sections = append(sections, output.Section{Title: "notes", Lines: lines})
 	}
 	if len(r.Artifacts) > 0 {
-		sections = append(sections, term.Section{Title: "artifacts", Rows: artifactRows(r.Artifacts)})
+		sections = append(sections, output.Section{Title: "artifacts", Rows: artifactRows(r.Artifacts)})
 	}
 	if r.Program != nil {
-		sections = append(sections, term.Section{Title: "program", Rows: programTable(*r.Program)})
+		sections = append(sections, output.Section{Title: "program", Rows: programTable(*r.Program)})
 	}
 	return sections
 }
 
 // namedTable is names and values as a person's table has them.
-func namedTable[T any](list []T, of func(T) (name, value string)) term.Grid {
-	g := term.Grid{Columns: []string{"NAME", "VALUE"}}
+func namedTable[T any](list []T, of func(T) (name, value string)) output.Grid {
+	g := output.Grid{Columns: []string{"NAME", "VALUE"}}
 	for _, one := range list {
 		name, value := of(one)
 		g.Cells = append(g.Cells, []string{name, clipText(value, 200)})
@@ -322,8 +322,8 @@ func second(t quant.Time) string {
 	return t.UTC().Format("2006-01-02 15:04:05Z")
 }
 
-func programTable(p quant.Program) term.Grid {
-	g := term.Grid{Columns: []string{"NAME", "VALUE"}}
+func programTable(p quant.Program) output.Grid {
+	g := output.Grid{Columns: []string{"NAME", "VALUE"}}
 	add := func(name, value string) {
 		if value != "" {
 			g.Cells = append(g.Cells, []string{name, clipText(value, 200)})

@@ -8,7 +8,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func runsStats(env *Env) Command {
@@ -101,8 +101,8 @@ func newKindRow(s metastore.KindStats, last metastore.RunDetail) kindRow {
 
 type kindList []kindRow
 
-func (l kindList) Sections() []term.Section {
-	g := term.Grid{
+func (l kindList) Sections() []output.Section {
+	g := output.Grid{
 		Columns: []string{"KIND", "RUNS", "RUNNING", "SUCCESS", "P50", "P95", "LAST FAIL", "RUN", "ERROR"},
 		Numbers: []bool{false, true, true, true, true, true},
 	}
@@ -116,5 +116,5 @@ func (l kindList) Sections() []term.Section {
 			second(k.LastFailAt), shortID(string(k.LastFailRun)), clipText(string(k.LastFail), 60),
 		})
 	}
-	return []term.Section{{Rows: g}}
+	return []output.Section{{Rows: g}}
 }

@@ -12,7 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func runsWatch(env *Env) Command {
@@ -149,7 +149,7 @@ func (w *watcher) run(ctx context.Context) (err error) {
 	}
 	ticks := time.NewTicker(w.every)
 	defer ticks.Stop()
-	if w.env.Format == term.Table {
+	if w.env.Format == output.Table {
 		screen, err := w.env.OpenScreen()
 		if err != nil {
 			return quant.Errorf(quant.Failed, "take the terminal: %w", err).WithHint("quant runs watch | cat prints a line a change")
@@ -158,7 +158,7 @@ func (w *watcher) run(ctx context.Context) (err error) {
 			return w.draw(ctx, screen, ticks.C)
 		}
 	}
-	out := term.NewStream(w.env.Printer, watchedRun.line)
+	out := output.NewStream(w.env.Printer, watchedRun.line)
 	defer func() {
 		if closing := out.Close(); err == nil {
 			err = closing
@@ -195,7 +195,7 @@ func (w *watcher) run(ctx context.Context) (err error) {
 
 // draw keeps a table on a terminal up to date, and leaves its last state on the
 // screen that was there before.
-func (w *watcher) draw(ctx context.Context, screen *term.Screen, ticks <-chan time.Time) error {
+func (w *watcher) draw(ctx context.Context, screen *output.Screen, ticks <-chan time.Time) error {
 	watch := func() error {
 		for {
 			if err := screen.Draw(ctx, w.lines(screen)); err != nil {
@@ -257,8 +257,8 @@ func (w *watcher) verdict() error {
 
 type watchTable []watchedRun
 
-func (t watchTable) Sections() []term.Section {
-	g := term.Grid{Columns: []string{"RUN", "STATUS", "KIND", "NAME", "TIME", "METRICS"}, Numbers: []bool{4: true}}
+func (t watchTable) Sections() []output.Section {
+	g := output.Grid{Columns: []string{"RUN", "STATUS", "KIND", "NAME", "TIME", "METRICS"}, Numbers: []bool{4: true}}
 	for _, r := range t {
 		text := r.metricsText()
 		if r.Status == quant.Fail {
@@ -266,13 +266,13 @@ func (t watchTable) Sections() []term.Section {
 		}
 		g.Cells = append(g.Cells, []string{shortID(r.RunID), string(r.Status), r.Kind, clipText(string(r.Name), 24), r.elapsed(), text})
 	}
-	return []term.Section{{Rows: g}}
+	return []output.Section{{Rows: g}}
 }
 
 func (w *watcher) table() watchTable { return w.seen }
 
 // lines is what the terminal shows now.
-func (w *watcher) lines(screen *term.Screen) []string {
+func (w *watcher) lines(screen *output.Screen) []string {
 	width, height := screen.Size()
 	running := 0
 	for _, r := range w.seen {
@@ -295,7 +295,7 @@ func (w *watcher) lines(screen *term.Screen) []string {
 // said is a line of text as a result.
 type said string
 
-func (s said) Sections() []term.Section { return []term.Section{{Lines: []string{string(s)}}} }
+func (s said) Sections() []output.Section { return []output.Section{{Lines: []string{string(s)}}} }
 
 // look reads how the runs stand. A Meta DB that somebody else holds just now is
 // looked at again later.

@@ -7,10 +7,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/doctor"
 	"quant/internal/factstore"
+	"quant/internal/lab/doctor"
 	"quant/internal/model"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 // scoreFlags say what to score.
@@ -147,8 +147,8 @@ type scoreReport struct{ model.Scored }
 
 func (r scoreReport) CSVRows() any { return r.Tasks }
 
-func (r scoreReport) Sections() []term.Section {
-	return []term.Section{
+func (r scoreReport) Sections() []output.Section {
+	return []output.Section{
 		{Lines: []string{fmt.Sprintf("predictions of %s: %d inserted, %d updated, %d unchanged, %d deleted", r.ModelID, r.Inserted, r.Updated, r.Unchanged, r.Deleted)}},
 		{Rows: r.Tasks},
 	}

@@ -8,7 +8,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/factstore"
-	"quant/internal/query"
+	"quant/internal/sandbox"
 )
 
 func sqlCommand(env *Env) Command {
@@ -29,8 +29,8 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 			if cmd.Flags().Changed("timeout") && timeout <= 0 {
 				return quant.Errorf(quant.Usage, "--timeout must be more than 0")
 			}
-			req := query.Request{
-				Store: query.Fact, Path: env.Settings.Value(config.DuckDBPath), SQL: args[0],
+			req := sandbox.Request{
+				Store: sandbox.Fact, Path: env.Settings.Value(config.DuckDBPath), SQL: args[0],
 				Format: string(env.Format), Limit: limit, Timeout: timeout, Wait: env.tree.Globals.Wait,
 				SchemaVersion: factstore.SchemaVersion, Secrets: env.Secrets.Values(),
 				OnWait: func(pid int) {
@@ -39,9 +39,9 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 				},
 			}
 			if meta {
-				req.Store, req.Path = query.Meta, env.Settings.Value(config.SQLitePath)
+				req.Store, req.Path = sandbox.Meta, env.Settings.Value(config.SQLitePath)
 			}
-			done, err := query.Run(cmd.Context(), req, env.Out())
+			done, err := sandbox.Run(cmd.Context(), req, env.Out())
 			if err != nil {
 				return err
 			}
@@ -53,6 +53,6 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 	}
 	cmd.Flags().BoolVar(&meta, "meta", false, "query the Meta DB")
 	cmd.Flags().Int64Var(&limit, "limit", 0, "at most so many rows (0: all)")
-	cmd.Flags().Var(newDuration(&timeout, query.DefaultTimeout), "timeout", "stop after this time")
+	cmd.Flags().Var(newDuration(&timeout, sandbox.DefaultTimeout), "timeout", "stop after this time")
 	return Command{Command: cmd}
 }

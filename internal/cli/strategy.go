@@ -16,8 +16,8 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/output"
 	"quant/internal/strategy"
-	"quant/internal/term"
 )
 
 func strategyCommand(env *Env) Command {
@@ -112,7 +112,7 @@ type strategyCheck struct {
 
 type strategyChecks []strategyCheck
 
-func (c strategyChecks) Sections() []term.Section {
+func (c strategyChecks) Sections() []output.Section {
 	var lines []string
 	for _, one := range c {
 		if one.Valid {
@@ -131,7 +131,7 @@ func (c strategyChecks) Sections() []term.Section {
 			lines = append(lines, "  note: "+n)
 		}
 	}
-	return []term.Section{{Lines: lines}}
+	return []output.Section{{Lines: lines}}
 }
 
 func strategyValidate(env *Env) Command {
@@ -198,12 +198,12 @@ type strategyShown struct {
 
 func (s strategyShown) CSVRows() any { return s.Strategy.Settings() }
 
-func (s strategyShown) Sections() []term.Section {
+func (s strategyShown) Sections() []output.Section {
 	lines := []string{"digest " + s.Digest, "of its decisions " + s.DecisionDigest}
 	for _, n := range s.Notices {
 		lines = append(lines, "note: "+n)
 	}
-	return []term.Section{{Rows: s.Strategy.Settings()}, {Lines: lines}}
+	return []output.Section{{Rows: s.Strategy.Settings()}, {Lines: lines}}
 }
 
 func strategyShow(env *Env) Command {
@@ -233,8 +233,8 @@ func (strategyFormat) MarshalJSON() ([]byte, error) { return json.RawMessage(str
 
 func (strategyFormat) CSVRows() any { return strategy.Keys() }
 
-func (strategyFormat) Sections() []term.Section {
-	return []term.Section{{Lines: strings.Split(strings.TrimSuffix(string(strategy.Schema()), "\n"), "\n")}}
+func (strategyFormat) Sections() []output.Section {
+	return []output.Section{{Lines: strings.Split(strings.TrimSuffix(string(strategy.Schema()), "\n"), "\n")}}
 }
 
 func strategySchema(env *Env) Command {

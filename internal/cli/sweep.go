@@ -17,8 +17,8 @@ import (
 	"quant/internal/backtest/deflated"
 	"quant/internal/config"
 	"quant/internal/factstore"
+	"quant/internal/output"
 	"quant/internal/strategy"
-	"quant/internal/term"
 )
 
 func sweepCommand(env *Env) Command {
@@ -283,7 +283,7 @@ func (e *Env) sweep(ctx context.Context, f sweepFlags) error {
 	}
 	for i := range r.Trials {
 		t := &r.Trials[i]
-		if term.IsTerminal(e.Streams().Err) {
+		if output.IsTerminal(e.Streams().Err) {
 			e.Notice("trial %d of %d: %s", i+1, len(r.Trials), t.Overrides)
 		}
 		if err := e.try(ctx, t, f, r.From, r.To); err != nil {
@@ -379,7 +379,7 @@ func (r *sweepReport) judge(ctx context.Context, db *factstore.DB) error {
 
 func (r sweepReport) CSVRows() any { return r.Trials }
 
-func (r sweepReport) Sections() []term.Section {
+func (r sweepReport) Sections() []output.Section {
 	type row struct {
 		Trial     string `json:"trial"`
 		Overrides string `json:"overrides"`
@@ -397,12 +397,12 @@ func (r sweepReport) Sections() []term.Section {
 		_, name, _ := strings.Cut(t.StrategyID, "#")
 		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), number(t.Turnover), shortID(string(t.RunID)), string(t.Error)})
 	}
-	sections := []term.Section{{Lines: []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, counted(len(r.Trials), "trial"), r.From, r.To), ""}, Rows: rows}}
+	sections := []output.Section{{Lines: []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, counted(len(r.Trials), "trial"), r.From, r.To), ""}, Rows: rows}}
 	if lines := r.heatMap(); lines != nil {
-		sections = append(sections, term.Section{Lines: lines})
+		sections = append(sections, output.Section{Lines: lines})
 	}
 	if r.Best != nil {
-		sections = append(sections, term.Section{Lines: []string{
+		sections = append(sections, output.Section{Lines: []string{
 			fmt.Sprintf("best: %s, Sharpe ratio %s, run %s", r.Best.Overrides, number(r.Best.Sharpe), shortID(string(r.Best.RunID))),
 			judgedLine(*r.Deflated),
 		}})

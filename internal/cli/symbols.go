@@ -23,7 +23,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func symbolsCommand(env *Env) Command {
@@ -125,7 +125,7 @@ func (c *symbolChanges) CSVRows() any {
 	return rows
 }
 
-func (c *symbolChanges) Sections() []term.Section {
+func (c *symbolChanges) Sections() []output.Section {
 	var lines []string
 	for _, part := range c.parts() {
 		if n := len(part.symbols); n > 0 {
@@ -135,9 +135,9 @@ func (c *symbolChanges) Sections() []term.Section {
 	if lines == nil {
 		lines = []string{"nothing to change"}
 	}
-	sections := []term.Section{{Lines: lines}}
+	sections := []output.Section{{Lines: lines}}
 	if len(c.Bad) > 0 {
-		sections = append(sections, term.Section{Title: "bad lines", Rows: c.Bad})
+		sections = append(sections, output.Section{Title: "bad lines", Rows: c.Bad})
 	}
 	return sections
 }

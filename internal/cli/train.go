@@ -14,7 +14,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/model"
-	"quant/internal/term"
+	"quant/internal/output"
 )
 
 func trainCommand(env *Env) Command {
@@ -200,11 +200,11 @@ type trainReport struct {
 
 func (r trainReport) CSVRows() any { return r.Metrics.Folds }
 
-func (r trainReport) Sections() []term.Section {
+func (r trainReport) Sections() []output.Section {
 	lines := []string{
 		fmt.Sprintf("model %s: %s", r.ModelID, r.Change),
 		fmt.Sprintf("%d samples of %s, %s; %d days left out for want of a feature", r.Samples, counted(int(r.Symbols), "symbol"), r.TrainRange, r.LeftOut),
 		"file " + r.File,
 	}
-	return append([]term.Section{{Lines: lines}}, metricsSections(r.Metrics)...)
+	return append([]output.Section{{Lines: lines}}, metricsSections(r.Metrics)...)
 }

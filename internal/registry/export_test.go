@@ -6,9 +6,6 @@ import "quant"
 // process that is killed.
 func LetGo(g *Registry) { g.lock.Close() }
 
-// GitDirty is what a run that starts in dir asks git.
-var GitDirty = gitDirty
-
 // Clip shortens an error text.
 var Clip = clip
 

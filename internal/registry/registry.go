@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"quant"
+	"quant/internal/git"
 	"quant/internal/metastore"
 	"quant/internal/secret"
 )
@@ -266,7 +267,7 @@ func (g *Registry) Start(ctx context.Context, kind string, config any, options .
 		return "", err
 	}
 	if g.AskGit && process.GitCommit != "" && !s.readsOnly {
-		run.gitDirty = askGitDirty(g.Process.WorkDir)
+		run.gitDirty = git.AskDirty(g.Process.WorkDir)
 	}
 	g.mu.Lock()
 	g.open[id] = run
@@ -491,7 +492,7 @@ func (g *Registry) checkedOut() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.commit == nil {
-		commit := gitCommit(g.Process.WorkDir)
+		commit := git.Commit(g.Process.WorkDir)
 		g.commit = &commit
 	}
 	return *g.commit

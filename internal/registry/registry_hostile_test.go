@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"quant"
+	"quant/internal/git"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 	"quant/internal/secret"
@@ -239,18 +240,18 @@ func TestAWorkTreeCannotMakeGitStartAProgram(t *testing.T) {
 	write("a.txt", "one\n")
 	run("add", ".")
 	run("commit", "-q", "-m", "one")
-	if dirty := registry.GitDirty(t.Context(), dir); dirty == nil || *dirty {
+	if dirty := git.Dirty(t.Context(), dir); dirty == nil || *dirty {
 		t.Errorf("clean: %v", dirty)
 	}
 	write("a.txt", "two\n")
-	if dirty := registry.GitDirty(t.Context(), dir); dirty == nil || !*dirty {
+	if dirty := git.Dirty(t.Context(), dir); dirty == nil || !*dirty {
 		t.Errorf("changed: %v", dirty)
 	}
 	trace := filepath.Join(t.TempDir(), "started")
 	write(".gitattributes", "* filter=spy\n")
 	run("config", "filter.spy.clean", "touch '"+trace+"'; cat")
 	write("a.txt", "six\n")
-	if dirty := registry.GitDirty(t.Context(), dir); dirty != nil {
+	if dirty := git.Dirty(t.Context(), dir); dirty != nil {
 		t.Errorf("with a filter: %v", *dirty)
 	}
 	if _, err := os.Stat(trace); err == nil {

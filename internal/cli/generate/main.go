@@ -22,8 +22,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"quant/internal/cli"
+	"quant/internal/output"
 	"quant/internal/secret"
-	"quant/internal/term"
 )
 
 func main() {
@@ -80,9 +80,9 @@ func write(path string, content []byte) error {
 
 // tree is the command tree of a program that will run nothing.
 func tree() *cobra.Command {
-	streams := term.Streams{In: strings.NewReader(""), Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}
+	streams := output.Streams{In: strings.NewReader(""), Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}
 	mask := &secret.Masker{}
-	env := &cli.Env{Now: time.Now, Mask: mask, Printer: term.NewPrinter(streams, mask, &secret.Masker{}, nil)}
+	env := &cli.Env{Now: time.Now, Mask: mask, Printer: output.NewPrinter(streams, mask, &secret.Masker{}, nil)}
 	root := cli.New(env).Root
 	root.DisableAutoGenTag = true
 	for _, c := range commands(root) {

@@ -1,0 +1,287 @@
+package lab
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"quant"
+)
+
+func nothing(string, int64, io.Reader) error { return nil }
+
+// whole is a backup with a few members.
+func whole(t testing.TB) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := newWriter(&b)
+	for _, name := range []string{"quant.duckdb.wal", "quant.duckdb", "meta.db", "artifacts/" + strings.Repeat("a", 64), "models/" + strings.Repeat("b", 64) + ".json"} {
+		if _, err := w.add(t.Context(), name, int64(len(name)), strings.NewReader(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestABackupIsReadAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	text := whole(t)
+	var names []string
+	m, err := Read(t.Context(), bytes.NewReader(text), int64(len(text)), func(name string, size int64, r io.Reader) error {
+		got, err := io.ReadAll(r)
+		if string(got) != name || size != int64(len(name)) {
+			t.Errorf("%s holds %q", name, got)
+		}
+		names = append(names, name)
+		return err
+	})
+	if err != nil || len(m.Members) != 5 || len(names) != 5 {
+		t.Error(m, names, err)
+	}
+}
+
+func TestABackupThatIsCutOffOrChangedIsRefused(t *testing.T) {
+	t.Parallel()
+	text := whole(t)
+	read := func(b []byte) error {
+		_, err := Read(t.Context(), bytes.NewReader(b), int64(len(b)), nothing)
+		return err
+	}
+	for n := 0; n < bytes.LastIndexByte(text, '}'); n += 97 {
+		if err := read(text[:n]); !errors.Is(err, quant.Refused) {
+			t.Fatalf("cut off after %d bytes: %v", n, err)
+		}
+	}
+	for _, content := range []string{"quant.duckdb.wal", "artifacts/aaa", "meta.db"} {
+		for from := 0; ; {
+			at := bytes.Index(text[from:], []byte(content))
+			if at < 0 {
+				break
+			}
+			from += at + 1
+			changed := bytes.Clone(text)
+			changed[from] ^= 1
+			if err := read(changed); !errors.Is(err, quant.Refused) {
+				t.Errorf("a changed byte of %q at %d: %v", content, from, err)
+			}
+		}
+	}
+}
+
+type entry struct {
+	tar.Header
+	body string
+}
+
+// archived is a tar with a manifest that agrees with what is in it.
+func archived(t testing.TB, list ...entry) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	m := Manifest{Format: Format}
+	for _, e := range append(list, entry{Header: tar.Header{Name: "meta.db"}, body: "meta"}) {
+		if e.Typeflag == 0 {
+			e.Typeflag = tar.TypeReg
+		}
+		e.Size = int64(len(e.body))
+		if err := w.WriteHeader(&e.Header); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(e.body)); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256([]byte(e.body))
+		m.Members = append(m.Members, Member{e.Name, e.Size, "sha256:" + hex.EncodeToString(sum[:])})
+	}
+	text, err := json.Marshal(m)
+	if err == nil {
+		err = w.WriteHeader(&tar.Header{Name: manifestName, Size: int64(len(text)), Typeflag: tar.TypeReg})
+	}
+	if err == nil {
+		_, err = w.Write(text)
+	}
+	if err := errors.Join(err, w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestHostileMembersAreRefused(t *testing.T) {
+	t.Parallel()
+	sha := strings.Repeat("a", 64)
+	for name, list := range map[string][]entry{
+		"traversal":          {{Header: tar.Header{Name: "../evil"}}},
+		"inner traversal":    {{Header: tar.Header{Name: "artifacts/../../evil"}}},
+		"traversal as log":   {{Header: tar.Header{Name: "logs/../019bc1a4-4a00-7000-8000-000000000001"}}},
+		"traversal of run":   {{Header: tar.Header{Name: "runs/019bc1a4-4a00-7000-8000-000000000001/.."}}},
+		"absolute":           {{Header: tar.Header{Name: "/tmp/evil"}}},
+		"link":               {{Header: tar.Header{Name: "artifacts/" + sha, Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}}},
+		"hard link":          {{Header: tar.Header{Name: "artifacts/" + sha, Typeflag: tar.TypeLink, Linkname: "meta.db"}}},
+		"device":             {{Header: tar.Header{Name: "artifacts/" + sha, Typeflag: tar.TypeChar}}},
+		"folder":             {{Header: tar.Header{Name: "artifacts/", Typeflag: tar.TypeDir}}},
+		"twice":              {{Header: tar.Header{Name: "meta.db"}, body: "other"}},
+		"unknown":            {{Header: tar.Header{Name: "meta.db.live"}}},
+		"beside":             {{Header: tar.Header{Name: "meta.db-wal"}}},
+		"upper case":         {{Header: tar.Header{Name: "artifacts/" + strings.ToUpper(sha)}}},
+		"control characters": {{Header: tar.Header{Name: "logs/019bc1a4-4a00-7000-8000-000000000001\x1b[2J"}}},
+	} {
+		text := archived(t, list...)
+		if _, err := Read(t.Context(), bytes.NewReader(text), int64(len(text)), nothing); !errors.Is(err, quant.Refused) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	text := archived(t)
+	if _, err := Read(t.Context(), bytes.NewReader(text), int64(len(text)), nothing); err != nil {
+		t.Errorf("a plain one: %v", err)
+	}
+}
+
+func TestAMemberThatPretendsToBeLargerThanItsArchiveIsRefused(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Name: "meta.db", Size: 1 << 50, Typeflag: tar.TypeReg}); err != nil {
+		t.Fatal(err)
+	}
+	taken := false
+	_, err := Read(t.Context(), bytes.NewReader(b.Bytes()), int64(b.Len()), func(string, int64, io.Reader) error { taken = true; return nil })
+	if !errors.Is(err, quant.Refused) || taken {
+		t.Error(taken, err)
+	}
+}
+
+// Whatever is read, only members of allowed names are handed out, of no more
+// bytes in all than there are, and what is accepted has the digests it says.
+func FuzzRead(f *testing.F) {
+	f.Add(whole(f))
+	f.Add(archived(f))
+	f.Add(archived(f, entry{Header: tar.Header{Name: "../evil"}}))
+	f.Add(archived(f, entry{Header: tar.Header{Name: "meta.db", PAXRecords: map[string]string{"comment": "x"}}}))
+	f.Add(whole(f)[:700])
+	f.Fuzz(func(t *testing.T, text []byte) {
+		total := int64(0)
+		found := map[string]string{}
+		m, err := Read(context.Background(), bytes.NewReader(text), int64(len(text)), func(name string, _ int64, r io.Reader) error {
+			if !filepath.IsLocal(name) || strings.Count(name, "/") > 2 {
+				t.Errorf("handed out %q", name)
+			}
+			sum := sha256.New()
+			n, err := io.Copy(sum, r)
+			total += n
+			found[name] = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+			return err
+		})
+		if total > int64(len(text)) {
+			t.Errorf("%d bytes out of %d", total, len(text))
+		}
+		if err != nil {
+			if !errors.Is(err, quant.Refused) {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		if len(m.Members) != len(found) || found["meta.db"] == "" {
+			t.Errorf("accepted %v as %v", found, m)
+		}
+		for _, member := range m.Members {
+			if found[member.Name] != member.Digest {
+				t.Errorf("%s: %s is not %s", member.Name, found[member.Name], member.Digest)
+			}
+		}
+	})
+}
+
+// A journal is carried out from wherever a kill left it.
+func TestAJournalIsFinishedFromEveryPoint(t *testing.T) {
+	t.Parallel()
+	for done := range 7 {
+		dir := t.TempDir()
+		meta := filepath.Join(dir, "meta.db")
+		moves := []move{
+			{"quant.duckdb", "quant.duckdb.before-restore-1"}, {"meta.db", "meta.db.before-restore-1"},
+			{"quant.duckdb.restoring", "quant.duckdb"}, {"meta.db.restoring", "meta.db"},
+		}
+		for _, name := range []string{"quant.duckdb", "meta.db"} {
+			put(t, filepath.Join(dir, name), "old "+name)
+			put(t, filepath.Join(dir, name+".restoring"), "new "+name)
+		}
+		text, err := json.Marshal(moves)
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, journalOf(meta), string(text))
+		for _, m := range moves[:min(done, len(moves))] {
+			if err := os.Rename(filepath.Join(dir, m.From), filepath.Join(dir, m.To)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 2 { // the second time there is nothing to do
+			c, err := Use(t.Context(), meta)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Release()
+		}
+		for name, want := range map[string]string{"meta.db": "new meta.db", "quant.duckdb": "new quant.duckdb", "meta.db.before-restore-1": "old meta.db", "quant.duckdb.before-restore-1": "old quant.duckdb"} {
+			if got, err := os.ReadFile(filepath.Join(dir, name)); string(got) != want {
+				t.Errorf("after %d moves %s is %q, %v", done, name, got, err)
+			}
+		}
+	}
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestALabIsReplacedOnlyByWhoHasItAlone(t *testing.T) {
+	t.Parallel()
+	meta := filepath.Join(t.TempDir(), "meta.db")
+	one, err := Use(t.Context(), meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := Use(t.Context(), meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := one.Alone(t.Context(), 0, func() error { t.Error("not alone"); return nil }); !errors.Is(err, quant.Locked) {
+		t.Error(err)
+	}
+	two.Release()
+	entered := make(chan struct{})
+	err = one.Alone(t.Context(), 0, func() error {
+		go func() {
+			three, err := Use(context.Background(), meta) // waits
+			if err == nil {
+				three.Release()
+			}
+			close(entered)
+		}()
+		select {
+		case <-entered:
+			t.Error("somebody came in meanwhile")
+		default:
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	<-entered
+}

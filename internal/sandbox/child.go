@@ -1,0 +1,144 @@
+package sandbox
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"quant"
+	"quant/internal/secret"
+)
+
+// Where a child finds its files; 0, 1 and 2 are /dev/null, /dev/null and a pipe
+// that the parent reads when the child has died.
+const (
+	controlFD = 3
+	dataFD    = 4
+)
+
+// metaFileBytes is what the child may write for the Meta DB: SQLite readers
+// share an index of the write-ahead log in a small file.
+const metaFileBytes = 16 << 20
+
+// ChildMain is the whole life of a query process. It returns the process's exit
+// code: 0 when it has delivered its outcome, good or bad, to the parent, and 2
+// when it was not started by Run.
+func ChildMain() int {
+	control := os.NewFile(controlFD, "control")
+	if err := checkParent(control); err != nil {
+		fmt.Fprintln(os.Stderr, "quant:", err)
+		return 2
+	}
+	var t task
+	in := json.NewDecoder(control)
+	if err := in.Decode(&t); err != nil {
+		fmt.Fprintln(os.Stderr, "quant: read the query:", err)
+		return 2
+	}
+	// The parent says nothing more: the next thing to read is its end.
+	go func() {
+		_, _ = io.Copy(io.Discard, control)
+		os.Exit(1)
+	}()
+
+	r := &report{enc: json.NewEncoder(control)}
+	done := event{Kind: "done"}
+	data := os.NewFile(dataFD, "data")
+	out := bufio.NewWriterSize(data, 128<<10)
+	err := execute(t, out, r, &done)
+	if ferr := out.Flush(); err == nil && ferr != nil {
+		err = quant.Errorf(quant.Failed, "hand over rows: %w", ferr)
+	}
+	if err != nil {
+		done.Code, done.Msg, done.Hint = quant.CodeOf(err), err.Error(), quant.HintOf(err)
+	}
+	r.send(done)
+	return 0
+}
+
+// report sends events; the first that fails ends the process, because nobody
+// listens any more.
+type report struct {
+	mu  sync.Mutex
+	enc *json.Encoder
+}
+
+func (r *report) send(e event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.enc.Encode(e); err != nil {
+		os.Exit(1)
+	}
+}
+
+func execute(t task, out *bufio.Writer, r *report, done *event) error {
+	fileBytes := int64(0)
+	if t.Store == Meta {
+		fileBytes = metaFileBytes
+	}
+	if err := limitProcess(t.MemoryLimit, fileBytes); err != nil {
+		return quant.Errorf(quant.Failed, "limit the query process: %w", err)
+	}
+	sink := newSink(t.Format, out)
+	w := &rowWriter{sink: sink, limit: t.Limit, done: done}
+	if len(t.Secrets) > 0 {
+		w.mask = &secret.Masker{}
+		w.mask.Know(t.Secrets...)
+	}
+	var err error
+	if t.Store == Meta {
+		err = runSQLite(t, r, w)
+	} else {
+		err = runDuckDB(t, r, w)
+	}
+	if err == nil || errors.Is(err, errCut) {
+		return sink.end()
+	}
+	return err
+}
+
+// errCut ends the reading of rows at the limit.
+var errCut = errors.New("row limit reached")
+
+// rowWriter counts rows on their way to the sink.
+type rowWriter struct {
+	sink  sink
+	limit int64
+	done  *event
+	mask  *secret.Masker // nil: there are no secrets
+}
+
+func (w *rowWriter) begin(cols []column) error {
+	if w.mask != nil {
+		for i := range cols {
+			cols[i].name = w.mask.Known(cols[i].name)
+		}
+	}
+	for _, c := range cols {
+		w.done.Columns = append(w.done.Columns, c.name)
+	}
+	return w.sink.begin(cols)
+}
+
+func (w *rowWriter) row(cells []cell) error {
+	if w.limit > 0 && w.done.Rows == w.limit {
+		w.done.Cut = true
+		return errCut
+	}
+	w.done.Rows++
+	if w.mask != nil {
+		for i, c := range cells {
+			switch c.kind {
+			case text:
+				cells[i].text = w.mask.KnownBytes(c.text)
+			case nested:
+				cells[i].text = w.mask.KnownJSON(c.text)
+			}
+		}
+	}
+	return w.sink.row(cells)
+}
