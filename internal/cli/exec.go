@@ -200,7 +200,7 @@ func (e *Env) exec(ctx context.Context, x execution) error {
 	if ctx.Err() != nil { // one came before
 		return context.Cause(ctx)
 	}
-	log, err := transcript.Create(e.logFile(e.Run.ID), x.logMax, e.Mask)
+	log, err := transcript.Create(e.LogFile(e.Run.ID), x.logMax, e.Mask)
 	if err != nil {
 		e.Run.Log(metastore.Batch{Notes: []quant.Note{{Text: "what the program printed is not kept: " + err.Error()}}})
 	}
@@ -227,7 +227,7 @@ func (e *Env) exec(ctx context.Context, x execution) error {
 	if err != nil {
 		beside.cancel()
 		log.Close()
-		_ = os.Remove(e.logFile(e.Run.ID))
+		_ = os.Remove(e.LogFile(e.Run.ID))
 		return cannotRun(argv[0], err)
 	}
 	seen, cut := log.Close()
