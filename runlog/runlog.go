@@ -95,8 +95,7 @@ func open(ctx context.Context, settings config.Settings, opts []Option) (*Lab, e
 	}
 	opened := lab.New(at)
 	if err := opened.Open(ctx, false); err != nil {
-		opened.Close()
-		return nil, err
+		return nil, errors.Join(err, opened.Close())
 	}
 	l := &Lab{lab: opened, now: o.now, open: map[*Run]bool{}}
 	l.parent, _ = lookup(config.ParentRun)

@@ -170,4 +170,4 @@ func (r *recording) end(ctx context.Context, err error) error {
 	return ended
 }
 
-func (r *recording) release() { _ = r.env.Session.Close() }
+func (r *recording) release() { _ = r.env.Close() }

@@ -88,7 +88,7 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 	if traits.Records != nil {
 		said, saidErr = traits.Records(cmd.Context())
 	}
-	e.Session.Configure(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, settingsOf(e.Settings))
+	e.Settle(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, settingsOf(e.Settings))
 	if err := e.Resolved(cmd.Context(), e.Argv, flagsOf(cmd), e.Mask.Args(args), said); err != nil {
 		return err
 	}

@@ -289,9 +289,6 @@ func file(stream any) *os.File {
 	return f
 }
 
-// logFile is where the output of a run is kept.
-func (e *Env) logFile(runID string) string { return filepath.Join(e.LogDir(), runID+".log") }
-
 // childEnv is the environment of the program: ours, with the run and the lab.
 func (e *Env) childEnv() ([]string, error) {
 	set := []string{config.ParentRun + "=" + e.Run.ID}

@@ -77,6 +77,9 @@ func New(o Options) *Lab {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Mask == nil {
+		o.Mask = &secret.Masker{}
+	}
 	return &Lab{Options: o}
 }
 

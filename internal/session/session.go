@@ -94,8 +94,8 @@ func (s *Session) Build() Build { return s.options.Build }
 // CalendarName says whose sessions count.
 func (s *Session) CalendarName() string { return s.options.Calendar }
 
-// Configure replaces what is known only once the command line is parsed.
-func (s *Session) Configure(calendar string, wait time.Duration, settings map[string]string) {
+// Settle replaces what is known only once the command line is parsed.
+func (s *Session) Settle(calendar string, wait time.Duration, settings map[string]string) {
 	s.options.Calendar, s.options.Wait, s.options.Settings = calendar, wait, settings
 	s.facts.Wait = wait
 }
