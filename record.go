@@ -24,6 +24,12 @@ const (
 	RerunOfTag    = "rerun_of"   // run_id of the run that this one repeats
 )
 
+// The artifacts that quant exec keeps of a run by itself.
+const (
+	CodeDiff       = "code.diff"           // what of the code was not committed
+	PythonPackages = "python-packages.txt" // NAME==VERSION, a line each
+)
+
 // Param is one setting of a run, written once: a companion of runs.
 type Param struct {
 	RunID string `json:"run_id" db:"run_id"`

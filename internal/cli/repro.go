@@ -99,7 +99,7 @@ func (e *Env) repro(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	id, err := e.resolveRun(ctx, meta, ref)
+	id, err := e.Resolve(ctx, ref)
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 	if err != nil {
 		return err
 	}
-	id, err := e.resolveRun(ctx, meta, args[0])
+	id, err := e.Resolve(ctx, args[0])
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 		}
 	}
 	if digest == "" {
-		return quant.Errorf(quant.NotFound, "run %s has no artifact %q", id, clipText(args[1], 200)).
+		return quant.Errorf(quant.NotFound, "run %s has no artifact %q", id, quant.Clip(args[1], 200)).
 			WithHint("`quant runs artifact %s` lists them", quant.ShortID(id))
 	}
 	if f.out != "-" {
@@ -156,7 +156,7 @@ func (e *Env) showText(r io.Reader, name string) error {
 		return err
 	}
 	if long {
-		e.Notice("only the first %s are shown; --out FILE writes all of it", byteSize(shownBytes))
+		e.Notice("only the first %s are shown; --out FILE writes all of it", quant.Bytes(shownBytes))
 	}
 	return nil
 }

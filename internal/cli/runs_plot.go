@@ -17,6 +17,7 @@ import (
 	"quant/internal/chart"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/runs"
 )
 
 func runsPlot(env *Env) Command {
@@ -36,7 +37,7 @@ A file is written whole or not at all. One that is there already is not
 overwritten (exit status 5), unless --force.`,
 		Example: `  quant runs plot loss last @baseline
   quant runs plot loss last:exec --log-y --out loss.svg`,
-		Args: wantArgs(2, 1+maxCompared, fmt.Sprintf("a metric and 1 to %d runs", maxCompared)),
+		Args: wantArgs(2, 1+runs.MaxCompared, fmt.Sprintf("a metric and 1 to %d runs", runs.MaxCompared)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd.Flags().Changed); err != nil {
 				return err
@@ -135,7 +136,7 @@ func (r plotReport) CSVRows() any {
 
 func (r plotReport) Sections() []output.Section {
 	if r.File != nil {
-		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, byteSize(r.File.Bytes))}}}
+		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, quant.Bytes(r.File.Bytes))}}}
 	}
 	return []output.Section{{Lines: r.lines}}
 }
@@ -145,7 +146,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	if err != nil {
 		return err
 	}
-	ids, err := e.resolveRuns(ctx, meta, refs)
+	ids, err := e.ResolveAll(ctx, refs)
 	if err != nil {
 		return err
 	}
@@ -224,7 +225,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 	for _, run := range runs {
 		label, unit := quant.ShortID(run.RunID), 1.0
 		if names[run.RunID] != "" {
-			label += " " + clean(clipText(names[run.RunID], 40))
+			label += " " + clean(quant.Clip(names[run.RunID], 40))
 		}
 		if f.x == "time" {
 			unit = 1e-6
@@ -246,7 +247,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 			return report, figure, err
 		}
 		if course.Added() == 0 {
-			e.Notice("run %s has no metric %q", quant.ShortID(run.RunID), clipText(metric, 200))
+			e.Notice("run %s has no metric %q", quant.ShortID(run.RunID), quant.Clip(metric, 200))
 			continue
 		}
 		plotted := plottedRun{RunID: run.RunID, Name: quant.Text(names[run.RunID]), Points: course.Added(), Drawn: []plottedPoint{}}
@@ -258,7 +259,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 		figure.Lines, report.Runs = append(figure.Lines, course), append(report.Runs, plotted)
 	}
 	if len(report.Runs) == 0 {
-		return report, figure, quant.Errorf(quant.NotFound, "no metric %q in these runs", clipText(metric, 200)).
+		return report, figure, quant.Errorf(quant.NotFound, "no metric %q in these runs", quant.Clip(metric, 200)).
 			WithHint("`quant runs show %s` lists the metrics of a run", quant.ShortID(ids[0]))
 	}
 	return report, figure, nil
