@@ -3,7 +3,6 @@ package chain
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"quant/internal/demo"
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 const demoStrategy = `strategy_id: momentum_demo
@@ -118,13 +118,8 @@ func TestTwoPipelinesInFreshFoldersGiveTheSameFactsAndDigests(t *testing.T) {
 
 func TestSkippingStagesGivesTheFactsThatForceGives(t *testing.T) {
 	t.Parallel()
-	rounds := 2
-	if labtest.Soak(t) {
-		rounds = 40
-	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
+	rounds := soak.Count(t, 2, 40)
+	random := soak.Random(t)
 	l := pipelineLab(t)
 	l.Must(wholePipeline()...)
 	args := wholePipeline()
@@ -171,16 +166,11 @@ func TestSkippingStagesGivesTheFactsThatForceGives(t *testing.T) {
 
 func TestAKilledPipelineIsResumedToTheFactsOfAnUndisturbedOne(t *testing.T) {
 	t.Parallel()
-	times := 5
-	if labtest.Soak(t) {
-		times = 100
-	}
+	times := soak.Count(t, 5, 100)
 	undisturbed := pipelineLab(t)
 	whole := undisturbed.Must(wholePipeline()...).Took
 	want := factsOf(undisturbed)
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 2))
+	random := soak.Random(t)
 	died, labs := 0, 0
 	for ; died < times && labs < 3*times; labs++ {
 		l := pipelineLab(t)

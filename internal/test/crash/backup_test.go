@@ -22,6 +22,7 @@ import (
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 func TestKillWhileRunsAreDeletedOrPurgedLeavesAllOrNone(t *testing.T) {
@@ -254,10 +255,7 @@ func TestARestoreMendsABrokenLab(t *testing.T) {
 // finds sound.
 func TestABackupTakenInAStormRestoresToASoundLab(t *testing.T) {
 	t.Parallel()
-	backups, wide := 3, 2
-	if labtest.Soak(t) {
-		backups, wide = 10, 4
-	}
+	backups, wide := soak.Count(t, 3, 10), soak.Count(t, 2, 4)
 	l := labtest.New(t)
 	for n := range 5 {
 		l.Write(fmt.Sprintf("p%d.csv", n), labtest.PriceFile(n, 50, fmt.Sprintf("S%d", n), "ALL"))
@@ -446,10 +444,7 @@ func TestABackupOfALabThatLacksAContentSaysSo(t *testing.T) {
 
 func TestAKillOfARestoreAtAnyMomentLeavesTheOldLabOrTheNewOne(t *testing.T) {
 	t.Parallel()
-	times := 6
-	if labtest.Soak(t) {
-		times = 100
-	}
+	times := soak.Count(t, 6, 100)
 	l := labtest.New(t)
 	l.Write("first.csv", labtest.PriceFile(1, 200, "OLD"))
 	l.Write("second.csv", labtest.PriceFile(2, 200, "NEW"))
@@ -465,7 +460,7 @@ func TestAKillOfARestoreAtAnyMomentLeavesTheOldLabOrTheNewOne(t *testing.T) {
 	}
 	took := l.Must("restore", "first.tar", "--yes").Took
 	now, killedThem := 0, 0
-	random := rand.New(rand.NewPCG(7, 7))
+	random := soak.Random(t)
 	for range times {
 		p := l.Start(nil, "restore", []string{"first.tar", "second.tar"}[1-now], "--yes")
 		time.Sleep(time.Duration(random.Int64N(int64(took))))
@@ -493,10 +488,7 @@ func TestAKillOfARestoreAtAnyMomentLeavesTheOldLabOrTheNewOne(t *testing.T) {
 
 func TestOthersSeeTheOldLabOrTheNewOneWhileItIsReplaced(t *testing.T) {
 	t.Parallel()
-	rounds := 3
-	if labtest.Soak(t) {
-		rounds = 30
-	}
+	rounds := soak.Count(t, 3, 30)
 	l := labtest.New(t)
 	l.Write("a.csv", labtest.PriceFile(1, 5, "A"))
 	l.Write("b.csv", labtest.PriceFile(2, 5, "B"))

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 // everyCommand is one harmless line of each command; file.csv is there.
@@ -155,7 +156,7 @@ func damages(t *testing.T, size int) map[string]func([]byte) []byte {
 		"page zeroed":  func(b []byte) []byte { c := bytes.Clone(b); clear(c[size/2/4096*4096:][:4096]); return c },
 	}
 	truncated, flips := []int{16, 4096, size / 2, size - 4096, size - 1}, []int{0, 60, 4096, 8200, size / 2, size - 100}
-	if labtest.Soak(t) {
+	if soak.Full(t) {
 		truncated, flips = append(truncated, 1, 100, 8192, size/3, size/4*3), append(flips, 17, 20, 101, 4100, 12300, size/3, size/4*3)
 		for at := 0; at < size; at += 3001 {
 			flips = append(flips, at)
@@ -646,10 +647,7 @@ func TestARemedyOnABrokenLabSavesTheRunsAndRecordsItself(t *testing.T) {
 
 func TestAKilledResetDestroysNothingAndCanBeRepeated(t *testing.T) {
 	t.Parallel()
-	times := 6
-	if labtest.Soak(t) {
-		times = 60
-	}
+	times := soak.Count(t, 6, 60)
 	original := labtest.New(t)
 	original.Write("first.csv", labtest.PriceFile(1, 200, "OLD", "BOTH"))
 	original.Must("ingest", "first.csv")

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 // disturbance is a lab with acknowledged data, and what it holds once the
@@ -168,15 +169,10 @@ func wantKept(l *labtest.Lab, d *disturbance, start string) {
 
 func TestKillAtRandomMomentsLosesNothingAndLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	times, labs := 24, 2
-	if labtest.Soak(t) {
-		times = 200
-	}
+	times, labs, seed := soak.Count(t, 24, 200), 2, soak.Seed(t)
 	for n := range labs {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
-			seed := uint64(time.Now().UnixNano())
-			t.Logf("seed %d", seed)
 			random := rand.New(rand.NewPCG(seed, uint64(n)))
 			l := labtest.New(t)
 			const files = 3

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"github.com/creack/pty"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 // program is the row of run_programs.
@@ -442,10 +442,7 @@ func TestManyProgramsAtOnceAreAllRecorded(t *testing.T) {
 	t.Parallel()
 	l := labtest.New(t)
 	l.Must("init-db")
-	n := 16
-	if labtest.Soak(t) {
-		n = 64
-	}
+	n := soak.Count(t, 16, 64)
 	var list []*labtest.Process
 	for i := range n {
 		list = append(list, l.Start(nil, "exec", "--name", fmt.Sprint("n", i), "--", "sh", "-c", fmt.Sprintf("seq 1 200; exit %d", i%3)))
@@ -517,13 +514,8 @@ func TestKillingExecAtEachOfItsStepsTellsTheTruth(t *testing.T) {
 
 func TestKillsOfWrapperAndProgramAtRandomMomentsLoseNoRun(t *testing.T) {
 	t.Parallel()
-	times := 24
-	if labtest.Soak(t) {
-		times = 300
-	}
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 1))
+	times := soak.Count(t, 24, 300)
+	random := soak.Random(t)
 	l := labtest.New(t)
 	whole := l.Must("exec", "--name", "true", "--", "true").Took
 	recorded, ends := 1, map[string]int{}

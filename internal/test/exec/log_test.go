@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 // logging starts `quant log --stdin` for a run, and returns where to write.
@@ -91,11 +91,8 @@ func TestASignalledStreamKeepsWhatItHadRead(t *testing.T) {
 func TestAKilledStreamLeavesWholeBatches(t *testing.T) {
 	t.Parallel()
 	l, id := reading(t)
-	rounds := 8
-	if labtest.Soak(t) {
-		rounds = 100
-	}
-	random := rand.New(rand.NewPCG(1, 2))
+	rounds := soak.Count(t, 8, 100)
+	random := soak.Random(t)
 	for n := range rounds {
 		name := fmt.Sprintf("m%d", n)
 		p, in := logging(l, id)
@@ -136,10 +133,7 @@ func TestAKilledStreamLeavesWholeBatches(t *testing.T) {
 
 func TestManyWritersAtOnceLoseNothing(t *testing.T) {
 	t.Parallel()
-	writers, points := 8, 200
-	if labtest.Soak(t) {
-		writers, points = 64, 1000
-	}
+	writers, points := soak.Count(t, 8, 64), soak.Count(t, 200, 1000)/4*4
 	l, id := reading(t)
 	var all sync.WaitGroup
 	results := make([]labtest.Result, writers)
@@ -178,10 +172,7 @@ func TestManyWritersAtOnceLoseNothing(t *testing.T) {
 
 func TestManySingleLogsAtOnceLoseNothing(t *testing.T) {
 	t.Parallel()
-	writers, calls := 8, 5
-	if labtest.Soak(t) {
-		writers, calls = 64, 20
-	}
+	writers, calls := soak.Count(t, 8, 64), soak.Count(t, 5, 20)
 	l, id := reading(t)
 	var all sync.WaitGroup
 	for range writers {
@@ -200,10 +191,7 @@ func TestManySingleLogsAtOnceLoseNothing(t *testing.T) {
 func TestAStreamTakesLittleMemory(t *testing.T) {
 	t.Parallel()
 	l, id := reading(t)
-	size := 8 << 20
-	if labtest.Soak(t) {
-		size = 256 << 20
-	}
+	size := soak.Count(t, 8<<20, 256<<20)
 	p, in := logging(l, id)
 	long := []byte(`{"note":"` + strings.Repeat("x", 60<<10) + `"}` + "\n")
 	huge := []byte(`{"note":"` + strings.Repeat("x", 3<<20) + `"}` + "\n")

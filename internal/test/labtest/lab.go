@@ -20,18 +20,6 @@ import (
 // patience bounds every wait of the kit; reaching it is a failure.
 const patience = 90 * time.Second
 
-// Soak reports whether the heavy counts are asked for.
-func Soak(t *testing.T) bool {
-	t.Helper()
-	yes := os.Getenv("QUANT_SOAK") == "1"
-	if yes {
-		t.Log("QUANT_SOAK=1: full counts")
-	} else {
-		t.Log("small counts; QUANT_SOAK=1 runs the full ones")
-	}
-	return yes
-}
-
 // Lab is a working directory in which quant runs. Its methods fail T at the
 // first thing that is not as they were told; they may be called from several
 // goroutines.

@@ -9,14 +9,12 @@ import (
 	"time"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 func TestManyProcessesAtOnceOnAnEmptyFolderAreAllRecorded(t *testing.T) {
 	t.Parallel()
-	processes, commands := 16, 5
-	if labtest.Soak(t) {
-		processes, commands = 64, 20
-	}
+	processes, commands := soak.Count(t, 16, 64), soak.Count(t, 5, 20)
 	l := labtest.New(t)
 	results := make([][]labtest.Result, processes)
 	var all sync.WaitGroup
