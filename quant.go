@@ -226,3 +226,7 @@ func validJSON(noun string, pairs ...any) error {
 	}
 	return nil
 }
+
+// ShortID is how lists and messages name a run: the last 8 digits of its id, since
+// the head of a version 7 id is a clock.
+func ShortID(id string) string { return id[max(0, len(id)-8):] }

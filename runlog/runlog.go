@@ -15,29 +15,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
 
 	"quant"
-	"quant/internal/artifact"
 	"quant/internal/config"
+	"quant/internal/lab"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
-	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
 	"quant/internal/secret"
 )
 
 // Lab is an open lab.
 type Lab struct {
-	store     *sqlite.DB
-	registry  *registry.Registry
-	artifacts artifact.Store
-	parent    string // of the environment, perhaps no run id at all
-	now       func() time.Time
+	lab    *lab.Lab
+	parent string // of the environment, perhaps no run id at all
+	now    func() time.Time
 
 	mu   sync.Mutex
 	open map[*Run]bool
@@ -58,7 +54,7 @@ func Open(ctx context.Context, dataDir string, opts ...Option) (*Lab, error) {
 		return nil, quant.Errorf(quant.Usage, "no data folder is named").WithHint("OpenEnvironment takes the ordinary one")
 	}
 	lookup, _ := config.System()
-	return open(ctx, config.Resolve(map[string]string{"data-dir": dataDir, "sqlite": filepath.Join(dataDir, "meta.db")}, lookup, nil), opts)
+	return open(ctx, config.Resolve(map[string]string{"data-dir": dataDir, "sqlite": place.In(dataDir).MetaPath}, lookup, nil), opts)
 }
 
 // OpenEnvironment opens the lab that a quant started here would use: that of
@@ -90,25 +86,19 @@ func open(ctx context.Context, settings config.Settings, opts []Option) (*Lab, e
 		name, value, _ := strings.Cut(variable, "=")
 		mask.KnowVariable(name, value)
 	}
-	if err := os.MkdirAll(settings.Value(config.DataDir), 0o700); err != nil {
-		return nil, quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another")
+	at := lab.Options{
+		Place: place.Place{DataDir: settings.Value(config.DataDir), MetaPath: settings.Value(config.SQLitePath), FactPath: settings.Value(config.DuckDBPath)},
+		Now:   o.now, Mask: mask,
 	}
-	path := settings.Value(config.SQLitePath)
-	store, err := sqlite.Open(ctx, sqlite.Options{Path: path, Now: o.now, BackupDir: filepath.Join(filepath.Dir(path), "backups")})
-	if err != nil {
-		return nil, err
-	}
-	// Every name of the file must lead to the same locks and artifacts.
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	l := &Lab{store: store, artifacts: artifact.Store{Dir: path + ".artifacts"}, now: o.now, open: map[*Run]bool{}}
-	l.parent, _ = lookup(config.ParentRun)
-	r := registry.Options{Store: store, LiveDir: path + ".live", Mask: mask, Now: o.now, AskGit: true}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		r.BinaryVersion = strings.TrimSpace(info.Main.Path + " " + info.Main.Version)
+		at.BinaryVersion = strings.TrimSpace(info.Main.Path + " " + info.Main.Version)
 	}
-	l.registry = registry.New(r)
+	opened := lab.New(at)
+	if err := opened.Open(ctx, false); err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
+	l := &Lab{lab: opened, now: o.now, open: map[*Run]bool{}}
+	l.parent, _ = lookup(config.ParentRun)
 	return l, nil
 }
 
@@ -124,8 +114,7 @@ func (l *Lab) Close() error {
 	for _, r := range left {
 		all = errors.Join(all, r.Close(quant.Errorf(quant.Failed, "its lab was closed before the run was")))
 	}
-	l.registry.Close()
-	return errors.Join(all, l.store.Close())
+	return errors.Join(all, l.lab.Close())
 }
 
 // Start records a run as RUNNING; it is durable when Start returns. kind says
@@ -134,7 +123,7 @@ func (l *Lab) Close() error {
 // run; a process that dies first leaves it to the next command of the lab, which
 // closes it as FAIL.
 func (l *Lab) Start(ctx context.Context, kind string, config any) (*Run, error) {
-	id, err := l.registry.Start(ctx, kind, config, l.childOf()...)
+	id, err := l.lab.Registry.Start(ctx, kind, config, l.childOf()...)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +140,7 @@ func (l *Lab) childOf() []registry.StartOption {
 // Track runs fn as a run: closed as SUCCESS when fn returns nil, as FAIL with
 // its text when it returns an error or panics (the panic goes on after that).
 func (l *Lab) Track(ctx context.Context, kind string, config any, fn func(ctx context.Context, run *Run) error) error {
-	return l.registry.Track(ctx, kind, config, func(ctx context.Context, tracked *registry.Run) (err error) {
+	return l.lab.Registry.Track(ctx, kind, config, func(ctx context.Context, tracked *registry.Run) (err error) {
 		r := l.run(tracked.ID, false)
 		defer func() { err = errors.Join(err, r.Close(nil)) }()
 		return fn(ctx, r)
@@ -175,11 +164,11 @@ func (l *Lab) Current(ctx context.Context) (*Run, error) {
 // line takes: an id, a unique part of it, last, last:KIND, @NAME. Its Close
 // stores what is left and does not end it. Errors: NotFound, Invalid.
 func (l *Lab) Join(ctx context.Context, ref string) (*Run, error) {
-	id, err := registry.Resolve(ctx, l.store, ref, "")
+	id, err := registry.Resolve(ctx, l.lab.Meta, ref, "")
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.store.GetRun(ctx, id); err != nil {
+	if _, err := l.lab.Meta.GetRun(ctx, id); err != nil {
 		return nil, err
 	}
 	return l.run(id, false), nil
@@ -226,7 +215,7 @@ func (r *Run) log(b metastore.Batch) error {
 	if closed {
 		return r.closedError()
 	}
-	return r.lab.registry.Log(context.Background(), r.id, b)
+	return r.lab.lab.Registry.Log(context.Background(), r.id, b)
 }
 
 func (r *Run) closedError() error {
@@ -317,7 +306,7 @@ func (r *Run) Flush() error {
 	if len(points) == 0 {
 		return nil
 	}
-	err := r.lab.registry.Log(context.Background(), r.id, metastore.Batch{Metrics: points})
+	err := r.lab.lab.Registry.Log(context.Background(), r.id, metastore.Batch{Metrics: points})
 	if errors.Is(err, quant.Locked) || errors.Is(err, quant.Store) {
 		r.mu.Lock()
 		r.points = append(points, r.points...)
@@ -331,7 +320,7 @@ func (r *Run) Flush() error {
 // a folder's links show outside of it, is Invalid. The same content again is
 // fine, another one under the same name Conflict.
 func (r *Run) Artifact(ctx context.Context, path, name string) error {
-	list, err := r.lab.artifacts.Keep(ctx, path, name)
+	list, err := r.lab.lab.Artifacts().Keep(ctx, path, name)
 	if err != nil {
 		return err
 	}
@@ -343,7 +332,7 @@ func (r *Run) ArtifactFrom(ctx context.Context, in io.Reader, name string) error
 	if err := quant.ValidateArtifactName(name); err != nil {
 		return err
 	}
-	digest, size, err := r.lab.artifacts.Put(ctx, in)
+	digest, size, err := r.lab.lab.Artifacts().Put(ctx, in)
 	if err != nil {
 		return err
 	}
@@ -377,7 +366,7 @@ func (r *Run) Close(cause error) error {
 	closing, stop := registry.Closing(context.Background())
 	defer stop()
 	if cause != nil {
-		return errors.Join(err, r.lab.registry.Fail(closing, r.id, cause))
+		return errors.Join(err, r.lab.lab.Registry.Fail(closing, r.id, cause))
 	}
-	return errors.Join(err, r.lab.registry.Success(closing, r.id))
+	return errors.Join(err, r.lab.lab.Registry.Success(closing, r.id))
 }

@@ -59,7 +59,7 @@ func TestWhatIsLoggedAtOnceByManyIsAllThere(t *testing.T) {
 	}
 	all.Wait()
 	must(t, r.Close(nil))
-	metrics, err := l.store.Metrics(t.Context(), r.ID())
+	metrics, err := l.lab.Meta.Metrics(t.Context(), r.ID())
 	must(t, err)
 	if len(metrics) != writers {
 		t.Fatal(len(metrics))
@@ -69,10 +69,10 @@ func TestWhatIsLoggedAtOnceByManyIsAllThere(t *testing.T) {
 			t.Errorf("%+v", m)
 		}
 	}
-	if params, _ := l.store.Params(t.Context(), r.ID()); len(params) != writers {
+	if params, _ := l.lab.Meta.Params(t.Context(), r.ID()); len(params) != writers {
 		t.Error(params)
 	}
-	if run, _ := l.store.GetRun(t.Context(), r.ID()); run.Status != quant.Success || run.Kind != "train" {
+	if run, _ := l.lab.Meta.GetRun(t.Context(), r.ID()); run.Status != quant.Success || run.Kind != "train" {
 		t.Errorf("%+v", run)
 	}
 }
@@ -83,7 +83,7 @@ func TestPointsAreStoredWithoutBeingAskedFor(t *testing.T) {
 	r := l.start(t)
 	must(t, r.Metric("loss", 1))
 	for begun := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		if m, err := l.store.Metrics(t.Context(), r.ID()); err != nil || len(m) == 1 {
+		if m, err := l.lab.Meta.Metrics(t.Context(), r.ID()); err != nil || len(m) == 1 {
 			must(t, err)
 			break
 		}
@@ -98,7 +98,7 @@ func TestARunEndsAsItsProgramSays(t *testing.T) {
 	l := newLab(t)
 	want := func(id string, status quant.Status, text string) {
 		t.Helper()
-		run, err := l.store.GetRun(t.Context(), id)
+		run, err := l.lab.Meta.GetRun(t.Context(), id)
 		must(t, err)
 		if run.Status != status || !strings.Contains(string(run.ErrorText), text) {
 			t.Errorf("%+v", run.Run)
@@ -109,7 +109,7 @@ func TestARunEndsAsItsProgramSays(t *testing.T) {
 	must(t, failed.Close(errors.New("no memory")))
 	must(t, failed.Close(nil)) // the first end counts
 	want(failed.ID(), quant.Fail, "no memory")
-	if m, _ := l.store.Metrics(t.Context(), failed.ID()); len(m) != 1 {
+	if m, _ := l.lab.Meta.Metrics(t.Context(), failed.ID()); len(m) != 1 {
 		t.Error("the point of a run that failed is lost")
 	}
 
@@ -123,7 +123,7 @@ func TestARunEndsAsItsProgramSays(t *testing.T) {
 		})
 	}()
 	want(panicked, quant.Fail, "panic: boom")
-	if m, _ := l.store.Metrics(t.Context(), panicked); len(m) != 1 {
+	if m, _ := l.lab.Meta.Metrics(t.Context(), panicked); len(m) != 1 {
 		t.Error("the point of a run that panicked is lost")
 	}
 
@@ -157,7 +157,7 @@ func TestAClosedLabLeavesNoRunOpen(t *testing.T) {
 	l, err = Open(t.Context(), dir)
 	must(t, err)
 	defer l.Close()
-	run, err := l.store.GetRun(t.Context(), id)
+	run, err := l.lab.Meta.GetRun(t.Context(), id)
 	must(t, err)
 	if run.Status != quant.Fail || !strings.Contains(string(run.ErrorText), "closed before") {
 		t.Errorf("%+v", run.Run)
@@ -214,7 +214,7 @@ func TestTheFailureOfAFlushIsToldByWhatComesNext(t *testing.T) {
 		t.Error(err)
 	}
 	must(t, r.Close(nil))
-	if m, _ := l.store.Metrics(t.Context(), r.ID()); len(m) != 1 || m[0].Points != 2 {
+	if m, _ := l.lab.Meta.Metrics(t.Context(), r.ID()); len(m) != 1 || m[0].Points != 2 {
 		t.Error(m)
 	}
 }
@@ -225,9 +225,9 @@ func TestSecretsAreMasked(t *testing.T) {
 	r := l.start(t)
 	must(t, r.Params(map[string]any{"db_password": "hunter22", "note": "with tokentokentoken inside"}))
 	must(t, r.Close(errors.New("refused tokentokentoken")))
-	params, err := l.store.Params(t.Context(), r.ID())
+	params, err := l.lab.Meta.Params(t.Context(), r.ID())
 	must(t, err)
-	run, err := l.store.GetRun(t.Context(), r.ID())
+	run, err := l.lab.Meta.GetRun(t.Context(), r.ID())
 	must(t, err)
 	if got := fmt.Sprint(params, run.ErrorText); strings.Contains(got, "hunter22") || strings.Contains(got, "tokentoken") || !strings.Contains(got, "***") {
 		t.Error(got)
@@ -254,12 +254,12 @@ func TestInsideARunItIsJoinedAndOthersAreItsChildren(t *testing.T) {
 	must(t, current.Close(nil))
 	child := inner.start(t)
 	must(t, child.Close(nil))
-	list, err := outer.store.ListRuns(t.Context(), metastore.RunFilter{Parent: r.ID(), All: true})
+	list, err := outer.lab.Meta.ListRuns(t.Context(), metastore.RunFilter{Parent: r.ID(), All: true})
 	must(t, err)
 	if len(list) != 1 || list[0].RunID != child.ID() {
 		t.Error(list)
 	}
-	if m, _ := outer.store.Metrics(t.Context(), r.ID()); len(m) != 1 {
+	if m, _ := outer.lab.Meta.Metrics(t.Context(), r.ID()); len(m) != 1 {
 		t.Error(m)
 	}
 	t.Setenv("QUANT_RUN_ID", "gibberish")

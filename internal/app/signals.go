@@ -136,15 +136,6 @@ func (e *ending) onForce(close func(error)) {
 	e.force = append(e.force, close)
 }
 
-// closeOnce reports whether the caller is the first to close this record.
-func (e *ending) closeOnce(closed *bool) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	first := !*closed
-	*closed = true
-	return first
-}
-
 // stdoutFailed is told of the first error of stdout: it cancels the command,
 // which has nobody left to speak to.
 func (e *ending) stdoutFailed(err error) {

@@ -231,7 +231,7 @@ func (r backtestReport) Sections() []output.Section {
 	for _, n := range r.Notices {
 		notices = append(notices, "- "+n)
 	}
-	return append(sections, output.Section{Lines: append(notices, "- result "+short(r.ResultDigest)+", run "+shortID(r.RunID))})
+	return append(sections, output.Section{Lines: append(notices, "- result "+short(r.ResultDigest)+", run "+quant.ShortID(r.RunID))})
 }
 
 func optimistic(lag int64) string {
@@ -372,7 +372,7 @@ func (l backtestRows) Sections() []output.Section {
 	}
 	rows := []row{}
 	for _, b := range l {
-		rows = append(rows, row{shortID(b.RunID), b.StrategyID, b.Version, day(b.FromTS), day(b.ToTS), b.LagDays,
+		rows = append(rows, row{quant.ShortID(b.RunID), b.StrategyID, b.Version, day(b.FromTS), day(b.ToTS), b.LagDays,
 			number(ptr(b.FeeBps + b.SlippageBps)), percent(b.CAGR), number(b.Sharpe), percent(b.MaxDD), short(b.ResultDigest)})
 	}
 	return []output.Section{{Rows: rows}}
@@ -521,7 +521,7 @@ func (c comparison) Sections() []output.Section {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	head := []string{"", ""}
 	for _, run := range c.Backtests {
-		head = append(head, shortID(run.RunID))
+		head = append(head, quant.ShortID(run.RunID))
 	}
 	_, _ = fmt.Fprintln(w, strings.Join(head, "\t")) // into memory, like all of it
 	for _, l := range c.Lines {

@@ -259,8 +259,8 @@ func (r backtestSheet) Sections() []output.Section {
 // judgedLine is the deflated Sharpe ratio as a sentence.
 func judgedLine(j deflated.Judgement) string {
 	if j.DSR == nil {
-		return fmt.Sprintf("deflated Sharpe ratio: cannot be said of %s (%s recorded)", counted(int(j.Returns), "return"), counted(int(j.Trials), "trial"))
+		return fmt.Sprintf("deflated Sharpe ratio: cannot be said of %s (%s recorded)", quant.Count(int(j.Returns), "return"), quant.Count(int(j.Trials), "trial"))
 	}
 	return fmt.Sprintf("deflated Sharpe ratio %s: probability that the true ratio is above what the best of %s shows by chance (above 0: %s)",
-		strconv.FormatFloat(*j.DSR, 'f', 4, 64), counted(int(j.Trials), "recorded trial"), strconv.FormatFloat(*j.PSR, 'f', 4, 64))
+		strconv.FormatFloat(*j.DSR, 'f', 4, 64), quant.Count(int(j.Trials), "recorded trial"), strconv.FormatFloat(*j.PSR, 'f', 4, 64))
 }

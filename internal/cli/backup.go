@@ -17,7 +17,8 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/factstore"
-	"quant/internal/lab"
+	"quant/internal/lab/archive"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/registry"
@@ -37,14 +38,14 @@ type backupReport struct {
 	Missing   []string   `json:"missing_artifacts"`
 }
 
-func newBackupReport(path string, bytes int64, m lab.Manifest) backupReport {
+func newBackupReport(path string, bytes int64, m archive.Manifest) backupReport {
 	r := backupReport{Path: path, Bytes: bytes, TakenAt: m.TakenAt, Quant: m.Quant, Members: int64(len(m.Members)), Missing: m.Missing}
 	if r.Missing == nil {
 		r.Missing = []string{}
 	}
 	for _, member := range m.Members {
 		switch folder, _, in := strings.Cut(member.Name, "/"); {
-		case member.Name == "quant.duckdb":
+		case member.Name == place.FactDB:
 			r.FactDB = true
 		case in && folder == "artifacts":
 			r.Artifacts++
@@ -64,7 +65,7 @@ func (r backupReport) Sections() []output.Section {
 	}
 	return []output.Section{{Lines: []string{
 		fmt.Sprintf("%s  %.1f MiB", r.Path, float64(r.Bytes)/(1<<20)),
-		fmt.Sprintf("the Meta DB, %s, %s, %s, %s", facts, counted(int(r.Artifacts), "artifact"), counted(int(r.Logs), "log"), counted(int(r.Models), "model file")),
+		fmt.Sprintf("the Meta DB, %s, %s, %s, %s", facts, quant.Count(int(r.Artifacts), "artifact"), quant.Count(int(r.Logs), "log"), quant.Count(int(r.Models), "model file")),
 		"state of " + r.TakenAt.String(),
 	}}}
 }
@@ -104,24 +105,24 @@ the lab back.`,
 	return Command{Command: cmd, Traits: Traits{Changes: func(l Line) bool { return !withFlag("verify")(l) }}}
 }
 
-// lab is where the parts of this lab stand.
-func (e *Env) lab() (lab.Lab, error) {
+// parts is where the parts of this lab stand.
+func (e *Env) parts() (archive.Parts, error) {
 	facts, err := factstore.Resolve(e.Settings.Value(config.DuckDBPath))
 	if err != nil {
-		return lab.Lab{}, err
+		return archive.Parts{}, err
 	}
-	meta, err := filepath.Abs(e.MetaFile)
+	meta, err := filepath.Abs(e.MetaFile())
 	if err != nil {
-		return lab.Lab{}, quant.Errorf(quant.Failed, "find the Meta DB: %w", err)
+		return archive.Parts{}, quant.Errorf(quant.Failed, "find the Meta DB: %w", err)
 	}
 	store := e.Artifacts()
-	store.Dir = meta + ".artifacts"
-	models, err := filepath.Abs(e.modelDir())
+	store.Dir = meta + strings.TrimPrefix(e.ArtifactDir(), e.MetaFile())
+	models, err := filepath.Abs(e.ModelDir())
 	if err != nil {
-		return lab.Lab{}, quant.Errorf(quant.Failed, "find the model files: %w", err)
+		return archive.Parts{}, quant.Errorf(quant.Failed, "find the model files: %w", err)
 	}
-	return lab.Lab{
-		MetaFile: meta, FactFile: facts, Artifacts: store, LogDir: meta + ".logs", ModelDir: models, RunDir: filepath.Join(filepath.Dir(models), "runs"),
+	return archive.Parts{
+		MetaFile: meta, FactFile: facts, Artifacts: store, LogDir: meta + strings.TrimPrefix(e.LogDir(), e.MetaFile()), ModelDir: models, RunDir: filepath.Join(filepath.Dir(models), filepath.Base(e.RunDir())),
 		Facts: e.ReadFacts, OpenMeta: e.OpenMeta,
 	}, nil
 }
@@ -131,7 +132,7 @@ func (e *Env) backup(ctx context.Context, path string, force bool) (err error) {
 	if err != nil {
 		return err
 	}
-	here, err := e.lab()
+	here, err := e.parts()
 	if err != nil {
 		return err
 	}
@@ -144,7 +145,7 @@ func (e *Env) backup(ctx context.Context, path string, force bool) (err error) {
 	if _, err := os.Lstat(path); err == nil && !toStdout && !force {
 		return taken
 	}
-	if err := lab.CheckRoom(dir, here.Room()); err != nil {
+	if err := archive.CheckRoom(dir, here.Room()); err != nil {
 		return err
 	}
 	failed := func(err error) error {
@@ -167,7 +168,7 @@ func (e *Env) backup(ctx context.Context, path string, force bool) (err error) {
 		out = file
 	}
 	counting := &byteCount{w: out}
-	manifest, err := lab.Backup(ctx, here, meta, counting, scratch, lab.Manifest{RunID: e.Run.ID, Quant: e.Build.Version}, e.Now)
+	manifest, err := archive.Write(ctx, here, meta, counting, scratch, archive.Manifest{RunID: e.Run.ID, Quant: e.Build.Version}, e.Now)
 	if err != nil {
 		return err
 	}
@@ -202,7 +203,7 @@ func missingContents(digests []string) error {
 	if len(digests) == 0 {
 		return nil
 	}
-	return quant.Errorf(quant.Partial, "the backup lacks the contents of %s, such as %s: missing or damaged in the lab", counted(len(digests), "artifact"), digests[0]).
+	return quant.Errorf(quant.Partial, "the backup lacks the contents of %s, such as %s: missing or damaged in the lab", quant.Count(len(digests), "artifact"), digests[0]).
 		WithHint("the rest is whole; `quant doctor --deep` names them")
 }
 
@@ -252,7 +253,7 @@ func (e *Env) verifyBackup(ctx context.Context, path string) error {
 		return err
 	}
 	defer f.Close()
-	m, err := lab.Read(ctx, f, size, func(string, int64, io.Reader) error { return nil })
+	m, err := archive.Read(ctx, f, size, func(string, int64, io.Reader) error { return nil })
 	if err != nil {
 		return named(path, err)
 	}
@@ -279,7 +280,7 @@ func (r restoreReport) CSVRows() any { return r.Backup.CSVRows() }
 
 func (r restoreReport) Sections() []output.Section {
 	sections := append(r.Backup.Sections(), output.Section{Lines: []string{
-		fmt.Sprintf("%s; %d of them were running when the backup was taken, and are closed", counted(int(r.RestoredRun), "run"), r.RunsClosed),
+		fmt.Sprintf("%s; %d of them were running when the backup was taken, and are closed", quant.Count(int(r.RestoredRun), "run"), r.RunsClosed),
 	}})
 	if len(r.MovedAside) > 0 {
 		sections = append(sections, output.Section{Title: "moved aside; delete it once you need nothing in it", Lines: r.MovedAside})
@@ -313,14 +314,14 @@ func (e *Env) restore(ctx context.Context, path string, yes bool) error {
 		return err
 	}
 	defer f.Close()
-	here, err := e.lab()
+	here, err := e.parts()
 	if err != nil {
 		return err
 	}
 	if err := e.nobodyElse(ctx, e.tree.Globals.Wait); err != nil {
 		return err
 	}
-	fresh := e.MetaChange == "created" && e.MovedAside == ""
+	fresh := string(e.Opening.Meta) == "created" && e.Opening.MovedAside == ""
 	if !fresh || e.HasFactDB() {
 		err := e.confirm(ctx, yes, "restore takes the place of the lab that stands here",
 			fmt.Sprintf("This takes the place of the lab in\n  %s\n  %s\nwhich is moved aside.", here.MetaFile, here.FactFile), "give --yes as well; nothing is deleted")
@@ -328,17 +329,17 @@ func (e *Env) restore(ctx context.Context, path string, yes bool) error {
 			return err
 		}
 	}
-	if err := lab.CheckRoom(filepath.Dir(here.MetaFile), size+size/8+1<<20); err != nil {
+	if err := archive.CheckRoom(filepath.Dir(here.MetaFile), size+size/8+1<<20); err != nil {
 		return err
 	}
-	staged, err := lab.Stage(ctx, here, e.factOptions(ctx), f, size, e.Meta, e.Run.ID)
+	staged, err := archive.Stage(ctx, here, e.FactOptions(ctx), f, size, e.Meta, e.Run.ID)
 	if err != nil {
 		return named(path, err)
 	}
 	var aside []string
 	swapped := false
 	err = e.Replace(ctx, e.tree.Globals.Wait, func() error {
-		return factstore.Apart(ctx, e.factOptions(ctx), func() (err error) {
+		return factstore.Apart(ctx, e.FactOptions(ctx), func() (err error) {
 			swapped = true
 			aside, err = staged.Swap(e.Now())
 			return err
@@ -352,7 +353,7 @@ func (e *Env) restore(ctx context.Context, path string, yes bool) error {
 	}
 	if fresh {
 		aside = slices.DeleteFunc(aside, func(old string) bool {
-			return strings.HasPrefix(old, here.MetaFile+".before-restore-") && e.removeEmpty(ctx, old)
+			return strings.HasPrefix(old, here.MetaFile+place.Aside) && e.removeEmpty(ctx, old)
 		})
 	}
 	report := restoreReport{RunID: e.Run.ID, Backup: newBackupReport(e.Mask.Text(path), size, staged.Manifest), RunsClosed: int64(staged.Closed), MovedAside: []string{}}
@@ -409,7 +410,7 @@ func (e *Env) nobodyElse(ctx context.Context, wait time.Duration) error {
 			}
 		case <-deadline.C:
 		}
-		return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", shortID(other.RunID), other.Kind, other.Process.PID).
+		return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", quant.ShortID(other.RunID), other.Kind, other.Process.PID).
 			WithHint("wait for it to end, then restore; --wait waits longer")
 	}
 }

@@ -161,7 +161,7 @@ func completeRun(env *Env) completer {
 			runs, _ := meta.ListRuns(ctx, metastore.RunFilter{Brief: true, Limit: runsLookedAt})
 			offered := 0
 			for _, r := range runs {
-				id := shortID(r.RunID)
+				id := quant.ShortID(r.RunID)
 				switch {
 				case strings.HasPrefix(id, word):
 				case len(word) > 8 && strings.HasPrefix(r.RunID, word):

@@ -93,7 +93,7 @@ func (e *Env) dataCheck(ctx context.Context, symbols []string, req curator.Quali
 		return err
 	}
 	if strict && report.Warnings > 0 {
-		return quant.Errorf(quant.Refused, "data check: %s", counted(int(report.Warnings), "warning")).
+		return quant.Errorf(quant.Refused, "data check: %s", quant.Count(int(report.Warnings), "warning")).
 			WithHint("mend the prices and ingest them again, or move the threshold; `quant data check --help` lists them")
 	}
 	return nil
@@ -154,8 +154,8 @@ type qualityReport struct{ curator.QualityReport }
 func (r qualityReport) CSVRows() any { return r.Findings }
 
 func (r qualityReport) Sections() []output.Section {
-	line := fmt.Sprintf("%s, %s against %s: %s, %s", counted(int(r.Symbols), "symbol"), counted(int(r.Bars), "bar"), r.Calendar,
-		counted(int(r.Warnings), "warning"), counted(int(r.Notes), "note"))
+	line := fmt.Sprintf("%s, %s against %s: %s, %s", quant.Count(int(r.Symbols), "symbol"), quant.Count(int(r.Bars), "bar"), r.Calendar,
+		quant.Count(int(r.Warnings), "warning"), quant.Count(int(r.Notes), "note"))
 	if len(r.Findings) == 0 {
 		return []output.Section{{Lines: []string{line}}}
 	}
@@ -302,7 +302,7 @@ func (l coverageList) Sections() []output.Section {
 			share = fmt.Sprintf("%.2f%%", 100**c.Coverage)
 		}
 		rows = append(rows, row{c.Symbol, c.Bars, c.FirstDate, c.LastDate, c.Sessions, c.Missing, c.Outside, share, c.Basis,
-			someOf(c.Sources, 2), c.LastIngest.String(), shortID(string(c.RunID))})
+			someOf(c.Sources, 2), c.LastIngest.String(), quant.ShortID(string(c.RunID))})
 	}
 	return []output.Section{{Rows: rows}}
 }

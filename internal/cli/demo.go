@@ -171,7 +171,7 @@ func (e *Env) nameBacktest(ctx context.Context, step []string) ([]string, error)
 		return nil, quant.Errorf(quant.Failed, "the demo's pipeline left no backtest").WithHint("quant --data-dir DIR/data runs list --all shows what ran")
 	}
 	step = slices.Clone(step)
-	step[i] = shortID(runs[0].RunID)
+	step[i] = quant.ShortID(runs[0].RunID)
 	return step, nil
 }
 

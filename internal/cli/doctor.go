@@ -34,7 +34,7 @@ func (c checkup) Sections() []output.Section {
 	verdict := "healthy: both databases are sound and agree"
 	switch {
 	case c.Faults > 0:
-		verdict = counted(c.Faults, "fault")
+		verdict = quant.Count(c.Faults, "fault")
 	case !c.Healthy:
 		verdict = "no fault found; not everything could be examined"
 	}
@@ -54,24 +54,22 @@ read of it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
-			lab := doctor.Lab{
+			here := doctor.Lab{
 				DataDir: env.Settings.Value(config.DataDir), MetaPath: env.Settings.Value(config.SQLitePath), FactPath: env.Settings.Value(config.DuckDBPath),
 				Meta: env.Meta, MetaErr: env.MetaErr, Registry: env.Registry, Fix: fix,
 				Facts:     func(ctx context.Context, fn func(*factstore.DB) error) error { return env.ReadFacts(ctx, fn) },
 				Artifacts: env.Artifacts(), LogDir: env.LogDir(), Deep: deep,
 			}
-			if env.Run != nil {
-				lab.Self = env.Run.ID
-			}
-			report, err := doctor.Examine(ctx, lab)
+			here.Self = env.RunID()
+			report, err := doctor.Examine(ctx, here)
 			if err != nil {
 				return err
 			}
 			found := report.Findings
-			if env.MovedAside != "" {
+			if env.Opening.MovedAside != "" {
 				found = append([]doctor.Finding{{
 					Severity: doctor.Fixed, Object: env.Settings.Value(config.SQLitePath),
-					What: fmt.Sprintf("it could not be used and is now at %s; taken over from it: %s", env.MovedAside, env.salvaged()),
+					What: fmt.Sprintf("it could not be used and is now at %s; taken over from it: %s", env.Opening.MovedAside, env.salvaged()),
 				}}, found...)
 			}
 			c := checkup{Healthy: report.Whole, Findings: found}
@@ -88,7 +86,7 @@ read of it.`,
 				return err
 			}
 			if c.Faults > 0 {
-				return quant.Errorf(quant.Failed, "%s, named above with what mends it", counted(c.Faults, "fault"))
+				return quant.Errorf(quant.Failed, "%s, named above with what mends it", quant.Count(c.Faults, "fault"))
 			}
 			return nil
 		},
@@ -100,11 +98,11 @@ read of it.`,
 
 func (e *Env) salvaged() string {
 	text := ""
-	for _, table := range sortedKeys(e.Salvaged.Rows) {
-		text += fmt.Sprintf("%d %s, ", e.Salvaged.Rows[table], table)
+	for _, table := range sortedKeys(e.Opening.Salvaged.Rows) {
+		text += fmt.Sprintf("%d %s, ", e.Opening.Salvaged.Rows[table], table)
 	}
 	lost := int64(0)
-	for _, n := range e.Salvaged.Lost {
+	for _, n := range e.Opening.Salvaged.Lost {
 		lost += n
 	}
 	return fmt.Sprintf("%s%d rows lost", text, lost)

@@ -200,7 +200,7 @@ func (e *Env) exec(ctx context.Context, x execution) error {
 	if ctx.Err() != nil { // one came before
 		return context.Cause(ctx)
 	}
-	log, err := transcript.Create(e.logFile(e.Run.ID), x.logMax, e.Mask)
+	log, err := transcript.Create(e.LogFile(e.Run.ID), x.logMax, e.Mask)
 	if err != nil {
 		e.Run.Log(metastore.Batch{Notes: []quant.Note{{Text: "what the program printed is not kept: " + err.Error()}}})
 	}
@@ -227,7 +227,7 @@ func (e *Env) exec(ctx context.Context, x execution) error {
 	if err != nil {
 		beside.cancel()
 		log.Close()
-		_ = os.Remove(e.logFile(e.Run.ID))
+		_ = os.Remove(e.LogFile(e.Run.ID))
 		return cannotRun(argv[0], err)
 	}
 	seen, cut := log.Close()
@@ -288,9 +288,6 @@ func file(stream any) *os.File {
 	f, _ := stream.(*os.File)
 	return f
 }
-
-// logFile is where the output of a run is kept.
-func (e *Env) logFile(runID string) string { return filepath.Join(e.LogDir(), runID+".log") }
 
 // childEnv is the environment of the program: ours, with the run and the lab.
 func (e *Env) childEnv() ([]string, error) {

@@ -81,7 +81,7 @@ func (e *Env) lookAside(ctx context.Context, path string, childEnv []string) *as
 
 // ownFile tells which files are the lab's own and no code.
 func (e *Env) ownFile() func(path string) bool {
-	own := []string{e.MetaFile, e.absolute(e.Settings.Value(config.DataDir)), e.absolute(e.Settings.Value(config.DuckDBPath))}
+	own := []string{e.MetaFile(), e.absolute(e.Settings.Value(config.DataDir)), e.absolute(e.Settings.Value(config.DuckDBPath))}
 	return func(path string) bool {
 		for _, name := range own {
 			rest, found := strings.CutPrefix(path, name)

@@ -248,7 +248,7 @@ func (r factorResult) Sections() []output.Section {
 	sections := []output.Section{
 		{Lines: []string{
 			fmt.Sprintf("%s@%s against %s@%s, %s to %s", r.Feature, r.FeatureVersion, r.Label, r.LabelVersion, r.FirstDate, r.LastDate),
-			fmt.Sprintf("%s, %s, %d pairs; coverage %s of the bars, with the label %s", counted(r.Symbols, "symbol"), counted(r.Sessions, "session"), r.Pairs, figure(r.FeatureCoverage), figure(r.PairCoverage)),
+			fmt.Sprintf("%s, %s, %d pairs; coverage %s of the bars, with the label %s", quant.Count(r.Symbols, "symbol"), quant.Count(r.Sessions, "session"), r.Pairs, figure(r.FeatureCoverage), figure(r.PairCoverage)),
 		}},
 		{Rows: []informationRow{of("IC", r.IC), of("RankIC", r.RankIC)}},
 		{Title: "decay over the horizon", Rows: decay},

@@ -134,9 +134,9 @@ func (r featureReport) CSVRows() any { return r.Series }
 
 func (r featureReport) Sections() []output.Section {
 	lines := []string{fmt.Sprintf("%s, %s prices, calendar %s: %s with bars, %d computed",
-		r.Version, r.Basis, r.Calendar, counted(r.Symbols, "symbol"), r.Computed)}
+		r.Version, r.Basis, r.Calendar, quant.Count(r.Symbols, "symbol"), r.Computed)}
 	if r.Removed > 0 {
-		lines = append(lines, counted(r.Removed, "symbol")+" without bars: rows removed")
+		lines = append(lines, quant.Count(r.Removed, "symbol")+" without bars: rows removed")
 	}
 	for _, t := range r.Tables {
 		lines = append(lines, fmt.Sprintf("%s: %d rows inserted, %d updated, %d deleted", t.Table, t.Inserted, t.Updated, t.Deleted))

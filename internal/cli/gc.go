@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +11,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/lab"
+	"quant/internal/lab/place"
 	"quant/internal/output"
 )
 
@@ -102,26 +102,18 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 
 // yard is where this lab keeps what may become garbage.
 func (e *Env) yard(before time.Time) lab.Yard {
-	data := e.Settings.Value(config.DataDir)
 	leftovers := map[string][]string{}
 	add := func(dir string, patterns ...string) {
 		leftovers[filepath.Clean(dir)] = append(leftovers[filepath.Clean(dir)], patterns...)
 	}
-	add(filepath.Join(data, "tmp"), "repro-*", "rerun-*")
-	add(e.modelDir(), ".model-*")
+	add(e.ScratchDir(), place.Repetition+"*", place.Checkout+"*")
+	add(e.ModelDir(), ".model-*")
 	// A restore that had begun to move things has been finished by now.
-	for _, path := range []string{e.MetaFile, e.Settings.Value(config.DuckDBPath), e.modelDir(), e.runDir()} {
-		add(filepath.Dir(path), globQuoted(filepath.Base(path))+"*.restoring*")
+	for _, path := range []string{e.MetaFile(), e.Settings.Value(config.DuckDBPath), e.ModelDir(), e.RunDir()} {
+		add(filepath.Dir(path), place.Literal(filepath.Base(path))+"*"+place.Staging+"*")
 	}
-	add(filepath.Dir(e.MetaFile), ".quant-backup-*", globQuoted(filepath.Base(e.MetaFile))+".salvage-*")
-	return lab.Yard{Meta: e.Meta, Artifacts: e.Artifacts(), RunDirs: []string{e.LogDir(), e.runDir()}, Before: before, Leftovers: leftovers}
-}
-
-// runDir is the folder of what runs keep in folders of their own.
-func (e *Env) runDir() string { return filepath.Join(e.Settings.Value(config.DataDir), "runs") }
-
-func globQuoted(name string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
+	add(filepath.Dir(e.MetaFile()), ".quant-backup-*", place.Literal(filepath.Base(e.MetaFile()))+".salvage-*")
+	return lab.Yard{Meta: e.Meta, Artifacts: e.Artifacts(), RunDirs: []string{e.LogDir(), e.RunDir()}, Before: before, Leftovers: leftovers}
 }
 
 // collect finds, and on request removes, what nothing refers to. What was
@@ -146,7 +138,7 @@ func (e *Env) collect(ctx context.Context, yard lab.Yard, yes bool, report *gcRe
 		if n := rows[kind].Count; yes && n > 0 {
 			e.record(quant.RunIO{Direction: quant.Out, Kind: "removed", Name: string(kind), Rows: &n})
 			if err != nil {
-				e.Notice("%s removed before it failed", counted(int(n), string(kind)))
+				e.Notice("%s removed before it failed", quant.Count(int(n), string(kind)))
 			}
 		}
 	}

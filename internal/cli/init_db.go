@@ -15,6 +15,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/factstore"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/registry"
@@ -115,7 +116,7 @@ never deleted.`,
 // paths, changes and row counts.
 func (e *Env) describeLab(ctx context.Context, report *labReport, reset bool) error {
 	report.MetaDB.Path, report.FactDB.Path = e.Mask.Text(e.Settings.Value(config.SQLitePath)), e.Mask.Text(e.Settings.Value(config.DuckDBPath))
-	report.MetaDB.Change = e.MetaChange
+	report.MetaDB.Change = string(e.Opening.Meta)
 	if reset {
 		report.MetaDB.Change = "reset"
 	}
@@ -161,13 +162,13 @@ func (e *Env) reset(ctx context.Context, report *labReport) error {
 	}
 	for _, run := range running {
 		if run.RunID != e.Run.ID && run.Process.Changes && e.Registry.Judge(run) == registry.Alive && run.Process.PID != int64(os.Getpid()) {
-			return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", shortID(run.RunID), run.Kind, run.Process.PID).
+			return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", quant.ShortID(run.RunID), run.Kind, run.Process.PID).
 				WithHint("wait for it to end, then reset")
 		}
 	}
 	// Whatever else is wrong with the Fact DB a reset puts right; a newer one is
 	// in order, and not ours to replace.
-	options := e.factOptions(ctx)
+	options := e.FactOptions(ctx)
 	facts, err := factstore.OpenRead(ctx, options)
 	if errors.Is(err, factstore.ErrNewer) || errors.Is(err, quant.Locked) {
 		return err
@@ -175,15 +176,15 @@ func (e *Env) reset(ctx context.Context, report *labReport) error {
 	if err == nil {
 		facts.Close()
 	}
-	stamp := e.Now().UTC().Format("20060102T150405Z") + "-" + shortID(e.Run.ID)
-	metaCopy, err := backupPath(e.Settings.Value(config.SQLitePath), stamp, "meta.db")
+	stamp := e.Now().UTC().Format("20060102T150405Z") + "-" + quant.ShortID(e.Run.ID)
+	metaCopy, err := backupPath(e.MetaPath, stamp, place.MetaDB)
 	if err != nil {
 		return err
 	}
 	factCopy := ""
 	if e.HasFactDB() {
 		// Beside the file: a rename does not leave its file system.
-		if factCopy, err = backupPath(options.Path, stamp, "quant.duckdb"); err != nil {
+		if factCopy, err = backupPath(options.Path, stamp, place.FactDB); err != nil {
 			return err
 		}
 		if err := factstore.Move(ctx, options, factCopy); err != nil {
@@ -230,7 +231,7 @@ func backupPath(database, stamp, name string) (string, error) {
 	if real, err := filepath.EvalSymlinks(database); err == nil {
 		database = real
 	}
-	folder := filepath.Join(filepath.Dir(database), "backups", stamp)
+	folder := filepath.Join(place.BackupDir(database), stamp)
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return "", quant.Errorf(quant.Store, "make the backup folder: %w", err).WithHint("check that you may write %s", filepath.Dir(database))
 	}

@@ -12,11 +12,13 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/factstore"
+	"quant/internal/lab"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/output"
-	"quant/internal/registry"
 	"quant/internal/secret"
+	"quant/internal/session"
 )
 
 // unreset is a store whose reset fails.
@@ -47,19 +49,20 @@ func resetting(t *testing.T) (*Env, *sqlite.DB) {
 		t.Fatal(err)
 	}
 	mask := &secret.Masker{}
-	env := &Env{
-		Printer: output.NewPrinter(output.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, mask, mask, nil),
-		Now:     time.Now, Mask: mask, Meta: store,
-		Settings: config.Resolve(map[string]string{"data-dir": filepath.Dir(meta), "duckdb": facts}, func(string) (string, bool) { return "", false }, nil),
-		Registry: registry.New(registry.Options{Store: store, LiveDir: meta + ".live"}),
-	}
-	t.Cleanup(env.Registry.Close)
-	New(env)
-	id, err := env.Registry.Start(t.Context(), "init-db", nil)
-	if err != nil {
+	open := lab.New(lab.Options{Place: place.Place{DataDir: filepath.Dir(meta), MetaPath: meta, FactPath: facts}})
+	if err := open.Open(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	env.Run = env.Registry.Get(id)
+	t.Cleanup(func() { open.Close() })
+	env := &Env{
+		Printer: output.NewPrinter(output.Streams{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, mask, mask, nil),
+		Now:     time.Now, Mask: mask, Session: session.New(session.Options{Lab: open}),
+		Settings: config.Resolve(map[string]string{"data-dir": filepath.Dir(meta), "duckdb": facts}, func(string) (string, bool) { return "", false }, nil),
+	}
+	New(env)
+	if _, err := env.Start(t.Context(), session.Command{Kind: "init-db"}, ""); err != nil {
+		t.Fatal(err)
+	}
 	return env, store
 }
 

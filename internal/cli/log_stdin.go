@@ -125,10 +125,10 @@ func (e *Env) logLines(ctx context.Context, f logFlags) error {
 // unfinished is the error of a stream that could not be stored to its end.
 func (s *logStream) unfinished(err error) error {
 	if _, signal := errors.AsType[quant.Signalled](err); signal || quant.CodeOf(err) == quant.Failed && errors.Is(err, context.Canceled) {
-		s.Notice("%s stored before the end", counted(s.report.Stored, "line"))
+		s.Notice("%s stored before the end", quant.Count(s.report.Stored, "line"))
 		return err
 	}
-	return quant.Errorf(quant.CodeOf(err), "%s stored, then: %w", counted(s.report.Stored, "line"), err).WithHint("%s", quant.HintOf(err))
+	return quant.Errorf(quant.CodeOf(err), "%s stored, then: %w", quant.Count(s.report.Stored, "line"), err).WithHint("%s", quant.HintOf(err))
 }
 
 // verdict is the error that tells of bad lines.
@@ -140,7 +140,7 @@ func (s *logStream) verdict() error {
 	code, rest := quant.Partial, "the others are stored"
 	switch {
 	case s.over:
-		code, rest = quant.Invalid, fmt.Sprintf("%s before it stored, with --strict nothing after it is", counted(s.report.Stored, "line"))
+		code, rest = quant.Invalid, fmt.Sprintf("%s before it stored, with --strict nothing after it is", quant.Count(s.report.Stored, "line"))
 	case s.report.Stored == 0:
 		code, rest = quant.CodeOf(s.first), "nothing is stored"
 	}

@@ -5,14 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/config"
 	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/model"
@@ -27,13 +25,6 @@ func modelsCommand(env *Env) Command {
 		},
 		Sub: []Command{modelsList(env), modelsShow(env)},
 	}
-}
-
-// modelFolder is the folder of model files, within the data folder.
-const modelFolder = "models"
-
-func (e *Env) modelDir() string {
-	return filepath.Join(e.Settings.Value(config.DataDir), modelFolder)
 }
 
 // modelKind is the kind under which train records the model that it made.
@@ -98,7 +89,7 @@ func (e *Env) loadModel(m quant.Model) (model.Document, modelParams, error) {
 	if err := json.Unmarshal(m.ParamsJSON, &p); err != nil || p.Digest == "" {
 		return model.Document{}, p, quant.Errorf(quant.Store, "model %s has no digest of its file in params_json", m.ModelID).WithHint("train it again")
 	}
-	doc, err := model.Load(e.modelDir(), p.Digest)
+	doc, err := model.Load(e.ModelDir(), p.Digest)
 	return doc, p, err
 }
 

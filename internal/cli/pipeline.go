@@ -20,6 +20,7 @@ import (
 	"quant/internal/config"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/output"
@@ -133,11 +134,11 @@ func (e *Env) runPipeline(cmd *cobra.Command, flags pipelineFlags) error {
 		return err
 	}
 	if resumed != nil && resumed.Strategy.Digest != c.plan.Strategy.Digest && !flags.force {
-		return quant.Errorf(quant.Refused, "strategy file %s has changed since run %s", c.plan.Strategy.Path, shortID(flags.resume)).
+		return quant.Errorf(quant.Refused, "strategy file %s has changed since run %s", c.plan.Strategy.Path, quant.ShortID(flags.resume)).
 			WithHint("start again with `quant pipeline run --strategy ...`, or go on with the changed file: --force")
 	}
 	if resumed != nil && resumed.Calendar != c.plan.Calendar && !flags.force {
-		return quant.Errorf(quant.Refused, "run %s counted the sessions of %s, and now they are those of %s", shortID(flags.resume), resumed.Calendar, c.plan.Calendar).
+		return quant.Errorf(quant.Refused, "run %s counted the sessions of %s, and now they are those of %s", quant.ShortID(flags.resume), resumed.Calendar, c.plan.Calendar).
 			WithHint("set QUANT_CALENDAR=%s, or go on with the other calendar: --force", resumed.Calendar)
 	}
 	if err := c.judgeAll(ctx); err != nil {
@@ -359,24 +360,24 @@ func (c *chain) takeOver(cmd *cobra.Command, flags *pipelineFlags) (*pipeline.Pl
 	case err != nil:
 		return nil, err
 	case run.Kind != "pipeline.run":
-		return nil, quant.Errorf(quant.Usage, "run %s is of the kind %s, no pipeline", shortID(id), run.Kind).
+		return nil, quant.Errorf(quant.Usage, "run %s is of the kind %s, no pipeline", quant.ShortID(id), run.Kind).
 			WithHint("`quant runs list --kind pipeline.run` lists the pipelines")
 	case run.Status == quant.Running:
-		return nil, quant.Errorf(quant.Conflict, "run %s has not ended yet", shortID(id)).WithHint("wait until it has")
+		return nil, quant.Errorf(quant.Conflict, "run %s has not ended yet", quant.ShortID(id)).WithHint("wait until it has")
 	}
-	doc, err := os.ReadFile(c.planPath(id))
+	doc, err := os.ReadFile(c.PlanFile(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, quant.Errorf(quant.NotFound, "run %s ended before it had a plan", shortID(id)).WithHint("start again: quant pipeline run --strategy ...")
+		return nil, quant.Errorf(quant.NotFound, "run %s ended before it had a plan", quant.ShortID(id)).WithHint("start again: quant pipeline run --strategy ...")
 	} else if err != nil {
-		return nil, quant.Errorf(quant.Store, "read the plan of run %s: %w", shortID(id), err)
+		return nil, quant.Errorf(quant.Store, "read the plan of run %s: %w", quant.ShortID(id), err)
 	}
 	noted, err := c.meta.RunIO(ctx, id)
 	if err != nil {
 		return nil, err
 	}
 	for _, io := range noted {
-		if io.Direction == quant.Out && io.Kind == "file" && filepath.Base(io.Name) == planFile && string(io.Digest) != pipeline.Digest(doc) {
-			return nil, quant.Errorf(quant.Refused, "the plan of run %s is not the one that it made", shortID(id)).WithHint("start again: quant pipeline run --strategy ...")
+		if io.Direction == quant.Out && io.Kind == "file" && place.IsPlanFile(io.Name) && string(io.Digest) != pipeline.Digest(doc) {
+			return nil, quant.Errorf(quant.Refused, "the plan of run %s is not the one that it made", quant.ShortID(id)).WithHint("start again: quant pipeline run --strategy ...")
 		}
 	}
 	plan, err := pipeline.ParsePlan(doc)
@@ -384,11 +385,11 @@ func (c *chain) takeOver(cmd *cobra.Command, flags *pipelineFlags) (*pipeline.Pl
 		return nil, err
 	}
 	if bytes.Contains(doc, []byte("***")) {
-		return nil, quant.Errorf(quant.Refused, "the plan of run %s cannot be taken over: a secret in it was masked", shortID(id)).
+		return nil, quant.Errorf(quant.Refused, "the plan of run %s cannot be taken over: a secret in it was masked", quant.ShortID(id)).
 			WithHint("give secrets in the environment or in .env, never on the command line")
 	}
 	if run.Status == quant.Success && run.Process.Changes && !flags.force {
-		c.Notice("nothing to do: run %s has finished", shortID(id))
+		c.Notice("nothing to do: run %s has finished", quant.ShortID(id))
 		return nil, c.Print(pipelineReport{RunID: c.Run.ID, Stages: []stageReport{}})
 	}
 	c.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
@@ -418,7 +419,7 @@ func (c *chain) resolvePipeline(ctx context.Context, ref string) (string, error)
 		return "", err
 	}
 	for _, run := range newest {
-		if _, err := os.Stat(c.planPath(run.RunID)); err == nil {
+		if _, err := os.Stat(c.PlanFile(run.RunID)); err == nil {
 			return run.RunID, nil
 		}
 	}
@@ -491,7 +492,7 @@ func (c *chain) inputs(ctx context.Context, step *pipeline.Step) (pipeline.Input
 	fail := func(err error) (pipeline.Inputs, pipeline.State, error) { return in, pipeline.State{}, err }
 	if c.code == "" {
 		var err error
-		if c.code, err = c.Build.identity(); err != nil {
+		if c.code, err = c.Env.Build.Identity(digestOfFile); err != nil {
 			return fail(err)
 		}
 	}
@@ -586,19 +587,6 @@ func after(args []string, flag string) string {
 	return ""
 }
 
-// identity names the program as exactly as it can be: by the commit that it was
-// built from, or by its own bytes if they came from no commit.
-func (b Build) identity() (string, error) {
-	if b.Commit != "" && !strings.HasSuffix(b.Commit, "-dirty") {
-		return fmt.Sprintf("commit %s, %s, DuckDB %s", b.Commit, b.Go, b.DuckDB), nil
-	}
-	path, err := os.Executable()
-	if err != nil {
-		return "", quant.Errorf(quant.Failed, "find the program's file: %w", err)
-	}
-	return digestOfFile(path)
-}
-
 // digestOf returns the digest of a file's bytes, reading it once.
 func (c *chain) digestOf(path string) (string, error) {
 	if digest, known := c.files[path]; known {
@@ -624,12 +612,6 @@ func digestOfFile(path string) (string, error) {
 		return "", quant.Errorf(quant.Invalid, "%s is no file", path).WithHint("name files")
 	}
 	return digest, nil
-}
-
-const planFile = "plan.json"
-
-func (c *chain) planPath(runID string) string {
-	return filepath.Join(c.Settings.Value(config.DataDir), "runs", runID, planFile)
 }
 
 // masked is the plan as it may be stored and printed.
@@ -659,7 +641,7 @@ func (c *chain) keepPlan() error {
 	if err != nil {
 		return err
 	}
-	path := c.planPath(c.Run.ID)
+	path := c.PlanFile(c.Run.ID)
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "keep the plan in %s: %w", path, err).WithHint("check that you may write there")
 	}
@@ -746,7 +728,7 @@ func (r pipelineReport) Sections() []output.Section {
 	}
 	rows := []row{}
 	for _, s := range r.Stages {
-		line := row{Stage: s.Stage, Run: shortID(string(s.RunID)), Status: s.Status, Rows: s.Rows, Why: s.Reason}
+		line := row{Stage: s.Stage, Run: quant.ShortID(string(s.RunID)), Status: s.Status, Rows: s.Rows, Why: s.Reason}
 		if s.Status != stageSkipped {
 			line.Took = took(&s.DurationUS)
 		}
@@ -764,9 +746,9 @@ func (r pipelineReport) Sections() []output.Section {
 		if b.NumTrades != nil {
 			trades = *b.NumTrades
 		}
-		sections = append(sections, output.Section{Lines: []string{fmt.Sprintf("backtest %s: %s, %s, %s, %s, %s; %s", shortID(b.RunID),
+		sections = append(sections, output.Section{Lines: []string{fmt.Sprintf("backtest %s: %s, %s, %s, %s, %s; %s", quant.ShortID(b.RunID),
 			measured("cagr", b.CAGR), measured("sharpe", b.Sharpe), measured("max_dd", b.MaxDD), measured("vol", b.Vol), measured("turnover", b.Turnover),
-			counted(int(trades), "trade"))}})
+			quant.Count(int(trades), "trade"))}})
 	}
 	return sections
 }
@@ -851,8 +833,8 @@ func (c *chain) runStage(ctx context.Context, step *pipeline.Step) (stageReport,
 		if ctx.Err() != nil {
 			return done, context.Cause(ctx)
 		}
-		return done, quant.Errorf(quant.CodeOf(err), "the stage %s failed: run %s", step.Stage, shortID(id)).
-			WithHint("mend it and go on with: quant pipeline run --resume %s", shortID(c.Run.ID))
+		return done, quant.Errorf(quant.CodeOf(err), "the stage %s failed: run %s", step.Stage, quant.ShortID(id)).
+			WithHint("mend it and go on with: quant pipeline run --resume %s", quant.ShortID(c.Run.ID))
 	}
 	noted, err := c.meta.RunIO(ctx, id)
 	if err != nil {
@@ -883,7 +865,7 @@ func (c *chain) headline(ctx context.Context, runID string) (*backtestHeadline, 
 			Scan(&h.CAGR, &h.Sharpe, &h.MaxDD, &h.Vol, &h.Turnover, &h.WinRate, &h.AvgTrade, &h.NumTrades)
 	})
 	if err != nil {
-		return nil, quant.Errorf(quant.Store, "read the figures of backtest %s: %w", shortID(runID), err)
+		return nil, quant.Errorf(quant.Store, "read the figures of backtest %s: %w", quant.ShortID(runID), err)
 	}
 	return h, nil
 }

@@ -114,10 +114,10 @@ func (e *Env) recommend(ctx context.Context, req pipeline.RecommendRequest) erro
 		e.Notice("nothing changed: the decisions stand as they are")
 	}
 	if report.Removed > 0 {
-		e.Notice("%s of %s on days that are no rebalance days were removed", counted(int(report.Removed), "earlier decision"), report.StrategyID)
+		e.Notice("%s of %s on days that are no rebalance days were removed", quant.Count(int(report.Removed), "earlier decision"), report.StrategyID)
 	}
 	if report.Stale > 0 {
-		e.Notice("%s of %s rest on what changed and are stale: recommend from %s on", counted(int(report.Stale), "later decision"), report.StrategyID, report.To)
+		e.Notice("%s of %s rest on what changed and are stale: recommend from %s on", quant.Count(int(report.Stale), "later decision"), report.StrategyID, report.To)
 	}
 	return e.Print(recommendation{report})
 }
@@ -128,7 +128,7 @@ type recommendation struct{ pipeline.Recommendation }
 func (r recommendation) CSVRows() any { return r.Targets }
 
 func (r recommendation) Sections() []output.Section {
-	head := []string{fmt.Sprintf("%s version %s: %s from %s to %s, %d changed", r.StrategyID, r.Version, counted(r.Decisions, "decision"), r.From, r.To, r.Changed)}
+	head := []string{fmt.Sprintf("%s version %s: %s from %s to %s, %d changed", r.StrategyID, r.Version, quant.Count(r.Decisions, "decision"), r.From, r.To, r.Changed)}
 	if r.ToCash > 0 {
 		head = append(head, fmt.Sprintf("to cash: %d", r.ToCash))
 	}

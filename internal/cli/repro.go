@@ -17,6 +17,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/factstore"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/pipeline"
@@ -83,7 +84,7 @@ func (r reproReport) Sections() []output.Section {
 	if !r.Same {
 		verdict = "not reproduced"
 	}
-	return []output.Section{{Rows: rows}, {Lines: []string{fmt.Sprintf("%s %s: %s", r.Kind, shortID(r.RunID), verdict)}}}
+	return []output.Section{{Rows: rows}, {Lines: []string{fmt.Sprintf("%s %s: %s", r.Kind, quant.ShortID(r.RunID), verdict)}}}
 }
 
 // recordedRun is a run with what it read and wrote.
@@ -121,7 +122,7 @@ func (e *Env) repro(ctx context.Context, ref string) error {
 	now := strings.TrimSpace(e.Build.Version + " " + e.Build.Commit)
 	report := reproReport{RunID: id, Kind: run.Kind, Same: true, Program: programPair{program, now, program == now}, Comparisons: []pipeline.Comparison{}}
 	if !report.Program.Same {
-		e.Warn("run %s was made by quant %s, and this is %s", shortID(id), program, now)
+		e.Warn("run %s was made by quant %s, and this is %s", quant.ShortID(id), program, now)
 	}
 	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
 
@@ -155,7 +156,7 @@ func (e *Env) repro(ctx context.Context, ref string) error {
 		report.Comparisons = append(report.Comparisons, list...)
 	}
 	if !outputs {
-		return quant.Errorf(quant.Refused, "run %s recorded no digest of what it wrote: there is nothing to compare", shortID(id))
+		return quant.Errorf(quant.Refused, "run %s recorded no digest of what it wrote: there is nothing to compare", quant.ShortID(id))
 	}
 	for _, c := range report.Comparisons {
 		report.Same = report.Same && c.Same
@@ -174,8 +175,8 @@ func (e *Env) verdict(r reproReport) error {
 			differ = append(differ, fmt.Sprintf("%s (%s of %s)", strings.Replace(c.Object, ":", " ", 1), map[quant.Direction]string{quant.In: "input", quant.Out: "output"}[c.Direction], c.Stage))
 		}
 	}
-	return quant.Errorf(quant.Refused, "run %s is not reproduced; other than on record: %s", shortID(r.RunID), someOf(differ, 3)).
-		WithHint("`quant lineage %s` shows what it came from", shortID(r.RunID))
+	return quant.Errorf(quant.Refused, "run %s is not reproduced; other than on record: %s", quant.ShortID(r.RunID), someOf(differ, 3)).
+		WithHint("`quant lineage %s` shows what it came from", quant.ShortID(r.RunID))
 }
 
 // replayOf is the command line of the repetition.
@@ -186,18 +187,18 @@ func (e *Env) replayOf(run metastore.RunDetail) ([]string, error) {
 	}
 	// The plan, not the command line: that may only say --resume.
 	c := &chain{Env: e}
-	doc, err := os.ReadFile(c.planPath(run.RunID))
+	doc, err := os.ReadFile(c.PlanFile(run.RunID))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, quant.Errorf(quant.NotFound, "the plan of run %s is gone", shortID(run.RunID)).WithHint("reproduce the runs of its stages one by one")
+		return nil, quant.Errorf(quant.NotFound, "the plan of run %s is gone", quant.ShortID(run.RunID)).WithHint("reproduce the runs of its stages one by one")
 	} else if err != nil {
-		return nil, quant.Errorf(quant.Store, "read the plan of run %s: %w", shortID(run.RunID), err)
+		return nil, quant.Errorf(quant.Store, "read the plan of run %s: %w", quant.ShortID(run.RunID), err)
 	}
 	plan, err := pipeline.ParsePlan(doc)
 	if err != nil {
 		return nil, err
 	}
 	if !run.Process.Changes {
-		return nil, quant.Errorf(quant.Refused, "run %s was a dry run: it has no result", shortID(run.RunID))
+		return nil, quant.Errorf(quant.Refused, "run %s was a dry run: it has no result", quant.ShortID(run.RunID))
 	}
 	return plan.Arguments.Again(), nil
 }
@@ -288,14 +289,14 @@ func changedFiles(recorded []recordedRun, dataDir, workDir string) ([]pipeline.C
 // and the runs inside it recorded.
 func (e *Env) replay(ctx context.Context, run metastore.RunDetail, args []string) (_ []recordedRun, err error) {
 	data := e.Settings.Value(config.DataDir)
-	folder := filepath.Join(data, "tmp")
+	folder := e.ScratchDir()
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "copy the lab to %s: %w", folder, err).WithHint("make room there, or check that you may write")
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, failed(err)
 	}
-	scratch, err := os.MkdirTemp(folder, "repro-*")
+	scratch, err := os.MkdirTemp(folder, place.Repetition+"*")
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -312,7 +313,7 @@ func (e *Env) replay(ctx context.Context, run metastore.RunDetail, args []string
 		return nil, err
 	}
 	lab := []string{
-		"--data-dir", scratch, "--sqlite", filepath.Join(scratch, "meta.db"), "--duckdb", filepath.Join(scratch, "quant.duckdb"),
+		"--data-dir", scratch, "--sqlite", place.In(scratch).MetaPath, "--duckdb", place.In(scratch).FactPath,
 		"--output", "json", "--quiet", "--wait", e.tree.Globals.Wait.String(),
 	}
 	var out bytes.Buffer
@@ -321,7 +322,7 @@ func (e *Env) replay(ctx context.Context, run metastore.RunDetail, args []string
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, quant.Errorf(quant.Refused, "run %s is not reproduced: its command failed this time: %s", shortID(run.RunID), strings.Join(e.Mask.Args(args), " ")).
+		return nil, quant.Errorf(quant.Refused, "run %s is not reproduced: its command failed this time: %s", quant.ShortID(run.RunID), strings.Join(e.Mask.Args(args), " ")).
 			WithHint("what it said stands above")
 	}
 	queue, list := []string{id}, []recordedRun(nil)
@@ -361,17 +362,17 @@ func inLab(list []quant.RunIO, scratch, data string) []quant.RunIO {
 
 // copyLab copies both databases and the models.
 func (e *Env) copyLab(ctx context.Context, scratch string) error {
-	if err := e.Meta.Backup(ctx, filepath.Join(scratch, "meta.db")); err != nil {
+	if err := e.Meta.Backup(ctx, place.In(scratch).MetaPath); err != nil {
 		return err
 	}
-	if err := e.ReadFacts(ctx, func(db *factstore.DB) error { return db.Backup(ctx, filepath.Join(scratch, "quant.duckdb")) }); err != nil {
+	if err := e.ReadFacts(ctx, func(db *factstore.DB) error { return db.Backup(ctx, place.In(scratch).FactPath) }); err != nil {
 		return err
 	}
-	models := filepath.Join(e.Settings.Value(config.DataDir), "models")
+	models := e.ModelDir()
 	if _, err := os.Stat(models); err != nil {
 		return nil // none yet
 	}
-	if err := os.CopyFS(filepath.Join(scratch, "models"), os.DirFS(models)); err != nil {
+	if err := os.CopyFS(place.In(scratch).ModelDir(), os.DirFS(models)); err != nil {
 		return quant.Errorf(quant.Store, "copy the models to %s: %w", scratch, err)
 	}
 	return nil
@@ -380,8 +381,8 @@ func (e *Env) copyLab(ctx context.Context, scratch string) error {
 // turnBack gives the copy the prices that the run read, and takes away what
 // the repetition shall compute, so that it cannot be found there.
 func (e *Env) turnBack(ctx context.Context, scratch string, run metastore.RunDetail, args []string) error {
-	o := e.factOptions(ctx)
-	o.Path = filepath.Join(scratch, "quant.duckdb")
+	o := e.FactOptions(ctx)
+	o.Path = place.In(scratch).FactPath
 	o.TempDir = ""
 	db, err := factstore.OpenWrite(ctx, o)
 	if err != nil {
@@ -398,7 +399,7 @@ func (e *Env) turnBack(ctx context.Context, scratch string, run metastore.RunDet
 	}
 	var statements []string
 	if table != "ohlcv" {
-		e.Notice("prices have changed since run %s: it is run again on those that it read", shortID(run.RunID))
+		e.Notice("prices have changed since run %s: it is run again on those that it read", quant.ShortID(run.RunID))
 		statements = append(statements,
 			"CREATE TEMP TABLE repro_prices AS SELECT * FROM "+table,
 			"DELETE FROM ohlcv",

@@ -87,7 +87,7 @@ func (l runList) Sections() []output.Section {
 			first = string(text[:57]) + "..."
 		}
 		rows = append(rows, shortRun{
-			Run: shortID(r.RunID), Kind: r.Kind, Status: r.Status,
+			Run: quant.ShortID(r.RunID), Kind: r.Kind, Status: r.Status,
 			Started: r.StartedAt.UTC().Format("2006-01-02 15:04:05Z"), Took: took(r.DurationUS), Error: first,
 		})
 	}

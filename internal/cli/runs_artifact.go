@@ -92,7 +92,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 	}
 	if digest == "" {
 		return quant.Errorf(quant.NotFound, "run %s has no artifact %q", id, clipText(args[1], 200)).
-			WithHint("`quant runs artifact %s` lists them", shortID(id))
+			WithHint("`quant runs artifact %s` lists them", quant.ShortID(id))
 	}
 	if f.out != "-" {
 		if err := mayCreate(f.out, f.force); err != nil {

@@ -109,7 +109,7 @@ var comparedSections = [...]string{"run", "params", "metrics", "tags", "code", "
 func (c runComparison) Sections() []output.Section {
 	columns := []string{"NAME"}
 	for _, r := range c.Runs {
-		columns = append(columns, shortID(r.RunID))
+		columns = append(columns, quant.ShortID(r.RunID))
 	}
 	room := 40
 	if c.width > 0 {
@@ -241,7 +241,7 @@ func (e *Env) packages(c *comparing, list []quant.Artifact) {
 		}
 		text, err := e.readArtifact(a.Digest, diffedBytes)
 		if err != nil {
-			e.Notice("the Python packages of run %s are not compared: %v", shortID(a.RunID), err)
+			e.Notice("the Python packages of run %s are not compared: %v", quant.ShortID(a.RunID), err)
 			continue
 		}
 		for line := range strings.Lines(text) {
@@ -321,7 +321,7 @@ func inputText(io quant.RunIO) string {
 	}
 	var parts []string
 	if io.Rows != nil {
-		parts = append(parts, counted(int(*io.Rows), "row"))
+		parts = append(parts, quant.Count(int(*io.Rows), "row"))
 	}
 	if io.FirstDate != "" || io.LastDate != "" {
 		parts = append(parts, string(io.FirstDate)+".."+string(io.LastDate))

@@ -39,7 +39,7 @@ func (c runChanges) Sections() []output.Section {
 			Kind   string     `json:"kind"`
 			Change string     `json:"change"`
 			Reason quant.Text `json:"reason"`
-		}{shortID(r.RunID), r.Kind, r.Change, r.Reason})
+		}{quant.ShortID(r.RunID), r.Kind, r.Change, r.Reason})
 	}
 	return []output.Section{{Rows: rows}}
 }
@@ -156,8 +156,8 @@ those that are refused are kept and shown.`,
 }
 
 func (e *Env) confirmPurge(ctx context.Context, n int, yes bool) error {
-	return e.confirm(ctx, yes, "purging removes "+counted(n, "run")+" for good",
-		fmt.Sprintf("This removes %s for good, with all that is recorded of them.", counted(n, "run")), "give --yes as well")
+	return e.confirm(ctx, yes, "purging removes "+quant.Count(n, "run")+" for good",
+		fmt.Sprintf("This removes %s for good, with all that is recorded of them.", quant.Count(n, "run")), "give --yes as well")
 }
 
 // purgeDeleted purges those deleted runs that can go, children before their
@@ -219,7 +219,7 @@ func (e *Env) purgeDeleted(ctx context.Context, older time.Duration, yes bool) e
 		changes = append(changes, change)
 	}
 	if kept := len(runs) - int(purged); kept > 0 {
-		e.Notice("%s stay deleted and were not purged: facts, models or other runs name them", counted(kept, "run"))
+		e.Notice("%s stay deleted and were not purged: facts, models or other runs name them", quant.Count(kept, "run"))
 	}
 	return e.Print(changes)
 }

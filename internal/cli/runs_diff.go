@@ -51,7 +51,7 @@ with 1 where they do.`,
 				return err
 			}
 			if exitCode && d.Differ {
-				return quant.Errorf(quant.Failed, "runs %s and %s differ", shortID(ids[0]), shortID(ids[1])).
+				return quant.Errorf(quant.Failed, "runs %s and %s differ", quant.ShortID(ids[0]), quant.ShortID(ids[1])).
 					WithHint("without --exit-code this is no error")
 			}
 			return nil
@@ -149,7 +149,7 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 	if digests[a] == digests[b] {
 		for _, r := range runs {
 			if dirty := r.Process.GitDirty; dirty != nil && *dirty && digests[r.RunID] == "" {
-				same.Note = quant.Text("of run " + shortID(r.RunID) + " the code had changes that were not recorded")
+				same.Note = quant.Text("of run " + quant.ShortID(r.RunID) + " the code had changes that were not recorded")
 			}
 		}
 		return same, nil
@@ -162,12 +162,12 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 			continue
 		case sizes[id] > diffedBytes:
 			differ.Note = quant.Text(fmt.Sprintf("they differ, and that of run %s is too long (%s) to be compared line by line; quant runs artifact %s %s writes it out",
-				shortID(id), byteSize(sizes[id]), shortID(id), codeDiff))
+				quant.ShortID(id), byteSize(sizes[id]), quant.ShortID(id), codeDiff))
 			return differ, nil
 		}
 		text, err := e.readArtifact(digests[id], diffedBytes)
 		if err != nil {
-			differ.Note = quant.Text(fmt.Sprintf("they differ, and that of run %s cannot be read: %v", shortID(id), err))
+			differ.Note = quant.Text(fmt.Sprintf("they differ, and that of run %s cannot be read: %v", quant.ShortID(id), err))
 			return differ, nil
 		}
 		texts[i] = text

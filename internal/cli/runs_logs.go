@@ -144,7 +144,7 @@ func (e *Env) openLog(ctx context.Context, meta metastore.Store, id string, foll
 		if err != nil {
 			return nil, err
 		}
-		log, err := transcript.Open(e.logFile(id))
+		log, err := transcript.Open(e.LogFile(id))
 		if !errors.Is(err, quant.NotFound) {
 			return log, err
 		}
@@ -163,6 +163,6 @@ func (e *Env) openLog(ctx context.Context, meta metastore.Store, id string, foll
 	} else if err != nil {
 		return nil, err
 	}
-	return nil, quant.Errorf(quant.NotFound, "the log of run %s is gone, or could not be made: %s", id, e.logFile(id)).
-		WithHint("`quant runs show %s` has what is recorded beside it", shortID(id))
+	return nil, quant.Errorf(quant.NotFound, "the log of run %s is gone, or could not be made: %s", id, e.LogFile(id)).
+		WithHint("`quant runs show %s` has what is recorded beside it", quant.ShortID(id))
 }

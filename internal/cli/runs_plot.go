@@ -222,7 +222,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 		return report, figure, err
 	}
 	for _, run := range runs {
-		label, unit := shortID(run.RunID), 1.0
+		label, unit := quant.ShortID(run.RunID), 1.0
 		if names[run.RunID] != "" {
 			label += " " + clean(clipText(names[run.RunID], 40))
 		}
@@ -246,7 +246,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 			return report, figure, err
 		}
 		if course.Added() == 0 {
-			e.Notice("run %s has no metric %q", shortID(run.RunID), clipText(metric, 200))
+			e.Notice("run %s has no metric %q", quant.ShortID(run.RunID), clipText(metric, 200))
 			continue
 		}
 		plotted := plottedRun{RunID: run.RunID, Name: quant.Text(names[run.RunID]), Points: course.Added(), Drawn: []plottedPoint{}}
@@ -259,7 +259,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 	}
 	if len(report.Runs) == 0 {
 		return report, figure, quant.Errorf(quant.NotFound, "no metric %q in these runs", clipText(metric, 200)).
-			WithHint("`quant runs show %s` lists the metrics of a run", shortID(ids[0]))
+			WithHint("`quant runs show %s` lists the metrics of a run", quant.ShortID(ids[0]))
 	}
 	return report, figure, nil
 }

@@ -20,6 +20,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/git"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 	"quant/internal/secret"
@@ -148,11 +149,11 @@ func (e *Env) rerun(ctx context.Context, ref string, o rerunOptions) error {
 func rerunArgs(origin metastore.RunDetail, set []string) ([]string, error) {
 	var argv []string
 	if err := json.Unmarshal(origin.Process.Argv, &argv); err != nil || len(argv) < 2 {
-		return nil, quant.Errorf(quant.Refused, "run %s has no command line on record", shortID(origin.RunID))
+		return nil, quant.Errorf(quant.Refused, "run %s has no command line on record", quant.ShortID(origin.RunID))
 	}
 	if origin.Kind == "unknown" || origin.Kind == "runs.rerun" {
 		return nil, quant.Errorf(quant.Refused, "a run of kind %s is not run again", origin.Kind).
-			WithHint("run again the run that it was about: `quant runs show %s` names it", shortID(origin.RunID))
+			WithHint("run again the run that it was about: `quant runs show %s` names it", quant.ShortID(origin.RunID))
 	}
 	args := argv[1:]
 	for _, pair := range set {
@@ -160,7 +161,7 @@ func rerunArgs(origin metastore.RunDetail, set []string) ([]string, error) {
 		n, err := strconv.Atoi(number)
 		if !found || err != nil || n < 1 || n > len(args) {
 			return nil, quant.Errorf(quant.Usage, "--set-arg wants N=VALUE with N from 1 to %d", len(args)).
-				WithHint("`quant runs rerun %s --dry-run` numbers the arguments", shortID(origin.RunID))
+				WithHint("`quant runs rerun %s --dry-run` numbers the arguments", quant.ShortID(origin.RunID))
 		}
 		if strings.ContainsRune(value, 0) {
 			return nil, quant.Errorf(quant.Usage, "--set-arg %d: the value contains a NUL byte", n)
@@ -181,7 +182,7 @@ func refuseMasked(origin metastore.RunDetail, args []string) error {
 		if i > 0 && arg == secret.Placeholder {
 			shown = args[i-1] + " " + arg
 		}
-		return quant.Errorf(quant.Refused, "argument %d of run %s was masked when it was recorded: %s", i+1, shortID(origin.RunID), shown).
+		return quant.Errorf(quant.Refused, "argument %d of run %s was masked when it was recorded: %s", i+1, quant.ShortID(origin.RunID), shown).
 			WithHint("give it again: --set-arg %d=VALUE (the whole argument)", i+1)
 	}
 	return nil
@@ -192,7 +193,7 @@ func refuseMasked(origin metastore.RunDetail, args []string) error {
 func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail, keep bool) (*git.Worktree, error) {
 	p := origin.Process
 	if p.GitCommit == "" {
-		return nil, quant.Errorf(quant.Refused, "run %s has no git commit on record: it ran outside a work tree", shortID(origin.RunID)).
+		return nil, quant.Errorf(quant.Refused, "run %s has no git commit on record: it ran outside a work tree", quant.ShortID(origin.RunID)).
 			WithHint("run it again without --code")
 	}
 	var diff io.Reader
@@ -210,16 +211,16 @@ func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail, keep boo
 		defer f.Close()
 		diff = f
 	case p.GitDirty != nil && *p.GitDirty:
-		e.Warn("the work tree of run %s differed from its commit, and the changes are not on record: the commit alone is run", shortID(origin.RunID))
+		e.Warn("the work tree of run %s differed from its commit, and the changes are not on record: the commit alone is run", quant.ShortID(origin.RunID))
 	}
-	folder, err := filepath.Abs(filepath.Join(e.Settings.Value(config.DataDir), "tmp"))
+	folder, err := filepath.Abs(e.ScratchDir())
 	if err == nil {
 		err = os.MkdirAll(folder, 0o700)
 	}
 	if err != nil {
 		return nil, quant.Errorf(quant.Store, "make the folder for the worktree: %w", err)
 	}
-	name := "rerun-" + e.Run.ID
+	name := place.Checkout + e.Run.ID
 	if keep {
 		name = "code-" + e.Run.ID
 	}
@@ -230,7 +231,7 @@ func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail, keep boo
 // with this one's terminal, and returns how it ended.
 func (e *Env) runAgain(ctx context.Context, origin metastore.RunDetail, args []string, dir string) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return quant.Errorf(quant.NotFound, "the folder of run %s, %s, is not there any more", shortID(origin.RunID), dir).
+		return quant.Errorf(quant.NotFound, "the folder of run %s, %s, is not there any more", quant.ShortID(origin.RunID), dir).
 			WithHint("--code checks it out again, where it was under git")
 	}
 	self, err := os.Executable()
@@ -282,7 +283,7 @@ func (e *Env) runAgain(ctx context.Context, origin metastore.RunDetail, args []s
 		}
 	}
 	if err != nil {
-		return quant.Errorf(quant.Failed, "run %s again: %w", shortID(origin.RunID), err)
+		return quant.Errorf(quant.Failed, "run %s again: %w", quant.ShortID(origin.RunID), err)
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ that says SCAN of a table passes over all of that table.`,
 				return err
 			}
 			if file != "" {
-				env.Notice("wrote %s to %s", counted(found, "run"), file)
+				env.Notice("wrote %s to %s", quant.Count(found, "run"), file)
 			}
 			if more {
 				env.Notice("only the first %d runs are shown; there are more (--limit 0 shows all)", shown)
@@ -216,7 +216,7 @@ func (e *Env) printSearch(columns []metastore.Field, exact bool, each func(func(
 	}
 	changed, err := sheet.Close()
 	if changed > 0 {
-		e.Notice("%s begin like a formula and got a ' before them (--exact leaves them as they are)", counted(changed, "cell"))
+		e.Notice("%s begin like a formula and got a ' before them (--exact leaves them as they are)", quant.Count(changed, "cell"))
 	}
 	return err
 }
@@ -261,7 +261,7 @@ func shownCell(f metastore.Field, v any, short bool) any {
 		case f == (metastore.Field{Name: "status"}):
 			return quant.Status(v)
 		case short && f.Of == metastore.Attribute && (f.Name == "run_id" || f.Name == "parent"):
-			return shortID(v)
+			return quant.ShortID(v)
 		case short:
 			first, _, _ := strings.Cut(v, "\n")
 			if text := []rune(first); len(text) > 60 {

@@ -113,7 +113,7 @@ func (l kindList) Sections() []output.Section {
 		}
 		g.Cells = append(g.Cells, []string{
 			k.Kind, fmt.Sprint(k.Runs), fmt.Sprint(k.Running), rate, took(k.P50US), took(k.P95US),
-			second(k.LastFailAt), shortID(string(k.LastFailRun)), clipText(string(k.LastFail), 60),
+			second(k.LastFailAt), quant.ShortID(string(k.LastFailRun)), clipText(string(k.LastFail), 60),
 		})
 	}
 	return []output.Section{{Rows: g}}

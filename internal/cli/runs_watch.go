@@ -55,7 +55,7 @@ process died is closed as FAIL, as every command does.`,
 				w.self = env.Run.ID
 			}
 			if slices.Contains(w.named, w.self) {
-				return quant.Errorf(quant.Usage, "run %s is this watch itself: it would never end", shortID(w.self))
+				return quant.Errorf(quant.Usage, "run %s is this watch itself: it would never end", quant.ShortID(w.self))
 			}
 			if err := w.run(cmd.Context()); err != nil {
 				return err
@@ -132,7 +132,7 @@ func (r watchedRun) firstLine() string {
 
 // line is a change as a person reads it.
 func (r watchedRun) line() string {
-	parts := []string{second(r.At), shortID(r.RunID), fmt.Sprintf("%-7s", r.Status), r.Kind}
+	parts := []string{second(r.At), quant.ShortID(r.RunID), fmt.Sprintf("%-7s", r.Status), r.Kind}
 	for _, part := range []string{string(r.Name), r.elapsed(), r.metricsText(), r.firstLine()} {
 		if part != "" {
 			parts = append(parts, part)
@@ -245,13 +245,13 @@ func (w *watcher) verdict() error {
 	var failed []string
 	for _, r := range w.seen {
 		if len(w.named) > 0 && r.Status == quant.Fail {
-			failed = append(failed, shortID(r.RunID))
+			failed = append(failed, quant.ShortID(r.RunID))
 		}
 	}
 	if failed == nil || !w.ended() {
 		return nil
 	}
-	return quant.Errorf(quant.Failed, "%s of %s ended as FAIL: %s", counted(len(failed), "run"), counted(len(w.named), "run"), strings.Join(failed, ", ")).
+	return quant.Errorf(quant.Failed, "%s of %s ended as FAIL: %s", quant.Count(len(failed), "run"), quant.Count(len(w.named), "run"), strings.Join(failed, ", ")).
 		WithHint("quant runs show %s says why", failed[0])
 }
 
@@ -264,7 +264,7 @@ func (t watchTable) Sections() []output.Section {
 		if r.Status == quant.Fail {
 			text = strings.TrimSpace(text + "  " + r.firstLine())
 		}
-		g.Cells = append(g.Cells, []string{shortID(r.RunID), string(r.Status), r.Kind, clipText(string(r.Name), 24), r.elapsed(), text})
+		g.Cells = append(g.Cells, []string{quant.ShortID(r.RunID), string(r.Status), r.Kind, clipText(string(r.Name), 24), r.elapsed(), text})
 	}
 	return []output.Section{{Rows: g}}
 }

@@ -131,13 +131,13 @@ func (e *Env) score(ctx context.Context, ref string, req model.ScoreRequest) err
 		FirstDate: done.OutputFirst, LastDate: done.OutputLast, Digest: quant.Text(done.Output),
 	})
 	if done.Skipped > 0 {
-		e.Warn("%s up to %s left out: no fit of %s can score them out of sample", counted(done.Skipped, "day"), done.OutOfSampleAfter, m.ModelID)
+		e.Warn("%s up to %s left out: no fit of %s can score them out of sample", quant.Count(done.Skipped, "day"), done.OutOfSampleAfter, m.ModelID)
 	}
 	if done.Incomplete > 0 {
-		e.Notice("%s without every feature: not scored", counted(int(done.Incomplete), "symbol day"))
+		e.Notice("%s without every feature: not scored", quant.Count(int(done.Incomplete), "symbol day"))
 	}
 	if req.InSample == model.AllowInSample && len(done.Tasks) > 0 && model.InSample(done.Tasks[0].TaskID) {
-		e.Warn("IN-SAMPLE: %s scored by a model that was trained on them or on what follows; they prove nothing", counted(done.Tasks[0].Days, "day"))
+		e.Warn("IN-SAMPLE: %s scored by a model that was trained on them or on what follows; they prove nothing", quant.Count(done.Tasks[0].Days, "day"))
 	}
 	return e.Print(scoreReport{done})
 }

@@ -35,7 +35,7 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 				SchemaVersion: factstore.SchemaVersion, Secrets: env.Secrets.Values(),
 				OnWait: func(pid int) {
 					env.Notice("waiting for the Fact DB, held by %s (--wait %s)",
-						env.holder(cmd.Context(), factstore.Wait{PID: pid}), env.tree.Globals.Wait)
+						env.FactsHolder(cmd.Context(), factstore.Wait{PID: pid}), env.tree.Globals.Wait)
 				},
 			}
 			if meta {

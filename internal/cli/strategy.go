@@ -118,7 +118,7 @@ func (c strategyChecks) Sections() []output.Section {
 		if one.Valid {
 			lines = append(lines, fmt.Sprintf("%s: valid, %s version %s, %s", one.File, one.StrategyID, one.Version, short(string(one.Digest))))
 		} else {
-			lines = append(lines, fmt.Sprintf("%s: %s", one.File, counted(len(one.Problems), "problem")))
+			lines = append(lines, fmt.Sprintf("%s: %s", one.File, quant.Count(len(one.Problems), "problem")))
 		}
 		for _, p := range one.Problems {
 			line := "  " + p.Where + ": " + p.Message

@@ -311,7 +311,7 @@ func (e *Env) sweep(ctx context.Context, f sweepFlags) error {
 	}
 	switch {
 	case r.Failed == len(r.Trials):
-		return quant.Errorf(quant.Failed, "sweep of strategy %s: all of its %s failed", r.StrategyID, counted(r.Failed, "trial")).
+		return quant.Errorf(quant.Failed, "sweep of strategy %s: all of its %s failed", r.StrategyID, quant.Count(r.Failed, "trial")).
 			WithHint("their errors stand above and in `quant runs list`")
 	case r.Failed > 0:
 		return quant.Errorf(quant.Partial, "sweep of strategy %s: %d of %d trials failed", r.StrategyID, r.Failed, len(r.Trials)).
@@ -395,15 +395,15 @@ func (r sweepReport) Sections() []output.Section {
 	rows := []row{}
 	for _, t := range sorted {
 		_, name, _ := strings.Cut(t.StrategyID, "#")
-		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), number(t.Turnover), shortID(string(t.RunID)), string(t.Error)})
+		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), number(t.Turnover), quant.ShortID(string(t.RunID)), string(t.Error)})
 	}
-	sections := []output.Section{{Lines: []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, counted(len(r.Trials), "trial"), r.From, r.To), ""}, Rows: rows}}
+	sections := []output.Section{{Lines: []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, quant.Count(len(r.Trials), "trial"), r.From, r.To), ""}, Rows: rows}}
 	if lines := r.heatMap(); lines != nil {
 		sections = append(sections, output.Section{Lines: lines})
 	}
 	if r.Best != nil {
 		sections = append(sections, output.Section{Lines: []string{
-			fmt.Sprintf("best: %s, Sharpe ratio %s, run %s", r.Best.Overrides, number(r.Best.Sharpe), shortID(string(r.Best.RunID))),
+			fmt.Sprintf("best: %s, Sharpe ratio %s, run %s", r.Best.Overrides, number(r.Best.Sharpe), quant.ShortID(string(r.Best.RunID))),
 			judgedLine(*r.Deflated),
 		}})
 	}

@@ -12,6 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/output"
@@ -116,7 +117,7 @@ func (e *Env) train(ctx context.Context, experiment string, flags trainFlags) er
 // harms nothing.
 func (e *Env) keepModel(ctx context.Context, t model.Trained) (trainReport, error) {
 	doc := t.Document
-	digest, err := model.Save(e.modelDir(), doc)
+	digest, err := model.Save(e.ModelDir(), doc)
 	if err != nil {
 		return trainReport{}, err
 	}
@@ -125,7 +126,7 @@ func (e *Env) keepModel(ctx context.Context, t model.Trained) (trainReport, erro
 		return trainReport{}, err
 	}
 	report := trainReport{
-		ModelID: model.ID(doc.Algo, digest), ExperimentID: doc.ExperimentID, Algo: doc.Algo, Digest: digest, File: modelFolder + "/" + name,
+		ModelID: model.ID(doc.Algo, digest), ExperimentID: doc.ExperimentID, Algo: doc.Algo, Digest: digest, File: place.ModelName(name),
 		TrainRange: doc.Final.TrainFrom.String() + ".." + doc.Final.TrainTo.String(), Samples: t.Samples, LeftOut: t.LeftOut, Symbols: t.Symbols,
 		Alpha: doc.Final.Alpha, Metrics: t.Metrics, Notices: append([]string{}, t.Notices...),
 	}
@@ -203,7 +204,7 @@ func (r trainReport) CSVRows() any { return r.Metrics.Folds }
 func (r trainReport) Sections() []output.Section {
 	lines := []string{
 		fmt.Sprintf("model %s: %s", r.ModelID, r.Change),
-		fmt.Sprintf("%d samples of %s, %s; %d days left out for want of a feature", r.Samples, counted(int(r.Symbols), "symbol"), r.TrainRange, r.LeftOut),
+		fmt.Sprintf("%d samples of %s, %s; %d days left out for want of a feature", r.Samples, quant.Count(int(r.Symbols), "symbol"), r.TrainRange, r.LeftOut),
 		"file " + r.File,
 	}
 	return append([]output.Section{{Lines: lines}}, metricsSections(r.Metrics)...)

@@ -4,7 +4,7 @@
 package config
 
 import (
-	"path/filepath"
+	"quant/internal/lab/place"
 	"slices"
 	"strings"
 
@@ -43,8 +43,8 @@ var catalogue = []struct {
 	fallback   func(s Settings) string
 }{
 	{DataDir, "data-dir", false, func(Settings) string { return "./data" }},
-	{SQLitePath, "sqlite", false, func(s Settings) string { return filepath.Join(s.Value(DataDir), "meta.db") }},
-	{DuckDBPath, "duckdb", false, func(s Settings) string { return filepath.Join(s.Value(DataDir), "quant.duckdb") }},
+	{SQLitePath, "sqlite", false, func(s Settings) string { return place.In(s.Value(DataDir)).MetaPath }},
+	{DuckDBPath, "duckdb", false, func(s Settings) string { return place.In(s.Value(DataDir)).FactPath }},
 	{LogLevel, "log-level", false, func(Settings) string { return "info" }},
 	{AlphaVantageKey, "", true, func(Settings) string { return "" }},
 	{Calendar, "", false, func(Settings) string { return "XNYS" }},

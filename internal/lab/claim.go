@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
+	"quant/internal/lab/place"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,9 +21,6 @@ type Claim struct {
 	f    *os.File
 }
 
-// LiveSuffix names the folder of liveness locks, after the Meta DB.
-const LiveSuffix = ".live"
-
 // patience is how long one waits for a lab that is being replaced.
 const patience = 30 * time.Second
 
@@ -34,7 +31,7 @@ const patience = 30 * time.Second
 // cannot be finished.
 func Use(ctx context.Context, metaFile string) (*Claim, error) {
 	c := &Claim{path: metaFile}
-	live := metaFile + LiveSuffix
+	live := place.LiveDir(metaFile)
 	_ = os.MkdirAll(live, 0o700) // else there can be no lock, nor a run
 	f, err := os.OpenFile(live, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -45,7 +42,7 @@ func Use(ctx context.Context, metaFile string) (*Claim, error) {
 		c.Release()
 		return nil, err
 	}
-	if _, err := os.Lstat(journalOf(metaFile)); err != nil {
+	if _, err := os.Lstat(place.JournalFile(metaFile)); err != nil {
 		return c, nil
 	}
 	if err := c.wait(ctx, unix.LOCK_EX); err == nil {
@@ -71,7 +68,7 @@ func (c *Claim) Alone(ctx context.Context, wait time.Duration, fn func() error) 
 		return quant.Errorf(quant.Store, "the lab of %s cannot be locked", c.path).WithHint("make its folder writable")
 	}
 	// Only one tries at a time: who tries lets its own lock go for a moment.
-	turn, err := os.OpenFile(c.path+".turn", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	turn, err := os.OpenFile(place.TurnFile(c.path), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return quant.Errorf(quant.Store, "lock the lab of %s: %w", c.path, err).WithHint("make its folder writable")
 	}
@@ -121,26 +118,4 @@ func (c *Claim) wait(ctx context.Context, how int) error {
 				WithHint("try again when `quant restore` has finished")
 		}
 	}
-}
-
-// Real returns the one path that a file has for everybody, whatever links lead
-// to it, also where the file itself is missing.
-func Real(path string) string {
-	for range 40 {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			return real
-		}
-		to, err := os.Readlink(path)
-		if err != nil {
-			break
-		}
-		if !filepath.IsAbs(to) {
-			to = filepath.Join(filepath.Dir(path), to)
-		}
-		path = to
-	}
-	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
-		return filepath.Join(dir, filepath.Base(path))
-	}
-	return path
 }

@@ -10,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"syscall"
 	"time"
 
 	"quant"
@@ -95,7 +95,7 @@ func (y Yard) Find(ctx context.Context, fn func(Garbage) error) error {
 		return err
 	}
 	for _, dir := range y.RunDirs {
-		found, err := entries(dir)
+		found, err := Entries(dir)
 		if err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ func (y Yard) Find(ctx context.Context, fn func(Garbage) error) error {
 		}
 	}
 	for dir, patterns := range y.Leftovers {
-		found, err := entries(dir)
+		found, err := Entries(dir)
 		if err != nil {
 			return err
 		}
@@ -212,10 +212,10 @@ func matches(patterns []string, name string) bool {
 	return false
 }
 
-// entries reads a folder; none, or a link in its place, has none.
-func entries(dir string) ([]fs.DirEntry, error) {
+// Entries reads a folder; none, or a link in its place, has none.
+func Entries(dir string) ([]fs.DirEntry, error) {
 	list, err := os.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) || err != nil && strings.Contains(err.Error(), "not a directory") {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return nil, nil
 	}
 	if err != nil {

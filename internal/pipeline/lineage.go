@@ -219,7 +219,7 @@ func (n Node) title() string {
 		if n.Status == "" {
 			return fmt.Sprintf("run %s, of which there is no record", n.RunID)
 		}
-		parts := []string{name, shortID(string(n.RunID)), string(n.Status), n.StartedAt.UTC().Format("2006-01-02 15:04:05Z"), "quant", string(n.BinaryVersion)}
+		parts := []string{name, quant.ShortID(string(n.RunID)), string(n.Status), n.StartedAt.UTC().Format("2006-01-02 15:04:05Z"), "quant", string(n.BinaryVersion)}
 		if n.BinaryCommit != "" {
 			parts = append(parts, abbreviated(string(n.BinaryCommit)))
 		}

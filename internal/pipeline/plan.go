@@ -288,7 +288,7 @@ func nonNil[T any](list []T) []T {
 	return list
 }
 
-func shortID(id string) string { return id[max(0, len(id)-8):] }
-
 // Unchanged is the reason of a step that is skipped because its results stand.
-func Unchanged(runID string) string { return fmt.Sprintf("unchanged since run %s", shortID(runID)) }
+func Unchanged(runID string) string {
+	return fmt.Sprintf("unchanged since run %s", quant.ShortID(runID))
+}

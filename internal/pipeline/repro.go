@@ -60,7 +60,7 @@ func Compare(kind string, recorded, now []quant.RunIO) (list []Comparison, outpu
 func Replay(run metastore.RunDetail) ([]string, error) {
 	if run.Status != quant.Success {
 		return nil, quant.Errorf(quant.Refused, "run %s ended as %s: only a SUCCESS has a result to reproduce", run.RunID, run.Status).
-			WithHint("`quant runs show %s` says what happened", shortID(run.RunID))
+			WithHint("`quant runs show %s` says what happened", quant.ShortID(run.RunID))
 	}
 	switch Stage(run.Kind) {
 	case StageFeatures, StageLabels, StageTrain, StageScore, StageRecommend, StageBacktest, pipelineRun:

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/lab/place"
 	"quant/internal/registry"
 )
 
@@ -99,7 +100,7 @@ func (e *examination) restored() {
 		if path == "" {
 			continue
 		}
-		aside, _ := filepath.Glob(globQuoted(path) + ".before-restore-*")
+		aside, _ := filepath.Glob(place.Literal(path) + place.Aside + "*")
 		for _, old := range aside {
 			if !strings.HasSuffix(old, "-wal") && !strings.HasSuffix(old, "-shm") && !strings.HasSuffix(old, ".wal") && !strings.HasSuffix(old, ".lock") {
 				e.add(Note, old, "delete it once you need nothing in it any more", "it was moved aside by a restore")

@@ -20,6 +20,7 @@ import (
 	"quant"
 	"quant/internal/artifact"
 	"quant/internal/factstore"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
@@ -120,17 +121,13 @@ func (e *examination) files() {
 	e.private(e.MetaPath, 0o600)
 	e.private(e.FactPath, 0o600)
 	for _, path := range []string{e.MetaPath, e.FactPath} {
-		aside, _ := filepath.Glob(globQuoted(path) + ".broken-*")
+		aside, _ := filepath.Glob(place.Literal(path) + place.Broken + "*")
 		for _, old := range aside {
 			if !strings.HasSuffix(old, "-wal") && !strings.HasSuffix(old, "-shm") && !strings.HasSuffix(old, ".wal") {
 				e.add(Note, old, "delete it once you need nothing in it any more", "a database that was moved aside")
 			}
 		}
 	}
-}
-
-func globQuoted(path string) string {
-	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
 }
 
 // private checks that nobody but the owner can write to a file or folder.
@@ -341,7 +338,7 @@ func (e *examination) lastReset(ctx context.Context, runs []metastore.RunDetail)
 		}
 		for _, io := range backups[run.RunID] {
 			// One that failed has done so only if it had moved the Fact DB.
-			if run.Status == quant.Success || filepath.Base(io.Name) == "quant.duckdb" {
+			if run.Status == quant.Success || filepath.Base(io.Name) == place.FactDB {
 				return run.RunID, nil
 			}
 		}

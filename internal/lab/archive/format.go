@@ -1,4 +1,7 @@
-package lab
+// Package archive puts a whole lab into one file, while others may work, and takes
+// it out again. What is recorded of runs is the metastore's, what is in the Fact
+// DB the factstore's; a restored lab is put in its place by package lab.
+package archive
 
 import (
 	"archive/tar"
@@ -9,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"quant/internal/lab/place"
 	"regexp"
 	"strings"
 	"time"
@@ -44,8 +48,8 @@ type Member struct {
 
 // The members of a backup, and the folders in it.
 const (
-	metaMember  = "meta.db"
-	factsMember = "quant.duckdb" // its logs have this name and a suffix
+	metaMember  = place.MetaDB
+	factsMember = place.FactDB // its logs have this name and a suffix
 	artifacts   = "artifacts/"
 	logs        = "logs/"
 	models      = "models/"

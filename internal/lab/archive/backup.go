@@ -1,4 +1,4 @@
-package lab
+package archive
 
 import (
 	"context"
@@ -16,12 +16,13 @@ import (
 	"quant"
 	"quant/internal/artifact"
 	"quant/internal/factstore"
+	"quant/internal/lab"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
 
-// Lab is where the parts of a lab stand.
-type Lab struct {
+// Parts is where the parts of a lab stand, and how its databases are opened.
+type Parts struct {
 	MetaFile  string // links resolved
 	FactFile  string
 	Artifacts artifact.Store
@@ -34,18 +35,18 @@ type Lab struct {
 	OpenMeta func(ctx context.Context, path string) (metastore.Store, error)
 }
 
-// Backup writes the whole lab to w, in a consistent state, while others may
+// Write writes the whole lab to w, in a consistent state, while others may
 // work: nobody can commit facts between the copy of one database and that of
 // the other, and no artifact goes meanwhile. scratch is a folder with room for a
 // copy of the Meta DB. Errors: Locked if the Fact DB is written to for too long;
 // Store if something cannot be read or written.
-func Backup(ctx context.Context, lab Lab, meta metastore.Store, w io.Writer, scratch string, m Manifest, now func() time.Time) (Manifest, error) {
+func Write(ctx context.Context, lab Parts, meta metastore.Store, w io.Writer, scratch string, m Manifest, now func() time.Time) (Manifest, error) {
 	release, err := lab.Artifacts.Hold(ctx)
 	if err != nil {
 		return m, err
 	}
 	defer release()
-	b := &backup{Lab: lab, ctx: ctx, out: newWriter(w), scratch: scratch}
+	b := &backup{Parts: lab, ctx: ctx, out: newWriter(w), scratch: scratch}
 	b.out.manifest.RunID, b.out.manifest.Quant = m.RunID, m.Quant
 	copied := filepath.Join(scratch, "meta.db")
 	state := func() error {
@@ -65,7 +66,7 @@ func Backup(ctx context.Context, lab Lab, meta metastore.Store, w io.Writer, scr
 }
 
 type backup struct {
-	Lab
+	Parts
 	ctx     context.Context
 	out     *writer
 	scratch string
@@ -163,7 +164,7 @@ func (b *backup) rest(copied string) error {
 			return err
 		}
 	}
-	printed, err := entries(b.LogDir)
+	printed, err := lab.Entries(b.LogDir)
 	if err != nil {
 		return err
 	}
@@ -183,7 +184,7 @@ func (b *backup) rest(copied string) error {
 	if err := b.runFiles(meta); err != nil {
 		return err
 	}
-	trained, err := entries(b.ModelDir)
+	trained, err := lab.Entries(b.ModelDir)
 	if err != nil {
 		return err
 	}
@@ -200,7 +201,7 @@ func (b *backup) rest(copied string) error {
 
 // runFiles copies what the runs that the copied Meta DB knows keep in folders.
 func (b *backup) runFiles(meta metastore.Store) error {
-	folders, err := entries(b.RunDir)
+	folders, err := lab.Entries(b.RunDir)
 	if err != nil {
 		return err
 	}
@@ -213,7 +214,7 @@ func (b *backup) runFiles(meta metastore.Store) error {
 		} else if err != nil {
 			return err
 		}
-		files, err := entries(filepath.Join(b.RunDir, folder.Name()))
+		files, err := lab.Entries(filepath.Join(b.RunDir, folder.Name()))
 		if err != nil {
 			return err
 		}
@@ -284,7 +285,7 @@ func (b *backup) log(name string) error {
 }
 
 // Room estimates the bytes of a backup from what stands there.
-func (l Lab) Room() int64 {
+func (l Parts) Room() int64 {
 	total := int64(1 << 20)
 	for _, path := range []string{l.MetaFile, l.MetaFile + "-wal", l.MetaFile, l.FactFile, l.FactFile + ".wal", l.Artifacts.Dir, l.LogDir, l.ModelDir, l.RunDir} {
 		_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {

@@ -1,0 +1,173 @@
+package app
+
+import (
+	"context"
+	"io"
+
+	"quant"
+	"quant/internal/cli"
+	"quant/internal/config"
+	"quant/internal/lab"
+	"quant/internal/lab/facts"
+	"quant/internal/lab/place"
+	"quant/internal/session"
+)
+
+// recording is the life of one run, from before its row to its closing line.
+type recording struct {
+	app    *App
+	env    *cli.Env
+	line   cli.Line
+	traits cli.Traits
+}
+
+func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *recording {
+	r := &recording{app: a, env: env, line: line, traits: traits}
+	where := place.Place{DataDir: env.Settings.Value(config.DataDir), MetaPath: env.Settings.Value(config.SQLitePath), FactPath: env.Settings.Value(config.DuckDBPath)}
+	env.Session = session.New(session.Options{
+		Lab: lab.New(lab.Options{
+			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where.FactPath),
+		}),
+		Voice: voice{env, traits.Silent}, Build: env.Build, Explain: a.end.explain,
+	})
+	return r
+}
+
+// voice says on stderr what an execution has to say.
+type voice struct {
+	env    *cli.Env
+	silent bool
+}
+
+func (v voice) Notice(format string, args ...any) { v.env.Notice(format, args...) }
+
+func (v voice) Warn(format string, args ...any) {
+	if v.silent {
+		v.env.Notice(format, args...)
+		return
+	}
+	v.env.Warn(format, args...)
+}
+
+func (v voice) Failed(err error) {
+	if !isBrokenPipe(err) && !isSilent(err) {
+		v.env.Error(firstLines(err, v.env.Settings.Value(config.LogLevel)))
+	}
+}
+
+// begin records the run, durably, before anything else happens.
+func (r *recording) begin(ctx context.Context, c session.Command) error {
+	env := r.env
+	c.Reads = r.traits.Changes == nil || !r.traits.Changes(r.line)
+	remedy := r.traits.Remedy != nil && r.traits.Remedy(r.line)
+
+	err := r.open(ctx, remedy)
+	if err == nil {
+		err = r.start(ctx, c)
+		if remedy && lab.Remediable(err) && r.setAside(ctx, err) == nil {
+			err = r.start(ctx, c)
+		}
+	}
+	if err == nil {
+		r.reconcile(ctx)
+		return nil
+	}
+	if !c.Reads || lab.IsNewer(err) {
+		return quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).
+			WithHint("%s", quant.HintOf(err))
+	}
+	env.Warn("this run is not recorded: %v", err)
+	env.MetaErr = err
+	if env.Meta == nil {
+		_ = env.OpenReadOnly(ctx) // what it says is what err says
+	}
+	return nil
+}
+
+// open opens the lab, and says what was made, upgraded or moved aside.
+func (r *recording) open(ctx context.Context, remedy bool) error {
+	if r.traits.DataDir != nil && r.traits.DataDir(r.line) != "" {
+		if err := r.traits.MakeDir(r.line); err != nil {
+			return err
+		}
+	}
+	err := r.env.Open(ctx, remedy)
+	r.sayOpening()
+	return err
+}
+
+// setAside is the remedy for a Meta DB that turned out unusable while the run was
+// recorded.
+func (r *recording) setAside(ctx context.Context, why error) error {
+	err := r.env.SetAside(ctx, why)
+	r.sayOpening()
+	return err
+}
+
+func (r *recording) sayOpening() {
+	env, found := r.env, r.env.Opening
+	if found.MovedAside != "" {
+		env.Warn("the Meta DB cannot be used (%v); moved to %s", found.Damage, found.MovedAside)
+		if found.SalvageErr != nil {
+			env.Warn("nothing more could be read of %s: %v", found.MovedAside, found.SalvageErr)
+		}
+		return
+	}
+	switch found.Meta {
+	case lab.Created:
+		env.Notice("new lab at %s", env.Shown())
+	case lab.Upgraded:
+		env.Notice("brought the Meta DB %s from schema %d to %d; backup: %s", env.MetaPath, found.From, found.To, found.Backup)
+	}
+}
+
+func (r *recording) start(ctx context.Context, c session.Command) error {
+	env := r.env
+	argv, err := env.Start(ctx, c, env.ParentRun)
+	if err != nil {
+		return err
+	}
+	env.Argv = argv
+	env.Exec = func(ctx context.Context, args []string, out io.Writer, notes ...quant.RunIO) (string, error) {
+		streams := env.Streams()
+		streams.Out = out
+		return r.app.execute(ctx, args, env.RunID(), streams, notes)
+	}
+	return nil
+}
+
+// reconcile closes the runs whose processes died, and says so.
+func (r *recording) reconcile(ctx context.Context) {
+	dead, err := r.env.Registry.Reconcile(ctx)
+	for _, run := range dead {
+		r.env.Notice("run %s %s FAIL: %s", run.RunID, run.Kind, run.ErrorText)
+	}
+	if err != nil {
+		r.env.Notice("dead runs could not be closed: %v", err)
+	}
+}
+
+// close writes out the result, then closes the record. After an error the
+// result is not waited for: nobody may be reading it.
+func (r *recording) close(ctx context.Context, err error) error {
+	patience := ctx
+	if err != nil {
+		ended, cancel := context.WithCancelCause(ctx)
+		cancel(err)
+		patience = ended
+	}
+	if flushed := r.env.Flush(patience); err == nil {
+		err = flushed
+	}
+	return r.end(ctx, err)
+}
+
+func (r *recording) end(ctx context.Context, err error) error {
+	ended := r.env.End(ctx, err)
+	if err == nil {
+		return r.traits.Exit(ended) // the record could not be closed
+	}
+	return ended
+}
+
+func (r *recording) release() { _ = r.env.Close() }

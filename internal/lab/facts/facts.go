@@ -1,0 +1,107 @@
+// Package facts opens the Fact DB of a lab: late, for as short as can be, waiting
+// for whoever holds it. It writes no facts itself.
+package facts
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/lab"
+	"quant/internal/metastore"
+	"quant/internal/registry"
+)
+
+// Committed tells, without waiting, which runs have committed facts to the Fact
+// DB at path.
+func Committed(path string) func(ctx context.Context, runIDs []string) (map[string]bool, error) {
+	return func(ctx context.Context, ids []string) (map[string]bool, error) {
+		return factstore.CommittedRuns(ctx, factstore.Options{Path: path}, ids)
+	}
+}
+
+// Store opens the Fact DB of a lab for one run. It is for one goroutine at a time.
+type Store struct {
+	Lab  *lab.Lab
+	Self string        // the run that works with it; "": none is recorded
+	Wait time.Duration // for a lock; 0: not at all
+	// Waiting is told that another process holds the Fact DB, in words that name its
+	// run; nil: nobody is.
+	Waiting func(text string)
+
+	commit factstore.Commit
+}
+
+// Options are the options of every opening.
+func (s *Store) Options(ctx context.Context) factstore.Options {
+	o := factstore.Options{Path: s.Lab.FactPath, Wait: s.Wait, Now: s.Lab.Now, TempDir: s.Lab.SpillDir()}
+	if s.Waiting != nil {
+		o.Waiting = func(w factstore.Wait) {
+			s.Waiting(fmt.Sprintf("waiting for the Fact DB %s, held by %s (%s so far, --wait %s)", w.Path, s.Holder(ctx, w), w.Waited.Round(time.Second), s.Wait))
+		}
+	}
+	return o
+}
+
+// Holder names the run behind the process that holds the Fact DB.
+func (s *Store) Holder(ctx context.Context, w factstore.Wait) string {
+	process := fmt.Sprintf("process %d", w.PID)
+	if w.Program != "" {
+		process += " (" + w.Program + ")"
+	}
+	if s.Lab.Meta == nil {
+		return process
+	}
+	running, err := s.Lab.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running})
+	if err != nil {
+		return process
+	}
+	// A query runs in a child of the process that is the run.
+	parent := registry.ParentOf(w.PID)
+	for _, run := range running {
+		if (run.Process.PID == int64(w.PID) || parent != 0 && run.Process.PID == int64(parent)) && run.RunID != s.Self {
+			return fmt.Sprintf("run %s (%s), process %d", quant.ShortID(run.RunID), run.Kind, w.PID)
+		}
+	}
+	return process
+}
+
+// Exists reports whether there is a file where the Fact DB should be.
+func (s *Store) Exists() bool {
+	_, err := os.Stat(s.Lab.FactPath)
+	return err == nil
+}
+
+// Read runs fn with the Fact DB open for reading.
+func (s *Store) Read(ctx context.Context, fn func(db *factstore.DB) error) error {
+	db, err := factstore.OpenRead(ctx, s.Options(ctx))
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return fn(db)
+}
+
+// Write runs fn with the Fact DB open for writing, made or brought up to date
+// where needed.
+func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err error) {
+	db, err := factstore.OpenWrite(ctx, s.Options(ctx))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if state := db.State(); state != factstore.NoneCommitted {
+			s.commit = state
+		}
+		if closing := db.Close(); err == nil {
+			err = closing
+		}
+	}()
+	return fn(db)
+}
+
+// Committed is what became of the facts that were written.
+func (s *Store) Committed() factstore.Commit { return s.commit }

@@ -1,0 +1,236 @@
+// Package lab is the lab: where everything of it lies, opening and closing it, the
+// claim on it, putting another in its place, and what lies in it that nothing
+// refers to. Every face (the command line, package runlog, and what comes) opens a
+// lab here. It links no Fact DB: that is package facts, below it.
+package lab
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"quant"
+	"quant/internal/artifact"
+	"quant/internal/lab/place"
+	"quant/internal/metastore"
+	"quant/internal/metastore/sqlite"
+	"quant/internal/registry"
+	"quant/internal/secret"
+)
+
+// Options say which lab, and who opens it.
+type Options struct {
+	place.Place
+	Now  func() time.Time // nil: time.Now
+	Mask *secret.Masker   // of what is stored; nil: the rules that need no values
+	// BinaryVersion and BinaryCommit describe the program in the runs' records.
+	BinaryVersion, BinaryCommit string
+	// Facts tells, without waiting, which runs have committed facts; nil: dead runs
+	// are closed with the facts not checked.
+	Facts func(ctx context.Context, runIDs []string) (map[string]bool, error)
+}
+
+// Lab is a lab. New makes one that is not open: then Meta and Registry are nil.
+// Open and Close are called from one goroutine; between them it may be used from
+// several.
+type Lab struct {
+	Options
+
+	// Meta is the open Meta DB; nil when it cannot be used, and then MetaErr says
+	// why.
+	Meta    metastore.Store
+	MetaErr error
+	// Registry records runs; nil when Meta is, or is open for reading only.
+	Registry *registry.Registry
+	Opening  Opening
+
+	store *sqlite.DB
+	claim *Claim
+}
+
+// Change is what an opening did to the Meta DB.
+type Change string
+
+// The changes.
+const (
+	Unchanged Change = "unchanged"
+	Created   Change = "created"
+	Upgraded  Change = "upgraded"
+)
+
+// Opening is what the opening of a lab found and did.
+type Opening struct {
+	Meta     Change
+	From, To int    // schemas, if it was upgraded
+	Backup   string // the copy that was taken before
+	// MovedAside is where a Meta DB that could not be used was put, Damage why, and
+	// Salvaged what could be taken over from it; SalvageErr: nothing more could be.
+	MovedAside string
+	Damage     error
+	Salvaged   metastore.Carried
+	SalvageErr error
+}
+
+// New names a lab; it touches nothing.
+func New(o Options) *Lab {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Mask == nil {
+		o.Mask = &secret.Masker{}
+	}
+	return &Lab{Options: o}
+}
+
+// Open makes the data folder and the Meta DB where they are missing, claims the
+// lab and opens it. With remedy, a Meta DB that is damaged is moved aside and a
+// new one made, into which what can be read of the old is taken over. Errors:
+// Store, also marked ErrNewer, ErrDamaged or ErrSchema; Locked.
+func (l *Lab) Open(ctx context.Context, remedy bool) error {
+	if err := os.MkdirAll(l.DataDir, 0o700); err != nil {
+		return quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another with --data-dir")
+	}
+	if l.claim == nil {
+		claim, err := Use(ctx, place.Real(l.MetaPath))
+		if err != nil {
+			return err
+		}
+		l.claim = claim
+	}
+	store, err := sqlite.Open(ctx, l.options(false))
+	if remedy && errors.Is(err, sqlite.ErrDamaged) {
+		return l.SetAside(ctx, err)
+	}
+	if err != nil {
+		return err
+	}
+	if remedy {
+		if damage := store.Damage(ctx); damage != nil {
+			store.Close()
+			return l.SetAside(ctx, damage)
+		}
+	}
+	l.use(store)
+	l.Opening = Opening{Meta: Unchanged}
+	if store.Created() {
+		l.Opening.Meta = Created
+	} else if from, to, backup := store.Migrated(); from != to {
+		l.Opening = Opening{Meta: Upgraded, From: from, To: to, Backup: backup}
+	}
+	return nil
+}
+
+// OpenReadOnly opens the Meta DB alone, for reading: there is no Registry.
+func (l *Lab) OpenReadOnly(ctx context.Context) error {
+	store, err := sqlite.Open(ctx, l.options(true))
+	if err != nil {
+		return err
+	}
+	l.store, l.Meta = store, store
+	return nil
+}
+
+// Remediable reports whether SetAside is the remedy of an error.
+func Remediable(err error) bool {
+	return errors.Is(err, sqlite.ErrDamaged) || errors.Is(err, sqlite.ErrSchema)
+}
+
+// IsNewer reports whether a Meta DB was refused because a newer program made it.
+func IsNewer(err error) bool { return errors.Is(err, sqlite.ErrNewer) }
+
+// Peek opens a Meta DB for one short look, for reading only, and leaves nothing
+// behind. Locked when it is not free at once.
+func Peek(ctx context.Context, metaPath string) (metastore.Store, error) {
+	return sqlite.Open(ctx, sqlite.Options{Path: metaPath, ReadOnly: true, Fleeting: true, Wait: 100 * time.Millisecond})
+}
+
+// EngineVersion is the version of the Meta DB's engine.
+func EngineVersion() string { return sqlite.EngineVersion() }
+
+func (l *Lab) options(readOnly bool) sqlite.Options {
+	return sqlite.Options{Path: l.MetaPath, ReadOnly: readOnly, Now: l.Now, BackupDir: place.BackupDir(l.MetaPath)}
+}
+
+func (l *Lab) use(store *sqlite.DB) {
+	l.store, l.Meta = store, store
+	l.Registry = registry.New(registry.Options{
+		Store: store, LiveDir: l.LiveDir(), Mask: l.Mask, Now: l.Now, AskGit: true,
+		BinaryVersion: l.BinaryVersion, BinaryCommit: l.BinaryCommit, Facts: l.Facts,
+	})
+}
+
+// SetAside moves a Meta DB that cannot be used out of the way, makes a new one
+// and takes over what can be read of the old.
+func (l *Lab) SetAside(ctx context.Context, why error) error {
+	if l.store != nil {
+		l.store.Close()
+		l.store, l.Meta, l.Registry = nil, nil, nil
+	}
+	moved, err := sqlite.MoveAside(l.MetaPath, l.Now())
+	if err != nil {
+		return err
+	}
+	l.Opening = Opening{MovedAside: moved, Damage: why}
+	store, err := sqlite.Open(ctx, l.options(false))
+	if err != nil {
+		return err
+	}
+	l.use(store)
+	l.Opening.Meta = Created
+	l.Opening.Salvaged, l.Opening.SalvageErr = store.Salvage(ctx, moved, nil)
+	return nil
+}
+
+// MetaDB returns the open Meta DB, or the error that says why there is none.
+func (l *Lab) MetaDB() (metastore.Store, error) {
+	if l.Meta == nil {
+		return nil, l.MetaErr
+	}
+	return l.Meta, nil
+}
+
+// Artifacts is where the contents of artifacts are.
+func (l *Lab) Artifacts() artifact.Store { return artifact.Store{Dir: l.ArtifactDir()} }
+
+// OpenMeta opens another Meta DB, one that stands nowhere yet: no backup of it is
+// kept when it is migrated.
+func (l *Lab) OpenMeta(ctx context.Context, path string) (metastore.Store, error) {
+	return sqlite.Open(ctx, sqlite.Options{Path: path, Now: l.Now, BackupDir: path + ".backups"})
+}
+
+// Replace closes the Meta DB, calls swap while no other process uses the lab
+// (Locked if one does for longer than wait), and goes on with the Meta DB that
+// stands there then, which has this process's runs.
+func (l *Lab) Replace(ctx context.Context, wait time.Duration, swap func() error) error {
+	return l.claim.Alone(ctx, wait, func() error {
+		if err := l.store.Close(); err != nil {
+			return err
+		}
+		swapped := swap()
+		store, err := sqlite.Open(ctx, l.options(false))
+		if err != nil {
+			if swapped != nil {
+				return swapped
+			}
+			return quant.Errorf(quant.CodeOf(err), "open the restored Meta DB: %w", err).WithHint("%s", quant.HintOf(err))
+		}
+		l.store, l.Meta, l.Registry.Store = store, store, store
+		return swapped
+	})
+}
+
+// Close closes what is open and gives up the claim. Runs of this process that are
+// still open stay RUNNING until another process finds them dead.
+func (l *Lab) Close() error {
+	var err error
+	if l.Registry != nil {
+		l.Registry.Close()
+	}
+	if l.store != nil {
+		err = l.store.Close()
+	}
+	l.claim.Release()
+	l.store, l.Meta, l.Registry, l.claim = nil, nil, nil, nil
+	return err
+}

@@ -1,0 +1,151 @@
+// Package place says where everything of a lab lies. Each name on disk is spelled
+// here, once; it opens nothing and decides nothing.
+//
+// What belongs to the runs of a Meta DB (liveness locks, contents of artifacts,
+// what programs printed) stands beside its file, by its name, so that two labs
+// that share a data folder never clear each other's. Models, plans and scratch
+// folders stand in the data folder.
+package place
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The names in a data folder.
+const (
+	MetaDB = "meta.db"
+	FactDB = "quant.duckdb"
+
+	models  = "models"
+	runs    = "runs"
+	scratch = "tmp"
+	backups = "backups"
+	plan    = "plan.json"
+)
+
+// The endings of what stands beside a database.
+const (
+	live      = ".live"
+	turn      = ".turn"
+	artifacts = ".artifacts"
+	logs      = ".logs"
+
+	// Staging ends the name of what is to take a place in a restore.
+	Staging = ".restoring"
+	// Aside begins the ending of what a restore moved out of its place; a time
+	// follows.
+	Aside = ".before-restore-"
+	// Broken begins the ending of a database that was moved aside because it could
+	// not be used; a time follows.
+	Broken = ".broken-"
+)
+
+// The prefixes of scratch folders, which a process that is killed leaves behind.
+const (
+	Repetition = "repro-" // a copy of the lab in which a run is repeated
+	Checkout   = "rerun-" // a commit checked out to run a program again
+)
+
+// Place is where a lab lies. The paths are those of the settings: they need not
+// be absolute, nor exist.
+type Place struct {
+	DataDir  string
+	MetaPath string
+	FactPath string
+}
+
+// In is the place of a lab whose databases have their ordinary names in a data
+// folder.
+func In(dataDir string) Place {
+	return Place{DataDir: dataDir, MetaPath: filepath.Join(dataDir, MetaDB), FactPath: filepath.Join(dataDir, FactDB)}
+}
+
+// MetaFile is the Meta DB's file itself, links resolved: every name of it leads
+// to the same locks, artifacts and logs.
+func (p Place) MetaFile() string { return Real(p.MetaPath) }
+
+// LiveDir is the folder of the liveness locks.
+func (p Place) LiveDir() string { return LiveDir(p.MetaFile()) }
+
+// LiveDir is the folder of the liveness locks of a Meta DB's real path.
+func LiveDir(metaFile string) string { return metaFile + live }
+
+// TurnFile is the lock of those who want the lab of a Meta DB's real path to
+// themselves.
+func TurnFile(metaFile string) string { return metaFile + turn }
+
+// JournalFile is where a restore writes down, before it moves anything, what it
+// will move.
+func JournalFile(metaFile string) string { return metaFile + Staging + ".json" }
+
+// ArtifactDir is the folder of the contents of artifacts.
+func (p Place) ArtifactDir() string { return p.MetaFile() + artifacts }
+
+// LogDir is the folder of what recorded programs printed.
+func (p Place) LogDir() string { return p.MetaFile() + logs }
+
+// LogFile is what the program of a run printed.
+func (p Place) LogFile(runID string) string { return filepath.Join(p.LogDir(), runID+".log") }
+
+// ModelDir is the folder of trained models.
+func (p Place) ModelDir() string { return filepath.Join(p.DataDir, models) }
+
+// ModelName is a model's file, named from the data folder on, with slashes.
+func ModelName(file string) string { return models + "/" + file }
+
+// RunDir is the folder of what runs keep in folders of their own.
+func (p Place) RunDir() string { return filepath.Join(p.DataDir, runs) }
+
+// PlanFile is the plan of a pipeline.
+func (p Place) PlanFile(runID string) string { return filepath.Join(p.RunDir(), runID, plan) }
+
+// IsPlanFile reports whether a path is that of a plan.
+func IsPlanFile(path string) bool { return filepath.Base(path) == plan }
+
+// ScratchDir is the folder of what lives no longer than its process.
+func (p Place) ScratchDir() string { return filepath.Join(p.DataDir, scratch) }
+
+// SpillDir is where the Fact DB's engine spills to.
+func (p Place) SpillDir() string { return filepath.Join(filepath.Dir(p.FactPath), scratch) }
+
+// BackupDir is the folder of the copies that are taken of a database before it is
+// migrated or reset.
+func BackupDir(database string) string { return filepath.Join(filepath.Dir(database), backups) }
+
+// Shown is how a lab is named to a person: its data folder, or its Meta DB where
+// that stands elsewhere.
+func (p Place) Shown() string {
+	if filepath.Dir(p.MetaPath) == filepath.Clean(p.DataDir) {
+		return p.DataDir
+	}
+	return p.MetaPath
+}
+
+// Real returns the one path that a file has for everybody, whatever links lead
+// to it, also where the file itself is missing.
+func Real(path string) string {
+	for range 40 {
+		if real, err := filepath.EvalSymlinks(path); err == nil {
+			return real
+		}
+		to, err := os.Readlink(path)
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(filepath.Dir(path), to)
+		}
+		path = to
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		return filepath.Join(dir, filepath.Base(path))
+	}
+	return path
+}
+
+// Literal makes of a name a pattern of filepath.Match that matches it alone.
+func Literal(name string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(name)
+}

@@ -1,0 +1,347 @@
+// Package session is one execution at work in a lab: the lab, its facts, the run
+// that the execution is recorded as, and where it says things. It starts and ends
+// the record of a run and of the runs inside it, exactly once each, whatever
+// happens; what the run does is the caller's.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/lab"
+	"quant/internal/lab/facts"
+	"quant/internal/metastore"
+	"quant/internal/registry"
+)
+
+// Voice is where an execution says what is no result.
+type Voice interface {
+	Notice(format string, args ...any) // for who looks on; may be left out
+	Warn(format string, args ...any)
+	Failed(err error) // why a run failed, before it is closed
+}
+
+// Silent says nothing. Errors are returned all the same.
+type Silent struct{}
+
+func (Silent) Notice(string, ...any) {}
+func (Silent) Warn(string, ...any)   {}
+func (Silent) Failed(error)          {}
+
+// Build describes the program.
+type Build struct {
+	Version string `json:"version"`
+	Commit  string `json:"commit"` // "-dirty" appended when the tree differed
+	Go      string `json:"go"`
+	DuckDB  string `json:"duckdb"`
+	SQLite  string `json:"sqlite"`
+}
+
+// Options say where an execution works, and how.
+type Options struct {
+	Lab      *lab.Lab
+	Voice    Voice         // nil: Silent
+	Build    Build         // of this program
+	Calendar string        // whose sessions count: XNYS, XKRX or data
+	Wait     time.Duration // for a locked Fact DB
+	// Settings are recorded with each run that is started inside this one.
+	Settings map[string]string
+	// Explain replaces the error of a run by the reason for which it was stopped;
+	// nil: it stays.
+	Explain func(error) error
+}
+
+// Session is one execution. A method that starts, ends or writes is called from
+// one goroutine at a time; End may be called from any.
+type Session struct {
+	*lab.Lab
+	Run *registry.Run // nil: not recorded
+
+	options Options
+	facts   facts.Store
+	begun   time.Time
+
+	mu     sync.Mutex
+	ended  bool
+	done   chan struct{} // closed once the record is
+	inside []*Session    // open runs inside this one, outermost first
+}
+
+// New makes the session of an execution that has no run yet.
+func New(o Options) *Session {
+	if o.Voice == nil {
+		o.Voice = Silent{}
+	}
+	s := &Session{Lab: o.Lab, options: o, begun: time.Now(), done: make(chan struct{})}
+	s.facts = facts.Store{Lab: o.Lab, Wait: o.Wait, Waiting: func(text string) { o.Voice.Notice("%s", text) }}
+	return s
+}
+
+// Say is where this execution says things.
+func (s *Session) Say() Voice { return s.options.Voice }
+
+// Build describes this program.
+func (s *Session) Build() Build { return s.options.Build }
+
+// CalendarName says whose sessions count.
+func (s *Session) CalendarName() string { return s.options.Calendar }
+
+// Settle replaces what is known only once the command line is parsed.
+func (s *Session) Settle(calendar string, wait time.Duration, settings map[string]string) {
+	s.options.Calendar, s.options.Wait, s.options.Settings = calendar, wait, settings
+	s.facts.Wait = wait
+}
+
+// RunID is the id of the run; "" if there is none.
+func (s *Session) RunID() string {
+	if s.Run == nil {
+		return ""
+	}
+	return s.Run.ID
+}
+
+// Resolve finds the run that ref names: see registry.Resolve.
+func (s *Session) Resolve(ctx context.Context, ref string) (string, error) {
+	meta, err := s.MetaDB()
+	if err != nil {
+		return "", err
+	}
+	return registry.Resolve(ctx, meta, ref, s.RunID())
+}
+
+// Record notes an input or output of the run; without a run it does nothing.
+func (s *Session) Record(list ...quant.RunIO) {
+	if s.Run == nil {
+		return
+	}
+	for _, io := range list {
+		s.Run.Record(io)
+	}
+}
+
+// Log records params, metrics and tags with the end of the run; without a run it
+// does nothing.
+func (s *Session) Log(b metastore.Batch) {
+	if s.Run != nil {
+		s.Run.Log(b)
+	}
+}
+
+// FactOptions are the options of every opening of the Fact DB.
+func (s *Session) FactOptions(ctx context.Context) factstore.Options { return s.facts.Options(ctx) }
+
+// HasFactDB reports whether there is a file where the Fact DB should be.
+func (s *Session) HasFactDB() bool { return s.facts.Exists() }
+
+// ReadFacts runs fn with the Fact DB open for reading.
+func (s *Session) ReadFacts(ctx context.Context, fn func(db *factstore.DB) error) error {
+	return s.facts.Read(ctx, fn)
+}
+
+// WriteFacts runs fn with the Fact DB open for writing, made or brought up to date
+// where needed. What it commits counts as this run's.
+func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) error) error {
+	return s.facts.Write(ctx, fn)
+}
+
+// Command says what a run is recorded as.
+type Command struct {
+	Kind  string            // the command's path joined by dots
+	Args  []string          // the command line that does the same, without the program
+	Flags map[string]string // the command's own flags, as they stand; nil: not known yet
+	Reads bool              // it changes nothing
+	Notes []quant.RunIO     // recorded with it, beside what it records itself
+}
+
+// Start records a run as RUNNING, durably, and makes it the session's. parent is
+// the run inside which it was started; "" or no run id: none. What is recorded is
+// masked; masked is c's command line as it is stored.
+func (s *Session) Start(ctx context.Context, c Command, parent string) (masked []string, err error) {
+	options := []registry.StartOption{registry.Argv(append([]string{"quant"}, c.Args...))}
+	if registry.IsRunID(parent) {
+		options = append(options, registry.ChildOf(parent))
+	}
+	if c.Reads {
+		options = append(options, registry.ReadsOnly())
+	}
+	masked = append([]string{"quant"}, s.Mask.Args(c.Args)...)
+	config := map[string]any{"argv": masked}
+	if c.Flags != nil {
+		config = s.config(masked, c.Flags, []string{})
+	}
+	id, err := s.Registry.Start(context.WithoutCancel(ctx), c.Kind, config, options...)
+	if err != nil {
+		return nil, err
+	}
+	s.Run, s.facts.Self = s.Registry.Get(id), id
+	s.Record(c.Notes...)
+	return masked, nil
+}
+
+// config is what config_json holds once a command line is parsed. Flags are
+// masked with it by the registry, args are masked already.
+func (s *Session) config(argv []string, flags map[string]string, args []string) map[string]any {
+	return map[string]any{"argv": argv, "settings": s.options.Settings, "flags": flags, "args": args}
+}
+
+// Resolved replaces the recorded config by the resolved settings, flags and
+// arguments, and stores b with it. Without a run it does nothing.
+func (s *Session) Resolved(ctx context.Context, argv []string, flags map[string]string, args []string, b metastore.Batch) error {
+	if s.Run == nil {
+		return nil
+	}
+	return s.Registry.Configure(context.WithoutCancel(ctx), s.Run.ID, s.config(argv, flags, args), b)
+}
+
+// Inside runs do as a run of its own inside this one and returns its id. Its
+// error is said and recorded before Inside returns it; a panic of do is one.
+func (s *Session) Inside(ctx context.Context, c Command, do func(ctx context.Context, inner *Session) error) (runID string, err error) {
+	if s.Registry == nil {
+		return "", quant.Errorf(quant.Store, "nothing can be run while runs cannot be recorded").WithHint("run quant doctor")
+	}
+	inner := New(s.options)
+	if _, err := inner.Start(ctx, c, s.RunID()); err != nil {
+		err = quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).WithHint("%s", quant.HintOf(err))
+		s.Say().Failed(err)
+		return "", err
+	}
+	s.mu.Lock()
+	s.inside = append(s.inside, inner)
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.inside = slices.DeleteFunc(s.inside, func(o *Session) bool { return o == inner })
+		s.mu.Unlock()
+	}()
+	err = Guard(func() error { return do(ctx, inner) })
+	return inner.Run.ID, inner.End(ctx, err)
+}
+
+// Guard runs a step and turns its panic into an error with the stack.
+func Guard(step func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = registry.Panicked(p)
+		}
+	}()
+	return step()
+}
+
+// End closes the record of the run, those of runs inside it first, says why it
+// failed and how it ended, and returns the error that the caller goes on with.
+// Only the first call does anything; a later one waits until the first is done.
+// It works also when ctx is cancelled.
+func (s *Session) End(ctx context.Context, err error) error {
+	s.mu.Lock()
+	first := !s.ended
+	s.ended = true
+	open := slices.Clone(s.inside)
+	s.mu.Unlock()
+	if !first {
+		select {
+		case <-s.done:
+		case <-time.After(registry.ClosingTime):
+		}
+		return err
+	}
+	defer close(s.done)
+	for _, inner := range slices.Backward(open) {
+		_ = inner.End(ctx, err)
+	}
+	if err != nil && s.options.Explain != nil {
+		err = s.options.Explain(err)
+	}
+	if err != nil {
+		if clause := s.committed(); clause != "" {
+			err = withFacts{err, clause}
+		}
+		s.Say().Failed(err)
+	}
+	if s.Run == nil {
+		return err
+	}
+	closing, stop := registry.Closing(ctx)
+	defer stop()
+	status, closeErr := quant.Success, error(nil)
+	if err == nil {
+		closeErr = s.Registry.Success(closing, s.Run.ID)
+	} else {
+		status, closeErr = quant.Fail, s.Registry.Fail(closing, s.Run.ID, err)
+	}
+	if errors.Is(closeErr, registry.ErrFinished) {
+		s.Say().Warn("run %s %s was closed by another command meanwhile; it keeps that end", s.Run.ID, s.Run.Kind)
+		return err
+	}
+	if closeErr != nil {
+		closeErr = quant.Errorf(quant.CodeOf(closeErr), "run %s is over but its record could not be closed: %w", s.Run.ID, closeErr).
+			WithHint("the next command of this host closes it as FAIL; what it printed above holds")
+		s.Say().Failed(closeErr)
+		if err == nil {
+			return closeErr
+		}
+		return err
+	}
+	s.Say().Notice("run %s %s %s %s", s.Run.ID, s.Run.Kind, status, elapsed(time.Since(s.begun)))
+	return err
+}
+
+// committed is the clause with which the text of a failed run says what became of
+// its facts: "" when it committed none.
+func (s *Session) committed() string {
+	switch s.facts.Committed() {
+	case factstore.Committed:
+		return registry.FactsCommitted
+	case factstore.Unknown:
+		return registry.FactsNotChecked
+	default:
+		return ""
+	}
+}
+
+// withFacts is an error of a run that committed facts before it failed.
+type withFacts struct {
+	error
+	facts string
+}
+
+func (w withFacts) Unwrap() error { return w.error }
+
+// Facts is the clause with which the registry ends the text of the run.
+func (w withFacts) Facts() string { return w.facts }
+
+func elapsed(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	default:
+		return d.Round(time.Second).String()
+	}
+}
+
+// Identity names the program as exactly as it can be: by the commit that it was
+// built from, or by its own bytes if they came from no commit.
+func (b Build) Identity(digest func(path string) (string, error)) (string, error) {
+	if b.Commit != "" && !strings.HasSuffix(b.Commit, "-dirty") {
+		return fmt.Sprintf("commit %s, %s, DuckDB %s", b.Commit, b.Go, b.DuckDB), nil
+	}
+	path, err := os.Executable()
+	if err != nil {
+		return "", quant.Errorf(quant.Failed, "find the program's file: %w", err)
+	}
+	return digest(path)
+}
+
+// FactsHolder names the run behind the process that holds the Fact DB.
+func (s *Session) FactsHolder(ctx context.Context, w factstore.Wait) string {
+	return s.facts.Holder(ctx, w)
+}

@@ -1,0 +1,164 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/lab"
+	"quant/internal/lab/facts"
+	"quant/internal/lab/place"
+	"quant/internal/metastore"
+	"quant/internal/session"
+)
+
+// said keeps what a session says.
+type said struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (s *said) add(kind, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.text = append(s.text, kind+": "+text)
+}
+func (s *said) Notice(format string, args ...any) { s.add("notice", fmt.Sprintf(format, args...)) }
+func (s *said) Warn(format string, args ...any)   { s.add("warning", fmt.Sprintf(format, args...)) }
+func (s *said) Failed(err error)                  { s.add("failed", err.Error()) }
+
+// begun is a session whose run has started, in a lab of its own.
+func begun(t *testing.T, voice session.Voice) *session.Session {
+	t.Helper()
+	at := place.In(t.TempDir())
+	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at.FactPath)})
+	if err := l.Open(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	s := session.New(session.Options{Lab: l, Voice: voice, Calendar: "XNYS", Settings: map[string]string{"QUANT_CALENDAR": "XNYS"}})
+	if _, err := s.Start(t.Context(), session.Command{Kind: "outer", Args: []string{"outer", "--api-key", "hunter2"}}, ""); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func detail(t *testing.T, s *session.Session, id string) metastore.RunDetail {
+	t.Helper()
+	run, err := s.Meta.GetRun(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+func TestARunInsideIsRecordedWithItsCommandAndItsParent(t *testing.T) {
+	t.Parallel()
+	s := begun(t, nil)
+	id, err := s.Inside(t.Context(), session.Command{Kind: "features", Args: []string{"features", "--set", "v1"}, Flags: map[string]string{"set": "v1"}},
+		func(_ context.Context, inner *session.Session) error {
+			if run := detail(t, s, inner.RunID()); run.Status != quant.Running {
+				t.Errorf("it is %s while it runs", run.Status)
+			}
+			inner.Record(quant.RunIO{Direction: quant.Out, Kind: "meta", Name: "models"})
+			return nil
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := detail(t, s, id)
+	if run.Status != quant.Success || run.Kind != "features" || string(run.Process.ParentRunID) != s.RunID() || !run.Process.Changes {
+		t.Errorf("%+v", run)
+	}
+	if want := `{"args":[],"argv":["quant","features","--set","v1"],"flags":{"set":"v1"},"settings":{"QUANT_CALENDAR":"XNYS"}}`; string(run.ConfigJSON) != want {
+		t.Errorf("config %s, want %s", run.ConfigJSON, want)
+	}
+	if io, err := s.Meta.RunIO(t.Context(), id); err != nil || len(io) != 1 {
+		t.Errorf("%v, %v", io, err)
+	}
+	if outer := detail(t, s, s.RunID()); strings.Contains(string(outer.ConfigJSON), "hunter2") {
+		t.Errorf("a secret is recorded: %s", outer.ConfigJSON)
+	}
+}
+
+func TestAFailedOrPanickingRunInsideIsClosedAndTold(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(context.Context, *session.Session) error{
+		"error": func(context.Context, *session.Session) error { return quant.Errorf(quant.Refused, "no such luck") },
+		"panic": func(context.Context, *session.Session) error { panic("no such luck") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			heard := &said{}
+			s := begun(t, heard)
+			id, err := s.Inside(t.Context(), session.Command{Kind: "labels"}, do)
+			if err == nil || !strings.Contains(err.Error(), "no such luck") {
+				t.Fatal(err)
+			}
+			if run := detail(t, s, id); run.Status != quant.Fail || !strings.Contains(string(run.ErrorText), "no such luck") {
+				t.Errorf("%s: %s", run.Status, run.ErrorText)
+			}
+			if len(heard.text) != 2 || !strings.HasPrefix(heard.text[0], "failed: ") || !strings.Contains(heard.text[1], "labels FAIL") {
+				t.Errorf("it said %q", heard.text)
+			}
+			if run := detail(t, s, s.RunID()); run.Status != quant.Running {
+				t.Errorf("the run around it is %s", run.Status)
+			}
+		})
+	}
+}
+
+func TestWhatAFailedRunCommittedIsSaid(t *testing.T) {
+	t.Parallel()
+	s := begun(t, nil)
+	id, _ := s.Inside(t.Context(), session.Command{Kind: "ingest"}, func(ctx context.Context, inner *session.Session) error {
+		return inner.WriteFacts(ctx, func(db *factstore.DB) error {
+			if _, err := db.Write(ctx, inner.RunID(), func(ctx context.Context, tx *factstore.Tx) error {
+				_, err := tx.Exec(ctx, "INSERT INTO labels VALUES ('A', DATE '2024-01-02', 'fwd_ret_1d', 0.5, 'v1')")
+				tx.Count("labels", 1, 0, 0)
+				return err
+			}); err != nil {
+				return err
+			}
+			return errors.New("too late")
+		})
+	})
+	if run := detail(t, s, id); !strings.HasSuffix(string(run.ErrorText), "facts committed") {
+		t.Errorf("%s", run.ErrorText)
+	}
+}
+
+// Who forces the outer run to its end ends the runs inside it first, once each.
+func TestEndingARunEndsThoseInsideIt(t *testing.T) {
+	t.Parallel()
+	s := begun(t, nil)
+	cause := quant.Errorf(quant.Failed, "pulled the plug")
+	id, err := s.Inside(t.Context(), session.Command{Kind: "train"}, func(ctx context.Context, inner *session.Session) error {
+		_ = s.End(ctx, cause)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range []string{id, s.RunID()} {
+		if found := detail(t, s, run); found.Status != quant.Fail || !strings.Contains(string(found.ErrorText), "pulled the plug") {
+			t.Errorf("%s %s: %s", found.Kind, found.Status, found.ErrorText)
+		}
+	}
+}
+
+func TestASessionWithoutARegistryStartsNothing(t *testing.T) {
+	t.Parallel()
+	s := session.New(session.Options{Lab: lab.New(lab.Options{Place: place.In(t.TempDir())})})
+	_, err := s.Inside(t.Context(), session.Command{Kind: "train"}, func(context.Context, *session.Session) error { t.Error("it ran"); return nil })
+	if !errors.Is(err, quant.Store) || quant.HintOf(err) == "" {
+		t.Error(err)
+	}
+	s.Record(quant.RunIO{}) // of no run: nothing to record it with
+	s.Log(metastore.Batch{})
+}
