@@ -27,6 +27,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/portable"
+	"quant/internal/test/soak"
 
 	_ "github.com/mattn/go-sqlite3"
 )
@@ -157,13 +158,10 @@ func (l lab) take(file []byte) (portable.Imported, error) {
 
 func TestExportImportExportGivesTheSameBytes(t *testing.T) {
 	t.Parallel()
-	rounds := 8
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 200
-	}
-	t.Logf("%d rounds (QUANT_SOAK=1: 200)", rounds)
-	for seed := range uint64(rounds) {
-		random := rand.New(rand.NewPCG(seed, 1))
+	rounds := soak.Count(t, 8, 200)
+	start := soak.Seed(t)
+	for n := range uint64(rounds) {
+		random := rand.New(rand.NewPCG(start, n))
 		a, b := newLab(t), newLab(t)
 		var ids []string
 		for n := range 1 + random.IntN(5) {
@@ -174,30 +172,30 @@ func TestExportImportExportGivesTheSameBytes(t *testing.T) {
 		done, err := b.take(file)
 		ok(t, err)
 		if !slices.Equal(done.Imported, ids) || len(done.Skipped) > 0 || done.File.Runs != int64(len(ids)) {
-			t.Fatalf("seed %d: imported %v", seed, done)
+			t.Fatalf("round %d: imported %v", n, done)
 		}
 		random.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 		if again := b.export(t, append(ids, ids[0])...); !bytes.Equal(file, again) {
-			t.Fatalf("seed %d: exported again, %d bytes have become %d other ones", seed, len(file), len(again))
+			t.Fatalf("round %d: exported again, %d bytes have become %d other ones", n, len(file), len(again))
 		}
 		for _, l := range []lab{a, b} { // whoever has the runs skips them
 			done, err := l.take(file)
 			ok(t, err)
 			if len(done.Imported) > 0 || len(done.Skipped) != len(ids) {
-				t.Fatalf("seed %d: a second import: %v", seed, done)
+				t.Fatalf("round %d: a second import: %v", n, done)
 			}
 		}
 		for _, id := range ids {
 			r := must(b.Store.GetRun(context.Background(), id))
 			if r.StartedAt != must(a.Store.GetRun(context.Background(), id)).StartedAt {
-				t.Fatalf("seed %d: run %s has lost its time", seed, id)
+				t.Fatalf("round %d: run %s has lost its time", n, id)
 			}
 		}
 		if got := len(must(b.Store.Imports(context.Background()))); got != len(ids) {
-			t.Fatalf("seed %d: %d runs are marked as imported", seed, got)
+			t.Fatalf("round %d: %d runs are marked as imported", n, got)
 		}
 		if problems := must(b.Store.Check(context.Background())); len(problems) > 0 {
-			t.Fatalf("seed %d: %v", seed, problems)
+			t.Fatalf("round %d: %v", n, problems)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/test/soak"
 )
 
 // sample statements that the rules accept, one a table, as a user types them.
@@ -315,7 +316,7 @@ func everyQuery() []planned {
 func TestALongHistoryDoesNotSlowALookUp(t *testing.T) {
 	short, long := openAt(t, filepath.Join(t.TempDir(), "meta.db")), openAt(t, filepath.Join(t.TempDir(), "meta.db"))
 	fillRuns(t, short, 1_000)
-	fillRuns(t, long, soak(t, 200_000, 1_000_000))
+	fillRuns(t, long, soak.Count(t, 200_000, 1_000_000))
 	for _, tt := range everyQuery() {
 		query, args := tt.query()
 		quick, slow := best(t, short, query, args), best(t, long, query, args)

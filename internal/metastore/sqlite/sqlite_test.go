@@ -26,6 +26,7 @@ import (
 	"quant/internal/failpoint"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/test/soak"
 )
 
 // TestMain lets a test run this binary again as one process among many.
@@ -149,16 +150,6 @@ func refused(t testing.TB, err error, code quant.Code, hint string) {
 	}
 }
 
-func soak(t *testing.T, small, big int) int {
-	t.Helper()
-	n := small
-	if os.Getenv("QUANT_SOAK") == "1" {
-		n = big
-	}
-	t.Logf("count %d (QUANT_SOAK=1: %d)", n, big)
-	return n
-}
-
 func TestANewDatabaseIsPrivateAndInItsPlace(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -226,7 +217,7 @@ func TestOfManyHandlesOnAnEmptyFolderOneMakesTheDatabase(t *testing.T) {
 func TestManyProcessesOnAnEmptyFolderRecordEveryRun(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "data", "meta.db")
-	count := soak(t, 8, 64)
+	count := soak.Count(t, 8, 64)
 	children := make([]*exec.Cmd, count)
 	outputs := make([]bytes.Buffer, count)
 	var starts []*os.File
@@ -477,7 +468,7 @@ func TestManyHandlesWritingAtOnceNeverSeeALock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meta.db")
 	openAt(t, path)
 	const handles = 64
-	commits := soak(t, 10, 40)
+	commits := soak.Count(t, 10, 40)
 	var all sync.WaitGroup
 	for h := range handles {
 		all.Go(func() {
