@@ -14,7 +14,8 @@ import (
 	"quant"
 )
 
-// Store is one open Meta DB.
+// Store is one open Meta DB: what every backend has. What only a backend in a
+// file has is a FileStore's.
 type Store interface {
 	// Tx runs fn in one transaction: committed when fn returns nil, rolled
 	// back when it returns an error or panics. A Tx inside a Tx joins it; when
@@ -39,16 +40,7 @@ type Store interface {
 	// values that a hand-written statement could have stored) and returns what
 	// is wrong, worst first; nil when all is well.
 	Check(ctx context.Context) ([]Problem, error)
-	// Backup writes a consistent copy of the database, taken while others may
-	// write, to a file that must not exist yet, and makes it durable.
-	Backup(ctx context.Context, path string) error
-	// Reset backs the database up to a file that must not exist yet (as Backup
-	// does; "" takes none), drops everything and makes the schema anew, in one
-	// transaction: nothing can be written between the backup and the reset. runs
-	// and their companions are carried over; rows that break the schema's rules
-	// stay out and are counted in the result. An error after the backup leaves
-	// it where it is.
-	Reset(ctx context.Context, backupPath string) (Carried, error)
+	// Close ends the use of the store; a second call does nothing.
 	Close() error
 }
 
@@ -63,13 +55,6 @@ type Problem struct {
 	Object string // table, row or file that is concerned
 	What   string // what is wrong
 	Mend   string // what to do about it
-}
-
-// Carried counts what Reset or a salvage took over and what it could not read
-// or had to leave out, by table.
-type Carried struct {
-	Rows map[string]int64 `json:"rows"`
-	Lost map[string]int64 `json:"lost"`
 }
 
 // Symbols is the repository of symbols.

@@ -76,7 +76,7 @@ func TestAnOlderSchemaIsMigratedAfterABackup(t *testing.T) {
 	}
 	// The older program refuses it now, and a second start has nothing to do.
 	_, err = Open(context.Background(), Options{Path: path})
-	if !errors.Is(err, ErrNewer) {
+	if !errors.Is(err, metastore.ErrNewer) {
 		t.Errorf("got %v", err)
 	}
 	again, err := open(context.Background(), Options{Path: path}, schema)
@@ -100,7 +100,7 @@ func TestAMigrationThatFailsLeavesTheDatabaseAsItWas(t *testing.T) {
 			path := lived(t)
 			_, err := open(context.Background(), Options{Path: path, Now: noon}, later(t, `CREATE TABLE first (x TEXT)`, second))
 			refused(t, err, quant.Store, "nothing was changed")
-			if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewer) {
+			if errors.Is(err, metastore.ErrDamaged) || errors.Is(err, metastore.ErrNewer) {
 				t.Errorf("wrongly marked: %v", err)
 			}
 			db := openAt(t, path) // the present schema still fits
@@ -362,7 +362,7 @@ func TestAMissingTableOrColumnIsMarked(t *testing.T) {
 		if name != "table" {
 			err = record(db, 1)
 		}
-		if !errors.Is(err, ErrSchema) || !errors.Is(err, quant.Store) || errors.Is(err, ErrDamaged) {
+		if !errors.Is(err, metastore.ErrSchema) || !errors.Is(err, quant.Store) || errors.Is(err, metastore.ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -510,7 +510,7 @@ func TestSalvageKeepsWhatIsThereAndLeavesOutNonsense(t *testing.T) {
 		hopeless(path)
 		_, err = db.Salvage(ctx, path, nil)
 		refused(t, err, quant.Store, "")
-		if !errors.Is(err, ErrDamaged) {
+		if !errors.Is(err, metastore.ErrDamaged) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -552,7 +552,7 @@ func TestABrokenLabIsMendedByMovingAsideAndSalvaging(t *testing.T) {
 	whole := must(os.ReadFile(path))
 	ok(t, os.WriteFile(path, whole[:len(whole)-4096], 0o600))
 	_, err := Open(context.Background(), Options{Path: path})
-	if !errors.Is(err, ErrDamaged) {
+	if !errors.Is(err, metastore.ErrDamaged) {
 		t.Fatalf("got %v", err)
 	}
 	moved, err := MoveAside(path, noon())
