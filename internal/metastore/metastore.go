@@ -136,9 +136,9 @@ type Runs interface {
 	// durable commit. Conflict if it has ended already (nothing is changed),
 	// NotFound if there is none.
 	FinishRun(ctx context.Context, end RunEnd) error
-	// AmendRunError replaces error_text of a FAIL run: for "facts not checked",
-	// once somebody has checked.
-	AmendRunError(ctx context.Context, runID, errorText string) error
+	// SettleFacts replaces what a FAIL run says of its facts, in its error_text
+	// and in its process, once somebody has checked.
+	SettleFacts(ctx context.Context, runID string, facts quant.Facts, errorText string) error
 	GetRun(ctx context.Context, runID string) (RunDetail, error)
 	// ListRuns costs no more than what it returns, however many runs there are,
 	// for every single filter. Several together cost what one of them selects;
@@ -161,13 +161,57 @@ type RunEnd struct {
 	RunID      string
 	Status     quant.Status // SUCCESS or FAIL
 	EndedAt    quant.Time
-	ErrorText  string // for FAIL, and only then
-	ExitCode   *int64 // nil when nobody saw the end
+	ErrorText  string      // for FAIL, and only then
+	Facts      quant.Facts // for FAIL: what it had committed; "" says nothing
+	ExitCode   *int64      // nil when nobody saw the end
 	DurationUS *int64
 	GitDirty   *bool // stored when not nil
 	IO         []quant.RunIO
 	Batch      Batch          // stored in the same commit, as Log does
 	Program    *quant.Program // stored in the same commit, as SaveProgram does, when not nil
+}
+
+// Validate reports the first rule that the end breaks, as Invalid.
+func (e RunEnd) Validate() error {
+	switch {
+	case e.Status != quant.Success && e.Status != quant.Fail:
+		return quant.Errorf(quant.Invalid, "run %s: it ends as SUCCESS or FAIL, not %q", e.RunID, e.Status)
+	case e.EndedAt.IsZero():
+		return quant.Errorf(quant.Invalid, "run %s: ended_at is missing", e.RunID)
+	case (e.Status == quant.Fail) != (e.ErrorText != ""):
+		return quant.Errorf(quant.Invalid, "run %s: a FAIL has error_text, any other status has none", e.RunID)
+	}
+	if err := validFacts(e.RunID, e.Status, e.Facts); err != nil {
+		return err
+	}
+	for _, io := range e.IO {
+		if io.RunID != e.RunID {
+			return quant.Errorf(quant.Invalid, "run %s: its input or output %q names run %q", e.RunID, io.Name, io.RunID)
+		}
+		if err := io.Validate(); err != nil {
+			return err
+		}
+	}
+	if err := e.Batch.Validate(); err != nil {
+		return err
+	}
+	if p := e.Program; p != nil {
+		if p.RunID != e.RunID {
+			return quant.Errorf(quant.Invalid, "run %s: its program names run %q", e.RunID, p.RunID)
+		}
+		return p.Validate()
+	}
+	return nil
+}
+
+func validFacts(runID string, status quant.Status, facts quant.Facts) error {
+	if err := facts.Validate(); err != nil {
+		return quant.Errorf(quant.Invalid, "run %s: %w", runID, err)
+	}
+	if facts != "" && status != quant.Fail {
+		return quant.Errorf(quant.Invalid, "run %s: a FAIL says whether it had committed facts, any other status says nothing", runID)
+	}
+	return nil
 }
 
 // RunFilter selects runs; the zero filter selects those that may change
@@ -196,6 +240,36 @@ type Batch struct {
 // Len is the number of entries.
 func (b Batch) Len() int {
 	return len(b.Params) + len(b.Metrics) + len(b.Tags) + len(b.Notes) + len(b.Artifacts)
+}
+
+// Validate reports the first rule that an entry breaks, as Invalid.
+func (b Batch) Validate() error {
+	for _, p := range b.Params {
+		if err := p.Validate(); err != nil {
+			return err
+		}
+	}
+	for _, m := range b.Metrics {
+		if err := m.Validate(); err != nil {
+			return err
+		}
+	}
+	for _, t := range b.Tags {
+		if err := t.Validate(); err != nil {
+			return err
+		}
+	}
+	for _, n := range b.Notes {
+		if err := n.Validate(); err != nil {
+			return err
+		}
+	}
+	for _, a := range b.Artifacts {
+		if err := a.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Records is the repository of what runs record of themselves. Lists are by

@@ -76,6 +76,9 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 		if err := fillProcesses(ctx, q); err != nil {
 			return err
 		}
+		if err := fillFacts(ctx, q, db.schema); err != nil {
+			return err
+		}
 		return fillMetrics(ctx, q)
 	})
 	if err != nil {
