@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"encoding/json"
 	"math"
 	"path"
 	"strconv"
@@ -187,6 +188,14 @@ type Program struct {
 	OutputBytes     *int64 `json:"output_bytes" db:"output_bytes"`
 	OutputCutBytes  *int64 `json:"output_cut_bytes" db:"output_cut_bytes"`
 	EnvironmentJSON JSON   `json:"environment_json" db:"environment_json"` // masked
+}
+
+// Validate reports the first rule that the program breaks, as Invalid.
+func (p Program) Validate() error {
+	if len(p.EnvironmentJSON) > 0 && !json.Valid(p.EnvironmentJSON) {
+		return Errorf(Invalid, "program of run %s: not valid JSON", p.RunID)
+	}
+	return nil
 }
 
 // Deletion marks a run that lists no longer show: a companion of runs.

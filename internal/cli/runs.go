@@ -166,8 +166,8 @@ lives on this host is refused.`,
 					return quant.Errorf(quant.Conflict, "run %s (%s) still lives: process %d", id, run.Kind, run.Process.PID).
 						WithHint("end the process first, with: kill %d", run.Process.PID)
 				}
-				text := quant.Errorf(quant.Failed, "closed by hand in run %s; %s", env.Run.ID, registry.FactsNotChecked)
-				if err := env.Registry.Fail(ctx, id, text); err != nil {
+				cause := registry.FailedWith(quant.Errorf(quant.Failed, "closed by hand in run %s", env.Run.ID), quant.FactsNotChecked)
+				if err := env.Registry.Fail(ctx, id, cause); err != nil {
 					return err
 				}
 				if run, err = meta.GetRun(ctx, id); err != nil {

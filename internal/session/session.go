@@ -276,8 +276,8 @@ func (s *Session) End(ctx context.Context, err error) error {
 		err = s.options.Explain(err)
 	}
 	if err != nil {
-		if clause := s.committed(); clause != "" {
-			err = withFacts{err, clause}
+		if facts := s.committed(); facts != "" {
+			err = registry.FailedWith(err, facts)
 		}
 		s.Say().Failed(err)
 	}
@@ -309,29 +309,18 @@ func (s *Session) End(ctx context.Context, err error) error {
 	return err
 }
 
-// committed is the clause with which the text of a failed run says what became of
-// its facts: "" when it committed none.
-func (s *Session) committed() string {
+// committed says what became of the facts of a run that failed: "" when it
+// committed none.
+func (s *Session) committed() quant.Facts {
 	switch s.facts.Committed() {
 	case factstore.Committed:
-		return registry.FactsCommitted
+		return quant.FactsCommitted
 	case factstore.Unknown:
-		return registry.FactsNotChecked
+		return quant.FactsNotChecked
 	default:
 		return ""
 	}
 }
-
-// withFacts is an error of a run that committed facts before it failed.
-type withFacts struct {
-	error
-	facts string
-}
-
-func (w withFacts) Unwrap() error { return w.error }
-
-// Facts is the clause with which the registry ends the text of the run.
-func (w withFacts) Facts() string { return w.facts }
 
 func elapsed(d time.Duration) string {
 	switch {
