@@ -704,7 +704,7 @@ func strategyLab(t *testing.T) string {
 		if _, err := tx.Exec(ctx, "CREATE TEMP TABLE given AS SELECT symbol, ts, 'ret_20d' AS feature_name, 1::DOUBLE AS feature_value, 'v1' AS feature_version FROM ohlcv"); err != nil {
 			return err
 		}
-		_, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "given", Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at"})
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "given"})
 		return err
 	})
 	if err != nil {

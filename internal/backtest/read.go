@@ -145,7 +145,7 @@ const symbolTable = "backtest_symbol"
 
 func (req Request) source() string {
 	if req.Source == "" {
-		return "ohlcv"
+		return factstore.OHLCV
 	}
 	return req.Source
 }
@@ -224,7 +224,7 @@ func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) (
 	if err := table("targets"+qualified, req.From.String(), req.To.String(), `SELECT "asof", symbol, weight FROM targets`+these+" AND approved", of...); err != nil {
 		return nil, err
 	}
-	if err := table("ohlcv", string(first), string(last), "SELECT symbol, ts, close FROM temp.main."+price.BarView+" WHERE ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)", string(first), string(last)); err != nil {
+	if err := table(factstore.OHLCV, string(first), string(last), "SELECT symbol, ts, close FROM temp.main."+price.BarView+" WHERE ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)", string(first), string(last)); err != nil {
 		return nil, err
 	}
 	rows, err := db.Query(ctx, `SELECT DISTINCT run_id FROM (

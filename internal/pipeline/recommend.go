@@ -576,9 +576,9 @@ func (r *recommending) write(ctx context.Context) error {
 			changed[tables[i]], r.report.Removed = n, n // the last table's are the decisions
 		}
 		for _, m := range []factstore.Merge{
-			{Table: "targets", Source: "recommend_target", Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at"},
-			{Table: "proposals", Source: "recommend_proposal", Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at"},
-			{Table: "target_sets", Source: "recommend_set", Key: []string{"strategy_id", "asof"}, Stamp: "decided_at"},
+			{Table: "targets", Source: "recommend_target"},
+			{Table: "proposals", Source: "recommend_proposal"},
+			{Table: "target_sets", Source: "recommend_set"},
 		} {
 			d, err := tx.Merge(ctx, m)
 			if err != nil {

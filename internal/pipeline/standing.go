@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
+	"quant/internal/sqltext"
 )
 
 // A stage is skipped when running it could not change a fact. That is shown,
@@ -34,12 +35,18 @@ type State struct {
 }
 
 // ReadState reads the state from the ledger; its cost does not depend on how
-// many facts there are. Of tables whose rows belong to their run (backtest_*),
+// many facts there are. Of tables whose rows belong to their run,
 // only updates and deletions count as changes: another run's rows are no news.
 func ReadState(ctx context.Context, db *factstore.DB) (State, error) {
 	s := State{newest: map[string]string{}, own: map[string]bool{}}
+	var perRun []string
+	for _, t := range factstore.Tables() {
+		if t.PerRun {
+			perRun = append(perRun, t.Name)
+		}
+	}
 	rows, err := db.Query(ctx, `SELECT table_name, max(strftime(committed_at, '%Y-%m-%dT%H:%M:%S.%fZ') || ' ' || run_id) FROM ledger
-		WHERE NOT starts_with(table_name, ?) OR rows_updated > 0 OR rows_deleted > 0 GROUP BY table_name`, ownRows)
+		WHERE table_name NOT IN (`+sqltext.Literals(perRun)+`) OR rows_updated > 0 OR rows_deleted > 0 GROUP BY table_name`)
 	if err != nil {
 		return s, err
 	}
@@ -54,7 +61,7 @@ func ReadState(ctx context.Context, db *factstore.DB) (State, error) {
 	if err := rows.Err(); err != nil {
 		return s, err
 	}
-	runs, err := db.Query(ctx, `SELECT DISTINCT run_id FROM ledger WHERE table_name = 'backtest_summary'`)
+	runs, err := db.Query(ctx, `SELECT DISTINCT run_id FROM ledger WHERE table_name = ?`, factstore.BacktestSummary)
 	if err != nil {
 		return s, err
 	}

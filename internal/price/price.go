@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // Request says which prices.
@@ -67,7 +68,7 @@ const (
 func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Basis, error) {
 	source := req.Source
 	if source == "" {
-		source = "ohlcv"
+		source = factstore.OHLCV
 	}
 	var b Basis
 	exec := func(query string, args ...any) error {
@@ -76,7 +77,7 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 	}
 	where := "true"
 	if req.Symbols != nil {
-		where = "symbol IN (" + literals(req.Symbols) + ")"
+		where = "symbol IN (" + sqltext.Literals(slices.Sorted(slices.Values(req.Symbols))) + ")"
 		if len(req.Symbols) == 0 {
 			where = "false"
 		}
@@ -213,12 +214,4 @@ func some(list []string) string {
 		return strings.Join(list[:3], ", ") + fmt.Sprintf(" and %d more", len(list)-3)
 	}
 	return strings.Join(list, ", ")
-}
-
-func literals(list []string) string {
-	sorted := slices.Sorted(slices.Values(list))
-	for i, s := range sorted {
-		sorted[i] = "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	}
-	return strings.Join(sorted, ", ")
 }

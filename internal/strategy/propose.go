@@ -69,11 +69,11 @@ func (s Strategy) source() (table, value, stamp, where string, args []any) {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
 		if in.TaskID == WalkForward {
-			return "predictions", "score", "generated_at", "model_id = ? AND (task_id = 'final' OR starts_with(task_id, 'wf:'))", []any{in.ModelID}
+			return factstore.Predictions, "score", "generated_at", "model_id = ? AND (task_id = 'final' OR starts_with(task_id, 'wf:'))", []any{in.ModelID}
 		}
-		return "predictions", "score", "generated_at", "model_id = ? AND task_id = ?", []any{in.ModelID, in.TaskID}
+		return factstore.Predictions, "score", "generated_at", "model_id = ? AND task_id = ?", []any{in.ModelID, in.TaskID}
 	}
-	return "features_daily", "feature_value", "computed_at", "feature_name = ? AND feature_version = ?", []any{in.FeatureName, in.FeatureVersion}
+	return factstore.FeaturesDaily, "feature_value", "computed_at", "feature_name = ? AND feature_version = ?", []any{in.FeatureName, in.FeatureVersion}
 }
 
 // Read reads the signals of these days, ascending, for the universe and for
@@ -100,7 +100,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	}
 	table, value, stamp, where, args := s.source()
 	key := ""
-	if table == "predictions" {
+	if table == factstore.Predictions {
 		key = " QUALIFY row_number() OVER (PARTITION BY f.symbol, f.ts ORDER BY f.task_id) = 1"
 	}
 	// The bounds let DuckDB skip what no day is in.
