@@ -47,7 +47,7 @@ func write(ctx context.Context, db *factstore.DB, r *Report, result Result) ([]q
 			if err != nil {
 				return err
 			}
-			io := quant.RunIO{Direction: quant.Out, Kind: "table", Name: s.table, Rows: &rows, Digest: quant.Text(digest)}
+			io := quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: s.table, Rows: &rows, Digest: quant.Text(digest)}
 			if r.FromTS != nil {
 				io.FirstDate, io.LastDate = quant.Text(r.FromTS.String()), quant.Text(r.ToTS.String())
 			}

@@ -1,19 +1,22 @@
 package factstore
 
-import "slices"
+import (
+	"quant/internal/dataset"
+	"slices"
+)
 
 // The names of the tables. What a table is for stands in schema.sql.
 const (
-	OHLCV             = "ohlcv"
+	OHLCV             = dataset.OHLCV
 	OHLCVRevisions    = "ohlcv_revisions"
 	Rejects           = "rejects"
 	Returns           = "returns"
-	FeaturesDaily     = "features_daily"
-	Labels            = "labels"
-	Predictions       = "predictions"
+	FeaturesDaily     = dataset.FeaturesDaily
+	Labels            = dataset.Labels
+	Predictions       = dataset.Predictions
 	Proposals         = "proposals"
-	Targets           = "targets"
-	TargetSets        = "target_sets"
+	Targets           = dataset.Targets
+	TargetSets        = dataset.TargetSets
 	BacktestSummary   = "backtest_summary"
 	BacktestDetails   = "backtest_details"
 	BacktestTrades    = "backtest_trades"

@@ -99,7 +99,7 @@ func (c *computation) failure(ctx context.Context, err error) error {
 // from its first to its last, and the definition.
 func (c *computation) digestInputs(ctx context.Context) error {
 	rows, err := c.db.Query(ctx, `SELECT symbol, min(ts), max(ts), concat_ws(' ', count(*), sum(h::HUGEINT), sum(hash(h, 1)::HUGEINT)) FROM (
-			SELECT symbol, ts, hash(ts, open, high, low, close, volume, adjusted_close) AS h FROM ohlcv SEMI JOIN temp.main.price_basis USING (symbol))
+			SELECT symbol, ts, hash(ts, open, high, low, close, volume, adjusted_close) AS h FROM ohlcv SEMI JOIN temp.main.`+price.BasisTable+` USING (symbol))
 		GROUP BY symbol ORDER BY symbol`)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
+	"quant/internal/dataset"
 	"quant/internal/factstore"
 	"quant/internal/sqltext"
 )
@@ -88,7 +89,7 @@ func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r date
 // readOf tells of the rows of a query, which has the column ts. NotFound: there
 // are none.
 func readOf(ctx context.Context, db *factstore.DB, table, ref, query string) (Read, error) {
-	r := Read{Name: table + ":" + ref}
+	r := Read{Name: dataset.Name{Table: table, Rows: ref}.String()}
 	var err error
 	if r.Rows, r.Digest, err = db.Digest(ctx, query); err != nil {
 		return r, err

@@ -86,8 +86,8 @@ type Inputs struct {
 
 // The kinds of run_io in which a stage notes what it was run on.
 const (
-	stageKind = "stage" // name: the stage; digest: its fingerprint
-	stateKind = "state" // name: a table that it writes; digest: where that stood before
+	stageKind = quant.IOStage // name: the stage; digest: its fingerprint
+	stateKind = quant.IOState // name: a table that it writes; digest: where that stood before
 )
 
 // Notes are recorded with a stage's run: its fingerprint, and where the tables
@@ -165,7 +165,7 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 			if same = string(io.Digest) == want; !same {
 				return false
 			}
-		case io.Kind == "file":
+		case io.Kind == quant.IOFile:
 			// A file may change after its digest was taken and before it is read:
 			// what the run says that it read decides.
 			if digest, known := files[io.Name]; known && digest != string(io.Digest) {
@@ -184,7 +184,7 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 
 // ModelKind is the kind of run_io under which train notes the model that it
 // made, by its id.
-const ModelKind = "model"
+const ModelKind = quant.IOModel
 
 // modelsExist reports whether the models that a run made are still there.
 func modelsExist(ctx context.Context, meta metastore.Store, noted []quant.RunIO) (bool, error) {
