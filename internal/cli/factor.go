@@ -19,6 +19,7 @@ import (
 	"quant/internal/feature"
 	"quant/internal/lab/doctor"
 	"quant/internal/output"
+	"quant/internal/sqltext"
 )
 
 func factorCommand(env *Env) Command {
@@ -175,10 +176,10 @@ func (e *Env) factorReport(ctx context.Context, req feature.FactorRequest, plot 
 func (e *Env) recordFactorInputs(ctx context.Context, db *factstore.DB, req feature.FactorRequest, report feature.FactorReport) error {
 	symbols := "true"
 	if req.Symbols != nil {
-		symbols = "symbol IN (" + quoted(req.Symbols) + ")"
+		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
 	}
-	featureRows := symbols + " AND feature_name = " + quoted([]string{report.Feature}) + " AND feature_version = " + quoted([]string{report.FeatureVersion})
-	labelRows := symbols + " AND label_name = " + quoted([]string{report.Label}) + " AND label_version = " + quoted([]string{report.LabelVersion})
+	featureRows := symbols + " AND feature_name = " + sqltext.Literals([]string{report.Feature}) + " AND feature_version = " + sqltext.Literals([]string{report.FeatureVersion})
+	labelRows := symbols + " AND label_name = " + sqltext.Literals([]string{report.Label}) + " AND label_version = " + sqltext.Literals([]string{report.LabelVersion})
 	for _, in := range []struct{ name, query string }{
 		{"features_daily:" + report.Feature + "@" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
 		{"labels:" + report.Label + "@" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"quant/internal/sqltext"
 	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -87,7 +88,7 @@ func Write(ctx context.Context, path string, columns []Column, replace bool, fil
 		}
 		taken[strings.ToLower(name)] = true
 		made = append(made, fmt.Sprintf("c%d %s", i, c.Type))
-		named = append(named, fmt.Sprintf(`c%d AS "%s"`, i, strings.ReplaceAll(name, `"`, `""`)))
+		named = append(named, fmt.Sprintf("c%d AS %s", i, sqltext.Identifier(name)))
 	}
 	if err := run("CREATE TEMP TABLE rows (" + strings.Join(made, ", ") + ")"); err != nil {
 		return failed(err)
@@ -114,7 +115,7 @@ func Write(ctx context.Context, path string, columns []Column, replace bool, fil
 	if err := rows.CloseWithCancel(ctx); err != nil {
 		return failed(err)
 	}
-	text := "COPY (SELECT " + strings.Join(named, ", ") + " FROM rows) TO '" + strings.ReplaceAll(part.Name(), "'", "''") + "' (FORMAT parquet, USE_TMP_FILE false)"
+	text := "COPY (SELECT " + strings.Join(named, ", ") + " FROM rows) TO " + sqltext.Literal(part.Name()) + " (FORMAT parquet, USE_TMP_FILE false)"
 	if err := run(text); err != nil {
 		return failed(err)
 	}
