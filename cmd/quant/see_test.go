@@ -21,6 +21,7 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 )
@@ -448,7 +449,7 @@ func TestAnArtifactComesOutWholeOrNotAtAll(t *testing.T) {
 	if info, err := os.Lstat(l.path("link")); err != nil || !info.Mode().IsRegular() {
 		t.Error("the link was followed", err)
 	}
-	if left, _ := filepath.Glob(l.path(".quant-*")); left != nil {
+	if left, _ := filepath.Glob(l.path(durable.TemporaryPattern)); left != nil {
 		t.Error(left)
 	}
 	l.want(4, "runs", "artifact", id, "../../etc/passwd")
