@@ -11,8 +11,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"quant/internal/durable"
 	"strings"
+
+	"quant/internal/durable"
 
 	"github.com/duckdb/duckdb-go/v2"
 
