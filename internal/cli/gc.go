@@ -11,6 +11,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/durable"
 	"quant/internal/lab"
 	"quant/internal/output"
 )
@@ -108,7 +109,12 @@ func (e *Env) yard(before time.Time) lab.Yard {
 		leftovers[filepath.Clean(dir)] = append(leftovers[filepath.Clean(dir)], patterns...)
 	}
 	add(filepath.Join(data, "tmp"), "repro-*", "rerun-*")
+	// Where files of the lab are made; the other patterns are of former versions.
+	for _, dir := range []string{filepath.Join(data, "tmp"), e.modelDir(), e.LogDir(), filepath.Dir(e.MetaFile), filepath.Dir(e.Settings.Value(config.DuckDBPath))} {
+		add(dir, durable.TemporaryPattern)
+	}
 	add(e.modelDir(), ".model-*")
+	add(e.LogDir(), ".import-*")
 	// A restore that had begun to move things has been finished by now.
 	for _, path := range []string{e.MetaFile, e.Settings.Value(config.DuckDBPath), e.modelDir(), e.runDir()} {
 		add(filepath.Dir(path), globQuoted(filepath.Base(path))+"*.restoring*")

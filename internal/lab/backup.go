@@ -15,6 +15,7 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/registry"
@@ -266,7 +267,7 @@ func (b *backup) log(name string) error {
 		return err
 	}
 	defer f.Close()
-	still, err := os.CreateTemp(b.scratch, "log-*")
+	still, err := durable.TemporaryFile(b.scratch, "log")
 	if err != nil {
 		return err
 	}
