@@ -208,7 +208,7 @@ func (s *logStream) parse(ctx context.Context, parser *logstream.Parser, text []
 	if line.Run != "" {
 		known := false
 		if run, known = s.runs[line.Run]; !known {
-			if run, err = s.resolveRun(ctx, s.Meta, line.Run); err != nil {
+			if run, err = s.Resolve(ctx, line.Run); err != nil {
 				return metastore.Batch{}, err
 			}
 			if len(s.runs) < 1000 {

@@ -169,7 +169,7 @@ func (r pipelineReport) Sections() []output.Section {
 	for _, s := range r.Stages {
 		line := row{Stage: s.Stage, Run: quant.ShortID(string(s.RunID)), Status: s.Status, Rows: s.Rows, Why: s.Reason}
 		if s.Status != pipeline.StageSkipped {
-			line.Took = took(&s.DurationUS)
+			line.Took = quant.Micros(&s.DurationUS)
 		}
 		rows = append(rows, line)
 	}
@@ -193,29 +193,23 @@ func (r pipelineReport) Sections() []output.Section {
 }
 
 // commandRunner runs stages by their command lines.
-func commandRunner(env *Env) pipeline.Runner { return byCommand{env, childFlags(env)} }
+func commandRunner(env *Env) pipeline.Runner { return byCommand{env, env.tree.Globals.Quiet} }
 
 // quietRunner is commandRunner with nothing but warnings and errors on stderr.
-func quietRunner(env *Env) pipeline.Runner { return byCommand{env, append(childFlags(env), "--quiet")} }
+func quietRunner(env *Env) pipeline.Runner { return byCommand{env, true} }
 
 type byCommand struct {
-	env     *Env
-	globals []string
+	env   *Env
+	quiet bool
 }
 
-func (r byCommand) Run(ctx context.Context, _ *session.Session, call pipeline.Call, notes []quant.RunIO) (string, error) {
-	return r.env.Exec(ctx, slices.Concat(r.globals, call.Command().Args), io.Discard, notes...)
-}
-
-// childFlags are the global flags under which a stage runs: the same lab, and
-// JSON, which is not shown.
-func childFlags(e *Env) []string {
+func (r byCommand) Run(ctx context.Context, s *session.Session, call pipeline.Call, notes []quant.RunIO) (string, error) {
 	args := []string{
-		"--data-dir", e.Settings.Value(config.DataDir), "--sqlite", e.Settings.Value(config.SQLitePath), "--duckdb", e.Settings.Value(config.DuckDBPath),
-		"--log-level", e.Settings.Value(config.LogLevel), "--wait", e.tree.Globals.Wait.String(), "--output", "json",
+		"--data-dir", s.DataDir, "--sqlite", s.MetaPath, "--duckdb", s.FactPath,
+		"--log-level", r.env.Settings.Value(config.LogLevel), "--wait", r.env.tree.Globals.Wait.String(), "--output", "json",
 	}
-	if e.tree.Globals.Quiet {
+	if r.quiet {
 		args = append(args, "--quiet")
 	}
-	return args
+	return r.env.Exec(ctx, append(args, call.Command().Args...), io.Discard, notes...)
 }

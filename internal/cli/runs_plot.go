@@ -3,10 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,8 +12,10 @@ import (
 
 	"quant"
 	"quant/internal/chart"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/runs"
 )
 
 func runsPlot(env *Env) Command {
@@ -36,7 +35,7 @@ A file is written whole or not at all. One that is there already is not
 overwritten (exit status 5), unless --force.`,
 		Example: `  quant runs plot loss last @baseline
   quant runs plot loss last:exec --log-y --out loss.svg`,
-		Args: wantArgs(2, 1+maxCompared, fmt.Sprintf("a metric and 1 to %d runs", maxCompared)),
+		Args: wantArgs(2, 1+runs.MaxCompared, fmt.Sprintf("a metric and 1 to %d runs", runs.MaxCompared)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd.Flags().Changed); err != nil {
 				return err
@@ -135,7 +134,7 @@ func (r plotReport) CSVRows() any {
 
 func (r plotReport) Sections() []output.Section {
 	if r.File != nil {
-		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, byteSize(r.File.Bytes))}}}
+		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, quant.Bytes(r.File.Bytes))}}}
 	}
 	return []output.Section{{Lines: r.lines}}
 }
@@ -145,7 +144,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	if err != nil {
 		return err
 	}
-	ids, err := e.resolveRuns(ctx, meta, refs)
+	ids, err := e.ResolveAll(ctx, refs)
 	if err != nil {
 		return err
 	}
@@ -190,14 +189,10 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 		return quant.Errorf(quant.Invalid, "metric %q has no positive value, so that a logarithmic scale shows nothing", metric).WithHint("leave --log-y out")
 	}
 	if f.out != "" {
-		if err := createFile(f.out, f.force, func(w io.Writer) error {
-			_, err := w.Write(drawn.Bytes())
-			return err
-		}); err != nil {
+		if err := createFile(f.out, f.force, durable.Bytes(drawn.Bytes())); err != nil {
 			return err
 		}
-		sum := sha256.Sum256(drawn.Bytes())
-		report.File = &writtenChart{e.Mask.Text(f.out), int64(drawn.Len()), "sha256:" + hex.EncodeToString(sum[:])}
+		report.File = &writtenChart{e.Mask.Text(f.out), int64(drawn.Len()), durable.Digest(drawn.Bytes())}
 		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: f.out, Digest: quant.Text(report.File.Digest)})
 	}
 	return e.Print(report)
@@ -224,7 +219,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 	for _, run := range runs {
 		label, unit := quant.ShortID(run.RunID), 1.0
 		if names[run.RunID] != "" {
-			label += " " + clean(clipText(names[run.RunID], 40))
+			label += " " + clean(quant.Clip(names[run.RunID], 40))
 		}
 		if f.x == "time" {
 			unit = 1e-6
@@ -246,7 +241,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 			return report, figure, err
 		}
 		if course.Added() == 0 {
-			e.Notice("run %s has no metric %q", quant.ShortID(run.RunID), clipText(metric, 200))
+			e.Notice("run %s has no metric %q", quant.ShortID(run.RunID), quant.Clip(metric, 200))
 			continue
 		}
 		plotted := plottedRun{RunID: run.RunID, Name: quant.Text(names[run.RunID]), Points: course.Added(), Drawn: []plottedPoint{}}
@@ -258,7 +253,7 @@ func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric stri
 		figure.Lines, report.Runs = append(figure.Lines, course), append(report.Runs, plotted)
 	}
 	if len(report.Runs) == 0 {
-		return report, figure, quant.Errorf(quant.NotFound, "no metric %q in these runs", clipText(metric, 200)).
+		return report, figure, quant.Errorf(quant.NotFound, "no metric %q in these runs", quant.Clip(metric, 200)).
 			WithHint("`quant runs show %s` lists the metrics of a run", quant.ShortID(ids[0]))
 	}
 	return report, figure, nil

@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/runs"
 )
 
 func runsWatch(env *Env) Command {
@@ -41,14 +42,14 @@ process died is closed as FAIL, as every command does.`,
 			if w.limit < 1 {
 				return quant.Errorf(quant.Usage, "--limit %d is less than 1", w.limit)
 			}
-			if len(args) > maxCompared {
-				return quant.Errorf(quant.Usage, "%d runs are more than the %d that can be watched", len(args), maxCompared)
+			if len(args) > runs.MaxCompared {
+				return quant.Errorf(quant.Usage, "%d runs are more than the %d that can be watched", len(args), runs.MaxCompared)
 			}
 			var err error
 			if w.meta, err = env.MetaDB(); err != nil {
 				return err
 			}
-			if w.named, err = env.resolveRuns(cmd.Context(), w.meta, args); err != nil {
+			if w.named, err = env.ResolveAll(cmd.Context(), args); err != nil {
 				return err
 			}
 			if env.Run != nil {
@@ -112,7 +113,7 @@ func (r watchedRun) metricsText() string {
 			parts = append(parts, "...")
 			break
 		}
-		parts = append(parts, clipText(m.Name, 40)+"="+metricText(m.Last))
+		parts = append(parts, quant.Clip(m.Name, 40)+"="+metricText(m.Last))
 	}
 	return strings.Join(parts, " ")
 }
@@ -122,12 +123,12 @@ func (r watchedRun) elapsed() string {
 	if r.Status == quant.Running {
 		return d.Truncate(time.Second).String()
 	}
-	return took(&r.ElapsedUS)
+	return quant.Micros(&r.ElapsedUS)
 }
 
 func (r watchedRun) firstLine() string {
 	first, _, _ := strings.Cut(string(r.ErrorText), "\n")
-	return clipText(first, 80)
+	return quant.Clip(first, 80)
 }
 
 // line is a change as a person reads it.
@@ -264,7 +265,7 @@ func (t watchTable) Sections() []output.Section {
 		if r.Status == quant.Fail {
 			text = strings.TrimSpace(text + "  " + r.firstLine())
 		}
-		g.Cells = append(g.Cells, []string{quant.ShortID(r.RunID), string(r.Status), r.Kind, clipText(string(r.Name), 24), r.elapsed(), text})
+		g.Cells = append(g.Cells, []string{quant.ShortID(r.RunID), string(r.Status), r.Kind, quant.Clip(string(r.Name), 24), r.elapsed(), text})
 	}
 	return []output.Section{{Rows: g}}
 }
@@ -383,7 +384,7 @@ func (w *watcher) describe(ctx context.Context, runs []metastore.RunDetail) erro
 	for _, r := range runs {
 		one := watchedRun{
 			At: now, RunID: r.RunID, Kind: r.Kind, Name: quant.Text(names[r.RunID]), Status: r.Status,
-			ErrorText: r.ErrorText, Metrics: nonNil(of[r.RunID]),
+			ErrorText: r.ErrorText, Metrics: append([]watchedMetric{}, of[r.RunID]...),
 		}
 		switch {
 		case r.Process.DurationUS != nil:

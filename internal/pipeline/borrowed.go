@@ -2,12 +2,9 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -16,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/session"
@@ -83,7 +81,7 @@ func ReadStrategy(ctx context.Context, s *session.Session, path string, sets []s
 	if err != nil {
 		return strategy.Strategy{}, err
 	}
-	s.Record(quant.RunIO{Direction: quant.In, Kind: "file", Name: path, Digest: quant.Text(Digest(data))})
+	s.Record(quant.RunIO{Direction: quant.In, Kind: "file", Name: path, Digest: quant.Text(durable.Digest(data))})
 	found, err := strategy.Parse(path, data, sets)
 	if err != nil || found.Universe.Type != strategy.UniverseAll {
 		return found, err
@@ -121,25 +119,6 @@ func readStrategyFile(path string) ([]byte, error) {
 		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
 	}
 	return data, nil
-}
-
-// digestOfFile is sha256:<hex> of a file's bytes.
-func digestOfFile(path string) (string, error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return "", quant.Errorf(quant.Invalid, "%s is no file", path).WithHint("name files")
-	}
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", quant.Errorf(quant.NotFound, "file %s does not exist", path).WithHint("check the path, and the folder you are in")
-	} else if err != nil {
-		return "", quant.Errorf(quant.Failed, "read %s: %w", path, err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", quant.Errorf(quant.Failed, "read %s: %w", path, err)
-	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func logParams(s *session.Session, pairs ...string) {

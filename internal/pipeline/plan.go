@@ -3,8 +3,6 @@ package pipeline
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -256,12 +254,6 @@ func ParsePlan(doc []byte) (Plan, error) {
 		}
 	}
 	return p, nil
-}
-
-// Digest is sha256:<hex> of bytes, as files are recorded.
-func Digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 func nonNil[T any](list []T) []T {

@@ -9,12 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/config"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/lab/place"
@@ -36,6 +38,27 @@ type RunOptions struct {
 	Resume string
 	Force  bool // run every stage, and go on with a plan whose strategy file or calendar was changed
 	DryRun bool // only check, and make the plan
+}
+
+// Command is what a pipeline that is run again elsewhere is recorded as.
+func (o RunOptions) Command() session.Command {
+	l := line{"pipeline", "run"}
+	l.on("force", o.Force)
+	l.flag("strategy", o.Strategy)
+	l.flag("from", o.From)
+	l.flag("to", o.To)
+	l.flag("stages", strings.ReplaceAll(names(o.Stages), " ", ""))
+	l.each("ingest", o.Ingest)
+	l.flag("provider", o.Provider)
+	l.each("set", o.Set)
+	l.flag("symbols", strings.Join(o.Symbols, ","))
+	l.on("accept-raw", o.AcceptRaw)
+	if o.Lag != nil {
+		l.flag("lag", strconv.Itoa(*o.Lag))
+	}
+	l.flag("resume", o.Resume)
+	l.on("dry-run", o.DryRun)
+	return session.Command{Kind: RunKind, Args: l, Reads: o.DryRun}
 }
 
 // StageStatus is how a stage ended.
@@ -314,34 +337,17 @@ func (c *chain) takeOver(ctx context.Context, o *RunOptions) (*Plan, error) {
 	case run.Status == quant.Running:
 		return nil, quant.Errorf(quant.Conflict, "run %s has not ended yet", quant.ShortID(id)).WithHint("wait until it has")
 	}
-	doc, err := os.ReadFile(c.PlanFile(id))
+	plan, err := readPlan(ctx, c.Session, id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, quant.Errorf(quant.NotFound, "run %s ended before it had a plan", quant.ShortID(id)).WithHint("start again: quant pipeline run --strategy ...")
 	} else if err != nil {
-		return nil, quant.Errorf(quant.Store, "read the plan of run %s: %w", quant.ShortID(id), err)
-	}
-	noted, err := c.meta.RunIO(ctx, id)
-	if err != nil {
 		return nil, err
-	}
-	for _, io := range noted {
-		if io.Direction == quant.Out && io.Kind == "file" && place.IsPlanFile(io.Name) && string(io.Digest) != Digest(doc) {
-			return nil, quant.Errorf(quant.Refused, "the plan of run %s is not the one that it made", quant.ShortID(id)).WithHint("start again: quant pipeline run --strategy ...")
-		}
-	}
-	plan, err := ParsePlan(doc)
-	if err != nil {
-		return nil, err
-	}
-	if bytes.Contains(doc, []byte("***")) {
-		return nil, quant.Errorf(quant.Refused, "the plan of run %s cannot be taken over: a secret in it was masked", quant.ShortID(id)).
-			WithHint("give secrets in the environment or in .env, never on the command line")
 	}
 	if run.Status == quant.Success && run.Process.Changes && !o.Force {
 		c.Say().Notice("nothing to do: run %s has finished", quant.ShortID(id))
 		return nil, nil
 	}
-	c.Record(quant.RunIO{Direction: quant.In, Kind: runKind, Name: id})
+	c.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: id})
 	o.Arguments = plan.Arguments
 	if here, err := os.Getwd(); err == nil && run.Process.WorkDir != "" && here != string(run.Process.WorkDir) {
 		there := func(path *string) {
@@ -356,6 +362,35 @@ func (c *chain) takeOver(ctx context.Context, o *RunOptions) (*Plan, error) {
 		}
 	}
 	return &plan, nil
+}
+
+// readPlan reads the plan that a pipeline kept. fs.ErrNotExist: there is none.
+// Refused: it is not the one that the run made, or a part of it was masked.
+func readPlan(ctx context.Context, s *session.Session, id string) (Plan, error) {
+	doc, err := os.ReadFile(s.PlanFile(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Plan{}, err
+	} else if err != nil {
+		return Plan{}, quant.Errorf(quant.Store, "read the plan of run %s: %w", quant.ShortID(id), err)
+	}
+	noted, err := s.Meta.RunIO(ctx, id)
+	if err != nil {
+		return Plan{}, err
+	}
+	for _, io := range noted {
+		if io.Direction == quant.Out && io.Kind == quant.IOFile && place.IsPlanFile(io.Name) && string(io.Digest) != durable.Digest(doc) {
+			return Plan{}, quant.Errorf(quant.Refused, "the plan of run %s is not the one that it made", quant.ShortID(id)).WithHint("start again: quant pipeline run --strategy ...")
+		}
+	}
+	plan, err := ParsePlan(doc)
+	if err != nil {
+		return Plan{}, err
+	}
+	if bytes.Contains(doc, []byte("***")) {
+		return Plan{}, quant.Errorf(quant.Refused, "the plan of run %s cannot be taken over: a secret in it was masked", quant.ShortID(id)).
+			WithHint("give secrets in the environment or in .env, never on the command line")
+	}
+	return plan, nil
 }
 
 // resolvePipeline finds the run that ref names.
@@ -486,7 +521,7 @@ func (c *chain) inputs(ctx context.Context, call Call) (Inputs, State, error) {
 func (c *chain) metaInputs(ctx context.Context, call Call, into map[string]string) error {
 	note := func(name string, v any) error {
 		doc, err := quant.NewJSON(v)
-		into[name] = Digest(doc)
+		into[name] = durable.Digest(doc)
 		return err
 	}
 	switch call.(type) {
@@ -544,6 +579,21 @@ func (c *chain) digestOf(path string) (string, error) {
 	return digest, nil
 }
 
+// digestOfFile is the digest of a regular file's bytes.
+func digestOfFile(path string) (string, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return "", quant.Errorf(quant.Invalid, "%s is no file", path).WithHint("name files")
+	}
+	digest, _, err := durable.DigestFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", quant.Errorf(quant.NotFound, "file %s does not exist", path).WithHint("check the path, and the folder you are in")
+	case err != nil:
+		return "", quant.Errorf(quant.Failed, "read %s: %w", path, err)
+	}
+	return digest, nil
+}
+
 // masked is the plan as it may be stored and printed.
 func (c *chain) masked() Plan {
 	p := c.plan
@@ -580,22 +630,13 @@ func (c *chain) keepPlan(p Plan) error {
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "keep the plan in %s: %w", path, err).WithHint("check that you may write there")
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := durable.MakeFolder(filepath.Dir(path)); err != nil {
 		return failed(err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".plan-*") // 0600
-	if err != nil {
+	if err := durable.Replace(path, 0o600, durable.Bytes(append(doc, '\n'))); err != nil {
 		return failed(err)
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(append(doc, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return failed(err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return failed(err)
-	}
-	c.Record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: path, Digest: quant.Text(Digest(append(doc, '\n')))})
+	c.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: path, Digest: quant.Text(durable.Digest(append(doc, '\n')))})
 	return nil
 }
 
@@ -618,7 +659,7 @@ func (c *chain) runStages(ctx context.Context) (Report, error) {
 		}
 		if step.Action == ActionSkip {
 			if step.Since != "" {
-				c.Record(quant.RunIO{Direction: quant.In, Kind: runKind, Name: string(step.Since)})
+				c.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: string(step.Since)})
 			}
 			if slices.Contains(c.plan.Arguments.Stages, step.Stage) {
 				c.Say().Notice("%s: %s, skipped", step.Stage, step.Reason)

@@ -10,6 +10,7 @@ import (
 	"quant"
 	"quant/internal/backtest"
 	"quant/internal/backtest/deflated"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/session"
 	"quant/internal/strategy"
@@ -239,7 +240,7 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 	if _, err := s.MetaDB(); err != nil {
 		return report, err
 	}
-	s.Record(quant.RunIO{Direction: quant.In, Kind: "file", Name: o.Strategy, Digest: quant.Text(Digest(data))})
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: o.Strategy, Digest: quant.Text(durable.Digest(data))})
 	logParams(s, "strategy_id", report.StrategyID, "version", report.Version, "from", report.From.String(), "to", report.To.String())
 	for _, p := range report.Parameters {
 		logParams(s, "set."+p.Key, strings.Join(p.Values, ","))
@@ -291,7 +292,7 @@ func (t *Trial) run(ctx context.Context, s *session.Session, r Runner, o SweepOp
 	stage := func(call Call) (quant.Text, error) {
 		id, err := r.Run(ctx, s, call, nil)
 		if id != "" {
-			s.Record(quant.RunIO{Direction: quant.In, Kind: runKind, Name: id})
+			s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: id})
 		}
 		return quant.Text(id), err
 	}

@@ -36,6 +36,12 @@ func (Silent) Notice(string, ...any) {}
 func (Silent) Warn(string, ...any)   {}
 func (Silent) Failed(error)          {}
 
+// Quiet leaves out what is for who looks on: only warnings and errors are said.
+type Quiet struct{ Voice }
+
+// Notice says nothing.
+func (Quiet) Notice(string, ...any) {}
+
 // Build describes the program.
 type Build struct {
 	Version string `json:"version"`
@@ -85,6 +91,14 @@ func New(o Options) *Session {
 	return s
 }
 
+// In makes the session of an execution of this program in another lab, which says
+// things to v. It has no run yet.
+func (s *Session) In(l *lab.Lab, v Voice) *Session {
+	o := s.options
+	o.Lab, o.Voice = l, v
+	return New(o)
+}
+
 // Say is where this execution says things.
 func (s *Session) Say() Voice { return s.options.Voice }
 
@@ -115,6 +129,22 @@ func (s *Session) Resolve(ctx context.Context, ref string) (string, error) {
 		return "", err
 	}
 	return registry.Resolve(ctx, meta, ref, s.RunID())
+}
+
+// ResolveAll finds the runs that refs name, each once.
+func (s *Session) ResolveAll(ctx context.Context, refs []string) ([]string, error) {
+	var ids []string
+	for _, ref := range refs {
+		id, err := s.Resolve(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(ids, id) {
+			return nil, quant.Errorf(quant.Usage, "run %s is named twice, the second time as %q", id, ref).WithHint("name each run once")
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // Record notes an input or output of the run; without a run it does nothing.
@@ -159,6 +189,7 @@ type Command struct {
 	Flags map[string]string // the command's own flags, as they stand; nil: not known yet
 	Reads bool              // it changes nothing
 	Notes []quant.RunIO     // recorded with it, beside what it records itself
+	Voice Voice             // where a run inside another says things; nil: where that does
 }
 
 // Start records a run as RUNNING, durably, and makes it the session's. parent is
@@ -207,7 +238,11 @@ func (s *Session) Inside(ctx context.Context, c Command, do func(ctx context.Con
 	if s.Registry == nil {
 		return "", quant.Errorf(quant.Store, "nothing can be run while runs cannot be recorded").WithHint("run quant doctor")
 	}
-	inner := New(s.options)
+	o := s.options
+	if c.Voice != nil {
+		o.Voice = c.Voice
+	}
+	inner := New(o)
 	if _, err := inner.Start(ctx, c, s.RunID()); err != nil {
 		err = quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).WithHint("%s", quant.HintOf(err))
 		s.Say().Failed(err)
@@ -260,8 +295,8 @@ func (s *Session) End(ctx context.Context, err error) error {
 		err = s.options.Explain(err)
 	}
 	if err != nil {
-		if clause := s.committed(); clause != "" {
-			err = withFacts{err, clause}
+		if facts := s.committed(); facts != "" {
+			err = registry.FailedWith(err, facts)
 		}
 		s.Say().Failed(err)
 	}
@@ -293,29 +328,18 @@ func (s *Session) End(ctx context.Context, err error) error {
 	return err
 }
 
-// committed is the clause with which the text of a failed run says what became of
-// its facts: "" when it committed none.
-func (s *Session) committed() string {
+// committed says what became of the facts of a run that failed: "" when it
+// committed none.
+func (s *Session) committed() quant.Facts {
 	switch s.facts.Committed() {
 	case factstore.Committed:
-		return registry.FactsCommitted
+		return quant.FactsCommitted
 	case factstore.Unknown:
-		return registry.FactsNotChecked
+		return quant.FactsNotChecked
 	default:
 		return ""
 	}
 }
-
-// withFacts is an error of a run that committed facts before it failed.
-type withFacts struct {
-	error
-	facts string
-}
-
-func (w withFacts) Unwrap() error { return w.error }
-
-// Facts is the clause with which the registry ends the text of the run.
-func (w withFacts) Facts() string { return w.facts }
 
 func elapsed(d time.Duration) string {
 	switch {
@@ -339,6 +363,21 @@ func (b Build) Identity(digest func(path string) (string, error)) (string, error
 		return "", quant.Errorf(quant.Failed, "find the program's file: %w", err)
 	}
 	return digest(path)
+}
+
+// Ledger is what the ledger says of a run, without waiting for the Fact DB; never
+// nil without an error.
+func (s *Session) Ledger(ctx context.Context, runID string) ([]factstore.LedgerRow, error) {
+	db, err := factstore.OpenRead(ctx, factstore.Options{Path: s.FactPath, Now: s.Now})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	rows, err := db.Ledger(ctx, runID)
+	if rows == nil && err == nil {
+		rows = []factstore.LedgerRow{}
+	}
+	return rows, err
 }
 
 // FactsHolder names the run behind the process that holds the Fact DB.
