@@ -244,7 +244,7 @@ func (e *Env) runAgain(ctx context.Context, origin metastore.RunDetail, args []s
 		return err
 	}
 	line := e.tree.Read(args)
-	if e.tree.Traits(line).DataDir == nil && slices.ContainsFunc(locationFlags, func(name string) bool { return line.Flags[name] != "" }) {
+	if e.tree.Traits(line).Places == nil && slices.ContainsFunc(locationFlags, func(name string) bool { return line.Flags[name] != "" }) {
 		// Flags are stronger than variables, and the last one counts.
 		args = slices.Clone(args)
 		at := slices.Index(args, "--")
