@@ -5,6 +5,7 @@
 package quant
 
 import (
+	"database/sql/driver"
 	"encoding/json"
 	"strings"
 	"unicode"
@@ -175,7 +176,37 @@ type RunProcess struct {
 	WorkDir       Text   `json:"work_dir" db:"work_dir"`
 	ExitCode      *int64 `json:"exit_code" db:"exit_code"`     // nil while running, or when nobody saw the end
 	DurationUS    *int64 `json:"duration_us" db:"duration_us"` // by the monotonic clock; nil like exit_code
+	Facts         Facts  `json:"facts" db:"facts"`             // what a FAIL had committed; nothing is said of any other run
 }
+
+// Facts says whether a run that failed had committed facts. "", nothing is said,
+// is SQL NULL and JSON null.
+type Facts string
+
+// What can be said of the facts of a run that failed.
+const (
+	FactsCommitted  Facts = "committed"
+	FactsNone       Facts = "none"
+	FactsNotChecked Facts = "not_checked" // nobody could look
+)
+
+// Validate reports a value that is none of the above, as Invalid.
+func (f Facts) Validate() error {
+	switch f {
+	case "", FactsCommitted, FactsNone, FactsNotChecked:
+		return nil
+	}
+	return Errorf(Invalid, "facts %q is none of committed, none, not_checked", string(f))
+}
+
+// MarshalJSON writes null for "".
+func (f Facts) MarshalJSON() ([]byte, error) { return Text(f).MarshalJSON() }
+
+// Value stores NULL for "".
+func (f Facts) Value() (driver.Value, error) { return Text(f).Value() }
+
+// Scan reads text or NULL.
+func (f *Facts) Scan(v any) error { return (*Text)(f).Scan(v) }
 
 // Direction tells what a run read from what it wrote.
 type Direction string
@@ -226,7 +257,3 @@ func validJSON(noun string, pairs ...any) error {
 	}
 	return nil
 }
-
-// ShortID is how lists and messages name a run: the last 8 digits of its id, since
-// the head of a version 7 id is a clock.
-func ShortID(id string) string { return id[max(0, len(id)-8):] }

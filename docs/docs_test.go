@@ -32,16 +32,12 @@ import (
 	"quant/internal/artifact"
 	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
-	"quant/internal/sandbox"
 )
 
 // TestMain makes this test binary a quant of its own: while tests run, the
 // command `quant` on PATH is a real process.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"quant": func() {
-		if len(os.Args) > 1 && os.Args[1] == sandbox.ChildArg {
-			os.Exit(sandbox.ChildMain())
-		}
 		os.Exit(app.Main(os.Args[1:]))
 	}})
 }

@@ -87,7 +87,7 @@ func (e *Env) backtestReport(ctx context.Context, f reportFlags) error {
 	}
 	var runID string
 	if f.run != "" {
-		if runID, err = e.resolveRun(ctx, meta, f.run); err != nil {
+		if runID, err = e.Resolve(ctx, f.run); err != nil {
 			return err
 		}
 	}

@@ -78,7 +78,7 @@ func (e *Env) logTarget(ctx context.Context, flag string) (string, error) {
 		return "", quant.Errorf(quant.CodeOf(e.MetaErr), "nothing can be logged: %w", e.MetaErr).WithHint("%s", quant.HintOf(e.MetaErr))
 	}
 	if flag != "" {
-		return e.resolveRun(ctx, e.Meta, flag)
+		return e.Resolve(ctx, flag)
 	}
 	switch {
 	case e.ParentRun == "":

@@ -412,7 +412,7 @@ func (c *chain) takeOver(cmd *cobra.Command, flags *pipelineFlags) (*pipeline.Pl
 // that came as far as a plan.
 func (c *chain) resolvePipeline(ctx context.Context, ref string) (string, error) {
 	if ref != registry.Last {
-		return c.resolveRun(ctx, c.meta, ref)
+		return c.Resolve(ctx, ref)
 	}
 	newest, err := c.meta.ListRuns(ctx, metastore.RunFilter{Kind: "pipeline.run", Except: c.Run.ID, Limit: 100, Brief: true})
 	if err != nil {
@@ -730,7 +730,7 @@ func (r pipelineReport) Sections() []output.Section {
 	for _, s := range r.Stages {
 		line := row{Stage: s.Stage, Run: quant.ShortID(string(s.RunID)), Status: s.Status, Rows: s.Rows, Why: s.Reason}
 		if s.Status != stageSkipped {
-			line.Took = took(&s.DurationUS)
+			line.Took = quant.Micros(&s.DurationUS)
 		}
 		rows = append(rows, line)
 	}

@@ -73,7 +73,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 	if err != nil {
 		return err
 	}
-	id, err := e.resolveRun(ctx, meta, args[0])
+	id, err := e.Resolve(ctx, args[0])
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (e *Env) showText(content *artifact.Reader, name string) error {
 		return err
 	}
 	if cut {
-		e.Notice("only the first %s are shown; --out FILE writes all of it", byteSize(shownBytes))
+		e.Notice("only the first %s are shown; --out FILE writes all of it", quant.Bytes(shownBytes))
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 	}
 	var ids []string
 	for _, ref := range f.runs {
-		id, err := e.resolveRun(ctx, meta, ref)
+		id, err := e.Resolve(ctx, ref)
 		if err != nil {
 			return err
 		}

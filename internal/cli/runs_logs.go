@@ -78,7 +78,7 @@ func (e *Env) showLog(ctx context.Context, ref string, lines int, follow bool) e
 	if err != nil {
 		return err
 	}
-	id, err := e.resolveRun(ctx, meta, ref)
+	id, err := e.Resolve(ctx, ref)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ A file is written whole or not at all. One that is there already is not
 overwritten (exit status 5), unless --force.`,
 		Example: `  quant runs plot loss last @baseline
   quant runs plot loss last:exec --log-y --out loss.svg`,
-		Args: wantArgs(2, 1+maxCompared, fmt.Sprintf("a metric and 1 to %d runs", maxCompared)),
+		Args: wantArgs(2, 1+runs.MaxCompared, fmt.Sprintf("a metric and 1 to %d runs", runs.MaxCompared)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd.Flags().Changed); err != nil {
 				return err
@@ -118,7 +118,7 @@ func (r plotReport) CSVRows() any {
 
 func (r plotReport) Sections() []output.Section {
 	if r.File != nil {
-		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, byteSize(r.File.Bytes))}}}
+		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, quant.Bytes(r.File.Bytes))}}}
 	}
 	return []output.Section{{Lines: r.lines}}
 }
@@ -128,7 +128,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	if err != nil {
 		return err
 	}
-	ids, err := e.resolveRuns(ctx, meta, refs)
+	ids, err := e.ResolveAll(ctx, refs)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 		Metric: metric, X: f.x, LogY: f.logY, Columns: f.width,
 		Clean: func(text string) string { return output.Clean(e.Secrets.Known(strings.ReplaceAll(text, "\n", " "))) },
 		Missing: func(id string) {
-			e.Notice("run %s has no metric %q", quant.ShortID(id), clipText(metric, 200))
+			e.Notice("run %s has no metric %q", quant.ShortID(id), quant.Clip(metric, 200))
 		},
 	})
 	if err != nil {

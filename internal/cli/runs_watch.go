@@ -40,14 +40,14 @@ process died is closed as FAIL, as every command does.`,
 			if w.Limit < 1 {
 				return quant.Errorf(quant.Usage, "--limit %d is less than 1", w.Limit)
 			}
-			if len(args) > maxCompared {
-				return quant.Errorf(quant.Usage, "%d runs are more than the %d that can be watched", len(args), maxCompared)
+			if len(args) > runs.MaxCompared {
+				return quant.Errorf(quant.Usage, "%d runs are more than the %d that can be watched", len(args), runs.MaxCompared)
 			}
 			meta, err := env.MetaDB()
 			if err != nil {
 				return err
 			}
-			if w.Named, err = env.resolveRuns(cmd.Context(), meta, args); err != nil {
+			if w.Named, err = env.ResolveAll(cmd.Context(), args); err != nil {
 				return err
 			}
 			if env.Run != nil {
@@ -86,7 +86,7 @@ func (r watchedRun) metricsText() string {
 			parts = append(parts, "...")
 			break
 		}
-		parts = append(parts, clipText(m.Name, 40)+"="+metricText(m.Last))
+		parts = append(parts, quant.Clip(m.Name, 40)+"="+metricText(m.Last))
 	}
 	return strings.Join(parts, " ")
 }
@@ -96,12 +96,11 @@ func (r watchedRun) elapsed() string {
 	if r.Status == quant.Running {
 		return d.Truncate(time.Second).String()
 	}
-	return took(&r.ElapsedUS)
+	return quant.Micros(&r.ElapsedUS)
 }
 
 func (r watchedRun) firstLine() string {
-	first, _, _ := strings.Cut(string(r.ErrorText), "\n")
-	return clipText(first, 80)
+	return quant.Clip(quant.FirstLine(string(r.ErrorText)), 80)
 }
 
 // line is a change as a person reads it.
@@ -193,7 +192,7 @@ func (t watchTable) Sections() []output.Section {
 		if r.Status == quant.Fail {
 			text = strings.TrimSpace(text + "  " + r.firstLine())
 		}
-		g.Cells = append(g.Cells, []string{quant.ShortID(r.RunID), string(r.Status), r.Kind, clipText(string(r.Name), 24), r.elapsed(), text})
+		g.Cells = append(g.Cells, []string{quant.ShortID(r.RunID), string(r.Status), r.Kind, quant.Clip(string(r.Name), 24), r.elapsed(), text})
 	}
 	return []output.Section{{Rows: g}}
 }

@@ -10,16 +10,14 @@ import (
 	"time"
 
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 // BenchmarkIngest compares an ingest with DuckDB's own COPY of the same file
 // into the same, empty table: 5 million bars with QUANT_SOAK=1, else 200,000.
 // Both include what it takes to commit; neither, opening the database.
 func BenchmarkIngest(b *testing.B) {
-	symbols := 100
-	if os.Getenv("QUANT_SOAK") == "1" {
-		symbols = 2500
-	}
+	symbols := soak.Count(b, 100, 2500)
 	const days = 2000
 	ctx := context.Background()
 	dir := b.TempDir()

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 // bar is a row of ohlcv; nil is NULL.
@@ -381,12 +380,8 @@ func plainCheck(cal *calendar.Calendar, bars []testBar, req QualityRequest) []st
 func TestAnyBarsGiveTheFindingsOfAPlainReference(t *testing.T) {
 	t.Parallel()
 	db := openDB(t)
-	rng := rand.New(rand.NewPCG(3, 4))
-	rounds := 15
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 1000
-	}
-	t.Logf("%d rounds", rounds)
+	rng := soak.Random(t)
+	rounds := soak.Count(t, 15, 1000)
 	kinds := map[string]int{}
 	for range rounds {
 		cal := exchange(t, []string{"XNYS", "XKRX"}[rng.IntN(2)])

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 type barKey struct{ symbol, ts string }
@@ -72,22 +71,13 @@ func merge(t *testing.T, db *factstore.DB, run string) (d factstore.Delta, rows 
 	return d, rows, err
 }
 
-func rounds(t *testing.T, short, soak int) int {
-	if os.Getenv("QUANT_SOAK") == "1" {
-		t.Logf("%d rounds (QUANT_SOAK=1)", soak)
-		return soak
-	}
-	t.Logf("%d rounds (%d with QUANT_SOAK=1)", short, soak)
-	return short
-}
-
 func TestMergeAgreesWithAMapOnRandomData(t *testing.T) {
 	t.Parallel()
 	db := openWrite(t, newPath(t))
-	rng := rand.New(rand.NewPCG(1, 2))
+	rng := soak.Random(t)
 	model := map[barKey]storedBar{}
 	values := []value{{f: 1}, {f: 2}, {f: 3.5}, {null: true}, {f: math.NaN()}, {f: math.Inf(1)}}
-	for round := range rounds(t, 150, 500) {
+	for round := range soak.Count(t, 150, 500) {
 		bars := map[barKey]value{}
 		days, names := 1+rng.IntN(20), 1+rng.IntN(5)
 		for range rng.IntN(40) {

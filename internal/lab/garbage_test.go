@@ -18,6 +18,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/test/soak"
 )
 
 type yard struct {
@@ -193,11 +194,7 @@ func TestWhatIsYoungerThanTheOldestOpenRunStays(t *testing.T) {
 // collected, all at once: whatever a run has in the end is there.
 func TestNoContentThatARunHasIsCollectedInAStorm(t *testing.T) {
 	t.Parallel()
-	rounds := 150
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 2000
-	}
-	t.Logf("%d rounds; QUANT_SOAK=1 runs 2000", rounds)
+	rounds := soak.Count(t, 150, 2000)
 	y := newYard(t)
 	ctx := context.Background()
 	content := func(n int) []byte { return bytes.Repeat([]byte{byte('0' + n%40)}, 10_000) }

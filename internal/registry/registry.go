@@ -344,7 +344,7 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		}
 	}
 	if cause != nil {
-		end.ErrorText = g.errorText(cause)
+		end.ErrorText, end.Facts = g.errorText(cause), factsOf(cause)
 	}
 	err := g.Store.FinishRun(ctx, end)
 	if err != nil && end.Batch.Len() > 0 && !errors.Is(err, quant.Store) && !errors.Is(err, quant.Locked) {
@@ -408,27 +408,18 @@ func (g *Registry) storable(noted []quant.RunIO) []quant.RunIO {
 	return list
 }
 
-// errorText is the masked text of an error, with its hint, and last what
-// became of the run's facts, which an error tells with Facts (or at the end of
-// its own text). A text is never empty: the database refuses a FAIL that does
-// not say why.
+// errorText is the masked text of an error, with its hint, and last what became
+// of the run's facts, where the error tells it (FailedWith). A text is never
+// empty: the database refuses a FAIL that does not say why.
 func (g *Registry) errorText(err error) string {
 	text := err.Error()
-	facts := FactsClause(text)
-	text = WithFacts(text, "")
-	if told, ok := errors.AsType[interface {
-		error
-		Facts() string
-	}](err); ok && told.Facts() != "" {
-		facts = told.Facts()
-	}
 	if hint := quant.HintOf(err); hint != "" {
 		text += "\nhint: " + hint
 	}
 	if text == "" {
 		text = fmt.Sprintf("failed without saying why (%T)", err)
 	}
-	return WithFacts(clip(g.Mask.Text(strings.ToValidUTF8(text, "\uFFFD"))), facts)
+	return WithFacts(clip(g.Mask.Text(strings.ToValidUTF8(text, "\uFFFD"))), factsOf(err))
 }
 
 // maxErrorText bounds error_text: enough for a stack.

@@ -19,6 +19,6 @@ func Artifact(ctx context.Context, meta metastore.Store, runID, name string) (qu
 			return a, nil
 		}
 	}
-	return quant.Artifact{}, quant.Errorf(quant.NotFound, "run %s has no artifact %q", runID, clip(name, 200)).
+	return quant.Artifact{}, quant.Errorf(quant.NotFound, "run %s has no artifact %q", runID, quant.Clip(name, 200)).
 		WithHint("`quant runs artifact %s` lists them", quant.ShortID(runID))
 }

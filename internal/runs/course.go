@@ -83,7 +83,7 @@ func ReadPlot(ctx context.Context, meta metastore.Store, ids []string, o PlotOpt
 	for _, run := range list {
 		label := quant.ShortID(run.RunID)
 		if names[run.RunID] != "" {
-			label += " " + clean(clip(names[run.RunID], 40))
+			label += " " + clean(quant.Clip(names[run.RunID], 40))
 		}
 		line := chart.NewSeries(label, o.Columns, unit)
 		n := 0
@@ -116,7 +116,7 @@ func ReadPlot(ctx context.Context, meta metastore.Store, ids []string, o PlotOpt
 		plot.figure.Lines, plot.Runs = append(plot.figure.Lines, line), append(plot.Runs, course)
 	}
 	if len(plot.Runs) == 0 {
-		return plot, quant.Errorf(quant.NotFound, "no metric %q in these runs", clip(o.Metric, 200)).
+		return plot, quant.Errorf(quant.NotFound, "no metric %q in these runs", quant.Clip(o.Metric, 200)).
 			WithHint("`quant runs show %s` lists the metrics of a run", quant.ShortID(ids[0]))
 	}
 	return plot, nil
@@ -157,15 +157,4 @@ func (p Plot) Letters(width, height int) ([]string, error) {
 
 func (p Plot) nothingToDraw() error {
 	return quant.Errorf(quant.Invalid, "metric %q has no positive value, so that a logarithmic scale shows nothing", p.Metric).WithHint("leave --log-y out")
-}
-
-// clip cuts a text after so many letters.
-func clip(s string, letters int) string {
-	if len(s) <= letters {
-		return s
-	}
-	if r := []rune(s); len(r) > letters {
-		return string(r[:letters-3]) + "..."
-	}
-	return s
 }

@@ -41,6 +41,10 @@ type Parts struct {
 // copy of the Meta DB. Errors: Locked if the Fact DB is written to for too long;
 // Store if something cannot be read or written.
 func Write(ctx context.Context, lab Parts, meta metastore.Store, w io.Writer, scratch string, m Manifest, now func() time.Time) (Manifest, error) {
+	file, err := metastore.AsFile(meta)
+	if err != nil {
+		return m, err
+	}
 	release, err := lab.Artifacts.Hold(ctx)
 	if err != nil {
 		return m, err
@@ -50,7 +54,7 @@ func Write(ctx context.Context, lab Parts, meta metastore.Store, w io.Writer, sc
 	b.out.manifest.RunID, b.out.manifest.Quant = m.RunID, m.Quant
 	copied := filepath.Join(scratch, "meta.db")
 	state := func() error {
-		if err := meta.Backup(ctx, copied); err != nil {
+		if err := file.Backup(ctx, copied); err != nil {
 			return err
 		}
 		b.out.manifest.TakenAt = quant.NewTime(now())

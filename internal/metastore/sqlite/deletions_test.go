@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/test/soak"
 )
 
 // companioned makes a database with three runs and a row of each companion of
@@ -120,7 +121,7 @@ func TestSumsThatAreNotThoseOfTheirPointsAreFoundAndMended(t *testing.T) {
 func TestClearingReadsOfALongHistoryHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	n := soak(t, 20_000, 1_000_000)
+	n := soak.Count(t, 20_000, 1_000_000)
 	path := filepath.Join(t.TempDir(), "meta.db")
 	db := openAt(t, path)
 	raw(t, path, fmt.Sprintf(`WITH RECURSIVE k(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM k WHERE n < %d)

@@ -35,7 +35,7 @@ func salvageable() []string {
 // what left no trace cannot be counted, and a table broken off without one
 // counts as one lost.
 //
-// Errors: Store, marked ErrDamaged, when nothing at all can be read; Invalid
+// Errors: Store, marked metastore.ErrDamaged, when nothing at all can be read; Invalid
 // for a table that is not known. After an error nothing was taken over. The
 // work is done on a copy, for which the folder needs room.
 func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (metastore.Carried, error) {
@@ -71,9 +71,12 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 			read += n
 		}
 		if guessed && read == 0 {
-			return storeError(ErrDamaged, nil, "salvage from %s: nothing can be read: no row of a Meta DB is where it should be", brokenPath)
+			return storeError(metastore.ErrDamaged, nil, "salvage from %s: nothing can be read: no row of a Meta DB is where it should be", brokenPath)
 		}
 		if err := fillProcesses(ctx, q); err != nil {
+			return err
+		}
+		if err := fillFacts(ctx, q, db.schema); err != nil {
 			return err
 		}
 		return fillMetrics(ctx, q)
@@ -90,7 +93,7 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 // read.
 func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guessed bool, done func(), err error) {
 	unreadable := func(cause error) error {
-		return storeError(ErrDamaged, cause, "salvage from %s: nothing can be read: %v", path, cause)
+		return storeError(metastore.ErrDamaged, cause, "salvage from %s: nothing can be read: %v", path, cause)
 	}
 	info, err := os.Stat(path)
 	switch {

@@ -38,7 +38,7 @@ func (db *DB) Tables(ctx context.Context) ([]metastore.TableCount, error) {
 		func(t *metastore.TableCount) []any { return []any{&t.Table, &t.Rows} })
 }
 
-// Backup is documented at metastore.Store. The file has mode 0600. Errors:
+// Backup is documented at metastore.FileStore. The file has mode 0600. Errors:
 // Conflict if something stands at path, Failed inside a Tx.
 func (db *DB) Backup(ctx context.Context, path string) error {
 	if db.current(ctx) != nil {
@@ -98,8 +98,8 @@ func companions() []string {
 	}
 }
 
-// Reset is documented at metastore.Store. Errors: Failed inside a Tx; Store,
-// marked ErrDamaged, when what is to be carried over cannot be read (move the
+// Reset is documented at metastore.FileStore. Errors: Failed inside a Tx; Store,
+// marked metastore.ErrDamaged, when what is to be carried over cannot be read (move the
 // file aside and salvage it then); nothing is changed after an error.
 func (db *DB) Reset(ctx context.Context, backupPath string) (metastore.Carried, error) {
 	none := metastore.Carried{}
