@@ -292,13 +292,9 @@ where that differs. RUN is named as for quant runs show.`,
 		Args: wantArgs(2, 8, "two to eight runs"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			meta, err := env.MetaDB()
-			if err != nil {
-				return err
-			}
 			var ids []string
 			for _, ref := range args {
-				id, err := env.resolveRun(ctx, meta, ref)
+				id, err := env.Resolve(ctx, ref)
 				if err != nil {
 					return err
 				}

@@ -137,7 +137,7 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 				return err
 			}
 		}
-		cal, err := openCalendar(ctx, s, db, cmp.Or(req.Source, "ohlcv"))
+		cal, err := openCalendar(ctx, s, db, cmp.Or(req.Source, factstore.OHLCV))
 		if err != nil {
 			return err
 		}

@@ -5,9 +5,11 @@ import (
 	"strconv"
 
 	"quant"
+	"quant/internal/dataset"
 	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/session"
+	"quant/internal/sqltext"
 )
 
 // Factor judges a stored feature by a stored label, and records what it read and
@@ -18,7 +20,7 @@ func Factor(ctx context.Context, s *session.Session, req feature.FactorRequest) 
 	}
 	var report feature.FactorReport
 	err := s.ReadFacts(ctx, func(db *factstore.DB) error {
-		cal, err := openCalendar(ctx, s, db, "ohlcv")
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
@@ -47,26 +49,29 @@ func Factor(ctx context.Context, s *session.Session, req feature.FactorRequest) 
 func recordFactorInputs(ctx context.Context, s *session.Session, db *factstore.DB, req feature.FactorRequest, report feature.FactorReport) error {
 	symbols := "true"
 	if req.Symbols != nil {
-		symbols = "symbol IN (" + quoted(req.Symbols) + ")"
+		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
 	}
-	featureRows := symbols + " AND feature_name = " + quoted([]string{report.Feature}) + " AND feature_version = " + quoted([]string{report.FeatureVersion})
-	labelRows := symbols + " AND label_name = " + quoted([]string{report.Label}) + " AND label_version = " + quoted([]string{report.LabelVersion})
-	for _, in := range []struct{ name, query string }{
-		{"features_daily:" + report.Feature + "@" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
-		{"labels:" + report.Label + "@" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
-		{"ohlcv", "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
+	featureRows := symbols + " AND feature_name = " + sqltext.Literal(report.Feature) + " AND feature_version = " + sqltext.Literal(report.FeatureVersion)
+	labelRows := symbols + " AND label_name = " + sqltext.Literal(report.Label) + " AND label_version = " + sqltext.Literal(report.LabelVersion)
+	for _, in := range []struct {
+		name  dataset.Name
+		query string
+	}{
+		{dataset.Feature(report.Feature, report.FeatureVersion), "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
+		{dataset.Label(report.Label, report.LabelVersion), "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
+		{dataset.Name{Table: dataset.OHLCV}, "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
 	} {
 		rows, digest, err := db.Digest(ctx, in.query)
 		if err != nil {
 			return err
 		}
-		s.Record(quant.RunIO{Direction: quant.In, Kind: "table", Name: in.name, Rows: &rows, FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest)})
+		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: in.name.String(), Rows: &rows, FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest)})
 	}
 	for _, written := range []func() ([]string, error){
-		func() ([]string, error) { return db.Writers(ctx, "features_daily", featureRows) },
-		func() ([]string, error) { return db.Writers(ctx, "ohlcv", symbols) },
+		func() ([]string, error) { return db.Writers(ctx, factstore.FeaturesDaily, featureRows) },
+		func() ([]string, error) { return db.Writers(ctx, factstore.OHLCV, symbols) },
 		func() ([]string, error) {
-			return db.SliceWriters(ctx, "labels", symbols+" AND name = ? AND version = ?", report.Label, report.LabelVersion)
+			return db.SliceWriters(ctx, factstore.Labels, symbols+" AND name = ? AND version = ?", report.Label, report.LabelVersion)
 		},
 	} {
 		runs, err := written()

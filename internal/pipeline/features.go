@@ -10,6 +10,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/session"
+	"quant/internal/sqltext"
 )
 
 // FeaturesOptions say which features to compute.
@@ -78,7 +79,7 @@ func compute(ctx context.Context, s *session.Session, req feature.Request,
 	req.RunID = s.RunID()
 	var report feature.Report
 	err := s.WriteFacts(ctx, func(db *factstore.DB) error {
-		cal, err := openCalendar(ctx, s, db, "ohlcv")
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
@@ -87,9 +88,9 @@ func compute(ctx context.Context, s *session.Session, req feature.Request,
 		}
 		where := "true"
 		if req.Symbols != nil {
-			where = "symbol IN (" + quoted(req.Symbols) + ")"
+			where = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
 		}
-		writers, err := db.Writers(ctx, "ohlcv", where)
+		writers, err := db.Writers(ctx, factstore.OHLCV, where)
 		recordWriters(s, writers)
 		return err
 	})
@@ -100,12 +101,12 @@ func compute(ctx context.Context, s *session.Session, req feature.Request,
 		return report, err
 	}
 	s.Record(quant.RunIO{
-		Direction: quant.In, Kind: "table", Name: "ohlcv", Rows: &report.BarsRead,
+		Direction: quant.In, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &report.BarsRead,
 		FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(report.BarsDigest),
 	})
 	for _, t := range report.Tables {
 		s.Record(quant.RunIO{
-			Direction: quant.Out, Kind: "table", Name: t.Table, Rows: new(t.Changed()),
+			Direction: quant.Out, Kind: quant.IOTable, Name: t.Table, Rows: new(t.Changed()),
 			FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(t.Digest),
 		})
 	}
@@ -133,13 +134,4 @@ func openCalendar(ctx context.Context, s *session.Session, db *factstore.DB, bar
 		days = append(days, d)
 	}
 	return calendar.FromDates(days), rows.Err()
-}
-
-// quoted are texts as a list of SQL literals.
-func quoted(list []string) string {
-	literals := make([]string, len(list))
-	for k, text := range list {
-		literals[k] = "'" + strings.ReplaceAll(text, "'", "''") + "'"
-	}
-	return strings.Join(literals, ", ")
 }

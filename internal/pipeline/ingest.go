@@ -162,7 +162,7 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 	recordStored(s, report, err == nil)
 	for _, f := range report.Files {
 		s.Record(quant.RunIO{
-			Direction: quant.In, Kind: "file", Name: f.Path, Rows: new(f.RowsRead),
+			Direction: quant.In, Kind: quant.IOFile, Name: f.Path, Rows: new(f.RowsRead),
 			FirstDate: f.FirstDate, LastDate: f.LastDate, Digest: quant.Text(f.Digest),
 		})
 	}
@@ -294,7 +294,7 @@ func Fetch(ctx context.Context, s *session.Session, o FetchOptions) (*IngestRepo
 	for _, one := range series {
 		if one.Digest != "" {
 			s.Record(quant.RunIO{
-				Direction: quant.In, Kind: "answer", Name: source.Name() + ":" + one.Symbol, Rows: new(one.Fetched),
+				Direction: quant.In, Kind: quant.IOAnswer, Name: source.Name() + ":" + one.Symbol, Rows: new(one.Fetched),
 				FirstDate: one.FirstDate, LastDate: one.LastDate, Digest: one.Digest,
 			})
 		}
@@ -328,16 +328,16 @@ func activeSymbols(ctx context.Context, meta metastore.Store) ([]string, error) 
 func recordStored(s *session.Session, r curator.Report, done bool) {
 	if changed := r.RowsInserted + r.RowsUpdated; done || changed > 0 {
 		s.Record(quant.RunIO{
-			Direction: quant.Out, Kind: "table", Name: "ohlcv", Rows: &changed,
+			Direction: quant.Out, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &changed,
 			FirstDate: r.FirstDate, LastDate: r.LastDate,
 		})
 	}
 	if r.Revisions > 0 {
-		s.Record(quant.RunIO{Direction: quant.Out, Kind: "table", Name: "ohlcv_revisions", Rows: &r.Revisions})
+		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: factstore.OHLCVRevisions, Rows: &r.Revisions})
 	}
 	if r.RowsRejected > 0 {
 		// Rows stays open: rejects that are kept already are not kept twice.
-		s.Record(quant.RunIO{Direction: quant.Out, Kind: "table", Name: "rejects"})
+		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: factstore.Rejects})
 	}
 }
 

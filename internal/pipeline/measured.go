@@ -76,7 +76,7 @@ func logStrategy(s *session.Session, of strategy.Strategy) {
 func recordReads(s *session.Session, reads []model.Read) {
 	writers := map[string]bool{}
 	for _, r := range reads {
-		s.Record(quant.RunIO{Direction: quant.In, Kind: "table", Name: r.Name, Rows: new(r.Rows), FirstDate: r.First, LastDate: r.Last, Digest: quant.Text(r.Digest)})
+		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: r.Name, Rows: new(r.Rows), FirstDate: r.First, LastDate: r.Last, Digest: quant.Text(r.Digest)})
 		for _, run := range r.Writers {
 			writers[run] = true
 		}
@@ -87,7 +87,7 @@ func recordReads(s *session.Session, reads []model.Read) {
 // recordWriters notes the runs that wrote what this one read.
 func recordWriters(s *session.Session, runs []string) {
 	for _, run := range runs {
-		s.Record(quant.RunIO{Direction: quant.In, Kind: "run", Name: run})
+		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: run})
 	}
 }
 
@@ -95,7 +95,7 @@ func recordWriters(s *session.Session, runs []string) {
 // none was.
 func recordMeta(s *session.Session, table string, rows int64) {
 	if rows > 0 {
-		s.Record(quant.RunIO{Direction: quant.Out, Kind: "meta", Name: table, Rows: &rows})
+		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOMeta, Name: table, Rows: &rows})
 	}
 }
 

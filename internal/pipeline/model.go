@@ -116,7 +116,7 @@ func ShowModel(ctx context.Context, s *session.Session, ref string) (ModelReport
 	if err != nil {
 		return ModelReport{}, err
 	}
-	s.Record(quant.RunIO{Direction: quant.In, Kind: "file", Name: p.File, Digest: quant.Text(p.Digest)})
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: p.File, Digest: quant.Text(p.Digest)})
 	report := ModelReport{Model: m, Digest: p.Digest, File: p.File, Features: doc.Features, Label: doc.Label,
 		Coefficients: doc.Final.Coefficients, Intercept: doc.Final.Intercept}
 	if err := json.Unmarshal(m.MetricsJSON, &report.Metrics); err != nil {

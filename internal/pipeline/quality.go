@@ -28,7 +28,7 @@ func CheckData(ctx context.Context, s *session.Session, req curator.QualityReque
 	}
 	var report curator.QualityReport
 	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
-		cal, err := openCalendar(ctx, s, db, "ohlcv")
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func DataStatus(ctx context.Context, s *session.Session, symbols []string) ([]cu
 	}
 	var list []curator.SymbolCoverage
 	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
-		cal, err := openCalendar(ctx, s, db, "ohlcv")
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
@@ -127,8 +127,8 @@ func recordBars(ctx context.Context, s *session.Session, db *factstore.DB, symbo
 	if err != nil {
 		return err
 	}
-	s.Record(quant.RunIO{Direction: quant.In, Kind: "table", Name: "ohlcv", Rows: &rows, FirstDate: first, LastDate: last, Digest: quant.Text(digest)})
-	writers, err := db.Writers(ctx, "ohlcv", where, args...)
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &rows, FirstDate: first, LastDate: last, Digest: quant.Text(digest)})
+	writers, err := db.Writers(ctx, factstore.OHLCV, where, args...)
 	recordWriters(s, writers)
 	return err
 }
@@ -160,7 +160,7 @@ func qualityNotices(ctx context.Context, s *session.Session, db *factstore.DB, s
 	req := curator.DefaultQuality()
 	req.Symbols, req.DeepBars = symbols, deepBars
 	var report curator.QualityReport
-	cal, err := openCalendar(ctx, s, db, "ohlcv")
+	cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 	if err == nil {
 		report, err = curator.CheckQuality(ctx, db, cal, req)
 	}

@@ -71,7 +71,7 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 	logStrategy(s, of)
 	var report Recommendation
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
-		cal, err := openCalendar(ctx, s, db, "ohlcv")
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}

@@ -63,7 +63,7 @@ func Score(ctx context.Context, s *session.Session, o ScoreOptions) (model.Score
 		done, err = model.Score(ctx, db, req)
 		return err
 	})
-	s.Record(quant.RunIO{Direction: quant.In, Kind: "file", Name: params.File, Digest: quant.Text(params.Digest)})
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: params.File, Digest: quant.Text(params.Digest)})
 	if writer != "" {
 		recordWriters(s, []string{writer})
 	}
@@ -72,7 +72,7 @@ func Score(ctx context.Context, s *session.Session, o ScoreOptions) (model.Score
 		return done, err
 	}
 	s.Record(quant.RunIO{
-		Direction: quant.Out, Kind: "table", Name: "predictions", Rows: new(done.Inserted + done.Updated + done.Deleted),
+		Direction: quant.Out, Kind: quant.IOTable, Name: factstore.Predictions, Rows: new(done.Inserted + done.Updated + done.Deleted),
 		FirstDate: done.OutputFirst, LastDate: done.OutputLast, Digest: quant.Text(done.Output),
 	})
 	if done.Skipped > 0 {

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/session"
 	"quant/internal/strategy"
@@ -44,7 +45,7 @@ func OpenStrategy(ctx context.Context, s *session.Session, path string, sets []s
 	if err != nil {
 		return strategy.Strategy{}, err
 	}
-	s.Record(quant.RunIO{Direction: quant.In, Kind: "file", Name: path, Digest: quant.Text(Digest(data))})
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: path, Digest: quant.Text(durable.Digest(data))})
 	of, err := strategy.Parse(path, data, sets)
 	if err != nil || of.Universe.Type != strategy.UniverseAll {
 		return of, err

@@ -81,7 +81,7 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 	s.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.ExperimentTag, Value: o.Experiment}}})
 	var trained model.Trained
 	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
-		cal, err := openCalendar(ctx, s, db, "ohlcv")
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
