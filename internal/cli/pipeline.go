@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -95,7 +94,7 @@ changed; else that of the stage that failed.`,
 			if err != nil {
 				return err
 			}
-			report, err := pipeline.Run(cmd.Context(), env.Session, commandRunner(env), o)
+			report, err := pipeline.Run(cmd.Context(), env.Session, stageRunner{env: env}, o)
 			if err == nil && o.DryRun && len(report.Plan.Stages) > 0 {
 				return env.Print(planReport{report.Plan})
 			}
@@ -192,24 +191,23 @@ func (r pipelineReport) Sections() []output.Section {
 	return sections
 }
 
-// commandRunner runs stages by their command lines.
-func commandRunner(env *Env) pipeline.Runner { return byCommand{env, env.tree.Globals.Quiet} }
-
-// quietRunner is commandRunner with nothing but warnings and errors on stderr.
-func quietRunner(env *Env) pipeline.Runner { return byCommand{env, true} }
-
-type byCommand struct {
-	env   *Env
-	quiet bool
+// stageRunner runs stages for a person: with the key of a provider, and with bars
+// where the person can see them.
+type stageRunner struct {
+	pipeline.InProcess
+	env *Env
 }
 
-func (r byCommand) Run(ctx context.Context, s *session.Session, call pipeline.Call, notes []quant.RunIO) (string, error) {
-	args := []string{
-		"--data-dir", s.DataDir, "--sqlite", s.MetaPath, "--duckdb", s.FactPath,
-		"--log-level", r.env.Settings.Value(config.LogLevel), "--wait", r.env.tree.Globals.Wait.String(), "--output", "json",
+func (r stageRunner) Run(ctx context.Context, s *session.Session, call pipeline.Call, notes []quant.RunIO) (string, error) {
+	switch o := call.(type) {
+	case pipeline.IngestOptions:
+		bar := &progress{env: r.env}
+		o.Progress, o.Shown, o.Unexamined = bar.show, bar.clear, r.env.Quiet
+		call = o
+	case pipeline.FetchOptions:
+		bar := &symbolBar{env: r.env}
+		o.Key, o.Progress, o.Shown, o.Unexamined = r.env.Settings.Value(config.AlphaVantageKey), bar.show, bar.clear, r.env.Quiet
+		call = o
 	}
-	if r.quiet {
-		args = append(args, "--quiet")
-	}
-	return r.env.Exec(ctx, append(args, call.Command().Args...), io.Discard, notes...)
+	return r.InProcess.Run(ctx, s, call, notes)
 }

@@ -27,7 +27,7 @@ run again (a masked argument, a source file that was changed or is gone).`,
   quant repro 1a2b3c4d --output json`,
 		Args: wantArgs(1, 1, "one run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := pipeline.Repeat(cmd.Context(), env.Session, quietRunner(env), args[0])
+			report, err := pipeline.Repeat(cmd.Context(), env.Session, pipeline.InProcess{Quiet: true}, args[0])
 			if err != nil {
 				return err
 			}

@@ -44,7 +44,7 @@ it is 1.`,
 			if output.IsTerminal(env.Streams().Err) {
 				o.Trying = func(trial, of int, with pipeline.Overrides) { env.Notice("trial %d of %d: %s", trial, of, with) }
 			}
-			report, err := pipeline.Sweep(cmd.Context(), env.Session, quietRunner(env), o)
+			report, err := pipeline.Sweep(cmd.Context(), env.Session, pipeline.InProcess{Quiet: true}, o)
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"quant/internal/feature"
+	"quant/internal/model"
 	"slices"
 
 	"quant"
@@ -30,7 +32,6 @@ type Signal struct {
 // Training is the experiment that a strategy's model comes from.
 type Training struct {
 	Experiment   string
-	Algo         string // "": the experiment's own
 	LabelVersion string
 	Horizon      int // sessions
 }
@@ -96,6 +97,7 @@ const PlanVersion = 1
 // Request is what a plan is made of.
 type Request struct {
 	Arguments     Arguments
+	From, To      quant.Date // those of Arguments
 	Strategy      Strategy
 	Signal        Signal
 	Universe      []string // resolved, in byte order
@@ -158,25 +160,27 @@ func (r Request) call(stage Stage, symbols []string) Call {
 	switch stage {
 	case StageIngest:
 		if a.Provider != "" {
-			return FetchOptions{Provider: a.Provider, Symbols: symbols}
+			o := DefaultFetch(a.Provider)
+			o.Symbols = symbols
+			return o
 		}
-		return IngestOptions{Files: a.Ingest}
+		return IngestOptions{Files: a.Ingest, Gate: Gate{MaxRejectRatio: DefaultMaxRejectRatio}}
 	case StageFeatures:
 		return FeaturesOptions{Version: r.Signal.FeatureVersion, Symbols: symbols, AcceptRaw: a.AcceptRaw}
 	case StageLabels:
-		o := LabelsOptions{Version: "v1", Horizon: 60, Symbols: symbols, AcceptRaw: a.AcceptRaw}
+		o := LabelsOptions{Version: feature.LabelVersion, Horizon: 60, Symbols: symbols, AcceptRaw: a.AcceptRaw}
 		if t := r.Signal.Training; t != nil {
 			o.Version, o.Horizon = t.LabelVersion, t.Horizon
 		}
 		return o
 	case StageTrain:
-		return TrainOptions{Experiment: r.Signal.Training.Experiment, Algo: r.Signal.Training.Algo}
+		return TrainOptions{Experiment: r.Signal.Training.Experiment}
 	case StageScore:
-		return ScoreOptions{Model: cmp.Or(r.Signal.ModelID, UntrainedModel), From: a.From, To: a.To, SkipInSample: true}
+		return ScoreOptions{Model: cmp.Or(r.Signal.ModelID, UntrainedModel), From: r.From, To: r.To, InSample: model.SkipInSample}
 	case StageRecommend:
-		return RecommendOptions{Strategy: a.Strategy, Sets: sets, From: a.From, To: a.To, AcceptRaw: a.AcceptRaw}
+		return RecommendOptions{Strategy: a.Strategy, Set: sets, From: &r.From, To: &r.To, AcceptRaw: a.AcceptRaw}
 	case StageBacktest:
-		return BacktestOptions{Strategy: a.Strategy, Sets: sets, From: a.From, To: a.To, Lag: a.Lag, AcceptRaw: a.AcceptRaw}
+		return BacktestOptions{Strategy: a.Strategy, Set: sets, From: &r.From, To: &r.To, Lag: a.Lag, AcceptRaw: a.AcceptRaw}
 	}
 	panic(fmt.Sprintf("pipeline: the stage %q is not known", stage))
 }
@@ -206,10 +210,10 @@ func (s Step) WithModel(modelID string) Call {
 		}
 		return o
 	case RecommendOptions:
-		o.Sets = trained(o.Sets)
+		o.Set = trained(o.Set)
 		return o
 	case BacktestOptions:
-		o.Sets = trained(o.Sets)
+		o.Set = trained(o.Set)
 		return o
 	}
 	return s.Call

@@ -8,6 +8,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/model"
 )
 
 // repeatable reports, as Refused, a run that is not repeated: of a kind that is not,
@@ -54,13 +55,19 @@ func Replay(run metastore.RunDetail) (Call, error) {
 	case StageLabels:
 		call = LabelsOptions{Version: r.text("label-version"), Horizon: r.integer("horizon"), Symbols: r.symbols(), AcceptRaw: r.yes("accept-raw"), Force: r.yes("force")}
 	case StageTrain:
-		call = TrainOptions{Experiment: r.text("experiment"), Algo: r.text("algo"), Params: r.list("param")}
+		call = TrainOptions{Experiment: r.text("experiment"), Algo: r.algo(), Alphas: r.alphas()}
 	case StageScore:
-		call = ScoreOptions{Model: r.text("model"), From: r.text("from"), To: r.text("to"), SkipInSample: r.yes("skip-in-sample"), AllowInSample: r.yes("allow-in-sample")}
+		call = r.score()
 	case StageRecommend:
-		call = RecommendOptions{Strategy: r.text("strategy"), Sets: r.list("set"), Asof: r.text("asof"), From: r.text("from"), To: r.text("to"), AcceptRaw: r.yes("accept-raw")}
+		call = RecommendOptions{
+			Strategy: r.text("strategy"), Set: r.list("set"), Asof: r.day("asof"), From: r.day("from"), To: r.day("to"), AcceptRaw: r.yes("accept-raw"),
+		}
 	case StageBacktest:
-		call = BacktestOptions{Strategy: r.text("strategy"), Sets: r.list("set"), From: r.text("from"), To: r.text("to"), Lag: given(r, "lag", r.integer), AcceptRaw: r.yes("accept-raw"), AllowInSample: r.yes("allow-in-sample")}
+		call = BacktestOptions{
+			Strategy: r.text("strategy"), Set: r.list("set"), From: r.day("from"), To: r.day("to"), Lag: given(r, "lag", r.integer),
+			FeeBPS: given(r, "fee-bps", r.number), SlippageBPS: given(r, "slippage-bps", r.number), InitialCapital: given(r, "initial-capital", r.number),
+			Benchmark: given(r, "benchmark", r.text), AcceptRaw: r.yes("accept-raw"), AllowInSample: r.yes("allow-in-sample"), AsOf: r.text("as-of"),
+		}
 	default:
 		return nil, quant.Errorf(quant.Refused, "run %s is no stage", run.RunID)
 	}
@@ -115,6 +122,50 @@ func (r *record) integer(name string) int {
 	n, err := strconv.Atoi(r.flags[name])
 	r.fail(err)
 	return n
+}
+
+func (r *record) number(name string) float64 {
+	v, err := strconv.ParseFloat(r.flags[name], 64)
+	r.fail(err)
+	return v
+}
+
+func (r *record) day(name string) *quant.Date {
+	if r.flags[name] == "" {
+		return nil
+	}
+	d, err := quant.ParseDate(r.flags[name])
+	r.fail(err)
+	return &d
+}
+
+func (r *record) algo() model.Algo {
+	if r.flags["algo"] == "" {
+		return ""
+	}
+	algo, err := model.ParseAlgo(r.flags["algo"])
+	r.fail(err)
+	return algo
+}
+
+func (r *record) alphas() []float64 {
+	alphas, err := ParseParams(r.list("param"))
+	r.fail(err)
+	return alphas
+}
+
+func (r *record) score() ScoreOptions {
+	o := ScoreOptions{Model: r.text("model"), From: valueOf(r.day("from")), To: valueOf(r.day("to"))}
+	if asof := r.day("asof"); asof != nil {
+		o.From, o.To = *asof, *asof
+	}
+	switch {
+	case r.yes("skip-in-sample"):
+		o.InSample = model.SkipInSample
+	case r.yes("allow-in-sample"):
+		o.InSample = model.AllowInSample
+	}
+	return o
 }
 
 // list is a flag that may be given again: a line of CSV in brackets.

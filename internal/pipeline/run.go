@@ -42,23 +42,21 @@ type RunOptions struct {
 
 // Command is what a pipeline that is run again elsewhere is recorded as.
 func (o RunOptions) Command() session.Command {
-	l := line{"pipeline", "run"}
-	l.on("force", o.Force)
-	l.flag("strategy", o.Strategy)
-	l.flag("from", o.From)
-	l.flag("to", o.To)
-	l.flag("stages", strings.ReplaceAll(names(o.Stages), " ", ""))
-	l.each("ingest", o.Ingest)
-	l.flag("provider", o.Provider)
-	l.each("set", o.Set)
-	l.flag("symbols", strings.Join(o.Symbols, ","))
-	l.on("accept-raw", o.AcceptRaw)
-	if o.Lag != nil {
-		l.flag("lag", strconv.Itoa(*o.Lag))
-	}
-	l.flag("resume", o.Resume)
-	l.on("dry-run", o.DryRun)
-	return session.Command{Kind: RunKind, Args: l, Reads: o.DryRun}
+	c := &commandLine{session.Command{Kind: RunKind, Args: []string{"pipeline", "run"}, Flags: map[string]string{}, Operands: []string{}, Reads: o.DryRun}}
+	c.yes("force", o.Force)
+	c.text("strategy", o.Strategy)
+	c.text("from", o.From)
+	c.text("to", o.To)
+	c.text("stages", strings.ReplaceAll(names(o.Stages), " ", ""))
+	c.each("ingest", o.Ingest)
+	c.text("provider", o.Provider)
+	c.each("set", o.Set)
+	c.text("symbols", strings.Join(o.Symbols, ","))
+	c.yes("accept-raw", o.AcceptRaw)
+	c.flag("lag", strconv.Itoa(valueOf(o.Lag)), o.Lag != nil)
+	c.text("resume", o.Resume)
+	c.yes("dry-run", o.DryRun)
+	return c.Command
 }
 
 // StageStatus is how a stage ended.
@@ -203,6 +201,7 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 	if from > to {
 		return quant.Errorf(quant.Usage, "--from %s is after --to %s", from, to).WithHint("give the earlier day first")
 	}
+	req.From, req.To = from, to
 	if req.RebalanceDays, err = c.rebalanceDays(ctx, s.Frequency, from, to); err != nil {
 		return err
 	}
@@ -230,7 +229,7 @@ type chosen struct {
 // asked for.
 func (c *chain) chosenStrategy(ctx context.Context, a *Arguments) (chosen, error) {
 	var out chosen
-	s, err := ReadStrategy(ctx, c.Session, a.Strategy, a.Set)
+	s, err := OpenStrategy(ctx, c.Session, a.Strategy, a.Set)
 	if err != nil {
 		return out, err
 	}

@@ -297,11 +297,11 @@ func (t *Trial) run(ctx context.Context, s *session.Session, r Runner, o SweepOp
 		return quant.Text(id), err
 	}
 	var err error
-	t.RecommendID, err = stage(RecommendOptions{Strategy: o.Strategy, Sets: t.sets, From: from.String(), To: to.String(), AcceptRaw: o.AcceptRaw})
+	t.RecommendID, err = stage(RecommendOptions{Strategy: o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: o.AcceptRaw})
 	if err != nil {
 		return err
 	}
-	t.RunID, err = stage(BacktestOptions{Strategy: o.Strategy, Sets: t.sets, From: from.String(), To: to.String(), AcceptRaw: o.AcceptRaw, AllowInSample: o.AllowInSample})
+	t.RunID, err = stage(BacktestOptions{Strategy: o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: o.AcceptRaw, AllowInSample: o.AllowInSample})
 	return err
 }
 

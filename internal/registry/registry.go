@@ -166,6 +166,24 @@ func (g *Registry) Log(ctx context.Context, runID string, b metastore.Batch) err
 	return g.Store.Log(ctx, g.loggable(ofRun(b, runID)))
 }
 
+// DeleteTags takes tags of a run away, all of them or none. Errors: Invalid for a
+// name that breaks a rule, NotFound for one that the run does not have.
+func (g *Registry) DeleteTags(ctx context.Context, runID string, names []string) error {
+	for _, name := range names {
+		if err := quant.ValidateRecordName("tag", name); err != nil {
+			return err
+		}
+	}
+	return g.Store.Tx(ctx, func(ctx context.Context) error {
+		for _, name := range names {
+			if err := g.Store.DeleteTag(ctx, runID, g.Mask.Text(name)); err != nil { // as Log stored it
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // loggable masks a batch and gives it times, in place.
 func (g *Registry) loggable(b metastore.Batch) metastore.Batch {
 	now := quant.NewTime(g.Now())
