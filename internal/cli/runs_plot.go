@@ -2,16 +2,14 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/output"
 	"quant/internal/runs"
 )
@@ -172,14 +170,10 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	if err != nil {
 		return err
 	}
-	if err := createFile(f.out, f.force, func(w io.Writer) error {
-		_, err := w.Write(drawn)
-		return err
-	}); err != nil {
+	if err := createFile(f.out, f.force, durable.Bytes(drawn)); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(drawn)
-	report.File = &writtenChart{e.Mask.Text(f.out), int64(len(drawn)), "sha256:" + hex.EncodeToString(sum[:])}
+	report.File = &writtenChart{e.Mask.Text(f.out), int64(len(drawn)), durable.Digest(drawn)}
 	e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: f.out, Digest: quant.Text(report.File.Digest)})
 	return e.Print(report)
 }

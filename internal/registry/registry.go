@@ -382,11 +382,7 @@ func (g *Registry) storable(noted []quant.RunIO) []quant.RunIO {
 	var list []quant.RunIO
 	for _, io := range noted {
 		io.Kind = strings.ToValidUTF8(io.Kind, "\uFFFD")
-		mask := g.Mask.Text
-		if io.Kind == "table" {
-			mask = g.Mask.Known // the program's own names: features_daily:ret_20d@v1 is no DSN
-		}
-		name := mask(strings.ToValidUTF8(io.Name, "\uFFFD"))
+		name := g.Mask.Text(strings.ToValidUTF8(io.Name, "\uFFFD"))
 		if strings.TrimSpace(name) == "" {
 			name = strconv.Quote(name)
 		}

@@ -270,7 +270,7 @@ func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.
 		e.failed("run_imports", err)
 		return
 	}
-	written, err := e.outputs(ctx, TableKind)
+	written, err := e.outputs(ctx, quant.IOTable)
 	if err != nil {
 		e.failed("run_io", err)
 		return
@@ -328,7 +328,7 @@ func (e *examination) outputs(ctx context.Context, kind string) (map[string][]qu
 // lastReset returns the newest run that made the Fact DB anew, "" for none.
 // runs are newest first.
 func (e *examination) lastReset(ctx context.Context, runs []metastore.RunDetail) (string, error) {
-	backups, err := e.outputs(ctx, "backup")
+	backups, err := e.outputs(ctx, quant.IOBackup)
 	if err != nil {
 		return "", err
 	}
@@ -358,7 +358,7 @@ func (e *examination) wrote(run metastore.RunDetail, says []quant.RunIO, tables 
 }
 
 // TableKind is the kind under which runs record the tables they changed.
-const TableKind = "table"
+const TableKind = quant.IOTable
 
 func (e *examination) settle(ctx context.Context, run metastore.RunDetail, committed bool) {
 	facts := quant.FactsNone
