@@ -60,7 +60,7 @@ func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 	if err != nil {
 		return Delta{}, err
 	}
-	tx.Count(m.Table, d.Inserted, d.Updated, d.Deleted)
+	tx.count(m.Table, d.Inserted, d.Updated, d.Deleted)
 	return d, nil
 }
 
