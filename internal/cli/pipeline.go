@@ -18,6 +18,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/config"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/lab/place"
@@ -645,19 +646,10 @@ func (c *chain) keepPlan() error {
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "keep the plan in %s: %w", path, err).WithHint("check that you may write there")
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := durable.MakeFolder(filepath.Dir(path)); err != nil {
 		return failed(err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".plan-*") // 0600
-	if err != nil {
-		return failed(err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(append(doc, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return failed(err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := durable.Replace(path, 0o600, durable.Bytes(append(doc, '\n'))); err != nil {
 		return failed(err)
 	}
 	c.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: path, Digest: quant.Text(pipeline.Digest(append(doc, '\n')))})
