@@ -7,12 +7,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/output"
 )
 
@@ -107,10 +107,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
 	from := reading{ctx, content}
 	if f.out != "-" {
-		return createFile(f.out, f.force, func(w io.Writer) error {
-			_, err := io.Copy(w, from)
-			return err
-		})
+		return createFile(f.out, f.force, durable.From(from))
 	}
 	if !output.IsTerminal(e.Streams().Out) {
 		_, err := io.Copy(e.Out(), from)
@@ -192,27 +189,14 @@ func createFile(path string, force bool, write func(io.Writer) error) error {
 	if err := mayCreate(path, force); err != nil {
 		return err
 	}
-	part, err := os.CreateTemp(filepath.Dir(path), ".quant-*") // 0600
-	if err != nil {
-		return failed(err)
+	publish := durable.Create
+	if force {
+		publish = durable.Replace
 	}
-	defer os.Remove(part.Name())
-	defer part.Close()
-	if err := write(part); err != nil {
-		return failed(err)
-	}
-	if err := errors.Join(part.Sync(), part.Close()); err != nil {
-		return failed(err)
-	}
-	if !force { // a rename would replace what came meanwhile
-		switch err := os.Link(part.Name(), path); {
-		case err == nil:
-			return nil
-		case errors.Is(err, fs.ErrExist):
-			return mayCreate(path, false)
-		} // else a disk without links
-	}
-	if err := os.Rename(part.Name(), path); err != nil {
+	switch err := publish(path, 0o600, write); {
+	case errors.Is(err, durable.ErrExists):
+		return mayCreate(path, false)
+	case err != nil:
 		return failed(err)
 	}
 	return nil

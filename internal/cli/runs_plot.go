@@ -3,10 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
 	"time"
@@ -15,6 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/chart"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/runs"
@@ -191,14 +189,10 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 		return quant.Errorf(quant.Invalid, "metric %q has no positive value, so that a logarithmic scale shows nothing", metric).WithHint("leave --log-y out")
 	}
 	if f.out != "" {
-		if err := createFile(f.out, f.force, func(w io.Writer) error {
-			_, err := w.Write(drawn.Bytes())
-			return err
-		}); err != nil {
+		if err := createFile(f.out, f.force, durable.Bytes(drawn.Bytes())); err != nil {
 			return err
 		}
-		sum := sha256.Sum256(drawn.Bytes())
-		report.File = &writtenChart{e.Mask.Text(f.out), int64(drawn.Len()), "sha256:" + hex.EncodeToString(sum[:])}
+		report.File = &writtenChart{e.Mask.Text(f.out), int64(drawn.Len()), durable.Digest(drawn.Bytes())}
 		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: f.out, Digest: quant.Text(report.File.Digest)})
 	}
 	return e.Print(report)
