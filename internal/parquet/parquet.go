@@ -11,8 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"quant/internal/sqltext"
 	"strings"
+
+	"quant/internal/durable"
+	"quant/internal/sqltext"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -56,14 +58,11 @@ func Write(ctx context.Context, path string, columns []Column, replace bool, fil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return failed(err)
 	}
-	part, err := os.CreateTemp(filepath.Dir(abs), ".quant-*.parquet.part")
+	part, err := durable.Begin(abs, 0o600)
 	if err != nil {
 		return failed(err)
 	}
-	defer func() {
-		part.Close()
-		os.Remove(part.Name())
-	}()
+	defer part.Discard()
 
 	engine, err := duckdb.NewConnector("?autoinstall_known_extensions=false&autoload_known_extensions=false&allow_community_extensions=false&threads=1", nil)
 	if err != nil {
@@ -119,16 +118,13 @@ func Write(ctx context.Context, path string, columns []Column, replace bool, fil
 	if err := run(text); err != nil {
 		return failed(err)
 	}
-	if err := part.Sync(); err != nil {
-		return failed(err)
-	}
+	publish := part.Create
 	if replace {
-		err = os.Rename(part.Name(), abs)
-	} else {
-		err = os.Link(part.Name(), abs)
-		if errors.Is(err, fs.ErrExist) {
-			return exists
-		}
+		publish = part.Replace
+	}
+	err = publish()
+	if errors.Is(err, durable.ErrExists) {
+		return exists
 	}
 	if err != nil {
 		return failed(err)
