@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// digestPrefix is how a digest begins.
-const digestPrefix = "sha256:"
+// DigestPrefix is how a digest begins.
+const DigestPrefix = "sha256:"
 
 // Digest is the digest of b: sha256:<64 hexadecimal digits>.
 func Digest(b []byte) string {
 	sum := sha256.Sum256(b)
-	return digestPrefix + hex.EncodeToString(sum[:])
+	return DigestPrefix + hex.EncodeToString(sum[:])
 }
 
 // DigestHex returns the 64 hexadecimal digits of a digest, and whether it is one.
 func DigestHex(digest string) (string, bool) {
-	digits, ok := strings.CutPrefix(digest, digestPrefix)
+	digits, ok := strings.CutPrefix(digest, DigestPrefix)
 	if !ok || len(digits) != 2*sha256.Size || strings.Trim(digits, "0123456789abcdef") != "" {
 		return "", false
 	}
@@ -58,7 +58,7 @@ func (s *Sum) Write(b []byte) (int, error) {
 }
 
 // Digest is the digest of what was written so far.
-func (s *Sum) Digest() string { return digestPrefix + hex.EncodeToString(s.hash.Sum(nil)) }
+func (s *Sum) Digest() string { return DigestPrefix + hex.EncodeToString(s.hash.Sum(nil)) }
 
 // Size is the number of bytes written so far.
 func (s *Sum) Size() int64 { return s.size }

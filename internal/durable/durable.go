@@ -85,30 +85,32 @@ func From(r io.Reader) func(io.Writer) error {
 	}
 }
 
-// File is a file on its way to its place. Replace or Create ends it, else
-// Discard must. For one goroutine at a time.
+// File is a file on its way to its place, which Replace or Create give it.
+// Discard ends it in any case. For one goroutine at a time.
 type File struct {
-	path   string
-	mode   fs.FileMode
-	f      *os.File
-	folder *os.File
-	failed error // of a Write
-	done   bool
+	path      string
+	mode      fs.FileMode
+	f         *os.File
+	folder    *os.File
+	failed    error // of a Write
+	completed bool  // contents and mode are durable
+	named     bool  // the temporary name is gone
 }
 
 // Begin makes the temporary file of path, of mode 0600, in the folder of path,
 // which must exist. Errors: *Error.
 func Begin(path string, mode fs.FileMode) (*File, error) {
 	failed := func(err error) (*File, error) { return nil, &Error{path, err} }
-	if err := at("begin"); err != nil {
-		return failed(err)
-	}
 	// Opened first: a folder that cannot be opened cannot be synced.
 	folder, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return failed(err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), temporaryPattern(path)) // 0600
+	var f *os.File
+	err = run("begin", func() (err error) {
+		f, err = os.CreateTemp(filepath.Dir(path), temporaryPattern(path)) // 0600
+		return err
+	})
 	if err != nil {
 		folder.Close()
 		return failed(err)
@@ -121,17 +123,28 @@ func Begin(path string, mode fs.FileMode) (*File, error) {
 func (f *File) Name() string { return f.f.Name() }
 
 // Write appends to the contents. Errors: *Error.
-func (f *File) Write(b []byte) (int, error) {
-	err := at("write")
-	n := 0
-	if err == nil {
+func (f *File) Write(b []byte) (n int, err error) {
+	err = run("write", func() (err error) {
 		n, err = f.f.Write(b)
-	}
+		return err
+	})
 	if err != nil {
 		f.failed = &Error{f.path, err}
 		return n, f.failed
 	}
 	return n, nil
+}
+
+// SetPath has the file get another name, in another folder of the same file
+// system: for one whose name depends on its contents. Errors: *Error.
+func (f *File) SetPath(path string) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return &Error{path, err}
+	}
+	f.folder.Close()
+	f.path, f.folder = path, folder
+	return nil
 }
 
 // Replace gives the file its name, in the place of what has it; see the function
@@ -147,47 +160,46 @@ func (f *File) Create() error { return f.finish(renameNew) }
 func (f *File) Discard() {
 	f.f.Close()
 	f.folder.Close()
-	if !f.done {
+	if !f.named {
 		os.Remove(f.f.Name())
-		f.done = true
+		f.named = true
 	}
 }
 
 func (f *File) finish(rename func(from, to string) error) error {
-	defer f.Discard()
-	steps := []struct {
-		name string
-		do   func() error
-	}{
-		{"mode", func() error {
-			if f.mode == 0o600 {
-				return nil
-			}
-			return f.f.Chmod(f.mode)
-		}},
-		{"sync", f.f.Sync},
-		{"close", f.f.Close},
-		{"rename", func() error {
-			if err := rename(f.f.Name(), f.path); err != nil {
-				return err
-			}
-			f.done = true
-			return nil
-		}},
-		{"sync folder", func() error { return syncFolder(f.folder) }},
-	}
 	if f.failed != nil {
 		return f.failed // what is written is not whole
 	}
-	for _, step := range steps {
-		err := at(step.name)
-		if err == nil {
-			err = step.do()
-		}
-		if err != nil {
-			return &Error{f.path, err}
+	if err := f.complete(); err != nil {
+		return &Error{f.path, err}
+	}
+	if err := run("rename", func() error { return rename(f.f.Name(), f.path) }); err != nil {
+		return &Error{f.path, err}
+	}
+	f.named = true
+	if err := run("sync folder", func() error { return syncFolder(f.folder) }); err != nil {
+		return &Error{f.path, err}
+	}
+	return nil
+}
+
+// complete makes the contents and the mode durable, once.
+func (f *File) complete() error {
+	if f.completed {
+		return nil
+	}
+	if f.mode != 0o600 {
+		if err := run("mode", func() error { return f.f.Chmod(f.mode) }); err != nil {
+			return err
 		}
 	}
+	if err := run("sync", f.f.Sync); err != nil {
+		return err
+	}
+	if err := run("close", f.f.Close); err != nil {
+		return err
+	}
+	f.completed = true
 	return nil
 }
 
@@ -228,10 +240,7 @@ func Publish(from, to string) error {
 	if err := SyncFile(from); err != nil {
 		return err
 	}
-	if err := at("rename"); err != nil {
-		return err
-	}
-	if err := os.Rename(from, to); err != nil {
+	if err := run("rename", func() error { return os.Rename(from, to) }); err != nil {
 		return err
 	}
 	return SyncFolder(filepath.Dir(to))
@@ -241,28 +250,22 @@ func Publish(from, to string) error {
 // which this process has POSIX locks, such as a database that it has open:
 // closing it drops them. Errors: the operating system's.
 func SyncFile(path string) error {
-	if err := at("sync"); err != nil {
-		return err
-	}
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(run("sync", f.Sync), f.Close())
 }
 
 // SyncFolder makes the names in a folder durable: what was made, renamed or
 // removed there. A file system that cannot sync folders is let pass. Errors: the
 // operating system's.
 func SyncFolder(dir string) error {
-	if err := at("sync folder"); err != nil {
-		return err
-	}
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(syncFolder(f), f.Close())
+	return errors.Join(run("sync folder", func() error { return syncFolder(f) }), f.Close())
 }
 
 func syncFolder(f *os.File) error {
@@ -298,10 +301,12 @@ func MakeFolder(dir string) error {
 // fault is what a test makes happen before a step; nil outside of tests.
 var fault atomic.Pointer[func(step string) error]
 
-// at is run before each step. Its error is that of the step.
-func at(step string) error {
+// run takes a step, unless a test makes it fail.
+func run(step string, do func() error) error {
 	if f := fault.Load(); f != nil {
-		return (*f)(step)
+		if err := (*f)(step); err != nil {
+			return err
+		}
 	}
-	return nil
+	return do()
 }

@@ -30,6 +30,7 @@ func TestFullDisk(t *testing.T) {
 	if err := f.Replace(); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("a file that is not whole got its name: %v", err)
 	}
+	f.Discard()
 	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
 		t.Errorf("left %v", entries)
 	}

@@ -308,6 +308,48 @@ func TestKilled(t *testing.T) {
 	}
 }
 
+// A name that depends on the contents is told last; one that is taken may be
+// followed by another.
+func TestSetPath(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	taken, free := filepath.Join(dir, "a", "f"), filepath.Join(dir, "b", "f")
+	if err := os.WriteFile(taken, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Begin(filepath.Join(dir, "f"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Discard()
+	if _, err := f.Write([]byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.SetPath(filepath.Join(dir, "c", "f")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder that is missing: %v", err)
+	}
+	if err := f.SetPath(taken); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Create(); !errors.Is(err, ErrExists) {
+		t.Errorf("created where a file stands: %v", err)
+	}
+	if err := f.SetPath(free); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Create(); err != nil {
+		t.Fatal(err)
+	}
+	f.Discard()
+	if read(t, taken) != "old" || read(t, free) != "new" || leftovers(t, dir) != nil {
+		t.Errorf("%q, %q, left %q", read(t, taken), read(t, free), leftovers(t, dir))
+	}
+}
+
 func TestPublish(t *testing.T) {
 	dir := t.TempDir()
 	from, to := filepath.Join(dir, "db.new"), filepath.Join(dir, "db")

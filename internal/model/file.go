@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+
 	"quant/internal/durable"
 
 	"quant"

@@ -13,12 +13,11 @@ import (
 	"path/filepath"
 	"strings"
 
-	"quant/internal/durable"
-	"quant/internal/sqltext"
-
 	"github.com/duckdb/duckdb-go/v2"
 
 	"quant"
+	"quant/internal/durable"
+	"quant/internal/sqltext"
 )
 
 // Type is the type of a column, in DuckDB's words.

@@ -6,9 +6,10 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
-	"quant/internal/durable"
 	"strings"
 	"time"
+
+	"quant/internal/durable"
 )
 
 // Cache keeps answers on disk, in a folder for each day.
