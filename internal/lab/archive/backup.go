@@ -15,6 +15,7 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/metastore"
@@ -271,7 +272,7 @@ func (b *backup) log(name string) error {
 		return err
 	}
 	defer f.Close()
-	still, err := os.CreateTemp(b.scratch, "log-*")
+	still, err := durable.TemporaryFile(b.scratch, "log")
 	if err != nil {
 		return err
 	}
