@@ -85,4 +85,4 @@ func (l *Lock) Wait(ctx context.Context, how Hold, limit time.Duration) error {
 }
 
 // Close gives the lock up and closes its file.
-func (l *Lock) Close() error { return l.f.Close() }
+func (l *Lock) Close() { l.f.Close() }

@@ -185,7 +185,7 @@ func lock(ctx context.Context, path, shown string, wait time.Duration) (unlock f
 	err = l.Wait(ctx, durable.Exclusive, wait)
 	switch {
 	case err == nil:
-		return func() { _ = l.Close() }, nil
+		return l.Close, nil
 	case errors.Is(err, durable.ErrHeld):
 		err = quant.Errorf(quant.Locked, "meta db %s is being made or migrated by another process (waited %s)", shown, wait).
 			WithHint("try again when the other program has finished with it")
@@ -194,6 +194,6 @@ func lock(ctx context.Context, path, shown string, wait time.Duration) (unlock f
 	default:
 		err = failed(err, "the file system must support locks")
 	}
-	_ = l.Close()
+	l.Close()
 	return nil, err
 }
