@@ -20,6 +20,7 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2" // the driver
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/failpoint"
 	"quant/internal/sqltext"
 )
@@ -362,16 +363,13 @@ func (db *DB) create(ctx context.Context) (err error) {
 	if err := os.Chmod(building, 0o600); err != nil {
 		return err
 	}
-	if err := syncPath(building); err != nil {
-		return err
-	}
 	failpoint.Hit("fact.create.before")
-	if err := os.Rename(building, db.path); err != nil {
+	if err := durable.Publish(building, db.path); err != nil {
 		return err
 	}
 	failpoint.Hit("fact.create.after")
 	db.created = true
-	return syncPath(filepath.Dir(db.path))
+	return nil
 }
 
 func (db *DB) build(ctx context.Context, path string) error {

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"quant/internal/sqltext"
 	"strings"
 
 	"quant/internal/durable"
@@ -19,6 +18,8 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 
 	"quant"
+	"quant/internal/durable"
+	"quant/internal/sqltext"
 )
 
 // Type is the type of a column, in DuckDB's words.

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"quant/internal/durable"
+
 	"quant"
 )
 
@@ -100,7 +102,7 @@ func (db *DB) migrate(ctx context.Context, backupDir string) error {
 	if backupDir == "" {
 		backupDir = filepath.Join(filepath.Dir(db.path), "backups")
 	}
-	if err := makeFolder(backupDir); err != nil {
+	if err := durable.MakeFolder(backupDir); err != nil {
 		return storeError(nil, err, "back up meta db %s before migrating it: %v", db.shown, err).
 			WithHint("check that you may write %s; nothing was changed", backupDir)
 	}

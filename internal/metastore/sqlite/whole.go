@@ -5,13 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/sqltext"
 )
@@ -59,30 +59,19 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 		return taken
 	}
 	// Whole or not at all: under another name until it is complete.
-	partial, err := os.CreateTemp(filepath.Dir(abs), filepath.Base(abs)+".partial-*") // mode 0600
+	partial, err := durable.Begin(abs, 0o600)
 	if err != nil {
 		return broken(err)
 	}
-	defer func() { _ = os.Remove(partial.Name()) }()
-	if err := partial.Close(); err != nil {
-		return broken(err)
-	}
+	defer partial.Discard()
 	if _, err := db.pool.ExecContext(ctx, `VACUUM INTO ?`, partial.Name()); err != nil {
 		return db.classify("back up to "+path, err)
 	}
-	if err := syncPath(partial.Name()); err != nil {
-		return broken(err)
-	}
-	// A link refuses an existing name, which a rename would replace.
-	switch err := os.Link(partial.Name(), abs); {
-	case errors.Is(err, fs.ErrExist):
+	err = partial.Create()
+	if errors.Is(err, durable.ErrExists) {
 		return taken
-	case err != nil: // a file system without links
-		if err := os.Rename(partial.Name(), abs); err != nil {
-			return broken(err)
-		}
 	}
-	if err := syncPath(filepath.Dir(abs)); err != nil {
+	if err != nil {
 		return broken(err)
 	}
 	return nil
