@@ -1,0 +1,59 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"quant"
+)
+
+// Backup is documented at metastore.FileStore. The file has mode 0600. Errors:
+// Conflict if something stands at path, Failed inside a Tx.
+func (db *DB) Backup(ctx context.Context, path string) error {
+	if db.current(ctx) != nil {
+		return quant.Errorf(quant.Failed, "back up meta db %s: not inside a transaction", db.shown)
+	}
+	broken := func(err error) error {
+		return storeError(nil, err, "back up meta db %s to %s: %v", db.shown, path, err).
+			WithHint("check that you may write there and that the disk has room; nothing was changed")
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return broken(err)
+	}
+	taken := quant.Errorf(quant.Conflict, "back up meta db %s: %s exists already", db.shown, path).
+		WithHint("name a file that does not exist")
+	if _, err := os.Lstat(abs); err == nil {
+		return taken
+	}
+	// Whole or not at all: under another name until it is complete.
+	partial, err := os.CreateTemp(filepath.Dir(abs), filepath.Base(abs)+".partial-*") // mode 0600
+	if err != nil {
+		return broken(err)
+	}
+	defer func() { _ = os.Remove(partial.Name()) }()
+	if err := partial.Close(); err != nil {
+		return broken(err)
+	}
+	if _, err := db.pool.ExecContext(ctx, `VACUUM INTO ?`, partial.Name()); err != nil {
+		return db.classify("back up to "+path, err)
+	}
+	if err := syncPath(partial.Name()); err != nil {
+		return broken(err)
+	}
+	// A link refuses an existing name, which a rename would replace.
+	switch err := os.Link(partial.Name(), abs); {
+	case errors.Is(err, fs.ErrExist):
+		return taken
+	case err != nil: // a file system without links
+		if err := os.Rename(partial.Name(), abs); err != nil {
+			return broken(err)
+		}
+	}
+	if err := syncPath(filepath.Dir(abs)); err != nil {
+		return broken(err)
+	}
+	return nil
+}
