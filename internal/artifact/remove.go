@@ -8,9 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"quant/internal/durable"
-
 	"quant"
+	"quant/internal/durable"
 )
 
 // patience is how long Hold and Remove wait for each other.

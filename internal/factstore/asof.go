@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"quant/internal/sqltext"
 	"strings"
 	"time"
 
 	"quant"
+	"quant/internal/sqltext"
 )
 
 // The TEMP view that StageAsOf makes, and the table behind it.

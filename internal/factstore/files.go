@@ -13,11 +13,10 @@ import (
 	"syscall"
 	"time"
 
-	"quant/internal/durable"
-
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // walSuffixes name the files that may stand beside a database and hold commits

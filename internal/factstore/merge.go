@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"quant/internal/sqltext"
 	"slices"
 	"strings"
 
 	"quant"
+	"quant/internal/sqltext"
 )
 
 // Merge is a set of rows to be merged into a table.

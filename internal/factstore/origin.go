@@ -5,9 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"quant/internal/sqltext"
 
 	"quant"
+	"quant/internal/sqltext"
 )
 
 // Digest tells the rows of a query apart from any other rows, whatever their

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/duckdb/duckdb-go/v2"
+
 	"quant"
 	"quant/internal/failpoint"
 	"quant/internal/sqltext"
-
-	"github.com/duckdb/duckdb-go/v2"
 )
 
 // Tx is one write transaction, valid until the function that was given it

@@ -6,12 +6,11 @@ import (
 	"os"
 	"time"
 
-	"quant/internal/durable"
-	"quant/internal/lab/place"
-
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
+	"quant/internal/lab/place"
 )
 
 // Claim is one process's use of a lab. All that work with a lab share it; who

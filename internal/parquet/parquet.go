@@ -13,8 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"quant/internal/durable"
-
 	"github.com/duckdb/duckdb-go/v2"
 
 	"quant"

@@ -6,11 +6,10 @@ import (
 	"os"
 	"path/filepath"
 
-	"quant/internal/durable"
-
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // live makes the lock file of this registry, which bears the id of its first

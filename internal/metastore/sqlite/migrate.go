@@ -10,9 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"quant/internal/durable"
-
 	"quant"
+	"quant/internal/durable"
 )
 
 //go:embed migrations/*.sql
