@@ -14,13 +14,6 @@ import (
 	"quant/internal/metastore"
 )
 
-// The artifacts that quant exec records beside a program's own: what of the code
-// was not committed, and the packages of Python, one name==version a line.
-const (
-	codeDiff       = "code.diff"
-	pythonPackages = "python-packages.txt"
-)
-
 const (
 	// beforeStart is how long a program waits at most until it is known what
 	// differs from the commit: what it changes itself is not meant.
@@ -127,8 +120,8 @@ func (a *aside) finish(environment map[string]any) {
 			environment["python"] = got.about
 		}
 	}
-	take(a.diff, "what differs from the commit is", codeDiff)
-	take(a.python, "the packages of Python are", pythonPackages)
+	take(a.diff, "what differs from the commit is", quant.CodeDiff)
+	take(a.python, "the packages of Python are", quant.PythonPackages)
 }
 
 func (a *aside) keep(name string, content []byte) error {

@@ -23,6 +23,7 @@ import (
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
+	"quant/internal/runs"
 	"quant/internal/secret"
 )
 
@@ -76,7 +77,7 @@ func (e *Env) rerun(ctx context.Context, ref string, o rerunOptions) error {
 	if err != nil {
 		return err
 	}
-	id, err := e.resolveRun(ctx, meta, ref)
+	id, err := e.Resolve(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -137,9 +138,9 @@ func (e *Env) rerun(ctx context.Context, ref string, o rerunOptions) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	c, err := e.compareRuns(ctx, meta, []string{id, again})
+	c, err := runs.Compare(ctx, meta, e.Artifacts(), []string{id, again})
 	if err == nil {
-		err = e.printDifferences(c)
+		err = printComparison(e, c.Differences())
 	}
 	return errors.Join(failed, err)
 }
@@ -201,7 +202,7 @@ func (e *Env) checkOut(ctx context.Context, origin metastore.RunDetail, keep boo
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(artifacts, func(a quant.Artifact) bool { return a.Name == codeDiff })
+	at := slices.IndexFunc(artifacts, func(a quant.Artifact) bool { return a.Name == quant.CodeDiff })
 	switch {
 	case at >= 0:
 		f, err := e.Artifacts().Open(artifacts[at].Digest)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 	"quant/internal/test/soak"
 )
 
@@ -27,8 +28,8 @@ func BenchmarkIngest(b *testing.B) {
 			round((hash(d, s) %% 100) / 100, 2) AS x, hash(s + d) %% 10000000 AS volume, s, d FROM range(%d) t(s), range(%d) u(d)`, symbols, days),
 		`CREATE TEMP TABLE made AS SELECT symbol, date, round(p + x, 2) AS open, round(p * 1.05, 2) AS high, round(p * 0.99, 2) AS low, round(p * 1.01, 2) AS close, volume::BIGINT AS volume, round(p * 0.93, 6) AS adj_close
 			FROM base ORDER BY s, d`,
-		"COPY temp.main.made TO " + literal(filepath.Join(dir, "bars.csv")) + " (HEADER)",
-		"COPY temp.main.made TO " + literal(filepath.Join(dir, "bars.parquet")) + " (FORMAT parquet)",
+		"COPY temp.main.made TO " + sqltext.Literal(filepath.Join(dir, "bars.csv")) + " (HEADER)",
+		"COPY temp.main.made TO " + sqltext.Literal(filepath.Join(dir, "bars.parquet")) + " (FORMAT parquet)",
 	} {
 		if _, err := maker.Exec(ctx, q); err != nil {
 			b.Fatal(err)
@@ -40,7 +41,7 @@ func BenchmarkIngest(b *testing.B) {
 		path := filepath.Join(dir, "bars."+format)
 		b.Run(format+"/copy", func(b *testing.B) {
 			measure(b, want, func(db *factstore.DB) int64 {
-				result, err := db.Exec(ctx, "COPY ohlcv (symbol, ts, open, high, low, close, volume, adjusted_close) FROM "+literal(path))
+				result, err := db.Exec(ctx, "COPY ohlcv (symbol, ts, open, high, low, close, volume, adjusted_close) FROM "+sqltext.Literal(path))
 				if err != nil {
 					b.Fatal(err)
 				}

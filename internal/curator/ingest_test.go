@@ -20,6 +20,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 	"quant/internal/test/soak"
 )
 
@@ -449,7 +450,7 @@ func TestTheEndOfTheContextEndsAnIngest(t *testing.T) {
 func (l *lab) parquet(name, query string) string {
 	l.Helper()
 	path := filepath.Join(l.dir, name)
-	if _, err := l.db.Exec(context.Background(), "COPY ("+query+") TO "+literal(path)+" (FORMAT parquet)"); err != nil {
+	if _, err := l.db.Exec(context.Background(), "COPY ("+query+") TO "+sqltext.Literal(path)+" (FORMAT parquet)"); err != nil {
 		l.Fatal(err)
 	}
 	return path

@@ -60,7 +60,7 @@ func storeBars(tb testing.TB, db *factstore.DB, query string) {
 		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE made AS "+query); err != nil {
 			return err
 		}
-		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "made", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "made"})
 		return err
 	})
 	if err != nil {

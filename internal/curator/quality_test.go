@@ -11,6 +11,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 	"quant/internal/test/soak"
 )
 
@@ -47,7 +48,7 @@ func setBars(t testing.TB, db *factstore.DB, bars []testBar) {
 	}
 	var rows []string
 	for _, b := range bars {
-		rows = append(rows, fmt.Sprintf("(%s, DATE '%s', %s, %s, %s, %s, %s, %s, 'test')", literal(b.symbol), b.ts,
+		rows = append(rows, fmt.Sprintf("(%s, DATE '%s', %s, %s, %s, %s, %s, %s, 'test')", sqltext.Literal(b.symbol), b.ts,
 			sqlNum(b.open), sqlNum(b.high), sqlNum(b.low), sqlNum(&b.close), sqlNum(b.volume), sqlNum(b.adjusted)))
 	}
 	storeBars(t, db, "SELECT * FROM (VALUES "+strings.Join(rows, ", ")+") t(symbol, ts, open, high, low, close, volume, adjusted_close, source) ORDER BY symbol, ts")

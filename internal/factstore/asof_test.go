@@ -47,7 +47,7 @@ func mergeBars(t *testing.T, db *factstore.DB, run string, bars []bar) (d factst
 	}
 	_, err := db.Write(t.Context(), run, func(ctx context.Context, tx *factstore.Tx) (err error) {
 		at = tx.Now
-		d, err = tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+		d, err = tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src"})
 		return err
 	})
 	if err != nil {
@@ -287,7 +287,7 @@ func TestARevisionThatIsRolledBackLeavesNothing(t *testing.T) {
 	run(t, db, "UPDATE src SET adjusted_close = adjusted_close / 2")
 	no := errors.New("no")
 	_, err := db.Write(t.Context(), "r2", func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"}); err != nil {
+		if _, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src"}); err != nil {
 			return err
 		}
 		return no

@@ -62,7 +62,7 @@ func (l *playLab) write(runID, table, content string) {
 	}
 	l.clock++
 	l.tables[table] = content
-	if !strings.HasPrefix(table, ownRows) {
+	if of, _ := factstore.LookupTable(table); !of.PerRun {
 		l.newest[table] = fmt.Sprintf("2026-01-15T09:30:00.%06dZ %s", l.clock, runID)
 	}
 }

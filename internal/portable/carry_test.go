@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/portable"
+	"quant/internal/registry"
 	"quant/internal/test/soak"
 
 	_ "github.com/mattn/go-sqlite3"
@@ -136,7 +138,7 @@ func (l lab) record(t testing.TB, n int, random *rand.Rand) string {
 		{RunID: id, Direction: quant.Out, Kind: "table", Name: "ohlcv", Rows: pointer(int64(5)), FirstDate: "2024-01-02"},
 	}}
 	if random.IntN(3) == 0 {
-		end.Status, end.ErrorText = quant.Fail, text()+"; facts not checked"
+		end.Status, end.ErrorText, end.Facts = quant.Fail, text()+"; facts not checked", quant.FactsNotChecked
 	}
 	ok(t, l.Store.FinishRun(ctx, end))
 	return id
@@ -317,6 +319,58 @@ func TestTwoImportsOfOneFileAtOnceImportItOnce(t *testing.T) {
 	}
 }
 
+// withoutFacts is what the program wrote of the same runs before facts had a
+// column.
+func withoutFacts(t testing.TB, file []byte) []byte {
+	t.Helper()
+	list := parts(t, file)
+	column := regexp.MustCompile(`,"facts":(null|"[a-z_]+")}`)
+	for i := range list {
+		switch {
+		case list[i].name == "quant-export.json":
+			list[i].text = strings.Replace(list[i].text, `"version":2`, `"version":1`, 1)
+		case strings.HasSuffix(list[i].name, "/run.json"):
+			list[i].text = column.ReplaceAllString(list[i].text, "}")
+		case list[i].name == "manifest.json":
+			list[i].text = ""
+		}
+	}
+	return pack(list)
+}
+
+func TestAFileOfTheFormatBeforeIsTakenIn(t *testing.T) {
+	t.Parallel()
+	a, b := newLab(t), newLab(t)
+	var ids []string
+	for n := range 6 {
+		ids = append(ids, a.record(t, n, rand.New(rand.NewPCG(uint64(n), 7))))
+	}
+	for n, facts := range []quant.Facts{"", quant.FactsCommitted, quant.FactsNone, quant.FactsNotChecked} {
+		id := runID(100 + n)
+		ok(t, a.Store.CreateRun(t.Context(), quant.Run{RunID: id, Kind: "ingest", Status: quant.Running, StartedAt: at(1)}, quant.RunProcess{RunID: id, Changes: true}))
+		ok(t, a.Store.FinishRun(t.Context(), metastore.RunEnd{
+			RunID: id, Status: quant.Fail, EndedAt: at(2), ErrorText: registry.WithFacts("it broke", facts), Facts: facts,
+		}))
+		ids = append(ids, id)
+	}
+	file := a.export(t, ids...)
+	old := withoutFacts(t, file)
+	done, err := b.take(old)
+	ok(t, err)
+	if !slices.Equal(done.Imported, ids) {
+		t.Fatalf("imported %v", done)
+	}
+	if !bytes.Equal(b.export(t, ids...), file) {
+		t.Error("exported again it is another file than that of the runs themselves")
+	}
+	// The lab that the runs came from has them already, whatever the format.
+	for _, same := range [][]byte{old, file} {
+		if done, err := a.take(same); err != nil || len(done.Skipped) != len(ids) {
+			t.Errorf("into its own lab: %v, %v", done, err)
+		}
+	}
+}
+
 // part is a member of a file that a test makes by hand.
 type part struct {
 	name, text string
@@ -454,7 +508,11 @@ func TestAFileThatIsNotWhatAnExportWritesIsRefusedAndNothingIsStored(t *testing.
 		change func([]part) []part
 		says   string
 	}{
-		"a newer format":           {replace(0, `"version":1`, `"version":2`), "format 2"},
+		"a newer format":           {replace(0, `"version":2`, `"version":3`), "format 3"},
+		"a format that never was":  {replace(0, `"version":2`, `"version":0`), "not in its form"},
+		"facts before their time":  {replace(0, `"version":2`, `"version":1`), "canonical form"},
+		"facts that are none":      {replace(2, `"facts":null`, `"facts":"perhaps"`), "none of committed"},
+		"facts of a success":       {replace(2, `"facts":null`, `"facts":"none"`), "says nothing"},
 		"another program's tar":    {replace(0, "quant-export", "other"), "no file of runs"},
 		"no head":                  {func(l []part) []part { return l[1:] }, "should be there"},
 		"no manifest":              {func(l []part) []part { return l[:4] }, "there is no manifest.json"},

@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/sqltext"
 	"quant/internal/test/soak"
 )
 
@@ -55,9 +56,9 @@ func contents(t *testing.T, db *DB) string {
 		ok(t, err)
 		var cells []string
 		for _, c := range columns {
-			cells = append(cells, `coalesce(`+quote(c.name)+`, 'NULL')`)
+			cells = append(cells, `coalesce(`+sqltext.Identifier(c.name)+`, 'NULL')`)
 		}
-		rows := must(texts(context.Background(), db.pool, `SELECT `+strings.Join(cells, ` || ' ' || `)+` FROM `+quote(table)+` ORDER BY 1`))
+		rows := must(texts(context.Background(), db.pool, `SELECT `+strings.Join(cells, ` || ' ' || `)+` FROM `+sqltext.Identifier(table)+` ORDER BY 1`))
 		if len(rows) < 3 {
 			t.Errorf("%s has %d rows: the test does not fill it", table, len(rows))
 		}

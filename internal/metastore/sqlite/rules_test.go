@@ -118,6 +118,8 @@ func TestTheDatabaseItselfRefusesNonsense(t *testing.T) {
 		runID(`'019bc0de-0001-7000-8000-000000000001' || char(0)`),
 		`INSERT INTO run_process (run_id, changes, pid) VALUES ('019bc0de-0009-7000-8000-000000000001', 1, 7)`,
 		`UPDATE run_process SET changes = 2`,
+		`UPDATE run_process SET facts = 'perhaps'`,
+		`UPDATE run_process SET facts = ''`,
 		`UPDATE run_process SET changes = NULL`,
 		`UPDATE run_process SET git_dirty = 7`,
 		`UPDATE run_process SET argv = '['`,

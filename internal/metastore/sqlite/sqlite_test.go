@@ -89,6 +89,11 @@ func TestSQLiteKeepsTheContract(t *testing.T) {
 	metastoretest.Run(t, func(t *testing.T) metastore.Store { return openAt(t, filepath.Join(t.TempDir(), "meta.db")) })
 }
 
+func TestSQLiteKeepsTheContractOfFiles(t *testing.T) {
+	t.Parallel()
+	metastoretest.RunFile(t, func(t *testing.T) metastore.FileStore { return openAt(t, filepath.Join(t.TempDir(), "meta.db")) })
+}
+
 func openAt(t testing.TB, path string) *DB {
 	t.Helper()
 	db, err := Open(context.Background(), Options{Path: path, Now: noon})
@@ -370,7 +375,7 @@ func TestWhatIsNoMetaDBIsRefusedUntouched(t *testing.T) {
 			for _, readOnly := range []bool{false, true} {
 				_, err := Open(context.Background(), Options{Path: path, ReadOnly: readOnly})
 				refused(t, err, quant.Store, "quant init-db --reset")
-				if !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewer) {
+				if !errors.Is(err, metastore.ErrDamaged) || errors.Is(err, metastore.ErrNewer) {
 					t.Errorf("not marked as damaged: %v", err)
 				}
 				if !strings.Contains(err.Error(), path) {
@@ -397,7 +402,7 @@ func TestANewerDatabaseIsRefusedUnchanged(t *testing.T) {
 	for _, readOnly := range []bool{false, true} {
 		_, err := Open(context.Background(), Options{Path: path, ReadOnly: readOnly})
 		refused(t, err, quant.Store, "newer program")
-		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
+		if !errors.Is(err, metastore.ErrNewer) || errors.Is(err, metastore.ErrDamaged) {
 			t.Errorf("not marked as newer: %v", err)
 		}
 		if want := fmt.Sprintf("schema 99, this program knows %d", len(must(embedded()))); !strings.Contains(err.Error(), want) {
@@ -563,11 +568,11 @@ func TestAFolderWithoutRightsIsSaidSo(t *testing.T) {
 			err = db.CreateRun(ctx, r, p)
 			_ = db.Close()
 		}
-		if quant.CodeOf(err) != quant.Store || errors.Is(err, ErrDamaged) || !strings.Contains(quant.HintOf(err), "you may") {
+		if quant.CodeOf(err) != quant.Store || errors.Is(err, metastore.ErrDamaged) || !strings.Contains(quant.HintOf(err), "you may") {
 			t.Errorf("writing: %v; hint %q", err, quant.HintOf(err))
 		}
 		_, err = Open(ctx, Options{Path: filepath.Join(dir, "new", "meta.db")})
-		if quant.CodeOf(err) != quant.Store || errors.Is(err, ErrDamaged) {
+		if quant.CodeOf(err) != quant.Store || errors.Is(err, metastore.ErrDamaged) {
 			t.Errorf("creating: %v", err)
 		}
 	})

@@ -75,10 +75,10 @@ func modelLab(t *testing.T) *labtest.Lab {
 		return nil
 	}))
 	_, err = db.Write(t.Context(), l.RunOf("ingest").ID, func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "f", Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at"}); err != nil {
+		if _, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "f"}); err != nil {
 			return err
 		}
-		_, err := tx.Merge(ctx, factstore.Merge{Table: "labels", Source: "l", Key: []string{"symbol", "ts", "label_name", "label_version"}})
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "labels", Source: "l"})
 		return err
 	})
 	labtest.Must(t, err)

@@ -21,6 +21,7 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/test/labtest"
@@ -449,7 +450,7 @@ func TestAnArtifactComesOutWholeOrNotAtAll(t *testing.T) {
 	if info, err := os.Lstat(l.Path("link")); err != nil || !info.Mode().IsRegular() {
 		t.Error("the link was followed", err)
 	}
-	if left, _ := filepath.Glob(l.Path(".quant-*")); left != nil {
+	if left, _ := filepath.Glob(l.Path(durable.TemporaryPattern)); left != nil {
 		t.Error(left)
 	}
 	l.Want(4, "runs", "artifact", id, "../../etc/passwd")

@@ -154,7 +154,7 @@ func signals(ts *testscript.TestScript, neg bool, args []string) {
 		if _, err := tx.Exec(ctx, "CREATE TEMP TABLE given AS FROM read_csv(?, header = true, types = {'symbol': 'TEXT', 'ts': 'DATE', 'feature_value': 'DOUBLE'})", ts.MkAbs(args[1])); err != nil {
 			return err
 		}
-		_, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "given", Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at"})
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "given"})
 		return err
 	})
 	ts.Check(err)
