@@ -223,9 +223,11 @@ func shows(want, got string) bool {
 	return regexp.MustCompile(expr.String()).MatchString(trimmed.String())
 }
 
+// The Korean documents are not followed: TestBothLanguagesGiveTheSameCommands
+// holds their commands, exit statuses and outputs to those of the English ones.
 func TestEveryCommandOfTheDocumentsDoesWhatTheyShow(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"README.md", "README.ko.md", "docs/runbook.md", "docs/runbook.ko.md", "docs/exit-codes.md", "docs/walkthrough/p1-meta-db.md", "docs/walkthrough/chain.md"} {
+	for _, path := range []string{"README.md", "docs/runbook.md", "docs/exit-codes.md", "docs/walkthrough/p1-meta-db.md", "docs/walkthrough/chain.md"} {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
 			follow(t, path)
@@ -275,7 +277,7 @@ func TestBothLanguagesGiveTheSameCommands(t *testing.T) {
 					t.Errorf("%s:%d: %s\n%s:%d: %s", pair[0], e.line, e.command, pair[1], k.line, k.command)
 				}
 			}
-			if english[i].want != korean[i].want {
+			if english[i].want != korean[i].want || english[i].shown != korean[i].shown {
 				t.Errorf("block %d of %s and %s show different output", i+1, pair[0], pair[1])
 			}
 		}

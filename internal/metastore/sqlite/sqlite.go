@@ -17,6 +17,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"quant"
+	"quant/internal/failpoint"
 	"quant/internal/metastore"
 )
 
@@ -89,7 +91,7 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 		readOnly: o.ReadOnly, fleeting: o.Fleeting, writing: make(chan struct{}, 1),
 	}
 	if db.wait <= 0 {
-		db.wait = 15 * time.Second
+		db.wait = failpoint.Patience("meta", 15*time.Second)
 	}
 	if db.now == nil {
 		db.now = time.Now
