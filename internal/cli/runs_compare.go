@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/exec"
 	"quant/internal/metastore"
 	"quant/internal/output"
 )
@@ -208,7 +209,7 @@ func (e *Env) compareRuns(ctx context.Context, meta metastore.Store, ids []strin
 	c.metrics(found.Metrics, ids[0])
 	for _, a := range found.Artifacts {
 		section := "artifacts"
-		if a.Name == codeDiff {
+		if a.Name == exec.CodeDiff {
 			section = "code"
 		}
 		c.set(section, a.Name, a.RunID, a.Digest)
@@ -236,7 +237,7 @@ func (e *Env) compareRuns(ctx context.Context, meta metastore.Store, ids []strin
 // packages are compared one by one where the runs' lists can be read.
 func (e *Env) packages(c *comparing, list []quant.Artifact) {
 	for _, a := range list {
-		if a.Name != pythonPackages || a.Bytes > diffedBytes {
+		if a.Name != exec.PythonPackages || a.Bytes > diffedBytes {
 			continue
 		}
 		text, err := e.readArtifact(a.Digest, diffedBytes)

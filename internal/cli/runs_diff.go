@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/exec"
 	"quant/internal/metastore"
 	"quant/internal/output"
 )
@@ -141,11 +142,11 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 	}
 	digests, sizes := map[string]string{}, map[string]int64{}
 	for _, artifact := range found.Artifacts {
-		if artifact.Name == codeDiff {
+		if artifact.Name == exec.CodeDiff {
 			digests[artifact.RunID], sizes[artifact.RunID] = artifact.Digest, artifact.Bytes
 		}
 	}
-	same := diffPart{Name: codeDiff}
+	same := diffPart{Name: exec.CodeDiff}
 	if digests[a] == digests[b] {
 		for _, r := range runs {
 			if dirty := r.Process.GitDirty; dirty != nil && *dirty && digests[r.RunID] == "" {
@@ -154,7 +155,7 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 		}
 		return same, nil
 	}
-	differ := diffPart{Name: codeDiff, Differs: true}
+	differ := diffPart{Name: exec.CodeDiff, Differs: true}
 	var texts [2]string
 	for i, id := range []string{a, b} {
 		switch {
@@ -162,7 +163,7 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 			continue
 		case sizes[id] > diffedBytes:
 			differ.Note = quant.Text(fmt.Sprintf("they differ, and that of run %s is too long (%s) to be compared line by line; quant runs artifact %s %s writes it out",
-				quant.ShortID(id), byteSize(sizes[id]), quant.ShortID(id), codeDiff))
+				quant.ShortID(id), byteSize(sizes[id]), quant.ShortID(id), exec.CodeDiff))
 			return differ, nil
 		}
 		text, err := e.readArtifact(digests[id], diffedBytes)
@@ -172,7 +173,7 @@ func (e *Env) diffCode(ctx context.Context, meta metastore.Store, runs [2]metast
 		}
 		texts[i] = text
 	}
-	return unified(codeDiff, a, b, texts[0], texts[1]), nil
+	return unified(exec.CodeDiff, a, b, texts[0], texts[1]), nil
 }
 
 // readArtifact is a content of at most limit bytes as a text.
