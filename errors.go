@@ -149,11 +149,3 @@ func (s Signalled) Error() string {
 	}
 	return "ended by " + s.Name
 }
-
-// Count is a number of things in words, for messages: 1 fault, 2 faults.
-func Count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}

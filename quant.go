@@ -5,6 +5,7 @@
 package quant
 
 import (
+	"database/sql/driver"
 	"encoding/json"
 	"strings"
 	"unicode"
@@ -175,7 +176,37 @@ type RunProcess struct {
 	WorkDir       Text   `json:"work_dir" db:"work_dir"`
 	ExitCode      *int64 `json:"exit_code" db:"exit_code"`     // nil while running, or when nobody saw the end
 	DurationUS    *int64 `json:"duration_us" db:"duration_us"` // by the monotonic clock; nil like exit_code
+	Facts         Facts  `json:"facts" db:"facts"`             // what a FAIL had committed; nothing is said of any other run
 }
+
+// Facts says whether a run that failed had committed facts. "", nothing is said,
+// is SQL NULL and JSON null.
+type Facts string
+
+// What can be said of the facts of a run that failed.
+const (
+	FactsCommitted  Facts = "committed"
+	FactsNone       Facts = "none"
+	FactsNotChecked Facts = "not_checked" // nobody could look
+)
+
+// Validate reports a value that is none of the above, as Invalid.
+func (f Facts) Validate() error {
+	switch f {
+	case "", FactsCommitted, FactsNone, FactsNotChecked:
+		return nil
+	}
+	return Errorf(Invalid, "facts %q is none of committed, none, not_checked", string(f))
+}
+
+// MarshalJSON writes null for "".
+func (f Facts) MarshalJSON() ([]byte, error) { return Text(f).MarshalJSON() }
+
+// Value stores NULL for "".
+func (f Facts) Value() (driver.Value, error) { return Text(f).Value() }
+
+// Scan reads text or NULL.
+func (f *Facts) Scan(v any) error { return (*Text)(f).Scan(v) }
 
 // Direction tells what a run read from what it wrote.
 type Direction string
@@ -186,11 +217,27 @@ const (
 	Out Direction = "out"
 )
 
+// The kinds of what a run reads and writes: what the name of a RunIO names. A
+// caller of the registry may record kinds of its own beside these.
+const (
+	IOTable   = "table"   // a table of the Fact DB, or a dataset in it
+	IOFile    = "file"    // a file, by its path
+	IORun     = "run"     // in: the run whose rows were read, by its run_id
+	IOAnswer  = "answer"  // in: what a provider delivered, as provider:SYMBOL
+	IOStage   = "stage"   // in: what a stage of the chain was run on, by its name; the digest is its fingerprint
+	IOState   = "state"   // in: a table that the stage writes; the digest says where that stood before
+	IOMeta    = "meta"    // out: a table of the Meta DB
+	IOModel   = "model"   // out: a trained model, by its model_id
+	IOBackup  = "backup"  // a copy of a database or of the lab, by its path
+	IORemoved = "removed" // out: garbage that was collected, by its kind
+	IORuns    = "runs"    // out: records of runs that were imported
+)
+
 // RunIO is one thing that a run read or wrote. A companion of runs.
 type RunIO struct {
 	RunID     string    `json:"run_id" db:"run_id"`
 	Direction Direction `json:"direction" db:"direction"`
-	Kind      string    `json:"kind" db:"kind"` // file, table, backup, ...
+	Kind      string    `json:"kind" db:"kind"` // one of the kinds above, or the caller's own
 	Name      string    `json:"name" db:"name"`
 	Rows      *int64    `json:"rows" db:"rows"`
 	FirstDate Text      `json:"first_date" db:"first_date"` // YYYY-MM-DD
@@ -226,7 +273,3 @@ func validJSON(noun string, pairs ...any) error {
 	}
 	return nil
 }
-
-// ShortID is how lists and messages name a run: the last 8 digits of its id, since
-// the head of a version 7 id is a clock.
-func ShortID(id string) string { return id[max(0, len(id)-8):] }

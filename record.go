@@ -1,6 +1,7 @@
 package quant
 
 import (
+	"encoding/json"
 	"math"
 	"path"
 	"strconv"
@@ -22,6 +23,12 @@ const (
 	NameTag       = "name"       // `@NAME` is the newest run of this name
 	ExperimentTag = "experiment" // experiment_id of the experiment that the run belongs to
 	RerunOfTag    = "rerun_of"   // run_id of the run that this one repeats
+)
+
+// The artifacts that quant exec keeps of a run by itself.
+const (
+	CodeDiff       = "code.diff"           // what of the code was not committed
+	PythonPackages = "python-packages.txt" // NAME==VERSION, a line each
 )
 
 // Param is one setting of a run, written once: a companion of runs.
@@ -181,6 +188,14 @@ type Program struct {
 	OutputBytes     *int64 `json:"output_bytes" db:"output_bytes"`
 	OutputCutBytes  *int64 `json:"output_cut_bytes" db:"output_cut_bytes"`
 	EnvironmentJSON JSON   `json:"environment_json" db:"environment_json"` // masked
+}
+
+// Validate reports the first rule that the program breaks, as Invalid.
+func (p Program) Validate() error {
+	if len(p.EnvironmentJSON) > 0 && !json.Valid(p.EnvironmentJSON) {
+		return Errorf(Invalid, "program of run %s: not valid JSON", p.RunID)
+	}
+	return nil
 }
 
 // Deletion marks a run that lists no longer show: a companion of runs.

@@ -24,6 +24,7 @@ import (
 	"quant/internal/config"
 	"quant/internal/lab"
 	"quant/internal/lab/place"
+	"quant/internal/logstream"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 	"quant/internal/secret"
@@ -175,7 +176,9 @@ func (l *Lab) Join(ctx context.Context, ref string) (*Run, error) {
 }
 
 func (l *Lab) run(id string, owned bool) *Run {
-	r := &Run{lab: l, id: id, owned: owned}
+	r := &Run{lab: l, id: id, owned: owned, points: logstream.NewBatcher(context.Background(), logstream.BatcherOptions{
+		Sink: l.lab.Registry, RunID: id, Limits: pointLimits,
+	})}
 	l.mu.Lock()
 	l.open[r] = true
 	l.mu.Unlock()
@@ -186,24 +189,17 @@ func (l *Lab) run(id string, owned bool) *Run {
 // half a second after they were logged; everything else is stored when its
 // method returns.
 type Run struct {
-	lab   *Lab
-	id    string
-	owned bool // Close ends it
+	lab    *Lab
+	id     string
+	owned  bool // Close ends it
+	points *logstream.Batcher
 
-	flushing sync.Mutex // keeps batches in order
-	mu       sync.Mutex
-	points   []quant.MetricPoint
-	timer    *time.Timer
-	failed   error // of a flush that nobody waited for
-	closed   bool
+	mu     sync.Mutex
+	closed bool
 }
 
-const (
-	flushPoints = 4 << 10
-	flushAge    = 500 * time.Millisecond
-	// keptPoints is how many points are kept while the store cannot take them.
-	keptPoints = 256 << 10
-)
+// pointLimits are those of the points that wait to be stored.
+var pointLimits = logstream.Limits{Records: 4 << 10, Age: 500 * time.Millisecond, Retain: 256 << 10}
 
 // ID is the run's id.
 func (r *Run) ID() string { return r.id }
@@ -258,62 +254,16 @@ func (r *Run) MetricAt(step int64, name string, value float64) error {
 	if err := p.Validate(); err != nil {
 		return err
 	}
-	r.mu.Lock()
-	if len(r.points) >= keptPoints {
-		r.mu.Unlock()
-		if err := r.Flush(); err != nil {
-			return err
-		}
-		r.mu.Lock()
-	}
-	if r.closed {
-		r.mu.Unlock()
+	err := r.points.Add(context.Background(), logstream.Record{Batch: metastore.Batch{Metrics: []quant.MetricPoint{p}}})
+	if errors.Is(err, logstream.ErrClosed) {
 		return r.closedError()
 	}
-	before := r.failed
-	r.failed = nil
-	r.points = append(r.points, p)
-	full := len(r.points)%flushPoints == 0
-	if r.timer == nil {
-		r.timer = time.AfterFunc(flushAge, func() {
-			if err := r.Flush(); err != nil {
-				r.mu.Lock()
-				r.failed = err
-				r.mu.Unlock()
-			}
-		})
-	}
-	r.mu.Unlock()
-	if full {
-		return errors.Join(before, r.Flush())
-	}
-	return before
+	return err
 }
 
 // Flush stores the points that wait. Points that the store cannot take now
 // (Locked, Store) are kept for the next time.
-func (r *Run) Flush() error {
-	r.flushing.Lock()
-	defer r.flushing.Unlock()
-	r.mu.Lock()
-	points := r.points
-	r.points = nil
-	if r.timer != nil {
-		r.timer.Stop()
-		r.timer = nil
-	}
-	r.mu.Unlock()
-	if len(points) == 0 {
-		return nil
-	}
-	err := r.lab.lab.Registry.Log(context.Background(), r.id, metastore.Batch{Metrics: points})
-	if errors.Is(err, quant.Locked) || errors.Is(err, quant.Store) {
-		r.mu.Lock()
-		r.points = append(points, r.points...)
-		r.mu.Unlock()
-	}
-	return err
-}
+func (r *Run) Flush() error { return r.points.Flush(context.Background()) }
 
 // Artifact keeps a file under a name, "" for the file's own; of a folder all
 // files, by their paths within it, below name. What is no regular file, and what
@@ -329,14 +279,11 @@ func (r *Run) Artifact(ctx context.Context, path, name string) error {
 
 // ArtifactFrom keeps what a reader gives, until its end.
 func (r *Run) ArtifactFrom(ctx context.Context, in io.Reader, name string) error {
-	if err := quant.ValidateArtifactName(name); err != nil {
-		return err
-	}
-	digest, size, err := r.lab.lab.Artifacts().Put(ctx, in)
+	a, err := r.lab.lab.Artifacts().KeepFrom(ctx, in, name)
 	if err != nil {
 		return err
 	}
-	return r.log(metastore.Batch{Artifacts: []quant.Artifact{{Name: name, Digest: digest, Bytes: size}}})
+	return r.log(metastore.Batch{Artifacts: []quant.Artifact{a}})
 }
 
 // Close stores what waits and ends a run that Start began: as SUCCESS when cause
@@ -349,17 +296,11 @@ func (r *Run) Close(cause error) error {
 		return nil
 	}
 	r.closed = true
-	before := r.failed
-	r.failed = nil
 	r.mu.Unlock()
 	r.lab.mu.Lock()
 	delete(r.lab.open, r)
 	r.lab.mu.Unlock()
-	err := r.Flush()
-	if err == nil && (errors.Is(before, quant.Locked) || errors.Is(before, quant.Store)) {
-		before = nil // what could not be stored then has been now
-	}
-	err = errors.Join(before, err)
+	err := r.points.Close(context.Background())
 	if !r.owned {
 		return err
 	}

@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"quant"
+	"quant/internal/logstream"
 	"quant/internal/metastore"
 )
 
@@ -201,20 +203,33 @@ func TestErrorsAreTyped(t *testing.T) {
 	}
 }
 
-func TestTheFailureOfAFlushIsToldByWhatComesNext(t *testing.T) {
+// busy is a registry whose store is Locked for some calls.
+type busy struct {
+	logstream.Sink
+	calls atomic.Int64
+}
+
+func (b *busy) Log(ctx context.Context, runID string, batch metastore.Batch) error {
+	if b.calls.Add(-1) >= 0 {
+		return quant.Errorf(quant.Locked, "held")
+	}
+	return b.Sink.Log(ctx, runID, batch)
+}
+
+func TestPointsThatTheStoreCannotTakeWaitAndTheirErrorIsTold(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	r := l.start(t)
+	sink := &busy{Sink: l.lab.Registry}
+	sink.calls.Store(1)
+	r.points = logstream.NewBatcher(t.Context(), logstream.BatcherOptions{Sink: sink, RunID: r.ID(), Limits: logstream.Limits{Records: 2}})
 	must(t, r.Metric("loss", 1))
-	// As a store that another process holds: the points wait.
-	r.mu.Lock()
-	r.failed = quant.Errorf(quant.Locked, "held")
-	r.mu.Unlock()
 	if err := r.Metric("loss", 2); !errors.Is(err, quant.Locked) {
 		t.Error(err)
 	}
+	must(t, r.Metric("loss", 3))
 	must(t, r.Close(nil))
-	if m, _ := l.lab.Meta.Metrics(t.Context(), r.ID()); len(m) != 1 || m[0].Points != 2 {
+	if m, _ := l.lab.Meta.Metrics(t.Context(), r.ID()); len(m) != 1 || m[0].Points != 3 || m[0].Last != 3 {
 		t.Error(m)
 	}
 }

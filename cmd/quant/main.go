@@ -5,12 +5,6 @@ import (
 	"os"
 
 	"quant/internal/app"
-	"quant/internal/sandbox"
 )
 
-func main() {
-	if len(os.Args) > 1 && os.Args[1] == sandbox.ChildArg {
-		os.Exit(sandbox.ChildMain())
-	}
-	os.Exit(app.Main(os.Args[1:]))
-}
+func main() { os.Exit(app.Main(os.Args[1:])) }

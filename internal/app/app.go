@@ -21,6 +21,7 @@ import (
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/sandbox"
 	"quant/internal/secret"
 	"quant/internal/session"
 )
@@ -35,8 +36,12 @@ type App struct {
 	end *ending
 }
 
-// Main runs one command line of this process and returns its exit status.
+// Main is the whole life of this process, and returns its exit status: one
+// command line, or the query process that `quant sql` starts.
 func Main(args []string) int {
+	if len(args) > 0 && args[0] == sandbox.ChildArg {
+		return sandbox.ChildMain()
+	}
 	lookup, all := config.System()
 	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: time.Now}
 	return a.Run(context.Background(), args)

@@ -5,8 +5,6 @@ package artifact
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -15,16 +13,16 @@ import (
 	"strings"
 	"time"
 
+	"quant/internal/durable"
+
 	"golang.org/x/sys/unix"
 
 	"quant"
 )
 
-// prefix is how a digest begins.
-const prefix = "sha256:"
-
-// temporary is how the name of a file begins that is being written.
-const temporary = ".new-"
+// oldTemporary is how the name of a temporary file began before they had one
+// form; gc still finds them.
+const oldTemporary = ".new-"
 
 // Store is a folder of contents: ab/cdef... for sha256:abcdef.... Safe for
 // concurrent use, also by several processes.
@@ -37,25 +35,24 @@ type Store struct{ Dir string }
 // when the folder cannot be written (also when the disk is full), Locked when
 // contents are being removed for longer than a process waits, else what r gave.
 func (s Store) Put(ctx context.Context, r io.Reader) (digest string, size int64, err error) {
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+	if err := durable.MakeFolder(s.Dir); err != nil {
 		return "", 0, s.failed(err)
 	}
-	f, err := os.CreateTemp(s.Dir, temporary+"*") // 0600
+	f, err := durable.Begin(filepath.Join(s.Dir, "artifact"), 0o400)
 	if err != nil {
 		return "", 0, s.failed(err)
 	}
-	defer os.Remove(f.Name()) // once renamed there is nothing of that name
-	defer f.Close()
-	sum := sha256.New()
+	defer f.Discard()
+	sum := durable.NewSum()
 	in := &source{ctx: ctx, r: r}
-	size, err = io.Copy(io.MultiWriter(sum, f), in)
+	_, err = io.Copy(io.MultiWriter(sum, f), in)
 	switch {
 	case in.err != nil:
 		return "", 0, in.err
 	case err != nil:
 		return "", 0, s.failed(err)
 	}
-	digest = prefix + hex.EncodeToString(sum.Sum(nil))
+	digest, size = sum.Digest(), sum.Size()
 	path, err := s.Path(digest)
 	if err != nil {
 		return "", 0, err
@@ -71,41 +68,26 @@ func (s Store) Put(ctx context.Context, r io.Reader) (digest string, size int64,
 			return digest, size, nil
 		}
 	}
-	if err := errors.Join(f.Chmod(0o400), f.Sync()); err != nil {
-		return "", 0, s.failed(err)
-	}
-	if err := s.moveIn(f.Name(), path); err != nil {
+	if err := s.place(f, path); err != nil {
 		return "", 0, s.failed(err)
 	}
 	return digest, size, nil
 }
 
-// moveIn gives a finished file its place, durably. gc may take the folder away
-// meanwhile, when it has become empty.
-func (s Store) moveIn(from, to string) error {
-	dir := filepath.Dir(to)
-	for try := 0; ; try++ {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
-		}
-		err := os.Rename(from, to)
-		if errors.Is(err, fs.ErrNotExist) && try < 3 {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		return errors.Join(syncDir(dir), syncDir(s.Dir))
-	}
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
+// place gives a finished file its place, durably. It must run while s is held:
+// gc takes away folders that have become empty.
+func (s Store) place(f *durable.File, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	defer f.Close()
-	return f.Sync()
+	if err := f.SetPath(path); err != nil {
+		return err
+	}
+	if err := f.Replace(); err != nil {
+		return err
+	}
+	// The folder of path may be new, if by the doing of another process.
+	return durable.SyncFolder(s.Dir)
 }
 
 // source reads until ctx ends, and keeps apart what went wrong with reading.
@@ -134,8 +116,8 @@ func (s Store) failed(err error) error {
 // Path returns where the content with this digest stands, or would. Invalid: it
 // is no digest.
 func (s Store) Path(digest string) (string, error) {
-	name, found := strings.CutPrefix(digest, prefix)
-	if !found || len(name) != 2*sha256.Size || strings.Trim(name, "0123456789abcdef") != "" {
+	name, found := durable.DigestHex(digest)
+	if !found {
 		return "", quant.Errorf(quant.Invalid, "%q is no digest of an artifact", digest)
 	}
 	return filepath.Join(s.Dir, name[:2], name[2:]), nil
@@ -172,11 +154,11 @@ func verify(f *os.File, digest string) error {
 	if !info.Mode().IsRegular() {
 		return quant.Errorf(quant.Refused, "the content %s (%s) is no regular file", digest, f.Name())
 	}
-	sum := sha256.New()
+	sum := durable.NewSum()
 	if _, err := io.Copy(sum, f); err != nil {
 		return quant.Errorf(quant.Store, "read an artifact: %w", err)
 	}
-	if prefix+hex.EncodeToString(sum.Sum(nil)) != digest {
+	if sum.Digest() != digest {
 		return quant.Errorf(quant.Refused, "the content %s (%s) was changed since it was stored", digest, f.Name()).
 			WithHint("log the artifact again, or bring the file back from a backup")
 	}
@@ -219,11 +201,11 @@ func (s Store) Each(ctx context.Context, fn func(Content) error) error {
 		if err != nil {
 			return err
 		}
-		digest := prefix + strings.ReplaceAll(filepath.ToSlash(rel), "/", "")
+		digest := durable.DigestPrefix + strings.ReplaceAll(filepath.ToSlash(rel), "/", "")
 		at, err := s.Path(digest)
 		switch {
 		case err == nil && at == path:
-		case strings.HasPrefix(rel, temporary):
+		case durable.IsTemporary(rel), strings.HasPrefix(rel, oldTemporary):
 			digest = ""
 		default:
 			return nil

@@ -142,7 +142,7 @@ func TestWhatIsNoDigestOpensNothing(t *testing.T) {
 func TestWhatADeadWriterLeftIsListedWithoutADigest(t *testing.T) {
 	t.Parallel()
 	s := Store{t.TempDir()}
-	for _, name := range []string{temporary + "1", "README", "ab/" + strings.Repeat("c", 61)} {
+	for _, name := range []string{".artifact.quant-tmp-1", ".new-1", "README", "ab/" + strings.Repeat("c", 61)} {
 		path := filepath.Join(s.Dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			t.Fatal(err)
@@ -151,7 +151,8 @@ func TestWhatADeadWriterLeftIsListedWithoutADigest(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := contents(t, s); len(got) != 1 || got[0].Digest != "" || filepath.Base(got[0].Path) != temporary+"1" {
+	got := contents(t, s)
+	if len(got) != 2 || got[0].Digest+got[1].Digest != "" || filepath.Base(got[0].Path) != ".artifact.quant-tmp-1" || filepath.Base(got[1].Path) != ".new-1" {
 		t.Error(got)
 	}
 }

@@ -3,6 +3,7 @@ package artifact
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -42,6 +43,18 @@ func (s Store) Keep(ctx context.Context, file, name string) ([]quant.Artifact, e
 	}
 	a, err := s.keepFile(ctx, f, file, name)
 	return []quant.Artifact{a}, err
+}
+
+// KeepFrom stores what r gives until its end and returns it as an artifact of
+// that name, which names no run and no time. Errors: Invalid for a name that
+// breaks a rule, else Put's.
+func (s Store) KeepFrom(ctx context.Context, r io.Reader, name string) (a quant.Artifact, err error) {
+	if err := quant.ValidateArtifactName(name); err != nil {
+		return a, err
+	}
+	a.Name = name
+	a.Digest, a.Bytes, err = s.Put(ctx, r)
+	return a, err
 }
 
 func (s Store) keepFile(ctx context.Context, f *os.File, file, name string) (a quant.Artifact, err error) {

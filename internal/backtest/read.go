@@ -11,6 +11,7 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
+	"quant/internal/dataset"
 	"quant/internal/factstore"
 	"quant/internal/price"
 )
@@ -145,7 +146,7 @@ const symbolTable = "backtest_symbol"
 
 func (req Request) source() string {
 	if req.Source == "" {
-		return "ohlcv"
+		return factstore.OHLCV
 	}
 	return req.Source
 }
@@ -207,24 +208,23 @@ func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) ([]quant.RunIO, error) {
 	first, last := quant.Text(market.Sessions[0].String()), quant.Text(market.Sessions[len(market.Sessions)-1].String())
 	var list []quant.RunIO
-	table := func(name, from, to, query string, args ...any) error {
+	table := func(of dataset.Name, from, to, query string, args ...any) error {
 		rows, digest, err := db.Digest(ctx, query, args...)
 		list = append(list, quant.RunIO{
-			Direction: quant.In, Kind: "table", Name: name, Rows: &rows,
+			Direction: quant.In, Kind: quant.IOTable, Name: of.String(), Rows: &rows,
 			FirstDate: quant.Text(from), LastDate: quant.Text(to), Digest: quant.Text(digest),
 		})
 		return err
 	}
 	const these = ` WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`
 	of := []any{req.StrategyID, req.Version, req.From, req.To}
-	qualified := ":" + req.StrategyID + "@" + req.Version
-	if err := table("target_sets"+qualified, req.From.String(), req.To.String(), `SELECT "asof", status, config_digest FROM target_sets`+these, of...); err != nil {
+	if err := table(dataset.TargetSetsOf(req.StrategyID, req.Version), req.From.String(), req.To.String(), `SELECT "asof", status, config_digest FROM target_sets`+these, of...); err != nil {
 		return nil, err
 	}
-	if err := table("targets"+qualified, req.From.String(), req.To.String(), `SELECT "asof", symbol, weight FROM targets`+these+" AND approved", of...); err != nil {
+	if err := table(dataset.TargetsOf(req.StrategyID, req.Version), req.From.String(), req.To.String(), `SELECT "asof", symbol, weight FROM targets`+these+" AND approved", of...); err != nil {
 		return nil, err
 	}
-	if err := table("ohlcv", string(first), string(last), "SELECT symbol, ts, close FROM temp.main."+price.BarView+" WHERE ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)", string(first), string(last)); err != nil {
+	if err := table(dataset.Name{Table: dataset.OHLCV}, string(first), string(last), "SELECT symbol, ts, close FROM temp.main."+price.BarView+" WHERE ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)", string(first), string(last)); err != nil {
 		return nil, err
 	}
 	rows, err := db.Query(ctx, `SELECT DISTINCT run_id FROM (
@@ -237,7 +237,7 @@ func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) (
 	}
 	defer rows.Close()
 	for rows.Next() {
-		io := quant.RunIO{Direction: quant.In, Kind: "run"}
+		io := quant.RunIO{Direction: quant.In, Kind: quant.IORun}
 		if err := rows.Scan(&io.Name); err != nil {
 			return nil, err
 		}

@@ -5,7 +5,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"os"
+	"quant/internal/test/soak"
 	"slices"
 	"testing"
 
@@ -305,23 +305,14 @@ func randomCase(r *rand.Rand) (Market, []Decision, Options) {
 	return m, ds, o
 }
 
-// cases is how many random cases a property is tried on.
-func cases(t *testing.T) int {
-	n := 1000
-	if os.Getenv("QUANT_SOAK") == "1" {
-		n = 20_000
-	}
-	t.Logf("%d random cases", n)
-	return n
-}
-
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
 
 func TestAPlainSecondBacktesterAgrees(t *testing.T) {
 	t.Parallel()
 	filled, delisted, frozen, ruined := 0, 0, 0, 0
-	for i := range cases(t) {
-		m, ds, o := randomCase(rand.New(rand.NewPCG(1, uint64(i))))
+	seed := soak.Seed(t)
+	for i := range soak.Count(t, 1000, 20_000) {
+		m, ds, o := randomCase(rand.New(rand.NewPCG(seed, uint64(i))))
 		got, err := Simulate(m, ds, o)
 		if err != nil {
 			t.Fatalf("case %d: %v", i, err)
@@ -371,8 +362,9 @@ func TestAPlainSecondBacktesterAgrees(t *testing.T) {
 
 func TestTheAccountBalancesEveryDayAndItsTradesAddUp(t *testing.T) {
 	t.Parallel()
-	for i := range cases(t) {
-		m, ds, o := randomCase(rand.New(rand.NewPCG(2, uint64(i))))
+	seed := soak.Seed(t)
+	for i := range soak.Count(t, 1000, 20_000) {
+		m, ds, o := randomCase(rand.New(rand.NewPCG(seed, uint64(i))))
 		r, err := Simulate(m, ds, o)
 		if err != nil {
 			t.Fatal(err)
@@ -417,8 +409,9 @@ func TestTheAccountBalancesEveryDayAndItsTradesAddUp(t *testing.T) {
 
 func TestNothingBeforeADayDependsOnPricesAfterIt(t *testing.T) {
 	t.Parallel()
-	for i := range cases(t) {
-		rng := rand.New(rand.NewPCG(3, uint64(i)))
+	seed := soak.Seed(t)
+	for i := range soak.Count(t, 1000, 20_000) {
+		rng := rand.New(rand.NewPCG(seed, uint64(i)))
 		m, ds, o := randomCase(rng)
 		whole, err := Simulate(m, ds, o)
 		if err != nil {
@@ -477,8 +470,9 @@ func TestTheSameArgumentsGiveTheSameBits(t *testing.T) {
 // and each fill takes something from it.
 func TestNoCostBeatsSomeCostWithTheSameFills(t *testing.T) {
 	t.Parallel()
-	for i := range cases(t) {
-		m, ds, o := randomCase(rand.New(rand.NewPCG(5, uint64(i))))
+	seed := soak.Seed(t)
+	for i := range soak.Count(t, 1000, 20_000) {
+		m, ds, o := randomCase(rand.New(rand.NewPCG(seed, uint64(i))))
 		for _, closes := range m.Close {
 			p := 10.
 			for s := range closes {

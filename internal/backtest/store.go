@@ -17,11 +17,11 @@ import (
 // stored are the tables of a backtest, each with what its digest leaves out:
 // the run and times.
 var stored = []struct{ table, exclude string }{
-	{"backtest_summary", "run_id, created_at"},
-	{"backtest_trades", "run_id"},
-	{"backtest_equity", "run_id"},
-	{"backtest_positions", "run_id"},
-	{"backtest_details", "run_id, prices_at, created_at"},
+	{factstore.BacktestSummary, "run_id, created_at"},
+	{factstore.BacktestTrades, "run_id"},
+	{factstore.BacktestEquity, "run_id"},
+	{factstore.BacktestPositions, "run_id"},
+	{factstore.BacktestDetails, "run_id, prices_at, created_at"},
 }
 
 // write stores the result in one transaction and says what each table holds of
@@ -33,27 +33,21 @@ func write(ctx context.Context, db *factstore.DB, r *Report, result Result) ([]q
 	var list []quant.RunIO
 	_, err := db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
 		r.CreatedAt = quant.NewTime(tx.Now)
-		for _, m := range []factstore.Merge{
-			{Table: "backtest_summary", Key: []string{"run_id"}, Stamp: "created_at"},
-			{Table: "backtest_details", Key: []string{"run_id"}, Stamp: "created_at"},
-			{Table: "backtest_equity", Key: []string{"run_id", "ts"}},
-			{Table: "backtest_positions", Key: []string{"run_id", "ts", "symbol"}},
-		} {
-			m.Source = m.Table + staged
-			if _, err := tx.Merge(ctx, m); err != nil {
+		for _, table := range []string{factstore.BacktestSummary, factstore.BacktestDetails, factstore.BacktestEquity, factstore.BacktestPositions} {
+			if _, err := tx.Merge(ctx, factstore.Merge{Table: table, Source: table + staged}); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.Exec(ctx, "INSERT INTO backtest_trades FROM temp.main.backtest_trades"+staged); err != nil {
+		if _, err := tx.Exec(ctx, "INSERT INTO "+factstore.BacktestTrades+" FROM temp.main."+factstore.BacktestTrades+staged); err != nil {
 			return err
 		}
-		tx.Count("backtest_trades", int64(len(result.Trades)), 0, 0)
+		tx.Count(factstore.BacktestTrades, int64(len(result.Trades)), 0, 0)
 		for _, s := range stored {
 			rows, digest, err := tx.Digest(ctx, fmt.Sprintf("SELECT * EXCLUDE (%s) FROM %s WHERE run_id = ?", s.exclude, s.table), r.RunID)
 			if err != nil {
 				return err
 			}
-			io := quant.RunIO{Direction: quant.Out, Kind: "table", Name: s.table, Rows: &rows, Digest: quant.Text(digest)}
+			io := quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: s.table, Rows: &rows, Digest: quant.Text(digest)}
 			if r.FromTS != nil {
 				io.FirstDate, io.LastDate = quant.Text(r.FromTS.String()), quant.Text(r.ToTS.String())
 			}
@@ -75,13 +69,13 @@ func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) erro
 		return db.Append(ctx, table+staged, rows)
 	}
 	s, d := r.Summary, r.Details
-	if err := fill("backtest_summary", func(row func(...driver.Value) error) error {
+	if err := fill(factstore.BacktestSummary, func(row func(...driver.Value) error) error {
 		return row(s.RunID, s.StrategyID, null(s.FromTS), null(s.ToTS), null(s.CAGR), null(s.Sharpe), null(s.MaxDD), null(s.Vol), null(s.Turnover),
 			null(s.WinRate), null(s.AvgTrade), s.NumTrades, s.FeeBps, s.SlippageBps, nil)
 	}); err != nil {
 		return err
 	}
-	if err := fill("backtest_details", func(row func(...driver.Value) error) error {
+	if err := fill(factstore.BacktestDetails, func(row func(...driver.Value) error) error {
 		var documents [3]string
 		for i, v := range []any{d.Sensitivity, d.Metrics, d.Notices} {
 			text, err := json.Marshal(v)
@@ -102,7 +96,7 @@ func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) erro
 	}); err != nil {
 		return err
 	}
-	if err := fill("backtest_equity", func(row func(...driver.Value) error) error {
+	if err := fill(factstore.BacktestEquity, func(row func(...driver.Value) error) error {
 		for _, e := range result.Days {
 			if err := row(s.RunID, e.TS, e.Equity, e.Cash, e.Positions, null(e.Ret), e.Drawdown, e.Turnover, e.Costs, null(e.Benchmark)); err != nil {
 				return err
@@ -112,7 +106,7 @@ func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) erro
 	}); err != nil {
 		return err
 	}
-	if err := fill("backtest_positions", func(row func(...driver.Value) error) error {
+	if err := fill(factstore.BacktestPositions, func(row func(...driver.Value) error) error {
 		for _, h := range result.Holdings {
 			if err := row(s.RunID, h.TS, h.Symbol, h.Qty, h.Price, h.Value, h.Weight); err != nil {
 				return err
@@ -122,7 +116,7 @@ func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) erro
 	}); err != nil {
 		return err
 	}
-	return fill("backtest_trades", func(row func(...driver.Value) error) error {
+	return fill(factstore.BacktestTrades, func(row func(...driver.Value) error) error {
 		for _, t := range result.Trades {
 			if err := row(s.RunID, s.StrategyID, t.Symbol, t.EntryTS, t.EntryPrice, t.Qty, null(t.ExitTS), t.ExitPrice, t.PnL, t.PnLPct, t.Fees, t.Slippage, t.Reason); err != nil {
 				return err

@@ -3,9 +3,9 @@ package calendar
 import (
 	"crypto/sha256"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"quant/internal/test/soak"
 	"slices"
 	"strconv"
 	"strings"
@@ -261,12 +261,8 @@ func (p plain) rebalances(f Frequency, first, last quant.Date) []quant.Date {
 
 func TestAnyRangeOfAnyCalendarAgreesWithADayByDayReference(t *testing.T) {
 	t.Parallel()
-	rng := rand.New(rand.NewPCG(1, 2))
-	rounds := 300
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 20_000
-	}
-	t.Logf("%d rounds", rounds)
+	rng := soak.Random(t)
+	rounds := soak.Count(t, 300, 20_000)
 	for range rounds {
 		var c *Calendar
 		switch rng.IntN(3) {

@@ -152,7 +152,7 @@ func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
 	}
 	var asOf metastore.RunDetail
 	if f.asOf != "" {
-		id, err := e.resolveRun(ctx, meta, f.asOf)
+		id, err := e.Resolve(ctx, f.asOf)
 		if err != nil {
 			return err
 		}
@@ -387,13 +387,9 @@ where that differs. RUN is named as for quant runs show.`,
 		Args: wantArgs(2, 8, "two to eight runs"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			meta, err := env.MetaDB()
-			if err != nil {
-				return err
-			}
 			var ids []string
 			for _, ref := range args {
-				id, err := env.resolveRun(ctx, meta, ref)
+				id, err := env.Resolve(ctx, ref)
 				if err != nil {
 					return err
 				}

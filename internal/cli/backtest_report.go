@@ -3,8 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +17,7 @@ import (
 	"quant/internal/backtest/deflated"
 	"quant/internal/backtest/tearsheet"
 	"quant/internal/config"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/output"
 )
@@ -87,7 +86,7 @@ func (e *Env) backtestReport(ctx context.Context, f reportFlags) error {
 	}
 	var runID string
 	if f.run != "" {
-		if runID, err = e.resolveRun(ctx, meta, f.run); err != nil {
+		if runID, err = e.Resolve(ctx, f.run); err != nil {
 			return err
 		}
 	}
@@ -156,8 +155,7 @@ func (e *Env) backtestReport(ctx context.Context, f reportFlags) error {
 		if err := replaceFile(file.named, file.data); err != nil {
 			return err
 		}
-		sum := sha256.Sum256(file.data)
-		written := reportFile{file.kind, e.Mask.Text(file.named), int64(len(file.data)), "sha256:" + hex.EncodeToString(sum[:])}
+		written := reportFile{file.kind, e.Mask.Text(file.named), int64(len(file.data)), durable.Digest(file.data)}
 		report.Files = append(report.Files, written)
 		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: file.named, Digest: quant.Text(written.Digest)})
 	}
@@ -190,28 +188,11 @@ func mayReplace(path string, data []byte, force bool) error {
 }
 
 // replaceFile writes a file of 0600 that is at path whole or not at all.
-func replaceFile(path string, data []byte) (err error) {
-	defer func() {
-		if err != nil {
-			err = quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("is there such a folder, and room on the disk?")
-		}
-	}()
-	part, err := os.CreateTemp(filepath.Dir(path), ".report-*") // 0600
-	if err != nil {
-		return err
+func replaceFile(path string, data []byte) error {
+	if err := durable.Replace(path, 0o600, durable.Bytes(data)); err != nil {
+		return quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("is there such a folder, and room on the disk?")
 	}
-	defer os.Remove(part.Name())
-	defer part.Close()
-	if _, err := part.Write(data); err != nil {
-		return err
-	}
-	if err := part.Sync(); err != nil {
-		return err
-	}
-	if err := part.Close(); err != nil {
-		return err
-	}
-	return os.Rename(part.Name(), path)
+	return nil
 }
 
 // backtestSheet is the result of backtest report.

@@ -16,6 +16,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/lab/archive"
 	"quant/internal/lab/place"
@@ -151,20 +152,20 @@ func (e *Env) backup(ctx context.Context, path string, force bool) (err error) {
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "write the backup %s: %w", path, err).WithHint("make room, or name another place; nothing was changed")
 	}
-	scratch, err := os.MkdirTemp(dir, ".quant-backup-*")
+	scratch, remove, err := durable.TemporaryFolder(dir, "backup")
 	if err != nil {
 		return failed(err)
 	}
-	defer os.RemoveAll(scratch)
+	defer func() { _ = remove() }()
 	var out io.Writer
-	var file *os.File
+	var file *durable.File
 	if toStdout {
 		out = e.Streams().Out
 	} else {
-		if file, err = os.OpenFile(filepath.Join(scratch, "backup"), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600); err != nil {
+		if file, err = durable.Begin(path, 0o600); err != nil {
 			return failed(err)
 		}
-		defer file.Close()
+		defer file.Discard()
 		out = file
 	}
 	counting := &byteCount{w: out}
@@ -177,18 +178,13 @@ func (e *Env) backup(ctx context.Context, path string, force bool) (err error) {
 	if toStdout {
 		return missingContents(report.Missing)
 	}
-	if err := file.Sync(); err != nil {
-		return failed(err)
-	}
+	publish := file.Create
 	if force {
-		err = os.Rename(file.Name(), path)
-	} else if err = os.Link(file.Name(), path); errors.Is(err, fs.ErrExist) { // refuses a name that a rename would replace
-		return taken
-	} else if err != nil { // a file system without links
-		err = os.Rename(file.Name(), path)
+		publish = file.Replace
 	}
-	if err == nil {
-		err = syncDir(dir)
+	err = publish()
+	if errors.Is(err, durable.ErrExists) {
+		return taken
 	}
 	if err != nil {
 		return failed(err)
@@ -216,15 +212,6 @@ func (c *byteCount) Write(b []byte) (int, error) {
 	n, err := c.w.Write(b)
 	c.n += int64(n)
 	return n, err
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 // openBackup opens a backup, which must be a plain file.

@@ -100,7 +100,7 @@ func (e *Env) printPrices(ctx context.Context, req priceList, ref string, asOf b
 		if err != nil {
 			return err
 		}
-		if run, err = e.resolveRun(ctx, meta, ref); err != nil {
+		if run, err = e.Resolve(ctx, ref); err != nil {
 			return err
 		}
 		found, err := meta.GetRun(ctx, run)

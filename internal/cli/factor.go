@@ -3,10 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/xml"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,10 +14,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/lab/doctor"
 	"quant/internal/output"
+	"quant/internal/sqltext"
 )
 
 func factorCommand(env *Env) Command {
@@ -165,7 +166,7 @@ func (e *Env) factorReport(ctx context.Context, req feature.FactorRequest, plot 
 		if err := writeNewFile(svg, drawing); err != nil {
 			return err
 		}
-		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: svg, Digest: quant.Text(fmt.Sprintf("sha256:%x", sha256.Sum256(drawing)))})
+		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: svg, Digest: quant.Text(durable.Digest(drawing))})
 	}
 	return e.Print(factorResult{report, plot})
 }
@@ -175,10 +176,10 @@ func (e *Env) factorReport(ctx context.Context, req feature.FactorRequest, plot 
 func (e *Env) recordFactorInputs(ctx context.Context, db *factstore.DB, req feature.FactorRequest, report feature.FactorReport) error {
 	symbols := "true"
 	if req.Symbols != nil {
-		symbols = "symbol IN (" + quoted(req.Symbols) + ")"
+		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
 	}
-	featureRows := symbols + " AND feature_name = " + quoted([]string{report.Feature}) + " AND feature_version = " + quoted([]string{report.FeatureVersion})
-	labelRows := symbols + " AND label_name = " + quoted([]string{report.Label}) + " AND label_version = " + quoted([]string{report.LabelVersion})
+	featureRows := symbols + " AND feature_name = " + sqltext.Literals([]string{report.Feature}) + " AND feature_version = " + sqltext.Literals([]string{report.FeatureVersion})
+	labelRows := symbols + " AND label_name = " + sqltext.Literals([]string{report.Label}) + " AND label_version = " + sqltext.Literals([]string{report.LabelVersion})
 	for _, in := range []struct{ name, query string }{
 		{"features_daily:" + report.Feature + "@" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
 		{"labels:" + report.Label + "@" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
@@ -364,17 +365,11 @@ func bounds(values []float64) (low, high float64) {
 	return low, high
 }
 
-// writeNewFile writes a file that is not there yet.
+// writeNewFile writes a file that is not there yet, whole or not at all.
 func writeNewFile(path string, content []byte) error {
-	f, err := os.OpenFile(filepath.Clean(path), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if os.IsExist(err) {
+	err := durable.Create(filepath.Clean(path), 0o600, durable.Bytes(content))
+	if errors.Is(err, durable.ErrExists) {
 		return quant.Errorf(quant.Conflict, "%s exists already", path).WithHint("name another file, or remove it")
-	}
-	if err == nil {
-		_, err = f.Write(content)
-		if closing := f.Close(); err == nil {
-			err = closing
-		}
 	}
 	if err != nil {
 		return quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("check the folder and the free space")

@@ -13,6 +13,7 @@ import (
 	"quant/internal/feature"
 	"quant/internal/lab/doctor"
 	"quant/internal/output"
+	"quant/internal/sqltext"
 )
 
 func featuresCommand(env *Env) Command {
@@ -87,7 +88,7 @@ func (e *Env) computeFeatures(ctx context.Context, req feature.Request, compute 
 		}
 		where := "true"
 		if req.Symbols != nil {
-			where = "symbol IN (" + quoted(req.Symbols) + ")"
+			where = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
 		}
 		return e.recordWriters(db.Writers(ctx, "ohlcv", where))
 	})
@@ -116,15 +117,6 @@ func (e *Env) recordWriters(runs []string, err error) error {
 		e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: run})
 	}
 	return err
-}
-
-// quoted are texts as a list of SQL literals.
-func quoted(list []string) string {
-	literals := make([]string, len(list))
-	for k, s := range list {
-		literals[k] = "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	}
-	return strings.Join(literals, ", ")
 }
 
 // featureReport is the result of features and labels.

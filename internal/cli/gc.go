@@ -10,6 +10,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/durable"
 	"quant/internal/lab"
 	"quant/internal/lab/place"
 	"quant/internal/output"
@@ -107,7 +108,12 @@ func (e *Env) yard(before time.Time) lab.Yard {
 		leftovers[filepath.Clean(dir)] = append(leftovers[filepath.Clean(dir)], patterns...)
 	}
 	add(e.ScratchDir(), place.Repetition+"*", place.Checkout+"*")
+	// Where files of the lab are made; the other patterns are of former versions.
+	for _, dir := range []string{e.ScratchDir(), e.ModelDir(), e.LogDir(), filepath.Dir(e.MetaFile()), filepath.Dir(e.FactPath)} {
+		add(dir, durable.TemporaryPattern)
+	}
 	add(e.ModelDir(), ".model-*")
+	add(e.LogDir(), ".import-*")
 	// A restore that had begun to move things has been finished by now.
 	for _, path := range []string{e.MetaFile(), e.Settings.Value(config.DuckDBPath), e.ModelDir(), e.RunDir()} {
 		add(filepath.Dir(path), place.Literal(filepath.Base(path))+"*"+place.Staging+"*")

@@ -156,7 +156,11 @@ func (e *Env) confirmReset(ctx context.Context, yes bool) error {
 // becomes its backup, and the Meta DB is backed up and reset in one step, so
 // that nothing can be written between a backup and its reset.
 func (e *Env) reset(ctx context.Context, report *labReport) error {
-	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running})
+	meta, err := metastore.AsFile(e.Meta)
+	if err != nil {
+		return err
+	}
+	running, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running})
 	if err != nil {
 		return err
 	}
@@ -191,7 +195,7 @@ func (e *Env) reset(ctx context.Context, report *labReport) error {
 			return err
 		}
 	}
-	carried, err := e.Meta.Reset(ctx, metaCopy)
+	carried, err := meta.Reset(ctx, metaCopy)
 	if err != nil {
 		if factCopy == "" {
 			return err

@@ -34,7 +34,7 @@ its stages. --format dot is for Graphviz; --output json prints the graph.`,
 			if err != nil {
 				return err
 			}
-			id, err := env.resolveRun(cmd.Context(), meta, args[0])
+			id, err := env.Resolve(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -4,14 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"math"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/logstream"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/registry"
@@ -46,7 +45,7 @@ about half a second, in batches that are stored whole or not at all:
 step and time may be left out, and "run":"RUN" beside any of them names another
 run. A line has at most %[6]d bytes. A bad line is reported and left out, and the
 others go on: exit status 3; with --strict it ends the stream: exit status 2.`,
-			config.ParentRun, quant.MaxRecordName, quant.MaxRecordValue, quant.MaxNoteText, quant.MaxArtifactName, maxLogLine),
+			config.ParentRun, quant.MaxRecordName, quant.MaxRecordValue, quant.MaxNoteText, quant.MaxArtifactName, logstream.MaxBytes),
 		Example: `  quant log metric loss=0.25 acc=0.9 --step 3
   quant log param lr=0.001 --run last
   train.py | quant log --stdin --run 3f2a`,
@@ -69,23 +68,7 @@ type logFlags struct {
 }
 
 // logReport is the result of the commands that log.
-type logReport struct {
-	RunID     quant.Text `json:"run_id"`
-	Params    int        `json:"params"`
-	Metrics   int        `json:"metrics"` // points
-	Tags      int        `json:"tags"`
-	Removed   int        `json:"tags_removed"`
-	Notes     int        `json:"notes"`
-	Artifacts int        `json:"artifacts"`
-}
-
-func (r *logReport) count(b metastore.Batch) {
-	r.Params += len(b.Params)
-	r.Metrics += len(b.Metrics)
-	r.Tags += len(b.Tags)
-	r.Notes += len(b.Notes)
-	r.Artifacts += len(b.Artifacts)
-}
+type logReport struct{ logstream.Counts }
 
 func (r logReport) CSVRows() any { return []logReport{r} }
 
@@ -95,7 +78,7 @@ func (e *Env) logTarget(ctx context.Context, flag string) (string, error) {
 		return "", quant.Errorf(quant.CodeOf(e.MetaErr), "nothing can be logged: %w", e.MetaErr).WithHint("%s", quant.HintOf(e.MetaErr))
 	}
 	if flag != "" {
-		return e.resolveRun(ctx, e.Meta, flag)
+		return e.Resolve(ctx, flag)
 	}
 	switch {
 	case e.ParentRun == "":
@@ -124,9 +107,9 @@ func (e *Env) logOnce(ctx context.Context, target string, b metastore.Batch) err
 	if err := e.Registry.Log(ctx, target, b); err != nil {
 		return err
 	}
-	report := logReport{RunID: quant.Text(target)}
-	report.count(b)
-	e.recordLogged(report)
+	report := logReport{logstream.Counts{RunID: quant.Text(target)}}
+	report.Add(b)
+	e.recordLogged(report.Counts)
 	return e.printLogged(report)
 }
 
@@ -140,25 +123,10 @@ func (e *Env) printLogged(report any) error {
 }
 
 // recordLogged notes what was written as outputs of the `quant log` itself.
-func (e *Env) recordLogged(r logReport) {
-	for _, one := range []struct {
-		table string
-		rows  int
-	}{{"run_params", r.Params}, {"run_metric_points", r.Metrics}, {"run_tags", r.Tags + r.Removed}, {"run_notes", r.Notes}, {"run_artifacts", r.Artifacts}} {
-		if one.rows > 0 {
-			e.record(quant.RunIO{Direction: quant.Out, Kind: "meta", Name: one.table, Rows: ptr(int64(one.rows))})
-		}
+func (e *Env) recordLogged(c logstream.Counts) {
+	for _, written := range c.Outputs() {
+		e.record(written)
 	}
-}
-
-// namedValue splits NAME=VALUE.
-func namedValue(noun, arg string) (name, value string, err error) {
-	name, value, found := strings.Cut(arg, "=")
-	if !found {
-		return "", "", quant.Errorf(quant.Usage, "%s %q is not of the form NAME=VALUE", noun, clipName(arg)).
-			WithHint("quant log %s NAME=VALUE", noun)
-	}
-	return name, value, quant.ValidateRecordName(noun, name)
 }
 
 func logMetric(env *Env, l *logFlags) Command {
@@ -170,30 +138,21 @@ func logMetric(env *Env, l *logFlags) Command {
 --step each point gets the step after its metric's highest, 0 for the first.`,
 		Args: wantArgs(1, -1, "at least one NAME=VALUE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var b metastore.Batch
-			for _, arg := range args {
-				name, text, err := namedValue("metric", arg)
-				if err != nil {
-					return err
-				}
-				value, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-				if err != nil || math.IsNaN(value) || math.IsInf(value, 0) {
-					return quant.Errorf(quant.Invalid, "metric %q: %q is not a finite number", name, clipName(text)).
-						WithHint("leave the point out, or log what happened as a tag")
-				}
-				m := quant.MetricPoint{Name: name, Value: value, Step: quant.AutoStep}
-				if cmd.Flags().Changed("step") {
-					if m.Step = step; step == quant.AutoStep {
-						return quant.Errorf(quant.Usage, "--step %d is too low", step).WithHint("any other whole number will do")
-					}
-				}
-				b.Metrics = append(b.Metrics, m)
+			if !cmd.Flags().Changed("step") {
+				step = quant.AutoStep
+			}
+			points, err := logstream.Metrics(args, step)
+			if err != nil {
+				return err
+			}
+			if step == quant.AutoStep && cmd.Flags().Changed("step") {
+				return quant.Errorf(quant.Usage, "--step %d is too low", step).WithHint("any other whole number will do")
 			}
 			target, err := env.logTarget(cmd.Context(), l.run)
 			if err != nil {
 				return err
 			}
-			return env.logOnce(cmd.Context(), target, b)
+			return env.logOnce(cmd.Context(), target, metastore.Batch{Metrics: points})
 		},
 	}
 	cmd.Flags().Int64Var(&step, "step", 0, "step of the points (default: the next)")
@@ -208,19 +167,15 @@ func logParam(env *Env, l *logFlags) Command {
 fine, another one is a conflict (exit status 5).`,
 		Args: wantArgs(1, -1, "at least one NAME=VALUE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var b metastore.Batch
-			for _, arg := range args {
-				name, value, err := namedValue("param", arg)
-				if err != nil {
-					return err
-				}
-				b.Params = append(b.Params, quant.Param{Name: name, Value: value})
+			params, err := logstream.Params(args)
+			if err != nil {
+				return err
 			}
 			target, err := env.logTarget(cmd.Context(), l.run)
 			if err != nil {
 				return err
 			}
-			return env.logOnce(cmd.Context(), target, b)
+			return env.logOnce(cmd.Context(), target, metastore.Batch{Params: params})
 		},
 	}}
 }
@@ -235,40 +190,25 @@ with the tag name=N is @N, and experiment=ID links it to an experiment.`,
 		Args: wantArgs(1, -1, "at least one NAME=VALUE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			var b metastore.Batch
-			for i, arg := range args {
-				if remove {
-					if err := quant.ValidateRecordName("tag", arg); err != nil {
-						return err
-					}
-					args[i] = env.Mask.Text(arg) // as it was stored
-					continue
-				}
-				name, value, err := namedValue("tag", arg)
-				if err != nil {
+			var tags []quant.Tag
+			if !remove {
+				var err error
+				if tags, err = logstream.Tags(args); err != nil {
 					return err
 				}
-				b.Tags = append(b.Tags, quant.Tag{Name: name, Value: value})
 			}
 			target, err := env.logTarget(ctx, l.run)
 			if err != nil {
 				return err
 			}
 			if !remove {
-				return env.logOnce(ctx, target, b)
+				return env.logOnce(ctx, target, metastore.Batch{Tags: tags})
 			}
-			if err := env.Meta.Tx(ctx, func(ctx context.Context) error {
-				for _, name := range args {
-					if err := env.Meta.DeleteTag(ctx, target, name); err != nil {
-						return err
-					}
-				}
-				return nil
-			}); err != nil {
+			if err := env.Registry.DeleteTags(ctx, target, args); err != nil {
 				return err
 			}
-			report := logReport{RunID: quant.Text(target), Removed: len(args)}
-			env.recordLogged(report)
+			report := logReport{logstream.Counts{RunID: quant.Text(target), Removed: len(args)}}
+			env.recordLogged(report.Counts)
 			return env.printLogged(report)
 		},
 	}
@@ -338,7 +278,7 @@ status 5).`,
 			}
 			var b metastore.Batch
 			for _, arg := range args {
-				list, err := env.keep(ctx, arg, name)
+				list, err := env.keepArtifacts(ctx, arg, name)
 				if err != nil {
 					return err
 				}
@@ -347,9 +287,9 @@ status 5).`,
 			if err := env.Registry.Log(ctx, target, b); err != nil {
 				return err
 			}
-			report := logReport{}
-			report.count(b)
-			env.recordLogged(report)
+			var counts logstream.Counts
+			counts.Add(b)
+			env.recordLogged(counts)
 			rows := []loggedArtifact{}
 			for _, a := range b.Artifacts {
 				rows = append(rows, loggedArtifact{target, env.Mask.Text(a.Name), a.Digest, a.Bytes})
@@ -361,20 +301,16 @@ status 5).`,
 	return Command{Command: cmd}
 }
 
-// keep stores the contents at a path and returns them as artifacts, named name
-// where that is not empty.
-func (e *Env) keep(ctx context.Context, file, name string) ([]quant.Artifact, error) {
+// keepArtifacts stores the contents at a path, or of standard input, and returns
+// them as artifacts, named name where that is not empty.
+func (e *Env) keepArtifacts(ctx context.Context, file, name string) ([]quant.Artifact, error) {
 	if file != "-" {
 		return e.Artifacts().Keep(ctx, file, name)
 	}
 	if name == "" {
 		return nil, quant.Errorf(quant.Usage, "what standard input gives has no name").WithHint("add --name NAME")
 	}
-	a, err := whileWaiting(ctx, func() (a quant.Artifact, err error) {
-		a.Name = name
-		a.Digest, a.Bytes, err = e.Artifacts().Put(ctx, e.Streams().In)
-		return a, err
-	})
+	a, err := whileWaiting(ctx, func() (quant.Artifact, error) { return e.Artifacts().KeepFrom(ctx, e.Streams().In, name) })
 	if err != nil && quant.CodeOf(err) == quant.Failed && ctx.Err() == nil {
 		err = quant.Errorf(quant.Failed, "read artifact %s from standard input: %w", name, err).WithHint("nothing was recorded; try again")
 	}

@@ -18,6 +18,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/config"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/lab/place"
@@ -412,7 +413,7 @@ func (c *chain) takeOver(cmd *cobra.Command, flags *pipelineFlags) (*pipeline.Pl
 // that came as far as a plan.
 func (c *chain) resolvePipeline(ctx context.Context, ref string) (string, error) {
 	if ref != registry.Last {
-		return c.resolveRun(ctx, c.meta, ref)
+		return c.Resolve(ctx, ref)
 	}
 	newest, err := c.meta.ListRuns(ctx, metastore.RunFilter{Kind: "pipeline.run", Except: c.Run.ID, Limit: 100, Brief: true})
 	if err != nil {
@@ -645,19 +646,10 @@ func (c *chain) keepPlan() error {
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "keep the plan in %s: %w", path, err).WithHint("check that you may write there")
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := durable.MakeFolder(filepath.Dir(path)); err != nil {
 		return failed(err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".plan-*") // 0600
-	if err != nil {
-		return failed(err)
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(append(doc, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return failed(err)
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
+	if err := durable.Replace(path, 0o600, durable.Bytes(append(doc, '\n'))); err != nil {
 		return failed(err)
 	}
 	c.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: path, Digest: quant.Text(pipeline.Digest(append(doc, '\n')))})
@@ -730,7 +722,7 @@ func (r pipelineReport) Sections() []output.Section {
 	for _, s := range r.Stages {
 		line := row{Stage: s.Stage, Run: quant.ShortID(string(s.RunID)), Status: s.Status, Rows: s.Rows, Why: s.Reason}
 		if s.Status != stageSkipped {
-			line.Took = took(&s.DurationUS)
+			line.Took = quant.Micros(&s.DurationUS)
 		}
 		rows = append(rows, line)
 	}

@@ -99,7 +99,7 @@ func (e *Env) repro(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	id, err := e.resolveRun(ctx, meta, ref)
+	id, err := e.Resolve(ctx, ref)
 	if err != nil {
 		return err
 	}
@@ -362,7 +362,11 @@ func inLab(list []quant.RunIO, scratch, data string) []quant.RunIO {
 
 // copyLab copies both databases and the models.
 func (e *Env) copyLab(ctx context.Context, scratch string) error {
-	if err := e.Meta.Backup(ctx, place.In(scratch).MetaPath); err != nil {
+	meta, err := metastore.AsFile(e.Meta)
+	if err != nil {
+		return err
+	}
+	if err := meta.Backup(ctx, place.In(scratch).MetaPath); err != nil {
 		return err
 	}
 	if err := e.ReadFacts(ctx, func(db *factstore.DB) error { return db.Backup(ctx, place.In(scratch).FactPath) }); err != nil {

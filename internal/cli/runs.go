@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"strings"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/registry"
+	"quant/internal/runs"
 )
 
 func runsCommand(env *Env) Command {
@@ -45,29 +45,8 @@ last:KIND: the newest run of a kind, or by @NAME: the newest run of that name.`,
 	}
 }
 
-// runRow is a run as JSON and CSV lists have it.
-type runRow struct {
-	RunID       string       `json:"run_id"`
-	Kind        string       `json:"kind"`
-	Status      quant.Status `json:"status"`
-	StartedAt   quant.Time   `json:"started_at"`
-	EndedAt     quant.Time   `json:"ended_at"`
-	DurationUS  *int64       `json:"duration_us"`
-	ExitCode    *int64       `json:"exit_code"`
-	Changes     bool         `json:"changes"`
-	ParentRunID quant.Text   `json:"parent_run_id"`
-	ErrorText   quant.Text   `json:"error_text"`
-}
-
-func newRunRow(r metastore.RunDetail) runRow {
-	return runRow{
-		RunID: r.RunID, Kind: r.Kind, Status: r.Status, StartedAt: r.StartedAt, EndedAt: r.EndedAt,
-		DurationUS: r.Process.DurationUS, ExitCode: r.Process.ExitCode, Changes: r.Process.Changes,
-		ParentRunID: r.Process.ParentRunID, ErrorText: r.ErrorText,
-	}
-}
-
-type runList []runRow
+// runList is runs as lists show them.
+type runList []runs.Row
 
 // shortRun is a run as a person's table has it.
 type shortRun struct {
@@ -82,27 +61,13 @@ type shortRun struct {
 func (l runList) Sections() []output.Section {
 	rows := []shortRun{}
 	for _, r := range l {
-		first, _, _ := strings.Cut(string(r.ErrorText), "\n")
-		if text := []rune(first); len(text) > 60 {
-			first = string(text[:57]) + "..."
-		}
+		first := quant.Clip(quant.FirstLine(string(r.ErrorText)), 60)
 		rows = append(rows, shortRun{
 			Run: quant.ShortID(r.RunID), Kind: r.Kind, Status: r.Status,
-			Started: r.StartedAt.UTC().Format("2006-01-02 15:04:05Z"), Took: took(r.DurationUS), Error: first,
+			Started: r.StartedAt.UTC().Format("2006-01-02 15:04:05Z"), Took: quant.Micros(r.DurationUS), Error: first,
 		})
 	}
 	return []output.Section{{Rows: rows}}
-}
-
-func took(us *int64) string {
-	if us == nil {
-		return ""
-	}
-	d := time.Duration(*us) * time.Microsecond
-	if d < time.Second {
-		return d.Round(100 * time.Microsecond).String()
-	}
-	return d.Round(10 * time.Millisecond).String()
 }
 
 func runsList(env *Env) Command {
@@ -132,26 +97,18 @@ time (2026-01-31T09:30:00Z).`,
 			if limit < 0 {
 				return quant.Errorf(quant.Usage, "--limit %d is negative", limit).WithHint("--limit 0 shows all")
 			}
-			if limit > 0 {
-				f.Limit = limit + 1
-			}
 			meta, err := env.MetaDB()
 			if err != nil {
 				return err
 			}
-			found, err := meta.ListRuns(cmd.Context(), f)
+			list, more, err := runs.List(cmd.Context(), meta, f, limit)
 			if err != nil {
 				return err
 			}
-			list := runList{}
-			for _, r := range found {
-				list = append(list, newRunRow(r))
-			}
-			if limit > 0 && len(list) > limit {
-				list = list[:limit]
+			if more {
 				env.Notice("only the newest %d runs are shown; there are more (--limit 0 shows all)", limit)
 			}
-			return env.Print(list)
+			return env.Print(runList(list))
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "only this kind, such as ingest or symbols.add (also one that only reads)")
@@ -179,16 +136,6 @@ func parseSince(s string, now time.Time) (quant.Time, error) {
 		WithHint("write 2h, 7d, 2026-01-31 or 2026-01-31T09:30:00Z")
 }
 
-// resolveRun finds the run that ref names, also where this execution could not
-// be recorded.
-func (e *Env) resolveRun(ctx context.Context, meta metastore.Store, ref string) (string, error) {
-	self := ""
-	if e.Run != nil {
-		self = e.Run.ID
-	}
-	return registry.Resolve(ctx, meta, ref, self)
-}
-
 func runsClose(env *Env) Command {
 	return Command{
 		Command: &cobra.Command{
@@ -204,7 +151,7 @@ lives on this host is refused.`,
 				if err != nil {
 					return err
 				}
-				id, err := env.resolveRun(ctx, meta, args[0])
+				id, err := env.Resolve(ctx, args[0])
 				if err != nil {
 					return err
 				}
@@ -219,14 +166,14 @@ lives on this host is refused.`,
 					return quant.Errorf(quant.Conflict, "run %s (%s) still lives: process %d", id, run.Kind, run.Process.PID).
 						WithHint("end the process first, with: kill %d", run.Process.PID)
 				}
-				text := quant.Errorf(quant.Failed, "closed by hand in run %s; %s", env.Run.ID, registry.FactsNotChecked)
-				if err := env.Registry.Fail(ctx, id, text); err != nil {
+				cause := registry.FailedWith(quant.Errorf(quant.Failed, "closed by hand in run %s", env.Run.ID), quant.FactsNotChecked)
+				if err := env.Registry.Fail(ctx, id, cause); err != nil {
 					return err
 				}
 				if run, err = meta.GetRun(ctx, id); err != nil {
 					return err
 				}
-				return env.Print(runList{newRunRow(run)})
+				return env.Print(runList{runs.NewRow(run)})
 			},
 		},
 		Traits: Traits{Changes: always},

@@ -1,19 +1,19 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/output"
+	"quant/internal/runs"
 )
 
 func runsArtifact(env *Env) Command {
@@ -73,90 +73,63 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 	if err != nil {
 		return err
 	}
-	id, err := e.resolveRun(ctx, meta, args[0])
-	if err != nil {
-		return err
-	}
-	list, err := meta.Artifacts(ctx, id)
+	id, err := e.Resolve(ctx, args[0])
 	if err != nil {
 		return err
 	}
 	if len(args) == 1 {
+		list, err := meta.Artifacts(ctx, id)
+		if err != nil {
+			return err
+		}
 		return e.Print(artifactRows(list))
 	}
-	digest := ""
-	for _, a := range list {
-		if a.Name == args[1] {
-			digest = a.Digest
-		}
-	}
-	if digest == "" {
-		return quant.Errorf(quant.NotFound, "run %s has no artifact %q", id, clipText(args[1], 200)).
-			WithHint("`quant runs artifact %s` lists them", quant.ShortID(id))
+	a, err := runs.Artifact(ctx, meta, id, args[1])
+	if err != nil {
+		return err
 	}
 	if f.out != "-" {
 		if err := mayCreate(f.out, f.force); err != nil {
 			return err
 		}
 	}
-	content, err := e.Artifacts().Open(digest)
+	content, err := e.Artifacts().Reader(ctx, a.Digest)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
 	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
-	from := reading{ctx, content}
-	if f.out != "-" {
-		return createFile(f.out, f.force, func(w io.Writer) error {
-			_, err := io.Copy(w, from)
-			return err
-		})
-	}
-	if !output.IsTerminal(e.Streams().Out) {
-		_, err := io.Copy(e.Out(), from)
+	copyTo := func(w io.Writer) error {
+		_, err := io.Copy(w, content)
 		return err
 	}
-	return e.showText(from, args[1])
-}
-
-// reading reads until ctx ends.
-type reading struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r reading) Read(b []byte) (int, error) {
-	if r.ctx.Err() != nil {
-		return 0, context.Cause(r.ctx)
+	switch {
+	case f.out != "-":
+		return createFile(f.out, f.force, copyTo)
+	case !output.IsTerminal(e.Streams().Out):
+		return copyTo(e.Out())
 	}
-	return r.r.Read(b)
+	return e.showText(content, a.Name)
 }
 
 // shownBytes is how much of a text is written to a terminal.
 const shownBytes = 1 << 20
 
 // showText writes a text to a terminal, cleaned.
-func (e *Env) showText(r io.Reader, name string) error {
-	content, err := io.ReadAll(io.LimitReader(r, shownBytes+1))
-	if err != nil {
-		return err
-	}
-	long := len(content) > shownBytes
-	if long {
-		content = content[:shownBytes]
-		for !utf8.Valid(content[max(0, len(content)-utf8.UTFMax):]) && len(content) > shownBytes-utf8.UTFMax {
-			content = content[:len(content)-1]
-		}
-	}
-	if bytes.IndexByte(content, 0) >= 0 || !utf8.Valid(content) {
+func (e *Env) showText(content *artifact.Reader, name string) error {
+	text, cut, err := content.Text(shownBytes)
+	if errors.Is(err, artifact.ErrNoText) {
 		return quant.Errorf(quant.Refused, "artifact %q is no text, and stdout is a terminal", name).
 			WithHint("--out FILE writes it to a file, and a pipe gets it as it is")
 	}
-	if _, err := io.WriteString(e.Out(), output.Clean(e.Secrets.Known(string(content)))); err != nil {
+	if err != nil {
 		return err
 	}
-	if long {
-		e.Notice("only the first %s are shown; --out FILE writes all of it", byteSize(shownBytes))
+	if _, err := io.WriteString(e.Out(), output.Clean(e.Secrets.Known(text))); err != nil {
+		return err
+	}
+	if cut {
+		e.Notice("only the first %s are shown; --out FILE writes all of it", quant.Bytes(shownBytes))
 	}
 	return nil
 }
@@ -192,27 +165,14 @@ func createFile(path string, force bool, write func(io.Writer) error) error {
 	if err := mayCreate(path, force); err != nil {
 		return err
 	}
-	part, err := os.CreateTemp(filepath.Dir(path), ".quant-*") // 0600
-	if err != nil {
-		return failed(err)
+	publish := durable.Create
+	if force {
+		publish = durable.Replace
 	}
-	defer os.Remove(part.Name())
-	defer part.Close()
-	if err := write(part); err != nil {
-		return failed(err)
-	}
-	if err := errors.Join(part.Sync(), part.Close()); err != nil {
-		return failed(err)
-	}
-	if !force { // a rename would replace what came meanwhile
-		switch err := os.Link(part.Name(), path); {
-		case err == nil:
-			return nil
-		case errors.Is(err, fs.ErrExist):
-			return mayCreate(path, false)
-		} // else a disk without links
-	}
-	if err := os.Rename(part.Name(), path); err != nil {
+	switch err := publish(path, 0o600, write); {
+	case errors.Is(err, durable.ErrExists):
+		return mayCreate(path, false)
+	case err != nil:
 		return failed(err)
 	}
 	return nil

@@ -240,7 +240,7 @@ func (e *Env) namedRuns(ctx context.Context, refs []string, children bool) (meta
 		}
 	}
 	for _, ref := range refs {
-		id, err := e.resolveRun(ctx, meta, ref)
+		id, err := e.Resolve(ctx, ref)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -2,18 +2,15 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/output"
 	"quant/internal/portable"
 )
@@ -88,7 +85,7 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 	}
 	var ids []string
 	for _, ref := range f.runs {
-		id, err := e.resolveRun(ctx, meta, ref)
+		id, err := e.Resolve(ctx, ref)
 		if err != nil {
 			return err
 		}
@@ -102,11 +99,10 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 			ids = slices.DeleteFunc(ids, func(id string) bool { return id == e.Run.ID })
 		}
 	}
-	sum := sha256.New()
-	size := &countingWriter{}
+	sum := durable.NewSum()
 	report := exportReport{File: f.file, Format: f.format}
 	fill := func(w io.Writer) (err error) {
-		report.Summary, err = write(ctx, e.carryLab(), ids, io.MultiWriter(w, sum, size))
+		report.Summary, err = write(ctx, e.carryLab(), ids, io.MultiWriter(w, sum))
 		return err
 	}
 	if f.file == "-" {
@@ -116,7 +112,7 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 	} else if err := newFile(f.file, f.force, fill); err != nil {
 		return err
 	}
-	report.Bytes, report.Digest = size.n, "sha256:"+hex.EncodeToString(sum.Sum(nil))
+	report.Bytes, report.Digest = sum.Size(), sum.Digest()
 	name := f.file
 	if name == "-" {
 		name = "stdout"
@@ -131,13 +127,6 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 // lab is where runs are exported from and imported to.
 func (e *Env) carryLab() portable.Lab {
 	return portable.Lab{Store: e.Meta, Artifacts: e.Artifacts(), LogDir: e.LogDir()}
-}
-
-type countingWriter struct{ n int64 }
-
-func (c *countingWriter) Write(b []byte) (int, error) {
-	c.n += int64(len(b))
-	return len(b), nil
 }
 
 // newFile writes a file of 0600 whole or not at all. One that exists is
@@ -155,47 +144,17 @@ func newFile(path string, force bool, fill func(io.Writer) error) error {
 	failed := func(err error) error {
 		return quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("is there such a folder, and room on the disk?")
 	}
-	part, err := os.CreateTemp(filepath.Dir(path), ".quant-export-*") // 0600
-	if err != nil {
+	publish := durable.Create
+	if force {
+		publish = durable.Replace
+	}
+	err := publish(path, 0o600, fill)
+	var disk *durable.Error
+	switch {
+	case errors.Is(err, durable.ErrExists):
+		return taken
+	case errors.As(err, &disk):
 		return failed(err)
 	}
-	defer os.Remove(part.Name())
-	defer part.Close()
-	out := &faithful{w: part}
-	if err := fill(out); err != nil {
-		if out.err != nil {
-			return failed(out.err)
-		}
-		return err
-	}
-	if err := errors.Join(part.Sync(), part.Close()); err != nil {
-		return failed(err)
-	}
-	if !force {
-		// A link refuses an existing name, which a rename would replace.
-		switch err := os.Link(part.Name(), path); {
-		case err == nil:
-			return nil
-		case errors.Is(err, fs.ErrExist):
-			return taken
-		} // a file system without links
-	}
-	if err := os.Rename(part.Name(), path); err != nil {
-		return failed(err)
-	}
-	return nil
-}
-
-// faithful remembers what went wrong with writing.
-type faithful struct {
-	w   io.Writer
-	err error
-}
-
-func (f *faithful) Write(b []byte) (int, error) {
-	n, err := f.w.Write(b)
-	if err != nil {
-		f.err = err
-	}
-	return n, err
+	return err
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"time"
 
@@ -10,9 +11,8 @@ import (
 
 	"quant"
 	"quant/internal/exec/transcript"
-	"quant/internal/metastore"
 	"quant/internal/output"
-	"quant/internal/registry"
+	"quant/internal/runs"
 )
 
 // followEvery is how often a log that is followed is looked at.
@@ -78,11 +78,11 @@ func (e *Env) showLog(ctx context.Context, ref string, lines int, follow bool) e
 	if err != nil {
 		return err
 	}
-	id, err := e.resolveRun(ctx, meta, ref)
+	id, err := e.Resolve(ctx, ref)
 	if err != nil {
 		return err
 	}
-	log, err := e.openLog(ctx, meta, id, follow)
+	log, err := runs.OpenLog(ctx, runs.LogOptions{Meta: meta, Registry: e.Registry, RunID: id, Path: e.LogFile(id), Every: followEvery}, follow)
 	if err != nil {
 		return err
 	}
@@ -94,75 +94,24 @@ func (e *Env) showLog(ctx context.Context, ref string, lines int, follow bool) e
 		}
 		return e.Print(printedLog{RunID: id, Bytes: log.Total(), CutBytes: log.Cut(), Text: strings.ToValidUTF8(text.String(), "\uFFFD")})
 	}
-	if !output.IsTerminal(e.Streams().Out) {
-		return e.copyLog(ctx, meta, id, log, flushing{e, ctx, e.Out()}, lines, follow)
-	}
-	screen := &transcript.Screen{W: e.Out(), Colour: !e.NoColor}
-	err = e.copyLog(ctx, meta, id, log, flushing{e, ctx, screen}, lines, follow)
-	return errors.Join(err, screen.Close())
-}
-
-// flushing shows at once what a followed log gives.
-type flushing struct {
-	e   *Env
-	ctx context.Context
-	w   interface{ Write([]byte) (int, error) }
-}
-
-func (f flushing) Write(b []byte) (int, error) { return f.w.Write(b) }
-
-// Flush is called between two looks at the log.
-func (f flushing) Flush() error { return f.e.Flush(f.ctx) }
-
-func (e *Env) copyLog(ctx context.Context, meta metastore.Store, id string, log *transcript.Reader, w flushing, lines int, follow bool) error {
-	if !follow {
+	show := func(w io.Writer) error {
+		if follow {
+			return log.Follow(ctx, flushing{w, func() error { return e.Flush(ctx) }}, lines)
+		}
 		return log.Copy(w, lines)
 	}
-	return log.Follow(ctx, w, lines, followEvery, func(ctx context.Context) (bool, error) { return e.over(ctx, meta, id) })
+	if !output.IsTerminal(e.Streams().Out) {
+		return show(e.Out())
+	}
+	screen := &transcript.Screen{W: e.Out(), Colour: !e.NoColor}
+	return errors.Join(show(screen), screen.Close())
 }
 
-// over reports whether a run has ended; one whose process has died is closed.
-func (e *Env) over(ctx context.Context, meta metastore.Store, id string) (bool, error) {
-	run, err := meta.GetRun(ctx, id)
-	if err != nil || run.Status != quant.Running {
-		return true, err
-	}
-	if e.Registry != nil && e.Registry.Judge(run) == registry.Dead {
-		if _, err := e.Registry.Reconcile(ctx); err != nil {
-			return true, err
-		}
-		return true, nil
-	}
-	return false, nil
+// flushing shows at once what a log that is followed gives.
+type flushing struct {
+	io.Writer
+	flush func() error
 }
 
-// openLog opens the log of a run; one that is only about to be made is waited
-// for when it is to be followed.
-func (e *Env) openLog(ctx context.Context, meta metastore.Store, id string, follow bool) (*transcript.Reader, error) {
-	for {
-		ended, err := e.over(ctx, meta, id)
-		if err != nil {
-			return nil, err
-		}
-		log, err := transcript.Open(e.LogFile(id))
-		if !errors.Is(err, quant.NotFound) {
-			return log, err
-		}
-		if !follow || ended {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		case <-time.After(followEvery):
-		}
-	}
-	if _, err := meta.GetProgram(ctx, id); errors.Is(err, quant.NotFound) {
-		return nil, quant.Errorf(quant.NotFound, "run %s has no log", id).
-			WithHint("only programs that run under `quant exec` have one")
-	} else if err != nil {
-		return nil, err
-	}
-	return nil, quant.Errorf(quant.NotFound, "the log of run %s is gone, or could not be made: %s", id, e.LogFile(id)).
-		WithHint("`quant runs show %s` has what is recorded beside it", quant.ShortID(id))
-}
+// Flush is called between two looks at the log.
+func (f flushing) Flush() error { return f.flush() }

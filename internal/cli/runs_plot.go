@@ -1,22 +1,17 @@
 package cli
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/chart"
-	"quant/internal/metastore"
+	"quant/internal/durable"
 	"quant/internal/output"
+	"quant/internal/runs"
 )
 
 func runsPlot(env *Env) Command {
@@ -36,7 +31,7 @@ A file is written whole or not at all. One that is there already is not
 overwritten (exit status 5), unless --force.`,
 		Example: `  quant runs plot loss last @baseline
   quant runs plot loss last:exec --log-y --out loss.svg`,
-		Args: wantArgs(2, 1+maxCompared, fmt.Sprintf("a metric and 1 to %d runs", maxCompared)),
+		Args: wantArgs(2, 1+runs.MaxCompared, fmt.Sprintf("a metric and 1 to %d runs", runs.MaxCompared)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd.Flags().Changed); err != nil {
 				return err
@@ -46,7 +41,7 @@ overwritten (exit status 5), unless --force.`,
 	}
 	cmd.Flags().StringVar(&f.out, "out", "", "the file to write, .png or .svg")
 	cmd.Flags().BoolVar(&f.force, "force", false, "overwrite the file that --out names")
-	cmd.Flags().StringVar(&f.x, "x", "step", "step or time")
+	cmd.Flags().StringVar(&f.x, "x", runs.ByStep, "step or time")
 	cmd.Flags().BoolVar(&f.logY, "log-y", false, "a logarithmic scale of values")
 	cmd.Flags().IntVar(&f.width, "width", 0, "columns, or pixels of a file (default the terminal's, or 1200)")
 	cmd.Flags().IntVar(&f.height, "height", 0, "lines, or pixels of a file (default 16, or 600)")
@@ -59,18 +54,18 @@ type plotFlags struct {
 	width, height int
 }
 
-// kind is png, svg, or "" for the terminal.
-func (f plotFlags) kind() string {
+// format is that of the file to write, as its name has it.
+func (f plotFlags) format() string {
 	return strings.TrimPrefix(strings.ToLower(filepath.Ext(f.out)), ".")
 }
 
 func (f *plotFlags) check(changed func(string) bool) error {
-	if f.x != "step" && f.x != "time" {
+	if f.x != runs.ByStep && f.x != runs.ByTime {
 		return quant.Errorf(quant.Usage, "--x %q is not known", f.x).WithHint("use step or time")
 	}
 	least, most, unit := [2]int{20, 4}, [2]int{1000, 200}, "letters"
 	if changed("out") {
-		if kind := f.kind(); kind != "png" && kind != "svg" {
+		if format := f.format(); format != runs.PNG && format != runs.SVG {
 			return quant.Errorf(quant.Usage, "--out %q is no name of a picture", f.out).WithHint("name a file that ends in .png or .svg")
 		}
 		least, most, unit = [2]int{300, 200}, [2]int{4000, 4000}, "pixels"
@@ -90,24 +85,10 @@ func (f *plotFlags) check(changed func(string) bool) error {
 
 // plotReport is the result of runs plot.
 type plotReport struct {
-	Metric string        `json:"metric"`
-	X      string        `json:"x"` // step, or time: seconds since the run started
-	Runs   []plottedRun  `json:"runs"`
-	File   *writtenChart `json:"file"` // null: drawn to the terminal
+	runs.Plot
+	File *writtenChart `json:"file"` // null: drawn to the terminal
 
 	lines []string
-}
-
-type plottedRun struct {
-	RunID  string         `json:"run_id"`
-	Name   quant.Text     `json:"name"`
-	Points int64          `json:"points"`
-	Drawn  []plottedPoint `json:"drawn"`
-}
-
-type plottedPoint struct {
-	X     float64 `json:"x"`
-	Value float64 `json:"value"`
 }
 
 type writtenChart struct {
@@ -135,7 +116,7 @@ func (r plotReport) CSVRows() any {
 
 func (r plotReport) Sections() []output.Section {
 	if r.File != nil {
-		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, byteSize(r.File.Bytes))}}}
+		return []output.Section{{Lines: []string{fmt.Sprintf("%s  %s", r.File.Path, quant.Bytes(r.File.Bytes))}}}
 	}
 	return []output.Section{{Lines: r.lines}}
 }
@@ -145,7 +126,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	if err != nil {
 		return err
 	}
-	ids, err := e.resolveRuns(ctx, meta, refs)
+	ids, err := e.ResolveAll(ctx, refs)
 	if err != nil {
 		return err
 	}
@@ -168,98 +149,31 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 			f.height = 16
 		}
 	}
-	report, figure, err := e.readCourses(ctx, meta, metric, ids, f)
+	plot, err := runs.ReadPlot(ctx, meta, ids, runs.PlotOptions{
+		Metric: metric, X: f.x, LogY: f.logY, Columns: f.width,
+		Clean: func(text string) string { return output.Clean(e.Secrets.Known(strings.ReplaceAll(text, "\n", " "))) },
+		Missing: func(id string) {
+			e.Notice("run %s has no metric %q", quant.ShortID(id), quant.Clip(metric, 200))
+		},
+	})
 	if err != nil {
 		return err
 	}
-	var drawn bytes.Buffer
-	var ok bool
-	switch f.kind() {
-	case "png":
-		ok, err = figure.PNG(&drawn, f.width, f.height)
-	case "svg":
-		ok, err = figure.SVG(&drawn, f.width, f.height)
-	default:
-		report.lines = figure.Letters(f.width, f.height)
-		ok = report.lines != nil
-	}
-	switch {
-	case err != nil:
-		return quant.Errorf(quant.Failed, "draw metric %q: %w", metric, err)
-	case !ok:
-		return quant.Errorf(quant.Invalid, "metric %q has no positive value, so that a logarithmic scale shows nothing", metric).WithHint("leave --log-y out")
-	}
-	if f.out != "" {
-		if err := createFile(f.out, f.force, func(w io.Writer) error {
-			_, err := w.Write(drawn.Bytes())
-			return err
-		}); err != nil {
+	report := plotReport{Plot: plot}
+	if f.out == "" {
+		if report.lines, err = plot.Letters(f.width, f.height); err != nil {
 			return err
 		}
-		sum := sha256.Sum256(drawn.Bytes())
-		report.File = &writtenChart{e.Mask.Text(f.out), int64(drawn.Len()), "sha256:" + hex.EncodeToString(sum[:])}
-		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: f.out, Digest: quant.Text(report.File.Digest)})
+		return e.Print(report)
 	}
+	drawn, err := plot.Picture(f.format(), f.width, f.height)
+	if err != nil {
+		return err
+	}
+	if err := createFile(f.out, f.force, durable.Bytes(drawn)); err != nil {
+		return err
+	}
+	report.File = &writtenChart{e.Mask.Text(f.out), int64(len(drawn)), durable.Digest(drawn)}
+	e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: f.out, Digest: quant.Text(report.File.Digest)})
 	return e.Print(report)
-}
-
-// readCourses reads a metric of runs into lines of the width that is drawn.
-func (e *Env) readCourses(ctx context.Context, meta metastore.Store, metric string, ids []string, f plotFlags) (plotReport, chart.Figure, error) {
-	report := plotReport{Metric: metric, X: f.x, Runs: []plottedRun{}}
-	clean := func(text string) string { return output.Clean(e.Secrets.Known(strings.ReplaceAll(text, "\n", " "))) }
-	figure := chart.Figure{Title: clean(metric), LogY: f.logY}
-	if f.x == "time" {
-		figure.LabelX = func(seconds float64) string {
-			return (time.Duration(seconds*1000) * time.Millisecond).String()
-		}
-	}
-	runs, err := meta.RunsOf(ctx, ids)
-	if err != nil {
-		return report, figure, err
-	}
-	names, err := meta.NamesOf(ctx, ids)
-	if err != nil {
-		return report, figure, err
-	}
-	for _, run := range runs {
-		label, unit := quant.ShortID(run.RunID), 1.0
-		if names[run.RunID] != "" {
-			label += " " + clean(clipText(names[run.RunID], 40))
-		}
-		if f.x == "time" {
-			unit = 1e-6
-		}
-		course := chart.NewSeries(label, f.width, unit)
-		n := 0
-		err := meta.EachMetricPoint(ctx, run.RunID, metric, func(p quant.MetricPoint) error {
-			if n++; n%4096 == 0 && ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			x := float64(p.Step)
-			if f.x == "time" {
-				x = p.LoggedAt.Sub(run.StartedAt.Time).Seconds()
-			}
-			course.Add(x, p.Value)
-			return nil
-		})
-		if err != nil {
-			return report, figure, err
-		}
-		if course.Added() == 0 {
-			e.Notice("run %s has no metric %q", quant.ShortID(run.RunID), clipText(metric, 200))
-			continue
-		}
-		plotted := plottedRun{RunID: run.RunID, Name: quant.Text(names[run.RunID]), Points: course.Added(), Drawn: []plottedPoint{}}
-		for _, p := range course.Points() {
-			if !f.logY || p.Y > 0 {
-				plotted.Drawn = append(plotted.Drawn, plottedPoint{p.X, p.Y})
-			}
-		}
-		figure.Lines, report.Runs = append(figure.Lines, course), append(report.Runs, plotted)
-	}
-	if len(report.Runs) == 0 {
-		return report, figure, quant.Errorf(quant.NotFound, "no metric %q in these runs", clipText(metric, 200)).
-			WithHint("`quant runs show %s` lists the metrics of a run", quant.ShortID(ids[0]))
-	}
-	return report, figure, nil
 }

@@ -9,6 +9,7 @@ import (
 	"quant"
 	"quant/internal/exec"
 	"quant/internal/output"
+	"quant/internal/runs"
 )
 
 func runsRerun(env *Env) Command {
@@ -55,9 +56,9 @@ masked. --dry-run prints the arguments with their numbers and runs nothing.`,
 			if report.Run == "" || cmd.Context().Err() != nil {
 				return failed
 			}
-			c, err := env.compareRuns(cmd.Context(), env.Meta, []string{report.Origin, report.Run})
+			c, err := runs.Compare(cmd.Context(), env.Meta, env.Artifacts(), []string{report.Origin, report.Run})
 			if err == nil {
-				err = env.printDifferences(c)
+				err = printComparison(env, c.Differences())
 			}
 			return errors.Join(failed, err)
 		},

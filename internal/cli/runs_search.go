@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,7 +9,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/output"
-	"quant/internal/parquet"
+	"quant/internal/runs"
 	"quant/internal/search"
 )
 
@@ -71,14 +69,14 @@ that says SCAN of a table passes over all of that table.`,
 			if len(args) > 0 {
 				text = args[0]
 			}
-			q, err := search.Parse(text, env.Now())
+			f, err := runs.ParseFind(text, env.Now())
 			if err != nil {
 				return err
 			}
 			switch {
 			case limit < 0:
 				return quant.Errorf(quant.Usage, "--limit %d is negative", limit).WithHint("--limit 0 shows all")
-			case q.Limit != nil && cmd.Flags().Changed("limit"):
+			case f.Limited && cmd.Flags().Changed("limit"):
 				return quant.Errorf(quant.Usage, "there is a limit in the query and --limit").WithHint("leave one of them out")
 			case cmd.Flags().Changed("parquet") && file == "":
 				return quant.Errorf(quant.Usage, "--parquet names no file")
@@ -91,54 +89,40 @@ that says SCAN of a table passes over all of that table.`,
 			case file != "" && cmd.Flags().Changed("output"):
 				return quant.Errorf(quant.Usage, "--parquet and --output exclude each other").WithHint("leave one of them out")
 			}
-			s := metastore.Search{Where: q.Where, Order: q.Order, All: all || wantsReaders(q), Columns: defaultColumns(q)}
 			if cmd.Flags().Changed("columns") {
-				if s.Columns, err = search.ParseColumns(columns); err != nil {
+				if f.Columns, err = search.ParseColumns(columns); err != nil {
 					return err
 				}
 			}
-			// A limit that the query itself asks for hides nothing.
-			shown, asked := limit, q.Limit != nil
-			if asked {
-				shown = *q.Limit
+			if !f.Limited {
+				f.Limit = limit
 			}
-			if s.Limit = shown; shown > 0 && !asked {
-				s.Limit++
-			}
-			if env.Run != nil {
-				s.Except = env.Run.ID
-			}
+			f.All, f.Except = f.All || all, env.RunID()
 			meta, err := env.MetaDB()
 			if err != nil {
 				return err
 			}
 			if explain {
-				return env.explainSearch(cmd, meta, s)
+				return explainSearch(env, cmd, meta, f)
 			}
-			found, more := 0, false
-			each := func(show func(cells []any) error) error {
-				return meta.SearchRuns(cmd.Context(), s, func(cells []any) error {
-					if shown > 0 && found == shown {
-						more = true
-						return nil
-					}
-					found++
-					return show(cells)
-				})
+			var found runs.Found
+			each := func(show func(cells []any) error) (err error) {
+				found, err = f.Each(cmd.Context(), meta, show)
+				return err
 			}
 			if file != "" {
-				err = env.searchToParquet(cmd, file, force, s.Columns, each)
+				err = runs.WriteParquet(cmd.Context(), file, force, f.Columns, env.Secrets.Known, each)
 			} else {
-				err = env.printSearch(s.Columns, exact, each)
+				err = printSearch(env, f.Columns, exact, each)
 			}
 			if err != nil {
 				return err
 			}
 			if file != "" {
-				env.Notice("wrote %s to %s", quant.Count(found, "run"), file)
+				env.Notice("wrote %s to %s", quant.Count(found.Runs, "run"), file)
 			}
-			if more {
-				env.Notice("only the first %d runs are shown; there are more (--limit 0 shows all)", shown)
+			if found.More {
+				env.Notice("only the first %d runs are shown; there are more (--limit 0 shows all)", f.Limit)
 			}
 			return nil
 		},
@@ -177,26 +161,7 @@ func attributesText() string {
 	return b.String()
 }
 
-// wantsReaders: who names a kind, or a run, wants its runs also where they
-// only read.
-func wantsReaders(q search.Query) bool {
-	return slices.ContainsFunc(search.Query{Where: q.Where}.Fields(), func(f metastore.Field) bool {
-		return f.Of == metastore.Attribute && slices.Contains([]string{"kind", "changes", "run_id", "parent"}, f.Name)
-	})
-}
-
-// defaultColumns are those of a list, then what the query speaks of.
-func defaultColumns(q search.Query) []metastore.Field {
-	all := []metastore.Field{{Name: "run_id"}, {Name: "kind"}, {Name: "status"}, {Name: "started"}, {Name: "duration"}}
-	for _, f := range q.Fields() {
-		if !slices.Contains(all, f) {
-			all = append(all, f)
-		}
-	}
-	return all
-}
-
-func (e *Env) printSearch(columns []metastore.Field, exact bool, each func(func([]any) error) error) error {
+func printSearch(e *Env, columns []metastore.Field, exact bool, each func(func([]any) error) error) error {
 	names := make([]string, len(columns))
 	for i, f := range columns {
 		names[i] = search.Name(f)
@@ -222,8 +187,8 @@ func (e *Env) printSearch(columns []metastore.Field, exact bool, each func(func(
 }
 
 // explainSearch prints how a search is answered, a row for each step of a plan.
-func (e *Env) explainSearch(cmd *cobra.Command, meta metastore.Store, s metastore.Search) error {
-	statements, err := meta.ExplainSearch(cmd.Context(), s)
+func explainSearch(e *Env, cmd *cobra.Command, meta metastore.Store, f runs.Find) error {
+	statements, err := f.Explain(cmd.Context(), meta)
 	if err != nil {
 		return err
 	}
@@ -248,7 +213,7 @@ func shownCell(f metastore.Field, v any, short bool) any {
 	case time.Duration:
 		if short {
 			us := v.Microseconds()
-			return took(&us)
+			return quant.Micros(&us)
 		}
 		return v.Seconds()
 	case quant.Time:
@@ -271,37 +236,4 @@ func shownCell(f metastore.Field, v any, short bool) any {
 		}
 	}
 	return v
-}
-
-func (e *Env) searchToParquet(cmd *cobra.Command, file string, replace bool, fields []metastore.Field, each func(func([]any) error) error) error {
-	var columns []parquet.Column
-	for _, f := range fields {
-		t, _ := f.Type()
-		c := parquet.Column{Name: search.Name(f), Type: map[metastore.Type]parquet.Type{
-			metastore.Text: parquet.Text, metastore.Mixed: parquet.Text, metastore.Number: parquet.Double,
-			metastore.Time: parquet.Timestamp, metastore.Duration: parquet.Double, metastore.Bool: parquet.Boolean,
-		}[t]}
-		if f.Of == metastore.Attribute && t == metastore.Number {
-			c.Type = parquet.BigInt
-		}
-		columns = append(columns, c)
-	}
-	return parquet.Write(cmd.Context(), file, columns, replace, func(row func([]any) error) error {
-		return each(func(cells []any) error {
-			for i, v := range cells {
-				switch v := v.(type) {
-				case string:
-					cells[i] = e.Secrets.Known(v)
-				case quant.Time:
-					cells[i] = v.Time
-				case time.Duration:
-					cells[i] = v.Seconds()
-				}
-			}
-			if err := row(cells); err != nil {
-				return fmt.Errorf("write %s: %w", file, err)
-			}
-			return nil
-		})
-	})
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -10,45 +9,16 @@ import (
 
 	"quant"
 	"quant/internal/chart"
-	"quant/internal/config"
-	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/runs"
 )
 
-// runReport is everything known about a run.
-type runReport struct {
-	quant.Run
-	Process  quant.RunProcess      `json:"process"`
-	Inputs   []quant.RunIO         `json:"inputs"`
-	Outputs  []quant.RunIO         `json:"outputs"`
-	Ledger   []factstore.LedgerRow `json:"ledger"` // null: not read
-	Children []runRow              `json:"children"`
-
-	Name      quant.Text       `json:"name"`
-	Params    []quant.Param    `json:"params"`
-	Metrics   []shownMetric    `json:"metrics"`
-	Tags      []quant.Tag      `json:"tags"`
-	Notes     []quant.Note     `json:"notes"`
-	Artifacts []quant.Artifact `json:"artifacts"`
-	Program   *quant.Program   `json:"program"` // null: it ran none
-	Deletion  *quant.Deletion  `json:"deletion"`
-	Import    *quant.Import    `json:"import"`
-
-	ledgerErr error
-}
-
-// sampled is how many points of a metric are read to show its course.
-const sampled = 40
-
-// shownMetric is a metric with some of its points, spread evenly.
-type shownMetric struct {
-	quant.Metric
-	Sample []float64 `json:"sample"`
-}
+// runReport is the result of runs show.
+type runReport struct{ runs.Report }
 
 func (r runReport) CSVRows() any {
-	return []runRow{newRunRow(metastore.RunDetail{Run: r.Run, Process: r.Process})}
+	return []runs.Row{runs.NewRow(metastore.RunDetail{Run: r.Run, Process: r.Process})}
 }
 
 func (r runReport) Sections() []output.Section {
@@ -67,7 +37,7 @@ func (r runReport) Sections() []output.Section {
 	add("status", string(r.Status))
 	add("started_at", r.StartedAt.String())
 	add("ended_at", r.EndedAt.String())
-	add("duration", took(p.DurationUS))
+	add("duration", quant.Micros(p.DurationUS))
 	if p.ExitCode != nil {
 		add("exit_code", fmt.Sprint(*p.ExitCode))
 	}
@@ -93,8 +63,8 @@ func (r runReport) Sections() []output.Section {
 		git += " (dirty)"
 	}
 	add("git_commit", git)
-	if r.ledgerErr != nil {
-		add("ledger", "not read: "+r.ledgerErr.Error())
+	if r.LedgerErr != nil {
+		add("ledger", "not read: "+r.LedgerErr.Error())
 	}
 	sections := []output.Section{{Lines: lines}}
 	sections = append(sections, r.recordSections()...)
@@ -141,116 +111,17 @@ its metrics, each with its last, least and greatest value and a line of up to 40
 of its points, spread evenly over all.`,
 		Args: wantArgs(1, 1, "one run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			report, err := env.reportOn(cmd.Context(), args[0])
+			id, err := env.Resolve(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			return env.Print(report)
+			report, err := runs.Show(cmd.Context(), env.Session, id)
+			if err != nil {
+				return err
+			}
+			return env.Print(runReport{report})
 		},
 	}}
-}
-
-func (e *Env) reportOn(ctx context.Context, ref string) (runReport, error) {
-	meta, err := e.MetaDB()
-	if err != nil {
-		return runReport{}, err
-	}
-	id, err := e.resolveRun(ctx, meta, ref)
-	if err != nil {
-		return runReport{}, err
-	}
-	run, err := meta.GetRun(ctx, id)
-	if err != nil {
-		return runReport{}, err
-	}
-	report := runReport{Run: run.Run, Process: run.Process, Inputs: []quant.RunIO{}, Outputs: []quant.RunIO{}, Children: []runRow{}}
-	all, err := meta.RunIO(ctx, id)
-	if err != nil {
-		return runReport{}, err
-	}
-	for _, io := range all {
-		if io.Direction == quant.In {
-			report.Inputs = append(report.Inputs, io)
-		} else {
-			report.Outputs = append(report.Outputs, io)
-		}
-	}
-	children, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Parent: id})
-	if err != nil {
-		return runReport{}, err
-	}
-	for _, c := range children {
-		report.Children = append(report.Children, newRunRow(c))
-	}
-	if err := report.readRecords(ctx, meta, id); err != nil {
-		return runReport{}, err
-	}
-	report.Ledger, report.ledgerErr = e.ledgerOf(ctx, run)
-	return report, nil
-}
-
-// ledgerOf reads the ledger rows of a run without waiting for the Fact DB.
-func (e *Env) ledgerOf(ctx context.Context, run metastore.RunDetail) ([]factstore.LedgerRow, error) {
-	if !run.Process.Changes || !e.HasFactDB() {
-		return []factstore.LedgerRow{}, nil
-	}
-	db, err := factstore.OpenRead(ctx, factstore.Options{Path: e.Settings.Value(config.DuckDBPath), Now: e.Now})
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	rows, err := db.Ledger(ctx, run.RunID)
-	if rows == nil && err == nil {
-		rows = []factstore.LedgerRow{}
-	}
-	return rows, err
-}
-
-// readRecords fills in what the run recorded of itself and what became of it.
-func (r *runReport) readRecords(ctx context.Context, meta metastore.Store, id string) error {
-	found, err := meta.RecordsOf(ctx, []string{id})
-	if err != nil {
-		return err
-	}
-	notes, err := meta.Notes(ctx, id)
-	if err != nil {
-		return err
-	}
-	marks, err := meta.MarksOf(ctx, id)
-	if err != nil {
-		return err
-	}
-	r.Params, r.Tags, r.Notes, r.Artifacts = nonNil(found.Params), nonNil(found.Tags), nonNil(notes), nonNil(found.Artifacts)
-	r.Deletion, r.Import = marks.Deletion, marks.Import
-	if len(found.Programs) > 0 {
-		r.Program = &found.Programs[0]
-	}
-	for _, t := range r.Tags {
-		if t.Name == quant.NameTag {
-			r.Name = quant.Text(t.Value)
-		}
-	}
-	r.Metrics = []shownMetric{}
-	for _, m := range found.Metrics {
-		points, err := meta.MetricSample(ctx, id, m.Name, sampled)
-		if err != nil {
-			return err
-		}
-		shown := shownMetric{m, []float64{}}
-		for _, p := range points {
-			shown.Sample = append(shown.Sample, p.Value)
-		}
-		r.Metrics = append(r.Metrics, shown)
-	}
-	return nil
-}
-
-// nonNil is a list that is never null in JSON.
-func nonNil[T any](list []T) []T {
-	if list == nil {
-		return []T{}
-	}
-	return list
 }
 
 func marked(at quant.Time, by quant.Text) string {
@@ -295,20 +166,9 @@ func namedTable[T any](list []T, of func(T) (name, value string)) output.Grid {
 	g := output.Grid{Columns: []string{"NAME", "VALUE"}}
 	for _, one := range list {
 		name, value := of(one)
-		g.Cells = append(g.Cells, []string{name, clipText(value, 200)})
+		g.Cells = append(g.Cells, []string{name, quant.Clip(value, 200)})
 	}
 	return g
-}
-
-// clipText cuts a text after so many letters.
-func clipText(s string, letters int) string {
-	if len(s) <= letters {
-		return s
-	}
-	if r := []rune(s); len(r) > letters {
-		return string(r[:max(letters-3, 0)]) + "..."
-	}
-	return s
 }
 
 // metricText is a measured value as tables have it, in at most 6 digits.
@@ -326,7 +186,7 @@ func programTable(p quant.Program) output.Grid {
 	g := output.Grid{Columns: []string{"NAME", "VALUE"}}
 	add := func(name, value string) {
 		if value != "" {
-			g.Cells = append(g.Cells, []string{name, clipText(value, 200)})
+			g.Cells = append(g.Cells, []string{name, quant.Clip(value, 200)})
 		}
 	}
 	whole := func(n *int64) string {
@@ -339,72 +199,20 @@ func programTable(p quant.Program) output.Grid {
 		if n == nil {
 			return ""
 		}
-		return byteSize(*n)
+		return quant.Bytes(*n)
 	}
 	add("path", string(p.Path))
 	add("pid", whole(p.ChildPID))
 	add("signal", whole(p.Signal))
-	add("user time", took(p.UserUS))
-	add("system time", took(p.SystemUS))
+	add("user time", quant.Micros(p.UserUS))
+	add("system time", quant.Micros(p.SystemUS))
 	add("peak memory", size(p.MaxRSSBytes))
 	add("output", size(p.OutputBytes))
 	if p.OutputCutBytes != nil && *p.OutputCutBytes > 0 {
 		add("output left out", size(p.OutputCutBytes))
 	}
-	for _, e := range flatJSON(p.EnvironmentJSON) {
-		add(e.name, e.value)
+	for _, e := range runs.Flatten(p.EnvironmentJSON) {
+		add(e.Name, e.Value)
 	}
 	return g
-}
-
-// byteSize is a number of bytes in three digits: 1.25 MiB.
-func byteSize(n int64) string {
-	if n < 1<<10 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, unit := float64(n), 0
-	for v >= 1024 && unit < 6 {
-		v, unit = v/1024, unit+1
-	}
-	return fmt.Sprintf("%.3g %ciB", v, " KMGTPE"[unit])
-}
-
-// entry is one value of a JSON document, by the path that leads to it.
-type entry struct{ name, value string }
-
-// flatJSON lists the values of a document by their paths, in order; an array is
-// one value, and what is no object has no name.
-func flatJSON(doc quant.JSON) []entry {
-	var value any
-	dec := json.NewDecoder(strings.NewReader(string(doc)))
-	dec.UseNumber()
-	if dec.Decode(&value) != nil || value == nil {
-		return nil
-	}
-	var out []entry
-	var walk func(path string, v any)
-	walk = func(path string, v any) {
-		object, is := v.(map[string]any)
-		if !is || len(object) == 0 && path != "" {
-			text, plain := v.(string)
-			if !plain {
-				b, err := json.Marshal(v)
-				if err != nil {
-					return
-				}
-				text = string(b)
-			}
-			out = append(out, entry{path, text})
-			return
-		}
-		for _, key := range sortedKeys(object) {
-			name := key
-			if path != "" {
-				name = path + "." + key
-			}
-			walk(name, object[key])
-		}
-	}
-	walk("", value)
-	return out
 }

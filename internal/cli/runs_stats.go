@@ -2,13 +2,13 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/runs"
 )
 
 func runsStats(env *Env) Command {
@@ -41,29 +41,11 @@ nobody saw has no duration.`,
 			if err != nil {
 				return err
 			}
-			sums, err := meta.RunStats(cmd.Context(), f)
+			list, err := runs.Stats(cmd.Context(), meta, f)
 			if err != nil {
 				return err
 			}
-			var failed []string
-			for _, s := range sums {
-				if s.LastFail != "" {
-					failed = append(failed, s.LastFail)
-				}
-			}
-			runs, err := meta.RunsOf(cmd.Context(), failed)
-			if err != nil {
-				return err
-			}
-			last := map[string]metastore.RunDetail{}
-			for _, r := range runs {
-				last[r.RunID] = r
-			}
-			list := kindList{}
-			for _, s := range sums {
-				list = append(list, newKindRow(s, last[s.LastFail]))
-			}
-			return env.Print(list)
+			return env.Print(kindList(list))
 		},
 	}
 	cmd.Flags().StringVar(&kind, "kind", "", "only this kind, such as ingest or exec (also one that only reads)")
@@ -72,34 +54,8 @@ nobody saw has no duration.`,
 	return Command{Command: cmd}
 }
 
-// kindRow is one kind of runs in the result of runs stats.
-type kindRow struct {
-	Kind        string     `json:"kind"`
-	Runs        int64      `json:"runs"`
-	Running     int64      `json:"running"`
-	Success     int64      `json:"success"`
-	Fail        int64      `json:"fail"`
-	SuccessRate *float64   `json:"success_rate"` // null: none has ended
-	P50US       *int64     `json:"p50_us"`
-	P95US       *int64     `json:"p95_us"`
-	LastFailAt  quant.Time `json:"last_fail_at"`
-	LastFailRun quant.Text `json:"last_fail_run"`
-	LastFail    quant.Text `json:"last_fail"` // first line of its text
-}
-
-func newKindRow(s metastore.KindStats, last metastore.RunDetail) kindRow {
-	row := kindRow{Kind: s.Kind, Runs: s.Runs, Running: s.Running, Success: s.Success, Fail: s.Fail, P50US: s.P50US, P95US: s.P95US}
-	if ended := s.Success + s.Fail; ended > 0 {
-		row.SuccessRate = ptr(float64(s.Success) / float64(ended))
-	}
-	if s.LastFail != "" {
-		first, _, _ := strings.Cut(string(last.ErrorText), "\n")
-		row.LastFailAt, row.LastFailRun, row.LastFail = last.EndedAt, quant.Text(s.LastFail), quant.Text(first)
-	}
-	return row
-}
-
-type kindList []kindRow
+// kindList is the result of runs stats.
+type kindList []runs.Kind
 
 func (l kindList) Sections() []output.Section {
 	g := output.Grid{
@@ -112,8 +68,8 @@ func (l kindList) Sections() []output.Section {
 			rate = fmt.Sprintf("%.1f%%", *k.SuccessRate*100)
 		}
 		g.Cells = append(g.Cells, []string{
-			k.Kind, fmt.Sprint(k.Runs), fmt.Sprint(k.Running), rate, took(k.P50US), took(k.P95US),
-			second(k.LastFailAt), quant.ShortID(string(k.LastFailRun)), clipText(string(k.LastFail), 60),
+			k.Kind, fmt.Sprint(k.Runs), fmt.Sprint(k.Running), rate, quant.Micros(k.P50US), quant.Micros(k.P95US),
+			second(k.LastFailAt), quant.ShortID(string(k.LastFailRun)), quant.Clip(string(k.LastFail), 60),
 		})
 	}
 	return []output.Section{{Rows: g}}

@@ -10,16 +10,15 @@ import (
 	"time"
 
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
+	"quant/internal/test/soak"
 )
 
 // BenchmarkIngest compares an ingest with DuckDB's own COPY of the same file
 // into the same, empty table: 5 million bars with QUANT_SOAK=1, else 200,000.
 // Both include what it takes to commit; neither, opening the database.
 func BenchmarkIngest(b *testing.B) {
-	symbols := 100
-	if os.Getenv("QUANT_SOAK") == "1" {
-		symbols = 2500
-	}
+	symbols := soak.Count(b, 100, 2500)
 	const days = 2000
 	ctx := context.Background()
 	dir := b.TempDir()
@@ -29,8 +28,8 @@ func BenchmarkIngest(b *testing.B) {
 			round((hash(d, s) %% 100) / 100, 2) AS x, hash(s + d) %% 10000000 AS volume, s, d FROM range(%d) t(s), range(%d) u(d)`, symbols, days),
 		`CREATE TEMP TABLE made AS SELECT symbol, date, round(p + x, 2) AS open, round(p * 1.05, 2) AS high, round(p * 0.99, 2) AS low, round(p * 1.01, 2) AS close, volume::BIGINT AS volume, round(p * 0.93, 6) AS adj_close
 			FROM base ORDER BY s, d`,
-		"COPY temp.main.made TO " + literal(filepath.Join(dir, "bars.csv")) + " (HEADER)",
-		"COPY temp.main.made TO " + literal(filepath.Join(dir, "bars.parquet")) + " (FORMAT parquet)",
+		"COPY temp.main.made TO " + sqltext.Literal(filepath.Join(dir, "bars.csv")) + " (HEADER)",
+		"COPY temp.main.made TO " + sqltext.Literal(filepath.Join(dir, "bars.parquet")) + " (FORMAT parquet)",
 	} {
 		if _, err := maker.Exec(ctx, q); err != nil {
 			b.Fatal(err)
@@ -42,7 +41,7 @@ func BenchmarkIngest(b *testing.B) {
 		path := filepath.Join(dir, "bars."+format)
 		b.Run(format+"/copy", func(b *testing.B) {
 			measure(b, want, func(db *factstore.DB) int64 {
-				result, err := db.Exec(ctx, "COPY ohlcv (symbol, ts, open, high, low, close, volume, adjusted_close) FROM "+literal(path))
+				result, err := db.Exec(ctx, "COPY ohlcv (symbol, ts, open, high, low, close, volume, adjusted_close) FROM "+sqltext.Literal(path))
 				if err != nil {
 					b.Fatal(err)
 				}

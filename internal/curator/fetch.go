@@ -12,6 +12,7 @@ import (
 	"quant"
 	"quant/internal/curator/provider"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // FetchRequest says which symbols to fetch from a provider, and how.
@@ -163,7 +164,7 @@ func (f *fetch) request() Request {
 func (f *fetch) lookBack(ctx context.Context, db *factstore.DB) error {
 	asked := make([]string, len(f.Symbols))
 	for i, s := range f.Symbols {
-		asked[i] = literal(s)
+		asked[i] = sqltext.Literal(s)
 	}
 	rows, err := db.Query(ctx, `SELECT symbol, coalesce(min(ts) FILTER (n <= ?), max(ts) + 1) AS since
 		FROM (SELECT symbol, ts, row_number() OVER (PARTITION BY symbol ORDER BY ts DESC) AS n FROM ohlcv WHERE symbol IN (`+strings.Join(asked, ", ")+`)) GROUP BY symbol`, f.Overlap)

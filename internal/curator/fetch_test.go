@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +15,7 @@ import (
 	"quant/internal/curator/provider/alphavantage"
 	play "quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 const today = quant.Date(20468) // Thursday 2026-01-15, as clock says
@@ -264,12 +263,8 @@ func TestAProviderAndAFileWithTheSameBarsAgree(t *testing.T) {
 // provider's, and in the end every state in between can still be read.
 func TestAStoredHistoryFollowsItsProvider(t *testing.T) {
 	m := newMarket(t)
-	rounds := 12
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 150
-	}
-	t.Logf("%d rounds (150 with QUANT_SOAK=1)", rounds)
-	rng := rand.New(rand.NewPCG(3, 4))
+	rounds := soak.Count(t, 12, 150)
+	rng := soak.Random(t)
 	const all = 600
 	truth, n := play.Weekdays(today, all, 1), 300
 	scale := 1.0

@@ -71,9 +71,3 @@ func (p plan) gatedSQL(file int, fault, from string) string {
 func (p plan) stageSQL(file int, from string) string {
 	return "INSERT INTO temp.main." + staged + " " + p.gatedSQL(file, gateSQL(p.tomorrow), from)
 }
-
-// literal quotes a text for SQL where no parameter can stand.
-func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-
-// ident quotes a name for SQL.
-func ident(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }

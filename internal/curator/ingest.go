@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/curator/provider"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // Ingest reads the files, lets every row through the gate, and merges those
@@ -209,7 +210,7 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 		if err != nil {
 			return "", columns{}, err
 		}
-		name = literal(s) + " AS symbol"
+		name = sqltext.Literal(s) + " AS symbol"
 	}
 	file.split.onCut = func() { in.progress(i, Reading, file.digest.read.Load()) }
 	exprs := []string{"line", "fault", "DATE '1970-01-01' + day AS ts", name}
@@ -254,7 +255,7 @@ func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, err
 		if err != nil {
 			return "", cols, err
 		}
-		query = "SELECT *, " + literal(s) + " AS symbol FROM (" + query + ")"
+		query = "SELECT *, " + sqltext.Literal(s) + " AS symbol FROM (" + query + ")"
 	}
 	if len(in.inputs) == 1 {
 		// Its rows need not be copied unless one of them must be marked.

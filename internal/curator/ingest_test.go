@@ -20,6 +20,8 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
+	"quant/internal/test/soak"
 )
 
 func clock() time.Time { return time.Date(2026, 1, 15, 9, 30, 0, 0, time.UTC) }
@@ -448,7 +450,7 @@ func TestTheEndOfTheContextEndsAnIngest(t *testing.T) {
 func (l *lab) parquet(name, query string) string {
 	l.Helper()
 	path := filepath.Join(l.dir, name)
-	if _, err := l.db.Exec(context.Background(), "COPY ("+query+") TO "+literal(path)+" (FORMAT parquet)"); err != nil {
+	if _, err := l.db.Exec(context.Background(), "COPY ("+query+") TO "+sqltext.Literal(path)+" (FORMAT parquet)"); err != nil {
 		l.Fatal(err)
 	}
 	return path
@@ -514,14 +516,10 @@ func TestParquetDatesAndNamesAreUnderstood(t *testing.T) {
 // faults and compares what is stored and rejected with a gate that reads each
 // row by itself, in the plainest way.
 func TestTheGateAgreesWithANaiveOneOnRandomRows(t *testing.T) {
-	rounds := 8
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 400
-	}
-	t.Logf("%d rounds", rounds)
+	rounds, seed := soak.Count(t, 8, 400), soak.Seed(t)
 	l := newLab(t)
 	for round := range rounds {
-		rng := rand.New(rand.NewPCG(1, uint64(round)))
+		rng := rand.New(rand.NewPCG(seed, uint64(round)))
 		var b strings.Builder
 		b.WriteString("date,symbol,close,open,low,high,volume,adj close\n")
 		type bar struct {

@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // globless spells an absolute path for a DuckDB function that expands
@@ -23,7 +24,7 @@ func globless(path string) (string, error) {
 	if err != nil {
 		return "", fileError(path, err)
 	}
-	return literal(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(abs)), nil
+	return sqltext.Literal(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(abs)), nil
 }
 
 // digestFile hashes a file and checks that it is what was inspected.
@@ -74,7 +75,7 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (str
 		if err := rows.Scan(&name, &typ); err != nil {
 			return "", columns{}, p.parquetError(ctx, in, err)
 		}
-		idents, types = append(idents, ident(name)), append(types, typ)
+		idents, types = append(idents, sqltext.Identifier(name)), append(types, typ)
 	}
 	if err := rows.Err(); err != nil {
 		return "", columns{}, p.parquetError(ctx, in, err)

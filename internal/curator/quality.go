@@ -13,6 +13,7 @@ import (
 	"quant/internal/calendar"
 	"quant/internal/factstore"
 	"quant/internal/price"
+	"quant/internal/sqltext"
 )
 
 // QualityRequest says whose stored bars to examine, and from where on
@@ -321,7 +322,7 @@ func ofSymbols(symbols []string) string {
 	}
 	list := make([]string, len(symbols))
 	for i, s := range symbols {
-		list[i] = literal(s)
+		list[i] = sqltext.Literal(s)
 	}
 	return " AND o.symbol IN (" + strings.Join(list, ", ") + ")"
 }

@@ -2,20 +2,18 @@ package curator
 
 import (
 	"context"
-	"os"
+	"strconv"
 	"testing"
 
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 // BenchmarkCheckQuality examines 2.5 million bars (1,000 symbols over ten
 // years) with QUANT_SOAK=1, else a tenth of that.
 func BenchmarkCheckQuality(b *testing.B) {
-	symbols := "100"
-	if os.Getenv("QUANT_SOAK") == "1" {
-		symbols = "1000"
-	}
+	symbols := strconv.Itoa(soak.Count(b, 100, 1000))
 	db := openDB(b)
 	cal, err := calendar.Open("XNYS")
 	if err != nil {
@@ -62,7 +60,7 @@ func storeBars(tb testing.TB, db *factstore.DB, query string) {
 		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE made AS "+query); err != nil {
 			return err
 		}
-		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "made", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "made"})
 		return err
 	})
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +11,8 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
+	"quant/internal/test/soak"
 )
 
 // bar is a row of ohlcv; nil is NULL.
@@ -48,7 +48,7 @@ func setBars(t testing.TB, db *factstore.DB, bars []testBar) {
 	}
 	var rows []string
 	for _, b := range bars {
-		rows = append(rows, fmt.Sprintf("(%s, DATE '%s', %s, %s, %s, %s, %s, %s, 'test')", literal(b.symbol), b.ts,
+		rows = append(rows, fmt.Sprintf("(%s, DATE '%s', %s, %s, %s, %s, %s, %s, 'test')", sqltext.Literal(b.symbol), b.ts,
 			sqlNum(b.open), sqlNum(b.high), sqlNum(b.low), sqlNum(&b.close), sqlNum(b.volume), sqlNum(b.adjusted)))
 	}
 	storeBars(t, db, "SELECT * FROM (VALUES "+strings.Join(rows, ", ")+") t(symbol, ts, open, high, low, close, volume, adjusted_close, source) ORDER BY symbol, ts")
@@ -381,12 +381,8 @@ func plainCheck(cal *calendar.Calendar, bars []testBar, req QualityRequest) []st
 func TestAnyBarsGiveTheFindingsOfAPlainReference(t *testing.T) {
 	t.Parallel()
 	db := openDB(t)
-	rng := rand.New(rand.NewPCG(3, 4))
-	rounds := 15
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 1000
-	}
-	t.Logf("%d rounds", rounds)
+	rng := soak.Random(t)
+	rounds := soak.Count(t, 15, 1000)
 	kinds := map[string]int{}
 	for range rounds {
 		cal := exchange(t, []string{"XNYS", "XKRX"}[rng.IntN(2)])

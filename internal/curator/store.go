@@ -11,6 +11,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
+	"quant/internal/sqltext"
 )
 
 // differsFrom begins the reason of a row whose day stands elsewhere with other
@@ -40,7 +41,7 @@ func (in *ingest) store(ctx context.Context) error {
 	}
 	_, err := in.db.Write(ctx, in.RunID, func(ctx context.Context, tx *factstore.Tx) error {
 		if r.RowsRejected > 0 {
-			if _, err := tx.Merge(ctx, factstore.Merge{Table: "rejects", Source: turned, Key: []string{"source_digest", "line", "reason"}, Stamp: "rejected_at"}); err != nil {
+			if _, err := tx.Merge(ctx, factstore.Merge{Table: factstore.Rejects, Source: turned}); err != nil {
 				return err
 			}
 		}
@@ -73,7 +74,7 @@ func (in *ingest) refusalHint() string {
 	var heads []string
 	for _, f := range r.Files {
 		if f.RowsRejected > 0 && len(heads) < 3 {
-			heads = append(heads, literal(f.Digest[:digestHead]))
+			heads = append(heads, sqltext.Literal(f.Digest[:digestHead]))
 		}
 	}
 	hint := fmt.Sprintf("see them with: quant sql \"SELECT source, line, reason, row_text FROM rejects WHERE left(source_digest, %d) IN (%s)\"; mend the file, or allow more with --max-reject-ratio",
@@ -125,7 +126,7 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	if err != nil {
 		return err
 	}
-	delta, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: bars, Key: []string{"symbol", "ts"}, Stamp: "ingested_at", Unique: true})
+	delta, err := tx.Merge(ctx, factstore.Merge{Table: factstore.OHLCV, Source: bars, Unique: true})
 	if err != nil {
 		return err
 	}
@@ -160,7 +161,7 @@ func (in *ingest) settleOtherNames(ctx context.Context, tx *factstore.Tx) (int64
 	within, args := in.reach()
 	other := "true"
 	if len(in.sources) == 1 {
-		other = "o.source IS DISTINCT FROM " + literal(in.sources[0])
+		other = "o.source IS DISTINCT FROM " + sqltext.Literal(in.sources[0])
 	}
 	var some bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM ohlcv o WHERE "+other+" AND "+within+")", args...).Scan(&some); err != nil || !some {
@@ -182,12 +183,12 @@ func (in *ingest) settleOtherNames(ctx context.Context, tx *factstore.Tx) (int64
 // byFile is an expression that gives each file's rows its text.
 func (in *ingest) byFile(values []string) string {
 	if len(values) == 1 {
-		return literal(values[0])
+		return sqltext.Literal(values[0])
 	}
 	var b strings.Builder
 	b.WriteString("CASE file")
 	for i, v := range values {
-		fmt.Fprintf(&b, " WHEN %d THEN %s", i, literal(v))
+		fmt.Fprintf(&b, " WHEN %d THEN %s", i, sqltext.Literal(v))
 	}
 	b.WriteString(" END")
 	return b.String()
@@ -206,7 +207,7 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 	reason.WriteString("CASE fault")
 	for k := sound + 1; k < faultCount; k++ {
 		if k != differs && k != collapsed && k != stored {
-			fmt.Fprintf(&reason, " WHEN %d THEN %s", k, literal(k.String()))
+			fmt.Fprintf(&reason, " WHEN %d THEN %s", k, sqltext.Literal(k.String()))
 		}
 	}
 	join, ref := "", ""
@@ -228,7 +229,7 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 				FROM (SELECT * FROM temp.main.%s WHERE fault NOT IN (%d, %d, %d)) s%s LEFT JOIN temp.main.%s x USING (file, line))
 			ORDER BY source_digest, line, reason) r
 		ANTI JOIN rejects USING (source_digest, line, reason)`,
-		turned, in.byFile(digests), reason.String(), in.byFile(in.sources), strings.Join(fields, ", "), literal(in.RunID),
+		turned, in.byFile(digests), reason.String(), in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
 		staged, sound, collapsed, stored, join, texts)
 	_, err := in.db.Exec(ctx, query)
 	return err

@@ -195,7 +195,7 @@ func checkOut(ctx context.Context, s *session.Session, origin metastore.RunDetai
 	if err != nil {
 		return nil, err
 	}
-	at := slices.IndexFunc(artifacts, func(a quant.Artifact) bool { return a.Name == CodeDiff })
+	at := slices.IndexFunc(artifacts, func(a quant.Artifact) bool { return a.Name == quant.CodeDiff })
 	switch {
 	case at >= 0:
 		f, err := s.Artifacts().Open(artifacts[at].Digest)

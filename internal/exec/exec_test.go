@@ -309,7 +309,7 @@ func TestThePackagesOfAPythonProgramAreRecorded(t *testing.T) {
 	if python := r.about().Python; python.Version == "" || python.Executable == "" {
 		t.Skipf("python3 did not answer in time: %+v", python)
 	}
-	if packages, found := r.artifact(exec.PythonPackages); found && !strings.Contains(packages, "==") {
+	if packages, found := r.artifact(quant.PythonPackages); found && !strings.Contains(packages, "==") {
 		t.Errorf("the packages are %q", packages)
 	}
 }
@@ -444,7 +444,7 @@ func TestTheRecordedCodeIsWhatRunsAgain(t *testing.T) {
 	write("job", "changed\n")
 	write("new", "hunter2hunter2\n")
 	origin := runIn(t, repo, at, nil, "sh", "-c", "cat job || true")
-	diff, found := origin.artifact(exec.CodeDiff)
+	diff, found := origin.artifact(quant.CodeDiff)
 	if !found || !strings.Contains(diff, "+changed\n") || strings.Contains(diff, "hunter2") {
 		t.Fatalf("code.diff is %q", diff)
 	}

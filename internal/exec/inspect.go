@@ -14,12 +14,6 @@ import (
 	"quant/internal/session"
 )
 
-// The artifacts that are recorded of a program beside its own.
-const (
-	CodeDiff       = "code.diff"           // what of the code was not committed
-	PythonPackages = "python-packages.txt" // the packages of Python, one name==version a line
-)
-
 const (
 	// beforeStart is how long a program waits at most until it is known what
 	// differs from the commit: what it changes itself is not meant.
@@ -124,8 +118,8 @@ func (i *inspection) finish(about map[string]any) {
 			about["python"] = found.about
 		}
 	}
-	record(i.diff, "what differs from the commit is", CodeDiff)
-	record(i.python, "the packages of Python are", PythonPackages)
+	record(i.diff, "what differs from the commit is", quant.CodeDiff)
+	record(i.python, "the packages of Python are", quant.PythonPackages)
 }
 
 func (i *inspection) store(name string, content []byte) error {

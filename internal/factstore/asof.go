@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"quant/internal/sqltext"
 	"strings"
 	"time"
 
@@ -39,7 +40,7 @@ func (db *DB) PricesAsOf(ctx context.Context, runID string, ended time.Time) (ti
 
 func (db *DB) pricesAt(ctx context.Context, where string, args ...any) (time.Time, error) {
 	var at sql.NullTime
-	err := db.QueryRow(ctx, "SELECT max(committed_at) FROM "+factTable("ledger")+" WHERE table_name = "+literal(prices)+" AND "+where, args...).Scan(&at)
+	err := db.QueryRow(ctx, "SELECT max(committed_at) FROM "+factTable(Ledger)+" WHERE table_name = "+sqltext.Literal(OHLCV)+" AND "+where, args...).Scan(&at)
 	if err != nil {
 		return time.Time{}, db.failure(ctx, "read the ledger", err)
 	}
@@ -65,7 +66,7 @@ func (db *DB) StageAsOf(ctx context.Context, at time.Time) (table string, err er
 		return "", err
 	}
 	if !now.After(at) {
-		return prices, nil
+		return OHLCV, nil
 	}
 	if err := db.stageRescaled(ctx, at); err != nil {
 		return "", db.failure(ctx, "read earlier prices", err)
@@ -77,8 +78,8 @@ func (db *DB) StageAsOf(ctx context.Context, at time.Time) (table string, err er
 		}
 		return " WHERE ingested_at <= " + moment + " AND replaced_at > " + moment
 	}
-	query := "CREATE OR REPLACE TEMP VIEW " + asOfView + " AS SELECT " + priceColumns + " FROM " + factTable(prices) + stood(false) +
-		" UNION ALL SELECT " + priceColumns + " FROM " + factTable(revisions) + stood(true) + " AND factor IS NULL" +
+	query := "CREATE OR REPLACE TEMP VIEW " + asOfView + " AS SELECT " + priceColumns + " FROM " + factTable(OHLCV) + stood(false) +
+		" UNION ALL SELECT " + priceColumns + " FROM " + factTable(OHLCVRevisions) + stood(true) + " AND factor IS NULL" +
 		" UNION ALL SELECT " + priceColumns + " FROM temp.main." + asOfTable + stood(true)
 	if _, err := db.Exec(ctx, query); err != nil {
 		return "", db.failure(ctx, "read earlier prices", err)
@@ -90,7 +91,7 @@ func (db *DB) StageAsOf(ctx context.Context, at time.Time) (table string, err er
 // that was replaced after the moment. A factor speaks of the version that came
 // next, so the newest are rebuilt first.
 func (db *DB) stageRescaled(ctx context.Context, at time.Time) error {
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+asOfTable+" AS SELECT "+priceColumns+", ingested_at AS replaced_at FROM "+factTable(prices)+" LIMIT 0"); err != nil {
+	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+asOfTable+" AS SELECT "+priceColumns+", ingested_at AS replaced_at FROM "+factTable(OHLCV)+" LIMIT 0"); err != nil {
 		return err
 	}
 	moments, err := db.rescaledAfter(ctx, at)
@@ -101,11 +102,11 @@ func (db *DB) stageRescaled(ctx context.Context, at time.Time) error {
 	for _, moment := range moments {
 		is := timestamp(moment)
 		after := make([]string, 0, 3)
-		for _, from := range []string{factTable(prices) + " WHERE true", factTable(revisions) + " WHERE factor IS NULL", "temp.main." + asOfTable + " WHERE true"} {
+		for _, from := range []string{factTable(OHLCV) + " WHERE true", factTable(OHLCVRevisions) + " WHERE factor IS NULL", "temp.main." + asOfTable + " WHERE true"} {
 			after = append(after, "SELECT "+values+" FROM "+from+" AND ingested_at = "+is)
 		}
 		if _, err := db.Exec(ctx, `INSERT INTO temp.main.`+asOfTable+`
-			WITH factors AS (SELECT * FROM `+factTable(revisions)+` WHERE factor IS NOT NULL AND replaced_at = `+is+`),
+			WITH factors AS (SELECT * FROM `+factTable(OHLCVRevisions)+` WHERE factor IS NOT NULL AND replaced_at = `+is+`),
 			stretch AS (SELECT symbol, factor, decimals, unnest(stretches) AS s FROM factors),
 			corrections AS (SELECT symbol, unnest(corrections) AS correction, generate_subscripts(corrections, 1) AS n FROM factors),
 			after AS (`+strings.Join(after, " UNION ALL ")+`),
@@ -124,7 +125,7 @@ func (db *DB) stageRescaled(ctx context.Context, at time.Time) error {
 // rescaledAfter lists the transactions after the moment that kept a factor,
 // newest first.
 func (db *DB) rescaledAfter(ctx context.Context, at time.Time) ([]time.Time, error) {
-	rows, err := db.Query(ctx, "SELECT DISTINCT replaced_at FROM "+factTable(revisions)+" WHERE factor IS NOT NULL AND replaced_at > "+timestamp(at)+" ORDER BY replaced_at DESC")
+	rows, err := db.Query(ctx, "SELECT DISTINCT replaced_at FROM "+factTable(OHLCVRevisions)+" WHERE factor IS NOT NULL AND replaced_at > "+timestamp(at)+" ORDER BY replaced_at DESC")
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 // bar is a bar as a source gives it; adj 0 is NULL.
@@ -46,7 +47,7 @@ func mergeBars(t *testing.T, db *factstore.DB, run string, bars []bar) (d factst
 	}
 	_, err := db.Write(t.Context(), run, func(ctx context.Context, tx *factstore.Tx) (err error) {
 		at = tx.Now
-		d, err = tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+		d, err = tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src"})
 		return err
 	})
 	if err != nil {
@@ -79,9 +80,10 @@ func rounded(x float64, decimals int) float64 {
 
 func TestEveryEarlierStateOfPricesIsReadExactly(t *testing.T) {
 	t.Parallel()
-	for seed := range rounds(t, 3, 25) {
+	start := soak.Seed(t)
+	for n := range soak.Count(t, 3, 25) {
 		db := openWrite(t, newPath(t))
-		rng := rand.New(rand.NewPCG(uint64(seed), 7))
+		rng := rand.New(rand.NewPCG(start, uint64(n)))
 		stored := map[string]map[int]bar{}
 		type state struct {
 			at    time.Time
@@ -150,14 +152,14 @@ func TestEveryEarlierStateOfPricesIsReadExactly(t *testing.T) {
 			run(t, db, "CREATE TEMP TABLE snap"+fmt.Sprint(round)+" AS FROM ohlcv")
 			states = append(states, state{at, table})
 		}
-		t.Logf("seed %d: %d states, %d bars rescaled, %d rows of revisions", seed, len(states), rescaled, number(t, db, "SELECT count(*) FROM ohlcv_revisions"))
+		t.Logf("round %d: %d states, %d bars rescaled, %d rows of revisions", n, len(states), rescaled, number(t, db, "SELECT count(*) FROM ohlcv_revisions"))
 		rng.Shuffle(len(states), func(i, j int) { states[i], states[j] = states[j], states[i] })
 		for _, s := range states {
 			got, err := db.StageAsOf(t.Context(), s.at)
 			if err != nil {
 				t.Fatal(err)
 			}
-			wantSame(t, db, fmt.Sprintf("seed %d", seed), got, s.table)
+			wantSame(t, db, fmt.Sprintf("round %d", n), got, s.table)
 		}
 		if got, err := db.StageAsOf(t.Context(), time.Time{}); err != nil || number(t, db, "SELECT count(*) FROM "+got) != 0 {
 			t.Fatalf("before the first price: %s, %v", got, err)
@@ -285,7 +287,7 @@ func TestARevisionThatIsRolledBackLeavesNothing(t *testing.T) {
 	run(t, db, "UPDATE src SET adjusted_close = adjusted_close / 2")
 	no := errors.New("no")
 	_, err := db.Write(t.Context(), "r2", func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"}); err != nil {
+		if _, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src"}); err != nil {
 			return err
 		}
 		return no

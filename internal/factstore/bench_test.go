@@ -45,7 +45,7 @@ func BenchmarkMerge(b *testing.B) {
 				}
 				merge := func() {
 					_, err := db.Write(b.Context(), "run", func(ctx context.Context, tx *factstore.Tx) error {
-						_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+						_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src"})
 						return err
 					})
 					if err != nil {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
+	"quant/internal/sqltext"
 	"slices"
 	"strings"
 
@@ -30,7 +31,7 @@ func (db *DB) Tables(ctx context.Context) ([]TableCount, error) {
 
 // Symbols returns the distinct symbols of ohlcv in byte order.
 func (db *DB) Symbols(ctx context.Context) ([]string, error) {
-	rows, err := db.Query(ctx, "SELECT DISTINCT symbol FROM "+factTable("ohlcv")+" ORDER BY symbol")
+	rows, err := db.Query(ctx, "SELECT DISTINCT symbol FROM "+factTable(OHLCV)+" ORDER BY symbol")
 	if err != nil {
 		return nil, db.failure(ctx, "list symbols", err)
 	}
@@ -58,7 +59,7 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 	}
 	facts := map[string]int64{}
 	for name, cols := range tables {
-		if !has(cols, "symbol") || slices.Contains([]string{"rejects", "fact_slices", "fact_inputs", revisions}, name) {
+		if t, _ := LookupTable(name); !has(cols, "symbol") || t.Bookkeeping {
 			continue
 		}
 		var n int64
@@ -74,7 +75,7 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 
 // Ledger returns the ledger rows of a run, of all runs for "", oldest first.
 func (db *DB) Ledger(ctx context.Context, runID string) ([]LedgerRow, error) {
-	rows, err := db.Query(ctx, `SELECT run_id, table_name, rows_inserted, rows_updated, rows_deleted, committed_at FROM `+factTable("ledger")+`
+	rows, err := db.Query(ctx, `SELECT run_id, table_name, rows_inserted, rows_updated, rows_deleted, committed_at FROM `+factTable(Ledger)+`
 		WHERE ? = '' OR run_id = ? ORDER BY committed_at, table_name`, runID, runID)
 	if err != nil {
 		return nil, db.failure(ctx, "read the ledger", err)
@@ -103,8 +104,8 @@ func (db *DB) Check(ctx context.Context) ([]Problem, error) {
 		for _, table := range slices.Sorted(maps.Keys(a.tables)) {
 			a.readable(ctx, table)
 		}
-		for _, k := range keyedTables() {
-			a.keys(ctx, k)
+		for _, t := range Tables() {
+			a.keys(ctx, t)
 		}
 		a.values(ctx)
 		a.ledger(ctx)
@@ -142,10 +143,10 @@ func (a *audit) shape(ctx context.Context) bool {
 		return false
 	}
 	var version sql.NullInt64
-	if err := a.db.QueryRow(ctx, "SELECT max(version) FROM "+factTable("schema_version")).Scan(&version); err != nil {
-		a.found("schema_version", mendReset, "cannot be read: %s", firstLine(err))
+	if err := a.db.QueryRow(ctx, "SELECT max(version) FROM "+factTable(schemaVersions)).Scan(&version); err != nil {
+		a.found(schemaVersions, mendReset, "cannot be read: %s", firstLine(err))
 	} else if version.Int64 != SchemaVersion {
-		a.found("schema_version", "run `quant init-db`", "says %d, this program needs %d", version.Int64, SchemaVersion)
+		a.found(schemaVersions, "run `quant init-db`", "says %d, this program needs %d", version.Int64, SchemaVersion)
 	}
 	fresh, err := freshColumns(ctx)
 	if err != nil {
@@ -197,30 +198,33 @@ func (a *audit) readable(ctx context.Context, table string) {
 	a.number(ctx, table, "SELECT count(h) FROM (SELECT hash(t) AS h FROM "+factTable(table)+" t) WHERE h <> 0")
 }
 
-func (a *audit) keys(ctx context.Context, k keyed) {
-	quoted, null := make([]string, len(k.key)), make([]string, len(k.key))
-	for i, c := range k.key {
-		quoted[i] = ident(c)
-		null[i] = ident(c) + " IS NULL"
+func (a *audit) keys(ctx context.Context, t Table) {
+	if t.Key == nil {
+		return
 	}
-	t := factTable(k.table)
-	if !slices.Contains(k.key, "from_ts") { // may be open
-		if n := a.number(ctx, k.table, "SELECT count(*) FROM "+t+" WHERE "+strings.Join(null, " OR ")); n > 0 {
-			a.found(k.table, mendReset, "%d rows have a NULL in their key (%s)", n, strings.Join(k.key, ", "))
+	quoted, null := make([]string, len(t.Key)), make([]string, len(t.Key))
+	for i, c := range t.Key {
+		quoted[i] = sqltext.Identifier(c)
+		null[i] = sqltext.Identifier(c) + " IS NULL"
+	}
+	from := factTable(t.Name)
+	if !t.openKey {
+		if n := a.number(ctx, t.Name, "SELECT count(*) FROM "+from+" WHERE "+strings.Join(null, " OR ")); n > 0 {
+			a.found(t.Name, mendReset, "%d rows have a NULL in their key (%s)", n, strings.Join(t.Key, ", "))
 		}
 	}
 	list := strings.Join(quoted, ", ")
-	if n := a.number(ctx, k.table, "SELECT count(*) FROM (SELECT 1 FROM "+t+" GROUP BY "+list+" HAVING count(*) > 1)"); n > 0 {
-		a.found(k.table, mendReset, "%d keys (%s) are there more than once", n, strings.Join(k.key, ", "))
+	if n := a.number(ctx, t.Name, "SELECT count(*) FROM (SELECT 1 FROM "+from+" GROUP BY "+list+" HAVING count(*) > 1)"); n > 0 {
+		a.found(t.Name, mendReset, "%d keys (%s) are there more than once", n, strings.Join(t.Key, ", "))
 	}
-	if k.stamp == "" || !a.sound("ledger") {
+	if t.Stamp == "" || !a.sound(Ledger) {
 		return
 	}
-	stamp := ident(k.stamp)
-	n := a.number(ctx, k.table, "SELECT count(*) FROM "+t+" f WHERE f."+stamp+" IS NULL OR NOT EXISTS (SELECT 1 FROM "+factTable("ledger")+
-		" l WHERE l.table_name = "+literal(k.table)+" AND l.committed_at = f."+stamp+")")
+	stamp := sqltext.Identifier(t.Stamp)
+	n := a.number(ctx, t.Name, "SELECT count(*) FROM "+from+" f WHERE f."+stamp+" IS NULL OR NOT EXISTS (SELECT 1 FROM "+factTable(Ledger)+
+		" l WHERE l.table_name = "+sqltext.Literal(t.Name)+" AND l.committed_at = f."+stamp+")")
 	if n > 0 {
-		a.found(k.table, mendRewrite, "%d rows have a %s that no ledger row explains", n, k.stamp)
+		a.found(t.Name, mendRewrite, "%d rows have a %s that no ledger row explains", n, t.Stamp)
 	}
 }
 
@@ -229,7 +233,7 @@ func (a *audit) values(ctx context.Context) {
 		var bad []string
 		for _, c := range a.tables[table] {
 			if c.Type == "DOUBLE" {
-				bad = append(bad, "NOT isfinite("+ident(c.Name)+")")
+				bad = append(bad, "NOT isfinite("+sqltext.Identifier(c.Name)+")")
 			}
 		}
 		if bad == nil {
@@ -239,50 +243,53 @@ func (a *audit) values(ctx context.Context) {
 			a.found(table, mendRewrite, "%d rows hold NaN or infinity", n)
 		}
 	}
-	n := a.number(ctx, "ohlcv", `SELECT count(*) FROM `+factTable("ohlcv")+` WHERE coalesce(NOT (low > 0 AND low <= open AND low <= close
+	n := a.number(ctx, OHLCV, `SELECT count(*) FROM `+factTable(OHLCV)+` WHERE coalesce(NOT (low > 0 AND low <= open AND low <= close
 		AND open <= high AND close <= high AND volume >= 0), true)`)
 	if n > 0 {
-		a.found("ohlcv", mendRewrite, "%d bars are impossible: a price or volume missing, a price not positive, or low <= open, close <= high not so", n)
+		a.found(OHLCV, mendRewrite, "%d bars are impossible: a price or volume missing, a price not positive, or low <= open, close <= high not so", n)
 	}
-	n = a.number(ctx, revisions, "SELECT count(*) FROM "+factTable(revisions)+" WHERE replaced_at <= ingested_at OR bars < 1 OR (factor IS NULL) <> (stretches IS NULL)")
+	n = a.number(ctx, OHLCVRevisions, "SELECT count(*) FROM "+factTable(OHLCVRevisions)+" WHERE replaced_at <= ingested_at OR bars < 1 OR (factor IS NULL) <> (stretches IS NULL)")
 	if n > 0 {
-		a.found(revisions, mendReset, "%d rows cannot say what was replaced", n)
+		a.found(OHLCVRevisions, mendReset, "%d rows cannot say what was replaced", n)
 	}
 }
 
 func (a *audit) ledger(ctx context.Context) {
-	ledger := factTable("ledger")
-	if n := a.number(ctx, "ledger", "SELECT count(*) FROM "+ledger+" WHERE rows_inserted < 0 OR rows_updated < 0 OR rows_deleted < 0 OR rows_inserted + rows_updated + rows_deleted = 0"); n > 0 {
-		a.found("ledger", mendReset, "%d rows count no change, or a negative one", n)
+	ledger := factTable(Ledger)
+	if n := a.number(ctx, Ledger, "SELECT count(*) FROM "+ledger+" WHERE rows_inserted < 0 OR rows_updated < 0 OR rows_deleted < 0 OR rows_inserted + rows_updated + rows_deleted = 0"); n > 0 {
+		a.found(Ledger, mendReset, "%d rows count no change, or a negative one", n)
 	}
-	if n := a.number(ctx, "ledger", "SELECT count(*) FROM (SELECT 1 FROM "+ledger+" GROUP BY committed_at HAVING count(DISTINCT run_id) > 1)"); n > 0 {
-		a.found("ledger", mendReset, "%d times of commit belong to more than one run", n)
+	if n := a.number(ctx, Ledger, "SELECT count(*) FROM (SELECT 1 FROM "+ledger+" GROUP BY committed_at HAVING count(DISTINCT run_id) > 1)"); n > 0 {
+		a.found(Ledger, mendReset, "%d times of commit belong to more than one run", n)
 	}
-	if n := a.number(ctx, "ledger", "SELECT count(*) FROM (SELECT committed_at < lag(committed_at) OVER (ORDER BY rowid) AS falls FROM "+ledger+") WHERE falls"); n > 0 {
-		a.found("ledger", mendReset, "%d rows were written later, but with an earlier time of commit, than the row before", n)
+	if n := a.number(ctx, Ledger, "SELECT count(*) FROM (SELECT committed_at < lag(committed_at) OVER (ORDER BY rowid) AS falls FROM "+ledger+") WHERE falls"); n > 0 {
+		a.found(Ledger, mendReset, "%d rows were written later, but with an earlier time of commit, than the row before", n)
 	}
-	if !a.sound("ledger") {
+	if !a.sound(Ledger) {
 		return
 	}
-	for _, table := range []string{"backtest_trades", "backtest_summary", "rejects", "ohlcv_revisions", "fact_slices"} {
-		written := literal(table)
-		if table == "fact_slices" {
+	for _, t := range Tables() {
+		if !t.ledgered {
+			continue
+		}
+		written := sqltext.Literal(t.Name)
+		if t.Name == FactSlices {
 			written = "f.table_name" // names the writer of that table
 		}
-		n := a.number(ctx, table, "SELECT count(*) FROM "+factTable(table)+" f WHERE f.run_id IS NULL OR NOT EXISTS (SELECT 1 FROM "+ledger+
+		n := a.number(ctx, t.Name, "SELECT count(*) FROM "+factTable(t.Name)+" f WHERE f.run_id IS NULL OR NOT EXISTS (SELECT 1 FROM "+ledger+
 			" l WHERE l.run_id = f.run_id AND l.table_name = "+written+")")
 		if n > 0 {
-			a.found(table, mendRewrite, "%d rows name a run that has no ledger row for it", n)
+			a.found(t.Name, mendRewrite, "%d rows name a run that has no ledger row for it", n)
 		}
 	}
-	for _, table := range []string{"labels", "returns"} {
-		if !a.sound("fact_slices") {
-			return
+	for _, t := range Tables() {
+		if !slices.Contains(t.Companions, FactSlices) || !a.sound(FactSlices) {
+			continue
 		}
-		n := a.number(ctx, table, "SELECT count(DISTINCT symbol) FROM "+factTable(table)+" f WHERE NOT EXISTS (SELECT 1 FROM "+factTable("fact_slices")+
-			" s WHERE s.table_name = "+literal(table)+" AND s.symbol = f.symbol)")
+		n := a.number(ctx, t.Name, "SELECT count(DISTINCT symbol) FROM "+factTable(t.Name)+" f WHERE NOT EXISTS (SELECT 1 FROM "+factTable(FactSlices)+
+			" s WHERE s.table_name = "+sqltext.Literal(t.Name)+" AND s.symbol = f.symbol)")
 		if n > 0 {
-			a.found(table, mendRewrite, "the rows of %d symbols have no writer in fact_slices", n)
+			a.found(t.Name, mendRewrite, "the rows of %d symbols have no writer in fact_slices", n)
 		}
 	}
 }

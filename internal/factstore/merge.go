@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"quant/internal/sqltext"
 	"slices"
 	"strings"
 
@@ -12,21 +13,19 @@ import (
 
 // Merge is a set of rows to be merged into a table.
 type Merge struct {
-	Table  string   // table of the Fact DB
-	Source string   // TEMP table, or view, with the table's columns in any order, matched by name; Stamp is ignored there
-	Key    []string // columns that identify a row
-	Stamp  string   // column set to Tx.Now on rows that change, and not compared; "": none
-	Unique bool     // the caller has shown in this transaction's source that no key is NULL or stands twice; it is not shown again
+	Table  string // of Tables, with a key
+	Source string // TEMP table, or view, with the table's columns in any order, matched by name; one for the stamp is ignored
+	Unique bool   // the caller has shown in this transaction's source that no key is NULL or stands twice; it is not shown again
 }
 
 // diffTable holds the rows that a merge changes while it runs.
 const diffTable = "temp.main.factstore_diff"
 
 // Merge makes the table hold the rows of the source: a row with a new key is
-// inserted; one whose other columns (but for Stamp) are distinct
-// from the stored ones, NULL and NaN being equal to themselves, replaces it;
-// an identical one leaves the stored row, its stamp included, as it is. Other
-// rows stay. The same merge again changes nothing. A key that is NULL or
+// inserted; one whose other columns are distinct from the stored ones, NULL and
+// NaN being equal to themselves, replaces it; an identical one leaves the stored
+// row as it is. Other rows stay. The table's stamp is not compared: it becomes
+// Tx.Now on the rows that change. The same merge again changes nothing. A key that is NULL or
 // stands twice in the source, a column too many or too few: quant.Invalid, and
 // nothing is changed.
 //
@@ -69,6 +68,7 @@ func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 type merging struct {
 	tx     *Tx
 	m      Merge
+	stamp  string // of the table
 	table  string
 	source string
 	key    []string
@@ -77,41 +77,36 @@ type merging struct {
 }
 
 func (tx *Tx) plan(ctx context.Context, m Merge) (*merging, error) {
-	p := &merging{tx: tx, m: m, table: factTable(m.Table), source: "temp.main." + ident(m.Source), types: map[string]string{}}
+	t, known := LookupTable(m.Table)
+	p := &merging{tx: tx, m: m, stamp: t.Stamp, table: factTable(m.Table), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
 	tables, err := columns(ctx, tx.db.conn, catalog)
 	if err != nil {
 		return nil, p.failure(ctx, err)
 	}
 	want := tables[m.Table]
-	if want == nil {
+	if !known || want == nil {
 		return nil, p.invalid("there is no such table")
+	}
+	if t.Key == nil {
+		return nil, p.invalid("its rows have no key")
 	}
 	got, err := p.sourceColumns(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(m.Key) == 0 {
-		return nil, p.invalid("no key given")
-	}
-	for _, k := range m.Key {
-		if !has(want, k) {
-			return nil, p.invalid("the table has no key column %s", k)
-		}
-		p.key = append(p.key, ident(k))
-	}
-	if m.Stamp != "" && (!has(want, m.Stamp) || slices.Contains(m.Key, m.Stamp)) {
-		return nil, p.invalid("%s cannot be its stamp", m.Stamp)
+	for _, k := range t.Key {
+		p.key = append(p.key, sqltext.Identifier(k))
 	}
 	for _, c := range want {
-		p.types[ident(c.Name)] = c.Type
-		if c.Name == m.Stamp {
+		p.types[sqltext.Identifier(c.Name)] = c.Type
+		if c.Name == t.Stamp {
 			continue
 		}
 		if !slices.Contains(got, c.Name) {
 			return nil, p.invalid("source %s lacks column %s", m.Source, c.Name)
 		}
-		if !slices.Contains(m.Key, c.Name) {
-			p.values = append(p.values, ident(c.Name))
+		if !slices.Contains(t.Key, c.Name) {
+			p.values = append(p.values, sqltext.Identifier(c.Name))
 		}
 	}
 	for _, name := range got {
@@ -244,8 +239,8 @@ func (p *merging) overlaps(ctx context.Context) (bool, error) {
 func (p *merging) insert(ctx context.Context, from, order string) (int64, error) {
 	columns := append(slices.Clone(p.key), p.values...)
 	into, values, args := strings.Join(columns, ", "), strings.Join(columns, ", "), []any(nil)
-	if p.m.Stamp != "" {
-		into += ", " + ident(p.m.Stamp)
+	if p.stamp != "" {
+		into += ", " + sqltext.Identifier(p.stamp)
 		values += ", CAST(? AS TIMESTAMP)"
 		args = append(args, p.tx.Now)
 	}
@@ -286,7 +281,7 @@ func (p *merging) replace(ctx context.Context) (d Delta, err error) {
 	exec("DROP TABLE IF EXISTS " + diffTable)
 	exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + ", t.rowid AS \"stored rowid\" FROM " + p.source + " s LEFT JOIN " +
 		p.table + " t ON " + strings.Join(join, " AND ") + " WHERE " + strings.Join(distinct, " OR "))
-	if err == nil && p.m.Table == prices {
+	if err == nil && p.m.Table == OHLCV {
 		err = p.revise(ctx, &d)
 	}
 	d.Updated = exec("DELETE FROM " + p.table + " WHERE rowid IN (SELECT \"stored rowid\" FROM " + diffTable + " WHERE \"stored rowid\" IS NOT NULL)")

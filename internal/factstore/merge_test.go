@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 type barKey struct{ symbol, ts string }
@@ -66,28 +65,19 @@ func merge(t *testing.T, db *factstore.DB, run string) (d factstore.Delta, rows 
 	t.Helper()
 	rows, err = db.Write(t.Context(), run, func(ctx context.Context, tx *factstore.Tx) error {
 		var err error
-		d, err = tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+		d, err = tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src"})
 		return err
 	})
 	return d, rows, err
 }
 
-func rounds(t *testing.T, short, soak int) int {
-	if os.Getenv("QUANT_SOAK") == "1" {
-		t.Logf("%d rounds (QUANT_SOAK=1)", soak)
-		return soak
-	}
-	t.Logf("%d rounds (%d with QUANT_SOAK=1)", short, soak)
-	return short
-}
-
 func TestMergeAgreesWithAMapOnRandomData(t *testing.T) {
 	t.Parallel()
 	db := openWrite(t, newPath(t))
-	rng := rand.New(rand.NewPCG(1, 2))
+	rng := soak.Random(t)
 	model := map[barKey]storedBar{}
 	values := []value{{f: 1}, {f: 2}, {f: 3.5}, {null: true}, {f: math.NaN()}, {f: math.Inf(1)}}
-	for round := range rounds(t, 150, 500) {
+	for round := range soak.Count(t, 150, 500) {
 		bars := map[barKey]value{}
 		days, names := 1+rng.IntN(20), 1+rng.IntN(5)
 		for range rng.IntN(40) {
@@ -207,17 +197,16 @@ func TestMergeRefusesWhatWouldBreakTheKey(t *testing.T) {
 	} {
 		run(t, db, "CREATE OR REPLACE TEMP TABLE src AS SELECT *, 0 AS ret_1d, 0 AS ret_5d, 0 AS ret_20d, 0 AS ret_60d FROM ("+c.source+")")
 		_, err := db.Write(t.Context(), "r", func(ctx context.Context, tx *factstore.Tx) error {
-			_, err := tx.Merge(ctx, factstore.Merge{Table: "returns", Source: "src", Key: []string{"symbol", "ts"}})
+			_, err := tx.Merge(ctx, factstore.Merge{Table: "returns", Source: "src"})
 			return err
 		})
 		t.Run(name, func(t *testing.T) { wantCode(t, err, quant.Invalid, c.want) })
 	}
 	for _, m := range []factstore.Merge{
-		{Table: "nowhere", Source: "src", Key: []string{"symbol"}},
-		{Table: "returns", Source: `sr"c`, Key: []string{"symbol"}},
-		{Table: "returns", Source: "src"},
-		{Table: "returns", Source: "src", Key: []string{`symbol" OR "1`}},
-		{Table: "returns", Source: "src", Key: []string{"symbol"}, Stamp: "symbol"},
+		{Table: "nowhere", Source: "src"},
+		{Table: `returns" AS r; --`, Source: "src"},
+		{Table: "returns", Source: `sr"c`},
+		{Table: factstore.BacktestTrades, Source: "src"}, // its rows have no key
 	} {
 		_, err := db.Write(t.Context(), "r", func(ctx context.Context, tx *factstore.Tx) error {
 			_, err := tx.Merge(ctx, m)
@@ -235,7 +224,7 @@ func TestMergeTakesAViewAndQuotesItsName(t *testing.T) {
 	db := openWrite(t, newPath(t))
 	run(t, db, `CREATE TEMP VIEW "my ""view" AS SELECT 'm' AS model_id, 't' AS task_id, 0.5 AS score, NULL AS calibrated_score, DATE '2020-01-01' + CAST(i AS INTEGER) AS ts, 'A' AS symbol FROM range(10) r(i)`)
 	_, err := db.Write(t.Context(), "r", func(ctx context.Context, tx *factstore.Tx) error {
-		d, err := tx.Merge(ctx, factstore.Merge{Table: "predictions", Source: `my "view`, Key: []string{"symbol", "ts", "model_id", "task_id"}, Stamp: "generated_at"})
+		d, err := tx.Merge(ctx, factstore.Merge{Table: "predictions", Source: `my "view`})
 		if d.Inserted != 10 {
 			t.Errorf("%+v", d)
 		}

@@ -22,6 +22,7 @@ import (
 
 	"quant"
 	"quant/internal/failpoint"
+	"quant/internal/sqltext"
 )
 
 // catalog is the name under which the file is attached to a DuckDB that is
@@ -236,7 +237,7 @@ func (db *DB) attach(ctx context.Context) (err error) {
 	if db.readOnly {
 		mode = "READ_ONLY"
 	}
-	_, err = db.conn.ExecContext(ctx, "ATTACH "+literal(db.path)+" AS "+catalog+" (TYPE duckdb, "+mode+")")
+	_, err = db.conn.ExecContext(ctx, "ATTACH "+sqltext.Literal(db.path)+" AS "+catalog+" (TYPE duckdb, "+mode+")")
 	if err != nil {
 		return attachError(ctx, db.path, err)
 	}
@@ -278,8 +279,8 @@ func (db *DB) settle(ctx context.Context) error {
 	}
 	version := 0
 	if len(tables) > 0 {
-		marker := tables["schema_version"]
-		if !has(marker, "version") || !has(marker, "applied_at") || tables["ledger"] == nil {
+		marker := tables[schemaVersions]
+		if !has(marker, "version") || !has(marker, "applied_at") || tables[Ledger] == nil {
 			return refuse(ErrDamaged, "fact db %s is a DuckDB database, but not one of quant", db.path)
 		}
 		var v sql.NullInt64
@@ -384,7 +385,7 @@ func (db *DB) build(ctx context.Context, path string) error {
 		return err
 	}
 	defer conn.Close()
-	if _, err := conn.ExecContext(ctx, "ATTACH "+literal(path)+" AS "+catalog+" (TYPE duckdb); USE "+catalog); err != nil {
+	if _, err := conn.ExecContext(ctx, "ATTACH "+sqltext.Literal(path)+" AS "+catalog+" (TYPE duckdb); USE "+catalog); err != nil {
 		return err
 	}
 	if err := makeSchema(ctx, conn, db.o.Now(), "fact.schema.before", "fact.schema.after"); err != nil {

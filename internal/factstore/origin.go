@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"quant/internal/sqltext"
 
 	"quant"
 )
@@ -47,18 +48,17 @@ func (db *DB) Writers(ctx context.Context, table, where string, args ...any) ([]
 
 // PriceWriters is Writers of ohlcv as StageAsOf gave it.
 func (db *DB) PriceWriters(ctx context.Context, staged, where string, args ...any) ([]string, error) {
-	return db.writers(ctx, prices, staged, where, args...)
+	return db.writers(ctx, OHLCV, staged, where, args...)
 }
 
 // writers are those of the rows of from, which has the table's columns.
 func (db *DB) writers(ctx context.Context, table, from, where string, args ...any) ([]string, error) {
-	for _, k := range keyedTables() {
-		if k.table == table && k.stamp != "" {
-			return db.runs(ctx, fmt.Sprintf(`SELECT DISTINCT run_id, committed_at FROM %s WHERE committed_at IN (SELECT DISTINCT %s FROM %s WHERE %s)
-				AND table_name = %s ORDER BY committed_at`, factTable("ledger"), ident(k.stamp), from, where, literal(table)), args...)
-		}
+	t, _ := LookupTable(table)
+	if t.Stamp == "" {
+		return nil, quant.Errorf(quant.Invalid, "table %s has no stamp", table)
 	}
-	return nil, quant.Errorf(quant.Invalid, "table %s has no stamp", table)
+	return db.runs(ctx, fmt.Sprintf(`SELECT DISTINCT run_id, committed_at FROM %s WHERE committed_at IN (SELECT DISTINCT %s FROM %s WHERE %s)
+		AND table_name = %s ORDER BY committed_at`, factTable(Ledger), sqltext.Identifier(t.Stamp), from, where, sqltext.Literal(table)), args...)
 }
 
 // SliceWriters returns the runs that last wrote the slices of labels or
@@ -66,7 +66,7 @@ func (db *DB) writers(ctx context.Context, table, from, where string, args ...an
 // to_ts), in run id order.
 func (db *DB) SliceWriters(ctx context.Context, table, where string, args ...any) ([]string, error) {
 	return db.runs(ctx, fmt.Sprintf(`SELECT DISTINCT run_id, run_id FROM %s WHERE table_name = %s AND (%s) ORDER BY run_id`,
-		factTable("fact_slices"), literal(table), where), args...)
+		factTable(FactSlices), sqltext.Literal(table), where), args...)
 }
 
 func (db *DB) runs(ctx context.Context, query string, args ...any) ([]string, error) {

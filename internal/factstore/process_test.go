@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -20,6 +19,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
+	"quant/internal/test/soak"
 )
 
 // The test binary is also the other process: with childEnv set it does one
@@ -345,8 +345,8 @@ func TestAProcessKilledAtAnyMomentLosesNoAcknowledgedRun(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
 	acknowledged := []string{}
-	rng := rand.New(rand.NewPCG(3, 4))
-	for i := range rounds(t, 8, 200) {
+	rng := soak.Random(t)
+	for i := range soak.Count(t, 8, 200) {
 		cmd, out, _ := spawn(t, "append", path, fmt.Sprint("r", i))
 		// As many acknowledgements, then a moment within the next run.
 		for range rng.IntN(3) {

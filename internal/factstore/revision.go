@@ -6,12 +6,6 @@ import (
 	"strings"
 )
 
-// The table whose replaced rows are kept, and where.
-const (
-	prices    = "ohlcv"
-	revisions = "ohlcv_revisions"
-)
-
 // priceColumns are those of ohlcv, in its order.
 const priceColumns = "symbol, ts, open, high, low, close, volume, adjusted_close, source, ingested_at"
 
@@ -115,14 +109,14 @@ func (p *merging) keepReplaced(ctx context.Context, d *Delta) error {
 		QUALIFY count(*) OVER (PARTITION BY symbol) > 1`); err != nil {
 		return err
 	}
-	whole, err := exec("INSERT INTO "+factTable(revisions)+" ("+priceColumns+", replaced_at, run_id, bars) SELECT "+priceColumns+", CAST(? AS TIMESTAMP), ?, 1 FROM "+
+	whole, err := exec("INSERT INTO "+factTable(OHLCVRevisions)+" ("+priceColumns+", replaced_at, run_id, bars) SELECT "+priceColumns+", CAST(? AS TIMESTAMP), ?, 1 FROM "+
 		replacedTable+" ANTI JOIN "+rescaledTable+" USING (symbol, ts) ORDER BY symbol, ts", p.tx.Now, p.tx.RunID)
 	if err != nil {
 		return err
 	}
 	// A stretch ends where a bar follows that this merge wrote and the factor
 	// does not say, so between its ends it is told by ingested_at alone.
-	factors, err := exec(`INSERT INTO `+factTable(revisions)+` (symbol, ts, replaced_at, run_id, bars, factor, decimals, corrections, stretches)
+	factors, err := exec(`INSERT INTO `+factTable(OHLCVRevisions)+` (symbol, ts, replaced_at, run_id, bars, factor, decimals, corrections, stretches)
 		WITH written AS (
 			SELECT n.symbol, n.ts, f.symbol IS NOT NULL AS said, t.source, t.ingested_at FROM `+diffTable+` n
 			SEMI JOIN `+rescaledTable+` USING (symbol) LEFT JOIN `+rescaledTable+` f USING (symbol, ts) LEFT JOIN `+replacedTable+` t USING (symbol, ts)),
@@ -141,6 +135,6 @@ func (p *merging) keepReplaced(ctx context.Context, d *Delta) error {
 		return err
 	}
 	d.Rescaled, d.Revisions = d.Updated-whole, whole+factors
-	p.tx.Count(revisions, d.Revisions, 0, 0)
+	p.tx.Count(OHLCVRevisions, d.Revisions, 0, 0)
 	return drop()
 }

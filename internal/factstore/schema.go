@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	_ "embed"
 	"slices"
-	"strings"
 )
 
 // SchemaVersion is the version of the schema that this program makes and reads.
@@ -13,36 +12,6 @@ const SchemaVersion = 2
 
 //go:embed schema.sql
 var schemaSQL string
-
-// A table whose rows have a key, and the column that says when a row was
-// written ("" where none does).
-type keyed struct {
-	table string
-	key   []string
-	stamp string
-}
-
-func keyedTables() []keyed {
-	return []keyed{
-		{"ohlcv", []string{"symbol", "ts"}, "ingested_at"},
-		{"returns", []string{"symbol", "ts"}, ""},
-		{"features_daily", []string{"symbol", "ts", "feature_name", "feature_version"}, "computed_at"},
-		{"labels", []string{"symbol", "ts", "label_name", "label_version"}, ""},
-		{"predictions", []string{"symbol", "ts", "model_id", "task_id"}, "generated_at"},
-		{"targets", []string{"strategy_id", "asof", "symbol"}, "generated_at"},
-		{"target_sets", []string{"strategy_id", "asof"}, "decided_at"},
-		{"proposals", []string{"strategy_id", "asof", "symbol"}, "generated_at"},
-		{"backtest_summary", []string{"run_id"}, "created_at"},
-		{"backtest_equity", []string{"run_id", "ts"}, ""},
-		{"backtest_positions", []string{"run_id", "ts", "symbol"}, ""},
-		{"backtest_details", []string{"run_id"}, "created_at"},
-		{"rejects", []string{"source_digest", "line", "reason"}, "rejected_at"},
-		{"fact_slices", []string{"table_name", "symbol", "name", "version", "from_ts"}, ""},
-		{"ohlcv_revisions", []string{"symbol", "ts", "replaced_at"}, "replaced_at"},
-		{"fact_inputs", []string{"table_name", "symbol", "name", "version"}, ""},
-		{"ledger", []string{"committed_at", "table_name"}, ""},
-	}
-}
 
 type column struct {
 	Name, Type string
@@ -87,12 +56,6 @@ func freshColumns(ctx context.Context) (map[string][]column, error) {
 type querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
-
-// ident quotes an identifier.
-func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-// literal quotes a text for the statements that take no bound values.
-func literal(s string) string { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
 
 func has(cols []column, name string) bool {
 	return slices.ContainsFunc(cols, func(c column) bool { return c.Name == name })

@@ -9,6 +9,7 @@ import (
 
 	"quant"
 	"quant/internal/failpoint"
+	"quant/internal/sqltext"
 )
 
 // Tx is one write transaction, valid until the function that was given it
@@ -192,4 +193,4 @@ func (tx *Tx) affected(ctx context.Context, query string, args ...any) (int64, e
 }
 
 // factTable names a table of the file, which no TEMP table of that name hides.
-func factTable(name string) string { return catalog + ".main." + ident(name) }
+func factTable(name string) string { return catalog + ".main." + sqltext.Identifier(name) }

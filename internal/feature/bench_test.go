@@ -10,16 +10,14 @@ import (
 	"time"
 
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 // BenchmarkFeatures computes features v1 and labels of a seeded market (100
 // symbols, 10 years; QUANT_SOAK=1: 1,000), and beside it stores the same number of
 // rows with the windows that one would write by hand.
 func BenchmarkFeatures(b *testing.B) {
-	n := 100
-	if os.Getenv("QUANT_SOAK") == "1" {
-		n = 1000
-	}
+	n := soak.Count(b, 100, 1000)
 	b.Logf("%d symbols, 2,500 sessions", n)
 	cal := weekdays("2010-01-04", 2500)
 	var symbols []string

@@ -234,7 +234,7 @@ func (j *judgement) read(ctx context.Context, db *factstore.DB, symbols []string
 			args = append(args, *bound.d)
 		}
 	}
-	rows, err := db.Query(ctx, `WITH k AS (SELECT symbol, row_number() OVER (ORDER BY symbol) - 1 AS k FROM temp.main.price_basis),
+	rows, err := db.Query(ctx, `WITH k AS (SELECT symbol, row_number() OVER (ORDER BY symbol) - 1 AS k FROM temp.main.`+price.BasisTable+`),
 		b AS (SELECT symbol, k, i, ts, close FROM temp.main.`+price.BarView+` JOIN k USING (symbol))
 		SELECT b.i, (b.ts - DATE '1970-01-01')::INTEGER, b.k, f.feature_value, l.label_value`+forward.String()+` FROM b
 		LEFT JOIN (SELECT symbol, ts, feature_value FROM features_daily WHERE feature_name = ? AND feature_version = ?) f ON f.symbol = b.symbol AND f.ts = b.ts

@@ -90,10 +90,10 @@ func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req 
 		db: db, cal: cal, req: req, what: "features " + req.Version,
 	}
 	var recursions []string
-	returns := part{table: "returns", from: wideTable, slice: 1}
+	returns := part{table: factstore.Returns, from: wideTable, slice: 1}
 	returnList := []Entry{}
 	for _, e := range list {
-		p := part{table: "features_daily", stamp: "computed_at", from: wideTable, name: e.Name, values: []string{"feature_value", e.Name}}
+		p := part{table: factstore.FeaturesDaily, stamp: "computed_at", from: wideTable, name: e.Name, values: []string{"feature_value", e.Name}}
 		p.fixed = []string{"feature_name", e.Name, "feature_version", req.Version}
 		if e.lagged+e.rolled == "" {
 			p.from = recursiveTable
@@ -105,10 +105,10 @@ func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req 
 			returnList = append(returnList, e)
 		}
 	}
-	c.slices = []slice{{"features_daily", "", req.Version, fmt.Sprintf("%s\nkernel %d %s", wideSQL(list), kernelVersion, recursions)}}
+	c.slices = []slice{{factstore.FeaturesDaily, "", req.Version, fmt.Sprintf("%s\nkernel %d %s", wideSQL(list), kernelVersion, recursions)}}
 	if len(returnList) > 0 {
 		c.parts = append(c.parts, returns)
-		c.slices = append(c.slices, slice{"returns", "", "", wideSQL(returnList)})
+		c.slices = append(c.slices, slice{factstore.Returns, "", "", wideSQL(returnList)})
 	}
 	c.stage = func(ctx context.Context) error {
 		// Long rows are stored, and read by day, for less when the wide ones
@@ -217,7 +217,7 @@ func Labels(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req R
 	}
 	for k, name := range []string{forward, direction} {
 		c.parts = append(c.parts, part{
-			table: "labels", from: wideTable, slice: k, name: name,
+			table: factstore.Labels, from: wideTable, slice: k, name: name,
 			fixed: []string{"label_name", name, "label_version", req.Version}, values: []string{"label_value", []string{"forward", "direction"}[k]},
 		})
 	}
@@ -225,7 +225,7 @@ func Labels(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req R
 WITH b AS (SELECT symbol, i::BIGINT AS i, ts, close FROM temp.main.` + price.BarView + ` SEMI JOIN temp.main.` + symbolTable + ` USING (symbol)),
 f AS (SELECT b.symbol, b.ts, t1.close / b.close - 1 AS forward FROM b JOIN b t1 ON t1.symbol = b.symbol AND t1.i = b.i + ` + strconv.Itoa(req.Horizon) + `)
 SELECT symbol, ts, forward, CASE WHEN isfinite(forward) THEN CASE WHEN forward > 0 THEN 1.0::DOUBLE ELSE 0.0::DOUBLE END END AS direction FROM f`
-	c.slices = []slice{{"labels", forward, req.Version, query}, {"labels", direction, req.Version, query}}
+	c.slices = []slice{{factstore.Labels, forward, req.Version, query}, {factstore.Labels, direction, req.Version, query}}
 	c.stage = func(ctx context.Context) error {
 		_, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+query)
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/test/soak"
 )
 
 // byFeature are the rows of version v2 up to a day, bit by bit, by name.
@@ -123,11 +123,7 @@ func TestOneDayAtATimeGivesTheSameAsAllAtOnce(t *testing.T) {
 	t.Parallel()
 	cal := weekdays("2019-01-07", 275)
 	bars := market([]string{"AAA", "BBB"}, cal, 6, true)
-	days := 4
-	if os.Getenv("QUANT_SOAK") == "1" {
-		days = 200
-	}
-	t.Logf("%d days one at a time", days)
+	days := soak.Count(t, 4, 200)
 	whole := lab(t, factstore.Options{})
 	load(t, whole, bars)
 	run(t, whole, cal, Request{Version: "v2"})
@@ -151,14 +147,10 @@ func TestOneDayAtATimeGivesTheSameAsAllAtOnce(t *testing.T) {
 // run is what computing everything in a new lab gives.
 func TestWhatStandsIsWhatComputingEverythingAgainGives(t *testing.T) {
 	t.Parallel()
-	rounds := 3
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 100
-	}
-	t.Logf("%d rounds", rounds)
+	rounds := soak.Count(t, 3, 100)
 	cal := weekdays("2019-01-07", 70)
 	symbols := []string{"AAA", "BBB", "CCC", "삼성전자"}
-	random := rand.New(rand.NewPCG(1, 2))
+	random := soak.Random(t)
 	db := lab(t, factstore.Options{})
 	tables := []string{
 		"SELECT symbol, ts, feature_name, feature_value FROM features_daily WHERE feature_version = 'v1' ORDER BY ALL", "SELECT * FROM returns ORDER BY ALL",

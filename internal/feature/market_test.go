@@ -33,7 +33,7 @@ func load(t testing.TB, db *factstore.DB, query string) {
 		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE loaded AS SELECT *, 'test' AS source FROM ("+query+")"); err != nil {
 			return err
 		}
-		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "loaded", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "loaded"})
 		return err
 	})
 	if err != nil {

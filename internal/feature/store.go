@@ -17,6 +17,7 @@ import (
 	"quant/internal/calendar"
 	"quant/internal/factstore"
 	"quant/internal/price"
+	"quant/internal/sqltext"
 )
 
 // symbolTable is the TEMP table of the symbols whose inputs have changed.
@@ -98,7 +99,7 @@ func (c *computation) failure(ctx context.Context, err error) error {
 // from its first to its last, and the definition.
 func (c *computation) digestInputs(ctx context.Context) error {
 	rows, err := c.db.Query(ctx, `SELECT symbol, min(ts), max(ts), concat_ws(' ', count(*), sum(h::HUGEINT), sum(hash(h, 1)::HUGEINT)) FROM (
-			SELECT symbol, ts, hash(ts, open, high, low, close, volume, adjusted_close) AS h FROM ohlcv SEMI JOIN temp.main.price_basis USING (symbol))
+			SELECT symbol, ts, hash(ts, open, high, low, close, volume, adjusted_close) AS h FROM ohlcv SEMI JOIN temp.main.`+price.BasisTable+` USING (symbol))
 		GROUP BY symbol ORDER BY symbol`)
 	if err != nil {
 		return err
@@ -331,7 +332,7 @@ func (c *computation) write(ctx context.Context, tx *factstore.Tx, facts []map[s
 				continue
 			}
 			if len(c.gone) > 0 {
-				if _, err := tx.Delete(ctx, p.table, p.where()+" AND symbol IN ("+literals(c.gone)+")"); err != nil {
+				if _, err := tx.Delete(ctx, p.table, p.where()+" AND symbol IN ("+sqltext.Literals(c.gone)+")"); err != nil {
 					return err
 				}
 			}
@@ -348,8 +349,8 @@ func (c *computation) write(ctx context.Context, tx *factstore.Tx, facts []map[s
 			}
 		}
 		if len(c.gone) > 0 {
-			for _, table := range []string{"fact_slices", "fact_inputs"} {
-				if _, err := tx.Delete(ctx, table, "table_name = ? AND name = ? AND version = ? AND symbol IN ("+literals(c.gone)+")", s.table, s.name, s.version); err != nil {
+			for _, table := range []string{factstore.FactSlices, factstore.FactInputs} {
+				if _, err := tx.Delete(ctx, table, "table_name = ? AND name = ? AND version = ? AND symbol IN ("+sqltext.Literals(c.gone)+")", s.table, s.name, s.version); err != nil {
 					return err
 				}
 			}
@@ -364,7 +365,7 @@ func (c *computation) write(ctx context.Context, tx *factstore.Tx, facts []map[s
 func (p part) where() string {
 	where := "true"
 	for k := 0; k < len(p.fixed); k += 2 {
-		where += " AND " + p.fixed[k] + " = " + literal(p.fixed[k+1])
+		where += " AND " + p.fixed[k] + " = " + sqltext.Literal(p.fixed[k+1])
 	}
 	return where
 }
@@ -391,7 +392,7 @@ func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 	into, literalsOf, args := "symbol, ts, "+strings.Join(targets, ", "), "", []any(nil)
 	for k := 0; k < len(p.fixed); k += 2 {
 		into += ", " + p.fixed[k]
-		literalsOf += ", " + literal(p.fixed[k+1])
+		literalsOf += ", " + sqltext.Literal(p.fixed[k+1])
 	}
 	if p.stamp != "" {
 		into, literalsOf = into+", "+p.stamp, literalsOf+", CAST(? AS TIMESTAMP)"
@@ -455,7 +456,7 @@ func (c *computation) writeSlices(ctx context.Context, tx *factstore.Tx, p part,
 		return err
 	}
 	updated := min(old, now)
-	tx.Count("fact_slices", now-updated, updated, old-updated)
+	tx.Count(factstore.FactSlices, now-updated, updated, old-updated)
 	return nil
 }
 
@@ -477,7 +478,7 @@ func (c *computation) writeInputs(ctx context.Context, tx *factstore.Tx, k int, 
 	if err != nil {
 		return err
 	}
-	_, err = tx.Merge(ctx, factstore.Merge{Table: "fact_inputs", Source: source, Key: []string{"table_name", "symbol", "name", "version"}})
+	_, err = tx.Merge(ctx, factstore.Merge{Table: factstore.FactInputs, Source: source})
 	return err
 }
 
@@ -592,14 +593,4 @@ func affected(result sql.Result, err error) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected()
-}
-
-func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-
-func literals(list []string) string {
-	quoted := make([]string, len(list))
-	for k, s := range list {
-		quoted[k] = literal(s)
-	}
-	return strings.Join(quoted, ", ")
 }

@@ -14,10 +14,12 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/lab"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/test/soak"
 )
 
 type yard struct {
@@ -36,7 +38,7 @@ func newYard(t *testing.T) yard {
 	t.Cleanup(g.Close)
 	return yard{lab.Yard{
 		Meta: db, Artifacts: artifact.Store{Dir: filepath.Join(dir, "artifacts")}, RunDirs: []string{filepath.Join(dir, "logs"), filepath.Join(dir, "runs")},
-		Leftovers: map[string][]string{filepath.Join(dir, "tmp"): {"repro-*"}, filepath.Join(dir, "models"): {".model-*"}},
+		Leftovers: map[string][]string{filepath.Join(dir, "tmp"): {"repro-*"}, filepath.Join(dir, "models"): {".model-*", durable.TemporaryPattern}},
 		Before:    time.Now().Add(-lab.MinAge),
 	}, g, dir}
 }
@@ -120,6 +122,8 @@ func TestOnlyWhatIsOldAndUnusedGoes(t *testing.T) {
 	y.write(t, "models/m.json", true)
 	goneModel := y.write(t, "models/.model-1", true)
 	goneTemp := y.write(t, "artifacts/.new-1", true)
+	goneMaking := y.write(t, "models/.m.json.quant-tmp-1", true)
+	y.write(t, "models/.m.json.quant-tmp-2", false)
 	y.write(t, "artifacts/.new-2", false)
 	y.write(t, "tmp/repro-1/meta.db", true)
 	age(t, filepath.Join(y.dir, "tmp", "repro-1"))
@@ -130,10 +134,10 @@ func TestOnlyWhatIsOldAndUnusedGoes(t *testing.T) {
 	ok(t, os.Symlink(outside, filepath.Join(y.dir, "logs", stranger+".link")))
 	ok(t, os.Symlink(filepath.Dir(outside), filepath.Join(y.dir, "tmp", "repro-3")))
 
-	if got, want := fmt.Sprint(y.collect(t)), "map[artifact:1 leftover:3 log:2]"; got != want {
+	if got, want := fmt.Sprint(y.collect(t)), "map[artifact:1 leftover:4 log:2]"; got != want {
 		t.Errorf("removed %s, want %s", got, want)
 	}
-	for _, path := range []string{goneLog, goneLogs, goneModel, goneTemp, filepath.Join(y.dir, "tmp", "repro-1")} {
+	for _, path := range []string{goneLog, goneLogs, goneModel, goneTemp, goneMaking, filepath.Join(y.dir, "tmp", "repro-1")} {
 		if _, err := os.Lstat(path); err == nil {
 			t.Errorf("%s is still there", path)
 		}
@@ -193,11 +197,7 @@ func TestWhatIsYoungerThanTheOldestOpenRunStays(t *testing.T) {
 // collected, all at once: whatever a run has in the end is there.
 func TestNoContentThatARunHasIsCollectedInAStorm(t *testing.T) {
 	t.Parallel()
-	rounds := 150
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 2000
-	}
-	t.Logf("%d rounds; QUANT_SOAK=1 runs 2000", rounds)
+	rounds := soak.Count(t, 150, 2000)
 	y := newYard(t)
 	ctx := context.Background()
 	content := func(n int) []byte { return bytes.Repeat([]byte{byte('0' + n%40)}, 10_000) }

@@ -45,7 +45,7 @@ type Lab struct {
 	Registry *registry.Registry
 	Opening  Opening
 
-	store *sqlite.DB
+	store metastore.FileStore
 	claim *Claim
 }
 
@@ -99,7 +99,7 @@ func (l *Lab) Open(ctx context.Context, remedy bool) error {
 		l.claim = claim
 	}
 	store, err := sqlite.Open(ctx, l.options(false))
-	if remedy && errors.Is(err, sqlite.ErrDamaged) {
+	if remedy && errors.Is(err, metastore.ErrDamaged) {
 		return l.SetAside(ctx, err)
 	}
 	if err != nil {
@@ -133,11 +133,11 @@ func (l *Lab) OpenReadOnly(ctx context.Context) error {
 
 // Remediable reports whether SetAside is the remedy of an error.
 func Remediable(err error) bool {
-	return errors.Is(err, sqlite.ErrDamaged) || errors.Is(err, sqlite.ErrSchema)
+	return errors.Is(err, metastore.ErrDamaged) || errors.Is(err, metastore.ErrSchema)
 }
 
 // IsNewer reports whether a Meta DB was refused because a newer program made it.
-func IsNewer(err error) bool { return errors.Is(err, sqlite.ErrNewer) }
+func IsNewer(err error) bool { return errors.Is(err, metastore.ErrNewer) }
 
 // Peek opens a Meta DB for one short look, for reading only, and leaves nothing
 // behind. Locked when it is not free at once.
@@ -152,7 +152,7 @@ func (l *Lab) options(readOnly bool) sqlite.Options {
 	return sqlite.Options{Path: l.MetaPath, ReadOnly: readOnly, Now: l.Now, BackupDir: place.BackupDir(l.MetaPath)}
 }
 
-func (l *Lab) use(store *sqlite.DB) {
+func (l *Lab) use(store metastore.FileStore) {
 	l.store, l.Meta = store, store
 	l.Registry = registry.New(registry.Options{
 		Store: store, LiveDir: l.LiveDir(), Mask: l.Mask, Now: l.Now, AskGit: true,

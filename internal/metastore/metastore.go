@@ -14,7 +14,8 @@ import (
 	"quant"
 )
 
-// Store is one open Meta DB.
+// Store is one open Meta DB: what every backend has. What only a backend in a
+// file has is a FileStore's.
 type Store interface {
 	// Tx runs fn in one transaction: committed when fn returns nil, rolled
 	// back when it returns an error or panics. A Tx inside a Tx joins it; when
@@ -39,16 +40,7 @@ type Store interface {
 	// values that a hand-written statement could have stored) and returns what
 	// is wrong, worst first; nil when all is well.
 	Check(ctx context.Context) ([]Problem, error)
-	// Backup writes a consistent copy of the database, taken while others may
-	// write, to a file that must not exist yet, and makes it durable.
-	Backup(ctx context.Context, path string) error
-	// Reset backs the database up to a file that must not exist yet (as Backup
-	// does; "" takes none), drops everything and makes the schema anew, in one
-	// transaction: nothing can be written between the backup and the reset. runs
-	// and their companions are carried over; rows that break the schema's rules
-	// stay out and are counted in the result. An error after the backup leaves
-	// it where it is.
-	Reset(ctx context.Context, backupPath string) (Carried, error)
+	// Close ends the use of the store; a second call does nothing.
 	Close() error
 }
 
@@ -63,13 +55,6 @@ type Problem struct {
 	Object string // table, row or file that is concerned
 	What   string // what is wrong
 	Mend   string // what to do about it
-}
-
-// Carried counts what Reset or a salvage took over and what it could not read
-// or had to leave out, by table.
-type Carried struct {
-	Rows map[string]int64 `json:"rows"`
-	Lost map[string]int64 `json:"lost"`
 }
 
 // Symbols is the repository of symbols.
@@ -151,9 +136,9 @@ type Runs interface {
 	// durable commit. Conflict if it has ended already (nothing is changed),
 	// NotFound if there is none.
 	FinishRun(ctx context.Context, end RunEnd) error
-	// AmendRunError replaces error_text of a FAIL run: for "facts not checked",
-	// once somebody has checked.
-	AmendRunError(ctx context.Context, runID, errorText string) error
+	// SettleFacts replaces what a FAIL run says of its facts, in its error_text
+	// and in its process, once somebody has checked.
+	SettleFacts(ctx context.Context, runID string, facts quant.Facts, errorText string) error
 	GetRun(ctx context.Context, runID string) (RunDetail, error)
 	// ListRuns costs no more than what it returns, however many runs there are,
 	// for every single filter. Several together cost what one of them selects;
@@ -176,13 +161,57 @@ type RunEnd struct {
 	RunID      string
 	Status     quant.Status // SUCCESS or FAIL
 	EndedAt    quant.Time
-	ErrorText  string // for FAIL, and only then
-	ExitCode   *int64 // nil when nobody saw the end
+	ErrorText  string      // for FAIL, and only then
+	Facts      quant.Facts // for FAIL: what it had committed; "" says nothing
+	ExitCode   *int64      // nil when nobody saw the end
 	DurationUS *int64
 	GitDirty   *bool // stored when not nil
 	IO         []quant.RunIO
 	Batch      Batch          // stored in the same commit, as Log does
 	Program    *quant.Program // stored in the same commit, as SaveProgram does, when not nil
+}
+
+// Validate reports the first rule that the end breaks, as Invalid.
+func (e RunEnd) Validate() error {
+	switch {
+	case e.Status != quant.Success && e.Status != quant.Fail:
+		return quant.Errorf(quant.Invalid, "run %s: it ends as SUCCESS or FAIL, not %q", e.RunID, e.Status)
+	case e.EndedAt.IsZero():
+		return quant.Errorf(quant.Invalid, "run %s: ended_at is missing", e.RunID)
+	case (e.Status == quant.Fail) != (e.ErrorText != ""):
+		return quant.Errorf(quant.Invalid, "run %s: a FAIL has error_text, any other status has none", e.RunID)
+	}
+	if err := validFacts(e.RunID, e.Status, e.Facts); err != nil {
+		return err
+	}
+	for _, io := range e.IO {
+		if io.RunID != e.RunID {
+			return quant.Errorf(quant.Invalid, "run %s: its input or output %q names run %q", e.RunID, io.Name, io.RunID)
+		}
+		if err := io.Validate(); err != nil {
+			return err
+		}
+	}
+	if err := e.Batch.Validate(); err != nil {
+		return err
+	}
+	if p := e.Program; p != nil {
+		if p.RunID != e.RunID {
+			return quant.Errorf(quant.Invalid, "run %s: its program names run %q", e.RunID, p.RunID)
+		}
+		return p.Validate()
+	}
+	return nil
+}
+
+func validFacts(runID string, status quant.Status, facts quant.Facts) error {
+	if err := facts.Validate(); err != nil {
+		return quant.Errorf(quant.Invalid, "run %s: %w", runID, err)
+	}
+	if facts != "" && status != quant.Fail {
+		return quant.Errorf(quant.Invalid, "run %s: a FAIL says whether it had committed facts, any other status says nothing", runID)
+	}
+	return nil
 }
 
 // RunFilter selects runs; the zero filter selects those that may change
@@ -211,6 +240,36 @@ type Batch struct {
 // Len is the number of entries.
 func (b Batch) Len() int {
 	return len(b.Params) + len(b.Metrics) + len(b.Tags) + len(b.Notes) + len(b.Artifacts)
+}
+
+// Validate reports the first rule that an entry breaks, as Invalid.
+func (b Batch) Validate() error {
+	for _, p := range b.Params {
+		if err := p.Validate(); err != nil {
+			return err
+		}
+	}
+	for _, m := range b.Metrics {
+		if err := m.Validate(); err != nil {
+			return err
+		}
+	}
+	for _, t := range b.Tags {
+		if err := t.Validate(); err != nil {
+			return err
+		}
+	}
+	for _, n := range b.Notes {
+		if err := n.Validate(); err != nil {
+			return err
+		}
+	}
+	for _, a := range b.Artifacts {
+		if err := a.Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Records is the repository of what runs record of themselves. Lists are by

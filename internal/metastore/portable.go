@@ -21,6 +21,9 @@ func (r EndedRun) Validate() error {
 	if err := r.Run.Validate(); err != nil {
 		return err
 	}
+	if err := validFacts(r.RunID, r.Status, r.Process.Facts); err != nil {
+		return err
+	}
 	if r.Status == quant.Running {
 		return quant.Errorf(quant.Invalid, "run %s: it has not ended", r.RunID)
 	}

@@ -2,8 +2,6 @@ package model
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -11,7 +9,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"quant/internal/durable"
 
 	"quant"
 )
@@ -88,26 +87,20 @@ func (d Document) Encode() (text []byte, digest string, err error) {
 	if err := enc.Encode(d); err != nil {
 		return nil, "", quant.Errorf(quant.Failed, "encode the model: %w", err).WithHint("look for features of extreme size")
 	}
-	return b.Bytes(), digestOf(b.Bytes()), nil
+	return b.Bytes(), durable.Digest(b.Bytes()), nil
 }
 
-const digestPrefix = "sha256:"
-
-func digestOf(text []byte) string {
-	sum := sha256.Sum256(text)
-	return digestPrefix + hex.EncodeToString(sum[:])
-}
-
-// ID is the model's: its algorithm and the head of its digest.
+// ID is the model's: its algorithm and the head of its digest, as Encode gives it.
 func ID(algo Algo, digest string) string {
-	return string(algo) + "-" + strings.TrimPrefix(digest, digestPrefix)[:12]
+	digits, _ := durable.DigestHex(digest)
+	return string(algo) + "-" + digits[:12]
 }
 
 // FileName is the name, in the folder of models, of the file with this digest.
 // Store: it is no digest.
 func FileName(digest string) (string, error) {
-	name, ok := strings.CutPrefix(digest, digestPrefix)
-	if raw, err := hex.DecodeString(name); !ok || err != nil || len(raw) != sha256.Size || strings.ToLower(name) != name {
+	name, ok := durable.DigestHex(digest)
+	if !ok {
 		return "", quant.Errorf(quant.Store, "%q is no digest of a model file", digest).WithHint("train the model again")
 	}
 	return name + ".json", nil
@@ -136,27 +129,10 @@ func Save(dir string, d Document) (digest string, err error) {
 }
 
 func writeFile(dir, path string, text []byte) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeFolder(dir); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(dir, ".model-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer folder.Close()
-	return folder.Sync()
+	return durable.Replace(path, 0o600, durable.Bytes(text))
 }
 
 // maxFileBytes bounds what Load reads: far more than 200 features in 100 folds.
@@ -183,7 +159,7 @@ func Load(dir, digest string) (Document, error) {
 	if err != nil {
 		return Document{}, quant.Errorf(quant.Store, "read the model file %s: %w", path, err).WithHint("make it readable")
 	}
-	if digestOf(text) != digest {
+	if durable.Digest(text) != digest {
 		return Document{}, quant.Errorf(quant.Refused, "the model file %s was changed since it was written", path).WithHint("train the model again: the same data gives the same file")
 	}
 	d, err := parse(text)

@@ -7,7 +7,9 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
+	"quant/internal/dataset"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // Read is what was read of one feature or label: the rows of the range that are
@@ -41,9 +43,6 @@ func (r dateRange) where() string {
 
 func dateLiteral(d quant.Date) string { return "DATE '" + d.String() + "'" }
 
-// literal quotes a text where SQL takes no bound value.
-func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
-
 // pivotTable is the TEMP table that stageFeatures makes: symbol, ts and a column
 // x<i> for each feature, one row a (symbol, ts) that has one of them. Its view
 // featureTable has the rows that have them all.
@@ -59,9 +58,9 @@ func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r date
 	var columns, complete, wanted []string
 	for i, f := range list {
 		// A key stands once: any_value of one value is that value.
-		columns = append(columns, fmt.Sprintf("any_value(feature_value) FILTER (feature_name = %s AND feature_version = %s) AS x%d", literal(f.Name), literal(f.Version), i))
+		columns = append(columns, fmt.Sprintf("any_value(feature_value) FILTER (feature_name = %s AND feature_version = %s) AS x%d", sqltext.Literal(f.Name), sqltext.Literal(f.Version), i))
 		complete = append(complete, fmt.Sprintf("x%d IS NOT NULL", i))
-		wanted = append(wanted, "("+literal(f.Name)+", "+literal(f.Version)+")")
+		wanted = append(wanted, "("+sqltext.Literal(f.Name)+", "+sqltext.Literal(f.Version)+")")
 	}
 	all := strings.Join(complete, " AND ")
 	where := "(feature_name, feature_version) IN (" + strings.Join(wanted, ", ") + ") AND isfinite(feature_value) AND " + r.where()
@@ -74,13 +73,13 @@ func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r date
 		}
 	}
 	for i, f := range list {
-		read, err := readOf(ctx, db, "features_daily", f.String(), fmt.Sprintf("SELECT symbol, ts, x%d FROM %s WHERE x%d IS NOT NULL", i, pivotTable, i))
+		read, err := readOf(ctx, db, factstore.FeaturesDaily, f.String(), fmt.Sprintf("SELECT symbol, ts, x%d FROM %s WHERE x%d IS NOT NULL", i, pivotTable, i))
 		if err != nil {
 			return reads, 0, err
 		}
 		reads = append(reads, read)
 	}
-	if reads[0].Writers, err = db.Writers(ctx, "features_daily", where); err != nil {
+	if reads[0].Writers, err = db.Writers(ctx, factstore.FeaturesDaily, where); err != nil {
 		return reads, 0, err
 	}
 	err = db.QueryRow(ctx, "SELECT count(*) FROM "+pivotTable+" WHERE NOT ("+all+")").Scan(&incomplete)
@@ -90,7 +89,7 @@ func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r date
 // readOf tells of the rows of a query, which has the column ts. NotFound: there
 // are none.
 func readOf(ctx context.Context, db *factstore.DB, table, ref, query string) (Read, error) {
-	r := Read{Name: table + ":" + ref}
+	r := Read{Name: dataset.Name{Table: table, Rows: ref}.String()}
 	var err error
 	if r.Rows, r.Digest, err = db.Digest(ctx, query); err != nil {
 		return r, err
@@ -120,13 +119,13 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 	if err != nil {
 		return nil, err
 	}
-	labels := "SELECT symbol, ts, label_value FROM labels WHERE label_name = " + literal(spec.Label.Name) + " AND label_version = " + literal(spec.Label.Version) +
+	labels := "SELECT symbol, ts, label_value FROM labels WHERE label_name = " + sqltext.Literal(spec.Label.Name) + " AND label_version = " + sqltext.Literal(spec.Label.Version) +
 		" AND isfinite(label_value) AND " + r.where()
-	read, err := readOf(ctx, db, "labels", spec.Label.String(), labels)
+	read, err := readOf(ctx, db, factstore.Labels, spec.Label.String(), labels)
 	if err != nil {
 		return nil, err
 	}
-	if read.Writers, err = db.SliceWriters(ctx, "labels", "name = ? AND version = ?", spec.Label.Name, spec.Label.Version); err != nil {
+	if read.Writers, err = db.SliceWriters(ctx, factstore.Labels, "name = ? AND version = ?", spec.Label.Name, spec.Label.Version); err != nil {
 		return nil, err
 	}
 	d := &loaded{sampleSet: sampleSet{width: len(spec.Features)}, reads: append(reads, read), labels: read.Rows}

@@ -7,6 +7,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // OutsideSample says what becomes of a day that no model of the file can score
@@ -226,7 +227,7 @@ func scorerOf(models []scorer, day quant.Date, in OutsideSample) int {
 
 func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, r dateRange) error {
 	// Who does not ask for in-sample predictions does not judge them.
-	mine := "model_id = " + literal(req.ModelID) + " AND " + r.where()
+	mine := "model_id = " + sqltext.Literal(req.ModelID) + " AND " + r.where()
 	if req.InSample != AllowInSample {
 		mine += " AND task_id <> '" + TaskInSample + "'"
 	}
@@ -237,11 +238,11 @@ func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, 
 			return err
 		}
 		if stood {
-			if s.Deleted, err = tx.Delete(ctx, "predictions", mine+" AND (symbol, ts, task_id) NOT IN (SELECT (symbol, ts, task_id) FROM temp.main.model_prediction)"); err != nil {
+			if s.Deleted, err = tx.Delete(ctx, factstore.Predictions, mine+" AND (symbol, ts, task_id) NOT IN (SELECT (symbol, ts, task_id) FROM temp.main.model_prediction)"); err != nil {
 				return err
 			}
 		}
-		d, err := tx.Merge(ctx, factstore.Merge{Table: "predictions", Source: "model_prediction", Key: []string{"symbol", "ts", "model_id", "task_id"}, Stamp: "generated_at"})
+		d, err := tx.Merge(ctx, factstore.Merge{Table: factstore.Predictions, Source: "model_prediction"})
 		if err != nil {
 			return err
 		}

@@ -2,31 +2,20 @@ package model
 
 import (
 	"errors"
-	"math/rand/v2"
-	"os"
+	"quant/internal/test/soak"
 	"slices"
 	"testing"
 
 	"quant"
 )
 
-// soakCount is how many random cases a test tries.
-func soakCount(t *testing.T, few, many int) int {
-	if os.Getenv("QUANT_SOAK") == "1" {
-		t.Logf("QUANT_SOAK=1: %d cases", many)
-		return many
-	}
-	t.Logf("%d cases; QUANT_SOAK=1 tries %d", few, many)
-	return few
-}
-
 // TestNoTrainingWindowMeetsATestWindow states the rule by itself, sample by
 // sample, and does not use the code that it judges.
 func TestNoTrainingWindowMeetsATestWindow(t *testing.T) {
 	t.Parallel()
-	rng := rand.New(rand.NewPCG(1, 2))
+	rng := soak.Random(t)
 	split := 0
-	for range soakCount(t, 3000, 200_000) {
+	for range soak.Count(t, 3000, 200_000) {
 		// Sessions with holes, and some with many names.
 		var sessions []int
 		day, holes := rng.IntN(1000), rng.Float64()

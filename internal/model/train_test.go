@@ -128,16 +128,16 @@ func (m *market) store(t *testing.T, db *factstore.DB, runID string) {
 		t.Fatal(err)
 	}
 	_, err = db.Write(ctx, runID, func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "f", Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at"}); err != nil {
+		if _, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "f"}); err != nil {
 			return err
 		}
-		if _, err := tx.Merge(ctx, factstore.Merge{Table: "labels", Source: "l", Key: []string{"symbol", "ts", "label_name", "label_version"}}); err != nil {
+		if _, err := tx.Merge(ctx, factstore.Merge{Table: "labels", Source: "l"}); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE sl AS SELECT 'labels' AS table_name, symbol, label_name AS name, label_version AS version, min(ts) AS from_ts, max(ts) AS to_ts, '"+runID+"' AS run_id FROM temp.main.l GROUP BY ALL"); err != nil {
 			return err
 		}
-		_, err := tx.Merge(ctx, factstore.Merge{Table: "fact_slices", Source: "sl", Key: []string{"table_name", "symbol", "name", "version", "from_ts"}})
+		_, err := tx.Merge(ctx, factstore.Merge{Table: "fact_slices", Source: "sl"})
 		return err
 	})
 	if err != nil {

@@ -11,7 +11,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"quant/internal/sqltext"
 	"strings"
+
+	"quant/internal/durable"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -55,14 +58,11 @@ func Write(ctx context.Context, path string, columns []Column, replace bool, fil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return failed(err)
 	}
-	part, err := os.CreateTemp(filepath.Dir(abs), ".quant-*.parquet.part")
+	part, err := durable.Begin(abs, 0o600)
 	if err != nil {
 		return failed(err)
 	}
-	defer func() {
-		part.Close()
-		os.Remove(part.Name())
-	}()
+	defer part.Discard()
 
 	engine, err := duckdb.NewConnector("?autoinstall_known_extensions=false&autoload_known_extensions=false&allow_community_extensions=false&threads=1", nil)
 	if err != nil {
@@ -87,7 +87,7 @@ func Write(ctx context.Context, path string, columns []Column, replace bool, fil
 		}
 		taken[strings.ToLower(name)] = true
 		made = append(made, fmt.Sprintf("c%d %s", i, c.Type))
-		named = append(named, fmt.Sprintf(`c%d AS "%s"`, i, strings.ReplaceAll(name, `"`, `""`)))
+		named = append(named, fmt.Sprintf("c%d AS %s", i, sqltext.Identifier(name)))
 	}
 	if err := run("CREATE TEMP TABLE rows (" + strings.Join(made, ", ") + ")"); err != nil {
 		return failed(err)
@@ -114,20 +114,17 @@ func Write(ctx context.Context, path string, columns []Column, replace bool, fil
 	if err := rows.CloseWithCancel(ctx); err != nil {
 		return failed(err)
 	}
-	text := "COPY (SELECT " + strings.Join(named, ", ") + " FROM rows) TO '" + strings.ReplaceAll(part.Name(), "'", "''") + "' (FORMAT parquet, USE_TMP_FILE false)"
+	text := "COPY (SELECT " + strings.Join(named, ", ") + " FROM rows) TO " + sqltext.Literal(part.Name()) + " (FORMAT parquet, USE_TMP_FILE false)"
 	if err := run(text); err != nil {
 		return failed(err)
 	}
-	if err := part.Sync(); err != nil {
-		return failed(err)
-	}
+	publish := part.Create
 	if replace {
-		err = os.Rename(part.Name(), abs)
-	} else {
-		err = os.Link(part.Name(), abs)
-		if errors.Is(err, fs.ErrExist) {
-			return exists
-		}
+		publish = part.Replace
+	}
+	err = publish()
+	if errors.Is(err, durable.ErrExists) {
+		return exists
 	}
 	if err != nil {
 		return failed(err)

@@ -17,8 +17,8 @@ func BenchmarkRecommend(b *testing.B) {
 		l := newLabOf(b)
 		market := fmt.Sprintf(`SELECT 'S' || lpad(s::TEXT, 4, '0') AS symbol, DATE '2010-01-01' + d::INTEGER AS ts, %%s FROM range(%d) a(s), range(%d) b(d) ORDER BY 1, 2`, symbols, days)
 		price := "(100 + (hash(s, d, 1) % 1000) / 100)::DOUBLE"
-		l.merge("ohlcv", "symbol,ts", "ingested_at", fmt.Sprintf(market, strings.ReplaceAll("P AS open, P AS high, P AS low, P AS close, 1e6::DOUBLE AS volume, P AS adjusted_close, 'bench' AS source", "P", price)))
-		l.merge("features_daily", "symbol,ts,feature_name,feature_version", "computed_at", fmt.Sprintf(market, "'f' AS feature_name, ((hash(s, d // 5, 2) % 1000000) / 1e6)::DOUBLE AS feature_value, 'v1' AS feature_version"))
+		l.merge("ohlcv", fmt.Sprintf(market, strings.ReplaceAll("P AS open, P AS high, P AS low, P AS close, 1e6::DOUBLE AS volume, P AS adjusted_close, 'bench' AS source", "P", price)))
+		l.merge("features_daily", fmt.Sprintf(market, "'f' AS feature_name, ((hash(s, d // 5, 2) % 1000000) / 1e6)::DOUBLE AS feature_value, 'v1' AS feature_version"))
 		var names []string
 		for i := range symbols {
 			names = append(names, fmt.Sprintf("S%04d", i))

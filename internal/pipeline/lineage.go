@@ -53,7 +53,7 @@ type Edge struct {
 }
 
 // runKind is the kind of run_io that names a run whose rows were read.
-const runKind = "run"
+const runKind = quant.IORun
 
 // Trace walks from a run back to what its result came from: its inputs, the
 // runs that wrote them, and the runs that ran inside it and may have changed
@@ -146,7 +146,7 @@ func rank(n Node, first string) int {
 		return 0
 	case n.Type == runKind:
 		return 1
-	case n.Type == "table":
+	case n.Type == quant.IOTable:
 		return 2
 	}
 	return 3
@@ -165,7 +165,7 @@ func (l Lineage) Tree() []string {
 	}
 	order := func(e Edge) int {
 		switch nodes[e.To].Type {
-		case "table":
+		case quant.IOTable:
 			return 0
 		case runKind:
 			return 2
@@ -272,7 +272,7 @@ func (l Lineage) Dot() []string {
 		switch n.Type {
 		case runKind:
 			shape = "box"
-		case "table":
+		case quant.IOTable:
 			shape = "cylinder"
 		}
 		lines = append(lines, fmt.Sprintf("  n%d [shape=%s, label=%s];", i, shape, dotText(n.title())))

@@ -18,6 +18,7 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
+	"quant/internal/dataset"
 	"quant/internal/factstore"
 	"quant/internal/price"
 	"quant/internal/strategy"
@@ -255,7 +256,7 @@ func (r *recommending) oneDay(ctx context.Context) error {
 	day := *r.Asof
 	r.days, r.low, r.high = []quant.Date{day}, day, day
 	var near *quant.Date
-	if err := r.db.QueryRow(ctx, "SELECT max(ts) FROM temp.main.price_bar WHERE ts <= CAST(? AS DATE)", day).Scan(&near); err != nil {
+	if err := r.db.QueryRow(ctx, "SELECT max(ts) FROM temp.main."+price.BarView+" WHERE ts <= CAST(? AS DATE)", day).Scan(&near); err != nil {
 		return err
 	}
 	if near != nil && *near == day {
@@ -302,27 +303,23 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	return r.noteInputs(ctx)
 }
 
-// signalInWords names the rows that a signal reads for a person: its name in
-// the records, with a colon and an @, looks like a user and a password.
+// signalInWords names the rows that a signal reads for a person.
 func signalInWords(s strategy.Strategy) string {
-	table, rows, _ := strings.Cut(s.SignalName(), ":")
-	return rows + " in " + table
+	signal := s.SignalDataset()
+	return signal.Rows + " in " + signal.Table
 }
 
 // noteInputs notes what was read, and the runs that wrote it.
 func (r *recommending) noteInputs(ctx context.Context) error {
-	table, _, _ := strings.Cut(r.s.SignalName(), ":")
-	stamp := "computed_at"
-	if table == "predictions" {
-		stamp = "generated_at"
-	}
+	signal := r.s.SignalDataset()
+	from, _ := factstore.LookupTable(signal.Table)
 	writers := map[string]bool{}
-	note := func(name, table, query, where string, args ...any) error {
+	note := func(of dataset.Name, query, where string, args ...any) error {
 		rows, digest, err := r.db.Digest(ctx, "SELECT * EXCLUDE (stamp, k, n) FROM ("+query+")", args...)
 		if err != nil {
 			return err
 		}
-		io := quant.RunIO{Direction: quant.In, Kind: "table", Name: name, Rows: &rows, Digest: quant.Text(digest)}
+		io := quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: of.String(), Rows: &rows, Digest: quant.Text(digest)}
 		var first, last *quant.Date
 		if err := r.db.QueryRow(ctx, "SELECT min(ts), max(ts) FROM ("+query+")", args...).Scan(&first, &last); err != nil {
 			return err
@@ -331,27 +328,27 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 			io.FirstDate, io.LastDate = quant.Text(first.String()), quant.Text(last.String())
 		}
 		r.report.Inputs = append(r.report.Inputs, io)
-		runs, err := r.db.Writers(ctx, table, where, args...)
+		runs, err := r.db.Writers(ctx, of.Table, where, args...)
 		for _, run := range runs {
 			if !writers[run] {
 				writers[run] = true
-				r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: "run", Name: run})
+				r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: run})
 			}
 		}
 		return err
 	}
-	if err := note(r.s.SignalName(), table, "SELECT * FROM temp.main."+strategy.SignalTable, stamp+" IN (SELECT DISTINCT stamp FROM temp.main."+strategy.SignalTable+")"); err != nil {
+	if err := note(signal, "SELECT * FROM temp.main."+strategy.SignalTable, from.Stamp+" IN (SELECT DISTINCT stamp FROM temp.main."+strategy.SignalTable+")"); err != nil {
 		return err
 	}
 	last := r.days[len(r.days)-1]
-	if err := note("ohlcv:"+r.prices.Name(), "ohlcv", "SELECT symbol, ts, close, NULL AS stamp, NULL AS k, NULL AS n FROM temp.main.price_bar WHERE ts <= CAST(? AS DATE)",
-		"symbol IN (SELECT symbol FROM temp.main.price_basis) AND ts <= CAST(? AS DATE)", last); err != nil {
+	if err := note(dataset.PricesOn(r.prices.Name()), "SELECT symbol, ts, close, NULL AS stamp, NULL AS k, NULL AS n FROM temp.main."+price.BarView+" WHERE ts <= CAST(? AS DATE)",
+		"symbol IN (SELECT symbol FROM temp.main."+price.BasisTable+") AND ts <= CAST(? AS DATE)", last); err != nil {
 		return err
 	}
 	if r.last == nil {
 		return nil
 	}
-	return note("targets:"+r.s.ID+"@"+r.s.Version, "targets", `SELECT symbol, "asof" AS ts, weight, NULL AS stamp, NULL AS k, NULL AS n FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved`,
+	return note(dataset.TargetsOf(r.s.ID, r.s.Version), `SELECT symbol, "asof" AS ts, weight, NULL AS stamp, NULL AS k, NULL AS n FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved`,
 		`strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, r.last.asof)
 }
 
@@ -397,7 +394,7 @@ func (r *recommending) readCloses(ctx context.Context) error {
 		return err
 	}
 	rows, err := r.db.Query(ctx, `SELECT s.k, u.i, b.close, b.i FROM temp.main.`+price.BarView+` b
-		JOIN temp.main.recommend_session s ON s.i = b.i JOIN temp.main.strategy_symbol u ON u.v = b.symbol`)
+		JOIN temp.main.recommend_session s ON s.i = b.i JOIN temp.main.`+strategy.SymbolTable+` u ON u.v = b.symbol`)
 	if err != nil {
 		return err
 	}
@@ -576,9 +573,9 @@ func (r *recommending) write(ctx context.Context) error {
 			changed[tables[i]], r.report.Removed = n, n // the last table's are the decisions
 		}
 		for _, m := range []factstore.Merge{
-			{Table: "targets", Source: "recommend_target", Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at"},
-			{Table: "proposals", Source: "recommend_proposal", Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at"},
-			{Table: "target_sets", Source: "recommend_set", Key: []string{"strategy_id", "asof"}, Stamp: "decided_at"},
+			{Table: "targets", Source: "recommend_target"},
+			{Table: "proposals", Source: "recommend_proposal"},
+			{Table: "target_sets", Source: "recommend_set"},
 		} {
 			d, err := tx.Merge(ctx, m)
 			if err != nil {
@@ -605,7 +602,7 @@ func (r *recommending) write(ctx context.Context) error {
 	})
 	for i, table := range tables {
 		n := changed[table]
-		r.report.Outputs = append(r.report.Outputs, quant.RunIO{Direction: quant.Out, Kind: "table", Name: table, Rows: &n, Digest: quant.Text(digests[i]),
+		r.report.Outputs = append(r.report.Outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: table, Rows: &n, Digest: quant.Text(digests[i]),
 			FirstDate: quant.Text(r.days[0].String()), LastDate: quant.Text(r.days[len(r.days)-1].String())})
 	}
 	return err

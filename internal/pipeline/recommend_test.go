@@ -41,13 +41,13 @@ func newLabOf(t testing.TB) *lab {
 
 func (l *lab) nextRun() string { l.run++; return fmt.Sprintf("run-%d", l.run) }
 
-func (l *lab) merge(table, key, stamp, query string) {
+func (l *lab) merge(table, query string) {
 	l.Helper()
 	_, err := l.db.Write(l.Context(), l.nextRun(), func(ctx context.Context, tx *factstore.Tx) error {
 		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE given AS "+query); err != nil {
 			return err
 		}
-		_, err := tx.Merge(ctx, factstore.Merge{Table: table, Source: "given", Key: strings.Split(key, ","), Stamp: stamp})
+		_, err := tx.Merge(ctx, factstore.Merge{Table: table, Source: "given"})
 		return err
 	})
 	if err != nil {
@@ -58,13 +58,13 @@ func (l *lab) merge(table, key, stamp, query string) {
 // prices are rows ('A', '2024-01-02', close).
 func (l *lab) prices(values string) {
 	l.Helper()
-	l.merge("ohlcv", "symbol,ts", "ingested_at", "SELECT symbol, ts::DATE AS ts, c::DOUBLE AS open, c::DOUBLE AS high, c::DOUBLE AS low, c::DOUBLE AS close, 1::DOUBLE AS volume, c::DOUBLE AS adjusted_close, 'f' AS source FROM (VALUES "+values+") t(symbol, ts, c)")
+	l.merge("ohlcv", "SELECT symbol, ts::DATE AS ts, c::DOUBLE AS open, c::DOUBLE AS high, c::DOUBLE AS low, c::DOUBLE AS close, 1::DOUBLE AS volume, c::DOUBLE AS adjusted_close, 'f' AS source FROM (VALUES "+values+") t(symbol, ts, c)")
 }
 
 // signals are rows ('A', '2024-01-02', value) of the feature f v1.
 func (l *lab) signals(values string) {
 	l.Helper()
-	l.merge("features_daily", "symbol,ts,feature_name,feature_version", "computed_at", "SELECT symbol, ts::DATE AS ts, 'f' AS feature_name, v::DOUBLE AS feature_value, 'v1' AS feature_version FROM (VALUES "+values+") t(symbol, ts, v)")
+	l.merge("features_daily", "SELECT symbol, ts::DATE AS ts, 'f' AS feature_name, v::DOUBLE AS feature_value, 'v1' AS feature_version FROM (VALUES "+values+") t(symbol, ts, v)")
 }
 
 const file = `strategy_id: s
@@ -362,7 +362,7 @@ func TestWhereThereIsNothingToDecideOnItIsSaid(t *testing.T) {
 func TestPredictionsAreRankedOutOfSample(t *testing.T) {
 	t.Parallel()
 	l := threeDays(t)
-	l.merge("predictions", "symbol,ts,model_id,task_id", "generated_at", `SELECT symbol, ts::DATE AS ts, 'm' AS model_id, task AS task_id, v::DOUBLE AS score, NULL::DOUBLE AS calibrated_score FROM (VALUES
+	l.merge("predictions", `SELECT symbol, ts::DATE AS ts, 'm' AS model_id, task AS task_id, v::DOUBLE AS score, NULL::DOUBLE AS calibrated_score FROM (VALUES
 		('A','2024-01-02','wf:0',1),('B','2024-01-02','wf:0',2),('A','2024-01-03','wf:1',9),('A','2024-01-03','final',2),('B','2024-01-03','final',3),('C','2024-01-03','in_sample',99),('C','2024-01-02','wf:0','nan'::DOUBLE)) t(symbol, ts, task, v)`)
 	s := strings.Replace(file, "{type: factor_rank, inputs: {feature_name: f, feature_version: v1}}", "{type: model_score, order: asc, inputs: {model_id: m, task_id: wf}}", 1)
 	req := l.request("2024-01-02..2024-01-03")
@@ -525,8 +525,8 @@ func TestTheDemoStrategyDecidesOnTheDemoPrices(t *testing.T) {
 	l := newLab(t)
 	const prices = `SELECT "Ticker" AS symbol, "Date"::DATE AS ts, "Open"::DOUBLE AS open, "High"::DOUBLE AS high, "Low"::DOUBLE AS low, "Close"::DOUBLE AS close, "Volume"::DOUBLE AS volume, "Adj Close"::DOUBLE AS adjusted_close
 		FROM read_csv('../demo/data/stocks.csv.gz', header = true)`
-	l.merge("ohlcv", "symbol,ts", "ingested_at", "SELECT *, 'demo' AS source FROM ("+prices+")")
-	l.merge("features_daily", "symbol,ts,feature_name,feature_version", "computed_at", `SELECT symbol, ts, 'ret_20d' AS feature_name, v AS feature_value, 'v1' AS feature_version
+	l.merge("ohlcv", "SELECT *, 'demo' AS source FROM ("+prices+")")
+	l.merge("features_daily", `SELECT symbol, ts, 'ret_20d' AS feature_name, v AS feature_value, 'v1' AS feature_version
 		FROM (SELECT symbol, ts, adjusted_close / lag(adjusted_close, 20) OVER (PARTITION BY symbol ORDER BY ts) - 1 AS v FROM (`+prices+`)) WHERE v IS NOT NULL`)
 	data, err := os.ReadFile("../../strategies/momentum_demo.yaml")
 	if err != nil {

@@ -6,6 +6,7 @@
 package pipeline
 
 import (
+	"quant/internal/factstore"
 	"slices"
 	"strings"
 
@@ -32,34 +33,17 @@ func Stages() []Stage {
 	return []Stage{StageIngest, StageFeatures, StageLabels, StageTrain, StageScore, StageRecommend, StageBacktest}
 }
 
-// Writes returns the tables of the Fact DB that the stage writes. What is not
-// known of any stage counts as an input of all: a table forgotten here costs a
-// run that changes nothing, never a wrong fact.
-func (s Stage) Writes() []string {
-	switch s {
-	case StageIngest:
-		return []string{"ohlcv", "ohlcv_revisions", "rejects"}
-	case StageFeatures:
-		return []string{"features_daily", "returns"}
-	case StageLabels:
-		return []string{"labels"}
-	case StageScore:
-		return []string{"predictions"}
-	case StageRecommend:
-		return []string{"proposals", "target_sets", "targets"}
-	case StageBacktest:
-		return []string{"backtest_details", "backtest_equity", "backtest_positions", "backtest_summary", "backtest_trades"}
-	}
-	return nil
-}
+// Writes returns the tables of the Fact DB that the stage writes, in name
+// order. What is not known of any stage counts as an input of all: a table
+// without a kind costs a run that changes nothing, never a wrong fact.
+func (s Stage) Writes() []string { return factstore.TablesOf(string(s)) }
 
 // reads reports whether the state of a table may decide what the stage
-// computes: every table that neither it nor a later stage writes.
+// computes: every table that neither it nor a later stage writes. The rows of
+// some belong to their run, and companions change with the facts that they
+// speak of: these decide nothing.
 func (s Stage) reads(table string) bool {
-	switch {
-	case strings.HasPrefix(table, ownRows):
-		return false
-	case table == "fact_slices" || table == "fact_inputs": // they change with the facts that they speak of
+	if t, known := factstore.LookupTable(table); known && (t.PerRun || t.Bookkeeping && t.Kind == "") {
 		return false
 	}
 	for _, at := range Stages()[slices.Index(Stages(), s):] {
@@ -69,10 +53,6 @@ func (s Stage) reads(table string) bool {
 	}
 	return true
 }
-
-// ownRows begins the names of the tables whose rows belong to the run that
-// wrote them: another run adds its own and leaves these alone.
-const ownRows = "backtest_"
 
 // ParseStages reads a comma list of stages; "" is all of them. The order of
 // the list does not matter: the chain has one.

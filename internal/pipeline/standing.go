@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
+	"quant/internal/sqltext"
 )
 
 // A stage is skipped when running it could not change a fact. That is shown,
@@ -34,12 +35,18 @@ type State struct {
 }
 
 // ReadState reads the state from the ledger; its cost does not depend on how
-// many facts there are. Of tables whose rows belong to their run (backtest_*),
+// many facts there are. Of tables whose rows belong to their run,
 // only updates and deletions count as changes: another run's rows are no news.
 func ReadState(ctx context.Context, db *factstore.DB) (State, error) {
 	s := State{newest: map[string]string{}, own: map[string]bool{}}
+	var perRun []string
+	for _, t := range factstore.Tables() {
+		if t.PerRun {
+			perRun = append(perRun, t.Name)
+		}
+	}
 	rows, err := db.Query(ctx, `SELECT table_name, max(strftime(committed_at, '%Y-%m-%dT%H:%M:%S.%fZ') || ' ' || run_id) FROM ledger
-		WHERE NOT starts_with(table_name, ?) OR rows_updated > 0 OR rows_deleted > 0 GROUP BY table_name`, ownRows)
+		WHERE table_name NOT IN (`+sqltext.Literals(perRun)+`) OR rows_updated > 0 OR rows_deleted > 0 GROUP BY table_name`)
 	if err != nil {
 		return s, err
 	}
@@ -54,7 +61,7 @@ func ReadState(ctx context.Context, db *factstore.DB) (State, error) {
 	if err := rows.Err(); err != nil {
 		return s, err
 	}
-	runs, err := db.Query(ctx, `SELECT DISTINCT run_id FROM ledger WHERE table_name = 'backtest_summary'`)
+	runs, err := db.Query(ctx, `SELECT DISTINCT run_id FROM ledger WHERE table_name = ?`, factstore.BacktestSummary)
 	if err != nil {
 		return s, err
 	}
@@ -79,8 +86,8 @@ type Inputs struct {
 
 // The kinds of run_io in which a stage notes what it was run on.
 const (
-	stageKind = "stage" // name: the stage; digest: its fingerprint
-	stateKind = "state" // name: a table that it writes; digest: where that stood before
+	stageKind = quant.IOStage // name: the stage; digest: its fingerprint
+	stateKind = quant.IOState // name: a table that it writes; digest: where that stood before
 )
 
 // Notes are recorded with a stage's run: its fingerprint, and where the tables
@@ -158,7 +165,7 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 			if same = string(io.Digest) == want; !same {
 				return false
 			}
-		case io.Kind == "file":
+		case io.Kind == quant.IOFile:
 			// A file may change after its digest was taken and before it is read:
 			// what the run says that it read decides.
 			if digest, known := files[io.Name]; known && digest != string(io.Digest) {
@@ -177,7 +184,7 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 
 // ModelKind is the kind of run_io under which train notes the model that it
 // made, by its id.
-const ModelKind = "model"
+const ModelKind = quant.IOModel
 
 // modelsExist reports whether the models that a run made are still there.
 func modelsExist(ctx context.Context, meta metastore.Store, noted []quant.RunIO) (bool, error) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
+	"quant/internal/test/soak"
 )
 
 // playLab is a lab in which a stage computes a text from texts: what the real
@@ -62,7 +62,7 @@ func (l *playLab) write(runID, table, content string) {
 	}
 	l.clock++
 	l.tables[table] = content
-	if !strings.HasPrefix(table, ownRows) {
+	if of, _ := factstore.LookupTable(table); !of.PerRun {
 		l.newest[table] = fmt.Sprintf("2026-01-15T09:30:00.%06dZ %s", l.clock, runID)
 	}
 }
@@ -152,13 +152,10 @@ func (l *playLab) run(args []string, force bool, failAt Stage) {
 
 func TestSkippingGivesTheFactsThatRunningEverythingGives(t *testing.T) {
 	t.Parallel()
-	rounds := 4
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 300
-	}
-	t.Logf("%d rounds; QUANT_SOAK=1: 300", rounds)
-	for seed := range uint64(rounds) {
-		random := rand.New(rand.NewPCG(seed, 7))
+	rounds := soak.Count(t, 4, 300)
+	start := soak.Seed(t)
+	for n := range uint64(rounds) {
+		random := rand.New(rand.NewPCG(start, n))
 		l := newPlayLab(t)
 		for change := range 15 {
 			what := random.IntN(9)
@@ -191,11 +188,11 @@ func TestSkippingGivesTheFactsThatRunningEverythingGives(t *testing.T) {
 			forced.meta = other.meta
 			forced.run([]string{"args"}, true, "")
 			if !maps.Equal(l.tables, forced.tables) {
-				t.Fatalf("seed %d, change %d (%d): skipping gives %v, running %v", seed, change, what, l.tables, forced.tables)
+				t.Fatalf("round %d, change %d (%d): skipping gives %v, running %v", n, change, what, l.tables, forced.tables)
 			}
 		}
 		if l.skipped == 0 || l.ran == 0 {
-			t.Fatalf("seed %d shows nothing: %d skipped, %d ran", seed, l.skipped, l.ran)
+			t.Fatalf("round %d shows nothing: %d skipped, %d ran", n, l.skipped, l.ran)
 		}
 	}
 }

@@ -13,15 +13,13 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/portable"
+	"quant/internal/test/soak"
 )
 
 // BenchmarkAThousandRuns exports and imports 1,000 runs with 100 metrics of 100
 // points; with QUANT_SOAK unset, a tenth of the runs.
 func BenchmarkAThousandRuns(b *testing.B) {
-	runs := 100
-	if os.Getenv("QUANT_SOAK") == "1" {
-		runs = 1000
-	}
+	runs := soak.Count(b, 100, 1000)
 	random := rand.New(rand.NewPCG(1, 1))
 	from := newLab(b)
 	var ids []string

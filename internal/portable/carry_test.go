@@ -16,6 +16,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,8 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/portable"
+	"quant/internal/registry"
+	"quant/internal/test/soak"
 
 	_ "github.com/mattn/go-sqlite3"
 )
@@ -135,7 +138,7 @@ func (l lab) record(t testing.TB, n int, random *rand.Rand) string {
 		{RunID: id, Direction: quant.Out, Kind: "table", Name: "ohlcv", Rows: pointer(int64(5)), FirstDate: "2024-01-02"},
 	}}
 	if random.IntN(3) == 0 {
-		end.Status, end.ErrorText = quant.Fail, text()+"; facts not checked"
+		end.Status, end.ErrorText, end.Facts = quant.Fail, text()+"; facts not checked", quant.FactsNotChecked
 	}
 	ok(t, l.Store.FinishRun(ctx, end))
 	return id
@@ -157,13 +160,10 @@ func (l lab) take(file []byte) (portable.Imported, error) {
 
 func TestExportImportExportGivesTheSameBytes(t *testing.T) {
 	t.Parallel()
-	rounds := 8
-	if os.Getenv("QUANT_SOAK") == "1" {
-		rounds = 200
-	}
-	t.Logf("%d rounds (QUANT_SOAK=1: 200)", rounds)
-	for seed := range uint64(rounds) {
-		random := rand.New(rand.NewPCG(seed, 1))
+	rounds := soak.Count(t, 8, 200)
+	start := soak.Seed(t)
+	for n := range uint64(rounds) {
+		random := rand.New(rand.NewPCG(start, n))
 		a, b := newLab(t), newLab(t)
 		var ids []string
 		for n := range 1 + random.IntN(5) {
@@ -174,30 +174,30 @@ func TestExportImportExportGivesTheSameBytes(t *testing.T) {
 		done, err := b.take(file)
 		ok(t, err)
 		if !slices.Equal(done.Imported, ids) || len(done.Skipped) > 0 || done.File.Runs != int64(len(ids)) {
-			t.Fatalf("seed %d: imported %v", seed, done)
+			t.Fatalf("round %d: imported %v", n, done)
 		}
 		random.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 		if again := b.export(t, append(ids, ids[0])...); !bytes.Equal(file, again) {
-			t.Fatalf("seed %d: exported again, %d bytes have become %d other ones", seed, len(file), len(again))
+			t.Fatalf("round %d: exported again, %d bytes have become %d other ones", n, len(file), len(again))
 		}
 		for _, l := range []lab{a, b} { // whoever has the runs skips them
 			done, err := l.take(file)
 			ok(t, err)
 			if len(done.Imported) > 0 || len(done.Skipped) != len(ids) {
-				t.Fatalf("seed %d: a second import: %v", seed, done)
+				t.Fatalf("round %d: a second import: %v", n, done)
 			}
 		}
 		for _, id := range ids {
 			r := must(b.Store.GetRun(context.Background(), id))
 			if r.StartedAt != must(a.Store.GetRun(context.Background(), id)).StartedAt {
-				t.Fatalf("seed %d: run %s has lost its time", seed, id)
+				t.Fatalf("round %d: run %s has lost its time", n, id)
 			}
 		}
 		if got := len(must(b.Store.Imports(context.Background()))); got != len(ids) {
-			t.Fatalf("seed %d: %d runs are marked as imported", seed, got)
+			t.Fatalf("round %d: %d runs are marked as imported", n, got)
 		}
 		if problems := must(b.Store.Check(context.Background())); len(problems) > 0 {
-			t.Fatalf("seed %d: %v", seed, problems)
+			t.Fatalf("round %d: %v", n, problems)
 		}
 	}
 }
@@ -316,6 +316,58 @@ func TestTwoImportsOfOneFileAtOnceImportItOnce(t *testing.T) {
 	}
 	if !bytes.Equal(b.export(t, ids...), file) {
 		t.Error("exported again it is another file")
+	}
+}
+
+// withoutFacts is what the program wrote of the same runs before facts had a
+// column.
+func withoutFacts(t testing.TB, file []byte) []byte {
+	t.Helper()
+	list := parts(t, file)
+	column := regexp.MustCompile(`,"facts":(null|"[a-z_]+")}`)
+	for i := range list {
+		switch {
+		case list[i].name == "quant-export.json":
+			list[i].text = strings.Replace(list[i].text, `"version":2`, `"version":1`, 1)
+		case strings.HasSuffix(list[i].name, "/run.json"):
+			list[i].text = column.ReplaceAllString(list[i].text, "}")
+		case list[i].name == "manifest.json":
+			list[i].text = ""
+		}
+	}
+	return pack(list)
+}
+
+func TestAFileOfTheFormatBeforeIsTakenIn(t *testing.T) {
+	t.Parallel()
+	a, b := newLab(t), newLab(t)
+	var ids []string
+	for n := range 6 {
+		ids = append(ids, a.record(t, n, rand.New(rand.NewPCG(uint64(n), 7))))
+	}
+	for n, facts := range []quant.Facts{"", quant.FactsCommitted, quant.FactsNone, quant.FactsNotChecked} {
+		id := runID(100 + n)
+		ok(t, a.Store.CreateRun(t.Context(), quant.Run{RunID: id, Kind: "ingest", Status: quant.Running, StartedAt: at(1)}, quant.RunProcess{RunID: id, Changes: true}))
+		ok(t, a.Store.FinishRun(t.Context(), metastore.RunEnd{
+			RunID: id, Status: quant.Fail, EndedAt: at(2), ErrorText: registry.WithFacts("it broke", facts), Facts: facts,
+		}))
+		ids = append(ids, id)
+	}
+	file := a.export(t, ids...)
+	old := withoutFacts(t, file)
+	done, err := b.take(old)
+	ok(t, err)
+	if !slices.Equal(done.Imported, ids) {
+		t.Fatalf("imported %v", done)
+	}
+	if !bytes.Equal(b.export(t, ids...), file) {
+		t.Error("exported again it is another file than that of the runs themselves")
+	}
+	// The lab that the runs came from has them already, whatever the format.
+	for _, same := range [][]byte{old, file} {
+		if done, err := a.take(same); err != nil || len(done.Skipped) != len(ids) {
+			t.Errorf("into its own lab: %v, %v", done, err)
+		}
 	}
 }
 
@@ -456,7 +508,11 @@ func TestAFileThatIsNotWhatAnExportWritesIsRefusedAndNothingIsStored(t *testing.
 		change func([]part) []part
 		says   string
 	}{
-		"a newer format":           {replace(0, `"version":1`, `"version":2`), "format 2"},
+		"a newer format":           {replace(0, `"version":2`, `"version":3`), "format 3"},
+		"a format that never was":  {replace(0, `"version":2`, `"version":0`), "not in its form"},
+		"facts before their time":  {replace(0, `"version":2`, `"version":1`), "canonical form"},
+		"facts that are none":      {replace(2, `"facts":null`, `"facts":"perhaps"`), "none of committed"},
+		"facts of a success":       {replace(2, `"facts":null`, `"facts":"none"`), "says nothing"},
 		"another program's tar":    {replace(0, "quant-export", "other"), "no file of runs"},
 		"no head":                  {func(l []part) []part { return l[1:] }, "should be there"},
 		"no manifest":              {func(l []part) []part { return l[:4] }, "there is no manifest.json"},

@@ -273,7 +273,7 @@ func documentOf(ctx context.Context, store metastore.Store, id string, logs []lo
 		return document{}, err
 	}
 	d := document{
-		Run: run.Run, Process: run.Process, Logs: logs,
+		Run: run.Run, Process: processRow{run.Process, FormatVersion}, Logs: logs,
 		IO: []ioRow{}, Params: []pair{}, Tags: []pair{}, Metrics: []metricRow{}, Notes: []noteRow{}, Artifacts: []artifactRow{},
 	}
 	if d.Logs == nil {

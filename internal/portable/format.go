@@ -23,11 +23,16 @@ import (
 	"quant"
 	"quant/internal/artifact"
 	"quant/internal/metastore"
+	"quant/internal/registry"
 )
 
 // FormatVersion is the version of the file that this program writes, and the
 // newest that it reads.
-const FormatVersion = 1
+const FormatVersion = 2
+
+// formatWithoutFacts is the format in which a run's process says nothing of its
+// facts: the end of its error text does.
+const formatWithoutFacts = 1
 
 // formatName is what a file says that it is.
 const formatName = "quant-export"
@@ -82,16 +87,41 @@ type head struct {
 
 // document is a run in its file, without its points.
 type document struct {
-	Run       quant.Run        `json:"run"`
-	Process   quant.RunProcess `json:"process"`
-	IO        []ioRow          `json:"io"`
-	Params    []pair           `json:"params"`
-	Tags      []pair           `json:"tags"`
-	Metrics   []metricRow      `json:"metrics"`
-	Notes     []noteRow        `json:"notes"`
-	Artifacts []artifactRow    `json:"artifacts"`
-	Logs      []logRow         `json:"logs"`
-	Program   *quant.Program   `json:"program"`
+	Run       quant.Run      `json:"run"`
+	Process   processRow     `json:"process"`
+	IO        []ioRow        `json:"io"`
+	Params    []pair         `json:"params"`
+	Tags      []pair         `json:"tags"`
+	Metrics   []metricRow    `json:"metrics"`
+	Notes     []noteRow      `json:"notes"`
+	Artifacts []artifactRow  `json:"artifacts"`
+	Logs      []logRow       `json:"logs"`
+	Program   *quant.Program `json:"program"`
+}
+
+// processRow is the row of a process in a file of that format.
+type processRow struct {
+	quant.RunProcess
+	format int
+}
+
+// MarshalJSON writes the columns that the format has.
+func (p processRow) MarshalJSON() ([]byte, error) {
+	if p.format != formatWithoutFacts {
+		return encode(p.RunProcess)
+	}
+	return encode(struct {
+		quant.RunProcess
+		Facts *quant.Facts `json:"facts,omitempty"` // stands for the column of that name
+	}{RunProcess: p.RunProcess})
+}
+
+// upgrade brings a document that was read in an older format to the present one.
+func (d *document) upgrade() {
+	if d.Process.format == formatWithoutFacts && d.Run.Status == quant.Fail {
+		d.Process.Facts = registry.FactsOfText(string(d.Run.ErrorText))
+	}
+	d.Process.format = FormatVersion
 }
 
 type ioRow struct {
@@ -170,7 +200,7 @@ func digestOf(b []byte) string {
 // ended is the run of a document as the store takes it.
 func (d document) ended() metastore.EndedRun {
 	id := d.Run.RunID
-	r := metastore.EndedRun{RunDetail: metastore.RunDetail{Run: d.Run, Process: d.Process}, Program: d.Program}
+	r := metastore.EndedRun{RunDetail: metastore.RunDetail{Run: d.Run, Process: d.Process.RunProcess}, Program: d.Program}
 	for _, io := range d.IO {
 		r.IO = append(r.IO, quant.RunIO{
 			RunID: id, Direction: io.Direction, Kind: io.Kind, Name: io.Name, Rows: io.Rows,

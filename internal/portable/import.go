@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/failpoint"
 )
 
@@ -352,31 +353,24 @@ func (im *importing) put(ctx context.Context, c contentItem, r io.Reader) error 
 	return err
 }
 
-// temporaryLog is how the name of a log begins that is being written.
-const temporaryLog = ".import-"
-
-// spool writes what r gives to a file of the folder that has no name of a log.
+// spool writes what r gives to a temporary file of the folder of logs, at its
+// beginning.
 func spool(dir string, r io.Reader) (*os.File, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeFolder(dir); err != nil {
 		return nil, logError(err)
 	}
-	f, err := os.CreateTemp(dir, temporaryLog+"*") // 0600
+	f, err := durable.TemporaryFile(dir, "import")
 	if err != nil {
 		return nil, logError(err)
 	}
-	fail := func(err error) (*os.File, error) {
+	_, err = io.Copy(f, r)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
 		f.Close()
 		os.Remove(f.Name())
 		return nil, logError(err)
-	}
-	if _, err := io.Copy(f, r); err != nil {
-		return fail(err)
-	}
-	if err := f.Sync(); err != nil {
-		return fail(err)
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return fail(err)
 	}
 	return f, nil
 }
@@ -386,21 +380,7 @@ func placeLog(dir, name string, text *os.File) error {
 	if _, err := text.Seek(0, io.SeekStart); err != nil {
 		return logError(err)
 	}
-	f, err := spool(dir, text)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
-		os.Remove(f.Name())
-		return logError(err)
-	}
-	folder, err := os.Open(dir)
-	if err != nil {
-		return logError(err)
-	}
-	defer folder.Close()
-	if err := folder.Sync(); err != nil {
+	if err := durable.Replace(filepath.Join(dir, name), 0o600, durable.From(text)); err != nil {
 		return logError(err)
 	}
 	return nil

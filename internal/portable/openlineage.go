@@ -111,7 +111,7 @@ func parentOf(ctx context.Context, store metastore.Store, d document) (any, erro
 	if err != nil {
 		return nil, err
 	}
-	job := jobOf(document{Run: parent.Run, Process: parent.Process})
+	job := jobOf(document{Run: parent.Run, Process: processRow{parent.Process, FormatVersion}})
 	return facet(facetSchemas+"1-2-0/ParentRunFacet.json#/$defs/ParentRunFacet", map[string]any{
 		"run": map[string]any{"runId": parent.RunID},
 		"job": map[string]any{"namespace": job.Namespace, "name": job.Name},

@@ -31,6 +31,7 @@ type reader struct {
 	limit *limited
 	tar   *tar.Reader
 
+	format   int              // of the file
 	seen     manifest         // what the manifest must say
 	contents map[string]int64 // size by digest
 	used     map[string]bool
@@ -130,9 +131,10 @@ func newReader(ctx context.Context, file io.Reader, maxBytes int64) (*reader, er
 		return nil, quant.Errorf(quant.Invalid, "the file of runs has format %d; this program reads up to %d", h.Version, FormatVersion).
 			WithHint("use a newer quant; nothing was imported")
 	}
-	if want, err := encode(head{formatName, FormatVersion}); err != nil || !bytes.Equal(want, text) {
+	if want, err := encode(head{formatName, h.Version}); err != nil || h.Version < 1 || !bytes.Equal(want, text) {
 		return nil, damaged(headMember, "it is not in its form")
 	}
+	r.format = h.Version
 	return r, nil
 }
 
@@ -343,6 +345,7 @@ func (r *reader) openRun(h *tar.Header) (any, error) {
 	if err := decoder.Decode(&run.document); err != nil {
 		return nil, damaged(h.Name, "%w", err)
 	}
+	run.Process.format = r.format
 	if run.Run.RunID != id {
 		return nil, damaged(h.Name, "it is of run %q", clip(run.Run.RunID))
 	}
@@ -356,6 +359,7 @@ func (r *reader) openRun(h *tar.Header) (any, error) {
 	if !bytes.Equal(again, text) {
 		return nil, damaged(h.Name, "it is not in its canonical form, byte %d", diverge(again, text))
 	}
+	run.upgrade()
 	for _, a := range run.Artifacts {
 		if err := r.use(a.Digest, a.Bytes); err != nil {
 			return nil, damaged(h.Name, "artifact %q: %w", a.Name, err)

@@ -28,7 +28,7 @@ func TestPricesAreStagedAsAnEarlierRunSawThem(t *testing.T) {
 		}
 		if _, err := db.Write(ctx, run, func(ctx context.Context, tx *factstore.Tx) error {
 			at = tx.Now
-			_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src", Key: []string{"symbol", "ts"}, Stamp: "ingested_at"})
+			_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "src"})
 			return err
 		}); err != nil {
 			t.Fatal(err)

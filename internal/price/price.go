@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // Request says which prices.
@@ -49,6 +50,9 @@ func (b Basis) Name() string {
 // The names that Stage makes in DuckDB's temp catalog, to be read as
 // temp.main.<name>.
 const (
+	// BasisTable: symbol TEXT, adjusted BOOLEAN (the basis of its prices), first,
+	// last DATE, bars BIGINT. One row a symbol that has bars.
+	BasisTable = "price_basis"
 	// SessionTable: i INTEGER, ts DATE. The calendar's sessions from the first
 	// bar to the last; i is the calendar's own index.
 	SessionTable = "price_session"
@@ -60,14 +64,14 @@ const (
 	BarView = "price_bar"
 )
 
-// Stage makes SessionTable and BarView of the prices as they stand in this
+// Stage makes BasisTable, SessionTable and BarView of the prices as they stand in this
 // connection, replacing earlier ones; they live until the DB is closed. A
 // symbol without bars is left out. Refused: a raw close that moves by more
 // than 40 % near a simple ratio, without AcceptRaw.
 func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Basis, error) {
 	source := req.Source
 	if source == "" {
-		source = "ohlcv"
+		source = factstore.OHLCV
 	}
 	var b Basis
 	exec := func(query string, args ...any) error {
@@ -76,17 +80,17 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 	}
 	where := "true"
 	if req.Symbols != nil {
-		where = "symbol IN (" + literals(req.Symbols) + ")"
+		where = "symbol IN (" + sqltext.Literals(slices.Sorted(slices.Values(req.Symbols))) + ")"
 		if len(req.Symbols) == 0 {
 			where = "false"
 		}
 	}
-	if err := exec(`CREATE OR REPLACE TEMP TABLE price_basis AS
+	if err := exec(`CREATE OR REPLACE TEMP TABLE ` + BasisTable + ` AS
 		SELECT symbol, bool_and(coalesce(adjusted_close > 0 AND close > 0, false)) AS adjusted, min(ts) AS first, max(ts) AS last, count(*) AS bars
 		FROM ` + source + ` WHERE ` + where + ` GROUP BY symbol ORDER BY symbol`); err != nil {
 		return b, err
 	}
-	rows, err := db.Query(ctx, "SELECT symbol, adjusted, first, last, bars FROM temp.main.price_basis ORDER BY symbol")
+	rows, err := db.Query(ctx, "SELECT symbol, adjusted, first, last, bars FROM temp.main."+BasisTable+" ORDER BY symbol")
 	if err != nil {
 		return b, err
 	}
@@ -127,10 +131,10 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 			CASE WHEN b.adjusted THEN p.adjusted_close ELSE p.close END AS close,
 			CASE WHEN b.adjusted THEN p.volume * (p.close / p.adjusted_close) ELSE p.volume END AS volume,
 			p.close AS raw_close, p.volume AS raw_volume
-		FROM ` + source + ` p JOIN temp.main.price_basis b ON b.symbol = p.symbol JOIN temp.main.` + SessionTable + ` s ON s.ts = p.ts`); err != nil {
+		FROM ` + source + ` p JOIN temp.main.` + BasisTable + ` b ON b.symbol = p.symbol JOIN temp.main.` + SessionTable + ` s ON s.ts = p.ts`); err != nil {
 		return b, err
 	}
-	if err := db.QueryRow(ctx, `SELECT count(*) FROM `+source+` p JOIN temp.main.price_basis b ON b.symbol = p.symbol ANTI JOIN temp.main.`+SessionTable+` s ON s.ts = p.ts`).Scan(&b.Outside); err != nil {
+	if err := db.QueryRow(ctx, `SELECT count(*) FROM `+source+` p JOIN temp.main.`+BasisTable+` b ON b.symbol = p.symbol ANTI JOIN temp.main.`+SessionTable+` s ON s.ts = p.ts`).Scan(&b.Outside); err != nil {
 		return b, err
 	}
 	if b.Outside > 0 {
@@ -182,7 +186,7 @@ func refuseSplits(ctx context.Context, db *factstore.DB) error {
 	}
 	rows, err := db.Query(ctx, `SELECT symbol, ts, r FROM (
 			SELECT p.symbol, p.ts, p.raw_close / lag(p.raw_close) OVER (PARTITION BY p.symbol ORDER BY p.ts) AS r
-			FROM temp.main.`+BarView+` p JOIN temp.main.price_basis b ON b.symbol = p.symbol WHERE NOT b.adjusted)
+			FROM temp.main.`+BarView+` p JOIN temp.main.`+BasisTable+` b ON b.symbol = p.symbol WHERE NOT b.adjusted)
 		WHERE abs(r - 1) > 0.4 AND (`+strings.Join(ratios, " OR ")+`) ORDER BY symbol, ts`)
 	if err != nil {
 		return err
@@ -213,12 +217,4 @@ func some(list []string) string {
 		return strings.Join(list[:3], ", ") + fmt.Sprintf(" and %d more", len(list)-3)
 	}
 	return strings.Join(list, ", ")
-}
-
-func literals(list []string) string {
-	sorted := slices.Sorted(slices.Values(list))
-	for i, s := range sorted {
-		sorted[i] = "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	}
-	return strings.Join(sorted, ", ")
 }

@@ -5,44 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 
 	"quant"
 	"quant/internal/metastore"
 )
 
-// The texts with which a dead run is closed. The error text of any run that
-// may have committed facts before it failed ends in one of the last three, its
-// facts clause (FactsClause); doctor replaces FactsNotChecked once it has looked.
-const (
-	DeadText         = "process ended without finishing"
-	FactsCommitted   = "facts committed"
-	NoFactsCommitted = "no facts committed"
-	FactsNotChecked  = "facts not checked"
-)
-
-// FactsClause returns what an error text says last of the run's facts:
-// FactsCommitted, NoFactsCommitted or FactsNotChecked; "" if it says nothing.
-func FactsClause(text string) string {
-	for _, facts := range []string{FactsCommitted, NoFactsCommitted, FactsNotChecked} {
-		if strings.HasSuffix(text, "; "+facts) {
-			return facts
-		}
-	}
-	return ""
-}
-
-// WithFacts returns an error text with this facts clause in place of the one
-// it may have; "" only takes that away.
-func WithFacts(text, facts string) string {
-	if old := FactsClause(text); old != "" {
-		text = strings.TrimSuffix(text, "; "+old)
-	}
-	if facts != "" {
-		text += "; " + facts
-	}
-	return text
-}
+// DeadText is the text with which a dead run is closed. What became of its facts
+// follows it; doctor settles quant.FactsNotChecked once it has looked.
+const DeadText = "process ended without finishing"
 
 // Life is what can be told about the process of a RUNNING run.
 type Life int
@@ -120,12 +90,12 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 	}
 	closed := dead[:0]
 	for _, run := range dead {
-		facts := NoFactsCommitted // a reading run cannot commit any
+		facts := quant.FactsNone // a reading run cannot commit any
 		switch {
 		case run.Process.Changes && !checked:
-			facts = FactsNotChecked
+			facts = quant.FactsNotChecked
 		case committed[run.RunID]:
-			facts = FactsCommitted
+			facts = quant.FactsCommitted
 		}
 		text := DeadText
 		if pid := g.livingProgram(ctx, run); pid != 0 {
@@ -133,7 +103,7 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 		}
 		text = WithFacts(text, facts)
 		err := g.Store.FinishRun(ctx, metastore.RunEnd{
-			RunID: run.RunID, Status: quant.Fail, EndedAt: quant.NewTime(g.Now()), ErrorText: text,
+			RunID: run.RunID, Status: quant.Fail, EndedAt: quant.NewTime(g.Now()), ErrorText: text, Facts: facts,
 		})
 		switch {
 		case errors.Is(err, quant.Conflict):
@@ -141,7 +111,7 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 		case err != nil:
 			return closed, err
 		}
-		run.Status, run.ErrorText = quant.Fail, quant.Text(text)
+		run.Status, run.ErrorText, run.Process.Facts = quant.Fail, quant.Text(text), facts
 		closed = append(closed, run)
 	}
 	return closed, nil

@@ -166,6 +166,24 @@ func (g *Registry) Log(ctx context.Context, runID string, b metastore.Batch) err
 	return g.Store.Log(ctx, g.loggable(ofRun(b, runID)))
 }
 
+// DeleteTags takes tags of a run away, all of them or none. Errors: Invalid for a
+// name that breaks a rule, NotFound for one that the run does not have.
+func (g *Registry) DeleteTags(ctx context.Context, runID string, names []string) error {
+	for _, name := range names {
+		if err := quant.ValidateRecordName("tag", name); err != nil {
+			return err
+		}
+	}
+	return g.Store.Tx(ctx, func(ctx context.Context) error {
+		for _, name := range names {
+			if err := g.Store.DeleteTag(ctx, runID, g.Mask.Text(name)); err != nil { // as Log stored it
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // loggable masks a batch and gives it times, in place.
 func (g *Registry) loggable(b metastore.Batch) metastore.Batch {
 	now := quant.NewTime(g.Now())
@@ -326,7 +344,7 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		}
 	}
 	if cause != nil {
-		end.ErrorText = g.errorText(cause)
+		end.ErrorText, end.Facts = g.errorText(cause), factsOf(cause)
 	}
 	err := g.Store.FinishRun(ctx, end)
 	if err != nil && end.Batch.Len() > 0 && !errors.Is(err, quant.Store) && !errors.Is(err, quant.Locked) {
@@ -364,11 +382,7 @@ func (g *Registry) storable(noted []quant.RunIO) []quant.RunIO {
 	var list []quant.RunIO
 	for _, io := range noted {
 		io.Kind = strings.ToValidUTF8(io.Kind, "\uFFFD")
-		mask := g.Mask.Text
-		if io.Kind == "table" {
-			mask = g.Mask.Known // the program's own names: features_daily:ret_20d@v1 is no DSN
-		}
-		name := mask(strings.ToValidUTF8(io.Name, "\uFFFD"))
+		name := g.Mask.Text(strings.ToValidUTF8(io.Name, "\uFFFD"))
 		if strings.TrimSpace(name) == "" {
 			name = strconv.Quote(name)
 		}
@@ -390,27 +404,18 @@ func (g *Registry) storable(noted []quant.RunIO) []quant.RunIO {
 	return list
 }
 
-// errorText is the masked text of an error, with its hint, and last what
-// became of the run's facts, which an error tells with Facts (or at the end of
-// its own text). A text is never empty: the database refuses a FAIL that does
-// not say why.
+// errorText is the masked text of an error, with its hint, and last what became
+// of the run's facts, where the error tells it (FailedWith). A text is never
+// empty: the database refuses a FAIL that does not say why.
 func (g *Registry) errorText(err error) string {
 	text := err.Error()
-	facts := FactsClause(text)
-	text = WithFacts(text, "")
-	if told, ok := errors.AsType[interface {
-		error
-		Facts() string
-	}](err); ok && told.Facts() != "" {
-		facts = told.Facts()
-	}
 	if hint := quant.HintOf(err); hint != "" {
 		text += "\nhint: " + hint
 	}
 	if text == "" {
 		text = fmt.Sprintf("failed without saying why (%T)", err)
 	}
-	return WithFacts(clip(g.Mask.Text(strings.ToValidUTF8(text, "\uFFFD"))), facts)
+	return WithFacts(clip(g.Mask.Text(strings.ToValidUTF8(text, "\uFFFD"))), factsOf(err))
 }
 
 // maxErrorText bounds error_text: enough for a stack.

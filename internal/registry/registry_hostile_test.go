@@ -89,28 +89,22 @@ func TestARunWhoseNotesAreRefusedIsClosedWithoutThem(t *testing.T) {
 	}
 }
 
-type withFacts struct {
-	error
-	facts string
-}
-
-func (w withFacts) Facts() string { return w.facts }
-func (w withFacts) Unwrap() error { return w.error }
-
-func TestTheFactsClauseStandsBehindTheHint(t *testing.T) {
+func TestTheFactsAreRecordedAndTheirClauseStandsBehindTheHint(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	g := l.registry(nil)
 	why := quant.Errorf(quant.Provider, "it broke").WithHint("mend it; set token=abc")
 	for name, tc := range map[string]struct {
-		cause error
-		want  string
+		cause  error
+		want   quant.Facts
+		clause string
 	}{
-		"told":          {withFacts{why, registry.FactsNotChecked}, registry.FactsNotChecked},
-		"told, wrapped": {fmt.Errorf("run: %w", withFacts{why, registry.FactsCommitted}), registry.FactsCommitted},
-		"in the text":   {quant.Errorf(quant.Failed, "closed by hand; %s", registry.FactsNotChecked).WithHint("mend it"), registry.FactsNotChecked},
-		"not told":      {why, ""},
-		"told nothing":  {withFacts{why, ""}, ""},
+		"told":          {registry.FailedWith(why, quant.FactsNotChecked), quant.FactsNotChecked, "; facts not checked"},
+		"told, wrapped": {fmt.Errorf("run: %w", registry.FailedWith(why, quant.FactsCommitted)), quant.FactsCommitted, "; facts committed"},
+		"told none":     {registry.FailedWith(why, quant.FactsNone), quant.FactsNone, "; no facts committed"},
+		"not told":      {why, "", ""},
+		"told nothing":  {registry.FailedWith(why, ""), "", ""},
+		"words alone":   {quant.Errorf(quant.Failed, "closed by hand; facts committed").WithHint("mend it"), "", ""},
 	} {
 		id, err := g.Start(t.Context(), "x", nil)
 		if err != nil {
@@ -119,12 +113,28 @@ func TestTheFactsClauseStandsBehindTheHint(t *testing.T) {
 		if err := g.Fail(t.Context(), id, tc.cause); err != nil {
 			t.Fatal(err)
 		}
-		text := string(l.get(id).ErrorText)
-		if registry.FactsClause(text) != tc.want || !strings.Contains(text, "\nhint: mend it") || strings.Count(text, "facts") > 1 {
-			t.Errorf("%s: %q", name, text)
+		row := l.get(id)
+		_, after, found := strings.Cut(string(row.ErrorText), "\nhint: mend it")
+		if row.Process.Facts != tc.want || !found || !strings.HasSuffix(after, tc.clause) || strings.Count(after, "facts") != strings.Count(tc.clause, "facts") {
+			t.Errorf("%s: %q, facts %q", name, row.ErrorText, row.Process.Facts)
 		}
 	}
-	if got := registry.WithFacts("x; facts not checked", registry.NoFactsCommitted); got != "x; no facts committed" || registry.FactsClause(got) != registry.NoFactsCommitted {
+}
+
+func TestAClauseIsReplacedAndOldTextsAreRead(t *testing.T) {
+	t.Parallel()
+	if got := registry.ReplaceFacts("x; facts not checked", quant.FactsNotChecked, quant.FactsNone); got != "x; no facts committed" {
+		t.Errorf("%q", got)
+	}
+	if got := registry.ReplaceFacts("x", "", quant.FactsCommitted); got != "x; facts committed" {
+		t.Errorf("%q", got)
+	}
+	for _, facts := range []quant.Facts{"", quant.FactsCommitted, quant.FactsNone, quant.FactsNotChecked} {
+		if got := registry.FactsOfText(registry.WithFacts("it broke\nhint: x", facts)); got != facts {
+			t.Errorf("%q reads as %q", facts, got)
+		}
+	}
+	if got := registry.FactsOfText("facts committed, perhaps"); got != "" {
 		t.Errorf("%q", got)
 	}
 }

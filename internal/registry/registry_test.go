@@ -258,12 +258,8 @@ func TestADeadRunBecomesFailAndALiveOneIsLeftAlone(t *testing.T) {
 	if err != nil || len(closed) != 3 {
 		t.Fatalf("closed %v, %v", closed, err)
 	}
-	for id, want := range map[string]string{
-		dead:     "process ended without finishing; facts committed",
-		deadRead: "process ended without finishing; no facts committed",
-		rebooted: "process ended without finishing; no facts committed",
-	} {
-		if row := l.get(id); row.Status != quant.Fail || string(row.ErrorText) != want || row.Process.ExitCode != nil {
+	for id, want := range map[string]quant.Facts{dead: quant.FactsCommitted, deadRead: quant.FactsNone, rebooted: quant.FactsNone} {
+		if row := l.get(id); row.Status != quant.Fail || string(row.ErrorText) != registry.WithFacts("process ended without finishing", want) || row.Process.Facts != want || row.Process.ExitCode != nil {
 			t.Errorf("%s: %s %q", id, row.Status, row.ErrorText)
 		}
 	}
@@ -292,8 +288,8 @@ func TestFactsThatCannotBeLookedAtAreSaidNotToBeChecked(t *testing.T) {
 	if _, err := g.Reconcile(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := l.get(id).ErrorText; got != "process ended without finishing; facts not checked" {
-		t.Errorf("%q", got)
+	if got := l.get(id); got.ErrorText != "process ended without finishing; facts not checked" || got.Process.Facts != quant.FactsNotChecked {
+		t.Errorf("%q, %q", got.ErrorText, got.Process.Facts)
 	}
 }
 

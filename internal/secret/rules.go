@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"quant/internal/dataset"
 	"regexp"
 	"strings"
 	"sync"
@@ -84,13 +85,18 @@ func endsQuote(s string, i int) bool {
 }
 
 // maskUsers masks the user information of URLs (scheme://user:password@host)
-// and of DSNs without a scheme (user:password@tcp(host)).
+// and of DSNs without a scheme (user:password@tcp(host)). A word in which every
+// @ is that of a dataset's version (targets:S@1.0.0) names no user.
 func maskUsers(s string) string {
 	var out strings.Builder
 	start := 0
 	for i := 0; i <= len(s); i++ {
 		if i == len(s) || isSpace(s[i]) || endsQuote(s, i) {
-			out.WriteString(maskUser(s[start:i]))
+			if word := s[start:i]; strings.Contains(dataset.Without(word), "@") {
+				out.WriteString(maskUser(word))
+			} else {
+				out.WriteString(word)
+			}
 			if i < len(s) {
 				out.WriteByte(s[i])
 			}

@@ -104,6 +104,20 @@ func TestTextsLoseTheirSecretsAndNothingElse(t *testing.T) {
 		`"{\"password\":\"z\\\"z\",\"x\":1}"`:              `"{\"password\":\"***\",\"x\":1}"`,
 		`{"b": 1, "a": "plain"}`:                           `{"b": 1, "a": "plain"}`,
 		":password => \"zz99\"":                            ":password => \"***\"",
+		// The name of a dataset has a colon and an @, too; a user, a password and
+		// a host are masked all the same.
+		"table targets:S@1.0.0 (output of recommend)":  "table targets:S@1.0.0 (output of recommend)",
+		"no rows of features_daily:ret_20d@v1, run it": "no rows of features_daily:ret_20d@v1, run it",
+		`{"name":"labels:fwd_ret_5d@v1"}`:              `{"name":"labels:fwd_ret_5d@v1"}`,
+		`bad "target_sets:my_S@live": gone`:            `bad "target_sets:my_S@live": gone`,
+		"dial u:password@host":                         "dial ***@host",
+		"dial labels:password@host:3306":               "dial ***@host:3306",
+		"dial targets:password@tcp(h)/db":              "dial ***@tcp(h)/db",
+		"targets:S@1.0.0,u:password@host":              "***@host",
+		"postgres://labels:password@v1":                "postgres://***@v1",
+		"targets:S@1.0.0 and u:password@1.0.0":         "targets:S@1.0.0 and ***@1.0.0",
+		"mytargets:password@v1":                        "***@v1",
+		"dsn=targets:pa:ss@v1":                         "dsn=***@v1",
 		// The name of a file is not the name of a secret.
 		"bad date (KEY.csv:3751)":   "bad date (KEY.csv:3751)",
 		"token.parquet:7, KEY.db:1": "token.parquet:7, KEY.db:1",

@@ -117,6 +117,22 @@ func (s *Session) Resolve(ctx context.Context, ref string) (string, error) {
 	return registry.Resolve(ctx, meta, ref, s.RunID())
 }
 
+// ResolveAll finds the runs that refs name, each once.
+func (s *Session) ResolveAll(ctx context.Context, refs []string) ([]string, error) {
+	var ids []string
+	for _, ref := range refs {
+		id, err := s.Resolve(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(ids, id) {
+			return nil, quant.Errorf(quant.Usage, "run %s is named twice, the second time as %q", id, ref).WithHint("name each run once")
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
+}
+
 // Record notes an input or output of the run; without a run it does nothing.
 func (s *Session) Record(list ...quant.RunIO) {
 	if s.Run == nil {
@@ -260,8 +276,8 @@ func (s *Session) End(ctx context.Context, err error) error {
 		err = s.options.Explain(err)
 	}
 	if err != nil {
-		if clause := s.committed(); clause != "" {
-			err = withFacts{err, clause}
+		if facts := s.committed(); facts != "" {
+			err = registry.FailedWith(err, facts)
 		}
 		s.Say().Failed(err)
 	}
@@ -293,29 +309,18 @@ func (s *Session) End(ctx context.Context, err error) error {
 	return err
 }
 
-// committed is the clause with which the text of a failed run says what became of
-// its facts: "" when it committed none.
-func (s *Session) committed() string {
+// committed says what became of the facts of a run that failed: "" when it
+// committed none.
+func (s *Session) committed() quant.Facts {
 	switch s.facts.Committed() {
 	case factstore.Committed:
-		return registry.FactsCommitted
+		return quant.FactsCommitted
 	case factstore.Unknown:
-		return registry.FactsNotChecked
+		return quant.FactsNotChecked
 	default:
 		return ""
 	}
 }
-
-// withFacts is an error of a run that committed facts before it failed.
-type withFacts struct {
-	error
-	facts string
-}
-
-func (w withFacts) Unwrap() error { return w.error }
-
-// Facts is the clause with which the registry ends the text of the run.
-func (w withFacts) Facts() string { return w.facts }
 
 func elapsed(d time.Duration) string {
 	switch {
@@ -339,6 +344,21 @@ func (b Build) Identity(digest func(path string) (string, error)) (string, error
 		return "", quant.Errorf(quant.Failed, "find the program's file: %w", err)
 	}
 	return digest(path)
+}
+
+// Ledger is what the ledger says of a run, without waiting for the Fact DB; never
+// nil without an error.
+func (s *Session) Ledger(ctx context.Context, runID string) ([]factstore.LedgerRow, error) {
+	db, err := factstore.OpenRead(ctx, factstore.Options{Path: s.FactPath, Now: s.Now})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	rows, err := db.Ledger(ctx, runID)
+	if rows == nil && err == nil {
+		rows = []factstore.LedgerRow{}
+	}
+	return rows, err
 }
 
 // FactsHolder names the run behind the process that holds the Fact DB.

@@ -10,14 +10,21 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/dataset"
 	"quant/internal/factstore"
 )
 
-// SignalTable is the TEMP table that Read makes: symbol TEXT, ts DATE, value
-// DOUBLE, stamp TIMESTAMP (of the run that wrote the row), k INTEGER (index of
-// the day), n INTEGER (index of the symbol). It is read as
-// temp.main.strategy_signal.
-const SignalTable = "strategy_signal"
+// The TEMP tables that Read makes, to be read as temp.main.<name>.
+const (
+	// SignalTable: symbol TEXT, ts DATE, value DOUBLE, stamp TIMESTAMP (of the
+	// run that wrote the row), k INTEGER (index of the day), n INTEGER (index of
+	// the symbol).
+	SignalTable = "strategy_signal"
+	// SymbolTable: i INTEGER, v TEXT. The symbols, by their index.
+	SymbolTable = "strategy_symbol"
+
+	dayTable = "strategy_day" // i INTEGER, v DATE
+)
 
 // Signals is what a strategy knew on its days: one score a symbol and day,
 // sign-adjusted so that higher is better.
@@ -54,14 +61,14 @@ func (s Strategy) CheckScale(priceLevel func(feature string) (twin string, is bo
 		WithHint("rank by %s, its scale-free twin", twin)
 }
 
-// SignalName names the rows that the signal reads: features_daily:ret_20d@v1
-// or predictions:MODEL/TASK.
-func (s Strategy) SignalName() string {
+// SignalDataset names the rows that the signal reads: those of a feature, or a
+// model's predictions.
+func (s Strategy) SignalDataset() dataset.Name {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
-		return "predictions:" + in.ModelID + "/" + in.TaskID
+		return dataset.PredictionsOf(in.ModelID, in.TaskID)
 	}
-	return "features_daily:" + in.FeatureName + "@" + in.FeatureVersion
+	return dataset.Feature(in.FeatureName, in.FeatureVersion)
 }
 
 // source is the table of the signal, its value, its stamp, and which rows.
@@ -69,11 +76,11 @@ func (s Strategy) source() (table, value, stamp, where string, args []any) {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
 		if in.TaskID == WalkForward {
-			return "predictions", "score", "generated_at", "model_id = ? AND (task_id = 'final' OR starts_with(task_id, 'wf:'))", []any{in.ModelID}
+			return factstore.Predictions, "score", "generated_at", "model_id = ? AND (task_id = 'final' OR starts_with(task_id, 'wf:'))", []any{in.ModelID}
 		}
-		return "predictions", "score", "generated_at", "model_id = ? AND task_id = ?", []any{in.ModelID, in.TaskID}
+		return factstore.Predictions, "score", "generated_at", "model_id = ? AND task_id = ?", []any{in.ModelID, in.TaskID}
 	}
-	return "features_daily", "feature_value", "computed_at", "feature_name = ? AND feature_version = ?", []any{in.FeatureName, in.FeatureVersion}
+	return factstore.FeaturesDaily, "feature_value", "computed_at", "feature_name = ? AND feature_version = ?", []any{in.FeatureName, in.FeatureVersion}
 }
 
 // Read reads the signals of these days, ascending, for the universe and for
@@ -92,15 +99,15 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	for i := range r.scores {
 		r.scores[i] = math.NaN()
 	}
-	if err := stageIndex(ctx, db, "strategy_day", "DATE", len(days), func(i int) driver.Value { return days[i] }); err != nil {
+	if err := stageIndex(ctx, db, dayTable, "DATE", len(days), func(i int) driver.Value { return days[i] }); err != nil {
 		return nil, err
 	}
-	if err := stageIndex(ctx, db, "strategy_symbol", "TEXT", len(r.Symbols), func(i int) driver.Value { return r.Symbols[i] }); err != nil {
+	if err := stageIndex(ctx, db, SymbolTable, "TEXT", len(r.Symbols), func(i int) driver.Value { return r.Symbols[i] }); err != nil {
 		return nil, err
 	}
 	table, value, stamp, where, args := s.source()
 	key := ""
-	if table == "predictions" {
+	if table == factstore.Predictions {
 		key = " QUALIFY row_number() OVER (PARTITION BY f.symbol, f.ts ORDER BY f.task_id) = 1"
 	}
 	// The bounds let DuckDB skip what no day is in.
@@ -110,8 +117,8 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	}
 	_, err := db.Exec(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS
 		SELECT f.symbol, f.ts, f.%s AS value, f.%s AS stamp, d.i AS k, u.i AS n
-		FROM main.%s f JOIN temp.main.strategy_day d ON d.v = f.ts JOIN temp.main.strategy_symbol u ON u.v = f.symbol
-		WHERE %s AND isfinite(f.%s)%s`, SignalTable, value, stamp, table, where, value, key), args...)
+		FROM main.%s f JOIN temp.main.%s d ON d.v = f.ts JOIN temp.main.%s u ON u.v = f.symbol
+		WHERE %s AND isfinite(f.%s)%s`, SignalTable, value, stamp, table, dayTable, SymbolTable, where, value, key), args...)
 	if err != nil {
 		return nil, err
 	}

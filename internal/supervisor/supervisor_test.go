@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"quant"
 	"quant/internal/supervisor"
+	"quant/internal/test/soak"
 )
 
 func policy() supervisor.Policy {
@@ -282,19 +282,10 @@ func check(t *testing.T, s situation, d supervisor.Decision) {
 	}
 }
 
-func rounds(t testing.TB, few, many int) int {
-	t.Helper()
-	if os.Getenv("QUANT_SOAK") == "1" {
-		few = many
-	}
-	t.Logf("%d rounds", few)
-	return few
-}
-
 func TestTheRulesHoldAfterEveryDecision(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewPCG(1, 2))
-	for range rounds(t, 20_000, 1_000_000) {
+	r := soak.Random(t)
+	for range soak.Count(t, 20_000, 1_000_000) {
 		s := randomSituation(r)
 		d := decide(t, s.policy, s.proposal, s.basis)
 		check(t, s, d)
@@ -310,8 +301,8 @@ func TestTheRulesHoldAfterEveryDecision(t *testing.T) {
 
 func TestAProposalThatBreaksNothingIsUnchangedToTheBit(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewPCG(3, 4))
-	for range rounds(t, 10_000, 1_000_000) {
+	r := soak.Random(t)
+	for range soak.Count(t, 10_000, 1_000_000) {
 		k := 1 + r.IntN(30)
 		p := supervisor.Policy{GrossExposureCap: 1, MaxWeightPerSymbol: 1, MaxPositions: k, TurnoverCap: 1}
 		var proposal []supervisor.Proposed
@@ -336,8 +327,8 @@ func TestAProposalThatBreaksNothingIsUnchangedToTheBit(t *testing.T) {
 // keeps to every rule, and arrives where the proposal stays.
 func TestARandomHistoryKeepsToTheRulesAndArrives(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewPCG(5, 6))
-	for range rounds(t, 200, 30_000) {
+	r := soak.Random(t)
+	for range soak.Count(t, 200, 30_000) {
 		s := randomSituation(r)
 		s.policy.TurnoverCap = max(s.policy.TurnoverCap, 0.05)
 		s.policy.ScoreFloor = nil // what it lets be held, R1 scales a little less each time
@@ -499,8 +490,8 @@ func plain(s situation) map[string]float64 {
 
 func TestASecondPlainImplementationDecidesTheSame(t *testing.T) {
 	t.Parallel()
-	r := rand.New(rand.NewPCG(7, 8))
-	for range rounds(t, 20_000, 1_000_000) {
+	r := soak.Random(t)
+	for range soak.Count(t, 20_000, 1_000_000) {
 		s := randomSituation(r)
 		d := decide(t, s.policy, s.proposal, s.basis)
 		want := plain(s)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"quant/internal/durable"
 )
 
 // Cache keeps answers on disk, in a folder for each day.
@@ -60,26 +62,11 @@ func (c *cached) path(q Query) string {
 	return filepath.Join(c.Dir, day, plain+"-"+q.Size()+"-"+hex.EncodeToString(sum[:8])+".raw")
 }
 
-// keep writes the answer under another name and renames it, so that a reader
-// finds all of it or nothing.
+// keep writes the answer whole or not at all, so that a reader finds all of it
+// or nothing. Where it cannot be kept, the next query asks again.
 func (c *cached) keep(path string, raw []byte) {
 	folder := filepath.Dir(path)
-	if os.MkdirAll(folder, 0o700) != nil {
-		return
-	}
-	part, err := os.CreateTemp(folder, ".part-*") // 0600
-	if err != nil {
-		return
-	}
-	_, err = part.Write(raw)
-	if closing := part.Close(); err == nil {
-		err = closing
-	}
-	if err == nil {
-		err = os.Rename(part.Name(), path)
-	}
-	if err != nil {
-		os.Remove(part.Name())
+	if durable.MakeFolder(folder) != nil || durable.Replace(path, 0o600, durable.Bytes(raw)) != nil {
 		return
 	}
 	c.forget(filepath.Base(folder))

@@ -15,6 +15,7 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/metastore"
@@ -41,6 +42,10 @@ type Parts struct {
 // copy of the Meta DB. Errors: Locked if the Fact DB is written to for too long;
 // Store if something cannot be read or written.
 func Write(ctx context.Context, lab Parts, meta metastore.Store, w io.Writer, scratch string, m Manifest, now func() time.Time) (Manifest, error) {
+	file, err := metastore.AsFile(meta)
+	if err != nil {
+		return m, err
+	}
 	release, err := lab.Artifacts.Hold(ctx)
 	if err != nil {
 		return m, err
@@ -50,7 +55,7 @@ func Write(ctx context.Context, lab Parts, meta metastore.Store, w io.Writer, sc
 	b.out.manifest.RunID, b.out.manifest.Quant = m.RunID, m.Quant
 	copied := filepath.Join(scratch, "meta.db")
 	state := func() error {
-		if err := meta.Backup(ctx, copied); err != nil {
+		if err := file.Backup(ctx, copied); err != nil {
 			return err
 		}
 		b.out.manifest.TakenAt = quant.NewTime(now())
@@ -267,7 +272,7 @@ func (b *backup) log(name string) error {
 		return err
 	}
 	defer f.Close()
-	still, err := os.CreateTemp(b.scratch, "log-*")
+	still, err := durable.TemporaryFile(b.scratch, "log")
 	if err != nil {
 		return err
 	}

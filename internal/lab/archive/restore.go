@@ -128,13 +128,13 @@ func (s *Staged) settle(ctx context.Context, facts factstore.Options, meta metas
 		if end.EndedAt.IsZero() || end.EndedAt.Before(run.StartedAt.Time) {
 			end.EndedAt = run.StartedAt
 		}
-		clause := registry.NoFactsCommitted
+		end.Facts = quant.FactsNone
 		if naming[run.RunID] {
-			clause = registry.FactsCommitted
+			end.Facts = quant.FactsCommitted
 		}
-		end.ErrorText = registry.WithFacts(RunningText, clause)
+		end.ErrorText = registry.WithFacts(RunningText, end.Facts)
 		if run.RunID == s.Manifest.RunID { // that took the backup, and a backup is whole or not there
-			end.Status, end.ErrorText = quant.Success, ""
+			end.Status, end.ErrorText, end.Facts = quant.Success, "", ""
 		}
 		if err := staged.FinishRun(ctx, end); err != nil {
 			return err

@@ -270,7 +270,7 @@ func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.
 		e.failed("run_imports", err)
 		return
 	}
-	written, err := e.outputs(ctx, TableKind)
+	written, err := e.outputs(ctx, quant.IOTable)
 	if err != nil {
 		e.failed("run_io", err)
 		return
@@ -285,15 +285,15 @@ func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.
 			continue // what it wrote, and its ledger rows, are in the backup
 		}
 		tables := committed[run.RunID]
-		facts := registry.FactsClause(string(run.ErrorText))
+		facts := run.Process.Facts
 		switch {
 		case run.Status == quant.Success:
 			e.wrote(run, written[run.RunID], tables)
-		case facts == registry.FactsNotChecked:
+		case facts == quant.FactsNotChecked:
 			e.settle(ctx, run, len(tables) > 0)
-		case facts == registry.NoFactsCommitted && len(tables) > 0, facts == registry.FactsCommitted && len(tables) == 0:
+		case facts == quant.FactsNone && len(tables) > 0, facts == quant.FactsCommitted && len(tables) == 0:
 			e.add(Fault, "run "+run.RunID, "the Fact DB or the Meta DB was replaced by another state of it; restore both from one backup",
-				"its text says %q, the ledger says otherwise", facts)
+				"its text says %q, the ledger says otherwise", registry.FactsClause(facts))
 		}
 	}
 }
@@ -328,7 +328,7 @@ func (e *examination) outputs(ctx context.Context, kind string) (map[string][]qu
 // lastReset returns the newest run that made the Fact DB anew, "" for none.
 // runs are newest first.
 func (e *examination) lastReset(ctx context.Context, runs []metastore.RunDetail) (string, error) {
-	backups, err := e.outputs(ctx, "backup")
+	backups, err := e.outputs(ctx, quant.IOBackup)
 	if err != nil {
 		return "", err
 	}
@@ -358,19 +358,19 @@ func (e *examination) wrote(run metastore.RunDetail, says []quant.RunIO, tables 
 }
 
 // TableKind is the kind under which runs record the tables they changed.
-const TableKind = "table"
+const TableKind = quant.IOTable
 
 func (e *examination) settle(ctx context.Context, run metastore.RunDetail, committed bool) {
-	facts := registry.NoFactsCommitted
+	facts := quant.FactsNone
 	if committed {
-		facts = registry.FactsCommitted
+		facts = quant.FactsCommitted
 	}
-	text := registry.WithFacts(string(run.ErrorText), facts)
-	if err := e.Meta.AmendRunError(ctx, run.RunID, text); err != nil {
-		e.add(Warning, "run "+run.RunID, quant.HintOf(err), "its facts were not checked: %s; its text could not be amended: %v", facts, err)
+	text, clause := registry.ReplaceFacts(string(run.ErrorText), run.Process.Facts, facts), registry.FactsClause(facts)
+	if err := e.Meta.SettleFacts(ctx, run.RunID, facts, text); err != nil {
+		e.add(Warning, "run "+run.RunID, quant.HintOf(err), "its facts were not checked: %s; its text could not be amended: %v", clause, err)
 		return
 	}
-	e.add(Fixed, "run "+run.RunID, "", "its facts had not been checked: %s", facts)
+	e.add(Fixed, "run "+run.RunID, "", "its facts had not been checked: %s", clause)
 }
 
 func names(tables map[string]bool) string {

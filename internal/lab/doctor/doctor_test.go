@@ -141,10 +141,10 @@ func TestFactsThatWereNotCheckedAreSettledAlthoughAHintStandsBesideThem(t *testi
 	if err := l.makeFacts(t).Close(); err != nil {
 		t.Fatal(err)
 	}
-	id := l.end(t, quant.Errorf(quant.Failed, "it broke; %s", registry.FactsNotChecked).WithHint("try again"))
+	id := l.end(t, registry.FailedWith(quant.Errorf(quant.Failed, "it broke").WithHint("try again"), quant.FactsNotChecked))
 	report := l.examine(t)
 	run, err := l.store.DB.GetRun(t.Context(), id)
-	if err != nil || string(run.ErrorText) != "it broke\nhint: try again; "+registry.NoFactsCommitted {
+	if err != nil || string(run.ErrorText) != "it broke\nhint: try again; no facts committed" || run.Process.Facts != quant.FactsNone {
 		t.Errorf("%q, %v", run.ErrorText, err)
 	}
 	if len(report.Findings) == 0 || !strings.Contains(report.Findings[0].What, "had not been checked") {

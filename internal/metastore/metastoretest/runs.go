@@ -123,7 +123,7 @@ func runTests() []test {
 		}},
 		{"AnUnknownRunIsNotFound", func(t *testing.T, s metastore.Store) {
 			refused(t, s.FinishRun(ctx, successOf(1)), quant.NotFound)
-			refused(t, s.AmendRunError(ctx, RunID(1), "x"), quant.NotFound)
+			refused(t, s.SettleFacts(ctx, RunID(1), quant.FactsNone, "x"), quant.NotFound)
 			for _, id := range []string{RunID(1), "", "' OR 1=1 --", "\x00"} {
 				_, err := s.GetRun(ctx, id)
 				refused(t, err, quant.NotFound)
@@ -134,17 +134,19 @@ func runTests() []test {
 			createRun(t, s, 1, nil)
 			io := quant.RunIO{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "a"}
 			for name, breakIt := range map[string]func(*metastore.RunEnd){
-				"running":           func(e *metastore.RunEnd) { e.Status = quant.Running },
-				"no status":         func(e *metastore.RunEnd) { e.Status = "" },
-				"no end":            func(e *metastore.RunEnd) { e.EndedAt = quant.Time{} },
-				"success with text": func(e *metastore.RunEnd) { e.ErrorText = "x" },
-				"fail without text": func(e *metastore.RunEnd) { e.Status = quant.Fail },
-				"another's io":      func(e *metastore.RunEnd) { o := io; o.RunID = RunID(2); e.IO = []quant.RunIO{o} },
-				"bad direction":     func(e *metastore.RunEnd) { o := io; o.Direction = "both"; e.IO = []quant.RunIO{o} },
-				"no io name":        func(e *metastore.RunEnd) { o := io; o.Name = ""; e.IO = []quant.RunIO{o} },
-				"no io kind":        func(e *metastore.RunEnd) { o := io; o.Kind = ""; e.IO = []quant.RunIO{o} },
-				"bad io date":       func(e *metastore.RunEnd) { o := io; o.FirstDate = "2024-02-30"; e.IO = []quant.RunIO{o} },
-				"the same io twice": func(e *metastore.RunEnd) { e.IO = []quant.RunIO{io, io} },
+				"running":            func(e *metastore.RunEnd) { e.Status = quant.Running },
+				"no status":          func(e *metastore.RunEnd) { e.Status = "" },
+				"no end":             func(e *metastore.RunEnd) { e.EndedAt = quant.Time{} },
+				"success with text":  func(e *metastore.RunEnd) { e.ErrorText = "x" },
+				"success with facts": func(e *metastore.RunEnd) { e.Facts = quant.FactsNone },
+				"unknown facts":      func(e *metastore.RunEnd) { e.Status, e.ErrorText, e.Facts = quant.Fail, "x", "perhaps" },
+				"fail without text":  func(e *metastore.RunEnd) { e.Status = quant.Fail },
+				"another's io":       func(e *metastore.RunEnd) { o := io; o.RunID = RunID(2); e.IO = []quant.RunIO{o} },
+				"bad direction":      func(e *metastore.RunEnd) { o := io; o.Direction = "both"; e.IO = []quant.RunIO{o} },
+				"no io name":         func(e *metastore.RunEnd) { o := io; o.Name = ""; e.IO = []quant.RunIO{o} },
+				"no io kind":         func(e *metastore.RunEnd) { o := io; o.Kind = ""; e.IO = []quant.RunIO{o} },
+				"bad io date":        func(e *metastore.RunEnd) { o := io; o.FirstDate = "2024-02-30"; e.IO = []quant.RunIO{o} },
+				"the same io twice":  func(e *metastore.RunEnd) { e.IO = []quant.RunIO{io, io} },
 			} {
 				end := successOf(1)
 				breakIt(&end)
@@ -156,16 +158,29 @@ func runTests() []test {
 			equal(t, len(one(s.RunIO(ctx, RunID(1)))(t)), 0)
 			ok(t, s.FinishRun(ctx, successOf(1)))
 		}},
-		{"TheErrorOfAFailIsAmendedAndOnlyOfAFail", func(t *testing.T, s metastore.Store) {
+		{"TheFactsOfAFailAreSettledAndOnlyOfAFail", func(t *testing.T, s metastore.Store) {
 			createRun(t, s, 1, nil)
-			refused(t, s.AmendRunError(ctx, RunID(1), "x"), quant.Conflict)
-			ok(t, s.FinishRun(ctx, failOf(1, "facts not checked")))
-			refused(t, s.AmendRunError(ctx, RunID(1), ""), quant.Invalid)
-			ok(t, s.AmendRunError(ctx, RunID(1), "facts committed"))
-			equal(t, one(s.GetRun(ctx, RunID(1)))(t).ErrorText, "facts committed")
+			refused(t, s.SettleFacts(ctx, RunID(1), quant.FactsCommitted, "x"), quant.Conflict)
+			end := failOf(1, "it broke; facts not checked")
+			end.Facts = quant.FactsNotChecked
+			ok(t, s.FinishRun(ctx, end))
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).Process.Facts, quant.FactsNotChecked)
+			refused(t, s.SettleFacts(ctx, RunID(1), quant.FactsCommitted, ""), quant.Invalid)
+			refused(t, s.SettleFacts(ctx, RunID(1), "perhaps", "x"), quant.Invalid)
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).Process.Facts, quant.FactsNotChecked)
+			ok(t, s.SettleFacts(ctx, RunID(1), quant.FactsCommitted, "it broke; facts committed"))
+			got := one(s.GetRun(ctx, RunID(1)))(t)
+			equal(t, got.ErrorText, "it broke; facts committed")
+			equal(t, got.Process.Facts, quant.FactsCommitted)
 			createRun(t, s, 2, nil)
 			ok(t, s.FinishRun(ctx, successOf(2)))
-			refused(t, s.AmendRunError(ctx, RunID(2), "x"), quant.Conflict)
+			refused(t, s.SettleFacts(ctx, RunID(2), quant.FactsCommitted, "x"), quant.Conflict)
+			equal(t, one(s.GetRun(ctx, RunID(2)))(t).Process.Facts, quant.Facts(""))
+		}},
+		{"TheWordsOfATextSayNothingOfFacts", func(t *testing.T, s metastore.Store) {
+			createRun(t, s, 1, nil)
+			ok(t, s.FinishRun(ctx, failOf(1, "it broke; facts committed")))
+			equal(t, one(s.GetRun(ctx, RunID(1)))(t).Process.Facts, quant.Facts(""))
 		}},
 		{"InputsAndOutputsComeInTheirOrder", func(t *testing.T, s metastore.Store) {
 			createRun(t, s, 1, nil)

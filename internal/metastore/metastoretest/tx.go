@@ -3,7 +3,6 @@ package metastoretest
 import (
 	"context"
 	"errors"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -194,49 +193,6 @@ func wholeTests() []test {
 		{"AStoreInUseIsSound", func(t *testing.T, s metastore.Store) {
 			fill(t, s)
 			equal(t, len(one(s.Check(ctx))(t)), 0)
-		}},
-		{"ResetKeepsTheRunsAndNothingElse", func(t *testing.T, s metastore.Store) {
-			fill(t, s)
-			before := one(s.ListRuns(ctx, metastore.RunFilter{All: true}))(t)
-			io := one(s.RunIO(ctx, RunID(1)))(t)
-			carried := one(s.Reset(ctx, ""))(t)
-			equal(t, carried, metastore.Carried{Rows: map[string]int64{"runs": 3, "run_process": 3, "run_io": 1}, Lost: map[string]int64{}})
-			equal(t, one(s.ListRuns(ctx, metastore.RunFilter{All: true}))(t), before)
-			equal(t, one(s.RunIO(ctx, RunID(1)))(t), io)
-			equal(t, len(one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t)), 0)
-			equal(t, len(one(s.ListExperiments(ctx, metastore.ExperimentFilter{}))(t)), 0)
-			equal(t, len(one(s.ListModels(ctx, metastore.ModelFilter{}))(t)), 0)
-			equal(t, len(one(s.Check(ctx))(t)), 0)
-			ok(t, s.FinishRun(ctx, successOf(3))) // a running one goes on
-			equal(t, one(s.Reset(ctx, ""))(t).Rows["runs"], 3)
-		}},
-		{"AResetIsNotDoneWithoutItsBackup", func(t *testing.T, s metastore.Store) {
-			fill(t, s)
-			path := filepath.Join(t.TempDir(), "backup.db")
-			ok(t, s.Backup(ctx, path))
-			_, err := s.Reset(ctx, path)
-			refused(t, err, quant.Conflict)
-			_, err = s.Reset(ctx, filepath.Join(path, "no", "folder.db"))
-			refused(t, err, quant.Store)
-			equal(t, len(one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t)), 2)
-			one(s.Reset(ctx, path+"-2"))(t)
-			equal(t, len(one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t)), 0)
-		}},
-		{"ABackupRefusesAnExistingFile", func(t *testing.T, s metastore.Store) {
-			fill(t, s)
-			path := filepath.Join(t.TempDir(), "한글 %20?#.db")
-			ok(t, s.Backup(ctx, path))
-			refused(t, s.Backup(ctx, path), quant.Conflict)
-			refused(t, s.Backup(ctx, filepath.Dir(path)), quant.Conflict)
-			refused(t, s.Backup(ctx, filepath.Join(path, "no", "folder.db")), quant.Store)
-		}},
-		{"BackupAndResetStayOutOfATransaction", func(t *testing.T, s metastore.Store) {
-			ok(t, s.Tx(ctx, func(ctx context.Context) error {
-				refused(t, s.Backup(ctx, filepath.Join(t.TempDir(), "b.db")), quant.Failed)
-				_, err := s.Reset(ctx, "")
-				refused(t, err, quant.Failed)
-				return nil
-			}))
 		}},
 		{"AClosedStoreSaysSo", func(t *testing.T, s metastore.Store) {
 			ok(t, s.Close())

@@ -11,6 +11,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"quant/internal/metastore"
+	"quant/internal/sqltext"
 )
 
 const (
@@ -196,12 +197,12 @@ func brokenRows(ctx context.Context, fresh, q querier, want object) ([]metastore
 			return nil, nil // compare has said that the table is another
 		}
 		if c.key > 0 {
-			keys = append(keys, quote(c.name))
+			keys = append(keys, sqltext.Identifier(c.name))
 		}
 		if c.required {
-			rules = append(rules, rule{c.name + " is missing", quote(c.name) + ` IS NOT NULL`})
+			rules = append(rules, rule{c.name + " is missing", sqltext.Identifier(c.name) + ` IS NOT NULL`})
 		}
-		rules = append(rules, rule{c.name + " is not of type " + c.kind, typed(c, quote(c.name))})
+		rules = append(rules, rule{c.name + " is not of type " + c.kind, typed(c, sqltext.Identifier(c.name))})
 	}
 	if len(keys) == 0 {
 		keys = []string{`''`}
@@ -209,10 +210,10 @@ func brokenRows(ctx context.Context, fresh, q querier, want object) ([]metastore
 	rules = append(rules, rulesOf(want.sql)...)
 	parts := make([]string, len(rules))
 	for i, r := range rules {
-		parts[i] = `WHEN NOT (` + r.expr + `) THEN ` + literal(r.name)
+		parts[i] = `WHEN NOT (` + r.expr + `) THEN ` + sqltext.Literal(r.name)
 	}
 	query := `SELECT * FROM (SELECT ` + strings.Join(keys, ` || ' ' || `) + ` AS id, CASE ` + strings.Join(parts, " ") +
-		` END AS rule FROM main.` + quote(table) + `) WHERE rule IS NOT NULL LIMIT 20`
+		` END AS rule FROM main.` + sqltext.Identifier(table) + `) WHERE rule IS NOT NULL LIMIT 20`
 	rows, err := q.QueryContext(ctx, query)
 	if err != nil {
 		return nil, err
@@ -229,8 +230,6 @@ func brokenRows(ctx context.Context, fresh, q querier, want object) ([]metastore
 	}
 	return found, rows.Err()
 }
-
-func literal(s string) string { return `'` + strings.ReplaceAll(s, `'`, `''`) + `'` }
 
 // rule is a named CHECK constraint.
 type rule struct{ name, expr string }

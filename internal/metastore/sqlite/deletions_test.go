@@ -13,6 +13,8 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/sqltext"
+	"quant/internal/test/soak"
 )
 
 // companioned makes a database with three runs and a row of each companion of
@@ -54,9 +56,9 @@ func contents(t *testing.T, db *DB) string {
 		ok(t, err)
 		var cells []string
 		for _, c := range columns {
-			cells = append(cells, `coalesce(`+quote(c.name)+`, 'NULL')`)
+			cells = append(cells, `coalesce(`+sqltext.Identifier(c.name)+`, 'NULL')`)
 		}
-		rows := must(texts(context.Background(), db.pool, `SELECT `+strings.Join(cells, ` || ' ' || `)+` FROM `+quote(table)+` ORDER BY 1`))
+		rows := must(texts(context.Background(), db.pool, `SELECT `+strings.Join(cells, ` || ' ' || `)+` FROM `+sqltext.Identifier(table)+` ORDER BY 1`))
 		if len(rows) < 3 {
 			t.Errorf("%s has %d rows: the test does not fill it", table, len(rows))
 		}
@@ -120,7 +122,7 @@ func TestSumsThatAreNotThoseOfTheirPointsAreFoundAndMended(t *testing.T) {
 func TestClearingReadsOfALongHistoryHoldsNobodyUp(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	n := soak(t, 20_000, 1_000_000)
+	n := soak.Count(t, 20_000, 1_000_000)
 	path := filepath.Join(t.TempDir(), "meta.db")
 	db := openAt(t, path)
 	raw(t, path, fmt.Sprintf(`WITH RECURSIVE k(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM k WHERE n < %d)

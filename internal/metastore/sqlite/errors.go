@@ -9,21 +9,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"quant"
+	"quant/internal/metastore"
 )
-
-// ErrNewer marks the Store error of a database whose schema is newer than this
-// program knows. Such a file is in order: the newer program opens it, and it
-// must be neither reset nor moved aside.
-var ErrNewer = errors.New("made by a newer quant")
-
-// ErrDamaged marks the Store error of what stands in the database's place but
-// is no usable Meta DB: a directory, an empty file, another program's file, a
-// truncated or corrupt database.
-var ErrDamaged = errors.New("damaged")
-
-// ErrSchema marks a database that is sound but lacks tables or columns that
-// this program made: somebody changed it by hand.
-var ErrSchema = errors.New("not the schema of this program")
 
 // storeError is a Store error that errors.Is recognises as mark and as cause;
 // either may be nil.
@@ -79,7 +66,7 @@ func classify(path, wait, what string, err error) error {
 		return quant.Errorf(quant.Locked, "%s: meta db %s is locked by another process (waited %s): %w", what, path, wait, err).
 			WithHint("try again when the other program has finished with it")
 	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-		return storeError(ErrDamaged, err, "%s: meta db %s is damaged: %v", what, path, err).WithHint(hintDamaged)
+		return storeError(metastore.ErrDamaged, err, "%s: meta db %s is damaged: %v", what, path, err).WithHint(hintDamaged)
 	case sqlite3.ErrFull:
 		return storeError(nil, err, "%s: meta db %s: the disk is full: %v", what, path, err).
 			WithHint("make room on the disk and run the command again")
@@ -93,7 +80,7 @@ func classify(path, wait, what string, err error) error {
 		return quant.Errorf(quant.Failed, "%s: %w", what, err)
 	}
 	if msg := e.Error(); strings.HasPrefix(msg, "no such ") || strings.Contains(msg, "has no column") {
-		return storeError(ErrSchema, err, "%s: the schema of meta db %s is not the one this program made: %v", what, path, err).
+		return storeError(metastore.ErrSchema, err, "%s: the schema of meta db %s is not the one this program made: %v", what, path, err).
 			WithHint("run quant doctor")
 	}
 	return quant.Errorf(quant.Failed, "%s: %w", what, err)

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -76,7 +77,7 @@ func TestAnOlderSchemaIsMigratedAfterABackup(t *testing.T) {
 	}
 	// The older program refuses it now, and a second start has nothing to do.
 	_, err = Open(context.Background(), Options{Path: path})
-	if !errors.Is(err, ErrNewer) {
+	if !errors.Is(err, metastore.ErrNewer) {
 		t.Errorf("got %v", err)
 	}
 	again, err := open(context.Background(), Options{Path: path}, schema)
@@ -85,6 +86,76 @@ func TestAnOlderSchemaIsMigratedAfterABackup(t *testing.T) {
 		t.Error("it migrated twice")
 	}
 	ok(t, again.Close())
+}
+
+// factTexts are error texts as they were before facts had a column, with what
+// they say.
+func factTexts() map[string]any {
+	return map[string]any{
+		"it broke": nil, "facts committed": nil, "it broke; facts committed\nhint: x": nil, "it broke; Facts committed": nil,
+		"process ended without finishing; facts committed":    "committed",
+		"process ended without finishing; no facts committed": "none",
+		"it broke\nhint: 다시; facts not checked":               "not_checked",
+		"a NUL \x00 in it; facts committed":                   "committed",
+	}
+}
+
+// beforeFacts makes a database of the schema without facts, with a run for each
+// of factTexts, and one that succeeded.
+func beforeFacts(t testing.TB) (path string, want map[string]any) {
+	t.Helper()
+	path, want = filepath.Join(t.TempDir(), "meta.db"), map[string]any{}
+	schema := must(embedded())
+	db, err := open(context.Background(), Options{Path: path}, schema[:slices.IndexFunc(schema, func(m migration) bool { return m.name == "0003_facts.sql" })])
+	ok(t, err)
+	n := 1
+	add := func(status string, text any) string {
+		id := metastoretest.RunID(n)
+		n++
+		must(db.pool.Exec(`INSERT INTO runs (run_id, kind, status, started_at, ended_at, error_text) VALUES (?1, 'k', ?2, ?3, ?3, ?4)`,
+			id, status, "2026-01-15T09:30:00.000000Z", text))
+		must(db.pool.Exec(`INSERT INTO run_process (run_id, changes, pid) VALUES (?, 1, 7)`, id))
+		return id
+	}
+	for text, facts := range factTexts() {
+		want[add("FAIL", text)] = facts
+	}
+	want[add("SUCCESS", nil)] = nil
+	ok(t, db.Close())
+	return path, want
+}
+
+func factsIn(t testing.TB, db *DB) map[string]any {
+	t.Helper()
+	got := map[string]any{}
+	for _, run := range must(db.ListRuns(context.Background(), metastore.RunFilter{All: true})) {
+		got[run.RunID] = must(run.Process.Facts.Value())
+	}
+	return got
+}
+
+func TestFactsThatOnlyATextTellsGetTheirColumn(t *testing.T) {
+	t.Parallel()
+	path, want := beforeFacts(t)
+	content := must(os.ReadFile(path))
+	db := openAt(t, path)
+	if from, to, _ := db.Migrated(); from != 2 || to != len(db.schema) {
+		t.Errorf("migrated from %d to %d", from, to)
+	}
+	if got := factsIn(t, db); !reflect.DeepEqual(got, want) {
+		t.Errorf("migrated:\ngot  %v\nwant %v", got, want)
+	}
+	if found := must(db.Check(context.Background())); found != nil {
+		t.Error(found)
+	}
+	broken := filepath.Join(t.TempDir(), "broken.db")
+	ok(t, os.WriteFile(broken, content, 0o600))
+	other := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
+	_, err := other.Salvage(context.Background(), broken, nil)
+	ok(t, err)
+	if got := factsIn(t, other); !reflect.DeepEqual(got, want) {
+		t.Errorf("salvaged:\ngot  %v\nwant %v", got, want)
+	}
 }
 
 func TestAMigrationThatFailsLeavesTheDatabaseAsItWas(t *testing.T) {
@@ -100,7 +171,7 @@ func TestAMigrationThatFailsLeavesTheDatabaseAsItWas(t *testing.T) {
 			path := lived(t)
 			_, err := open(context.Background(), Options{Path: path, Now: noon}, later(t, `CREATE TABLE first (x TEXT)`, second))
 			refused(t, err, quant.Store, "nothing was changed")
-			if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewer) {
+			if errors.Is(err, metastore.ErrDamaged) || errors.Is(err, metastore.ErrNewer) {
 				t.Errorf("wrongly marked: %v", err)
 			}
 			db := openAt(t, path) // the present schema still fits
@@ -362,7 +433,7 @@ func TestAMissingTableOrColumnIsMarked(t *testing.T) {
 		if name != "table" {
 			err = record(db, 1)
 		}
-		if !errors.Is(err, ErrSchema) || !errors.Is(err, quant.Store) || errors.Is(err, ErrDamaged) {
+		if !errors.Is(err, metastore.ErrSchema) || !errors.Is(err, quant.Store) || errors.Is(err, metastore.ErrDamaged) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -510,7 +581,7 @@ func TestSalvageKeepsWhatIsThereAndLeavesOutNonsense(t *testing.T) {
 		hopeless(path)
 		_, err = db.Salvage(ctx, path, nil)
 		refused(t, err, quant.Store, "")
-		if !errors.Is(err, ErrDamaged) {
+		if !errors.Is(err, metastore.ErrDamaged) {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -552,7 +623,7 @@ func TestABrokenLabIsMendedByMovingAsideAndSalvaging(t *testing.T) {
 	whole := must(os.ReadFile(path))
 	ok(t, os.WriteFile(path, whole[:len(whole)-4096], 0o600))
 	_, err := Open(context.Background(), Options{Path: path})
-	if !errors.Is(err, ErrDamaged) {
+	if !errors.Is(err, metastore.ErrDamaged) {
 		t.Fatalf("got %v", err)
 	}
 	moved, err := MoveAside(path, noon())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"quant"
@@ -53,6 +54,18 @@ func apply(ctx context.Context, q querier, schema []migration, from int) error {
 		}
 	}
 	_, err := q.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(schema)))
+	return err
+}
+
+// factsOfTexts is the migration that also fills the facts of runs that come from
+// a file of an older schema.
+const factsOfTexts = "0004_facts_of_texts.sql"
+
+// fillFacts gives runs whose facts are told at the end of their text alone their
+// column.
+func fillFacts(ctx context.Context, q querier, schema []migration) error {
+	i := slices.IndexFunc(schema, func(m migration) bool { return m.name == factsOfTexts })
+	_, err := q.ExecContext(ctx, schema[i].sql)
 	return err
 }
 

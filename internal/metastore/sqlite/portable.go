@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 
-	"github.com/mattn/go-sqlite3"
-
 	"quant"
 	"quant/internal/metastore"
 )
@@ -81,18 +79,7 @@ func (db *DB) ImportRun(ctx context.Context, r metastore.EndedRun, mark quant.Im
 		return quant.Errorf(quant.Invalid, "run %s: its mark as imported names run %q, at %q", r.RunID, mark.RunID, mark.ImportedAt)
 	}
 	return db.write(ctx, "import run "+r.RunID, "", func(ctx context.Context, q querier) error {
-		_, err := q.ExecContext(ctx, `INSERT INTO runs (`+runColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			r.RunID, r.Kind, string(r.Status), r.StartedAt, r.EndedAt, r.ConfigJSON, r.ErrorText)
-		if is(err, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintUnique) {
-			return quant.Errorf(quant.Conflict, "run %s exists already: %w", r.RunID, err)
-		}
-		if err != nil {
-			return err
-		}
-		p := r.Process
-		if _, err = q.ExecContext(ctx, `INSERT INTO run_process (`+processColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			p.RunID, p.Changes, p.ParentRunID, p.Host, p.User, p.MachineID, p.BootID, p.PID, p.ProcessStart, p.LiveLock,
-			p.BinaryVersion, p.BinaryCommit, p.GitCommit, p.GitDirty, p.Argv, p.WorkDir, p.ExitCode, p.DurationUS); err != nil {
+		if err := insertRun(ctx, q, r.Run, r.Process); err != nil {
 			return err
 		}
 		for _, io := range r.IO {
@@ -111,7 +98,7 @@ func (db *DB) ImportRun(ctx context.Context, r metastore.EndedRun, mark quant.Im
 		if err := logBatch(ctx, q, r.Batch); err != nil {
 			return err
 		}
-		_, err = q.ExecContext(ctx, `INSERT INTO run_imports (`+importColumns+`) VALUES (?, ?, ?)`, mark.RunID, mark.ImportedAt, mark.ByRunID)
+		_, err := q.ExecContext(ctx, `INSERT INTO run_imports (`+importColumns+`) VALUES (?, ?, ?)`, mark.RunID, mark.ImportedAt, mark.ByRunID)
 		return err
 	})
 }

@@ -47,41 +47,12 @@ func scanProgram(p *quant.Program) []any {
 
 // Log is documented at metastore.Records.
 func (db *DB) Log(ctx context.Context, b metastore.Batch) error {
-	if err := validBatch(b); err != nil || b.Len() == 0 {
+	if err := b.Validate(); err != nil || b.Len() == 0 {
 		return err
 	}
 	return db.write(ctx, "log", "meta.log", func(ctx context.Context, q querier) error {
 		return logBatch(ctx, q, b)
 	})
-}
-
-func validBatch(b metastore.Batch) error {
-	for _, p := range b.Params {
-		if err := p.Validate(); err != nil {
-			return err
-		}
-	}
-	for _, m := range b.Metrics {
-		if err := m.Validate(); err != nil {
-			return err
-		}
-	}
-	for _, t := range b.Tags {
-		if err := t.Validate(); err != nil {
-			return err
-		}
-	}
-	for _, n := range b.Notes {
-		if err := n.Validate(); err != nil {
-			return err
-		}
-	}
-	for _, a := range b.Artifacts {
-		if err := a.Validate(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func logBatch(ctx context.Context, q querier, b metastore.Batch) error {
@@ -357,7 +328,7 @@ func (db *DB) TaggedRuns(ctx context.Context, name, value string, limit int) ([]
 
 // SaveProgram is documented at metastore.Records.
 func (db *DB) SaveProgram(ctx context.Context, p quant.Program) error {
-	if err := validDocument("program of run "+p.RunID, p.EnvironmentJSON); err != nil {
+	if err := p.Validate(); err != nil {
 		return err
 	}
 	return db.write(ctx, "save program of run "+p.RunID, "meta.program", func(ctx context.Context, q querier) error {

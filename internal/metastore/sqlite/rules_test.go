@@ -16,6 +16,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/test/soak"
 )
 
 // sample statements that the rules accept, one a table, as a user types them.
@@ -117,6 +118,8 @@ func TestTheDatabaseItselfRefusesNonsense(t *testing.T) {
 		runID(`'019bc0de-0001-7000-8000-000000000001' || char(0)`),
 		`INSERT INTO run_process (run_id, changes, pid) VALUES ('019bc0de-0009-7000-8000-000000000001', 1, 7)`,
 		`UPDATE run_process SET changes = 2`,
+		`UPDATE run_process SET facts = 'perhaps'`,
+		`UPDATE run_process SET facts = ''`,
 		`UPDATE run_process SET changes = NULL`,
 		`UPDATE run_process SET git_dirty = 7`,
 		`UPDATE run_process SET argv = '['`,
@@ -315,7 +318,7 @@ func everyQuery() []planned {
 func TestALongHistoryDoesNotSlowALookUp(t *testing.T) {
 	short, long := openAt(t, filepath.Join(t.TempDir(), "meta.db")), openAt(t, filepath.Join(t.TempDir(), "meta.db"))
 	fillRuns(t, short, 1_000)
-	fillRuns(t, long, soak(t, 200_000, 1_000_000))
+	fillRuns(t, long, soak.Count(t, 200_000, 1_000_000))
 	for _, tt := range everyQuery() {
 		query, args := tt.query()
 		quick, slow := best(t, short, query, args), best(t, long, query, args)

@@ -18,11 +18,11 @@ import (
 const (
 	runColumns     = `run_id, kind, status, started_at, ended_at, config_json, error_text`
 	processColumns = `run_id, changes, parent_run_id, host, user, machine_id, boot_id, pid, process_start, live_lock, ` +
-		`binary_version, binary_commit, git_commit, git_dirty, argv, work_dir, exit_code, duration_us`
+		`binary_version, binary_commit, git_commit, git_dirty, argv, work_dir, exit_code, duration_us, facts`
 	// A run whose process was lost still shows; it may have changed something.
 	detailColumns = `r.run_id, r.kind, r.status, r.started_at, r.ended_at, r.config_json, r.error_text, ` +
 		`r.run_id, coalesce(p.changes, 1), p.parent_run_id, p.host, p.user, p.machine_id, p.boot_id, coalesce(p.pid, 0), p.process_start, p.live_lock, ` +
-		`p.binary_version, p.binary_commit, p.git_commit, p.git_dirty, p.argv, p.work_dir, p.exit_code, p.duration_us`
+		`p.binary_version, p.binary_commit, p.git_commit, p.git_dirty, p.argv, p.work_dir, p.exit_code, p.duration_us, p.facts`
 	ioColumns = `run_id, direction, kind, name, rows, first_date, last_date, digest`
 )
 
@@ -31,7 +31,7 @@ func scanDetail(d *metastore.RunDetail) []any {
 	return []any{
 		&d.RunID, &d.Kind, &d.Status, &d.StartedAt, &d.EndedAt, &d.ConfigJSON, &d.ErrorText,
 		&p.RunID, &p.Changes, &p.ParentRunID, &p.Host, &p.User, &p.MachineID, &p.BootID, &p.PID, &p.ProcessStart, &p.LiveLock,
-		&p.BinaryVersion, &p.BinaryCommit, &p.GitCommit, &p.GitDirty, &p.Argv, &p.WorkDir, &p.ExitCode, &p.DurationUS,
+		&p.BinaryVersion, &p.BinaryCommit, &p.GitCommit, &p.GitDirty, &p.Argv, &p.WorkDir, &p.ExitCode, &p.DurationUS, &p.Facts,
 	}
 }
 
@@ -47,19 +47,24 @@ func (db *DB) CreateRun(ctx context.Context, r quant.Run, p quant.RunProcess) er
 		return quant.Errorf(quant.Invalid, "run %s: its process names run %q", r.RunID, p.RunID)
 	}
 	return db.write(ctx, "create run "+r.RunID, "meta.start", func(ctx context.Context, q querier) error {
-		_, err := q.ExecContext(ctx, `INSERT INTO runs (`+runColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-			r.RunID, r.Kind, string(r.Status), r.StartedAt, r.EndedAt, r.ConfigJSON, r.ErrorText)
-		if err != nil {
-			if is(err, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintUnique) {
-				return quant.Errorf(quant.Conflict, "run %s exists already: %w", r.RunID, err)
-			}
-			return err
-		}
-		_, err = q.ExecContext(ctx, `INSERT INTO run_process (`+processColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			p.RunID, p.Changes, p.ParentRunID, p.Host, p.User, p.MachineID, p.BootID, p.PID, p.ProcessStart, p.LiveLock,
-			p.BinaryVersion, p.BinaryCommit, p.GitCommit, p.GitDirty, p.Argv, p.WorkDir, p.ExitCode, p.DurationUS)
-		return err
+		return insertRun(ctx, q, r, p)
 	})
+}
+
+// insertRun stores a run with its process; Conflict if its id exists.
+func insertRun(ctx context.Context, q querier, r quant.Run, p quant.RunProcess) error {
+	_, err := q.ExecContext(ctx, `INSERT INTO runs (`+runColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+		r.RunID, r.Kind, string(r.Status), r.StartedAt, r.EndedAt, r.ConfigJSON, r.ErrorText)
+	if is(err, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintUnique) {
+		return quant.Errorf(quant.Conflict, "run %s exists already: %w", r.RunID, err)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = q.ExecContext(ctx, `INSERT INTO run_process (`+processColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		p.RunID, p.Changes, p.ParentRunID, p.Host, p.User, p.MachineID, p.BootID, p.PID, p.ProcessStart, p.LiveLock,
+		p.BinaryVersion, p.BinaryCommit, p.GitCommit, p.GitDirty, p.Argv, p.WorkDir, p.ExitCode, p.DurationUS, p.Facts)
+	return err
 }
 
 // UpdateRunConfig is documented at metastore.Runs.
@@ -67,7 +72,7 @@ func (db *DB) UpdateRunConfig(ctx context.Context, runID string, config quant.JS
 	if err := validDocument("run "+runID, config); err != nil {
 		return err
 	}
-	if err := validBatch(b); err != nil {
+	if err := b.Validate(); err != nil {
 		return err
 	}
 	return db.write(ctx, "update config of run "+runID, "meta.config", func(ctx context.Context, q querier) error {
@@ -81,32 +86,8 @@ func (db *DB) UpdateRunConfig(ctx context.Context, runID string, config quant.JS
 
 // FinishRun is documented at metastore.Runs.
 func (db *DB) FinishRun(ctx context.Context, end metastore.RunEnd) error {
-	switch {
-	case end.Status != quant.Success && end.Status != quant.Fail:
-		return quant.Errorf(quant.Invalid, "run %s: it ends as SUCCESS or FAIL, not %q", end.RunID, end.Status)
-	case end.EndedAt.IsZero():
-		return quant.Errorf(quant.Invalid, "run %s: ended_at is missing", end.RunID)
-	case (end.Status == quant.Fail) != (end.ErrorText != ""):
-		return quant.Errorf(quant.Invalid, "run %s: a FAIL has error_text, any other status has none", end.RunID)
-	}
-	for _, io := range end.IO {
-		if io.RunID != end.RunID {
-			return quant.Errorf(quant.Invalid, "run %s: its input or output %q names run %q", end.RunID, io.Name, io.RunID)
-		}
-		if err := io.Validate(); err != nil {
-			return err
-		}
-	}
-	if err := validBatch(end.Batch); err != nil {
+	if err := end.Validate(); err != nil {
 		return err
-	}
-	if p := end.Program; p != nil {
-		if p.RunID != end.RunID {
-			return quant.Errorf(quant.Invalid, "run %s: its program names run %q", end.RunID, p.RunID)
-		}
-		if err := validDocument("program of run "+p.RunID, p.EnvironmentJSON); err != nil {
-			return err
-		}
 	}
 	return db.write(ctx, "finish run "+end.RunID, "meta.finish", func(ctx context.Context, q querier) error {
 		res, err := q.ExecContext(ctx, `UPDATE runs SET status = ?, ended_at = ?, error_text = ? WHERE run_id = ? AND status = 'RUNNING'`,
@@ -114,8 +95,8 @@ func (db *DB) FinishRun(ctx context.Context, end metastore.RunEnd) error {
 		if err := mustChange(ctx, q, res, err, end.RunID); err != nil {
 			return err
 		}
-		_, err = q.ExecContext(ctx, `UPDATE run_process SET exit_code = ?, duration_us = ?, git_dirty = coalesce(?, git_dirty) WHERE run_id = ?`,
-			end.ExitCode, end.DurationUS, end.GitDirty, end.RunID)
+		_, err = q.ExecContext(ctx, `UPDATE run_process SET exit_code = ?, duration_us = ?, git_dirty = coalesce(?, git_dirty), facts = ? WHERE run_id = ?`,
+			end.ExitCode, end.DurationUS, end.GitDirty, end.Facts, end.RunID)
 		if err != nil {
 			return err
 		}
@@ -156,17 +137,23 @@ func mustChange(ctx context.Context, q querier, res sql.Result, err error, runID
 	return quant.Errorf(quant.Conflict, "run %s has ended already, as %s", runID, status)
 }
 
-// AmendRunError is documented at metastore.Runs.
-func (db *DB) AmendRunError(ctx context.Context, runID, errorText string) error {
+// SettleFacts is documented at metastore.Runs.
+func (db *DB) SettleFacts(ctx context.Context, runID string, facts quant.Facts, errorText string) error {
+	if err := facts.Validate(); err != nil {
+		return quant.Errorf(quant.Invalid, "run %s: %w", runID, err)
+	}
 	if errorText == "" {
 		return quant.Errorf(quant.Invalid, "run %s: a FAIL has error_text", runID)
 	}
-	return db.write(ctx, "amend run "+runID, "", func(ctx context.Context, q querier) error {
+	return db.write(ctx, "settle the facts of run "+runID, "", func(ctx context.Context, q querier) error {
 		res, err := q.ExecContext(ctx, `UPDATE runs SET error_text = ? WHERE run_id = ? AND status = 'FAIL'`, errorText, runID)
 		if err != nil {
 			return err
 		}
-		if n, err := res.RowsAffected(); err != nil || n > 0 {
+		if n, err := res.RowsAffected(); err != nil {
+			return err
+		} else if n > 0 {
+			_, err := q.ExecContext(ctx, `UPDATE run_process SET facts = ? WHERE run_id = ?`, facts, runID)
 			return err
 		}
 		var status string

@@ -18,6 +18,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/sqltext"
 )
 
 // salvageable are the tables that Salvage knows, parents first.
@@ -35,7 +36,7 @@ func salvageable() []string {
 // what left no trace cannot be counted, and a table broken off without one
 // counts as one lost.
 //
-// Errors: Store, marked ErrDamaged, when nothing at all can be read; Invalid
+// Errors: Store, marked metastore.ErrDamaged, when nothing at all can be read; Invalid
 // for a table that is not known. After an error nothing was taken over. The
 // work is done on a copy, for which the folder needs room.
 func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (metastore.Carried, error) {
@@ -71,9 +72,12 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 			read += n
 		}
 		if guessed && read == 0 {
-			return storeError(ErrDamaged, nil, "salvage from %s: nothing can be read: no row of a Meta DB is where it should be", brokenPath)
+			return storeError(metastore.ErrDamaged, nil, "salvage from %s: nothing can be read: no row of a Meta DB is where it should be", brokenPath)
 		}
 		if err := fillProcesses(ctx, q); err != nil {
+			return err
+		}
+		if err := fillFacts(ctx, q, db.schema); err != nil {
 			return err
 		}
 		return fillMetrics(ctx, q)
@@ -90,7 +94,7 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 // read.
 func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guessed bool, done func(), err error) {
 	unreadable := func(cause error) error {
-		return storeError(ErrDamaged, cause, "salvage from %s: nothing can be read: %v", path, cause)
+		return storeError(metastore.ErrDamaged, cause, "salvage from %s: nothing can be read: %v", path, cause)
 	}
 	info, err := os.Stat(path)
 	switch {
@@ -260,16 +264,16 @@ func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, 
 	s := &salvager{q: q, broken: broken, table: table, carried: carried, seen: map[string]bool{}}
 	for _, c := range ours {
 		if slices.ContainsFunc(theirs, func(t column) bool { return t.name == c.name }) {
-			s.columns = append(s.columns, quote(c.name))
+			s.columns = append(s.columns, sqltext.Identifier(c.name))
 			if c.key > 0 {
-				s.keys = append(s.keys, quote(c.name))
+				s.keys = append(s.keys, sqltext.Identifier(c.name))
 				s.keyAt = append(s.keyAt, len(s.columns)-1)
 			}
 		} else if c.key > 0 {
 			return 0, nil // no key, no row
 		}
 	}
-	all := `SELECT ` + strings.Join(s.columns, ", ") + ` FROM main.` + quote(table)
+	all := `SELECT ` + strings.Join(s.columns, ", ") + ` FROM main.` + sqltext.Identifier(table)
 	complete, err := s.take(ctx, all+` ORDER BY `+strings.Join(s.keys, ", "))
 	if err == nil && !complete {
 		_, err = s.take(ctx, all+` ORDER BY `+strings.Join(s.keys, " DESC, ")+` DESC`)
@@ -324,7 +328,7 @@ func (s *salvager) store(ctx context.Context, values []any) error {
 		return nil
 	}
 	s.seen[id] = true
-	res, err := s.q.ExecContext(ctx, `INSERT INTO main.`+quote(s.table)+` (`+strings.Join(s.columns, ", ")+`) VALUES (?`+
+	res, err := s.q.ExecContext(ctx, `INSERT INTO main.`+sqltext.Identifier(s.table)+` (`+strings.Join(s.columns, ", ")+`) VALUES (?`+
 		strings.Repeat(", ?", len(s.columns)-1)+`) ON CONFLICT DO NOTHING`, values...)
 	if e, ok := errors.AsType[sqlite3.Error](err); ok && (e.Code == sqlite3.ErrConstraint || e.Code == sqlite3.ErrMismatch || e.Code == sqlite3.ErrTooBig) {
 		s.carried.Lost[s.table]++
@@ -396,9 +400,9 @@ func (s *salvager) keysOf(ctx context.Context, index, direction string, missing 
 	if err != nil {
 		return ctx.Err()
 	}
-	query := `SELECT ` + strings.Join(s.keys, ", ") + ` FROM main.` + quote(s.table) + ` INDEXED BY ` + quote(index) + strings.Join(partial, "")
+	query := `SELECT ` + strings.Join(s.keys, ", ") + ` FROM main.` + sqltext.Identifier(s.table) + ` INDEXED BY ` + sqltext.Identifier(index) + strings.Join(partial, "")
 	if len(first) == 1 && first[0] != "" {
-		query += ` ORDER BY ` + quote(first[0]) + direction
+		query += ` ORDER BY ` + sqltext.Identifier(first[0]) + direction
 	}
 	rows, err := s.broken.QueryContext(ctx, query)
 	if err != nil {

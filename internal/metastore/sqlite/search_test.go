@@ -15,6 +15,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/search"
+	"quant/internal/test/soak"
 )
 
 // world is what the plain evaluator knows: the same runs as the database.
@@ -85,9 +86,9 @@ func fillWorld(t testing.TB, db *DB, r *rand.Rand, n int) *world {
 		}
 		exec(`INSERT INTO runs (`+runColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`, d.RunID, d.Kind, string(d.Status), d.StartedAt, d.EndedAt, nil, d.ErrorText)
 		if !lost {
-			exec(`INSERT INTO run_process (`+processColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			exec(`INSERT INTO run_process (`+processColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 				p.RunID, p.Changes, p.ParentRunID, p.Host, p.User, p.MachineID, p.BootID, p.PID, p.ProcessStart, p.LiveLock,
-				p.BinaryVersion, p.BinaryCommit, p.GitCommit, p.GitDirty, p.Argv, p.WorkDir, p.ExitCode, p.DurationUS)
+				p.BinaryVersion, p.BinaryCommit, p.GitCommit, p.GitDirty, p.Argv, p.WorkDir, p.ExitCode, p.DurationUS, p.Facts)
 		} else {
 			p.PID = -1
 		}
@@ -503,13 +504,11 @@ func shown(s metastore.Search) string {
 // every driver that it could have chosen.
 func TestASearchAnswersAsAPlainEvaluator(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano())
-	t.Logf("seed %d", seed)
-	r := rand.New(rand.NewPCG(seed, 1))
+	r := soak.Random(t)
 	db := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
 	w := fillWorld(t, db, r, 400)
 	found, drivers := 0, 0
-	for range soak(t, 1_500, 30_000) {
+	for range soak.Count(t, 1_500, 30_000) {
 		q := w.question(r)
 		want := w.search(q)
 		found += len(want)

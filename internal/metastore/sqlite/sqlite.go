@@ -62,14 +62,14 @@ type DB struct {
 	backup   string
 }
 
-var _ metastore.Store = (*DB)(nil)
+var _ metastore.FileStore = (*DB)(nil)
 
 // Open opens the Meta DB at o.Path. A file that does not exist is made, in one
 // step that other processes see whole or not at all; an older schema is
 // migrated after a backup. A file that exists and is current costs one cheap
 // check.
 //
-// Errors: Store, marked ErrNewer or ErrDamaged where that is the reason, and
+// Errors: Store, marked metastore.ErrNewer or metastore.ErrDamaged where that is the reason, and
 // then nothing was changed; Locked when another process kept it for longer
 // than o.Wait.
 func Open(ctx context.Context, o Options) (*DB, error) {
@@ -142,11 +142,11 @@ func (db *DB) look() (found bool, err error) {
 		return false, storeError(nil, err, "meta db %s: %v", db.shown, err).
 			WithHint("check the path and that you may read its folder, or name another with --sqlite")
 	case info.IsDir():
-		return false, storeError(ErrDamaged, nil, "meta db %s is a directory", db.shown).WithHint(hintDamaged)
+		return false, storeError(metastore.ErrDamaged, nil, "meta db %s is a directory", db.shown).WithHint(hintDamaged)
 	case !info.Mode().IsRegular():
-		return false, storeError(ErrDamaged, nil, "meta db %s is not a regular file", db.shown).WithHint(hintDamaged)
+		return false, storeError(metastore.ErrDamaged, nil, "meta db %s is not a regular file", db.shown).WithHint(hintDamaged)
 	case info.Size() == 0:
-		return false, storeError(ErrDamaged, nil, "meta db %s is an empty file", db.shown).WithHint(hintDamaged)
+		return false, storeError(metastore.ErrDamaged, nil, "meta db %s is an empty file", db.shown).WithHint(hintDamaged)
 	}
 	return true, nil
 }
@@ -208,16 +208,16 @@ func (db *DB) dial(ctx context.Context, mode string) (version int, wal bool, err
 		return 0, false, err
 	}
 	if id != applicationID {
-		return 0, false, storeError(ErrDamaged, nil, "meta db %s is another program's SQLite database", db.shown).WithHint(hintDamaged)
+		return 0, false, storeError(metastore.ErrDamaged, nil, "meta db %s is another program's SQLite database", db.shown).WithHint(hintDamaged)
 	}
 	if err := db.pool.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return 0, false, err
 	}
 	if version < 1 {
-		return 0, false, storeError(ErrDamaged, nil, "meta db %s has no schema version", db.shown).WithHint(hintDamaged)
+		return 0, false, storeError(metastore.ErrDamaged, nil, "meta db %s has no schema version", db.shown).WithHint(hintDamaged)
 	}
 	if version > len(db.schema) {
-		return 0, false, storeError(ErrNewer, nil, "meta db %s was made by a newer quant (schema %d, this program knows %d)", db.shown, version, len(db.schema)).
+		return 0, false, storeError(metastore.ErrNewer, nil, "meta db %s was made by a newer quant (schema %d, this program knows %d)", db.shown, version, len(db.schema)).
 			WithHint("use the newer program; the file was not changed and needs no repair")
 	}
 	var journal string

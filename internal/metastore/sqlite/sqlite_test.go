@@ -26,6 +26,7 @@ import (
 	"quant/internal/failpoint"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/test/soak"
 )
 
 // TestMain lets a test run this binary again as one process among many.
@@ -88,6 +89,11 @@ func TestSQLiteKeepsTheContract(t *testing.T) {
 	metastoretest.Run(t, func(t *testing.T) metastore.Store { return openAt(t, filepath.Join(t.TempDir(), "meta.db")) })
 }
 
+func TestSQLiteKeepsTheContractOfFiles(t *testing.T) {
+	t.Parallel()
+	metastoretest.RunFile(t, func(t *testing.T) metastore.FileStore { return openAt(t, filepath.Join(t.TempDir(), "meta.db")) })
+}
+
 func openAt(t testing.TB, path string) *DB {
 	t.Helper()
 	db, err := Open(context.Background(), Options{Path: path, Now: noon})
@@ -147,16 +153,6 @@ func refused(t testing.TB, err error, code quant.Code, hint string) {
 	if !strings.Contains(quant.HintOf(err), hint) {
 		t.Fatalf("error %v hints %q, want something of %q", err, quant.HintOf(err), hint)
 	}
-}
-
-func soak(t *testing.T, small, big int) int {
-	t.Helper()
-	n := small
-	if os.Getenv("QUANT_SOAK") == "1" {
-		n = big
-	}
-	t.Logf("count %d (QUANT_SOAK=1: %d)", n, big)
-	return n
 }
 
 func TestANewDatabaseIsPrivateAndInItsPlace(t *testing.T) {
@@ -226,7 +222,7 @@ func TestOfManyHandlesOnAnEmptyFolderOneMakesTheDatabase(t *testing.T) {
 func TestManyProcessesOnAnEmptyFolderRecordEveryRun(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "data", "meta.db")
-	count := soak(t, 8, 64)
+	count := soak.Count(t, 8, 64)
 	children := make([]*exec.Cmd, count)
 	outputs := make([]bytes.Buffer, count)
 	var starts []*os.File
@@ -379,7 +375,7 @@ func TestWhatIsNoMetaDBIsRefusedUntouched(t *testing.T) {
 			for _, readOnly := range []bool{false, true} {
 				_, err := Open(context.Background(), Options{Path: path, ReadOnly: readOnly})
 				refused(t, err, quant.Store, "quant init-db --reset")
-				if !errors.Is(err, ErrDamaged) || errors.Is(err, ErrNewer) {
+				if !errors.Is(err, metastore.ErrDamaged) || errors.Is(err, metastore.ErrNewer) {
 					t.Errorf("not marked as damaged: %v", err)
 				}
 				if !strings.Contains(err.Error(), path) {
@@ -406,7 +402,7 @@ func TestANewerDatabaseIsRefusedUnchanged(t *testing.T) {
 	for _, readOnly := range []bool{false, true} {
 		_, err := Open(context.Background(), Options{Path: path, ReadOnly: readOnly})
 		refused(t, err, quant.Store, "newer program")
-		if !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
+		if !errors.Is(err, metastore.ErrNewer) || errors.Is(err, metastore.ErrDamaged) {
 			t.Errorf("not marked as newer: %v", err)
 		}
 		if want := fmt.Sprintf("schema 99, this program knows %d", len(must(embedded()))); !strings.Contains(err.Error(), want) {
@@ -477,7 +473,7 @@ func TestManyHandlesWritingAtOnceNeverSeeALock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meta.db")
 	openAt(t, path)
 	const handles = 64
-	commits := soak(t, 10, 40)
+	commits := soak.Count(t, 10, 40)
 	var all sync.WaitGroup
 	for h := range handles {
 		all.Go(func() {
@@ -572,11 +568,11 @@ func TestAFolderWithoutRightsIsSaidSo(t *testing.T) {
 			err = db.CreateRun(ctx, r, p)
 			_ = db.Close()
 		}
-		if quant.CodeOf(err) != quant.Store || errors.Is(err, ErrDamaged) || !strings.Contains(quant.HintOf(err), "you may") {
+		if quant.CodeOf(err) != quant.Store || errors.Is(err, metastore.ErrDamaged) || !strings.Contains(quant.HintOf(err), "you may") {
 			t.Errorf("writing: %v; hint %q", err, quant.HintOf(err))
 		}
 		_, err = Open(ctx, Options{Path: filepath.Join(dir, "new", "meta.db")})
-		if quant.CodeOf(err) != quant.Store || errors.Is(err, ErrDamaged) {
+		if quant.CodeOf(err) != quant.Store || errors.Is(err, metastore.ErrDamaged) {
 			t.Errorf("creating: %v", err)
 		}
 	})

@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/sqltext"
 )
 
 // Tables is documented at metastore.Store.
@@ -31,14 +32,14 @@ func (db *DB) Tables(ctx context.Context) ([]metastore.TableCount, error) {
 	parts := make([]string, len(names))
 	args := make([]any, len(names))
 	for i, name := range names {
-		parts[i], args[i] = `SELECT ? AS name, count(*) FROM `+quote(name), name
+		parts[i], args[i] = `SELECT ? AS name, count(*) FROM `+sqltext.Identifier(name), name
 	}
 	// One statement, so that the counts belong together.
 	return list(ctx, db, "count rows", strings.Join(parts, ` UNION ALL `)+` ORDER BY name`, args,
 		func(t *metastore.TableCount) []any { return []any{&t.Table, &t.Rows} })
 }
 
-// Backup is documented at metastore.Store. The file has mode 0600. Errors:
+// Backup is documented at metastore.FileStore. The file has mode 0600. Errors:
 // Conflict if something stands at path, Failed inside a Tx.
 func (db *DB) Backup(ctx context.Context, path string) error {
 	if db.current(ctx) != nil {
@@ -98,8 +99,8 @@ func companions() []string {
 	}
 }
 
-// Reset is documented at metastore.Store. Errors: Failed inside a Tx; Store,
-// marked ErrDamaged, when what is to be carried over cannot be read (move the
+// Reset is documented at metastore.FileStore. Errors: Failed inside a Tx; Store,
+// marked metastore.ErrDamaged, when what is to be carried over cannot be read (move the
 // file aside and salvage it then); nothing is changed after an error.
 func (db *DB) Reset(ctx context.Context, backupPath string) (metastore.Carried, error) {
 	none := metastore.Carried{}
@@ -152,8 +153,8 @@ func reset(ctx context.Context, tx *sql.Tx, schema []migration) (metastore.Carri
 		if len(columns) == 0 {
 			continue
 		}
-		copied := quote("carried_" + table)
-		if _, err := tx.ExecContext(ctx, `CREATE TEMP TABLE `+copied+` AS SELECT * FROM main.`+quote(table)); err != nil {
+		copied := sqltext.Identifier("carried_" + table)
+		if _, err := tx.ExecContext(ctx, `CREATE TEMP TABLE `+copied+` AS SELECT * FROM main.`+sqltext.Identifier(table)); err != nil {
 			return carried, err
 		}
 		var n int64
@@ -182,7 +183,7 @@ func reset(ctx context.Context, tx *sql.Tx, schema []migration) (metastore.Carri
 		if lost := held[table] - n; lost > 0 {
 			carried.Lost[table] = lost
 		}
-		if _, err := tx.ExecContext(ctx, `DROP TABLE temp.`+quote("carried_"+table)); err != nil {
+		if _, err := tx.ExecContext(ctx, `DROP TABLE temp.`+sqltext.Identifier("carried_"+table)); err != nil {
 			return carried, err
 		}
 	}
@@ -210,10 +211,10 @@ func pour(ctx context.Context, q querier, schema, from, into string) (int64, err
 		if i < 0 {
 			continue
 		}
-		names = append(names, quote(c.name))
-		values = append(values, quote(theirs[i].name))
+		names = append(names, sqltext.Identifier(c.name))
+		values = append(values, sqltext.Identifier(theirs[i].name))
 		// OR IGNORE skips a row for any rule but its types.
-		where = append(where, typed(c, quote(theirs[i].name)))
+		where = append(where, typed(c, sqltext.Identifier(theirs[i].name)))
 	}
 	if len(names) == 0 {
 		return 0, nil
@@ -224,8 +225,8 @@ func pour(ctx context.Context, q querier, schema, from, into string) (int64, err
 	case into == "models":
 		where = append(where, `(experiment_id IS NULL OR experiment_id IN (SELECT experiment_id FROM main.experiments))`)
 	}
-	res, err := q.ExecContext(ctx, `INSERT OR IGNORE INTO main.`+quote(into)+` (`+strings.Join(names, ", ")+`) SELECT `+
-		strings.Join(values, ", ")+` FROM `+schema+`.`+quote(from)+` WHERE `+strings.Join(where, " AND "))
+	res, err := q.ExecContext(ctx, `INSERT OR IGNORE INTO main.`+sqltext.Identifier(into)+` (`+strings.Join(names, ", ")+`) SELECT `+
+		strings.Join(values, ", ")+` FROM `+schema+`.`+sqltext.Identifier(from)+` WHERE `+strings.Join(where, " AND "))
 	if err != nil {
 		return 0, err
 	}
@@ -256,7 +257,7 @@ func dropAll(ctx context.Context, q querier) error {
 		}
 		for _, name := range names {
 			// IF EXISTS: a virtual table takes its shadow tables with it.
-			if _, err := q.ExecContext(ctx, `DROP `+kind+` IF EXISTS main.`+quote(name)); err != nil {
+			if _, err := q.ExecContext(ctx, `DROP `+kind+` IF EXISTS main.`+sqltext.Identifier(name)); err != nil {
 				return err
 			}
 		}
@@ -305,9 +306,6 @@ func texts(ctx context.Context, q querier, query string, args ...any) ([]string,
 	}
 	return all, rows.Err()
 }
-
-// quote makes an identifier of any name.
-func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
 // foreignKeyProblems lists rows that refer to none, by table.
 func foreignKeyProblems(ctx context.Context, q querier) ([]metastore.Problem, error) {

@@ -1,0 +1,23 @@
+// Package sqltext quotes names and texts for statements that take no bound
+// value in that place. The rules are those of the SQL standard, which DuckDB
+// and SQLite both keep: whatever the text holds, it is one name or one literal.
+// A value that can be bound is bound. It knows no database.
+package sqltext
+
+import "strings"
+
+// Identifier is the name as an identifier in double quotes.
+func Identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// Literal is the text as a string literal in single quotes.
+func Literal(text string) string { return `'` + strings.ReplaceAll(text, `'`, `''`) + `'` }
+
+// Literals are the texts as string literals in their order, separated by ", ",
+// such as IN (...) takes them; "" for none.
+func Literals(texts []string) string {
+	quoted := make([]string, len(texts))
+	for i, text := range texts {
+		quoted[i] = Literal(text)
+	}
+	return strings.Join(quoted, ", ")
+}

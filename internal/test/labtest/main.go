@@ -1,0 +1,66 @@
+package labtest
+
+import (
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"quant/internal/app"
+	"quant/internal/failpoint"
+)
+
+// Main makes a test binary a quant of its own: while its tests run, the command
+// `quant` on PATH is app.Main, in a real process. It does not return. Only here,
+// in a test build, do failpoints have an effect: QUANT_TEST_FAILPOINT=NAME kills
+// the process at that step, NAME:panic makes it panic, NAME:stop stops it
+// (SIGSTOP), NAME:hang makes that goroutine wait for ever and creates the file
+// QUANT_TEST_REACHED, NAME#2 means the second time.
+func Main(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"quant": func() {
+			armFailpoint(os.Getenv("QUANT_TEST_FAILPOINT"))
+			os.Exit(app.Main(os.Args[1:]))
+		},
+	})
+}
+
+func armFailpoint(spec string) {
+	if spec == "" {
+		return
+	}
+	spec, action, _ := strings.Cut(spec, ":")
+	name, nth, _ := strings.Cut(spec, "#")
+	left := 1
+	if nth != "" {
+		left = int(nth[0] - '0')
+	}
+	failpoint.Set(func(hit string) {
+		if hit != name {
+			return
+		}
+		if left--; left != 0 {
+			return
+		}
+		switch action {
+		case "panic":
+			panic("failpoint " + name)
+		case "stop":
+			_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+			time.Sleep(50 * time.Millisecond) // what it was sent meanwhile reaches it first
+		case "hang":
+			_ = os.WriteFile(os.Getenv("QUANT_TEST_REACHED"), nil, 0o600)
+			select {}
+		default:
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {} // the kernel takes a moment
+		}
+	})
+}
+
+// NoRaceSleep keeps a process that the race detector watches from sleeping for
+// a second at its end.
+const NoRaceSleep = "GORACE=atexit_sleep_ms=0"

@@ -1,0 +1,42 @@
+package labtest
+
+// IngestSteps are all failpoints that a recorded ingest passes, in its order. Start
+// says what stands in the lab when it begins.
+var IngestSteps = []struct{ Name, Start string }{
+	{"meta.create.before", "nothing"},
+	{"meta.create.after", "nothing"},
+	{"meta.start.before", "data"},
+	{"meta.start.after", "data"},
+	{"meta.config.before", "data"},
+	{"meta.config.after", "data"},
+	{"fact.schema.before", "nothing"},
+	{"fact.schema.after", "nothing"},
+	{"fact.create.before", "nothing"},
+	{"fact.create.after", "nothing"},
+	{"fact.upgrade.before", "an empty Fact DB"},
+	{"fact.upgrade.after", "an empty Fact DB"},
+	{"ingest.staged", "data"},
+	{"meta.symbols.before", "data"},
+	{"meta.symbols.after", "data"},
+	{"ingest.merged", "data"},
+	{"fact.commit.before", "data"},
+	{"fact.commit.after", "data"},
+	{"meta.finish.before", "data"},
+	{"meta.finish.after", "data"},
+}
+
+// RecordSteps are the failpoints of what runs record of themselves.
+var RecordSteps = []string{"meta.log.before", "meta.log.after", "meta.program.before", "meta.program.after"}
+
+// LabSteps are the failpoints of what looks after runs and labs.
+var LabSteps = []string{
+	"meta.delete.before", "meta.delete.after", "meta.undelete.before", "meta.undelete.after",
+	"meta.purge.before", "meta.purge.after", "meta.clear.before", "meta.clear.after",
+	"restore.staged", "restore.journal", "restore.move", "restore.moved",
+}
+
+// PortableSteps are the failpoints of an import, in its order.
+var PortableSteps = []string{"carry.contents", "carry.rows", "carry.committed"}
+
+// PipelineSteps are the failpoints of a pipeline beyond those of its stages.
+var PipelineSteps = []string{"pipeline.planned", "pipeline.stage.before", "pipeline.stage.after"}
