@@ -94,7 +94,7 @@ func Again(ctx context.Context, s *session.Session, ref string, o AgainOptions) 
 	if err := s.Registry.Log(ctx, s.RunID(), link); err != nil {
 		return report, err
 	}
-	s.Record(quant.RunIO{Direction: quant.In, Kind: "run", Name: origin.RunID})
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: origin.RunID})
 
 	dir := string(origin.Process.WorkDir)
 	if o.Code {
