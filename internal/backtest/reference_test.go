@@ -5,11 +5,11 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
-	"quant/internal/test/soak"
 	"slices"
 	"testing"
 
 	"quant"
+	"quant/internal/test/soak"
 )
 
 // reference is a second backtester, written plainly and apart from the first:

@@ -14,7 +14,6 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
 	"golang.org/x/term"
 
 	"quant"

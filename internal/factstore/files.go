@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // walSuffixes name the files that may stand beside a database and hold commits
@@ -108,11 +109,15 @@ func CopyRaw(ctx context.Context, src, dst string) error {
 }
 
 // copyDatabase copies the file and its WALs; keep is given what it reads from.
+// Each is copied before the first gets its name.
 func copyDatabase(ctx context.Context, src, dst string, keep func(*os.File)) (err error) {
 	suffixes := append(walSuffixes(), "") // the file itself last: it makes the copy one
+	exists := func(name string) error {
+		return quant.Errorf(quant.Conflict, "copy fact db: %s exists already", name).WithHint("choose another name")
+	}
 	for _, suffix := range suffixes {
 		if _, err := os.Lstat(dst + suffix); err == nil {
-			return quant.Errorf(quant.Conflict, "copy fact db: %s exists already", dst+suffix).WithHint("choose another name")
+			return exists(dst + suffix)
 		}
 	}
 	var made []string
@@ -127,49 +132,58 @@ func copyDatabase(ctx context.Context, src, dst string, keep func(*os.File)) (er
 			err = storeError(err, "copy fact db %s to %s", src, dst)
 		}
 	}()
-	var parts [][2]string
+	copies := map[string]*durable.File{}
+	defer func() {
+		for _, c := range copies {
+			c.Discard()
+		}
+	}()
 	for _, suffix := range suffixes {
-		part := dst + suffix + ".part"
-		made = append(made, part)
-		err := copyFile(ctx, src+suffix, part, keep)
+		c, err := copyFile(ctx, src+suffix, dst+suffix, keep)
 		if suffix != "" && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		parts = append(parts, [2]string{part, dst + suffix})
+		copies[suffix] = c
 	}
-	for _, p := range parts {
-		if err := os.Rename(p[0], p[1]); err != nil {
+	for _, suffix := range suffixes {
+		c := copies[suffix]
+		if c == nil {
+			continue
+		}
+		if err := c.Create(); errors.Is(err, durable.ErrExists) {
+			return exists(dst + suffix)
+		} else if err != nil {
 			return err
 		}
-		made = append(made, p[1])
+		made = append(made, dst+suffix)
 	}
-	return syncPath(filepath.Dir(dst))
+	return nil
 }
 
-func copyFile(ctx context.Context, src, dst string, keep func(*os.File)) error {
+// copyFile copies src to what is to be dst.
+func copyFile(ctx context.Context, src, dst string, keep func(*os.File)) (*durable.File, error) {
 	in, err := os.Open(src)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	keep(in)
 	if info, err := in.Stat(); err != nil {
-		return err
+		return nil, err
 	} else if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", src)
+		return nil, fmt.Errorf("%s is not a regular file", src)
 	}
-	_ = os.Remove(dst) // a .part that a killed process left
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := durable.Begin(dst, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = io.Copy(out, contextReader{ctx, in})
-	if err == nil {
-		err = out.Sync()
+	if _, err := io.Copy(out, contextReader{ctx, in}); err != nil {
+		out.Discard()
+		return nil, err
 	}
-	return errors.Join(err, out.Close())
+	return out, nil
 }
 
 type contextReader struct {
@@ -273,13 +287,13 @@ func rename(src, dst string, suffixes []string) error {
 			return storeError(err, "move fact db %s", src)
 		}
 	}
-	if err := syncPath(filepath.Dir(dst)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(dst)); err != nil {
 		return storeError(err, "move fact db %s", src)
 	}
 	if filepath.Dir(src) == filepath.Dir(dst) {
 		return nil
 	}
-	if err := syncPath(filepath.Dir(src)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(src)); err != nil {
 		return storeError(err, "move fact db %s", src)
 	}
 	return nil
@@ -353,23 +367,24 @@ func hold(path string, kind int16) (release func(), err error) {
 // lockFile takes the lock that keeps creating, opening for writing and moving
 // aside apart: *heldError if another has it. The file stays for ever, because
 // removing a lock file would let two processes hold it.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+func lockFile(path string) (*durable.Lock, error) {
+	lock, err := durable.OpenLock(path + ".lock")
 	if err != nil {
 		return nil, storeError(err, "lock fact db %s", path)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, &heldError{}
-		}
-		return nil, storeError(err, "lock fact db %s", path)
+	err = lock.Try(durable.Exclusive)
+	if err == nil {
+		return lock, nil
 	}
-	return f, nil
+	lock.Close()
+	if errors.Is(err, durable.ErrHeld) {
+		return nil, &heldError{}
+	}
+	return nil, storeError(err, "lock fact db %s", path)
 }
 
 func makeFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeFolder(dir); err != nil {
 		return storeError(err, "make the folder of the fact db")
 	}
 	return nil
@@ -389,15 +404,6 @@ func sweep(tempDir string) {
 		}
 		_ = os.RemoveAll(filepath.Join(tempDir, e.Name()))
 	}
-}
-
-// syncPath makes a file, or the names in a folder, durable.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // Files hands out the database as it stands, its logs before the file itself,

@@ -12,12 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"quant/internal/lab/place"
 	"regexp"
 	"strings"
 	"time"
 
 	"quant"
+	"quant/internal/lab/place"
 )
 
 // Format is the version of the form of a backup: an uncompressed tar of the

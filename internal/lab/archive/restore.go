@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/lab"
@@ -153,7 +154,7 @@ func (s *Staged) settle(ctx context.Context, facts factstore.Options, meta metas
 	for _, suffix := range []string{"-wal", "-shm", ".lock", ".backups"} { // the file is closed
 		os.RemoveAll(s.lab.MetaFile + place.Staging + suffix)
 	}
-	return errors.Join(err, syncPath(s.lab.MetaFile+place.Staging))
+	return errors.Join(err, durable.SyncFile(s.lab.MetaFile+place.Staging))
 }
 
 // committed tells which runs have committed facts in the staged Fact DB.
@@ -201,18 +202,10 @@ func syncTree(dir string) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}
-		return syncPath(path)
+		return durable.SyncFolder(path)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
