@@ -29,8 +29,8 @@ import (
 // market.
 const GoneAfter = 10
 
-// RecommendRequest says what to decide.
-type RecommendRequest struct {
+// decideRequest says what to decide.
+type decideRequest struct {
 	Strategy strategy.Strategy // a universe of type all with its symbols
 	Calendar *calendar.Calendar
 	// Asof decides on this one day, a rebalance day or not. Else every rebalance
@@ -44,7 +44,7 @@ type RecommendRequest struct {
 	PriceLevel func(feature string) (twin string, is bool)
 }
 
-// Recommendation is what Recommend decided.
+// Recommendation is what was decided.
 type Recommendation struct {
 	StrategyID   string      `json:"strategy_id"`
 	Version      string      `json:"version"`
@@ -95,7 +95,7 @@ type Target struct {
 	Reason   string            `json:"reason"`
 }
 
-// Recommend proposes, supervises and decides for each day in order, and writes
+// decide proposes, supervises and decides for each day in order, and writes
 // targets, proposals and target_sets in one transaction. Each decision starts
 // from the one before it of the same strategy and version, its approved weights
 // drifted by the closes to the day. A day's set is replaced whole; if anything
@@ -105,8 +105,8 @@ type Target struct {
 // NotFound: no rebalance day or no bars in the range, no session on Asof, no
 // signal at all on these days. Refused: a price-level signal, or raw prices
 // that move as in a split. Store: the database.
-func Recommend(ctx context.Context, db *factstore.DB, req RecommendRequest) (Recommendation, error) {
-	r := &recommending{RecommendRequest: req, db: db, s: req.Strategy}
+func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommendation, error) {
+	r := &recommending{decideRequest: req, db: db, s: req.Strategy}
 	r.report = Recommendation{StrategyID: r.s.ID, Version: r.s.Version, ConfigDigest: r.s.DecisionDigest(),
 		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: r.s.Notices()}
 	if req.PriceLevel != nil {
@@ -123,7 +123,7 @@ func Recommend(ctx context.Context, db *factstore.DB, req RecommendRequest) (Rec
 }
 
 type recommending struct {
-	RecommendRequest
+	decideRequest
 	db     *factstore.DB
 	s      strategy.Strategy
 	report Recommendation
