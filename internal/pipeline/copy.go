@@ -35,10 +35,7 @@ func repeatElsewhere(ctx context.Context, s *session.Session, r Runner, run meta
 		_ = os.Remove(folder) // if nothing else is in it
 	}()
 	there := place.In(scratch)
-	if err := copyLab(ctx, s, there); err != nil {
-		return nil, err
-	}
-	if err := turnBack(ctx, s, there, run, call); err != nil {
+	if err := copyLab(ctx, s, there, run, call); err != nil {
 		return nil, err
 	}
 	o := s.Options
@@ -91,8 +88,9 @@ func recordedBelow(ctx context.Context, meta metastore.Store, id, copied, data s
 	return list, nil
 }
 
-// copyLab copies both databases and the models.
-func copyLab(ctx context.Context, s *session.Session, to place.Place) error {
+// copyLab copies both databases and the models. The copy has the prices that the
+// run read, and nothing of what the repetition shall compute.
+func copyLab(ctx context.Context, s *session.Session, to place.Place, run metastore.RunDetail, call Call) error {
 	meta, err := metastore.AsFile(s.Meta)
 	if err != nil {
 		return err
@@ -100,8 +98,20 @@ func copyLab(ctx context.Context, s *session.Session, to place.Place) error {
 	if err := meta.Backup(ctx, to.MetaPath); err != nil {
 		return err
 	}
-	if err := s.ReadFacts(ctx, func(db *factstore.DB) error { return db.Backup(ctx, to.FactPath) }); err != nil {
+	stages := []Stage{Stage(run.Kind)}
+	if o, isPipeline := call.(RunOptions); isPipeline {
+		stages = o.Stages
+	}
+	var changed bool
+	err = s.ReadFacts(ctx, func(db *factstore.DB) (err error) {
+		changed, err = db.CopyAsOf(ctx, to.FactPath, factstore.Past{RunID: run.RunID, Ended: run.EndedAt.Time, Without: emptied(stages)})
 		return err
+	})
+	if err != nil {
+		return err
+	}
+	if changed {
+		s.Say().Notice("prices have changed since run %s: it is run again on those that it read", quant.ShortID(run.RunID))
 	}
 	models := s.ModelDir()
 	if _, err := os.Stat(models); err != nil {
@@ -113,67 +123,16 @@ func copyLab(ctx context.Context, s *session.Session, to place.Place) error {
 	return nil
 }
 
-// turnBack gives the copy the prices that the run read, and takes away what the
-// repetition shall compute, so that it cannot be found there.
-func turnBack(ctx context.Context, s *session.Session, there place.Place, run metastore.RunDetail, call Call) error {
-	o := s.FactOptions(ctx)
-	o.Path, o.TempDir = there.FactPath, ""
-	db, err := factstore.OpenWrite(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	at, err := db.PricesAsOf(ctx, run.RunID, run.EndedAt.Time)
-	if err != nil {
-		return err
-	}
-	table, err := db.StageAsOf(ctx, at)
-	if err != nil {
-		return err
-	}
-	var statements []string
-	if table != factstore.OHLCV {
-		s.Say().Notice("prices have changed since run %s: it is run again on those that it read", quant.ShortID(run.RunID))
-		statements = append(statements,
-			"CREATE TEMP TABLE repro_prices AS SELECT * FROM "+table,
-			"DELETE FROM ohlcv",
-			"INSERT INTO ohlcv BY NAME SELECT * FROM temp.main.repro_prices")
-	}
-	stages := []Stage{Stage(run.Kind)}
-	if o, isPipeline := call.(RunOptions); isPipeline {
-		stages = o.Stages
-	}
+// emptied are the tables in which a stage could find done what the repetition
+// shall compute. Recommend and backtest compute everything in any case, and
+// recommend needs the decisions before its own.
+func emptied(stages []Stage) []string {
+	var tables []string
 	for _, stage := range stages {
-		statements = append(statements, forget(stage)...)
-	}
-	for _, statement := range statements {
-		if _, err := db.Exec(ctx, statement); err != nil {
-			return quant.Errorf(quant.Store, "prepare the copy of the facts: %w", err)
+		switch stage {
+		case StageFeatures, StageLabels, StageScore:
+			tables = append(tables, stage.Writes()...)
 		}
 	}
-	return nil
-}
-
-// forget are the statements that delete what a stage could find done. Recommend and
-// backtest compute everything in any case, and recommend needs the decisions before
-// its own.
-func forget(stage Stage) []string {
-	switch stage {
-	case StageFeatures:
-		return append(nothingComputed("features_daily"), nothingComputed("returns")...)
-	case StageLabels:
-		return nothingComputed("labels")
-	case StageScore:
-		return []string{"DELETE FROM predictions"}
-	}
-	return nil
-}
-
-// nothingComputed empties a table and what is noted of its slices.
-func nothingComputed(table string) []string {
-	return []string{
-		"DELETE FROM " + table,
-		"DELETE FROM fact_slices WHERE table_name = '" + table + "'",
-		"DELETE FROM fact_inputs WHERE table_name = '" + table + "'",
-	}
+	return tables
 }

@@ -123,8 +123,7 @@ type IngestReport struct {
 // curator.Ingest. The end of ctx after the commit is an error, too, beside the
 // report.
 func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestReport, error) {
-	req := o.request()
-	req.RunID, req.Now = s.RunID(), s.Now
+	req := o.request(s)
 	if err := req.Validate(); err != nil {
 		return nil, err
 	}
@@ -176,8 +175,9 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 }
 
 // request is what curator is asked for.
-func (o IngestOptions) request() curator.Request {
+func (o IngestOptions) request(s *session.Session) curator.Request {
 	return curator.Request{
+		RunID: s.RunID(), Now: s.Now,
 		Files: o.Files, Symbol: o.Symbol, Encoding: o.Encoding, DateFormat: o.DateFormat, VolumeMissing: o.VolumeMissing,
 		MaxRejectRatio: o.MaxRejectRatio, Progress: o.Progress,
 	}
@@ -230,7 +230,7 @@ func Fetch(ctx context.Context, s *session.Session, o FetchOptions) (*IngestRepo
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	gate := IngestOptions{Gate: o.Gate}.request()
+	gate := IngestOptions{Gate: o.Gate}.request(s)
 	if err := gate.Validate(); err != nil {
 		return nil, err
 	}

@@ -372,7 +372,7 @@ func (r *recommending) readCloses(ctx context.Context) error {
 	}
 	// Each session counts for the first day at or after it. A name held on the
 	// first day had a bar less than GoneAfter sessions before.
-	if _, err := r.db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE recommend_session (i INTEGER NOT NULL, k INTEGER NOT NULL)"); err != nil {
+	if _, err := r.db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE recommend_session (i INTEGER NOT NULL, k INTEGER NOT NULL)"); err != nil {
 		return err
 	}
 	sessions := make([]int, days)
@@ -555,7 +555,7 @@ func (r *recommending) write(ctx context.Context) error {
 	changed := map[string]int64{}
 	_, err := r.db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
 		// A set that stands as it was keeps the run that decided it.
-		if _, err := tx.Exec(ctx, `UPDATE temp.main.recommend_set AS s SET run_id = t.run_id FROM main.target_sets t
+		if _, err := tx.Stage(ctx, `UPDATE temp.main.recommend_set AS s SET run_id = t.run_id FROM main.target_sets t
 			WHERE t.strategy_id = s.strategy_id AND t."asof" = s."asof" AND t.version = s.version AND t.status = s.status AND t.basis_asof IS NOT DISTINCT FROM s.basis_asof
 			AND t.config_digest = s.config_digest AND t.digest = s.digest AND t.gross = s.gross AND t.turnover = s.turnover AND t.exempt_turnover = s.exempt_turnover`); err != nil {
 			return err
@@ -610,15 +610,10 @@ func (r *recommending) write(ctx context.Context) error {
 
 // markStale marks the later decisions of the strategy.
 func (r *recommending) markStale(ctx context.Context, tx *factstore.Tx, changed map[string]int64) error {
-	result, err := tx.Exec(ctx, `UPDATE main.target_sets SET status = 'stale' WHERE strategy_id = ? AND "asof" > CAST(? AS DATE) AND status <> 'stale'`, r.s.ID, r.high)
+	n, err := tx.Update(ctx, factstore.TargetSets, `status = 'stale' WHERE strategy_id = ? AND "asof" > CAST(? AS DATE) AND status <> 'stale'`, r.s.ID, r.high)
 	if err != nil {
 		return err
 	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return err
-	}
-	tx.Count("target_sets", 0, n, 0)
 	changed["target_sets"] += n
 	r.report.Stale = n
 	return nil
@@ -632,7 +627,7 @@ func (r *recommending) stage(ctx context.Context) error {
 		`CREATE OR REPLACE TEMP TABLE recommend_set (strategy_id TEXT, version TEXT, "asof" DATE, status TEXT, proposed BIGINT, approved BIGINT, gross DOUBLE, turnover DOUBLE, exempt_turnover DOUBLE,
 			basis_asof DATE, config_digest TEXT, digest TEXT, run_id TEXT)`,
 	} {
-		if _, err := r.db.Exec(ctx, create); err != nil {
+		if _, err := r.db.Stage(ctx, create); err != nil {
 			return err
 		}
 	}

@@ -44,7 +44,7 @@ func (l *lab) nextRun() string { l.run++; return fmt.Sprintf("run-%d", l.run) }
 func (l *lab) merge(table, query string) {
 	l.Helper()
 	_, err := l.db.Write(l.Context(), l.nextRun(), func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE given AS "+query); err != nil {
+		if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE given AS "+query); err != nil {
 			return err
 		}
 		_, err := tx.Merge(ctx, factstore.Merge{Table: table, Source: "given"})

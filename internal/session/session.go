@@ -168,6 +168,9 @@ func (s *Session) Log(b metastore.Batch) {
 	}
 }
 
+// Facts is the Fact DB of the lab, as this execution works with it.
+func (s *Session) Facts() *facts.Store { return &s.facts }
+
 // FactOptions are the options of every opening of the Fact DB.
 func (s *Session) FactOptions(ctx context.Context) factstore.Options { return s.facts.Options(ctx) }
 

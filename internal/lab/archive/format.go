@@ -12,12 +12,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"quant/internal/lab/place"
 	"regexp"
 	"strings"
 	"time"
 
 	"quant"
+	"quant/internal/lab/place"
 )
 
 // Format is the version of the form of a backup: an uncompressed tar of the
@@ -37,6 +37,39 @@ type Manifest struct {
 	// Missing are artifacts, by digest, whose content was not there or not what
 	// was stored when the backup was taken.
 	Missing []string `json:"missing"`
+}
+
+// Contents counts what a backup holds beside the Meta DB.
+type Contents struct {
+	Artifacts, Logs, Models int64
+	FactDB                  bool
+}
+
+// Contents counts the members.
+func (m Manifest) Contents() (c Contents) {
+	for _, member := range m.Members {
+		switch folder, _, in := strings.Cut(member.Name, "/"); {
+		case member.Name == factsMember:
+			c.FactDB = true
+		case in && folder+"/" == artifacts:
+			c.Artifacts++
+		case in && folder+"/" == logs:
+			c.Logs++
+		case in && folder+"/" == models:
+			c.Models++
+		}
+	}
+	return c
+}
+
+// Incomplete is the Partial error of a backup that lacks contents; nil for one
+// that lacks none.
+func (m Manifest) Incomplete() error {
+	if len(m.Missing) == 0 {
+		return nil
+	}
+	return quant.Errorf(quant.Partial, "the backup lacks the contents of %s, such as %s: missing or damaged in the lab", quant.Count(len(m.Missing), "artifact"), m.Missing[0]).
+		WithHint("the rest is whole; `quant doctor --deep` names them")
 }
 
 // Member is one file of a backup.
@@ -119,11 +152,11 @@ func (e ending) Read(b []byte) (int, error) {
 	return e.r.Read(b)
 }
 
-// Read reads a backup of size bytes to its end, hands each member to take, and
+// read reads a backup of size bytes to its end, hands each member to take, and
 // verifies all of them against the manifest. take may read less than all of a
-// member. What was taken counts only if Read returns no error. Errors: Refused
+// member. What was taken counts only if read returns no error. Errors: Refused
 // for what is no whole backup, or was changed; take's; ctx's cause.
-func Read(ctx context.Context, r io.Reader, size int64, take func(name string, bytes int64, r io.Reader) error) (Manifest, error) {
+func read(ctx context.Context, r io.Reader, size int64, take func(name string, bytes int64, r io.Reader) error) (Manifest, error) {
 	broken := func(format string, args ...any) (Manifest, error) {
 		return Manifest{}, quant.Errorf(quant.Refused, "it is no whole backup: "+format, args...).
 			WithHint("take another backup; nothing was changed")
