@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/strategy"
@@ -35,8 +34,7 @@ func (e *Env) strategyFile(ctx context.Context, path string, sets []string) (str
 	if err != nil {
 		return strategy.Strategy{}, err
 	}
-	sum := sha256.Sum256(data)
-	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: path, Digest: quant.Text("sha256:" + hex.EncodeToString(sum[:]))})
+	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: path, Digest: quant.Text(durable.Digest(data))})
 	s, err := strategy.Parse(path, data, sets)
 	if err != nil || s.Universe.Type != strategy.UniverseAll {
 		return s, err

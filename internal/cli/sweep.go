@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +14,7 @@ import (
 	"quant/internal/backtest"
 	"quant/internal/backtest/deflated"
 	"quant/internal/config"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/output"
 	"quant/internal/strategy"
@@ -275,8 +274,7 @@ func (e *Env) sweep(ctx context.Context, f sweepFlags) error {
 	if _, err := e.MetaDB(); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(data)
-	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: f.file, Digest: quant.Text("sha256:" + hex.EncodeToString(sum[:]))})
+	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: f.file, Digest: quant.Text(durable.Digest(data))})
 	e.logParams("strategy_id", r.StrategyID, "version", r.Version, "from", r.From.String(), "to", r.To.String())
 	for _, p := range r.Parameters {
 		e.logParams("set."+p.Key, strings.Join(p.Values, ","))

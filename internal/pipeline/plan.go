@@ -2,13 +2,13 @@ package pipeline
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"quant/internal/durable"
 
 	"quant"
 )
@@ -277,8 +277,7 @@ func ParsePlan(doc []byte) (Plan, error) {
 
 // Digest is sha256:<hex> of bytes, as files are recorded.
 func Digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return durable.Digest(b)
 }
 
 func nonNil[T any](list []T) []T {
