@@ -13,12 +13,11 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"quant/internal/durable"
-
 	"golang.org/x/text/encoding/korean"
 	"golang.org/x/text/transform"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // Input is one file to ingest, looked at but not yet read.

@@ -14,10 +14,8 @@ import (
 	"strings"
 	"time"
 
-	"quant/internal/durable"
-	"quant/internal/lab/place"
-
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/lab/place"
 )
 
