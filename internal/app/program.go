@@ -29,9 +29,17 @@ func program(self, typed, found, cache string, source bool) string {
 	case source && fromGoRun(self, cache):
 		return "go run ./cmd/quant"
 	case strings.ContainsRune(typed, filepath.Separator):
-		return typed
+		return quoted(typed)
 	}
-	return self
+	return quoted(self)
+}
+
+// quoted is a path as one word of a shell.
+func quoted(path string) string {
+	if strings.ContainsAny(path, " \t()&;") {
+		return `"` + path + `"`
+	}
+	return path
 }
 
 // fromGoRun reports whether go run made an executable: in a temporary folder, or in

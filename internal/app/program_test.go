@@ -28,6 +28,7 @@ func TestTheProgramIsCalledByWhatWorks(t *testing.T) {
 		"a link on the PATH":      {self, "quant", link, true, "quant"},
 		"another on the PATH":     {self, "./quant", other, true, "./quant"},
 		"by a path":               {self, "bin/quant", "", false, "bin/quant"},
+		"a path with spaces":      {self, "my bin/quant", "", false, `"my bin/quant"`},
 		"by a name, not found":    {self, "quant", "", false, self},
 		"go run, first time":      {"/tmp/go-build231/b001/exe/quant", "/tmp/go-build231/b001/exe/quant", "", true, "go run ./cmd/quant"},
 		"go run, cached":          {"/home/x/.cache/go-build/4a/4a22-d/quant", "/home/x/.cache/go-build/4a/4a22-d/quant", other, true, "go run ./cmd/quant"},
