@@ -17,7 +17,6 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
-	"quant"
 	"quant/internal/failpoint"
 	"quant/internal/metastore"
 )
