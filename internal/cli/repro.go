@@ -175,7 +175,7 @@ func (e *Env) verdict(r reproReport) error {
 			differ = append(differ, fmt.Sprintf("%s (%s of %s)", strings.Replace(c.Object, ":", " ", 1), map[quant.Direction]string{quant.In: "input", quant.Out: "output"}[c.Direction], c.Stage))
 		}
 	}
-	return quant.Errorf(quant.Refused, "run %s is not reproduced; other than on record: %s", quant.ShortID(r.RunID), someOf(differ, 3)).
+	return quant.Errorf(quant.Refused, "run %s is not reproduced; other than on record: %s", quant.ShortID(r.RunID), quant.SomeOf(differ, 3)).
 		WithHint("`quant lineage %s` shows what it came from", quant.ShortID(r.RunID))
 }
 
