@@ -17,6 +17,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/sqltext"
 )
@@ -103,11 +104,11 @@ func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guesse
 	case !info.Mode().IsRegular():
 		return nil, false, nil, unreadable(errors.New("it is no regular file"))
 	}
-	dir, err := os.MkdirTemp(filepath.Dir(db.path), filepath.Base(db.path)+".salvage-*")
+	dir, removeFolder, err := durable.TemporaryFolder(filepath.Dir(db.path), "salvage")
 	if err != nil {
 		return nil, false, nil, db.fileError(err)
 	}
-	remove := func() { _ = os.RemoveAll(dir) }
+	remove := func() { _ = removeFolder() }
 	defer func() {
 		if err != nil {
 			remove()
