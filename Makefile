@@ -15,15 +15,14 @@ demo: ## the whole job on real prices, in ./quant-demo
 test: ## every test, as in the README
 	$(GO) test ./...
 
-soak: ## the same with the heavy counts (kills, storms, a million runs)
-	QUANT_SOAK=1 $(GO) test -count=1 -timeout 60m ./...
+soak: ## the tests that scale, with their full counts (kills, storms, a million runs) and another seed
+	QUANT_SOAK=1 $(GO) test -count=1 -timeout 120m $$($(GO) run ./internal/test/ci soak)
 
-race: ## the race detector, tests shuffled
-	$(GO) test -race -shuffle=on -count=1 ./...
+race: ## the race detector where there is concurrency, tests shuffled
+	$(GO) test -race -shuffle=on -count=1 -timeout 60m $$($(GO) run ./internal/test/ci race)
 
-lint: ## gofmt, vet, golangci-lint with the import arrows (pinned in tools/go.mod)
+lint: ## gofmt, golangci-lint with go vet and the import arrows (pinned in tools/go.mod)
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
-	$(GO) vet ./...
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 
 generate: ## write docs/man and docs/cli.md anew from the command tree
@@ -38,4 +37,7 @@ bench: ## measure, against the bounds of docs/benchmarks.md
 ci: ## what CI does
 	./.ci/run
 
-.PHONY: help build demo test soak race lint generate fuzz bench ci
+nightly: ## what CI has no time for: race detector and full counts over everything
+	./.ci/nightly
+
+.PHONY: help build demo test soak race lint generate fuzz bench ci nightly

@@ -32,6 +32,7 @@ import (
 	"quant/internal/artifact"
 	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
+	"quant/internal/factstore/factstoretest"
 )
 
 // TestMain makes this test binary a quant of its own: while tests run, the
@@ -222,9 +223,11 @@ func shows(want, got string) bool {
 	return regexp.MustCompile(expr.String()).MatchString(trimmed.String())
 }
 
+// The Korean documents are not followed: TestBothLanguagesGiveTheSameCommands
+// holds their commands, exit statuses and outputs to those of the English ones.
 func TestEveryCommandOfTheDocumentsDoesWhatTheyShow(t *testing.T) {
 	t.Parallel()
-	for _, path := range []string{"README.md", "README.ko.md", "docs/runbook.md", "docs/runbook.ko.md", "docs/exit-codes.md", "docs/walkthrough/p1-meta-db.md", "docs/walkthrough/chain.md"} {
+	for _, path := range []string{"README.md", "docs/runbook.md", "docs/exit-codes.md", "docs/walkthrough/p1-meta-db.md", "docs/walkthrough/chain.md"} {
 		t.Run(filepath.Base(path), func(t *testing.T) {
 			t.Parallel()
 			follow(t, path)
@@ -274,7 +277,7 @@ func TestBothLanguagesGiveTheSameCommands(t *testing.T) {
 					t.Errorf("%s:%d: %s\n%s:%d: %s", pair[0], e.line, e.command, pair[1], k.line, k.command)
 				}
 			}
-			if english[i].want != korean[i].want {
+			if english[i].want != korean[i].want || english[i].shown != korean[i].shown {
 				t.Errorf("block %d of %s and %s show different output", i+1, pair[0], pair[1])
 			}
 		}
@@ -692,7 +695,7 @@ func strategyLab(t *testing.T) string {
 	}
 	defer db.Close()
 	_, err = db.Write(t.Context(), "signals", func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Exec(ctx, "CREATE TEMP TABLE given AS SELECT symbol, ts, 'ret_20d' AS feature_name, 1::DOUBLE AS feature_value, 'v1' AS feature_version FROM ohlcv"); err != nil {
+		if _, err := tx.Stage(ctx, "CREATE TEMP TABLE given AS SELECT symbol, ts, 'ret_20d' AS feature_name, 1::DOUBLE AS feature_value, 'v1' AS feature_version FROM ohlcv"); err != nil {
 			return err
 		}
 		_, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "given"})
@@ -846,13 +849,10 @@ func plantFeatures(t *testing.T, dir string) {
 			"INSERT INTO labels SELECT symbol, ts, 'fwd_ret_5d', x / 10, 'v1' FROM temp.main.n WHERE i < 85",
 			"INSERT INTO fact_slices SELECT 'labels', symbol, 'fwd_ret_5d', 'v1', min(ts), max(ts), '" + tx.RunID + "' FROM temp.main.n GROUP BY symbol",
 		} {
-			if _, err := tx.Exec(ctx, q); err != nil {
+			if err := factstoretest.Exec(ctx, tx, q); err != nil {
 				return err
 			}
 		}
-		tx.Count("ohlcv", 450, 0, 0)
-		tx.Count("features_daily", 450, 0, 0)
-		tx.Count("labels", 425, 0, 0)
 		return nil
 	})
 	if err != nil {

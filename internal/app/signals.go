@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/failpoint"
 )
 
 // patience is how long a command may take to stop after a signal. What cannot
@@ -69,7 +70,7 @@ func (e *ending) watch() {
 			if late != nil {
 				e.forceEnd(cause)
 			}
-			late = time.After(patience)
+			late = time.After(failpoint.Patience("signal", patience))
 			e.set(cause)
 			e.cancel(cause)
 		case <-late:

@@ -13,11 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"quant/internal/durable"
-
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // oldTemporary is how the name of a temporary file began before they had one

@@ -156,3 +156,55 @@ func TestWhatADeadWriterLeftIsListedWithoutADigest(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestATextIsReadUpToItsLimitAndTheEndOfACharacter(t *testing.T) {
+	t.Parallel()
+	s := Store{filepath.Join(t.TempDir(), "a")}
+	for _, c := range []struct {
+		content, text string
+		limit         int
+		cut           bool
+		err           error
+	}{
+		{"", "", 4, false, nil},
+		{"abcd", "abcd", 4, false, nil},
+		{"abcde", "abcd", 4, true, nil},
+		{"한글", "한", 4, true, nil},
+		{"한글", "한글", 6, false, nil},
+		{"ab\x00", "", 9, false, ErrNoText},
+		{"ab\xff", "", 9, false, ErrNoText},
+		{"\xff\xff\xff\xff\xff\xff", "", 5, false, ErrNoText},
+	} {
+		r, err := s.Reader(t.Context(), put(t, s, c.content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, cut, err := r.Text(c.limit)
+		if text != c.text || cut != c.cut || !errors.Is(err, c.err) {
+			t.Errorf("%q up to %d: %q, cut %v, %v", c.content, c.limit, text, cut, err)
+		}
+		r.Close()
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	r, err := s.Reader(ctx, put(t, s, "abc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	enough := errors.New("enough")
+	cancel(enough)
+	if _, err := io.ReadAll(r); !errors.Is(err, enough) {
+		t.Error(err)
+	}
+	if _, err := s.Reader(t.Context(), "sha256:"+strings.Repeat("0", 64)); !errors.Is(err, quant.NotFound) {
+		t.Error(err)
+	}
+	for _, name := range []string{"", "../x"} {
+		if _, err := s.KeepFrom(t.Context(), strings.NewReader("x"), name); !errors.Is(err, quant.Invalid) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if a, err := s.KeepFrom(t.Context(), strings.NewReader("xyz"), "a/b"); err != nil || a.Name != "a/b" || a.Bytes != 3 || s.Verify(a.Digest) != nil {
+		t.Errorf("%+v %v", a, err)
+	}
+}

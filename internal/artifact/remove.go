@@ -8,9 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"quant"
+	"quant/internal/durable"
 )
 
 // patience is how long Hold and Remove wait for each other.
@@ -20,7 +19,7 @@ const patience = 30 * time.Second
 // place meanwhile, of any process. Any number may hold at once. Errors: ctx's
 // cause, Locked after 30 seconds, Store when there can be no lock.
 func (s Store) Hold(ctx context.Context) (release func(), err error) {
-	return s.lock(ctx, unix.LOCK_SH)
+	return s.lock(ctx, durable.Shared)
 }
 
 // Remove calls remove once nobody holds, and keeps everybody from holding until
@@ -28,7 +27,7 @@ func (s Store) Hold(ctx context.Context) (release func(), err error) {
 // used is put first, and is young after that. Errors: those of Hold, and
 // remove's.
 func (s Store) Remove(ctx context.Context, remove func() error) error {
-	release, err := s.lock(ctx, unix.LOCK_EX)
+	release, err := s.lock(ctx, durable.Exclusive)
 	if err != nil {
 		return err
 	}
@@ -38,32 +37,23 @@ func (s Store) Remove(ctx context.Context, remove func() error) error {
 
 // lock takes the lock on a file that stays for ever, because removing a lock
 // file would let two processes hold it.
-func (s Store) lock(ctx context.Context, how int) (release func(), err error) {
-	f, err := os.OpenFile(s.Dir+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+func (s Store) lock(ctx context.Context, how durable.Hold) (release func(), err error) {
+	lock, err := durable.OpenLock(s.Dir + ".lock")
 	if err != nil {
 		return nil, quant.Errorf(quant.Store, "lock the artifacts in %s: %w", s.Dir, err).WithHint("make its folder writable")
 	}
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		switch err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); {
-		case err == nil:
-			return func() { f.Close() }, nil
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			f.Close()
-			return nil, quant.Errorf(quant.Store, "lock the artifacts in %s: %w", s.Dir, err).WithHint("the file system must support locks")
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			f.Close()
-			return nil, context.Cause(ctx)
-		case <-deadline.C:
-			f.Close()
-			return nil, quant.Errorf(quant.Locked, "the artifacts in %s are held by another process, still after %v", s.Dir, patience).
-				WithHint("try again when its backup or gc has finished")
-		}
+	err = lock.Wait(ctx, how, patience)
+	switch {
+	case err == nil:
+		return lock.Close, nil
+	case errors.Is(err, durable.ErrHeld):
+		err = quant.Errorf(quant.Locked, "the artifacts in %s are held by another process, still after %v", s.Dir, patience).
+			WithHint("try again when its backup or gc has finished")
+	case ctx.Err() == nil:
+		err = quant.Errorf(quant.Store, "lock the artifacts in %s: %w", s.Dir, err).WithHint("the file system must support locks")
 	}
+	lock.Close()
+	return nil, err
 }
 
 // Discard removes the file of a content, and its folder if it was the last one

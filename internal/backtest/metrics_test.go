@@ -1,10 +1,11 @@
 package backtest
 
 import (
-	_ "embed"
 	"encoding/json"
 	"math"
 	"testing"
+
+	_ "embed"
 )
 
 // measured is performance of a series of returns alone.

@@ -166,7 +166,7 @@ func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 		return m, quant.Errorf(quant.NotFound, "there are no prices from %s to %s", req.From, req.To).
 			WithHint("`quant ingest` loads prices; QUANT_CALENDAR must be that of their market")
 	}
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+symbolTable+" (k INTEGER, symbol TEXT)"); err != nil {
+	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+symbolTable+" (k INTEGER, symbol TEXT)"); err != nil {
 		return m, err
 	}
 	if err := db.Append(ctx, symbolTable, func(row func(...driver.Value) error) error {

@@ -38,10 +38,9 @@ func write(ctx context.Context, db *factstore.DB, r *Report, result Result) ([]q
 				return err
 			}
 		}
-		if _, err := tx.Exec(ctx, "INSERT INTO "+factstore.BacktestTrades+" FROM temp.main."+factstore.BacktestTrades+staged); err != nil {
+		if _, err := tx.Insert(ctx, factstore.BacktestTrades, "FROM temp.main."+factstore.BacktestTrades+staged); err != nil {
 			return err
 		}
-		tx.Count(factstore.BacktestTrades, int64(len(result.Trades)), 0, 0)
 		for _, s := range stored {
 			rows, digest, err := tx.Digest(ctx, fmt.Sprintf("SELECT * EXCLUDE (%s) FROM %s WHERE run_id = ?", s.exclude, s.table), r.RunID)
 			if err != nil {
@@ -63,7 +62,7 @@ const staged = "_rows"
 
 func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) error {
 	fill := func(table string, rows func(row func(...driver.Value) error) error) error {
-		if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+table+staged+" AS FROM "+table+" LIMIT 0"); err != nil {
+		if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+table+staged+" AS FROM "+table+" LIMIT 0"); err != nil {
 			return err
 		}
 		return db.Append(ctx, table+staged, rows)

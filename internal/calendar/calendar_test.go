@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"quant/internal/test/soak"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/test/soak"
 )
 
 func open(t testing.TB, name string) *Calendar {

@@ -88,7 +88,7 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 	if traits.Records != nil {
 		said, saidErr = traits.Records(cmd.Context())
 	}
-	e.Settle(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, settingsOf(e.Settings))
+	e.Settle(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, settingsOf(e.Settings), flagsIn(cmd.Root().PersistentFlags()))
 	if err := e.Resolved(cmd.Context(), e.Argv, flagsOf(cmd), e.Mask.Args(args), said); err != nil {
 		return err
 	}
@@ -122,9 +122,11 @@ func settingsOf(s config.Settings) map[string]string {
 }
 
 // flagsOf are the flags of a parsed command line that are no settings.
-func flagsOf(cmd *cobra.Command) map[string]string {
+func flagsOf(cmd *cobra.Command) map[string]string { return flagsIn(cmd.Flags()) }
+
+func flagsIn(set *pflag.FlagSet) map[string]string {
 	flags := map[string]string{}
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	set.VisitAll(func(f *pflag.Flag) {
 		if f.Name != "help" {
 			flags[f.Name] = f.Value.String()
 		}

@@ -216,7 +216,7 @@ func (c *chain) makePlan(ctx context.Context, flags pipelineFlags) error {
 	}
 	c.plan = pipeline.NewPlan(req)
 	if t := req.Signal.Training; t != nil && !slices.Contains(a.Stages, pipeline.StageTrain) {
-		newest, err := c.resolveModel(ctx, experimentRef+t.Experiment)
+		newest, err := pipeline.ResolveModel(ctx, c.Session, experimentRef+t.Experiment)
 		if err != nil {
 			return err
 		}
@@ -238,7 +238,7 @@ type chosen struct {
 // command line does not say.
 func (c *chain) chosenStrategy(ctx context.Context, a *pipeline.Arguments) (chosen, error) {
 	var out chosen
-	s, err := c.strategyFile(ctx, a.Strategy, a.Set)
+	s, err := pipeline.OpenStrategy(ctx, c.Session, a.Strategy, a.Set)
 	if err != nil {
 		return out, err
 	}
@@ -579,6 +579,9 @@ func (c *chain) metaInputs(ctx context.Context, step *pipeline.Step, into map[st
 	}
 	return note("model", model)
 }
+
+// experimentRef begins a reference to the newest model of an experiment.
+const experimentRef = "experiment:"
 
 // after returns the argument that follows a flag.
 func after(args []string, flag string) string {

@@ -306,10 +306,7 @@ func (e *Env) replay(ctx context.Context, run metastore.RunDetail, args []string
 		}
 		_ = os.Remove(folder) // if nothing else is in it
 	}()
-	if err := e.copyLab(ctx, scratch); err != nil {
-		return nil, err
-	}
-	if err := e.turnBack(ctx, scratch, run, args); err != nil {
+	if err := e.copyLab(ctx, scratch, run, args); err != nil {
 		return nil, err
 	}
 	lab := []string{
@@ -360,8 +357,9 @@ func inLab(list []quant.RunIO, scratch, data string) []quant.RunIO {
 	return list
 }
 
-// copyLab copies both databases and the models.
-func (e *Env) copyLab(ctx context.Context, scratch string) error {
+// copyLab copies both databases and the models. The copy has the prices that the
+// run read, and nothing of what the repetition shall compute.
+func (e *Env) copyLab(ctx context.Context, scratch string, run metastore.RunDetail, args []string) error {
 	meta, err := metastore.AsFile(e.Meta)
 	if err != nil {
 		return err
@@ -369,8 +367,20 @@ func (e *Env) copyLab(ctx context.Context, scratch string) error {
 	if err := meta.Backup(ctx, place.In(scratch).MetaPath); err != nil {
 		return err
 	}
-	if err := e.ReadFacts(ctx, func(db *factstore.DB) error { return db.Backup(ctx, place.In(scratch).FactPath) }); err != nil {
+	kinds := []string{run.Kind}
+	if stages := after(args, "--stages"); run.Kind == "pipeline.run" {
+		kinds = strings.Split(stages, ",")
+	}
+	var changed bool
+	err = e.ReadFacts(ctx, func(db *factstore.DB) (err error) {
+		changed, err = db.CopyAsOf(ctx, place.In(scratch).FactPath, factstore.Past{RunID: run.RunID, Ended: run.EndedAt.Time, Without: emptied(kinds)})
 		return err
+	})
+	if err != nil {
+		return err
+	}
+	if changed {
+		e.Notice("prices have changed since run %s: it is run again on those that it read", quant.ShortID(run.RunID))
 	}
 	models := e.ModelDir()
 	if _, err := os.Stat(models); err != nil {
@@ -382,68 +392,16 @@ func (e *Env) copyLab(ctx context.Context, scratch string) error {
 	return nil
 }
 
-// turnBack gives the copy the prices that the run read, and takes away what
-// the repetition shall compute, so that it cannot be found there.
-func (e *Env) turnBack(ctx context.Context, scratch string, run metastore.RunDetail, args []string) error {
-	o := e.FactOptions(ctx)
-	o.Path = place.In(scratch).FactPath
-	o.TempDir = ""
-	db, err := factstore.OpenWrite(ctx, o)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	at, err := db.PricesAsOf(ctx, run.RunID, run.EndedAt.Time)
-	if err != nil {
-		return err
-	}
-	table, err := db.StageAsOf(ctx, at)
-	if err != nil {
-		return err
-	}
-	var statements []string
-	if table != "ohlcv" {
-		e.Notice("prices have changed since run %s: it is run again on those that it read", quant.ShortID(run.RunID))
-		statements = append(statements,
-			"CREATE TEMP TABLE repro_prices AS SELECT * FROM "+table,
-			"DELETE FROM ohlcv",
-			"INSERT INTO ohlcv BY NAME SELECT * FROM temp.main.repro_prices")
-	}
-	kinds := []string{run.Kind}
-	if stages := after(args, "--stages"); run.Kind == "pipeline.run" {
-		kinds = strings.Split(stages, ",")
-	}
+// emptied are the tables in which a command of the kind could find done what the
+// repetition shall compute. Recommend and backtest compute everything in any
+// case, and recommend needs the decisions before its own.
+func emptied(kinds []string) []string {
+	var tables []string
 	for _, kind := range kinds {
-		statements = append(statements, takeAway(kind)...)
-	}
-	for _, s := range statements {
-		if _, err := db.Exec(ctx, s); err != nil {
-			return quant.Errorf(quant.Store, "prepare the copy of the facts: %w", err)
+		switch pipeline.Stage(kind) {
+		case pipeline.StageFeatures, pipeline.StageLabels, pipeline.StageScore:
+			tables = append(tables, pipeline.Stage(kind).Writes()...)
 		}
 	}
-	return nil
-}
-
-// takeAway are the statements that delete what a command of the kind could find
-// done. Recommend and backtest compute everything in any case, and recommend
-// needs the decisions before its own.
-func takeAway(kind string) []string {
-	switch kind {
-	case "features":
-		return append(nothingComputed("features_daily"), nothingComputed("returns")...)
-	case "labels":
-		return nothingComputed("labels")
-	case "score":
-		return []string{"DELETE FROM predictions"}
-	}
-	return nil
-}
-
-// nothingComputed empties a table and what is noted of its slices.
-func nothingComputed(table string) []string {
-	return []string{
-		"DELETE FROM " + table,
-		"DELETE FROM fact_slices WHERE table_name = '" + table + "'",
-		"DELETE FROM fact_inputs WHERE table_name = '" + table + "'",
-	}
+	return tables
 }

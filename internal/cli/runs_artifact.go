@@ -97,7 +97,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer func() { _ = content.Close() }() // it was only read
 	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
 	copyTo := func(w io.Writer) error {
 		_, err := io.Copy(w, content)

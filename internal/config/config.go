@@ -4,11 +4,11 @@
 package config
 
 import (
-	"quant/internal/lab/place"
 	"slices"
 	"strings"
 
 	"quant"
+	"quant/internal/lab/place"
 )
 
 // Setting is one resolved setting.

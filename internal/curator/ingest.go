@@ -91,7 +91,11 @@ func (in *ingest) run(ctx context.Context) error {
 		in.notice("a file was named more than once and is read once")
 	}
 	in.drop(ctx)
-	if err := execAll(ctx, in.db, distrust, createStaged); err != nil {
+	// The gate looks at every value, whatever bounds a Parquet file gives.
+	if err := in.db.TrustBounds(ctx, false); err != nil {
+		return err
+	}
+	if err := stageAll(ctx, in.db, createStaged); err != nil {
 		return err
 	}
 	for i := range in.inputs {
@@ -121,20 +125,15 @@ func (in *ingest) progress(file int, stage Stage, read int64) {
 	in.Progress(Progress{File: in.inputs[file].Path, Stage: stage, Done: in.done + read, Total: total})
 }
 
-// distrust has every value looked at. The bounds that a Parquet file gives for
-// its columns leave NaN out, and may be wrong altogether; DuckDB would fold the
-// gate's comparisons by them.
-const distrust = "SET disabled_optimizers = 'statistics_propagation'"
-
 // drop removes what an ingest leaves in the connection.
 func (in *ingest) drop(ctx context.Context) {
-	_, _ = in.db.Exec(ctx, "RESET disabled_optimizers")
-	_, _ = in.db.Exec(ctx, "DROP VIEW IF EXISTS temp.main."+bars)
+	_ = in.db.TrustBounds(ctx, true)
+	_, _ = in.db.Stage(ctx, "DROP VIEW IF EXISTS temp.main."+bars)
 	// A table where a view was made of it may be undone with its transaction.
-	_, _ = in.db.Exec(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
+	_, _ = in.db.Stage(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
 	in.inPlace = ""
 	for _, table := range []string{staged, twice, texts, turned, dates, days} {
-		_, _ = in.db.Exec(ctx, "DROP TABLE IF EXISTS temp.main."+table)
+		_, _ = in.db.Stage(ctx, "DROP TABLE IF EXISTS temp.main."+table)
 	}
 }
 
@@ -171,7 +170,7 @@ func (in *ingest) stage(ctx context.Context, i int) error {
 	for j, other := range in.report.Files {
 		// Without a symbol column the names of the files make the difference.
 		if other.Digest == fr.Digest && (cols.at[symbol] >= 0 || in.Symbol != "" || symbolOfName(other.Name) == symbolOfName(fr.Name)) && !in.skipped[j] {
-			if _, err := in.db.Exec(ctx, fmt.Sprintf("DELETE FROM temp.main.%s WHERE file = %d", staged, i)); err != nil {
+			if _, err := in.db.Stage(ctx, fmt.Sprintf("DELETE FROM temp.main.%s WHERE file = %d", staged, i)); err != nil {
 				return err
 			}
 			in.notice("%s is the same as %s and is read once", clip(input.Path), clip(other.Path))
@@ -228,7 +227,7 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 		return "", file.cols, err
 	}
 	table := newCSVTable(file, i, &in.texts)
-	_, err = in.db.Exec(table.serve(ctx), in.stageSQL(i, "SELECT "+strings.Join(exprs, ", ")+" FROM "+csvFunction+"()"))
+	_, err = in.db.Stage(table.serve(ctx), in.stageSQL(i, "SELECT "+strings.Join(exprs, ", ")+" FROM "+csvFunction+"()"))
 	table.close()
 	if table.err != nil {
 		return "", file.cols, file.readError(table.err)
@@ -261,7 +260,7 @@ func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, err
 		// Its rows need not be copied unless one of them must be marked.
 		return digest, cols, in.readInPlace(ctx, query)
 	}
-	if _, err := in.db.Exec(ctx, in.stageSQL(i, query)); err != nil {
+	if _, err := in.db.Stage(ctx, in.stageSQL(i, query)); err != nil {
 		return "", cols, in.parquetError(ctx, input, err)
 	}
 	return digest, cols, in.stillSame(i)
@@ -279,7 +278,7 @@ func (in *ingest) stillSame(i int) error {
 // readInPlace makes staged a view of a Parquet file, gate included.
 func (in *ingest) readInPlace(ctx context.Context, query string) error {
 	in.inPlace = query
-	return execAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, gateSQL(in.tomorrow), query))
+	return stageAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, gateSQL(in.tomorrow), query))
 }
 
 // settleInPlace is called once the rows of a file that is read in place have
@@ -292,7 +291,7 @@ func (in *ingest) settleInPlace(ctx context.Context) error {
 	if in.counts[sound] != in.report.RowsRead {
 		return in.materialise(ctx)
 	}
-	return execAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, "0", in.inPlace))
+	return stageAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, "0", in.inPlace))
 }
 
 // materialise makes staged a table, so that its rows can be marked.
@@ -302,7 +301,7 @@ func (in *ingest) materialise(ctx context.Context) error {
 	}
 	query := in.inPlace
 	in.inPlace = ""
-	return execAll(ctx, in.db, "DROP VIEW temp.main."+staged, createStaged, in.stageSQL(0, query))
+	return stageAll(ctx, in.db, "DROP VIEW temp.main."+staged, createStaged, in.stageSQL(0, query))
 }
 
 func (in *ingest) stagingError(i int, err error) error {
@@ -391,7 +390,7 @@ func (in *ingest) rejectSymbols(ctx context.Context) (some bool, err error) {
 		}
 	}
 	for part := range slices.Chunk(invalid, 1000) {
-		if _, err := in.db.Exec(ctx, fmt.Sprintf("UPDATE temp.main.%s SET fault = %d WHERE fault = 0 AND symbol IN (%s)",
+		if _, err := in.db.Stage(ctx, fmt.Sprintf("UPDATE temp.main.%s SET fault = %d WHERE fault = 0 AND symbol IN (%s)",
 			staged, symbolInvalid, strings.TrimSuffix(strings.Repeat("?, ", len(part)), ", ")), part...); err != nil {
 			return false, err
 		}
@@ -411,7 +410,7 @@ func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
 	// Each different set of values of such a day is a variant, known by its
 	// first row. n is how many variants a day has, and other a row that says
 	// something else.
-	if _, err := in.db.Exec(ctx, `CREATE TEMP TABLE `+twice+` AS
+	if _, err := in.db.Stage(ctx, `CREATE TEMP TABLE `+twice+` AS
 		WITH again AS (SELECT symbol, ts FROM temp.main.`+staged+` WHERE fault = 0 GROUP BY symbol, ts HAVING count(*) > 1),
 		part AS (SELECT s.*, file * `+placeSpan+` + line AS place FROM temp.main.`+staged+` s SEMI JOIN again USING (symbol, ts) WHERE fault = 0),
 		variant AS (SELECT symbol, ts, open, high, low, close, volume, adjusted_close, min(place) AS head FROM part GROUP BY ALL),
@@ -422,12 +421,8 @@ func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
 		JOIN days d ON part.symbol = d.symbol AND part.ts = d.ts`); err != nil {
 		return false, err
 	}
-	result, err := in.db.Exec(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET fault = CASE WHEN n > 1 THEN %d ELSE %d END
+	n, err := in.db.Stage(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET fault = CASE WHEN n > 1 THEN %d ELSE %d END
 		FROM temp.main.%s t WHERE s.file = t.file AND s.line = t.line AND (n > 1 OR NOT stays)`, staged, differs, collapsed, twice))
-	if err != nil {
-		return false, err
-	}
-	n, err := result.RowsAffected()
 	return n > 0, err
 }
 

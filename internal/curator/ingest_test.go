@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math"
@@ -450,10 +451,24 @@ func TestTheEndOfTheContextEndsAnIngest(t *testing.T) {
 func (l *lab) parquet(name, query string) string {
 	l.Helper()
 	path := filepath.Join(l.dir, name)
-	if _, err := l.db.Exec(context.Background(), "COPY ("+query+") TO "+sqltext.Literal(path)+" (FORMAT parquet)"); err != nil {
-		l.Fatal(err)
-	}
+	duck(l, "COPY ("+query+") TO "+sqltext.Literal(path)+" (FORMAT parquet)")
 	return path
+}
+
+// duck runs statements in a DuckDB of their own: to make files.
+func duck(tb testing.TB, statements ...string) {
+	tb.Helper()
+	db, err := sql.Open("duckdb", "")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1) // TEMP tables are a connection's
+	for _, s := range statements {
+		if _, err := db.ExecContext(tb.Context(), s); err != nil {
+			tb.Fatal(err)
+		}
+	}
 }
 
 func TestParquetPassesTheSameGate(t *testing.T) {
@@ -755,7 +770,8 @@ func TestAFileWithoutAdjustedClosesKeepsTheStoredOnes(t *testing.T) {
 	l.want("bars", l.bars(), want)
 
 	// Read in place, and together with a file that has the column.
-	r = l.mustIngest(nil, l.parquet("A.parquet", "SELECT ts AS date, open, high, low, close, volume FROM ohlcv"))
+	r = l.mustIngest(nil, l.parquet("A.parquet", `SELECT day AS date, 10.0::DOUBLE AS open, 12.0::DOUBLE AS high, 9.0::DOUBLE AS low, close::DOUBLE AS close, 1000.0::DOUBLE AS volume
+		FROM (VALUES (DATE '2020-01-02', 11), (DATE '2020-01-03', 11.5), (DATE '2020-01-06', 11), (DATE '2020-01-07', 11)) t(day, close)`))
 	l.want("in place", []int64{r.RowsInserted, r.RowsUpdated, r.RowsUnchanged}, []int64{0, 0, 4})
 	l.want("bars", l.bars(), want)
 	r = l.mustIngest(nil,

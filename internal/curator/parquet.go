@@ -197,7 +197,7 @@ func parquetNames(ctx context.Context, db *factstore.DB, path string) ([]string,
 // spellDates reads every spelling of a date that a column has, once, with the
 // rules for dates in CSV files.
 func (p plan) spellDates(ctx context.Context, db *factstore.DB, in Input, source, column string) error {
-	if err := execAll(ctx, db, "DROP TABLE IF EXISTS temp.main."+dates,
+	if err := stageAll(ctx, db, "DROP TABLE IF EXISTS temp.main."+dates,
 		"CREATE TEMP TABLE "+dates+" AS SELECT CAST("+column+" AS VARCHAR) AS spelling, min(file_row_number) + 1 AS first_line, NULL::DATE AS ts, 0::UTINYINT AS fault FROM "+
 			source+" WHERE "+column+" IS NOT NULL GROUP BY 1"); err != nil {
 		return p.parquetError(ctx, in, err)
@@ -249,7 +249,7 @@ func (p plan) spellDates(ctx context.Context, db *factstore.DB, in Input, source
 			args = append(args, r.spelling, int64(r.day), int64(r.fault))
 		}
 		values := strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", len(part)), ", ")
-		if _, err := db.Exec(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS t SET ts = CASE WHEN v.fault = 0 THEN DATE '1970-01-01' + CAST(v.day AS INTEGER) END, fault = v.fault
+		if _, err := db.Stage(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS t SET ts = CASE WHEN v.fault = 0 THEN DATE '1970-01-01' + CAST(v.day AS INTEGER) END, fault = v.fault
 			FROM (VALUES %s) AS v(spelling, day, fault) WHERE t.spelling = v.spelling`, dates, values), args...); err != nil {
 			return err
 		}
@@ -266,9 +266,9 @@ func (p plan) parquetError(ctx context.Context, in Input, err error) error {
 		Hint: "the file may be damaged or cut off: fetch it again", Err: err}
 }
 
-func execAll(ctx context.Context, db *factstore.DB, statements ...string) error {
+func stageAll(ctx context.Context, db *factstore.DB, statements ...string) error {
 	for _, s := range statements {
-		if _, err := db.Exec(ctx, s); err != nil {
+		if _, err := db.Stage(ctx, s); err != nil {
 			return err
 		}
 	}

@@ -353,12 +353,12 @@ const eventTable = "curator_event"
 // moves makes the checks that compare each bar with the one before.
 func (q *quality) moves() error {
 	defer func() {
-		_, _ = q.db.Exec(context.WithoutCancel(q.ctx), "DROP TABLE IF EXISTS temp.main."+eventTable)
+		_, _ = q.db.Stage(context.WithoutCancel(q.ctx), "DROP TABLE IF EXISTS temp.main."+eventTable)
 	}()
 	// r is close, on the basis in use, over the close before; raw the same of
 	// the raw one, so that r / raw is the step of the adjustment. It has a
 	// reason if it brings the close nearer to the one before.
-	_, err := q.db.Exec(q.ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS
+	_, err := q.db.Stage(q.ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS
 		SELECT *, step AND greatest(r, 1 / r) >= greatest(raw, 1 / raw) AS unexplained FROM (
 			SELECT symbol, i, pi, n, r, raw, coalesce(same, false) AS same,
 				coalesce(r > raw * %[2]v OR r * %[2]v < raw, false) AS step, coalesce(abs(r - 1) > %[3]v, false) AS jump

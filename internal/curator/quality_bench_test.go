@@ -57,7 +57,7 @@ func BenchmarkCheckQuality(b *testing.B) {
 func storeBars(tb testing.TB, db *factstore.DB, query string) {
 	tb.Helper()
 	_, err := db.Write(context.Background(), "r", func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE made AS "+query); err != nil {
+		if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE made AS "+query); err != nil {
 			return err
 		}
 		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "made"})

@@ -2,7 +2,6 @@ package curator
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -26,5 +25,5 @@ func register(db *factstore.DB) error {
 			return nil, errors.New("no csv file is being read")
 		},
 	}
-	return db.Teach(csvFunction, func(conn *sql.Conn) error { return duckdb.RegisterTableUDF(conn, csvFunction, f) })
+	return db.RegisterTable(csvFunction, f)
 }

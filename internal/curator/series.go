@@ -35,7 +35,7 @@ func (in *ingest) stageSeries(ctx context.Context) (digest string, cols columns,
 		cols.at[f] = f
 	}
 	cols.count, cols.ignored = len(cols.at), []string{}
-	if _, err := in.db.Exec(ctx, "CREATE TEMP TABLE "+days+` (line BIGINT, fault UTINYINT, symbol VARCHAR, ts DATE,
+	if _, err := in.db.Stage(ctx, "CREATE TEMP TABLE "+days+` (line BIGINT, fault UTINYINT, symbol VARCHAR, ts DATE,
 		open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE, adjusted_close DOUBLE)`); err != nil {
 		return "", cols, err
 	}
@@ -73,7 +73,7 @@ func (in *ingest) stageSeries(ctx context.Context) (digest string, cols columns,
 	if err != nil {
 		return "", cols, err
 	}
-	_, err = in.db.Exec(ctx, in.stageSQL(0, "FROM temp.main."+days))
+	_, err = in.db.Stage(ctx, in.stageSQL(0, "FROM temp.main."+days))
 	sum := sha256.Sum256(in.series.Raw)
 	return "sha256:" + hex.EncodeToString(sum[:]), cols, err
 }

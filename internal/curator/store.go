@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/duckdb/duckdb-go/v2"
-
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
@@ -33,7 +31,7 @@ func (in *ingest) store(ctx context.Context) error {
 	judged := max(r.RowsRead, in.answer)
 	refused := judged > 0 && float64(r.RowsRejected)/float64(judged) > in.MaxRejectRatio
 	if !refused {
-		if _, err := in.db.Exec(ctx, "CREATE TEMP VIEW "+bars+" AS SELECT symbol, ts, open, high, low, close, volume, adjusted_close, "+
+		if _, err := in.db.Stage(ctx, "CREATE TEMP VIEW "+bars+" AS SELECT symbol, ts, open, high, low, close, volume, adjusted_close, "+
 			in.byFile(in.sources)+" AS source FROM temp.main."+staged+" WHERE fault = 0"); err != nil {
 			return err
 		}
@@ -100,7 +98,7 @@ func (in *ingest) keepAdjusted(ctx context.Context, tx *factstore.Tx) error {
 		return err
 	}
 	files := strings.Trim(strings.ReplaceAll(fmt.Sprint(in.silent), " ", ", "), "[]")
-	_, err := tx.Exec(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET adjusted_close = o.adjusted_close FROM ohlcv o WHERE s.fault = 0 AND s.file IN (%s)
+	_, err := tx.Stage(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET adjusted_close = o.adjusted_close FROM ohlcv o WHERE s.fault = 0 AND s.file IN (%s)
 		AND s.symbol = o.symbol AND s.ts = o.ts AND o.adjusted_close IS NOT NULL`, staged, files))
 	return err
 }
@@ -170,14 +168,10 @@ func (in *ingest) settleOtherNames(ctx context.Context, tx *factstore.Tx) (int64
 	if err := in.materialise(ctx); err != nil {
 		return 0, err
 	}
-	result, err := tx.Exec(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET fault = %d FROM ohlcv o WHERE s.fault = 0 AND s.symbol = o.symbol AND s.ts = o.ts
+	return tx.Stage(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET fault = %d FROM ohlcv o WHERE s.fault = 0 AND s.symbol = o.symbol AND s.ts = o.ts
 		AND o.source IS DISTINCT FROM %s
 		AND s.open IS NOT DISTINCT FROM o.open AND s.high IS NOT DISTINCT FROM o.high AND s.low IS NOT DISTINCT FROM o.low AND s.close IS NOT DISTINCT FROM o.close
 		AND s.volume IS NOT DISTINCT FROM o.volume AND s.adjusted_close IS NOT DISTINCT FROM o.adjusted_close`, staged, stored, in.byFile(in.sources)))
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
 }
 
 // byFile is an expression that gives each file's rows its text.
@@ -231,29 +225,21 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 		ANTI JOIN rejects USING (source_digest, line, reason)`,
 		turned, in.byFile(digests), reason.String(), in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
 		staged, sound, collapsed, stored, join, texts)
-	_, err := in.db.Exec(ctx, query)
+	_, err := in.db.Stage(ctx, query)
 	return err
 }
 
 // loadTexts makes the table texts.
 func (in *ingest) loadTexts(ctx context.Context) error {
-	if _, err := in.db.Exec(ctx, "CREATE TEMP TABLE "+texts+" (file INTEGER, line BIGINT, text VARCHAR)"); err != nil {
+	if _, err := in.db.Stage(ctx, "CREATE TEMP TABLE "+texts+" (file INTEGER, line BIGINT, text VARCHAR)"); err != nil {
 		return err
 	}
-	return in.db.Raw(ctx, func(conn driver.Conn) error {
-		a, err := duckdb.NewAppender(conn, "temp", "main", texts)
-		if err != nil {
-			return err
-		}
-		for i, t := range in.texts.rows {
-			if i%1024 == 0 && ctx.Err() != nil {
-				break
-			}
-			if err := a.AppendRow(int32(t.file), t.line, t.text); err != nil {
-				_ = a.Close()
+	return in.db.Append(ctx, texts, func(row func(...driver.Value) error) error {
+		for _, t := range in.texts.rows {
+			if err := row(int32(t.file), t.line, t.text); err != nil {
 				return err
 			}
 		}
-		return a.CloseWithCancel(ctx)
+		return nil
 	})
 }

@@ -6,7 +6,6 @@
 package demo
 
 import (
-	_ "embed"
 	"errors"
 	"io/fs"
 	"os"
@@ -14,6 +13,8 @@ import (
 
 	"quant"
 	"quant/strategies"
+
+	_ "embed"
 )
 
 // Prices is the CSV file, gzipped: Ticker,Date,Open,High,Low,Close,Volume,Adj Close.

@@ -24,7 +24,13 @@ const (
 // Lock is a lock on an open file (flock). It keeps apart processes, and two
 // Locks of one process; it goes with Close, or with the process however that
 // ends, and is not inherited by children. Not for concurrent use.
-type Lock struct{ f *os.File }
+type Lock struct {
+	// LongestPause is how long Wait sleeps at most between two tries; 0 means
+	// 20 ms.
+	LongestPause time.Duration
+
+	f *os.File
+}
 
 // OpenLock opens the file of a lock, and makes it (0600) if it is missing; a
 // link is refused. Nothing is locked yet. The file is to stay for ever, because
@@ -35,42 +41,47 @@ func OpenLock(path string) (*Lock, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lock{f}, nil
+	return &Lock{f: f}, nil
 }
 
 // LockOn is a lock on a file, or folder, that is open already. Close closes it.
-func LockOn(f *os.File) *Lock { return &Lock{f} }
+func LockOn(f *os.File) *Lock { return &Lock{f: f} }
 
 // Try takes the lock, or holds one that it has in another way: then there may be
 // a moment in between in which it is held in none, and after an error it may be
 // lost. Errors: ErrHeld at once if somebody else has it; else the operating
 // system's, of a file system that has no locks.
 func (l *Lock) Try(how Hold) error {
+	err := l.flock(int(how) | unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrHeld
+	}
+	return err
+}
+
+// Take is Try for a lock that others hold for moments only: it waits, however
+// long that takes.
+func (l *Lock) Take(how Hold) error { return l.flock(int(how)) }
+
+func (l *Lock) flock(how int) error {
 	for {
-		switch err := unix.Flock(int(l.f.Fd()), int(how)|unix.LOCK_NB); {
-		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.EWOULDBLOCK):
-			return ErrHeld
-		case err != nil:
+		err := unix.Flock(int(l.f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
 			return os.NewSyscallError("flock", err)
-		default:
-			return nil
 		}
 	}
 }
-
-// The pauses between two tries.
-const (
-	firstPause   = time.Millisecond
-	longestPause = 20 * time.Millisecond
-)
 
 // Wait tries until it has the lock, for as long as limit. Errors: ErrHeld after
 // limit, ctx's cause, and those of Try.
 func (l *Lock) Wait(ctx context.Context, how Hold, limit time.Duration) error {
 	deadline := time.NewTimer(limit)
 	defer deadline.Stop()
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	longest := l.LongestPause
+	if longest == 0 {
+		longest = 20 * time.Millisecond
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, longest) {
 		if err := l.Try(how); !errors.Is(err, ErrHeld) {
 			return err
 		}
@@ -85,4 +96,4 @@ func (l *Lock) Wait(ctx context.Context, how Hold, limit time.Duration) error {
 }
 
 // Close gives the lock up and closes its file.
-func (l *Lock) Close() error { return l.f.Close() }
+func (l *Lock) Close() { l.f.Close() }

@@ -66,7 +66,12 @@ func TestLockWaits(t *testing.T) {
 	if err := waiter.Wait(ended, Shared, time.Minute); err != mine {
 		t.Errorf("%v, want the cause of ctx", err)
 	}
+	third := open(t, path)
 	time.AfterFunc(10*time.Millisecond, func() { holder.Close() })
+	if err := third.Take(Shared); err != nil {
+		t.Error(err)
+	}
+	third.Close()
 	if err := waiter.Wait(ctx, Exclusive, time.Minute); err != nil {
 		t.Error(err)
 	}

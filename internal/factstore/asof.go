@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"quant/internal/sqltext"
 	"strings"
 	"time"
 
 	"quant"
+	"quant/internal/sqltext"
 )
 
 // The TEMP view that StageAsOf makes, and the table behind it.
@@ -81,7 +81,7 @@ func (db *DB) StageAsOf(ctx context.Context, at time.Time) (table string, err er
 	query := "CREATE OR REPLACE TEMP VIEW " + asOfView + " AS SELECT " + priceColumns + " FROM " + factTable(OHLCV) + stood(false) +
 		" UNION ALL SELECT " + priceColumns + " FROM " + factTable(OHLCVRevisions) + stood(true) + " AND factor IS NULL" +
 		" UNION ALL SELECT " + priceColumns + " FROM temp.main." + asOfTable + stood(true)
-	if _, err := db.Exec(ctx, query); err != nil {
+	if _, err := db.Stage(ctx, query); err != nil {
 		return "", db.failure(ctx, "read earlier prices", err)
 	}
 	return "temp.main." + asOfView, nil
@@ -91,7 +91,7 @@ func (db *DB) StageAsOf(ctx context.Context, at time.Time) (table string, err er
 // that was replaced after the moment. A factor speaks of the version that came
 // next, so the newest are rebuilt first.
 func (db *DB) stageRescaled(ctx context.Context, at time.Time) error {
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+asOfTable+" AS SELECT "+priceColumns+", ingested_at AS replaced_at FROM "+factTable(OHLCV)+" LIMIT 0"); err != nil {
+	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+asOfTable+" AS SELECT "+priceColumns+", ingested_at AS replaced_at FROM "+factTable(OHLCV)+" LIMIT 0"); err != nil {
 		return err
 	}
 	moments, err := db.rescaledAfter(ctx, at)
@@ -105,7 +105,7 @@ func (db *DB) stageRescaled(ctx context.Context, at time.Time) error {
 		for _, from := range []string{factTable(OHLCV) + " WHERE true", factTable(OHLCVRevisions) + " WHERE factor IS NULL", "temp.main." + asOfTable + " WHERE true"} {
 			after = append(after, "SELECT "+values+" FROM "+from+" AND ingested_at = "+is)
 		}
-		if _, err := db.Exec(ctx, `INSERT INTO temp.main.`+asOfTable+`
+		if _, err := db.Stage(ctx, `INSERT INTO temp.main.`+asOfTable+`
 			WITH factors AS (SELECT * FROM `+factTable(OHLCVRevisions)+` WHERE factor IS NOT NULL AND replaced_at = `+is+`),
 			stretch AS (SELECT symbol, factor, decimals, unnest(stretches) AS s FROM factors),
 			corrections AS (SELECT symbol, unnest(corrections) AS correction, generate_subscripts(corrections, 1) AS n FROM factors),

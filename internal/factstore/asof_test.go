@@ -35,14 +35,14 @@ func (b bar) sql() string {
 // when.
 func mergeBars(t *testing.T, db *factstore.DB, run string, bars []bar) (d factstore.Delta, at time.Time) {
 	t.Helper()
-	if _, err := db.Exec(t.Context(), "CREATE OR REPLACE TEMP TABLE src AS SELECT * EXCLUDE (ingested_at) FROM ohlcv LIMIT 0"); err != nil {
+	if _, err := db.Stage(t.Context(), "CREATE OR REPLACE TEMP TABLE src AS SELECT * EXCLUDE (ingested_at) FROM ohlcv LIMIT 0"); err != nil {
 		t.Fatal(err)
 	}
 	rows := make([]string, len(bars))
 	for i, b := range bars {
 		rows[i] = b.sql()
 	}
-	if _, err := db.Exec(t.Context(), "INSERT INTO src VALUES "+strings.Join(rows, ", ")); err != nil {
+	if _, err := db.Stage(t.Context(), "INSERT INTO src VALUES "+strings.Join(rows, ", ")); err != nil {
 		t.Fatal(err)
 	}
 	_, err := db.Write(t.Context(), run, func(ctx context.Context, tx *factstore.Tx) (err error) {
@@ -256,8 +256,7 @@ func TestAnUntouchedStateIsOhlcvItself(t *testing.T) {
 	}
 	_, at := mergeBars(t, db, "r1", history("A", 3, 1, "a"))
 	if _, err := db.Write(t.Context(), "other", func(ctx context.Context, tx *factstore.Tx) error {
-		_, err := tx.Exec(ctx, "INSERT INTO labels VALUES ('A', DATE '2020-01-01', 'l', 1, 'v1')")
-		tx.Count("labels", 1, 0, 0)
+		_, err := tx.Insert(ctx, factstore.Labels, "VALUES ('A', DATE '2020-01-01', 'l', 1, 'v1')")
 		return err
 	}); err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func BenchmarkMerge(b *testing.B) {
 					b.Fatal(err)
 				}
 				exec := func(query string) {
-					if _, err := db.Exec(b.Context(), query); err != nil {
+					if err := db.ExecUnchecked(b.Context(), query); err != nil {
 						b.Fatal(err)
 					}
 				}

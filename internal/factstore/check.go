@@ -5,11 +5,11 @@ import (
 	"database/sql"
 	"fmt"
 	"maps"
-	"quant/internal/sqltext"
 	"slices"
 	"strings"
 
 	"quant"
+	"quant/internal/sqltext"
 )
 
 // Tables returns every table with its number of rows, in name order.

@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // walSuffixes name the files that may stand beside a database and hold commits
@@ -84,35 +84,16 @@ func (db *DB) Backup(ctx context.Context, dst string) error {
 	return copyDatabase(ctx, db.path, dst, func(f *os.File) { db.held = append(db.held, f) })
 }
 
-// CopyRaw copies a Fact DB that cannot be opened, byte by byte with its WAL,
-// to dst, which must not exist (quant.Conflict). quant.Locked if a process has
-// it open for writing, ErrMissing if there is none. The copy is 0600 and
-// durable.
-func CopyRaw(ctx context.Context, src, dst string) error {
-	src, err := resolve(src)
-	if err != nil {
-		return err
-	}
-	release, err := hold(src, unix.F_RDLCK)
-	if err != nil {
-		return lockedNow(src, err)
-	}
-	defer release()
-	var opened []*os.File
-	defer func() {
-		for _, f := range opened {
-			_ = f.Close()
-		}
-	}()
-	return copyDatabase(ctx, src, dst, func(f *os.File) { opened = append(opened, f) })
-}
-
 // copyDatabase copies the file and its WALs; keep is given what it reads from.
+// Each is copied before the first gets its name.
 func copyDatabase(ctx context.Context, src, dst string, keep func(*os.File)) (err error) {
 	suffixes := append(walSuffixes(), "") // the file itself last: it makes the copy one
+	exists := func(name string) error {
+		return quant.Errorf(quant.Conflict, "copy fact db: %s exists already", name).WithHint("choose another name")
+	}
 	for _, suffix := range suffixes {
 		if _, err := os.Lstat(dst + suffix); err == nil {
-			return quant.Errorf(quant.Conflict, "copy fact db: %s exists already", dst+suffix).WithHint("choose another name")
+			return exists(dst + suffix)
 		}
 	}
 	var made []string
@@ -127,49 +108,58 @@ func copyDatabase(ctx context.Context, src, dst string, keep func(*os.File)) (er
 			err = storeError(err, "copy fact db %s to %s", src, dst)
 		}
 	}()
-	var parts [][2]string
+	copies := map[string]*durable.File{}
+	defer func() {
+		for _, c := range copies {
+			c.Discard()
+		}
+	}()
 	for _, suffix := range suffixes {
-		part := dst + suffix + ".part"
-		made = append(made, part)
-		err := copyFile(ctx, src+suffix, part, keep)
+		c, err := copyFile(ctx, src+suffix, dst+suffix, keep)
 		if suffix != "" && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		parts = append(parts, [2]string{part, dst + suffix})
+		copies[suffix] = c
 	}
-	for _, p := range parts {
-		if err := os.Rename(p[0], p[1]); err != nil {
+	for _, suffix := range suffixes {
+		c := copies[suffix]
+		if c == nil {
+			continue
+		}
+		if err := c.Create(); errors.Is(err, durable.ErrExists) {
+			return exists(dst + suffix)
+		} else if err != nil {
 			return err
 		}
-		made = append(made, p[1])
+		made = append(made, dst+suffix)
 	}
-	return syncPath(filepath.Dir(dst))
+	return nil
 }
 
-func copyFile(ctx context.Context, src, dst string, keep func(*os.File)) error {
+// copyFile copies src to what is to be dst.
+func copyFile(ctx context.Context, src, dst string, keep func(*os.File)) (*durable.File, error) {
 	in, err := os.Open(src)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	keep(in)
 	if info, err := in.Stat(); err != nil {
-		return err
+		return nil, err
 	} else if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file", src)
+		return nil, fmt.Errorf("%s is not a regular file", src)
 	}
-	_ = os.Remove(dst) // a .part that a killed process left
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	out, err := durable.Begin(dst, 0o600)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = io.Copy(out, contextReader{ctx, in})
-	if err == nil {
-		err = out.Sync()
+	if _, err := io.Copy(out, contextReader{ctx, in}); err != nil {
+		out.Discard()
+		return nil, err
 	}
-	return errors.Join(err, out.Close())
+	return out, nil
 }
 
 type contextReader struct {
@@ -184,28 +174,11 @@ func (r contextReader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// MoveAside renames what stands at path, with its WALs, to
-// <path>.broken-<UTC time of now> and returns the new path; nothing is deleted
-// or overwritten. quant.Locked if a process has it open, ErrMissing if there
-// is neither a file nor a WAL.
-func MoveAside(ctx context.Context, path string, now time.Time) (string, error) {
-	path, err := resolve(path)
-	if err != nil {
-		return "", err
-	}
-	base := path + ".broken-" + now.UTC().Format("20060102T150405Z")
-	aside := base
-	for n := 2; taken(aside); n++ {
-		aside = base + "-" + strconv.Itoa(n)
-	}
-	return aside, whileHeld(ctx, Options{Path: path}, func() error { return move(path, aside) })
-}
-
 // Move renames the Fact DB at o.Path, sound or not, with its WALs, to dst on
 // the same file system, which must not exist (quant.Conflict). So a file
 // becomes its own backup, and nothing can be written between the two. While
-// another process has it open it waits as o says; other errors are those of
-// MoveAside.
+// another process has it open it waits as o says (quant.Locked); ErrMissing if
+// there is neither a file nor a WAL.
 func Move(ctx context.Context, o Options, dst string) error {
 	path, err := resolve(o.Path)
 	if err != nil {
@@ -255,7 +228,7 @@ func move(src, dst string) error {
 	}
 	defer lock.Close()
 	if !missing {
-		release, err := hold(src, unix.F_WRLCK)
+		release, err := hold(src)
 		if err != nil {
 			return err
 		}
@@ -273,24 +246,16 @@ func rename(src, dst string, suffixes []string) error {
 			return storeError(err, "move fact db %s", src)
 		}
 	}
-	if err := syncPath(filepath.Dir(dst)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(dst)); err != nil {
 		return storeError(err, "move fact db %s", src)
 	}
 	if filepath.Dir(src) == filepath.Dir(dst) {
 		return nil
 	}
-	if err := syncPath(filepath.Dir(src)); err != nil {
+	if err := durable.SyncFolder(filepath.Dir(src)); err != nil {
 		return storeError(err, "move fact db %s", src)
 	}
 	return nil
-}
-
-// lockedNow is the error of one who does not wait.
-func lockedNow(path string, err error) error {
-	if held, ok := errors.AsType[*heldError](err); ok {
-		return held.locked(path, 0)
-	}
-	return err
 }
 
 func taken(path string) bool {
@@ -298,10 +263,10 @@ func taken(path string) bool {
 	return err == nil || logLeft(path)
 }
 
-// hold locks what stands at path against DuckDB in this and other processes:
-// F_RDLCK shuts out writers, F_WRLCK everybody. What cannot be opened, such as
-// a folder, nobody has open as a database. *heldError if somebody has it.
-func hold(path string, kind int16) (release func(), err error) {
+// hold locks what stands at path against DuckDB in this and other processes.
+// What cannot be opened, such as a folder, nobody has open as a database.
+// *heldError if somebody has it.
+func hold(path string) (release func(), err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, e := os.Lstat(path); e == nil {
@@ -321,21 +286,17 @@ func hold(path string, kind int16) (release func(), err error) {
 	if !ok {
 		return nil, &heldError{here: true}
 	}
-	flags := os.O_RDWR
-	if kind == unix.F_RDLCK {
-		flags = os.O_RDONLY
-	}
-	f, err := os.OpenFile(path, flags, 0)
-	if errors.Is(err, fs.ErrPermission) && kind == unix.F_WRLCK {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrPermission) {
 		return giveBack, nil // renaming needs no permission on the file
 	}
 	if err != nil {
 		giveBack()
 		return nil, storeError(err, "lock fact db %s", path)
 	}
-	lock := unix.Flock_t{Type: kind, Whence: io.SeekStart}
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock); err != nil {
-		who := unix.Flock_t{Type: kind, Whence: io.SeekStart}
+		who := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 		held := &heldError{}
 		if unix.FcntlFlock(f.Fd(), unix.F_GETLK, &who) == nil && who.Type != unix.F_UNLCK {
 			held.pid = int(who.Pid)
@@ -353,23 +314,24 @@ func hold(path string, kind int16) (release func(), err error) {
 // lockFile takes the lock that keeps creating, opening for writing and moving
 // aside apart: *heldError if another has it. The file stays for ever, because
 // removing a lock file would let two processes hold it.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+func lockFile(path string) (*durable.Lock, error) {
+	lock, err := durable.OpenLock(path + ".lock")
 	if err != nil {
 		return nil, storeError(err, "lock fact db %s", path)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, &heldError{}
-		}
-		return nil, storeError(err, "lock fact db %s", path)
+	err = lock.Try(durable.Exclusive)
+	if err == nil {
+		return lock, nil
 	}
-	return f, nil
+	lock.Close()
+	if errors.Is(err, durable.ErrHeld) {
+		return nil, &heldError{}
+	}
+	return nil, storeError(err, "lock fact db %s", path)
 }
 
 func makeFolder(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.MakeFolder(dir); err != nil {
 		return storeError(err, "make the folder of the fact db")
 	}
 	return nil
@@ -389,15 +351,6 @@ func sweep(tempDir string) {
 		}
 		_ = os.RemoveAll(filepath.Join(tempDir, e.Name()))
 	}
-}
-
-// syncPath makes a file, or the names in a folder, durable.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // Files hands out the database as it stands, its logs before the file itself,
@@ -450,7 +403,7 @@ func Apart(ctx context.Context, o Options, fn func() error) error {
 		}
 		defer lock.Close()
 		if _, err := os.Lstat(path); err == nil {
-			release, err := hold(path, unix.F_WRLCK)
+			release, err := hold(path)
 			if err != nil {
 				return err
 			}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"quant/internal/sqltext"
 	"slices"
 	"strings"
 
 	"quant"
+	"quant/internal/sqltext"
 )
 
 // Merge is a set of rows to be merged into a table.
@@ -60,7 +60,7 @@ func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 	if err != nil {
 		return Delta{}, err
 	}
-	tx.Count(m.Table, d.Inserted, d.Updated, d.Deleted)
+	tx.count(m.Table, d.Inserted, d.Updated, d.Deleted)
 	return d, nil
 }
 

@@ -3,7 +3,6 @@ package factstore
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,6 +20,7 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2" // the driver
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/failpoint"
 	"quant/internal/sqltext"
 )
@@ -38,8 +38,9 @@ const (
 	longestBackOff = 250 * time.Millisecond
 )
 
-// DB is one open Fact DB with one connection, so that TEMP tables made by Exec
-// are seen by every later call. It is for one goroutine at a time; only Close
+// DB is one open Fact DB with one connection, so that TEMP tables made by Stage
+// are seen by every later call. It reads, and stages rows in TEMP tables; facts
+// change within Write alone. It is for one goroutine at a time; only Close
 // and State may be called from others.
 type DB struct {
 	path     string
@@ -58,7 +59,7 @@ type DB struct {
 	writing bool
 	closed  bool
 
-	taught map[string]bool // what Teach has done
+	functions []string // what RegisterTable has made known
 }
 
 // OpenRead opens the Fact DB for reading. quant.Store: there is none, or it
@@ -362,16 +363,13 @@ func (db *DB) create(ctx context.Context) (err error) {
 	if err := os.Chmod(building, 0o600); err != nil {
 		return err
 	}
-	if err := syncPath(building); err != nil {
-		return err
-	}
 	failpoint.Hit("fact.create.before")
-	if err := os.Rename(building, db.path); err != nil {
+	if err := durable.Publish(building, db.path); err != nil {
 		return err
 	}
 	failpoint.Hit("fact.create.after")
 	db.created = true
-	return syncPath(filepath.Dir(db.path))
+	return nil
 }
 
 func (db *DB) build(ctx context.Context, path string) error {
@@ -439,45 +437,6 @@ func (db *DB) State() Commit {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	return db.state
-}
-
-// Exec runs one statement outside any Write: for staging, in TEMP tables only,
-// which live until Close. Changing any other table here breaks the ledger.
-func (db *DB) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return db.conn.ExecContext(ctx, query, args...)
-}
-
-// Query runs one statement; the rows must be closed before the next call.
-func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return db.conn.QueryContext(ctx, query, args...)
-}
-
-// QueryRow runs one statement that returns at most one row.
-func (db *DB) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
-	return db.conn.QueryRowContext(ctx, query, args...)
-}
-
-// Teach runs fn with the connection the first time that it is called with this
-// name: for what a connection is taught once, such as a table function. fn must
-// not keep the connection.
-func (db *DB) Teach(name string, fn func(*sql.Conn) error) error {
-	if db.taught[name] {
-		return nil
-	}
-	if err := fn(db.conn); err != nil {
-		return err
-	}
-	if db.taught == nil {
-		db.taught = map[string]bool{}
-	}
-	db.taught[name] = true
-	return nil
-}
-
-// Raw runs fn with the driver's connection, for duckdb.NewAppender on a TEMP
-// table (catalog "temp", schema "main"). fn must not keep it.
-func (db *DB) Raw(_ context.Context, fn func(driver.Conn) error) error {
-	return db.conn.Raw(func(c any) error { return fn(c.(driver.Conn)) })
 }
 
 // fileID names a file for the operating system.

@@ -3,12 +3,11 @@ package factstore
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"fmt"
-	"quant/internal/sqltext"
 
 	"quant"
+	"quant/internal/sqltext"
 )
 
 // Digest tells the rows of a query apart from any other rows, whatever their
@@ -29,7 +28,7 @@ func digestOf(query string) string {
 	return `SELECT count(*), coalesce(sum(h::HUGEINT), 0)::VARCHAR, coalesce(sum(hash(h, 1)::HUGEINT), 0)::VARCHAR FROM (SELECT hash(*COLUMNS(*)) AS h FROM (` + query + `))`
 }
 
-func digest128(row *sql.Row) (int64, string, error) {
+func digest128(row Row) (int64, string, error) {
 	var n int64
 	var a, b string
 	if err := row.Scan(&n, &a, &b); err != nil {

@@ -35,7 +35,7 @@ func TestADigestIsOfTheRowsAndNotOfTheirOrder(t *testing.T) {
 func TestRowsThatGoComputedAreAppendedToATempTable(t *testing.T) {
 	t.Parallel()
 	db := openWrite(t, filepath.Join(t.TempDir(), "quant.duckdb"))
-	if _, err := db.Exec(t.Context(), "CREATE TEMP TABLE x (symbol TEXT, ts DATE, v DOUBLE)"); err != nil {
+	if _, err := db.Stage(t.Context(), "CREATE TEMP TABLE x (symbol TEXT, ts DATE, v DOUBLE)"); err != nil {
 		t.Fatal(err)
 	}
 	d, _ := quant.ParseDate("2024-02-29")

@@ -135,6 +135,6 @@ func (p *merging) keepReplaced(ctx context.Context, d *Delta) error {
 		return err
 	}
 	d.Rescaled, d.Revisions = d.Updated-whole, whole+factors
-	p.tx.Count(OHLCVRevisions, d.Revisions, 0, 0)
+	p.tx.count(OHLCVRevisions, d.Revisions, 0, 0)
 	return drop()
 }

@@ -3,8 +3,9 @@ package factstore
 import (
 	"context"
 	"database/sql"
-	_ "embed"
 	"slices"
+
+	_ "embed"
 )
 
 // SchemaVersion is the version of the schema that this program makes and reads.

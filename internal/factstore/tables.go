@@ -1,8 +1,9 @@
 package factstore
 
 import (
-	"quant/internal/dataset"
 	"slices"
+
+	"quant/internal/dataset"
 )
 
 // The names of the tables. What a table is for stands in schema.sql.

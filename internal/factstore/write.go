@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/duckdb/duckdb-go/v2"
+
 	"quant"
 	"quant/internal/failpoint"
 	"quant/internal/sqltext"
@@ -26,7 +28,7 @@ type Tx struct {
 }
 
 // Write runs fn in one transaction. When fn returns nil, each table that
-// changed (by Tx.Merge, Tx.Delete or Tx.Count) gets one ledger row in the same
+// changed (by Tx.Merge, Tx.Insert, Tx.Update or Tx.Delete) gets one ledger row in the same
 // transaction, which is then committed, and the rows are returned in table
 // order. If nothing was counted it is rolled back and Write returns no rows.
 // An error or a panic of fn, or the end of ctx before the commit, rolls back;
@@ -106,7 +108,7 @@ func (tx *Tx) writeLedger(ctx context.Context) ([]LedgerRow, error) {
 			continue
 		}
 		row.RunID, row.Table, row.CommittedAt = tx.RunID, table, quant.NewTime(tx.Now)
-		if _, err := tx.Exec(ctx, "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)",
+		if _, err := tx.affected(ctx, "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)",
 			row.RunID, row.Table, row.Inserted, row.Updated, row.Deleted, tx.Now); err != nil {
 			return nil, tx.db.failure(ctx, "write the ledger", err)
 		}
@@ -143,23 +145,73 @@ func (db *DB) failure(ctx context.Context, doing string, err error) error {
 		Hint: "check the free space; `quant doctor` examines the file"}
 }
 
-// Exec runs one statement. Changes are counted only by Count.
-func (tx *Tx) Exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return tx.db.conn.ExecContext(ctx, query, args...)
+// Stage is DB.Stage within the transaction.
+func (tx *Tx) Stage(ctx context.Context, query string, args ...any) (int64, error) {
+	return tx.db.Stage(ctx, query, args...)
 }
 
-// Query runs one statement; the rows must be closed before the next call.
+// Query is DB.Query within the transaction.
 func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return tx.db.conn.QueryContext(ctx, query, args...)
+	return tx.db.Query(ctx, query, args...)
 }
 
-// QueryRow runs one statement that returns at most one row.
-func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) *sql.Row {
-	return tx.db.conn.QueryRowContext(ctx, query, args...)
+// QueryRow is DB.QueryRow within the transaction.
+func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
+	return tx.db.QueryRow(ctx, query, args...)
 }
 
-// Count adds changes that Exec made to a table to the ledger.
-func (tx *Tx) Count(table string, inserted, updated, deleted int64) {
+// Insert inserts into a table what a query selects, counts the rows, and returns
+// their number. rows is what follows the table's name in INSERT INTO: a query,
+// with the columns in front of it in brackets where they are not all of them.
+func (tx *Tx) Insert(ctx context.Context, table, rows string, args ...any) (int64, error) {
+	n, err := tx.change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" "+rows, args...)
+	if err == nil {
+		tx.count(table, n, 0, 0)
+	}
+	return n, err
+}
+
+// Update changes rows of a table, counts them, and returns their number. set is
+// what follows SET in UPDATE, with the condition.
+func (tx *Tx) Update(ctx context.Context, table, set string, args ...any) (int64, error) {
+	n, err := tx.change(ctx, "update", table, "UPDATE "+factTable(table)+" SET "+set, args...)
+	if err == nil {
+		tx.count(table, 0, n, 0)
+	}
+	return n, err
+}
+
+// Delete deletes the rows of a table for which where holds ("" is Invalid: say
+// "true"), counts them, and returns their number.
+func (tx *Tx) Delete(ctx context.Context, table, where string, args ...any) (int64, error) {
+	if where == "" {
+		return 0, quant.Errorf(quant.Invalid, "delete from %s: no condition", table)
+	}
+	n, err := tx.change(ctx, "delete from", table, "DELETE FROM "+factTable(table)+" WHERE "+where, args...)
+	if err != nil {
+		return 0, tx.db.failure(ctx, "delete from "+table, err)
+	}
+	tx.count(table, 0, 0, n)
+	return n, nil
+}
+
+// change runs one statement that changes a fact table.
+func (tx *Tx) change(ctx context.Context, doing, table, query string, args ...any) (int64, error) {
+	if t, known := LookupTable(table); !known || t.Name == Ledger || t.Name == schemaVersions {
+		return 0, quant.Errorf(quant.Invalid, "%s %s: it is no table for facts", doing, table)
+	}
+	if err := tx.db.mustBe(ctx, doing, query, duckdb.STATEMENT_TYPE_INSERT, duckdb.STATEMENT_TYPE_UPDATE, duckdb.STATEMENT_TYPE_DELETE); err != nil {
+		return 0, err
+	}
+	return tx.affected(ctx, query, args...)
+}
+
+// Replaced counts n rows of a table, each deleted and inserted in this
+// transaction, as updated.
+func (tx *Tx) Replaced(table string, n int64) { tx.count(table, -n, n, -n) }
+
+// count adds changes of a table to the ledger.
+func (tx *Tx) count(table string, inserted, updated, deleted int64) {
 	row := tx.changes[table]
 	if row == nil {
 		row = &LedgerRow{}
@@ -170,26 +222,9 @@ func (tx *Tx) Count(table string, inserted, updated, deleted int64) {
 	row.Deleted += deleted
 }
 
-// Delete deletes the rows of a table for which where holds ("" is Invalid: say
-// "true"), counts them, and returns their number.
-func (tx *Tx) Delete(ctx context.Context, table, where string, args ...any) (int64, error) {
-	if where == "" {
-		return 0, quant.Errorf(quant.Invalid, "delete from %s: no condition", table)
-	}
-	n, err := tx.affected(ctx, "DELETE FROM "+factTable(table)+" WHERE "+where, args...)
-	if err != nil {
-		return 0, tx.db.failure(ctx, "delete from "+table, err)
-	}
-	tx.Count(table, 0, 0, n)
-	return n, nil
-}
-
+// affected runs a statement of this package.
 func (tx *Tx) affected(ctx context.Context, query string, args ...any) (int64, error) {
-	result, err := tx.Exec(ctx, query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
+	return tx.db.affected(ctx, query, args...)
 }
 
 // factTable names a table of the file, which no TEMP table of that name hides.

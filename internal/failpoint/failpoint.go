@@ -1,11 +1,18 @@
 // Package failpoint names the steps at which a test may stop the process:
-// before and after each durable write, in both databases. Nothing happens
-// unless a test binary sets a hook; the program never does.
+// before and after each durable write, in both databases. It also names the
+// waits that a test may shorten. Nothing happens unless a test binary sets a
+// hook; the program never does.
 package failpoint
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
+)
 
-var hook atomic.Pointer[func(name string)]
+var (
+	hook     atomic.Pointer[func(name string)]
+	patience atomic.Pointer[func(name string, standard time.Duration) time.Duration]
+)
 
 // Hit marks a step.
 func Hit(name string) {
@@ -21,4 +28,23 @@ func Set(f func(name string)) {
 		return
 	}
 	hook.Store(&f)
+}
+
+// Patience is how long the wait of this name lasts at most: standard, unless a
+// test says otherwise.
+func Patience(name string, standard time.Duration) time.Duration {
+	if f := patience.Load(); f != nil {
+		return (*f)(name, standard)
+	}
+	return standard
+}
+
+// SetPatience makes f decide every wait that has a name; nil stops that. For
+// tests only.
+func SetPatience(f func(name string, standard time.Duration) time.Duration) {
+	if f == nil {
+		patience.Store(nil)
+		return
+	}
+	patience.Store(&f)
 }

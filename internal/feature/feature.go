@@ -113,7 +113,7 @@ func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req 
 	c.stage = func(ctx context.Context) error {
 		// Long rows are stored, and read by day, for less when the wide ones
 		// stand in the order of days.
-		if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+wideSQL(list)+" ORDER BY ts, symbol"); err != nil {
+		if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+wideSQL(list)+" ORDER BY ts, symbol"); err != nil {
 			return err
 		}
 		if recursions == nil {
@@ -227,7 +227,7 @@ f AS (SELECT b.symbol, b.ts, t1.close / b.close - 1 AS forward FROM b JOIN b t1 
 SELECT symbol, ts, forward, CASE WHEN isfinite(forward) THEN CASE WHEN forward > 0 THEN 1.0::DOUBLE ELSE 0.0::DOUBLE END END AS direction FROM f`
 	c.slices = []slice{{factstore.Labels, forward, req.Version, query}, {factstore.Labels, direction, req.Version, query}}
 	c.stage = func(ctx context.Context) error {
-		_, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+query)
+		_, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+query)
 		return err
 	}
 	return c.run(ctx)

@@ -30,7 +30,7 @@ func lab(t testing.TB, o factstore.Options) *factstore.DB {
 func load(t testing.TB, db *factstore.DB, query string) {
 	t.Helper()
 	_, err := db.Write(t.Context(), "load", func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE loaded AS SELECT *, 'test' AS source FROM ("+query+")"); err != nil {
+		if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE loaded AS SELECT *, 'test' AS source FROM ("+query+")"); err != nil {
 			return err
 		}
 		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "loaded"})

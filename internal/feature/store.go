@@ -264,7 +264,7 @@ func (c *computation) compute(ctx context.Context) error {
 }
 
 func (c *computation) stageSymbols(ctx context.Context) error {
-	if _, err := c.db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+symbolTable+" (symbol TEXT NOT NULL)"); err != nil {
+	if _, err := c.db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+symbolTable+" (symbol TEXT NOT NULL)"); err != nil {
 		return err
 	}
 	return c.db.Append(ctx, symbolTable, func(row func(...driver.Value) error) error {
@@ -399,7 +399,7 @@ func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 		args = append(args, tx.Now)
 	}
 	list := strings.Join(present, ", ")
-	insert := fmt.Sprintf("INSERT INTO %s (%s) SELECT symbol, ts, %s%s FROM ", p.table, into, list, literalsOf)
+	rows := fmt.Sprintf("(%s) SELECT symbol, ts, %s%s FROM ", into, list, literalsOf)
 	source := fmt.Sprintf("(SELECT symbol, ts, %s FROM temp.main.%s)", strings.Join(wanted, ", "), p.from)
 	some := " WHERE coalesce(" + list + ") IS NOT NULL"
 
@@ -409,15 +409,13 @@ func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 		return err
 	}
 	if !overlap {
-		n, err := affected(tx.Exec(ctx, insert+source+some, args...))
-		if err != nil {
+		if _, err := tx.Insert(ctx, p.table, rows+source+some, args...); err != nil {
 			return err
 		}
-		tx.Count(p.table, n, 0, 0)
-		_, err = tx.Exec(ctx, fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT symbol FROM temp.main.%s", touchedTable, symbolTable))
+		_, err := tx.Stage(ctx, fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT symbol FROM temp.main.%s", touchedTable, symbolTable))
 		return err
 	}
-	if _, err := tx.Exec(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS SELECT coalesce(s.symbol, t.symbol) AS symbol, coalesce(s.ts, t.ts) AS ts, s.* EXCLUDE (symbol, ts), s.symbol IS NOT NULL AS wanted, t.stored
+	if _, err := tx.Stage(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS SELECT coalesce(s.symbol, t.symbol) AS symbol, coalesce(s.ts, t.ts) AS ts, s.* EXCLUDE (symbol, ts), s.symbol IS NOT NULL AS wanted, t.stored
 		FROM (SELECT * FROM %s%s) s FULL JOIN (SELECT rowid AS stored, symbol, ts, %s FROM %s WHERE %s) t ON s.symbol = t.symbol AND s.ts = t.ts
 		WHERE s.symbol IS NULL OR t.symbol IS NULL OR %s`, diffTable, source, some, strings.Join(stored, ", "), p.table, stand, strings.Join(differ, " OR "))); err != nil {
 		return err
@@ -426,16 +424,14 @@ func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 	if err := tx.QueryRow(ctx, "SELECT count(*) FILTER (wanted AND stored IS NOT NULL) FROM temp.main."+diffTable).Scan(&updated); err != nil {
 		return err
 	}
-	removed, err := affected(tx.Exec(ctx, "DELETE FROM "+p.table+" WHERE rowid IN (SELECT stored FROM temp.main."+diffTable+" WHERE stored IS NOT NULL)"))
-	if err != nil {
+	if _, err := tx.Delete(ctx, p.table, "rowid IN (SELECT stored FROM temp.main."+diffTable+" WHERE stored IS NOT NULL)"); err != nil {
 		return err
 	}
-	added, err := affected(tx.Exec(ctx, insert+"temp.main."+diffTable+" WHERE wanted ORDER BY symbol, ts", args...))
-	if err != nil {
+	if _, err := tx.Insert(ctx, p.table, rows+"temp.main."+diffTable+" WHERE wanted ORDER BY symbol, ts", args...); err != nil {
 		return err
 	}
-	tx.Count(p.table, added-updated, updated, removed-updated)
-	_, err = tx.Exec(ctx, fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT DISTINCT symbol FROM temp.main.%s", touchedTable, diffTable))
+	tx.Replaced(p.table, updated)
+	_, err := tx.Stage(ctx, fmt.Sprintf("CREATE OR REPLACE TEMP TABLE %s AS SELECT DISTINCT symbol FROM temp.main.%s", touchedTable, diffTable))
 	return err
 }
 
@@ -445,25 +441,24 @@ func (c *computation) writeSlices(ctx context.Context, tx *factstore.Tx, p part,
 	for k := 1; k < len(p.values); k += 2 {
 		some = append(some, "isfinite("+p.values[k]+")")
 	}
-	old, err := affected(tx.Exec(ctx, "DELETE FROM fact_slices WHERE table_name = ? AND name = ? AND version = ? AND symbol IN (SELECT symbol FROM temp.main."+touchedTable+")", s.table, s.name, s.version))
+	old, err := tx.Delete(ctx, factstore.FactSlices, "table_name = ? AND name = ? AND version = ? AND symbol IN (SELECT symbol FROM temp.main."+touchedTable+")", s.table, s.name, s.version)
 	if err != nil {
 		return err
 	}
-	now, err := affected(tx.Exec(ctx, fmt.Sprintf(`INSERT INTO fact_slices (table_name, symbol, name, version, from_ts, to_ts, run_id)
+	now, err := tx.Insert(ctx, factstore.FactSlices, fmt.Sprintf(`(table_name, symbol, name, version, from_ts, to_ts, run_id)
 		SELECT ?, symbol, ?, ?, min(ts), max(ts), ? FROM temp.main.%s SEMI JOIN temp.main.%s USING (symbol) WHERE %s GROUP BY symbol ORDER BY symbol`, p.from, touchedTable, strings.Join(some, " OR ")),
-		s.table, s.name, s.version, tx.RunID))
+		s.table, s.name, s.version, tx.RunID)
 	if err != nil {
 		return err
 	}
-	updated := min(old, now)
-	tx.Count(factstore.FactSlices, now-updated, updated, old-updated)
+	tx.Replaced(factstore.FactSlices, min(old, now))
 	return nil
 }
 
 // writeInputs notes what the slices were computed from.
 func (c *computation) writeInputs(ctx context.Context, tx *factstore.Tx, k int, facts map[string]string) error {
 	const source = "feature_inputs"
-	if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+source+" (table_name TEXT, symbol TEXT, name TEXT, version TEXT, inputs TEXT, facts TEXT)"); err != nil {
+	if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+source+" (table_name TEXT, symbol TEXT, name TEXT, version TEXT, inputs TEXT, facts TEXT)"); err != nil {
 		return err
 	}
 	s := c.slices[k]
@@ -515,7 +510,7 @@ func stageRecursions(ctx context.Context, db *factstore.DB, names []string) erro
 	if err != nil {
 		return err
 	}
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+recursiveTable+" (symbol TEXT, ts DATE, "+strings.Join(names, " DOUBLE, ")+" DOUBLE)"); err != nil {
+	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+recursiveTable+" (symbol TEXT, ts DATE, "+strings.Join(names, " DOUBLE, ")+" DOUBLE)"); err != nil {
 		return err
 	}
 	return db.Append(ctx, recursiveTable, func(row func(...driver.Value) error) error {
@@ -586,11 +581,4 @@ func orNaN(x sql.NullFloat64) float64 {
 		return math.NaN()
 	}
 	return x.Float64
-}
-
-func affected(result sql.Result, err error) (int64, error) {
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
 }

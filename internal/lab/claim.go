@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"os"
-	"quant/internal/lab/place"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
+	"quant/internal/lab/place"
 )
 
 // Claim is one process's use of a lab. All that work with a lab share it; who
@@ -17,8 +18,8 @@ import (
 // liveness locks, which stays where it is; it goes with the process, however
 // that ends.
 type Claim struct {
-	path string // of the Meta DB
-	f    *os.File
+	path string        // of the Meta DB
+	lock *durable.Lock // nil: there can be none
 }
 
 // patience is how long one waits for a lab that is being replaced.
@@ -37,18 +38,18 @@ func Use(ctx context.Context, metaFile string) (*Claim, error) {
 	if err != nil {
 		return c, nil
 	}
-	c.f = f
-	if err := c.wait(ctx, unix.LOCK_SH); err != nil {
+	c.lock = durable.LockOn(f)
+	if err := c.wait(ctx, durable.Shared); err != nil {
 		c.Release()
 		return nil, err
 	}
 	if _, err := os.Lstat(place.JournalFile(metaFile)); err != nil {
 		return c, nil
 	}
-	if err := c.wait(ctx, unix.LOCK_EX); err == nil {
+	if err := c.wait(ctx, durable.Exclusive); err == nil {
 		err = finish(metaFile) // or somebody else has meanwhile
 		if err == nil {
-			err = c.wait(ctx, unix.LOCK_SH)
+			err = c.wait(ctx, durable.Shared)
 		}
 		if err != nil {
 			c.Release()
@@ -64,58 +65,47 @@ func Use(ctx context.Context, metaFile string) (*Claim, error) {
 // Alone runs fn while no other process uses the lab; Locked if one does for
 // longer than wait, or waits for the same.
 func (c *Claim) Alone(ctx context.Context, wait time.Duration, fn func() error) error {
-	if c.f == nil {
+	if c.lock == nil {
 		return quant.Errorf(quant.Store, "the lab of %s cannot be locked", c.path).WithHint("make its folder writable")
 	}
 	// Only one tries at a time: who tries lets its own lock go for a moment.
-	turn, err := os.OpenFile(place.TurnFile(c.path), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	turn, err := durable.OpenLock(place.TurnFile(c.path))
 	if err != nil {
 		return quant.Errorf(quant.Store, "lock the lab of %s: %w", c.path, err).WithHint("make its folder writable")
 	}
 	defer turn.Close()
 	used := quant.Errorf(quant.Locked, "another quant process uses the lab of %s", c.path).
 		WithHint("wait for it to end (`quant runs list --all --status running` shows it), then try again")
-	if err := unix.Flock(int(turn.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := turn.Try(durable.Exclusive); err != nil {
 		return used
 	}
-	defer func() { _ = unix.Flock(int(c.f.Fd()), unix.LOCK_SH) }()
-	deadline := time.NewTimer(wait)
-	defer deadline.Stop()
-	for unix.Flock(int(c.f.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-		select {
-		case <-time.After(2 * time.Millisecond): // the others come and go in milliseconds
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-deadline.C:
-			return used
+	defer func() { _ = c.lock.Try(durable.Shared) }()
+	c.lock.LongestPause = 2 * time.Millisecond // the others come and go in milliseconds
+	if err := c.lock.Wait(ctx, durable.Exclusive, wait); err != nil {
+		if ctx.Err() != nil {
+			return err
 		}
+		return used
 	}
 	return fn()
 }
 
 // Release gives the claim up.
 func (c *Claim) Release() {
-	if c != nil && c.f != nil {
-		c.f.Close()
-		c.f = nil
+	if c != nil && c.lock != nil {
+		c.lock.Close()
+		c.lock = nil
 	}
 }
 
-func (c *Claim) wait(ctx context.Context, how int) error {
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		err := unix.Flock(int(c.f.Fd()), how|unix.LOCK_NB)
-		if err == nil || !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil // a file system without locks: as before there were any
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-deadline.C:
-			return quant.Errorf(quant.Locked, "the lab of %s is being replaced by another process (waited %s)", c.path, patience).
-				WithHint("try again when `quant restore` has finished")
-		}
+func (c *Claim) wait(ctx context.Context, how durable.Hold) error {
+	err := c.lock.Wait(ctx, how, patience)
+	switch {
+	case errors.Is(err, durable.ErrHeld):
+		return quant.Errorf(quant.Locked, "the lab of %s is being replaced by another process (waited %s)", c.path, patience).
+			WithHint("try again when `quant restore` has finished")
+	case ctx.Err() != nil:
+		return err
 	}
+	return nil // also on a file system without locks: as before there were any
 }

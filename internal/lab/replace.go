@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/failpoint"
 	"quant/internal/lab/place"
 )
@@ -52,7 +53,7 @@ func Swap(metaFile string, places []string, now time.Time) (aside []string, err 
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "put the restored lab in its place: %w", err).WithHint("make the folder writable; the next command goes on with it")
 	}
-	if err := writeDurably(place.JournalFile(metaFile), text); err != nil {
+	if err := durable.Replace(place.JournalFile(metaFile), 0o600, durable.Bytes(text)); err != nil {
 		return nil, failed(err)
 	}
 	failpoint.Hit("restore.journal")
@@ -117,37 +118,13 @@ func finish(metaFile string) error {
 		failpoint.Hit("restore.move")
 	}
 	for folder := range folders {
-		if err := syncPath(folder); err != nil {
+		if err := durable.SyncFolder(folder); err != nil {
 			return failed(err)
 		}
 	}
 	failpoint.Hit("restore.moved")
-	if err := errors.Join(os.Remove(journal), syncPath(dir)); err != nil {
+	if err := errors.Join(os.Remove(journal), durable.SyncFolder(dir)); err != nil {
 		return failed(err)
 	}
 	return nil
-}
-
-// writeDurably writes a file, whole or not at all.
-func writeDurably(path string, text []byte) error {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncPath(filepath.Dir(path))
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

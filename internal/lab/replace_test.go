@@ -6,9 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"testing"
+
 	"quant"
 	"quant/internal/lab/place"
-	"testing"
 )
 
 // A journal is carried out from wherever a kill left it.

@@ -1,6 +1,8 @@
-// Package logstream reads what a program says of its run, one JSON object a line:
-// the input of `quant log --stdin`. It decides what a line may say and where it
-// is wrong; it stores nothing and opens no file.
+// Package logstream takes in what programs say of their runs: it reads JSON lines
+// and NAME=VALUE (what a line may say, and where it is wrong), and it stores
+// params, points, tags, notes and artifacts in batches (when, what waits while the
+// store is busy, what is dropped and how that is told). It opens no file and no
+// store: a Sink takes the batches.
 package logstream
 
 import (
@@ -22,35 +24,35 @@ import (
 // character of it escaped.
 const MaxBytes = 1 << 20
 
-// Line is what one line says. Entries name no run: they belong to Run, or where
-// that is empty to the target of the stream.
-type Line struct {
+// parsedLine is what one line says. Entries name no run: they belong to Run, or
+// where that is empty to the target of the stream.
+type parsedLine struct {
 	Run      string // any reference of a run
 	Params   []quant.Param
 	Tags     []quant.Tag
 	Metrics  []quant.MetricPoint
 	Notes    []quant.Note
-	Artifact *File
+	Artifact *artifactFile
 }
 
-// File is an artifact to be read.
-type File struct {
+// artifactFile is an artifact to be read.
+type artifactFile struct {
 	Path string
 	Name string // "": the path's own
 	Time quant.Time
 }
 
-// Forms are the forms of a line, for hints and documents.
-const Forms = `{"metric":"loss","value":0.5}, {"metrics":{"loss":0.5}}, {"param":"lr","value":0.1}, {"params":{"lr":0.1}}, {"tag":"team","value":"a"}, {"tags":{"team":"a"}}, {"note":"text"} or {"artifact":"path"}`
+// forms are the forms of a line, for hints and documents.
+const forms = `{"metric":"loss","value":0.5}, {"metrics":{"loss":0.5}}, {"param":"lr","value":0.1}, {"params":{"lr":0.1}}, {"tag":"team","value":"a"}, {"tags":{"team":"a"}}, {"note":"text"} or {"artifact":"path"}`
 
-// Problem is what is wrong with a line, and where.
-type Problem struct {
+// lineError is what is wrong with a line, and where.
+type lineError struct {
 	Column int // byte, from 1; 0: the line as a whole
 	Err    *quant.Error
 }
 
 // Error is the error of the line, after its column.
-func (p *Problem) Error() string {
+func (p *lineError) Error() string {
 	if p.Column == 0 {
 		return p.Err.Error()
 	}
@@ -58,22 +60,22 @@ func (p *Problem) Error() string {
 }
 
 // Unwrap returns the error without its column.
-func (p *Problem) Unwrap() error { return p.Err }
+func (p *lineError) Unwrap() error { return p.Err }
 
-// Reader cuts a stream into lines.
-type Reader struct {
+// lineReader cuts a stream into lines.
+type lineReader struct {
 	in      *bufio.Reader
 	long    []byte
 	started bool
 }
 
-// NewReader reads lines from r.
-func NewReader(r io.Reader) *Reader { return &Reader{in: bufio.NewReaderSize(r, 256<<10)} }
+// newLineReader reads lines from r.
+func newLineReader(r io.Reader) *lineReader { return &lineReader{in: bufio.NewReaderSize(r, 256<<10)} }
 
-// Next returns the next line without its end, valid until the next call; the
+// next returns the next line without its end, valid until the next call; the
 // last one need not end in a line feed. A line of more than MaxBytes is passed
-// over and reported as a *Problem. At the end it is io.EOF.
-func (r *Reader) Next() ([]byte, error) {
+// over and reported as a *lineError. At the end it is io.EOF.
+func (r *lineReader) next() ([]byte, error) {
 	part, err := r.in.ReadSlice('\n')
 	line := part
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -87,7 +89,7 @@ func (r *Reader) Next() ([]byte, error) {
 		}
 		if line = r.long; size > MaxBytes+2 {
 			if err == nil || errors.Is(err, io.EOF) {
-				err = &Problem{Err: quant.Errorf(quant.Invalid, "the line is %d bytes long, more than %d", size, MaxBytes).WithHint("log what is long as an artifact")}
+				err = &lineError{Err: quant.Errorf(quant.Invalid, "the line is %d bytes long, more than %d", size, MaxBytes).WithHint("log what is long as an artifact")}
 			}
 			return nil, err
 		}
@@ -101,23 +103,23 @@ func (r *Reader) Next() ([]byte, error) {
 	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), err
 }
 
-// Idle reports whether the next line has yet to come.
-func (r *Reader) Idle() bool { return r.in.Buffered() == 0 }
+// idle reports whether the next line has yet to come.
+func (r *lineReader) idle() bool { return r.in.Buffered() == 0 }
 
-// Blank reports whether a line says nothing.
-func Blank(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 }
+// blank reports whether a line says nothing.
+func blank(line []byte) bool { return len(bytes.TrimSpace(line)) == 0 }
 
-// Parser reads lines, one after the other. Not safe for concurrent use.
-type Parser struct {
+// parser reads lines, one after the other. Not safe for concurrent use.
+type parser struct {
 	dec   *jsontext.Decoder
 	buf   bytes.Buffer
 	line  []byte
 	names map[string]string // names come again and again
 }
 
-// NewParser makes a parser.
-func NewParser() *Parser {
-	return &Parser{dec: jsontext.NewDecoder(&bytes.Buffer{}), names: map[string]string{}}
+// newParser makes a parser.
+func newParser() *parser {
+	return &parser{dec: jsontext.NewDecoder(&bytes.Buffer{}), names: map[string]string{}}
 }
 
 // The keys of a line.
@@ -164,30 +166,30 @@ type document struct {
 	many []pair       // of the member that is an object
 }
 
-// Parse reads one line. What has no time of its own was logged at now. Every
+// parse reads one line. What has no time of its own was logged at now. Every
 // rule of the entries but those that need the store has been checked. The error
-// is a *Problem, always Invalid.
-func (p *Parser) Parse(line []byte, now quant.Time) (Line, error) {
+// is a *lineError, always Invalid.
+func (p *parser) parse(line []byte, now quant.Time) (parsedLine, error) {
 	p.line = line
 	p.buf = *bytes.NewBuffer(line)
 	p.dec.Reset(&p.buf)
 	var doc document
 	if err := p.document(&doc); err != nil {
-		return Line{}, err
+		return parsedLine{}, err
 	}
 	return doc.line(now)
 }
 
-func problem(at int, format string, args ...any) *Problem {
-	return &Problem{at, quant.Errorf(quant.Invalid, format, args...)}
+func problem(at int, format string, args ...any) *lineError {
+	return &lineError{at, quant.Errorf(quant.Invalid, format, args...)}
 }
 
-func (p *Problem) hint(format string, args ...any) *Problem {
-	return &Problem{p.Column, p.Err.WithHint(format, args...)}
+func (p *lineError) hint(format string, args ...any) *lineError {
+	return &lineError{p.Column, p.Err.WithHint(format, args...)}
 }
 
 // next is the column of the next token.
-func (p *Parser) next() int {
+func (p *parser) next() int {
 	at := int(p.dec.InputOffset())
 	for at < len(p.line) && strings.IndexByte(" \t\r\n:,", p.line[at]) >= 0 {
 		at++
@@ -195,7 +197,7 @@ func (p *Parser) next() int {
 	return at + 1
 }
 
-func (p *Parser) syntax(err error) error {
+func (p *parser) syntax(err error) error {
 	at, what := p.next(), err
 	if s, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		at, what = int(s.ByteOffset)+1, s.Err
@@ -219,12 +221,12 @@ func (p *Parser) syntax(err error) error {
 	return problem(at, "not JSON: %w", what).hint("a line is one JSON object in UTF-8, such as %s", `{"metric":"loss","value":0.5}`)
 }
 
-func (p *Parser) document(doc *document) error {
+func (p *parser) document(doc *document) error {
 	if at := p.next(); p.dec.PeekKind() != '{' {
 		if _, err := p.dec.ReadToken(); err != nil {
 			return p.syntax(err)
 		}
-		return problem(at, "the line is no JSON object").hint("write %s", Forms)
+		return problem(at, "the line is no JSON object").hint("write %s", forms)
 	}
 	if _, err := p.dec.ReadToken(); err != nil {
 		return p.syntax(err)
@@ -241,7 +243,7 @@ func (p *Parser) document(doc *document) error {
 		key := p.key(token)
 		switch key {
 		case -1:
-			return problem(at, "the member %q is not known", clipped(token.String())).hint("write %s", Forms)
+			return problem(at, "the member %q is not known", clipped(token.String())).hint("write %s", forms)
 		case metrics, params, tags:
 			if doc.many != nil {
 				return problem(at, "%q stands beside another form", keyNames[key]).hint("one line for each")
@@ -264,7 +266,7 @@ func (p *Parser) document(doc *document) error {
 	return nil
 }
 
-func (p *Parser) key(token jsontext.Token) int {
+func (p *parser) key(token jsontext.Token) int {
 	text := token.String()
 	for i, name := range keyNames {
 		if name == text {
@@ -274,7 +276,7 @@ func (p *Parser) key(token jsontext.Token) int {
 	return -1
 }
 
-func (p *Parser) object(doc *document, key int) error {
+func (p *parser) object(doc *document, key int) error {
 	if at := p.next(); p.dec.PeekKind() != '{' {
 		if _, err := p.dec.ReadToken(); err != nil {
 			return p.syntax(err)
@@ -306,7 +308,7 @@ func (p *Parser) object(doc *document, key int) error {
 	return nil
 }
 
-func (p *Parser) intern(s string) string {
+func (p *parser) intern(s string) string {
 	if same, ok := p.names[s]; ok {
 		return same
 	}
@@ -317,7 +319,7 @@ func (p *Parser) intern(s string) string {
 }
 
 // scalar reads the value of a member.
-func (p *Parser) scalar(of string) (scalar, error) {
+func (p *parser) scalar(of string) (scalar, error) {
 	at := p.next()
 	token, err := p.dec.ReadToken()
 	if err != nil {
@@ -325,7 +327,7 @@ func (p *Parser) scalar(of string) (scalar, error) {
 	}
 	switch token.Kind() {
 	case '"', '0':
-		return scalar{token.Kind(), p.short(token), at}, nil
+		return scalar{token.Kind(), p.text(token), at}, nil
 	case 't', 'f':
 		return scalar{token.Kind(), token.String(), at}, nil
 	case 'n':
@@ -334,8 +336,8 @@ func (p *Parser) scalar(of string) (scalar, error) {
 	return scalar{}, problem(at, "%q is an object or an array", clipped(of)).hint("a value is a text, a number, true or false")
 }
 
-// short is the text of a token; what may be a name is kept once.
-func (p *Parser) short(token jsontext.Token) string {
+// text is the text of a token; what may be a name is kept once.
+func (p *parser) text(token jsontext.Token) string {
 	s := token.String()
 	if token.Kind() == '"' && len(s) <= 64 {
 		return p.intern(s)
@@ -344,19 +346,19 @@ func (p *Parser) short(token jsontext.Token) string {
 }
 
 // line makes entries of the members.
-func (doc *document) line(now quant.Time) (Line, error) {
+func (doc *document) line(now quant.Time) (parsedLine, error) {
 	form := -1
 	for key := range value {
 		if doc.one[key].kind == 0 {
 			continue
 		}
 		if form >= 0 {
-			return Line{}, problem(doc.one[key].at, "%q stands beside %q", keyNames[key], keyNames[form]).hint("one line for each")
+			return parsedLine{}, problem(doc.one[key].at, "%q stands beside %q", keyNames[key], keyNames[form]).hint("one line for each")
 		}
 		form = key
 	}
 	if form < 0 {
-		return Line{}, problem(1, "the line says nothing of a run").hint("write %s", Forms)
+		return parsedLine{}, problem(1, "the line says nothing of a run").hint("write %s", forms)
 	}
 	for key := value; key < run; key++ {
 		if doc.one[key].kind == 0 {
@@ -367,22 +369,22 @@ func (doc *document) line(now quant.Time) (Line, error) {
 			ok = ok || other == key
 		}
 		if !ok {
-			return Line{}, problem(doc.one[key].at, "%q does not go with %q", keyNames[key], keyNames[form])
+			return parsedLine{}, problem(doc.one[key].at, "%q does not go with %q", keyNames[key], keyNames[form])
 		}
 	}
-	l := Line{}
+	l := parsedLine{}
 	var err error
 	if l.Run, err = doc.text(run); err != nil {
-		return Line{}, err
+		return parsedLine{}, err
 	}
 	if t := doc.one[when]; t.kind != 0 {
 		text, err := doc.text(when)
 		if err != nil {
-			return Line{}, err
+			return parsedLine{}, err
 		}
 		at, parseErr := time.Parse(time.RFC3339Nano, text)
 		if now = quant.NewTime(at); parseErr != nil || now.Year() < 1 || now.Year() > 9999 {
-			return Line{}, problem(t.at, "time %q cannot be read", clipped(text)).hint("write 2026-01-15T09:30:00.123456Z")
+			return parsedLine{}, problem(t.at, "time %q cannot be read", clipped(text)).hint("write 2026-01-15T09:30:00.123456Z")
 		}
 	}
 	switch form {
@@ -391,7 +393,7 @@ func (doc *document) line(now quant.Time) (Line, error) {
 	case metrics, params, tags:
 		for _, one := range doc.many {
 			if err = l.add(doc, form-1, one, now); err != nil {
-				return Line{}, err
+				return parsedLine{}, err
 			}
 		}
 	default:
@@ -415,7 +417,7 @@ func (doc *document) text(key int) (string, error) {
 // target stands for the run of an entry while its rules are checked.
 const target = "-"
 
-func (l *Line) text(doc *document, form int, now quant.Time) error {
+func (l *parsedLine) text(doc *document, form int, now quant.Time) error {
 	text, err := doc.text(form)
 	if err != nil {
 		return err
@@ -428,7 +430,7 @@ func (l *Line) text(doc *document, form int, now quant.Time) error {
 		n.RunID, l.Notes = "", []quant.Note{n}
 		return nil
 	}
-	f := File{Path: text, Time: now}
+	f := artifactFile{Path: text, Time: now}
 	if f.Name, err = doc.text(name); err != nil {
 		return err
 	}
@@ -445,13 +447,13 @@ func checked(at int, err error) error {
 		return nil
 	}
 	if broken, ok := errors.AsType[*quant.Error](err); ok {
-		return &Problem{at, broken}
+		return &lineError{at, broken}
 	}
 	return problem(at, "%w", err)
 }
 
 // add adds one named entry.
-func (l *Line) add(doc *document, form int, one pair, now quant.Time) error {
+func (l *parsedLine) add(doc *document, form int, one pair, now quant.Time) error {
 	if one.value.kind == 0 {
 		return problem(one.at, "%s %q has no value", keyNames[form], clipped(one.name)).hint(`add "value":...`)
 	}

@@ -19,7 +19,7 @@ var now = quant.NewTime(time.Date(2026, 1, 15, 9, 30, 0, 0, time.UTC))
 
 func TestALineSaysWhatItsFormSays(t *testing.T) {
 	t.Parallel()
-	p := NewParser()
+	p := newParser()
 	for text, want := range map[string]string{
 		`{"metric":"loss","value":0.5}`:                                                          `metric loss 0.5 auto 2026-01-15T09:30:00.000000Z`,
 		` { "step" : -3 , "value" : 5e-1 , "metric" : "loss" } `:                                 `metric loss 0.5 -3 2026-01-15T09:30:00.000000Z`,
@@ -34,14 +34,14 @@ func TestALineSaysWhatItsFormSays(t *testing.T) {
 		`{"artifact":"/tmp/x","name":"a/b","time":"2026-01-15T00:00:00Z"}`:                       `artifact /tmp/x a/b 2026-01-15T00:00:00.000000Z`,
 		`{"artifact":"x"}`:                                                                       `artifact x  2026-01-15T09:30:00.000000Z`,
 	} {
-		l, err := p.Parse([]byte(text), now)
+		l, err := p.parse([]byte(text), now)
 		if err != nil || written(l) != want {
 			t.Errorf("%s\n got %s, %v\nwant %s", text, written(l), err, want)
 		}
 	}
 }
 
-func written(l Line) string {
+func written(l parsedLine) string {
 	var all []string
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if l.Run != "" {
@@ -71,7 +71,7 @@ func written(l Line) string {
 
 func TestABadLineIsToldWithItsColumn(t *testing.T) {
 	t.Parallel()
-	p := NewParser()
+	p := newParser()
 	for text, want := range map[string]string{
 		``:                                       "column 1: the line ends within its JSON",
 		`{"metric":"loss","value":0.5`:           "column 29: the line ends within its JSON",
@@ -118,8 +118,8 @@ func TestABadLineIsToldWithItsColumn(t *testing.T) {
 		`{"param":"a","value":"` + strings.Repeat("v", 8193) + `"}`: "its value is 8193 bytes long, more than 8192",
 		`{"note":` + strings.Repeat("[", 100_000):                   "column 9: \"note\" is an object or an array",
 	} {
-		_, err := p.Parse([]byte(text), now)
-		broken, ok := errors.AsType[*Problem](err)
+		_, err := p.parse([]byte(text), now)
+		broken, ok := errors.AsType[*lineError](err)
 		if !ok || !errors.Is(err, quant.Invalid) || !strings.Contains(err.Error(), want) || broken.Column < 1 || broken.Column > len(text)+1 {
 			t.Errorf("%.80s\n got %v\nwant %s", text, err, want)
 		}
@@ -129,15 +129,15 @@ func TestABadLineIsToldWithItsColumn(t *testing.T) {
 func TestAStreamIsCutIntoLines(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("x", MaxBytes)
-	r := NewReader(io.MultiReader(strings.NewReader("\ufeffa\r\n\n"+long+"\n"+long+"xxx\n"), strings.NewReader(long+long+long+"\nlast")))
+	r := newLineReader(io.MultiReader(strings.NewReader("\ufeffa\r\n\n"+long+"\n"+long+"xxx\n"), strings.NewReader(long+long+long+"\nlast")))
 	var got []string
 	for {
-		line, err := r.Next()
+		line, err := r.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			if _, ok := errors.AsType[*Problem](err); !ok {
+			if _, ok := errors.AsType[*lineError](err); !ok {
 				t.Fatal(err)
 			}
 			got = append(got, err.Error())
@@ -149,11 +149,11 @@ func TestAStreamIsCutIntoLines(t *testing.T) {
 	if fmt.Sprint(got) != want {
 		t.Errorf("%s", got)
 	}
-	if _, err := NewReader(strings.NewReader("")).Next(); !errors.Is(err, io.EOF) {
+	if _, err := newLineReader(strings.NewReader("")).next(); !errors.Is(err, io.EOF) {
 		t.Error(err)
 	}
 	broken := errors.New("broken")
-	if _, err := NewReader(io.MultiReader(strings.NewReader("a"), &failing{broken})).Next(); !errors.Is(err, broken) {
+	if _, err := newLineReader(io.MultiReader(strings.NewReader("a"), &failing{broken})).next(); !errors.Is(err, broken) {
 		t.Error(err)
 	}
 }
@@ -173,9 +173,9 @@ func FuzzAParsedLineIsJSONAndKeepsTheRules(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		l, err := NewParser().Parse(text, now)
+		l, err := newParser().parse(text, now)
 		if err != nil {
-			p, ok := errors.AsType[*Problem](err)
+			p, ok := errors.AsType[*lineError](err)
 			if !ok || !errors.Is(err, quant.Invalid) || p.Column < 1 || p.Column > len(text)+1 || !utf8.ValidString(p.Err.Msg) {
 				t.Fatalf("%q: %#v", text, err)
 			}
@@ -229,10 +229,10 @@ func FuzzAParsedLineIsJSONAndKeepsTheRules(f *testing.F) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	p, line := NewParser(), []byte(`{"metric":"loss","value":0.0123456789012345,"step":123456,"time":"2026-01-15T09:30:00.123456Z"}`)
+	p, line := newParser(), []byte(`{"metric":"loss","value":0.0123456789012345,"step":123456,"time":"2026-01-15T09:30:00.123456Z"}`)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := p.Parse(line, now); err != nil {
+		if _, err := p.parse(line, now); err != nil {
 			b.Fatal(err)
 		}
 	}

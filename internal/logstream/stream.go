@@ -166,7 +166,7 @@ type streamReader struct {
 // read parses the lines and hands them on when there are enough, and whenever the
 // next one has yet to come. Memory is bounded: it waits for the writer.
 func (r *streamReader) read(ctx context.Context) error {
-	lines, parser := NewReader(r.In), NewParser()
+	lines, p := newLineReader(r.In), newParser()
 	var chunk []Record
 	size := 0
 	hand := func() bool {
@@ -182,9 +182,9 @@ func (r *streamReader) read(ctx context.Context) error {
 		}
 	}
 	for number := 1; ; number++ {
-		text, err := lines.Next()
+		text, err := lines.next()
 		record := Record{Number: number, Bytes: len(text)}
-		if _, bad := errors.AsType[*Problem](err); bad {
+		if _, bad := errors.AsType[*lineError](err); bad {
 			record.Err = err
 		} else if err != nil {
 			hand()
@@ -192,18 +192,18 @@ func (r *streamReader) read(ctx context.Context) error {
 				return nil
 			}
 			return err
-		} else if Blank(text) {
-			if lines.Idle() && !hand() {
+		} else if blank(text) {
+			if lines.idle() && !hand() {
 				return nil
 			}
 			continue
 		} else {
-			record.Batch, record.Err = r.batch(ctx, parser, text)
+			record.Batch, record.Err = r.batch(ctx, p, text)
 		}
 		chunk = append(chunk, record)
 		size += record.Bytes
 		last := record.Err != nil && r.Strict
-		if (last || len(chunk) >= chunkLines || size >= chunkBytes || lines.Idle()) && !hand() || last {
+		if (last || len(chunk) >= chunkLines || size >= chunkBytes || lines.idle()) && !hand() || last {
 			return nil
 		}
 	}
@@ -211,8 +211,8 @@ func (r *streamReader) read(ctx context.Context) error {
 
 // batch makes entries of one line, with the artifact that it names, and gives
 // them their run.
-func (r *streamReader) batch(ctx context.Context, parser *Parser, text []byte) (metastore.Batch, error) {
-	line, err := parser.Parse(text, quant.NewTime(r.Now()))
+func (r *streamReader) batch(ctx context.Context, p *parser, text []byte) (metastore.Batch, error) {
+	line, err := p.parse(text, quant.NewTime(r.Now()))
 	if err != nil {
 		return metastore.Batch{}, err
 	}
@@ -247,7 +247,7 @@ func (r *streamReader) batch(ctx context.Context, parser *Parser, text []byte) (
 }
 
 // runOf is the run of a line.
-func (r *streamReader) runOf(ctx context.Context, line Line) (string, error) {
+func (r *streamReader) runOf(ctx context.Context, line parsedLine) (string, error) {
 	switch id, known := r.runs[line.Run]; {
 	case line.Run == "" && r.Run == "":
 		return "", r.NoRun
@@ -283,7 +283,7 @@ var errEnded = errors.New("a bad line ended the stream")
 func (w *streamWriter) leaveOut(number int, reason error) error {
 	bad := BadLine{Line: number, Reason: w.Mask(reason.Error())}
 	where := fmt.Sprintf("line %d", number)
-	if p, ok := errors.AsType[*Problem](reason); ok {
+	if p, ok := errors.AsType[*lineError](reason); ok {
 		bad.Column, bad.Reason = p.Column, w.Mask(p.Err.Error())
 		if p.Column > 0 {
 			where += fmt.Sprintf(", column %d", p.Column)

@@ -211,7 +211,7 @@ func TestAStreamThatIsInterruptedKeepsWhatItHadRead(t *testing.T) {
 	eventually(t, "the line waits", func() bool { return clock.waiting() == 1 })
 	interrupt(signal)
 	r := <-done
-	if r.err != signal || r.Stored != 1 {
+	if !errors.Is(r.err, signal) || r.err.Error() != signal.Error() || r.Stored != 1 {
 		t.Errorf("%+v %v", r.Report, r.err)
 	}
 	wantStored(t, sink, "r1")

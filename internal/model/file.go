@@ -10,9 +10,8 @@ import (
 	"os"
 	"path/filepath"
 
-	"quant/internal/durable"
-
 	"quant"
+	"quant/internal/durable"
 )
 
 // Format is the version of the model file's form.

@@ -2,11 +2,10 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"os"
 	"testing"
-
-	"errors"
 
 	"quant"
 )

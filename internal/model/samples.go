@@ -68,7 +68,7 @@ func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r date
 		"CREATE OR REPLACE TEMP TABLE model_pivot AS SELECT symbol, ts, " + strings.Join(columns, ", ") + " FROM features_daily WHERE " + where + " GROUP BY symbol, ts",
 		"CREATE OR REPLACE TEMP VIEW model_feature AS SELECT * FROM " + pivotTable + " WHERE " + all,
 	} {
-		if _, err := db.Exec(ctx, query); err != nil {
+		if _, err := db.Stage(ctx, query); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -129,7 +129,7 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 		return nil, err
 	}
 	d := &loaded{sampleSet: sampleSet{width: len(spec.Features)}, reads: append(reads, read), labels: read.Rows}
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE model_sample AS SELECT l.label_value AS y, f.* FROM ("+labels+") l JOIN "+featureTable+" f ON f.symbol = l.symbol AND f.ts = l.ts"); err != nil {
+	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE model_sample AS SELECT l.label_value AS y, f.* FROM ("+labels+") l JOIN "+featureTable+" f ON f.symbol = l.symbol AND f.ts = l.ts"); err != nil {
 		return nil, err
 	}
 	var n int64

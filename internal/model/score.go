@@ -181,7 +181,7 @@ func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest
 		c.First, c.Last = min(c.First, day), max(c.Last, day)
 		c.Days++
 	}
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE model_prediction (symbol TEXT, ts DATE, model_id TEXT, task_id TEXT, score DOUBLE, calibrated_score DOUBLE)"); err != nil {
+	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE model_prediction (symbol TEXT, ts DATE, model_id TEXT, task_id TEXT, score DOUBLE, calibrated_score DOUBLE)"); err != nil {
 		return err
 	}
 	err = db.Append(ctx, "model_prediction", func(row func(...driver.Value) error) error {

@@ -9,6 +9,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/factstore/factstoretest"
 	"quant/internal/model"
 )
 
@@ -127,7 +128,7 @@ func TestEveryDayIsScoredByTheLatestModelThatDidNotKnowIt(t *testing.T) {
 		}
 
 		// A feature that is gone takes its prediction along.
-		if _, err := db.Exec(t.Context(), "DELETE FROM features_daily WHERE symbol = 'S03' AND ts = CAST(? AS DATE)", cal.At(90)); err != nil {
+		if err := factstoretest.Write(t.Context(), db, "gone", "DELETE FROM features_daily WHERE symbol = 'S03' AND ts = DATE '"+cal.At(90).String()+"'"); err != nil {
 			t.Fatal(err)
 		}
 		if out := score(t, db, req); out.Deleted != 1 || out.Unchanged != 5 || len(predictions(t, db)) != len(got)-1 {

@@ -2,11 +2,11 @@ package model
 
 import (
 	"errors"
-	"quant/internal/test/soak"
 	"slices"
 	"testing"
 
 	"quant"
+	"quant/internal/test/soak"
 )
 
 // TestNoTrainingWindowMeetsATestWindow states the rule by itself, sample by

@@ -90,7 +90,7 @@ func (m *market) store(t *testing.T, db *factstore.DB, runID string) {
 	ctx := t.Context()
 	exec := func(q string) {
 		t.Helper()
-		if _, err := db.Exec(ctx, q); err != nil {
+		if _, err := db.Stage(ctx, q); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -134,7 +134,7 @@ func (m *market) store(t *testing.T, db *factstore.DB, runID string) {
 		if _, err := tx.Merge(ctx, factstore.Merge{Table: "labels", Source: "l"}); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, "CREATE OR REPLACE TEMP TABLE sl AS SELECT 'labels' AS table_name, symbol, label_name AS name, label_version AS version, min(ts) AS from_ts, max(ts) AS to_ts, '"+runID+"' AS run_id FROM temp.main.l GROUP BY ALL"); err != nil {
+		if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE sl AS SELECT 'labels' AS table_name, symbol, label_name AS name, label_version AS version, min(ts) AS from_ts, max(ts) AS to_ts, '"+runID+"' AS run_id FROM temp.main.l GROUP BY ALL"); err != nil {
 			return err
 		}
 		_, err := tx.Merge(ctx, factstore.Merge{Table: "fact_slices", Source: "sl"})

@@ -11,14 +11,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"quant/internal/sqltext"
 	"strings"
-
-	"quant/internal/durable"
 
 	"github.com/duckdb/duckdb-go/v2"
 
 	"quant"
+	"quant/internal/durable"
+	"quant/internal/sqltext"
 )
 
 // Type is the type of a column, in DuckDB's words.

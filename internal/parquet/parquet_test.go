@@ -10,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/duckdb/duckdb-go/v2"
-
 	"quant"
 	"quant/internal/parquet"
+
+	_ "github.com/duckdb/duckdb-go/v2"
 )
 
 func TestAFileHasItsColumnsWithTheirTypes(t *testing.T) {

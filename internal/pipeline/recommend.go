@@ -29,8 +29,8 @@ import (
 // market.
 const GoneAfter = 10
 
-// RecommendRequest says what to decide.
-type RecommendRequest struct {
+// decideRequest says what to decide.
+type decideRequest struct {
 	Strategy strategy.Strategy // a universe of type all with its symbols
 	Calendar *calendar.Calendar
 	// Asof decides on this one day, a rebalance day or not. Else every rebalance
@@ -44,7 +44,7 @@ type RecommendRequest struct {
 	PriceLevel func(feature string) (twin string, is bool)
 }
 
-// Recommendation is what Recommend decided.
+// Recommendation is what was decided.
 type Recommendation struct {
 	StrategyID   string      `json:"strategy_id"`
 	Version      string      `json:"version"`
@@ -95,7 +95,7 @@ type Target struct {
 	Reason   string            `json:"reason"`
 }
 
-// Recommend proposes, supervises and decides for each day in order, and writes
+// decide proposes, supervises and decides for each day in order, and writes
 // targets, proposals and target_sets in one transaction. Each decision starts
 // from the one before it of the same strategy and version, its approved weights
 // drifted by the closes to the day. A day's set is replaced whole; if anything
@@ -105,8 +105,8 @@ type Target struct {
 // NotFound: no rebalance day or no bars in the range, no session on Asof, no
 // signal at all on these days. Refused: a price-level signal, or raw prices
 // that move as in a split. Store: the database.
-func Recommend(ctx context.Context, db *factstore.DB, req RecommendRequest) (Recommendation, error) {
-	r := &recommending{RecommendRequest: req, db: db, s: req.Strategy}
+func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommendation, error) {
+	r := &recommending{decideRequest: req, db: db, s: req.Strategy}
 	r.report = Recommendation{StrategyID: r.s.ID, Version: r.s.Version, ConfigDigest: r.s.DecisionDigest(),
 		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: r.s.Notices()}
 	if req.PriceLevel != nil {
@@ -123,7 +123,7 @@ func Recommend(ctx context.Context, db *factstore.DB, req RecommendRequest) (Rec
 }
 
 type recommending struct {
-	RecommendRequest
+	decideRequest
 	db     *factstore.DB
 	s      strategy.Strategy
 	report Recommendation
@@ -372,7 +372,7 @@ func (r *recommending) readCloses(ctx context.Context) error {
 	}
 	// Each session counts for the first day at or after it. A name held on the
 	// first day had a bar less than GoneAfter sessions before.
-	if _, err := r.db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE recommend_session (i INTEGER NOT NULL, k INTEGER NOT NULL)"); err != nil {
+	if _, err := r.db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE recommend_session (i INTEGER NOT NULL, k INTEGER NOT NULL)"); err != nil {
 		return err
 	}
 	sessions := make([]int, days)
@@ -555,7 +555,7 @@ func (r *recommending) write(ctx context.Context) error {
 	changed := map[string]int64{}
 	_, err := r.db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
 		// A set that stands as it was keeps the run that decided it.
-		if _, err := tx.Exec(ctx, `UPDATE temp.main.recommend_set AS s SET run_id = t.run_id FROM main.target_sets t
+		if _, err := tx.Stage(ctx, `UPDATE temp.main.recommend_set AS s SET run_id = t.run_id FROM main.target_sets t
 			WHERE t.strategy_id = s.strategy_id AND t."asof" = s."asof" AND t.version = s.version AND t.status = s.status AND t.basis_asof IS NOT DISTINCT FROM s.basis_asof
 			AND t.config_digest = s.config_digest AND t.digest = s.digest AND t.gross = s.gross AND t.turnover = s.turnover AND t.exempt_turnover = s.exempt_turnover`); err != nil {
 			return err
@@ -610,15 +610,10 @@ func (r *recommending) write(ctx context.Context) error {
 
 // markStale marks the later decisions of the strategy.
 func (r *recommending) markStale(ctx context.Context, tx *factstore.Tx, changed map[string]int64) error {
-	result, err := tx.Exec(ctx, `UPDATE main.target_sets SET status = 'stale' WHERE strategy_id = ? AND "asof" > CAST(? AS DATE) AND status <> 'stale'`, r.s.ID, r.high)
+	n, err := tx.Update(ctx, factstore.TargetSets, `status = 'stale' WHERE strategy_id = ? AND "asof" > CAST(? AS DATE) AND status <> 'stale'`, r.s.ID, r.high)
 	if err != nil {
 		return err
 	}
-	n, err := result.RowsAffected()
-	if err != nil {
-		return err
-	}
-	tx.Count("target_sets", 0, n, 0)
 	changed["target_sets"] += n
 	r.report.Stale = n
 	return nil
@@ -632,7 +627,7 @@ func (r *recommending) stage(ctx context.Context) error {
 		`CREATE OR REPLACE TEMP TABLE recommend_set (strategy_id TEXT, version TEXT, "asof" DATE, status TEXT, proposed BIGINT, approved BIGINT, gross DOUBLE, turnover DOUBLE, exempt_turnover DOUBLE,
 			basis_asof DATE, config_digest TEXT, digest TEXT, run_id TEXT)`,
 	} {
-		if _, err := r.db.Exec(ctx, create); err != nil {
+		if _, err := r.db.Stage(ctx, create); err != nil {
 			return err
 		}
 	}

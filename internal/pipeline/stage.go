@@ -6,11 +6,11 @@
 package pipeline
 
 import (
-	"quant/internal/factstore"
 	"slices"
 	"strings"
 
 	"quant"
+	"quant/internal/factstore"
 )
 
 // Stage is one step of the chain. It is run as the command of the same name,

@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/factstore/factstoretest"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/test/soak"
@@ -231,13 +232,9 @@ func TestTheStateOfATableIsItsNewestChangeInTheLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	write := func(runID, table string, inserted, deleted int64) {
+	write := func(runID, statement string) {
 		t.Helper()
-		_, err := db.Write(ctx, runID, func(_ context.Context, tx *factstore.Tx) error {
-			tx.Count(table, inserted, 0, deleted)
-			return nil
-		})
-		if err != nil {
+		if err := factstoretest.Write(ctx, db, runID, statement); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -252,17 +249,17 @@ func TestTheStateOfATableIsItsNewestChangeInTheLedger(t *testing.T) {
 	if got := at("ohlcv"); got != "ledger:none" {
 		t.Fatalf("an empty table stands at %s", got)
 	}
-	write("r1", "ohlcv", 1, 0)
+	write("r1", "INSERT INTO ohlcv (symbol, ts) VALUES ('A', DATE '2024-01-02')")
 	first := at("ohlcv")
-	write("r2", "labels", 1, 0)
+	write("r2", "INSERT INTO labels VALUES ('A', DATE '2024-01-02', 'l', 1, 'v1')")
 	if at("ohlcv") != first || !strings.HasSuffix(first, "Z r1") {
 		t.Fatalf("ohlcv stands at %s, then %s", first, at("ohlcv"))
 	}
-	write("r3", "ohlcv", 1, 0)
+	write("r3", "INSERT INTO ohlcv (symbol, ts) VALUES ('A', DATE '2024-01-03')")
 	if got := at("ohlcv"); got == first || !strings.HasSuffix(got, " r3") {
 		t.Fatalf("changed, it stands at %s", got)
 	}
-	write("r4", "backtest_summary", 1, 0)
+	write("r4", "INSERT INTO backtest_summary (run_id) VALUES ('r4')")
 	if got := at("backtest_summary"); got != "ledger:none" {
 		t.Fatalf("another run's own rows are news: %s", got)
 	}
@@ -270,7 +267,7 @@ func TestTheStateOfATableIsItsNewestChangeInTheLedger(t *testing.T) {
 	if err != nil || !state.own["r4"] {
 		t.Fatalf("r4 is not known to have a backtest: %v", err)
 	}
-	write("r5", "backtest_summary", 0, 1)
+	write("r5", "DELETE FROM backtest_summary")
 	if got := at("backtest_summary"); !strings.HasSuffix(got, " r5") {
 		t.Fatalf("a deletion is no news: %s", got)
 	}

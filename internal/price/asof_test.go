@@ -22,7 +22,7 @@ func TestPricesAreStagedAsAnEarlierRunSawThem(t *testing.T) {
 	defer db.Close()
 	store := func(run string, days int, scale float64) (at time.Time) {
 		t.Helper()
-		if _, err := db.Exec(ctx, `CREATE OR REPLACE TEMP TABLE src AS SELECT 'A' AS symbol, DATE '2024-01-01' + CAST(i AS INTEGER) AS ts, 10.0::DOUBLE AS open, 12.0::DOUBLE AS high,
+		if _, err := db.Stage(ctx, `CREATE OR REPLACE TEMP TABLE src AS SELECT 'A' AS symbol, DATE '2024-01-01' + CAST(i AS INTEGER) AS ts, 10.0::DOUBLE AS open, 12.0::DOUBLE AS high,
 			9.0::DOUBLE AS low, (10 + i % 2)::DOUBLE AS close, 100.0::DOUBLE AS volume, round((10 + i % 2) * ?, 4)::DOUBLE AS adjusted_close, 's' AS source FROM range(?) r(i)`, scale, days); err != nil {
 			t.Fatal(err)
 		}

@@ -75,7 +75,7 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 	}
 	var b Basis
 	exec := func(query string, args ...any) error {
-		_, err := db.Exec(ctx, query, args...)
+		_, err := db.Stage(ctx, query, args...)
 		return err
 	}
 	where := "true"

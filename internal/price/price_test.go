@@ -20,7 +20,7 @@ func open(t *testing.T, values string) *factstore.DB {
 	}
 	t.Cleanup(func() { db.Close() })
 	_, err = db.Write(t.Context(), "r", func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Exec(ctx, "CREATE TEMP TABLE b AS SELECT symbol, ts::DATE AS ts, o::DOUBLE AS open, o::DOUBLE AS high, o::DOUBLE AS low, c::DOUBLE AS close, v::DOUBLE AS volume, a::DOUBLE AS adjusted_close, 'f' AS source FROM (VALUES "+values+") t(symbol, ts, o, c, v, a)"); err != nil {
+		if _, err := tx.Stage(ctx, "CREATE TEMP TABLE b AS SELECT symbol, ts::DATE AS ts, o::DOUBLE AS open, o::DOUBLE AS high, o::DOUBLE AS low, c::DOUBLE AS close, v::DOUBLE AS volume, a::DOUBLE AS adjusted_close, 'f' AS source FROM (VALUES "+values+") t(symbol, ts, o, c, v, a)"); err != nil {
 			return err
 		}
 		_, err := tx.Merge(ctx, factstore.Merge{Table: "ohlcv", Source: "b"})

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // live makes the lock file of this registry, which bears the id of its first
@@ -55,7 +56,7 @@ func (g *Registry) takeLock(runID string) (*os.File, error) {
 		if err != nil {
 			return nil, lockFailed(runID, err)
 		}
-		if err := flock(f, unix.LOCK_EX); err != nil {
+		if err := durable.LockOn(f).Take(durable.Exclusive); err != nil {
 			f.Close()
 			return nil, lockFailed(runID, err)
 		}
@@ -97,10 +98,10 @@ func (g *Registry) lockState(name string) lockState {
 	}
 	defer f.Close()
 	// Shared, so that two who ask at once do not take each other for the owner.
-	switch err := flock(f, unix.LOCK_SH|unix.LOCK_NB); {
+	switch err := durable.LockOn(f).Try(durable.Shared); {
 	case err == nil:
 		return lockFree
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, durable.ErrHeld):
 		return lockHeld
 	default:
 		return lockUnknown
@@ -117,7 +118,7 @@ func (g *Registry) sweep(name string) {
 		return
 	}
 	defer f.Close()
-	if flock(f, unix.LOCK_EX|unix.LOCK_NB) != nil {
+	if durable.LockOn(f).Try(durable.Exclusive) != nil {
 		return
 	}
 	onDisk, err := os.Lstat(path)
@@ -126,13 +127,5 @@ func (g *Registry) sweep(name string) {
 	}
 	if mine, err := f.Stat(); err == nil && mine.Mode().IsRegular() && os.SameFile(onDisk, mine) {
 		os.Remove(path)
-	}
-}
-
-func flock(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
-			return err
-		}
 	}
 }

@@ -5,13 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
 	"quant"
 	"quant/internal/artifact"
 	"quant/internal/config"
 	"quant/internal/metastore"
-	"slices"
-	"strconv"
-	"strings"
 )
 
 // Comparison is runs set side by side.

@@ -5,12 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"quant"
-	"quant/internal/artifact"
-	"quant/internal/metastore"
 	"strings"
 
 	"github.com/aymanbagabas/go-udiff"
+
+	"quant"
+	"quant/internal/artifact"
+	"quant/internal/metastore"
 )
 
 // Patch is config and code of two runs as unified diffs.

@@ -128,14 +128,22 @@ func (w *Watch) Follow(ctx context.Context, every time.Duration, changed func(Wa
 // Look reads how the runs stand, after it has closed those whose process died. A
 // Meta DB that somebody else holds just now is no error but to the first Look:
 // Runs stays as it was, and is Stale. Errors: NotFound for a named run that is
-// gone, Store.
+// gone, Store, ctx's cause.
 func (w *Watch) Look(ctx context.Context) error {
 	list, err := w.list(ctx)
 	if err == nil {
 		err = w.describe(ctx, list)
 	}
-	if w.stale = errors.Is(err, quant.Locked) && w.runs != nil; w.stale {
+	if w.stale = errors.Is(err, quant.Locked) && w.runs != nil && ctx.Err() == nil; w.stale {
 		return nil
+	}
+	return causeOr(ctx, err)
+}
+
+// causeOr is the cause of ctx for an error that met its end, else the error.
+func causeOr(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return err
 }

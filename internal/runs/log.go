@@ -74,11 +74,11 @@ func (l *Log) Follow(ctx context.Context, w io.Writer, lines int) error {
 func (l *Log) runEnded(ctx context.Context) (bool, error) {
 	run, err := l.o.Meta.GetRun(ctx, l.o.RunID)
 	if err != nil || run.Status != quant.Running {
-		return true, err
+		return true, causeOr(ctx, err)
 	}
 	if r := l.o.Registry; r != nil && r.Judge(run) == registry.Dead {
 		_, err := r.Reconcile(ctx)
-		return true, err
+		return true, causeOr(ctx, err)
 	}
 	return false, nil
 }

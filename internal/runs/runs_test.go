@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/factstore/factstoretest"
 	"quant/internal/lab"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
@@ -140,11 +141,7 @@ func TestARunWhole(t *testing.T) {
 	t.Parallel()
 	s, a, b := looking(t)
 	if err := s.WriteFacts(t.Context(), func(db *factstore.DB) error {
-		_, err := db.Write(t.Context(), b, func(ctx context.Context, tx *factstore.Tx) error {
-			tx.Count("labels", 3, 0, 0)
-			return nil
-		})
-		return err
+		return factstoretest.Write(t.Context(), db, b, "INSERT INTO labels SELECT 'A', DATE '2024-01-01' + range::INTEGER, 'fwd_ret_1d', 0.5, 'v1' FROM range(3)")
 	}); err != nil {
 		t.Fatal(err)
 	}

@@ -3,12 +3,13 @@ package runs
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
+
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/parquet"
 	"quant/internal/search"
-	"slices"
-	"time"
 )
 
 // Find is a search for runs: what a query asks for, with the columns and the limit

@@ -2,6 +2,7 @@ package runs
 
 import (
 	"context"
+
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/metastore"

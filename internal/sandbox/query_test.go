@@ -18,11 +18,11 @@ import (
 	"testing"
 	"time"
 
-	_ "github.com/duckdb/duckdb-go/v2"
-	_ "github.com/mattn/go-sqlite3"
-
 	"quant"
 	"quant/internal/sandbox"
+
+	_ "github.com/duckdb/duckdb-go/v2"
+	_ "github.com/mattn/go-sqlite3"
 )
 
 // holdEnv makes the test binary a program that runs the query of its value and

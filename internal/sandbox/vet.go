@@ -1,11 +1,12 @@
 package sandbox
 
 import (
-	_ "embed"
 	"encoding/json"
 	"strings"
 
 	"quant"
+
+	_ "embed"
 )
 
 //go:embed functions.txt

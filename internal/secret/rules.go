@@ -4,10 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"quant/internal/dataset"
 	"regexp"
 	"strings"
 	"sync"
+
+	"quant/internal/dataset"
 )
 
 // flagName is the start of "--name value" inside a text.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -52,8 +53,10 @@ type Options struct {
 	Build    Build         // of this program
 	Calendar string        // whose sessions count: XNYS, XKRX or data
 	Wait     time.Duration // for a locked Fact DB
-	// Settings are recorded with each run that is started inside this one.
+	// Settings, and the flags that every command has, are recorded with each run
+	// that is started inside this one.
 	Settings map[string]string
+	Globals  map[string]string
 	// Explain replaces the error of a run by the reason for which it was stopped;
 	// nil: it stays.
 	Explain func(error) error
@@ -95,8 +98,8 @@ func (s *Session) Build() Build { return s.options.Build }
 func (s *Session) CalendarName() string { return s.options.Calendar }
 
 // Settle replaces what is known only once the command line is parsed.
-func (s *Session) Settle(calendar string, wait time.Duration, settings map[string]string) {
-	s.options.Calendar, s.options.Wait, s.options.Settings = calendar, wait, settings
+func (s *Session) Settle(calendar string, wait time.Duration, settings, globals map[string]string) {
+	s.options.Calendar, s.options.Wait, s.options.Settings, s.options.Globals = calendar, wait, settings, globals
 	s.facts.Wait = wait
 }
 
@@ -173,11 +176,12 @@ func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) erro
 
 // Command says what a run is recorded as.
 type Command struct {
-	Kind  string            // the command's path joined by dots
-	Args  []string          // the command line that does the same, without the program
-	Flags map[string]string // the command's own flags, as they stand; nil: not known yet
-	Reads bool              // it changes nothing
-	Notes []quant.RunIO     // recorded with it, beside what it records itself
+	Kind     string            // the command's path joined by dots
+	Args     []string          // the command line that does the same, without the program
+	Flags    map[string]string // the command's own flags, as they stand; nil: not known yet
+	Operands []string          // what of Args is neither the command's path nor a flag
+	Reads    bool              // it changes nothing
+	Notes    []quant.RunIO     // recorded with it, beside what it records itself
 }
 
 // Start records a run as RUNNING, durably, and makes it the session's. parent is
@@ -194,7 +198,12 @@ func (s *Session) Start(ctx context.Context, c Command, parent string) (masked [
 	masked = append([]string{"quant"}, s.Mask.Args(c.Args)...)
 	config := map[string]any{"argv": masked}
 	if c.Flags != nil {
-		config = s.config(masked, c.Flags, []string{})
+		flags := maps.Clone(s.options.Globals)
+		if flags == nil {
+			flags = map[string]string{}
+		}
+		maps.Copy(flags, c.Flags)
+		config = s.config(masked, flags, s.Mask.Args(c.Operands))
 	}
 	id, err := s.Registry.Start(context.WithoutCancel(ctx), c.Kind, config, options...)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/factstore/factstoretest"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
@@ -118,11 +119,7 @@ func TestWhatAFailedRunCommittedIsSaid(t *testing.T) {
 	s := begun(t, nil)
 	id, _ := s.Inside(t.Context(), session.Command{Kind: "ingest"}, func(ctx context.Context, inner *session.Session) error {
 		return inner.WriteFacts(ctx, func(db *factstore.DB) error {
-			if _, err := db.Write(ctx, inner.RunID(), func(ctx context.Context, tx *factstore.Tx) error {
-				_, err := tx.Exec(ctx, "INSERT INTO labels VALUES ('A', DATE '2024-01-02', 'fwd_ret_1d', 0.5, 'v1')")
-				tx.Count("labels", 1, 0, 0)
-				return err
-			}); err != nil {
+			if err := factstoretest.Write(ctx, db, inner.RunID(), "INSERT INTO labels VALUES ('A', DATE '2024-01-02', 'fwd_ret_1d', 0.5, 'v1')"); err != nil {
 				return err
 			}
 			return errors.New("too late")

@@ -4,10 +4,10 @@ import (
 	"database/sql"
 	"testing"
 
+	"quant/internal/sqltext"
+
 	_ "github.com/duckdb/duckdb-go/v2"
 	_ "github.com/mattn/go-sqlite3"
-
-	"quant/internal/sqltext"
 )
 
 func TestWhateverATextHoldsItIsOneNameAndOneLiteralInBothDatabases(t *testing.T) {

@@ -115,7 +115,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 		where += " AND f.ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)"
 		args = append(args, days[0], days[len(days)-1])
 	}
-	_, err := db.Exec(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS
+	_, err := db.Stage(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS
 		SELECT f.symbol, f.ts, f.%s AS value, f.%s AS stamp, d.i AS k, u.i AS n
 		FROM main.%s f JOIN temp.main.%s d ON d.v = f.ts JOIN temp.main.%s u ON u.v = f.symbol
 		WHERE %s AND isfinite(f.%s)%s`, SignalTable, value, stamp, table, dayTable, SymbolTable, where, value, key), args...)
@@ -143,7 +143,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 
 // stageIndex makes a TEMP table of values and their indices: i INTEGER, v.
 func stageIndex(ctx context.Context, db *factstore.DB, table, kind string, count int, value func(int) driver.Value) error {
-	if _, err := db.Exec(ctx, "CREATE OR REPLACE TEMP TABLE "+table+" (i INTEGER NOT NULL, v "+kind+" NOT NULL)"); err != nil {
+	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+table+" (i INTEGER NOT NULL, v "+kind+" NOT NULL)"); err != nil {
 		return err
 	}
 	return db.Append(ctx, table, func(row func(...driver.Value) error) error {

@@ -1,13 +1,13 @@
 package deflated
 
 import (
-	"context"
 	"math"
 	"path/filepath"
 	"testing"
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/factstore/factstoretest"
 )
 
 func near(t *testing.T, what string, got, want, tolerance float64) {
@@ -104,11 +104,7 @@ func TestTheTrialsOfAStrategyAreCountedFromWhatIsRecorded(t *testing.T) {
 	t.Cleanup(func() { db.Close() })
 	exec := func(query string) {
 		t.Helper()
-		if _, err := db.Write(t.Context(), "run", func(ctx context.Context, tx *factstore.Tx) error {
-			_, err := tx.Exec(ctx, query)
-			tx.Count("backtest_details", 1, 0, 0)
-			return err
-		}); err != nil {
+		if err := factstoretest.Write(t.Context(), db, "run", query); err != nil {
 			t.Fatal(err)
 		}
 	}

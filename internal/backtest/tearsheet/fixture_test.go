@@ -45,7 +45,7 @@ func (m market) store(t *testing.T) *factstore.DB {
 	ctx := t.Context()
 	fill := func(table string, rows [][]driver.Value) {
 		t.Helper()
-		if _, err := db.Exec(ctx, fmt.Sprintf("CREATE TEMP TABLE new_%s AS FROM %s LIMIT 0", table, table)); err != nil {
+		if _, err := db.Stage(ctx, fmt.Sprintf("CREATE TEMP TABLE new_%s AS FROM %s LIMIT 0", table, table)); err != nil {
 			t.Fatal(err)
 		}
 		err := db.Append(ctx, "new_"+table, func(row func(...driver.Value) error) error {
@@ -60,8 +60,7 @@ func (m market) store(t *testing.T) *factstore.DB {
 			t.Fatal(table, err)
 		}
 		_, err = db.Write(ctx, runID, func(ctx context.Context, tx *factstore.Tx) error {
-			tx.Count(table, int64(len(rows)), 0, 0)
-			_, err := tx.Exec(ctx, fmt.Sprintf("INSERT INTO %s FROM new_%s", table, table))
+			_, err := tx.Insert(ctx, table, "FROM temp.main.new_"+table)
 			return err
 		})
 		if err != nil {

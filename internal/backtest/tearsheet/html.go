@@ -3,7 +3,6 @@ package tearsheet
 import (
 	"cmp"
 	"crypto/sha256"
-	_ "embed"
 	"encoding/base64"
 	"html/template"
 	"io"
@@ -15,6 +14,8 @@ import (
 
 	"quant"
 	"quant/internal/chart"
+
+	_ "embed"
 )
 
 var (

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/lab"
@@ -317,7 +318,7 @@ func (s *staged) settle(ctx context.Context) error {
 	for _, suffix := range []string{"-wal", "-shm", ".lock", ".backups"} { // the file is closed
 		os.RemoveAll(s.MetaPath + place.Staging + suffix)
 	}
-	return errors.Join(err, syncPath(s.MetaPath+place.Staging))
+	return errors.Join(err, durable.SyncFile(s.MetaPath+place.Staging))
 }
 
 // committed tells which runs have committed facts in the staged Fact DB.
@@ -361,18 +362,10 @@ func syncTree(dir string) error {
 		if err != nil || !d.IsDir() {
 			return err
 		}
-		return syncPath(path)
+		return durable.SyncFolder(path)
 	})
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }

@@ -3,11 +3,14 @@ package metastoretest
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/test/soak"
 )
 
 func searchTests() []test {
@@ -91,6 +94,39 @@ func searchTests() []test {
 			} {
 				if err := s.SearchRuns(ctx, q, none); !errors.Is(err, quant.Invalid) {
 					t.Errorf("%+v: %v", q, err)
+				}
+			}
+		}},
+		{"AnswersAsAPlainEvaluator", func(t *testing.T, s metastore.Store) {
+			r := soak.Random(t)
+			e := NewEvaluator(t, s, r, 300)
+			for range soak.Count(t, 500, 10_000) {
+				q := e.Question(r)
+				if got, want := find(t, s, q), e.Search(q); !slices.Equal(got, want) {
+					t.Fatalf("%s\n got %d %q\nwant %d %q", Describe(q), len(got), got, len(want), want)
+				}
+			}
+		}},
+		{"NamesAreListedOnceAndInOrder", func(t *testing.T, s metastore.Store) {
+			NewEvaluator(t, s, rand.New(rand.NewPCG(3, 4)), 200)
+			for _, tt := range []struct {
+				of     metastore.NameSource
+				prefix string
+				want   []string
+			}{
+				{metastore.KindNames, "", []string{"backtest", "config", "pipeline.run", "pipeline.show", "train"}},
+				{metastore.KindNames, "pipeline.", []string{"pipeline.run", "pipeline.show"}},
+				{metastore.ParamNames, "a", []string{"a", "a.b/c"}},
+				{metastore.TagNames, "e", []string{"experiment"}},
+				{metastore.MetricNames, "", []string{"last", "loss/x", "m"}},
+				{metastore.RunNames, "x", []string{"x", "xylo"}},
+				{metastore.RunNames, "%", nil},
+			} {
+				for _, limit := range []int{50, 1} {
+					got := one(s.Names(ctx, tt.of, tt.prefix, limit))(t)
+					if want := tt.want[:min(limit, len(tt.want))]; !slices.Equal(got, want) {
+						t.Errorf("%d %q, at most %d: got %q, want %q", tt.of, tt.prefix, limit, got, want)
+					}
 				}
 			}
 		}},

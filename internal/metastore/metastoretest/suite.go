@@ -32,7 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Overview", overviewTests()},
 		{"Searches", searchTests()},
 		{"Tx", txTests()},
-		{"Whole", wholeTests()},
+		{"Store", storeTests()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			t.Parallel()

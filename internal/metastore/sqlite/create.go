@@ -10,9 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/failpoint"
 )
 
@@ -23,7 +22,7 @@ func beside() []string { return []string{"-wal", "-shm", "-journal"} }
 // place, so that being killed at any moment leaves the whole file or none. Of
 // several processes that find none, the lock lets one make it.
 func (db *DB) create(ctx context.Context) error {
-	if err := makeFolder(filepath.Dir(db.path)); err != nil {
+	if err := durable.MakeFolder(filepath.Dir(db.path)); err != nil {
 		return storeError(nil, err, "meta db %s: make its folder: %v", db.shown, err).
 			WithHint("check that you may write there, or name another folder with --data-dir")
 	}
@@ -78,14 +77,8 @@ func (db *DB) build(ctx context.Context) error {
 		_ = os.Remove(unfinished)
 		return err
 	}
-	if err := syncPath(unfinished); err != nil {
-		return db.fileError(err)
-	}
 	failpoint.Hit("meta.create.before")
-	if err := os.Rename(unfinished, db.path); err != nil {
-		return db.fileError(err)
-	}
-	if err := syncPath(filepath.Dir(db.path)); err != nil {
+	if err := durable.Publish(unfinished, db.path); err != nil {
 		return db.fileError(err)
 	}
 	failpoint.Hit("meta.create.after")
@@ -145,7 +138,7 @@ func MoveAside(path string, now time.Time) (newPath string, err error) {
 		}
 	}
 	if err == nil {
-		err = syncPath(filepath.Dir(abs))
+		err = durable.SyncFolder(filepath.Dir(abs))
 	}
 	if err != nil {
 		return "", storeError(nil, err, "move meta db %s aside: %v", path, err).
@@ -182,63 +175,25 @@ func freeName(path string, now time.Time) (string, error) {
 // database, on a file of its own: no lock on the database itself outlives its
 // renaming. The file stays, because removing it would let two hold the lock.
 func lock(ctx context.Context, path, shown string, wait time.Duration) (unlock func(), err error) {
-	fd, err := unix.Open(path+".lock", unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	failed := func(err error, hint string) error {
+		return storeError(nil, err, "meta db %s: lock %s: %v", shown, path+".lock", err).WithHint("%s", hint)
+	}
+	l, err := durable.OpenLock(path + ".lock")
 	if err != nil {
-		return nil, storeError(nil, err, "meta db %s: lock %s: %v", shown, path+".lock", err).
-			WithHint("check that you may write its folder, or name another with --sqlite")
+		return nil, failed(err, "check that you may write its folder, or name another with --sqlite")
 	}
-	deadline := time.NewTimer(wait)
-	defer deadline.Stop()
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		switch err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); {
-		case err == nil:
-			return func() { _ = unix.Close(fd) }, nil
-		case !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR):
-			_ = unix.Close(fd)
-			return nil, storeError(nil, err, "meta db %s: lock %s: %v", shown, path+".lock", err).
-				WithHint("the file system must support locks")
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			_ = unix.Close(fd)
-			return nil, quant.Errorf(quant.Failed, "wait for the lock of meta db %s: %w", shown, ctx.Err())
-		case <-deadline.C:
-			_ = unix.Close(fd)
-			return nil, quant.Errorf(quant.Locked, "meta db %s is being made or migrated by another process (waited %s)", shown, wait).
-				WithHint("try again when the other program has finished with it")
-		}
+	err = l.Wait(ctx, durable.Exclusive, wait)
+	switch {
+	case err == nil:
+		return l.Close, nil
+	case errors.Is(err, durable.ErrHeld):
+		err = quant.Errorf(quant.Locked, "meta db %s is being made or migrated by another process (waited %s)", shown, wait).
+			WithHint("try again when the other program has finished with it")
+	case ctx.Err() != nil:
+		err = quant.Errorf(quant.Failed, "wait for the lock of meta db %s: %w", shown, ctx.Err())
+	default:
+		err = failed(err, "the file system must support locks")
 	}
-}
-
-// makeFolder makes the folder and those above it that are missing, for the
-// user alone, durably.
-func makeFolder(path string) error {
-	var missing []string
-	for p := path; ; p = filepath.Dir(p) {
-		if _, err := os.Stat(p); err == nil || !errors.Is(err, fs.ErrNotExist) || p == filepath.Dir(p) {
-			break
-		}
-		missing = append(missing, p)
-	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return err
-	}
-	for _, p := range missing {
-		if err := syncPath(filepath.Dir(p)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// syncPath makes a file's content or a folder's names durable. It must not be
-// given a database that this process has open: closing the file would drop
-// SQLite's locks.
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	l.Close()
+	return nil, err
 }

@@ -2,9 +2,10 @@ package sqlite
 
 import (
 	"context"
-	"quant/internal/metastore"
 
 	"github.com/mattn/go-sqlite3"
+
+	"quant/internal/metastore"
 )
 
 // EngineVersion returns the version of SQLite that is linked in.

@@ -4,10 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
-	"time"
 
 	"quant"
+	"quant/internal/metastore"
 )
 
 // DeleteRuns is documented at metastore.Deletions.
@@ -46,15 +45,6 @@ func counted(list []string, runID string, res sql.Result, err error) ([]string, 
 		list = append(list, runID)
 	}
 	return list, err
-}
-
-func statusOf(ctx context.Context, q querier, runID string) (quant.Status, error) {
-	var status string
-	err := q.QueryRowContext(ctx, `SELECT status FROM runs WHERE run_id = ?`, runID).Scan(&status)
-	if errors.Is(err, sql.ErrNoRows) {
-		return "", quant.Errorf(quant.NotFound, "run %s does not exist", runID)
-	}
-	return quant.Status(status), err
 }
 
 // RestoreRuns is documented at metastore.Deletions.
@@ -173,9 +163,6 @@ func (db *DB) ClearReads(ctx context.Context, before quant.Time, after string, l
 	return gone, next, nil
 }
 
-// endOfIDs is an upper bound of the ids of runs that ended before t.
-func endOfIDs(t quant.Time) string { return firstID(t.Add(clockSlack)) }
-
 // CountReads is documented at metastore.Deletions.
 func (db *DB) CountReads(ctx context.Context, before quant.Time) (int64, error) {
 	n, err := list(ctx, db, "count reading runs", `SELECT count(*) FROM run_process p CROSS JOIN runs r ON r.run_id = p.run_id
@@ -186,11 +173,30 @@ func (db *DB) CountReads(ctx context.Context, before quant.Time) (int64, error) 
 	return n[0], nil
 }
 
-// StoredArtifacts is documented at metastore.Deletions.
-func (db *DB) StoredArtifacts(ctx context.Context) ([]quant.Artifact, error) {
-	return list(ctx, db, "list artifacts", `SELECT `+artifactColumns+` FROM run_artifacts GROUP BY digest ORDER BY digest`, nil, scanArtifact)
+// IsDeleted is documented at metastore.Portable.
+func (db *DB) IsDeleted(ctx context.Context, runID string) (bool, error) {
+	found, err := list(ctx, db, "look for a deletion", `SELECT run_id FROM run_deletions WHERE run_id = ?`, []any{runID},
+		func(s *string) []any { return []any{s} })
+	return len(found) > 0, err
 }
 
-// clockSlack is what firstID takes off, and a second more: an id's clock is
-// read just before that of started_at.
-const clockSlack = 2 * time.Second
+// MarksOf is documented at metastore.Overview.
+func (db *DB) MarksOf(ctx context.Context, runID string) (m metastore.Marks, err error) {
+	deletions, err := list(ctx, db, "read deletion of run "+runID, `SELECT run_id, deleted_at, by_run_id FROM run_deletions WHERE run_id = ?`,
+		[]any{runID}, func(d *quant.Deletion) []any { return []any{&d.RunID, &d.DeletedAt, &d.ByRunID} })
+	if err != nil {
+		return m, err
+	}
+	imports, err := list(ctx, db, "read import of run "+runID, `SELECT run_id, imported_at, by_run_id FROM run_imports WHERE run_id = ?`,
+		[]any{runID}, func(i *quant.Import) []any { return []any{&i.RunID, &i.ImportedAt, &i.ByRunID} })
+	if err != nil {
+		return m, err
+	}
+	if len(deletions) > 0 {
+		m.Deletion = &deletions[0]
+	}
+	if len(imports) > 0 {
+		m.Import = &imports[0]
+	}
+	return m, nil
+}

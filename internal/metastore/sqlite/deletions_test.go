@@ -2,19 +2,16 @@ package sqlite
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
 	"quant/internal/sqltext"
-	"quant/internal/test/soak"
 )
 
 // companioned makes a database with three runs and a row of each companion of
@@ -116,35 +113,5 @@ func TestSumsThatAreNotThoseOfTheirPointsAreFoundAndMended(t *testing.T) {
 		if problems := must(db.Check(ctx)); len(problems) > 0 {
 			t.Errorf("%s: still %v", broken, problems)
 		}
-	}
-}
-
-func TestClearingReadsOfALongHistoryHoldsNobodyUp(t *testing.T) {
-	t.Parallel()
-	ctx := context.Background()
-	n := soak.Count(t, 20_000, 1_000_000)
-	path := filepath.Join(t.TempDir(), "meta.db")
-	db := openAt(t, path)
-	raw(t, path, fmt.Sprintf(`WITH RECURSIVE k(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM k WHERE n < %d)
-		INSERT INTO runs (run_id, kind, status, started_at, ended_at) SELECT printf('%%08x-%%04x-7000-8000-%%012x', 26214400 + n / 65536, n %% 65536, n), 'config', 'SUCCESS',
-			'2020-01-01T00:00:00.000000Z', '2020-01-01T00:00:01.000000Z' FROM k`, n-1),
-		`INSERT INTO run_process (run_id, changes, pid) SELECT run_id, 0, 1 FROM runs`)
-	begun, total, longest := time.Now(), int64(0), time.Duration(0)
-	for after := ""; ; {
-		one := time.Now()
-		gone, next, err := db.ClearReads(ctx, quant.NewTime(noon()), after, 2000)
-		ok(t, err)
-		longest = max(longest, time.Since(one))
-		total += gone
-		if after = next; next == "" {
-			break
-		}
-	}
-	t.Logf("%d reading runs cleared in %v, %.0f a second; the longest transaction took %v", total, time.Since(begun), float64(total)/time.Since(begun).Seconds(), longest)
-	if total != int64(n) {
-		t.Errorf("%d of %d went", total, n)
-	}
-	if longest > 10*time.Second {
-		t.Errorf("one transaction held the database for %v, longer than writers wait", longest)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 //go:embed migrations/*.sql
@@ -100,7 +101,7 @@ func (db *DB) migrate(ctx context.Context, backupDir string) error {
 	if backupDir == "" {
 		backupDir = filepath.Join(filepath.Dir(db.path), "backups")
 	}
-	if err := makeFolder(backupDir); err != nil {
+	if err := durable.MakeFolder(backupDir); err != nil {
 		return storeError(nil, err, "back up meta db %s before migrating it: %v", db.shown, err).
 			WithHint("check that you may write %s; nothing was changed", backupDir)
 	}

@@ -313,12 +313,21 @@ func everyQuery() []planned {
 	}
 }
 
-// TestALongHistoryDoesNotSlowALookUp compares the best of several tries; a
-// query that walks the history takes hundreds of times as long.
-func TestALongHistoryDoesNotSlowALookUp(t *testing.T) {
-	short, long := openAt(t, filepath.Join(t.TempDir(), "meta.db")), openAt(t, filepath.Join(t.TempDir(), "meta.db"))
-	fillRuns(t, short, 1_000)
+// TestALongHistory makes its lab once, and has the test that takes the runs away
+// come last.
+func TestALongHistory(t *testing.T) {
+	long := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
 	fillRuns(t, long, soak.Count(t, 200_000, 1_000_000))
+	t.Run("does not slow a look-up", func(t *testing.T) { slowsNoLookUp(t, long) })
+	t.Run("holds nobody up while its reads are cleared", func(t *testing.T) { holdsNobodyUp(t, long) })
+}
+
+// slowsNoLookUp compares the best of several tries; a query that walks the
+// history takes hundreds of times as long.
+func slowsNoLookUp(t *testing.T, long *DB) {
+	t.Helper()
+	short := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
+	fillRuns(t, short, 1_000)
 	for _, tt := range everyQuery() {
 		query, args := tt.query()
 		quick, slow := best(t, short, query, args), best(t, long, query, args)
@@ -326,6 +335,32 @@ func TestALongHistoryDoesNotSlowALookUp(t *testing.T) {
 			t.Errorf("%s: %s with a short history, %s with a long one", tt.name, quick, slow)
 		}
 		t.Logf("%-20s %s with a short history, %s with a long one", tt.name, quick, slow)
+	}
+}
+
+func holdsNobodyUp(t *testing.T, long *DB) {
+	t.Helper()
+	ctx := context.Background()
+	before := quant.NewTime(noon().AddDate(1, 0, 0))
+	all := must(long.CountReads(ctx, before))
+	enough := int64(soak.Count(t, 20_000, 1_000_000))
+	begun, total, longest := time.Now(), int64(0), time.Duration(0)
+	for after := ""; ; {
+		one := time.Now()
+		gone, next, err := long.ClearReads(ctx, before, after, 2000)
+		ok(t, err)
+		longest = max(longest, time.Since(one))
+		total += gone
+		if after = next; next == "" || total >= enough {
+			break
+		}
+	}
+	t.Logf("%d reading runs cleared in %v, %.0f a second; the longest transaction took %v", total, time.Since(begun), float64(total)/time.Since(begun).Seconds(), longest)
+	if left := must(long.CountReads(ctx, before)); total < min(all, enough) || left != all-total {
+		t.Errorf("%d of %d went, and %d are left", total, all, left)
+	}
+	if longest > 10*time.Second {
+		t.Errorf("one transaction held the database for %v, longer than writers wait", longest)
 	}
 }
 

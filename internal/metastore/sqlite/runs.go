@@ -3,11 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"encoding/hex"
 	"errors"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -15,16 +11,15 @@ import (
 	"quant/internal/metastore"
 )
 
-const (
-	runColumns     = `run_id, kind, status, started_at, ended_at, config_json, error_text`
-	processColumns = `run_id, changes, parent_run_id, host, user, machine_id, boot_id, pid, process_start, live_lock, ` +
-		`binary_version, binary_commit, git_commit, git_dirty, argv, work_dir, exit_code, duration_us, facts`
-	// A run whose process was lost still shows; it may have changed something.
-	detailColumns = `r.run_id, r.kind, r.status, r.started_at, r.ended_at, r.config_json, r.error_text, ` +
-		`r.run_id, coalesce(p.changes, 1), p.parent_run_id, p.host, p.user, p.machine_id, p.boot_id, coalesce(p.pid, 0), p.process_start, p.live_lock, ` +
-		`p.binary_version, p.binary_commit, p.git_commit, p.git_dirty, p.argv, p.work_dir, p.exit_code, p.duration_us, p.facts`
-	ioColumns = `run_id, direction, kind, name, rows, first_date, last_date, digest`
-)
+const runColumns = `run_id, kind, status, started_at, ended_at, config_json, error_text`
+
+const processColumns = `run_id, changes, parent_run_id, host, user, machine_id, boot_id, pid, process_start, live_lock, ` +
+	`binary_version, binary_commit, git_commit, git_dirty, argv, work_dir, exit_code, duration_us, facts`
+
+// A run whose process was lost still shows; it may have changed something.
+const detailColumns = `r.run_id, r.kind, r.status, r.started_at, r.ended_at, r.config_json, r.error_text, ` +
+	`r.run_id, coalesce(p.changes, 1), p.parent_run_id, p.host, p.user, p.machine_id, p.boot_id, coalesce(p.pid, 0), p.process_start, p.live_lock, ` +
+	`p.binary_version, p.binary_commit, p.git_commit, p.git_dirty, p.argv, p.work_dir, p.exit_code, p.duration_us, p.facts`
 
 func scanDetail(d *metastore.RunDetail) []any {
 	p := &d.Process
@@ -137,6 +132,15 @@ func mustChange(ctx context.Context, q querier, res sql.Result, err error, runID
 	return quant.Errorf(quant.Conflict, "run %s has ended already, as %s", runID, status)
 }
 
+func statusOf(ctx context.Context, q querier, runID string) (quant.Status, error) {
+	var status string
+	err := q.QueryRowContext(ctx, `SELECT status FROM runs WHERE run_id = ?`, runID).Scan(&status)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", quant.Errorf(quant.NotFound, "run %s does not exist", runID)
+	}
+	return quant.Status(status), err
+}
+
 // SettleFacts is documented at metastore.Runs.
 func (db *DB) SettleFacts(ctx context.Context, runID string, facts quant.Facts, errorText string) error {
 	if err := facts.Validate(); err != nil {
@@ -172,158 +176,4 @@ func (db *DB) GetRun(ctx context.Context, runID string) (metastore.RunDetail, er
 	return get(ctx, db, "run "+runID,
 		`SELECT `+detailColumns+` FROM runs r LEFT JOIN run_process p ON p.run_id = r.run_id WHERE r.run_id = ?`,
 		runID, scanDetail)
-}
-
-// ListRuns is documented at metastore.Runs. With several filters it costs what
-// the strongest of them returns, taken as parent, then kind, then status, then
-// the runs that may change something.
-func (db *DB) ListRuns(ctx context.Context, f metastore.RunFilter) ([]metastore.RunDetail, error) {
-	query, args, err := listRuns(f)
-	if err != nil {
-		return nil, err
-	}
-	return list(ctx, db, "list runs", query, args, scanDetail)
-}
-
-// listRuns chooses the index, by what the join begins with (CROSS JOIN keeps
-// the order) and by the + that keeps a column from its index; left to itself
-// the planner guesses, having no statistics.
-func listRuns(f metastore.RunFilter) (query string, args []any, err error) {
-	switch f.Status {
-	case "", quant.Running, quant.Success, quant.Fail:
-	default:
-		return "", nil, quant.Errorf(quant.Invalid, "runs: status %q is none of RUNNING, SUCCESS, FAIL", f.Status)
-	}
-	if f.Limit < 0 {
-		return "", nil, quant.Errorf(quant.Invalid, "runs: limit %d is negative", f.Limit)
-	}
-	var where []string
-	add := func(clause string, arg any) {
-		where = append(where, clause)
-		args = append(args, arg)
-	}
-	from := `runs r LEFT JOIN run_process p ON p.run_id = r.run_id`
-	key := "r.run_id"
-	switch {
-	case f.Parent != "":
-		from, key = `run_process p CROSS JOIN runs r ON r.run_id = p.run_id`, "p.run_id"
-		add(`p.parent_run_id = ?`, f.Parent)
-		if f.Kind != "" {
-			add(`r.kind = ?`, f.Kind)
-		}
-		if f.Status != "" {
-			add(`r.status = ?`, string(f.Status))
-		}
-		if !f.All {
-			where = append(where, `+p.changes = 1`)
-		}
-	case f.Kind != "" && f.Status != quant.Running:
-		add(`r.kind = ?`, f.Kind)
-		if f.Status != "" {
-			add(`+r.status = ?`, string(f.Status))
-		}
-		if !f.All {
-			where = append(where, `coalesce(p.changes, 1) = 1`)
-		}
-	case f.Status != "":
-		add(`r.status = ?`, string(f.Status))
-		if f.Kind != "" {
-			add(`+r.kind = ?`, f.Kind)
-		}
-		if !f.All {
-			where = append(where, `coalesce(p.changes, 1) = 1`)
-		}
-	case !f.All:
-		from, key = `run_process p INDEXED BY run_process_changes CROSS JOIN runs r ON r.run_id = p.run_id`, "p.run_id"
-		where = append(where, `p.changes = 1`)
-	}
-	if !f.Since.IsZero() {
-		add(key+` >= ?`, firstID(f.Since.Time))
-		add(`+r.started_at >= ?`, f.Since)
-	}
-	if f.Except != "" {
-		add(`+`+key+` <> ?`, f.Except)
-	}
-	switch {
-	case f.Deleted:
-		where = append(where, `EXISTS (SELECT 1 FROM run_deletions d WHERE d.run_id = `+key+`)`)
-	case f.Status != quant.Running: // a run that runs is never hidden
-		where = append(where, `NOT EXISTS (SELECT 1 FROM run_deletions d WHERE d.run_id = `+key+`)`)
-	}
-	columns := detailColumns
-	if f.Brief {
-		columns = strings.NewReplacer(`r.config_json`, `NULL`, `p.argv`, `NULL`).Replace(columns)
-	}
-	query = `SELECT ` + columns + ` FROM ` + from
-	if len(where) > 0 {
-		query += ` WHERE ` + strings.Join(where, ` AND `)
-	}
-	query += ` ORDER BY ` + key + ` DESC`
-	if f.Limit > 0 {
-		query += ` LIMIT ?`
-		args = append(args, f.Limit)
-	}
-	return query, args, nil
-}
-
-// firstID is a lower bound of the ids of runs started at or after t. The head
-// of an id is the time of its making in milliseconds, which may be read from
-// the clock just before started_at; hence the second.
-func firstID(t time.Time) string {
-	ms := max(t.Add(-time.Second).UnixMilli(), 0)
-	b := []byte{byte(ms >> 40), byte(ms >> 32), byte(ms >> 24), byte(ms >> 16), byte(ms >> 8), byte(ms)}
-	h := hex.EncodeToString(b)
-	return h[:8] + "-" + h[8:]
-}
-
-// ResolveRun is documented at metastore.Runs. An empty ref, or one with
-// anything but digits a-f and hyphens, names no run.
-func (db *DB) ResolveRun(ctx context.Context, ref string) ([]string, error) {
-	if ref == "" || strings.Trim(ref, "0123456789abcdef-") != "" || len(ref) > 36 {
-		return nil, nil
-	}
-	const what = "resolve run"
-	one := func(id *string) []any { return []any{id} }
-	if len(ref) == 36 {
-		return list(ctx, db, what, `SELECT run_id FROM runs WHERE run_id = ?`, []any{ref}, one)
-	}
-	query, args := resolveRun(ref)
-	ids, err := list(ctx, db, what, query, args, one)
-	if err != nil {
-		return nil, err
-	}
-	slices.Sort(ids)
-	slices.Reverse(ids)
-	ids = slices.Compact(ids)
-	return ids[:min(len(ids), 3)], nil
-}
-
-// resolveRun finds up to three ids by their beginning and three by their end.
-// "g" is greater than any character of an id.
-func resolveRun(ref string) (query string, args []any) {
-	query = `SELECT * FROM (SELECT run_id FROM runs WHERE run_id >= ?1 AND run_id < ?1 || 'g' ORDER BY run_id DESC LIMIT 3)`
-	if len(ref) >= 4 {
-		query += ` UNION ALL SELECT * FROM (SELECT run_id FROM runs WHERE substr(run_id, -4) = substr(?1, -4)` +
-			` AND substr(run_id, -length(?1)) = ?1 ORDER BY run_id DESC LIMIT 3)`
-	}
-	return query, []any{ref}
-}
-
-// ListOutputs is documented at metastore.Runs. It reads all of run_io.
-func (db *DB) ListOutputs(ctx context.Context, kind string) ([]quant.RunIO, error) {
-	return list(ctx, db, "read outputs of all runs",
-		`SELECT `+ioColumns+` FROM run_io WHERE direction = 'out' AND kind = ? ORDER BY run_id DESC, name`,
-		[]any{kind}, scanIO)
-}
-
-func scanIO(io *quant.RunIO) []any {
-	return []any{&io.RunID, &io.Direction, &io.Kind, &io.Name, &io.Rows, &io.FirstDate, &io.LastDate, &io.Digest}
-}
-
-// RunIO is documented at metastore.Runs. A run without any, or no such run, is
-// an empty list.
-func (db *DB) RunIO(ctx context.Context, runID string) ([]quant.RunIO, error) {
-	return list(ctx, db, "read inputs and outputs of run "+runID,
-		`SELECT `+ioColumns+` FROM run_io WHERE run_id = ? ORDER BY direction, kind, name`,
-		[]any{runID}, scanIO)
 }

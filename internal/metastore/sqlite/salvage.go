@@ -104,11 +104,11 @@ func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guesse
 	case !info.Mode().IsRegular():
 		return nil, false, nil, unreadable(errors.New("it is no regular file"))
 	}
-	dir, removeFolder, err := durable.TemporaryFolder(filepath.Dir(db.path), "salvage")
+	dir, takeAway, err := durable.TemporaryFolder(filepath.Dir(db.path), filepath.Base(db.path)+".salvage")
 	if err != nil {
 		return nil, false, nil, db.fileError(err)
 	}
-	remove := func() { _ = removeFolder() }
+	remove := func() { _ = takeAway() }
 	defer func() {
 		if err != nil {
 			remove()

@@ -17,7 +17,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
-	"quant"
+	"quant/internal/failpoint"
 	"quant/internal/metastore"
 )
 
@@ -90,7 +90,7 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 		readOnly: o.ReadOnly, fleeting: o.Fleeting, writing: make(chan struct{}, 1),
 	}
 	if db.wait <= 0 {
-		db.wait = 15 * time.Second
+		db.wait = failpoint.Patience("meta", 15*time.Second)
 	}
 	if db.now == nil {
 		db.now = time.Now
@@ -133,7 +133,10 @@ func (db *DB) look() (found bool, err error) {
 	info, err := os.Stat(db.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Lstat(db.path); err == nil {
+		if link, err := os.Lstat(db.path); err == nil {
+			if link.Mode()&fs.ModeSymlink == 0 {
+				return db.look() // somebody has made it in between
+			}
 			return false, storeError(nil, nil, "meta db %s is a symbolic link to nothing", db.shown).
 				WithHint("bring back what the link points to (is a disk not mounted?), or remove the link")
 		}
@@ -262,55 +265,4 @@ func (db *DB) Migrated() (from, to int, backup string) { return db.from, db.to, 
 // Close closes the database. Use of it afterwards is a Failed error.
 func (db *DB) Close() error {
 	return db.classify("close", db.pool.Close())
-}
-
-// querier is what a statement runs on: the pool or a transaction.
-type querier interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
-}
-
-// list runs a query and scans each row.
-func list[T any](ctx context.Context, db *DB, what, query string, args []any, scan func(*T) []any) ([]T, error) {
-	q, err := db.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, db.classify(what, err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []T
-	for rows.Next() {
-		var one T
-		if err := rows.Scan(scan(&one)...); err != nil {
-			return nil, db.unreadable(what, err)
-		}
-		all = append(all, one)
-	}
-	return all, db.classify(what, rows.Err())
-}
-
-// get runs a query for one row; a missing one is NotFound.
-func get[T any](ctx context.Context, db *DB, object, query string, key string, scan func(*T) []any) (T, error) {
-	rows, err := list(ctx, db, "read "+object, query, []any{key}, scan)
-	if err == nil && len(rows) == 0 {
-		err = quant.Errorf(quant.NotFound, "%s does not exist", object)
-	}
-	if err != nil {
-		return *new(T), err
-	}
-	return rows[0], nil
-}
-
-// unreadable is the error of a row that could not be scanned: it holds a value
-// that no rule of the schema would have let in.
-func (db *DB) unreadable(what string, err error) error {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return db.classify(what, err)
-	}
-	return storeError(nil, err, "%s: meta db %s holds a value that breaks its rules: %v", what, db.shown, err).
-		WithHint("run quant doctor")
 }

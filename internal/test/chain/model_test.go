@@ -41,7 +41,7 @@ func modelLab(t *testing.T) *labtest.Lab {
 		"CREATE TEMP TABLE f (symbol TEXT, ts DATE, feature_name TEXT, feature_value DOUBLE, feature_version TEXT)",
 		"CREATE TEMP TABLE l (symbol TEXT, ts DATE, label_name TEXT, label_value DOUBLE, label_version TEXT)",
 	} {
-		_, err = db.Exec(t.Context(), q)
+		_, err = db.Stage(t.Context(), q)
 		labtest.Must(t, err)
 	}
 	signal := func(s, i int) float64 {

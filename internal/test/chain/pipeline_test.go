@@ -278,6 +278,7 @@ func TestADryRunWritesNoFactsAndAsksNobody(t *testing.T) {
 func TestAnInterruptedPipelineClosesEveryRun(t *testing.T) {
 	t.Parallel()
 	l := pipelineLab(t)
+	l.Env = append(l.Env, "QUANT_TEST_PATIENCE=signal=500ms")
 	p := l.Start([]string{"QUANT_TEST_FAILPOINT=ingest.merged:hang", "QUANT_TEST_REACHED=" + l.Path("reached")}, wholePipeline()...)
 	l.Eventually("the ingest hangs", func() bool { _, err := os.Stat(l.Path("reached")); return err == nil })
 	_ = p.Process.Signal(os.Interrupt)

@@ -18,11 +18,13 @@ import (
 // in a test build, do failpoints have an effect: QUANT_TEST_FAILPOINT=NAME kills
 // the process at that step, NAME:panic makes it panic, NAME:stop stops it
 // (SIGSTOP), NAME:hang makes that goroutine wait for ever and creates the file
-// QUANT_TEST_REACHED, NAME#2 means the second time.
+// QUANT_TEST_REACHED, NAME#2 means the second time. QUANT_TEST_PATIENCE=NAME=1s
+// bounds a wait that has a name in package failpoint.
 func Main(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"quant": func() {
 			armFailpoint(os.Getenv("QUANT_TEST_FAILPOINT"))
+			setPatience(os.Getenv("QUANT_TEST_PATIENCE"))
 			os.Exit(app.Main(os.Args[1:]))
 		},
 	})
@@ -58,6 +60,23 @@ func armFailpoint(spec string) {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // the kernel takes a moment
 		}
+	})
+}
+
+func setPatience(spec string) {
+	name, value, given := strings.Cut(spec, "=")
+	if !given {
+		return
+	}
+	d, err := time.ParseDuration(value)
+	if err != nil {
+		panic(err)
+	}
+	failpoint.SetPatience(func(asked string, standard time.Duration) time.Duration {
+		if asked == name {
+			return d
+		}
+		return standard
 	})
 }
 

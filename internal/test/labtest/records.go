@@ -1,9 +1,6 @@
 package labtest
 
 import (
-	_ "github.com/duckdb/duckdb-go/v2"
-	_ "github.com/mattn/go-sqlite3"
-
 	"context"
 	"database/sql"
 	"errors"
@@ -14,6 +11,9 @@ import (
 	"testing"
 
 	"quant"
+
+	_ "github.com/duckdb/duckdb-go/v2"
+	_ "github.com/mattn/go-sqlite3"
 )
 
 // RunRow is a run as the Meta DB has it.

@@ -196,6 +196,9 @@ func TestALockedMetaDBStopsWhatChangesAndNotWhatReads(t *testing.T) {
 	labtest.Must(t, err)
 	_, err = conn.ExecContext(t.Context(), "BEGIN EXCLUSIVE")
 	labtest.Must(t, err)
+	if !soak.Full(t) { // else as long as it takes
+		l.Env = append(l.Env, "QUANT_TEST_PATIENCE=meta=500ms")
+	}
 	changing, reading := l.Start(nil, "symbols", "add", "Y"), l.Start(nil, "symbols", "list", "--output", "csv")
 	c := changing.Wait()
 	l.WantCode(c, 5)
@@ -207,6 +210,7 @@ func TestALockedMetaDBStopsWhatChangesAndNotWhatReads(t *testing.T) {
 	if !strings.Contains(r.Stderr, "not recorded") || !strings.Contains(r.Stdout, "X,") {
 		t.Errorf("a reader says that it is not recorded, and goes on: %v", r)
 	}
+	l.Env = nil
 	_, err = conn.ExecContext(t.Context(), "ROLLBACK")
 	labtest.Must(t, err)
 	labtest.Must(t, conn.Close())

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 func TestASignalEndsTheRunAsFailAndTheProcessWith128PlusItsNumber(t *testing.T) {
@@ -109,6 +110,9 @@ func TestASecondSignalEndsACommandThatDoesNotStop(t *testing.T) {
 func TestACommandThatDoesNotStopIsEndedAfterAWhile(t *testing.T) {
 	t.Parallel()
 	l := labtest.New(t)
+	if !soak.Full(t) { // else as long as it takes
+		l.Env = append(l.Env, "QUANT_TEST_PATIENCE=signal=500ms")
+	}
 	p := hanging(l)
 	p.Signal(syscall.SIGHUP)
 	r := p.Wait()

@@ -151,7 +151,7 @@ func signals(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer db.Close()
 	_, err = db.Write(ctx, "signals", func(ctx context.Context, tx *factstore.Tx) error {
-		if _, err := tx.Exec(ctx, "CREATE TEMP TABLE given AS FROM read_csv(?, header = true, types = {'symbol': 'TEXT', 'ts': 'DATE', 'feature_value': 'DOUBLE'})", ts.MkAbs(args[1])); err != nil {
+		if _, err := tx.Stage(ctx, "CREATE TEMP TABLE given AS FROM read_csv(?, header = true, types = {'symbol': 'TEXT', 'ts': 'DATE', 'feature_value': 'DOUBLE'})", ts.MkAbs(args[1])); err != nil {
 			return err
 		}
 		_, err := tx.Merge(ctx, factstore.Merge{Table: "features_daily", Source: "given"})

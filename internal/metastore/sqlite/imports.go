@@ -9,66 +9,7 @@ import (
 	"quant/internal/metastore"
 )
 
-// Snapshot is documented at metastore.Portable.
-func (db *DB) Snapshot(ctx context.Context, fn func(ctx context.Context) error) error {
-	if st := db.current(ctx); st != nil {
-		return st.join(ctx, fn)
-	}
-	const what = "begin a snapshot"
-	conn, err := db.pool.Conn(ctx)
-	if err != nil {
-		return db.classify(what, err)
-	}
-	defer func() { _ = conn.Close() }()
-	// The first read fixes the state; until then a deferred transaction has none.
-	if _, err := conn.ExecContext(ctx, "BEGIN DEFERRED"); err != nil {
-		return db.classify(what, err)
-	}
-	st := &txState{conn: conn, readOnly: true}
-	defer func() {
-		st.mu.Lock()
-		st.over = true
-		st.mu.Unlock()
-		rollback(conn)
-	}()
-	var version int
-	if err := conn.QueryRowContext(ctx, "PRAGMA schema_version").Scan(&version); err != nil {
-		return db.classify(what, err)
-	}
-	return fn(context.WithValue(ctx, txKey{db}, st))
-}
-
-// IsDeleted is documented at metastore.Portable.
-func (db *DB) IsDeleted(ctx context.Context, runID string) (bool, error) {
-	found, err := list(ctx, db, "look for a deletion", `SELECT run_id FROM run_deletions WHERE run_id = ?`, []any{runID},
-		func(s *string) []any { return []any{s} })
-	return len(found) > 0, err
-}
-
-// EachPoint is documented at metastore.Portable.
-func (db *DB) EachPoint(ctx context.Context, runID string, fn func(quant.MetricPoint) error) error {
-	what := "read points of run " + runID
-	q, err := db.reader(ctx)
-	if err != nil {
-		return err
-	}
-	rows, err := q.QueryContext(ctx, `SELECT `+pointColumns+` FROM run_metric_points WHERE run_id = ? ORDER BY name, point`, runID)
-	if err != nil {
-		return db.classify(what, err)
-	}
-	defer rows.Close()
-	var p quant.MetricPoint
-	into := scanPoint(&p)
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return db.unreadable(what, err)
-		}
-		if err := fn(p); err != nil {
-			return err
-		}
-	}
-	return db.classify(what, rows.Err())
-}
+const importColumns = `run_id, imported_at, by_run_id`
 
 // ImportRun is documented at metastore.Portable.
 func (db *DB) ImportRun(ctx context.Context, r metastore.EndedRun, mark quant.Import) error {
@@ -102,8 +43,6 @@ func (db *DB) ImportRun(ctx context.Context, r metastore.EndedRun, mark quant.Im
 		return err
 	})
 }
-
-const importColumns = `run_id, imported_at, by_run_id`
 
 // ImportPoints is documented at metastore.Portable.
 func (db *DB) ImportPoints(ctx context.Context, points []quant.MetricPoint) error {

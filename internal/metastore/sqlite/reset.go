@@ -3,11 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -16,88 +11,8 @@ import (
 	"quant/internal/sqltext"
 )
 
-// Tables is documented at metastore.Store.
-func (db *DB) Tables(ctx context.Context) ([]metastore.TableCount, error) {
-	q, err := db.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	names, err := texts(ctx, q, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`)
-	if err != nil {
-		return nil, db.classify("list tables", err)
-	}
-	if len(names) == 0 {
-		return nil, nil
-	}
-	parts := make([]string, len(names))
-	args := make([]any, len(names))
-	for i, name := range names {
-		parts[i], args[i] = `SELECT ? AS name, count(*) FROM `+sqltext.Identifier(name), name
-	}
-	// One statement, so that the counts belong together.
-	return list(ctx, db, "count rows", strings.Join(parts, ` UNION ALL `)+` ORDER BY name`, args,
-		func(t *metastore.TableCount) []any { return []any{&t.Table, &t.Rows} })
-}
-
-// Backup is documented at metastore.FileStore. The file has mode 0600. Errors:
-// Conflict if something stands at path, Failed inside a Tx.
-func (db *DB) Backup(ctx context.Context, path string) error {
-	if db.current(ctx) != nil {
-		return quant.Errorf(quant.Failed, "back up meta db %s: not inside a transaction", db.shown)
-	}
-	broken := func(err error) error {
-		return storeError(nil, err, "back up meta db %s to %s: %v", db.shown, path, err).
-			WithHint("check that you may write there and that the disk has room; nothing was changed")
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return broken(err)
-	}
-	taken := quant.Errorf(quant.Conflict, "back up meta db %s: %s exists already", db.shown, path).
-		WithHint("name a file that does not exist")
-	if _, err := os.Lstat(abs); err == nil {
-		return taken
-	}
-	// Whole or not at all: under another name until it is complete.
-	partial, err := os.CreateTemp(filepath.Dir(abs), filepath.Base(abs)+".partial-*") // mode 0600
-	if err != nil {
-		return broken(err)
-	}
-	defer func() { _ = os.Remove(partial.Name()) }()
-	if err := partial.Close(); err != nil {
-		return broken(err)
-	}
-	if _, err := db.pool.ExecContext(ctx, `VACUUM INTO ?`, partial.Name()); err != nil {
-		return db.classify("back up to "+path, err)
-	}
-	if err := syncPath(partial.Name()); err != nil {
-		return broken(err)
-	}
-	// A link refuses an existing name, which a rename would replace.
-	switch err := os.Link(partial.Name(), abs); {
-	case errors.Is(err, fs.ErrExist):
-		return taken
-	case err != nil: // a file system without links
-		if err := os.Rename(partial.Name(), abs); err != nil {
-			return broken(err)
-		}
-	}
-	if err := syncPath(filepath.Dir(abs)); err != nil {
-		return broken(err)
-	}
-	return nil
-}
-
 // kept are the tables that Reset carries over, parents first.
 func kept() []string { return append([]string{"runs"}, companions()...) }
-
-// companions are the tables keyed by run_id whose rows go with their run.
-func companions() []string {
-	return []string{
-		"run_process", "run_io", "run_params", "run_tags", "run_metrics", "run_metric_points",
-		"run_notes", "run_artifacts", "run_programs", "run_deletions", "run_imports",
-	}
-}
 
 // Reset is documented at metastore.FileStore. Errors: Failed inside a Tx; Store,
 // marked metastore.ErrDamaged, when what is to be carried over cannot be read (move the
@@ -233,11 +148,6 @@ func pour(ctx context.Context, q querier, schema, from, into string) (int64, err
 	return res.RowsAffected()
 }
 
-// typed is true of a value that a STRICT column takes.
-func typed(c column, value string) string {
-	return `typeof(` + value + `) IN ('null', '` + strings.ToLower(c.kind) + `')`
-}
-
 // fillProcesses gives a run whose process was lost an empty one, as one that
 // may have changed something.
 func fillProcesses(ctx context.Context, q querier) error {
@@ -264,70 +174,3 @@ func dropAll(ctx context.Context, q querier) error {
 	}
 	return nil
 }
-
-// column is a column as the database declares it.
-type column struct {
-	name, kind string
-	required   bool // NOT NULL
-	key        int  // place in the primary key, from 1; 0: not in it
-}
-
-// columnsOf returns a table's columns in order; none if there is no such table.
-func columnsOf(ctx context.Context, q querier, schema, table string) ([]column, error) {
-	rows, err := q.QueryContext(ctx, `SELECT name, type, "notnull", pk FROM pragma_table_info(?, ?) ORDER BY cid`, table, schema)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	var all []column
-	for rows.Next() {
-		var c column
-		if err := rows.Scan(&c.name, &c.kind, &c.required, &c.key); err != nil {
-			return nil, err
-		}
-		all = append(all, c)
-	}
-	return all, rows.Err()
-}
-
-func texts(ctx context.Context, q querier, query string, args ...any) ([]string, error) {
-	rows, err := q.QueryContext(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	var all []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
-		all = append(all, s)
-	}
-	return all, rows.Err()
-}
-
-// foreignKeyProblems lists rows that refer to none, by table.
-func foreignKeyProblems(ctx context.Context, q querier) ([]metastore.Problem, error) {
-	rows, err := q.QueryContext(ctx, `SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 ORDER BY 1, 2`)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	var found []metastore.Problem
-	for rows.Next() {
-		var table, parent string
-		var n int64
-		if err := rows.Scan(&table, &parent, &n); err != nil {
-			return nil, err
-		}
-		found = append(found, metastore.Problem{
-			Object: table,
-			What:   fmt.Sprintf("%d rows refer to rows of %s that do not exist", n, parent),
-			Mend:   mendRows,
-		})
-	}
-	return found, rows.Err()
-}
-
-const mendRows = "quant init-db --reset carries the sound rows over, after a backup"

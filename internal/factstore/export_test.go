@@ -1,0 +1,20 @@
+package factstore
+
+import "context"
+
+// ExecUnchecked runs any statements on the connection: for tests that break a
+// database, or show that nobody else can.
+func (db *DB) ExecUnchecked(ctx context.Context, query string, args ...any) error {
+	_, err := db.conn.ExecContext(ctx, query, args...)
+	return err
+}
+
+// ExecUnchecked runs any statements in the transaction, uncounted.
+func (tx *Tx) ExecUnchecked(ctx context.Context, query string, args ...any) error {
+	return tx.db.ExecUnchecked(ctx, query, args...)
+}
+
+// CountUnchecked counts changes that nobody made.
+func (tx *Tx) CountUnchecked(table string, inserted, updated, deleted int64) {
+	tx.count(table, inserted, updated, deleted)
+}

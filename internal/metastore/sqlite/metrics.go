@@ -1,0 +1,242 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math"
+
+	"quant"
+	"quant/internal/metastore"
+)
+
+const metricColumns = `run_id, name, points, last_step, last, min, max`
+
+const pointColumns = `run_id, name, point, step, value, logged_at`
+
+func scanMetric(m *quant.Metric) []any {
+	return []any{&m.RunID, &m.Name, &m.Points, &m.LastStep, &m.Last, &m.Min, &m.Max}
+}
+
+func scanPoint(p *quant.MetricPoint) []any {
+	return []any{&p.RunID, &p.Name, &p.Point, &p.Step, &p.Value, &p.LoggedAt}
+}
+
+// points stores points in their order and brings the sums up to date, each
+// metric's once.
+func (w *recorder) points(list []quant.MetricPoint) error {
+	if len(list) == 0 {
+		return nil
+	}
+	type key struct{ run, name string }
+	sums := map[key]*quant.Metric{}
+	var order []*quant.Metric
+	rows := make([]any, 0, pointsAtOnce*6)
+	flush := func() error {
+		if len(rows) == 0 {
+			return nil
+		}
+		_, err := w.q.ExecContext(w.ctx, insertPoints(len(rows)/6), rows...)
+		rows = rows[:0]
+		return err
+	}
+	for _, p := range list {
+		sum := sums[key{p.RunID, p.Name}]
+		if sum == nil {
+			if err := w.run(p.RunID); err != nil {
+				return err
+			}
+			sum = &quant.Metric{RunID: p.RunID, Name: p.Name, LastStep: -1}
+			err := w.q.QueryRowContext(w.ctx, `SELECT `+metricColumns+` FROM run_metrics WHERE run_id = ? AND name = ?`, p.RunID, p.Name).Scan(scanMetric(sum)...)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return err
+			}
+			sums[key{p.RunID, p.Name}] = sum
+			order = append(order, sum)
+		}
+		if p.Step == quant.AutoStep {
+			if sum.LastStep == math.MaxInt64 {
+				return quant.Errorf(quant.Invalid, "metric %q: there is no step after %d", p.Name, sum.LastStep)
+			}
+			p.Step = sum.LastStep + 1
+		}
+		sum.Points++
+		if sum.Points == 1 {
+			sum.LastStep, sum.Last, sum.Min, sum.Max = p.Step, p.Value, p.Value, p.Value
+		}
+		if p.Step >= sum.LastStep {
+			sum.LastStep, sum.Last = p.Step, p.Value
+		}
+		sum.Min, sum.Max = min(sum.Min, p.Value), max(sum.Max, p.Value)
+		rows = append(rows, p.RunID, p.Name, sum.Points, p.Step, p.Value, p.LoggedAt)
+		if len(rows) == pointsAtOnce*6 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if err := flush(); err != nil {
+		return err
+	}
+	for _, m := range order {
+		_, err := w.q.ExecContext(w.ctx, `INSERT INTO run_metrics (`+metricColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)
+			ON CONFLICT (run_id, name) DO UPDATE SET points = excluded.points, last_step = excluded.last_step,
+				last = excluded.last, min = excluded.min, max = excluded.max`,
+			m.RunID, m.Name, m.Points, m.LastStep, m.Last, m.Min, m.Max)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pointsAtOnce is how many points one statement inserts: many enough that the
+// call of the statement costs little beside its rows.
+const pointsAtOnce = 64
+
+func insertPoints(n int) string {
+	b := []byte(`INSERT INTO run_metric_points (` + pointColumns + `) VALUES (?, ?, ?, ?, ?, ?)`)
+	for range n - 1 {
+		b = append(b, `, (?, ?, ?, ?, ?, ?)`...)
+	}
+	return string(b)
+}
+
+// Metrics is documented at metastore.Records.
+func (db *DB) Metrics(ctx context.Context, runID string) ([]quant.Metric, error) {
+	return list(ctx, db, "read metrics of run "+runID, `SELECT `+metricColumns+` FROM run_metrics WHERE run_id = ? ORDER BY name`, []any{runID}, scanMetric)
+}
+
+// MetricPoints is documented at metastore.Records.
+func (db *DB) MetricPoints(ctx context.Context, runID, name string, limit int) ([]quant.MetricPoint, error) {
+	query := `SELECT ` + pointColumns + ` FROM run_metric_points WHERE run_id = ? AND name = ? ORDER BY point`
+	if limit > 0 {
+		query = `SELECT * FROM (` + query + fmt.Sprintf(` DESC LIMIT %d) ORDER BY point`, limit)
+	}
+	return list(ctx, db, "read metric "+name+" of run "+runID, query, []any{runID, name}, scanPoint)
+}
+
+// MetricsOf is documented at metastore.Overview.
+func (db *DB) MetricsOf(ctx context.Context, ids []string) ([]quant.Metric, error) {
+	wanted, err := listed(ids)
+	if err != nil {
+		return nil, err
+	}
+	return ofRuns(ctx, db, "run_metrics", metricColumns, "run_id, name", wanted, scanMetric)
+}
+
+const selectSample = `SELECT p.run_id, p.name, p.point, p.step, p.value, p.logged_at FROM json_each(?) j
+	CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = j.value ORDER BY j.key`
+
+// MetricSample is documented at metastore.Overview.
+func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]quant.MetricPoint, error) {
+	what := "sample metric " + name + " of run " + runID
+	if n < 2 {
+		return nil, quant.Errorf(quant.Invalid, "%s: %d points are fewer than 2", what, n)
+	}
+	// The last number itself, not the sum's count: they are kept in step, but a
+	// damaged count must not look like a gap.
+	last, err := list(ctx, db, what, `SELECT point FROM run_metric_points WHERE run_id = ? AND name = ? ORDER BY point DESC LIMIT 1`,
+		[]any{runID, name}, func(v *int64) []any { return []any{v} })
+	if err != nil || len(last) == 0 {
+		return nil, err
+	}
+	if last[0] <= int64(n) {
+		return db.MetricPoints(ctx, runID, name, 0)
+	}
+	numbers := make([]int64, n)
+	for i := range numbers {
+		numbers[i] = 1 + int64(float64(last[0]-1)*float64(i)/float64(n-1)+0.5)
+	}
+	wanted, err := listed(numbers)
+	if err != nil {
+		return nil, err
+	}
+	return list(ctx, db, what, selectSample, []any{wanted, runID, name}, scanPoint)
+}
+
+// EachMetricPoint is documented at metastore.Overview.
+func (db *DB) EachMetricPoint(ctx context.Context, runID, name string, fn func(quant.MetricPoint) error) error {
+	what := "read metric " + name + " of run " + runID
+	q, err := db.reader(ctx)
+	if err != nil {
+		return err
+	}
+	rows, err := q.QueryContext(ctx, `SELECT point, step, value, logged_at FROM run_metric_points WHERE run_id = ? AND name = ? ORDER BY point`, runID, name)
+	if err != nil {
+		return db.classify(what, err)
+	}
+	defer func() { _ = rows.Close() }()
+	p := quant.MetricPoint{RunID: runID, Name: name}
+	for rows.Next() {
+		if err := rows.Scan(&p.Point, &p.Step, &p.Value, &p.LoggedAt); err != nil {
+			return db.unreadable(what, err)
+		}
+		if err := fn(p); err != nil {
+			return err
+		}
+	}
+	return db.classify(what, rows.Err())
+}
+
+// EachPoint is documented at metastore.Portable.
+func (db *DB) EachPoint(ctx context.Context, runID string, fn func(quant.MetricPoint) error) error {
+	what := "read points of run " + runID
+	q, err := db.reader(ctx)
+	if err != nil {
+		return err
+	}
+	rows, err := q.QueryContext(ctx, `SELECT `+pointColumns+` FROM run_metric_points WHERE run_id = ? ORDER BY name, point`, runID)
+	if err != nil {
+		return db.classify(what, err)
+	}
+	defer rows.Close()
+	var p quant.MetricPoint
+	into := scanPoint(&p)
+	for rows.Next() {
+		if err := rows.Scan(into...); err != nil {
+			return db.unreadable(what, err)
+		}
+		if err := fn(p); err != nil {
+			return err
+		}
+	}
+	return db.classify(what, rows.Err())
+}
+
+// checkMetrics finds metrics whose sums are not those of their points. It reads
+// both tables once, in the order of their keys.
+func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	const sums = `SELECT run_id, name, max(point) AS points, max(step) AS last_step, min(value) AS least, max(value) AS greatest
+		FROM run_metric_points GROUP BY run_id, name`
+	broken, err := texts(ctx, q, `SELECT m.run_id || ' metric ' || m.name FROM run_metrics m LEFT JOIN (`+sums+`) p
+			ON p.run_id = m.run_id AND p.name = m.name
+		WHERE p.points IS NOT m.points OR p.last_step IS NOT m.last_step OR p.least IS NOT m.min OR p.greatest IS NOT m.max
+			OR m.last IS NOT (SELECT value FROM run_metric_points l WHERE l.run_id = m.run_id AND l.name = m.name AND l.step = m.last_step ORDER BY l.point DESC LIMIT 1)
+		LIMIT 10`)
+	if err != nil {
+		return nil, err
+	}
+	without, err := texts(ctx, q, `SELECT DISTINCT p.run_id || ' metric ' || p.name FROM run_metric_points p
+		WHERE p.point = 1 AND NOT EXISTS (SELECT 1 FROM run_metrics m WHERE m.run_id = p.run_id AND m.name = p.name) LIMIT 10`)
+	var found []metastore.Problem
+	for _, object := range append(broken, without...) {
+		found = append(found, metastore.Problem{Object: "run " + object, What: "its sums in run_metrics are not those of its points", Mend: mendRows})
+	}
+	return found, err
+}
+
+// fillMetrics works the sums of metrics out of their points.
+func fillMetrics(ctx context.Context, q querier) error {
+	_, err := q.ExecContext(ctx, `INSERT OR REPLACE INTO run_metrics (`+metricColumns+`)
+		SELECT run_id, name, max(point), max(step), (SELECT value FROM run_metric_points l WHERE l.run_id = p.run_id AND l.name = p.name
+			ORDER BY l.step DESC, l.point DESC LIMIT 1), min(value), max(value)
+		FROM run_metric_points p GROUP BY run_id, name`)
+	if err != nil {
+		return err
+	}
+	_, err = q.ExecContext(ctx, `DELETE FROM run_metrics WHERE NOT EXISTS (SELECT 1 FROM run_metric_points p
+		WHERE p.run_id = run_metrics.run_id AND p.name = run_metrics.name)`)
+	return err
+}

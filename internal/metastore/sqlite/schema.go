@@ -1,0 +1,96 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"quant/internal/metastore"
+	"quant/internal/sqltext"
+)
+
+// Tables is documented at metastore.Store.
+func (db *DB) Tables(ctx context.Context) ([]metastore.TableCount, error) {
+	q, err := db.reader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, err := texts(ctx, q, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`)
+	if err != nil {
+		return nil, db.classify("list tables", err)
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	parts := make([]string, len(names))
+	args := make([]any, len(names))
+	for i, name := range names {
+		parts[i], args[i] = `SELECT ? AS name, count(*) FROM `+sqltext.Identifier(name), name
+	}
+	// One statement, so that the counts belong together.
+	return list(ctx, db, "count rows", strings.Join(parts, ` UNION ALL `)+` ORDER BY name`, args,
+		func(t *metastore.TableCount) []any { return []any{&t.Table, &t.Rows} })
+}
+
+// column is a column as the database declares it.
+type column struct {
+	name, kind string
+	required   bool // NOT NULL
+	key        int  // place in the primary key, from 1; 0: not in it
+}
+
+// columnsOf returns a table's columns in order; none if there is no such table.
+func columnsOf(ctx context.Context, q querier, schema, table string) ([]column, error) {
+	rows, err := q.QueryContext(ctx, `SELECT name, type, "notnull", pk FROM pragma_table_info(?, ?) ORDER BY cid`, table, schema)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var all []column
+	for rows.Next() {
+		var c column
+		if err := rows.Scan(&c.name, &c.kind, &c.required, &c.key); err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	return all, rows.Err()
+}
+
+// typed is true of a value that a STRICT column takes.
+func typed(c column, value string) string {
+	return `typeof(` + value + `) IN ('null', '` + strings.ToLower(c.kind) + `')`
+}
+
+// foreignKeyProblems lists rows that refer to none, by table.
+func foreignKeyProblems(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	rows, err := q.QueryContext(ctx, `SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 ORDER BY 1, 2`)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var found []metastore.Problem
+	for rows.Next() {
+		var table, parent string
+		var n int64
+		if err := rows.Scan(&table, &parent, &n); err != nil {
+			return nil, err
+		}
+		found = append(found, metastore.Problem{
+			Object: table,
+			What:   fmt.Sprintf("%d rows refer to rows of %s that do not exist", n, parent),
+			Mend:   mendRows,
+		})
+	}
+	return found, rows.Err()
+}
+
+const mendRows = "quant init-db --reset carries the sound rows over, after a backup"
+
+// companions are the tables keyed by run_id whose rows go with their run.
+func companions() []string {
+	return []string{
+		"run_process", "run_io", "run_params", "run_tags", "run_metrics", "run_metric_points",
+		"run_notes", "run_artifacts", "run_programs", "run_deletions", "run_imports",
+	}
+}
