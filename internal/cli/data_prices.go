@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +10,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/price"
 )
 
 func dataPricesCommand(env *Env) Command {
@@ -143,7 +143,11 @@ func (e *Env) printPrices(ctx context.Context, req priceList, ref string, asOf b
 			return err
 		}
 		rows.Close()
-		return e.recordPrices(ctx, db, source, where, args)
+		inputs, err := price.StoredBars(ctx, db, source, where, args...)
+		for _, read := range inputs {
+			e.record(read)
+		}
+		return err
 	})
 	if err != nil {
 		return err
@@ -175,31 +179,6 @@ func (e *Env) wantBars(ctx context.Context, db *factstore.DB, source string, sym
 	}
 	if len(lacking) > 0 {
 		e.Notice("no bars of %s", someOf(lacking, 10))
-	}
-	return nil
-}
-
-// recordPrices notes the bars that were read, and the runs that wrote them.
-func (e *Env) recordPrices(ctx context.Context, db *factstore.DB, source, where string, args []any) error {
-	n, digest, err := db.Digest(ctx, "SELECT symbol, ts, open, high, low, close, volume, adjusted_close FROM "+source+" WHERE "+where, args...)
-	if err != nil {
-		return err
-	}
-	read := quant.RunIO{Direction: quant.In, Kind: "table", Name: "ohlcv", Rows: &n, Digest: quant.Text(digest)}
-	if n > 0 {
-		var first, last quant.Date
-		if err := db.QueryRow(ctx, "SELECT min(ts), max(ts) FROM "+source+" WHERE "+where, args...).Scan(&first, &last); err != nil {
-			return fmt.Errorf("read the bounds of the bars: %w", err)
-		}
-		read.FirstDate, read.LastDate = quant.Text(first.String()), quant.Text(last.String())
-	}
-	e.record(read)
-	writers, err := db.PriceWriters(ctx, source, where, args...)
-	if err != nil {
-		return err
-	}
-	for _, run := range writers {
-		e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: run})
 	}
 	return nil
 }
