@@ -120,7 +120,7 @@ func (e *Env) backtestReport(ctx context.Context, f reportFlags) error {
 		return err
 	}
 	sheet.Texts(func(text string) string { return output.Clean(e.Secrets.Known(text)) })
-	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: runID})
+	e.record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: runID})
 
 	report := backtestSheet{
 		RunID: runID, StrategyID: sheet.StrategyID, Version: sheet.Version, From: sheet.From, To: sheet.To,
@@ -157,7 +157,7 @@ func (e *Env) backtestReport(ctx context.Context, f reportFlags) error {
 		}
 		written := reportFile{file.kind, e.Mask.Text(file.named), int64(len(file.data)), durable.Digest(file.data)}
 		report.Files = append(report.Files, written)
-		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: file.named, Digest: quant.Text(written.Digest)})
+		e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: file.named, Digest: quant.Text(written.Digest)})
 	}
 	width := output.Width(e.Streams().Out)
 	if width == 0 {

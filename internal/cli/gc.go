@@ -142,7 +142,7 @@ func (e *Env) collect(ctx context.Context, yard lab.Yard, yes bool, report *gcRe
 	for _, kind := range []lab.Kind{lab.Artifact, lab.Log, lab.Leftover} {
 		report.Found = append(report.Found, *rows[kind])
 		if n := rows[kind].Count; yes && n > 0 {
-			e.record(quant.RunIO{Direction: quant.Out, Kind: "removed", Name: string(kind), Rows: &n})
+			e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IORemoved, Name: string(kind), Rows: &n})
 			if err != nil {
 				e.Notice("%s removed before it failed", quant.Count(int(n), string(kind)))
 			}

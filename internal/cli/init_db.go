@@ -243,7 +243,7 @@ func backupPath(database, stamp, name string) (string, error) {
 }
 
 func backupOf(path, digest string) quant.RunIO {
-	return quant.RunIO{Direction: quant.Out, Kind: "backup", Name: path, Digest: quant.Text(digest)}
+	return quant.RunIO{Direction: quant.Out, Kind: quant.IOBackup, Name: path, Digest: quant.Text(digest)}
 }
 
 func (e *Env) addBackup(report *labReport, path string) error {

@@ -84,19 +84,13 @@ type Inputs struct {
 	Meta     map[string]string // by name: digest of rows of the Meta DB
 }
 
-// The kinds of run_io in which a stage notes what it was run on.
-const (
-	stageKind = quant.IOStage // name: the stage; digest: its fingerprint
-	stateKind = quant.IOState // name: a table that it writes; digest: where that stood before
-)
-
 // Notes are recorded with a stage's run: its fingerprint, and where the tables
 // that it writes stood before. Recorded when the run ends, in one commit with
 // its status, they hold if and only if it succeeded.
 func Notes(stage Stage, args []string, in Inputs, state State) []quant.RunIO {
-	notes := []quant.RunIO{{Direction: quant.In, Kind: stageKind, Name: string(stage), Digest: quant.Text(fingerprint(stage, args, in, state))}}
+	notes := []quant.RunIO{{Direction: quant.In, Kind: quant.IOStage, Name: string(stage), Digest: quant.Text(fingerprint(stage, args, in, state))}}
 	for _, table := range stage.Writes() {
-		notes = append(notes, quant.RunIO{Direction: quant.In, Kind: stateKind, Name: table, Digest: quant.Text(state.at(table))})
+		notes = append(notes, quant.RunIO{Direction: quant.In, Kind: quant.IOState, Name: table, Digest: quant.Text(state.at(table))})
 	}
 	return notes
 }
@@ -161,7 +155,7 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 	for _, io := range noted {
 		switch {
 		case io.Direction != quant.In:
-		case io.Kind == stageKind && io.Name == string(stage):
+		case io.Kind == quant.IOStage && io.Name == string(stage):
 			if same = string(io.Digest) == want; !same {
 				return false
 			}
@@ -171,7 +165,7 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 			if digest, known := files[io.Name]; known && digest != string(io.Digest) {
 				return false
 			}
-		case io.Kind == stateKind:
+		case io.Kind == quant.IOState:
 			// A table that stands where it stood before the run was not changed
 			// by it either.
 			if now := state.at(io.Name); now != string(io.Digest) && !strings.HasSuffix(now, " "+runID) {
