@@ -176,14 +176,10 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 	return same && (stage != StageBacktest || state.own[runID])
 }
 
-// ModelKind is the kind of run_io under which train notes the model that it
-// made, by its id.
-const ModelKind = quant.IOModel
-
 // modelsExist reports whether the models that a run made are still there.
 func modelsExist(ctx context.Context, meta metastore.Store, noted []quant.RunIO) (bool, error) {
 	for _, io := range noted {
-		if io.Direction != quant.Out || io.Kind != ModelKind {
+		if io.Direction != quant.Out || io.Kind != quant.IOModel {
 			continue
 		}
 		if _, err := meta.GetModel(ctx, io.Name); errors.Is(err, quant.NotFound) {
@@ -198,7 +194,7 @@ func modelsExist(ctx context.Context, meta metastore.Store, noted []quant.RunIO)
 // ModelOf returns the model that a train run made, or "".
 func ModelOf(noted []quant.RunIO) string {
 	for _, io := range noted {
-		if io.Direction == quant.Out && io.Kind == ModelKind {
+		if io.Direction == quant.Out && io.Kind == quant.IOModel {
 			return io.Name
 		}
 	}
