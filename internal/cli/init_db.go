@@ -17,6 +17,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // labReport says where the lab's two databases are and what they hold.
@@ -163,7 +164,7 @@ func (e *Env) reset(ctx context.Context, report *labReport) error {
 		return err
 	}
 	for _, run := range running {
-		if run.RunID != e.Run.ID && run.Process.Changes && e.Registry.Judge(run) == registry.Alive && run.Process.PID != int64(os.Getpid()) {
+		if run.RunID != e.Run.ID && run.Process.Changes && e.Registry.Judge(ctx, run) == liveness.Alive && run.Process.PID != int64(os.Getpid()) {
 			return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", quant.ShortID(run.RunID), run.Kind, run.Process.PID).
 				WithHint("wait for it to end, then reset")
 		}
