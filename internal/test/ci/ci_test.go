@@ -61,6 +61,34 @@ func TestConcurrencyIsWhatStartsGoroutinesOrGuards(t *testing.T) {
 
 const root = "../../.."
 
+func TestEveryPackageThatStartsProcessesIsWatchedOrNotOnPurpose(t *testing.T) {
+	t.Parallel()
+	packages, err := scan(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, p := range packages {
+		for _, file := range p.tests {
+			for _, f := range functions(file) {
+				if f.Name.Name == "TestMain" && (mentions(f.Body, "labtest") || mentions(f.Body, "testscript")) {
+					found[p.dir] = true
+				}
+			}
+		}
+	}
+	for dir := range found {
+		if _, told := endToEnd[dir]; !told {
+			t.Errorf("does the race detector watch %s? endToEnd does not say", dir)
+		}
+	}
+	for dir := range endToEnd {
+		if !found[dir] {
+			t.Errorf("endToEnd names %s, which starts no process", dir)
+		}
+	}
+}
+
 // What scan cannot follow would take a test out of the soak unnoticed.
 func TestNothingHidesATestThatScalesFromTheSoak(t *testing.T) {
 	t.Parallel()

@@ -35,7 +35,7 @@ func run(args []string) error {
 		fmt.Printf("-run\n^(%s)$\n%s\n", strings.Join(tests, "|"), strings.Join(dirs, "\n"))
 	case "race":
 		for _, p := range packages {
-			if p.concurrent && p.tested() {
+			if p.raced() {
 				fmt.Println("./" + p.dir)
 			}
 		}

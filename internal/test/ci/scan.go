@@ -13,6 +13,19 @@ import (
 // soakPath is the package that tests which scale ask for their counts.
 const soakPath = "quant/internal/test/soak"
 
+// endToEnd says of each package that starts real processes whether the race
+// detector watches these: in script every command, in record signals and crowds,
+// in exec streams and terminals. The others kill and repeat the same commands;
+// the night watches them too.
+var endToEnd = map[string]bool{
+	"internal/test/script": true,
+	"internal/test/record": true,
+	"internal/test/exec":   true,
+	"internal/test/chain":  false,
+	"internal/test/crash":  false,
+	"docs":                 false,
+}
+
 // source is the Go files of one folder, tests included.
 type source struct {
 	dir        string // from the root, with slashes
@@ -77,6 +90,12 @@ func hasConcurrency(file *ast.File) (found bool) {
 		return !found
 	})
 	return found
+}
+
+// raced reports whether the race detector has something to see in the tests.
+func (p *source) raced() bool {
+	watched, processes := endToEnd[p.dir]
+	return p.tested() && (watched || p.concurrent && !processes)
 }
 
 // tested reports whether the folder has tests.
