@@ -27,8 +27,9 @@ func run(args []string) error {
 	switch strings.Join(args, " ") {
 	case "soak":
 		var tests, dirs []string
+		k := kitsOf(packages)
 		for _, p := range packages {
-			if scaling := p.scaling(); len(scaling) > 0 {
+			if scaling := p.scaling(k); len(scaling) > 0 {
 				tests, dirs = append(tests, scaling...), append(dirs, "./"+p.dir)
 			}
 		}
