@@ -22,6 +22,7 @@ var endToEnd = map[string]bool{
 	"internal/test/record": true,
 	"internal/test/exec":   true,
 	"internal/test/chain":  false,
+	"internal/test/backup": false,
 	"internal/test/crash":  false,
 	"docs":                 false,
 }
