@@ -257,7 +257,7 @@ func randomCase(r *rand.Rand) (Market, []Decision, Options) {
 		}
 		m.Close = append(m.Close, closes)
 	}
-	o := Defaults()
+	o := defaults()
 	o.Lag = r.IntN(4)
 	if r.IntN(3) > 0 {
 		o.FeeBps, o.SlippageBps = r.Float64()*100, r.Float64()*100

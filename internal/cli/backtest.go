@@ -1,14 +1,10 @@
 package cli
 
 import (
-	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/guptarohit/asciigraph"
 	"github.com/spf13/cobra"
@@ -16,13 +12,12 @@ import (
 	"quant"
 	"quant/internal/backtest"
 	"quant/internal/factstore"
-	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/pipeline"
-	"quant/internal/strategy"
 )
 
 func backtestCommand(env *Env) Command {
+	var o pipeline.BacktestOptions
 	var f backtestFlags
 	cmd := &cobra.Command{
 		Use:   "backtest",
@@ -53,12 +48,18 @@ several currencies; raw prices that look split; in-sample scores.`,
   quant backtest list --strategy momentum_demo
   quant backtest compare last 3f2a`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.cmd = cmd
-			return env.backtest(cmd.Context(), f)
+			if err := f.apply(cmd, &o); err != nil {
+				return err
+			}
+			report, err := pipeline.Backtest(cmd.Context(), env.Session, o)
+			if err != nil {
+				return err
+			}
+			return env.Print(backtestReport{report})
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&f.file, "strategy", "", "the strategy file (required)")
+	flags.StringVar(&o.Strategy, "strategy", "", "the strategy file (required)")
 	flags.StringVar(&f.from, "from", "", "first day of decisions, 2016-01-31 (default: backtest.from of the file)")
 	flags.StringVar(&f.to, "to", "", "last day, of decisions and prices (default: backtest.to of the file)")
 	flags.IntVar(&f.lag, "lag", 0, "sessions from a decision to its fill (default: execution.lag_days of the file)")
@@ -66,139 +67,43 @@ several currencies; raw prices that look split; in-sample scores.`,
 	flags.Float64Var(&f.slippage, "slippage-bps", 0, "slippage, in basis points of the value traded")
 	flags.StringVar(&f.benchmark, "benchmark", "", "a symbol, equal (the universe in equal weights), or none")
 	flags.Float64Var(&f.capital, "initial-capital", 0, "money at the start")
-	flags.BoolVar(&f.acceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
-	flags.BoolVar(&f.allowInSample, "allow-in-sample", false, "replay decisions on in-sample scores; the report says so")
-	setFlag(cmd, &f.sets)
-	flags.StringVar(&f.asOf, "as-of", "", "read the prices as they stood when this run ended")
+	flags.BoolVar(&o.AcceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
+	flags.BoolVar(&o.AllowInSample, "allow-in-sample", false, "replay decisions on in-sample scores; the report says so")
+	setFlag(cmd, &o.Set)
+	flags.StringVar(&o.AsOf, "as-of", "", "read the prices as they stood when this run ended")
 	return Command{
 		Command: cmd, Traits: Traits{Changes: always},
 		Sub: []Command{backtestList(env), backtestCompare(env), backtestReportCommand(env)},
 	}
 }
 
+// backtestFlags are those flags of backtest that count only where they are given.
 type backtestFlags struct {
-	file, from, to, benchmark string
-	asOf                      string
-	lag                       int
-	fee, slippage, capital    float64
-	sets                      []string
-	acceptRaw, allowInSample  bool
-
-	cmd *cobra.Command
+	from, to, benchmark    string
+	lag                    int
+	fee, slippage, capital float64
 }
 
-// apply lets the flags that were given beat the file.
-func (f backtestFlags) apply(s *strategy.Strategy) error {
-	for _, day := range []struct {
-		name, text string
-		at         **quant.Date
-	}{{"from", f.from, &s.Backtest.From}, {"to", f.to, &s.Backtest.To}} {
-		d, err := dayFlag(f.cmd, day.name, day.text)
-		if err != nil {
-			return err
-		}
-		if d != nil {
-			*day.at = d
-		}
-		if *day.at == nil {
-			return quant.Errorf(quant.Usage, "backtest needs --%s", day.name).WithHint("give it as a flag, or as backtest.%s in %s", day.name, f.file)
-		}
+// apply puts the flags that were given into options.
+func (f *backtestFlags) apply(cmd *cobra.Command, o *pipeline.BacktestOptions) error {
+	var err error
+	if o.From, err = dayFlag(cmd, "from", f.from); err != nil {
+		return err
 	}
-	changed := f.cmd.Flags().Changed
-	if changed("lag") {
-		s.Execution.LagDays = f.lag
+	if o.To, err = dayFlag(cmd, "to", f.to); err != nil {
+		return err
 	}
-	if changed("fee-bps") {
-		s.Backtest.FeeBPS = f.fee
-	}
-	if changed("slippage-bps") {
-		s.Backtest.SlippageBPS = f.slippage
-	}
-	if changed("initial-capital") {
-		s.Backtest.InitialCapital = f.capital
-	}
-	if changed("benchmark") {
-		s.Backtest.Benchmark = quant.Text(f.benchmark)
-	}
-	switch s.Backtest.Benchmark {
-	case "none":
-		s.Backtest.Benchmark = ""
-	case "equal":
-		s.Backtest.Benchmark = backtest.EqualWeight
-	}
+	o.Lag, o.FeeBPS, o.SlippageBPS = given(cmd, "lag", &f.lag), given(cmd, "fee-bps", &f.fee), given(cmd, "slippage-bps", &f.slippage)
+	o.InitialCapital, o.Benchmark = given(cmd, "initial-capital", &f.capital), given(cmd, "benchmark", &f.benchmark)
 	return nil
 }
 
-func (e *Env) backtest(ctx context.Context, f backtestFlags) error {
-	if f.file == "" {
-		return quant.Errorf(quant.Usage, "backtest needs --strategy").WithHint("usage: quant backtest --strategy FILE --from DATE --to DATE")
+// given is the value of a flag; nil where the command line does not have it.
+func given[T any](cmd *cobra.Command, name string, value *T) *T {
+	if !cmd.Flags().Changed(name) {
+		return nil
 	}
-	s, err := e.namedModel(ctx, f.file, f.sets)
-	if err != nil {
-		return err
-	}
-	req := pipeline.BacktestRequest{RunID: e.Run.ID, StrategyDigest: s.Digest(), AcceptRaw: f.acceptRaw, AllowInSample: f.allowInSample}
-	if err := f.apply(&s); err != nil {
-		return err
-	}
-	e.logStrategy(s)
-	req.From, req.To = *s.Backtest.From, *s.Backtest.To
-	meta, err := e.MetaDB()
-	if err != nil {
-		return err
-	}
-	if req.Symbols, err = meta.ListSymbols(ctx, metastore.SymbolFilter{}); err != nil {
-		return err
-	}
-	var asOf metastore.RunDetail
-	if f.asOf != "" {
-		id, err := e.Resolve(ctx, f.asOf)
-		if err != nil {
-			return err
-		}
-		if asOf, err = meta.GetRun(ctx, id); err != nil {
-			return err
-		}
-	}
-	var report backtest.Report
-	if err := e.WriteFacts(ctx, func(db *factstore.DB) error {
-		if f.asOf != "" {
-			at, err := pricesAsOf(ctx, db, asOf)
-			if err != nil {
-				return err
-			}
-			req.PricesAt = quant.NewTime(at)
-			if req.Source, err = db.StageAsOf(ctx, at); err != nil {
-				return err
-			}
-		}
-		cal, err := e.calendarOf(ctx, db, cmp.Or(req.Source, "ohlcv"))
-		if err != nil {
-			return err
-		}
-		report, err = pipeline.Backtest(ctx, db, cal, s, req)
-		return err
-	}); err != nil {
-		return err
-	}
-	for _, io := range append(report.Inputs, report.Outputs...) {
-		e.record(io)
-	}
-	e.logMeasured("", 0, report.Summary)
-	return e.Print(backtestReport{report})
-}
-
-// pricesAsOf names the state of prices that a backtest read, or that stood when
-// another run ended.
-func pricesAsOf(ctx context.Context, db *factstore.DB, run metastore.RunDetail) (time.Time, error) {
-	b, err := backtest.Read(ctx, db, run.RunID)
-	if err == nil && !b.PricesAt.IsZero() {
-		return b.PricesAt.Time, nil
-	}
-	if err != nil && !errors.Is(err, quant.NotFound) {
-		return time.Time{}, err
-	}
-	return db.PricesAsOf(ctx, run.RunID, run.EndedAt.Time)
+	return value
 }
 
 // backtestReport is the result of backtest.

@@ -27,6 +27,7 @@ type Env struct {
 	Secrets          *secret.Masker // knows the secret settings: of texts in results
 	Now              func() time.Time
 	Build            session.Build
+	Program          func() string // what a person types to start this program: quant, where it is on the PATH
 
 	Settings    config.Settings
 	SettingsErr error // what is wrong with .env, to be reported once the run is recorded
@@ -88,7 +89,7 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 	if traits.Records != nil {
 		said, saidErr = traits.Records(cmd.Context())
 	}
-	e.Settle(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, settingsOf(e.Settings))
+	e.Settle(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, settingsOf(e.Settings), flagsIn(cmd.Root().PersistentFlags()))
 	if err := e.Resolved(cmd.Context(), e.Argv, flagsOf(cmd), e.Mask.Args(args), said); err != nil {
 		return err
 	}
@@ -99,9 +100,6 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 		return e.SettingsErr
 	}
 	for _, name := range locationFlags {
-		if traits.DataDir != nil {
-			break // the command itself refuses these flags
-		}
 		f := cmd.Flags().Lookup(name)
 		value, given := e.recorded[name]
 		if f.Changed && (!given || value != f.Value.String()) {
@@ -122,9 +120,11 @@ func settingsOf(s config.Settings) map[string]string {
 }
 
 // flagsOf are the flags of a parsed command line that are no settings.
-func flagsOf(cmd *cobra.Command) map[string]string {
+func flagsOf(cmd *cobra.Command) map[string]string { return flagsIn(cmd.Flags()) }
+
+func flagsIn(set *pflag.FlagSet) map[string]string {
 	flags := map[string]string{}
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	set.VisitAll(func(f *pflag.Flag) {
 		if f.Name != "help" {
 			flags[f.Name] = f.Value.String()
 		}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -15,11 +14,9 @@ import (
 
 	"quant"
 	"quant/internal/durable"
-	"quant/internal/factstore"
 	"quant/internal/feature"
-	"quant/internal/lab/doctor"
 	"quant/internal/output"
-	"quant/internal/sqltext"
+	"quant/internal/pipeline"
 )
 
 func factorCommand(env *Env) Command {
@@ -122,7 +119,18 @@ or has no pairs in the range, is not found (4).`,
 			if _, err := req.Check(); err != nil {
 				return err
 			}
-			return env.factorReport(cmd.Context(), req, plot, svg)
+			report, err := pipeline.Factor(cmd.Context(), env.Session, req)
+			if err != nil {
+				return err
+			}
+			if svg != "" {
+				drawing := factorSVG(report)
+				if err := writeNewFile(svg, drawing); err != nil {
+					return err
+				}
+				env.record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: svg, Digest: quant.Text(durable.Digest(drawing))})
+			}
+			return env.Print(factorResult{report, plot})
 		},
 	}
 	f := cmd.Flags()
@@ -135,69 +143,6 @@ or has no pairs in the range, is not found (4).`,
 	f.BoolVar(&plot, "plot", false, "draw the running sum of RankIC below the table")
 	f.StringVar(&svg, "svg", "", "draw it into this SVG file, which must not exist")
 	return Command{Command: cmd}
-}
-
-func (e *Env) factorReport(ctx context.Context, req feature.FactorRequest, plot bool, svg string) error {
-	var report feature.FactorReport
-	err := e.ReadFacts(ctx, func(db *factstore.DB) error {
-		cal, err := e.calendar(ctx, db)
-		if err != nil {
-			return err
-		}
-		if report, err = feature.Factor(ctx, db, cal, req); err != nil {
-			return err
-		}
-		return e.recordFactorInputs(ctx, db, req, report)
-	})
-	if err != nil {
-		return err
-	}
-	e.logParams("feature", report.Feature+"@"+report.FeatureVersion, "label", report.Label+"@"+report.LabelVersion, "quantiles", strconv.Itoa(req.Quantiles))
-	whole := report
-	whole.Daily = nil // thousands, and none of them is recorded
-	e.logMeasured("", 0, whole)
-	e.logMeasured("ic.", 0, report.IC)
-	e.logMeasured("rank_ic.", 0, report.RankIC)
-	for _, notice := range report.Notices {
-		e.Notice("%s", notice)
-	}
-	if svg != "" {
-		drawing := factorSVG(report)
-		if err := writeNewFile(svg, drawing); err != nil {
-			return err
-		}
-		e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: svg, Digest: quant.Text(durable.Digest(drawing))})
-	}
-	return e.Print(factorResult{report, plot})
-}
-
-// recordFactorInputs notes the three tables that the report was made of, and
-// the runs that wrote them.
-func (e *Env) recordFactorInputs(ctx context.Context, db *factstore.DB, req feature.FactorRequest, report feature.FactorReport) error {
-	symbols := "true"
-	if req.Symbols != nil {
-		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
-	}
-	featureRows := symbols + " AND feature_name = " + sqltext.Literals([]string{report.Feature}) + " AND feature_version = " + sqltext.Literals([]string{report.FeatureVersion})
-	labelRows := symbols + " AND label_name = " + sqltext.Literals([]string{report.Label}) + " AND label_version = " + sqltext.Literals([]string{report.LabelVersion})
-	for _, in := range []struct{ name, query string }{
-		{"features_daily:" + report.Feature + "@" + report.FeatureVersion, "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
-		{"labels:" + report.Label + "@" + report.LabelVersion, "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
-		{"ohlcv", "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
-	} {
-		rows, digest, err := db.Digest(ctx, in.query)
-		if err != nil {
-			return err
-		}
-		e.record(quant.RunIO{Direction: quant.In, Kind: doctor.TableKind, Name: in.name, Rows: &rows, FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest)})
-	}
-	if err := e.recordWriters(db.Writers(ctx, "features_daily", featureRows)); err != nil {
-		return err
-	}
-	if err := e.recordWriters(db.Writers(ctx, "ohlcv", symbols)); err != nil {
-		return err
-	}
-	return e.recordWriters(db.SliceWriters(ctx, "labels", symbols+" AND name = ? AND version = ?", report.Label, report.LabelVersion))
 }
 
 // factorResult is the result of factor report.

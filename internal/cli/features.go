@@ -1,23 +1,19 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/calendar"
-	"quant/internal/factstore"
 	"quant/internal/feature"
-	"quant/internal/lab/doctor"
 	"quant/internal/output"
-	"quant/internal/sqltext"
+	"quant/internal/pipeline"
 )
 
 func featuresCommand(env *Env) Command {
-	var req feature.Request
+	var o pipeline.FeaturesOptions
 	var symbols string
 	cmd := &cobra.Command{
 		Use:   "features",
@@ -34,25 +30,29 @@ unless --accept-raw. No bars at all: 4.`,
   quant features --feature-version v2 --symbols AAPL,IBM`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := feature.CheckVersion(req.Version); err != nil {
+			if err := feature.CheckVersion(o.Version); err != nil {
 				return err
 			}
 			var err error
-			if req.Symbols, err = featureSymbols(cmd, symbols); err != nil {
+			if o.Symbols, err = featureSymbols(cmd, symbols); err != nil {
 				return err
 			}
-			return env.computeFeatures(cmd.Context(), req, feature.Features)
+			report, err := pipeline.Features(cmd.Context(), env.Session, o)
+			if err != nil {
+				return err
+			}
+			return env.Print(featureReport{report})
 		},
 	}
-	cmd.Flags().StringVar(&req.Version, "feature-version", "v1", "version of the catalogue: v1 or v2")
-	bindFeatureFlags(cmd, &symbols, &req)
+	cmd.Flags().StringVar(&o.Version, "feature-version", "v1", "version of the catalogue: v1 or v2")
+	bindFeatureFlags(cmd, &symbols, &o.AcceptRaw, &o.Force)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 
-func bindFeatureFlags(cmd *cobra.Command, symbols *string, req *feature.Request) {
+func bindFeatureFlags(cmd *cobra.Command, symbols *string, acceptRaw, force *bool) {
 	cmd.Flags().StringVar(symbols, "symbols", "", "only these symbols, separated by commas (default: all that have bars)")
-	cmd.Flags().BoolVar(&req.AcceptRaw, "accept-raw", false, "take raw prices as they are, also where they move as in a split")
-	cmd.Flags().BoolVar(&req.Force, "force", false, "compute also what has not changed")
+	cmd.Flags().BoolVar(acceptRaw, "accept-raw", false, "take raw prices as they are, also where they move as in a split")
+	cmd.Flags().BoolVar(force, "force", false, "compute also what has not changed")
 }
 
 // featureSymbols reads a list of symbols; "" is nil.
@@ -69,54 +69,6 @@ func featureSymbols(cmd *cobra.Command, list string) ([]string, error) {
 		symbols = append(symbols, s)
 	}
 	return symbols, nil
-}
-
-type computeFunc func(context.Context, *factstore.DB, *calendar.Calendar, feature.Request) (feature.Report, error)
-
-// computeFeatures runs Features or Labels, records what was read and written,
-// and prints the report.
-func (e *Env) computeFeatures(ctx context.Context, req feature.Request, compute computeFunc) error {
-	req.RunID = e.Run.ID
-	var report feature.Report
-	err := e.WriteFacts(ctx, func(db *factstore.DB) error {
-		cal, err := e.calendar(ctx, db)
-		if err != nil {
-			return err
-		}
-		if report, err = compute(ctx, db, cal, req); err != nil {
-			return err
-		}
-		where := "true"
-		if req.Symbols != nil {
-			where = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
-		}
-		return e.recordWriters(db.Writers(ctx, "ohlcv", where))
-	})
-	for _, notice := range report.Notices {
-		e.Notice("%s", notice)
-	}
-	if err != nil {
-		return err
-	}
-	e.record(quant.RunIO{
-		Direction: quant.In, Kind: doctor.TableKind, Name: "ohlcv", Rows: ptr(report.BarsRead),
-		FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(report.BarsDigest),
-	})
-	for _, t := range report.Tables {
-		e.record(quant.RunIO{
-			Direction: quant.Out, Kind: doctor.TableKind, Name: t.Table, Rows: ptr(t.Changed()),
-			FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(t.Digest),
-		})
-	}
-	return e.Print(featureReport{report})
-}
-
-// recordWriters notes the runs that wrote what this one read.
-func (e *Env) recordWriters(runs []string, err error) error {
-	for _, run := range runs {
-		e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: run})
-	}
-	return err
 }
 
 // featureReport is the result of features and labels.

@@ -2,8 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,15 +9,15 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
-	"quant"
+	"quant/internal/config"
 	"quant/internal/curator"
-	"quant/internal/factstore"
-	"quant/internal/lab/doctor"
 	"quant/internal/output"
+	"quant/internal/pipeline"
 )
 
 func ingestCommand(env *Env) Command {
-	req, net := curator.Request{}, providerFlags{}
+	var o pipeline.IngestOptions
+	net := pipeline.DefaultFetch("")
 	cmd := &cobra.Command{
 		Use:   "ingest FILE... | --provider NAME",
 		Short: "Load daily prices from files or a provider, through a quality gate",
@@ -48,131 +46,39 @@ again change nothing.`,
   quant ingest krx.csv --encoding cp949
   quant ingest --provider alphavantage --symbols AAPL,IBM`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := net.check(cmd, args); err != nil {
+			if err := checkSource(cmd, args, net.Provider); err != nil {
 				return err
 			}
-			req.Files, req.RunID, req.Now = args, env.Run.ID, env.Now
-			if net.name != "" {
-				return env.fetch(cmd.Context(), req, net)
+			var report *pipeline.IngestReport
+			var err error
+			if o.Unexamined = env.Quiet; net.Provider == "" {
+				bar := &progress{env: env}
+				o.Files, o.Progress, o.Shown = args, bar.show, bar.clear
+				report, err = pipeline.Ingest(cmd.Context(), env.Session, o)
+			} else {
+				bar := &symbolBar{env: env}
+				net.Gate, net.Key, net.Progress, net.Shown = o.Gate, env.Settings.Value(config.AlphaVantageKey), bar.show, bar.clear
+				report, err = fetch(cmd, env, net)
 			}
-			return env.ingest(cmd.Context(), req)
+			// What was refused, and why, is a result too: a script wants to read it.
+			if report != nil {
+				err = cmp.Or(err, env.Print(ingestReport{report}))
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&req.Symbol, "symbol", "", "the symbol of every row, where the files do not say it")
-	f.StringVar(&req.Encoding, "encoding", "utf-8", "of CSV files: utf-8, cp949 or euc-kr")
-	f.StringVar(&req.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
-	f.StringVar(&req.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
-	f.Float64Var(&req.MaxRejectRatio, "max-reject-ratio", 0.01, "share of bad rows, 0 to 1, above which nothing is stored")
-	net.bind(f)
+	f.StringVar(&o.Symbol, "symbol", "", "the symbol of every row, where the files do not say it")
+	f.StringVar(&o.Encoding, "encoding", "utf-8", "of CSV files: utf-8, cp949 or euc-kr")
+	f.StringVar(&o.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
+	f.StringVar(&o.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
+	f.Float64Var(&o.MaxRejectRatio, "max-reject-ratio", pipeline.DefaultMaxRejectRatio, "share of bad rows, 0 to 1, above which nothing is stored")
+	bindProvider(f, &net)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 
-func (e *Env) ingest(ctx context.Context, req curator.Request) error {
-	if err := req.Validate(); err != nil {
-		return err
-	}
-	if _, err := curator.Inspect(req.Files); err != nil {
-		return err
-	}
-	meta, err := e.MetaDB()
-	if err != nil {
-		return err
-	}
-	var added []string
-	req.BeforeCommit = func(ctx context.Context, symbols []string) error {
-		var err error
-		added, err = meta.EnsureSymbols(ctx, symbols)
-		return err
-	}
-	progress := e.progressBar()
-	req.Progress = progress.show
-	var report curator.Report
-	var findings []string
-	var ended error // told to end after the prices were stored
-	err = e.WriteFacts(ctx, func(db *factstore.DB) error {
-		defer progress.clear()
-		var err error
-		if report, err = curator.Ingest(ctx, db, req); err == nil {
-			findings, ended = e.qualityNotices(ctx, db, report.Symbols)
-		}
-		return err
-	})
-	e.maskNames(&report)
-	for _, notice := range append(report.Notices, findings...) {
-		e.Notice("%s", notice)
-	}
-	e.recordSymbols(int64(len(added)))
-	e.recordStored(report, err == nil)
-	for _, f := range report.Files {
-		e.record(quant.RunIO{
-			Direction: quant.In, Kind: "file", Name: f.Path, Rows: ptr(f.RowsRead),
-			FirstDate: f.FirstDate, LastDate: f.LastDate, Digest: quant.Text(f.Digest),
-		})
-	}
-	if err != nil && !errors.Is(err, quant.Refused) {
-		return err
-	}
-	if err == nil {
-		e.noticeUnchanged(report)
-	}
-	// What was refused, and why, is a result too: a script wants to read it.
-	if printed := e.Print(ingestReport{report, append([]string{}, added...), err != nil, "", []curator.SeriesReport{}}); err == nil {
-		err = cmp.Or(printed, ended)
-	}
-	return err
-}
-
-// recordStored notes what an ingest changed in the Fact DB.
-func (e *Env) recordStored(r curator.Report, done bool) {
-	if changed := r.RowsInserted + r.RowsUpdated; done || changed > 0 {
-		e.record(quant.RunIO{
-			Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv", Rows: &changed,
-			FirstDate: r.FirstDate, LastDate: r.LastDate,
-		})
-	}
-	if r.Revisions > 0 {
-		e.record(quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv_revisions", Rows: ptr(r.Revisions)})
-	}
-	if r.RowsRejected > 0 {
-		// Rows stays open: rejects that are kept already are not kept twice.
-		e.record(quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "rejects"})
-	}
-}
-
-func (e *Env) noticeUnchanged(r curator.Report) {
-	if r.RowsInserted+r.RowsUpdated == 0 && r.RowsUnchanged > 0 {
-		e.Notice("nothing changed: ohlcv has these rows already")
-	}
-}
-
-// maskNames masks what the names of files say: they are arguments, and one may
-// be called password=x.csv.
-func (e *Env) maskNames(r *curator.Report) {
-	for i := range r.Files {
-		r.Files[i].Path, r.Files[i].Name = e.Mask.Text(r.Files[i].Path), e.Mask.Text(r.Files[i].Name)
-	}
-	for i := range r.Reasons {
-		r.Reasons[i].Reason = e.Mask.Text(r.Reasons[i].Reason)
-		for j := range r.Reasons[i].Examples {
-			ex := &r.Reasons[i].Examples[j]
-			ex.File, ex.Reason = e.Mask.Text(ex.File), e.Mask.Text(ex.Reason)
-		}
-	}
-	for i := range r.Notices {
-		r.Notices[i] = e.Mask.Text(r.Notices[i])
-	}
-}
-
 // ingestReport is the result of ingest.
-type ingestReport struct {
-	curator.Report
-	SymbolsAdded []string `json:"symbols_added"`
-	Refused      bool     `json:"refused"` // too many rows were rejected: only these were stored
-
-	Provider quant.Text             `json:"provider"` // "" for files
-	Series   []curator.SeriesReport `json:"series"`   // of a provider, one a symbol
-}
+type ingestReport struct{ *pipeline.IngestReport }
 
 func (r ingestReport) CSVRows() any {
 	if r.Provider != "" {
@@ -243,8 +149,6 @@ type progress struct {
 	bar   *progressbar.ProgressBar
 	stage curator.Stage
 }
-
-func (e *Env) progressBar() *progress { return &progress{env: e} }
 
 func (p *progress) show(at curator.Progress) {
 	if p.env.Quiet || !output.IsTerminal(p.env.Streams().Err) {

@@ -4,10 +4,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant/internal/feature"
+	"quant/internal/pipeline"
 )
 
 func labelsCommand(env *Env) Command {
-	var req feature.Request
+	var o pipeline.LabelsOptions
 	var symbols string
 	cmd := &cobra.Command{
 		Use:   "labels",
@@ -23,21 +24,25 @@ Prices, and what is refused, are those of "quant features".`,
   quant labels --label-version v1 --horizon 5 --symbols AAPL,IBM`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := feature.CheckLabelVersion(req.Version); err != nil {
+			if err := feature.CheckLabelVersion(o.Version); err != nil {
 				return err
 			}
-			if err := feature.CheckHorizon(req.Horizon); err != nil {
+			if err := feature.CheckHorizon(o.Horizon); err != nil {
 				return err
 			}
 			var err error
-			if req.Symbols, err = featureSymbols(cmd, symbols); err != nil {
+			if o.Symbols, err = featureSymbols(cmd, symbols); err != nil {
 				return err
 			}
-			return env.computeFeatures(cmd.Context(), req, feature.Labels)
+			report, err := pipeline.Labels(cmd.Context(), env.Session, o)
+			if err != nil {
+				return err
+			}
+			return env.Print(featureReport{report})
 		},
 	}
-	cmd.Flags().StringVar(&req.Version, "label-version", feature.LabelVersion, "version of the labels")
-	cmd.Flags().IntVar(&req.Horizon, "horizon", 60, "sessions from t to t1, 1 or more")
-	bindFeatureFlags(cmd, &symbols, &req)
+	cmd.Flags().StringVar(&o.Version, "label-version", feature.LabelVersion, "version of the labels")
+	cmd.Flags().IntVar(&o.Horizon, "horizon", 60, "sessions from t to t1, 1 or more")
+	bindFeatureFlags(cmd, &symbols, &o.AcceptRaw, &o.Force)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,17 +8,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/factstore"
 	"quant/internal/output"
 	"quant/internal/pipeline"
 )
 
 func recommendCommand(env *Env) Command {
-	var file, asof, from, to string
-	var sets []string
-	req := pipeline.RecommendRequest{PriceLevel: priceLevel}
+	var o pipeline.RecommendOptions
+	var asof, from, to string
 	cmd := &cobra.Command{
-		Use:   "recommend --strategy FILE (--asof DAY | --from DAY [--to DAY])",
+		Use:   "recommend --strategy FILE [--asof DAY | --from DAY [--to DAY]]",
 		Short: "Decide what to hold: propose by a strategy's signal, judge by its risk rules, write targets",
 		Long: `Decide what to hold. For each day the strategy proposes its best names by the
 signal of that very day, and the supervisor judges: R5 score floor and R3
@@ -28,7 +25,8 @@ cap, R4 limits the turnover from the last decision, drifted to the day.
 
 --from and --to decide every rebalance day of the strategy between them, in
 order, and replace all its decisions in there; without --to, up to the last bar.
---asof decides on that one session, a rebalance day or not.
+Without any of them, the days are backtest.from and to of the file. --asof
+decides on that one session, a rebalance day or not.
 
 A decision without an approved weight means cash; where there is no decision, the
 book is held. Deciding a day again replaces its whole set and, if it came out
@@ -46,35 +44,25 @@ as in a split.`,
 			for _, f := range []struct {
 				name, value string
 				to          **quant.Date
-			}{{"asof", asof, &req.Asof}, {"from", from, &req.From}, {"to", to, &req.To}} {
+			}{{"asof", asof, &o.Asof}, {"from", from, &o.From}, {"to", to, &o.To}} {
 				if *f.to, err = dayFlag(cmd, f.name, f.value); err != nil {
 					return err
 				}
 			}
-			switch {
-			case file == "":
-				return quant.Errorf(quant.Usage, "--strategy is missing").WithHint("usage: %s", cmd.UseLine())
-			case req.Asof != nil && (req.From != nil || req.To != nil):
-				return quant.Errorf(quant.Usage, "--asof and --from, --to exclude each other").WithHint("--asof decides on one day, --from and --to on the rebalance days between them")
-			case req.Asof == nil && req.From == nil:
-				return quant.Errorf(quant.Usage, "no day to decide on").WithHint("give --asof, or --from and --to")
-			case req.To != nil && *req.To < *req.From:
-				return quant.Errorf(quant.Usage, "--to %s is before --from %s", req.To, req.From).WithHint("exchange them")
-			}
-			req.RunID = env.Run.ID
-			if req.Strategy, err = env.namedModel(cmd.Context(), file, sets); err != nil {
+			report, err := pipeline.Recommend(cmd.Context(), env.Session, o)
+			if err != nil {
 				return err
 			}
-			return env.recommend(cmd.Context(), req)
+			return env.Print(recommendation{report})
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&file, "strategy", "", "strategy file")
+	f.StringVar(&o.Strategy, "strategy", "", "strategy file")
 	f.StringVar(&asof, "asof", "", "decide on this session (YYYY-MM-DD)")
-	f.StringVar(&from, "from", "", "decide the rebalance days from this day on")
-	f.StringVar(&to, "to", "", "... up to this day (default: the last bar)")
-	f.BoolVar(&req.AcceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
-	setFlag(cmd, &sets)
+	f.StringVar(&from, "from", "", "decide the rebalance days from this day on (default: backtest.from of the file)")
+	f.StringVar(&to, "to", "", "... up to this day (default: the last bar; without --from, backtest.to of the file)")
+	f.BoolVar(&o.AcceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
+	setFlag(cmd, &o.Set)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 
@@ -88,38 +76,6 @@ func dayFlag(cmd *cobra.Command, name, value string) (*quant.Date, error) {
 		return nil, quant.Errorf(quant.Usage, "--%s %q is no day", name, value).WithHint("write it as YYYY-MM-DD")
 	}
 	return &d, nil
-}
-
-func (e *Env) recommend(ctx context.Context, req pipeline.RecommendRequest) error {
-	var report pipeline.Recommendation
-	e.logStrategy(req.Strategy)
-	err := e.WriteFacts(ctx, func(db *factstore.DB) error {
-		var err error
-		if req.Calendar, err = e.calendar(ctx, db); err != nil {
-			return err
-		}
-		report, err = pipeline.Recommend(ctx, db, req)
-		return err
-	})
-	for _, notice := range report.Notices {
-		e.Notice("%s", notice)
-	}
-	for _, io := range append(report.Inputs, report.Outputs...) {
-		e.record(io)
-	}
-	if err != nil {
-		return err
-	}
-	if report.Changed == 0 && report.Removed == 0 {
-		e.Notice("nothing changed: the decisions stand as they are")
-	}
-	if report.Removed > 0 {
-		e.Notice("%s of %s on days that are no rebalance days were removed", quant.Count(int(report.Removed), "earlier decision"), report.StrategyID)
-	}
-	if report.Stale > 0 {
-		e.Notice("%s of %s rest on what changed and are stale: recommend from %s on", quant.Count(int(report.Stale), "later decision"), report.StrategyID, report.To)
-	}
-	return e.Print(recommendation{report})
 }
 
 // recommendation is the result of recommend.

@@ -1,22 +1,15 @@
 package cli
 
 import (
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/pipeline"
 	"quant/internal/strategy"
 )
 
@@ -28,89 +21,13 @@ func strategyCommand(env *Env) Command {
 	return Command{Command: cmd, Sub: []Command{strategyValidate(env), strategyShow(env), strategySchema(env)}}
 }
 
-// strategyFile reads a strategy with its overrides, notes the file as an input
-// of this run, and fills the universe of type all from the Meta DB.
-func (e *Env) strategyFile(ctx context.Context, path string, sets []string) (strategy.Strategy, error) {
-	data, err := readStrategyFile(path)
-	if err != nil {
-		return strategy.Strategy{}, err
-	}
-	sum := sha256.Sum256(data)
-	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: path, Digest: quant.Text("sha256:" + hex.EncodeToString(sum[:]))})
-	s, err := strategy.Parse(path, data, sets)
-	if err != nil || s.Universe.Type != strategy.UniverseAll {
-		return s, err
-	}
-	meta, err := e.MetaDB()
-	if err != nil {
-		return s, err
-	}
-	list, err := meta.ListSymbols(ctx, metastore.SymbolFilter{Active: ptr(true)})
-	if err != nil {
-		return s, err
-	}
-	var symbols []string
-	for _, one := range list {
-		symbols = append(symbols, one.Symbol)
-	}
-	return s.WithSymbols(symbols), nil
-}
-
-// namedModel is strategyFile for what decides or replays: a model that the file
-// calls experiment:ID is named by its id, so that decisions, their digest and
-// predictions speak of one model.
-func (e *Env) namedModel(ctx context.Context, path string, sets []string) (strategy.Strategy, error) {
-	s, err := e.strategyFile(ctx, path, sets)
-	if err != nil || !strings.HasPrefix(s.Signal.Inputs.ModelID, experimentRef) {
-		return s, err
-	}
-	m, err := e.resolveModel(ctx, s.Signal.Inputs.ModelID)
-	if err != nil {
-		return s, err
-	}
-	e.Notice("%s is %s", s.Signal.Inputs.ModelID, m.ModelID)
-	s.Signal.Inputs.ModelID = m.ModelID
-	return s, nil
-}
-
-// readStrategyFile reads a regular file: a pipe could keep quant waiting for as
-// long as nobody writes to it.
-func readStrategyFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, quant.Errorf(quant.NotFound, "strategy file %s does not exist", path).WithHint("check the path")
-	}
-	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
-	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, quant.Errorf(quant.Invalid, "strategy %s is not a regular file", path).WithHint("name a YAML file")
-	}
-	data, err := io.ReadAll(io.LimitReader(f, strategy.MaxBytes+8)) // one that is longer is refused by Parse
-	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
-	}
-	return data, nil
-}
-
 // setFlag adds --set to a command.
 func setFlag(cmd *cobra.Command, sets *[]string) {
 	cmd.Flags().StringArrayVar(sets, "set", nil, "a key of the file with another value, such as portfolio.top_k=5 (may be given again)")
 }
 
-// strategyCheck is what validate says of one file.
-type strategyCheck struct {
-	File       string            `json:"file"`
-	Valid      bool              `json:"valid"`
-	StrategyID quant.Text        `json:"strategy_id"`
-	Version    quant.Text        `json:"version"`
-	Digest     quant.Text        `json:"digest"`
-	Problems   strategy.Problems `json:"problems"`
-	Notices    []string          `json:"notices"`
-}
-
-type strategyChecks []strategyCheck
+// strategyChecks is the result of validate.
+type strategyChecks []pipeline.StrategyCheck
 
 func (c strategyChecks) Sections() []output.Section {
 	var lines []string
@@ -150,27 +67,18 @@ is 2 if a file is not valid.`,
 			var failed error
 			bad := 0
 			for _, path := range args {
-				data, err := readStrategyFile(path)
+				data, err := pipeline.ReadStrategyFile(path)
 				if err != nil {
 					return err
 				}
-				name := env.Mask.Text(path)
-				check := strategyCheck{File: name, Problems: strategy.Problems{}, Notices: []string{}}
-				s, err := strategy.Parse(name, data, sets)
-				if err != nil {
+				check, invalid := pipeline.CheckStrategy(env.Mask.Text(path), data, sets)
+				if invalid != nil {
 					bad++
-					failed = err
-					check.Problems, _ = errors.AsType[strategy.Problems](err)
-					for i := range check.Problems {
-						p := &check.Problems[i]
-						p.Message, p.Hint, p.Key, p.Where = env.Mask.Text(p.Message), env.Mask.Text(p.Hint), env.Mask.Text(p.Key), env.Mask.Text(p.Where)
-					}
-				} else {
-					check.Valid, check.StrategyID, check.Version, check.Digest = true, quant.Text(s.ID), quant.Text(s.Version), quant.Text(s.Digest())
-					check.Notices = append(check.Notices, s.Notices()...)
-					if err := s.CheckScale(priceLevel); err != nil {
-						check.Notices = append(check.Notices, err.Error()+": recommend refuses it; "+quant.HintOf(err))
-					}
+					failed = invalid
+				}
+				for i := range check.Problems {
+					p := &check.Problems[i]
+					p.Message, p.Hint, p.Key, p.Where = env.Mask.Text(p.Message), env.Mask.Text(p.Hint), env.Mask.Text(p.Key), env.Mask.Text(p.Where)
 				}
 				checks = append(checks, check)
 			}
@@ -215,7 +123,7 @@ func strategyShow(env *Env) Command {
   quant strategy show strategies/momentum_demo.yaml --set portfolio.top_k=2`,
 		Args: wantArgs(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := env.strategyFile(cmd.Context(), args[0], sets)
+			s, err := pipeline.OpenStrategy(cmd.Context(), env.Session, args[0], sets)
 			if err != nil {
 				return err
 			}

@@ -1,51 +1,191 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"strconv"
+	"time"
 
 	"quant"
 	"quant/internal/backtest"
-	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/metastore"
+	"quant/internal/model"
+	"quant/internal/session"
 	"quant/internal/strategy"
 )
 
-// inSample is the task_id of scores of dates that their model was trained on.
-const inSample = "in_sample"
-
-// BacktestRequest says how the decisions of a strategy are replayed. What flags
-// override stands in the strategy already.
-type BacktestRequest struct {
-	RunID          string
-	StrategyDigest string // of the strategy as its file and --set have it
-	From, To       quant.Date
-	Symbols        []quant.Symbol // all that the Meta DB has
-	AcceptRaw      bool           // take raw closes that move as in a split for prices
-	AllowInSample  bool
-	Source         string     // of prices, as price.Request has it
-	PricesAt       quant.Time // the state of the prices in Source; zero: the present one
+// BacktestOptions say how the decisions of a strategy are replayed. What is nil
+// the strategy file says.
+type BacktestOptions struct {
+	Strategy       string      // the file
+	Set            []string    // KEY=VALUE, over the file
+	From, To       *quant.Date // of decisions; To also of prices
+	Lag            *int        // sessions from a decision to its fill
+	FeeBPS         *float64
+	SlippageBPS    *float64
+	InitialCapital *float64
+	Benchmark      *string // a symbol, equal (the universe in equal weights) or none
+	AcceptRaw      bool    // take raw closes that move as in a split for prices
+	AllowInSample  bool    // replay decisions on in-sample scores
+	AsOf           string  // a run: prices as they stood when it ended; "": the present ones
 }
 
-// Backtest replays the recorded decisions of a strategy and stores the result;
-// it decides nothing anew. Refused: an in-sample strategy, unless that is
-// allowed; other errors are those of backtest.Run.
-func Backtest(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, s strategy.Strategy, req BacktestRequest) (backtest.Report, error) {
+// Command is what a run with these options is recorded as.
+func (o BacktestOptions) Command() session.Command {
+	c := command(StageBacktest)
+	c.text("strategy", o.Strategy)
+	c.day("from", o.From)
+	c.day("to", o.To)
+	c.each("set", o.Set)
+	c.flag("lag", strconv.Itoa(valueOf(o.Lag)), o.Lag != nil)
+	c.flag("fee-bps", decimal(valueOf(o.FeeBPS)), o.FeeBPS != nil)
+	c.flag("slippage-bps", decimal(valueOf(o.SlippageBPS)), o.SlippageBPS != nil)
+	c.flag("benchmark", valueOf(o.Benchmark), o.Benchmark != nil)
+	c.flag("initial-capital", decimal(valueOf(o.InitialCapital)), o.InitialCapital != nil)
+	c.yes("accept-raw", o.AcceptRaw)
+	c.yes("allow-in-sample", o.AllowInSample)
+	c.text("as-of", o.AsOf)
+	return c.Command
+}
+
+// valueOf is what p points to; nothing for nil.
+func valueOf[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}
+
+// apply lets what is set beat the file.
+func (o BacktestOptions) apply(s *strategy.Strategy) error {
+	s.Backtest.From, s.Backtest.To = cmp.Or(o.From, s.Backtest.From), cmp.Or(o.To, s.Backtest.To)
+	for _, day := range []struct {
+		name string
+		at   *quant.Date
+	}{{"from", s.Backtest.From}, {"to", s.Backtest.To}} {
+		if day.at == nil {
+			return quant.Errorf(quant.Usage, "backtest needs --%s", day.name).WithHint("give it as a flag, or as backtest.%s in %s", day.name, o.Strategy)
+		}
+	}
+	s.Execution.LagDays = *cmp.Or(o.Lag, &s.Execution.LagDays)
+	s.Backtest.FeeBPS = *cmp.Or(o.FeeBPS, &s.Backtest.FeeBPS)
+	s.Backtest.SlippageBPS = *cmp.Or(o.SlippageBPS, &s.Backtest.SlippageBPS)
+	s.Backtest.InitialCapital = *cmp.Or(o.InitialCapital, &s.Backtest.InitialCapital)
+	if o.Benchmark != nil {
+		s.Backtest.Benchmark = quant.Text(*o.Benchmark)
+	}
+	switch s.Backtest.Benchmark {
+	case "none":
+		s.Backtest.Benchmark = ""
+	case "equal":
+		s.Backtest.Benchmark = backtest.EqualWeight
+	}
+	return nil
+}
+
+// Backtest replays the recorded decisions of a strategy, stores the result under
+// the id of the run, and records what it read and wrote. It decides nothing anew.
+// Errors: Usage: no file or no days. NotFound: AsOf names no run. Refused: an
+// in-sample strategy, unless that is allowed. Those of OpenStrategy and
+// backtest.Run.
+func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backtest.Report, error) {
+	if o.Strategy == "" {
+		return backtest.Report{}, quant.Errorf(quant.Usage, "backtest needs --strategy").WithHint("usage: quant backtest --strategy FILE --from DATE --to DATE")
+	}
+	of, err := strategyOfModel(ctx, s, o.Strategy, o.Set)
+	if err != nil {
+		return backtest.Report{}, err
+	}
+	digest := of.Digest()
+	if err := o.apply(&of); err != nil {
+		return backtest.Report{}, err
+	}
+	logStrategy(s, of)
+	meta, err := s.MetaDB()
+	if err != nil {
+		return backtest.Report{}, err
+	}
+	symbols, err := meta.ListSymbols(ctx, metastore.SymbolFilter{})
+	if err != nil {
+		return backtest.Report{}, err
+	}
+	var asOf metastore.RunDetail
+	if o.AsOf != "" {
+		id, err := s.Resolve(ctx, o.AsOf)
+		if err != nil {
+			return backtest.Report{}, err
+		}
+		if asOf, err = meta.GetRun(ctx, id); err != nil {
+			return backtest.Report{}, err
+		}
+	}
+	req, err := o.request(of, digest, s.RunID(), symbols)
+	if err != nil {
+		return backtest.Report{}, err
+	}
+	var report backtest.Report
+	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
+		if o.AsOf != "" {
+			at, err := pricesAsOf(ctx, db, asOf)
+			if err != nil {
+				return err
+			}
+			req.PricesAt = quant.NewTime(at)
+			if req.Source, err = db.StageAsOf(ctx, at); err != nil {
+				return err
+			}
+		}
+		cal, err := openCalendar(ctx, s, db, cmp.Or(req.Source, factstore.OHLCV))
+		if err != nil {
+			return err
+		}
+		report, err = backtest.Run(ctx, db, cal, req)
+		return err
+	})
+	if err != nil {
+		return report, err
+	}
+	s.Record(report.Inputs...)
+	s.Record(report.Outputs...)
+	logMeasured(s, "", 0, report.Summary)
+	return report, nil
+}
+
+// request is what backtest.Run is asked for: a strategy that what is set has
+// beaten, the digest of the one that its file and Set describe, and all symbols
+// of the Meta DB.
+func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symbols []quant.Symbol) (backtest.Request, error) {
 	r := backtest.Request{
-		RunID: req.RunID, StrategyID: s.ID, Version: s.Version, StrategyDigest: req.StrategyDigest, DecisionDigest: s.DecisionDigest(),
-		Universe: s.Universe.Symbols, From: req.From, To: req.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: req.AcceptRaw,
-		Source: req.Source, PricesAt: req.PricesAt, Currencies: map[string]string{},
+		RunID: runID, StrategyID: s.ID, Version: s.Version, StrategyDigest: digest, DecisionDigest: s.DecisionDigest(),
+		Universe: s.Universe.Symbols, From: *s.Backtest.From, To: *s.Backtest.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: o.AcceptRaw,
+		Currencies: map[string]string{},
 		Options: backtest.Options{
 			Lag: s.Execution.LagDays, FeeBps: s.Backtest.FeeBPS, SlippageBps: s.Backtest.SlippageBPS, InitialCapital: s.Backtest.InitialCapital,
 			CashRate: s.Backtest.CashRate, DelistAfter: s.Backtest.DelistAfter, DelistingReturn: s.Backtest.DelistingReturn,
 		},
 	}
-	r.InSample = s.Signal.Type == strategy.ModelScore && s.Signal.Inputs.TaskID == inSample
-	if r.InSample && !req.AllowInSample {
-		return backtest.Report{}, quant.Errorf(quant.Refused, "strategy %s ranks by in-sample scores: its model has seen what it predicts", s.ID).
-			WithHint("use signal.inputs.task_id: %s, or --allow-in-sample, which is stamped on the report", strategy.WalkForward)
-	}
-	for _, symbol := range req.Symbols {
+	for _, symbol := range symbols {
 		r.Currencies[symbol.Symbol] = string(symbol.Currency)
 	}
-	return backtest.Run(ctx, db, cal, r)
+	r.InSample = s.Signal.Type == strategy.ModelScore && s.Signal.Inputs.TaskID == model.TaskInSample
+	if r.InSample && !o.AllowInSample {
+		return r, quant.Errorf(quant.Refused, "strategy %s ranks by in-sample scores: its model has seen what it predicts", s.ID).
+			WithHint("use signal.inputs.task_id: %s, or --allow-in-sample, which is stamped on the report", strategy.WalkForward)
+	}
+	return r, nil
+}
+
+// pricesAsOf names the state of prices that a backtest read, or that stood when
+// another run ended.
+func pricesAsOf(ctx context.Context, db *factstore.DB, run metastore.RunDetail) (time.Time, error) {
+	b, err := backtest.Read(ctx, db, run.RunID)
+	if err == nil && !b.PricesAt.IsZero() {
+		return b.PricesAt.Time, nil
+	}
+	if err != nil && !errors.Is(err, quant.NotFound) {
+		return time.Time{}, err
+	}
+	return db.PricesAsOf(ctx, run.RunID, run.EndedAt.Time)
 }

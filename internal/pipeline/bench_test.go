@@ -25,7 +25,7 @@ func BenchmarkRecommend(b *testing.B) {
 		}
 		req := l.request("2010-01-01..2020-01-01", "universe.symbols="+strings.Join(names, ","), "portfolio.top_k=50", "supervisor.max_positions=50", "supervisor.max_weight_per_symbol=0.05", "supervisor.turnover_cap=0.3")
 		b.StartTimer()
-		r, err := pipeline.Recommend(b.Context(), l.db, req)
+		r, err := pipeline.Decide(b.Context(), l.db, req)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -5,10 +5,8 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +17,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/dataset"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/price"
 	"quant/internal/strategy"
@@ -29,8 +28,8 @@ import (
 // market.
 const GoneAfter = 10
 
-// RecommendRequest says what to decide.
-type RecommendRequest struct {
+// decideRequest says what to decide.
+type decideRequest struct {
 	Strategy strategy.Strategy // a universe of type all with its symbols
 	Calendar *calendar.Calendar
 	// Asof decides on this one day, a rebalance day or not. Else every rebalance
@@ -44,7 +43,7 @@ type RecommendRequest struct {
 	PriceLevel func(feature string) (twin string, is bool)
 }
 
-// Recommendation is what Recommend decided.
+// Recommendation is what was decided.
 type Recommendation struct {
 	StrategyID   string      `json:"strategy_id"`
 	Version      string      `json:"version"`
@@ -95,7 +94,7 @@ type Target struct {
 	Reason   string            `json:"reason"`
 }
 
-// Recommend proposes, supervises and decides for each day in order, and writes
+// decide proposes, supervises and decides for each day in order, and writes
 // targets, proposals and target_sets in one transaction. Each decision starts
 // from the one before it of the same strategy and version, its approved weights
 // drifted by the closes to the day. A day's set is replaced whole; if anything
@@ -105,8 +104,8 @@ type Target struct {
 // NotFound: no rebalance day or no bars in the range, no session on Asof, no
 // signal at all on these days. Refused: a price-level signal, or raw prices
 // that move as in a split. Store: the database.
-func Recommend(ctx context.Context, db *factstore.DB, req RecommendRequest) (Recommendation, error) {
-	r := &recommending{RecommendRequest: req, db: db, s: req.Strategy}
+func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommendation, error) {
+	r := &recommending{decideRequest: req, db: db, s: req.Strategy}
 	r.report = Recommendation{StrategyID: r.s.ID, Version: r.s.Version, ConfigDigest: r.s.DecisionDigest(),
 		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: r.s.Notices()}
 	if req.PriceLevel != nil {
@@ -123,7 +122,7 @@ func Recommend(ctx context.Context, db *factstore.DB, req RecommendRequest) (Rec
 }
 
 type recommending struct {
-	RecommendRequest
+	decideRequest
 	db     *factstore.DB
 	s      strategy.Strategy
 	report Recommendation
@@ -529,7 +528,7 @@ func (r *recommending) drift(last *decided, k int) []supervisor.Held {
 
 // digestOf tells a decision, with its proposal, from every other.
 func digestOf(set decided) string {
-	h := sha256.New()
+	h := durable.NewSum()
 	var b []byte
 	for _, c := range set.proposal {
 		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\n", c.Symbol, math.Float64bits(c.Score), math.Float64bits(c.Weight))
@@ -540,7 +539,7 @@ func digestOf(set decided) string {
 		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\x00%v\x00%s\n", row.Symbol, math.Float64bits(row.Weight), math.Float64bits(row.Score), row.Flags, row.Reason)
 		h.Write(b)
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return h.Digest()
 }
 
 // write stores the decisions in one transaction.

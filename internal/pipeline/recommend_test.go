@@ -85,7 +85,7 @@ func day(s string) *quant.Date {
 }
 
 // request asks for "2024-01-02" or "2024-01-02..2024-01-04".
-func (l *lab) request(days string, sets ...string) pipeline.RecommendRequest {
+func (l *lab) request(days string, sets ...string) pipeline.DecideRequest {
 	l.Helper()
 	s, err := strategy.Parse("s.yaml", []byte(file), sets)
 	if err != nil {
@@ -104,7 +104,7 @@ func (l *lab) request(days string, sets ...string) pipeline.RecommendRequest {
 		}
 		list = append(list, d)
 	}
-	req := pipeline.RecommendRequest{Strategy: s, Calendar: calendar.FromDates(list), RunID: l.nextRun()}
+	req := pipeline.DecideRequest{Strategy: s, Calendar: calendar.FromDates(list), RunID: l.nextRun()}
 	if from, to, is := strings.Cut(days, ".."); is {
 		req.From, req.To = day(from), day(to)
 	} else {
@@ -115,7 +115,7 @@ func (l *lab) request(days string, sets ...string) pipeline.RecommendRequest {
 
 func (l *lab) recommend(days string, sets ...string) pipeline.Recommendation {
 	l.Helper()
-	r, err := pipeline.Recommend(l.Context(), l.db, l.request(days, sets...))
+	r, err := pipeline.Decide(l.Context(), l.db, l.request(days, sets...))
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -349,7 +349,7 @@ func TestWhereThereIsNothingToDecideOnItIsSaid(t *testing.T) {
 	} {
 		req := l.request(c.days, c.sets...)
 		req.PriceLevel = func(f string) (string, bool) { return "macd_pct", f == "macd" }
-		_, err := pipeline.Recommend(t.Context(), l.db, req)
+		_, err := pipeline.Decide(t.Context(), l.db, req)
 		if !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.want) || !strings.Contains(quant.HintOf(err), c.hint) {
 			t.Errorf("%s %v: %v (%s)", c.days, c.sets, err, quant.HintOf(err))
 		}
@@ -370,7 +370,7 @@ func TestPredictionsAreRankedOutOfSample(t *testing.T) {
 	if req.Strategy, err = strategy.Parse("s.yaml", []byte(s), []string{"portfolio.top_k=1"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pipeline.Recommend(t.Context(), l.db, req); err != nil {
+	if _, err := pipeline.Decide(t.Context(), l.db, req); err != nil {
 		t.Fatal(err)
 	}
 	if got := l.text(`SELECT concat_ws(' ', day("asof"), symbol, score) AS line FROM proposals ORDER BY "asof"`); got != "2 A -1.0; 3 A -2.0" {
@@ -537,7 +537,7 @@ func TestTheDemoStrategyDecidesOnTheDemoPrices(t *testing.T) {
 		t.Fatal(err)
 	}
 	req.From, req.To = req.Strategy.Backtest.From, req.Strategy.Backtest.To
-	report, err := pipeline.Recommend(t.Context(), l.db, req)
+	report, err := pipeline.Decide(t.Context(), l.db, req)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -36,6 +37,12 @@ func (Silent) Notice(string, ...any) {}
 func (Silent) Warn(string, ...any)   {}
 func (Silent) Failed(error)          {}
 
+// Quiet leaves out what is for who looks on: only warnings and errors are said.
+type Quiet struct{ Voice }
+
+// Notice says nothing.
+func (Quiet) Notice(string, ...any) {}
+
 // Build describes the program.
 type Build struct {
 	Version string `json:"version"`
@@ -52,8 +59,10 @@ type Options struct {
 	Build    Build         // of this program
 	Calendar string        // whose sessions count: XNYS, XKRX or data
 	Wait     time.Duration // for a locked Fact DB
-	// Settings are recorded with each run that is started inside this one.
+	// Settings, and the flags that every command has, are recorded with each run
+	// that is started inside this one.
 	Settings map[string]string
+	Globals  map[string]string
 	// Explain replaces the error of a run by the reason for which it was stopped;
 	// nil: it stays.
 	Explain func(error) error
@@ -85,6 +94,14 @@ func New(o Options) *Session {
 	return s
 }
 
+// In makes the session of an execution of this program in another lab, which says
+// things to v. It has no run yet.
+func (s *Session) In(l *lab.Lab, v Voice) *Session {
+	o := s.options
+	o.Lab, o.Voice = l, v
+	return New(o)
+}
+
 // Say is where this execution says things.
 func (s *Session) Say() Voice { return s.options.Voice }
 
@@ -95,8 +112,8 @@ func (s *Session) Build() Build { return s.options.Build }
 func (s *Session) CalendarName() string { return s.options.Calendar }
 
 // Settle replaces what is known only once the command line is parsed.
-func (s *Session) Settle(calendar string, wait time.Duration, settings map[string]string) {
-	s.options.Calendar, s.options.Wait, s.options.Settings = calendar, wait, settings
+func (s *Session) Settle(calendar string, wait time.Duration, settings, globals map[string]string) {
+	s.options.Calendar, s.options.Wait, s.options.Settings, s.options.Globals = calendar, wait, settings, globals
 	s.facts.Wait = wait
 }
 
@@ -151,6 +168,9 @@ func (s *Session) Log(b metastore.Batch) {
 	}
 }
 
+// Facts is the Fact DB of the lab, as this execution works with it.
+func (s *Session) Facts() *facts.Store { return &s.facts }
+
 // FactOptions are the options of every opening of the Fact DB.
 func (s *Session) FactOptions(ctx context.Context) factstore.Options { return s.facts.Options(ctx) }
 
@@ -170,11 +190,13 @@ func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) erro
 
 // Command says what a run is recorded as.
 type Command struct {
-	Kind  string            // the command's path joined by dots
-	Args  []string          // the command line that does the same, without the program
-	Flags map[string]string // the command's own flags, as they stand; nil: not known yet
-	Reads bool              // it changes nothing
-	Notes []quant.RunIO     // recorded with it, beside what it records itself
+	Kind     string            // the command's path joined by dots
+	Args     []string          // the command line that does the same, without the program
+	Flags    map[string]string // the command's own flags, as they stand; nil: not known yet
+	Operands []string          // what of Args is neither the command's path nor a flag
+	Reads    bool              // it changes nothing
+	Notes    []quant.RunIO     // recorded with it, beside what it records itself
+	Voice    Voice             // where a run inside another says things; nil: where that does
 }
 
 // Start records a run as RUNNING, durably, and makes it the session's. parent is
@@ -191,7 +213,12 @@ func (s *Session) Start(ctx context.Context, c Command, parent string) (masked [
 	masked = append([]string{"quant"}, s.Mask.Args(c.Args)...)
 	config := map[string]any{"argv": masked}
 	if c.Flags != nil {
-		config = s.config(masked, c.Flags, []string{})
+		flags := maps.Clone(s.options.Globals)
+		if flags == nil {
+			flags = map[string]string{}
+		}
+		maps.Copy(flags, c.Flags)
+		config = s.config(masked, flags, s.Mask.Args(c.Operands))
 	}
 	id, err := s.Registry.Start(context.WithoutCancel(ctx), c.Kind, config, options...)
 	if err != nil {
@@ -223,7 +250,11 @@ func (s *Session) Inside(ctx context.Context, c Command, do func(ctx context.Con
 	if s.Registry == nil {
 		return "", quant.Errorf(quant.Store, "nothing can be run while runs cannot be recorded").WithHint("run quant doctor")
 	}
-	inner := New(s.options)
+	o := s.options
+	if c.Voice != nil {
+		o.Voice = c.Voice
+	}
+	inner := New(o)
 	if _, err := inner.Start(ctx, c, s.RunID()); err != nil {
 		err = quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).WithHint("%s", quant.HintOf(err))
 		s.Say().Failed(err)

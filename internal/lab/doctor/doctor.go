@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,8 +19,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
-	"quant/internal/artifact"
 	"quant/internal/factstore"
+	"quant/internal/lab"
+	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
@@ -44,22 +46,10 @@ type Finding struct {
 	Mend     quant.Text `json:"mend"`
 }
 
-// Lab is what is examined.
-type Lab struct {
-	DataDir, MetaPath, FactPath string
-
-	Meta     metastore.Store // nil: it could not be opened, MetaErr says why
-	MetaErr  error
-	Registry *registry.Registry // nil when Meta is nil or read-only
-	Self     string             // the run that examines; it is RUNNING, and lives
-	// Facts runs fn with the Fact DB open for reading, waiting for its lock.
-	Facts func(ctx context.Context, fn func(*factstore.DB) error) error
-	Fix   bool
-	// Artifacts and LogDir are where the contents of artifacts and the logs of
-	// programs are; Deep also reads the contents, all of them.
-	Artifacts artifact.Store
-	LogDir    string
-	Deep      bool
+// Options say how far an examination goes.
+type Options struct {
+	Fix  bool // mend what is safe
+	Deep bool // also read the contents of all artifacts
 }
 
 // minFree is the free space, in bytes, below which a lab is in danger.
@@ -70,13 +60,18 @@ const (
 
 // Report is the result of an examination.
 type Report struct {
-	Findings []Finding // worst first
-	Whole    bool      // everything could be examined
+	Findings []Finding // worst first, after what the opening of the lab mended
+	Faults   int
+	Whole    bool // everything could be examined
 }
 
-// Examine examines the lab. The error is ctx's only.
-func Examine(ctx context.Context, lab Lab) (Report, error) {
-	e := &examination{Lab: lab}
+// Healthy tells whether everything could be examined and there is no fault.
+func (r Report) Healthy() bool { return r.Whole && r.Faults == 0 }
+
+// Examine examines a lab that is open, as far as it can be: what is wrong is a
+// finding. It waits for the lock of the Fact DB as f does. The error is ctx's only.
+func Examine(ctx context.Context, f *facts.Store, o Options) (Report, error) {
+	e := &examination{Lab: f.Lab, Options: o, store: f}
 	e.files()
 	e.restored()
 	e.meta(ctx)
@@ -84,11 +79,38 @@ func Examine(ctx context.Context, lab Lab) (Report, error) {
 	e.facts(ctx)
 	rank := map[Severity]int{Fault: 0, Warning: 1, Fixed: 2, Note: 3}
 	slices.SortStableFunc(e.found, func(a, b Finding) int { return rank[a.Severity] - rank[b.Severity] })
-	return Report{e.found, !e.partly}, ctx.Err()
+	r := Report{Findings: append(e.opened(), e.found...), Whole: !e.partly}
+	for _, finding := range r.Findings {
+		if finding.Severity == Fault {
+			r.Faults++
+		}
+	}
+	return r, ctx.Err()
+}
+
+// opened is what the opening of the lab mended.
+func (e *examination) opened() []Finding {
+	if e.Opening.MovedAside == "" {
+		return []Finding{}
+	}
+	taken := ""
+	for _, table := range slices.Sorted(maps.Keys(e.Opening.Salvaged.Rows)) {
+		taken += fmt.Sprintf("%d %s, ", e.Opening.Salvaged.Rows[table], table)
+	}
+	lost := int64(0)
+	for _, n := range e.Opening.Salvaged.Lost {
+		lost += n
+	}
+	return []Finding{{
+		Severity: Fixed, Object: e.MetaPath,
+		What: fmt.Sprintf("it could not be used and is now at %s; taken over from it: %s%d rows lost", e.Opening.MovedAside, taken, lost),
+	}}
 }
 
 type examination struct {
-	Lab
+	*lab.Lab
+	Options
+	store  *facts.Store
 	found  []Finding
 	partly bool // something could not be examined
 }
@@ -158,7 +180,7 @@ func (e *examination) meta(ctx context.Context) {
 	for _, p := range problems {
 		e.add(Fault, p.Object, p.Mend, "%s", p.What)
 	}
-	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.Self, Brief: true})
+	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.store.Self, Brief: true})
 	if err != nil {
 		e.failed("runs", err)
 		return
@@ -189,7 +211,7 @@ func (e *examination) facts(ctx context.Context) {
 		e.runsAgainstLedger(ctx, nil)
 		return
 	}
-	err := e.Facts(ctx, func(db *factstore.DB) error {
+	err := e.store.Read(ctx, func(db *factstore.DB) error {
 		problems, err := db.Check(ctx)
 		if err != nil {
 			return err

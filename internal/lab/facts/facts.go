@@ -103,5 +103,32 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 	return fn(db)
 }
 
+// Made is a Fact DB that stands there, up to date.
+type Made struct {
+	Change lab.Change
+	Tables []metastore.TableCount
+}
+
+// Make makes the Fact DB where it is missing, brings it up to date, and counts what
+// it holds.
+func (s *Store) Make(ctx context.Context) (made Made, err error) {
+	err = s.Write(ctx, func(db *factstore.DB) error {
+		switch {
+		case db.Created():
+			made.Change = lab.Created
+		case db.Upgraded():
+			made.Change = lab.Upgraded
+		default:
+			made.Change = lab.Unchanged
+		}
+		tables, err := db.Tables(ctx)
+		for _, t := range tables {
+			made.Tables = append(made.Tables, metastore.TableCount(t))
+		}
+		return err
+	})
+	return made, err
+}
+
 // Committed is what became of the facts that were written.
 func (s *Store) Committed() factstore.Commit { return s.commit }

@@ -1,0 +1,84 @@
+package pipeline
+
+import (
+	"context"
+	"strconv"
+
+	"quant"
+	"quant/internal/dataset"
+	"quant/internal/factstore"
+	"quant/internal/feature"
+	"quant/internal/session"
+	"quant/internal/sqltext"
+)
+
+// Factor judges a stored feature by a stored label, and records what it read and
+// measured. Errors: those of feature.Factor.
+func Factor(ctx context.Context, s *session.Session, req feature.FactorRequest) (feature.FactorReport, error) {
+	if _, err := req.Check(); err != nil {
+		return feature.FactorReport{}, err
+	}
+	var report feature.FactorReport
+	err := s.ReadFacts(ctx, func(db *factstore.DB) error {
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
+		if err != nil {
+			return err
+		}
+		if report, err = feature.Factor(ctx, db, cal, req); err != nil {
+			return err
+		}
+		return recordFactorInputs(ctx, s, db, req, report)
+	})
+	if err != nil {
+		return report, err
+	}
+	logParams(s, "feature", report.Feature+"@"+report.FeatureVersion, "label", report.Label+"@"+report.LabelVersion, "quantiles", strconv.Itoa(req.Quantiles))
+	whole := report
+	whole.Daily = nil // thousands, and none of them is recorded
+	logMeasured(s, "", 0, whole)
+	logMeasured(s, "ic.", 0, report.IC)
+	logMeasured(s, "rank_ic.", 0, report.RankIC)
+	for _, notice := range report.Notices {
+		s.Say().Notice("%s", notice)
+	}
+	return report, nil
+}
+
+// recordFactorInputs notes the three tables that the report was made of, and
+// the runs that wrote them.
+func recordFactorInputs(ctx context.Context, s *session.Session, db *factstore.DB, req feature.FactorRequest, report feature.FactorReport) error {
+	symbols := "true"
+	if req.Symbols != nil {
+		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
+	}
+	featureRows := symbols + " AND feature_name = " + sqltext.Literal(report.Feature) + " AND feature_version = " + sqltext.Literal(report.FeatureVersion)
+	labelRows := symbols + " AND label_name = " + sqltext.Literal(report.Label) + " AND label_version = " + sqltext.Literal(report.LabelVersion)
+	for _, in := range []struct {
+		name  dataset.Name
+		query string
+	}{
+		{dataset.Feature(report.Feature, report.FeatureVersion), "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
+		{dataset.Label(report.Label, report.LabelVersion), "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
+		{dataset.Name{Table: dataset.OHLCV}, "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
+	} {
+		rows, digest, err := db.Digest(ctx, in.query)
+		if err != nil {
+			return err
+		}
+		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: in.name.String(), Rows: &rows, FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest)})
+	}
+	for _, written := range []func() ([]string, error){
+		func() ([]string, error) { return db.Writers(ctx, factstore.FeaturesDaily, featureRows) },
+		func() ([]string, error) { return db.Writers(ctx, factstore.OHLCV, symbols) },
+		func() ([]string, error) {
+			return db.SliceWriters(ctx, factstore.Labels, symbols+" AND name = ? AND version = ?", report.Label, report.LabelVersion)
+		},
+	} {
+		runs, err := written()
+		recordWriters(s, runs)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package pipeline
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"quant"
+	"quant/internal/calendar"
+	"quant/internal/factstore"
+	"quant/internal/feature"
+	"quant/internal/session"
+	"quant/internal/sqltext"
+)
+
+// FeaturesOptions say which features to compute.
+type FeaturesOptions struct {
+	Version   string   // of the catalogue
+	Symbols   []string // nil: all that have bars
+	AcceptRaw bool     // see price.Request
+	Force     bool     // compute also what has not changed
+}
+
+// Command is what a run with these options is recorded as.
+func (o FeaturesOptions) Command() session.Command {
+	c := command(StageFeatures)
+	c.flag("feature-version", o.Version, true)
+	c.text("symbols", strings.Join(o.Symbols, ","))
+	c.yes("accept-raw", o.AcceptRaw)
+	c.yes("force", o.Force)
+	return c.Command
+}
+
+// Features computes the features of a version, and returns, from ohlcv, and
+// records what it read and wrote. Errors: those of feature.Features.
+func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (feature.Report, error) {
+	if err := feature.CheckVersion(o.Version); err != nil {
+		return feature.Report{}, err
+	}
+	return compute(ctx, s, feature.Request{Version: o.Version, Symbols: o.Symbols, AcceptRaw: o.AcceptRaw, Force: o.Force}, feature.Features)
+}
+
+// LabelsOptions say which labels to compute.
+type LabelsOptions struct {
+	Version   string
+	Horizon   int      // sessions
+	Symbols   []string // nil: all that have bars
+	AcceptRaw bool     // see price.Request
+	Force     bool     // compute also what has not changed
+}
+
+// Command is what a run with these options is recorded as.
+func (o LabelsOptions) Command() session.Command {
+	c := command(StageLabels)
+	c.flag("label-version", o.Version, true)
+	c.flag("horizon", strconv.Itoa(o.Horizon), true)
+	c.text("symbols", strings.Join(o.Symbols, ","))
+	c.yes("accept-raw", o.AcceptRaw)
+	c.yes("force", o.Force)
+	return c.Command
+}
+
+// Labels computes the labels of a horizon from ohlcv, and records what it read
+// and wrote. Errors: those of feature.Labels.
+func Labels(ctx context.Context, s *session.Session, o LabelsOptions) (feature.Report, error) {
+	if err := feature.CheckLabelVersion(o.Version); err != nil {
+		return feature.Report{}, err
+	}
+	if err := feature.CheckHorizon(o.Horizon); err != nil {
+		return feature.Report{}, err
+	}
+	return compute(ctx, s, feature.Request{Version: o.Version, Horizon: o.Horizon, Symbols: o.Symbols, AcceptRaw: o.AcceptRaw, Force: o.Force}, feature.Labels)
+}
+
+// compute runs what computes features or labels, and records what it read and
+// wrote.
+func compute(ctx context.Context, s *session.Session, req feature.Request,
+	run func(context.Context, *factstore.DB, *calendar.Calendar, feature.Request) (feature.Report, error)) (feature.Report, error) {
+	req.RunID = s.RunID()
+	var report feature.Report
+	err := s.WriteFacts(ctx, func(db *factstore.DB) error {
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
+		if err != nil {
+			return err
+		}
+		if report, err = run(ctx, db, cal, req); err != nil {
+			return err
+		}
+		where := "true"
+		if req.Symbols != nil {
+			where = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
+		}
+		writers, err := db.Writers(ctx, factstore.OHLCV, where)
+		recordWriters(s, writers)
+		return err
+	})
+	for _, notice := range report.Notices {
+		s.Say().Notice("%s", notice)
+	}
+	if err != nil {
+		return report, err
+	}
+	s.Record(quant.RunIO{
+		Direction: quant.In, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &report.BarsRead,
+		FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(report.BarsDigest),
+	})
+	for _, t := range report.Tables {
+		s.Record(quant.RunIO{
+			Direction: quant.Out, Kind: quant.IOTable, Name: t.Table, Rows: new(t.Changed()),
+			FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(t.Digest),
+		})
+	}
+	return report, nil
+}
+
+// openCalendar opens the calendar of the session; that of the data is read from
+// a table or view of bars.
+func openCalendar(ctx context.Context, s *session.Session, db *factstore.DB, bars string) (*calendar.Calendar, error) {
+	name := s.CalendarName()
+	if name != calendar.Data {
+		return calendar.Open(name)
+	}
+	rows, err := db.Query(ctx, "SELECT DISTINCT ts FROM "+bars+" ORDER BY ts")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var days []quant.Date
+	for rows.Next() {
+		var d quant.Date
+		if err := rows.Scan(&d); err != nil {
+			return nil, err
+		}
+		days = append(days, d)
+	}
+	return calendar.FromDates(days), rows.Err()
+}

@@ -1,0 +1,120 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"quant"
+	"quant/internal/metastore"
+	"quant/internal/model"
+	"quant/internal/session"
+	"quant/internal/strategy"
+)
+
+// What quant's own commands record of their runs, so that a search finds them
+// by settings and results (docs/recording.md). It is stored with the run's end.
+
+// logParams records settings, names and values by turns; what is empty or too
+// long for a param is left out.
+func logParams(s *session.Session, pairs ...string) {
+	var b metastore.Batch
+	for i := 0; i < len(pairs); i += 2 {
+		if name, value := pairs[i], pairs[i+1]; value != "" && len(value) <= quant.MaxRecordValue {
+			b.Params = append(b.Params, quant.Param{Name: name, Value: value})
+		}
+	}
+	s.Log(b)
+}
+
+// logMeasured records the numbers of a result as metrics, by their JSON names
+// with prefix before them: those of the struct itself, not of structs within it.
+// What is NULL or no number is left out.
+func logMeasured(s *session.Session, prefix string, step int, result any) {
+	doc, err := json.Marshal(result)
+	if err != nil {
+		return
+	}
+	var members map[string]any
+	if json.Unmarshal(doc, &members) != nil {
+		return
+	}
+	var b metastore.Batch
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if value, ok := members[name].(float64); ok {
+			b.Metrics = append(b.Metrics, quant.MetricPoint{Name: prefix + name, Step: int64(step), Value: value, LoggedAt: quant.NewTime(s.Now())})
+		}
+	}
+	s.Log(b)
+}
+
+// logStrategy records the settings of a strategy: each by the last part of its
+// key where no other key ends in it (top_k), else by the whole key (signal.type).
+func logStrategy(s *session.Session, of strategy.Strategy) {
+	leaf := func(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
+	ends := map[string]int{}
+	for _, key := range strategy.Keys() {
+		ends[leaf(key.Key)]++
+	}
+	var pairs []string
+	for _, set := range of.Settings() {
+		name := set.Key
+		if ends[leaf(name)] == 1 {
+			name = leaf(name)
+		}
+		if set.Value != "null" {
+			pairs = append(pairs, name, set.Value)
+		}
+	}
+	logParams(s, pairs...)
+}
+
+// recordReads notes what a module read, and the runs that had written it.
+func recordReads(s *session.Session, reads []model.Read) {
+	writers := map[string]bool{}
+	for _, r := range reads {
+		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: r.Name, Rows: new(r.Rows), FirstDate: r.First, LastDate: r.Last, Digest: quant.Text(r.Digest)})
+		for _, run := range r.Writers {
+			writers[run] = true
+		}
+	}
+	recordWriters(s, slices.Sorted(maps.Keys(writers)))
+}
+
+// recordWriters notes the runs that wrote what this one read.
+func recordWriters(s *session.Session, runs []string) {
+	for _, run := range runs {
+		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: run})
+	}
+}
+
+// recordMeta notes how many rows of a table of the Meta DB were changed, unless
+// none was.
+func recordMeta(s *session.Session, table string, rows int64) {
+	if rows > 0 {
+		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOMeta, Name: table, Rows: &rows})
+	}
+}
+
+// decimals writes numbers with commas between them.
+func decimals(list []float64) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = decimal(v)
+	}
+	return strings.Join(texts, ",")
+}
+
+func decimal(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// listOf writes things with commas between them.
+func listOf[T fmt.Stringer](list []T) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = v.String()
+	}
+	return strings.Join(texts, ",")
+}

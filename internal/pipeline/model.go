@@ -1,0 +1,168 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+
+	"quant"
+	"quant/internal/feature"
+	"quant/internal/metastore"
+	"quant/internal/model"
+	"quant/internal/session"
+)
+
+// experimentRef begins a reference to the newest model of an experiment.
+const experimentRef = "experiment:"
+
+// modelParams are params_json of a model. The file is named from the data
+// folder.
+type modelParams struct {
+	Digest   string    `json:"digest"`
+	File     string    `json:"file"`
+	Alphas   []float64 `json:"alphas"` // to choose from
+	Alpha    float64   `json:"alpha"`  // of the final model
+	Seed     int64     `json:"seed"`
+	Calendar string    `json:"calendar"`
+	Samples  int       `json:"samples"`
+}
+
+// ResolveModel returns the model that ref names: by its id, or, as
+// experiment:ID, the one of an experiment that was trained last, be it for the
+// first time or again. NotFound if there is none.
+func ResolveModel(ctx context.Context, s *session.Session, ref string) (quant.Model, error) {
+	meta, err := s.MetaDB()
+	if err != nil {
+		return quant.Model{}, err
+	}
+	id, isExperiment := strings.CutPrefix(ref, experimentRef)
+	if !isExperiment {
+		m, err := meta.GetModel(ctx, ref)
+		if errors.Is(err, quant.NotFound) {
+			return m, quant.Errorf(quant.NotFound, "no model %q", ref).WithHint("`quant models list` shows the models; experiment:ID means the one trained last")
+		}
+		return m, err
+	}
+	if _, err := GetExperiment(ctx, s, id); err != nil {
+		return quant.Model{}, err
+	}
+	list, err := meta.ListModels(ctx, metastore.ModelFilter{ExperimentID: id})
+	if err != nil {
+		return quant.Model{}, err
+	}
+	if len(list) == 0 {
+		return quant.Model{}, quant.Errorf(quant.NotFound, "experiment %s has no model yet", id).WithHint("quant train --experiment %s", id)
+	}
+	trained, err := meta.ListOutputs(ctx, ModelKind) // newest run first
+	if err != nil {
+		return quant.Model{}, err
+	}
+	for _, io := range trained {
+		if i := slices.IndexFunc(list, func(m quant.Model) bool { return m.ModelID == io.Name }); i >= 0 {
+			return list[i], nil
+		}
+	}
+	return list[0], nil // the newest row, where no run is recorded
+}
+
+// loadModel reads and verifies the file of a model.
+func loadModel(s *session.Session, m quant.Model) (model.Document, modelParams, error) {
+	var p modelParams
+	if err := json.Unmarshal(m.ParamsJSON, &p); err != nil || p.Digest == "" {
+		return model.Document{}, p, quant.Errorf(quant.Store, "model %s has no digest of its file in params_json", m.ModelID).WithHint("train it again")
+	}
+	doc, err := model.Load(s.ModelDir(), p.Digest)
+	return doc, p, err
+}
+
+// modelWriter is the run that made a model; "" if it is not recorded.
+func modelWriter(ctx context.Context, meta metastore.Store, id string) (string, error) {
+	made, err := meta.ListOutputs(ctx, ModelKind)
+	if err != nil {
+		return "", err
+	}
+	run := ""
+	for _, io := range made { // newest first: the oldest one made it
+		if io.Name == id {
+			run = io.RunID
+		}
+	}
+	return run, nil
+}
+
+// ModelReport is a model with what its file says.
+type ModelReport struct {
+	quant.Model
+	Digest       string              `json:"digest"`
+	File         string              `json:"file"`
+	Features     []model.Feature     `json:"features"`
+	Label        model.Label         `json:"label"`
+	Coefficients []model.Coefficient `json:"coefficients"` // of the final model
+	Intercept    float64             `json:"intercept"`
+
+	Metrics model.Metrics `json:"-"` // those of metrics_json
+}
+
+// ShowModel reads a model and verifies its file, which is recorded as an input.
+// ref is as ResolveModel has it. Errors also: those of model.Load.
+func ShowModel(ctx context.Context, s *session.Session, ref string) (ModelReport, error) {
+	m, err := ResolveModel(ctx, s, ref)
+	if err != nil {
+		return ModelReport{}, err
+	}
+	doc, p, err := loadModel(s, m)
+	if err != nil {
+		return ModelReport{}, err
+	}
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: p.File, Digest: quant.Text(p.Digest)})
+	report := ModelReport{Model: m, Digest: p.Digest, File: p.File, Features: doc.Features, Label: doc.Label,
+		Coefficients: doc.Final.Coefficients, Intercept: doc.Final.Intercept}
+	if err := json.Unmarshal(m.MetricsJSON, &report.Metrics); err != nil {
+		return report, quant.Errorf(quant.Store, "model %s: metrics_json cannot be read: %w", m.ModelID, err).WithHint("train it again")
+	}
+	return report, nil
+}
+
+// ListModels returns the models, newest first: all of them, or those of an
+// experiment. NotFound: there is no such experiment.
+func ListModels(ctx context.Context, s *session.Session, experiment string) ([]quant.Model, error) {
+	meta, err := s.MetaDB()
+	if err != nil {
+		return nil, err
+	}
+	if experiment != "" {
+		if _, err := GetExperiment(ctx, s, experiment); err != nil {
+			return nil, err
+		}
+	}
+	return meta.ListModels(ctx, metastore.ModelFilter{ExperimentID: experiment})
+}
+
+// refusePriceLevels refuses features that move with the level of a price, of
+// which a model learns the history of splits and little else.
+func refusePriceLevels(list []model.Feature) error {
+	for _, f := range list {
+		if twin, level := priceLevel(f.Name); level {
+			return quant.Errorf(quant.Refused, "feature %s moves with the price level: it means another thing for each symbol", f).
+				WithHint("use its scale-free twin %s@%s", twin, f.Version)
+		}
+	}
+	return nil
+}
+
+// priceLevel reports whether a feature is at price level, and its scale-free
+// twin. What is not in the catalogue is the user's own.
+func priceLevel(name string) (twin string, level bool) {
+	catalogue, err := feature.Catalogue("")
+	if err != nil {
+		return "", false // there is no version of which it could be said
+	}
+	for _, e := range catalogue {
+		if e.Name == name {
+			return e.Twin, !e.ScaleFree
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,101 @@
+package pipeline
+
+import (
+	"context"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/session"
+)
+
+// RecommendOptions say what to decide.
+type RecommendOptions struct {
+	Strategy string   // the file
+	Set      []string // KEY=VALUE, over the file
+	// Asof decides on this one session. Else the rebalance days From to To are
+	// decided; what is nil of these says backtest.from and to of the file. With a
+	// From of its own, a To of nil is the last bar.
+	Asof, From, To *quant.Date
+	AcceptRaw      bool // see price.Request
+}
+
+// Command is what a run with these options is recorded as.
+func (o RecommendOptions) Command() session.Command {
+	c := command(StageRecommend)
+	c.text("strategy", o.Strategy)
+	c.day("asof", o.Asof)
+	c.day("from", o.From)
+	c.day("to", o.To)
+	c.each("set", o.Set)
+	c.yes("accept-raw", o.AcceptRaw)
+	return c.Command
+}
+
+// Validate reports, as Usage, options that cannot be used whatever the strategy
+// says.
+func (o RecommendOptions) Validate() error {
+	switch {
+	case o.Strategy == "":
+		return quant.Errorf(quant.Usage, "--strategy is missing").WithHint("usage: quant recommend --strategy FILE [--asof DAY | --from DAY [--to DAY]] [flags]")
+	case o.Asof != nil && (o.From != nil || o.To != nil):
+		return quant.Errorf(quant.Usage, "--asof and --from, --to exclude each other").WithHint("--asof decides on one day, --from and --to on the rebalance days between them")
+	case o.From != nil && o.To != nil && *o.To < *o.From:
+		return quant.Errorf(quant.Usage, "--to %s is before --from %s", o.To, o.From).WithHint("exchange them")
+	}
+	return nil
+}
+
+// Recommend decides what to hold by a strategy, and records what it read and
+// wrote. Errors: Usage: the options contradict each other, or there is no day.
+// Those of OpenStrategy and decide.
+func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Recommendation, error) {
+	if err := o.Validate(); err != nil {
+		return Recommendation{}, err
+	}
+	of, err := strategyOfModel(ctx, s, o.Strategy, o.Set)
+	if err != nil {
+		return Recommendation{}, err
+	}
+	if o.Asof == nil && o.From == nil {
+		o.From = of.Backtest.From
+		if o.To == nil {
+			o.To = of.Backtest.To
+		}
+	}
+	if o.Asof == nil && o.From == nil {
+		return Recommendation{}, quant.Errorf(quant.Usage, "no day to decide on").WithHint("give --asof, or --from and --to, or backtest.from and to in %s", o.Strategy)
+	}
+	if err := o.Validate(); err != nil {
+		return Recommendation{}, err
+	}
+	logStrategy(s, of)
+	var report Recommendation
+	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
+		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
+		if err != nil {
+			return err
+		}
+		report, err = decide(ctx, db, decideRequest{
+			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevel,
+		})
+		return err
+	})
+	for _, notice := range report.Notices {
+		s.Say().Notice("%s", notice)
+	}
+	s.Record(report.Inputs...)
+	s.Record(report.Outputs...)
+	if err != nil {
+		return report, err
+	}
+	if report.Changed == 0 && report.Removed == 0 {
+		s.Say().Notice("nothing changed: the decisions stand as they are")
+	}
+	if report.Removed > 0 {
+		s.Say().Notice("%s of %s on days that are no rebalance days were removed", quant.Count(int(report.Removed), "earlier decision"), report.StrategyID)
+	}
+	if report.Stale > 0 {
+		s.Say().Notice("%s of %s rest on what changed and are stale: recommend from %s on", quant.Count(int(report.Stale), "later decision"), report.StrategyID, report.To)
+	}
+	return report, nil
+}

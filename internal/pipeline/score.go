@@ -1,0 +1,88 @@
+package pipeline
+
+import (
+	"context"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/model"
+	"quant/internal/session"
+)
+
+// ScoreOptions say what to score.
+type ScoreOptions struct {
+	Model    string // as ResolveModel has it
+	From, To quant.Date
+	InSample model.OutsideSample // what becomes of days that no fit can score out of sample; "": they are refused
+}
+
+// Command is what a run with these options is recorded as.
+func (o ScoreOptions) Command() session.Command {
+	c := command(StageScore)
+	c.text("model", o.Model)
+	c.text("asof", "")
+	c.day("from", &o.From)
+	c.day("to", &o.To)
+	c.yes("skip-in-sample", o.InSample == model.SkipInSample)
+	c.yes("allow-in-sample", o.InSample == model.AllowInSample)
+	return c.Command
+}
+
+// Score writes a model's predictions, and records what it read and wrote. Errors:
+// Usage, no model is named, or no range. NotFound: no such model, or no features.
+// Those of model.Load and model.Score.
+func Score(ctx context.Context, s *session.Session, o ScoreOptions) (model.Scored, error) {
+	if o.Model == "" {
+		return model.Scored{}, quant.Errorf(quant.Usage, "no model is named").WithHint("quant score --model MODEL --asof DATE; `quant models list` shows them")
+	}
+	if o.From > o.To {
+		return model.Scored{}, quant.Errorf(quant.Usage, "--from %s is after --to %s", o.From, o.To).WithHint("swap them")
+	}
+	m, err := ResolveModel(ctx, s, o.Model)
+	if err != nil {
+		return model.Scored{}, err
+	}
+	doc, params, err := loadModel(s, m)
+	if err != nil {
+		return model.Scored{}, err
+	}
+	writer, err := modelWriter(ctx, s.Meta, m.ModelID)
+	if err != nil {
+		return model.Scored{}, err
+	}
+	if !s.HasFactDB() { // WriteFacts would make one, to find nothing in it
+		return model.Scored{}, quant.Errorf(quant.NotFound, "there are no features: the lab has no Fact DB").WithHint("`quant ingest` prices and compute `quant features` first")
+	}
+	if o.InSample == "" {
+		o.InSample = model.RefuseInSample
+	}
+	req := model.ScoreRequest{ModelID: m.ModelID, Model: doc, RunID: s.RunID(), From: o.From, To: o.To, InSample: o.InSample}
+	var done model.Scored
+	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
+		var err error
+		done, err = model.Score(ctx, db, req)
+		return err
+	})
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: params.File, Digest: quant.Text(params.Digest)})
+	if writer != "" {
+		recordWriters(s, []string{writer})
+	}
+	recordReads(s, done.Reads)
+	if err != nil {
+		return done, err
+	}
+	s.Record(quant.RunIO{
+		Direction: quant.Out, Kind: quant.IOTable, Name: factstore.Predictions, Rows: new(done.Inserted + done.Updated + done.Deleted),
+		FirstDate: done.OutputFirst, LastDate: done.OutputLast, Digest: quant.Text(done.Output),
+	})
+	if done.Skipped > 0 {
+		s.Say().Warn("%s up to %s left out: no fit of %s can score them out of sample", quant.Count(done.Skipped, "day"), done.OutOfSampleAfter, m.ModelID)
+	}
+	if done.Incomplete > 0 {
+		s.Say().Notice("%s without every feature: not scored", quant.Count(int(done.Incomplete), "symbol day"))
+	}
+	if o.InSample == model.AllowInSample && len(done.Tasks) > 0 && model.InSample(done.Tasks[0].TaskID) {
+		s.Say().Warn("IN-SAMPLE: %s scored by a model that was trained on them or on what follows; they prove nothing", quant.Count(done.Tasks[0].Days, "day"))
+	}
+	return done, nil
+}

@@ -1,0 +1,111 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"quant"
+	"quant/internal/durable"
+	"quant/internal/metastore"
+	"quant/internal/session"
+	"quant/internal/strategy"
+)
+
+// ReadStrategyFile reads the bytes of a strategy file, which must be a regular
+// file: a pipe could keep quant waiting for as long as nobody writes to it.
+// NotFound, Failed or Invalid.
+func ReadStrategyFile(path string) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, quant.Errorf(quant.NotFound, "strategy file %s does not exist", path).WithHint("check the path")
+	}
+	if err != nil {
+		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, quant.Errorf(quant.Invalid, "strategy %s is not a regular file", path).WithHint("name a YAML file")
+	}
+	data, err := io.ReadAll(io.LimitReader(f, strategy.MaxBytes+8)) // one that is longer is refused by Parse
+	if err != nil {
+		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
+	}
+	return data, nil
+}
+
+// OpenStrategy reads a strategy file with its overrides (KEY=VALUE), records the
+// file as an input, and fills the universe of type all from the Meta DB. Errors
+// also: those of ReadStrategyFile and strategy.Parse.
+func OpenStrategy(ctx context.Context, s *session.Session, path string, sets []string) (strategy.Strategy, error) {
+	data, err := ReadStrategyFile(path)
+	if err != nil {
+		return strategy.Strategy{}, err
+	}
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: path, Digest: quant.Text(durable.Digest(data))})
+	of, err := strategy.Parse(path, data, sets)
+	if err != nil || of.Universe.Type != strategy.UniverseAll {
+		return of, err
+	}
+	meta, err := s.MetaDB()
+	if err != nil {
+		return of, err
+	}
+	list, err := meta.ListSymbols(ctx, metastore.SymbolFilter{Active: new(true)})
+	if err != nil {
+		return of, err
+	}
+	var symbols []string
+	for _, one := range list {
+		symbols = append(symbols, one.Symbol)
+	}
+	return of.WithSymbols(symbols), nil
+}
+
+// strategyOfModel is OpenStrategy for what decides or replays: a model that the
+// file calls experiment:ID is named by its id, so that decisions, their digest and
+// predictions speak of one model.
+func strategyOfModel(ctx context.Context, s *session.Session, path string, sets []string) (strategy.Strategy, error) {
+	of, err := OpenStrategy(ctx, s, path, sets)
+	if err != nil || !strings.HasPrefix(of.Signal.Inputs.ModelID, experimentRef) {
+		return of, err
+	}
+	m, err := ResolveModel(ctx, s, of.Signal.Inputs.ModelID)
+	if err != nil {
+		return of, err
+	}
+	s.Say().Notice("%s is %s", of.Signal.Inputs.ModelID, m.ModelID)
+	of.Signal.Inputs.ModelID = m.ModelID
+	return of, nil
+}
+
+// StrategyCheck is what is wrong with one strategy file.
+type StrategyCheck struct {
+	File       string            `json:"file"`
+	Valid      bool              `json:"valid"`
+	StrategyID quant.Text        `json:"strategy_id"`
+	Version    quant.Text        `json:"version"`
+	Digest     quant.Text        `json:"digest"`
+	Problems   strategy.Problems `json:"problems"`
+	Notices    []string          `json:"notices"`
+}
+
+// CheckStrategy checks the text of a strategy file, which is called name, with
+// its overrides. invalid is why it is not valid, with all its problems.
+func CheckStrategy(name string, data []byte, sets []string) (check StrategyCheck, invalid error) {
+	check = StrategyCheck{File: name, Problems: strategy.Problems{}, Notices: []string{}}
+	of, err := strategy.Parse(name, data, sets)
+	if err != nil {
+		check.Problems, _ = errors.AsType[strategy.Problems](err)
+		return check, err
+	}
+	check.Valid, check.StrategyID, check.Version, check.Digest = true, quant.Text(of.ID), quant.Text(of.Version), quant.Text(of.Digest())
+	check.Notices = append(check.Notices, of.Notices()...)
+	if err := of.CheckScale(priceLevel); err != nil {
+		check.Notices = append(check.Notices, err.Error()+": recommend refuses it; "+quant.HintOf(err))
+	}
+	return check, nil
+}
