@@ -2,21 +2,15 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/config"
 	"quant/internal/durable"
-	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/lab/archive"
-	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/output"
 )

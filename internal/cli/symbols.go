@@ -203,7 +203,7 @@ is 5.`,
 
 func (e *Env) recordSymbols(rows int64) {
 	if rows > 0 {
-		e.record(quant.RunIO{Direction: quant.Out, Kind: "meta", Name: "symbols", Rows: &rows})
+		e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IOMeta, Name: "symbols", Rows: &rows})
 	}
 }
 
@@ -420,7 +420,7 @@ the good ones are kept (exit status 3), or with --strict none (6).`,
 			if err != nil {
 				return err
 			}
-			read := quant.RunIO{Direction: quant.In, Kind: "file", Name: args[0], Rows: ptr(int64(len(rows) + len(bad)))}
+			read := quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: args[0], Rows: ptr(int64(len(rows) + len(bad)))}
 			if digest != nil {
 				read.Digest = quant.Text(digest.Digest())
 			}

@@ -170,7 +170,7 @@ func storeTrained(ctx context.Context, s *session.Session, t model.Trained) (Tra
 		recordMeta(s, "models", 1)
 	}
 	s.Record(quant.RunIO{
-		Direction: quant.Out, Kind: ModelKind, Name: report.ModelID, Digest: quant.Text(digest),
+		Direction: quant.Out, Kind: quant.IOModel, Name: report.ModelID, Digest: quant.Text(digest),
 		FirstDate: quant.Text(doc.Final.TrainFrom.String()), LastDate: quant.Text(doc.Final.TrainLabelEnd.String()),
 	})
 	return report, nil

@@ -379,9 +379,6 @@ func (e *examination) wrote(run metastore.RunDetail, says []quant.RunIO, tables 
 	}
 }
 
-// TableKind is the kind under which runs record the tables they changed.
-const TableKind = quant.IOTable
-
 func (e *examination) settle(ctx context.Context, run metastore.RunDetail, committed bool) {
 	facts := quant.FactsNone
 	if committed {

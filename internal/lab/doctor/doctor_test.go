@@ -151,7 +151,7 @@ func TestAMissingOutputIsFoundWithoutAskingForEveryRun(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	rows := int64(3)
-	note := quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv", Rows: &rows}
+	note := quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: "ohlcv", Rows: &rows}
 	for range 5 {
 		l.end(t, nil, note)
 	}
