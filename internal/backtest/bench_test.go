@@ -47,7 +47,7 @@ func BenchmarkRun(b *testing.B) {
 		i++
 		req := Request{
 			RunID: "bench-" + time.Now().Format(time.RFC3339Nano), StrategyID: "s", Version: "1", From: days[0], To: days[2519],
-			Options: Defaults(), Benchmark: EqualWeight,
+			Options: defaults(), Benchmark: EqualWeight,
 		}
 		for k := range 1000 {
 			req.Universe = append(req.Universe, "S"+string([]byte{byte('0' + k/1000), byte('0' + k/100%10), byte('0' + k/10%10), byte('0' + k%10)}))

@@ -113,7 +113,7 @@ func (l *lab) calendar() *calendar.Calendar {
 func (l *lab) request() Request {
 	return Request{
 		RunID: "backtest-1", StrategyID: "s", Version: "1", StrategyDigest: "sha256:file", DecisionDigest: "sha256:config", Universe: []string{"A", "B"},
-		From: date(l.t, "2020-01-01"), To: date(l.t, "2020-12-31"), Options: Defaults(),
+		From: date(l.t, "2020-01-01"), To: date(l.t, "2020-12-31"), Options: defaults(),
 	}
 }
 

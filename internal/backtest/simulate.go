@@ -40,11 +40,6 @@ type Options struct {
 	DelistingReturn float64 // decimal, on the last price; -1 at least
 }
 
-// Defaults are the options of a strategy that says nothing.
-func Defaults() Options {
-	return Options{InitialCapital: 1_000_000, DelistAfter: 10, DelistingReturn: -0.30}
-}
-
 // Validate reports the first option that makes no sense, as Invalid.
 func (o Options) Validate() error {
 	bad := func(name string, v any, hint string) error {

@@ -8,6 +8,11 @@ import (
 	"quant"
 )
 
+// defaults are the options of a strategy that says nothing.
+func defaults() Options {
+	return Options{InitialCapital: 1_000_000, DelistAfter: 10, DelistingReturn: -0.30}
+}
+
 // oneSymbol is a market of A, on days 0, 1, 2, ...; 0 is no bar.
 func oneSymbol(closes ...float64) Market {
 	m := Market{Symbols: []string{"A"}, Close: [][]float64{closes}}
@@ -23,7 +28,7 @@ func hold(day int, weight float64) Decision {
 
 func TestASaleTakesTheOldestSharesFirst(t *testing.T) {
 	t.Parallel()
-	o := Defaults()
+	o := defaults()
 	o.InitialCapital, o.FeeBps = 1000, 0
 	r, err := Simulate(oneSymbol(10, 10, 10, 10), []Decision{hold(0, 0.2), hold(1, 0.5), hold(2, 0.1), {AsOf: 3}}, o)
 	if err != nil {
@@ -62,7 +67,7 @@ func TestADecisionIsFilledLagSessionsLaterUnlessANewerOneCameBefore(t *testing.T
 		{2, []Decision{hold(1, 1), hold(2, 0.5)}, 4, 1},
 		{1, []Decision{hold(1, 1), hold(2, 0.5)}, 2, 0},
 	} {
-		o := Defaults()
+		o := defaults()
 		o.Lag = c.lag
 		r, err := Simulate(oneSymbol(closes...), c.decisions, o)
 		if err != nil || r.Metrics.FirstFill == nil || int(*r.Metrics.FirstFill) != c.first || r.Metrics.Cancelled != c.cancelled {
@@ -73,7 +78,7 @@ func TestADecisionIsFilledLagSessionsLaterUnlessANewerOneCameBefore(t *testing.T
 
 func TestAnOrderWithoutABarIsDroppedAndNotCarried(t *testing.T) {
 	t.Parallel()
-	r, err := Simulate(oneSymbol(10, 0, 12, 13), []Decision{hold(1, 1)}, Defaults())
+	r, err := Simulate(oneSymbol(10, 0, 12, 13), []Decision{hold(1, 1)}, defaults())
 	if err != nil || r.Metrics.FirstFill != nil || r.Metrics.Dropped != 1 || len(r.Days) != 0 || r.Metrics.FinalEquity != 1e6 {
 		t.Errorf("%+v, %v", r.Metrics, err)
 	}
@@ -83,7 +88,7 @@ func TestAnOrderWithoutABarIsDroppedAndNotCarried(t *testing.T) {
 func TestWhatCannotBeSoldIsNotSpent(t *testing.T) {
 	t.Parallel()
 	m := Market{Symbols: []string{"A", "B"}, Close: [][]float64{{10, 0, 10}, {5, 5, 10}}, Sessions: []quant.Date{0, 1, 2}}
-	o := Defaults()
+	o := defaults()
 	o.FeeBps = 100
 	r, err := Simulate(m, []Decision{hold(0, 0.5), {AsOf: 1, Weights: []Weight{{"B", 1}}}}, o)
 	if err != nil {
@@ -103,33 +108,33 @@ func TestAMarketOrADecisionThatMakesNoSenseIsInvalid(t *testing.T) {
 	t.Parallel()
 	m := oneSymbol(10, 11)
 	for name, run := range map[string]func() error{
-		"a decision on no session": func() error { _, err := Simulate(m, []Decision{hold(7, 1)}, Defaults()); return err },
-		"decisions out of order":   func() error { _, err := Simulate(m, []Decision{hold(1, 1), hold(0, 1)}, Defaults()); return err },
-		"two of one day":           func() error { _, err := Simulate(m, []Decision{hold(1, 1), hold(1, 1)}, Defaults()); return err },
+		"a decision on no session": func() error { _, err := Simulate(m, []Decision{hold(7, 1)}, defaults()); return err },
+		"decisions out of order":   func() error { _, err := Simulate(m, []Decision{hold(1, 1), hold(0, 1)}, defaults()); return err },
+		"two of one day":           func() error { _, err := Simulate(m, []Decision{hold(1, 1), hold(1, 1)}, defaults()); return err },
 		"a symbol twice": func() error {
-			_, err := Simulate(m, []Decision{{Weights: []Weight{{"A", 0.1}, {"A", 0.1}}}}, Defaults())
+			_, err := Simulate(m, []Decision{{Weights: []Weight{{"A", 0.1}, {"A", 0.1}}}}, defaults())
 			return err
 		},
-		"a weight that is no number": func() error { _, err := Simulate(m, []Decision{hold(0, math.NaN())}, Defaults()); return err },
+		"a weight that is no number": func() error { _, err := Simulate(m, []Decision{hold(0, math.NaN())}, defaults()); return err },
 		"closes too few": func() error {
-			_, err := Simulate(Market{Sessions: m.Sessions, Symbols: m.Symbols, Close: [][]float64{{1}}}, nil, Defaults())
+			_, err := Simulate(Market{Sessions: m.Sessions, Symbols: m.Symbols, Close: [][]float64{{1}}}, nil, defaults())
 			return err
 		},
 		"sessions out of order": func() error {
-			_, err := Simulate(Market{Sessions: []quant.Date{1, 1}, Symbols: m.Symbols, Close: m.Close}, nil, Defaults())
+			_, err := Simulate(Market{Sessions: []quant.Date{1, 1}, Symbols: m.Symbols, Close: m.Close}, nil, defaults())
 			return err
 		},
 		"symbols out of order": func() error {
-			_, err := Simulate(Market{Sessions: m.Sessions, Symbols: []string{"B", "A"}, Close: append(m.Close, m.Close...)}, nil, Defaults())
+			_, err := Simulate(Market{Sessions: m.Sessions, Symbols: []string{"B", "A"}, Close: append(m.Close, m.Close...)}, nil, defaults())
 			return err
 		},
-		"a cost above everything": func() error { o := Defaults(); o.FeeBps = 20_000; _, err := Simulate(m, nil, o); return err },
+		"a cost above everything": func() error { o := defaults(); o.FeeBps = 20_000; _, err := Simulate(m, nil, o); return err },
 	} {
 		if err := run(); !errors.Is(err, quant.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if r, err := Simulate(Market{}, nil, Defaults()); err != nil || r.Metrics.FinalEquity != 1e6 {
+	if r, err := Simulate(Market{}, nil, defaults()); err != nil || r.Metrics.FinalEquity != 1e6 {
 		t.Errorf("nothing at all: %+v, %v", r, err)
 	}
 }

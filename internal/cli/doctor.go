@@ -1,14 +1,11 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/config"
-	"quant/internal/factstore"
 	"quant/internal/lab/doctor"
 	"quant/internal/output"
 )
@@ -53,35 +50,11 @@ nothing, and moves a Meta DB that cannot be used aside and saves what can be
 read of it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx := cmd.Context()
-			here := doctor.Lab{
-				DataDir: env.Settings.Value(config.DataDir), MetaPath: env.Settings.Value(config.SQLitePath), FactPath: env.Settings.Value(config.DuckDBPath),
-				Meta: env.Meta, MetaErr: env.MetaErr, Registry: env.Registry, Fix: fix,
-				Facts:     func(ctx context.Context, fn func(*factstore.DB) error) error { return env.ReadFacts(ctx, fn) },
-				Artifacts: env.Artifacts(), LogDir: env.LogDir(), Deep: deep,
-			}
-			here.Self = env.RunID()
-			report, err := doctor.Examine(ctx, here)
+			report, err := doctor.Examine(cmd.Context(), env.Facts(), doctor.Options{Fix: fix, Deep: deep})
 			if err != nil {
 				return err
 			}
-			found := report.Findings
-			if env.Opening.MovedAside != "" {
-				found = append([]doctor.Finding{{
-					Severity: doctor.Fixed, Object: env.Settings.Value(config.SQLitePath),
-					What: fmt.Sprintf("it could not be used and is now at %s; taken over from it: %s", env.Opening.MovedAside, env.salvaged()),
-				}}, found...)
-			}
-			c := checkup{Healthy: report.Whole, Findings: found}
-			if c.Findings == nil {
-				c.Findings = []doctor.Finding{}
-			}
-			for _, f := range found {
-				if f.Severity == doctor.Fault {
-					c.Faults++
-					c.Healthy = false
-				}
-			}
+			c := checkup{Healthy: report.Healthy(), Faults: report.Faults, Findings: report.Findings}
 			if err := env.Print(c); err != nil {
 				return err
 			}
@@ -94,16 +67,4 @@ read of it.`,
 	cmd.Flags().BoolVar(&fix, "fix", false, "mend what is safe to mend")
 	cmd.Flags().BoolVar(&deep, "deep", false, "also read the contents of all artifacts, which can take long")
 	return Command{Command: cmd, Traits: Traits{Changes: withFlag("fix"), Remedy: withFlag("fix")}}
-}
-
-func (e *Env) salvaged() string {
-	text := ""
-	for _, table := range sortedKeys(e.Opening.Salvaged.Rows) {
-		text += fmt.Sprintf("%d %s, ", e.Opening.Salvaged.Rows[table], table)
-	}
-	lost := int64(0)
-	for _, n := range e.Opening.Salvaged.Lost {
-		lost += n
-	}
-	return fmt.Sprintf("%s%d rows lost", text, lost)
 }

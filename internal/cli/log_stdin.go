@@ -41,7 +41,7 @@ func (e *Env) logLines(ctx context.Context, f logFlags) error {
 	}
 	report, err := logstream.Stream{
 		In: e.Streams().In, Sink: e.Registry, Now: e.Now, Run: target, NoRun: noTarget, Strict: f.strict,
-		Resolve: func(ctx context.Context, ref string) (string, error) { return e.Resolve(ctx, ref) },
+		Resolve: e.Resolve,
 		Keep:    e.Artifacts().Keep,
 		Mask:    e.Mask.Text,
 		Warn:    e.Warn,

@@ -317,6 +317,6 @@ func (e *Env) changed(table, change string, runs []metastore.RunDetail, which []
 // recordMeta notes how many rows of a table of the Meta DB this run changed.
 func (e *Env) recordMeta(table string, rows int64) {
 	if rows > 0 {
-		e.record(quant.RunIO{Direction: quant.Out, Kind: "meta", Name: table, Rows: &rows})
+		e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IOMeta, Name: table, Rows: &rows})
 	}
 }

@@ -117,7 +117,7 @@ func (e *Env) exportRuns(ctx context.Context, f exportFlags) error {
 	if name == "-" {
 		name = "stdout"
 	}
-	e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: name, Rows: &report.Runs, Digest: quant.Text(report.Digest)})
+	e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: name, Rows: &report.Runs, Digest: quant.Text(report.Digest)})
 	if f.file == "-" {
 		return nil
 	}

@@ -67,9 +67,9 @@ func (e *Env) importRuns(ctx context.Context, name string, limit int64) error {
 	if name == "-" {
 		shown = "stdin"
 	}
-	e.record(quant.RunIO{Direction: quant.In, Kind: "file", Name: shown, Rows: &done.File.Runs, Digest: quant.Text(done.Digest)})
+	e.record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: shown, Rows: &done.File.Runs, Digest: quant.Text(done.Digest)})
 	imported := int64(len(done.Imported))
-	e.record(quant.RunIO{Direction: quant.Out, Kind: "runs", Name: "imported", Rows: &imported})
+	e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IORuns, Name: "imported", Rows: &imported})
 	return e.Print([]importReport{{
 		File: shown, Imported: imported, Skipped: int64(len(done.Skipped)), Summary: done.File, Bytes: done.Bytes, Digest: done.Digest,
 	}})

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -83,29 +82,6 @@ func (db *DB) Backup(ctx context.Context, dst string) error {
 	}
 	// The descriptors stay open until Close: closing one would drop the lock.
 	return copyDatabase(ctx, db.path, dst, func(f *os.File) { db.held = append(db.held, f) })
-}
-
-// CopyRaw copies a Fact DB that cannot be opened, byte by byte with its WAL,
-// to dst, which must not exist (quant.Conflict). quant.Locked if a process has
-// it open for writing, ErrMissing if there is none. The copy is 0600 and
-// durable.
-func CopyRaw(ctx context.Context, src, dst string) error {
-	src, err := resolve(src)
-	if err != nil {
-		return err
-	}
-	release, err := hold(src, unix.F_RDLCK)
-	if err != nil {
-		return lockedNow(src, err)
-	}
-	defer release()
-	var opened []*os.File
-	defer func() {
-		for _, f := range opened {
-			_ = f.Close()
-		}
-	}()
-	return copyDatabase(ctx, src, dst, func(f *os.File) { opened = append(opened, f) })
 }
 
 // copyDatabase copies the file and its WALs; keep is given what it reads from.
@@ -198,28 +174,11 @@ func (r contextReader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// MoveAside renames what stands at path, with its WALs, to
-// <path>.broken-<UTC time of now> and returns the new path; nothing is deleted
-// or overwritten. quant.Locked if a process has it open, ErrMissing if there
-// is neither a file nor a WAL.
-func MoveAside(ctx context.Context, path string, now time.Time) (string, error) {
-	path, err := resolve(path)
-	if err != nil {
-		return "", err
-	}
-	base := path + ".broken-" + now.UTC().Format("20060102T150405Z")
-	aside := base
-	for n := 2; taken(aside); n++ {
-		aside = base + "-" + strconv.Itoa(n)
-	}
-	return aside, whileHeld(ctx, Options{Path: path}, func() error { return move(path, aside) })
-}
-
 // Move renames the Fact DB at o.Path, sound or not, with its WALs, to dst on
 // the same file system, which must not exist (quant.Conflict). So a file
 // becomes its own backup, and nothing can be written between the two. While
-// another process has it open it waits as o says; other errors are those of
-// MoveAside.
+// another process has it open it waits as o says (quant.Locked); ErrMissing if
+// there is neither a file nor a WAL.
 func Move(ctx context.Context, o Options, dst string) error {
 	path, err := resolve(o.Path)
 	if err != nil {
@@ -269,7 +228,7 @@ func move(src, dst string) error {
 	}
 	defer lock.Close()
 	if !missing {
-		release, err := hold(src, unix.F_WRLCK)
+		release, err := hold(src)
 		if err != nil {
 			return err
 		}
@@ -299,23 +258,15 @@ func rename(src, dst string, suffixes []string) error {
 	return nil
 }
 
-// lockedNow is the error of one who does not wait.
-func lockedNow(path string, err error) error {
-	if held, ok := errors.AsType[*heldError](err); ok {
-		return held.locked(path, 0)
-	}
-	return err
-}
-
 func taken(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil || logLeft(path)
 }
 
-// hold locks what stands at path against DuckDB in this and other processes:
-// F_RDLCK shuts out writers, F_WRLCK everybody. What cannot be opened, such as
-// a folder, nobody has open as a database. *heldError if somebody has it.
-func hold(path string, kind int16) (release func(), err error) {
+// hold locks what stands at path against DuckDB in this and other processes.
+// What cannot be opened, such as a folder, nobody has open as a database.
+// *heldError if somebody has it.
+func hold(path string) (release func(), err error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, e := os.Lstat(path); e == nil {
@@ -335,21 +286,17 @@ func hold(path string, kind int16) (release func(), err error) {
 	if !ok {
 		return nil, &heldError{here: true}
 	}
-	flags := os.O_RDWR
-	if kind == unix.F_RDLCK {
-		flags = os.O_RDONLY
-	}
-	f, err := os.OpenFile(path, flags, 0)
-	if errors.Is(err, fs.ErrPermission) && kind == unix.F_WRLCK {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrPermission) {
 		return giveBack, nil // renaming needs no permission on the file
 	}
 	if err != nil {
 		giveBack()
 		return nil, storeError(err, "lock fact db %s", path)
 	}
-	lock := unix.Flock_t{Type: kind, Whence: io.SeekStart}
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock); err != nil {
-		who := unix.Flock_t{Type: kind, Whence: io.SeekStart}
+		who := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
 		held := &heldError{}
 		if unix.FcntlFlock(f.Fd(), unix.F_GETLK, &who) == nil && who.Type != unix.F_UNLCK {
 			held.pid = int(who.Pid)
@@ -456,7 +403,7 @@ func Apart(ctx context.Context, o Options, fn func() error) error {
 		}
 		defer lock.Close()
 		if _, err := os.Lstat(path); err == nil {
-			release, err := hold(path, unix.F_WRLCK)
+			release, err := hold(path)
 			if err != nil {
 				return err
 			}

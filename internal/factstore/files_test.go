@@ -163,14 +163,20 @@ func TestBackupIsTheDatabaseAndKeepsTheLock(t *testing.T) {
 	wantSound(t, read)
 }
 
-func TestCopyRawTakesTheLogAlong(t *testing.T) {
+func TestABackupOfAReaderTakesTheLogAlong(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	output(t, "die-at", path, "fact.commit.after")
+	output(t, "die-at", path, "fact.commit.after") // its commits are in the WAL
 	copied := path + ".backup"
-	if err := factstore.CopyRaw(t.Context(), path, copied); err != nil {
+	read, err := factstore.OpenRead(t.Context(), options(path))
+	if err != nil {
 		t.Fatal(err)
 	}
+	if err := read.Backup(t.Context(), copied); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, read.Backup(t.Context(), copied), quant.Conflict)
+	closeDB(t, read)
 	for _, suffix := range []string{"", ".wal"} {
 		a, errA := os.ReadFile(path + suffix)
 		b, errB := os.ReadFile(copied + suffix)
@@ -182,31 +188,17 @@ func TestCopyRawTakesTheLogAlong(t *testing.T) {
 	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 1000 {
 		t.Errorf("%d rows", n)
 	}
-	wantCode(t, factstore.CopyRaw(t.Context(), path+".none", copied+"2"), quant.Store)
-	garbage := filepath.Join(t.TempDir(), "garbage")
-	if err := os.WriteFile(garbage, []byte("garbage"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := factstore.CopyRaw(t.Context(), garbage, garbage+".copy"); err != nil {
-		t.Error(err)
-	}
-	wantCode(t, factstore.CopyRaw(t.Context(), garbage, garbage+".copy"), quant.Conflict)
-	wantCode(t, factstore.CopyRaw(t.Context(), filepath.Dir(garbage), garbage+".copy2"), quant.Store)
 }
 
-func TestMoveAsideKeepsEverythingUnderNewNames(t *testing.T) {
+func TestMoveTakesWhateverStandsThere(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
-	_, err := factstore.MoveAside(t.Context(), path, clock)
-	if !errors.Is(err, factstore.ErrMissing) {
-		t.Error(err)
-	}
+	dst := func(name string) string { return filepath.Join(filepath.Dir(path), name) }
 	output(t, "die-at", path, "fact.commit.after")
-	aside, err := factstore.MoveAside(t.Context(), path, clock)
-	if err != nil || aside != path+".broken-20260115T093000Z" {
-		t.Fatal(aside, err)
+	if err := factstore.Move(t.Context(), options(path), dst("a")); err != nil {
+		t.Fatal(err)
 	}
-	db := openWrite(t, aside)
+	db := openWrite(t, dst("a"))
 	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 1000 {
 		t.Errorf("%d rows came along", n)
 	}
@@ -215,20 +207,22 @@ func TestMoveAsideKeepsEverythingUnderNewNames(t *testing.T) {
 		t.Error("something was left")
 	}
 	closeDB(t, fresh)
-	if again, err := factstore.MoveAside(t.Context(), path, clock); err != nil || again != aside+"-2" {
-		t.Error(again, err)
-	}
-	if err := os.Mkdir(path, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if again, err := factstore.MoveAside(t.Context(), path, clock); err != nil || again != aside+"-3" {
-		t.Error(again, err)
-	}
-	if err := os.WriteFile(path+".wal", []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if again, err := factstore.MoveAside(t.Context(), path, clock); err != nil || again != aside+"-4" {
-		t.Error(again, err)
+	for name, make := range map[string]func() error{
+		"a database": func() error { return nil },
+		"a folder":   func() error { return os.Mkdir(path, 0o700) },
+		"garbage":    func() error { return os.WriteFile(path, []byte("garbage"), 0o600) },
+		"only a log": func() error { return os.WriteFile(path+".wal", []byte("x"), 0o600) },
+	} {
+		if name == "a database" {
+			closeDB(t, openWrite(t, path))
+		}
+		if err := make(); err != nil {
+			t.Fatal(err)
+		}
+		if err := factstore.Move(t.Context(), options(path), dst(name)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantCode(t, factstore.Move(t.Context(), options(path), dst("b")), quant.Store) // nothing is left
 	}
 }
 

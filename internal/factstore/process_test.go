@@ -187,8 +187,7 @@ func TestAHeldFileIsLockedAndNamesItsHolder(t *testing.T) {
 			_, err := factstore.CommittedRuns(t.Context(), options(path), []string{"r"})
 			return err
 		},
-		"MoveAside": func() error { _, err := factstore.MoveAside(t.Context(), path, clock); return err },
-		"CopyRaw":   func() error { return factstore.CopyRaw(t.Context(), path, path+".copy") },
+		"Move": func() error { return factstore.Move(t.Context(), options(path), path+".moved") },
 	} {
 		t.Run(name, func(t *testing.T) { wantCode(t, try(), quant.Locked, path, pid) })
 	}

@@ -207,9 +207,7 @@ func TestTheSameFileIsNotOpenedTwiceInOneProcess(t *testing.T) {
 	o.Path = link
 	_, err = factstore.OpenWrite(t.Context(), o)
 	wantCode(t, err, quant.Locked, "in this process")
-	_, err = factstore.MoveAside(t.Context(), path, clock)
-	wantCode(t, err, quant.Locked)
-	wantCode(t, factstore.CopyRaw(t.Context(), path, path+".copy"), quant.Locked)
+	wantCode(t, factstore.Move(t.Context(), options(path), path+".moved"), quant.Locked)
 	closeDB(t, db)
 	read, err := factstore.OpenRead(t.Context(), o)
 	if err != nil {

@@ -38,7 +38,7 @@ func TestABackupIsReadAsItWasWritten(t *testing.T) {
 	t.Parallel()
 	text := whole(t)
 	var names []string
-	m, err := Read(t.Context(), bytes.NewReader(text), int64(len(text)), func(name string, size int64, r io.Reader) error {
+	m, err := read(t.Context(), bytes.NewReader(text), int64(len(text)), func(name string, size int64, r io.Reader) error {
 		got, err := io.ReadAll(r)
 		if string(got) != name || size != int64(len(name)) {
 			t.Errorf("%s holds %q", name, got)
@@ -54,12 +54,12 @@ func TestABackupIsReadAsItWasWritten(t *testing.T) {
 func TestABackupThatIsCutOffOrChangedIsRefused(t *testing.T) {
 	t.Parallel()
 	text := whole(t)
-	read := func(b []byte) error {
-		_, err := Read(t.Context(), bytes.NewReader(b), int64(len(b)), nothing)
+	check := func(b []byte) error {
+		_, err := read(t.Context(), bytes.NewReader(b), int64(len(b)), nothing)
 		return err
 	}
 	for n := 0; n < bytes.LastIndexByte(text, '}'); n += 97 {
-		if err := read(text[:n]); !errors.Is(err, quant.Refused) {
+		if err := check(text[:n]); !errors.Is(err, quant.Refused) {
 			t.Fatalf("cut off after %d bytes: %v", n, err)
 		}
 	}
@@ -72,7 +72,7 @@ func TestABackupThatIsCutOffOrChangedIsRefused(t *testing.T) {
 			from += at + 1
 			changed := bytes.Clone(text)
 			changed[from] ^= 1
-			if err := read(changed); !errors.Is(err, quant.Refused) {
+			if err := check(changed); !errors.Is(err, quant.Refused) {
 				t.Errorf("a changed byte of %q at %d: %v", content, from, err)
 			}
 		}
@@ -137,12 +137,12 @@ func TestHostileMembersAreRefused(t *testing.T) {
 		"control characters": {{Header: tar.Header{Name: "logs/019bc1a4-4a00-7000-8000-000000000001\x1b[2J"}}},
 	} {
 		text := archived(t, list...)
-		if _, err := Read(t.Context(), bytes.NewReader(text), int64(len(text)), nothing); !errors.Is(err, quant.Refused) {
+		if _, err := read(t.Context(), bytes.NewReader(text), int64(len(text)), nothing); !errors.Is(err, quant.Refused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	text := archived(t)
-	if _, err := Read(t.Context(), bytes.NewReader(text), int64(len(text)), nothing); err != nil {
+	if _, err := read(t.Context(), bytes.NewReader(text), int64(len(text)), nothing); err != nil {
 		t.Errorf("a plain one: %v", err)
 	}
 }
@@ -155,7 +155,7 @@ func TestAMemberThatPretendsToBeLargerThanItsArchiveIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	taken := false
-	_, err := Read(t.Context(), bytes.NewReader(b.Bytes()), int64(b.Len()), func(string, int64, io.Reader) error { taken = true; return nil })
+	_, err := read(t.Context(), bytes.NewReader(b.Bytes()), int64(b.Len()), func(string, int64, io.Reader) error { taken = true; return nil })
 	if !errors.Is(err, quant.Refused) || taken {
 		t.Error(taken, err)
 	}
@@ -172,7 +172,7 @@ func FuzzRead(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		total := int64(0)
 		found := map[string]string{}
-		m, err := Read(context.Background(), bytes.NewReader(text), int64(len(text)), func(name string, _ int64, r io.Reader) error {
+		m, err := read(context.Background(), bytes.NewReader(text), int64(len(text)), func(name string, _ int64, r io.Reader) error {
 			if !filepath.IsLocal(name) || strings.Count(name, "/") > 2 {
 				t.Errorf("handed out %q", name)
 			}

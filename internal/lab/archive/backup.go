@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,60 +17,161 @@ import (
 	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/lab"
+	"quant/internal/lab/facts"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
 
-// Parts is where the parts of a lab stand, and how its databases are opened.
-type Parts struct {
-	MetaFile  string // links resolved
-	FactFile  string
-	Artifacts artifact.Store
-	LogDir    string
-	ModelDir  string
-	RunDir    string // what a run keeps in a folder of its own: plans
-	// Facts runs fn with the Fact DB open for reading; nobody can write meanwhile.
-	Facts func(ctx context.Context, fn func(*factstore.DB) error) error
-	// OpenMeta opens another Meta DB.
-	OpenMeta func(ctx context.Context, path string) (metastore.Store, error)
+// Backup is a backup of a lab and what is in it.
+type Backup struct {
+	Manifest
+	Bytes int64         // of the file
+	IO    []quant.RunIO // what was read or written; filled in as far as it got
 }
 
-// Write writes the whole lab to w, in a consistent state, while others may
-// work: nobody can commit facts between the copy of one database and that of
-// the other, and no artifact goes meanwhile. scratch is a folder with room for a
-// copy of the Meta DB. Errors: Locked if the Fact DB is written to for too long;
-// Store if something cannot be read or written.
-func Write(ctx context.Context, lab Parts, meta metastore.Store, w io.Writer, scratch string, m Manifest, now func() time.Time) (Manifest, error) {
-	file, err := metastore.AsFile(meta)
-	if err != nil {
-		return m, err
+// CreateOptions say how a backup is taken.
+type CreateOptions struct {
+	Force   bool      // replace what stands at the path
+	Stdout  io.Writer // where the path - leads
+	Program string    // the version of the program, for the manifest
+}
+
+// parts are where the parts of a lab stand, and how its databases are opened.
+type parts struct {
+	place.Place // absolute; the Meta DB's links are resolved
+	factFile    string
+	facts       *facts.Store
+}
+
+func partsOf(f *facts.Store) (p parts, err error) {
+	p.facts, p.FactPath = f, f.Lab.FactPath
+	if p.factFile, err = factstore.Resolve(f.Lab.FactPath); err != nil {
+		return p, err
 	}
-	release, err := lab.Artifacts.Hold(ctx)
+	if p.MetaPath, err = filepath.Abs(f.Lab.MetaFile()); err != nil {
+		return p, quant.Errorf(quant.Failed, "find the Meta DB: %w", err)
+	}
+	if p.DataDir, err = filepath.Abs(f.Lab.DataDir); err != nil {
+		return p, quant.Errorf(quant.Failed, "find the model files: %w", err)
+	}
+	return p, nil
+}
+
+func (p parts) artifacts() artifact.Store { return artifact.Store{Dir: p.ArtifactDir()} }
+
+// Create puts the whole lab into one file at path, in a consistent state, while
+// others may work: nobody can commit facts between the copy of one database and
+// that of the other, and no artifact goes meanwhile. The file is there whole or not
+// at all; - is Stdout. What the lab lacks is in Missing and no error. Errors:
+// Conflict if something stands at path; Locked if the Fact DB is written to for
+// too long; Store if something cannot be read or written, or there is no room.
+func Create(ctx context.Context, f *facts.Store, path string, o CreateOptions) (b Backup, err error) {
+	if _, err := f.Lab.MetaDB(); err != nil {
+		return b, err
+	}
+	here, err := partsOf(f)
 	if err != nil {
-		return m, err
+		return b, err
+	}
+	toStdout := path == "-"
+	dir := filepath.Dir(path)
+	if toStdout {
+		dir = filepath.Dir(here.MetaPath)
+	}
+	taken := quant.Errorf(quant.Conflict, "%s exists already", path).WithHint("name another file, or give --force to replace it")
+	if _, err := os.Lstat(path); err == nil && !toStdout && !o.Force {
+		return b, taken
+	}
+	if err := checkRoom(dir, here.room()); err != nil {
+		return b, err
+	}
+	failed := func(err error) error {
+		return quant.Errorf(quant.Store, "write the backup %s: %w", path, err).WithHint("make room, or name another place; nothing was changed")
+	}
+	scratch, remove, err := durable.TemporaryFolder(dir, "backup")
+	if err != nil {
+		return b, failed(err)
+	}
+	defer func() { _ = remove() }()
+	out := o.Stdout
+	var file *durable.File
+	if !toStdout {
+		if file, err = durable.Begin(path, 0o600); err != nil {
+			return b, failed(err)
+		}
+		defer file.Discard()
+		out = file
+	}
+	counting := &byteCount{w: out}
+	b.Manifest, err = here.write(ctx, counting, scratch, o.Program)
+	b.Bytes = counting.n
+	if err != nil {
+		return b, err
+	}
+	members := int64(len(b.Members))
+	b.IO = []quant.RunIO{{Direction: quant.Out, Kind: quant.IOBackup, Name: path, Rows: &members}}
+	if toStdout {
+		return b, nil
+	}
+	publish := file.Create
+	if o.Force {
+		publish = file.Replace
+	}
+	err = publish()
+	if errors.Is(err, durable.ErrExists) {
+		return b, taken
+	}
+	if err != nil {
+		return b, failed(err)
+	}
+	return b, nil
+}
+
+type byteCount struct {
+	w io.Writer
+	n int64
+}
+
+func (c *byteCount) Write(b []byte) (int, error) {
+	n, err := c.w.Write(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// write writes the lab to w. scratch is a folder with room for a copy of the
+// Meta DB.
+func (p parts) write(ctx context.Context, w io.Writer, scratch, program string) (Manifest, error) {
+	file, err := metastore.AsFile(p.facts.Lab.Meta)
+	if err != nil {
+		return Manifest{}, err
+	}
+	release, err := p.artifacts().Hold(ctx)
+	if err != nil {
+		return Manifest{}, err
 	}
 	defer release()
-	b := &backup{Parts: lab, ctx: ctx, out: newWriter(w), scratch: scratch}
-	b.out.manifest.RunID, b.out.manifest.Quant = m.RunID, m.Quant
-	copied := filepath.Join(scratch, "meta.db")
+	b := &backup{parts: p, ctx: ctx, out: newWriter(w), scratch: scratch}
+	b.out.manifest.RunID, b.out.manifest.Quant = p.facts.Self, program
+	copied := filepath.Join(scratch, place.MetaDB)
 	state := func() error {
 		if err := file.Backup(ctx, copied); err != nil {
 			return err
 		}
-		b.out.manifest.TakenAt = quant.NewTime(now())
+		b.out.manifest.TakenAt = quant.NewTime(p.facts.Lab.Now())
 		return nil
 	}
 	if err := b.databases(state, copied); err != nil {
-		return m, b.failed(err)
+		return Manifest{}, b.failed(err)
 	}
 	if err := b.rest(copied); err != nil {
-		return m, b.failed(err)
+		return Manifest{}, b.failed(err)
 	}
 	return b.out.manifest, b.failed(b.out.close())
 }
 
 type backup struct {
-	Parts
+	parts
 	ctx     context.Context
 	out     *writer
 	scratch string
@@ -90,18 +190,18 @@ func (b *backup) failed(err error) error {
 // databases copies both, the Meta DB while nobody can commit facts.
 func (b *backup) databases(state func() error, copied string) error {
 	for {
-		if _, err := os.Stat(b.FactFile); err == nil {
+		if _, err := os.Stat(b.factFile); err == nil {
 			break
 		}
 		if err := state(); err != nil {
 			return err
 		}
-		if _, err := os.Stat(b.FactFile); err != nil {
+		if _, err := os.Stat(b.factFile); err != nil {
 			return b.file(metaMember, copied)
 		}
 		_ = os.Remove(copied) // it was made meanwhile: once more, with it
 	}
-	err := b.Facts(b.ctx, func(db *factstore.DB) error {
+	err := b.facts.Read(b.ctx, func(db *factstore.DB) error {
 		err := db.Files(func(suffix string, size int64, r io.Reader) error {
 			_, err := b.out.add(b.ctx, factsMember+suffix, size, r)
 			return err
@@ -155,7 +255,7 @@ var modelFile = regexp.MustCompile(`^[0-9a-f]{64}\.json$`)
 
 // rest copies what stands beside the databases, as the copied Meta DB knows it.
 func (b *backup) rest(copied string) error {
-	meta, err := b.OpenMeta(b.ctx, copied)
+	meta, err := b.facts.Lab.OpenMeta(b.ctx, copied)
 	if err != nil {
 		return err
 	}
@@ -169,7 +269,7 @@ func (b *backup) rest(copied string) error {
 			return err
 		}
 	}
-	printed, err := lab.Entries(b.LogDir)
+	printed, err := lab.Entries(b.LogDir())
 	if err != nil {
 		return err
 	}
@@ -189,7 +289,7 @@ func (b *backup) rest(copied string) error {
 	if err := b.runFiles(meta); err != nil {
 		return err
 	}
-	trained, err := lab.Entries(b.ModelDir)
+	trained, err := lab.Entries(b.ModelDir())
 	if err != nil {
 		return err
 	}
@@ -197,7 +297,7 @@ func (b *backup) rest(copied string) error {
 		if !modelFile.MatchString(e.Name()) {
 			continue
 		}
-		if err := b.file(models+e.Name(), filepath.Join(b.ModelDir, e.Name())); err != nil && !skippable(err) {
+		if err := b.file(models+e.Name(), filepath.Join(b.ModelDir(), e.Name())); err != nil && !skippable(err) {
 			return err
 		}
 	}
@@ -206,7 +306,7 @@ func (b *backup) rest(copied string) error {
 
 // runFiles copies what the runs that the copied Meta DB knows keep in folders.
 func (b *backup) runFiles(meta metastore.Store) error {
-	folders, err := lab.Entries(b.RunDir)
+	folders, err := lab.Entries(b.RunDir())
 	if err != nil {
 		return err
 	}
@@ -219,7 +319,7 @@ func (b *backup) runFiles(meta metastore.Store) error {
 		} else if err != nil {
 			return err
 		}
-		files, err := lab.Entries(filepath.Join(b.RunDir, folder.Name()))
+		files, err := lab.Entries(filepath.Join(b.RunDir(), folder.Name()))
 		if err != nil {
 			return err
 		}
@@ -228,7 +328,7 @@ func (b *backup) runFiles(meta metastore.Store) error {
 			if !memberName.MatchString(name) {
 				continue
 			}
-			if err := b.file(name, filepath.Join(b.RunDir, folder.Name(), f.Name())); err != nil && !skippable(err) {
+			if err := b.file(name, filepath.Join(b.RunDir(), folder.Name(), f.Name())); err != nil && !skippable(err) {
 				return err
 			}
 		}
@@ -241,7 +341,7 @@ func skippable(err error) bool {
 }
 
 func (b *backup) artifact(a quant.Artifact) error {
-	path, err := b.Artifacts.Path(a.Digest)
+	path, err := b.artifacts().Path(a.Digest)
 	if err != nil {
 		return err
 	}
@@ -254,7 +354,7 @@ func (b *backup) artifact(a quant.Artifact) error {
 		return err
 	}
 	defer f.Close()
-	digest, err := b.out.add(b.ctx, artifacts+strings.TrimPrefix(a.Digest, "sha256:"), size, f)
+	digest, err := b.out.add(b.ctx, artifacts+strings.TrimPrefix(a.Digest, durable.DigestPrefix), size, f)
 	if err == nil && digest != a.Digest {
 		b.out.manifest.Missing = append(b.out.manifest.Missing, a.Digest)
 	}
@@ -264,7 +364,7 @@ func (b *backup) artifact(a quant.Artifact) error {
 // log copies what a program printed, which may be growing: first to a place
 // where it does not.
 func (b *backup) log(name string) error {
-	f, _, err := openRegular(filepath.Join(b.LogDir, name))
+	f, _, err := openRegular(filepath.Join(b.LogDir(), name))
 	if skippable(err) {
 		return nil
 	}
@@ -289,10 +389,10 @@ func (b *backup) log(name string) error {
 	return err
 }
 
-// Room estimates the bytes of a backup from what stands there.
-func (l Parts) Room() int64 {
+// room estimates the bytes of a backup from what stands there.
+func (p parts) room() int64 {
 	total := int64(1 << 20)
-	for _, path := range []string{l.MetaFile, l.MetaFile + "-wal", l.MetaFile, l.FactFile, l.FactFile + ".wal", l.Artifacts.Dir, l.LogDir, l.ModelDir, l.RunDir} {
+	for _, path := range []string{p.MetaPath, p.MetaPath + "-wal", p.MetaPath, p.factFile, p.factFile + ".wal", p.ArtifactDir(), p.LogDir(), p.ModelDir(), p.RunDir()} {
 		_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return nil // it may have gone
@@ -306,8 +406,8 @@ func (l Parts) Room() int64 {
 	return total
 }
 
-// CheckRoom refuses, as Store, what does not fit beside dir.
-func CheckRoom(dir string, bytes int64) error {
+// checkRoom refuses, as Store, what does not fit beside dir.
+func checkRoom(dir string, bytes int64) error {
 	var space unix.Statfs_t
 	if err := unix.Statfs(dir, &space); err != nil {
 		return nil // the writing will tell

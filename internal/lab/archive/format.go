@@ -1,13 +1,12 @@
 // Package archive puts a whole lab into one file, while others may work, and takes
-// it out again. What is recorded of runs is the metastore's, what is in the Fact
-// DB the factstore's; a restored lab is put in its place by package lab.
+// it out again; and it makes a lab anew, after a backup of both databases. What is
+// recorded of runs is the metastore's, what is in the Fact DB the factstore's; a
+// restored lab is put in its place by package lab.
 package archive
 
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/lab/place"
 )
 
@@ -37,6 +37,39 @@ type Manifest struct {
 	// Missing are artifacts, by digest, whose content was not there or not what
 	// was stored when the backup was taken.
 	Missing []string `json:"missing"`
+}
+
+// Contents counts what a backup holds beside the Meta DB.
+type Contents struct {
+	Artifacts, Logs, Models int64
+	FactDB                  bool
+}
+
+// Contents counts the members.
+func (m Manifest) Contents() (c Contents) {
+	for _, member := range m.Members {
+		switch folder, _, in := strings.Cut(member.Name, "/"); {
+		case member.Name == factsMember:
+			c.FactDB = true
+		case in && folder+"/" == artifacts:
+			c.Artifacts++
+		case in && folder+"/" == logs:
+			c.Logs++
+		case in && folder+"/" == models:
+			c.Models++
+		}
+	}
+	return c
+}
+
+// Incomplete is the Partial error of a backup that lacks contents; nil for one
+// that lacks none.
+func (m Manifest) Incomplete() error {
+	if len(m.Missing) == 0 {
+		return nil
+	}
+	return quant.Errorf(quant.Partial, "the backup lacks the contents of %s, such as %s: missing or damaged in the lab", quant.Count(len(m.Missing), "artifact"), m.Missing[0]).
+		WithHint("the rest is whole; `quant doctor --deep` names them")
 }
 
 // Member is one file of a backup.
@@ -78,7 +111,7 @@ func (w *writer) add(ctx context.Context, name string, size int64, r io.Reader) 
 	if err := w.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o600, ModTime: time.Unix(0, 0)}); err != nil {
 		return "", err
 	}
-	sum := sha256.New()
+	sum := durable.NewSum()
 	n, err := io.Copy(io.MultiWriter(w.tar, sum), io.LimitReader(ending{ctx, r}, size))
 	if err == nil && n < size {
 		err = fmt.Errorf("%s became shorter while it was read", name)
@@ -86,7 +119,7 @@ func (w *writer) add(ctx context.Context, name string, size int64, r io.Reader) 
 	if err != nil {
 		return "", err
 	}
-	digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	digest = sum.Digest()
 	w.manifest.Members = append(w.manifest.Members, Member{name, size, digest})
 	return digest, nil
 }
@@ -119,11 +152,11 @@ func (e ending) Read(b []byte) (int, error) {
 	return e.r.Read(b)
 }
 
-// Read reads a backup of size bytes to its end, hands each member to take, and
+// read reads a backup of size bytes to its end, hands each member to take, and
 // verifies all of them against the manifest. take may read less than all of a
-// member. What was taken counts only if Read returns no error. Errors: Refused
+// member. What was taken counts only if read returns no error. Errors: Refused
 // for what is no whole backup, or was changed; take's; ctx's cause.
-func Read(ctx context.Context, r io.Reader, size int64, take func(name string, bytes int64, r io.Reader) error) (Manifest, error) {
+func read(ctx context.Context, r io.Reader, size int64, take func(name string, bytes int64, r io.Reader) error) (Manifest, error) {
 	broken := func(format string, args ...any) (Manifest, error) {
 		return Manifest{}, quant.Errorf(quant.Refused, "it is no whole backup: "+format, args...).
 			WithHint("take another backup; nothing was changed")
@@ -162,7 +195,7 @@ func Read(ctx context.Context, r io.Reader, size int64, take func(name string, b
 		if _, twice := found[h.Name]; twice || !memberName.MatchString(h.Name) {
 			return broken("%q does not belong into it, or is there twice", h.Name)
 		}
-		sum := sha256.New()
+		sum := durable.NewSum()
 		body := io.TeeReader(in, sum)
 		if err := take(h.Name, h.Size, body); err != nil {
 			if ctx.Err() != nil {
@@ -176,7 +209,7 @@ func Read(ctx context.Context, r io.Reader, size int64, take func(name string, b
 			}
 			return broken("%s: %w", h.Name, err)
 		}
-		found[h.Name] = Member{h.Name, h.Size, "sha256:" + hex.EncodeToString(sum.Sum(nil))}
+		found[h.Name] = Member{h.Name, h.Size, sum.Digest()}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/lab"
+	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
@@ -23,46 +25,208 @@ import (
 // RunningText is how a run is closed that was RUNNING in a backup.
 const RunningText = "was running when the backup was taken"
 
-// Staged is a lab that was taken out of a backup and stands beside the places
-// that it is to take.
-type Staged struct {
-	Manifest Manifest
-	Closed   int // runs that were RUNNING in it
+// RestoreOptions say how a lab is brought back.
+type RestoreOptions struct {
+	// Confirm is asked before a lab that stands there is replaced; its error ends the
+	// restore, and nothing was changed. nil: nobody is asked.
+	Confirm func(ctx context.Context, metaFile, factFile string) error
+}
 
-	lab    Parts
+// Restored says what a restore brought back.
+type Restored struct {
+	Backup
+	Runs       int64    // in the restored lab
+	Closed     int      // of them, those that were RUNNING in the backup
+	MovedAside []string // what stood in their places, real paths
+}
+
+// Verify reads a backup to its end and checks every digest. Errors: NotFound;
+// Usage for what is no plain file; Refused for what is no whole backup, or was
+// changed.
+func Verify(ctx context.Context, path string) (Backup, error) {
+	f, size, err := openBackup(path)
+	if err != nil {
+		return Backup{}, err
+	}
+	defer f.Close()
+	m, err := read(ctx, f, size, func(string, int64, io.Reader) error { return nil })
+	if err != nil {
+		return Backup{}, named(path, err)
+	}
+	return Backup{Manifest: m, Bytes: size}, nil
+}
+
+// Restore brings the lab back from a backup, in place of what stands there, which
+// is moved aside. The lab is open, with the run of f in it, and goes on with the
+// restored Meta DB, which has that run too. Every digest is checked before anything
+// is moved. Errors: those of Verify; Locked while another run of the lab lives, or
+// another process uses it, for longer than f waits; Store, also marked
+// factstore.ErrNewer, for databases that this program cannot use, and when there is
+// no room.
+func Restore(ctx context.Context, f *facts.Store, path string, o RestoreOptions) (done Restored, err error) {
+	in, size, err := openBackup(path)
+	if err != nil {
+		return done, err
+	}
+	defer in.Close()
+	here, err := partsOf(f)
+	if err != nil {
+		return done, err
+	}
+	if err := nobodyElse(ctx, f); err != nil {
+		return done, err
+	}
+	fresh := f.Lab.Opening.Meta == lab.Created && f.Lab.Opening.MovedAside == ""
+	if (!fresh || f.Exists()) && o.Confirm != nil {
+		if err := o.Confirm(ctx, here.MetaPath, here.factFile); err != nil {
+			return done, err
+		}
+	}
+	if err := checkRoom(filepath.Dir(here.MetaPath), size+size/8+1<<20); err != nil {
+		return done, err
+	}
+	next, err := stage(ctx, here, in, size)
+	if err != nil {
+		return done, named(path, err)
+	}
+	swapped := false
+	err = f.Lab.Replace(ctx, f.Wait, func() error {
+		return factstore.Apart(ctx, f.Options(ctx), func() (err error) {
+			swapped = true
+			done.MovedAside, err = lab.Swap(here.MetaPath, next.places, f.Lab.Now())
+			return err
+		})
+	})
+	if err != nil {
+		if !swapped {
+			next.discard()
+		}
+		return done, err
+	}
+	if fresh {
+		done.MovedAside = slices.DeleteFunc(done.MovedAside, func(old string) bool {
+			return strings.HasPrefix(old, here.MetaPath+place.Aside) && removeEmpty(ctx, f, old)
+		})
+	}
+	done.Backup, done.Closed = Backup{Manifest: next.manifest, Bytes: size}, next.closed
+	members := int64(len(done.Members))
+	done.IO = []quant.RunIO{{Direction: quant.In, Kind: quant.IOBackup, Name: path, Rows: &members}}
+	tables, err := f.Lab.Meta.Tables(ctx)
+	if err != nil {
+		return done, err
+	}
+	for _, t := range tables {
+		if t.Table == "runs" {
+			done.Runs = t.Rows
+		}
+	}
+	return done, nil
+}
+
+// openBackup opens a backup, which must be a plain file.
+func openBackup(path string) (*os.File, int64, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, quant.Errorf(quant.NotFound, "there is no backup %s", path).WithHint("name the file that `quant backup` wrote")
+	}
+	if err != nil {
+		return nil, 0, quant.Errorf(quant.Failed, "open the backup: %w", err).WithHint("make it readable")
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = quant.Errorf(quant.Usage, "%s is no plain file", path).WithHint("name the file that `quant backup` wrote")
+	}
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, info.Size(), nil
+}
+
+func named(path string, err error) error {
+	if !errors.Is(err, quant.Refused) {
+		return err
+	}
+	return quant.Errorf(quant.Refused, "%s: %w", path, err).WithHint("%s", quant.HintOf(err))
+}
+
+// removeEmpty removes the Meta DB that the run was recorded in before it went on in
+// the restored one, if no other run came into it.
+func removeEmpty(ctx context.Context, f *facts.Store, path string) bool {
+	old, err := f.Lab.OpenMeta(ctx, path)
+	if err != nil {
+		return false
+	}
+	runs, err := old.ListRuns(ctx, metastore.RunFilter{All: true, Limit: 2, Brief: true})
+	if err := errors.Join(err, old.Close()); err != nil || len(runs) != 1 || runs[0].RunID != f.Self {
+		return false
+	}
+	os.Remove(path + ".lock")
+	return os.Remove(path) == nil
+}
+
+// nobodyElse refuses while another run of this lab lives, after waiting for its
+// end.
+func nobodyElse(ctx context.Context, f *facts.Store) error {
+	deadline := time.NewTimer(f.Wait)
+	defer deadline.Stop()
+	for {
+		others, err := f.Lab.LiveRuns(ctx, f.Self)
+		if err != nil || len(others) == 0 {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(min(f.Wait, 20*time.Millisecond)):
+			if f.Wait > 0 {
+				continue
+			}
+		case <-deadline.C:
+		}
+		return quant.Errorf(quant.Locked, "run %s (%s, process %d) is still running", quant.ShortID(others[0].RunID), others[0].Kind, others[0].Process.PID).
+			WithHint("wait for it to end, then restore; --wait waits longer")
+	}
+}
+
+// staged is a lab that was taken out of a backup and stands beside the places
+// that it is to take.
+type staged struct {
+	manifest Manifest
+	closed   int // runs that were RUNNING in it
+
+	parts
 	places []string // real paths
 }
 
 // places are where the parts of the lab stand: the names that are exchanged.
-func (l Parts) places() []string {
-	return []string{l.FactFile, place.Real(l.Artifacts.Dir), place.Real(l.LogDir), place.Real(l.ModelDir), place.Real(l.RunDir), l.MetaFile}
+func (p parts) places() []string {
+	return []string{p.factFile, place.Real(p.ArtifactDir()), place.Real(p.LogDir()), place.Real(p.ModelDir()), place.Real(p.RunDir()), p.MetaPath}
 }
 
-// Stage takes a backup of size bytes apart and makes of it a lab in which no run
-// is RUNNING but self, whose row is in meta: what remains is to Swap. Nothing
-// that stands there is touched. Errors: Refused for what is no whole backup;
-// Store, also marked factstore.ErrNewer, for databases that this program cannot
-// use, and when there is no room.
-func Stage(ctx context.Context, from Parts, facts factstore.Options, r io.Reader, size int64, meta metastore.Store, self string) (_ *Staged, err error) {
-	s := &Staged{lab: from, places: from.places()}
-	s.Discard()
+// stage takes a backup of size bytes apart and makes of it a lab in which no run
+// is RUNNING but the present one: what remains is to swap them. Nothing that
+// stands there is touched.
+func stage(ctx context.Context, from parts, r io.Reader, size int64) (_ *staged, err error) {
+	s := &staged{parts: from, places: from.places()}
+	s.discard()
 	defer func() {
 		if err != nil {
-			s.Discard()
+			s.discard()
 			if quant.CodeOf(err) == quant.Failed && ctx.Err() == nil {
 				err = quant.Errorf(quant.Store, "take the backup apart: %w", err).WithHint("make room, or make the folder writable; nothing was changed")
 			}
 		}
 	}()
-	if s.Manifest, err = Read(ctx, r, size, s.take); err != nil {
+	if s.manifest, err = read(ctx, r, size, s.take); err != nil {
 		return nil, err
 	}
-	for _, dir := range []string{s.lab.Artifacts.Dir, s.lab.LogDir, s.lab.ModelDir, s.lab.RunDir} {
+	for _, dir := range []string{s.ArtifactDir(), s.LogDir(), s.ModelDir(), s.RunDir()} {
 		if err := syncTree(place.Real(dir) + place.Staging); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.settle(ctx, facts, meta, self); err != nil {
+	if err := s.settle(ctx); err != nil {
 		return nil, err
 	}
 	failpoint.Hit("restore.staged")
@@ -70,21 +234,21 @@ func Stage(ctx context.Context, from Parts, facts factstore.Options, r io.Reader
 }
 
 // take writes one member into its place beside the real one.
-func (s *Staged) take(name string, _ int64, r io.Reader) error {
+func (s *staged) take(name string, _ int64, r io.Reader) error {
 	var path string
 	switch folder, file, _ := strings.Cut(name, "/"); folder + "/" {
 	case artifacts:
-		path = filepath.Join(place.Real(s.lab.Artifacts.Dir)+place.Staging, file[:2], file[2:])
+		path = filepath.Join(place.Real(s.ArtifactDir())+place.Staging, file[:2], file[2:])
 	case logs:
-		path = filepath.Join(place.Real(s.lab.LogDir)+place.Staging, file)
+		path = filepath.Join(place.Real(s.LogDir())+place.Staging, file)
 	case models:
-		path = filepath.Join(place.Real(s.lab.ModelDir)+place.Staging, file)
+		path = filepath.Join(place.Real(s.ModelDir())+place.Staging, file)
 	case runFiles:
-		path = filepath.Join(place.Real(s.lab.RunDir)+place.Staging, filepath.FromSlash(file))
+		path = filepath.Join(place.Real(s.RunDir())+place.Staging, filepath.FromSlash(file))
 	default:
-		path = s.lab.MetaFile + place.Staging
+		path = s.MetaPath + place.Staging
 		if suffix, facts := strings.CutPrefix(name, factsMember); facts {
-			path = s.lab.FactFile + place.Staging + suffix
+			path = s.factFile + place.Staging + suffix
 		}
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -106,26 +270,26 @@ func (s *Staged) take(name string, _ int64, r io.Reader) error {
 
 // settle opens both staged databases, which brings them up to date, closes the
 // runs that were RUNNING, and records the run that restores.
-func (s *Staged) settle(ctx context.Context, facts factstore.Options, meta metastore.Store, self string) error {
-	staged, err := s.lab.OpenMeta(ctx, s.lab.MetaFile+place.Staging)
+func (s *staged) settle(ctx context.Context) error {
+	meta, err := s.facts.Lab.OpenMeta(ctx, s.MetaPath+place.Staging)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if staged != nil {
-			_ = staged.Close()
+		if meta != nil {
+			_ = meta.Close()
 		}
 	}()
-	running, err := staged.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Brief: true})
+	running, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Brief: true})
 	if err != nil {
 		return err
 	}
-	naming, err := s.committed(ctx, facts, running)
+	naming, err := s.committed(ctx, running)
 	if err != nil {
 		return err
 	}
 	for _, run := range running {
-		end := metastore.RunEnd{RunID: run.RunID, Status: quant.Fail, EndedAt: s.Manifest.TakenAt}
+		end := metastore.RunEnd{RunID: run.RunID, Status: quant.Fail, EndedAt: s.manifest.TakenAt}
 		if end.EndedAt.IsZero() || end.EndedAt.Before(run.StartedAt.Time) {
 			end.EndedAt = run.StartedAt
 		}
@@ -134,32 +298,33 @@ func (s *Staged) settle(ctx context.Context, facts factstore.Options, meta metas
 			end.Facts = quant.FactsCommitted
 		}
 		end.ErrorText = registry.WithFacts(RunningText, end.Facts)
-		if run.RunID == s.Manifest.RunID { // that took the backup, and a backup is whole or not there
+		if run.RunID == s.manifest.RunID { // that took the backup, and a backup is whole or not there
 			end.Status, end.ErrorText, end.Facts = quant.Success, "", ""
 		}
-		if err := staged.FinishRun(ctx, end); err != nil {
+		if err := meta.FinishRun(ctx, end); err != nil {
 			return err
 		}
-		s.Closed++
+		s.closed++
 	}
-	own, err := meta.GetRun(ctx, self)
+	own, err := s.facts.Lab.Meta.GetRun(ctx, s.facts.Self)
 	if err != nil {
 		return err
 	}
-	if err := staged.CreateRun(ctx, own.Run, own.Process); err != nil {
+	if err := meta.CreateRun(ctx, own.Run, own.Process); err != nil {
 		return err
 	}
-	err = staged.Close()
-	staged = nil
+	err = meta.Close()
+	meta = nil
 	for _, suffix := range []string{"-wal", "-shm", ".lock", ".backups"} { // the file is closed
-		os.RemoveAll(s.lab.MetaFile + place.Staging + suffix)
+		os.RemoveAll(s.MetaPath + place.Staging + suffix)
 	}
-	return errors.Join(err, durable.SyncFile(s.lab.MetaFile+place.Staging))
+	return errors.Join(err, durable.SyncFile(s.MetaPath+place.Staging))
 }
 
 // committed tells which runs have committed facts in the staged Fact DB.
-func (s *Staged) committed(ctx context.Context, o factstore.Options, runs []metastore.RunDetail) (map[string]bool, error) {
-	o.Path = s.lab.FactFile + place.Staging
+func (s *staged) committed(ctx context.Context, runs []metastore.RunDetail) (map[string]bool, error) {
+	o := s.facts.Options(ctx)
+	o.Path = s.factFile + place.Staging
 	o.TempDir = o.Path + ".tmp"
 	if _, err := os.Stat(o.Path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -187,13 +352,8 @@ func (s *Staged) committed(ctx context.Context, o factstore.Options, runs []meta
 	return committed, db.Close()
 }
 
-// Discard gives up what was staged.
-func (s *Staged) Discard() { lab.Discard(s.places) }
-
-// Swap puts the staged lab in its place; see lab.Swap.
-func (s *Staged) Swap(now time.Time) (aside []string, err error) {
-	return lab.Swap(s.lab.MetaFile, s.places, now)
-}
+// discard gives up what was staged.
+func (s *staged) discard() { lab.Discard(s.places) }
 
 // syncTree makes the names in a folder and those below it durable; there need
 // be none.

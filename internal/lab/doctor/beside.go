@@ -31,7 +31,7 @@ func (e *examination) beside(ctx context.Context) {
 		}
 		e.content(a)
 	}
-	if list, err := os.ReadDir(e.LogDir); err == nil {
+	if list, err := os.ReadDir(e.LogDir()); err == nil {
 		e.logs(ctx, list)
 	}
 	marked, err := e.Meta.Deletions(ctx, quant.Time{})
@@ -49,7 +49,7 @@ func (e *examination) beside(ctx context.Context) {
 func (e *examination) content(a quant.Artifact) {
 	const mend = "bring the file back from a backup, or log the artifact again"
 	object := "artifact " + a.Digest
-	path, err := e.Artifacts.Path(a.Digest)
+	path, err := e.Artifacts().Path(a.Digest)
 	if err != nil {
 		return // a rule of the table: Check has named it
 	}
@@ -64,7 +64,7 @@ func (e *examination) content(a quant.Artifact) {
 	case info.Size() != a.Bytes:
 		e.add(Fault, object, mend, "its content has %d bytes, not %d (%q of run %s)", info.Size(), a.Bytes, a.Name, a.RunID)
 	case e.Deep:
-		if err := e.Artifacts.Verify(a.Digest); err != nil {
+		if err := e.Artifacts().Verify(a.Digest); err != nil {
 			e.add(Fault, object, mend, "%v (%q of run %s)", err, a.Name, a.RunID)
 		}
 	}
@@ -90,16 +90,13 @@ func (e *examination) logs(ctx context.Context, list []fs.DirEntry) {
 		}
 	}
 	if orphans > 0 {
-		e.add(Note, e.LogDir, "`quant gc` shows and removes them", "%d logs are of runs that are gone, such as %s", orphans, some)
+		e.add(Note, e.LogDir(), "`quant gc` shows and removes them", "%d logs are of runs that are gone, such as %s", orphans, some)
 	}
 }
 
 // restored names what restores moved aside.
 func (e *examination) restored() {
-	for _, path := range []string{e.MetaPath, e.FactPath, e.Artifacts.Dir, e.LogDir} {
-		if path == "" {
-			continue
-		}
+	for _, path := range []string{e.MetaPath, e.FactPath, e.ArtifactDir(), e.LogDir()} {
 		aside, _ := filepath.Glob(place.Literal(path) + place.Aside + "*")
 		for _, old := range aside {
 			if !strings.HasSuffix(old, "-wal") && !strings.HasSuffix(old, "-shm") && !strings.HasSuffix(old, ".wal") && !strings.HasSuffix(old, ".lock") {

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"quant"
-	"quant/internal/artifact"
 	"quant/internal/lab/doctor"
+	"quant/internal/lab/facts"
 	"quant/internal/metastore"
 )
 
@@ -17,12 +17,11 @@ func TestContentsAndLogsAreHeldAgainstTheRuns(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	ctx := t.Context()
-	l.Artifacts, l.LogDir = artifact.Store{Dir: filepath.Join(l.DataDir, "artifacts")}, filepath.Join(l.DataDir, "logs")
 	id, err := l.Registry.Start(ctx, "exec", nil)
 	must(t, err)
 	var digests []string
 	for _, name := range []string{"sound", "missing", "shorter", "changed"} {
-		digest, size, err := l.Artifacts.Put(ctx, strings.NewReader("content "+name))
+		digest, size, err := l.Artifacts().Put(ctx, strings.NewReader("content "+name))
 		must(t, err)
 		must(t, l.Registry.Log(ctx, id, metastore.Batch{Artifacts: []quant.Artifact{{Name: name, Digest: digest, Bytes: size}}}))
 		digests = append(digests, digest)
@@ -37,17 +36,17 @@ func TestContentsAndLogsAreHeldAgainstTheRuns(t *testing.T) {
 			return os.WriteFile(path, []byte("CONTENT changed"), 0o600)
 		},
 	} {
-		path, err := l.Artifacts.Path(digests[i])
+		path, err := l.Artifacts().Path(digests[i])
 		must(t, err)
 		must(t, damage(path))
 	}
-	must(t, os.MkdirAll(l.LogDir, 0o700))
+	must(t, os.MkdirAll(l.LogDir(), 0o700))
 	for _, name := range []string{id + ".log", "019bc1a4-4a00-7000-8000-000000000001.log", "README"} {
-		must(t, os.WriteFile(filepath.Join(l.LogDir, name), nil, 0o600))
+		must(t, os.WriteFile(filepath.Join(l.LogDir(), name), nil, 0o600))
 	}
 	must(t, os.WriteFile(l.MetaPath+".before-restore-20260115T093000.000000Z", nil, 0o600))
 	faults := func() (found map[string]bool) {
-		report, err := doctor.Examine(ctx, l.Lab)
+		report, err := doctor.Examine(ctx, &facts.Store{Lab: l.Lab}, l.Options)
 		must(t, err)
 		found = map[string]bool{}
 		for _, f := range report.Findings {
@@ -78,14 +77,14 @@ func TestDeletedRunsAreHeldAgainstTheLedgerToo(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	ctx := t.Context()
-	wrote, rows := quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv"}, int64(3)
+	wrote, rows := quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: "ohlcv"}, int64(3)
 	wrote.Rows = &rows
 	id, err := l.Registry.Start(ctx, "ingest", nil)
 	must(t, err)
 	l.Registry.Get(id).Record(wrote)
 	must(t, l.Registry.Success(ctx, id))
 	faults := func() (n int) {
-		report, err := doctor.Examine(ctx, l.Lab)
+		report, err := doctor.Examine(ctx, &facts.Store{Lab: l.Lab}, l.Options)
 		must(t, err)
 		for _, f := range report.Findings {
 			if f.Severity == doctor.Fault {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,11 +19,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
-	"quant/internal/artifact"
 	"quant/internal/factstore"
+	"quant/internal/lab"
+	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // Severity is how bad a finding is.
@@ -44,22 +47,10 @@ type Finding struct {
 	Mend     quant.Text `json:"mend"`
 }
 
-// Lab is what is examined.
-type Lab struct {
-	DataDir, MetaPath, FactPath string
-
-	Meta     metastore.Store // nil: it could not be opened, MetaErr says why
-	MetaErr  error
-	Registry *registry.Registry // nil when Meta is nil or read-only
-	Self     string             // the run that examines; it is RUNNING, and lives
-	// Facts runs fn with the Fact DB open for reading, waiting for its lock.
-	Facts func(ctx context.Context, fn func(*factstore.DB) error) error
-	Fix   bool
-	// Artifacts and LogDir are where the contents of artifacts and the logs of
-	// programs are; Deep also reads the contents, all of them.
-	Artifacts artifact.Store
-	LogDir    string
-	Deep      bool
+// Options say how far an examination goes.
+type Options struct {
+	Fix  bool // mend what is safe
+	Deep bool // also read the contents of all artifacts
 }
 
 // minFree is the free space, in bytes, below which a lab is in danger.
@@ -70,13 +61,18 @@ const (
 
 // Report is the result of an examination.
 type Report struct {
-	Findings []Finding // worst first
-	Whole    bool      // everything could be examined
+	Findings []Finding // worst first, after what the opening of the lab mended
+	Faults   int
+	Whole    bool // everything could be examined
 }
 
-// Examine examines the lab. The error is ctx's only.
-func Examine(ctx context.Context, lab Lab) (Report, error) {
-	e := &examination{Lab: lab}
+// Healthy tells whether everything could be examined and there is no fault.
+func (r Report) Healthy() bool { return r.Whole && r.Faults == 0 }
+
+// Examine examines a lab that is open, as far as it can be: what is wrong is a
+// finding. It waits for the lock of the Fact DB as f does. The error is ctx's only.
+func Examine(ctx context.Context, f *facts.Store, o Options) (Report, error) {
+	e := &examination{Lab: f.Lab, Options: o, store: f}
 	e.files()
 	e.restored()
 	e.meta(ctx)
@@ -84,11 +80,38 @@ func Examine(ctx context.Context, lab Lab) (Report, error) {
 	e.facts(ctx)
 	rank := map[Severity]int{Fault: 0, Warning: 1, Fixed: 2, Note: 3}
 	slices.SortStableFunc(e.found, func(a, b Finding) int { return rank[a.Severity] - rank[b.Severity] })
-	return Report{e.found, !e.partly}, ctx.Err()
+	r := Report{Findings: append(e.opened(), e.found...), Whole: !e.partly}
+	for _, finding := range r.Findings {
+		if finding.Severity == Fault {
+			r.Faults++
+		}
+	}
+	return r, ctx.Err()
+}
+
+// opened is what the opening of the lab mended.
+func (e *examination) opened() []Finding {
+	if e.Opening.MovedAside == "" {
+		return []Finding{}
+	}
+	taken := ""
+	for _, table := range slices.Sorted(maps.Keys(e.Opening.Salvaged.Rows)) {
+		taken += fmt.Sprintf("%d %s, ", e.Opening.Salvaged.Rows[table], table)
+	}
+	lost := int64(0)
+	for _, n := range e.Opening.Salvaged.Lost {
+		lost += n
+	}
+	return []Finding{{
+		Severity: Fixed, Object: e.MetaPath,
+		What: fmt.Sprintf("it could not be used and is now at %s; taken over from it: %s%d rows lost", e.Opening.MovedAside, taken, lost),
+	}}
 }
 
 type examination struct {
-	Lab
+	*lab.Lab
+	Options
+	store  *facts.Store
 	found  []Finding
 	partly bool // something could not be examined
 }
@@ -158,7 +181,7 @@ func (e *examination) meta(ctx context.Context) {
 	for _, p := range problems {
 		e.add(Fault, p.Object, p.Mend, "%s", p.What)
 	}
-	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.Self, Brief: true})
+	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.store.Self, Brief: true})
 	if err != nil {
 		e.failed("runs", err)
 		return
@@ -170,13 +193,13 @@ func (e *examination) meta(ctx context.Context) {
 			e.add(Note, object, "", "%s is RUNNING; it cannot be judged while the Meta DB is read-only", run.Kind)
 			continue
 		}
-		switch e.Registry.Judge(run) {
-		case registry.Alive:
+		switch e.Registry.Judge(ctx, run) {
+		case liveness.Alive:
 			e.add(Note, object, "", "%s is running: process %d on %s", run.Kind, run.Process.PID, run.Process.Host)
-		case registry.Unjudged:
+		case liveness.Unjudged:
 			e.add(Warning, object, fmt.Sprintf("if its process is gone: quant runs close %s", run.RunID),
 				"%s is RUNNING and cannot be judged from here: process %d on host %q", run.Kind, run.Process.PID, run.Process.Host)
-		case registry.Dead:
+		case liveness.Dead:
 			e.add(Fault, object, fmt.Sprintf("run any command again, or: quant runs close %s", run.RunID), "%s is RUNNING but its process is dead", run.Kind)
 		}
 	}
@@ -189,7 +212,7 @@ func (e *examination) facts(ctx context.Context) {
 		e.runsAgainstLedger(ctx, nil)
 		return
 	}
-	err := e.Facts(ctx, func(db *factstore.DB) error {
+	err := e.store.Read(ctx, func(db *factstore.DB) error {
 		problems, err := db.Check(ctx)
 		if err != nil {
 			return err
@@ -356,9 +379,6 @@ func (e *examination) wrote(run metastore.RunDetail, says []quant.RunIO, tables 
 		}
 	}
 }
-
-// TableKind is the kind under which runs record the tables they changed.
-const TableKind = quant.IOTable
 
 func (e *examination) settle(ctx context.Context, run metastore.RunDetail, committed bool) {
 	facts := quant.FactsNone

@@ -3,16 +3,19 @@ package doctor_test
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/lab"
 	"quant/internal/lab/doctor"
+	"quant/internal/lab/facts"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // counting is a store that counts the questions about single runs.
@@ -31,40 +34,33 @@ func (c *counting) GetRun(ctx context.Context, id string) (metastore.RunDetail, 
 	return c.DB.GetRun(ctx, id)
 }
 
-type lab struct {
-	doctor.Lab
+type examined struct {
+	*lab.Lab
+	doctor.Options
 	store *counting
 }
 
-func newLab(t *testing.T) lab {
+func newLab(t *testing.T) *examined {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "meta.db")})
+	at := place.In(dir)
+	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: at.MetaPath})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
 	store := &counting{DB: db}
-	facts := filepath.Join(dir, "quant.duckdb")
-	g := registry.New(registry.Options{Store: store, LiveDir: filepath.Join(dir, "live")})
+	g := registry.New(registry.Options{Store: store, Liveness: liveness.NewLocks(at.LiveDir(), nil)})
 	t.Cleanup(g.Close)
-	return lab{doctor.Lab{
-		DataDir: dir, MetaPath: filepath.Join(dir, "meta.db"), FactPath: facts, Meta: store, Registry: g,
-		Facts: func(ctx context.Context, fn func(*factstore.DB) error) error {
-			db, err := factstore.OpenRead(ctx, factstore.Options{Path: facts})
-			if err != nil {
-				return err
-			}
-			defer db.Close()
-			return fn(db)
-		},
-	}, store}
+	l := lab.New(lab.Options{Place: at})
+	l.Meta, l.Registry = store, g
+	return &examined{Lab: l, store: store}
 }
 
-func (l lab) makeFacts(t *testing.T) *factstore.DB {
+func (l *examined) makeFacts(t *testing.T) *factstore.DB {
 	t.Helper()
 	db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: l.FactPath})
 	if err != nil {
@@ -73,16 +69,16 @@ func (l lab) makeFacts(t *testing.T) *factstore.DB {
 	return db
 }
 
-func (l lab) examine(t *testing.T) doctor.Report {
+func (l *examined) examine(t *testing.T) doctor.Report {
 	t.Helper()
-	report, err := doctor.Examine(t.Context(), l.Lab)
+	report, err := doctor.Examine(t.Context(), &facts.Store{Lab: l.Lab}, l.Options)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return report
 }
 
-func (l lab) end(t *testing.T, cause error, notes ...quant.RunIO) (id string) {
+func (l *examined) end(t *testing.T, cause error, notes ...quant.RunIO) (id string) {
 	t.Helper()
 	id, err := l.Registry.Start(t.Context(), "ingest", nil)
 	if err != nil {
@@ -156,7 +152,7 @@ func TestAMissingOutputIsFoundWithoutAskingForEveryRun(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	rows := int64(3)
-	note := quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv", Rows: &rows}
+	note := quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: "ohlcv", Rows: &rows}
 	for range 5 {
 		l.end(t, nil, note)
 	}

@@ -50,6 +50,9 @@ const (
 	Checkout   = "rerun-" // a commit checked out to run a program again
 )
 
+// KeptCheckout is the prefix of a checkout that is to stay.
+const KeptCheckout = "code-"
+
 // Place is where a lab lies. The paths are those of the settings: they need not
 // be absolute, nor exist.
 type Place struct {

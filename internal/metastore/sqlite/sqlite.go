@@ -133,7 +133,10 @@ func (db *DB) look() (found bool, err error) {
 	info, err := os.Stat(db.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if _, err := os.Lstat(db.path); err == nil {
+		if link, err := os.Lstat(db.path); err == nil {
+			if link.Mode()&fs.ModeSymlink == 0 {
+				return db.look() // somebody has made it in between
+			}
 			return false, storeError(nil, nil, "meta db %s is a symbolic link to nothing", db.shown).
 				WithHint("bring back what the link points to (is a disk not mounted?), or remove the link")
 		}

@@ -1,0 +1,163 @@
+// Package exec runs a program as a recorded run, and runs again what a run ran.
+// The program notices no difference: streams, environment and signals are handed
+// to it as they are handed in here. This package prints nothing of its own.
+package exec
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"quant"
+	"quant/internal/exec/program"
+	"quant/internal/exec/transcript"
+	"quant/internal/metastore"
+	"quant/internal/session"
+)
+
+// The exit statuses of a program that did not run, as other programs that run
+// programs have them (env, nohup, timeout).
+const (
+	Failed       = 125 // quant itself failed
+	notPermitted = 126
+	notFound     = 127
+)
+
+// Streams are what a program reads and prints to. A program gets those that are
+// files as they are; Run closes one that is none.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+}
+
+// Options say which program runs, and in what.
+type Options struct {
+	Argv    []string // with the program's name, which is looked up along PATH
+	Environ []string // NAME=VALUE: the environment, but for what names the run and the lab
+	Streams Streams
+	// Signals is called right before the program starts and returns what is to
+	// reach it: from then on, signals do not end this process.
+	Signals func() <-chan os.Signal
+	// LogMax is how many bytes are kept at most of what the program prints.
+	LogMax int64
+}
+
+// Run runs a program as the one of the session's run, and returns once it has
+// ended and the record holds what is known of it; the caller ends the run. An
+// exit status other than 0 and a program that cannot be started are errors of
+// type quant.Exit. ctx does not end a program that runs: signals do.
+func Run(ctx context.Context, s *session.Session, o Options) error {
+	if s.Run == nil {
+		return quant.Errorf(quant.Store, "a program is run as a recorded run, and there is none").WithHint("run quant doctor")
+	}
+	name := o.Argv[0]
+	path, err := program.Find(name, valueOf(o.Environ, "PATH"))
+	if err != nil {
+		return cannotRun(name, err)
+	}
+	environ, err := environFor(s, o.Environ)
+	if err != nil {
+		return err
+	}
+	signals := o.Signals()
+	if ctx.Err() != nil { // one came before
+		return context.Cause(ctx)
+	}
+	log, err := transcript.Create(s.LogFile(s.RunID()), o.LogMax, s.Mask)
+	if err != nil {
+		s.Log(metastore.Batch{Notes: []quant.Note{{Text: "what the program printed is not kept: " + err.Error()}}})
+	}
+	copies := map[bool]*transcript.Input{true: log.Input(), false: log.Input()}
+	command := program.Command{
+		Path: path, Argv: o.Argv, Env: environ, Signals: signals,
+		In: file(o.Streams.In), Out: file(o.Streams.Out), Err: file(o.Streams.Err),
+		Copy: func(out bool, b []byte) { _, _ = copies[out].Write(b) },
+	}
+	inspected := inspect(ctx, s, path, environ)
+	about := map[string]any{"variables": recorded(environ)}
+	saved := make(chan struct{})
+	command.Started = func(pid int) {
+		save := s.Registry.ProgramStarted(s.RunID(), quant.Program{
+			Path: quant.Text(path), ChildPID: ptr(int64(pid)), EnvironmentJSON: document(about),
+		})
+		go func() {
+			defer close(saved)
+			_ = save(context.WithoutCancel(ctx)) // the end stores it again
+		}()
+	}
+	result, err := command.Run()
+	if err != nil {
+		inspected.cancel()
+		log.Close()
+		_ = os.Remove(s.LogFile(s.RunID()))
+		return cannotRun(name, err)
+	}
+	seen, cut := log.Close()
+	<-saved
+	inspected.finish(about)
+	err = s.Registry.ProgramEnded(s.RunID(), func(p *quant.Program) {
+		if result.Status.Signaled() {
+			p.Signal = ptr(int64(result.Status.Signal()))
+		}
+		p.UserUS, p.SystemUS = ptr(micros(result.Usage.Utime)), ptr(micros(result.Usage.Stime))
+		p.MaxRSSBytes = result.PeakBytes()
+		p.OutputBytes, p.OutputCutBytes = ptr(seen), ptr(cut)
+		p.EnvironmentJSON = document(about)
+	})
+	if err != nil {
+		return err
+	}
+	return exitError(result.Status)
+}
+
+// exitError is how a program ended, as the error of its run.
+func exitError(status syscall.WaitStatus) error {
+	switch {
+	case status.Signaled():
+		n := status.Signal()
+		name := unix.SignalName(n)
+		if name == "" {
+			name = n.String()
+		}
+		return quant.Exit{Status: 128 + int(n), Err: quant.Errorf(quant.Failed, "killed by %s", name), Silent: true}
+	case status.ExitStatus() != 0:
+		return quant.Exit{Status: status.ExitStatus(), Err: quant.Errorf(quant.Failed, "exit status %d", status.ExitStatus()), Silent: true}
+	}
+	return nil
+}
+
+// cannotRun is the error of a program that cannot be started.
+func cannotRun(name string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*os.PathError)) {
+		return quant.Exit{Status: notFound, Err: quant.Errorf(quant.NotFound, "exec: there is no program %q", name).
+			WithHint("check the name; a program in this folder is written ./%s", filepath.Base(name))}
+	}
+	if errors.Is(err, fs.ErrNotExist) && !strings.Contains(err.Error(), "execute ") {
+		return quant.Exit{Status: notFound, Err: quant.Errorf(quant.NotFound, "exec: there is no program %q", name).
+			WithHint("check the path")}
+	}
+	cause := err
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		cause = path.Err
+	}
+	return quant.Exit{Status: notPermitted, Err: quant.Errorf(quant.Failed, "exec: %q cannot be executed: %w", name, cause).
+		WithHint("is it a program of this machine, with execute permission (chmod +x) and an interpreter that exists?")}
+}
+
+func micros(t syscall.Timeval) int64 { return t.Nano() / int64(time.Microsecond) }
+
+func file(stream any) *os.File {
+	f, _ := stream.(*os.File)
+	return f
+}
+
+func ptr[T any](v T) *T { return &v }
