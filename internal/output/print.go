@@ -83,21 +83,21 @@ func (p *Printer) writeJSON(v any) error {
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	_, err := p.Out().Write(escapeObeyed(p.secrets.KnownJSON(doc.Bytes())))
+	_, err := p.Out().Write(escapeControls(p.secrets.KnownJSON(doc.Bytes())))
 	return err
 }
 
-// escapeObeyed writes the characters that a terminal would obey and that JSON
+// escapeControls writes the characters that a terminal would obey and that JSON
 // leaves as they are (C1 controls, marks that turn the direction of writing) as
 // \u escapes: the document means the same.
-func escapeObeyed(doc []byte) []byte {
-	obeyed := func(r rune) bool { return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) }
-	if bytes.IndexFunc(doc, obeyed) < 0 {
+func escapeControls(doc []byte) []byte {
+	control := func(r rune) bool { return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) }
+	if bytes.IndexFunc(doc, control) < 0 {
 		return doc
 	}
 	var out []byte
 	for _, r := range string(doc) {
-		if obeyed(r) {
+		if control(r) {
 			out = fmt.Appendf(out, `\u%04x`, r)
 		} else {
 			out = utf8.AppendRune(out, r)

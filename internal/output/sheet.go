@@ -87,7 +87,7 @@ func (s *Sheet) jsonCell(cell *rows.Cell, v any) error {
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	*cell = rows.Cell{Kind: rows.Nested, Text: escapeObeyed(bytes.TrimSuffix(b.Bytes(), []byte("\n")))}
+	*cell = rows.Cell{Kind: rows.Nested, Text: escapeControls(bytes.TrimSuffix(b.Bytes(), []byte("\n")))}
 	return nil
 }
 

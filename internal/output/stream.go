@@ -45,7 +45,7 @@ func (s *Stream[T]) Add(ctx context.Context, row T) error {
 			return err
 		}
 		if s.err == nil {
-			s.err = s.json.Add(append([]byte("  "), bytes.TrimRight(escapeObeyed(s.p.secrets.KnownJSON(doc.Bytes())), "\n")...))
+			s.err = s.json.Add(append([]byte("  "), bytes.TrimRight(escapeControls(s.p.secrets.KnownJSON(doc.Bytes())), "\n")...))
 		}
 	case CSV:
 		if s.err == nil {

@@ -84,8 +84,8 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 	if err := limitProcess(t.MemoryLimit, fileBytes); err != nil {
 		return quant.Errorf(quant.Failed, "limit the query process: %w", err)
 	}
-	sink := rows.New(out, t.Format, rows.Query)
-	w := &rowWriter{sink: sink, limit: t.Limit, done: done}
+	writer := rows.New(out, t.Format, rows.Query)
+	w := &rowWriter{out: writer, limit: t.Limit, done: done}
 	if len(t.Secrets) > 0 {
 		w.mask = &secret.Masker{}
 		w.mask.Know(t.Secrets...)
@@ -97,7 +97,7 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 		err = runDuckDB(t, r, w)
 	}
 	if err == nil || errors.Is(err, errCut) {
-		return sink.End()
+		return writer.End()
 	}
 	return err
 }
@@ -105,9 +105,9 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 // errCut ends the reading of rows at the limit.
 var errCut = errors.New("row limit reached")
 
-// rowWriter counts rows on their way to the sink.
+// rowWriter counts rows on their way out.
 type rowWriter struct {
-	sink  rows.Writer
+	out   rows.Writer
 	limit int64
 	done  *event
 	mask  *secret.Masker // nil: there are no secrets
@@ -122,7 +122,7 @@ func (w *rowWriter) begin(cols []rows.Column) error {
 	for _, c := range cols {
 		w.done.Columns = append(w.done.Columns, c.Name)
 	}
-	return w.sink.Begin(cols)
+	return w.out.Begin(cols)
 }
 
 func (w *rowWriter) row(cells []rows.Cell) error {
@@ -141,5 +141,5 @@ func (w *rowWriter) row(cells []rows.Cell) error {
 			}
 		}
 	}
-	return w.sink.Row(cells)
+	return w.out.Row(cells)
 }

@@ -13,9 +13,9 @@ import (
 	"quant"
 )
 
-// lockedDown are the settings of every connection that sees a user's text.
+// connectionSettings are the settings of every connection that sees a user's text.
 // lock_configuration makes them final.
-func lockedDown(memory int64, readOnly bool) [][2]string {
+func connectionSettings(memory int64, readOnly bool) [][2]string {
 	mode := "AUTOMATIC"
 	if readOnly {
 		mode = "READ_ONLY"
@@ -48,7 +48,7 @@ func openDuck(path string, memory int64) (*duckConn, string) {
 		return nil, "cannot make a configuration"
 	}
 	defer duck.DestroyConfig(&config)
-	for _, s := range lockedDown(memory, path != "") {
+	for _, s := range connectionSettings(memory, path != "") {
 		if duck.SetConfig(config, s[0], s[1]) == duck.StateError {
 			return nil, "cannot set " + s[0]
 		}
