@@ -7,6 +7,7 @@ package app
 import (
 	"context"
 	"errors"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -18,7 +19,6 @@ import (
 	"quant/internal/config"
 	"quant/internal/factstore"
 	"quant/internal/lab"
-	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/sandbox"
@@ -61,7 +61,7 @@ func (a *App) Run(ctx context.Context, args []string) int {
 // when it returns.
 func (a *App) execute(ctx context.Context, args []string, parent string, streams output.Streams, notes []quant.RunIO) (runID string, err error) {
 	mask, secrets := &secret.Masker{}, &secret.Masker{}
-	env := &cli.Env{Mask: mask, Secrets: secrets, Now: a.Now, Build: build(), Argv: mask.Args(args), Environ: a.Environ, TakeSignals: a.end.take}
+	env := &cli.Env{Mask: mask, Secrets: secrets, Now: a.Now, Build: build(), Program: calledAs, Argv: mask.Args(args), Environ: a.Environ, TakeSignals: a.end.take}
 	env.Printer = output.NewPrinter(streams, mask, secrets, a.end.stdoutFailed)
 	noColor, _ := a.Environment(config.NoColor)
 	env.NoColor = noColor != ""
@@ -117,11 +117,8 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	dotenv, seen, err := config.ReadDotenv(".env")
 	env.SettingsErr = err
 	flags := line.LocationFlags()
-	if own := tree.Traits(line).DataDir; own != nil {
-		if dir := own(line); dir != "" {
-			own := place.In(dir)
-			flags = map[string]string{"data-dir": own.DataDir, "sqlite": own.MetaPath, "duckdb": own.FactPath}
-		}
+	if implied := tree.Traits(line).Places; implied != nil {
+		maps.Copy(flags, implied(line))
 	}
 	env.Settings = config.Resolve(flags, a.Environment, dotenv)
 	env.Recorded(flags)

@@ -86,8 +86,8 @@ func (r *recording) begin(ctx context.Context, c session.Command) error {
 
 // open opens the lab, and says what was made, upgraded or moved aside.
 func (r *recording) open(ctx context.Context, remedy bool) error {
-	if r.traits.DataDir != nil && r.traits.DataDir(r.line) != "" {
-		if err := r.traits.MakeDir(r.line); err != nil {
+	if r.traits.Prepare != nil {
+		if err := r.traits.Prepare(); err != nil {
 			return err
 		}
 	}

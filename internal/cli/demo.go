@@ -6,12 +6,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/demo"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/output"
 )
@@ -76,14 +76,14 @@ The strategy is an example of the format, not advice.`,
 			data := filepath.Join(dir, "data")
 			report := demoReport{Dir: dir, DataDir: data}
 			for _, step := range demoSteps(prices, strategy) {
-				if step, err = env.nameBacktest(cmd.Context(), step); err != nil {
+				if step, err = nameBacktest(cmd.Context(), env.Meta, step); err != nil {
 					return err
 				}
 				env.Notice("\n$ quant %s", commandLine(step))
-				done, err := env.demoStep(cmd.Context(), data, step)
+				done, err := demoStep(cmd.Context(), env, data, step)
 				if err != nil {
 					return quant.Errorf(quant.CodeOf(err), "the step `quant %s` failed", step[0]).
-						WithHint("`quant --data-dir %s runs list --all` shows what ran", data)
+						WithHint("`%s --data-dir %s runs list --all` shows what ran", env.Program(), data)
 				}
 				report.Steps = append(report.Steps, done)
 			}
@@ -92,26 +92,31 @@ The strategy is an example of the format, not advice.`,
 					return err
 				}
 			}
-			env.Notice("\nThe lab is in %s. Go on with: quant --data-dir %s runs show last", data, data)
+			env.Notice("\nThe lab is in %s. Go on with: %s --data-dir %s runs show last", data, env.Program(), data)
 			return nil
 		},
 	}
 	// The demo's own run stands in the demo's lab. A folder that is refused is
 	// left untouched: the refusal is then recorded where the settings point. What
 	// the disk says is asked once, before the demo changes it.
-	var once sync.Once
-	var data string
+	taken := ""
 	return Command{Command: cmd, Traits: Traits{
 		Changes: always,
-		DataDir: func(l Line) string {
-			once.Do(func() {
-				if dir := demoDir(l); dir != "" && demo.Check(dir) == nil {
-					data = filepath.Join(dir, "data")
-				}
-			})
-			return data
+		Places: func(l Line) map[string]string {
+			dir := demoDir(l)
+			if dir == "" || demo.Check(dir) != nil {
+				return nil
+			}
+			taken = dir
+			lab := place.In(filepath.Join(dir, "data"))
+			return map[string]string{"data-dir": lab.DataDir, "sqlite": lab.MetaPath, "duckdb": lab.FactPath}
 		},
-		MakeDir: func(l Line) error { return demo.Mark(demoDir(l)) },
+		Prepare: func() error {
+			if taken == "" {
+				return nil
+			}
+			return demo.Mark(taken)
+		},
 	}}
 }
 
@@ -132,7 +137,7 @@ func (r demoReport) CSVRows() any { return r.Steps }
 
 // demoStep runs one step: a table goes straight to stdout, for the other
 // formats its result becomes part of the demo's.
-func (e *Env) demoStep(ctx context.Context, data string, step []string) (demoDone, error) {
+func demoStep(ctx context.Context, e *Env, data string, step []string) (demoDone, error) {
 	args := append([]string{"--data-dir", data}, step...)
 	if e.Quiet {
 		args = append([]string{"--quiet"}, args...)
@@ -158,12 +163,12 @@ const newestBacktest = "BACKTEST"
 
 // nameBacktest puts the newest backtest in its place. It need not be a child
 // of this run: a pipeline that is repeated runs nothing again.
-func (e *Env) nameBacktest(ctx context.Context, step []string) ([]string, error) {
+func nameBacktest(ctx context.Context, meta metastore.Store, step []string) ([]string, error) {
 	i := slices.Index(step, newestBacktest)
 	if i < 0 {
 		return step, nil
 	}
-	runs, err := e.Meta.ListRuns(ctx, metastore.RunFilter{Kind: "backtest", Status: quant.Success, Limit: 1})
+	runs, err := meta.ListRuns(ctx, metastore.RunFilter{Kind: "backtest", Status: quant.Success, Limit: 1})
 	if err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type Env struct {
 	Secrets          *secret.Masker // knows the secret settings: of texts in results
 	Now              func() time.Time
 	Build            session.Build
+	Program          func() string // what a person types to start this program: quant, where it is on the PATH
 
 	Settings    config.Settings
 	SettingsErr error // what is wrong with .env, to be reported once the run is recorded
@@ -99,9 +100,6 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 		return e.SettingsErr
 	}
 	for _, name := range locationFlags {
-		if traits.DataDir != nil {
-			break // the command itself refuses these flags
-		}
 		f := cmd.Flags().Lookup(name)
 		value, given := e.recorded[name]
 		if f.Changed && (!given || value != f.Value.String()) {

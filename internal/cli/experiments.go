@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,21 +40,8 @@ func (f *trainFlags) choice() (algo model.Algo, alphas []float64, err error) {
 			return algo, nil, err
 		}
 	}
-	for _, param := range f.params {
-		name, value, _ := strings.Cut(param, "=")
-		if name != "alpha" {
-			return algo, nil, quant.Errorf(quant.Usage, "--param %q is not known", name).WithHint("there is one: --param alpha=1,10,100")
-		}
-		alphas = nil
-		for part := range strings.SplitSeq(value, ",") {
-			alpha, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
-			if err != nil {
-				return algo, nil, quant.Errorf(quant.Usage, "alpha %q is not a number", part).WithHint("such as --param alpha=1,10,100")
-			}
-			alphas = append(alphas, alpha)
-		}
-	}
-	return algo, alphas, nil
+	alphas, err = pipeline.ParseParams(f.params)
+	return algo, alphas, err
 }
 
 // ofTheLabel is the embargo that is the label's horizon.

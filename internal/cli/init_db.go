@@ -2,15 +2,13 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/lab"
 	"quant/internal/lab/archive"
 	"quant/internal/metastore"
@@ -139,14 +137,5 @@ func fileDigest(path string) (digest string, size int64, err error) {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return "", 0, nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return "", 0, err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if size, err = io.Copy(h, f); err != nil {
-		return "", 0, err
-	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), size, nil
+	return durable.DigestFile(path)
 }

@@ -33,13 +33,13 @@ type Traits struct {
 	Changes func(Line) bool
 	// Remedy reports whether this execution must work on a broken lab. nil: no.
 	Remedy func(Line) bool
-	// DataDir is the data folder of a command that has its own; "" means the
-	// ordinary one. nil: the ordinary one. A tree executes one line: the answer
-	// to the first call holds for all.
-	DataDir func(Line) string
-	// MakeDir makes what must stand around that folder before the run can be
-	// recorded in it.
-	MakeDir func(Line) error
+	// Places are location flags that the line implies, as if it had them: where this
+	// execution works if not where the settings say. It is called once, before
+	// anything is opened. nil: none.
+	Places func(Line) map[string]string
+	// Prepare makes what must stand before the lab is opened. It is called after
+	// Places. nil: nothing.
+	Prepare func() error
 	// Unrecorded marks what is no execution: help, version, completion.
 	Unrecorded bool
 	// Silent commands print no notices and no closing line.

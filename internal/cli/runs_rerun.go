@@ -74,5 +74,5 @@ masked. --dry-run prints the arguments with their numbers and runs nothing.`,
 // has a data folder of its own does not take them.
 func (t *Tree) namesLab(args []string) bool {
 	line := t.Read(args)
-	return t.Traits(line).DataDir == nil && slices.ContainsFunc(locationFlags, func(name string) bool { return line.Flags[name] != "" })
+	return t.Traits(line).Places == nil && slices.ContainsFunc(locationFlags, func(name string) bool { return line.Flags[name] != "" })
 }

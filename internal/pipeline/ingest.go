@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -212,7 +211,7 @@ func (o FetchOptions) source(s *session.Session) (provider.Provider, error) {
 	}
 	limited := provider.Limited(provider.Redacted(client, o.Key), o.PerMinute, provider.Clock{})
 	cached := provider.Cached(provider.Retrying(limited, provider.Backoff{Retries: o.Retries}), provider.Cache{
-		Dir: filepath.Join(s.DataDir, "cache", client.Name()), Scope: client.Scope(), Now: s.Now, Parse: alphavantage.Parse,
+		Dir: s.CacheDir(client.Name()), Scope: client.Scope(), Now: s.Now, Parse: alphavantage.Parse,
 	})
 	if o.NoCache {
 		return provider.Fresh(cached), nil

@@ -2,15 +2,14 @@ package pipeline
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"quant"
+	"quant/internal/feature"
+	"quant/internal/model"
 )
 
 // Strategy is what the chain must know of a strategy file.
@@ -33,7 +32,6 @@ type Signal struct {
 // Training is the experiment that a strategy's model comes from.
 type Training struct {
 	Experiment   string
-	Algo         string // "": the experiment's own
 	LabelVersion string
 	Horizon      int // sessions
 }
@@ -58,14 +56,17 @@ type Action string
 
 // The actions of a plan.
 const (
-	Run  Action = "run"
-	Skip Action = "skip"
+	ActionRun  Action = "run"
+	ActionSkip Action = "skip"
 )
 
 // Step is one stage of a plan.
 type Step struct {
-	Stage  Stage      `json:"stage"`
-	Args   []string   `json:"args"`   // command line of the stage; the id of a model that is still to be trained is MODEL
+	Stage Stage `json:"stage"`
+	// Call is what the stage is asked for; nil: it is left out, whatever stands, or
+	// the plan was read from a document, which holds Arguments to make a plan of.
+	Call   Call       `json:"-"`
+	Args   []string   `json:"args"`   // the command line of Call; the id of a model that is still to be trained is MODEL
 	Action Action     `json:"action"` // run, or skip
 	Reason string     `json:"reason"` // why
 	Since  quant.Text `json:"since"`  // the run whose results stand, if it is skipped because of them
@@ -96,6 +97,7 @@ const PlanVersion = 1
 // Request is what a plan is made of.
 type Request struct {
 	Arguments     Arguments
+	From, To      quant.Date // those of Arguments
 	Strategy      Strategy
 	Signal        Signal
 	Universe      []string // resolved, in byte order
@@ -125,7 +127,7 @@ func NewPlan(r Request) Plan {
 		symbols = nil
 	}
 	for _, stage := range Stages() {
-		step := Step{Stage: stage, Action: Run, Reason: "asked for", Args: []string{}}
+		step := Step{Stage: stage, Action: ActionRun, Reason: "asked for", Args: []string{}}
 		switch {
 		case !slices.Contains(a.Stages, stage):
 			step.leave("not among --stages")
@@ -138,100 +140,83 @@ func NewPlan(r Request) Plan {
 		case stage == StageScore && r.Signal.Training == nil && r.Signal.ModelID == "":
 			step.leave("the strategy needs no model")
 		default:
-			step.Args = r.args(stage, symbols)
+			step.Call = r.call(stage, symbols)
+			step.Args = step.Call.Command().Args
 		}
 		p.Stages = append(p.Stages, step)
 	}
 	return p
 }
 
-func (s *Step) leave(reason string) { s.Action, s.Reason = Skip, reason }
+func (s *Step) leave(reason string) { s.Action, s.Reason = ActionSkip, reason }
 
-// args is the command line of a stage.
-func (r Request) args(stage Stage, symbols []string) []string {
+// call is what a stage is asked for.
+func (r Request) call(stage Stage, symbols []string) Call {
 	a := r.Arguments
-	args := []string{string(stage)}
-	flag := func(name, value string) { args = append(args, "--"+name, value) }
-	raw := func() {
-		if a.AcceptRaw {
-			args = append(args, "--accept-raw")
-		}
+	sets := a.Set
+	if r.Signal.Training != nil {
+		sets = append(slices.Clone(sets), setModel+UntrainedModel)
 	}
-	these := func() {
-		if len(symbols) > 0 {
-			flag("symbols", strings.Join(symbols, ","))
-		}
-	}
-	between := func() { flag("from", a.From); flag("to", a.To) }
 	switch stage {
 	case StageIngest:
 		if a.Provider != "" {
-			flag("provider", a.Provider)
-			these()
+			o := DefaultFetch(a.Provider)
+			o.Symbols = symbols
+			return o
 		}
-		if len(a.Ingest) > 0 {
-			args = append(append(args, "--"), a.Ingest...)
-		}
+		return IngestOptions{Files: a.Ingest, Gate: Gate{MaxRejectRatio: DefaultMaxRejectRatio}}
 	case StageFeatures:
-		flag("feature-version", r.Signal.FeatureVersion)
-		these()
-		raw()
+		return FeaturesOptions{Version: r.Signal.FeatureVersion, Symbols: symbols, AcceptRaw: a.AcceptRaw}
 	case StageLabels:
-		version, horizon := "v1", 60
+		o := LabelsOptions{Version: feature.LabelVersion, Horizon: 60, Symbols: symbols, AcceptRaw: a.AcceptRaw}
 		if t := r.Signal.Training; t != nil {
-			version, horizon = t.LabelVersion, t.Horizon
+			o.Version, o.Horizon = t.LabelVersion, t.Horizon
 		}
-		flag("label-version", version)
-		flag("horizon", strconv.Itoa(horizon))
-		these()
-		raw()
+		return o
 	case StageTrain:
-		flag("experiment", r.Signal.Training.Experiment)
-		if r.Signal.Training.Algo != "" {
-			flag("algo", r.Signal.Training.Algo)
-		}
+		return TrainOptions{Experiment: r.Signal.Training.Experiment}
 	case StageScore:
-		model := r.Signal.ModelID
-		if model == "" {
-			model = UntrainedModel
-		}
-		flag("model", model)
-		between()
-		args = append(args, "--skip-in-sample")
-	case StageRecommend, StageBacktest:
-		flag("strategy", a.Strategy)
-		between()
-		for _, set := range a.Set {
-			flag("set", set)
-		}
-		if r.Signal.Training != nil {
-			flag("set", setModel+UntrainedModel)
-		}
-		if stage == StageBacktest && a.Lag != nil {
-			flag("lag", strconv.Itoa(*a.Lag))
-		}
-		raw()
+		return ScoreOptions{Model: cmp.Or(r.Signal.ModelID, UntrainedModel), From: r.From, To: r.To, InSample: model.SkipInSample}
+	case StageRecommend:
+		return RecommendOptions{Strategy: a.Strategy, Set: sets, From: &r.From, To: &r.To, AcceptRaw: a.AcceptRaw}
+	case StageBacktest:
+		return BacktestOptions{Strategy: a.Strategy, Set: sets, From: &r.From, To: &r.To, Lag: a.Lag, AcceptRaw: a.AcceptRaw}
 	}
-	return args
+	panic(fmt.Sprintf("pipeline: the stage %q is not known", stage))
 }
 
 // setModel gives a strategy of an experiment the model that was trained.
 const setModel = "signal.inputs.model_id="
 
-// WithModel returns the step's command line with the model that was trained;
-// as it is for "".
-func (s Step) WithModel(modelID string) []string {
-	args := slices.Clone(s.Args)
-	for i, arg := range args {
-		switch {
-		case modelID == "":
-		case arg == UntrainedModel && args[i-1] == "--model":
-			args[i] = modelID
-		case arg == setModel+UntrainedModel:
-			args[i] = setModel + modelID
-		}
+// WithModel is what the step asks for with the model that was trained; as it is
+// for "".
+func (s Step) WithModel(modelID string) Call {
+	if modelID == "" {
+		return s.Call
 	}
-	return args
+	trained := func(sets []string) []string {
+		sets = slices.Clone(sets)
+		for i, set := range sets {
+			if set == setModel+UntrainedModel {
+				sets[i] = setModel + modelID
+			}
+		}
+		return sets
+	}
+	switch o := s.Call.(type) {
+	case ScoreOptions:
+		if o.Model == UntrainedModel {
+			o.Model = modelID
+		}
+		return o
+	case RecommendOptions:
+		o.Set = trained(o.Set)
+		return o
+	case BacktestOptions:
+		o.Set = trained(o.Set)
+		return o
+	}
+	return s.Call
 }
 
 // Step returns the plan's step of a stage.
@@ -273,12 +258,6 @@ func ParsePlan(doc []byte) (Plan, error) {
 		}
 	}
 	return p, nil
-}
-
-// Digest is sha256:<hex> of bytes, as files are recorded.
-func Digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 func nonNil[T any](list []T) []T {

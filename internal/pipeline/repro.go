@@ -2,14 +2,58 @@ package pipeline
 
 import (
 	"cmp"
-	"encoding/json"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/session"
 )
+
+// Repetition is a run held against its repetition.
+type Repetition struct {
+	RunID       string       `json:"run_id"`
+	Kind        string       `json:"kind"`
+	Same        bool         `json:"same"`
+	Program     ProgramPair  `json:"program"`
+	Comparisons []Comparison `json:"comparisons"`
+}
+
+// ProgramPair is the program that made a result, and the present one.
+type ProgramPair struct {
+	Recorded string `json:"recorded"`
+	Now      string `json:"now"`
+	Same     bool   `json:"same"`
+}
+
+// Err is Refused, with what differs, if not everything is the same.
+func (r Repetition) Err() error {
+	if r.Same {
+		return nil
+	}
+	var differ []string
+	for _, c := range r.Comparisons {
+		if !c.Same {
+			differ = append(differ, fmt.Sprintf("%s (%s of %s)", c.Object, map[quant.Direction]string{quant.In: "input", quant.Out: "output"}[c.Direction], c.Stage))
+		}
+	}
+	return quant.Errorf(quant.Refused, "run %s is not reproduced; other than on record: %s", quant.ShortID(r.RunID), firstOf(differ, 3)).
+		WithHint("`quant lineage %s` shows what it came from", quant.ShortID(r.RunID))
+}
+
+// firstOf names at most so many of a list.
+func firstOf(list []string, most int) string {
+	if len(list) <= most {
+		return strings.Join(list, ", ")
+	}
+	return strings.Join(list[:most], ", ") + fmt.Sprintf(", ... (%d more)", len(list)-most)
+}
 
 // Comparison holds what a run recorded of one of its inputs or outputs against
 // what the repetition of the run recorded.
@@ -34,10 +78,10 @@ func Compare(kind string, recorded, now []quant.RunIO) (list []Comparison, outpu
 		have[key(io)] = io
 	}
 	for _, io := range recorded {
-		if io.Digest == "" || io.Kind == stageKind || io.Kind == stateKind {
+		if io.Digest == "" || io.Kind == quant.IOStage || io.Kind == quant.IOState {
 			continue
 		}
-		if Stage(kind) == pipelineRun && io.Direction == quant.Out {
+		if kind == RunKind && io.Direction == quant.Out {
 			continue // its plan, which says what could be skipped in that lab
 		}
 		other := have[key(io)].Digest
@@ -53,76 +97,180 @@ func Compare(kind string, recorded, now []quant.RunIO) (list []Comparison, outpu
 	return list, outputs
 }
 
-// Replay returns the command line that runs a run's command again elsewhere:
-// what was recorded, without the flags that say where the lab is and how to
-// print. Refused: a part of it was masked, or it was not recorded, or the run
-// is of a kind that is not repeated, or it did not succeed.
-func Replay(run metastore.RunDetail) ([]string, error) {
-	if run.Status != quant.Success {
-		return nil, quant.Errorf(quant.Refused, "run %s ended as %s: only a SUCCESS has a result to reproduce", run.RunID, run.Status).
-			WithHint("`quant runs show %s` says what happened", quant.ShortID(run.RunID))
+// Repeat runs what a run did again, by r in a copy of the lab that is deleted
+// afterwards, and holds the digests of what it reads and writes against those on
+// record. The lab itself is not changed. Where a source file is not what it was,
+// nothing is run: the files are the comparisons. What differs is in the result, see
+// Repetition.Err. Errors: those of session.Resolve and Replay; Refused, it failed
+// this time or recorded nothing to compare; Usage, its files are named from another
+// folder; Store, there is no room for the copy; the cause of ctx.
+func Repeat(ctx context.Context, s *session.Session, r Runner, ref string) (Repetition, error) {
+	none := Repetition{Comparisons: []Comparison{}}
+	meta, err := s.MetaDB()
+	if err != nil {
+		return none, err
 	}
-	switch Stage(run.Kind) {
-	case StageFeatures, StageLabels, StageTrain, StageScore, StageRecommend, StageBacktest, pipelineRun:
-	default:
-		return nil, quant.Errorf(quant.Refused, "run %s is of the kind %s, which is not reproduced", run.RunID, run.Kind).
-			WithHint("features, labels, train, score, recommend, backtest and pipeline.run are")
+	id, err := s.Resolve(ctx, ref)
+	if err != nil {
+		return none, err
 	}
-	var argv []string
-	if err := json.Unmarshal(run.Process.Argv, &argv); err != nil || len(argv) < 2 {
-		return nil, quant.Errorf(quant.Refused, "run %s has no command line on record", run.RunID)
+	run, err := meta.GetRun(ctx, id)
+	if err != nil {
+		return none, err
 	}
-	for _, arg := range argv {
-		if strings.Contains(arg, "***") {
-			return nil, quant.Errorf(quant.Refused, "run %s cannot be run again: a secret in its command line was masked (%s)", run.RunID, arg).
-				WithHint("give secrets in the environment or in .env, never on the command line")
+	call, err := replayOf(ctx, s, run)
+	if err != nil {
+		return none, err
+	}
+	if s.Registry == nil {
+		return none, quant.Errorf(quant.Store, "nothing can be run again while runs cannot be recorded").WithHint("run quant doctor")
+	}
+	recorded, err := recordedRuns(ctx, meta, run)
+	if err != nil {
+		return none, err
+	}
+	build := s.Build()
+	program := strings.TrimSpace(string(run.Process.BinaryVersion) + " " + string(run.Process.BinaryCommit))
+	now := strings.TrimSpace(build.Version + " " + build.Commit)
+	report := Repetition{RunID: id, Kind: run.Kind, Same: true, Program: ProgramPair{program, now, program == now}, Comparisons: []Comparison{}}
+	if !report.Program.Same {
+		s.Say().Warn("run %s was made by quant %s, and this is %s", quant.ShortID(id), program, now)
+	}
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: id})
+
+	// A source that is not what it was explains every difference that follows.
+	changed, err := changedFiles(recorded, s.DataDir, string(run.Process.WorkDir))
+	if err != nil {
+		return report, err
+	}
+	if len(changed) > 0 {
+		report.Same, report.Comparisons = false, changed
+		return report, nil
+	}
+	repeated, err := repeatElsewhere(ctx, s, r, run, call)
+	if err != nil {
+		return report, err
+	}
+	outputs := false
+	for _, old := range recorded {
+		at := slices.IndexFunc(repeated, func(r recordedRun) bool { return r.kind == old.kind })
+		again := recordedRun{}
+		switch {
+		case at >= 0:
+			again = repeated[at]
+			repeated = slices.Delete(repeated, at, at+1)
+		case old.kind == string(StageIngest):
+			s.Say().Notice("the provider is not asked again: the prices that it gave are taken as they were stored")
+			continue
 		}
+		list, some := Compare(old.kind, old.io, again.io)
+		outputs = outputs || some
+		report.Comparisons = append(report.Comparisons, list...)
 	}
-	return withoutGlobals(argv[1:]), nil
+	if !outputs {
+		return report, quant.Errorf(quant.Refused, "run %s recorded no digest of what it wrote: there is nothing to compare", quant.ShortID(id))
+	}
+	for _, c := range report.Comparisons {
+		report.Same = report.Same && c.Same
+	}
+	return report, nil
 }
 
-// Again returns the command line that runs a pipeline with these arguments,
-// every stage of it, whatever stands already.
-func (a Arguments) Again() []string {
-	args := []string{"pipeline", "run", "--force", "--strategy", a.Strategy, "--from", a.From, "--to", a.To, "--stages", strings.ReplaceAll(names(a.Stages), " ", "")}
-	for _, file := range a.Ingest {
-		args = append(args, "--ingest", file)
+// replayOf is what the repetition is asked for. A pipeline is asked for what its
+// plan says: the command line may only say --resume.
+func replayOf(ctx context.Context, s *session.Session, run metastore.RunDetail) (Call, error) {
+	if err := repeatable(run); err != nil {
+		return nil, err
 	}
-	for _, set := range a.Set {
-		args = append(args, "--set", set)
+	if run.Kind != RunKind {
+		return Replay(run)
 	}
-	if len(a.Symbols) > 0 {
-		args = append(args, "--symbols", strings.Join(a.Symbols, ","))
+	plan, err := readPlan(ctx, s, run.RunID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, quant.Errorf(quant.NotFound, "the plan of run %s is gone", quant.ShortID(run.RunID)).WithHint("reproduce the runs of its stages one by one")
+	} else if err != nil {
+		return nil, err
 	}
-	if a.AcceptRaw {
-		args = append(args, "--accept-raw")
+	if !run.Process.Changes {
+		return nil, quant.Errorf(quant.Refused, "run %s was a dry run: it has no result", quant.ShortID(run.RunID))
 	}
-	if a.Lag != nil {
-		args = append(args, "--lag", strconv.Itoa(*a.Lag))
-	}
-	return args
+	o := RunOptions{Arguments: plan.Arguments, Force: true}
+	o.Provider = "" // it is not asked again
+	return o, nil
 }
 
-// pipelineRun is the kind of a pipeline's run.
-const pipelineRun Stage = "pipeline.run"
+// recordedRun is a run with what it read and wrote.
+type recordedRun struct {
+	kind string
+	io   []quant.RunIO
+}
 
-// withoutGlobals takes the flags away that a repetition sets itself.
-func withoutGlobals(args []string) []string {
-	var out []string
-	for i := 0; i < len(args); i++ {
-		if args[i] == "--" {
-			return append(out, args[i:]...)
+// recordedRuns are the run itself and, of a pipeline, the runs of its stages,
+// those included whose results it found standing.
+func recordedRuns(ctx context.Context, meta metastore.Store, run metastore.RunDetail) ([]recordedRun, error) {
+	own, err := meta.RunIO(ctx, run.RunID)
+	list := []recordedRun{{run.Kind, own}}
+	if err != nil || run.Kind != RunKind {
+		return list, err
+	}
+	children, err := meta.ListRuns(ctx, metastore.RunFilter{Parent: run.RunID, Status: quant.Success, Brief: true})
+	if err != nil {
+		return nil, err
+	}
+	for _, io := range own {
+		if io.Direction != quant.In || io.Kind != quant.IORun {
+			continue
 		}
-		name, _, joined := strings.Cut(args[i], "=")
-		switch name {
-		case "--data-dir", "--sqlite", "--duckdb", "--output", "--log-level", "--wait":
-			if !joined {
-				i++
+		standing, err := meta.GetRun(ctx, io.Name)
+		if errors.Is(err, quant.NotFound) || err == nil && standing.Kind == RunKind {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		children = append(children, standing)
+	}
+	for _, stage := range Stages() {
+		for _, c := range children {
+			if c.Kind != string(stage) {
+				continue
 			}
-		case "--quiet", "-q", "--no-color":
-		default:
-			out = append(out, args[i])
+			noted, err := meta.RunIO(ctx, c.RunID)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, recordedRun{c.Kind, noted})
 		}
 	}
-	return out
+	return list, nil
+}
+
+// changedFiles are the source files that are not what they were. Models are
+// named from the data folder on, other files as they were given.
+func changedFiles(recorded []recordedRun, dataDir, workDir string) ([]Comparison, error) {
+	here, err := os.Getwd()
+	if err != nil {
+		return nil, quant.Errorf(quant.Failed, "find the working directory: %w", err)
+	}
+	var changed []Comparison
+	for _, r := range recorded {
+		for _, io := range r.io {
+			if io.Direction != quant.In || io.Kind != quant.IOFile || io.Digest == "" {
+				continue
+			}
+			if digest, err := digestOfFile(filepath.Join(dataDir, io.Name)); err == nil && digest == string(io.Digest) {
+				continue
+			}
+			if !filepath.IsAbs(io.Name) && workDir != "" && workDir != here {
+				return nil, quant.Errorf(quant.Usage, "the run read %s, and was made in another folder", io.Name).WithHint("cd %s, and give --data-dir", workDir)
+			}
+			digest, err := digestOfFile(io.Name)
+			if err != nil && !errors.Is(err, quant.NotFound) {
+				return nil, err
+			}
+			if digest != string(io.Digest) {
+				changed = append(changed, Comparison{Stage: r.kind, Direction: quant.In, Object: quant.IOFile + " " + io.Name, Recorded: io.Digest, Now: quant.Text(digest)})
+			}
+		}
+	}
+	return changed, nil
 }

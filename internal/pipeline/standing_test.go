@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/factstore/factstoretest"
 	"quant/internal/metastore"
@@ -87,7 +88,7 @@ func (l *playLab) compute(stage Stage, args []string, runID string) {
 		from += l.symbols
 	}
 	if stage == StageBacktest {
-		l.tables["backtest_summary"] = Digest([]byte(from + strings.Join(args, " ") + l.code)) // the latest
+		l.tables["backtest_summary"] = durable.Digest([]byte(from + strings.Join(args, " ") + l.code)) // the latest
 		l.own[runID] = true
 		return
 	}
@@ -95,7 +96,7 @@ func (l *playLab) compute(stage Stage, args []string, runID string) {
 		if table == "rejects" || table == "ohlcv_revisions" || table == "proposals" {
 			continue
 		}
-		l.write(runID, table, Digest([]byte(table+from+strings.Join(args, " ")+l.code)))
+		l.write(runID, table, durable.Digest([]byte(table+from+strings.Join(args, " ")+l.code)))
 	}
 }
 

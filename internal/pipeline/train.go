@@ -35,6 +35,27 @@ func (o TrainOptions) Command() session.Command {
 	return c.Command
 }
 
+// ParseParams reads parameters as a command line gives them, such as
+// alpha=1,10,100; nil alphas: they are not given. Usage: a parameter is not known,
+// or no number.
+func ParseParams(params []string) (alphas []float64, err error) {
+	for _, param := range params {
+		name, value, _ := strings.Cut(param, "=")
+		if name != "alpha" {
+			return nil, quant.Errorf(quant.Usage, "--param %q is not known", name).WithHint("there is one: --param alpha=1,10,100")
+		}
+		alphas = nil
+		for part := range strings.SplitSeq(value, ",") {
+			alpha, err := strconv.ParseFloat(strings.TrimSpace(part), 64)
+			if err != nil {
+				return nil, quant.Errorf(quant.Usage, "alpha %q is not a number", part).WithHint("such as --param alpha=1,10,100")
+			}
+			alphas = append(alphas, alpha)
+		}
+	}
+	return alphas, nil
+}
+
 // TrainReport is the model that was trained.
 type TrainReport struct {
 	ModelID      string        `json:"model_id"`
@@ -149,7 +170,7 @@ func storeTrained(ctx context.Context, s *session.Session, t model.Trained) (Tra
 		recordMeta(s, "models", 1)
 	}
 	s.Record(quant.RunIO{
-		Direction: quant.Out, Kind: ModelKind, Name: report.ModelID, Digest: quant.Text(digest),
+		Direction: quant.Out, Kind: quant.IOModel, Name: report.ModelID, Digest: quant.Text(digest),
 		FirstDate: quant.Text(doc.Final.TrainFrom.String()), LastDate: quant.Text(doc.Final.TrainLabelEnd.String()),
 	})
 	return report, nil

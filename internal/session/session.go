@@ -37,6 +37,12 @@ func (Silent) Notice(string, ...any) {}
 func (Silent) Warn(string, ...any)   {}
 func (Silent) Failed(error)          {}
 
+// Quiet leaves out what is for who looks on: only warnings and errors are said.
+type Quiet struct{ Voice }
+
+// Notice says nothing.
+func (Quiet) Notice(string, ...any) {}
+
 // Build describes the program.
 type Build struct {
 	Version string `json:"version"`
@@ -86,6 +92,14 @@ func New(o Options) *Session {
 	s := &Session{Lab: o.Lab, options: o, begun: time.Now(), done: make(chan struct{})}
 	s.facts = facts.Store{Lab: o.Lab, Wait: o.Wait, Waiting: func(text string) { o.Voice.Notice("%s", text) }}
 	return s
+}
+
+// In makes the session of an execution of this program in another lab, which says
+// things to v. It has no run yet.
+func (s *Session) In(l *lab.Lab, v Voice) *Session {
+	o := s.options
+	o.Lab, o.Voice = l, v
+	return New(o)
 }
 
 // Say is where this execution says things.
@@ -182,6 +196,7 @@ type Command struct {
 	Operands []string          // what of Args is neither the command's path nor a flag
 	Reads    bool              // it changes nothing
 	Notes    []quant.RunIO     // recorded with it, beside what it records itself
+	Voice    Voice             // where a run inside another says things; nil: where that does
 }
 
 // Start records a run as RUNNING, durably, and makes it the session's. parent is
@@ -235,7 +250,11 @@ func (s *Session) Inside(ctx context.Context, c Command, do func(ctx context.Con
 	if s.Registry == nil {
 		return "", quant.Errorf(quant.Store, "nothing can be run while runs cannot be recorded").WithHint("run quant doctor")
 	}
-	inner := New(s.options)
+	o := s.options
+	if c.Voice != nil {
+		o.Voice = c.Voice
+	}
+	inner := New(o)
 	if _, err := inner.Start(ctx, c, s.RunID()); err != nil {
 		err = quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).WithHint("%s", quant.HintOf(err))
 		s.Say().Failed(err)
