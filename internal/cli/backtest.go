@@ -11,7 +11,6 @@ import (
 
 	"quant"
 	"quant/internal/backtest"
-	"quant/internal/factstore"
 	"quant/internal/output"
 	"quant/internal/pipeline"
 )
@@ -226,40 +225,19 @@ func backtestList(env *Env) Command {
 		Short: "List the backtests, newest first",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list := backtestRows{}
-			err := env.ReadFacts(cmd.Context(), func(db *factstore.DB) error {
-				found, err := backtest.List(cmd.Context(), db, id)
-				for _, b := range found {
-					list = append(list, newBacktestRow(b))
-				}
-				return err
-			})
+			list, err := pipeline.ListBacktests(cmd.Context(), env.Session, id)
 			if err != nil {
 				return err
 			}
-			return env.Print(list)
+			return env.Print(backtestRows(list))
 		},
 	}
 	cmd.Flags().StringVar(&id, "strategy", "", "only those of this strategy_id")
 	return Command{Command: cmd}
 }
 
-// backtestRow is a backtest in a list.
-type backtestRow struct {
-	backtest.Summary
-	Version      string     `json:"version"`
-	LagDays      int64      `json:"lag_days"`
-	Basis        string     `json:"basis"`
-	Benchmark    quant.Text `json:"benchmark"`
-	InSample     bool       `json:"in_sample"`
-	ResultDigest string     `json:"result_digest"`
-}
-
-func newBacktestRow(b backtest.Stored) backtestRow {
-	return backtestRow{b.Summary, b.Version, b.LagDays, b.Basis, b.BenchmarkName, b.InSample, b.ResultDigest}
-}
-
-type backtestRows []backtestRow
+// backtestRows is the result of backtest list.
+type backtestRows []backtest.Overview
 
 func (l backtestRows) Sections() []output.Section {
 	type row struct {
@@ -291,115 +269,17 @@ func backtestCompare(env *Env) Command {
 where that differs. RUN is named as for quant runs show.`,
 		Args: wantArgs(2, 8, "two to eight runs"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx := cmd.Context()
-			var ids []string
-			for _, ref := range args {
-				id, err := env.Resolve(ctx, ref)
-				if err != nil {
-					return err
-				}
-				ids = append(ids, id)
-			}
-			var c comparison
-			if err := env.ReadFacts(ctx, func(db *factstore.DB) error {
-				for _, id := range ids {
-					b, err := backtest.Read(ctx, db, id)
-					if err != nil {
-						return err
-					}
-					c.Backtests = append(c.Backtests, b)
-				}
-				return nil
-			}); err != nil {
+			c, err := pipeline.CompareBacktests(cmd.Context(), env.Session, args)
+			if err != nil {
 				return err
 			}
-			c.Lines = c.lines()
-			return env.Print(c)
+			return env.Print(comparison{c})
 		},
 	}}
 }
 
 // comparison is the result of backtest compare.
-type comparison struct {
-	Backtests []backtest.Stored `json:"backtests"`
-	Lines     []comparedLine    `json:"lines"`
-}
-
-// comparedLine is one figure or setting in every backtest; nil is NULL.
-type comparedLine struct {
-	Name   string    `json:"name"`
-	Same   bool      `json:"same"`
-	Values []*string `json:"values"`
-}
-
-func (c comparison) lines() []comparedLine {
-	var lines []comparedLine
-	add := func(name string, value func(b backtest.Stored) any) {
-		l := comparedLine{Name: name, Same: true}
-		for i, b := range c.Backtests {
-			l.Values = append(l.Values, written(value(b)))
-			l.Same = l.Same && (i == 0 || sameText(l.Values[i], l.Values[0]))
-		}
-		lines = append(lines, l)
-	}
-	add("strategy_id", func(b backtest.Stored) any { return b.StrategyID })
-	add("version", func(b backtest.Stored) any { return b.Version })
-	add("strategy_digest", func(b backtest.Stored) any { return b.StrategyDigest })
-	add("from_ts", func(b backtest.Stored) any { return b.FromTS })
-	add("to_ts", func(b backtest.Stored) any { return b.ToTS })
-	add("lag_days", func(b backtest.Stored) any { return b.LagDays })
-	add("fee_bps", func(b backtest.Stored) any { return b.FeeBps })
-	add("slippage_bps", func(b backtest.Stored) any { return b.SlippageBps })
-	add("initial_capital", func(b backtest.Stored) any { return b.InitialCapital })
-	add("cash_rate", func(b backtest.Stored) any { return b.CashRate })
-	add("benchmark", func(b backtest.Stored) any { return string(b.BenchmarkName) })
-	add("basis", func(b backtest.Stored) any { return b.Basis })
-	add("calendar", func(b backtest.Stored) any { return b.Calendar })
-	add("prices_at", func(b backtest.Stored) any { return b.PricesAt.String() })
-	add("in_sample", func(b backtest.Stored) any { return b.InSample })
-	add("result_digest", func(b backtest.Stored) any { return b.ResultDigest })
-	add("returns", func(b backtest.Stored) any { return b.Metrics.Returns })
-	add("total_return", func(b backtest.Stored) any { return b.Metrics.TotalReturn })
-	add("cagr", func(b backtest.Stored) any { return b.CAGR })
-	add("vol", func(b backtest.Stored) any { return b.Vol })
-	add("sharpe", func(b backtest.Stored) any { return b.Sharpe })
-	add("sortino", func(b backtest.Stored) any { return b.Metrics.Sortino })
-	add("calmar", func(b backtest.Stored) any { return b.Metrics.Calmar })
-	add("max_dd", func(b backtest.Stored) any { return b.MaxDD })
-	add("turnover", func(b backtest.Stored) any { return b.Turnover })
-	add("num_trades", func(b backtest.Stored) any { return b.NumTrades })
-	add("win_rate", func(b backtest.Stored) any { return b.WinRate })
-	add("avg_trade", func(b backtest.Stored) any { return b.AvgTrade })
-	add("final_equity", func(b backtest.Stored) any { return b.Metrics.FinalEquity })
-	return lines
-}
-
-// written is a value in full; nil for NULL.
-func written(v any) *string {
-	switch v := v.(type) {
-	case *float64:
-		if v == nil {
-			return nil
-		}
-		return ptr(strconv.FormatFloat(*v, 'g', -1, 64))
-	case float64:
-		return ptr(strconv.FormatFloat(v, 'g', -1, 64))
-	case *quant.Date:
-		if v == nil {
-			return nil
-		}
-		return ptr(v.String())
-	case string:
-		if v == "" {
-			return nil
-		}
-		return &v
-	default:
-		return ptr(fmt.Sprint(v))
-	}
-}
-
-func sameText(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
+type comparison struct{ backtest.Comparison }
 
 func (c comparison) CSVRows() any {
 	type row struct {

@@ -1,19 +1,14 @@
 package cli
 
 import (
-	"context"
-	"fmt"
-	"slices"
-	"strings"
-	"time"
-
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/factstore"
+	"quant/internal/pipeline"
 )
 
 func dataPricesCommand(env *Env) Command {
+	var o pipeline.PricesOptions
 	var asOf, from, to string
 	cmd := &cobra.Command{
 		Use:   "prices SYMBOL...",
@@ -27,16 +22,11 @@ any, the exit status is 4.`,
   quant data prices AAPL IBM --as-of last --output csv`,
 		Args: wantArgs(1, -1, "at least one symbol"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			req := priceList{symbols: slices.Compact(slices.Sorted(slices.Values(args)))}
-			for _, s := range req.symbols {
-				if err := quant.ValidateSymbol(s); err != nil {
-					return quant.Errorf(quant.Usage, "%w", err).WithHint("for example quant data prices AAPL")
-				}
-			}
+			o.Symbols = args
 			for _, day := range []struct {
 				flag, text string
 				into       **quant.Date
-			}{{"from", from, &req.from}, {"to", to, &req.to}} {
+			}{{"from", from, &o.From}, {"to", to, &o.To}} {
 				if !cmd.Flags().Changed(day.flag) {
 					continue
 				}
@@ -46,160 +36,18 @@ any, the exit status is 4.`,
 				}
 				*day.into = &d
 			}
-			if req.from != nil && req.to != nil && *req.from > *req.to {
-				return quant.Errorf(quant.Usage, "--from %s is after --to %s", *req.from, *req.to).WithHint("exchange them")
+			if cmd.Flags().Changed("as-of") {
+				o.AsOf = &asOf
 			}
-			return env.printPrices(cmd.Context(), req, asOf, cmd.Flags().Changed("as-of"))
+			list, err := pipeline.Prices(cmd.Context(), env.Session, o)
+			if err != nil {
+				return err
+			}
+			return env.Print(list)
 		},
 	}
 	cmd.Flags().StringVar(&asOf, "as-of", "", "a run: its id, a unique part of it, or last")
 	cmd.Flags().StringVar(&from, "from", "", "first day, such as 2024-01-31")
 	cmd.Flags().StringVar(&to, "to", "", "last day")
 	return Command{Command: cmd}
-}
-
-// priceList says which bars.
-type priceList struct {
-	symbols  []string
-	from, to *quant.Date // nil: no bound
-}
-
-func (p priceList) where() (string, []any) {
-	where, args := "symbol IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(p.symbols)), ", ")+")", []any{}
-	for _, s := range p.symbols {
-		args = append(args, s)
-	}
-	if p.from != nil {
-		where, args = where+" AND ts >= CAST(? AS DATE)", append(args, *p.from)
-	}
-	if p.to != nil {
-		where, args = where+" AND ts <= CAST(? AS DATE)", append(args, *p.to)
-	}
-	return where, args
-}
-
-// barRow is a bar as ohlcv has it.
-type barRow struct {
-	Symbol        string     `json:"symbol"`
-	TS            quant.Text `json:"ts"`
-	Open          *float64   `json:"open"`
-	High          *float64   `json:"high"`
-	Low           *float64   `json:"low"`
-	Close         *float64   `json:"close"`
-	Volume        *float64   `json:"volume"`
-	AdjustedClose *float64   `json:"adjusted_close"`
-	Source        quant.Text `json:"source"`
-	IngestedAt    quant.Time `json:"ingested_at"`
-}
-
-func (e *Env) printPrices(ctx context.Context, req priceList, ref string, asOf bool) error {
-	var run string
-	var ended time.Time
-	if asOf {
-		meta, err := e.MetaDB()
-		if err != nil {
-			return err
-		}
-		if run, err = e.Resolve(ctx, ref); err != nil {
-			return err
-		}
-		found, err := meta.GetRun(ctx, run)
-		if err != nil {
-			return err
-		}
-		ended = found.EndedAt.Time
-	}
-	list := []barRow{}
-	err := e.ReadFacts(ctx, func(db *factstore.DB) error {
-		source := "ohlcv"
-		if asOf {
-			at, err := db.PricesAsOf(ctx, run, ended)
-			if err != nil {
-				return err
-			}
-			if source, err = db.StageAsOf(ctx, at); err != nil {
-				return err
-			}
-		}
-		if err := e.wantBars(ctx, db, source, req.symbols); err != nil {
-			return err
-		}
-		where, args := req.where()
-		rows, err := db.Query(ctx, "SELECT symbol, ts, open, high, low, close, volume, adjusted_close, source, ingested_at FROM "+source+" WHERE "+where+" ORDER BY symbol, ts", args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var b barRow
-			var ts quant.Date
-			if err := rows.Scan(&b.Symbol, &ts, &b.Open, &b.High, &b.Low, &b.Close, &b.Volume, &b.AdjustedClose, &b.Source, &b.IngestedAt); err != nil {
-				return err
-			}
-			b.TS = quant.Text(ts.String())
-			list = append(list, b)
-		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		rows.Close()
-		return e.recordPrices(ctx, db, source, where, args)
-	})
-	if err != nil {
-		return err
-	}
-	return e.Print(list)
-}
-
-// wantBars names the symbols without bars: NotFound if that is all of them.
-func (e *Env) wantBars(ctx context.Context, db *factstore.DB, source string, symbols []string) error {
-	where, args := priceList{symbols: symbols}.where()
-	rows, err := db.Query(ctx, "SELECT DISTINCT symbol FROM "+source+" WHERE "+where, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	lacking := slices.Clone(symbols)
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return err
-		}
-		lacking = slices.DeleteFunc(lacking, func(l string) bool { return l == s })
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	if len(lacking) == len(symbols) {
-		return quant.Errorf(quant.NotFound, "no bars of %s", someOf(lacking, 10)).WithHint("`quant sql \"SELECT DISTINCT symbol FROM ohlcv\"` shows which symbols have some")
-	}
-	if len(lacking) > 0 {
-		e.Notice("no bars of %s", someOf(lacking, 10))
-	}
-	return nil
-}
-
-// recordPrices notes the bars that were read, and the runs that wrote them.
-func (e *Env) recordPrices(ctx context.Context, db *factstore.DB, source, where string, args []any) error {
-	n, digest, err := db.Digest(ctx, "SELECT symbol, ts, open, high, low, close, volume, adjusted_close FROM "+source+" WHERE "+where, args...)
-	if err != nil {
-		return err
-	}
-	read := quant.RunIO{Direction: quant.In, Kind: "table", Name: "ohlcv", Rows: &n, Digest: quant.Text(digest)}
-	if n > 0 {
-		var first, last quant.Date
-		if err := db.QueryRow(ctx, "SELECT min(ts), max(ts) FROM "+source+" WHERE "+where, args...).Scan(&first, &last); err != nil {
-			return fmt.Errorf("read the bounds of the bars: %w", err)
-		}
-		read.FirstDate, read.LastDate = quant.Text(first.String()), quant.Text(last.String())
-	}
-	e.record(read)
-	writers, err := db.PriceWriters(ctx, source, where, args...)
-	if err != nil {
-		return err
-	}
-	for _, run := range writers {
-		e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: run})
-	}
-	return nil
 }

@@ -1,11 +1,7 @@
 package cli
 
 import (
-	"bytes"
-	"encoding/xml"
-	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -13,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/durable"
 	"quant/internal/feature"
 	"quant/internal/output"
 	"quant/internal/pipeline"
@@ -119,16 +114,9 @@ or has no pairs in the range, is not found (4).`,
 			if _, err := req.Check(); err != nil {
 				return err
 			}
-			report, err := pipeline.Factor(cmd.Context(), env.Session, req)
+			report, err := pipeline.Factor(cmd.Context(), env.Session, pipeline.FactorOptions{FactorRequest: req, SVG: svg})
 			if err != nil {
 				return err
-			}
-			if svg != "" {
-				drawing := factorSVG(report)
-				if err := writeNewFile(svg, drawing); err != nil {
-					return err
-				}
-				env.record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: svg, Digest: quant.Text(durable.Digest(drawing))})
 			}
 			return env.Print(factorResult{report, plot})
 		},
@@ -227,97 +215,11 @@ func figure(x *float64) string {
 	return strconv.FormatFloat(*x, 'g', 4, 64)
 }
 
-// runningRankIC is the sum of RankIC up to each session that has one.
-func runningRankIC(r feature.FactorReport) (dates []string, sums []float64) {
-	total := 0.0
-	for _, d := range r.Daily {
-		if d.RankIC != nil {
-			total += *d.RankIC
-			dates, sums = append(dates, d.Date.String()), append(sums, total)
-		}
-	}
-	return dates, sums
-}
-
 func (r factorResult) chart() []string {
-	dates, sums := runningRankIC(r.FactorReport)
+	dates, sums := r.RunningRankIC()
 	if len(sums) < 2 {
 		return []string{fmt.Sprintf("nothing to draw: fewer than 2 sessions have %d names", feature.MinNames)}
 	}
 	drawn := asciigraph.Plot(sums, asciigraph.Width(72), asciigraph.Height(12), asciigraph.Precision(2))
 	return append(strings.Split(drawn, "\n"), dates[0]+" to "+dates[len(dates)-1])
-}
-
-// factorSVG draws the running sum of RankIC and the label's mean by quantile.
-func factorSVG(r feature.FactorReport) []byte {
-	const width, height, margin = 760.0, 360.0, 50.0
-	var b bytes.Buffer
-	text := func(x, y float64, s string) {
-		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" font-family="sans-serif" font-size="12">`, x, y)
-		_ = xml.EscapeText(&b, []byte(s)) // a buffer takes everything
-		b.WriteString("</text>\n")
-	}
-	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n", width, 2*height)
-	text(margin, 20, fmt.Sprintf("%s@%s against %s@%s: running sum of RankIC", r.Feature, r.FeatureVersion, r.Label, r.LabelVersion))
-	dates, sums := runningRankIC(r)
-	if len(sums) > 1 {
-		low, high := bounds(sums)
-		at := func(v float64) float64 { return height - margin - (v-low)/(high-low)*(height-2*margin) }
-		b.WriteString(`<polyline fill="none" stroke="steelblue" points="`)
-		for k, v := range sums {
-			fmt.Fprintf(&b, "%.1f,%.1f ", margin+float64(k)/float64(len(sums)-1)*(width-2*margin), at(v))
-		}
-		b.WriteString("\"/>\n")
-		fmt.Fprintf(&b, "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"gray\"/>\n", margin, width-margin, at(0), at(0))
-		text(5, at(high), figure(&high))
-		text(5, at(low), figure(&low))
-		text(margin, height-margin+20, dates[0])
-		text(width-margin-70, height-margin+20, dates[len(dates)-1])
-	} else {
-		text(margin, 60, fmt.Sprintf("fewer than 2 sessions have %d names", feature.MinNames))
-	}
-	text(margin, height+20, "mean of the label by quantile of the feature")
-	var means []float64
-	for _, q := range r.Quantiles {
-		if q.Mean != nil {
-			means = append(means, *q.Mean)
-		}
-	}
-	if len(means) > 0 {
-		low, high := bounds(means)
-		at := func(v float64) float64 { return 2*height - margin - (v-low)/(high-low)*(height-2*margin) }
-		step := (width - 2*margin) / float64(len(r.Quantiles))
-		for k, q := range r.Quantiles {
-			x := margin + float64(k)*step
-			if q.Mean != nil {
-				fmt.Fprintf(&b, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"steelblue\"/>\n", x+step*0.1, min(at(*q.Mean), at(0)), step*0.8, max(at(*q.Mean), at(0))-min(at(*q.Mean), at(0)))
-			}
-			text(x+step*0.2, 2*height-margin+20, strconv.Itoa(q.Quantile)+": "+figure(q.Mean))
-		}
-	}
-	b.WriteString("</svg>\n")
-	return b.Bytes()
-}
-
-// bounds are the least and the greatest of the values and 0, apart.
-func bounds(values []float64) (low, high float64) {
-	for _, v := range values {
-		low, high = min(low, v), max(high, v)
-	}
-	if low == high {
-		high++
-	}
-	return low, high
-}
-
-// writeNewFile writes a file that is not there yet, whole or not at all.
-func writeNewFile(path string, content []byte) error {
-	err := durable.Create(filepath.Clean(path), 0o600, durable.Bytes(content))
-	if errors.Is(err, durable.ErrExists) {
-		return quant.Errorf(quant.Conflict, "%s exists already", path).WithHint("name another file, or remove it")
-	}
-	if err != nil {
-		return quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("check the folder and the free space")
-	}
-	return nil
 }

@@ -98,7 +98,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 		return err
 	}
 	defer func() { _ = content.Close() }() // it was only read
-	e.record(quant.RunIO{Direction: quant.In, Kind: "run", Name: id})
+	e.record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: id})
 	copyTo := func(w io.Writer) error {
 		_, err := io.Copy(w, content)
 		return err

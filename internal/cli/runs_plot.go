@@ -161,7 +161,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	}
 	report := plotReport{Plot: plot}
 	if f.out == "" {
-		if report.lines, err = plot.Letters(f.width, f.height); err != nil {
+		if report.lines, err = plot.Text(f.width, f.height); err != nil {
 			return err
 		}
 		return e.Print(report)
@@ -174,6 +174,6 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 		return err
 	}
 	report.File = &writtenChart{e.Mask.Text(f.out), int64(len(drawn)), durable.Digest(drawn)}
-	e.record(quant.RunIO{Direction: quant.Out, Kind: "file", Name: f.out, Digest: quant.Text(report.File.Digest)})
+	e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: f.out, Digest: quant.Text(report.File.Digest)})
 	return e.Print(report)
 }

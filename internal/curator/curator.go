@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/factstore"
 )
 
 // Request says what to ingest, and how.
@@ -69,6 +70,38 @@ type Report struct {
 	LastDate      quant.Text   `json:"last_date"`
 	Notices       []string     `json:"notices"`   // what the user should know, a sentence each
 	Revisions     int64        `json:"revisions"` // rows that keep what was updated
+}
+
+// Inputs are the files that were read, as their paths stand in the report.
+func (r Report) Inputs() []quant.RunIO {
+	var inputs []quant.RunIO
+	for _, f := range r.Files {
+		inputs = append(inputs, quant.RunIO{
+			Direction: quant.In, Kind: quant.IOFile, Name: f.Path, Rows: &f.RowsRead,
+			FirstDate: f.FirstDate, LastDate: f.LastDate, Digest: quant.Text(f.Digest),
+		})
+	}
+	return inputs
+}
+
+// Outputs are the tables that were written. done: the ingest succeeded, and that
+// it changed no bar is then said, too.
+func (r Report) Outputs(done bool) []quant.RunIO {
+	var outputs []quant.RunIO
+	if changed := r.RowsInserted + r.RowsUpdated; done || changed > 0 {
+		outputs = append(outputs, quant.RunIO{
+			Direction: quant.Out, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &changed,
+			FirstDate: r.FirstDate, LastDate: r.LastDate,
+		})
+	}
+	if r.Revisions > 0 {
+		outputs = append(outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: factstore.OHLCVRevisions, Rows: &r.Revisions})
+	}
+	if r.RowsRejected > 0 {
+		// Rows stays open: rejects that are kept already are not kept twice.
+		outputs = append(outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: factstore.Rejects})
+	}
+	return outputs
 }
 
 func newReport() Report {

@@ -54,6 +54,20 @@ type SeriesReport struct {
 	hint string
 }
 
+// Answers are the answers of a provider that were used, as the inputs of a run.
+func Answers(providerName string, series []SeriesReport) []quant.RunIO {
+	var inputs []quant.RunIO
+	for _, s := range series {
+		if s.Digest != "" {
+			inputs = append(inputs, quant.RunIO{
+				Direction: quant.In, Kind: quant.IOAnswer, Name: providerName + ":" + s.Symbol, Rows: &s.Fetched,
+				FirstDate: s.FirstDate, LastDate: s.LastDate, Digest: s.Digest,
+			})
+		}
+	}
+	return inputs
+}
+
 // compactDays is how far back, in calendar days, the short answer of a provider
 // surely reaches: some hundred sessions.
 const compactDays = 130

@@ -130,6 +130,41 @@ func TestAPlainFileBecomesBarsNamedAfterTheFile(t *testing.T) {
 	l.want("dates", []quant.Text{r.FirstDate, r.LastDate, r.Files[0].FirstDate}, []quant.Text{"2020-01-02", "2020-01-03", "2020-01-02"})
 	l.want("source", l.list("SELECT DISTINCT source || ' ' || ingested_at FROM ohlcv"), []string{"file:SPX.csv 2026-01-15 09:30:00"})
 	l.want("ledger", l.list("SELECT concat_ws('|', run_id, table_name, rows_inserted, rows_updated) FROM ledger"), []string{"run-1|ohlcv|2|0"})
+	in, out := r.Inputs(), r.Outputs(true)
+	l.want("inputs", []any{len(in), in[0].Direction, in[0].Kind, in[0].Name, *in[0].Rows, in[0].FirstDate, in[0].LastDate, string(in[0].Digest)},
+		[]any{1, quant.In, "file", r.Files[0].Path, 2, "2020-01-02", "2020-01-03", r.Files[0].Digest})
+	l.want("outputs", []any{len(out), out[0].Direction, out[0].Kind, out[0].Name, *out[0].Rows, out[0].LastDate}, []any{1, quant.Out, "table", "ohlcv", 2, "2020-01-03"})
+}
+
+func TestWhatAnIngestWroteIsWhatItChanged(t *testing.T) {
+	t.Parallel()
+	names := func(list []quant.RunIO) string {
+		var all []string
+		for _, io := range list {
+			rows := "-"
+			if io.Rows != nil {
+				rows = fmt.Sprint(*io.Rows)
+			}
+			all = append(all, io.Name+" "+rows)
+		}
+		return strings.Join(all, ", ")
+	}
+	for _, c := range []struct {
+		report Report
+		done   bool
+		want   string
+	}{
+		{Report{}, true, "ohlcv 0"}, {Report{}, false, ""}, {Report{RowsRejected: 3}, false, "rejects -"},
+		{Report{RowsInserted: 2, RowsUpdated: 3, Revisions: 1, RowsRejected: 4}, false, "ohlcv 5, ohlcv_revisions 1, rejects -"},
+	} {
+		if got := names(c.report.Outputs(c.done)); got != c.want {
+			t.Errorf("%+v, done %v: %q, want %q", c.report, c.done, got, c.want)
+		}
+	}
+	series := []SeriesReport{{Symbol: "A", Fetched: 7, Digest: "sha256:0"}, {Symbol: "B", Error: "none"}}
+	if got := names(Answers("alphavantage", series)); got != "alphavantage:A 7" {
+		t.Errorf("answers %q", got)
+	}
 }
 
 func TestTheUsualSpellingsAreUnderstood(t *testing.T) {

@@ -85,3 +85,12 @@ func (db *DB) runs(ctx context.Context, query string, args ...any) ([]string, er
 	}
 	return runs, rows.Err()
 }
+
+// WrittenBy are runs that wrote what another run read, as its inputs.
+func WrittenBy(runs []string) []quant.RunIO {
+	var inputs []quant.RunIO
+	for _, run := range runs {
+		inputs = append(inputs, quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: run})
+	}
+	return inputs
+}

@@ -10,8 +10,10 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
+	"quant/internal/dataset"
 	"quant/internal/factstore"
 	"quant/internal/price"
+	"quant/internal/sqltext"
 )
 
 // MinNames is how many names a session must have for a cross-sectional figure;
@@ -97,6 +99,8 @@ type FactorReport struct {
 	TimeSeriesMean  *float64     `json:"time_series_mean"` // mean of their correlations
 	Daily           []DailyIC    `json:"daily"`
 	Notices         []string     `json:"notices"`
+
+	Inputs []quant.RunIO `json:"-"` // what was read, and the runs that wrote it
 }
 
 // Information is a daily information coefficient over the sessions that have
@@ -177,7 +181,48 @@ func Factor(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req F
 		return FactorReport{}, quant.Errorf(quant.NotFound, "no bar in the range has both %s@%s and %s@%s", req.Feature, req.FeatureVersion, req.Label, req.LabelVersion).
 			WithHint("widen --from and --to, or the symbols")
 	}
-	return j.finish(basis.Symbols), nil
+	report := j.finish(basis.Symbols)
+	report.Inputs, err = factorInputs(ctx, db, req, report)
+	return report, err
+}
+
+// factorInputs describes the three tables that a report was made of, and the
+// runs that wrote them.
+func factorInputs(ctx context.Context, db *factstore.DB, req FactorRequest, report FactorReport) ([]quant.RunIO, error) {
+	symbols := "true"
+	if req.Symbols != nil {
+		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
+	}
+	featureRows := symbols + " AND feature_name = " + sqltext.Literal(report.Feature) + " AND feature_version = " + sqltext.Literal(report.FeatureVersion)
+	labelRows := symbols + " AND label_name = " + sqltext.Literal(report.Label) + " AND label_version = " + sqltext.Literal(report.LabelVersion)
+	var inputs []quant.RunIO
+	for _, in := range []struct {
+		name  dataset.Name
+		query string
+	}{
+		{dataset.Feature(report.Feature, report.FeatureVersion), "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
+		{dataset.Label(report.Label, report.LabelVersion), "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
+		{dataset.Name{Table: dataset.OHLCV}, "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
+	} {
+		rows, digest, err := db.Digest(ctx, in.query)
+		if err != nil {
+			return nil, err
+		}
+		inputs = append(inputs, quant.RunIO{
+			Direction: quant.In, Kind: quant.IOTable, Name: in.name.String(), Rows: &rows,
+			FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest),
+		})
+	}
+	features, err := db.Writers(ctx, factstore.FeaturesDaily, featureRows)
+	if err != nil {
+		return nil, err
+	}
+	bars, err := db.Writers(ctx, factstore.OHLCV, symbols)
+	if err != nil {
+		return nil, err
+	}
+	labels, err := db.SliceWriters(ctx, factstore.Labels, symbols+" AND name = ? AND version = ?", report.Label, report.LabelVersion)
+	return append(inputs, factstore.WrittenBy(slices.Concat(features, bars, labels))...), err
 }
 
 // judgement gathers a factor report, session by session.

@@ -47,6 +47,11 @@ type Report struct {
 	Series     []Series   `json:"series"`
 	Tables     []Table    `json:"tables"`
 	Notices    []string   `json:"notices"`
+
+	// What was read, with the runs that wrote it, and what was written; set where
+	// the computation succeeded.
+	Inputs  []quant.RunIO `json:"-"`
+	Outputs []quant.RunIO `json:"-"`
 }
 
 // Series is one feature or label as it was computed by this run, for those

@@ -584,3 +584,48 @@ func TestTheDocumentHoldsTheCatalogue(t *testing.T) {
 		t.Errorf("docs/features.md does not hold this table:\n%s", table)
 	}
 }
+
+// spell writes inputs or outputs one a word, without digests, which must be
+// there for tables.
+func spell(t *testing.T, list []quant.RunIO) string {
+	t.Helper()
+	var words []string
+	for _, io := range list {
+		word := string(io.Direction) + " " + io.Kind + " " + io.Name
+		if io.Kind == quant.IOTable {
+			word += fmt.Sprintf(" %d %s..%s", *io.Rows, io.FirstDate, io.LastDate)
+			if len(io.Digest) < 20 {
+				t.Errorf("%s has the digest %q", word, io.Digest)
+			}
+		}
+		words = append(words, word)
+	}
+	return strings.Join(words, "; ")
+}
+
+func TestReportsSayWhatWasReadAndWritten(t *testing.T) {
+	t.Parallel()
+	cal := weekdays("2019-01-07", 80)
+	db := lab(t, factstore.Options{})
+	load(t, db, market([]string{"AAA", "BBB"}, cal, 6, false))
+	features := run(t, db, cal, Request{RunID: "features", Version: "v1"})
+	if got, want := spell(t, features.Inputs), "in table ohlcv 160 2019-01-07..2019-04-26; in run load"; got != want {
+		t.Errorf("features read %q, want %q", got, want)
+	}
+	if len(features.Outputs) != 2 || *features.Outputs[0].Rows != features.Tables[0].Inserted || !strings.HasPrefix(spell(t, features.Outputs), "out table features_daily ") {
+		t.Errorf("features wrote %q", spell(t, features.Outputs))
+	}
+	labels, err := Labels(t.Context(), db, cal, Request{RunID: "labels", Version: "v1", Horizon: 5, Symbols: []string{"AAA"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := spell(t, append(labels.Inputs, labels.Outputs...)), "in table ohlcv 80 2019-01-07..2019-04-26; in run load; out table labels 150 2019-01-07..2019-04-26"; got != want {
+		t.Errorf("labels: %q, want %q", got, want)
+	}
+	report := judged(t, db, 80, FactorRequest{Feature: "ret_5d", FeatureVersion: "v1", Label: "fwd_ret_5d", LabelVersion: "v1", Symbols: []string{"AAA"}})
+	days := fmt.Sprintf("%s..%s", report.FirstDate, report.LastDate)
+	want := "in table features_daily:ret_5d@v1 75 " + days + "; in table labels:fwd_ret_5d@v1 75 " + days + "; in table ohlcv 80 " + days + "; in run features; in run load; in run labels"
+	if got := spell(t, report.Inputs); got != want {
+		t.Errorf("a factor report read %q, want %q", got, want)
+	}
+}

@@ -76,7 +76,7 @@ func (c *computation) run(ctx context.Context) (Report, error) {
 	if len(b.Symbols) > 0 {
 		c.report.FirstDate, c.report.LastDate = quant.Text(b.First.String()), quant.Text(b.Last.String())
 	}
-	for _, step := range []func(context.Context) error{c.digestInputs, c.readBefore, c.choose, c.compute} {
+	for _, step := range []func(context.Context) error{c.digestInputs, c.readBefore, c.choose, c.compute, c.describe} {
 		if err := step(ctx); err != nil {
 			return c.report, c.failure(ctx, err)
 		}
@@ -260,6 +260,32 @@ func (c *computation) compute(ctx context.Context) error {
 		c.report.Notices = append(c.report.Notices, c.what+": nothing changed")
 	}
 	c.tables(facts, ledger)
+	return nil
+}
+
+// describe says what was read and written.
+func (c *computation) describe(ctx context.Context) error {
+	where := "true"
+	if c.req.Symbols != nil {
+		where = "symbol IN (" + sqltext.Literals(c.req.Symbols) + ")"
+	}
+	writers, err := c.db.Writers(ctx, factstore.OHLCV, where)
+	if err != nil {
+		return err
+	}
+	r := &c.report
+	bars := r.BarsRead
+	r.Inputs = append([]quant.RunIO{{
+		Direction: quant.In, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &bars,
+		FirstDate: r.FirstDate, LastDate: r.LastDate, Digest: quant.Text(r.BarsDigest),
+	}}, factstore.WrittenBy(writers)...)
+	for _, t := range r.Tables {
+		changed := t.Changed()
+		r.Outputs = append(r.Outputs, quant.RunIO{
+			Direction: quant.Out, Kind: quant.IOTable, Name: t.Table, Rows: &changed,
+			FirstDate: r.FirstDate, LastDate: r.LastDate, Digest: quant.Text(t.Digest),
+		})
+	}
 	return nil
 }
 

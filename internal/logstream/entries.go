@@ -37,7 +37,7 @@ func (c Counts) Outputs() []quant.RunIO {
 		rows  int
 	}{{"run_params", c.Params}, {"run_metric_points", c.Metrics}, {"run_tags", c.Tags + c.Removed}, {"run_notes", c.Notes}, {"run_artifacts", c.Artifacts}} {
 		if rows := int64(written.rows); rows > 0 {
-			list = append(list, quant.RunIO{Direction: quant.Out, Kind: "meta", Name: written.table, Rows: &rows})
+			list = append(list, quant.RunIO{Direction: quant.Out, Kind: quant.IOMeta, Name: written.table, Rows: &rows})
 		}
 	}
 	return list

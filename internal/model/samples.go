@@ -26,6 +26,19 @@ type Read struct {
 	Writers []string `json:"-"`
 }
 
+// Inputs are reads as the inputs of a run: each with its rows and digest, and
+// the runs that wrote them.
+func Inputs(reads []Read) []quant.RunIO {
+	var inputs []quant.RunIO
+	for _, r := range reads {
+		inputs = append(inputs, quant.RunIO{
+			Direction: quant.In, Kind: quant.IOTable, Name: r.Name, Rows: &r.Rows, FirstDate: r.First, LastDate: r.Last, Digest: quant.Text(r.Digest),
+		})
+		inputs = append(inputs, factstore.WrittenBy(r.Writers)...)
+	}
+	return inputs
+}
+
 // dateRange is a range of days, both included; nil is open.
 type dateRange struct{ from, to *quant.Date }
 

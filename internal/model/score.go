@@ -55,6 +55,15 @@ type Scored struct {
 	Output      string     `json:"-"` // digest of the predictions that now stand
 }
 
+// Outputs are what was written: the predictions of the model in the range.
+func (s Scored) Outputs() []quant.RunIO {
+	changed := s.Inserted + s.Updated + s.Deleted
+	return []quant.RunIO{{
+		Direction: quant.Out, Kind: quant.IOTable, Name: factstore.Predictions, Rows: &changed,
+		FirstDate: s.OutputFirst, LastDate: s.OutputLast, Digest: quant.Text(s.Output),
+	}}
+}
+
 // TaskRows is what one task scored.
 type TaskRows struct {
 	TaskID string     `json:"task_id"`

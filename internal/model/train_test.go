@@ -312,6 +312,16 @@ func TestADayThatLacksAFeatureIsLeftOutAndCounted(t *testing.T) {
 	if len(out.Reads) != 4 || out.Reads[0].Name != "features_daily:alpha@v1" || out.Reads[3].Name != "labels:fwd_ret_5d@v1" || fmt.Sprint(out.Reads[0].Writers, out.Reads[3].Writers) != "[r] [r]" {
 		t.Errorf("reads %+v", out.Reads)
 	}
+	var names []string
+	for _, io := range model.Inputs(out.Reads) {
+		if err := (quant.RunIO{RunID: "r", Direction: io.Direction, Kind: io.Kind, Name: io.Name}).Validate(); err != nil || io.Direction != quant.In || io.Kind == quant.IOTable && (io.Digest == "" || *io.Rows == 0) {
+			t.Errorf("%+v: %v", io, err)
+		}
+		names = append(names, io.Kind+" "+io.Name)
+	}
+	if got := strings.Join(names, "; "); !strings.HasPrefix(got, "table features_daily:alpha@v1; run r; ") || !strings.HasSuffix(got, "; table labels:fwd_ret_5d@v1; run r") {
+		t.Errorf("inputs %s", got)
+	}
 }
 
 func TestMetricsSayWhatWasTrainedAndTested(t *testing.T) {

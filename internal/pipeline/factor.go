@@ -2,19 +2,28 @@ package pipeline
 
 import (
 	"context"
+	"errors"
+	"path/filepath"
 	"strconv"
 
 	"quant"
-	"quant/internal/dataset"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/session"
-	"quant/internal/sqltext"
 )
 
+// FactorOptions say what to judge by what.
+type FactorOptions struct {
+	feature.FactorRequest
+	SVG string // a file that is not there yet, to draw it into; "": it is not drawn
+}
+
 // Factor judges a stored feature by a stored label, and records what it read and
-// measured. Errors: those of feature.Factor.
-func Factor(ctx context.Context, s *session.Session, req feature.FactorRequest) (feature.FactorReport, error) {
+// measured. Conflict: there is something in the place of the drawing. Failed: it
+// cannot be written. Other errors: those of feature.Factor.
+func Factor(ctx context.Context, s *session.Session, o FactorOptions) (feature.FactorReport, error) {
+	req := o.FactorRequest
 	if _, err := req.Check(); err != nil {
 		return feature.FactorReport{}, err
 	}
@@ -24,14 +33,13 @@ func Factor(ctx context.Context, s *session.Session, req feature.FactorRequest) 
 		if err != nil {
 			return err
 		}
-		if report, err = feature.Factor(ctx, db, cal, req); err != nil {
-			return err
-		}
-		return recordFactorInputs(ctx, s, db, req, report)
+		report, err = feature.Factor(ctx, db, cal, req)
+		return err
 	})
 	if err != nil {
 		return report, err
 	}
+	s.Record(report.Inputs...)
 	logParams(s, "feature", report.Feature+"@"+report.FeatureVersion, "label", report.Label+"@"+report.LabelVersion, "quantiles", strconv.Itoa(req.Quantiles))
 	whole := report
 	whole.Daily = nil // thousands, and none of them is recorded
@@ -41,44 +49,24 @@ func Factor(ctx context.Context, s *session.Session, req feature.FactorRequest) 
 	for _, notice := range report.Notices {
 		s.Say().Notice("%s", notice)
 	}
+	if o.SVG != "" {
+		drawing := report.SVG()
+		if err := writeNewFile(o.SVG, drawing); err != nil {
+			return report, err
+		}
+		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: o.SVG, Digest: quant.Text(durable.Digest(drawing))})
+	}
 	return report, nil
 }
 
-// recordFactorInputs notes the three tables that the report was made of, and
-// the runs that wrote them.
-func recordFactorInputs(ctx context.Context, s *session.Session, db *factstore.DB, req feature.FactorRequest, report feature.FactorReport) error {
-	symbols := "true"
-	if req.Symbols != nil {
-		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
+// writeNewFile writes a file that is not there yet, whole or not at all.
+func writeNewFile(path string, content []byte) error {
+	err := durable.Create(filepath.Clean(path), 0o600, durable.Bytes(content))
+	if errors.Is(err, durable.ErrExists) {
+		return quant.Errorf(quant.Conflict, "%s exists already", path).WithHint("name another file, or remove it")
 	}
-	featureRows := symbols + " AND feature_name = " + sqltext.Literal(report.Feature) + " AND feature_version = " + sqltext.Literal(report.FeatureVersion)
-	labelRows := symbols + " AND label_name = " + sqltext.Literal(report.Label) + " AND label_version = " + sqltext.Literal(report.LabelVersion)
-	for _, in := range []struct {
-		name  dataset.Name
-		query string
-	}{
-		{dataset.Feature(report.Feature, report.FeatureVersion), "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
-		{dataset.Label(report.Label, report.LabelVersion), "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
-		{dataset.Name{Table: dataset.OHLCV}, "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
-	} {
-		rows, digest, err := db.Digest(ctx, in.query)
-		if err != nil {
-			return err
-		}
-		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: in.name.String(), Rows: &rows, FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest)})
-	}
-	for _, written := range []func() ([]string, error){
-		func() ([]string, error) { return db.Writers(ctx, factstore.FeaturesDaily, featureRows) },
-		func() ([]string, error) { return db.Writers(ctx, factstore.OHLCV, symbols) },
-		func() ([]string, error) {
-			return db.SliceWriters(ctx, factstore.Labels, symbols+" AND name = ? AND version = ?", report.Label, report.LabelVersion)
-		},
-	} {
-		runs, err := written()
-		recordWriters(s, runs)
-		if err != nil {
-			return err
-		}
+	if err != nil {
+		return quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("check the folder and the free space")
 	}
 	return nil
 }

@@ -52,9 +52,6 @@ type Edge struct {
 	Kind string `json:"kind"` // read (an input), wrote (the run whose rows were read), ran (a run inside a run)
 }
 
-// runKind is the kind of run_io that names a run whose rows were read.
-const runKind = quant.IORun
-
 // Trace walks from a run back to what its result came from: its inputs, the
 // runs that wrote them, and the runs that ran inside it and may have changed
 // something. It ends, whatever the records say: each run is visited once.
@@ -93,7 +90,7 @@ func Trace(ctx context.Context, meta metastore.Store, runID string) (Lineage, er
 		queue = queue[1:]
 		run, err := meta.GetRun(ctx, id)
 		if errors.Is(err, quant.NotFound) {
-			node(Node{ID: runNode(id), Type: runKind, RunID: quant.Text(id)})
+			node(Node{ID: runNode(id), Type: quant.IORun, RunID: quant.Text(id)})
 			continue
 		}
 		if err != nil {
@@ -101,7 +98,7 @@ func Trace(ctx context.Context, meta metastore.Store, runID string) (Lineage, er
 		}
 		p := run.Process
 		node(Node{
-			ID: runNode(id), Type: runKind, Name: run.Kind, RunID: quant.Text(id), Status: run.Status, StartedAt: run.StartedAt,
+			ID: runNode(id), Type: quant.IORun, Name: run.Kind, RunID: quant.Text(id), Status: run.Status, StartedAt: run.StartedAt,
 			BinaryVersion: p.BinaryVersion, BinaryCommit: p.BinaryCommit, GitCommit: p.GitCommit, GitDirty: p.GitDirty,
 		})
 		noted, err := meta.RunIO(ctx, id)
@@ -110,8 +107,8 @@ func Trace(ctx context.Context, meta metastore.Store, runID string) (Lineage, er
 		}
 		for _, io := range noted {
 			switch {
-			case io.Direction != quant.In || io.Kind == stageKind || io.Kind == stateKind:
-			case io.Kind == runKind:
+			case io.Direction != quant.In || io.Kind == quant.IOStage || io.Kind == quant.IOState:
+			case io.Kind == quant.IORun:
 				follow(id, io.Name, "wrote")
 			default:
 				n := Node{Type: io.Kind, Name: io.Name, Rows: io.Rows, FirstDate: io.FirstDate, LastDate: io.LastDate, Digest: io.Digest}
@@ -144,7 +141,7 @@ func rank(n Node, first string) int {
 	switch {
 	case string(n.RunID) == first:
 		return 0
-	case n.Type == runKind:
+	case n.Type == quant.IORun:
 		return 1
 	case n.Type == quant.IOTable:
 		return 2
@@ -167,7 +164,7 @@ func (l Lineage) Tree() []string {
 		switch nodes[e.To].Type {
 		case quant.IOTable:
 			return 0
-		case runKind:
+		case quant.IORun:
 			return 2
 		}
 		return 1
@@ -215,7 +212,7 @@ func (n Node) title() string {
 		}
 		return r
 	}, n.Name)
-	if n.Type == runKind {
+	if n.Type == quant.IORun {
 		if n.Status == "" {
 			return fmt.Sprintf("run %s, of which there is no record", n.RunID)
 		}
@@ -270,7 +267,7 @@ func (l Lineage) Dot() []string {
 		index[n.ID] = i
 		shape := "note"
 		switch n.Type {
-		case runKind:
+		case quant.IORun:
 			shape = "box"
 		case quant.IOTable:
 			shape = "cylinder"

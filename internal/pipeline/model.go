@@ -55,7 +55,7 @@ func ResolveModel(ctx context.Context, s *session.Session, ref string) (quant.Mo
 	if len(list) == 0 {
 		return quant.Model{}, quant.Errorf(quant.NotFound, "experiment %s has no model yet", id).WithHint("quant train --experiment %s", id)
 	}
-	trained, err := meta.ListOutputs(ctx, ModelKind) // newest run first
+	trained, err := meta.ListOutputs(ctx, quant.IOModel) // newest run first
 	if err != nil {
 		return quant.Model{}, err
 	}
@@ -79,7 +79,7 @@ func loadModel(s *session.Session, m quant.Model) (model.Document, modelParams, 
 
 // modelWriter is the run that made a model; "" if it is not recorded.
 func modelWriter(ctx context.Context, meta metastore.Store, id string) (string, error) {
-	made, err := meta.ListOutputs(ctx, ModelKind)
+	made, err := meta.ListOutputs(ctx, quant.IOModel)
 	if err != nil {
 		return "", err
 	}

@@ -40,8 +40,7 @@ func (r Repetition) Err() error {
 	var differ []string
 	for _, c := range r.Comparisons {
 		if !c.Same {
-			// With its colon, targets:S@1.0.0 would be taken for a user and a password.
-			differ = append(differ, fmt.Sprintf("%s (%s of %s)", strings.Replace(c.Object, ":", " ", 1), map[quant.Direction]string{quant.In: "input", quant.Out: "output"}[c.Direction], c.Stage))
+			differ = append(differ, fmt.Sprintf("%s (%s of %s)", c.Object, map[quant.Direction]string{quant.In: "input", quant.Out: "output"}[c.Direction], c.Stage))
 		}
 	}
 	return quant.Errorf(quant.Refused, "run %s is not reproduced; other than on record: %s", quant.ShortID(r.RunID), firstOf(differ, 3)).
@@ -79,7 +78,7 @@ func Compare(kind string, recorded, now []quant.RunIO) (list []Comparison, outpu
 		have[key(io)] = io
 	}
 	for _, io := range recorded {
-		if io.Digest == "" || io.Kind == stageKind || io.Kind == stateKind {
+		if io.Digest == "" || io.Kind == quant.IOStage || io.Kind == quant.IOState {
 			continue
 		}
 		if kind == RunKind && io.Direction == quant.Out {

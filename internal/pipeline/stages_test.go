@@ -127,9 +127,16 @@ func TestEveryStageRunsInProcessAndPrintsNothing(t *testing.T) {
 	same(t, "labels wrote", run.Names(quant.Out), []string{"table labels"})
 	labelled := "run " + run.RunID
 
-	judged, err := pipeline.Factor(t.Context(), s.Session, feature.FactorRequest{Feature: "ret_20d", Label: "fwd_ret_5d", Quantiles: 2})
+	svg := filepath.Join(t.TempDir(), "factor.svg")
+	judged, err := pipeline.Factor(t.Context(), s.Session, pipeline.FactorOptions{FactorRequest: feature.FactorRequest{Feature: "ret_20d", Label: "fwd_ret_5d", Quantiles: 2}, SVG: svg})
 	if err != nil || judged.Pairs == 0 {
 		t.Errorf("factor: %d pairs, %v", judged.Pairs, err)
+	}
+	if drawn, err := os.ReadFile(svg); err != nil || !strings.HasPrefix(string(drawn), "<svg ") {
+		t.Errorf("factor drew %q, %v", drawn, err)
+	}
+	if _, err := pipeline.Factor(t.Context(), s.Session, pipeline.FactorOptions{FactorRequest: feature.FactorRequest{Feature: "ret_20d", Label: "fwd_ret_5d", Quantiles: 2}, SVG: svg}); !errors.Is(err, quant.Conflict) {
+		t.Errorf("factor over its drawing: %v", err)
 	}
 
 	experiment := pipeline.ExperimentOptions{ID: "e", Features: "ret_20d@v1,vol_20d@v1", Label: "fwd_ret_5d@v1", Folds: 3, MinTrain: 60}
@@ -192,6 +199,37 @@ func TestEveryStageRunsInProcessAndPrintsNothing(t *testing.T) {
 	again, _ := inside(t, s, pipeline.Backtest, replay)
 	if again.ResultDigest != tested.ResultDigest || again.PricesAt.IsZero() {
 		t.Errorf("as of %s: %s, not %s", run.RunID, again.ResultDigest, tested.ResultDigest)
+	}
+
+	listed, err := pipeline.ListBacktests(t.Context(), s.Session, "s")
+	if err != nil || len(listed) != 2 || listed[0].RunID != again.RunID || listed[1].ResultDigest != tested.ResultDigest {
+		t.Errorf("list: %+v, %v", listed, err)
+	}
+	compared, err := pipeline.CompareBacktests(t.Context(), s.Session, []string{tested.RunID, again.RunID})
+	if err != nil || len(compared.Backtests) != 2 {
+		t.Fatalf("compare: %+v, %v", compared, err)
+	}
+	for _, line := range compared.Lines {
+		if !line.Same {
+			t.Errorf("compare: %+v", line)
+		}
+	}
+	sheet, err := pipeline.ReportBacktest(t.Context(), s.Session, pipeline.SheetOptions{PNG: filepath.Join(t.TempDir(), "s.png")})
+	if err != nil || sheet.RunID != again.RunID || len(sheet.Files) != 2 || sheet.Files[0].Path != filepath.Join(s.ReportDir(), again.RunID+".html") || sheet.Chart(80) == nil {
+		t.Fatalf("report: %+v, %v", sheet, err)
+	}
+	for _, file := range sheet.Files {
+		if info, err := os.Stat(file.Path); err != nil || info.Size() != file.Bytes {
+			t.Errorf("%+v: %v", file, err)
+		}
+	}
+	taken := pipeline.SheetOptions{Run: tested.RunID, PNG: sheet.Files[1].Path}
+	if _, err := pipeline.ReportBacktest(t.Context(), s.Session, taken); !errors.Is(err, quant.Conflict) {
+		t.Errorf("over another report: %v", err)
+	}
+	taken.Force = true
+	if _, err := pipeline.ReportBacktest(t.Context(), s.Session, taken); err != nil {
+		t.Errorf("over another report, by force: %v", err)
 	}
 
 	if at, err := printed.Seek(0, 1); err != nil || at != 0 {
@@ -380,5 +418,51 @@ func TestDataIsCheckedAndShownBySymbol(t *testing.T) {
 	}
 	if _, err := pipeline.CheckData(t.Context(), s.Session, curator.QualityRequest{Symbols: []string{"no symbol"}}); err == nil {
 		t.Error("a check of what is no symbol")
+	}
+}
+
+func TestPricesAreShownAsTheyAreAndAsARunSawThem(t *testing.T) {
+	t.Parallel()
+	s := sessiontest.Begin(t)
+	line := func(close string) string {
+		return "date,symbol,open,high,low,close,volume\n2024-01-02,A,1,9,1," + close + ",1\n2024-01-03,A,1,9,1,3,1\n2024-01-03,B,1,9,1,4,1\n"
+	}
+	_, first := ingest(t, s, s.Write("prices.csv", line("2")))
+	ingest(t, s, s.Write("prices.csv", line("5")))
+	closes := func(o pipeline.PricesOptions) (list []float64) {
+		t.Helper()
+		found, err := pipeline.Prices(t.Context(), s.Session, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, bar := range found {
+			list = append(list, *bar.Close)
+		}
+		return list
+	}
+	if got := closes(pipeline.PricesOptions{Symbols: []string{"B", "A", "A", "C"}}); !slices.Equal(got, []float64{5, 3, 4}) {
+		t.Errorf("now: %v", got)
+	}
+	if !s.Heard.Has("no bars of C") {
+		t.Errorf("it said %q", s.Heard.All())
+	}
+	if got := closes(pipeline.PricesOptions{Symbols: []string{"A"}, AsOf: &first.RunID}); !slices.Equal(got, []float64{2, 3}) {
+		t.Errorf("as of %s: %v", first.RunID, got)
+	}
+	if got := closes(pipeline.PricesOptions{Symbols: []string{"A"}, From: day("2024-01-03"), To: day("2024-01-03")}); !slices.Equal(got, []float64{3}) {
+		t.Errorf("one day: %v", got)
+	}
+	for name, c := range map[string]struct {
+		o    pipeline.PricesOptions
+		want error
+	}{
+		"none":     {pipeline.PricesOptions{Symbols: []string{"C"}}, quant.NotFound},
+		"no run":   {pipeline.PricesOptions{Symbols: []string{"A"}, AsOf: new("00000000")}, quant.NotFound},
+		"no name":  {pipeline.PricesOptions{Symbols: []string{""}}, quant.Usage},
+		"backward": {pipeline.PricesOptions{Symbols: []string{"A"}, From: day("2024-01-03"), To: day("2024-01-02")}, quant.Usage},
+	} {
+		if _, err := pipeline.Prices(t.Context(), s.Session, c.o); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

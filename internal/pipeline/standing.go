@@ -83,19 +83,13 @@ type Inputs struct {
 	Meta     map[string]string // by name: digest of rows of the Meta DB
 }
 
-// The kinds of run_io in which a stage notes what it was run on.
-const (
-	stageKind = quant.IOStage // name: the stage; digest: its fingerprint
-	stateKind = quant.IOState // name: a table that it writes; digest: where that stood before
-)
-
 // Notes are recorded with a stage's run: its fingerprint, and where the tables
 // that it writes stood before. Recorded when the run ends, in one commit with
 // its status, they hold if and only if it succeeded.
 func Notes(stage Stage, args []string, in Inputs, state State) []quant.RunIO {
-	notes := []quant.RunIO{{Direction: quant.In, Kind: stageKind, Name: string(stage), Digest: quant.Text(fingerprint(stage, args, in, state))}}
+	notes := []quant.RunIO{{Direction: quant.In, Kind: quant.IOStage, Name: string(stage), Digest: quant.Text(fingerprint(stage, args, in, state))}}
 	for _, table := range stage.Writes() {
-		notes = append(notes, quant.RunIO{Direction: quant.In, Kind: stateKind, Name: table, Digest: quant.Text(state.at(table))})
+		notes = append(notes, quant.RunIO{Direction: quant.In, Kind: quant.IOState, Name: table, Digest: quant.Text(state.at(table))})
 	}
 	return notes
 }
@@ -159,7 +153,7 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 	for _, io := range noted {
 		switch {
 		case io.Direction != quant.In:
-		case io.Kind == stageKind && io.Name == string(stage):
+		case io.Kind == quant.IOStage && io.Name == string(stage):
 			if same = string(io.Digest) == want; !same {
 				return false
 			}
@@ -169,7 +163,7 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 			if digest, known := files[io.Name]; known && digest != string(io.Digest) {
 				return false
 			}
-		case io.Kind == stateKind:
+		case io.Kind == quant.IOState:
 			// A table that stands where it stood before the run was not changed
 			// by it either.
 			if now := state.at(io.Name); now != string(io.Digest) && !strings.HasSuffix(now, " "+runID) {
@@ -180,14 +174,10 @@ func stands(runID string, stage Stage, want string, files map[string]string, not
 	return same && (stage != StageBacktest || state.own[runID])
 }
 
-// ModelKind is the kind of run_io under which train notes the model that it
-// made, by its id.
-const ModelKind = quant.IOModel
-
 // modelsExist reports whether the models that a run made are still there.
 func modelsExist(ctx context.Context, meta metastore.Store, noted []quant.RunIO) (bool, error) {
 	for _, io := range noted {
-		if io.Direction != quant.Out || io.Kind != ModelKind {
+		if io.Direction != quant.Out || io.Kind != quant.IOModel {
 			continue
 		}
 		if _, err := meta.GetModel(ctx, io.Name); errors.Is(err, quant.NotFound) {
@@ -202,7 +192,7 @@ func modelsExist(ctx context.Context, meta metastore.Store, noted []quant.RunIO)
 // ModelOf returns the model that a train run made, or "".
 func ModelOf(noted []quant.RunIO) string {
 	for _, io := range noted {
-		if io.Direction == quant.Out && io.Kind == ModelKind {
+		if io.Direction == quant.Out && io.Kind == quant.IOModel {
 			return io.Name
 		}
 	}

@@ -109,7 +109,7 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 		trained, err = model.Train(ctx, db, cal, spec)
 		return err
 	})
-	recordReads(s, trained.Reads)
+	s.Record(model.Inputs(trained.Reads)...)
 	if err != nil {
 		return TrainReport{}, err
 	}
@@ -170,7 +170,7 @@ func storeTrained(ctx context.Context, s *session.Session, t model.Trained) (Tra
 		recordMeta(s, "models", 1)
 	}
 	s.Record(quant.RunIO{
-		Direction: quant.Out, Kind: ModelKind, Name: report.ModelID, Digest: quant.Text(digest),
+		Direction: quant.Out, Kind: quant.IOModel, Name: report.ModelID, Digest: quant.Text(digest),
 		FirstDate: quant.Text(doc.Final.TrainFrom.String()), LastDate: quant.Text(doc.Final.TrainLabelEnd.String()),
 	})
 	return report, nil

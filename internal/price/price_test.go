@@ -80,3 +80,22 @@ func TestARawMoveThatLooksLikeASplitIsRefused(t *testing.T) {
 		t.Errorf("%+v %v", b, err)
 	}
 }
+
+func TestStoredBarsAreAnInputWithTheRunsThatWroteThem(t *testing.T) {
+	t.Parallel()
+	db := open(t, "('A', '2024-01-02', 1, 1, 1, 1), ('A', '2024-01-03', 1, 1, 1, 1), ('B', '2024-01-04', 1, 1, 1, NULL)")
+	inputs, err := price.StoredBars(t.Context(), db, factstore.OHLCV, "symbol = ?", "A")
+	if err != nil || len(inputs) != 2 {
+		t.Fatalf("%+v, %v", inputs, err)
+	}
+	bars := inputs[0]
+	if bars.Kind != quant.IOTable || bars.Name != "ohlcv" || *bars.Rows != 2 || bars.FirstDate != "2024-01-02" || bars.LastDate != "2024-01-03" || bars.Digest == "" {
+		t.Errorf("%+v", bars)
+	}
+	if inputs[1].Kind != quant.IORun || inputs[1].Name != "r" {
+		t.Errorf("%+v", inputs[1])
+	}
+	if inputs, err := price.StoredBars(t.Context(), db, factstore.OHLCV, "symbol = 'C'"); err != nil || len(inputs) != 1 || *inputs[0].Rows != 0 || inputs[0].FirstDate != "" {
+		t.Errorf("of nothing: %+v, %v", inputs, err)
+	}
+}

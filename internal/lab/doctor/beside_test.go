@@ -77,7 +77,7 @@ func TestDeletedRunsAreHeldAgainstTheLedgerToo(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	ctx := t.Context()
-	wrote, rows := quant.RunIO{Direction: quant.Out, Kind: doctor.TableKind, Name: "ohlcv"}, int64(3)
+	wrote, rows := quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: "ohlcv"}, int64(3)
 	wrote.Rows = &rows
 	id, err := l.Registry.Start(ctx, "ingest", nil)
 	must(t, err)

@@ -22,6 +22,8 @@ const (
 	runs    = "runs"
 	scratch = "tmp"
 	backups = "backups"
+	cache   = "cache"
+	reports = "reports"
 	plan    = "plan.json"
 )
 
@@ -109,6 +111,12 @@ func IsPlanFile(path string) bool { return filepath.Base(path) == plan }
 
 // ScratchDir is the folder of what lives no longer than its process.
 func (p Place) ScratchDir() string { return filepath.Join(p.DataDir, scratch) }
+
+// CacheDir is the folder of a provider's answers, which are kept for the day.
+func (p Place) CacheDir(provider string) string { return filepath.Join(p.DataDir, cache, provider) }
+
+// ReportDir is the folder of reports that no other file was named for.
+func (p Place) ReportDir() string { return filepath.Join(p.DataDir, reports) }
 
 // SpillDir is where the Fact DB's engine spills to.
 func (p Place) SpillDir() string { return filepath.Join(filepath.Dir(p.FactPath), scratch) }

@@ -96,7 +96,7 @@ func deletionTests() []test {
 			ok(t, s.CreateModel(ctx, quant.Model{ModelID: "m", CreatedAt: noon}))
 			createRun(t, s, 4, func(r *quant.Run, _ *quant.RunProcess) { r.Kind = "init-db" })
 			end = successOf(4)
-			end.IO = []quant.RunIO{{RunID: RunID(4), Direction: quant.Out, Kind: "backup", Name: "b"}}
+			end.IO = []quant.RunIO{{RunID: RunID(4), Direction: quant.Out, Kind: quant.IOBackup, Name: "b"}}
 			ok(t, s.FinishRun(ctx, end))
 			one(s.DeleteRuns(ctx, mark(1, 2, 3, 4)))(t)
 			for _, n := range []int{1, 3, 4} {

@@ -46,7 +46,7 @@ func overviewTests() []test {
 				ok(t, s.Log(ctx, points(n, n+1)))
 				ok(t, s.SaveProgram(ctx, quant.Program{RunID: RunID(n), Path: "/bin/true"}))
 				end := successOf(n)
-				end.IO = []quant.RunIO{{RunID: RunID(n), Direction: quant.In, Kind: "file", Name: "in.csv"}}
+				end.IO = []quant.RunIO{{RunID: RunID(n), Direction: quant.In, Kind: quant.IOFile, Name: "in.csv"}}
 				ok(t, s.FinishRun(ctx, end))
 			}
 			ids := []string{RunID(2), RunID(0), RunID(2)} // twice counts once

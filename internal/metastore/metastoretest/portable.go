@@ -28,7 +28,7 @@ func portableTests() []test {
 			r := ended(1)
 			r.Status, r.ErrorText = quant.Fail, "it broke"
 			r.Process.ExitCode, r.Process.Host, r.Process.ParentRunID = pointer(int64(3)), "elsewhere", quant.Text(RunID(77))
-			r.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.Out, Kind: "table", Name: "ohlcv", Rows: pointer(int64(5))}}
+			r.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.Out, Kind: quant.IOTable, Name: "ohlcv", Rows: pointer(int64(5))}}
 			r.Program = &quant.Program{RunID: RunID(1), Path: "/bin/true"}
 			r.Batch = metastore.Batch{
 				Params: []quant.Param{{RunID: RunID(1), Name: "k", Value: "5"}},

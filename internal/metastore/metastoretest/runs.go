@@ -110,12 +110,12 @@ func runTests() []test {
 		{"ARunEndsOnce", func(t *testing.T, s metastore.Store) {
 			createRun(t, s, 1, nil)
 			first := successOf(1)
-			first.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "a"}}
+			first.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.In, Kind: quant.IOFile, Name: "a"}}
 			ok(t, s.FinishRun(ctx, first))
 			before := one(s.GetRun(ctx, RunID(1)))(t)
 			again := failOf(1, "second")
 			again.ExitCode = pointer(int64(9))
-			again.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "b"}}
+			again.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.In, Kind: quant.IOFile, Name: "b"}}
 			refused(t, s.FinishRun(ctx, again), quant.Conflict)
 			refused(t, s.FinishRun(ctx, first), quant.Conflict)
 			equal(t, one(s.GetRun(ctx, RunID(1)))(t), before)
@@ -132,7 +132,7 @@ func runTests() []test {
 		}},
 		{"ABadEndIsInvalidAndTheRunGoesOn", func(t *testing.T, s metastore.Store) {
 			createRun(t, s, 1, nil)
-			io := quant.RunIO{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "a"}
+			io := quant.RunIO{RunID: RunID(1), Direction: quant.In, Kind: quant.IOFile, Name: "a"}
 			for name, breakIt := range map[string]func(*metastore.RunEnd){
 				"running":            func(e *metastore.RunEnd) { e.Status = quant.Running },
 				"no status":          func(e *metastore.RunEnd) { e.Status = "" },

@@ -59,7 +59,7 @@ func fill(t *testing.T, s metastore.Store) {
 		createRun(t, s, n, func(_ *quant.Run, p *quant.RunProcess) { p.Argv = quant.JSON(`["quant"]`) })
 	}
 	end := successOf(1)
-	end.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.Out, Kind: "table", Name: "ohlcv", Rows: pointer(int64(7))}}
+	end.IO = []quant.RunIO{{RunID: RunID(1), Direction: quant.Out, Kind: quant.IOTable, Name: "ohlcv", Rows: pointer(int64(7))}}
 	ok(t, s.FinishRun(ctx, end))
 	ok(t, s.FinishRun(ctx, failOf(2, "it failed")))
 }

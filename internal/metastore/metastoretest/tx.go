@@ -115,7 +115,7 @@ func txTests() []test {
 				refused(t, add(ctx, s, "A"), quant.Conflict)
 				// What the method had done before it was refused is undone.
 				end := successOf(1)
-				io := quant.RunIO{RunID: RunID(1), Direction: quant.In, Kind: "file", Name: "a"}
+				io := quant.RunIO{RunID: RunID(1), Direction: quant.In, Kind: quant.IOFile, Name: "a"}
 				end.IO = []quant.RunIO{io, io}
 				refused(t, s.FinishRun(ctx, end), quant.Invalid)
 				r, p := newRun(2)
