@@ -20,6 +20,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 	"quant/internal/test/soak"
 )
 
@@ -35,7 +36,7 @@ func newYard(t *testing.T) testYard {
 	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "meta.db")})
 	ok(t, err)
 	t.Cleanup(func() { db.Close() })
-	g := registry.New(registry.Options{Store: db, LiveDir: filepath.Join(dir, "live")})
+	g := registry.New(registry.Options{Store: db, Liveness: liveness.NewLocks(filepath.Join(dir, "live"), nil)})
 	t.Cleanup(g.Close)
 	return testYard{yard{
 		Meta: db, Artifacts: artifact.Store{Dir: filepath.Join(dir, "artifacts")}, RunDirs: []string{filepath.Join(dir, "logs"), filepath.Join(dir, "runs")},
@@ -180,7 +181,7 @@ func TestWhatIsYoungerThanTheOldestOpenRunStays(t *testing.T) {
 	y := newYard(t)
 	ctx := t.Context()
 	now := time.Now()
-	old := registry.New(registry.Options{Store: y.Meta, LiveDir: filepath.Join(y.dir, "live"), Now: func() time.Time { return now.Add(-72 * time.Hour) }})
+	old := registry.New(registry.Options{Store: y.Meta, Liveness: liveness.NewLocks(filepath.Join(y.dir, "live"), nil), Now: func() time.Time { return now.Add(-72 * time.Hour) }})
 	t.Cleanup(old.Close)
 	id, err := old.Start(ctx, "exec", nil)
 	ok(t, err)

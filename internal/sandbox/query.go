@@ -29,6 +29,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"quant/internal/output/rows"
+
 	"quant"
 )
 
@@ -377,7 +379,7 @@ func (c *child) death(state *os.ProcessState, req Request) error {
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	if line != "" {
-		line = ": " + string(appendClean(nil, []byte(line)))
+		line = ": " + string(rows.AppendClean(nil, []byte(line)))
 	}
 	return quant.Errorf(quant.Failed, "the query process crashed (%s)%s", state, line).
 		WithHint("the databases are unharmed, they were open for reading only; simplify the query")

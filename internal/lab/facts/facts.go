@@ -12,7 +12,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/metastore"
-	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // Committed tells, without waiting, which runs have committed facts to the Fact
@@ -60,7 +60,7 @@ func (s *Store) Holder(ctx context.Context, w factstore.Wait) string {
 		return process
 	}
 	// A query runs in a child of the process that is the run.
-	parent := registry.ParentOf(w.PID)
+	parent := liveness.ParentOf(w.PID)
 	for _, run := range running {
 		if (run.Process.PID == int64(w.PID) || parent != 0 && run.Process.PID == int64(parent)) && run.RunID != s.Self {
 			return fmt.Sprintf("run %s (%s), process %d", quant.ShortID(run.RunID), run.Kind, w.PID)
