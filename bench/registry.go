@@ -11,6 +11,7 @@ import (
 
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // commitsOfConfig is how many durable commits a recorded command makes: start,
@@ -119,7 +120,7 @@ func registryInProcess(ctx context.Context, b *bench) ([]figure, error) {
 		return nil, err
 	}
 	defer store.Close()
-	g := registry.New(registry.Options{Store: store, LiveDir: path + ".live"})
+	g := registry.New(registry.Options{Store: store, Liveness: liveness.NewLocks(path+".live", nil)})
 	commits, stop, err := bareCommits(ctx, filepath.Join(dir, "bare.db"))
 	if err != nil {
 		return nil, err

@@ -323,8 +323,8 @@ func TestAPlainSecondBacktesterAgrees(t *testing.T) {
 			t.Fatalf("case %d: %d days, want %d", i, len(got.Days), len(want.equity))
 		}
 		scale := o.InitialCapital
-		if lowest := slices.Min(append(want.equity, scale)); lowest < 1e-9*scale {
-			ruined++ // what is left is the rounding of either
+		if lowest := slices.Min(append(want.equity, scale)); !(lowest >= 1e-9*scale) {
+			ruined++ // what is left is the rounding of either, or nothing, of which the reference makes NaN
 			continue
 		}
 		for s, d := range got.Days {

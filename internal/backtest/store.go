@@ -2,15 +2,14 @@ package backtest
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql/driver"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"hash"
+	"io"
 	"strings"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 )
 
@@ -135,7 +134,7 @@ func null[T any](v *T) driver.Value {
 // digestOf is the digest of a result, without run and times: the equity, the
 // trades and the summary, every number in full.
 func digestOf(s Summary, result Result) string {
-	h := sha256.New()
+	h := durable.NewSum()
 	for _, d := range result.Days {
 		line(h, "E", d.TS, d.Equity, d.Cash, d.Positions, d.Ret, d.Drawdown, d.Turnover, d.Costs, d.Benchmark)
 	}
@@ -143,11 +142,11 @@ func digestOf(s Summary, result Result) string {
 		line(h, "T", t.Symbol, t.EntryTS, t.EntryPrice, t.Qty, t.ExitTS, t.ExitPrice, t.PnL, t.Fees, t.Slippage, t.Reason)
 	}
 	line(h, "S", s.StrategyID, s.FromTS, s.ToTS, s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade, s.NumTrades, s.FeeBps, s.SlippageBps)
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return h.Digest()
 }
 
 // line writes values, floats with the shortest digits that are theirs alone.
-func line(h hash.Hash, values ...any) {
+func line(h io.Writer, values ...any) {
 	var b strings.Builder
 	for _, v := range values {
 		switch v := v.(type) {

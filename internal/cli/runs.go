@@ -10,6 +10,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 	"quant/internal/runs"
 )
 
@@ -162,7 +163,7 @@ lives on this host is refused.`,
 				if run.Status != quant.Running {
 					return quant.Errorf(quant.Conflict, "run %s has ended already: %s", id, run.Status)
 				}
-				if id == env.Run.ID || env.Registry.Judge(run) == registry.Alive {
+				if id == env.Run.ID || env.Registry.Judge(ctx, run) == liveness.Alive {
 					return quant.Errorf(quant.Conflict, "run %s (%s) still lives: process %d", id, run.Kind, run.Process.PID).
 						WithHint("end the process first, with: kill %d", run.Process.PID)
 				}

@@ -3,12 +3,9 @@ package cli
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
 	"encoding/csv"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"os"
 	"strconv"
@@ -21,6 +18,7 @@ import (
 	"golang.org/x/text/encoding/korean"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/output"
@@ -404,14 +402,14 @@ the good ones are kept (exit status 3), or with --strict none (6).`,
 			if err != nil {
 				return err
 			}
-			in, digest := env.Streams().In, hash.Hash(nil)
+			in, digest := env.Streams().In, (*durable.Sum)(nil)
 			if args[0] != "-" {
 				f, err := openSymbolFile(args[0])
 				if err != nil {
 					return err
 				}
 				defer f.Close()
-				digest = sha256.New()
+				digest = durable.NewSum()
 				in = io.TeeReader(f, digest)
 			}
 			var bad []badRow
@@ -424,7 +422,7 @@ the good ones are kept (exit status 3), or with --strict none (6).`,
 			}
 			read := quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: args[0], Rows: ptr(int64(len(rows) + len(bad)))}
 			if digest != nil {
-				read.Digest = quant.Text("sha256:" + hex.EncodeToString(digest.Sum(nil)))
+				read.Digest = quant.Text(digest.Digest())
 			}
 			env.record(read)
 			for i := range bad {

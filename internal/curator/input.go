@@ -5,10 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -20,6 +17,7 @@ import (
 	"golang.org/x/text/transform"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // Input is one file to ingest, looked at but not yet read.
@@ -154,12 +152,12 @@ func (in Input) same(info os.FileInfo) error {
 type digestReader struct {
 	ctx  context.Context
 	r    io.Reader
-	hash hash.Hash
+	sum  *durable.Sum
 	read atomic.Int64
 }
 
 func newDigestReader(ctx context.Context, r io.Reader) *digestReader {
-	return &digestReader{ctx: ctx, r: r, hash: sha256.New()}
+	return &digestReader{ctx: ctx, r: r, sum: durable.NewSum()}
 }
 
 func (d *digestReader) Read(b []byte) (int, error) {
@@ -167,12 +165,12 @@ func (d *digestReader) Read(b []byte) (int, error) {
 		return 0, err
 	}
 	n, err := d.r.Read(b)
-	d.hash.Write(b[:n])
+	_, _ = d.sum.Write(b[:n])
 	d.read.Add(int64(n))
 	return n, err
 }
 
-func (d *digestReader) digest() string { return "sha256:" + hex.EncodeToString(d.hash.Sum(nil)) }
+func (d *digestReader) digest() string { return d.sum.Digest() }
 
 // csvFile is an open CSV file behind its header.
 type csvFile struct {

@@ -2,15 +2,14 @@ package curator
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql/driver"
-	"encoding/hex"
 	"fmt"
 	"math"
 	"strings"
 
 	"quant"
 	"quant/internal/curator/provider"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 )
 
@@ -74,8 +73,7 @@ func (in *ingest) stageSeries(ctx context.Context) (digest string, cols columns,
 		return "", cols, err
 	}
 	_, err = in.db.Stage(ctx, in.stageSQL(0, "FROM temp.main."+days))
-	sum := sha256.Sum256(in.series.Raw)
-	return "sha256:" + hex.EncodeToString(sum[:]), cols, err
+	return durable.Digest(in.series.Raw), cols, err
 }
 
 // errHalfRescaled is the error of an answer that would leave a symbol's

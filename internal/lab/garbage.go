@@ -1,7 +1,3 @@
-// Package lab looks after what stands beside the databases: it finds and
-// removes what nothing refers to, and puts a whole lab into one file and back.
-// What is recorded of runs is the metastore's, what is in the Fact DB the
-// factstore's; keep decides neither which runs go nor when.
 package lab
 
 import (
@@ -15,6 +11,8 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
@@ -27,10 +25,147 @@ const (
 	Artifact Kind = "artifact" // a content that no run has
 	Log      Kind = "log"      // what a program printed, or the plan of a pipeline, whose run is gone
 	Leftover Kind = "leftover" // what a process that was killed could not take away
+	// ReadingRun is garbage only where it is asked for.
+	ReadingRun Kind = "reading run"
 )
 
-// Garbage is one file or folder that may go.
-type Garbage struct {
+// MinAge is the least age of garbage: what is younger may belong to a run that has
+// yet to say so.
+const MinAge = time.Hour
+
+// CollectOptions say what is collected.
+type CollectOptions struct {
+	MinAge time.Duration // what is younger stays; at least MinAge
+	Remove bool          // else it is only counted
+	// Reads also clears reading runs that ended before ReadsBefore.
+	Reads       bool
+	ReadsBefore time.Time
+}
+
+// Collected is what was found, and with Remove removed.
+type Collected struct {
+	Before time.Time // what is younger stayed
+	Found  []Count   // one a kind
+	// ReadsPerSecond is how fast reading runs were cleared; nil without any.
+	ReadsPerSecond *float64
+	IO             []quant.RunIO // what was removed
+}
+
+// Count is how much there is of a kind of garbage.
+type Count struct {
+	Kind  Kind  `json:"kind"`
+	Count int64 `json:"count"`
+	Bytes int64 `json:"bytes"`
+}
+
+// Collect finds, and on request removes, what nothing in the lab refers to and old
+// reading runs; self is the run that does. What an open run may yet refer to stays,
+// however old it is. After an error it tells what was removed before. Errors: Usage
+// for an age less than MinAge; Store; ctx's cause.
+func (l *Lab) Collect(ctx context.Context, self string, o CollectOptions) (done Collected, err error) {
+	if o.MinAge < MinAge {
+		return done, quant.Errorf(quant.Usage, "--min-age %s is less than %s", o.MinAge, MinAge).
+			WithHint("what is that young may belong to a run that has yet to say so")
+	}
+	meta, err := l.MetaDB()
+	if err != nil {
+		return done, err
+	}
+	if done.Before, err = youngest(ctx, meta, l.Now(), o.MinAge, self); err != nil {
+		return done, err
+	}
+	if o.Reads {
+		if err := done.clearReads(ctx, meta, quant.NewTime(o.ReadsBefore), o.Remove); err != nil {
+			return done, err
+		}
+	}
+	y := yard{Meta: meta, Artifacts: l.Artifacts(), RunDirs: []string{l.LogDir(), l.RunDir()}, Before: done.Before, Leftovers: l.leftovers()}
+	counts := map[Kind]*Count{}
+	kinds := []Kind{Artifact, Log, Leftover}
+	for _, kind := range kinds {
+		counts[kind] = &Count{Kind: kind}
+	}
+	err = y.find(ctx, func(g garbage) error {
+		if o.Remove {
+			if gone, err := y.remove(ctx, g); err != nil || !gone {
+				return err
+			}
+		}
+		counts[g.Kind].Count++
+		counts[g.Kind].Bytes += g.Bytes
+		return nil
+	})
+	for _, kind := range kinds {
+		done.Found = append(done.Found, *counts[kind])
+		if n := counts[kind].Count; o.Remove && n > 0 {
+			done.IO = append(done.IO, quant.RunIO{Direction: quant.Out, Kind: quant.IORemoved, Name: string(kind), Rows: &n})
+		}
+	}
+	return done, err
+}
+
+// leftovers are the patterns of what killed processes leave behind, by folder.
+func (l *Lab) leftovers() map[string][]string {
+	patterns := map[string][]string{}
+	add := func(dir string, more ...string) {
+		patterns[filepath.Clean(dir)] = append(patterns[filepath.Clean(dir)], more...)
+	}
+	add(l.ScratchDir(), place.Repetition+"*", place.Checkout+"*")
+	// Where files of the lab are made.
+	for _, dir := range []string{l.ScratchDir(), l.ModelDir(), l.LogDir(), filepath.Dir(l.MetaFile()), filepath.Dir(l.FactPath)} {
+		add(dir, durable.TemporaryPattern)
+	}
+	// A restore that had begun to move things has been finished by now.
+	for _, path := range []string{l.MetaFile(), l.FactPath, l.ModelDir(), l.RunDir()} {
+		add(filepath.Dir(path), place.Literal(filepath.Base(path))+"*"+place.Staging+"*")
+	}
+	// The temporary names of former versions.
+	add(l.ModelDir(), ".model-*")
+	add(l.LogDir(), ".import-*")
+	add(filepath.Dir(l.MetaFile()), ".quant-backup-*", place.Literal(filepath.Base(l.MetaFile()))+".salvage-*")
+	return patterns
+}
+
+// readsAtOnce is how many runs one commit looks at: few enough that nobody
+// waits long for the Meta DB.
+const readsAtOnce = 2000
+
+// clearReads counts, and on request clears, old reading runs.
+func (c *Collected) clearReads(ctx context.Context, meta metastore.Store, before quant.Time, remove bool) error {
+	if !remove {
+		n, err := meta.CountReads(ctx, before)
+		c.Found = append(c.Found, Count{Kind: ReadingRun, Count: n})
+		return err
+	}
+	begun, total := time.Now(), int64(0)
+	defer func() {
+		if total > 0 {
+			c.IO = append(c.IO, quant.RunIO{Direction: quant.Out, Kind: quant.IOMeta, Name: "runs", Rows: &total})
+		}
+	}()
+	for after := ""; ; {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		gone, next, err := meta.ClearReads(ctx, before, after, readsAtOnce)
+		if err != nil {
+			return err
+		}
+		total += gone
+		if after = next; next == "" {
+			break
+		}
+	}
+	c.Found = append(c.Found, Count{Kind: ReadingRun, Count: total})
+	if total > 0 {
+		speed := float64(total) / max(time.Since(begun).Seconds(), 1e-6)
+		c.ReadsPerSecond = &speed
+	}
+	return nil
+}
+
+// garbage is one file or folder that may go.
+type garbage struct {
 	Kind  Kind
 	Path  string
 	Bytes int64
@@ -39,8 +174,8 @@ type Garbage struct {
 	run     string
 }
 
-// Yard is where garbage is looked for.
-type Yard struct {
+// yard is where garbage is looked for.
+type yard struct {
 	Meta      metastore.Store
 	Artifacts artifact.Store
 	// RunDirs are folders of files and folders whose names begin with the id of
@@ -49,18 +184,14 @@ type Yard struct {
 	// Leftovers are patterns of filepath.Match for the names of leftovers, by
 	// folder.
 	Leftovers map[string][]string
-	// Before is the time of the last change from which on everything stays: what
-	// is younger may belong to a run that has yet to say so.
+	// Before is the time of the last change from which on everything stays.
 	Before time.Time
 }
 
-// MinAge is the least age of garbage.
-const MinAge = time.Hour
-
-// Before returns the time for a Yard: minAge ago, or, if that is earlier, the
+// youngest returns the time for a yard: minAge ago, or, if that is earlier, the
 // start of the oldest run that is RUNNING, other than self. A content is stored
 // by a run before its row is; that row may come at the run's end.
-func Before(ctx context.Context, meta metastore.Store, now time.Time, minAge time.Duration, self string) (time.Time, error) {
+func youngest(ctx context.Context, meta metastore.Store, now time.Time, minAge time.Duration, self string) (time.Time, error) {
 	before := now.Add(-minAge)
 	running, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: self, Brief: true})
 	if err != nil {
@@ -75,11 +206,11 @@ func Before(ctx context.Context, meta metastore.Store, now time.Time, minAge tim
 	return before, nil
 }
 
-// Find calls fn for everything that may go: artifacts by digest, then logs,
+// find calls fn for everything that may go: artifacts by digest, then logs,
 // then leftovers. The first error of fn, or ctx's cause, ends it.
-func (y Yard) Find(ctx context.Context, fn func(Garbage) error) error {
+func (y yard) find(ctx context.Context, fn func(garbage) error) error {
 	err := y.Artifacts.Each(ctx, func(c artifact.Content) error {
-		g := Garbage{Kind: Artifact, Path: c.Path, Bytes: c.Bytes, content: c}
+		g := garbage{Kind: Artifact, Path: c.Path, Bytes: c.Bytes, content: c}
 		if c.Digest == "" {
 			g.Kind = Leftover
 		}
@@ -103,7 +234,7 @@ func (y Yard) Find(ctx context.Context, fn func(Garbage) error) error {
 			if len(e.Name()) < 36 || !registry.IsRunID(e.Name()[:36]) || !(e.IsDir() || e.Type().IsRegular()) {
 				continue
 			}
-			g := Garbage{Kind: Log, Path: filepath.Join(dir, e.Name()), run: e.Name()[:36]}
+			g := garbage{Kind: Log, Path: filepath.Join(dir, e.Name()), run: e.Name()[:36]}
 			if err := y.offer(ctx, g, fn); err != nil {
 				return err
 			}
@@ -118,7 +249,7 @@ func (y Yard) Find(ctx context.Context, fn func(Garbage) error) error {
 			if !(e.IsDir() || e.Type().IsRegular()) || !matches(patterns, e.Name()) {
 				continue
 			}
-			if err := y.offer(ctx, Garbage{Kind: Leftover, Path: filepath.Join(dir, e.Name())}, fn); err != nil {
+			if err := y.offer(ctx, garbage{Kind: Leftover, Path: filepath.Join(dir, e.Name())}, fn); err != nil {
 				return err
 			}
 		}
@@ -127,7 +258,7 @@ func (y Yard) Find(ctx context.Context, fn func(Garbage) error) error {
 }
 
 // offer hands g on if it is old and unused.
-func (y Yard) offer(ctx context.Context, g Garbage, fn func(Garbage) error) error {
+func (y yard) offer(ctx context.Context, g garbage, fn func(garbage) error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -142,9 +273,9 @@ func (y Yard) offer(ctx context.Context, g Garbage, fn func(Garbage) error) erro
 	return fn(g)
 }
 
-// Remove removes one finding, if it is still old and unused: nobody can begin
+// remove removes one finding, if it is still old and unused: nobody can begin
 // to use it meanwhile. It tells whether it did.
-func (y Yard) Remove(ctx context.Context, g Garbage) (gone bool, err error) {
+func (y yard) remove(ctx context.Context, g garbage) (gone bool, err error) {
 	err = y.Artifacts.Remove(ctx, func() error {
 		if old, _ := y.old(g.Path); !old {
 			return nil
@@ -154,7 +285,7 @@ func (y Yard) Remove(ctx context.Context, g Garbage) (gone bool, err error) {
 		}
 		gone = true
 		if g.content.Path != "" {
-			return y.Artifacts.Discard(g.content)
+			return y.Artifacts.Delete(g.content)
 		}
 		if err := os.RemoveAll(g.Path); err != nil { // follows no link
 			return quant.Errorf(quant.Store, "remove %s: %w", g.Path, err).WithHint("make its folder writable")
@@ -164,7 +295,7 @@ func (y Yard) Remove(ctx context.Context, g Garbage) (gone bool, err error) {
 	return gone && err == nil, err
 }
 
-func (y Yard) used(ctx context.Context, g Garbage) (bool, error) {
+func (y yard) used(ctx context.Context, g garbage) (bool, error) {
 	switch g.Kind {
 	case Artifact:
 		return y.Meta.ArtifactUsed(ctx, g.content.Digest)
@@ -181,7 +312,7 @@ func (y Yard) used(ctx context.Context, g Garbage) (bool, error) {
 
 // old tells whether nothing at path was changed since y.Before, and how many
 // bytes are there. Links are not followed. What is gone is not old.
-func (y Yard) old(path string) (old bool, bytes int64) {
+func (y yard) old(path string) (old bool, bytes int64) {
 	old = true
 	err := filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
 		if err != nil {

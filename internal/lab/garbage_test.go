@@ -1,4 +1,4 @@
-package lab_test
+package lab
 
 import (
 	"bytes"
@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,31 +16,32 @@ import (
 	"quant"
 	"quant/internal/artifact"
 	"quant/internal/durable"
-	"quant/internal/lab"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 	"quant/internal/test/soak"
 )
 
-type yard struct {
-	lab.Yard
+type testYard struct {
+	yard
 	registry *registry.Registry
 	dir      string
 }
 
-func newYard(t *testing.T) yard {
+func newYard(t *testing.T) testYard {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "meta.db")})
 	ok(t, err)
 	t.Cleanup(func() { db.Close() })
-	g := registry.New(registry.Options{Store: db, LiveDir: filepath.Join(dir, "live")})
+	g := registry.New(registry.Options{Store: db, Liveness: liveness.NewLocks(filepath.Join(dir, "live"), nil)})
 	t.Cleanup(g.Close)
-	return yard{lab.Yard{
+	return testYard{yard{
 		Meta: db, Artifacts: artifact.Store{Dir: filepath.Join(dir, "artifacts")}, RunDirs: []string{filepath.Join(dir, "logs"), filepath.Join(dir, "runs")},
 		Leftovers: map[string][]string{filepath.Join(dir, "tmp"): {"repro-*"}, filepath.Join(dir, "models"): {".model-*", durable.TemporaryPattern}},
-		Before:    time.Now().Add(-lab.MinAge),
+		Before:    time.Now().Add(-MinAge),
 	}, g, dir}
 }
 
@@ -51,7 +53,7 @@ func ok(t *testing.T, err error) {
 }
 
 // put stores a content in a run that has ended, with its row or without.
-func (y yard) put(t *testing.T, content string, logged bool) (runID, digest string) {
+func (y testYard) put(t *testing.T, content string, logged bool) (runID, digest string) {
 	t.Helper()
 	ctx := t.Context()
 	id, err := y.registry.Start(ctx, "exec", nil)
@@ -71,18 +73,18 @@ func age(t *testing.T, path string) {
 	ok(t, os.Chtimes(path, old, old))
 }
 
-func (y yard) age(t *testing.T, digest string) {
+func (y testYard) age(t *testing.T, digest string) {
 	t.Helper()
 	path, err := y.Artifacts.Path(digest)
 	ok(t, err)
 	age(t, path)
 }
 
-func (y yard) collect(t *testing.T) map[lab.Kind]int {
+func (y testYard) collect(t *testing.T) map[Kind]int {
 	t.Helper()
-	gone := map[lab.Kind]int{}
-	ok(t, y.Find(t.Context(), func(g lab.Garbage) error {
-		removed, err := y.Remove(t.Context(), g)
+	gone := map[Kind]int{}
+	ok(t, y.find(t.Context(), func(g garbage) error {
+		removed, err := y.remove(t.Context(), g)
 		if removed {
 			gone[g.Kind]++
 		}
@@ -91,7 +93,7 @@ func (y yard) collect(t *testing.T) map[lab.Kind]int {
 	return gone
 }
 
-func (y yard) write(t *testing.T, name string, old bool) string {
+func (y testYard) write(t *testing.T, name string, old bool) string {
 	t.Helper()
 	path := filepath.Join(y.dir, name)
 	ok(t, os.MkdirAll(filepath.Dir(path), 0o700))
@@ -162,10 +164,10 @@ func TestAnOldContentThatIsPutAgainStays(t *testing.T) {
 	y := newYard(t)
 	_, digest := y.put(t, "again", false)
 	y.age(t, digest)
-	err := y.Find(t.Context(), func(g lab.Garbage) error {
+	err := y.find(t.Context(), func(g garbage) error {
 		_, _, err := y.Artifacts.Put(t.Context(), strings.NewReader("again")) // between the finding and the removing
 		ok(t, err)
-		if gone, err := y.Remove(t.Context(), g); gone || err != nil {
+		if gone, err := y.remove(t.Context(), g); gone || err != nil {
 			t.Errorf("removed: %v, %v", gone, err)
 		}
 		return nil
@@ -179,16 +181,16 @@ func TestWhatIsYoungerThanTheOldestOpenRunStays(t *testing.T) {
 	y := newYard(t)
 	ctx := t.Context()
 	now := time.Now()
-	old := registry.New(registry.Options{Store: y.Meta, LiveDir: filepath.Join(y.dir, "live"), Now: func() time.Time { return now.Add(-72 * time.Hour) }})
+	old := registry.New(registry.Options{Store: y.Meta, Liveness: liveness.NewLocks(filepath.Join(y.dir, "live"), nil), Now: func() time.Time { return now.Add(-72 * time.Hour) }})
 	t.Cleanup(old.Close)
 	id, err := old.Start(ctx, "exec", nil)
 	ok(t, err)
-	before, err := lab.Before(ctx, y.Meta, now, lab.MinAge, "")
+	before, err := youngest(ctx, y.Meta, now, MinAge, "")
 	ok(t, err)
 	if limit := now.Add(-72 * time.Hour); before.After(limit) {
 		t.Errorf("a content that the open run stored at %v could go: before %v", limit, before)
 	}
-	if self, err := lab.Before(ctx, y.Meta, now, lab.MinAge, id); err != nil || !self.Equal(now.Add(-lab.MinAge)) {
+	if self, err := youngest(ctx, y.Meta, now, MinAge, id); err != nil || !self.Equal(now.Add(-MinAge)) {
 		t.Errorf("%v, %v", self, err)
 	}
 }
@@ -243,7 +245,7 @@ func TestNoContentThatARunHasIsCollectedInAStorm(t *testing.T) {
 			}
 			// What no open run can have put is aged, as if days had passed until it is
 			// put again.
-			oldest, err := lab.Before(ctx, y.Meta, time.Now().Add(-time.Minute), 0, "")
+			oldest, err := youngest(ctx, y.Meta, time.Now().Add(-time.Minute), 0, "")
 			if err != nil {
 				t.Error(err)
 				return
@@ -259,8 +261,8 @@ func TestNoContentThatARunHasIsCollectedInAStorm(t *testing.T) {
 				})
 			})
 			if err == nil {
-				err = y.Find(ctx, func(g lab.Garbage) error {
-					gone, err := y.Remove(ctx, g)
+				err = y.find(ctx, func(g garbage) error {
+					gone, err := y.remove(ctx, g)
 					if gone {
 						removed++
 					}
@@ -285,4 +287,58 @@ func TestNoContentThatARunHasIsCollectedInAStorm(t *testing.T) {
 		t.Error("nothing was collected: this was no storm")
 	}
 	t.Logf("%d contents were removed in between, %d remain", removed, len(stored))
+}
+
+func TestALabCollectsWhatIsAskedForAndSaysWhatItRemoved(t *testing.T) {
+	t.Parallel()
+	l := New(Options{Place: place.In(t.TempDir())})
+	ok(t, l.Open(t.Context(), false))
+	t.Cleanup(func() { l.Close() })
+	self, err := l.Registry.Start(t.Context(), "gc", nil)
+	ok(t, err)
+	read, err := l.Registry.Start(t.Context(), "runs.list", nil, registry.ReadsOnly())
+	ok(t, err)
+	ok(t, l.Registry.Success(t.Context(), read))
+	var old []string
+	for _, path := range []string{
+		filepath.Join(l.ScratchDir(), place.Repetition+"1"), filepath.Join(l.ScratchDir(), place.Checkout+"1"), filepath.Join(l.ModelDir(), ".m.json.quant-tmp-1"),
+		filepath.Join(l.LogDir(), ".import-1"), l.MetaFile() + place.Staging, l.FactPath + place.Staging + ".wal", l.MetaFile() + ".salvage-1", l.RunDir() + place.Staging,
+	} {
+		ok(t, os.MkdirAll(filepath.Dir(path), 0o700))
+		ok(t, os.WriteFile(path, []byte("text"), 0o600))
+		age(t, path)
+		old = append(old, path)
+	}
+	kept := filepath.Join(l.ScratchDir(), place.KeptCheckout+"1")
+	ok(t, os.WriteFile(kept, nil, 0o600))
+	age(t, kept)
+
+	if _, err := l.Collect(t.Context(), self, CollectOptions{MinAge: time.Minute}); quant.CodeOf(err) != quant.Usage {
+		t.Error(err)
+	}
+	o := CollectOptions{MinAge: MinAge, Reads: true, ReadsBefore: time.Now().Add(time.Hour)}
+	want := []Count{{ReadingRun, 1, 0}, {Artifact, 0, 0}, {Log, 0, 0}, {Leftover, int64(len(old)), int64(4 * len(old))}}
+	done, err := l.Collect(t.Context(), self, o)
+	if err != nil || !slices.Equal(done.Found, want) || len(done.IO) != 0 || done.ReadsPerSecond != nil {
+		t.Errorf("only counted: %+v, %v", done, err)
+	}
+	o.Remove = true
+	done, err = l.Collect(t.Context(), self, o)
+	if err != nil || !slices.Equal(done.Found, want) || done.ReadsPerSecond == nil {
+		t.Errorf("removed: %+v, %v", done, err)
+	}
+	if len(done.IO) != 2 || done.IO[0].Kind != quant.IOMeta || *done.IO[0].Rows != 1 || done.IO[1].Kind != quant.IORemoved || *done.IO[1].Rows != int64(len(old)) {
+		t.Errorf("to be recorded: %+v", done.IO)
+	}
+	for _, path := range old {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s is still there", path)
+		}
+	}
+	if _, err := os.Lstat(kept); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Meta.GetRun(t.Context(), read); quant.CodeOf(err) != quant.NotFound {
+		t.Error(err)
+	}
 }

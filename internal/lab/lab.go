@@ -16,6 +16,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 	"quant/internal/secret"
 )
 
@@ -154,8 +155,9 @@ func (l *Lab) options(readOnly bool) sqlite.Options {
 
 func (l *Lab) use(store metastore.FileStore) {
 	l.store, l.Meta = store, store
+	process := liveness.ThisProcess()
 	l.Registry = registry.New(registry.Options{
-		Store: store, LiveDir: l.LiveDir(), Mask: l.Mask, Now: l.Now, AskGit: true,
+		Store: store, Liveness: liveness.NewLocks(l.LiveDir(), process), Process: process, Mask: l.Mask, Now: l.Now, AskGit: true,
 		BinaryVersion: l.BinaryVersion, BinaryCommit: l.BinaryCommit, Facts: l.Facts,
 	})
 }

@@ -5,7 +5,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
-	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // LiveRuns returns the runs whose processes live, other than self, newest first.
@@ -17,7 +17,7 @@ func (l *Lab) LiveRuns(ctx context.Context, self string) ([]metastore.RunDetail,
 	}
 	var live []metastore.RunDetail
 	for _, run := range running {
-		if l.Registry.Judge(run) == registry.Alive {
+		if l.Registry.Judge(ctx, run) == liveness.Alive {
 			live = append(live, run)
 		}
 	}

@@ -5,11 +5,11 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"quant/internal/feature"
-	"quant/internal/model"
 	"slices"
 
 	"quant"
+	"quant/internal/feature"
+	"quant/internal/model"
 )
 
 // Strategy is what the chain must know of a strategy file.

@@ -9,8 +9,8 @@ import (
 	"quant"
 )
 
-// day is a date that is right.
-func day(text string) quant.Date {
+// mustDay is a date that is right.
+func mustDay(text string) quant.Date {
 	d, err := quant.ParseDate(text)
 	if err != nil {
 		panic(err)
@@ -25,7 +25,7 @@ func request() Request {
 			Strategy: "s.yaml", From: "2010-01-01", To: "2012-12-31", Ingest: []string{"a.csv", "-b.csv"}, Stages: Stages(),
 			Set: []string{"portfolio.top_k=3"}, AcceptRaw: true, Lag: &lag,
 		},
-		From: day("2010-01-01"), To: day("2012-12-31"),
+		From: mustDay("2010-01-01"), To: mustDay("2012-12-31"),
 		Strategy: Strategy{Path: "s.yaml", Digest: "sha256:00", StrategyID: "m", Version: "1"},
 		Universe: []string{"AAPL", "IBM"}, Calendar: "XNYS", RebalanceDays: 3,
 		Signal: Signal{FeatureVersion: "v1"},

@@ -5,10 +5,8 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,6 +17,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/dataset"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/price"
 	"quant/internal/strategy"
@@ -529,7 +528,7 @@ func (r *recommending) drift(last *decided, k int) []supervisor.Held {
 
 // digestOf tells a decision, with its proposal, from every other.
 func digestOf(set decided) string {
-	h := sha256.New()
+	h := durable.NewSum()
 	var b []byte
 	for _, c := range set.proposal {
 		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\n", c.Symbol, math.Float64bits(c.Score), math.Float64bits(c.Weight))
@@ -540,7 +539,7 @@ func digestOf(set decided) string {
 		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\x00%v\x00%s\n", row.Symbol, math.Float64bits(row.Weight), math.Float64bits(row.Score), row.Flags, row.Reason)
 		h.Write(b)
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	return h.Digest()
 }
 
 // write stores the decisions in one transaction.

@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +9,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/sqltext"
@@ -115,8 +114,7 @@ func fingerprint(stage Stage, args []string, in Inputs, state State) string {
 	if err != nil {
 		panic(fmt.Sprintf("pipeline: texts have no JSON form: %v", err))
 	}
-	sum := sha256.Sum256(doc)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return durable.Digest(doc)
 }
 
 // lookBack is how many runs of a stage's kind are looked at for one whose

@@ -5,8 +5,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
@@ -19,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 )
 
@@ -164,7 +163,7 @@ func (p *packer) member(name string, size int64, r io.Reader) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sum := sha256.New()
+	sum := durable.NewSum()
 	n, err := io.Copy(io.MultiWriter(p.tar, sum), &reading{ctx: p.ctx, r: r})
 	switch {
 	case errors.Is(err, tar.ErrWriteTooLong) || err == nil && n != size:
@@ -172,7 +171,7 @@ func (p *packer) member(name string, size int64, r io.Reader) (string, error) {
 	case err != nil:
 		return "", err
 	}
-	digest := sha256Prefix + hex.EncodeToString(sum.Sum(nil))
+	digest := sum.Digest()
 	if name != manifestMember {
 		p.manifest.Members = append(p.manifest.Members, member{name, size, digest})
 	}
@@ -355,13 +354,13 @@ func hashLogs(ctx context.Context, dir string, names []string) ([]logRow, error)
 		if err != nil {
 			return nil, err
 		}
-		sum := sha256.New()
+		sum := durable.NewSum()
 		n, err := io.Copy(sum, &reading{ctx, f})
 		f.Close()
 		if err != nil {
 			return nil, quant.Errorf(quant.Store, "read log %s: %w", name, err)
 		}
-		rows = append(rows, logRow{name, sha256Prefix + hex.EncodeToString(sum.Sum(nil)), n})
+		rows = append(rows, logRow{name, sum.Digest(), n})
 	}
 	return rows, nil
 }

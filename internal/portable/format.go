@@ -11,8 +11,6 @@ package portable
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -22,6 +20,7 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
@@ -64,7 +63,7 @@ const (
 	pointsBytes = 1 << 20 // a member of points ends with the line that reaches this
 )
 
-const sha256Prefix = "sha256:"
+const sha256Prefix = durable.DigestPrefix
 
 // Lab is where runs are taken from, or to.
 type Lab struct {
@@ -190,11 +189,6 @@ func encode(v any) ([]byte, error) {
 		return bytes.ToValidUTF8(b.Bytes(), []byte("\ufffd")), nil
 	}
 	return b.Bytes(), nil
-}
-
-func digestOf(b []byte) string {
-	sum := sha256.Sum256(b)
-	return sha256Prefix + hex.EncodeToString(sum[:])
 }
 
 // ended is the run of a document as the store takes it.

@@ -2,10 +2,7 @@ package portable
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
-	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -75,7 +72,7 @@ type use struct {
 
 // check reads the whole file and changes nothing.
 func (im *importing) check(ctx context.Context, file io.Reader) error {
-	sum := &counting{r: file, sum: sha256.New()}
+	sum := &counting{r: file, sum: durable.NewSum()}
 	r, err := newReader(ctx, sum, im.o.MaxBytes)
 	if err != nil {
 		return err
@@ -96,7 +93,7 @@ func (im *importing) check(ctx context.Context, file io.Reader) error {
 				return clash(clashes)
 			}
 			im.done.File = r.seen.Summary
-			im.done.Digest, im.done.Bytes = sum.digest(), sum.n
+			im.done.Digest, im.done.Bytes = sum.digest(), sum.sum.Size()
 			return nil
 		case runItem:
 			if found, err = im.compare(ctx, item.document); err != nil {
@@ -133,16 +130,14 @@ func clash(clashes []string) error {
 
 type counting struct {
 	r   io.Reader
-	sum hash.Hash
-	n   int64
+	sum *durable.Sum
 }
 
-func (c *counting) digest() string { return sha256Prefix + hex.EncodeToString(c.sum.Sum(nil)) }
+func (c *counting) digest() string { return c.sum.Digest() }
 
 func (c *counting) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
 	_, _ = c.sum.Write(b[:n])
-	c.n += int64(n)
 	return n, err
 }
 
@@ -195,7 +190,7 @@ func (im *importing) comparePoints(ctx context.Context, c *comparison, theirs ru
 	}
 	var digests []string
 	w := &pointWriter{emit: func(b []byte) error {
-		digests = append(digests, digestOf(b))
+		digests = append(digests, durable.Digest(b))
 		return nil
 	}}
 	if _, err := points(ctx, im.lab.Store, theirs.runID, w); err != nil {
@@ -210,7 +205,7 @@ func (im *importing) comparePoints(ctx context.Context, c *comparison, theirs ru
 // store reads the file once more, checking it again, and stores what the lab
 // does not have.
 func (im *importing) store(ctx context.Context, file io.Reader) error {
-	im.again = &counting{r: file, sum: sha256.New()}
+	im.again = &counting{r: file, sum: durable.NewSum()}
 	r, err := newReader(ctx, im.again, im.o.MaxBytes)
 	if err != nil {
 		return err

@@ -7,11 +7,9 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"slices"
 	"strings"
@@ -19,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/registry"
 )
 
@@ -67,11 +66,10 @@ func formOf(digests []string) pointsForm { return sha256.Sum256([]byte(strings.J
 type openContent struct {
 	name string
 	item contentItem
-	sum  hash.Hash
-	n    int64
+	sum  *durable.Sum
 }
 
-func (c *openContent) write(b []byte) { c.sum.Write(b); c.n += int64(len(b)) }
+func (c *openContent) write(b []byte) { _, _ = c.sum.Write(b) }
 
 type openRun struct {
 	document
@@ -213,7 +211,7 @@ func (r *reader) take(h *tar.Header, limit int64) ([]byte, error) {
 		return nil, damaged(h.Name, "it is not UTF-8")
 	}
 	if h.Name != manifestMember {
-		r.note(h.Name, h.Size, digestOf(b.Bytes()))
+		r.note(h.Name, h.Size, durable.Digest(b.Bytes()))
 	}
 	return b.Bytes(), nil
 }
@@ -264,7 +262,7 @@ func (r *reader) next() (any, error) {
 func (r *reader) openContent(h *tar.Header) (any, error) {
 	digest := sha256Prefix + h.Name[len(contentsFolder):]
 	bad := fmt.Sprintf("member %q", clip(h.Name))
-	if len(digest) != len(sha256Prefix)+2*sha256.Size || strings.Trim(digest[len(sha256Prefix):], "0123456789abcdef") != "" {
+	if _, ok := durable.DigestHex(digest); !ok {
 		return nil, damaged(bad, "its name is no digest")
 	}
 	last := r.seen.Members[len(r.seen.Members)-1].Name
@@ -276,7 +274,7 @@ func (r *reader) openContent(h *tar.Header) (any, error) {
 		_, err := r.limit.Read(nil)
 		return nil, err
 	}
-	c := &openContent{name: h.Name, item: contentItem{digest: digest, bytes: h.Size}, sum: sha256.New()}
+	c := &openContent{name: h.Name, item: contentItem{digest: digest, bytes: h.Size}, sum: durable.NewSum()}
 	c.item.r = &contentReader{r, c}
 	r.content = c
 	return c.item, nil
@@ -306,7 +304,7 @@ func (c *contentReader) Read(b []byte) (int, error) {
 }
 
 func (c *openContent) check() error {
-	if c.n != c.item.bytes || sha256Prefix+hex.EncodeToString(c.sum.Sum(nil)) != c.item.digest {
+	if c.sum.Size() != c.item.bytes || c.sum.Digest() != c.item.digest {
 		return damaged(c.name, "its content does not have the digest of its name")
 	}
 	return nil
@@ -371,7 +369,7 @@ func (r *reader) openRun(h *tar.Header) (any, error) {
 		}
 	}
 	run.writer.emit = func(b []byte) error {
-		run.again = append(run.again, digestOf(b))
+		run.again = append(run.again, durable.Digest(b))
 		return nil
 	}
 	r.run, r.lastRun = run, id

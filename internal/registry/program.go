@@ -6,6 +6,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/registry/liveness"
 )
 
 // ProgramStarted notes that the run has started a program, and returns what
@@ -16,7 +17,7 @@ func (g *Registry) ProgramStarted(runID string, p quant.Program) (save func(cont
 	p.RunID = runID
 	p.Path = quant.Text(g.Mask.Text(strings.ToValidUTF8(string(p.Path), "\uFFFD")))
 	if p.ChildPID != nil {
-		start, _ := processStart(int(*p.ChildPID))
+		start, _ := liveness.ProcessStart(int(*p.ChildPID))
 		p.ChildStart = quant.Text(start)
 	}
 	g.keepProgram(p)
@@ -77,7 +78,7 @@ func (g *Registry) livingProgram(ctx context.Context, run metastore.RunDetail) i
 	if err != nil || p.ChildPID == nil || p.ChildStart == "" {
 		return 0
 	}
-	if start, exists := processStart(int(*p.ChildPID)); !exists || start != string(p.ChildStart) {
+	if start, exists := liveness.ProcessStart(int(*p.ChildPID)); !exists || start != string(p.ChildStart) {
 		return 0
 	}
 	return *p.ChildPID

@@ -4,56 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/registry/liveness"
 )
 
 // DeadText is the text with which a dead run is closed. What became of its facts
 // follows it; doctor settles quant.FactsNotChecked once it has looked.
 const DeadText = "process ended without finishing"
 
-// Life is what can be told about the process of a RUNNING run.
-type Life int
-
-// A run whose life is Unjudged belongs to another host, or left no trace.
-const (
-	Alive Life = iota
-	Dead
-	Unjudged
-)
-
-// Judge tells whether the process of a RUNNING run still lives. The lock
-// decides; where its file is gone (somebody removed it), the process itself
-// does: same boot, same pid, same start. Nothing here reads a wall clock, so
-// setting it back changes nothing.
-func (g *Registry) Judge(run metastore.RunDetail) Life {
-	p := run.Process
-	if p.RunID == "" || p.MachineID == "" || string(p.MachineID) != g.Process.MachineID {
-		return Unjudged
-	}
-	switch g.lockState(string(p.LiveLock)) {
-	case lockHeld:
-		return Alive
-	case lockFree:
-		return Dead
-	case lockUnknown:
-		if p.BootID == "" || string(p.BootID) == g.Process.BootID {
-			if _, exists := processStart(int(p.PID)); exists {
-				return Unjudged
-			}
-		}
-		return Dead
-	}
-	if p.BootID != "" && string(p.BootID) != g.Process.BootID {
-		return Dead
-	}
-	start, exists := processStart(int(p.PID))
-	if exists && start == string(p.ProcessStart) {
-		return Alive
-	}
-	return Dead
+// Judge tells whether the process of a RUNNING run still lives.
+func (g *Registry) Judge(ctx context.Context, run metastore.RunDetail) liveness.Life {
+	return g.Liveness.Judge(ctx, run.Process)
 }
 
 // Reconcile closes every RUNNING run whose process is dead as FAIL, and returns
@@ -65,11 +28,11 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 	if err != nil {
 		return nil, err
 	}
-	defer g.sweepLocks()
+	defer g.Liveness.Sweep(ctx)
 	var dead []metastore.RunDetail
 	var ask []string
 	for _, run := range running {
-		if g.Judge(run) == Dead {
+		if g.Judge(ctx, run) == liveness.Dead {
 			dead = append(dead, run)
 			if run.Process.Changes {
 				ask = append(ask, run.RunID)
@@ -115,15 +78,4 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 		closed = append(closed, run)
 	}
 	return closed, nil
-}
-
-// sweepLocks removes the lock files that dead processes left.
-func (g *Registry) sweepLocks() {
-	entries, err := os.ReadDir(g.LiveDir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		g.sweep(e.Name())
-	}
 }

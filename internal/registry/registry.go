@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,19 +19,20 @@ import (
 	"quant"
 	"quant/internal/git"
 	"quant/internal/metastore"
+	"quant/internal/registry/liveness"
 	"quant/internal/secret"
 )
 
 // Options are what a Registry needs from outside.
 type Options struct {
 	Store metastore.Store
-	// LiveDir is the folder of the liveness locks, one file a process that has
-	// runs open. All processes that share a Meta DB must share it.
-	LiveDir string
-	Mask    *secret.Masker   // nil: the rules that need no values
-	Now     func() time.Time // nil: time.Now
-	Random  io.Reader        // nil: crypto/rand
-	Process *Process         // nil: this process
+	// Liveness proves to others that this process lives, and tells of theirs. All
+	// processes that share a Meta DB must share what it rests on.
+	Liveness Liveness
+	Mask     *secret.Masker    // nil: the rules that need no values
+	Now      func() time.Time  // nil: time.Now
+	Random   io.Reader         // nil: crypto/rand
+	Process  *liveness.Process // nil: this process
 	// Facts tells, without waiting, which of these runs have committed facts.
 	// nil, or an error: not checked.
 	Facts func(ctx context.Context, runIDs []string) (map[string]bool, error)
@@ -45,13 +44,28 @@ type Options struct {
 	AskGit bool
 }
 
+// Liveness is how processes prove to each other that they live.
+type Liveness interface {
+	// Hold begins the proof that this process lives, or goes on with it, and returns
+	// the name under which others find it (RunProcess.LiveLock). It is held when Hold
+	// returns, until Release or the end of the process. runID is that of a run that
+	// starts.
+	Hold(ctx context.Context, runID string) (name string, err error)
+	// Judge tells whether the process that recorded a run still lives. What cannot
+	// be found out is liveness.Unjudged.
+	Judge(ctx context.Context, p quant.RunProcess) liveness.Life
+	// Sweep takes away what processes left that are gone.
+	Sweep(ctx context.Context)
+	// Release ends the proof.
+	Release()
+}
+
 // Registry records runs. Safe for concurrent use.
 type Registry struct {
 	Options
 
 	mu   sync.Mutex
 	open map[string]*Run
-	lock *os.File
 
 	// What every run of this process shares is worked out once: the masked
 	// command line (until there are more secrets to mask) and the commit.
@@ -73,7 +87,7 @@ func New(o Options) *Registry {
 		o.Random = systemRandom
 	}
 	if o.Process == nil {
-		o.Process = ThisProcess()
+		o.Process = liveness.ThisProcess()
 	}
 	return &Registry{Options: o, open: map[string]*Run{}}
 }
@@ -265,11 +279,11 @@ func (g *Registry) Start(ctx context.Context, kind string, config any, options .
 	if row.ConfigJSON, err = g.maskedJSON(config); err != nil {
 		return "", err
 	}
-	process := g.Process.row(id, !s.readsOnly)
+	process := processRow(g.Process, id, !s.readsOnly)
 	for _, shown := range []*quant.Text{&process.Host, &process.User, &process.WorkDir} {
 		*shown = quant.Text(g.Mask.Text(strings.ToValidUTF8(string(*shown), "\uFFFD")))
 	}
-	live, err := g.live(id)
+	live, err := g.Liveness.Hold(ctx, id)
 	if err != nil {
 		return "", err
 	}
@@ -302,6 +316,11 @@ func (g *Registry) Configure(ctx context.Context, runID string, config any, b me
 	}
 	return g.Store.UpdateRunConfig(ctx, runID, doc, g.loggable(ofRun(b, runID)))
 }
+
+// Close ends the proof that this process lives: from then on a run of this
+// registry that is still open is taken for dead. Only a registry that starts runs
+// needs it. Another run may be started afterwards.
+func (g *Registry) Close() { g.Liveness.Release() }
 
 // Get returns an open run of this process, or nil.
 func (g *Registry) Get(runID string) *Run {
@@ -514,4 +533,11 @@ func (g *Registry) maskedJSON(config any) (quant.JSON, error) {
 	return g.Mask.JSON(doc)
 }
 
-func (g *Registry) lockPath(name string) string { return filepath.Join(g.LiveDir, name) }
+func processRow(p *liveness.Process, runID string, changes bool) quant.RunProcess {
+	return quant.RunProcess{
+		RunID: runID, Changes: changes,
+		Host: quant.Text(p.Host), User: quant.Text(p.User),
+		MachineID: quant.Text(p.MachineID), BootID: quant.Text(p.BootID),
+		PID: int64(p.PID), ProcessStart: quant.Text(p.Start), WorkDir: quant.Text(p.WorkDir),
+	}
+}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"unicode/utf8"
 
@@ -17,6 +16,7 @@ import (
 	"quant/internal/git"
 	"quant/internal/metastore"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 	"quant/internal/secret"
 )
 
@@ -174,7 +174,7 @@ func TestWhereARunRanIsMasked(t *testing.T) {
 	l := newLab(t)
 	mask := &secret.Masker{}
 	mask.Know("canary-setting")
-	p := *registry.ThisProcess()
+	p := *liveness.ThisProcess()
 	p.WorkDir, p.Host, p.User = "/home/api_key=canary-dir/x", "canary-setting", "u-canary-setting"
 	g := l.registry(func(o *registry.Options) { o.Mask, o.Process = mask, &p })
 	id, err := g.Start(t.Context(), "x", nil)
@@ -185,45 +185,6 @@ func TestWhereARunRanIsMasked(t *testing.T) {
 	if all := fmt.Sprintf("%s %s %s", row.WorkDir, row.Host, row.User); strings.Contains(all, "canary") {
 		t.Error(all)
 	}
-}
-
-func TestASweepNeverTakesTheLockFileOfALivingRun(t *testing.T) {
-	t.Parallel()
-	live := t.TempDir()
-	sweeper := registry.New(registry.Options{LiveDir: live})
-	stop := make(chan struct{})
-	var sweepers, starters sync.WaitGroup
-	for range 3 {
-		sweepers.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					registry.SweepLocks(sweeper)
-				}
-			}
-		})
-	}
-	for n := range 3 {
-		starters.Go(func() {
-			for i := range 1000 {
-				g := registry.New(registry.Options{LiveDir: live})
-				name := fmt.Sprintf("run-%d-%d", n, i)
-				if err := registry.TakeLock(g, name); err != nil {
-					t.Error(err)
-					return
-				}
-				if _, err := os.Stat(filepath.Join(live, name)); err != nil {
-					t.Error(err)
-				}
-				g.Close()
-			}
-		})
-	}
-	starters.Wait()
-	close(stop)
-	sweepers.Wait()
 }
 
 func TestAWorkTreeCannotMakeGitStartAProgram(t *testing.T) {

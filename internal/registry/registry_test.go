@@ -16,6 +16,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 	"quant/internal/secret"
 )
 
@@ -38,7 +39,7 @@ func newLab(t *testing.T) *lab {
 }
 
 func (l *lab) registry(change func(*registry.Options)) *registry.Registry {
-	o := registry.Options{Store: l.store, LiveDir: l.live, BinaryVersion: "v1.2.3"}
+	o := registry.Options{Store: l.store, Liveness: liveness.NewLocks(l.live, nil), BinaryVersion: "v1.2.3"}
 	if change != nil {
 		change(&o)
 	}
@@ -214,7 +215,7 @@ func TestSecretsInConfigArgvAndErrorAreMaskedBeforeTheyAreStored(t *testing.T) {
 
 // abandon records a run as a process that is gone would have left it: the lock
 // file is there, nobody holds it.
-func (l *lab) abandon(p registry.Process, readsOnly bool) string {
+func (l *lab) abandon(p liveness.Process, readsOnly bool) string {
 	l.t.Helper()
 	var options []registry.StartOption
 	if readsOnly {
@@ -225,14 +226,17 @@ func (l *lab) abandon(p registry.Process, readsOnly bool) string {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	registry.LetGo(g)
+	g.Close()
+	if err := os.WriteFile(filepath.Join(l.live, id), nil, 0o600); err != nil {
+		l.t.Fatal(err)
+	}
 	return id
 }
 
 func TestADeadRunBecomesFailAndALiveOneIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	me := *registry.ThisProcess()
+	me := *liveness.ThisProcess()
 	dead := l.abandon(me, false)    // this very pid, boot and start: a recycled pid cannot look more alive
 	deadRead := l.abandon(me, true) //
 	boot := me
@@ -268,7 +272,7 @@ func TestADeadRunBecomesFailAndALiveOneIsLeftAlone(t *testing.T) {
 			t.Errorf("%s: %s", id, row.Status)
 		}
 	}
-	if g.Judge(l.get(elsewhere)) != registry.Unjudged || g.Judge(l.get(alive)) != registry.Alive {
+	if g.Judge(t.Context(), l.get(elsewhere)) != liveness.Unjudged || g.Judge(t.Context(), l.get(alive)) != liveness.Alive {
 		t.Error("judged wrongly")
 	}
 	if closed, err := g.Reconcile(t.Context()); err != nil || len(closed) != 0 {
@@ -279,7 +283,7 @@ func TestADeadRunBecomesFailAndALiveOneIsLeftAlone(t *testing.T) {
 func TestFactsThatCannotBeLookedAtAreSaidNotToBeChecked(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	id := l.abandon(*registry.ThisProcess(), false)
+	id := l.abandon(*liveness.ThisProcess(), false)
 	g := l.registry(func(o *registry.Options) {
 		o.Facts = func(context.Context, []string) (map[string]bool, error) {
 			return nil, quant.Errorf(quant.Locked, "held")
@@ -293,10 +297,45 @@ func TestFactsThatCannotBeLookedAtAreSaidNotToBeChecked(t *testing.T) {
 	}
 }
 
+// leases are a liveness that needs no machine: whoever holds a name lives.
+type leases struct{ held map[string]bool }
+
+func (l *leases) Hold(_ context.Context, runID string) (string, error) {
+	l.held["lease of "+runID] = true
+	return "lease of " + runID, nil
+}
+
+func (l *leases) Judge(_ context.Context, p quant.RunProcess) liveness.Life {
+	if l.held[string(p.LiveLock)] {
+		return liveness.Alive
+	}
+	return liveness.Dead
+}
+
+func (l *leases) Sweep(context.Context) {}
+func (l *leases) Release()              { clear(l.held) }
+
+func TestAnotherLivenessDecidesWhoIsReconciled(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	g := l.registry(func(o *registry.Options) { o.Liveness = &leases{map[string]bool{}} })
+	id, err := g.Start(t.Context(), "ingest", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if closed, err := g.Reconcile(t.Context()); err != nil || len(closed) != 0 || g.Judge(t.Context(), l.get(id)) != liveness.Alive {
+		t.Errorf("while the lease is held: %v, %v", closed, err)
+	}
+	g.Close()
+	if closed, err := g.Reconcile(t.Context()); err != nil || len(closed) != 1 || l.get(id).Status != quant.Fail {
+		t.Errorf("after it: %v, %v", closed, err)
+	}
+}
+
 func TestWhereTheLockFileIsGoneTheProcessItselfDecides(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	me := *registry.ThisProcess()
+	me := *liveness.ThisProcess()
 	recycled := me
 	recycled.Start = "1" // this pid, but started at another time
 	boot := me
@@ -305,17 +344,17 @@ func TestWhereTheLockFileIsGoneTheProcessItselfDecides(t *testing.T) {
 	gone.PID = 1 << 30
 	g := l.registry(nil)
 	for name, tc := range map[string]struct {
-		process registry.Process
-		want    registry.Life
+		process liveness.Process
+		want    liveness.Life
 	}{
-		"the same process": {me, registry.Alive}, "a recycled pid": {recycled, registry.Dead},
-		"another boot": {boot, registry.Dead}, "no such pid": {gone, registry.Dead},
+		"the same process": {me, liveness.Alive}, "a recycled pid": {recycled, liveness.Dead},
+		"another boot": {boot, liveness.Dead}, "no such pid": {gone, liveness.Dead},
 	} {
 		id := l.abandon(tc.process, false)
 		if err := os.Remove(filepath.Join(l.live, id)); err != nil {
 			t.Fatal(err)
 		}
-		if got := g.Judge(l.get(id)); got != tc.want {
+		if got := g.Judge(t.Context(), l.get(id)); got != tc.want {
 			t.Errorf("%s: judged %v, want %v", name, got, tc.want)
 		}
 	}
@@ -395,7 +434,7 @@ func FuzzResolve(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { store.Close() })
-	g := registry.New(registry.Options{Store: store, LiveDir: filepath.Join(dir, "live")})
+	g := registry.New(registry.Options{Store: store, Liveness: liveness.NewLocks(filepath.Join(dir, "live"), nil)})
 	id, err := g.Start(context.Background(), "x", nil)
 	if err != nil {
 		f.Fatal(err)

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,15 +16,5 @@ func TestOnlyAVersion7UUIDIsARunID(t *testing.T) {
 		if s != id && IsRunID(s) {
 			t.Errorf("%q is taken for a run id", s)
 		}
-	}
-}
-
-func TestTheParentOfThisProcessIsKnown(t *testing.T) {
-	t.Parallel()
-	if got := ParentOf(os.Getpid()); got != os.Getppid() {
-		t.Errorf("%d, want %d", got, os.Getppid())
-	}
-	if got := ParentOf(1 << 30); got != 0 {
-		t.Errorf("of no process: %d", got)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"quant/internal/exec/transcript"
 	"quant/internal/metastore"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // Log is what the program of a run printed. Not safe for concurrent use.
@@ -76,7 +77,7 @@ func (l *Log) runEnded(ctx context.Context) (bool, error) {
 	if err != nil || run.Status != quant.Running {
 		return true, causeOr(ctx, err)
 	}
-	if r := l.o.Registry; r != nil && r.Judge(run) == registry.Dead {
+	if r := l.o.Registry; r != nil && r.Judge(ctx, run) == liveness.Dead {
 		_, err := r.Reconcile(ctx)
 		return true, causeOr(ctx, err)
 	}

@@ -5,8 +5,6 @@
 package strategy
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -14,6 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
+	"quant/internal/durable"
 )
 
 // Strategy is one strategy file with every default filled in. Weights and
@@ -155,18 +154,13 @@ func (s Strategy) Canonical() []byte {
 }
 
 // Digest is the sha256 of Canonical, as sha256:<hex>.
-func (s Strategy) Digest() string { return digest(s.Canonical()) }
+func (s Strategy) Digest() string { return durable.Digest(s.Canonical()) }
 
 // DecisionDigest is Digest of the part that decisions depend on: everything
 // but execution and backtest. Other fees are no reason to decide again.
 func (s Strategy) DecisionDigest() string {
 	s.Execution, s.Backtest = Execution{}, Backtest{}
-	return digest(s.Canonical())
-}
-
-func digest(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return durable.Digest(s.Canonical())
 }
 
 // Notices says what the user should know of a valid strategy, a sentence each.

@@ -354,7 +354,7 @@ func (b *backup) artifact(a quant.Artifact) error {
 		return err
 	}
 	defer f.Close()
-	digest, err := b.out.add(b.ctx, artifacts+strings.TrimPrefix(a.Digest, "sha256:"), size, f)
+	digest, err := b.out.add(b.ctx, artifacts+strings.TrimPrefix(a.Digest, durable.DigestPrefix), size, f)
 	if err == nil && digest != a.Digest {
 		b.out.manifest.Missing = append(b.out.manifest.Missing, a.Digest)
 	}

@@ -1,13 +1,12 @@
 // Package archive puts a whole lab into one file, while others may work, and takes
-// it out again. What is recorded of runs is the metastore's, what is in the Fact
-// DB the factstore's; a restored lab is put in its place by package lab.
+// it out again; and it makes a lab anew, after a backup of both databases. What is
+// recorded of runs is the metastore's, what is in the Fact DB the factstore's; a
+// restored lab is put in its place by package lab.
 package archive
 
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/lab/place"
 )
 
@@ -111,7 +111,7 @@ func (w *writer) add(ctx context.Context, name string, size int64, r io.Reader) 
 	if err := w.tar.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: size, Mode: 0o600, ModTime: time.Unix(0, 0)}); err != nil {
 		return "", err
 	}
-	sum := sha256.New()
+	sum := durable.NewSum()
 	n, err := io.Copy(io.MultiWriter(w.tar, sum), io.LimitReader(ending{ctx, r}, size))
 	if err == nil && n < size {
 		err = fmt.Errorf("%s became shorter while it was read", name)
@@ -119,7 +119,7 @@ func (w *writer) add(ctx context.Context, name string, size int64, r io.Reader) 
 	if err != nil {
 		return "", err
 	}
-	digest = "sha256:" + hex.EncodeToString(sum.Sum(nil))
+	digest = sum.Digest()
 	w.manifest.Members = append(w.manifest.Members, Member{name, size, digest})
 	return digest, nil
 }
@@ -195,7 +195,7 @@ func read(ctx context.Context, r io.Reader, size int64, take func(name string, b
 		if _, twice := found[h.Name]; twice || !memberName.MatchString(h.Name) {
 			return broken("%q does not belong into it, or is there twice", h.Name)
 		}
-		sum := sha256.New()
+		sum := durable.NewSum()
 		body := io.TeeReader(in, sum)
 		if err := take(h.Name, h.Size, body); err != nil {
 			if ctx.Err() != nil {
@@ -209,7 +209,7 @@ func read(ctx context.Context, r io.Reader, size int64, take func(name string, b
 			}
 			return broken("%s: %w", h.Name, err)
 		}
-		found[h.Name] = Member{h.Name, h.Size, "sha256:" + hex.EncodeToString(sum.Sum(nil))}
+		found[h.Name] = Member{h.Name, h.Size, sum.Digest()}
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // Severity is how bad a finding is.
@@ -192,13 +193,13 @@ func (e *examination) meta(ctx context.Context) {
 			e.add(Note, object, "", "%s is RUNNING; it cannot be judged while the Meta DB is read-only", run.Kind)
 			continue
 		}
-		switch e.Registry.Judge(run) {
-		case registry.Alive:
+		switch e.Registry.Judge(ctx, run) {
+		case liveness.Alive:
 			e.add(Note, object, "", "%s is running: process %d on %s", run.Kind, run.Process.PID, run.Process.Host)
-		case registry.Unjudged:
+		case liveness.Unjudged:
 			e.add(Warning, object, fmt.Sprintf("if its process is gone: quant runs close %s", run.RunID),
 				"%s is RUNNING and cannot be judged from here: process %d on host %q", run.Kind, run.Process.PID, run.Process.Host)
-		case registry.Dead:
+		case liveness.Dead:
 			e.add(Fault, object, fmt.Sprintf("run any command again, or: quant runs close %s", run.RunID), "%s is RUNNING but its process is dead", run.Kind)
 		}
 	}

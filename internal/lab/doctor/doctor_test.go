@@ -15,6 +15,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // counting is a store that counts the questions about single runs.
@@ -52,7 +53,7 @@ func newLab(t *testing.T) *examined {
 	}
 	t.Cleanup(func() { db.Close() })
 	store := &counting{DB: db}
-	g := registry.New(registry.Options{Store: store, LiveDir: at.LiveDir()})
+	g := registry.New(registry.Options{Store: store, Liveness: liveness.NewLocks(at.LiveDir(), nil)})
 	t.Cleanup(g.Close)
 	l := lab.New(lab.Options{Place: at})
 	l.Meta, l.Registry = store, g

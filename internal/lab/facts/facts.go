@@ -12,7 +12,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/metastore"
-	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 )
 
 // Committed tells, without waiting, which runs have committed facts to the Fact
@@ -60,7 +60,7 @@ func (s *Store) Holder(ctx context.Context, w factstore.Wait) string {
 		return process
 	}
 	// A query runs in a child of the process that is the run.
-	parent := registry.ParentOf(w.PID)
+	parent := liveness.ParentOf(w.PID)
 	for _, run := range running {
 		if (run.Process.PID == int64(w.PID) || parent != 0 && run.Process.PID == int64(parent)) && run.RunID != s.Self {
 			return fmt.Sprintf("run %s (%s), process %d", quant.ShortID(run.RunID), run.Kind, w.PID)
@@ -101,6 +101,33 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 		}
 	}()
 	return fn(db)
+}
+
+// Made is a Fact DB that stands there, up to date.
+type Made struct {
+	Change lab.Change
+	Tables []metastore.TableCount
+}
+
+// Make makes the Fact DB where it is missing, brings it up to date, and counts what
+// it holds.
+func (s *Store) Make(ctx context.Context) (made Made, err error) {
+	err = s.Write(ctx, func(db *factstore.DB) error {
+		switch {
+		case db.Created():
+			made.Change = lab.Created
+		case db.Upgraded():
+			made.Change = lab.Upgraded
+		default:
+			made.Change = lab.Unchanged
+		}
+		tables, err := db.Tables(ctx)
+		for _, t := range tables {
+			made.Tables = append(made.Tables, metastore.TableCount(t))
+		}
+		return err
+	})
+	return made, err
 }
 
 // Committed is what became of the facts that were written.

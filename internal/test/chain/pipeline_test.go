@@ -28,14 +28,25 @@ backtest:   {from: "2009-01-01", to: "2012-12-31", fee_bps: 5}
 func pipelineLab(t *testing.T) *labtest.Lab {
 	t.Helper()
 	l := labtest.New(t)
-	prices, err := demo.WritePrices(l.Dir)
-	labtest.Must(t, err)
-	if prices != l.Path("stocks.csv.gz") {
-		labtest.Must(t, os.Rename(prices, l.Path("stocks.csv.gz")))
-	}
-	l.Write("s.yaml", []byte(demoStrategy))
+	furnish(l)
 	return l
 }
+
+func furnish(l *labtest.Lab) {
+	l.T.Helper()
+	prices, err := demo.WritePrices(l.Dir)
+	labtest.Must(l.T, err)
+	if prices != l.Path("stocks.csv.gz") {
+		labtest.Must(l.T, os.Rename(prices, l.Path("stocks.csv.gz")))
+	}
+	l.Write("s.yaml", []byte(demoStrategy))
+}
+
+// finished is such a lab after a whole pipeline that nothing disturbed.
+var finished = labtest.Prepared{Make: func(l *labtest.Lab) {
+	furnish(l)
+	l.Must(wholePipeline()...)
+}}
 
 func wholePipeline() []string {
 	return []string{"pipeline", "run", "--strategy", "s.yaml", "--ingest", "stocks.csv.gz"}
@@ -101,8 +112,7 @@ func outputDigests(l *labtest.Lab) string {
 
 func TestTwoPipelinesInFreshFoldersGiveTheSameFactsAndDigests(t *testing.T) {
 	t.Parallel()
-	a, b := pipelineLab(t), pipelineLab(t)
-	a.Must(wholePipeline()...)
+	a, b := finished.Copy(t), pipelineLab(t)
 	b.Must(wholePipeline()...)
 	facts := factsOf(b)
 	wantSameFacts(t, factsOf(a), facts)
@@ -120,8 +130,7 @@ func TestSkippingStagesGivesTheFactsThatForceGives(t *testing.T) {
 	t.Parallel()
 	rounds := soak.Count(t, 2, 40)
 	random := soak.Random(t)
-	l := pipelineLab(t)
-	l.Must(wholePipeline()...)
+	l := finished.Copy(t)
 	args := wholePipeline()
 	for range rounds {
 		what := random.IntN(6)
@@ -167,9 +176,8 @@ func TestSkippingStagesGivesTheFactsThatForceGives(t *testing.T) {
 func TestAKilledPipelineIsResumedToTheFactsOfAnUndisturbedOne(t *testing.T) {
 	t.Parallel()
 	times := soak.Count(t, 5, 100)
-	undisturbed := pipelineLab(t)
-	whole := undisturbed.Must(wholePipeline()...).Took
-	want := factsOf(undisturbed)
+	want := factsOf(finished.Copy(t))
+	whole := pipelineLab(t).Must(wholePipeline()...).Took
 	random := soak.Random(t)
 	died, labs := 0, 0
 	for ; died < times && labs < 3*times; labs++ {
@@ -227,9 +235,7 @@ func resumeOrStart(l *labtest.Lab) []string {
 
 func TestAPipelineKilledAtAnyOfItsStepsIsResumed(t *testing.T) {
 	t.Parallel()
-	undisturbed := pipelineLab(t)
-	undisturbed.Must(wholePipeline()...)
-	want := factsOf(undisturbed)
+	want := factsOf(finished.Copy(t))
 	for _, step := range []string{"pipeline.planned", "pipeline.stage.before#2", "pipeline.stage.after#2", "pipeline.stage.after#5"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()

@@ -38,7 +38,14 @@ func TestATestThatReachesSoakScales(t *testing.T) {
 		parsed(t, `func TestByAMethod(t *testing.T) { t.Run("a", func(t *testing.T) { (&lab{t}).many() }) }
 			func TestNot(t *testing.T) { soak.Count(t, 1, 2) }`),
 	}}
-	if got := p.scaling(); !slices.Equal(got, []string{"TestByAMethod", "TestByAnotherName", "TestItself"}) {
+	kit := source{dir: "internal/suite", files: []*ast.File{parsed(t, `import "quant/internal/test/soak"
+		func Run(t *testing.T) { scale(t) }
+		func scale(t *testing.T) { soak.Count(t, 1, 2) }
+		func RunID() {}`)}}
+	p.tests = append(p.tests, parsed(t, `import "quant/internal/suite"
+		func TestSuite(t *testing.T) { suite.Run(t) }
+		func TestOther(t *testing.T) { suite.RunID() }`))
+	if got := p.scaling(kitsOf([]*source{&kit})); !slices.Equal(got, []string{"TestByAMethod", "TestByAnotherName", "TestItself", "TestSuite"}) {
 		t.Error(got)
 	}
 }
@@ -61,6 +68,34 @@ func TestConcurrencyIsWhatStartsGoroutinesOrGuards(t *testing.T) {
 
 const root = "../../.."
 
+func TestEveryPackageThatStartsProcessesIsWatchedOrNotOnPurpose(t *testing.T) {
+	t.Parallel()
+	packages, err := scan(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, p := range packages {
+		for _, file := range p.tests {
+			for _, f := range functions(file) {
+				if f.Name.Name == "TestMain" && (mentions(f.Body, "labtest") || mentions(f.Body, "testscript")) {
+					found[p.dir] = true
+				}
+			}
+		}
+	}
+	for dir := range found {
+		if _, told := endToEnd[dir]; !told {
+			t.Errorf("does the race detector watch %s? endToEnd does not say", dir)
+		}
+	}
+	for dir := range endToEnd {
+		if !found[dir] {
+			t.Errorf("endToEnd names %s, which starts no process", dir)
+		}
+	}
+}
+
 // What scan cannot follow would take a test out of the soak unnoticed.
 func TestNothingHidesATestThatScalesFromTheSoak(t *testing.T) {
 	t.Parallel()
@@ -68,10 +103,10 @@ func TestNothingHidesATestThatScalesFromTheSoak(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := 0
+	found, k := 0, kitsOf(packages)
 	for _, p := range packages {
 		reached := map[string]bool{}
-		for _, name := range p.scaling() {
+		for _, name := range p.scaling(k) {
 			reached[name] = true
 			found++
 		}
@@ -111,9 +146,6 @@ func TestNothingHidesATestThatScalesFromTheSoak(t *testing.T) {
 		}
 		if bytes.Contains(text, []byte(`"QUANT_SOAK"`)) || bytes.Contains(text, []byte(`"QUANT_SEED"`)) {
 			t.Errorf("%s reads for itself how much to try: ask package soak", rel)
-		}
-		if !strings.HasSuffix(path, "_test.go") && bytes.Contains(text, []byte(`"`+soakPath+`"`)) {
-			t.Errorf("%s asks package soak for others: the soak would miss who calls it", rel)
 		}
 		return nil
 	})

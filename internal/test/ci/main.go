@@ -27,15 +27,16 @@ func run(args []string) error {
 	switch strings.Join(args, " ") {
 	case "soak":
 		var tests, dirs []string
+		k := kitsOf(packages)
 		for _, p := range packages {
-			if scaling := p.scaling(); len(scaling) > 0 {
+			if scaling := p.scaling(k); len(scaling) > 0 {
 				tests, dirs = append(tests, scaling...), append(dirs, "./"+p.dir)
 			}
 		}
 		fmt.Printf("-run\n^(%s)$\n%s\n", strings.Join(tests, "|"), strings.Join(dirs, "\n"))
 	case "race":
 		for _, p := range packages {
-			if p.concurrent && p.tested() {
+			if p.raced() {
 				fmt.Println("./" + p.dir)
 			}
 		}

@@ -13,9 +13,24 @@ import (
 // soakPath is the package that tests which scale ask for their counts.
 const soakPath = "quant/internal/test/soak"
 
+// endToEnd says of each package that starts real processes whether the race
+// detector watches these: in script every command, in record signals and crowds,
+// in exec streams and terminals. The others kill and repeat the same commands;
+// the night watches them too.
+var endToEnd = map[string]bool{
+	"internal/test/script": true,
+	"internal/test/record": true,
+	"internal/test/exec":   true,
+	"internal/test/chain":  false,
+	"internal/test/backup": false,
+	"internal/test/crash":  false,
+	"docs":                 false,
+}
+
 // source is the Go files of one folder, tests included.
 type source struct {
 	dir        string // from the root, with slashes
+	files      []*ast.File
 	tests      []*ast.File
 	concurrent bool
 }
@@ -51,6 +66,8 @@ func scan(root string) ([]*source, error) {
 		}
 		if strings.HasSuffix(path, "_test.go") {
 			all[i].tests = append(all[i].tests, file)
+		} else {
+			all[i].files = append(all[i].files, file)
 		}
 		all[i].concurrent = all[i].concurrent || hasConcurrency(file)
 		return nil
@@ -79,6 +96,12 @@ func hasConcurrency(file *ast.File) (found bool) {
 	return found
 }
 
+// raced reports whether the race detector has something to see in the tests.
+func (p *source) raced() bool {
+	watched, processes := endToEnd[p.dir]
+	return p.tested() && (watched || p.concurrent && !processes)
+}
+
 // tested reports whether the folder has tests.
 func (p *source) tested() bool {
 	for _, file := range p.tests {
@@ -91,24 +114,56 @@ func (p *source) tested() bool {
 	return false
 }
 
-// scaling are the tests that reach package soak, also by way of other functions
-// of the tests. It goes by names alone, so it may name a test too many, and none
-// too few.
-func (p *source) scaling() []string {
-	bodies, reaches := map[string][]ast.Node{}, map[string]bool{}
-	for _, file := range p.tests {
-		soak := importName(file, soakPath)
+// kits are the packages by whose functions a test reaches package soak, by
+// import path: soak itself, in which everything counts, and suites that ask it
+// for the tests that call them.
+type kits map[string]map[string]bool
+
+// kitsOf follows calls between packages until nothing more is reached.
+func kitsOf(packages []*source) kits {
+	k := kits{soakPath: nil}
+	for grew := true; grew; {
+		grew = false
+		for _, p := range packages {
+			path := "quant/" + p.dir
+			if reached := k.reaching(p.files); len(reached) > len(k[path]) {
+				k[path], grew = reached, true
+			}
+		}
+	}
+	return k
+}
+
+// scaling are the tests that reach package soak, also by way of other functions.
+func (p *source) scaling(k kits) (tests []string) {
+	for name := range k.reaching(p.tests) {
+		if isTest(name) {
+			tests = append(tests, name)
+		}
+	}
+	slices.Sort(tests)
+	return tests
+}
+
+// reaching are the functions and methods of these files, of one folder, that
+// reach package soak. It goes by names alone, so it may name one too many, and
+// none too few.
+func (k kits) reaching(files []*ast.File) map[string]bool {
+	bodies, reached := map[string][]ast.Node{}, map[string]bool{}
+	for _, file := range files {
 		for _, f := range functions(file) {
-			name := f.Name.Name
-			bodies[name] = append(bodies[name], f.Body)
-			ast.Inspect(f.Body, func(n ast.Node) bool {
-				if s, ok := n.(*ast.SelectorExpr); ok && soak != "" {
-					if x, ok := s.X.(*ast.Ident); ok && x.Name == soak {
-						reaches[name] = true
+			bodies[f.Name.Name] = append(bodies[f.Name.Name], f.Body)
+			for path, names := range k {
+				kit := importName(file, path)
+				ast.Inspect(f.Body, func(n ast.Node) bool {
+					if s, ok := n.(*ast.SelectorExpr); ok && kit != "" && (names == nil || names[s.Sel.Name]) {
+						if x, ok := s.X.(*ast.Ident); ok && x.Name == kit {
+							reached[f.Name.Name] = true
+						}
 					}
-				}
-				return true
-			})
+					return true
+				})
+			}
 		}
 	}
 	for grew := true; grew; {
@@ -116,22 +171,15 @@ func (p *source) scaling() []string {
 		for name, list := range bodies {
 			for _, body := range list {
 				ast.Inspect(body, func(n ast.Node) bool {
-					if id, ok := n.(*ast.Ident); ok && reaches[id.Name] && !reaches[name] {
-						reaches[name], grew = true, true
+					if id, ok := n.(*ast.Ident); ok && reached[id.Name] && !reached[name] {
+						reached[name], grew = true, true
 					}
 					return true
 				})
 			}
 		}
 	}
-	var out []string
-	for name := range reaches {
-		if isTest(name) {
-			out = append(out, name)
-		}
-	}
-	slices.Sort(out)
-	return out
+	return reached
 }
 
 func functions(file *ast.File) (out []*ast.FuncDecl) {

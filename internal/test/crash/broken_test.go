@@ -29,11 +29,9 @@ var everyCommand = [][]string{
 	{"runs", "list"}, {"runs", "show", "last"}, {"runs", "close", "last"}, {"doctor"}, {"doctor", "--fix"}, {"init-db"}, {"init-db", "--reset", "--yes"},
 }
 
-// furnished makes a lab with symbols, prices and a few runs. Both files are
-// closed and complete.
-func furnished(t *testing.T) *labtest.Lab {
-	t.Helper()
-	l := labtest.New(t)
+// furnished is a lab with symbols, prices and a few runs. Both files are closed
+// and complete.
+var furnished = labtest.Prepared{Make: func(l *labtest.Lab) {
 	l.Write("first.csv", labtest.PriceFile(1, 200, "OLD", "BOTH"))
 	l.Write("symbols.csv", []byte("symbol,name\nIMP,imported\n"))
 	l.Must("symbols", "add", "KEEP", "--name", "kept")
@@ -43,9 +41,8 @@ func furnished(t *testing.T) *labtest.Lab {
 	}
 	db := l.OpenMeta("")
 	_, err := db.Exec("PRAGMA wal_checkpoint(TRUNCATE)")
-	labtest.Must(t, errors.Join(err, db.Close()))
-	return l
-}
+	labtest.Must(l.T, errors.Join(err, db.Close()))
+}}
 
 // contents is the digest of every file under a folder.
 func contents(t *testing.T, dir string) map[string]string {
@@ -77,7 +74,7 @@ func somewhere(l *labtest.Lab, b []byte) bool {
 
 func TestANewerSchemaIsRefusedByEveryCommandAndNotTouched(t *testing.T) {
 	t.Parallel()
-	original := furnished(t)
+	original := furnished.Copy(t)
 	t.Run("meta", func(t *testing.T) {
 		t.Parallel()
 		l := original.CopyOf(t)
@@ -181,7 +178,7 @@ func flipped(b []byte, from, to int, mask byte) []byte {
 
 func TestADamagedMetaDBIsReportedMovedAsideAndSavedFrom(t *testing.T) {
 	t.Parallel()
-	original := furnished(t)
+	original := furnished.Copy(t)
 	whole, err := os.ReadFile(original.Meta())
 	labtest.Must(t, err)
 	runs := len(original.Runs())
@@ -261,7 +258,7 @@ func wantBearable(l *labtest.Lab, r labtest.Result, codes ...int) int {
 
 func TestADamagedFactDBIsReportedAndItsFileKept(t *testing.T) {
 	t.Parallel()
-	original := furnished(t)
+	original := furnished.Copy(t)
 	whole, err := os.ReadFile(original.Facts())
 	labtest.Must(t, err)
 	prices := original.Prices()
@@ -453,7 +450,7 @@ func TestAReadOnlyFolderStopsWhatChangesAndNotWhatReads(t *testing.T) {
 	t.Parallel()
 	t.Run("with a lab in it", func(t *testing.T) {
 		t.Parallel()
-		l := furnished(t)
+		l := furnished.Copy(t)
 		readOnly(l, l.Path("data"))
 		labtest.Must(t, os.Chmod(l.Path("first.csv"), 0o644))
 		labtest.Must(t, os.Chmod(l.Path("symbols.csv"), 0o644))
@@ -565,7 +562,7 @@ func wantSound(l *labtest.Lab) {
 
 // fullByLimit forbids the process to write files larger than what is there.
 func fullByLimit(t *testing.T) {
-	l := furnished(t)
+	l := furnished.Copy(t)
 	prices := l.Prices()
 	l.Write("big.csv", labtest.PriceFile(2, 3000, "A", "B", "C", "D", "E", "F", "G", "H"))
 	for _, blocks := range []int{0, 8, 40, 100, 400, 1100} { // of 512 bytes
@@ -613,7 +610,7 @@ var movedTo = regexp.MustCompile(`moved to (\S+)`)
 
 func TestARemedyOnABrokenLabSavesTheRunsAndRecordsItself(t *testing.T) {
 	t.Parallel()
-	original := furnished(t)
+	original := furnished.Copy(t)
 	whole, err := os.ReadFile(original.Meta())
 	labtest.Must(t, err)
 	runs := original.Runs()

@@ -21,7 +21,7 @@ import (
 // QUANT_TEST_REACHED, NAME#2 means the second time. QUANT_TEST_PATIENCE=NAME=1s
 // bounds a wait that has a name in package failpoint.
 func Main(m *testing.M) {
-	testscript.Main(m, map[string]func(){
+	testscript.Main(cleaning{m}, map[string]func(){
 		"quant": func() {
 			armFailpoint(os.Getenv("QUANT_TEST_FAILPOINT"))
 			setPatience(os.Getenv("QUANT_TEST_PATIENCE"))

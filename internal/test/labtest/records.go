@@ -164,10 +164,12 @@ func (l *Lab) WantAgreement() {
 	if _, err := os.Stat(l.Facts()); errors.Is(err, fs.ErrNotExist) {
 		return
 	}
-	if l.FactRows("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'ledger'") == "0\n" {
+	db := l.OpenFacts("READ_ONLY")
+	defer db.Close()
+	if TextRows(l.T, db, "SELECT count(*) FROM duckdb_tables() WHERE table_name = 'ledger'") == "0\n" {
 		return // killed before the file had a schema
 	}
-	ledger := l.FactRows("SELECT run_id || ' ' || table_name FROM ledger")
+	ledger := TextRows(l.T, db, "SELECT run_id || ' ' || table_name FROM ledger")
 	said := l.MetaRows("SELECT run_id || ' ' || name FROM runs JOIN run_io USING (run_id) WHERE status = 'SUCCESS' AND direction = 'out' AND run_io.kind = 'table' AND rows > 0")
 	for line := range strings.Lines(said) {
 		if !strings.Contains(ledger, line) {

@@ -59,6 +59,9 @@ func TestEveryLeafOfTheCommandTreeIsRecordedOnceUnderItsPath(t *testing.T) {
 			"bad format":    {"--output", "yaml"},
 			"bad wait":      {"--wait", "soon"},
 		} {
+			if labtest.RaceDetector && name != "bare" {
+				continue // it ends at its flags, where nothing is concurrent
+			}
 			t.Run(kind+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				l := labtest.New(t)
@@ -167,6 +170,9 @@ func wantRecorded(l *labtest.Lab, r labtest.Result, kind string) {
 
 func TestWhatIsNoExecutionLeavesNoRowAndNoFolder(t *testing.T) {
 	t.Parallel()
+	if labtest.RaceDetector {
+		t.Skip("what is no execution starts nothing that the race detector could watch")
+	}
 	tree := commandTree()
 	all, groups := leaves(tree.Root, nil)
 	lines := [][]string{

@@ -1,4 +1,4 @@
-package registry
+package liveness
 
 import "golang.org/x/sys/unix"
 

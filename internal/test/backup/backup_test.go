@@ -1,4 +1,4 @@
-package crash
+package backup
 
 import (
 	"bytes"
@@ -21,6 +21,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/registry/liveness"
 	"quant/internal/test/labtest"
 	"quant/internal/test/soak"
 )
@@ -84,7 +85,7 @@ func writer(l *labtest.Lab) *recorder {
 	l.T.Helper()
 	db, err := sqlite.Open(context.Background(), sqlite.Options{Path: l.Meta()})
 	labtest.Must(l.T, err)
-	return &recorder{db, registry.New(registry.Options{Store: db, LiveDir: l.Meta() + ".live"}), artifact.Store{Dir: l.Meta() + ".artifacts"}, l.Meta() + ".logs"}
+	return &recorder{db, registry.New(registry.Options{Store: db, Liveness: liveness.NewLocks(l.Meta()+".live", nil)}), artifact.Store{Dir: l.Meta() + ".artifacts"}, l.Meta() + ".logs"}
 }
 
 func (r *recorder) close() {

@@ -1,4 +1,4 @@
-package registry
+package liveness
 
 import (
 	"errors"
@@ -19,9 +19,9 @@ func sysctl(name string) string {
 	return s
 }
 
-// processStart returns the start time that the kernel keeps of the process;
+// ProcessStart returns the start time that the kernel keeps of the process;
 // exists is false when there is no such process.
-func processStart(pid int) (start string, exists bool) {
+func ProcessStart(pid int) (start string, exists bool) {
 	info, err := unix.SysctlKinfoProc("kern.proc.pid", pid)
 	if err != nil {
 		return "", !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.EIO)

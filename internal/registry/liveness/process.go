@@ -1,11 +1,9 @@
-package registry
+package liveness
 
 import (
 	"os"
 	"os/user"
 	"strconv"
-
-	"quant"
 )
 
 // Process identifies one process for ever: on this machine, in this boot, this
@@ -29,7 +27,7 @@ func ThisProcess() *Process {
 	if p.MachineID == "" && p.Host != "" {
 		p.MachineID = "host:" + p.Host
 	}
-	p.Start, _ = processStart(p.PID)
+	p.Start, _ = ProcessStart(p.PID)
 	p.WorkDir, _ = os.Getwd()
 	if u, err := user.Current(); err == nil {
 		p.User = u.Username
@@ -37,13 +35,4 @@ func ThisProcess() *Process {
 		p.User = strconv.Itoa(os.Getuid())
 	}
 	return p
-}
-
-func (p *Process) row(runID string, changes bool) quant.RunProcess {
-	return quant.RunProcess{
-		RunID: runID, Changes: changes,
-		Host: quant.Text(p.Host), User: quant.Text(p.User),
-		MachineID: quant.Text(p.MachineID), BootID: quant.Text(p.BootID),
-		PID: int64(p.PID), ProcessStart: quant.Text(p.Start), WorkDir: quant.Text(p.WorkDir),
-	}
 }

@@ -1,4 +1,4 @@
-package registry
+package liveness
 
 import (
 	"bytes"
@@ -20,10 +20,10 @@ func firstLine(path string) string {
 	return strings.TrimSpace(line)
 }
 
-// processStart returns field 22 of /proc/PID/stat: clock ticks between boot
+// ProcessStart returns field 22 of /proc/PID/stat: clock ticks between boot
 // and the start of the process, which no change of the wall clock touches.
 // exists is false when there is no such process; a zombie does not exist.
-func processStart(pid int) (start string, exists bool) {
+func ProcessStart(pid int) (start string, exists bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return "", !os.IsNotExist(err)
