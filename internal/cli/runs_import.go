@@ -1,16 +1,11 @@
 package cli
 
 import (
-	"context"
-	"errors"
-	"io"
-	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"quant"
 	"quant/internal/portable"
@@ -33,7 +28,31 @@ facts of an imported run stay in the lab where it ran.`,
   ssh elsewhere quant runs export last - | quant runs import -`,
 		Args: wantArgs(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.importRuns(cmd.Context(), args[0], int64(limit))
+			ctx, name := cmd.Context(), args[0]
+			open := func() (*os.File, error) { return portable.Open(name) }
+			if name == "-" {
+				name = "stdin"
+				open = func() (*os.File, error) { return portable.Spool(env.Streams().In, int64(limit)) }
+			}
+			if _, err := env.MetaDB(); err != nil {
+				return err
+			}
+			file, err := whileWaiting(ctx, open)
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			done, err := portable.Import(ctx, env.Lab, file, portable.ImportOptions{MaxBytes: int64(limit), At: quant.NewTime(env.Now()), By: env.RunID()})
+			if err != nil {
+				return err
+			}
+			imported := int64(len(done.Imported))
+			env.Record(
+				quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: name, Rows: &done.File.Runs, Digest: quant.Text(done.Digest)},
+				quant.RunIO{Direction: quant.Out, Kind: quant.IORuns, Name: "imported", Rows: &imported})
+			return env.Print([]importReport{{
+				File: name, Imported: imported, Skipped: int64(len(done.Skipped)), Summary: done.File, Bytes: done.Bytes, Digest: done.Digest,
+			}})
 		},
 	}
 	cmd.Flags().Var(&limit, "max-size", "what the file may unpack to, such as 500MiB or 20GiB")
@@ -48,68 +67,6 @@ type importReport struct {
 	portable.Summary
 	Bytes  int64  `json:"bytes"`
 	Digest string `json:"digest"`
-}
-
-func (e *Env) importRuns(ctx context.Context, name string, limit int64) error {
-	if _, err := e.MetaDB(); err != nil {
-		return err
-	}
-	file, err := e.importFile(ctx, name, limit)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	done, err := portable.Import(ctx, e.carryLab(), file, portable.ImportOptions{MaxBytes: limit, At: quant.NewTime(e.Now()), By: e.Run.ID})
-	if err != nil {
-		return err
-	}
-	shown := name
-	if name == "-" {
-		shown = "stdin"
-	}
-	e.record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: shown, Rows: &done.File.Runs, Digest: quant.Text(done.Digest)})
-	imported := int64(len(done.Imported))
-	e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IORuns, Name: "imported", Rows: &imported})
-	return e.Print([]importReport{{
-		File: shown, Imported: imported, Skipped: int64(len(done.Skipped)), Summary: done.File, Bytes: done.Bytes, Digest: done.Digest,
-	}})
-}
-
-// importFile opens a file that can be read twice; stdin is kept in a file
-// without a name.
-func (e *Env) importFile(ctx context.Context, name string, limit int64) (*os.File, error) {
-	if name != "-" {
-		f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0) // a pipe in its place would wait for a writer
-		if err != nil {
-			code := quant.Failed
-			if errors.Is(err, fs.ErrNotExist) {
-				code = quant.NotFound
-			}
-			return nil, quant.Errorf(code, "open the file of runs: %w", err).WithHint("name a file that you may read, or - for stdin")
-		}
-		if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-			f.Close()
-			return nil, quant.Errorf(quant.Invalid, "%s is no regular file", name).WithHint("give what is no file on stdin: quant runs import - < %s", name)
-		}
-		return f, nil
-	}
-	f, err := os.CreateTemp("", "quant-import-*") // 0600
-	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "keep stdin in a file: %w", err)
-	}
-	os.Remove(f.Name())
-	n, err := whileWaiting(ctx, func() (int64, error) { return io.Copy(f, io.LimitReader(e.Streams().In, limit+1)) })
-	if err == nil && n > limit {
-		err = quant.Errorf(quant.Refused, "stdin has more than %d bytes", limit).WithHint("nothing was imported; if you trust it, give a higher --max-size")
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }
 
 // byteLimit is a flag value: bytes, with or without KiB, MiB, GiB, TiB, or kB,

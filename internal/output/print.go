@@ -12,11 +12,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"quant/internal/output/rows"
-
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"quant"
+	"quant/internal/output/rows"
 )
 
 // Result is what a command prints. JSON is the value itself, encoded; it must

@@ -170,18 +170,10 @@ func qualityNotices(ctx context.Context, s *session.Session, db *factstore.DB, s
 		found[f.Check] = append(found[f.Check], f.Symbol)
 	}
 	for _, kind := range kinds {
-		notices = append(notices, fmt.Sprintf("data check: %s for %s: see `quant data check`", kind, someOf(found[kind], 3)))
+		notices = append(notices, fmt.Sprintf("data check: %s for %s: see `quant data check`", kind, quant.SomeOf(found[kind], 3)))
 	}
 	if !report.Deep {
 		notices = append(notices, fmt.Sprintf("data check: %d bars, not looked at for jumps and stale prices: `quant data check` does", report.Bars))
 	}
 	return notices, nil
-}
-
-// someOf names the first of a list, and how many more there are.
-func someOf(list []string, most int) string {
-	if len(list) <= most {
-		return strings.Join(list, ", ")
-	}
-	return strings.Join(list[:most], ", ") + fmt.Sprintf(", ... (%d more)", len(list)-most)
 }

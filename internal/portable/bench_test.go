@@ -26,7 +26,7 @@ func BenchmarkAThousandRuns(b *testing.B) {
 	for n := range runs {
 		id := runID(n)
 		ids = append(ids, id)
-		ok(b, from.Store.CreateRun(b.Context(), quant.Run{RunID: id, Kind: "exec", Status: quant.Running, StartedAt: at(n)}, quant.RunProcess{RunID: id}))
+		ok(b, from.Meta.CreateRun(b.Context(), quant.Run{RunID: id, Kind: "exec", Status: quant.Running, StartedAt: at(n)}, quant.RunProcess{RunID: id}))
 		var batch metastore.Batch
 		for m := range 100 {
 			for i := range 100 {
@@ -35,14 +35,14 @@ func BenchmarkAThousandRuns(b *testing.B) {
 				})
 			}
 		}
-		ok(b, from.Store.Log(b.Context(), batch))
-		ok(b, from.Store.FinishRun(b.Context(), metastore.RunEnd{RunID: id, Status: quant.Success, EndedAt: at(n + 1)}))
+		ok(b, from.Meta.Log(b.Context(), batch))
+		ok(b, from.Meta.FinishRun(b.Context(), metastore.RunEnd{RunID: id, Status: quant.Success, EndedAt: at(n + 1)}))
 	}
 	path := filepath.Join(b.TempDir(), "runs.qrx")
 	for b.Loop() {
 		begun := time.Now()
 		f := must(os.Create(path))
-		_, err := portable.Export(b.Context(), from.Lab, ids, f)
+		_, err := export(b.Context(), from.Lab, ids, f)
 		ok(b, err)
 		b.ReportMetric(time.Since(begun).Seconds(), "s/export")
 		b.ReportMetric(float64(must(f.Seek(0, io.SeekCurrent)))/1e6, "MB")

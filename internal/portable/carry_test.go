@@ -24,7 +24,9 @@ import (
 	"time"
 
 	"quant"
-	"quant/internal/artifact"
+	"quant/internal/durable"
+	"quant/internal/lab"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/portable"
@@ -50,26 +52,34 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// lab is one with a folder of its own.
-type lab struct {
-	portable.Lab
+// export writes runs in the form that Import reads.
+func export(ctx context.Context, from *lab.Lab, ids []string, w io.Writer) (portable.Summary, error) {
+	done, err := portable.Write(ctx, from, ids, portable.ExportOptions{Format: portable.Native, Path: "-", Stdout: w})
+	return done.Summary, err
+}
+
+// testLab is one with a folder of its own.
+type testLab struct {
+	*lab.Lab
 	dir string
 }
 
-func newLab(t testing.TB) lab {
+func newLab(t testing.TB) testLab {
 	t.Helper()
 	dir := t.TempDir()
 	db, err := sqlite.Open(context.Background(), sqlite.Options{Path: filepath.Join(dir, "meta.db"), Wait: time.Minute})
 	ok(t, err)
 	t.Cleanup(func() { db.Close() })
-	return lab{portable.Lab{Store: db, Artifacts: artifact.Store{Dir: filepath.Join(dir, "meta.db.artifacts")}, LogDir: filepath.Join(dir, "meta.db.logs")}, dir}
+	l := lab.New(lab.Options{Place: place.In(dir)})
+	l.Meta = db
+	return testLab{l, dir}
 }
 
 // files lists what is in the folders of contents and logs.
-func (l lab) files(t testing.TB) []string {
+func (l testLab) files(t testing.TB) []string {
 	t.Helper()
 	var list []string
-	for _, dir := range []string{l.Artifacts.Dir, l.LogDir} {
+	for _, dir := range []string{l.ArtifactDir(), l.LogDir()} {
 		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {
 				list = append(list, must(filepath.Rel(l.dir, path)))
@@ -97,12 +107,12 @@ var awkward = []string{
 }
 
 // record stores a run that has ended, with random records, and returns its id.
-func (l lab) record(t testing.TB, n int, random *rand.Rand) string {
+func (l testLab) record(t testing.TB, n int, random *rand.Rand) string {
 	t.Helper()
 	ctx := context.Background()
 	id := runID(n)
 	text := func() string { return awkward[random.IntN(len(awkward))] }
-	ok(t, l.Store.CreateRun(ctx,
+	ok(t, l.Meta.CreateRun(ctx,
 		quant.Run{RunID: id, Kind: "backtest", Status: quant.Running, StartedAt: at(n), ConfigJSON: must(quant.NewJSON(map[string]any{"a": text(), "n": random.Float64()}))},
 		quant.RunProcess{
 			RunID: id, Changes: random.IntN(2) == 0, ParentRunID: quant.Text([]string{"", runID(n / 2)}[random.IntN(2)]), Host: quant.Text(text()), PID: 7,
@@ -114,7 +124,7 @@ func (l lab) record(t testing.TB, n int, random *rand.Rand) string {
 		b.Tags = append(b.Tags, quant.Tag{RunID: id, Name: fmt.Sprint("태그", i), Value: fmt.Sprint(random.IntN(9))})
 		b.Notes = append(b.Notes, quant.Note{RunID: id, Text: text() + "x", LoggedAt: at(i)})
 		content := bytes.Repeat([]byte{byte(random.IntN(3)), 'x'}, random.IntN(5000))
-		digest, size, err := l.Artifacts.Put(ctx, bytes.NewReader(content))
+		digest, size, err := l.Artifacts().Put(ctx, bytes.NewReader(content))
 		ok(t, err)
 		b.Artifacts = append(b.Artifacts, quant.Artifact{RunID: id, Name: fmt.Sprintf("dir/%d.bin", i), Digest: digest, Bytes: size, LoggedAt: at(i)})
 	}
@@ -126,12 +136,12 @@ func (l lab) record(t testing.TB, n int, random *rand.Rand) string {
 			})
 		}
 	}
-	ok(t, l.Store.Log(ctx, b))
+	ok(t, l.Meta.Log(ctx, b))
 	if random.IntN(2) == 0 {
-		ok(t, l.Store.SaveProgram(ctx, quant.Program{RunID: id, Path: "/bin/true", Signal: pointer(int64(9)), EnvironmentJSON: quant.JSON(`{"LANG":"C"}`)}))
-		ok(t, os.MkdirAll(l.LogDir, 0o700))
-		ok(t, os.WriteFile(filepath.Join(l.LogDir, id+".log"), []byte("printed\x00\xff"+text()), 0o600))
-		ok(t, os.WriteFile(filepath.Join(l.LogDir, id+".log.tail"), nil, 0o600))
+		ok(t, l.Meta.SaveProgram(ctx, quant.Program{RunID: id, Path: "/bin/true", Signal: pointer(int64(9)), EnvironmentJSON: quant.JSON(`{"LANG":"C"}`)}))
+		ok(t, os.MkdirAll(l.LogDir(), 0o700))
+		ok(t, os.WriteFile(filepath.Join(l.LogDir(), id+".log"), []byte("printed\x00\xff"+text()), 0o600))
+		ok(t, os.WriteFile(filepath.Join(l.LogDir(), id+".log.tail"), nil, 0o600))
 	}
 	end := metastore.RunEnd{RunID: id, Status: quant.Success, EndedAt: at(n + 5), ExitCode: pointer(int64(0)), IO: []quant.RunIO{
 		{RunID: id, Direction: quant.In, Kind: "file", Name: "in" + text(), Digest: "sha256:00"},
@@ -140,21 +150,21 @@ func (l lab) record(t testing.TB, n int, random *rand.Rand) string {
 	if random.IntN(3) == 0 {
 		end.Status, end.ErrorText, end.Facts = quant.Fail, text()+"; facts not checked", quant.FactsNotChecked
 	}
-	ok(t, l.Store.FinishRun(ctx, end))
+	ok(t, l.Meta.FinishRun(ctx, end))
 	return id
 }
 
-func (l lab) export(t testing.TB, ids ...string) []byte {
+func (l testLab) export(t testing.TB, ids ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	_, err := portable.Export(context.Background(), l.Lab, ids, &b)
+	_, err := export(context.Background(), l.Lab, ids, &b)
 	ok(t, err)
 	return b.Bytes()
 }
 
 var options = portable.ImportOptions{MaxBytes: enough, At: at(9999), By: runID(9999)}
 
-func (l lab) take(file []byte) (portable.Imported, error) {
+func (l testLab) take(file []byte) (portable.Imported, error) {
 	return portable.Import(context.Background(), l.Lab, bytes.NewReader(file), options)
 }
 
@@ -180,7 +190,7 @@ func TestExportImportExportGivesTheSameBytes(t *testing.T) {
 		if again := b.export(t, append(ids, ids[0])...); !bytes.Equal(file, again) {
 			t.Fatalf("round %d: exported again, %d bytes have become %d other ones", n, len(file), len(again))
 		}
-		for _, l := range []lab{a, b} { // whoever has the runs skips them
+		for _, l := range []testLab{a, b} { // whoever has the runs skips them
 			done, err := l.take(file)
 			ok(t, err)
 			if len(done.Imported) > 0 || len(done.Skipped) != len(ids) {
@@ -188,15 +198,15 @@ func TestExportImportExportGivesTheSameBytes(t *testing.T) {
 			}
 		}
 		for _, id := range ids {
-			r := must(b.Store.GetRun(context.Background(), id))
-			if r.StartedAt != must(a.Store.GetRun(context.Background(), id)).StartedAt {
+			r := must(b.Meta.GetRun(context.Background(), id))
+			if r.StartedAt != must(a.Meta.GetRun(context.Background(), id)).StartedAt {
 				t.Fatalf("round %d: run %s has lost its time", n, id)
 			}
 		}
-		if got := len(must(b.Store.Imports(context.Background()))); got != len(ids) {
+		if got := len(must(b.Meta.Imports(context.Background()))); got != len(ids) {
 			t.Fatalf("round %d: %d runs are marked as imported", n, got)
 		}
-		if problems := must(b.Store.Check(context.Background())); len(problems) > 0 {
+		if problems := must(b.Meta.Check(context.Background())); len(problems) > 0 {
 			t.Fatalf("round %d: %v", n, problems)
 		}
 	}
@@ -206,24 +216,24 @@ func TestARunThatDiffersIsAConflictAndNothingIsImported(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 1))
 	ctx := context.Background()
-	for what, change := range map[string]func(l lab, id string) error{
-		"tags": func(l lab, id string) error {
-			return l.Store.Log(ctx, metastore.Batch{Tags: []quant.Tag{{RunID: id, Name: "new", Value: "x"}}})
+	for what, change := range map[string]func(l testLab, id string) error{
+		"tags": func(l testLab, id string) error {
+			return l.Meta.Log(ctx, metastore.Batch{Tags: []quant.Tag{{RunID: id, Name: "new", Value: "x"}}})
 		},
-		"params": func(l lab, id string) error {
-			return l.Store.Log(ctx, metastore.Batch{Params: []quant.Param{{RunID: id, Name: "new", Value: "x"}}})
+		"params": func(l testLab, id string) error {
+			return l.Meta.Log(ctx, metastore.Batch{Params: []quant.Param{{RunID: id, Name: "new", Value: "x"}}})
 		},
-		"notes": func(l lab, id string) error {
-			return l.Store.Log(ctx, metastore.Batch{Notes: []quant.Note{{RunID: id, Text: "x", LoggedAt: at(1)}}})
+		"notes": func(l testLab, id string) error {
+			return l.Meta.Log(ctx, metastore.Batch{Notes: []quant.Note{{RunID: id, Text: "x", LoggedAt: at(1)}}})
 		},
-		"metrics": func(l lab, id string) error {
-			return l.Store.Log(ctx, metastore.Batch{Metrics: []quant.MetricPoint{{RunID: id, Name: "new", Value: 1, LoggedAt: at(1)}}})
+		"metrics": func(l testLab, id string) error {
+			return l.Meta.Log(ctx, metastore.Batch{Metrics: []quant.MetricPoint{{RunID: id, Name: "new", Value: 1, LoggedAt: at(1)}}})
 		},
-		"program": func(l lab, id string) error {
-			return l.Store.SaveProgram(ctx, quant.Program{RunID: id, Path: "/other"})
+		"program": func(l testLab, id string) error {
+			return l.Meta.SaveProgram(ctx, quant.Program{RunID: id, Path: "/other"})
 		},
-		"logs": func(l lab, id string) error {
-			return errors.Join(os.MkdirAll(l.LogDir, 0o700), os.WriteFile(filepath.Join(l.LogDir, id+".other"), nil, 0o600))
+		"logs": func(l testLab, id string) error {
+			return errors.Join(os.MkdirAll(l.LogDir(), 0o700), os.WriteFile(filepath.Join(l.LogDir(), id+".other"), nil, 0o600))
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -237,7 +247,7 @@ func TestARunThatDiffersIsAConflictAndNothingIsImported(t *testing.T) {
 			if quant.CodeOf(err) != quant.Conflict || !strings.Contains(err.Error(), ids[1]+" ("+what+")") {
 				t.Fatalf("got %v", err)
 			}
-			if _, err := b.Store.GetRun(ctx, ids[0]); quant.CodeOf(err) != quant.NotFound {
+			if _, err := b.Meta.GetRun(ctx, ids[0]); quant.CodeOf(err) != quant.NotFound {
 				t.Errorf("the run that does not clash was imported: %v", err)
 			}
 			if after := b.files(t); !slices.Equal(before, after) {
@@ -250,9 +260,9 @@ func TestARunThatDiffersIsAConflictAndNothingIsImported(t *testing.T) {
 func TestPointsThatDifferOnlyInTheirTimesAreAConflict(t *testing.T) {
 	t.Parallel()
 	a, b := newLab(t), newLab(t)
-	for i, l := range []lab{a, b} {
+	for i, l := range []testLab{a, b} {
 		id := l.record(t, 1, rand.New(rand.NewPCG(3, 1)))
-		ok(t, l.Store.Log(context.Background(), metastore.Batch{Metrics: []quant.MetricPoint{{RunID: id, Name: "z", Value: 1, LoggedAt: at(i)}}}))
+		ok(t, l.Meta.Log(context.Background(), metastore.Batch{Metrics: []quant.MetricPoint{{RunID: id, Name: "z", Value: 1, LoggedAt: at(i)}}}))
 	}
 	if _, err := b.take(a.export(t, runID(1))); quant.CodeOf(err) != quant.Conflict || !strings.Contains(err.Error(), "(points)") {
 		t.Fatalf("got %v", err)
@@ -262,12 +272,12 @@ func TestPointsThatDifferOnlyInTheirTimesAreAConflict(t *testing.T) {
 func TestARunThatRunsOrIsDeletedIsNotExported(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	ok(t, l.Store.CreateRun(t.Context(), quant.Run{RunID: runID(1), Kind: "exec", Status: quant.Running, StartedAt: at(1)}, quant.RunProcess{RunID: runID(1)}))
-	_, err := portable.Export(t.Context(), l.Lab, []string{runID(1)}, io.Discard)
+	ok(t, l.Meta.CreateRun(t.Context(), quant.Run{RunID: runID(1), Kind: "exec", Status: quant.Running, StartedAt: at(1)}, quant.RunProcess{RunID: runID(1)}))
+	_, err := export(t.Context(), l.Lab, []string{runID(1)}, io.Discard)
 	if quant.CodeOf(err) != quant.Conflict || !strings.Contains(err.Error(), "is RUNNING") {
 		t.Errorf("got %v", err)
 	}
-	if _, err := portable.Export(t.Context(), l.Lab, []string{runID(2)}, io.Discard); quant.CodeOf(err) != quant.NotFound {
+	if _, err := export(t.Context(), l.Lab, []string{runID(2)}, io.Discard); quant.CodeOf(err) != quant.NotFound {
 		t.Errorf("got %v", err)
 	}
 }
@@ -276,14 +286,14 @@ func TestAnArtifactThatIsGoneOrChangedIsNamed(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	id := l.record(t, 1, rand.New(rand.NewPCG(1, 1)))
-	digest, size, err := l.Artifacts.Put(t.Context(), strings.NewReader("equity"))
+	digest, size, err := l.Artifacts().Put(t.Context(), strings.NewReader("equity"))
 	ok(t, err)
-	ok(t, l.Store.Log(t.Context(), metastore.Batch{Artifacts: []quant.Artifact{{RunID: id, Name: "zz.png", Digest: digest, Bytes: size, LoggedAt: at(1)}}}))
-	path := must(l.Artifacts.Path(digest))
+	ok(t, l.Meta.Log(t.Context(), metastore.Batch{Artifacts: []quant.Artifact{{RunID: id, Name: "zz.png", Digest: digest, Bytes: size, LoggedAt: at(1)}}}))
+	path := must(l.Artifacts().Path(digest))
 	ok(t, os.Chmod(path, 0o600))
 	ok(t, os.WriteFile(path, []byte("forged"), 0o600))
 	for _, want := range []quant.Code{quant.Refused, quant.NotFound} {
-		_, err := portable.Export(t.Context(), l.Lab, []string{id}, io.Discard)
+		_, err := export(t.Context(), l.Lab, []string{id}, io.Discard)
 		if quant.CodeOf(err) != want || !strings.Contains(err.Error(), "zz.png") {
 			t.Errorf("got %v, want %s", err, want)
 		}
@@ -300,13 +310,13 @@ func TestTwoImportsOfOneFileAtOnceImportItOnce(t *testing.T) {
 		ids = append(ids, a.record(t, n, random))
 	}
 	file := a.export(t, ids...)
-	other := b
-	other.Store = must(sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(b.dir, "meta.db"), Wait: time.Minute}))
-	defer other.Store.Close()
+	other := testLab{lab.New(b.Options), b.dir}
+	other.Meta = must(sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(b.dir, "meta.db"), Wait: time.Minute}))
+	defer other.Meta.Close()
 	var done [2]portable.Imported
 	var errs [2]error
 	var wait sync.WaitGroup
-	for i, l := range []lab{b, other} {
+	for i, l := range []testLab{b, other} {
 		wait.Go(func() { done[i], errs[i] = l.take(file) })
 	}
 	wait.Wait()
@@ -347,8 +357,8 @@ func TestAFileOfTheFormatBeforeIsTakenIn(t *testing.T) {
 	}
 	for n, facts := range []quant.Facts{"", quant.FactsCommitted, quant.FactsNone, quant.FactsNotChecked} {
 		id := runID(100 + n)
-		ok(t, a.Store.CreateRun(t.Context(), quant.Run{RunID: id, Kind: "ingest", Status: quant.Running, StartedAt: at(1)}, quant.RunProcess{RunID: id, Changes: true}))
-		ok(t, a.Store.FinishRun(t.Context(), metastore.RunEnd{
+		ok(t, a.Meta.CreateRun(t.Context(), quant.Run{RunID: id, Kind: "ingest", Status: quant.Running, StartedAt: at(1)}, quant.RunProcess{RunID: id, Changes: true}))
+		ok(t, a.Meta.FinishRun(t.Context(), metastore.RunEnd{
 			RunID: id, Status: quant.Fail, EndedAt: at(2), ErrorText: registry.WithFacts("it broke", facts), Facts: facts,
 		}))
 		ids = append(ids, id)
@@ -466,15 +476,15 @@ func sample(t testing.TB) []part {
 	t.Helper()
 	l := newLab(t)
 	id := runID(1)
-	ok(t, l.Store.CreateRun(t.Context(), quant.Run{RunID: id, Kind: "exec", Status: quant.Running, StartedAt: at(1)}, quant.RunProcess{RunID: id, Changes: true, Host: "there"}))
-	digest, size, err := l.Artifacts.Put(t.Context(), strings.NewReader("equity"))
+	ok(t, l.Meta.CreateRun(t.Context(), quant.Run{RunID: id, Kind: "exec", Status: quant.Running, StartedAt: at(1)}, quant.RunProcess{RunID: id, Changes: true, Host: "there"}))
+	digest, size, err := l.Artifacts().Put(t.Context(), strings.NewReader("equity"))
 	ok(t, err)
-	ok(t, l.Store.Log(t.Context(), metastore.Batch{
+	ok(t, l.Meta.Log(t.Context(), metastore.Batch{
 		Params:    []quant.Param{{RunID: id, Name: "k", Value: "5"}, {RunID: id, Name: "l", Value: "6"}},
 		Artifacts: []quant.Artifact{{RunID: id, Name: "a.png", Digest: digest, Bytes: size, LoggedAt: at(1)}},
 		Metrics:   []quant.MetricPoint{{RunID: id, Name: "loss", Step: 1, Value: 0.5, LoggedAt: at(1)}, {RunID: id, Name: "loss", Step: 2, Value: 0.25, LoggedAt: at(2)}},
 	}))
-	ok(t, l.Store.FinishRun(t.Context(), metastore.RunEnd{RunID: id, Status: quant.Success, EndedAt: at(2)}))
+	ok(t, l.Meta.FinishRun(t.Context(), metastore.RunEnd{RunID: id, Status: quant.Success, EndedAt: at(2)}))
 	file := l.export(t, id)
 	list := parts(t, file)
 	list[4].text = ""
@@ -610,9 +620,9 @@ func TestAFileThatIsNotWhatAnExportWritesIsRefusedAndNothingIsStored(t *testing.
 }
 
 // untouched fails the test if the lab has anything.
-func (l lab) untouched(t *testing.T) {
+func (l testLab) untouched(t *testing.T) {
 	t.Helper()
-	if runs := must(l.Store.ListRuns(context.Background(), metastore.RunFilter{All: true})); len(runs) > 0 {
+	if runs := must(l.Meta.ListRuns(context.Background(), metastore.RunFilter{All: true})); len(runs) > 0 {
 		t.Errorf("there are runs: %v", runs)
 	}
 	if files := l.files(t); len(files) > 0 {
@@ -708,7 +718,7 @@ func TestAFileThatIsAnotherOneOnTheSecondReadingIsRefused(t *testing.T) {
 	if quant.CodeOf(err) != quant.Invalid || !strings.Contains(err.Error(), "changed since the first") {
 		t.Fatalf("got %v", err)
 	}
-	if runs := must(l.Store.ListRuns(t.Context(), metastore.RunFilter{All: true})); len(runs) > 0 {
+	if runs := must(l.Meta.ListRuns(t.Context(), metastore.RunFilter{All: true})); len(runs) > 0 {
 		t.Errorf("there are runs: %v", runs)
 	}
 }
@@ -717,13 +727,79 @@ func TestChildrenAreFoundAtAnyDepthAndOnce(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	for child, parent := range map[int]int{1: 0, 2: 1, 3: 1, 4: 3, 5: 0, 6: 9} {
-		ok(t, l.Store.CreateRun(t.Context(), quant.Run{RunID: runID(child), Kind: "exec", Status: quant.Running, StartedAt: at(1)},
+		ok(t, l.Meta.CreateRun(t.Context(), quant.Run{RunID: runID(child), Kind: "exec", Status: quant.Running, StartedAt: at(1)},
 			quant.RunProcess{RunID: runID(child), ParentRunID: quant.Text(runID(parent))}))
 	}
-	got := must(portable.Children(t.Context(), l.Store, []string{runID(1), runID(3)}))
+	for n := 1; n <= 6; n++ {
+		if n != 2 {
+			ok(t, l.Meta.FinishRun(t.Context(), metastore.RunEnd{RunID: runID(n), Status: quant.Success, EndedAt: at(2)}))
+		}
+	}
+	var file bytes.Buffer
+	o := portable.ExportOptions{Format: portable.Native, Path: "-", Stdout: &file, Children: true}
+	if _, err := portable.Write(t.Context(), l.Lab, []string{runID(1), runID(3)}, o); quant.CodeOf(err) != quant.Conflict {
+		t.Errorf("one of them is RUNNING: %v", err)
+	}
+	file.Reset()
+	o.Self = runID(2)
+	done, err := portable.Write(t.Context(), l.Lab, []string{runID(1), runID(3)}, o)
+	ok(t, err)
+	got := must(newLab(t).take(file.Bytes())).Imported
 	slices.Sort(got)
-	if want := []string{runID(1), runID(2), runID(3), runID(4)}; !slices.Equal(got, want) {
+	if want := []string{runID(1), runID(3), runID(4)}; !slices.Equal(got, want) || done.Runs != 3 {
 		t.Fatalf("got %v, want %v", got, want)
+	}
+}
+
+func TestAFileOfRunsIsMadeWholeAndReplacesNothingUnasked(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	id := l.record(t, 1, rand.New(rand.NewPCG(1, 1)))
+	path := filepath.Join(t.TempDir(), "runs.qrx")
+	o := portable.ExportOptions{Format: portable.Native, Path: path}
+	done, err := portable.Write(t.Context(), l.Lab, []string{id}, o)
+	ok(t, err)
+	text := must(os.ReadFile(path))
+	if done.Bytes != int64(len(text)) || done.Digest != durable.Digest(text) || done.Runs != 1 {
+		t.Errorf("%+v", done)
+	}
+	if _, err := portable.Write(t.Context(), l.Lab, []string{id}, o); quant.CodeOf(err) != quant.Conflict {
+		t.Error(err)
+	}
+	o.Force = true
+	if _, err := portable.Write(t.Context(), l.Lab, []string{id}, o); err != nil {
+		t.Error(err)
+	}
+	if _, err := portable.Write(t.Context(), l.Lab, []string{runID(77)}, o); quant.CodeOf(err) != quant.NotFound || !bytes.Equal(must(os.ReadFile(path)), text) {
+		t.Errorf("a failed export: %v", err)
+	}
+	o.Path = filepath.Dir(path)
+	if _, err := portable.Write(t.Context(), l.Lab, []string{id}, o); quant.CodeOf(err) != quant.Conflict {
+		t.Error(err)
+	}
+	for _, bad := range []portable.ExportOptions{{Format: "csv", Path: path}, {Format: portable.Native}} {
+		if _, err := portable.Write(t.Context(), l.Lab, []string{id}, bad); quant.CodeOf(err) != quant.Usage {
+			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+func TestWhatIsImportedCanBeReadTwice(t *testing.T) {
+	t.Parallel()
+	f, err := portable.Spool(strings.NewReader("12345"), 5)
+	ok(t, err)
+	defer f.Close()
+	if got := string(must(io.ReadAll(f))); got != "12345" {
+		t.Errorf("%q", got)
+	}
+	if _, err := portable.Spool(strings.NewReader("123456"), 5); quant.CodeOf(err) != quant.Refused {
+		t.Error(err)
+	}
+	if _, err := portable.Open(t.TempDir()); quant.CodeOf(err) != quant.Invalid {
+		t.Error(err)
+	}
+	if _, err := portable.Open(filepath.Join(t.TempDir(), "none")); quant.CodeOf(err) != quant.NotFound {
+		t.Error(err)
 	}
 }
 
@@ -745,7 +821,7 @@ func TestAnExportIsOfOneMomentWhileOthersRecord(t *testing.T) {
 				b.Tags = append(b.Tags, quant.Tag{RunID: id, Name: "n", Value: fmt.Sprint(n)})
 				b.Metrics = append(b.Metrics, quant.MetricPoint{RunID: id, Name: "storm", Step: int64(n), Value: float64(n), LoggedAt: at(n)})
 			}
-			ok(t, l.Store.Log(context.Background(), b))
+			ok(t, l.Meta.Log(context.Background(), b))
 		}
 	})
 	for range 30 {
@@ -774,13 +850,13 @@ func TestADeletedRunIsNotExportedAndASecondImportLeavesItDeleted(t *testing.T) {
 	db := must(sql.Open("sqlite3", "file:"+filepath.Join(l.dir, "meta.db")))
 	defer db.Close()
 	must(db.Exec("INSERT INTO run_deletions (run_id, deleted_at) VALUES (?, ?)", id, at(7).String()))
-	_, err := portable.Export(t.Context(), l.Lab, []string{id}, io.Discard)
+	_, err := export(t.Context(), l.Lab, []string{id}, io.Discard)
 	if quant.CodeOf(err) != quant.Conflict || !strings.Contains(err.Error(), "is deleted") || !strings.Contains(quant.HintOf(err), "quant runs restore") {
 		t.Fatalf("got %v", err)
 	}
 	done, err := l.take(file)
 	ok(t, err)
-	if len(done.Skipped) != 1 || !must(l.Store.IsDeleted(t.Context(), id)) {
+	if len(done.Skipped) != 1 || !must(l.Meta.IsDeleted(t.Context(), id)) {
 		t.Fatalf("%v", done)
 	}
 }
@@ -807,9 +883,9 @@ func (unwilling) Tx(context.Context, func(context.Context) error) error { return
 
 // accepts reports whether a lab would take the file in, and fails the test if
 // it is refused without a reason.
-func (l lab) accepts(t *testing.T, file []byte) bool {
+func (l testLab) accepts(t *testing.T, file []byte) bool {
 	t.Helper()
-	l.Store = unwilling{l.Store}
+	l.Meta = unwilling{l.Meta}
 	_, err := l.take(file)
 	if err != nil && !errors.Is(err, errUnwilling) && quant.CodeOf(err) != quant.Invalid && quant.CodeOf(err) != quant.Refused {
 		t.Fatalf("an error without a reason: %v", err)

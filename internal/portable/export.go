@@ -18,15 +18,16 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/lab"
 	"quant/internal/metastore"
 )
 
-// Export writes these runs as one file, as they are at one moment, in the order
+// exportRuns writes these runs as one file, as they are at one moment, in the order
 // of their ids. The same runs give the same bytes, whatever else a lab holds.
 // Errors: NotFound for a run that does not exist or an artifact whose content
 // is gone; Conflict for a run that has not ended or is deleted; Refused for a
 // content that was changed since it was stored; what w gave; ctx's cause.
-func Export(ctx context.Context, lab Lab, runIDs []string, w io.Writer) (Summary, error) {
+func exportRuns(ctx context.Context, from *lab.Lab, runIDs []string, w io.Writer) (Summary, error) {
 	ids := slices.Clone(runIDs)
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
@@ -35,8 +36,8 @@ func Export(ctx context.Context, lab Lab, runIDs []string, w io.Writer) (Summary
 		return Summary{}, err
 	}
 	p := &packer{ctx: ctx, tar: tar.NewWriter(zip)}
-	if err := lab.Store.Snapshot(ctx, func(ctx context.Context) error {
-		return pack(ctx, lab, ids, p)
+	if err := from.Meta.Snapshot(ctx, func(ctx context.Context) error {
+		return pack(ctx, from, ids, p)
 	}); err != nil {
 		return Summary{}, err
 	}
@@ -46,8 +47,8 @@ func Export(ctx context.Context, lab Lab, runIDs []string, w io.Writer) (Summary
 	return p.manifest.Summary, nil
 }
 
-// Children returns the runs, and all runs below them, each once.
-func Children(ctx context.Context, store metastore.Store, runIDs []string) ([]string, error) {
+// withChildren returns the runs, and all runs below them but self, each once.
+func withChildren(ctx context.Context, store metastore.Store, runIDs []string, self string) ([]string, error) {
 	all := slices.Clone(runIDs)
 	seen := map[string]bool{}
 	for _, id := range all {
@@ -65,10 +66,10 @@ func Children(ctx context.Context, store metastore.Store, runIDs []string) ([]st
 			}
 		}
 	}
-	return all, nil
+	return slices.DeleteFunc(all, func(id string) bool { return id == self }), nil
 }
 
-func pack(ctx context.Context, lab Lab, ids []string, p *packer) error {
+func pack(ctx context.Context, from *lab.Lab, ids []string, p *packer) error {
 	first, err := encode(head{formatName, FormatVersion})
 	if err != nil {
 		return err
@@ -76,39 +77,39 @@ func pack(ctx context.Context, lab Lab, ids []string, p *packer) error {
 	if err := p.bytes(headMember, first); err != nil {
 		return err
 	}
-	logs, err := logNames(lab.LogDir)
+	logs, err := logNames(from.LogDir())
 	if err != nil {
 		return err
 	}
 	contents := map[string]content{}
 	logRows := map[string][]logRow{}
 	for _, id := range ids {
-		if err := mayLeave(ctx, lab.Store, id); err != nil {
+		if err := mayLeave(ctx, from.Meta, id); err != nil {
 			return err
 		}
-		artifacts, err := lab.Store.Artifacts(ctx, id)
+		artifacts, err := from.Meta.Artifacts(ctx, id)
 		if err != nil {
 			return err
 		}
 		for _, a := range artifacts {
 			contents[a.Digest] = content{runID: id, artifact: a.Name, bytes: a.Bytes}
 		}
-		if logRows[id], err = hashLogs(ctx, lab.LogDir, logs[id]); err != nil {
+		if logRows[id], err = hashLogs(ctx, from.LogDir(), logs[id]); err != nil {
 			return err
 		}
 		for _, l := range logRows[id] {
 			if _, known := contents[l.Digest]; !known {
-				contents[l.Digest] = content{runID: id, log: filepath.Join(lab.LogDir, l.Name), bytes: l.Bytes}
+				contents[l.Digest] = content{runID: id, log: filepath.Join(from.LogDir(), l.Name), bytes: l.Bytes}
 			}
 		}
 	}
 	for _, digest := range slices.Sorted(maps.Keys(contents)) {
-		if err := p.content(lab, digest, contents[digest]); err != nil {
+		if err := p.content(from, digest, contents[digest]); err != nil {
 			return err
 		}
 	}
 	for _, id := range ids {
-		if err := p.run(ctx, lab, id, logRows[id]); err != nil {
+		if err := p.run(ctx, from, id, logRows[id]); err != nil {
 			return err
 		}
 	}
@@ -196,7 +197,7 @@ func (r *reading) Read(b []byte) (int, error) {
 	return r.r.Read(b)
 }
 
-func (p *packer) content(lab Lab, digest string, c content) error {
+func (p *packer) content(from *lab.Lab, digest string, c content) error {
 	what := "run " + c.runID + ": artifact " + c.artifact
 	var f *os.File
 	var err error
@@ -204,7 +205,7 @@ func (p *packer) content(lab Lab, digest string, c content) error {
 		what = "log " + c.log
 		f, err = openLog(c.log)
 	} else {
-		f, err = lab.Artifacts.Open(digest)
+		f, err = from.Artifacts().Open(digest)
 	}
 	if err != nil {
 		return named(what, err)
@@ -225,8 +226,8 @@ func named(what string, err error) error {
 	return quant.Errorf(quant.CodeOf(err), "%s: %w", what, err).WithHint("%s", quant.HintOf(err))
 }
 
-func (p *packer) run(ctx context.Context, lab Lab, id string, logs []logRow) error {
-	d, err := documentOf(ctx, lab.Store, id, logs)
+func (p *packer) run(ctx context.Context, from *lab.Lab, id string, logs []logRow) error {
+	d, err := documentOf(ctx, from.Meta, id, logs)
 	if err != nil {
 		return err
 	}
@@ -245,7 +246,7 @@ func (p *packer) run(ctx context.Context, lab Lab, id string, logs []logRow) err
 		n++
 		return p.bytes(pointsName(id, n), b)
 	}}
-	sums, err := points(ctx, lab.Store, id, w)
+	sums, err := points(ctx, from.Meta, id, w)
 	if err != nil {
 		return err
 	}

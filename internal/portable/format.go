@@ -19,7 +19,6 @@ import (
 	"unicode/utf8"
 
 	"quant"
-	"quant/internal/artifact"
 	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/registry"
@@ -64,13 +63,6 @@ const (
 )
 
 const sha256Prefix = durable.DigestPrefix
-
-// Lab is where runs are taken from, or to.
-type Lab struct {
-	Store     metastore.Store
-	Artifacts artifact.Store
-	LogDir    string // of what programs printed: files whose name begins with a run id
-}
 
 // Summary counts what is in a file.
 type Summary struct {

@@ -12,6 +12,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/failpoint"
+	"quant/internal/lab"
 )
 
 // ImportOptions say how a file is taken in.
@@ -34,11 +35,11 @@ type Imported struct {
 // once to check all of it, and to compare the runs that the lab has already;
 // then to store the contents, and last the rows in one transaction. Contents
 // that were stored before a failure stay, for gc. Errors: Invalid for a file
-// that is not what Export writes; Refused for one that unpacks to more than
+// that is not what Write writes; Refused for one that unpacks to more than
 // MaxBytes; Conflict when the lab has one of the runs with other records,
 // naming what differs; ctx's cause.
-func Import(ctx context.Context, lab Lab, file io.ReadSeeker, o ImportOptions) (Imported, error) {
-	im := &importing{lab: lab, o: o, there: map[string]bool{}, uses: map[string]*use{}}
+func Import(ctx context.Context, to *lab.Lab, file io.ReadSeeker, o ImportOptions) (Imported, error) {
+	im := &importing{lab: to, o: o, there: map[string]bool{}, uses: map[string]*use{}}
 	if err := im.check(ctx, file); err != nil {
 		return Imported{}, err
 	}
@@ -55,7 +56,7 @@ func Import(ctx context.Context, lab Lab, file io.ReadSeeker, o ImportOptions) (
 }
 
 type importing struct {
-	lab   Lab
+	lab   *lab.Lab
 	o     ImportOptions
 	done  Imported
 	there map[string]bool // runs of the file that the lab has, the same
@@ -77,7 +78,7 @@ func (im *importing) check(ctx context.Context, file io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if im.logs, err = logNames(im.lab.LogDir); err != nil {
+	if im.logs, err = logNames(im.lab.LogDir()); err != nil {
 		return err
 	}
 	var clashes []string
@@ -165,18 +166,18 @@ type comparison struct {
 
 func (im *importing) compare(ctx context.Context, theirs document) (comparison, error) {
 	id := theirs.Run.RunID
-	_, err := im.lab.Store.GetRun(ctx, id)
+	_, err := im.lab.Meta.GetRun(ctx, id)
 	if errors.Is(err, quant.NotFound) {
 		return comparison{}, nil
 	}
 	if err != nil {
 		return comparison{}, err
 	}
-	logs, err := hashLogs(ctx, im.lab.LogDir, im.logs[id])
+	logs, err := hashLogs(ctx, im.lab.LogDir(), im.logs[id])
 	if err != nil {
 		return comparison{}, err
 	}
-	ours, err := documentOf(ctx, im.lab.Store, id, logs)
+	ours, err := documentOf(ctx, im.lab.Meta, id, logs)
 	if err != nil {
 		return comparison{}, err
 	}
@@ -193,7 +194,7 @@ func (im *importing) comparePoints(ctx context.Context, c *comparison, theirs ru
 		digests = append(digests, durable.Digest(b))
 		return nil
 	}}
-	if _, err := points(ctx, im.lab.Store, theirs.runID, w); err != nil {
+	if _, err := points(ctx, im.lab.Meta, theirs.runID, w); err != nil {
 		return err
 	}
 	if formOf(digests) != theirs.form {
@@ -222,7 +223,7 @@ func (im *importing) store(ctx context.Context, file io.Reader) error {
 			}
 		case runItem:
 			failpoint.Hit("carry.contents")
-			err := im.lab.Store.Tx(ctx, func(ctx context.Context) error { return im.rows(ctx, r, item) })
+			err := im.lab.Meta.Tx(ctx, func(ctx context.Context) error { return im.rows(ctx, r, item) })
 			if err == nil {
 				failpoint.Hit("carry.committed")
 			}
@@ -242,14 +243,14 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 	im.done.Imported, im.done.Skipped = nil, nil
 	var item any = first
 	var err error
-	if im.logs, err = logNames(im.lab.LogDir); err != nil { // another import may have brought some since
+	if im.logs, err = logNames(im.lab.LogDir()); err != nil { // another import may have brought some since
 		return err
 	}
 	var found comparison
 	var clashes []string
 	var waiting []quant.MetricPoint
 	flush := func() error {
-		err := im.lab.Store.ImportPoints(ctx, waiting)
+		err := im.lab.Meta.ImportPoints(ctx, waiting)
 		waiting = waiting[:0]
 		return named("the file of runs", err)
 	}
@@ -275,7 +276,7 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 				return quant.Errorf(quant.Conflict, "run %s was purged while it was imported", it.Run.RunID).WithHint("nothing was imported; import again")
 			}
 			mark := quant.Import{RunID: it.Run.RunID, ImportedAt: im.o.At, ByRunID: quant.Text(im.o.By)}
-			if err := im.lab.Store.ImportRun(ctx, it.ended(), mark); err != nil {
+			if err := im.lab.Meta.ImportRun(ctx, it.ended(), mark); err != nil {
 				return named("the file of runs, run "+it.Run.RunID, err)
 			}
 		case pointsItem:
@@ -321,7 +322,7 @@ func (im *importing) content(ctx context.Context, c contentItem) error {
 	if len(need.logs) == 0 {
 		return im.put(ctx, c, c.r)
 	}
-	text, err := spool(im.lab.LogDir, c.r)
+	text, err := spool(im.lab.LogDir(), c.r)
 	if err != nil {
 		return err
 	}
@@ -333,7 +334,7 @@ func (im *importing) content(ctx context.Context, c contentItem) error {
 		}
 	}
 	for _, name := range need.logs {
-		if err := placeLog(im.lab.LogDir, name, text); err != nil {
+		if err := placeLog(im.lab.LogDir(), name, text); err != nil {
 			return err
 		}
 	}
@@ -341,7 +342,7 @@ func (im *importing) content(ctx context.Context, c contentItem) error {
 }
 
 func (im *importing) put(ctx context.Context, c contentItem, r io.Reader) error {
-	digest, _, err := im.lab.Artifacts.Put(ctx, r)
+	digest, _, err := im.lab.Artifacts().Put(ctx, r)
 	if err == nil && digest != c.digest {
 		err = damaged(contentsFolder+c.digest[len(sha256Prefix):], "its content does not have the digest of its name")
 	}

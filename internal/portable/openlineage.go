@@ -7,23 +7,24 @@ import (
 	"slices"
 
 	"quant"
+	"quant/internal/lab"
 	"quant/internal/metastore"
 )
 
-// OpenLineage writes these runs as OpenLineage run events (specification 2-0-2),
+// exportEvents writes these runs as OpenLineage run events (specification 2-0-2),
 // one JSON document a line: for each run, in the order of their ids, START and
 // then COMPLETE or FAIL, which has everything. The job is the run's kind in the
 // namespace of its host; a dataset is what the run read or wrote, in a namespace
 // of its kind. Params, tags, metrics and artifacts stand in the run facet
-// quant_run. Errors: as Export's.
-func OpenLineage(ctx context.Context, lab Lab, runIDs []string, w io.Writer) (Summary, error) {
+// quant_run. Errors: as exportRuns'.
+func exportEvents(ctx context.Context, from *lab.Lab, runIDs []string, w io.Writer) (Summary, error) {
 	ids := slices.Clone(runIDs)
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	sum := Summary{Runs: int64(len(ids))}
-	err := lab.Store.Snapshot(ctx, func(ctx context.Context) error {
+	err := from.Meta.Snapshot(ctx, func(ctx context.Context) error {
 		for _, id := range ids {
-			if err := mayLeave(ctx, lab.Store, id); err != nil {
+			if err := mayLeave(ctx, from.Meta, id); err != nil {
 				return err
 			}
 		}
@@ -31,11 +32,11 @@ func OpenLineage(ctx context.Context, lab Lab, runIDs []string, w io.Writer) (Su
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			d, err := documentOf(ctx, lab.Store, id, nil)
+			d, err := documentOf(ctx, from.Meta, id, nil)
 			if err != nil {
 				return err
 			}
-			parent, err := parentOf(ctx, lab.Store, d)
+			parent, err := parentOf(ctx, from.Meta, d)
 			if err != nil {
 				return err
 			}

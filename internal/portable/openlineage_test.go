@@ -17,10 +17,10 @@ import (
 	"quant/internal/portable"
 )
 
-func (l lab) lineage(t *testing.T, ids ...string) []map[string]any {
+func (l testLab) lineage(t *testing.T, ids ...string) []map[string]any {
 	t.Helper()
 	var b bytes.Buffer
-	_, err := portable.OpenLineage(t.Context(), l.Lab, ids, &b)
+	_, err := portable.Write(t.Context(), l.Lab, ids, portable.ExportOptions{Format: portable.OpenLineage, Path: "-", Stdout: &b})
 	ok(t, err)
 	var list []map[string]any
 	for line := range bytes.Lines(b.Bytes()) {
@@ -99,13 +99,13 @@ func TestAnEventTellsWhatTheRunDid(t *testing.T) {
 	l := newLab(t)
 	parent := l.record(t, 1, rand.New(rand.NewPCG(1, 2)))
 	id := runID(2)
-	ok(t, l.Store.CreateRun(t.Context(), quant.Run{RunID: id, Kind: "backtest", Status: quant.Running, StartedAt: at(1)},
+	ok(t, l.Meta.CreateRun(t.Context(), quant.Run{RunID: id, Kind: "backtest", Status: quant.Running, StartedAt: at(1)},
 		quant.RunProcess{RunID: id, Host: "lab", ParentRunID: quant.Text(parent), GitCommit: "abc"}))
-	ok(t, l.Store.Log(t.Context(), metastore.Batch{
+	ok(t, l.Meta.Log(t.Context(), metastore.Batch{
 		Params:  []quant.Param{{RunID: id, Name: "top_k", Value: "5"}},
 		Metrics: []quant.MetricPoint{{RunID: id, Name: "sharpe", Value: 1.5, LoggedAt: at(1)}},
 	}))
-	ok(t, l.Store.FinishRun(t.Context(), metastore.RunEnd{RunID: id, Status: quant.Fail, ErrorText: "it broke", EndedAt: at(3), IO: []quant.RunIO{
+	ok(t, l.Meta.FinishRun(t.Context(), metastore.RunEnd{RunID: id, Status: quant.Fail, ErrorText: "it broke", EndedAt: at(3), IO: []quant.RunIO{
 		{RunID: id, Direction: quant.In, Kind: "file", Name: "momentum.yaml", Digest: "sha256:aa"},
 		{RunID: id, Direction: quant.Out, Kind: "table", Name: "backtest_trades", Rows: pointer(int64(7))},
 	}}))

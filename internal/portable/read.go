@@ -82,7 +82,7 @@ type openRun struct {
 	parsed   pointLine
 }
 
-// damaged is the error of a file that is not what Export writes.
+// damaged is the error of a file that Write did not write.
 func damaged(where, format string, args ...any) error {
 	return quant.Errorf(quant.Invalid, "the file of runs, %s: %w", where, fmt.Errorf(format, args...)).
 		WithHint("nothing was imported; is the file whole, and was it written by quant runs export?")

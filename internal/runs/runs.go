@@ -1,6 +1,7 @@
 // Package runs looks at what is recorded of runs: one run whole, several side by
-// side, two line by line, all of a kind in sums, those that a query finds. It
-// changes nothing and shows nothing; a face makes tables or pages of its results.
+// side, two line by line, all of a kind in sums, those that a query finds; and it deletes
+// runs, restores and purges them. It shows nothing; a face makes tables or pages of
+// its results.
 package runs
 
 import (

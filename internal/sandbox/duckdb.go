@@ -6,11 +6,10 @@ import (
 	"strings"
 	"time"
 
-	"quant/internal/output/rows"
-
 	duck "github.com/duckdb/duckdb-go-bindings"
 
 	"quant"
+	"quant/internal/output/rows"
 )
 
 // connectionSettings are the settings of every connection that sees a user's text.

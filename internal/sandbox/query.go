@@ -29,9 +29,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"quant/internal/output/rows"
-
 	"quant"
+	"quant/internal/output/rows"
 )
 
 // ChildArg is the first argument of a child process. A program that calls Run

@@ -10,11 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"quant/internal/output/rows"
-
 	sqlite3 "github.com/mattn/go-sqlite3"
 
 	"quant"
+	"quant/internal/output/rows"
 )
 
 // recursiveAction is SQLite's SQLITE_RECURSIVE, which the driver does not name.

@@ -6,9 +6,9 @@ import (
 	"strconv"
 	"unsafe"
 
-	"quant/internal/output/rows"
-
 	duck "github.com/duckdb/duckdb-go-bindings"
+
+	"quant/internal/output/rows"
 )
 
 // reader turns the values of one DuckDB vector into texts. It is made once for

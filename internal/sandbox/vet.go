@@ -4,9 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 
-	"quant/internal/output/rows"
-
 	"quant"
+	"quant/internal/output/rows"
 
 	_ "embed"
 )

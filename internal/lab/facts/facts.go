@@ -103,6 +103,19 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 	return fn(db)
 }
 
+// Naming tells which of these runs the tables of the Fact DB name, and which tables
+// do; nil where there is no Fact DB.
+func (s *Store) Naming(ctx context.Context, runIDs []string) (tables map[string][]string, err error) {
+	if !s.Exists() {
+		return nil, nil
+	}
+	err = s.Read(ctx, func(db *factstore.DB) (err error) {
+		tables, err = db.NamingRuns(ctx, runIDs)
+		return err
+	})
+	return tables, err
+}
+
 // Made is a Fact DB that stands there, up to date.
 type Made struct {
 	Change lab.Change
