@@ -3,6 +3,7 @@ package quant
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // Code says what kind of failure an error is. Each code has one exit status
@@ -148,4 +149,12 @@ func (s Signalled) Error() string {
 		return "ended by " + s.Name + ": " + s.Detail
 	}
 	return "ended by " + s.Name
+}
+
+// SomeOf names the first of a list, for messages, and how many more there are.
+func SomeOf(list []string, most int) string {
+	if len(list) <= most {
+		return strings.Join(list, ", ")
+	}
+	return strings.Join(list[:most], ", ") + fmt.Sprintf(", ... (%d more)", len(list)-most)
 }

@@ -270,7 +270,7 @@ func (r *Run) Flush() error { return r.points.Flush(context.Background()) }
 // a folder's links show outside of it, is Invalid. The same content again is
 // fine, another one under the same name Conflict.
 func (r *Run) Artifact(ctx context.Context, path, name string) error {
-	list, err := r.lab.lab.Artifacts().Keep(ctx, path, name)
+	list, err := r.lab.lab.Artifacts().PutPath(ctx, path, name)
 	if err != nil {
 		return err
 	}

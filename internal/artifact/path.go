@@ -14,14 +14,14 @@ import (
 	"quant"
 )
 
-// Keep stores what stands at a path and returns it as artifacts that name no
+// PutPath stores what stands at a path and returns it as artifacts that name no
 // run and no time: a file under its own name, or name where that is not empty;
 // of a folder all files, by their paths within it, below name. Nothing outside
 // of a folder is read, wherever its links lead and whatever changes meanwhile.
 // Errors: NotFound; Invalid for what is no regular file, for a folder that
 // holds anything else or nothing, and for a name that breaks a rule; Failed for
 // what cannot be read; else Put's.
-func (s Store) Keep(ctx context.Context, file, name string) ([]quant.Artifact, error) {
+func (s Store) PutPath(ctx context.Context, file, name string) ([]quant.Artifact, error) {
 	// A pipe must not keep it waiting, as long as nobody writes to it.
 	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -33,7 +33,7 @@ func (s Store) Keep(ctx context.Context, file, name string) ([]quant.Artifact, e
 	case err != nil:
 		return nil, unreadable(file, err)
 	case info.IsDir():
-		return s.keepFolder(ctx, file, name)
+		return s.putFolder(ctx, file, name)
 	}
 	if name == "" {
 		name = filepath.Base(file)
@@ -41,7 +41,7 @@ func (s Store) Keep(ctx context.Context, file, name string) ([]quant.Artifact, e
 	if err := quant.ValidateArtifactName(name); err != nil {
 		return nil, err
 	}
-	a, err := s.keepFile(ctx, f, file, name)
+	a, err := s.putFile(ctx, f, file, name)
 	return []quant.Artifact{a}, err
 }
 
@@ -57,7 +57,7 @@ func (s Store) KeepFrom(ctx context.Context, r io.Reader, name string) (a quant.
 	return a, err
 }
 
-func (s Store) keepFile(ctx context.Context, f *os.File, file, name string) (a quant.Artifact, err error) {
+func (s Store) putFile(ctx context.Context, f *os.File, file, name string) (a quant.Artifact, err error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return a, quant.Errorf(quant.Invalid, "artifact %s is no regular file", file).WithHint("save what it gives to a file first, or hand it to standard input")
 	}
@@ -69,7 +69,7 @@ func (s Store) keepFile(ctx context.Context, f *os.File, file, name string) (a q
 	return a, err
 }
 
-func (s Store) keepFolder(ctx context.Context, dir, prefix string) ([]quant.Artifact, error) {
+func (s Store) putFolder(ctx context.Context, dir, prefix string) ([]quant.Artifact, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, unreadable(dir, err)
@@ -104,7 +104,7 @@ func (s Store) keepFolder(ctx context.Context, dir, prefix string) ([]quant.Arti
 		if err != nil {
 			return nil, unreadable(path.Join(dir, file), err)
 		}
-		a, err := s.keepFile(ctx, f, path.Join(dir, file), path.Join(prefix, file))
+		a, err := s.putFile(ctx, f, path.Join(dir, file), path.Join(prefix, file))
 		f.Close()
 		if err != nil {
 			return nil, err

@@ -56,9 +56,9 @@ func (s Store) lock(ctx context.Context, how durable.Hold) (release func(), err 
 	return nil, err
 }
 
-// Discard removes the file of a content, and its folder if it was the last one
+// Delete removes the file of a content, and its folder if it was the last one
 // in it. It must run inside Remove. One that is gone already is no error.
-func (s Store) Discard(c Content) error {
+func (s Store) Delete(c Content) error {
 	if err := os.Remove(c.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return quant.Errorf(quant.Store, "remove an artifact: %w", err).WithHint("make its folder writable")
 	}

@@ -246,9 +246,9 @@ func hexOf(c color.RGBA) string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, 
 // marks are what lines are drawn with in letters, in their order.
 const marks = "\u2500\u00b7+x*o#%"
 
-// Letters draws the figure in letters, in so many columns and lines beside the
+// Text draws the figure in letters, in so many columns and lines beside the
 // title, the x axis and the names. nil: there is nothing to draw.
-func (f Figure) Letters(width, height int) []string {
+func (f Figure) Text(width, height int) []string {
 	s, ok := f.scale()
 	if !ok {
 		return nil

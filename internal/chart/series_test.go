@@ -92,7 +92,7 @@ func FuzzAFigure(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if letters := figure.Letters(40, 6); (letters != nil) != drawn {
+		if letters := figure.Text(40, 6); (letters != nil) != drawn {
 			t.Fatalf("drawn: %v, letters %q", drawn, letters)
 		}
 		if !drawn {

@@ -126,7 +126,7 @@ func (l coverageList) Sections() []output.Section {
 			share = fmt.Sprintf("%.2f%%", 100**c.Coverage)
 		}
 		rows = append(rows, row{c.Symbol, c.Bars, c.FirstDate, c.LastDate, c.Sessions, c.Missing, c.Outside, share, c.Basis,
-			someOf(c.Sources, 2), c.LastIngest.String(), quant.ShortID(string(c.RunID))})
+			quant.SomeOf(c.Sources, 2), c.LastIngest.String(), quant.ShortID(string(c.RunID))})
 	}
 	return []output.Section{{Rows: rows}}
 }

@@ -1,11 +1,10 @@
 package cli
 
 import (
-	"quant/internal/pipeline"
-
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/pipeline"
 )
 
 func dataPricesCommand(env *Env) Command {

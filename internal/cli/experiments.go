@@ -140,7 +140,7 @@ func (l experimentList) Sections() []output.Section {
 	for _, e := range l {
 		features := string(e.FeatureSetID)
 		if list := strings.Split(features, ","); len(list) > 4 {
-			features = someOf(list, 3)
+			features = quant.SomeOf(list, 3)
 		}
 		rows = append(rows, row{e.ExperimentID, e.Name, features, string(e.LabelSetID), e.CreatedAt.UTC().Format("2006-01-02 15:04:05Z")})
 	}
@@ -170,7 +170,7 @@ func (r experimentReport) Sections() []output.Section {
 	lines := append([]string{"experiment " + r.ExperimentID}, experimentLines(r.Experiment)...)
 	models := "none yet: quant train --experiment " + r.ExperimentID
 	if len(r.Models) > 0 {
-		models = someOf(r.Models, 10)
+		models = quant.SomeOf(r.Models, 10)
 	}
 	return []output.Section{{Lines: append(lines, "models     "+models)}}
 }

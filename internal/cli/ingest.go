@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"quant"
 	"strings"
 	"time"
 
@@ -116,7 +117,7 @@ func (r ingestReport) Sections() []output.Section {
 		lines = append(lines, fmt.Sprintf("of the rows updated, %d only have their adjusted close rescaled, by one factor a symbol", r.RowsRescaled))
 	}
 	if len(r.SymbolsAdded) > 0 {
-		lines = append(lines, fmt.Sprintf("symbols added: %s", someOf(r.SymbolsAdded, 10)))
+		lines = append(lines, fmt.Sprintf("symbols added: %s", quant.SomeOf(r.SymbolsAdded, 10)))
 	}
 	for _, reason := range r.Reasons {
 		lines = append(lines, fmt.Sprintf("rejected %d: %s%s", reason.Rows, reason.Reason, examples(reason)))

@@ -305,7 +305,7 @@ status 5).`,
 // them as artifacts, named name where that is not empty.
 func (e *Env) keepArtifacts(ctx context.Context, file, name string) ([]quant.Artifact, error) {
 	if file != "-" {
-		return e.Artifacts().Keep(ctx, file, name)
+		return e.Artifacts().PutPath(ctx, file, name)
 	}
 	if name == "" {
 		return nil, quant.Errorf(quant.Usage, "what standard input gives has no name").WithHint("add --name NAME")

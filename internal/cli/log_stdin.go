@@ -42,7 +42,7 @@ func (e *Env) logLines(ctx context.Context, f logFlags) error {
 	report, err := logstream.Stream{
 		In: e.Streams().In, Sink: e.Registry, Now: e.Now, Run: target, NoRun: noTarget, Strict: f.strict,
 		Resolve: e.Resolve,
-		Keep:    e.Artifacts().Keep,
+		Keep:    e.Artifacts().PutPath,
 		Mask:    e.Mask.Text,
 		Warn:    e.Warn,
 	}.Store(ctx)

@@ -161,7 +161,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	}
 	report := plotReport{Plot: plot}
 	if f.out == "" {
-		if report.lines, err = plot.Letters(f.width, f.height); err != nil {
+		if report.lines, err = plot.Text(f.width, f.height); err != nil {
 			return err
 		}
 		return e.Print(report)

@@ -1,27 +1,14 @@
 package cli
 
 import (
-	"bufio"
-	"context"
-	"encoding/csv"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strconv"
-	"strings"
-	"syscall"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/korean"
 
 	"quant"
-	"quant/internal/durable"
-	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/symbols"
 )
 
 func symbolsCommand(env *Env) Command {
@@ -54,42 +41,16 @@ func (f *symbolFlags) bind(cmd *cobra.Command, withActive bool) {
 	}
 }
 
-func (f *symbolFlags) apply(cmd *cobra.Command, s *quant.Symbol) {
-	given := cmd.Flags().Changed
-	if given("name") {
-		s.Name = quant.Text(f.name)
-	}
-	if given("sector") {
-		s.Sector = quant.Text(f.sector)
-	}
-	if given("currency") {
-		s.Currency = quant.Text(f.currency)
-	}
-	if given("priority") {
-		s.Priority = f.priority
-	}
-	if given("active") {
-		s.IsActive = f.active
+// attributes are those that the command line has.
+func (f *symbolFlags) attributes(cmd *cobra.Command) symbols.Attributes {
+	return symbols.Attributes{
+		Name: given(cmd, "name", &f.name), Sector: given(cmd, "sector", &f.sector), Currency: given(cmd, "currency", &f.currency),
+		Priority: given(cmd, "priority", &f.priority), Active: given(cmd, "active", &f.active),
 	}
 }
 
 // symbolChanges is the result of the commands that write symbols.
-type symbolChanges struct {
-	Added     []string `json:"added"`
-	Updated   []string `json:"updated"`
-	Unchanged []string `json:"unchanged"`
-	Removed   []string `json:"removed"`
-	Bad       []badRow `json:"bad_lines"`
-}
-
-type badRow struct {
-	Line   int    `json:"line"`
-	Reason string `json:"reason"`
-}
-
-func newSymbolChanges() *symbolChanges {
-	return &symbolChanges{Added: []string{}, Updated: []string{}, Unchanged: []string{}, Removed: []string{}, Bad: []badRow{}}
-}
+type symbolChanges struct{ *symbols.Changes }
 
 // changeRow is one symbol and what became of it, or one bad line and why.
 type changeRow struct {
@@ -100,7 +61,7 @@ type changeRow struct {
 }
 
 // parts are the changes by what they are, in the order in which they are shown.
-func (c *symbolChanges) parts() []struct {
+func (c symbolChanges) parts() []struct {
 	change  string
 	symbols []string
 } {
@@ -110,7 +71,7 @@ func (c *symbolChanges) parts() []struct {
 	}{{"added", c.Added}, {"updated", c.Updated}, {"unchanged", c.Unchanged}, {"removed", c.Removed}}
 }
 
-func (c *symbolChanges) CSVRows() any {
+func (c symbolChanges) CSVRows() any {
 	rows := []changeRow{}
 	for _, part := range c.parts() {
 		for _, s := range part.symbols {
@@ -123,11 +84,11 @@ func (c *symbolChanges) CSVRows() any {
 	return rows
 }
 
-func (c *symbolChanges) Sections() []output.Section {
+func (c symbolChanges) Sections() []output.Section {
 	var lines []string
 	for _, part := range c.parts() {
 		if n := len(part.symbols); n > 0 {
-			lines = append(lines, fmt.Sprintf("%s %d: %s", part.change, n, someOf(part.symbols, 10)))
+			lines = append(lines, fmt.Sprintf("%s %d: %s", part.change, n, quant.SomeOf(part.symbols, 10)))
 		}
 	}
 	if lines == nil {
@@ -140,13 +101,6 @@ func (c *symbolChanges) Sections() []output.Section {
 	return sections
 }
 
-func someOf(list []string, most int) string {
-	if len(list) <= most {
-		return strings.Join(list, ", ")
-	}
-	return strings.Join(list[:most], ", ") + fmt.Sprintf(", ... (%d more)", len(list)-most)
-}
-
 func symbolsAdd(env *Env) Command {
 	var flags symbolFlags
 	cmd := &cobra.Command{
@@ -157,54 +111,15 @@ an attribute that was given differs: then nothing is added and the exit status
 is 5.`,
 		Args: wantArgs(1, -1, "at least one symbol"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			meta, err := env.MetaDB()
+			done, err := symbols.Add(cmd.Context(), env.Session, args, flags.attributes(cmd))
 			if err != nil {
 				return err
 			}
-			done := newSymbolChanges()
-			err = meta.Tx(cmd.Context(), func(ctx context.Context) error {
-				for _, ticker := range args {
-					s := quant.Symbol{Symbol: ticker, IsActive: true}
-					flags.apply(cmd, &s)
-					if err := s.Validate(); err != nil {
-						return err
-					}
-					old, err := meta.GetSymbol(ctx, ticker)
-					if err == nil {
-						wanted := old
-						flags.apply(cmd, &wanted)
-						if wanted != old {
-							return quant.Errorf(quant.Conflict, "symbol %s exists already, with other values", ticker).
-								WithHint("`quant symbols set %s ...` changes it; nothing was added", ticker)
-						}
-						done.Unchanged = append(done.Unchanged, ticker)
-						continue
-					}
-					if !errors.Is(err, quant.NotFound) {
-						return err
-					}
-					if err := meta.CreateSymbol(ctx, s); err != nil {
-						return err
-					}
-					done.Added = append(done.Added, ticker)
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			env.recordSymbols(int64(len(done.Added)))
-			return env.Print(done)
+			return env.Print(symbolChanges{done})
 		},
 	}
 	flags.bind(cmd, false)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
-}
-
-func (e *Env) recordSymbols(rows int64) {
-	if rows > 0 {
-		e.record(quant.RunIO{Direction: quant.Out, Kind: quant.IOMeta, Name: "symbols", Rows: &rows})
-	}
 }
 
 func symbolsList(env *Env) Command {
@@ -263,42 +178,15 @@ func symbolsSet(env *Env) Command {
 		Long:  `Change those attributes of a symbol that are given; "" clears one.`,
 		Args:  wantArgs(1, 1, "one symbol"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			meta, err := env.MetaDB()
+			done, err := symbols.Set(cmd.Context(), env.Session, args[0], flags.attributes(cmd))
 			if err != nil {
 				return err
 			}
-			done := newSymbolChanges()
-			err = meta.Tx(cmd.Context(), func(ctx context.Context) error {
-				old, err := meta.GetSymbol(ctx, args[0])
-				if errors.Is(err, quant.NotFound) {
-					return noSymbol(args[0])
-				}
-				if err != nil {
-					return err
-				}
-				s := old
-				flags.apply(cmd, &s)
-				if s == old {
-					done.Unchanged = append(done.Unchanged, s.Symbol)
-					return nil
-				}
-				done.Updated = append(done.Updated, s.Symbol)
-				return meta.UpdateSymbol(ctx, s)
-			})
-			if err != nil {
-				return err
-			}
-			env.recordSymbols(int64(len(done.Updated)))
-			return env.Print(done)
+			return env.Print(symbolChanges{done})
 		},
 	}
 	flags.bind(cmd, true)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
-}
-
-func noSymbol(ticker string) error {
-	return quant.Errorf(quant.NotFound, "no symbol %q", ticker).
-		WithHint("`quant symbols list` shows the symbols; upper and lower case differ")
 }
 
 func symbolsRemove(env *Env) Command {
@@ -310,75 +198,15 @@ func symbolsRemove(env *Env) Command {
 refused unless --force; its facts stay where they are.`,
 		Args: wantArgs(1, -1, "at least one symbol"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			meta, err := env.MetaDB()
+			done, err := symbols.Remove(cmd.Context(), env.Session, args, force)
 			if err != nil {
 				return err
 			}
-			for _, ticker := range args {
-				if _, err := meta.GetSymbol(cmd.Context(), ticker); errors.Is(err, quant.NotFound) {
-					return noSymbol(ticker)
-				} else if err != nil {
-					return err
-				}
-			}
-			if !force && env.HasFactDB() {
-				err := env.ReadFacts(cmd.Context(), func(db *factstore.DB) error { return refuseWithFacts(cmd.Context(), db, args) })
-				if err != nil {
-					return err
-				}
-			}
-			done := newSymbolChanges()
-			err = meta.Tx(cmd.Context(), func(ctx context.Context) error {
-				for _, ticker := range args {
-					err := meta.DeleteSymbol(ctx, ticker)
-					if errors.Is(err, quant.NotFound) {
-						continue // named twice
-					}
-					if err != nil {
-						return err
-					}
-					done.Removed = append(done.Removed, ticker)
-				}
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			env.recordSymbols(int64(len(done.Removed)))
-			return env.Print(done)
+			return env.Print(symbolChanges{done})
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "remove a symbol although it has facts")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
-}
-
-func refuseWithFacts(ctx context.Context, db *factstore.DB, tickers []string) error {
-	for _, ticker := range tickers {
-		facts, err := db.SymbolFacts(ctx, ticker)
-		if err != nil {
-			return err
-		}
-		if len(facts) == 0 {
-			continue
-		}
-		var tables []string
-		for _, table := range sortedKeys(facts) {
-			tables = append(tables, fmt.Sprintf("%d rows in %s", facts[table], table))
-		}
-		return quant.Errorf(quant.Refused, "symbol %s has facts: %s", ticker, strings.Join(tables, ", ")).
-			WithHint("--force removes the symbol and leaves its facts; `quant symbols set %s --active=false` keeps both", ticker)
-	}
-	return nil
-}
-
-// importColumns maps the header spellings of a symbol file to columns.
-var importColumns = map[string]string{
-	"symbol": "symbol", "ticker": "symbol", "code": "symbol", "종목코드": "symbol", "종목": "symbol",
-	"name": "name", "종목명": "name", "이름": "name",
-	"sector": "sector", "industry": "sector", "업종": "sector", "섹터": "sector",
-	"currency": "currency", "통화": "currency",
-	"is_active": "is_active", "active": "is_active",
-	"priority": "priority", "우선순위": "priority",
 }
 
 func symbolsImport(env *Env) Command {
@@ -394,286 +222,25 @@ what is there. A bad line is reported with its number;
 the good ones are kept (exit status 3), or with --strict none (6).`,
 		Args: wantArgs(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := symbolEncoding(charset)
-			if err != nil {
-				return err
-			}
-			meta, err := env.MetaDB()
-			if err != nil {
-				return err
-			}
-			in, digest := env.Streams().In, (*durable.Sum)(nil)
-			if args[0] != "-" {
-				f, err := openSymbolFile(args[0])
-				if err != nil {
-					return err
+			file, err := whileWaiting(cmd.Context(), func() (*symbols.File, error) {
+				if args[0] == "-" {
+					return symbols.Read(args[0], env.Streams().In, charset)
 				}
-				defer f.Close()
-				digest = durable.NewSum()
-				in = io.TeeReader(f, digest)
-			}
-			var bad []badRow
-			rows, err := whileWaiting(cmd.Context(), func() (rows []symbolRow, err error) {
-				rows, bad, err = readSymbols(in, text)
-				return rows, err
+				return symbols.ReadFile(args[0], charset)
 			})
 			if err != nil {
 				return err
 			}
-			read := quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: args[0], Rows: ptr(int64(len(rows) + len(bad)))}
-			if digest != nil {
-				read.Digest = quant.Text(digest.Digest())
+			done, err := symbols.Import(cmd.Context(), env.Session, file, strict)
+			if done != nil {
+				if printed := env.Print(symbolChanges{done}); printed != nil {
+					return printed
+				}
 			}
-			env.record(read)
-			for i := range bad {
-				bad[i].Reason = env.Mask.Text(bad[i].Reason)
-			}
-			done := newSymbolChanges()
-			done.Bad = append(done.Bad, bad...)
-			for _, b := range bad {
-				env.Notice("%s line %d: %s", args[0], b.Line, b.Reason)
-			}
-			if strict && len(bad) > 0 {
-				return quant.Errorf(quant.Refused, "%s: %d of %d lines are bad; with --strict none is imported: %s", args[0], len(bad), len(bad)+len(rows), badLines(bad)).
-					WithHint("mend these lines, or leave --strict out")
-			}
-			err = meta.Tx(cmd.Context(), func(ctx context.Context) error { return storeSymbols(ctx, meta, rows, done) })
-			if err != nil {
-				return err
-			}
-			env.recordSymbols(int64(len(done.Added) + len(done.Updated)))
-			if err := env.Print(done); err != nil {
-				return err
-			}
-			if len(bad) > 0 {
-				return quant.Errorf(quant.Partial, "%s: %d of %d lines are bad and were left out", args[0], len(bad), len(bad)+len(rows)).
-					WithHint("mend the lines named above and import the file again")
-			}
-			return nil
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&strict, "strict", false, "import nothing if any line is bad")
 	cmd.Flags().StringVar(&charset, "encoding", "utf-8", "of the file: utf-8, cp949 or euc-kr")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
-}
-
-// badLines names the first bad lines, for an error.
-func badLines(bad []badRow) string {
-	var list []string
-	for _, b := range bad {
-		list = append(list, fmt.Sprintf("line %d: %s", b.Line, b.Reason))
-	}
-	return someOf(list, 10)
-}
-
-// openSymbolFile opens a regular file: a pipe could keep quant waiting for as
-// long as nobody writes to it.
-func openSymbolFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, quant.Errorf(quant.NotFound, "symbol file %s does not exist", path).WithHint("check the path; - reads standard input")
-	}
-	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "read symbols: %w", err).WithHint("make the file readable")
-	}
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		err = quant.Errorf(quant.Failed, "read symbols: %w", err).WithHint("make the file readable")
-	case info.IsDir():
-		err = quant.Errorf(quant.Invalid, "%s is a directory", path).WithHint("name one file in it")
-	case !info.Mode().IsRegular():
-		err = quant.Errorf(quant.Invalid, "%s is not a regular file", path).WithHint("save it to a file first, or give it to standard input: quant symbols import - < %s", path)
-	default:
-		return f, nil
-	}
-	f.Close()
-	return nil, err
-}
-
-// symbolEncoding is the decoder of an --encoding, nil for UTF-8.
-func symbolEncoding(name string) (*encoding.Decoder, error) {
-	switch strings.ToLower(name) {
-	case "utf-8", "utf8":
-		return nil, nil
-	case "cp949", "euc-kr", "euckr":
-		return korean.EUCKR.NewDecoder(), nil
-	}
-	return nil, quant.Errorf(quant.Usage, "encoding %q is not known", name).WithHint("use utf-8, cp949 or euc-kr")
-}
-
-// symbolRow is one good line: a ticker and the changes to make to it.
-type symbolRow struct {
-	line   int
-	ticker string
-	apply  func(*quant.Symbol)
-}
-
-func storeSymbols(ctx context.Context, meta metastore.Store, rows []symbolRow, done *symbolChanges) error {
-	for _, row := range rows {
-		old, err := meta.GetSymbol(ctx, row.ticker)
-		missing := errors.Is(err, quant.NotFound)
-		if err != nil && !missing {
-			return err
-		}
-		s := old
-		if missing {
-			s = quant.Symbol{Symbol: row.ticker, IsActive: true}
-		}
-		row.apply(&s)
-		switch {
-		case missing:
-			err = meta.CreateSymbol(ctx, s)
-			done.Added = append(done.Added, s.Symbol)
-		case s != old:
-			err = meta.UpdateSymbol(ctx, s)
-			done.Updated = append(done.Updated, s.Symbol)
-		default:
-			err = nil
-			done.Unchanged = append(done.Unchanged, s.Symbol)
-		}
-		if err != nil {
-			return fmt.Errorf("line %d: %w", row.line, err)
-		}
-	}
-	return nil
-}
-
-// columnsHint names the columns of a symbol file.
-const columnsHint = "its first line names the columns: symbol,name,sector,currency,is_active,priority"
-
-// readSymbols reads a symbol file, with a byte order mark or without. A header
-// that cannot be used is an Invalid error; a bad line is returned with its
-// number.
-func readSymbols(in io.Reader, decoder *encoding.Decoder) (rows []symbolRow, bad []badRow, err error) {
-	notText := "not UTF-8; --encoding cp949 reads Korean files of Windows"
-	if decoder != nil {
-		in, notText = decoder.Reader(in), "not in the encoding that --encoding names"
-	}
-	buffered := bufio.NewReader(in)
-	if mark, _ := buffered.Peek(3); string(mark) == "\ufeff" {
-		_, _ = buffered.Discard(3) // they are in the buffer
-	}
-	r := csv.NewReader(buffered)
-	r.FieldsPerRecord = -1
-	r.LazyQuotes = false
-	header, err := r.Read()
-	if errors.Is(err, io.EOF) {
-		return nil, nil, quant.Errorf(quant.Invalid, "the symbol file is empty").WithHint(columnsHint)
-	}
-	if err != nil {
-		return nil, nil, quant.Errorf(quant.Invalid, "read the header: %w", err).WithHint(columnsHint)
-	}
-	if h := strings.Join(header, ","); !isText(h, decoder != nil) {
-		return nil, nil, quant.Errorf(quant.Invalid, "the header %q cannot be read", h).
-			WithHint("if it is a Korean file of Windows, --encoding cp949 reads it; otherwise save it as UTF-8")
-	}
-	columns := make([]string, len(header))
-	at := map[string]bool{}
-	for i, h := range header {
-		name := strings.ToLower(strings.TrimSpace(h))
-		columns[i] = importColumns[strings.NewReplacer(" ", "_", "-", "_").Replace(name)]
-		if columns[i] == "" {
-			return nil, nil, quant.Errorf(quant.Invalid, "column %q of the header is not known", h).
-				WithHint("the columns are symbol, name, sector, currency, is_active, priority")
-		}
-		if at[columns[i]] {
-			return nil, nil, quant.Errorf(quant.Invalid, "two columns of the header mean %s", columns[i]).
-				WithHint("leave one of them out")
-		}
-		at[columns[i]] = true
-	}
-	if !at["symbol"] {
-		return nil, nil, quant.Errorf(quant.Invalid, "the header %q has no column symbol", strings.Join(header, ",")).WithHint(columnsHint)
-	}
-	seen := map[string]int{}
-	for {
-		record, err := r.Read()
-		if errors.Is(err, io.EOF) {
-			return rows, bad, nil
-		}
-		if parse, ok := errors.AsType[*csv.ParseError](err); ok {
-			bad = append(bad, badRow{parse.StartLine, parse.Err.Error()})
-			continue
-		}
-		if err != nil {
-			return nil, nil, quant.Errorf(quant.Failed, "read symbols: %w", err).WithHint("nothing was imported; run it again")
-		}
-		line, _ := r.FieldPos(0)
-		row, reason := symbolRow{}, notText
-		if isText(strings.Join(record, ","), decoder != nil) {
-			row, reason = symbolOf(columns, record)
-		}
-		row.line = line
-		if first, again := seen[row.ticker]; again && reason == "" {
-			reason = fmt.Sprintf("symbol %s stands in line %d already", row.ticker, first)
-		}
-		if reason != "" {
-			bad = append(bad, badRow{line, reason})
-			continue
-		}
-		seen[row.ticker] = line
-		rows = append(rows, row)
-	}
-}
-
-// isText reports whether s is text; what a decoder could not read it has
-// replaced.
-func isText(s string, decoded bool) bool {
-	return utf8.ValidString(s) && !(decoded && strings.ContainsRune(s, utf8.RuneError))
-}
-
-func symbolOf(columns, record []string) (row symbolRow, reason string) {
-	if len(record) != len(columns) {
-		return row, fmt.Sprintf("%d fields where the header has %d", len(record), len(columns))
-	}
-	var s quant.Symbol
-	var given []string
-	for i, value := range record {
-		value = strings.TrimSpace(value)
-		var err error
-		switch columns[i] {
-		case "symbol":
-			s.Symbol = value
-		case "name":
-			s.Name = quant.Text(value)
-		case "sector":
-			s.Sector = quant.Text(value)
-		case "currency":
-			s.Currency = quant.Text(value)
-		case "is_active":
-			if value == "" {
-				continue // keeps what is there
-			}
-			s.IsActive, err = strconv.ParseBool(value)
-		case "priority":
-			if value == "" {
-				continue
-			}
-			s.Priority, err = strconv.ParseInt(value, 10, 64)
-		}
-		if err != nil {
-			return row, fmt.Sprintf("%s %q cannot be read", columns[i], value)
-		}
-		given = append(given, columns[i])
-	}
-	if err := s.Validate(); err != nil {
-		return row, err.Error()
-	}
-	return symbolRow{ticker: s.Symbol, apply: func(to *quant.Symbol) {
-		for _, column := range given {
-			switch column {
-			case "name":
-				to.Name = s.Name
-			case "sector":
-				to.Sector = s.Sector
-			case "currency":
-				to.Currency = s.Currency
-			case "is_active":
-				to.IsActive = s.IsActive
-			case "priority":
-				to.Priority = s.Priority
-			}
-		}
-	}}, ""
 }

@@ -9,10 +9,10 @@ package curator
 
 import (
 	"context"
-	"quant/internal/factstore"
 	"time"
 
 	"quant"
+	"quant/internal/factstore"
 )
 
 // Request says what to ingest, and how.

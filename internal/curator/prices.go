@@ -2,12 +2,12 @@ package curator
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/price"
 )
 
 // PriceRequest says which stored bars.
@@ -81,7 +81,7 @@ func Prices(ctx context.Context, db *factstore.DB, req PriceRequest) (Stored, er
 		return found, err
 	}
 	rows.Close()
-	found.Reads, err = priceReads(ctx, db, req)
+	found.Reads, err = price.StoredBars(ctx, db, req.Source, where, args...)
 	return found, err
 }
 
@@ -102,29 +102,4 @@ func lacking(ctx context.Context, db *factstore.DB, req PriceRequest) ([]string,
 		list = slices.DeleteFunc(list, func(l string) bool { return l == s })
 	}
 	return list, rows.Err()
-}
-
-func priceReads(ctx context.Context, db *factstore.DB, req PriceRequest) ([]quant.RunIO, error) {
-	where, args := req.where()
-	n, digest, err := db.Digest(ctx, "SELECT symbol, ts, open, high, low, close, volume, adjusted_close FROM "+req.Source+" WHERE "+where, args...)
-	if err != nil {
-		return nil, err
-	}
-	read := quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &n, Digest: quant.Text(digest)}
-	if n > 0 {
-		var first, last quant.Date
-		if err := db.QueryRow(ctx, "SELECT min(ts), max(ts) FROM "+req.Source+" WHERE "+where, args...).Scan(&first, &last); err != nil {
-			return nil, fmt.Errorf("read the bounds of the bars: %w", err)
-		}
-		read.FirstDate, read.LastDate = quant.Text(first.String()), quant.Text(last.String())
-	}
-	writers, err := db.PriceWriters(ctx, req.Source, where, args...)
-	if err != nil {
-		return nil, err
-	}
-	reads := []quant.RunIO{read}
-	for _, run := range writers {
-		reads = append(reads, quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: run})
-	}
-	return reads, nil
 }

@@ -107,9 +107,6 @@ type QualityReport struct {
 	Notes    int64     `json:"notes"`
 	Deep     bool      `json:"deep"` // every check was made; otherwise jump, adjusted_jump, split_explained and stale_price were not
 	Findings []Finding `json:"findings"`
-
-	FirstDate quant.Text `json:"-"` // first and last bar
-	LastDate  quant.Text `json:"-"`
 }
 
 // CheckQuality examines stored bars: against the sessions of the calendar, and
@@ -135,9 +132,6 @@ func CheckQuality(ctx context.Context, db *factstore.DB, cal *calendar.Calendar,
 	}
 	q.basis = basis
 	q.report.Bars, q.report.Symbols = basis.Bars, int64(len(basis.Symbols))
-	if basis.Bars > 0 {
-		q.report.FirstDate, q.report.LastDate = dayText(basis.First), dayText(basis.Last)
-	}
 	for _, symbol := range named {
 		if !contains(basis.Symbols, symbol) {
 			q.report.Symbols++

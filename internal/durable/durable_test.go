@@ -127,7 +127,7 @@ func TestErrorOfFill(t *testing.T) {
 		fmt.Fprint(w, "half")
 		return mine
 	})
-	if err != mine {
+	if !errors.Is(err, mine) {
 		t.Errorf("fill's own error came back as %v", err)
 	}
 	// What the disk refused is said also where fill hides it.

@@ -63,7 +63,7 @@ func TestLockWaits(t *testing.T) {
 	mine := errors.New("mine")
 	ended, cancel := context.WithCancelCause(ctx)
 	time.AfterFunc(10*time.Millisecond, func() { cancel(mine) })
-	if err := waiter.Wait(ended, Shared, time.Minute); err != mine {
+	if err := waiter.Wait(ended, Shared, time.Minute); !errors.Is(err, mine) {
 		t.Errorf("%v, want the cause of ctx", err)
 	}
 	third := open(t, path)

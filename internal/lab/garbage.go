@@ -285,7 +285,7 @@ func (y yard) remove(ctx context.Context, g garbage) (gone bool, err error) {
 		}
 		gone = true
 		if g.content.Path != "" {
-			return y.Artifacts.Discard(g.content)
+			return y.Artifacts.Delete(g.content)
 		}
 		if err := os.RemoveAll(g.Path); err != nil { // follows no link
 			return quant.Errorf(quant.Store, "remove %s: %w", g.Path, err).WithHint("make its folder writable")

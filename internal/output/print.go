@@ -2,7 +2,6 @@ package output
 
 import (
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,10 +12,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"quant"
+	"quant/internal/output/rows"
 )
 
 // Result is what a command prints. JSON is the value itself, encoded; it must
@@ -83,21 +82,21 @@ func (p *Printer) writeJSON(v any) error {
 	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	_, err := p.Out().Write(escapeObeyed(p.secrets.KnownJSON(doc.Bytes())))
+	_, err := p.Out().Write(escapeControls(p.secrets.KnownJSON(doc.Bytes())))
 	return err
 }
 
-// escapeObeyed writes the characters that a terminal would obey and that JSON
+// escapeControls writes the characters that a terminal would obey and that JSON
 // leaves as they are (C1 controls, marks that turn the direction of writing) as
 // \u escapes: the document means the same.
-func escapeObeyed(doc []byte) []byte {
-	obeyed := func(r rune) bool { return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) }
-	if bytes.IndexFunc(doc, obeyed) < 0 {
+func escapeControls(doc []byte) []byte {
+	control := func(r rune) bool { return unicode.IsControl(r) && r != '\n' || unicode.Is(unicode.Bidi_Control, r) }
+	if bytes.IndexFunc(doc, control) < 0 {
 		return doc
 	}
 	var out []byte
 	for _, r := range string(doc) {
-		if obeyed(r) {
+		if control(r) {
 			out = fmt.Appendf(out, `\u%04x`, r)
 		} else {
 			out = utf8.AppendRune(out, r)
@@ -106,29 +105,36 @@ func escapeObeyed(doc []byte) []byte {
 	return out
 }
 
-func (p *Printer) writeCSV(rows any, header bool) error {
-	columns, records := p.tabulate(rows)
+func (p *Printer) writeCSV(list any, header bool) error {
+	columns, records := p.tabulate(list)
 	terminal := IsTerminal(p.streams.Out)
-	out := csv.NewWriter(p.Out())
+	out := rows.New(p.Out(), rows.CSV, rows.Report)
 	if header {
-		if err := out.Write(columns); err != nil {
+		if err := out.Begin(named(columns)); err != nil {
 			return err
 		}
 	}
+	cells := make([]rows.Cell, len(columns))
 	for _, rec := range records {
-		cells := make([]string, len(rec))
 		for i, c := range rec {
-			cells[i] = c.text
 			if terminal {
-				cells[i] = Clean(c.text)
+				c.text = Clean(c.text)
 			}
+			cells[i] = rows.Cell{Kind: rows.Text, Text: []byte(c.text)}
 		}
-		if err := out.Write(cells); err != nil {
+		if err := out.Row(cells); err != nil {
 			return err
 		}
 	}
-	out.Flush()
-	return out.Error()
+	return out.End()
+}
+
+func named(columns []string) []rows.Column {
+	list := make([]rows.Column, len(columns))
+	for i, c := range columns {
+		list[i].Name = c
+	}
+	return list
 }
 
 func (p *Printer) writeSections(r Result) error {
@@ -179,57 +185,39 @@ func (p *Printer) sections(r Result) (parts []string) {
 	return parts
 }
 
-func (p *Printer) renderTable(rows any) string {
-	columns, records := p.tabulate(rows)
-	if _, grid := rows.(Grid); !grid {
-		columns = upper(columns)
-	}
-	return p.renderCells(columns, records)
-}
-
-func upper(columns []string) []string {
-	out := make([]string, len(columns))
+func (p *Printer) renderTable(list any) string {
+	columns, records := p.tabulate(list)
+	_, grid := list.(Grid)
 	for i, c := range columns {
-		out[i] = strings.ToUpper(c)
-	}
-	return out
-}
-
-func (p *Printer) renderCells(columns []string, records [][]cell) string {
-	t := table.NewWriter()
-	style := table.StyleDefault
-	style.Options = table.OptionsNoBordersAndSeparators
-	style.Format.Header = text.FormatDefault
-	style.Box.PaddingLeft = ""
-	style.Box.PaddingRight = "  "
-	t.SetStyle(style)
-	header := make(table.Row, len(columns))
-	configs := make([]table.ColumnConfig, 0, len(columns))
-	for i, c := range columns {
-		header[i] = cleanLine(c)
-		if slices.ContainsFunc(records, func(rec []cell) bool { return rec[i].number }) {
-			configs = append(configs, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
+		if !grid {
+			c = strings.ToUpper(c)
 		}
+		columns[i] = cleanLine(c)
 	}
-	t.AppendHeader(header)
-	t.SetColumnConfigs(configs)
-	color := p.Colours()
+	var b strings.Builder // its Write never fails
+	out := rows.New(&b, rows.Table, rows.Report)
+	_ = out.Begin(named(columns))
+	cells := make([]rows.Cell, len(columns))
 	for _, rec := range records {
-		row := make(table.Row, len(rec))
 		for i, c := range rec {
-			cell := cleanLine(c.text)
-			if color && c.status {
-				cell = paint(quant.Status(c.text)).Sprint(cell)
-			}
-			row[i] = cell
+			cells[i] = p.tableCell(c)
 		}
-		t.AppendRow(row)
+		_ = out.Row(cells)
 	}
-	var b strings.Builder
-	for line := range strings.Lines(t.Render()) {
-		b.WriteString(strings.TrimRight(line, " \n") + "\n")
-	}
+	_ = out.End()
 	return b.String()
+}
+
+// tableCell is a cell of a table.
+func (p *Printer) tableCell(c cell) rows.Cell {
+	shown := rows.Cell{Kind: rows.Text, Text: []byte(cleanLine(c.text))}
+	if c.number {
+		shown.Kind = rows.Number
+	}
+	if c.status && p.Colours() {
+		shown.Paint = func(t string) string { return paint(quant.Status(c.text)).Sprint(t) }
+	}
+	return shown
 }
 
 func paint(s quant.Status) text.Color {
@@ -269,8 +257,8 @@ type cell struct {
 // tabulate turns a slice of structs (or one struct) into columns, named by
 // their json tags, and cells. Embedded structs are flattened; fields without a
 // json name or tagged table:"-" are left out.
-func (p *Printer) tabulate(rows any) (columns []string, records [][]cell) {
-	if g, ok := rows.(Grid); ok {
+func (p *Printer) tabulate(list any) (columns []string, records [][]cell) {
+	if g, ok := list.(Grid); ok {
 		for _, texts := range g.Cells {
 			rec := make([]cell, len(texts))
 			for i, text := range texts {
@@ -278,9 +266,9 @@ func (p *Printer) tabulate(rows any) (columns []string, records [][]cell) {
 			}
 			records = append(records, rec)
 		}
-		return g.Columns, records
+		return slices.Clone(g.Columns), records
 	}
-	v := reflect.ValueOf(rows)
+	v := reflect.ValueOf(list)
 	if v.Kind() == reflect.Pointer {
 		v = v.Elem()
 	}

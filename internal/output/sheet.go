@@ -2,74 +2,67 @@ package output
 
 import (
 	"bytes"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"quant"
+	"quant/internal/output/rows"
 )
 
 // Sheet prints rows whose columns are known only when the program runs, one
 // after the other, in the chosen format: a JSON array of objects and CSV as
 // they come, a table at the end. It masks and cleans as Print does.
 type Sheet struct {
-	p       *Printer
-	columns []string
+	p *Printer
 	// Exact leaves texts in CSV as they are. Otherwise one that a spreadsheet
 	// would take for a formula (it begins with = + - @, a tab or a carriage
 	// return, and is no number) gets a ' before it.
 	Exact   bool
 	changed int
-	csv     *csv.Writer
-	records [][]cell
-	n       int
+	out     rows.Writer
+	row     []rows.Cell
 }
 
 // NewSheet begins a sheet.
 func (p *Printer) NewSheet(columns []string, exact bool) (*Sheet, error) {
-	s := &Sheet{p: p, columns: columns, Exact: exact}
-	var err error
-	switch p.Format {
-	case JSON:
-		_, err = p.Out().Write([]byte("["))
-	case CSV:
-		s.csv = csv.NewWriter(p.Out())
-		texts := make([]string, len(columns))
-		for i, c := range columns {
-			texts[i] = s.csvText(c)
+	s := &Sheet{p: p, Exact: exact, out: rows.New(p.Out(), string(p.Format), rows.Report), row: make([]rows.Cell, len(columns))}
+	shown := make([]rows.Column, len(columns))
+	for i, c := range columns {
+		switch p.Format {
+		case JSON:
+			c = p.secrets.Known(c)
+		case CSV:
+			c = s.csvText(c)
+		default:
+			c = cleanLine(strings.ToUpper(c))
 		}
-		err = s.csv.Write(texts)
+		shown[i].Name = c
 	}
-	return s, err
+	return s, s.out.Begin(shown)
 }
 
 // Row prints a row: a cell is nil, a string, a quant.Status, an int64, a
 // float64, a bool, or a fmt.Stringer, which is a text.
 func (s *Sheet) Row(cells []any) error {
-	s.n++
-	switch s.p.Format {
-	case JSON:
-		return s.json(cells)
-	case CSV:
-		texts := make([]string, len(cells))
-		for i, c := range cells {
-			one := s.p.cellOf(c)
-			texts[i] = one.text
-			if _, isText := c.(string); isText {
-				texts[i] = s.csvText(one.text)
+	for i, c := range cells {
+		switch s.p.Format {
+		case JSON:
+			if err := s.jsonCell(&s.row[i], c); err != nil {
+				return err
 			}
+		case CSV:
+			one := s.p.cellOf(c)
+			if _, isText := c.(string); isText {
+				one.text = s.csvText(one.text)
+			}
+			s.row[i] = rows.Cell{Kind: rows.Text, Text: []byte(one.text)}
+		default:
+			s.row[i] = s.p.tableCell(s.p.cellOf(c))
 		}
-		return s.csv.Write(texts)
-	default:
-		rec := make([]cell, len(cells))
-		for i, c := range cells {
-			rec[i] = s.p.cellOf(c)
-		}
-		s.records = append(s.records, rec)
-		return nil
 	}
+	return s.out.Row(s.row)
 }
 
 func (s *Sheet) csvText(text string) string {
@@ -83,52 +76,24 @@ func (s *Sheet) csvText(text string) string {
 	return text
 }
 
-func (s *Sheet) json(cells []any) error {
+func (s *Sheet) jsonCell(cell *rows.Cell, v any) error {
+	if t, isText := v.(string); isText {
+		*cell = rows.Cell{Kind: rows.Text, Text: []byte(s.p.secrets.Known(t))}
+		return nil
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if s.n > 1 {
-		b.WriteByte(',')
+	if err := enc.Encode(v); err != nil {
+		return err
 	}
-	b.WriteString("\n  {")
-	for i, c := range cells {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString("\n    ")
-		for j, v := range []any{s.columns[i], c} {
-			if t, isText := v.(string); isText {
-				v = s.p.secrets.Known(t)
-			}
-			if err := enc.Encode(v); err != nil {
-				return err
-			}
-			b.Truncate(b.Len() - 1) // the encoder's line feed
-			if j == 0 {
-				b.WriteString(": ")
-			}
-		}
-	}
-	b.WriteString("\n  }")
-	_, err := s.p.Out().Write(escapeObeyed(b.Bytes()))
-	return err
+	*cell = rows.Cell{Kind: rows.Nested, Text: escapeControls(bytes.TrimSuffix(b.Bytes(), []byte("\n")))}
+	return nil
 }
 
 // Close ends the sheet. changed is how many cells of a CSV got a ' before them.
 func (s *Sheet) Close() (changed int, err error) {
-	switch s.p.Format {
-	case JSON:
-		end := "]\n"
-		if s.n > 0 {
-			end = "\n]\n"
-		}
-		_, err = s.p.Out().Write([]byte(end))
-	case CSV:
-		s.csv.Flush()
-		err = s.csv.Error()
-	default:
-		_, err = s.p.Out().Write([]byte(s.p.renderCells(upper(s.columns), s.records)))
-	}
+	err = s.out.End()
 	return s.changed, err
 }
 

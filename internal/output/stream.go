@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+
+	"quant/internal/output/rows"
 )
 
 // Stream prints a list of structs while it comes, each row as soon as it is
@@ -14,7 +16,7 @@ import (
 type Stream[T any] struct {
 	p    *Printer
 	line func(T) string
-	rows int
+	json *rows.Array
 	err  error
 }
 
@@ -23,17 +25,12 @@ func NewStream[T any](p *Printer, line func(T) string) *Stream[T] {
 	s := &Stream[T]{p: p, line: line}
 	switch p.Format {
 	case JSON:
-		s.write("[")
+		s.json = rows.NewArray(p.Out())
+		s.err = s.json.Begin()
 	case CSV:
 		s.err = p.writeCSV([]T{}, true)
 	}
 	return s
-}
-
-func (s *Stream[T]) write(text string) {
-	if s.err == nil {
-		_, s.err = io.WriteString(s.p.Out(), text)
-	}
 }
 
 // Add prints a row; it is with the reader when Add returns, if that reads.
@@ -47,18 +44,18 @@ func (s *Stream[T]) Add(ctx context.Context, row T) error {
 		if err := enc.Encode(row); err != nil {
 			return err
 		}
-		if s.rows > 0 {
-			s.write(",")
+		if s.err == nil {
+			s.err = s.json.Add(append([]byte("  "), bytes.TrimRight(escapeControls(s.p.secrets.KnownJSON(doc.Bytes())), "\n")...))
 		}
-		s.write("\n  " + string(bytes.TrimRight(escapeObeyed(s.p.secrets.KnownJSON(doc.Bytes())), "\n")))
 	case CSV:
 		if s.err == nil {
 			s.err = s.p.writeCSV([]T{row}, false)
 		}
 	default:
-		s.write(cleanLine(s.p.secrets.Known(s.line(row))) + "\n")
+		if s.err == nil {
+			_, s.err = io.WriteString(s.p.Out(), cleanLine(s.p.secrets.Known(s.line(row)))+"\n")
+		}
 	}
-	s.rows++
 	if s.err == nil {
 		s.err = s.p.Flush(ctx)
 	}
@@ -67,12 +64,8 @@ func (s *Stream[T]) Add(ctx context.Context, row T) error {
 
 // Close ends the document.
 func (s *Stream[T]) Close() error {
-	if s.p.Format == JSON {
-		end := "]\n"
-		if s.rows > 0 {
-			end = "\n]\n"
-		}
-		s.write(end)
+	if s.json != nil && s.err == nil {
+		s.err = s.json.End()
 	}
 	return s.err
 }

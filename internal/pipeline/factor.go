@@ -7,12 +7,10 @@ import (
 	"strconv"
 
 	"quant"
-	"quant/internal/dataset"
 	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/session"
-	"quant/internal/sqltext"
 )
 
 // FactorOptions say what to judge by what.
@@ -35,14 +33,13 @@ func Factor(ctx context.Context, s *session.Session, o FactorOptions) (feature.F
 		if err != nil {
 			return err
 		}
-		if report, err = feature.Factor(ctx, db, cal, req); err != nil {
-			return err
-		}
-		return recordFactorInputs(ctx, s, db, req, report)
+		report, err = feature.Factor(ctx, db, cal, req)
+		return err
 	})
 	if err != nil {
 		return report, err
 	}
+	s.Record(report.Inputs...)
 	logParams(s, "feature", report.Feature+"@"+report.FeatureVersion, "label", report.Label+"@"+report.LabelVersion, "quantiles", strconv.Itoa(req.Quantiles))
 	whole := report
 	whole.Daily = nil // thousands, and none of them is recorded
@@ -70,45 +67,6 @@ func writeNewFile(path string, content []byte) error {
 	}
 	if err != nil {
 		return quant.Errorf(quant.Failed, "write %s: %w", path, err).WithHint("check the folder and the free space")
-	}
-	return nil
-}
-
-// recordFactorInputs notes the three tables that the report was made of, and
-// the runs that wrote them.
-func recordFactorInputs(ctx context.Context, s *session.Session, db *factstore.DB, req feature.FactorRequest, report feature.FactorReport) error {
-	symbols := "true"
-	if req.Symbols != nil {
-		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
-	}
-	featureRows := symbols + " AND feature_name = " + sqltext.Literal(report.Feature) + " AND feature_version = " + sqltext.Literal(report.FeatureVersion)
-	labelRows := symbols + " AND label_name = " + sqltext.Literal(report.Label) + " AND label_version = " + sqltext.Literal(report.LabelVersion)
-	for _, in := range []struct {
-		name  dataset.Name
-		query string
-	}{
-		{dataset.Feature(report.Feature, report.FeatureVersion), "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
-		{dataset.Label(report.Label, report.LabelVersion), "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
-		{dataset.Name{Table: dataset.OHLCV}, "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
-	} {
-		rows, digest, err := db.Digest(ctx, in.query)
-		if err != nil {
-			return err
-		}
-		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: in.name.String(), Rows: &rows, FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest)})
-	}
-	for _, written := range []func() ([]string, error){
-		func() ([]string, error) { return db.Writers(ctx, factstore.FeaturesDaily, featureRows) },
-		func() ([]string, error) { return db.Writers(ctx, factstore.OHLCV, symbols) },
-		func() ([]string, error) {
-			return db.SliceWriters(ctx, factstore.Labels, symbols+" AND name = ? AND version = ?", report.Label, report.LabelVersion)
-		},
-	} {
-		runs, err := written()
-		recordWriters(s, runs)
-		if err != nil {
-			return err
-		}
 	}
 	return nil
 }

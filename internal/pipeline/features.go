@@ -10,7 +10,6 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/session"
-	"quant/internal/sqltext"
 )
 
 // FeaturesOptions say which features to compute.
@@ -83,15 +82,7 @@ func compute(ctx context.Context, s *session.Session, req feature.Request,
 		if err != nil {
 			return err
 		}
-		if report, err = run(ctx, db, cal, req); err != nil {
-			return err
-		}
-		where := "true"
-		if req.Symbols != nil {
-			where = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
-		}
-		writers, err := db.Writers(ctx, factstore.OHLCV, where)
-		recordWriters(s, writers)
+		report, err = run(ctx, db, cal, req)
 		return err
 	})
 	for _, notice := range report.Notices {
@@ -100,16 +91,8 @@ func compute(ctx context.Context, s *session.Session, req feature.Request,
 	if err != nil {
 		return report, err
 	}
-	s.Record(quant.RunIO{
-		Direction: quant.In, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &report.BarsRead,
-		FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(report.BarsDigest),
-	})
-	for _, t := range report.Tables {
-		s.Record(quant.RunIO{
-			Direction: quant.Out, Kind: quant.IOTable, Name: t.Table, Rows: new(t.Changed()),
-			FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(t.Digest),
-		})
-	}
+	s.Record(report.Inputs...)
+	s.Record(report.Outputs...)
 	return report, nil
 }
 

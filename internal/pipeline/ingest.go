@@ -157,13 +157,8 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 		s.Say().Notice("%s", notice)
 	}
 	recordMeta(s, "symbols", int64(len(added)))
-	recordStored(s, report, err == nil)
-	for _, f := range report.Files {
-		s.Record(quant.RunIO{
-			Direction: quant.In, Kind: quant.IOFile, Name: f.Path, Rows: new(f.RowsRead),
-			FirstDate: f.FirstDate, LastDate: f.LastDate, Digest: quant.Text(f.Digest),
-		})
-	}
+	s.Record(report.Outputs(err == nil)...)
+	s.Record(report.Inputs()...)
 	if err != nil && !errors.Is(err, quant.Refused) {
 		return nil, err
 	}
@@ -289,15 +284,8 @@ func Fetch(ctx context.Context, s *session.Session, o FetchOptions) (*IngestRepo
 		s.Say().Notice("%d of %d symbols: the provider's answer of earlier today; --no-cache asks again", cached, len(series))
 	}
 	recordMeta(s, "symbols", int64(len(added)))
-	recordStored(s, report, err == nil)
-	for _, one := range series {
-		if one.Digest != "" {
-			s.Record(quant.RunIO{
-				Direction: quant.In, Kind: quant.IOAnswer, Name: source.Name() + ":" + one.Symbol, Rows: new(one.Fetched),
-				FirstDate: one.FirstDate, LastDate: one.LastDate, Digest: one.Digest,
-			})
-		}
-	}
+	s.Record(report.Outputs(err == nil)...)
+	s.Record(curator.Answers(source.Name(), series)...)
 	if err != nil && !errors.Is(err, quant.Partial) && !errors.Is(err, quant.Provider) {
 		return nil, err
 	}
@@ -321,23 +309,6 @@ func activeSymbols(ctx context.Context, meta metastore.Store) ([]string, error) 
 		names[i] = one.Symbol
 	}
 	return names, nil
-}
-
-// recordStored notes what an ingest changed in the Fact DB.
-func recordStored(s *session.Session, r curator.Report, done bool) {
-	if changed := r.RowsInserted + r.RowsUpdated; done || changed > 0 {
-		s.Record(quant.RunIO{
-			Direction: quant.Out, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &changed,
-			FirstDate: r.FirstDate, LastDate: r.LastDate,
-		})
-	}
-	if r.Revisions > 0 {
-		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: factstore.OHLCVRevisions, Rows: &r.Revisions})
-	}
-	if r.RowsRejected > 0 {
-		// Rows stays open: rejects that are kept already are not kept twice.
-		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: factstore.Rejects})
-	}
 }
 
 func noticeUnchanged(s *session.Session, r curator.Report) {

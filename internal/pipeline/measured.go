@@ -10,7 +10,6 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
-	"quant/internal/model"
 	"quant/internal/session"
 	"quant/internal/strategy"
 )
@@ -70,25 +69,6 @@ func logStrategy(s *session.Session, of strategy.Strategy) {
 		}
 	}
 	logParams(s, pairs...)
-}
-
-// recordReads notes what a module read, and the runs that had written it.
-func recordReads(s *session.Session, reads []model.Read) {
-	writers := map[string]bool{}
-	for _, r := range reads {
-		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: r.Name, Rows: new(r.Rows), FirstDate: r.First, LastDate: r.Last, Digest: quant.Text(r.Digest)})
-		for _, run := range r.Writers {
-			writers[run] = true
-		}
-	}
-	recordWriters(s, slices.Sorted(maps.Keys(writers)))
-}
-
-// recordWriters notes the runs that wrote what this one read.
-func recordWriters(s *session.Session, runs []string) {
-	for _, run := range runs {
-		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: run})
-	}
 }
 
 // recordMeta notes how many rows of a table of the Meta DB were changed, unless

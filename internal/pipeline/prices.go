@@ -58,10 +58,10 @@ func Prices(ctx context.Context, s *session.Session, o PricesOptions) ([]curator
 		return nil, err
 	}
 	if len(found.Lacking) == len(symbols) {
-		return nil, quant.Errorf(quant.NotFound, "no bars of %s", someOf(found.Lacking, 10)).WithHint("`quant sql \"SELECT DISTINCT symbol FROM ohlcv\"` shows which symbols have some")
+		return nil, quant.Errorf(quant.NotFound, "no bars of %s", quant.SomeOf(found.Lacking, 10)).WithHint("`quant sql \"SELECT DISTINCT symbol FROM ohlcv\"` shows which symbols have some")
 	}
 	if len(found.Lacking) > 0 {
-		s.Say().Notice("no bars of %s", someOf(found.Lacking, 10))
+		s.Say().Notice("no bars of %s", quant.SomeOf(found.Lacking, 10))
 	}
 	s.Record(found.Reads...)
 	return found.Bars, nil

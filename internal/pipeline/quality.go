@@ -11,7 +11,9 @@ import (
 	"quant/internal/curator"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
+	"quant/internal/price"
 	"quant/internal/session"
+	"quant/internal/sqltext"
 )
 
 // CheckData reports what is wrong or odd in the stored prices of req.Symbols,
@@ -42,7 +44,7 @@ func CheckData(ctx context.Context, s *session.Session, req curator.QualityReque
 				}
 			}
 		}
-		return recordBars(ctx, s, db, req.Symbols, report.FirstDate, report.LastDate)
+		return recordBars(ctx, s, db, req.Symbols)
 	})
 	return report, err
 }
@@ -70,20 +72,14 @@ func DataStatus(ctx context.Context, s *session.Session, symbols []string) ([]cu
 		if list, err = curator.Coverage(ctx, db, cal, asked); err != nil {
 			return err
 		}
-		var first, last quant.Text
 		for _, c := range list {
 			if c.Bars == 0 {
 				if err := knownSymbol(ctx, s, c.Symbol); err != nil {
 					return err
 				}
-				continue
 			}
-			if first == "" || c.FirstDate < first {
-				first = c.FirstDate
-			}
-			last = max(last, c.LastDate)
 		}
-		return recordBars(ctx, s, db, symbols, first, last)
+		return recordBars(ctx, s, db, symbols)
 	})
 	return list, err
 }
@@ -115,21 +111,13 @@ func symbolsAndBars(ctx context.Context, s *session.Session, db *factstore.DB) (
 
 // recordBars notes the stored bars of the symbols (nil: of all) as an input of
 // this run, and the runs that wrote them.
-func recordBars(ctx context.Context, s *session.Session, db *factstore.DB, symbols []string, first, last quant.Text) error {
-	where, args := "true", []any{}
+func recordBars(ctx context.Context, s *session.Session, db *factstore.DB, symbols []string) error {
+	where := "true"
 	if symbols != nil {
-		where = "symbol IN (" + strings.TrimSuffix(strings.Repeat("?, ", len(symbols)), ", ") + ")"
-		for _, symbol := range symbols {
-			args = append(args, symbol)
-		}
+		where = "symbol IN (" + sqltext.Literals(symbols) + ")"
 	}
-	rows, digest, err := db.Digest(ctx, "SELECT symbol, ts, open, high, low, close, volume, adjusted_close FROM ohlcv WHERE "+where, args...)
-	if err != nil {
-		return err
-	}
-	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: factstore.OHLCV, Rows: &rows, FirstDate: first, LastDate: last, Digest: quant.Text(digest)})
-	writers, err := db.Writers(ctx, factstore.OHLCV, where, args...)
-	recordWriters(s, writers)
+	read, err := price.StoredBars(ctx, db, factstore.OHLCV, where)
+	s.Record(read...)
 	return err
 }
 
@@ -182,18 +170,10 @@ func qualityNotices(ctx context.Context, s *session.Session, db *factstore.DB, s
 		found[f.Check] = append(found[f.Check], f.Symbol)
 	}
 	for _, kind := range kinds {
-		notices = append(notices, fmt.Sprintf("data check: %s for %s: see `quant data check`", kind, someOf(found[kind], 3)))
+		notices = append(notices, fmt.Sprintf("data check: %s for %s: see `quant data check`", kind, quant.SomeOf(found[kind], 3)))
 	}
 	if !report.Deep {
 		notices = append(notices, fmt.Sprintf("data check: %d bars, not looked at for jumps and stale prices: `quant data check` does", report.Bars))
 	}
 	return notices, nil
-}
-
-// someOf names the first of a list, and how many more there are.
-func someOf(list []string, most int) string {
-	if len(list) <= most {
-		return strings.Join(list, ", ")
-	}
-	return strings.Join(list[:most], ", ") + fmt.Sprintf(", ... (%d more)", len(list)-most)
 }

@@ -65,16 +65,13 @@ func Score(ctx context.Context, s *session.Session, o ScoreOptions) (model.Score
 	})
 	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: params.File, Digest: quant.Text(params.Digest)})
 	if writer != "" {
-		recordWriters(s, []string{writer})
+		s.Record(factstore.WrittenBy([]string{writer})...)
 	}
-	recordReads(s, done.Reads)
+	s.Record(model.Inputs(done.Reads)...)
 	if err != nil {
 		return done, err
 	}
-	s.Record(quant.RunIO{
-		Direction: quant.Out, Kind: quant.IOTable, Name: factstore.Predictions, Rows: new(done.Inserted + done.Updated + done.Deleted),
-		FirstDate: done.OutputFirst, LastDate: done.OutputLast, Digest: quant.Text(done.Output),
-	})
+	s.Record(done.Outputs()...)
 	if done.Skipped > 0 {
 		s.Say().Warn("%s up to %s left out: no fit of %s can score them out of sample", quant.Count(done.Skipped, "day"), done.OutOfSampleAfter, m.ModelID)
 	}

@@ -109,7 +109,7 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 		trained, err = model.Train(ctx, db, cal, spec)
 		return err
 	})
-	recordReads(s, trained.Reads)
+	s.Record(model.Inputs(trained.Reads)...)
 	if err != nil {
 		return TrainReport{}, err
 	}

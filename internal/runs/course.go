@@ -146,9 +146,9 @@ func (p Plot) Picture(format string, width, height int) ([]byte, error) {
 	return drawn.Bytes(), nil
 }
 
-// Letters draws the plot as lines of text. Invalid: as of Picture.
-func (p Plot) Letters(width, height int) ([]string, error) {
-	lines := p.figure.Letters(width, height)
+// Text draws the plot as lines of text. Invalid: as of Picture.
+func (p Plot) Text(width, height int) ([]string, error) {
+	lines := p.figure.Text(width, height)
 	if lines == nil {
 		return nil, p.nothingToDraw()
 	}

@@ -274,7 +274,7 @@ func TestAPlotKeepsTheSpikesOfThoseThatHaveTheMetric(t *testing.T) {
 			t.Errorf("%s: %.20q %v", format, picture, err)
 		}
 	}
-	lines, err := plot.Letters(60, 10)
+	lines, err := plot.Text(60, 10)
 	if all := strings.Join(lines, "\n"); err != nil || !strings.Contains(all, quant.ShortID(long)+" a name") {
 		t.Errorf("%s\n%v", all, err)
 	}
@@ -291,7 +291,7 @@ func TestAPlotKeepsTheSpikesOfThoseThatHaveTheMetric(t *testing.T) {
 	o = runs.PlotOptions{Metric: "below", X: runs.ByStep, LogY: true, Columns: 40}
 	plot, err = runs.ReadPlot(ctx, s.Meta, []string{b}, o)
 	ok(t, err)
-	if _, err := plot.Letters(60, 10); !errors.Is(err, quant.Invalid) {
+	if _, err := plot.Text(60, 10); !errors.Is(err, quant.Invalid) {
 		t.Error(err)
 	}
 	if _, err := plot.Picture(runs.SVG, 400, 300); !errors.Is(err, quant.Invalid) {

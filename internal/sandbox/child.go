@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"quant"
+	"quant/internal/output/rows"
 	"quant/internal/secret"
 )
 
@@ -83,8 +84,8 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 	if err := limitProcess(t.MemoryLimit, fileBytes); err != nil {
 		return quant.Errorf(quant.Failed, "limit the query process: %w", err)
 	}
-	sink := newSink(t.Format, out)
-	w := &rowWriter{sink: sink, limit: t.Limit, done: done}
+	writer := rows.New(out, t.Format, rows.Query)
+	w := &rowWriter{out: writer, limit: t.Limit, done: done}
 	if len(t.Secrets) > 0 {
 		w.mask = &secret.Masker{}
 		w.mask.Know(t.Secrets...)
@@ -96,7 +97,7 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 		err = runDuckDB(t, r, w)
 	}
 	if err == nil || errors.Is(err, errCut) {
-		return sink.end()
+		return writer.End()
 	}
 	return err
 }
@@ -104,27 +105,27 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 // errCut ends the reading of rows at the limit.
 var errCut = errors.New("row limit reached")
 
-// rowWriter counts rows on their way to the sink.
+// rowWriter counts rows on their way out.
 type rowWriter struct {
-	sink  sink
+	out   rows.Writer
 	limit int64
 	done  *event
 	mask  *secret.Masker // nil: there are no secrets
 }
 
-func (w *rowWriter) begin(cols []column) error {
+func (w *rowWriter) begin(cols []rows.Column) error {
 	if w.mask != nil {
 		for i := range cols {
-			cols[i].name = w.mask.Known(cols[i].name)
+			cols[i].Name = w.mask.Known(cols[i].Name)
 		}
 	}
 	for _, c := range cols {
-		w.done.Columns = append(w.done.Columns, c.name)
+		w.done.Columns = append(w.done.Columns, c.Name)
 	}
-	return w.sink.begin(cols)
+	return w.out.Begin(cols)
 }
 
-func (w *rowWriter) row(cells []cell) error {
+func (w *rowWriter) row(cells []rows.Cell) error {
 	if w.limit > 0 && w.done.Rows == w.limit {
 		w.done.Cut = true
 		return errCut
@@ -132,13 +133,13 @@ func (w *rowWriter) row(cells []cell) error {
 	w.done.Rows++
 	if w.mask != nil {
 		for i, c := range cells {
-			switch c.kind {
-			case text:
-				cells[i].text = w.mask.KnownBytes(c.text)
-			case nested:
-				cells[i].text = w.mask.KnownJSON(c.text)
+			switch c.Kind {
+			case rows.Text:
+				cells[i].Text = w.mask.KnownBytes(c.Text)
+			case rows.Nested:
+				cells[i].Text = w.mask.KnownJSON(c.Text)
 			}
 		}
 	}
-	return w.sink.row(cells)
+	return w.out.Row(cells)
 }

@@ -9,11 +9,12 @@ import (
 	duck "github.com/duckdb/duckdb-go-bindings"
 
 	"quant"
+	"quant/internal/output/rows"
 )
 
-// lockedDown are the settings of every connection that sees a user's text.
+// connectionSettings are the settings of every connection that sees a user's text.
 // lock_configuration makes them final.
-func lockedDown(memory int64, readOnly bool) [][2]string {
+func connectionSettings(memory int64, readOnly bool) [][2]string {
 	mode := "AUTOMATIC"
 	if readOnly {
 		mode = "READ_ONLY"
@@ -46,7 +47,7 @@ func openDuck(path string, memory int64) (*duckConn, string) {
 		return nil, "cannot make a configuration"
 	}
 	defer duck.DestroyConfig(&config)
-	for _, s := range lockedDown(memory, path != "") {
+	for _, s := range connectionSettings(memory, path != "") {
 		if duck.SetConfig(config, s[0], s[1]) == duck.StateError {
 			return nil, "cannot set " + s[0]
 		}
@@ -81,15 +82,15 @@ func (c *duckConn) tree(sql string) ([]byte, error) {
 		return nil, quant.Errorf(quant.Failed, "examine the query: it cannot be bound")
 	}
 	var tree []byte
-	err := c.stream(stmt, func([]column) error { return nil }, func(cells []cell) error {
-		tree = append(tree, cells[0].text...)
+	err := c.stream(stmt, func([]rows.Column) error { return nil }, func(cells []rows.Cell) error {
+		tree = append(tree, cells[0].Text...)
 		return nil
 	}, 0)
 	return tree, err
 }
 
 // stream executes a prepared statement and hands its rows over as they come.
-func (c *duckConn) stream(stmt duck.PreparedStatement, begin func([]column) error, row func([]cell) error, memory int64) error {
+func (c *duckConn) stream(stmt duck.PreparedStatement, begin func([]rows.Column) error, row func([]rows.Cell) error, memory int64) error {
 	var pending duck.PendingResult
 	defer duck.DestroyPending(&pending)
 	if duck.PendingPreparedStreaming(stmt, &pending) == duck.StateError {
@@ -101,7 +102,7 @@ func (c *duckConn) stream(stmt duck.PreparedStatement, begin func([]column) erro
 		return errDuck(duck.ResultError(&res), memory)
 	}
 	n := int(duck.ColumnCount(&res))
-	cols := make([]column, n)
+	cols := make([]rows.Column, n)
 	readers := make([]*reader, n)
 	for i := range n {
 		t := duck.ColumnLogicalType(&res, duck.IdxT(i))
@@ -112,12 +113,12 @@ func (c *duckConn) stream(stmt duck.PreparedStatement, begin func([]column) erro
 			return quant.Errorf(quant.Usage, "column %s: %w", name, err).WithHint("cast it: CAST(%s AS VARCHAR)", name)
 		}
 		readers[i] = r
-		cols[i] = column{name: name, right: r.right()}
+		cols[i] = rows.Column{Name: name, Right: r.right()}
 	}
 	if err := begin(cols); err != nil {
 		return err
 	}
-	cells := make([]cell, n)
+	cells := make([]rows.Cell, n)
 	bufs := make([][]byte, n)
 	for {
 		chunk := duck.FetchChunk(res)
@@ -132,7 +133,7 @@ func (c *duckConn) stream(stmt duck.PreparedStatement, begin func([]column) erro
 			for i, r := range readers {
 				b, k := r.append(bufs[i][:0], at)
 				bufs[i] = b
-				cells[i] = cell{kind: k, text: b}
+				cells[i] = rows.Cell{Kind: k, Text: b}
 			}
 			if err := row(cells); err != nil {
 				duck.DestroyDataChunk(&chunk)
@@ -207,8 +208,8 @@ func (c *duckConn) checkSchema(t task) error {
 		return none
 	}
 	version := ""
-	err := c.stream(stmt, func([]column) error { return nil }, func(cells []cell) error {
-		version = string(cells[0].text)
+	err := c.stream(stmt, func([]rows.Column) error { return nil }, func(cells []rows.Cell) error {
+		version = string(cells[0].Text)
 		return nil
 	}, t.MemoryLimit)
 	if err != nil {
@@ -236,7 +237,7 @@ func openFact(t task, r *report) (*duckConn, error) {
 		first, _, _ := strings.Cut(msg, "\n")
 		switch {
 		case !locked:
-			return nil, quant.Errorf(quant.Store, "open the Fact DB: %s", appendClean(nil, []byte(first))).WithHint("`quant doctor` examines it")
+			return nil, quant.Errorf(quant.Store, "open the Fact DB: %s", rows.AppendClean(nil, []byte(first))).WithHint("`quant doctor` examines it")
 		case waited >= t.Wait:
 			who := "another process"
 			if pid != 0 {

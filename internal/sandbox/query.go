@@ -30,6 +30,7 @@ import (
 	"unicode/utf8"
 
 	"quant"
+	"quant/internal/output/rows"
 )
 
 // ChildArg is the first argument of a child process. A program that calls Run
@@ -230,7 +231,7 @@ type child struct {
 	cmd     *exec.Cmd
 	control *os.File // both ways: task out, events in
 	data    *os.File // what the query writes
-	stderr  *head
+	stderr  *firstBytes
 
 	abandoned bool // out did not take what it was given; a goroutine still waits for it
 }
@@ -253,7 +254,7 @@ func startChild(req Request) (*child, error) {
 			return nil, errors.Join(err, ours.Close(), dataOut.Close())
 		}
 	}
-	c := &child{control: ours, data: dataOut, stderr: &head{}}
+	c := &child{control: ours, data: dataOut, stderr: &firstBytes{}}
 	c.cmd = &exec.Cmd{
 		Path:        exe,
 		Args:        []string{"quant", ChildArg},
@@ -350,7 +351,7 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 	case cause != nil:
 		return res, cause
 	case last.Kind != "done":
-		return res, c.death(state, req)
+		return res, c.exitError(state, req)
 	case last.Code != "":
 		return res, &quant.Error{Code: last.Code, Msg: last.Msg, Hint: last.Hint}
 	}
@@ -362,8 +363,8 @@ func (c *child) wait() *os.ProcessState {
 	return c.cmd.ProcessState
 }
 
-// death explains a child that ended without its last word.
-func (c *child) death(state *os.ProcessState, req Request) error {
+// exitError explains a child that ended without its last word.
+func (c *child) exitError(state *os.ProcessState, req Request) error {
 	text := c.stderr.String()
 	status, _ := state.Sys().(syscall.WaitStatus)
 	for _, sign := range []string{"out of memory", "cannot allocate memory", "pthread_create failed", "bad_alloc", "failed to create new OS thread"} {
@@ -377,7 +378,7 @@ func (c *child) death(state *os.ProcessState, req Request) error {
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
 	if line != "" {
-		line = ": " + string(appendClean(nil, []byte(line)))
+		line = ": " + string(rows.AppendClean(nil, []byte(line)))
 	}
 	return quant.Errorf(quant.Failed, "the query process crashed (%s)%s", state, line).
 		WithHint("the databases are unharmed, they were open for reading only; simplify the query")
@@ -404,15 +405,15 @@ func copyOut(out io.Writer, data io.Reader) error {
 	}
 }
 
-// head keeps the first 4 KiB that are written to it and swallows the rest. It
+// firstBytes keeps the first 4 KiB that are written to it and swallows the rest. It
 // is read after the process has been waited for.
-type head struct{ buf []byte }
+type firstBytes struct{ buf []byte }
 
-func (h *head) Write(p []byte) (int, error) {
+func (h *firstBytes) Write(p []byte) (int, error) {
 	if room := 4096 - len(h.buf); room > 0 {
 		h.buf = append(h.buf, p[:min(room, len(p))]...)
 	}
 	return len(p), nil
 }
 
-func (h *head) String() string { return string(h.buf) }
+func (h *firstBytes) String() string { return string(h.buf) }

@@ -13,6 +13,7 @@ import (
 	sqlite3 "github.com/mattn/go-sqlite3"
 
 	"quant"
+	"quant/internal/output/rows"
 )
 
 // recursiveAction is SQLite's SQLITE_RECURSIVE, which the driver does not name.
@@ -147,22 +148,22 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 	if stmt.NumInput() > 0 {
 		return quant.Errorf(quant.Refused, "the query has a parameter, and nothing to fill it with").WithHint("write the value itself")
 	}
-	rows, err := stmt.Query(nil) //nolint:staticcheck // the deadline is kept by killing the process
+	found, err := stmt.Query(nil) //nolint:staticcheck // the deadline is kept by killing the process
 	if err != nil {
 		return errSQLite(err, t.MemoryLimit)
 	}
-	names := rows.Columns()
+	names := found.Columns()
 	dest := make([]driver.Value, len(names))
-	cells := make([]cell, len(names))
-	cols := make([]column, len(names))
+	cells := make([]rows.Cell, len(names))
+	cols := make([]rows.Column, len(names))
 	// A column has no type in SQLite: the first row tells whether it holds
 	// numbers.
-	err = rows.Next(dest)
+	err = found.Next(dest)
 	for i, name := range names {
-		cols[i].name = name
+		cols[i].Name = name
 		switch dest[i].(type) {
 		case int64, float64:
-			cols[i].right = true
+			cols[i].Right = true
 		}
 	}
 	if err == nil || errors.Is(err, io.EOF) {
@@ -170,9 +171,9 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 			return berr
 		}
 	}
-	for ; err == nil; err = rows.Next(dest) {
+	for ; err == nil; err = found.Next(dest) {
 		for i, v := range dest {
-			cells[i] = sqliteCell(cells[i].text[:0], v)
+			cells[i] = sqliteCell(cells[i].Text[:0], v)
 		}
 		if werr := w.row(cells); werr != nil {
 			return werr
@@ -184,25 +185,25 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 	return errSQLite(err, t.MemoryLimit)
 }
 
-func sqliteCell(b []byte, v driver.Value) cell {
+func sqliteCell(b []byte, v driver.Value) rows.Cell {
 	switch v := v.(type) {
 	case nil:
-		return cell{kind: null, text: b}
+		return rows.Cell{Kind: rows.Null, Text: b}
 	case int64:
-		return cell{kind: number, text: strconv.AppendInt(b, v, 10)}
+		return rows.Cell{Kind: rows.Number, Text: strconv.AppendInt(b, v, 10)}
 	case float64:
 		b, k := appendFloat(b, v, 64)
-		return cell{kind: k, text: b}
+		return rows.Cell{Kind: k, Text: b}
 	case bool:
-		return cell{kind: bare, text: strconv.AppendBool(b, v)}
+		return rows.Cell{Kind: rows.Bool, Text: strconv.AppendBool(b, v)}
 	case string:
-		return cell{kind: text, text: append(b, v...)}
+		return rows.Cell{Kind: rows.Text, Text: append(b, v...)}
 	case []byte:
-		return cell{kind: text, text: appendHex(b, v)}
+		return rows.Cell{Kind: rows.Text, Text: appendHex(b, v)}
 	case time.Time:
-		return cell{kind: text, text: appendGoTime(b, v)}
+		return rows.Cell{Kind: rows.Text, Text: appendGoTime(b, v)}
 	}
-	return cell{kind: null, text: b}
+	return rows.Cell{Kind: rows.Null, Text: b}
 }
 
 func isCode(err error, codes ...sqlite3.ErrNo) bool {
@@ -216,7 +217,7 @@ func isCode(err error, codes ...sqlite3.ErrNo) bool {
 }
 
 func errSQLite(err error, memory int64) error {
-	msg := string(appendClean(nil, []byte(err.Error())))
+	msg := string(rows.AppendClean(nil, []byte(err.Error())))
 	switch {
 	case isCode(err, sqlite3.ErrNomem, sqlite3.ErrTooBig):
 		return errMemory(memory)

@@ -6,50 +6,27 @@ import (
 	"math/bits"
 	"strconv"
 	"time"
-	"unicode"
-	"unicode/utf8"
+
+	"quant/internal/output/rows"
 )
-
-// kind says how a cell's text stands in JSON and in a table.
-type kind uint8
-
-const (
-	null   kind = iota // no text
-	text               // quoted in JSON
-	number             // a JSON number
-	bare               // true or false
-	nested             // a JSON document
-)
-
-// cell is one value of one row: its kind and its text.
-type cell struct {
-	kind kind
-	text []byte
-}
-
-// column is one column of a result.
-type column struct {
-	name  string
-	right bool // numbers: aligned to the right in a table
-}
 
 // appendFloat writes the shortest text that reads back as the same number.
 // NaN and the infinities have no JSON number: they are the texts NaN, Infinity
 // and -Infinity.
-func appendFloat(b []byte, f float64, bitSize int) ([]byte, kind) {
+func appendFloat(b []byte, f float64, bitSize int) ([]byte, rows.Kind) {
 	switch {
 	case math.IsNaN(f):
-		return append(b, "NaN"...), text
+		return append(b, "NaN"...), rows.Text
 	case math.IsInf(f, 1):
-		return append(b, "Infinity"...), text
+		return append(b, "Infinity"...), rows.Text
 	case math.IsInf(f, -1):
-		return append(b, "-Infinity"...), text
+		return append(b, "-Infinity"...), rows.Text
 	}
 	format := byte('f')
 	if a := math.Abs(f); a != 0 && (a < 1e-6 || a >= 1e21) {
 		format = 'e'
 	}
-	return strconv.AppendFloat(b, f, format, -1, bitSize), number
+	return strconv.AppendFloat(b, f, format, -1, bitSize), rows.Number
 }
 
 // appendDate writes YYYY-MM-DD for days since 1970-01-01; years beyond 0..9999
@@ -304,98 +281,4 @@ func appendUUID(b []byte, hi, lo uint64) []byte {
 // appendGoTime writes an instant as appendTimestamp does.
 func appendGoTime(b []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
-}
-
-// appendQuoted writes a JSON string. Bytes that are no UTF-8 become U+FFFD.
-func appendQuoted(b, s []byte) []byte {
-	b = append(b, '"')
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' && c != 0x7f {
-			b = append(b, c)
-			i++
-			continue
-		}
-		if c < utf8.RuneSelf {
-			switch c {
-			case '"', '\\':
-				b = append(b, '\\', c)
-			case '\n':
-				b = append(b, `\n`...)
-			case '\r':
-				b = append(b, `\r`...)
-			case '\t':
-				b = append(b, `\t`...)
-			default:
-				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			}
-			i++
-			continue
-		}
-		r, n := utf8.DecodeRune(s[i:])
-		switch {
-		case r == utf8.RuneError && n == 1:
-			b = append(b, "\ufffd"...)
-		case r == '\u2028', r == '\u2029', unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r):
-			// Valid as they are, but for JavaScript and for terminals.
-			b = append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
-		default:
-			b = append(b, s[i:i+n]...)
-		}
-		i += n
-	}
-	return append(b, '"')
-}
-
-// appendClean writes text for a terminal: control characters, invisible format
-// characters (which can reverse what is read) and bytes that are no UTF-8 are
-// shown as escapes, so that data can neither move the cursor nor hide itself.
-func appendClean(b, s []byte) []byte {
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < 0x7f {
-			b = append(b, c)
-			i++
-			continue
-		}
-		r, n := utf8.DecodeRune(s[i:])
-		switch {
-		case c == '\n':
-			b = append(b, `\n`...)
-		case c == '\r':
-			b = append(b, `\r`...)
-		case c == '\t':
-			b = append(b, `\t`...)
-		case c < utf8.RuneSelf || r == utf8.RuneError && n == 1:
-			b = append(b, '\\', 'x', hexDigits[c>>4], hexDigits[c&15])
-		case r < 0xa0:
-			b = append(b, '\\', 'x', hexDigits[r>>4], hexDigits[r&15])
-		case r == '\u2028' || r == '\u2029' || unicode.Is(unicode.Cf, r):
-			b = append(b, '\\', 'u')
-			b = append(b, padHex(r)...)
-		default:
-			b = append(b, s[i:i+n]...)
-		}
-		i += n
-	}
-	return b
-}
-
-func padHex(r rune) string {
-	s := strconv.FormatInt(int64(r), 16)
-	for len(s) < 4 {
-		s = "0" + s
-	}
-	return s
-}
-
-// appendJSON writes a cell as a JSON value.
-func appendJSON(b []byte, c cell) []byte {
-	switch c.kind {
-	case null:
-		return append(b, "null"...)
-	case text:
-		return appendQuoted(b, c.text)
-	}
-	return append(b, c.text...)
 }

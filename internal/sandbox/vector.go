@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	duck "github.com/duckdb/duckdb-go-bindings"
+
+	"quant/internal/output/rows"
 )
 
 // reader turns the values of one DuckDB vector into texts. It is made once for
@@ -62,7 +64,7 @@ func newReader(t duck.LogicalType) (*reader, error) {
 		return r, child(duck.MapTypeValueType(t))
 	case duck.TypeStruct:
 		for i := range duck.StructTypeChildCount(t) {
-			r.names = append(r.names, appendQuoted(nil, []byte(duck.StructTypeChildName(t, i))))
+			r.names = append(r.names, rows.AppendQuoted(nil, []byte(duck.StructTypeChildName(t, i))))
 			if err := child(duck.StructTypeChildType(t, i)); err != nil {
 				return nil, err
 			}
@@ -70,7 +72,7 @@ func newReader(t duck.LogicalType) (*reader, error) {
 	case duck.TypeUnion:
 		r.children = append(r.children, &reader{id: duck.TypeUTinyInt})
 		for i := range duck.UnionTypeMemberCount(t) {
-			r.names = append(r.names, appendQuoted(nil, []byte(duck.UnionTypeMemberName(t, i))))
+			r.names = append(r.names, rows.AppendQuoted(nil, []byte(duck.UnionTypeMemberName(t, i))))
 			if err := child(duck.UnionTypeMemberType(t, i)); err != nil {
 				return nil, err
 			}
@@ -139,12 +141,12 @@ func (r *reader) bytes(row int) []byte {
 }
 
 // append writes the row-th value's text after b.
-func (r *reader) append(b []byte, row int) ([]byte, kind) {
+func (r *reader) append(b []byte, row int) ([]byte, rows.Kind) {
 	if r.id == duck.TypeSQLNull {
-		return b, null
+		return b, rows.Null
 	}
 	if r.valid != nil && *(*uint64)(unsafe.Add(r.valid, row/64*8))>>(row%64)&1 == 0 {
-		return b, null
+		return b, rows.Null
 	}
 	switch r.id {
 	case duck.TypeDouble:
@@ -154,79 +156,79 @@ func (r *reader) append(b []byte, row int) ([]byte, kind) {
 	case duck.TypeVarchar:
 		s := r.bytes(row)
 		if r.isJSON && json.Valid(s) {
-			return append(b, s...), nested
+			return append(b, s...), rows.Nested
 		}
-		return append(b, s...), text
+		return append(b, s...), rows.Text
 	case duck.TypeBigInt:
-		return strconv.AppendInt(b, at[int64](r, row), 10), number
+		return strconv.AppendInt(b, at[int64](r, row), 10), rows.Number
 	case duck.TypeInteger:
-		return strconv.AppendInt(b, int64(at[int32](r, row)), 10), number
+		return strconv.AppendInt(b, int64(at[int32](r, row)), 10), rows.Number
 	case duck.TypeSmallInt:
-		return strconv.AppendInt(b, int64(at[int16](r, row)), 10), number
+		return strconv.AppendInt(b, int64(at[int16](r, row)), 10), rows.Number
 	case duck.TypeTinyInt:
-		return strconv.AppendInt(b, int64(at[int8](r, row)), 10), number
+		return strconv.AppendInt(b, int64(at[int8](r, row)), 10), rows.Number
 	case duck.TypeUBigInt:
-		return strconv.AppendUint(b, at[uint64](r, row), 10), number
+		return strconv.AppendUint(b, at[uint64](r, row), 10), rows.Number
 	case duck.TypeUInteger:
-		return strconv.AppendUint(b, uint64(at[uint32](r, row)), 10), number
+		return strconv.AppendUint(b, uint64(at[uint32](r, row)), 10), rows.Number
 	case duck.TypeUSmallInt:
-		return strconv.AppendUint(b, uint64(at[uint16](r, row)), 10), number
+		return strconv.AppendUint(b, uint64(at[uint16](r, row)), 10), rows.Number
 	case duck.TypeUTinyInt:
-		return strconv.AppendUint(b, uint64(at[uint8](r, row)), 10), number
+		return strconv.AppendUint(b, uint64(at[uint8](r, row)), 10), rows.Number
 	case duck.TypeHugeInt:
 		w := at[wide](r, row)
-		return appendWide(b, int64(w.hi), w.lo, 0), number
+		return appendWide(b, int64(w.hi), w.lo, 0), rows.Number
 	case duck.TypeUHugeInt:
 		w := at[wide](r, row)
-		return appendUwide(b, w.hi, w.lo), number
+		return appendUwide(b, w.hi, w.lo), rows.Number
 	case duck.TypeDecimal:
 		switch r.physical {
 		case duck.TypeSmallInt:
-			return appendDecimal(b, int64(at[int16](r, row)), r.scale), number
+			return appendDecimal(b, int64(at[int16](r, row)), r.scale), rows.Number
 		case duck.TypeInteger:
-			return appendDecimal(b, int64(at[int32](r, row)), r.scale), number
+			return appendDecimal(b, int64(at[int32](r, row)), r.scale), rows.Number
 		case duck.TypeBigInt:
-			return appendDecimal(b, at[int64](r, row), r.scale), number
+			return appendDecimal(b, at[int64](r, row), r.scale), rows.Number
 		}
 		w := at[wide](r, row)
-		return appendWide(b, int64(w.hi), w.lo, r.scale), number
+		return appendWide(b, int64(w.hi), w.lo, r.scale), rows.Number
 	case duck.TypeBoolean:
-		return strconv.AppendBool(b, at[uint8](r, row) != 0), bare
+		return strconv.AppendBool(b, at[uint8](r, row) != 0), rows.Bool
 	case duck.TypeDate:
-		return appendDate(b, at[int32](r, row)), text
+		return appendDate(b, at[int32](r, row)), rows.Text
 	case duck.TypeTimestamp, duck.TypeTimestampTZ:
-		return appendTimestamp(b, at[int64](r, row), 1e6), text
+		return appendTimestamp(b, at[int64](r, row), 1e6), rows.Text
 	case duck.TypeTimestampS:
-		return appendTimestamp(b, at[int64](r, row), 1), text
+		return appendTimestamp(b, at[int64](r, row), 1), rows.Text
 	case duck.TypeTimestampMS:
-		return appendTimestamp(b, at[int64](r, row), 1e3), text
+		return appendTimestamp(b, at[int64](r, row), 1e3), rows.Text
 	case duck.TypeTimestampNS:
-		return appendTimestamp(b, at[int64](r, row), 1e9), text
+		return appendTimestamp(b, at[int64](r, row), 1e9), rows.Text
 	case duck.TypeTime:
-		return appendTime(b, at[int64](r, row), 1e6), text
+		return appendTime(b, at[int64](r, row), 1e6), rows.Text
 	case duck.TypeTimeNS:
-		return appendTime(b, at[int64](r, row), 1e9), text
+		return appendTime(b, at[int64](r, row), 1e9), rows.Text
 	case duck.TypeTimeTZ:
 		// 40 bits of microseconds, then 24 bits of offset, stored reversed so
 		// that values sort by instant.
 		v := at[uint64](r, row)
 		const maxOffset = 16*60*60 - 1
 		b = appendTime(b, int64(v>>24), 1e6)
-		return appendOffset(b, maxOffset-int64(v&0xffffff)), text
+		return appendOffset(b, maxOffset-int64(v&0xffffff)), rows.Text
 	case duck.TypeInterval:
 		s := at[span](r, row)
-		return appendInterval(b, s.months, s.days, s.micros), text
+		return appendInterval(b, s.months, s.days, s.micros), rows.Text
 	case duck.TypeUUID:
 		w := at[wide](r, row)
-		return appendUUID(b, w.hi^1<<63, w.lo), text
+		return appendUUID(b, w.hi^1<<63, w.lo), rows.Text
 	case duck.TypeBlob:
-		return appendHex(b, r.bytes(row)), text
+		return appendHex(b, r.bytes(row)), rows.Text
 	case duck.TypeBit:
 		s := r.bytes(row) // the first byte says how many leading bits are padding
 		for i := int(s[0]); i < (len(s)-1)*8; i++ {
 			b = append(b, '0'+s[1+i/8]>>(7-i%8)&1)
 		}
-		return b, text
+		return b, rows.Text
 	case duck.TypeEnum:
 		i := uint32(0)
 		switch r.physical {
@@ -237,9 +239,9 @@ func (r *reader) append(b []byte, row int) ([]byte, kind) {
 		default:
 			i = at[uint32](r, row)
 		}
-		return append(b, r.labels[i]...), text
+		return append(b, r.labels[i]...), rows.Text
 	}
-	return r.appendNested(b, row), nested
+	return r.appendNested(b, row), rows.Nested
 }
 
 // appendNested writes a list, array, struct, map or union as JSON. A map is an
@@ -279,7 +281,7 @@ func (r *reader) appendNested(b []byte, row int) []byte {
 				b = append(b, ',')
 			}
 			key, _ := r.children[0].append(nil, int(s.offset+i))
-			b = appendQuoted(b, key)
+			b = rows.AppendQuoted(b, key)
 			b = append(b, ':')
 			b = r.children[1].appendJSON(b, int(s.offset+i))
 		}
@@ -298,11 +300,11 @@ func (r *reader) appendJSON(b []byte, row int) []byte {
 	start := len(b)
 	b, k := r.append(b, row)
 	switch k {
-	case null:
+	case rows.Null:
 		return append(b, "null"...)
-	case text:
+	case rows.Text:
 		t := append([]byte(nil), b[start:]...)
-		return appendQuoted(b[:start], t)
+		return rows.AppendQuoted(b[:start], t)
 	}
 	return b
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/output/rows"
 
 	_ "embed"
 )
@@ -160,12 +161,12 @@ func (p permits) table(schema, name string) error {
 }
 
 func errName(what, name string) error {
-	return quant.Errorf(quant.Refused, "%s %s is not allowed in a query", what, appendClean(nil, []byte(name))).
+	return quant.Errorf(quant.Refused, "%s %s is not allowed in a query", what, rows.AppendClean(nil, []byte(name))).
 		WithHint("a query reads the lab's own tables only: no files, network, settings or secrets; `quant ingest` loads files")
 }
 
 func errPart(part string) error {
-	return quant.Errorf(quant.Refused, "the query uses %s, which is not allowed here", appendClean(nil, []byte(part))).
+	return quant.Errorf(quant.Refused, "the query uses %s, which is not allowed here", rows.AppendClean(nil, []byte(part))).
 		WithHint("write it as a plain SELECT")
 }
 
@@ -177,11 +178,11 @@ func errSQL(msg string) *quant.Error {
 	for _, l := range lines[1:] {
 		l = strings.TrimSpace(l)
 		if strings.HasPrefix(l, "Candidate") || strings.HasPrefix(l, "Did you mean") {
-			hint = string(appendClean(nil, []byte(l)))
+			hint = string(rows.AppendClean(nil, []byte(l)))
 			break
 		}
 	}
-	first := string(appendClean(nil, []byte(lines[0])))
+	first := string(rows.AppendClean(nil, []byte(lines[0])))
 	code := quant.Failed
 	for _, prefix := range []string{"Parser Error", "Binder Error", "Catalog Error", "Syntax Error"} {
 		if strings.HasPrefix(first, prefix) {

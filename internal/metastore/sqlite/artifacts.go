@@ -8,12 +8,6 @@ import (
 	"quant"
 )
 
-const artifactColumns = `run_id, name, digest, bytes, logged_at`
-
-func scanArtifact(a *quant.Artifact) []any {
-	return []any{&a.RunID, &a.Name, &a.Digest, &a.Bytes, &a.LoggedAt}
-}
-
 func (w *recorder) artifact(a quant.Artifact) error {
 	if err := w.run(a.RunID); err != nil {
 		return err
@@ -29,14 +23,13 @@ func (w *recorder) artifact(a quant.Artifact) error {
 	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
-	_, err = w.q.ExecContext(w.ctx, `INSERT INTO run_artifacts (`+artifactColumns+`) VALUES (?, ?, ?, ?, ?)`,
-		a.RunID, a.Name, a.Digest, a.Bytes, a.LoggedAt)
+	_, err = w.q.ExecContext(w.ctx, artifactTable.insert(), artifactTable.values(a)...)
 	return err
 }
 
 // Artifacts is documented at metastore.Records.
 func (db *DB) Artifacts(ctx context.Context, runID string) ([]quant.Artifact, error) {
-	return list(ctx, db, "read artifacts of run "+runID, `SELECT `+artifactColumns+` FROM run_artifacts WHERE run_id = ? ORDER BY name`, []any{runID}, scanArtifact)
+	return list(ctx, db, "read artifacts of run "+runID, `SELECT `+artifactTable.columns+` FROM run_artifacts WHERE run_id = ? ORDER BY name`, []any{runID}, artifactTable.scan)
 }
 
 // ArtifactUsed is documented at metastore.Records.
@@ -48,5 +41,5 @@ func (db *DB) ArtifactUsed(ctx context.Context, digest string) (bool, error) {
 
 // StoredArtifacts is documented at metastore.Deletions.
 func (db *DB) StoredArtifacts(ctx context.Context) ([]quant.Artifact, error) {
-	return list(ctx, db, "list artifacts", `SELECT `+artifactColumns+` FROM run_artifacts GROUP BY digest ORDER BY digest`, nil, scanArtifact)
+	return list(ctx, db, "list artifacts", `SELECT `+artifactTable.columns+` FROM run_artifacts GROUP BY digest ORDER BY digest`, nil, artifactTable.scan)
 }

@@ -21,8 +21,7 @@ func (db *DB) DeleteRuns(ctx context.Context, deletions []quant.Deletion) (marke
 				return quant.Errorf(quant.Conflict, "run %s is RUNNING, and a run that runs is not deleted", d.RunID).
 					WithHint("wait for its end, or end it first; `quant runs close` ends one whose process is gone")
 			}
-			res, err := q.ExecContext(ctx, `INSERT INTO run_deletions (run_id, deleted_at, by_run_id) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`,
-				d.RunID, d.DeletedAt, d.ByRunID)
+			res, err := q.ExecContext(ctx, deletionTable.insert()+` ON CONFLICT DO NOTHING`, deletionTable.values(d)...)
 			if marked, err = counted(marked, d.RunID, res, err); err != nil {
 				return err
 			}
@@ -117,9 +116,9 @@ func (db *DB) Deletions(ctx context.Context, before quant.Time) ([]quant.Deletio
 	if !before.IsZero() {
 		limit = before
 	}
-	return list(ctx, db, "list deletions", `SELECT run_id, deleted_at, by_run_id FROM run_deletions
+	return list(ctx, db, "list deletions", `SELECT `+deletionTable.columns+` FROM run_deletions
 		WHERE ?1 IS NULL OR deleted_at < ?1 ORDER BY deleted_at, run_id`, []any{limit},
-		func(d *quant.Deletion) []any { return []any{&d.RunID, &d.DeletedAt, &d.ByRunID} })
+		deletionTable.scan)
 }
 
 // idleReads is true of a run r with process p that may be cleared: it only
@@ -182,13 +181,13 @@ func (db *DB) IsDeleted(ctx context.Context, runID string) (bool, error) {
 
 // MarksOf is documented at metastore.Overview.
 func (db *DB) MarksOf(ctx context.Context, runID string) (m metastore.Marks, err error) {
-	deletions, err := list(ctx, db, "read deletion of run "+runID, `SELECT run_id, deleted_at, by_run_id FROM run_deletions WHERE run_id = ?`,
-		[]any{runID}, func(d *quant.Deletion) []any { return []any{&d.RunID, &d.DeletedAt, &d.ByRunID} })
+	deletions, err := list(ctx, db, "read deletion of run "+runID, `SELECT `+deletionTable.columns+` FROM run_deletions WHERE run_id = ?`,
+		[]any{runID}, deletionTable.scan)
 	if err != nil {
 		return m, err
 	}
-	imports, err := list(ctx, db, "read import of run "+runID, `SELECT run_id, imported_at, by_run_id FROM run_imports WHERE run_id = ?`,
-		[]any{runID}, func(i *quant.Import) []any { return []any{&i.RunID, &i.ImportedAt, &i.ByRunID} })
+	imports, err := list(ctx, db, "read import of run "+runID, `SELECT `+importTable.columns+` FROM run_imports WHERE run_id = ?`,
+		[]any{runID}, importTable.scan)
 	if err != nil {
 		return m, err
 	}

@@ -9,8 +9,6 @@ import (
 	"quant/internal/metastore"
 )
 
-const importColumns = `run_id, imported_at, by_run_id`
-
 // ImportRun is documented at metastore.Portable.
 func (db *DB) ImportRun(ctx context.Context, r metastore.EndedRun, mark quant.Import) error {
 	if err := r.Validate(); err != nil {
@@ -24,22 +22,20 @@ func (db *DB) ImportRun(ctx context.Context, r metastore.EndedRun, mark quant.Im
 			return err
 		}
 		for _, io := range r.IO {
-			_, err := q.ExecContext(ctx, `INSERT INTO run_io (`+ioColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-				io.RunID, string(io.Direction), io.Kind, io.Name, io.Rows, io.FirstDate, io.LastDate, io.Digest)
+			_, err := q.ExecContext(ctx, ioTable.insert(), ioTable.values(io)...)
 			if err != nil {
 				return err
 			}
 		}
 		if p := r.Program; p != nil {
-			if _, err := q.ExecContext(ctx, `INSERT INTO run_programs (`+programColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-				p.RunID, p.Path, p.ChildPID, p.ChildStart, p.Signal, p.UserUS, p.SystemUS, p.MaxRSSBytes, p.OutputBytes, p.OutputCutBytes, p.EnvironmentJSON); err != nil {
+			if _, err := q.ExecContext(ctx, programTable.insert(), programTable.values(*p)...); err != nil {
 				return err
 			}
 		}
 		if err := logBatch(ctx, q, r.Batch); err != nil {
 			return err
 		}
-		_, err := q.ExecContext(ctx, `INSERT INTO run_imports (`+importColumns+`) VALUES (?, ?, ?)`, mark.RunID, mark.ImportedAt, mark.ByRunID)
+		_, err := q.ExecContext(ctx, importTable.insert(), importTable.values(mark)...)
 		return err
 	})
 }
@@ -93,6 +89,5 @@ func (db *DB) ImportPoints(ctx context.Context, points []quant.MetricPoint) erro
 
 // Imports is documented at metastore.Portable.
 func (db *DB) Imports(ctx context.Context) ([]quant.Import, error) {
-	return list(ctx, db, "read imports", `SELECT `+importColumns+` FROM run_imports ORDER BY run_id`, nil,
-		func(i *quant.Import) []any { return []any{&i.RunID, &i.ImportedAt, &i.ByRunID} })
+	return list(ctx, db, "read imports", `SELECT `+importTable.columns+` FROM run_imports ORDER BY run_id`, nil, importTable.scan)
 }

@@ -11,18 +11,6 @@ import (
 	"quant/internal/metastore"
 )
 
-const metricColumns = `run_id, name, points, last_step, last, min, max`
-
-const pointColumns = `run_id, name, point, step, value, logged_at`
-
-func scanMetric(m *quant.Metric) []any {
-	return []any{&m.RunID, &m.Name, &m.Points, &m.LastStep, &m.Last, &m.Min, &m.Max}
-}
-
-func scanPoint(p *quant.MetricPoint) []any {
-	return []any{&p.RunID, &p.Name, &p.Point, &p.Step, &p.Value, &p.LoggedAt}
-}
-
 // points stores points in their order and brings the sums up to date, each
 // metric's once.
 func (w *recorder) points(list []quant.MetricPoint) error {
@@ -32,12 +20,12 @@ func (w *recorder) points(list []quant.MetricPoint) error {
 	type key struct{ run, name string }
 	sums := map[key]*quant.Metric{}
 	var order []*quant.Metric
-	rows := make([]any, 0, pointsAtOnce*6)
+	rows := make([]any, 0, pointsAtOnce*pointTable.fields)
 	flush := func() error {
 		if len(rows) == 0 {
 			return nil
 		}
-		_, err := w.q.ExecContext(w.ctx, insertPoints(len(rows)/6), rows...)
+		_, err := w.q.ExecContext(w.ctx, insertPoints(len(rows)/pointTable.fields), rows...)
 		rows = rows[:0]
 		return err
 	}
@@ -48,7 +36,7 @@ func (w *recorder) points(list []quant.MetricPoint) error {
 				return err
 			}
 			sum = &quant.Metric{RunID: p.RunID, Name: p.Name, LastStep: -1}
-			err := w.q.QueryRowContext(w.ctx, `SELECT `+metricColumns+` FROM run_metrics WHERE run_id = ? AND name = ?`, p.RunID, p.Name).Scan(scanMetric(sum)...)
+			err := w.q.QueryRowContext(w.ctx, `SELECT `+metricTable.columns+` FROM run_metrics WHERE run_id = ? AND name = ?`, p.RunID, p.Name).Scan(metricTable.scan(sum)...)
 			if err != nil && !errors.Is(err, sql.ErrNoRows) {
 				return err
 			}
@@ -70,7 +58,7 @@ func (w *recorder) points(list []quant.MetricPoint) error {
 		}
 		sum.Min, sum.Max = min(sum.Min, p.Value), max(sum.Max, p.Value)
 		rows = append(rows, p.RunID, p.Name, sum.Points, p.Step, p.Value, p.LoggedAt)
-		if len(rows) == pointsAtOnce*6 {
+		if len(rows) == pointsAtOnce*pointTable.fields {
 			if err := flush(); err != nil {
 				return err
 			}
@@ -80,10 +68,10 @@ func (w *recorder) points(list []quant.MetricPoint) error {
 		return err
 	}
 	for _, m := range order {
-		_, err := w.q.ExecContext(w.ctx, `INSERT INTO run_metrics (`+metricColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)
+		_, err := w.q.ExecContext(w.ctx, metricTable.insert()+`
 			ON CONFLICT (run_id, name) DO UPDATE SET points = excluded.points, last_step = excluded.last_step,
 				last = excluded.last, min = excluded.min, max = excluded.max`,
-			m.RunID, m.Name, m.Points, m.LastStep, m.Last, m.Min, m.Max)
+			metricTable.values(*m)...)
 		if err != nil {
 			return err
 		}
@@ -96,25 +84,25 @@ func (w *recorder) points(list []quant.MetricPoint) error {
 const pointsAtOnce = 64
 
 func insertPoints(n int) string {
-	b := []byte(`INSERT INTO run_metric_points (` + pointColumns + `) VALUES (?, ?, ?, ?, ?, ?)`)
+	b := []byte(pointTable.insert())
 	for range n - 1 {
-		b = append(b, `, (?, ?, ?, ?, ?, ?)`...)
+		b = append(b, `, (`+placeholders(pointTable.fields)+`)`...)
 	}
 	return string(b)
 }
 
 // Metrics is documented at metastore.Records.
 func (db *DB) Metrics(ctx context.Context, runID string) ([]quant.Metric, error) {
-	return list(ctx, db, "read metrics of run "+runID, `SELECT `+metricColumns+` FROM run_metrics WHERE run_id = ? ORDER BY name`, []any{runID}, scanMetric)
+	return list(ctx, db, "read metrics of run "+runID, `SELECT `+metricTable.columns+` FROM run_metrics WHERE run_id = ? ORDER BY name`, []any{runID}, metricTable.scan)
 }
 
 // MetricPoints is documented at metastore.Records.
 func (db *DB) MetricPoints(ctx context.Context, runID, name string, limit int) ([]quant.MetricPoint, error) {
-	query := `SELECT ` + pointColumns + ` FROM run_metric_points WHERE run_id = ? AND name = ? ORDER BY point`
+	query := `SELECT ` + pointTable.columns + ` FROM run_metric_points WHERE run_id = ? AND name = ? ORDER BY point`
 	if limit > 0 {
 		query = `SELECT * FROM (` + query + fmt.Sprintf(` DESC LIMIT %d) ORDER BY point`, limit)
 	}
-	return list(ctx, db, "read metric "+name+" of run "+runID, query, []any{runID, name}, scanPoint)
+	return list(ctx, db, "read metric "+name+" of run "+runID, query, []any{runID, name}, pointTable.scan)
 }
 
 // MetricsOf is documented at metastore.Overview.
@@ -123,10 +111,10 @@ func (db *DB) MetricsOf(ctx context.Context, ids []string) ([]quant.Metric, erro
 	if err != nil {
 		return nil, err
 	}
-	return ofRuns(ctx, db, "run_metrics", metricColumns, "run_id, name", wanted, scanMetric)
+	return ofRuns(ctx, db, "run_metrics", metricTable.columns, "run_id, name", wanted, metricTable.scan)
 }
 
-const selectSample = `SELECT p.run_id, p.name, p.point, p.step, p.value, p.logged_at FROM json_each(?) j
+var selectSample = `SELECT ` + pointTable.of("p") + ` FROM json_each(?) j
 	CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = j.value ORDER BY j.key`
 
 // MetricSample is documented at metastore.Overview.
@@ -153,7 +141,7 @@ func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]qu
 	if err != nil {
 		return nil, err
 	}
-	return list(ctx, db, what, selectSample, []any{wanted, runID, name}, scanPoint)
+	return list(ctx, db, what, selectSample, []any{wanted, runID, name}, pointTable.scan)
 }
 
 // EachMetricPoint is documented at metastore.Overview.
@@ -187,13 +175,13 @@ func (db *DB) EachPoint(ctx context.Context, runID string, fn func(quant.MetricP
 	if err != nil {
 		return err
 	}
-	rows, err := q.QueryContext(ctx, `SELECT `+pointColumns+` FROM run_metric_points WHERE run_id = ? ORDER BY name, point`, runID)
+	rows, err := q.QueryContext(ctx, `SELECT `+pointTable.columns+` FROM run_metric_points WHERE run_id = ? ORDER BY name, point`, runID)
 	if err != nil {
 		return db.classify(what, err)
 	}
 	defer rows.Close()
 	var p quant.MetricPoint
-	into := scanPoint(&p)
+	into := pointTable.scan(&p)
 	for rows.Next() {
 		if err := rows.Scan(into...); err != nil {
 			return db.unreadable(what, err)
@@ -229,7 +217,7 @@ func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
 
 // fillMetrics works the sums of metrics out of their points.
 func fillMetrics(ctx context.Context, q querier) error {
-	_, err := q.ExecContext(ctx, `INSERT OR REPLACE INTO run_metrics (`+metricColumns+`)
+	_, err := q.ExecContext(ctx, `INSERT OR REPLACE INTO run_metrics (`+metricTable.columns+`)
 		SELECT run_id, name, max(point), max(step), (SELECT value FROM run_metric_points l WHERE l.run_id = p.run_id AND l.name = p.name
 			ORDER BY l.step DESC, l.point DESC LIMIT 1), min(value), max(value)
 		FROM run_metric_points p GROUP BY run_id, name`)

@@ -8,10 +8,6 @@ import (
 	"quant"
 )
 
-const paramColumns = `run_id, name, value, number`
-
-func scanParam(p *quant.Param) []any { return []any{&p.RunID, &p.Name, &p.Value, &p.Number} }
-
 func number(value string) *float64 {
 	if f, ok := quant.ParseNumber(value); ok {
 		return &f
@@ -34,11 +30,12 @@ func (w *recorder) param(p quant.Param) error {
 	case !errors.Is(err, sql.ErrNoRows):
 		return err
 	}
-	_, err = w.q.ExecContext(w.ctx, `INSERT INTO run_params (`+paramColumns+`) VALUES (?, ?, ?, ?)`, p.RunID, p.Name, p.Value, number(p.Value))
+	p.Number = number(p.Value)
+	_, err = w.q.ExecContext(w.ctx, paramTable.insert(), paramTable.values(p)...)
 	return err
 }
 
 // Params is documented at metastore.Records.
 func (db *DB) Params(ctx context.Context, runID string) ([]quant.Param, error) {
-	return list(ctx, db, "read params of run "+runID, `SELECT `+paramColumns+` FROM run_params WHERE run_id = ? ORDER BY name`, []any{runID}, scanParam)
+	return list(ctx, db, "read params of run "+runID, `SELECT `+paramTable.columns+` FROM run_params WHERE run_id = ? ORDER BY name`, []any{runID}, paramTable.scan)
 }

@@ -97,21 +97,21 @@ func (db *DB) RecordsOf(ctx context.Context, ids []string) (r metastore.Recorded
 		return r, err
 	}
 	const byName = "name, run_id"
-	if r.Params, err = ofRuns(ctx, db, "run_params", paramColumns, byName, wanted, scanParam); err != nil {
+	if r.Params, err = ofRuns(ctx, db, "run_params", paramTable.columns, byName, wanted, paramTable.scan); err != nil {
 		return r, err
 	}
-	if r.Tags, err = ofRuns(ctx, db, "run_tags", tagColumns, byName, wanted, scanTag); err != nil {
+	if r.Tags, err = ofRuns(ctx, db, "run_tags", tagTable.columns, byName, wanted, tagTable.scan); err != nil {
 		return r, err
 	}
-	if r.Metrics, err = ofRuns(ctx, db, "run_metrics", metricColumns, byName, wanted, scanMetric); err != nil {
+	if r.Metrics, err = ofRuns(ctx, db, "run_metrics", metricTable.columns, byName, wanted, metricTable.scan); err != nil {
 		return r, err
 	}
-	if r.Artifacts, err = ofRuns(ctx, db, "run_artifacts", artifactColumns, byName, wanted, scanArtifact); err != nil {
+	if r.Artifacts, err = ofRuns(ctx, db, "run_artifacts", artifactTable.columns, byName, wanted, artifactTable.scan); err != nil {
 		return r, err
 	}
-	if r.IO, err = ofRuns(ctx, db, "run_io", ioColumns, "direction, kind, name, run_id", wanted, scanIO); err != nil {
+	if r.IO, err = ofRuns(ctx, db, "run_io", ioTable.columns, "direction, kind, name, run_id", wanted, ioTable.scan); err != nil {
 		return r, err
 	}
-	r.Programs, err = ofRuns(ctx, db, "run_programs", programColumns, "run_id", wanted, scanProgram)
+	r.Programs, err = ofRuns(ctx, db, "run_programs", programTable.columns, "run_id", wanted, programTable.scan)
 	return r, err
 }

@@ -301,12 +301,14 @@ func everyQuery() []planned {
 		{"beginning", func() (string, []any) { return resolveRun("019") }, []string{"SEARCH runs USING PRIMARY KEY (run_id>? AND run_id<?)"}},
 		{"runs by id", func() (string, []any) { return selectRuns, []any{someRuns} }, []string{"SEARCH r USING PRIMARY KEY (run_id=?)", key}},
 		{"params of runs", func() (string, []any) {
-			return selectOfRuns("run_params", paramColumns, "name, run_id"), []any{someRuns}
+			return selectOfRuns("run_params", paramTable.columns, "name, run_id"), []any{someRuns}
 		}, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
 		{"metrics of runs", func() (string, []any) {
-			return selectOfRuns("run_metrics", metricColumns, "run_id, name"), []any{someRuns}
+			return selectOfRuns("run_metrics", metricTable.columns, "run_id, name"), []any{someRuns}
 		}, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
-		{"inputs of runs", func() (string, []any) { return selectOfRuns("run_io", ioColumns, "run_id, name"), []any{someRuns} }, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
+		{"inputs of runs", func() (string, []any) {
+			return selectOfRuns("run_io", ioTable.columns, "run_id, name"), []any{someRuns}
+		}, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
 		{"names of runs", func() (string, []any) { return selectNames, []any{someRuns, quant.NameTag} }, []string{"SEARCH t USING PRIMARY KEY (run_id=? AND name=?)"}},
 		{"sample", func() (string, []any) { return selectSample, []any{"[1,2]", metastoretest.RunID(0), "loss"} }, []string{"SEARCH p USING PRIMARY KEY (run_id=? AND name=? AND point=?)"}},
 		{"end", func() (string, []any) { return resolveRun("abcd") }, []string{"SEARCH runs USING COVERING INDEX runs_suffix (<expr>=?)"}},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -11,23 +12,14 @@ import (
 	"quant/internal/metastore"
 )
 
-const runColumns = `run_id, kind, status, started_at, ended_at, config_json, error_text`
-
-const processColumns = `run_id, changes, parent_run_id, host, user, machine_id, boot_id, pid, process_start, live_lock, ` +
-	`binary_version, binary_commit, git_commit, git_dirty, argv, work_dir, exit_code, duration_us, facts`
-
-// A run whose process was lost still shows; it may have changed something.
-const detailColumns = `r.run_id, r.kind, r.status, r.started_at, r.ended_at, r.config_json, r.error_text, ` +
-	`r.run_id, coalesce(p.changes, 1), p.parent_run_id, p.host, p.user, p.machine_id, p.boot_id, coalesce(p.pid, 0), p.process_start, p.live_lock, ` +
-	`p.binary_version, p.binary_commit, p.git_commit, p.git_dirty, p.argv, p.work_dir, p.exit_code, p.duration_us, p.facts`
+// detailColumns are those of a run r with its process p. A run whose process was
+// lost still shows; it may have changed something.
+var detailColumns = runTable.of("r") + `, ` + strings.NewReplacer(
+	`p.run_id`, `r.run_id`, `p.changes`, `coalesce(p.changes, 1)`, `p.pid`, `coalesce(p.pid, 0)`,
+).Replace(processTable.of("p"))
 
 func scanDetail(d *metastore.RunDetail) []any {
-	p := &d.Process
-	return []any{
-		&d.RunID, &d.Kind, &d.Status, &d.StartedAt, &d.EndedAt, &d.ConfigJSON, &d.ErrorText,
-		&p.RunID, &p.Changes, &p.ParentRunID, &p.Host, &p.User, &p.MachineID, &p.BootID, &p.PID, &p.ProcessStart, &p.LiveLock,
-		&p.BinaryVersion, &p.BinaryCommit, &p.GitCommit, &p.GitDirty, &p.Argv, &p.WorkDir, &p.ExitCode, &p.DurationUS, &p.Facts,
-	}
+	return append(runTable.scan(&d.Run), processTable.scan(&d.Process)...)
 }
 
 // CreateRun is documented at metastore.Runs.
@@ -48,17 +40,14 @@ func (db *DB) CreateRun(ctx context.Context, r quant.Run, p quant.RunProcess) er
 
 // insertRun stores a run with its process; Conflict if its id exists.
 func insertRun(ctx context.Context, q querier, r quant.Run, p quant.RunProcess) error {
-	_, err := q.ExecContext(ctx, `INSERT INTO runs (`+runColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?)`,
-		r.RunID, r.Kind, string(r.Status), r.StartedAt, r.EndedAt, r.ConfigJSON, r.ErrorText)
+	_, err := q.ExecContext(ctx, runTable.insert(), runTable.values(r)...)
 	if is(err, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintUnique) {
 		return quant.Errorf(quant.Conflict, "run %s exists already: %w", r.RunID, err)
 	}
 	if err != nil {
 		return err
 	}
-	_, err = q.ExecContext(ctx, `INSERT INTO run_process (`+processColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		p.RunID, p.Changes, p.ParentRunID, p.Host, p.User, p.MachineID, p.BootID, p.PID, p.ProcessStart, p.LiveLock,
-		p.BinaryVersion, p.BinaryCommit, p.GitCommit, p.GitDirty, p.Argv, p.WorkDir, p.ExitCode, p.DurationUS, p.Facts)
+	_, err = q.ExecContext(ctx, processTable.insert(), processTable.values(p)...)
 	return err
 }
 
@@ -96,8 +85,7 @@ func (db *DB) FinishRun(ctx context.Context, end metastore.RunEnd) error {
 			return err
 		}
 		for _, io := range end.IO {
-			_, err := q.ExecContext(ctx, `INSERT INTO run_io (`+ioColumns+`) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-				io.RunID, string(io.Direction), io.Kind, io.Name, io.Rows, io.FirstDate, io.LastDate, io.Digest)
+			_, err := q.ExecContext(ctx, ioTable.insert(), ioTable.values(io)...)
 			if is(err, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintUnique) {
 				return quant.Errorf(quant.Invalid, "run %s: %s %s %q is given twice: %w", end.RunID, io.Direction, io.Kind, io.Name, err)
 			}

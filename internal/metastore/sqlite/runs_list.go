@@ -153,7 +153,7 @@ func resolveRun(ref string) (query string, args []any) {
 	return query, []any{ref}
 }
 
-const selectRuns = `SELECT ` + detailColumns + ` FROM json_each(?) j
+var selectRuns = `SELECT ` + detailColumns + ` FROM json_each(?) j
 	CROSS JOIN runs r ON r.run_id = j.value LEFT JOIN run_process p ON p.run_id = r.run_id ORDER BY j.key`
 
 // RunsOf is documented at metastore.Overview.

@@ -639,19 +639,19 @@ func TestTheSchemaHasTheColumnsOfTheModels(t *testing.T) {
 			t.Errorf("%s:\ngot  %v\nwant %v", table, got, want)
 		}
 	}
-	columns := map[string]string{
-		"symbols": symbolColumns, "experiments": experimentColumns, "models": modelColumns,
-		"runs": runColumns, "run_process": processColumns, "run_io": ioColumns,
-		"run_params": paramColumns, "run_tags": tagColumns, "run_metrics": metricColumns, "run_metric_points": pointColumns,
-		"run_notes": noteColumns, "run_artifacts": artifactColumns, "run_programs": programColumns,
-	}
-	for table, want := range columns {
+	for table, columns := range map[string]string{
+		symbolTable.name: symbolTable.columns, experimentTable.name: experimentTable.columns, modelTable.name: modelTable.columns,
+		runTable.name: runTable.columns, processTable.name: processTable.columns, ioTable.name: ioTable.columns,
+		paramTable.name: paramTable.columns, tagTable.name: tagTable.columns, metricTable.name: metricTable.columns,
+		pointTable.name: pointTable.columns, noteTable.name: noteTable.columns, artifactTable.name: artifactTable.columns,
+		programTable.name: programTable.columns, deletionTable.name: deletionTable.columns, importTable.name: importTable.columns,
+	} {
 		var got []string
 		for _, c := range must(columnsOf(context.Background(), db.pool, "main", table)) {
 			got = append(got, c.name)
 		}
-		if strings.Join(got, ", ") != want {
-			t.Errorf("%s: statements name %s, the table has %v", table, want, got)
+		if strings.Join(got, ", ") != columns {
+			t.Errorf("%s: statements name %s, the table has %v", table, columns, got)
 		}
 	}
 }

@@ -9,30 +9,23 @@ import (
 	"quant/internal/metastore"
 )
 
-const symbolColumns = `symbol, name, sector, currency, is_active, priority`
-
-func scanSymbol(s *quant.Symbol) []any {
-	return []any{&s.Symbol, &s.Name, &s.Sector, &s.Currency, &s.IsActive, &s.Priority}
-}
-
 // CreateSymbol is documented at metastore.Symbols.
 func (db *DB) CreateSymbol(ctx context.Context, s quant.Symbol) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
 	return db.insert(ctx, "symbol "+s.Symbol,
-		`INSERT INTO symbols (`+symbolColumns+`) VALUES (?, ?, ?, ?, ?, ?)`,
-		s.Symbol, s.Name, s.Sector, s.Currency, s.IsActive, s.Priority)
+		symbolTable.insert(), symbolTable.values(s)...)
 }
 
 // GetSymbol is documented at metastore.Symbols.
 func (db *DB) GetSymbol(ctx context.Context, symbol string) (quant.Symbol, error) {
-	return get(ctx, db, "symbol "+symbol, `SELECT `+symbolColumns+` FROM symbols WHERE symbol = ?`, symbol, scanSymbol)
+	return get(ctx, db, "symbol "+symbol, `SELECT `+symbolTable.columns+` FROM symbols WHERE symbol = ?`, symbol, symbolTable.scan)
 }
 
 // ListSymbols is documented at metastore.Symbols.
 func (db *DB) ListSymbols(ctx context.Context, f metastore.SymbolFilter) ([]quant.Symbol, error) {
-	s := selection{noun: "symbols", columns: symbolColumns, key: "symbol"}
+	s := selection{noun: "symbols", columns: symbolTable.columns, key: "symbol"}
 	if f.Active != nil {
 		s.equal("is_active", *f.Active)
 	}
@@ -42,7 +35,7 @@ func (db *DB) ListSymbols(ctx context.Context, f metastore.SymbolFilter) ([]quan
 	if err != nil {
 		return nil, err
 	}
-	return list(ctx, db, "list symbols", query, s.args, scanSymbol)
+	return list(ctx, db, "list symbols", query, s.args, symbolTable.scan)
 }
 
 // UpdateSymbol is documented at metastore.Symbols.
@@ -50,9 +43,8 @@ func (db *DB) UpdateSymbol(ctx context.Context, s quant.Symbol) error {
 	if err := s.Validate(); err != nil {
 		return err
 	}
-	return db.change(ctx, "update", "symbol "+s.Symbol,
-		`UPDATE symbols SET name = ?, sector = ?, currency = ?, is_active = ?, priority = ? WHERE symbol = ?`,
-		s.Name, s.Sector, s.Currency, s.IsActive, s.Priority, s.Symbol)
+	query, args := symbolTable.update(s)
+	return db.change(ctx, "update", "symbol "+s.Symbol, query, args...)
 }
 
 // DeleteSymbol is documented at metastore.Symbols.

@@ -6,16 +6,13 @@ import (
 	"quant"
 )
 
-const tagColumns = `run_id, name, value, number`
-
-func scanTag(t *quant.Tag) []any { return []any{&t.RunID, &t.Name, &t.Value, &t.Number} }
-
 func (w *recorder) tag(t quant.Tag) error {
 	if err := w.run(t.RunID); err != nil {
 		return err
 	}
-	_, err := w.q.ExecContext(w.ctx, `INSERT INTO run_tags (`+tagColumns+`) VALUES (?, ?, ?, ?)
-		ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value, number = excluded.number`, t.RunID, t.Name, t.Value, number(t.Value))
+	t.Number = number(t.Value)
+	_, err := w.q.ExecContext(w.ctx, tagTable.insert()+`
+		ON CONFLICT (run_id, name) DO UPDATE SET value = excluded.value, number = excluded.number`, tagTable.values(t)...)
 	return err
 }
 
@@ -39,7 +36,7 @@ func (db *DB) DeleteTag(ctx context.Context, runID, name string) error {
 
 // Tags is documented at metastore.Records.
 func (db *DB) Tags(ctx context.Context, runID string) ([]quant.Tag, error) {
-	return list(ctx, db, "read tags of run "+runID, `SELECT `+tagColumns+` FROM run_tags WHERE run_id = ? ORDER BY name`, []any{runID}, scanTag)
+	return list(ctx, db, "read tags of run "+runID, `SELECT `+tagTable.columns+` FROM run_tags WHERE run_id = ? ORDER BY name`, []any{runID}, tagTable.scan)
 }
 
 // TaggedRuns is documented at metastore.Records.
@@ -49,7 +46,7 @@ func (db *DB) TaggedRuns(ctx context.Context, name, value string, limit int) ([]
 		[]any{name, value, limit}, func(s *string) []any { return []any{s} })
 }
 
-const selectNames = `SELECT ` + tagColumns + ` FROM (SELECT DISTINCT value AS id FROM json_each(?)) j
+var selectNames = `SELECT ` + tagTable.columns + ` FROM (SELECT DISTINCT value AS id FROM json_each(?)) j
 	CROSS JOIN run_tags t ON t.run_id = j.id AND t.name = ?`
 
 // NamesOf is documented at metastore.Overview.
@@ -58,7 +55,7 @@ func (db *DB) NamesOf(ctx context.Context, ids []string) (map[string]string, err
 	if err != nil {
 		return nil, err
 	}
-	tags, err := list(ctx, db, "read names of runs", selectNames, []any{wanted, quant.NameTag}, scanTag)
+	tags, err := list(ctx, db, "read names of runs", selectNames, []any{wanted, quant.NameTag}, tagTable.scan)
 	names := map[string]string{}
 	for _, t := range tags {
 		names[t.RunID] = t.Value

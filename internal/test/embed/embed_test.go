@@ -55,7 +55,7 @@ compare: run [0-9a-f]{8} has top_k 1
 compare: run [0-9a-f]{8} has top_k 2
 search: \d+ backtests
 $`)
-	for range 2 { // the second time the pipeline finds everything standing
+	for range 2 { // the second time the prices, features and labels stand
 		stdout, stderr, err := run(t, dir)
 		if err != nil || stderr != "" || !wanted.MatchString(stdout) {
 			t.Fatalf("%v\nstdout %s\nstderr %q", err, stdout, stderr)
@@ -85,7 +85,7 @@ $`)
 			kinds[r.Kind]++
 		}
 	}
-	for kind, n := range map[string]int{"ingest": 1, "features": 1, "labels": 1, "recommend": 1 + 4, "backtest": 1 + 4} {
+	for kind, n := range map[string]int{"ingest": 1, "features": 1, "labels": 1, "recommend": 2 + 4, "backtest": 2 + 4} {
 		if kinds[kind] != n {
 			t.Errorf("%d runs of %s, want %d", kinds[kind], kind, n)
 		}
