@@ -52,16 +52,15 @@ func Main(args []string) int {
 func (a *App) Run(ctx context.Context, args []string) int {
 	ctx, a.end = catchSignals(ctx)
 	defer a.end.stop()
-	_, err := a.execute(ctx, args, "", a.Streams, nil)
+	_, err := a.execute(ctx, args, "", a.Streams)
 	return quant.ExitStatus(err)
 }
 
 // execute runs one command line: in a recorded run, whose id it returns, unless
-// it is no execution. notes are recorded with it. Every error has been printed
-// when it returns.
-func (a *App) execute(ctx context.Context, args []string, parent string, streams output.Streams, notes []quant.RunIO) (runID string, err error) {
+// it is no execution. Every error has been printed when it returns.
+func (a *App) execute(ctx context.Context, args []string, parent string, streams output.Streams) (runID string, err error) {
 	mask, secrets := &secret.Masker{}, &secret.Masker{}
-	env := &cli.Env{Mask: mask, Secrets: secrets, Now: a.Now, Build: build(), Program: calledAs, Argv: mask.Args(args), Environ: a.Environ, TakeSignals: a.end.take}
+	env := &cli.Env{Mask: mask, Secrets: secrets, Now: a.Now, Build: build(), Program: a.calledAs, Argv: mask.Args(args), Environ: a.Environ, TakeSignals: a.end.take}
 	env.Printer = output.NewPrinter(streams, mask, secrets, a.end.stdoutFailed)
 	noColor, _ := a.Environment(config.NoColor)
 	env.NoColor = noColor != ""
@@ -91,7 +90,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	env.ParentRun = parent
 	run := a.newRecording(env, line, traits)
 	defer run.release()
-	err = session.Guard(func() error { return run.begin(ctx, session.Command{Kind: line.Kind(), Args: args, Notes: notes}) })
+	err = session.Guard(func() error { return run.begin(ctx, session.Command{Kind: line.Kind(), Args: args}) })
 	if err == nil {
 		a.end.onForce(func(cause error) { _ = run.end(ctx, cause) })
 		err = session.Guard(func() error { return tree.Execute(ctx, line) })

@@ -7,6 +7,7 @@ import (
 )
 
 func TestTheProgramIsCalledByWhatWorks(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	self, other := filepath.Join(dir, "quant"), filepath.Join(dir, "other")
 	for _, file := range []string{self, other} {
@@ -18,7 +19,6 @@ func TestTheProgramIsCalledByWhatWorks(t *testing.T) {
 	if err := os.Symlink(self, link); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("GOCACHE", "/somewhere/cache/")
 	for name, c := range map[string]struct {
 		self, typed, found string
 		source             bool
@@ -28,6 +28,7 @@ func TestTheProgramIsCalledByWhatWorks(t *testing.T) {
 		"a link on the PATH":      {self, "quant", link, true, "quant"},
 		"another on the PATH":     {self, "./quant", other, true, "./quant"},
 		"by a path":               {self, "bin/quant", "", false, "bin/quant"},
+		"a path with spaces":      {self, "my bin/quant", "", false, `"my bin/quant"`},
 		"by a name, not found":    {self, "quant", "", false, self},
 		"go run, first time":      {"/tmp/go-build231/b001/exe/quant", "/tmp/go-build231/b001/exe/quant", "", true, "go run ./cmd/quant"},
 		"go run, cached":          {"/home/x/.cache/go-build/4a/4a22-d/quant", "/home/x/.cache/go-build/4a/4a22-d/quant", other, true, "go run ./cmd/quant"},
@@ -35,7 +36,7 @@ func TestTheProgramIsCalledByWhatWorks(t *testing.T) {
 		"go run from elsewhere":   {"/tmp/go-build231/b001/exe/quant", "/tmp/go-build231/b001/exe/quant", "", false, "/tmp/go-build231/b001/exe/quant"},
 		"a folder of a like name": {"/somewhere/cached/quant", "/somewhere/cached/quant", "", true, "/somewhere/cached/quant"},
 	} {
-		if got := program(c.self, c.typed, c.found, c.source); got != c.want {
+		if got := program(c.self, c.typed, c.found, "/somewhere/cache/", c.source); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}

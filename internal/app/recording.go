@@ -128,10 +128,10 @@ func (r *recording) start(ctx context.Context, c session.Command) error {
 		return err
 	}
 	env.Argv = argv
-	env.Exec = func(ctx context.Context, args []string, out io.Writer, notes ...quant.RunIO) (string, error) {
+	env.Exec = func(ctx context.Context, args []string, out io.Writer) (string, error) {
 		streams := env.Streams()
 		streams.Out = out
-		return r.app.execute(ctx, args, env.RunID(), streams, notes)
+		return r.app.execute(ctx, args, env.RunID(), streams)
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ The strategy is an example of the format, not advice.`,
 					return err
 				}
 			}
-			env.Notice("\nThe lab is in %s. Go on with: %s --data-dir %s runs show last", data, env.Program(), data)
+			env.Notice("\nThe lab is in %s. Go on with: %s --data-dir %s runs show last", data, env.Program(), commandLine([]string{data}))
 			return nil
 		},
 	}

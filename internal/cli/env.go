@@ -43,9 +43,8 @@ type Env struct {
 	Environ []string // NAME=VALUE of this process; nothing of .env
 	Argv    []string // masked, as recorded
 	// Exec runs another command line as a recorded child of this run, its result
-	// on out, and returns the child's run id. notes are recorded with the child,
-	// beside what it records itself.
-	Exec func(ctx context.Context, args []string, out io.Writer, notes ...quant.RunIO) (runID string, err error)
+	// on out, and returns the child's run id.
+	Exec func(ctx context.Context, args []string, out io.Writer) (runID string, err error)
 
 	// OpenToComplete opens the Meta DB that the line to be completed names, for
 	// one look, creating nothing; nil if there is none. Set for completions only.

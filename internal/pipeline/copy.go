@@ -44,7 +44,7 @@ func repeatElsewhere(ctx context.Context, s *session.Session, r Runner, run meta
 	if err := elsewhere.Open(ctx, false); err != nil {
 		return nil, err
 	}
-	defer elsewhere.Close()
+	defer func() { _ = elsewhere.Close() }() // it is deleted
 	again := s.In(elsewhere, session.Quiet{Voice: s.Say()})
 	id, err := r.Run(ctx, again, call, nil)
 	if err != nil {

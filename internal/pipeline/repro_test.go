@@ -17,7 +17,7 @@ import (
 
 func TestStagesAreRepeatedInACopyOfTheLabInProcess(t *testing.T) {
 	silent(t)
-	s, _, report := modelLab(t)
+	s, _, report := ranLab(t, byModel)
 	before, err := s.Meta.ListRuns(t.Context(), metastore.RunFilter{All: true})
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +65,7 @@ func TestStagesAreRepeatedInACopyOfTheLabInProcess(t *testing.T) {
 
 func TestARepetitionReadsThePricesThatTheRunRead(t *testing.T) {
 	t.Parallel()
-	s, o, report := modelLab(t)
+	s, o, report := ranLab(t, byFeature)
 	later := s.Write("later.csv", strings.ReplaceAll(bars("A", "B", "C", "D", "E"), ",1000\n", ",2000\n"))
 	if stored, _ := ingest(t, s, later); stored.RowsUpdated == 0 {
 		t.Fatalf("%+v", stored)
@@ -76,7 +76,7 @@ func TestARepetitionReadsThePricesThatTheRunRead(t *testing.T) {
 		t.Errorf("%+v, %v", repeated, err)
 	}
 
-	s.Write("s.yaml", strategyText(byModel, days)+"\n")
+	s.Write("s.yaml", strategyText(byFeature, days)+"\n")
 	repeated, err = pipeline.Repeat(t.Context(), s.Session, pipeline.InProcess{}, report.Backtest.RunID)
 	if err != nil || repeated.Same || len(repeated.Comparisons) != 1 || repeated.Comparisons[0].Object != "file "+o.Strategy || repeated.Comparisons[0].Now == "" {
 		t.Fatalf("%+v, %v", repeated, err)
@@ -95,13 +95,13 @@ func TestARepetitionReadsThePricesThatTheRunRead(t *testing.T) {
 
 func TestARepetitionThatFailsOrDiffersIsNoSuccess(t *testing.T) {
 	t.Parallel()
-	s, _, report := modelLab(t)
+	s, _, report := ranLab(t, byFeature, pipeline.StageIngest, pipeline.StageFeatures, pipeline.StageLabels)
 	labels := string(report.Stages[2].RunID)
 	failing := runnerFunc(func(ctx context.Context, s *session.Session, call pipeline.Call, notes []quant.RunIO) (string, error) {
 		return s.Inside(ctx, call.Command(), func(context.Context, *session.Session) error { return quant.Errorf(quant.Store, "no such luck") })
 	})
 	if _, err := pipeline.Repeat(t.Context(), s.Session, failing, labels); !errors.Is(err, quant.Refused) ||
-		!strings.Contains(err.Error(), "failed this time: labels --label-version v1 --horizon 5") || !s.Heard.Has("failed: no such luck") {
+		!strings.Contains(err.Error(), "failed this time: labels --label-version v1 --horizon 60") || !s.Heard.Has("failed: no such luck") {
 		t.Errorf("%v", err)
 	}
 	// It computes something else.
@@ -203,22 +203,6 @@ func TestAStageIsAskedAgainForWhatItsRecordSays(t *testing.T) {
 		got, err := pipeline.Replay(c.run)
 		if err != nil || !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %+v, %v\nwant %+v", name, got, err, c.want)
-		}
-	}
-}
-
-// What options are recorded as is what they are read back from.
-func TestOptionsReadBackAsTheyWereRecorded(t *testing.T) {
-	t.Parallel()
-	s, _, report := modelLab(t)
-	for _, stage := range report.Stages[1:] {
-		run := s.Recorded(string(stage.RunID))
-		call, err := pipeline.Replay(run.RunDetail)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if argv, want := string(run.Process.Argv), `["quant","`+strings.Join(call.Command().Args, `","`)+`"]`; argv != want {
-			t.Errorf("%s: %s\nwant %s", stage.Stage, want, argv)
 		}
 	}
 }

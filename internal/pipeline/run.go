@@ -15,7 +15,6 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
-	"quant/internal/config"
 	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
@@ -472,7 +471,7 @@ func (c *chain) leftBy(ctx context.Context, stage Stage, id string) error {
 
 // inputs gathers what decides the result of a stage, as it is now.
 func (c *chain) inputs(ctx context.Context, call Call) (Inputs, State, error) {
-	in := Inputs{Settings: map[string]string{config.Calendar: c.plan.Calendar}, Files: map[string]string{}, Meta: map[string]string{}}
+	in := Inputs{Calendar: c.plan.Calendar, Files: map[string]string{}, Meta: map[string]string{}}
 	fail := func(err error) (Inputs, State, error) { return in, State{}, err }
 	if c.code == "" {
 		var err error

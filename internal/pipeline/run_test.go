@@ -387,13 +387,14 @@ func silent(t *testing.T) {
 	})
 }
 
-// modelLab is a lab in which a pipeline with a model has run in process.
-func modelLab(t *testing.T) (*sessiontest.Session, pipeline.RunOptions, pipeline.Report) {
+// ranLab is a lab in which a pipeline of a strategy has run in process; no stages:
+// all.
+func ranLab(t *testing.T, by string, stages ...pipeline.Stage) (*sessiontest.Session, pipeline.RunOptions, pipeline.Report) {
 	t.Helper()
 	s := sessiontest.Begin(t)
 	experiment(t, s)
 	o := pipeline.RunOptions{Arguments: pipeline.Arguments{
-		Strategy: s.Write("s.yaml", strategyText(byModel, days)), Ingest: []string{s.Write("prices.csv", bars("A", "B", "C", "D", "E"))},
+		Strategy: s.Write("s.yaml", strategyText(by, days)), Ingest: []string{s.Write("prices.csv", bars("A", "B", "C", "D", "E"))}, Stages: stages,
 	}}
 	report, _ := mustRunChain(t, s, pipeline.InProcess{}, o)
 	return s, o, report
@@ -401,12 +402,23 @@ func modelLab(t *testing.T) (*sessiontest.Session, pipeline.RunOptions, pipeline
 
 func TestAWholePipelineRunsInProcessAndPrintsNothing(t *testing.T) {
 	silent(t)
-	s, o, report := modelLab(t)
+	s, o, report := ranLab(t, byModel)
 	wantInOrder(t, "stages", statuses(report), "ingest ran", "features ran", "labels ran", "train ran", "score ran", "recommend ran", "backtest ran")
 	for i, stage := range report.Stages {
 		run := s.Recorded(string(stage.RunID))
 		if run.Status != quant.Success || run.Kind != string(stage.Stage) || string(run.Process.ParentRunID) != report.RunID || *stage.Rows != pipeline.Changed(run.IO) {
 			t.Errorf("stage %d: %+v, %+v", i, stage, run.RunDetail)
+		}
+	}
+	// What options are recorded as is what they are read back from.
+	for _, stage := range report.Stages[1:] {
+		run := s.Recorded(string(stage.RunID))
+		call, err := pipeline.Replay(run.RunDetail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if argv, want := string(run.Process.Argv), `["quant","`+strings.Join(call.Command().Args, `","`)+`"]`; argv != want {
+			t.Errorf("%s: %s\nrecorded: %s", stage.Stage, want, argv)
 		}
 	}
 	if b := report.Backtest; b == nil || b.RunID != string(report.Stages[6].RunID) || b.CAGR == nil || b.NumTrades == nil || *b.NumTrades == 0 {

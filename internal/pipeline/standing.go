@@ -78,7 +78,7 @@ func ReadState(ctx context.Context, db *factstore.DB) (State, error) {
 // Inputs are what decides the result of a stage, beside the tables.
 type Inputs struct {
 	Code     string            // the program, as exactly as it can be named
-	Settings map[string]string // that the stage depends on
+	Calendar string            // whose sessions count
 	Files    map[string]string // by argument: digest of the bytes
 	Meta     map[string]string // by name: digest of rows of the Meta DB
 }
@@ -110,7 +110,7 @@ func fingerprint(stage Stage, args []string, in Inputs, state State) string {
 		}
 	}
 	args = slices.Clone(args)
-	doc, err := json.Marshal([]any{stage, args, in.Code, in.Settings, in.Files, in.Meta, tables}) // maps in key order
+	doc, err := json.Marshal([]any{stage, args, in.Code, in.Calendar, in.Files, in.Meta, tables}) // maps in key order
 	if err != nil {
 		panic(fmt.Sprintf("pipeline: texts have no JSON form: %v", err))
 	}
