@@ -3,12 +3,10 @@ package cli
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/durable"
 	"quant/internal/lab"
 	"quant/internal/lab/archive"
 	"quant/internal/metastore"
@@ -129,13 +127,4 @@ func confirmReset(ctx context.Context, env *Env, yes bool) error {
 		fmt.Sprintf("This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept.",
 			env.MetaPath, env.FactPath),
 		"give --yes as well; both databases are backed up first")
-}
-
-// fileDigest is the sha256 of a file's bytes, as sha256:<hex>, and their number;
-// "" and 0 of what is no regular file.
-func fileDigest(path string) (digest string, size int64, err error) {
-	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
-		return "", 0, nil
-	}
-	return durable.DigestFile(path)
 }
