@@ -80,17 +80,17 @@ func (s *Series) Added() int64 { return s.added }
 
 // Points are the values that are kept, by x, those of one x as they came.
 func (s *Series) Points() []Point {
-	var kept []value
+	var extremes []value
 	for _, at := range slices.Sorted(maps.Keys(s.columns)) {
 		c := s.columns[at]
-		kept = append(kept, c.first, c.low, c.high, c.last)
+		extremes = append(extremes, c.first, c.low, c.high, c.last)
 	}
-	slices.SortFunc(kept, func(a, b value) int {
+	slices.SortFunc(extremes, func(a, b value) int {
 		return cmp.Or(cmp.Compare(a.X, b.X), cmp.Compare(a.nth, b.nth))
 	})
-	kept = slices.CompactFunc(kept, func(a, b value) bool { return a.nth == b.nth })
-	points := make([]Point, len(kept))
-	for i, v := range kept {
+	extremes = slices.CompactFunc(extremes, func(a, b value) bool { return a.nth == b.nth })
+	points := make([]Point, len(extremes))
+	for i, v := range extremes {
 		points[i] = v.Point
 	}
 	return points

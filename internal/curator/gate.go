@@ -7,13 +7,13 @@ import (
 
 // The TEMP tables of an ingest.
 const (
-	staged = "curator_staged" // every row read; fault says what became of it. A view while a Parquet file is read in place
-	bars   = "curator_bars"   // view of the sound ones, as ohlcv has them
-	twice  = "curator_twice"  // what stands in the input more than once
-	texts  = "curator_texts"  // of rows that could not be understood
-	turned = "curator_turned" // the new rejects, as the table has them
-	dates  = "curator_dates"  // spellings of dates in one Parquet file
-	days   = "curator_days"   // rows of a provider's answer
+	staged     = "curator_staged" // every row read; fault says what became of it. A view while a Parquet file is read in place
+	bars       = "curator_bars"   // view of the sound ones, as ohlcv has them
+	repeated   = "curator_twice"  // what stands in the input more than once
+	texts      = "curator_texts"  // of rows that could not be understood
+	rejectRows = "curator_turned" // the new rejects, as the table has them
+	dates      = "curator_dates"  // spellings of dates in one Parquet file
+	days       = "curator_days"   // rows of a provider's answer
 )
 
 // firstDay is the first date that a bar may have.

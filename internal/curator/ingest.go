@@ -132,7 +132,7 @@ func (in *ingest) drop(ctx context.Context) {
 	// A table where a view was made of it may be undone with its transaction.
 	_, _ = in.db.Stage(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
 	in.inPlace = ""
-	for _, table := range []string{staged, twice, texts, turned, dates, days} {
+	for _, table := range []string{staged, repeated, texts, rejectRows, dates, days} {
 		_, _ = in.db.Stage(ctx, "DROP TABLE IF EXISTS temp.main."+table)
 	}
 }
@@ -410,7 +410,7 @@ func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
 	// Each different set of values of such a day is a variant, known by its
 	// first row. n is how many variants a day has, and other a row that says
 	// something else.
-	if _, err := in.db.Stage(ctx, `CREATE TEMP TABLE `+twice+` AS
+	if _, err := in.db.Stage(ctx, `CREATE TEMP TABLE `+repeated+` AS
 		WITH again AS (SELECT symbol, ts FROM temp.main.`+staged+` WHERE fault = 0 GROUP BY symbol, ts HAVING count(*) > 1),
 		part AS (SELECT s.*, file * `+placeSpan+` + line AS place FROM temp.main.`+staged+` s SEMI JOIN again USING (symbol, ts) WHERE fault = 0),
 		variant AS (SELECT symbol, ts, open, high, low, close, volume, adjusted_close, min(place) AS head FROM part GROUP BY ALL),
@@ -422,7 +422,7 @@ func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
 		return false, err
 	}
 	n, err := in.db.Stage(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET fault = CASE WHEN n > 1 THEN %d ELSE %d END
-		FROM temp.main.%s t WHERE s.file = t.file AND s.line = t.line AND (n > 1 OR NOT stays)`, staged, differs, collapsed, twice))
+		FROM temp.main.%s t WHERE s.file = t.file AND s.line = t.line AND (n > 1 OR NOT stays)`, staged, differs, collapsed, repeated))
 	return n > 0, err
 }
 
@@ -552,7 +552,7 @@ func dateText(t time.Time) quant.Text { return quant.Text(t.Format(time.DateOnly
 func (in *ingest) examples(ctx context.Context, k fault) ([]Example, error) {
 	query := fmt.Sprintf("SELECT file, line, 0, 0 FROM temp.main.%s WHERE fault = %d ORDER BY file, line LIMIT 3", staged, k)
 	if k == differs {
-		query = "SELECT file, line, other // " + placeSpan + ", other % " + placeSpan + " FROM temp.main." + twice + " WHERE n > 1 ORDER BY file, line LIMIT 3"
+		query = "SELECT file, line, other // " + placeSpan + ", other % " + placeSpan + " FROM temp.main." + repeated + " WHERE n > 1 ORDER BY file, line LIMIT 3"
 	}
 	rows, err := in.db.Query(ctx, query)
 	if err != nil {

@@ -39,7 +39,7 @@ func (in *ingest) store(ctx context.Context) error {
 	}
 	_, err := in.db.Write(ctx, in.RunID, func(ctx context.Context, tx *factstore.Tx) error {
 		if r.RowsRejected > 0 {
-			if _, err := tx.Merge(ctx, factstore.Merge{Table: factstore.Rejects, Source: turned}); err != nil {
+			if _, err := tx.Merge(ctx, factstore.Merge{Table: factstore.Rejects, Source: rejectRows}); err != nil {
 				return err
 			}
 		}
@@ -188,7 +188,7 @@ func (in *ingest) byFile(values []string) string {
 	return b.String()
 }
 
-// stageRejects makes the table turned: the rejects that are not stored yet.
+// stageRejects makes the table rejectRows: the rejects that are not stored yet.
 func (in *ingest) stageRejects(ctx context.Context) error {
 	if err := in.loadTexts(ctx); err != nil {
 		return err
@@ -208,7 +208,7 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 	if in.counts[differs] > 0 {
 		ref = fmt.Sprintf(" WHEN %d THEN '%s' || (other %% %s) || CASE WHEN other // %s = file THEN '' ELSE ' of ' || %s END", differs, differsFrom, placeSpan, placeSpan,
 			strings.Replace(in.byFile(names), "CASE file", "CASE (other // "+placeSpan+")", 1))
-		join = " LEFT JOIN temp.main." + twice + " t USING (file, line)"
+		join = " LEFT JOIN temp.main." + repeated + " t USING (file, line)"
 	}
 	reason.WriteString(ref + " END")
 	fields := make([]string, 0, int(fieldCount))
@@ -223,7 +223,7 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 				FROM (SELECT * FROM temp.main.%s WHERE fault NOT IN (%d, %d, %d)) s%s LEFT JOIN temp.main.%s x USING (file, line))
 			ORDER BY source_digest, line, reason) r
 		ANTI JOIN rejects USING (source_digest, line, reason)`,
-		turned, in.byFile(digests), reason.String(), in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
+		rejectRows, in.byFile(digests), reason.String(), in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
 		staged, sound, collapsed, stored, join, texts)
 	_, err := in.db.Stage(ctx, query)
 	return err

@@ -110,11 +110,11 @@ func (db *DB) stageRescaled(ctx context.Context, at time.Time) error {
 			stretch AS (SELECT symbol, factor, decimals, unnest(stretches) AS s FROM factors),
 			corrections AS (SELECT symbol, unnest(corrections) AS correction, generate_subscripts(corrections, 1) AS n FROM factors),
 			after AS (`+strings.Join(after, " UNION ALL ")+`),
-			said AS (
+			rescaled AS (
 				SELECT a.*, factor, decimals, s.source AS source, s.ingested_at AS ingested_at, row_number() OVER (PARTITION BY symbol ORDER BY ts) AS n
 				FROM after a JOIN stretch USING (symbol) WHERE a.ts BETWEEN s.first AND s.last),
 			corrected AS (
-				SELECT said.* EXCLUDE (n), coalesce(c.correction, 0) AS correction FROM said LEFT JOIN corrections c USING (symbol, n))
+				SELECT rescaled.* EXCLUDE (n), coalesce(c.correction, 0) AS correction FROM rescaled LEFT JOIN corrections c USING (symbol, n))
 			SELECT symbol, ts, open, high, low, close, volume, `+rebuiltSQL()+`, source, ingested_at, `+is+` FROM corrected`); err != nil {
 			return err
 		}

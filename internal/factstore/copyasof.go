@@ -51,11 +51,11 @@ func (db *DB) rewind(ctx context.Context, past Past) (changed bool, err error) {
 	}
 	var statements []string
 	if changed = then != OHLCV; changed {
-		const kept = "factstore_prices"
+		const earlier = "factstore_prices"
 		statements = append(statements,
-			"CREATE TEMP TABLE "+kept+" AS SELECT * FROM "+then,
+			"CREATE TEMP TABLE "+earlier+" AS SELECT * FROM "+then,
 			"DELETE FROM "+factTable(OHLCV),
-			"INSERT INTO "+factTable(OHLCV)+" BY NAME SELECT * FROM temp.main."+kept)
+			"INSERT INTO "+factTable(OHLCV)+" BY NAME SELECT * FROM temp.main."+earlier)
 	}
 	for _, name := range past.Without {
 		t, known := LookupTable(name)

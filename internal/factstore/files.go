@@ -184,7 +184,7 @@ func Move(ctx context.Context, o Options, dst string) error {
 	if err != nil {
 		return err
 	}
-	if taken(dst) {
+	if occupied(dst) {
 		return quant.Errorf(quant.Conflict, "move fact db: %s exists already", dst).WithHint("choose another name")
 	}
 	o.Path = path
@@ -205,7 +205,7 @@ func MoveBack(ctx context.Context, o Options, moved string) error {
 			return err
 		}
 		defer lock.Close()
-		if taken(path) {
+		if occupied(path) {
 			return quant.Errorf(quant.Conflict, "move fact db back: %s exists already", path).
 				WithHint("the one that was moved is %s", moved)
 		}
@@ -258,7 +258,7 @@ func rename(src, dst string, suffixes []string) error {
 	return nil
 }
 
-func taken(path string) bool {
+func occupied(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil || logLeft(path)
 }
@@ -282,16 +282,16 @@ func hold(path string) (release func(), err error) {
 		return func() {}, nil
 	}
 	st := info.Sys().(*syscall.Stat_t)
-	giveBack, ok := acquire(fileID{uint64(st.Dev), uint64(st.Ino)})
+	releaseHere, ok := acquire(fileID{uint64(st.Dev), uint64(st.Ino)})
 	if !ok {
 		return nil, &heldError{here: true}
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrPermission) {
-		return giveBack, nil // renaming needs no permission on the file
+		return releaseHere, nil // renaming needs no permission on the file
 	}
 	if err != nil {
-		giveBack()
+		releaseHere()
 		return nil, storeError(err, "lock fact db %s", path)
 	}
 	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart}
@@ -302,12 +302,12 @@ func hold(path string) (release func(), err error) {
 			held.pid = int(who.Pid)
 		}
 		_ = f.Close()
-		giveBack()
+		releaseHere()
 		return nil, held
 	}
 	return func() {
 		_ = f.Close()
-		giveBack()
+		releaseHere()
 	}, nil
 }
 
@@ -337,8 +337,8 @@ func makeFolder(dir string) error {
 	return nil
 }
 
-// sweep removes what killed processes spilled.
-func sweep(tempDir string) {
+// removeSpills removes what killed processes spilled.
+func removeSpills(tempDir string) {
 	entries, err := os.ReadDir(tempDir)
 	if err != nil {
 		return // nothing there

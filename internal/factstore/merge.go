@@ -256,7 +256,7 @@ func (p *merging) revise(ctx context.Context, d *Delta) error {
 	if err := p.tx.QueryRow(ctx, `SELECT count("stored rowid") FROM `+diffTable).Scan(&d.Updated); err != nil || d.Updated == 0 {
 		return err
 	}
-	return p.keepReplaced(ctx, d)
+	return p.storeReplaced(ctx, d)
 }
 
 // replace merges into a table that may hold some of the keys. Updated rows are

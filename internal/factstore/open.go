@@ -249,13 +249,13 @@ func (db *DB) attach(ctx context.Context) (err error) {
 		db.detach()
 		return &heldError{}
 	}
-	if err := db.settle(ctx); err != nil {
+	if err := db.ensureSchema(ctx); err != nil {
 		db.detach()
 		return err
 	}
 	db.release = release
 	if !db.readOnly {
-		sweep(db.o.TempDir)
+		removeSpills(db.o.TempDir)
 	}
 	return nil
 }
@@ -268,9 +268,9 @@ func (db *DB) detach() {
 	}
 }
 
-// settle checks that the attached file is a Fact DB of this version, or makes
+// ensureSchema checks that the attached file is a Fact DB of this version, or makes
 // it one.
-func (db *DB) settle(ctx context.Context) error {
+func (db *DB) ensureSchema(ctx context.Context) error {
 	if _, err := db.conn.ExecContext(ctx, "USE "+catalog); err != nil {
 		return damaged(ctx, db.path, err)
 	}

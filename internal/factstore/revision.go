@@ -66,12 +66,12 @@ func rebuiltSQL() string {
 		" ELSE (round(next * factor * " + ten + ") + correction) / " + ten + " END"
 }
 
-// keepReplaced keeps the stored rows that the diff is about to replace in
+// storeReplaced stores the rows that the diff is about to replace in
 // ohlcv_revisions: bars of a symbol in which nothing but the adjusted close
 // changed, and that by one factor, as one row; every other bar as it stands.
 // What a row of the first kind says is rebuilt and compared before it is
 // relied on, so each old bar can be had again to the last bit.
-func (p *merging) keepReplaced(ctx context.Context, d *Delta) error {
+func (p *merging) storeReplaced(ctx context.Context, d *Delta) error {
 	exec := func(query string, args ...any) (int64, error) { return p.tx.affected(ctx, query, args...) }
 	drop := func() error {
 		for _, table := range []string{replacedTable, rescaledTable} {
@@ -118,12 +118,12 @@ func (p *merging) keepReplaced(ctx context.Context, d *Delta) error {
 	// does not say, so between its ends it is told by ingested_at alone.
 	factors, err := exec(`INSERT INTO `+factTable(OHLCVRevisions)+` (symbol, ts, replaced_at, run_id, bars, factor, decimals, corrections, stretches)
 		WITH written AS (
-			SELECT n.symbol, n.ts, f.symbol IS NOT NULL AS said, t.source, t.ingested_at FROM `+diffTable+` n
+			SELECT n.symbol, n.ts, f.symbol IS NOT NULL AS rescaled, t.source, t.ingested_at FROM `+diffTable+` n
 			SEMI JOIN `+rescaledTable+` USING (symbol) LEFT JOIN `+rescaledTable+` f USING (symbol, ts) LEFT JOIN `+replacedTable+` t USING (symbol, ts)),
 		numbered AS (
-			SELECT *, row_number() OVER (PARTITION BY symbol ORDER BY ts) - row_number() OVER (PARTITION BY symbol, said, source, ingested_at ORDER BY ts) AS island FROM written),
+			SELECT *, row_number() OVER (PARTITION BY symbol ORDER BY ts) - row_number() OVER (PARTITION BY symbol, rescaled, source, ingested_at ORDER BY ts) AS island FROM written),
 		stretch AS (
-			SELECT symbol, min(ts) AS first, max(ts) AS last, source, ingested_at FROM numbered WHERE said GROUP BY symbol, source, ingested_at, island),
+			SELECT symbol, min(ts) AS first, max(ts) AS last, source, ingested_at FROM numbered WHERE rescaled GROUP BY symbol, source, ingested_at, island),
 		stretches AS (
 			SELECT symbol, list({'first': first, 'last': last, 'source': source, 'ingested_at': ingested_at} ORDER BY first) AS stretches FROM stretch GROUP BY symbol),
 		factors AS (

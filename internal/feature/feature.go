@@ -150,7 +150,7 @@ const (
 // their last bits with the rows around the frame. They are taken from the
 // newest value, which keeps a flat series flat.
 func wideSQL(list []Entry) string {
-	var lagged, rolled, lags, kept, sums, means, squares strings.Builder
+	var lagged, rolled, lags, inWindow, sums, means, squares strings.Builder
 	for _, e := range list {
 		switch {
 		case e.lagged != "":
@@ -176,13 +176,13 @@ func wideSQL(list []Entry) string {
 		for k := 1; k < window; k++ {
 			y := fmt.Sprintf("%s_%d", x, k)
 			fmt.Fprintf(&lags, ", lag(%s, %d) OVER w AS lag_%s", x, k, y)
-			fmt.Fprintf(&kept, ", CASE WHEN has%d THEN lag_%s END AS %[2]s", k, y)
+			fmt.Fprintf(&inWindow, ", CASE WHEN has%d THEN lag_%s END AS %[2]s", k, y)
 			n += fmt.Sprintf(" + (%s IS NOT NULL)::INTEGER", y)
 			total += fmt.Sprintf(" + coalesce(%s - %s_0, 0)", y, x)
 			sq += fmt.Sprintf(" + coalesce((%s - %s_mean) * (%[1]s - %[2]s_mean), 0)", y, x)
 		}
 		fmt.Fprintf(&sums, ", %s AS %s_n, %s AS %[2]s_total", n, x, total)
-		fmt.Fprintf(&kept, ", coalesce(%s, 0) AS %[1]s_0", x)
+		fmt.Fprintf(&inWindow, ", coalesce(%s, 0) AS %[1]s_0", x)
 		fmt.Fprintf(&means, ", %[1]s_0 + %[1]s_total / %[1]s_n AS %[1]s_mean", x)
 		if strings.Contains(rolled.String(), x+"_sq") {
 			fmt.Fprintf(&squares, ", %s AS %s_sq", sq, x)
@@ -202,7 +202,7 @@ k AS (SELECT *%s FROM l),
 s AS (SELECT *%s FROM k),
 m AS (SELECT *%s FROM s),
 d AS (SELECT *%s FROM m)
-SELECT symbol, ts%s FROM d`, price.BarView, symbolTable, lagged.String(), lags.String(), kept.String(), sums.String(), means.String(), squares.String(), rolled.String())
+SELECT symbol, ts%s FROM d`, price.BarView, symbolTable, lagged.String(), lags.String(), inWindow.String(), sums.String(), means.String(), squares.String(), rolled.String())
 }
 
 // Labels computes fwd_ret_<h>d and direction_<h>d, and makes labels hold

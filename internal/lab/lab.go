@@ -166,7 +166,7 @@ func (l *Lab) use(store metastore.FileStore) {
 // and takes over what can be read of the old.
 func (l *Lab) SetAside(ctx context.Context, why error) error {
 	if l.store != nil {
-		l.store.Close()
+		_ = l.store.Close() // it cannot be used
 		l.store, l.Meta, l.Registry = nil, nil, nil
 	}
 	moved, err := sqlite.MoveAside(l.MetaPath, l.Now())

@@ -171,9 +171,6 @@ func (s *Session) Log(b metastore.Batch) {
 // Facts is the Fact DB of the lab, as this execution works with it.
 func (s *Session) Facts() *facts.Store { return &s.facts }
 
-// FactOptions are the options of every opening of the Fact DB.
-func (s *Session) FactOptions(ctx context.Context) factstore.Options { return s.facts.Options(ctx) }
-
 // HasFactDB reports whether there is a file where the Fact DB should be.
 func (s *Session) HasFactDB() bool { return s.facts.Exists() }
 

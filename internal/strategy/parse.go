@@ -388,7 +388,7 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 			}
 			list = append(list, t)
 		}
-		p.keepSymbols(where, f, list)
+		p.sortSymbols(where, f, list)
 	default:
 		t, isText := textOf(n)
 		if !isText {
@@ -437,7 +437,7 @@ func (p *parsing) text(t string, f *field, bad func(hint, format string, args ..
 
 // symbols reads the comma list of --set.
 func (p *parsing) symbols(where string, f *field, list []string) {
-	var kept []string
+	var symbols []string
 	for _, t := range list {
 		t = strings.TrimSpace(t)
 		if err := quant.ValidateSymbol(t); err != nil {
@@ -445,12 +445,12 @@ func (p *parsing) symbols(where string, f *field, list []string) {
 			p.problem(where, f.path, "write --set universe.symbols=AAPL,IBM", "%v", err)
 			continue
 		}
-		kept = append(kept, t)
+		symbols = append(symbols, t)
 	}
-	p.keepSymbols(where, f, kept)
+	p.sortSymbols(where, f, symbols)
 }
 
-func (p *parsing) keepSymbols(where string, f *field, list []string) {
+func (p *parsing) sortSymbols(where string, f *field, list []string) {
 	sorted := slices.Sorted(slices.Values(list))
 	for i := 1; i < len(sorted); i++ {
 		if sorted[i] == sorted[i-1] {

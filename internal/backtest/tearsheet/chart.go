@@ -174,16 +174,16 @@ func (s *Sheet) weights() plot {
 	if steps > 0 {
 		stack("cash", "Cash", s.Weights.Cash)
 	}
-	var said []string
+	var weights []string
 	for i, name := range s.Weights.Names {
-		said = append(said, name+" "+percent(s.Weights.Mean[i]))
+		weights = append(weights, name+" "+percent(s.Weights.Mean[i]))
 	}
 	p.Desc = "Shares of equity at the close of each session."
 	if len(s.Days) > weightSteps {
 		p.Desc = "Shares of equity at the close, means over " + strconv.Itoa(len(s.Days)/steps) + " or " + strconv.Itoa(len(s.Days)/steps+1) + " sessions."
 	}
-	if len(said) > 0 {
-		p.Desc += " Mean weights: " + strings.Join(said, ", ") + "."
+	if len(weights) > 0 {
+		p.Desc += " Mean weights: " + strings.Join(weights, ", ") + "."
 	}
 	return p
 }

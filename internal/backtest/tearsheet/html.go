@@ -156,10 +156,10 @@ func (v view) Stamps() []Stamp {
 
 // OtherNotices are the notices that no stamp says already.
 func (v view) OtherNotices() []string {
-	said := []string{"in-sample", "optimistic", "unadjusted", "universe fixed", "short sample"}
+	caveats := []string{"in-sample", "optimistic", "unadjusted", "universe fixed", "short sample"}
 	return slices.DeleteFunc(slices.Clone(v.Notices), func(notice string) bool {
 		low := strings.ToLower(notice)
-		return slices.ContainsFunc(said, func(s string) bool { return strings.Contains(low, s) })
+		return slices.ContainsFunc(caveats, func(s string) bool { return strings.Contains(low, s) })
 	})
 }
 

@@ -15,8 +15,8 @@ import (
 	"quant/internal/failpoint"
 )
 
-// beside are the files that SQLite keeps next to a database.
-func beside() []string { return []string{"-wal", "-shm", "-journal"} }
+// fileSuffixes are those of the files that SQLite keeps next to a database.
+func fileSuffixes() []string { return []string{"-wal", "-shm", "-journal"} }
 
 // create makes the database: built under another name, then renamed into
 // place, so that being killed at any moment leaves the whole file or none. Of
@@ -31,7 +31,7 @@ func (db *DB) create(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if found, err := db.look(); found || err != nil {
+	if found, err := db.exists(); found || err != nil {
 		return err // somebody else was quicker
 	}
 	if err := db.build(ctx); err != nil {
@@ -44,7 +44,7 @@ func (db *DB) create(ctx context.Context) error {
 func (db *DB) build(ctx context.Context) error {
 	// SQLite would replay a log that outlived its database into the new one.
 	aside := ""
-	for _, suffix := range beside() {
+	for _, suffix := range fileSuffixes() {
 		if _, err := os.Lstat(db.path + suffix); err != nil {
 			continue
 		}
@@ -60,7 +60,7 @@ func (db *DB) build(ctx context.Context) error {
 	}
 	// Under the lock, a file of this name is what a killed creator left.
 	unfinished := db.path + ".creating"
-	for _, suffix := range append(beside(), "") {
+	for _, suffix := range append(fileSuffixes(), "") {
 		if err := os.Remove(unfinished + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return db.fileError(err)
 		}
@@ -132,7 +132,7 @@ func MoveAside(path string, now time.Time) (newPath string, err error) {
 	}
 	// The database goes first: a log without its database is set aside by the
 	// next creator, a database without its log looks sound and has lost rows.
-	for _, suffix := range beside() {
+	for _, suffix := range fileSuffixes() {
 		if _, missing := os.Lstat(abs + suffix); err == nil && missing == nil {
 			err = os.Rename(abs+suffix, newPath+suffix)
 		}
@@ -157,7 +157,7 @@ func freeName(path string, now time.Time) (string, error) {
 			name = fmt.Sprintf("%s-%d", base, n)
 		}
 		taken := false
-		for _, suffix := range append(beside(), "") {
+		for _, suffix := range append(fileSuffixes(), "") {
 			if _, err := os.Lstat(name + suffix); err == nil {
 				taken = true
 			} else if !errors.Is(err, fs.ErrNotExist) {

@@ -48,7 +48,7 @@ func companioned(t *testing.T) (*DB, string) {
 func contents(t *testing.T, db *DB) string {
 	t.Helper()
 	var b strings.Builder
-	for _, table := range kept() {
+	for _, table := range carriedTables() {
 		columns, err := columnsOf(context.Background(), db.pool, "main", table)
 		ok(t, err)
 		var cells []string
@@ -83,7 +83,7 @@ func TestEveryCompanionIsCarriedByResetSalvageAndBackup(t *testing.T) {
 	if got := contents(t, db); got != want || len(carried.Lost) > 0 {
 		t.Errorf("after a reset %v\n%s\nwant\n%s", carried, got, want)
 	}
-	if rows := slices.Sorted(maps.Keys(carried.Rows)); len(rows) != len(kept()) {
+	if rows := slices.Sorted(maps.Keys(carried.Rows)); len(rows) != len(carriedTables()) {
 		t.Errorf("carried %v", rows)
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"quant/internal/sqltext"
 )
 
-// kept are the tables that Reset carries over, parents first.
-func kept() []string { return append([]string{"runs"}, companions()...) }
+// carriedTables are the tables that Reset carries over, parents first.
+func carriedTables() []string { return append([]string{"runs"}, companions()...) }
 
 // Reset is documented at metastore.FileStore. Errors: Failed inside a Tx; Store,
 // marked metastore.ErrDamaged, when what is to be carried over cannot be read (move the
@@ -60,7 +60,7 @@ func (db *DB) Reset(ctx context.Context, backupPath string) (metastore.Carried, 
 func reset(ctx context.Context, tx *sql.Tx, schema []migration) (metastore.Carried, error) {
 	carried := metastore.Carried{Rows: map[string]int64{}, Lost: map[string]int64{}}
 	held := map[string]int64{}
-	for _, table := range kept() {
+	for _, table := range carriedTables() {
 		columns, err := columnsOf(ctx, tx, "main", table)
 		if err != nil {
 			return carried, err
@@ -84,11 +84,11 @@ func reset(ctx context.Context, tx *sql.Tx, schema []migration) (metastore.Carri
 	if err := apply(ctx, tx, schema, 0); err != nil {
 		return carried, err
 	}
-	for _, table := range kept() {
+	for _, table := range carriedTables() {
 		if _, ok := held[table]; !ok {
 			continue
 		}
-		n, err := pour(ctx, tx, "temp", "carried_"+table, table)
+		n, err := copyRows(ctx, tx, "temp", "carried_"+table, table)
 		if err != nil {
 			return carried, err
 		}
@@ -108,10 +108,10 @@ func reset(ctx context.Context, tx *sql.Tx, schema []migration) (metastore.Carri
 	return carried, fillMetrics(ctx, tx)
 }
 
-// pour inserts those rows of a table of another schema that this one's rules
+// copyRows inserts those rows of a table of another schema that this one's rules
 // accept, by the columns that both have, and returns their number. Foreign
 // keys that are missed also keep a row out.
-func pour(ctx context.Context, q querier, schema, from, into string) (int64, error) {
+func copyRows(ctx context.Context, q querier, schema, from, into string) (int64, error) {
 	theirs, err := columnsOf(ctx, q, schema, from)
 	if err != nil {
 		return 0, err

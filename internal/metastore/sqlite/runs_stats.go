@@ -30,8 +30,8 @@ func (db *DB) RunStats(ctx context.Context, f metastore.RunFilter) ([]metastore.
 	kinds := map[string]*kindSums{}
 	var kind, status, id []byte
 	for rows.Next() {
-		var took *int64
-		if err := rows.Scan(&kind, &status, &id, &took); err != nil {
+		var durationUS *int64
+		if err := rows.Scan(&kind, &status, &id, &durationUS); err != nil {
 			return nil, db.unreadable(what, err)
 		}
 		k := kinds[string(kind)]
@@ -39,15 +39,15 @@ func (db *DB) RunStats(ctx context.Context, f metastore.RunFilter) ([]metastore.
 			k = &kindSums{KindStats: metastore.KindStats{Kind: string(kind)}}
 			kinds[k.Kind] = k
 		}
-		k.add(quant.Status(status), id, took)
+		k.add(quant.Status(status), id, durationUS)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, db.classify(what, err)
 	}
 	var all []metastore.KindStats
 	for _, k := range kinds {
-		slices.Sort(k.took)
-		k.P50US, k.P95US = nearestRank(k.took, 50), nearestRank(k.took, 95)
+		slices.Sort(k.durations)
+		k.P50US, k.P95US = nearestRank(k.durations, 50), nearestRank(k.durations, 95)
 		all = append(all, k.KindStats)
 	}
 	slices.SortFunc(all, func(a, b metastore.KindStats) int { return strings.Compare(a.Kind, b.Kind) })
@@ -56,11 +56,11 @@ func (db *DB) RunStats(ctx context.Context, f metastore.RunFilter) ([]metastore.
 
 type kindSums struct {
 	metastore.KindStats
-	took []int64
+	durations []int64
 }
 
 // add takes a run; runs come newest first.
-func (k *kindSums) add(status quant.Status, id []byte, took *int64) {
+func (k *kindSums) add(status quant.Status, id []byte, durationUS *int64) {
 	k.Runs++
 	switch status {
 	case quant.Running:
@@ -74,8 +74,8 @@ func (k *kindSums) add(status quant.Status, id []byte, took *int64) {
 			k.LastFail = string(id)
 		}
 	}
-	if took != nil {
-		k.took = append(k.took, *took)
+	if durationUS != nil {
+		k.durations = append(k.durations, *durationUS)
 	}
 }
 

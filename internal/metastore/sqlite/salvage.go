@@ -24,7 +24,7 @@ import (
 
 // salvageable are the tables that Salvage knows, parents first.
 func salvageable() []string {
-	return append([]string{"symbols", "experiments", "models"}, kept()...)
+	return append([]string{"symbols", "experiments", "models"}, carriedTables()...)
 }
 
 // Salvage takes over what can be read from another, usually damaged and moved
@@ -62,7 +62,7 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 			}
 			// Of a guessed table, only a row that has its own kind of key shows
 			// that the guess was right; anything could be a symbol.
-			if guessed && !slices.Contains(kept(), table) {
+			if guessed && !slices.Contains(carriedTables(), table) {
 				carried.Lost[table]++
 				continue
 			}
@@ -104,11 +104,11 @@ func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guesse
 	case !info.Mode().IsRegular():
 		return nil, false, nil, unreadable(errors.New("it is no regular file"))
 	}
-	dir, takeAway, err := durable.TemporaryFolder(filepath.Dir(db.path), filepath.Base(db.path)+".salvage")
+	dir, removeFolder, err := durable.TemporaryFolder(filepath.Dir(db.path), filepath.Base(db.path)+".salvage")
 	if err != nil {
 		return nil, false, nil, db.fileError(err)
 	}
-	remove := func() { _ = takeAway() }
+	remove := func() { _ = removeFolder() }
 	defer func() {
 		if err != nil {
 			remove()
@@ -275,11 +275,11 @@ func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, 
 		}
 	}
 	all := `SELECT ` + strings.Join(s.columns, ", ") + ` FROM main.` + sqltext.Identifier(table)
-	complete, err := s.take(ctx, all+` ORDER BY `+strings.Join(s.keys, ", "))
+	complete, err := s.storeRows(ctx, all+` ORDER BY `+strings.Join(s.keys, ", "))
 	if err == nil && !complete {
-		_, err = s.take(ctx, all+` ORDER BY `+strings.Join(s.keys, " DESC, ")+` DESC`)
+		_, err = s.storeRows(ctx, all+` ORDER BY `+strings.Join(s.keys, " DESC, ")+` DESC`)
 		if err == nil {
-			err = s.byIndex(ctx, all)
+			err = s.storeByIndex(ctx, all)
 		}
 	}
 	return int64(len(s.seen)), err
@@ -296,9 +296,9 @@ type salvager struct {
 	carried *metastore.Carried
 }
 
-// take stores what a query returns before it breaks off. The error is this
+// storeRows stores what a query returns before it breaks off. The error is this
 // database's, never the broken one's.
-func (s *salvager) take(ctx context.Context, query string, args ...any) (complete bool, err error) {
+func (s *salvager) storeRows(ctx context.Context, query string, args ...any) (complete bool, err error) {
 	rows, err := s.broken.QueryContext(ctx, query, args...)
 	if err != nil {
 		return false, ctx.Err()
@@ -313,7 +313,7 @@ func (s *salvager) take(ctx context.Context, query string, args ...any) (complet
 		if err := rows.Scan(targets...); err != nil {
 			return false, ctx.Err()
 		}
-		if err := s.store(ctx, values); err != nil {
+		if err := s.storeRow(ctx, values); err != nil {
 			return false, err
 		}
 	}
@@ -323,7 +323,7 @@ func (s *salvager) take(ctx context.Context, query string, args ...any) (complet
 	return rows.Err() == nil, nil
 }
 
-func (s *salvager) store(ctx context.Context, values []any) error {
+func (s *salvager) storeRow(ctx context.Context, values []any) error {
 	id := s.id(values)
 	if s.seen[id] {
 		return nil
@@ -362,8 +362,8 @@ func (s *salvager) id(values []any) string {
 	return b.String()
 }
 
-// byIndex asks for the rows that indexes know and no scan has met.
-func (s *salvager) byIndex(ctx context.Context, all string) error {
+// storeByIndex asks for the rows that indexes know and no scan has met.
+func (s *salvager) storeByIndex(ctx context.Context, all string) error {
 	indexes, err := texts(ctx, s.broken, `SELECT name FROM pragma_index_list(?) WHERE origin = 'c'`, s.table)
 	if err != nil {
 		indexes = nil
@@ -379,7 +379,7 @@ func (s *salvager) byIndex(ctx context.Context, all string) error {
 	lost := int64(0)
 	where := ` WHERE ` + strings.Join(s.keys, ` = ? AND `) + ` = ?`
 	for id, key := range missing {
-		if _, err := s.take(ctx, all+where, key...); err != nil {
+		if _, err := s.storeRows(ctx, all+where, key...); err != nil {
 			return err
 		}
 		if !s.seen[id] {

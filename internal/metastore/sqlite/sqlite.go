@@ -95,7 +95,7 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	if db.now == nil {
 		db.now = time.Now
 	}
-	found, err := db.look()
+	found, err := db.exists()
 	if err != nil {
 		return nil, err
 	}
@@ -126,16 +126,16 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	return db, nil
 }
 
-// look reports whether something stands at the path, and refuses what can be
+// exists reports whether something stands at the path, and refuses what can be
 // seen to be no database without opening it: SQLite would take an empty file
 // for a database and throw away a log that lies beside it.
-func (db *DB) look() (found bool, err error) {
+func (db *DB) exists() (found bool, err error) {
 	info, err := os.Stat(db.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		if link, err := os.Lstat(db.path); err == nil {
 			if link.Mode()&fs.ModeSymlink == 0 {
-				return db.look() // somebody has made it in between
+				return db.exists() // somebody has made it in between
 			}
 			return false, storeError(nil, nil, "meta db %s is a symbolic link to nothing", db.shown).
 				WithHint("bring back what the link points to (is a disk not mounted?), or remove the link")
@@ -163,7 +163,7 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 		// A reader cannot take away the files that SQLite puts beside the
 		// database for it; beside one that is refused there shall be none.
 		if _, e := os.Stat(db.path + "-wal"); errors.Is(e, fs.ErrNotExist) {
-			version, _, err := db.dial(ctx, mode+"&immutable=1")
+			version, _, err := db.openPool(ctx, mode+"&immutable=1")
 			if err != nil {
 				return 0, db.classify("open", err)
 			}
@@ -173,7 +173,7 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 			_ = db.pool.Close()
 		}
 	}
-	version, wal, err := db.dial(ctx, mode)
+	version, wal, err := db.openPool(ctx, mode)
 	if err != nil && db.readOnly && is(err, cantShare...) {
 		// No shared memory can be made here, so the log cannot be read; without
 		// a log the file alone is the whole database.
@@ -181,7 +181,7 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 			return 0, storeError(nil, err, "meta db %s was not closed properly, and its folder cannot be written to put that right", db.shown).
 				WithHint("open it once from where its folder can be written")
 		}
-		version, wal, err = db.dial(ctx, mode+"&immutable=1")
+		version, wal, err = db.openPool(ctx, mode+"&immutable=1")
 	}
 	if err != nil {
 		return 0, db.classify("open", err)
@@ -194,9 +194,9 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 	return version, nil
 }
 
-// dial opens the pool and reads what the header says. After an error the pool
+// openPool opens the pool and reads what the header says. After an error the pool
 // is closed. The codes of the driver are kept.
-func (db *DB) dial(ctx context.Context, mode string) (version int, wal bool, err error) {
+func (db *DB) openPool(ctx context.Context, mode string) (version int, wal bool, err error) {
 	db.pool = sql.OpenDB(connector(dsn(db.path, db.wait, mode)))
 	// One writer, and a few readers beside it.
 	db.pool.SetMaxOpenConns(4)

@@ -70,7 +70,7 @@ func (db *DB) EnsureSymbols(ctx context.Context, tickers []string) ([]string, er
 			if err != nil {
 				return err
 			}
-			if err := ensure(ctx, q, string(doc), &added); err != nil {
+			if err := insertMissing(ctx, q, string(doc), &added); err != nil {
 				return err
 			}
 		}
@@ -83,7 +83,7 @@ func (db *DB) EnsureSymbols(ctx context.Context, tickers []string) ([]string, er
 	return added, nil
 }
 
-func ensure(ctx context.Context, q querier, doc string, added *[]string) error {
+func insertMissing(ctx context.Context, q querier, doc string, added *[]string) error {
 	rows, err := q.QueryContext(ctx, `INSERT INTO symbols (symbol) SELECT value FROM json_each(?) WHERE true
 		ON CONFLICT (symbol) DO NOTHING RETURNING symbol`, doc)
 	if err != nil {

@@ -110,7 +110,7 @@ func TestNothingHidesATestThatScalesFromTheSoak(t *testing.T) {
 			reached[name] = true
 			found++
 		}
-		for _, file := range p.tests {
+		for _, file := range append(slices.Clone(p.files), p.tests...) {
 			imports := importName(file, soakPath)
 			if imports == "." || imports == "_" {
 				t.Errorf("%s imports %s as %s", p.dir, soakPath, imports)

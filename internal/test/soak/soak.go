@@ -1,6 +1,6 @@
 // Package soak is how much a test tries. A test that scales asks for its count
 // here, and nobody else reads QUANT_SOAK: it is unset for the few that a person
-// waits for, 1 for the many, and a share between them (0.2) for what CI has time
+// waits for, 1 for the many, and a share between them (0.1) for what CI has time
 // for. Package ci finds the tests that scale by their calls of this package.
 package soak
 

@@ -134,13 +134,13 @@ func texts(dec *json.Decoder, into map[string]string) error {
 
 // notice tells the notices apart that come in place of data, with status 200;
 // nil if there is none.
-func notice(symbol string, said map[string]string) *provider.Failure {
-	text := said["Error Message"]
+func notice(symbol string, fields map[string]string) *provider.Failure {
+	text := fields["Error Message"]
 	if text == "" {
-		text = said["Information"]
+		text = fields["Information"]
 	}
 	if text == "" {
-		text = said["Note"]
+		text = fields["Note"]
 	}
 	if text == "" {
 		return nil
@@ -156,7 +156,7 @@ func notice(symbol string, said map[string]string) *provider.Failure {
 	switch {
 	case has("parameter apikey", "api key is invalid", "invalid api key", "demo** api key", "demo api key"):
 		return &provider.Failure{Kind: provider.Denied, Msg: "the key is not accepted: " + clip(text), Hint: keyHint}
-	case said["Error Message"] != "":
+	case fields["Error Message"] != "":
 		return &provider.Failure{Kind: provider.Lost, Msg: fmt.Sprintf("no such symbol %s: %s", symbol, clip(text)), Hint: "check the symbol's spelling at the provider"}
 	case has("per minute", "per second", "sparingly"):
 		return &provider.Failure{Kind: provider.Temporary, Msg: "too many requests: " + clip(text), After: 20 * time.Second,
