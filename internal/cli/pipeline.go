@@ -199,15 +199,20 @@ type stageRunner struct {
 }
 
 func (r stageRunner) Run(ctx context.Context, s *session.Session, call pipeline.Call, notes []quant.RunIO) (string, error) {
+	return r.InProcess.Run(ctx, s, attended(r.env, call), notes)
+}
+
+// attended is a call with what the command of its stage adds to its options.
+func attended(env *Env, call pipeline.Call) pipeline.Call {
 	switch o := call.(type) {
 	case pipeline.IngestOptions:
-		bar := &progress{env: r.env}
-		o.Progress, o.Shown, o.Unexamined = bar.show, bar.clear, r.env.Quiet
-		call = o
+		bar := &progress{env: env}
+		o.Progress, o.Shown, o.Unexamined = bar.show, bar.clear, env.Quiet
+		return o
 	case pipeline.FetchOptions:
-		bar := &symbolBar{env: r.env}
-		o.Key, o.Progress, o.Shown, o.Unexamined = r.env.Settings.Value(config.AlphaVantageKey), bar.show, bar.clear, r.env.Quiet
-		call = o
+		bar := &symbolBar{env: env}
+		o.Key, o.Progress, o.Shown, o.Unexamined = env.Settings.Value(config.AlphaVantageKey), bar.show, bar.clear, env.Quiet
+		return o
 	}
-	return r.InProcess.Run(ctx, s, call, notes)
+	return call
 }

@@ -253,6 +253,21 @@ func TestAPlanOfAnEarlierProgramIsGoneOnWith(t *testing.T) {
 	}
 }
 
+func TestAProviderIsAlwaysAskedForOnlyItKnowsWhatIsNew(t *testing.T) {
+	t.Parallel()
+	s, r := sessiontest.Begin(t), &fakeRunner{}
+	o := asked(s, byFeature)
+	o.Provider, o.Stages = "alphavantage", []pipeline.Stage{pipeline.StageIngest}
+	for range 2 {
+		report, _ := mustRunChain(t, s, r, o)
+		wantInOrder(t, "calls", r.calls, "ingest --provider alphavantage --symbols A,B,C,D,E")
+		r.ran()
+		if io := s.Recorded(string(report.Stages[0].RunID)).IO; len(io) != 0 {
+			t.Errorf("it is noted what it was run on: %+v", io)
+		}
+	}
+}
+
 func TestTheTrainedModelIsHandedOn(t *testing.T) {
 	t.Parallel()
 	s, r := sessiontest.Begin(t), &fakeRunner{model: "ridge-1"}
