@@ -34,35 +34,26 @@ import (
 type Lab struct {
 	lab    *lab.Lab
 	parent string // of the environment, perhaps no run id at all
-	now    func() time.Time
 
 	mu   sync.Mutex
 	open map[*Run]bool
 }
 
-// Option says more about how a lab is opened.
-type Option func(*options)
-
-type options struct{ now func() time.Time }
-
-// Clock gives the time of records; the default is the system's.
-func Clock(now func() time.Time) Option { return func(o *options) { o.now = now } }
-
 // Open opens the lab in a data folder and makes it where it is missing. Errors:
 // Usage for "", Store, Locked.
-func Open(ctx context.Context, dataDir string, opts ...Option) (*Lab, error) {
+func Open(ctx context.Context, dataDir string) (*Lab, error) {
 	if dataDir == "" {
 		return nil, quant.Errorf(quant.Usage, "no data folder is named").WithHint("OpenEnvironment takes the ordinary one")
 	}
 	lookup, _ := config.System()
-	return open(ctx, config.Resolve(map[string]string{"data-dir": dataDir, "sqlite": place.In(dataDir).MetaPath}, lookup, nil), opts)
+	return open(ctx, config.Resolve(map[string]string{"data-dir": dataDir, "sqlite": place.In(dataDir).MetaPath}, lookup, nil))
 }
 
 // OpenEnvironment opens the lab that a quant started here would use: that of
 // QUANT_DATA_DIR and QUANT_SQLITE_PATH, of the file .env in the working
 // directory, or ./data. Errors: as of Open; Usage for settings or a .env that
 // cannot be used.
-func OpenEnvironment(ctx context.Context, opts ...Option) (*Lab, error) {
+func OpenEnvironment(ctx context.Context) (*Lab, error) {
 	lookup, _ := config.System()
 	dotenv, _, err := config.ReadDotenv(".env")
 	if err != nil {
@@ -72,14 +63,10 @@ func OpenEnvironment(ctx context.Context, opts ...Option) (*Lab, error) {
 	if err := settings.Validate(); err != nil {
 		return nil, err
 	}
-	return open(ctx, settings, opts)
+	return open(ctx, settings)
 }
 
-func open(ctx context.Context, settings config.Settings, opts []Option) (*Lab, error) {
-	o := options{now: time.Now}
-	for _, option := range opts {
-		option(&o)
-	}
+func open(ctx context.Context, settings config.Settings) (*Lab, error) {
 	mask := &secret.Masker{}
 	mask.Know(settings.Secrets()...)
 	lookup, environ := config.System()
@@ -89,7 +76,7 @@ func open(ctx context.Context, settings config.Settings, opts []Option) (*Lab, e
 	}
 	at := lab.Options{
 		Place: place.Place{DataDir: settings.Value(config.DataDir), MetaPath: settings.Value(config.SQLitePath), FactPath: settings.Value(config.DuckDBPath)},
-		Now:   o.now, Mask: mask,
+		Mask:  mask,
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		at.BinaryVersion = strings.TrimSpace(info.Main.Path + " " + info.Main.Version)
@@ -98,7 +85,7 @@ func open(ctx context.Context, settings config.Settings, opts []Option) (*Lab, e
 	if err := opened.Open(ctx, false); err != nil {
 		return nil, errors.Join(err, opened.Close())
 	}
-	l := &Lab{lab: opened, now: o.now, open: map[*Run]bool{}}
+	l := &Lab{lab: opened, open: map[*Run]bool{}}
 	l.parent, _ = lookup(config.ParentRun)
 	return l, nil
 }
@@ -250,7 +237,7 @@ func (r *Run) Metric(name string, value float64) error {
 
 // MetricAt is Metric at a step.
 func (r *Run) MetricAt(step int64, name string, value float64) error {
-	p := quant.MetricPoint{RunID: r.id, Name: name, Step: step, Value: value, LoggedAt: quant.NewTime(r.lab.now())}
+	p := quant.MetricPoint{RunID: r.id, Name: name, Step: step, Value: value, LoggedAt: quant.NewTime(time.Now())}
 	if err := p.Validate(); err != nil {
 		return err
 	}

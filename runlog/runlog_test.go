@@ -95,6 +95,20 @@ func TestPointsAreStoredWithoutBeingAskedFor(t *testing.T) {
 	}
 }
 
+func TestAFlushStoresThePointsThatWait(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	r := l.start(t)
+	must(t, r.MetricAt(1, "loss", 0.5))
+	must(t, r.Flush())
+	metrics, err := l.lab.Meta.Metrics(t.Context(), r.ID())
+	must(t, err)
+	if len(metrics) != 1 || metrics[0].Last != 0.5 {
+		t.Errorf("%+v", metrics)
+	}
+	must(t, r.Close(nil))
+}
+
 func TestARunEndsAsItsProgramSays(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
