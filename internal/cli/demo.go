@@ -75,7 +75,7 @@ The strategy is an example of the format, not advice.`,
 			}
 			data := filepath.Join(dir, "data")
 			report := demoReport{Dir: dir, DataDir: data}
-			for _, step := range demoSteps(prices, strategy) {
+			for _, step := range demo.Steps(prices, strategy) {
 				if step, err = nameBacktest(cmd.Context(), env.Meta, step); err != nil {
 					return err
 				}
@@ -157,14 +157,10 @@ func demoStep(ctx context.Context, e *Env, data string, step []string) (demoDone
 	return done, err
 }
 
-// newestBacktest stands in a step for the run of the demo's backtest, which is
-// not known before.
-const newestBacktest = "BACKTEST"
-
 // nameBacktest puts the newest backtest in its place. It need not be a child
 // of this run: a pipeline that is repeated runs nothing again.
 func nameBacktest(ctx context.Context, meta metastore.Store, step []string) ([]string, error) {
-	i := slices.Index(step, newestBacktest)
+	i := slices.Index(step, demo.NewestBacktest)
 	if i < 0 {
 		return step, nil
 	}
@@ -178,20 +174,6 @@ func nameBacktest(ctx context.Context, meta metastore.Store, step []string) ([]s
 	step = slices.Clone(step)
 	step[i] = quant.ShortID(runs[0].RunID)
 	return step, nil
-}
-
-func demoSteps(prices, strategy string) [][]string {
-	return [][]string{
-		{"init-db"},
-		{"symbols", "add", "AAPL", "FB", "GOOG", "IBM", "MSFT", "--sector", "Technology", "--currency", "USD"},
-		{"ingest", prices},
-		{"data", "check"},
-		{"sql", "SELECT symbol, count(*) AS bars, min(ts) AS first, max(ts) AS last, round((last(adjusted_close ORDER BY ts) / first(adjusted_close ORDER BY ts)) ^ (365.25 / (max(ts) - min(ts))) - 1, 4) AS yearly_return FROM ohlcv GROUP BY symbol ORDER BY yearly_return DESC"},
-		{"pipeline", "run", "--strategy", strategy, "--from", demo.From, "--to", demo.To},
-		{"backtest", "report", newestBacktest},
-		{"lineage", newestBacktest},
-		{"runs", "list"},
-	}
 }
 
 // commandLine is a step as one would type it.

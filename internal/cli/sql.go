@@ -7,7 +7,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
-	"quant/internal/factstore"
+	"quant/internal/lab/facts"
 	"quant/internal/sandbox"
 )
 
@@ -32,10 +32,10 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 			req := sandbox.Request{
 				Store: sandbox.Fact, Path: env.Settings.Value(config.DuckDBPath), SQL: args[0],
 				Format: string(env.Format), Limit: limit, Timeout: timeout, Wait: env.tree.Globals.Wait,
-				SchemaVersion: factstore.SchemaVersion, Secrets: env.Secrets.Values(),
+				SchemaVersion: facts.SchemaVersion, Secrets: env.Secrets.Values(),
 				OnWait: func(pid int) {
 					env.Notice("waiting for the Fact DB, held by %s (--wait %s)",
-						env.FactsHolder(cmd.Context(), factstore.Wait{PID: pid}), env.tree.Globals.Wait)
+						env.FactsHolder(cmd.Context(), pid), env.tree.Globals.Wait)
 				},
 			}
 			if meta {

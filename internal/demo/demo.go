@@ -31,6 +31,10 @@ const (
 	To           = "2013-03-01"
 )
 
+// NewestBacktest stands in a step for the run of the demo's backtest, which is
+// not known before.
+const NewestBacktest = "BACKTEST"
+
 // marker is the file that makes a folder a demo.
 const marker = ".quant-demo"
 
@@ -77,4 +81,19 @@ func write(path string, content []byte) error {
 		return quant.Errorf(quant.Failed, "write the demo: %w", err).WithHint("make room and the folder writable, then run it again")
 	}
 	return nil
+}
+
+// Steps are the command lines of the demo, in order, without the program.
+func Steps(prices, strategy string) [][]string {
+	return [][]string{
+		{"init-db"},
+		{"symbols", "add", "AAPL", "FB", "GOOG", "IBM", "MSFT", "--sector", "Technology", "--currency", "USD"},
+		{"ingest", prices},
+		{"data", "check"},
+		{"sql", "SELECT symbol, count(*) AS bars, min(ts) AS first, max(ts) AS last, round((last(adjusted_close ORDER BY ts) / first(adjusted_close ORDER BY ts)) ^ (365.25 / (max(ts) - min(ts))) - 1, 4) AS yearly_return FROM ohlcv GROUP BY symbol ORDER BY yearly_return DESC"},
+		{"pipeline", "run", "--strategy", strategy, "--from", From, "--to", To},
+		{"backtest", "report", NewestBacktest},
+		{"lineage", NewestBacktest},
+		{"runs", "list"},
+	}
 }

@@ -52,6 +52,15 @@ func writing() []string {
 	}
 }
 
+// ended is the error of a query, once its rows are closed.
+func ended(rows *sql.Rows, err error) error {
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	return rows.Err()
+}
+
 func TestNoMethodOutsideAWriteChangesTheFile(t *testing.T) {
 	t.Parallel()
 	db := openWrite(t, newPath(t))
@@ -60,13 +69,7 @@ func TestNoMethodOutsideAWriteChangesTheFile(t *testing.T) {
 	before := everything(t, db)
 	for _, q := range writing() {
 		for name, refused := range map[string]func() error{
-			"Query": func() error {
-				rows, err := db.Query(t.Context(), q)
-				if err == nil {
-					rows.Close()
-				}
-				return err
-			},
+			"Query": func() error { return ended(db.Query(t.Context(), q)) },
 			"QueryRow": func() error {
 				var v any
 				return db.QueryRow(t.Context(), q).Scan(&v)
@@ -120,8 +123,7 @@ func TestAWriteChangesFactsOnlyWhereItCountsThem(t *testing.T) {
 			if _, err := tx.Stage(ctx, q); err == nil {
 				t.Errorf("Stage ran %q", q)
 			}
-			if rows, err := tx.Query(ctx, q); err == nil {
-				rows.Close()
+			if err := ended(tx.Query(ctx, q)); err == nil {
 				t.Errorf("Query ran %q", q)
 			}
 		}

@@ -390,6 +390,6 @@ func (s *Session) Ledger(ctx context.Context, runID string) ([]factstore.LedgerR
 }
 
 // FactsHolder names the run behind the process that holds the Fact DB.
-func (s *Session) FactsHolder(ctx context.Context, w factstore.Wait) string {
-	return s.facts.Holder(ctx, w)
+func (s *Session) FactsHolder(ctx context.Context, pid int) string {
+	return s.facts.Holder(ctx, pid, "")
 }

@@ -15,6 +15,9 @@ import (
 	"quant/internal/registry/liveness"
 )
 
+// SchemaVersion is that of the Fact DBs that this program works with.
+const SchemaVersion = factstore.SchemaVersion
+
 // Committed tells, without waiting, which runs have committed facts to the Fact
 // DB at path.
 func Committed(path string) func(ctx context.Context, runIDs []string) (map[string]bool, error) {
@@ -40,17 +43,18 @@ func (s *Store) Options(ctx context.Context) factstore.Options {
 	o := factstore.Options{Path: s.Lab.FactPath, Wait: s.Wait, Now: s.Lab.Now, TempDir: s.Lab.SpillDir()}
 	if s.Waiting != nil {
 		o.Waiting = func(w factstore.Wait) {
-			s.Waiting(fmt.Sprintf("waiting for the Fact DB %s, held by %s (%s so far, --wait %s)", w.Path, s.Holder(ctx, w), w.Waited.Round(time.Second), s.Wait))
+			s.Waiting(fmt.Sprintf("waiting for the Fact DB %s, held by %s (%s so far, --wait %s)", w.Path, s.Holder(ctx, w.PID, w.Program), w.Waited.Round(time.Second), s.Wait))
 		}
 	}
 	return o
 }
 
-// Holder names the run behind the process that holds the Fact DB.
-func (s *Store) Holder(ctx context.Context, w factstore.Wait) string {
-	process := fmt.Sprintf("process %d", w.PID)
-	if w.Program != "" {
-		process += " (" + w.Program + ")"
+// Holder names the run behind the process that holds the Fact DB, with its
+// program's name where that is known and no run is found.
+func (s *Store) Holder(ctx context.Context, pid int, program string) string {
+	process := fmt.Sprintf("process %d", pid)
+	if program != "" {
+		process += " (" + program + ")"
 	}
 	if s.Lab.Meta == nil {
 		return process
@@ -60,10 +64,10 @@ func (s *Store) Holder(ctx context.Context, w factstore.Wait) string {
 		return process
 	}
 	// A query runs in a child of the process that is the run.
-	parent := liveness.ParentOf(w.PID)
+	parent := liveness.ParentOf(pid)
 	for _, run := range running {
-		if (run.Process.PID == int64(w.PID) || parent != 0 && run.Process.PID == int64(parent)) && run.RunID != s.Self {
-			return fmt.Sprintf("run %s (%s), process %d", quant.ShortID(run.RunID), run.Kind, w.PID)
+		if (run.Process.PID == int64(pid) || parent != 0 && run.Process.PID == int64(parent)) && run.RunID != s.Self {
+			return fmt.Sprintf("run %s (%s), process %d", quant.ShortID(run.RunID), run.Kind, pid)
 		}
 	}
 	return process

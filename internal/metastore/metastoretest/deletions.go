@@ -91,7 +91,7 @@ func deletionTests() []test {
 			ended(t, s, 2, func(_ *quant.Run, p *quant.RunProcess) { p.ParentRunID = quant.Text(RunID(1)) })
 			createRun(t, s, 3, nil)
 			end := successOf(3)
-			end.IO = []quant.RunIO{{RunID: RunID(3), Direction: quant.Out, Kind: "model", Name: "m"}}
+			end.IO = []quant.RunIO{{RunID: RunID(3), Direction: quant.Out, Kind: quant.IOModel, Name: "m"}}
 			ok(t, s.FinishRun(ctx, end))
 			ok(t, s.CreateModel(ctx, quant.Model{ModelID: "m", CreatedAt: noon}))
 			createRun(t, s, 4, func(r *quant.Run, _ *quant.RunProcess) { r.Kind = "init-db" })
