@@ -94,8 +94,8 @@ type Plan struct {
 // PlanVersion is the version of the form of Plan.
 const PlanVersion = 1
 
-// Request is what a plan is made of.
-type Request struct {
+// planRequest is what a plan is made of.
+type planRequest struct {
 	Arguments     Arguments
 	From, To      quant.Date // those of Arguments
 	Strategy      Strategy
@@ -107,10 +107,10 @@ type Request struct {
 	Force         bool
 }
 
-// NewPlan decides which stages the strategy needs and what their command lines
-// are. Every stage is in the plan, also one that is left out. It reads nothing:
-// Judge then tells which of the stages that are to run may be skipped.
-func NewPlan(r Request) Plan {
+// newPlan decides which stages the strategy needs and what their command lines
+// are. Every stage is in the plan, also one that is left out. It reads nothing: the
+// chain then judges which of the stages that are to run may be skipped.
+func newPlan(r planRequest) Plan {
 	a := r.Arguments
 	p := Plan{
 		PlanVersion: PlanVersion, Strategy: r.Strategy, Universe: nonNil(r.Universe), From: a.From, To: a.To,
@@ -151,7 +151,7 @@ func NewPlan(r Request) Plan {
 func (s *Step) leave(reason string) { s.Action, s.Reason = ActionSkip, reason }
 
 // call is what a stage is asked for.
-func (r Request) call(stage Stage, symbols []string) Call {
+func (r planRequest) call(stage Stage, symbols []string) Call {
 	a := r.Arguments
 	sets := a.Set
 	if r.Signal.Training != nil {

@@ -18,9 +18,9 @@ func mustDay(text string) quant.Date {
 	return d
 }
 
-func request() Request {
+func request() planRequest {
 	lag := 1
-	return Request{
+	return planRequest{
 		Arguments: Arguments{
 			Strategy: "s.yaml", From: "2010-01-01", To: "2012-12-31", Ingest: []string{"a.csv", "-b.csv"}, Stages: Stages(),
 			Set: []string{"portfolio.top_k=3"}, AcceptRaw: true, Lag: &lag,
@@ -36,7 +36,7 @@ func lineOf(p Plan, stage Stage) string { return strings.Join(p.Step(stage).Args
 
 func TestThePlanOfARankedFactorTrainsNothing(t *testing.T) {
 	t.Parallel()
-	p := NewPlan(request())
+	p := newPlan(request())
 	for stage, want := range map[Stage]string{
 		StageIngest:    "ingest -- a.csv -b.csv",
 		StageFeatures:  "features --feature-version v1 --symbols AAPL,IBM --accept-raw",
@@ -59,7 +59,7 @@ func TestAStrategyOfAnExperimentTrainsAndScores(t *testing.T) {
 	t.Parallel()
 	r := request()
 	r.Signal = Signal{FeatureVersion: "v2", Training: &Training{Experiment: "e1", LabelVersion: "v3", Horizon: 20}}
-	p := NewPlan(r)
+	p := newPlan(r)
 	if got := lineOf(p, StageLabels); got != "labels --label-version v3 --horizon 20 --symbols AAPL,IBM --accept-raw" {
 		t.Error(got)
 	}
@@ -70,7 +70,7 @@ func TestAStrategyOfAnExperimentTrainsAndScores(t *testing.T) {
 		t.Error(got)
 	}
 	r.Signal = Signal{FeatureVersion: "v2", ModelID: "m8"}
-	p = NewPlan(r)
+	p = newPlan(r)
 	if p.Step(StageTrain).Action != ActionSkip || lineOf(p, StageScore) != "score --model m8 --from 2010-01-01 --to 2012-12-31 --skip-in-sample" {
 		t.Errorf("train %+v, score %s", p.Step(StageTrain), lineOf(p, StageScore))
 	}
@@ -80,12 +80,12 @@ func TestWithoutFilesAndProviderIngestIsLeftOutAndSaysSo(t *testing.T) {
 	t.Parallel()
 	r := request()
 	r.Arguments.Ingest = nil
-	p := NewPlan(r)
+	p := newPlan(r)
 	if s := p.Step(StageIngest); s.Action != ActionSkip || s.Reason != "no files and no provider" {
 		t.Errorf("%+v", s)
 	}
 	r.Arguments.Provider = "alphavantage"
-	if got := lineOf(NewPlan(r), StageIngest); got != "ingest --provider alphavantage --symbols AAPL,IBM" {
+	if got := lineOf(newPlan(r), StageIngest); got != "ingest --provider alphavantage --symbols AAPL,IBM" {
 		t.Error(got)
 	}
 }
@@ -94,12 +94,12 @@ func TestAUniverseOfEverythingNamesNoSymbolForIngestMayAddSome(t *testing.T) {
 	t.Parallel()
 	r := request()
 	r.Everything = true
-	p := NewPlan(r)
+	p := newPlan(r)
 	if got := lineOf(p, StageFeatures); got != "features --feature-version v1 --accept-raw" {
 		t.Error(got)
 	}
 	r.Arguments.Symbols = []string{"IBM"}
-	p = NewPlan(r)
+	p = newPlan(r)
 	if got := lineOf(p, StageLabels); got != "labels --label-version v1 --horizon 60 --symbols IBM --accept-raw" {
 		t.Error(got)
 	}
@@ -120,7 +120,7 @@ func TestStagesAreReadInAnyOrderAndAnUnknownOneIsRefused(t *testing.T) {
 
 func TestAPlanReadsBackAsItWasWritten(t *testing.T) {
 	t.Parallel()
-	p := NewPlan(request())
+	p := newPlan(request())
 	doc, err := p.JSON()
 	if err != nil || bytes.ContainsRune(doc, '\n') {
 		t.Fatalf("%s, %v", doc, err)
@@ -139,7 +139,7 @@ func TestAPlanReadsBackAsItWasWritten(t *testing.T) {
 }
 
 func FuzzParsePlan(f *testing.F) {
-	doc, err := NewPlan(request()).JSON()
+	doc, err := newPlan(request()).JSON()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestAComparisonNamesWhatDiffersAndWhatIsMissing(t *testing.T) {
 		return quant.RunIO{Direction: d, Kind: "table", Name: name, Digest: quant.Text(digest)}
 	}
 	recorded := []quant.RunIO{io(quant.Out, "targets", "rows:1"), io(quant.In, "ohlcv", "rows:2"), io(quant.Out, "target_sets", "rows:3"), io(quant.Out, "rejects", "")}
-	list, some := Compare("recommend", recorded, []quant.RunIO{io(quant.In, "ohlcv", "rows:2"), io(quant.Out, "targets", "rows:9")})
+	list, some := compare("recommend", recorded, []quant.RunIO{io(quant.In, "ohlcv", "rows:2"), io(quant.Out, "targets", "rows:9")})
 	want := []Comparison{
 		{"recommend", quant.In, "table ohlcv", "rows:2", "rows:2", true},
 		{"recommend", quant.Out, "table target_sets", "rows:3", "", false},
@@ -172,7 +172,7 @@ func TestAComparisonNamesWhatDiffersAndWhatIsMissing(t *testing.T) {
 	if !some || !reflect.DeepEqual(list, want) {
 		t.Fatalf("%v %+v", some, list)
 	}
-	if _, some := Compare("x", recorded[1:2], nil); some {
+	if _, some := compare("x", recorded[1:2], nil); some {
 		t.Fatal("an input alone shows nothing")
 	}
 }

@@ -66,12 +66,12 @@ type Comparison struct {
 	Same      bool            `json:"same"`
 }
 
-// Compare holds the digests that two runs of one kind recorded against each
+// compare holds the digests that two runs of one kind recorded against each
 // other: tables, files and models; inputs first. What has no digest cannot be
 // told apart and is left out, and so is an input that only the repetition has.
 // outputs reports whether at least one output was compared: without one,
 // nothing was shown.
-func Compare(kind string, recorded, now []quant.RunIO) (list []Comparison, outputs bool) {
+func compare(kind string, recorded, now []quant.RunIO) (list []Comparison, outputs bool) {
 	key := func(io quant.RunIO) string { return string(io.Direction) + "\x00" + io.Kind + "\x00" + io.Name }
 	have := map[string]quant.RunIO{}
 	for _, io := range now {
@@ -163,7 +163,7 @@ func Repeat(ctx context.Context, s *session.Session, r Runner, ref string) (Repe
 			s.Say().Notice("the provider is not asked again: the prices that it gave are taken as they were stored")
 			continue
 		}
-		list, some := Compare(old.kind, old.io, again.io)
+		list, some := compare(old.kind, old.io, again.io)
 		outputs = outputs || some
 		report.Comparisons = append(report.Comparisons, list...)
 	}

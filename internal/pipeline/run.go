@@ -108,7 +108,7 @@ type chain struct {
 	model  string // the model that train made or left standing
 
 	code  string
-	state *State            // nil: to be read again
+	state *tableState       // nil: to be read again
 	files map[string]string // digests, by path; files are taken to stay as they are while the pipeline runs
 }
 
@@ -160,7 +160,7 @@ func Run(ctx context.Context, s *session.Session, r Runner, o RunOptions) (Repor
 
 // makePlan checks the request and resolves it; nothing is written.
 func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
-	req := Request{Arguments: o.Arguments, Force: o.Force, Calendar: c.CalendarName()}
+	req := planRequest{Arguments: o.Arguments, Force: o.Force, Calendar: c.CalendarName()}
 	a := &req.Arguments
 	if a.Strategy == "" {
 		return quant.Errorf(quant.Usage, "no strategy file").WithHint("quant pipeline run --strategy FILE")
@@ -204,7 +204,7 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 	if req.RebalanceDays, err = c.rebalanceDays(ctx, s.Frequency, from, to); err != nil {
 		return err
 	}
-	c.plan = NewPlan(req)
+	c.plan = newPlan(req)
 	if t := req.Signal.Training; t != nil && !slices.Contains(a.Stages, StageTrain) {
 		newest, err := ResolveModel(ctx, c.Session, experimentRef+t.Experiment)
 		if err != nil {
@@ -445,7 +445,7 @@ func (c *chain) judge(ctx context.Context, step *Step) error {
 	if err != nil {
 		return err
 	}
-	id, err := Standing(ctx, c.meta, step.Stage, call.Command().Args, in, state)
+	id, err := standingRun(ctx, c.meta, step.Stage, call.Command().Args, in, state)
 	if err != nil {
 		return err
 	}
@@ -464,15 +464,15 @@ func (c *chain) leftBy(ctx context.Context, stage Stage, id string) error {
 	}
 	noted, err := c.meta.RunIO(ctx, id)
 	if err == nil {
-		c.model = ModelOf(noted)
+		c.model = modelOf(noted)
 	}
 	return err
 }
 
 // inputs gathers what decides the result of a stage, as it is now.
-func (c *chain) inputs(ctx context.Context, call Call) (Inputs, State, error) {
-	in := Inputs{Calendar: c.plan.Calendar, Files: map[string]string{}, Meta: map[string]string{}}
-	fail := func(err error) (Inputs, State, error) { return in, State{}, err }
+func (c *chain) inputs(ctx context.Context, call Call) (stageInputs, tableState, error) {
+	in := stageInputs{Calendar: c.plan.Calendar, Files: map[string]string{}, Meta: map[string]string{}}
+	fail := func(err error) (stageInputs, tableState, error) { return in, tableState{}, err }
 	if c.code == "" {
 		var err error
 		if c.code, err = c.Build().Identity(digestOfFile); err != nil {
@@ -500,10 +500,10 @@ func (c *chain) inputs(ctx context.Context, call Call) (Inputs, State, error) {
 		return fail(err)
 	}
 	if c.state == nil {
-		c.state = &State{}
+		c.state = &tableState{}
 		if c.HasFactDB() {
 			err := c.ReadFacts(ctx, func(db *factstore.DB) error {
-				state, err := ReadState(ctx, db)
+				state, err := readState(ctx, db)
 				c.state = &state
 				return err
 			})
@@ -702,7 +702,7 @@ func (c *chain) runStage(ctx context.Context, step *Step) (StageReport, error) {
 	args := call.Command().Args
 	var notes []quant.RunIO
 	if _, asks := call.(FetchOptions); !asks {
-		notes = Notes(step.Stage, args, in, state)
+		notes = stageNotes(step.Stage, args, in, state)
 	}
 	failpoint.Hit("pipeline.stage.before")
 	c.state = nil // whatever it does, the tables are looked at again

@@ -1,8 +1,8 @@
 // Package pipeline composes the production modules into the chain that the lab
-// exists for: which stages a strategy needs, with which arguments, which of
-// them may be skipped because nothing that they depend on has changed, what a
-// result came from, and whether it can be reproduced. It runs no command and
-// prints nothing: cli does, from what is decided here.
+// exists for: its stages, which of them a strategy needs and with which options,
+// which may be skipped because nothing that they depend on has changed, what a
+// result came from, and whether it can be reproduced. It works in a session, which
+// records the runs and says what there is to say; it prints nothing.
 package pipeline
 
 import (

@@ -27,17 +27,17 @@ import (
 // The ledger has a row for every change of a table, with a time that is never
 // used twice, so the newest one names the table's state without reading it.
 
-// State is where the tables of a Fact DB stand.
-type State struct {
+// tableState is where the tables of a Fact DB stand.
+type tableState struct {
 	newest map[string]string // by table: the newest change, "<committed_at> <run_id>"
 	own    map[string]bool   // runs that have rows in backtest_summary
 }
 
-// ReadState reads the state from the ledger; its cost does not depend on how
+// readState reads the state from the ledger; its cost does not depend on how
 // many facts there are. Of tables whose rows belong to their run,
 // only updates and deletions count as changes: another run's rows are no news.
-func ReadState(ctx context.Context, db *factstore.DB) (State, error) {
-	s := State{newest: map[string]string{}, own: map[string]bool{}}
+func readState(ctx context.Context, db *factstore.DB) (tableState, error) {
+	s := tableState{newest: map[string]string{}, own: map[string]bool{}}
 	var perRun []string
 	for _, t := range factstore.Tables() {
 		if t.PerRun {
@@ -75,18 +75,18 @@ func ReadState(ctx context.Context, db *factstore.DB) (State, error) {
 	return s, runs.Err()
 }
 
-// Inputs are what decides the result of a stage, beside the tables.
-type Inputs struct {
+// stageInputs are what decides the result of a stage, beside the tables.
+type stageInputs struct {
 	Code     string            // the program, as exactly as it can be named
 	Calendar string            // whose sessions count
 	Files    map[string]string // by argument: digest of the bytes
 	Meta     map[string]string // by name: digest of rows of the Meta DB
 }
 
-// Notes are recorded with a stage's run: its fingerprint, and where the tables
+// stageNotes are recorded with a stage's run: its fingerprint, and where the tables
 // that it writes stood before. Recorded when the run ends, in one commit with
 // its status, they hold if and only if it succeeded.
-func Notes(stage Stage, args []string, in Inputs, state State) []quant.RunIO {
+func stageNotes(stage Stage, args []string, in stageInputs, state tableState) []quant.RunIO {
 	notes := []quant.RunIO{{Direction: quant.In, Kind: quant.IOStage, Name: string(stage), Digest: quant.Text(fingerprint(stage, args, in, state))}}
 	for _, table := range stage.Writes() {
 		notes = append(notes, quant.RunIO{Direction: quant.In, Kind: quant.IOState, Name: table, Digest: quant.Text(state.at(table))})
@@ -94,7 +94,7 @@ func Notes(stage Stage, args []string, in Inputs, state State) []quant.RunIO {
 	return notes
 }
 
-func (s State) at(table string) string {
+func (s tableState) at(table string) string {
 	if change := s.newest[table]; change != "" {
 		return "ledger:" + change
 	}
@@ -102,7 +102,7 @@ func (s State) at(table string) string {
 }
 
 // fingerprint is sha256:<hex> of all that decides what a stage computes.
-func fingerprint(stage Stage, args []string, in Inputs, state State) string {
+func fingerprint(stage Stage, args []string, in stageInputs, state tableState) string {
 	tables := map[string]string{}
 	for table, change := range state.newest {
 		if stage.reads(table) {
@@ -121,9 +121,9 @@ func fingerprint(stage Stage, args []string, in Inputs, state State) string {
 // results stand. A result that is older than so many runs is computed again.
 const lookBack = 64
 
-// Standing returns the newest run whose results are those that the stage would
+// standingRun returns the newest run whose results are those that the stage would
 // have now, or "".
-func Standing(ctx context.Context, meta metastore.Store, stage Stage, args []string, in Inputs, state State) (string, error) {
+func standingRun(ctx context.Context, meta metastore.Store, stage Stage, args []string, in stageInputs, state tableState) (string, error) {
 	runs, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Kind: string(stage), Status: quant.Success, Limit: lookBack, Brief: true})
 	if err != nil {
 		return "", err
@@ -148,7 +148,7 @@ func Standing(ctx context.Context, meta metastore.Store, stage Stage, args []str
 	return "", nil
 }
 
-func stands(runID string, stage Stage, want string, files map[string]string, noted []quant.RunIO, state State) bool {
+func stands(runID string, stage Stage, want string, files map[string]string, noted []quant.RunIO, state tableState) bool {
 	same := false
 	for _, io := range noted {
 		switch {
@@ -189,8 +189,8 @@ func modelsExist(ctx context.Context, meta metastore.Store, noted []quant.RunIO)
 	return true, nil
 }
 
-// ModelOf returns the model that a train run made, or "".
-func ModelOf(noted []quant.RunIO) string {
+// modelOf returns the model that a train run made, or "".
+func modelOf(noted []quant.RunIO) string {
 	for _, io := range noted {
 		if io.Direction == quant.Out && io.Kind == quant.IOModel {
 			return io.Name

@@ -69,7 +69,7 @@ func (l *playLab) write(runID, table, content string) {
 	}
 }
 
-func (l *playLab) state() State { return State{maps.Clone(l.newest), maps.Clone(l.own)} }
+func (l *playLab) state() tableState { return tableState{maps.Clone(l.newest), maps.Clone(l.own)} }
 
 // compute is what a stage does: its tables become a function of what it reads.
 func (l *playLab) compute(stage Stage, args []string, runID string) {
@@ -100,8 +100,8 @@ func (l *playLab) compute(stage Stage, args []string, runID string) {
 	}
 }
 
-func (l *playLab) inputs(stage Stage) Inputs {
-	in := Inputs{Code: l.code, Files: map[string]string{}, Meta: map[string]string{}}
+func (l *playLab) inputs(stage Stage) stageInputs {
+	in := stageInputs{Code: l.code, Files: map[string]string{}, Meta: map[string]string{}}
 	switch stage {
 	case StageIngest:
 		in.Files["f"] = l.file
@@ -119,7 +119,7 @@ func (l *playLab) run(args []string, force bool, failAt Stage) {
 	ctx := context.Background()
 	for _, stage := range []Stage{StageIngest, StageFeatures, StageLabels, StageRecommend, StageBacktest} {
 		if !force {
-			id, err := Standing(ctx, l.meta, stage, args, l.inputs(stage), l.state())
+			id, err := standingRun(ctx, l.meta, stage, args, l.inputs(stage), l.state())
 			if err != nil {
 				l.t.Fatal(err)
 			}
@@ -130,7 +130,7 @@ func (l *playLab) run(args []string, force bool, failAt Stage) {
 		}
 		l.ran++
 		id := l.newRun()
-		notes := Notes(stage, args, l.inputs(stage), l.state())
+		notes := stageNotes(stage, args, l.inputs(stage), l.state())
 		started := quant.NewTime(time.Date(2026, 1, 15, 9, 30, l.runs, 0, time.UTC))
 		if err := l.meta.CreateRun(ctx, quant.Run{RunID: id, Kind: string(stage), Status: quant.Running, StartedAt: started}, quant.RunProcess{RunID: id, Changes: true}); err != nil {
 			l.t.Fatal(err)
@@ -241,7 +241,7 @@ func TestTheStateOfATableIsItsNewestChangeInTheLedger(t *testing.T) {
 	}
 	at := func(table string) string {
 		t.Helper()
-		state, err := ReadState(ctx, db)
+		state, err := readState(ctx, db)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -264,7 +264,7 @@ func TestTheStateOfATableIsItsNewestChangeInTheLedger(t *testing.T) {
 	if got := at("backtest_summary"); got != "ledger:none" {
 		t.Fatalf("another run's own rows are news: %s", got)
 	}
-	state, err := ReadState(ctx, db)
+	state, err := readState(ctx, db)
 	if err != nil || !state.own["r4"] {
 		t.Fatalf("r4 is not known to have a backtest: %v", err)
 	}
