@@ -83,17 +83,17 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 	if traits.Unrecorded || e.Settings.List() == nil {
 		return nil
 	}
-	var said metastore.Batch
-	var saidErr error
+	var records metastore.Batch
+	var recordsErr error
 	if traits.Records != nil {
-		said, saidErr = traits.Records(cmd.Context())
+		records, recordsErr = traits.Records(cmd.Context())
 	}
 	e.Settle(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, settingsOf(e.Settings), flagsIn(cmd.Root().PersistentFlags()))
-	if err := e.Resolved(cmd.Context(), e.Argv, flagsOf(cmd), e.Mask.Args(args), said); err != nil {
+	if err := e.Resolved(cmd.Context(), e.Argv, flagsOf(cmd), e.Mask.Args(args), records); err != nil {
 		return err
 	}
-	if saidErr != nil {
-		return saidErr
+	if recordsErr != nil {
+		return recordsErr
 	}
 	if e.SettingsErr != nil {
 		return e.SettingsErr

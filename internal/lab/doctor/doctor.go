@@ -76,7 +76,7 @@ func Examine(ctx context.Context, f *facts.Store, o Options) (Report, error) {
 	e.files()
 	e.restored()
 	e.meta(ctx)
-	e.beside(ctx)
+	e.checkFiles(ctx)
 	e.facts(ctx)
 	rank := map[Severity]int{Fault: 0, Warning: 1, Fixed: 2, Note: 3}
 	slices.SortStableFunc(e.found, func(a, b Finding) int { return rank[a.Severity] - rank[b.Severity] })

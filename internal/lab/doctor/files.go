@@ -13,10 +13,10 @@ import (
 	"quant/internal/registry"
 )
 
-// beside looks at what belongs to runs and stands beside the Meta DB: the
+// checkFiles looks at what belongs to runs and stands beside the Meta DB: the
 // contents of artifacts, with Deep also byte by byte, logs, and what is left of
 // a restore.
-func (e *examination) beside(ctx context.Context) {
+func (e *examination) checkFiles(ctx context.Context) {
 	if e.Meta == nil {
 		return
 	}
