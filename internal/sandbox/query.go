@@ -258,7 +258,7 @@ func startChild(req Request) (*child, error) {
 	c.cmd = &exec.Cmd{
 		Path:        exe,
 		Args:        []string{"quant", ChildArg},
-		Env:         []string{"TZ=UTC", "LC_ALL=C.UTF-8", "GOTRACEBACK=none"},
+		Env:         append([]string{"TZ=UTC", "LC_ALL=C.UTF-8", "GOTRACEBACK=none"}, raceEnv...),
 		Dir:         "/",
 		Stderr:      c.stderr,
 		ExtraFiles:  []*os.File{theirs, dataIn},
