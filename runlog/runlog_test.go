@@ -163,6 +163,22 @@ func TestARunEndsAsItsProgramSays(t *testing.T) {
 	}
 }
 
+func TestAClosedLabRefusesWhatIsAskedOfIt(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	must(t, l.Close())
+	if _, err := l.Start(t.Context(), "train", nil); err == nil {
+		t.Error("a run was started")
+	}
+	if _, err := l.Join(t.Context(), "last"); err == nil {
+		t.Error("a run was joined")
+	}
+	if err := l.Track(t.Context(), "train", nil, func(context.Context, *Run) error { t.Error("it ran"); return nil }); err == nil {
+		t.Error("a run was tracked")
+	}
+	must(t, l.Close())
+}
+
 func TestAClosedLabLeavesNoRunOpen(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -100,7 +100,9 @@ func (r *recording) open(ctx context.Context, remedy bool) error {
 // recorded.
 func (r *recording) setAside(ctx context.Context, why error) error {
 	err := r.env.SetAside(ctx, why)
-	r.sayOpening()
+	if r.env.Opening.MovedAside != "" {
+		r.sayOpening()
+	}
 	return err
 }
 

@@ -3,13 +3,13 @@ package cli
 import (
 	"cmp"
 	"fmt"
-	"quant"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"quant"
 	"quant/internal/config"
 	"quant/internal/curator"
 	"quant/internal/output"

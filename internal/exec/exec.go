@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 
@@ -141,7 +140,7 @@ func cannotRun(name string, err error) error {
 		return quant.Exit{Status: notFound, Err: quant.Errorf(quant.NotFound, "exec: there is no program %q", name).
 			WithHint("check the name; a program in this folder is written ./%s", filepath.Base(name))}
 	}
-	if errors.Is(err, fs.ErrNotExist) && !strings.Contains(err.Error(), "execute ") {
+	if path, ok := errors.AsType[*fs.PathError](err); errors.Is(err, fs.ErrNotExist) && !(ok && path.Op == program.Execute) {
 		return quant.Exit{Status: notFound, Err: quant.Errorf(quant.NotFound, "exec: there is no program %q", name).
 			WithHint("check the path")}
 	}

@@ -79,8 +79,8 @@ func (c *Claim) Alone(ctx context.Context, wait time.Duration, fn func() error) 
 	if err := turn.Try(durable.Exclusive); err != nil {
 		return used
 	}
-	defer func() { _ = c.lock.Try(durable.Shared) }()
-	c.lock.LongestPause = 2 * time.Millisecond // the others come and go in milliseconds
+	defer func() { _ = c.lock.Take(durable.Shared) }() // waits for a restore that is being finished
+	c.lock.LongestPause = 2 * time.Millisecond         // the others come and go in milliseconds
 	if err := c.lock.Wait(ctx, durable.Exclusive, wait); err != nil {
 		if ctx.Err() != nil {
 			return err

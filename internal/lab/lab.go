@@ -166,6 +166,7 @@ func (l *Lab) use(store metastore.FileStore) {
 // and takes over what can be read of the old.
 func (l *Lab) SetAside(ctx context.Context, why error) error {
 	if l.store != nil {
+		l.Registry.Close()
 		_ = l.store.Close() // it cannot be used
 		l.store, l.Meta, l.Registry = nil, nil, nil
 	}
@@ -205,6 +206,9 @@ func (l *Lab) OpenMeta(ctx context.Context, path string) (metastore.Store, error
 // (Locked if one does for longer than wait), and goes on with the Meta DB that
 // stands there then, which has this process's runs.
 func (l *Lab) Replace(ctx context.Context, wait time.Duration, swap func() error) error {
+	if l.claim == nil || l.Registry == nil {
+		return quant.Errorf(quant.Store, "the lab of %s is not open for writing", l.MetaPath).WithHint("run quant doctor")
+	}
 	return l.claim.Alone(ctx, wait, func() error {
 		if err := l.store.Close(); err != nil {
 			return err
@@ -212,6 +216,7 @@ func (l *Lab) Replace(ctx context.Context, wait time.Duration, swap func() error
 		swapped := swap()
 		store, err := sqlite.Open(ctx, l.options(false))
 		if err != nil {
+			l.MetaErr = err
 			if swapped != nil {
 				return swapped
 			}
@@ -223,16 +228,18 @@ func (l *Lab) Replace(ctx context.Context, wait time.Duration, swap func() error
 }
 
 // Close closes what is open and gives up the claim. Runs of this process that are
-// still open stay RUNNING until another process finds them dead.
+// still open stay RUNNING until another process finds them dead. Meta and Registry
+// stay where they are: what is asked of them from then on is a Store error. A second
+// Close does nothing.
 func (l *Lab) Close() error {
 	var err error
-	if l.Registry != nil {
-		l.Registry.Close()
-	}
 	if l.store != nil {
+		if l.Registry != nil {
+			l.Registry.Close()
+		}
 		err = l.store.Close()
 	}
 	l.claim.Release()
-	l.store, l.Meta, l.Registry, l.claim = nil, nil, nil, nil
+	l.store, l.claim = nil, nil
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/model"
+	"quant/internal/secret"
 )
 
 // repeatable reports, as Refused, a run that is not repeated: of a kind that is not,
@@ -29,7 +30,7 @@ func repeatable(run metastore.RunDetail) error {
 		return quant.Errorf(quant.Refused, "run %s has no command line on record", run.RunID)
 	}
 	for _, arg := range argv {
-		if strings.Contains(arg, "***") {
+		if strings.Contains(arg, secret.Placeholder) {
 			return quant.Errorf(quant.Refused, "run %s cannot be run again: a secret in its command line was masked (%s)", run.RunID, arg).
 				WithHint("give secrets in the environment or in .env, never on the command line")
 		}

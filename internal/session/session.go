@@ -251,6 +251,9 @@ func (s *Session) Inside(ctx context.Context, c Command, do func(ctx context.Con
 	if c.Voice != nil {
 		o.Voice = c.Voice
 	}
+	if s.isEnded() {
+		return "", quant.Errorf(quant.Conflict, "run %s has ended: nothing can be run inside it", s.RunID())
+	}
 	inner := New(o)
 	if _, err := inner.Start(ctx, c, s.RunID()); err != nil {
 		err = quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).WithHint("%s", quant.HintOf(err))
@@ -259,7 +262,11 @@ func (s *Session) Inside(ctx context.Context, c Command, do func(ctx context.Con
 	}
 	s.mu.Lock()
 	s.inside = append(s.inside, inner)
+	ended := s.ended
 	s.mu.Unlock()
+	if ended { // meanwhile, by somebody who did not see this run
+		return inner.RunID(), inner.End(ctx, quant.Errorf(quant.Conflict, "run %s ended before this one began", s.RunID()))
+	}
 	defer func() {
 		s.mu.Lock()
 		s.inside = slices.DeleteFunc(s.inside, func(o *Session) bool { return o == inner })
@@ -267,6 +274,12 @@ func (s *Session) Inside(ctx context.Context, c Command, do func(ctx context.Con
 	}()
 	err = Guard(func() error { return do(ctx, inner) })
 	return inner.Run.ID, inner.End(ctx, err)
+}
+
+func (s *Session) isEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
 }
 
 // Guard runs a step and turns its panic into an error with the stack.

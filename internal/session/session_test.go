@@ -149,6 +149,36 @@ func TestEndingARunEndsThoseInsideIt(t *testing.T) {
 	}
 }
 
+func TestNothingRunsInsideARunThatHasEnded(t *testing.T) {
+	t.Parallel()
+	s := begun(t, nil)
+	if err := s.End(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.Inside(t.Context(), session.Command{Kind: "train"}, func(context.Context, *session.Session) error { t.Error("it ran"); return nil })
+	if !errors.Is(err, quant.Conflict) {
+		t.Error(err)
+	}
+}
+
+// Who ends a run while it still writes facts says what has been committed by then.
+func TestAForcedEndSaysWhatIsCommittedByThen(t *testing.T) {
+	t.Parallel()
+	s := begun(t, nil)
+	id, _ := s.Inside(t.Context(), session.Command{Kind: "ingest"}, func(ctx context.Context, inner *session.Session) error {
+		return inner.WriteFacts(ctx, func(db *factstore.DB) error {
+			if err := factstoretest.Write(ctx, db, inner.RunID(), "INSERT INTO labels VALUES ('A', DATE '2024-01-02', 'fwd_ret_1d', 0.5, 'v1')"); err != nil {
+				return err
+			}
+			_ = s.End(ctx, quant.Errorf(quant.Failed, "pulled the plug"))
+			return nil
+		})
+	})
+	if run := detail(t, s, id); run.Status != quant.Fail || !strings.HasSuffix(string(run.ErrorText), "facts committed") {
+		t.Errorf("%s: %s", run.Status, run.ErrorText)
+	}
+}
+
 func TestASessionWithoutARegistryStartsNothing(t *testing.T) {
 	t.Parallel()
 	s := session.New(session.Options{Lab: lab.New(lab.Options{Place: place.In(t.TempDir())})})

@@ -50,6 +50,10 @@ type Result struct {
 	floor int64 // our own ru_maxrss
 }
 
+// Execute is the operation of the fs.PathError of a program that is there and
+// cannot be executed.
+const Execute = "execute"
+
 // Find looks a program up as a shell does: a name without a slash along path, the
 // list of folders of the PATH variable. Errors: fs.ErrNotExist if there is none,
 // fs.ErrPermission if there is one that is not executable.
@@ -88,10 +92,10 @@ func executable(file string) error {
 	case err != nil:
 		return err
 	case info.IsDir():
-		return &fs.PathError{Op: "execute", Path: file, Err: syscall.EACCES}
+		return &fs.PathError{Op: Execute, Path: file, Err: syscall.EACCES}
 	}
 	if err := unix.Access(file, unix.X_OK); err != nil {
-		return &fs.PathError{Op: "execute", Path: file, Err: err}
+		return &fs.PathError{Op: Execute, Path: file, Err: err}
 	}
 	return nil
 }
@@ -110,7 +114,7 @@ func (c Command) Run() (Result, error) {
 	}
 	s.pid, err = syscall.ForkExec(c.Path, c.Argv, attr)
 	if err != nil {
-		return Result{}, &os.PathError{Op: "execute", Path: c.Path, Err: err}
+		return Result{}, &os.PathError{Op: Execute, Path: c.Path, Err: err}
 	}
 	s.started()
 	var own syscall.Rusage

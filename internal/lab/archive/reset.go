@@ -114,7 +114,7 @@ func Anew(ctx context.Context, f *facts.Store) (r Reset, err error) {
 // file that the database is, and makes that folder.
 func copyPath(database, stamp, name string) (string, error) {
 	folder := filepath.Join(place.BackupDir(place.Real(database)), stamp)
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	if err := durable.MakeFolder(folder); err != nil {
 		return "", quant.Errorf(quant.Store, "make the backup folder: %w", err).WithHint("check that you may write %s", filepath.Dir(place.Real(database)))
 	}
 	return filepath.Join(folder, name), nil

@@ -346,7 +346,7 @@ func (s *staged) committed(ctx context.Context, runs []metastore.RunDetail) (map
 	committed := map[string]bool{}
 	for id, tables := range naming {
 		for _, table := range tables {
-			committed[id] = committed[id] || table == "ledger"
+			committed[id] = committed[id] || table == factstore.Ledger
 		}
 	}
 	return committed, db.Close()

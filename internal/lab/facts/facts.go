@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"quant"
@@ -35,7 +36,9 @@ type Store struct {
 	// run; nil: nobody is.
 	Waiting func(text string)
 
-	commit factstore.Commit
+	mu      sync.Mutex
+	commit  factstore.Commit
+	writing *factstore.DB // open for writing; nil: none is
 }
 
 // Options are the options of every opening.
@@ -96,10 +99,16 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 	if err != nil {
 		return err
 	}
+	s.mu.Lock()
+	s.writing = db
+	s.mu.Unlock()
 	defer func() {
+		s.mu.Lock()
 		if state := db.State(); state != factstore.NoneCommitted {
 			s.commit = state
 		}
+		s.writing = nil
+		s.mu.Unlock()
 		if closing := db.Close(); err == nil {
 			err = closing
 		}
@@ -148,4 +157,16 @@ func (s *Store) Make(ctx context.Context) (made Made, err error) {
 }
 
 // Committed is what became of the facts that were written.
-func (s *Store) Committed() factstore.Commit { return s.commit }
+//
+// While facts are written it says what is known by then. It may be called from any
+// goroutine.
+func (s *Store) Committed() factstore.Commit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.writing != nil {
+		if state := s.writing.State(); state != factstore.NoneCommitted {
+			return state
+		}
+	}
+	return s.commit
+}

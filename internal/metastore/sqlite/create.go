@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/failpoint"
+	"quant/internal/lab/place"
 )
 
 // fileSuffixes are those of the files that SQLite keeps next to a database.
@@ -50,7 +51,7 @@ func (db *DB) build(ctx context.Context) error {
 		}
 		if aside == "" {
 			var err error
-			if aside, err = freeName(db.path, db.now()); err != nil {
+			if aside, err = freeName(db.path+place.Broken, db.now()); err != nil {
 				return db.fileError(err)
 			}
 		}
@@ -127,7 +128,7 @@ func MoveAside(path string, now time.Time) (newPath string, err error) {
 		return "", err
 	}
 	defer unlock()
-	if newPath, err = freeName(abs, now); err == nil {
+	if newPath, err = freeName(abs+place.Broken, now); err == nil {
 		err = os.Rename(abs, newPath)
 	}
 	// The database goes first: a log without its database is set aside by the
@@ -147,10 +148,10 @@ func MoveAside(path string, now time.Time) (newPath string, err error) {
 	return newPath, nil
 }
 
-// freeName returns a name for what is moved aside that nothing bears, alone or
-// with one of SQLite's suffixes.
-func freeName(path string, now time.Time) (string, error) {
-	base := path + ".broken-" + now.UTC().Format("20060102T150405Z")
+// freeName returns a name of this beginning and the time that nothing bears, alone
+// or with one of SQLite's suffixes.
+func freeName(beginning string, now time.Time) (string, error) {
+	base := beginning + now.UTC().Format("20060102T150405Z")
 	for n := 1; n < 1000; n++ {
 		name := base
 		if n > 1 {

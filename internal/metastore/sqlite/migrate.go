@@ -12,6 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/lab/place"
 )
 
 //go:embed migrations/*.sql
@@ -99,17 +100,16 @@ func (db *DB) migrate(ctx context.Context, backupDir string) error {
 		return nil // somebody else was quicker
 	}
 	if backupDir == "" {
-		backupDir = filepath.Join(filepath.Dir(db.path), "backups")
+		backupDir = place.BackupDir(db.path)
 	}
 	if err := durable.MakeFolder(backupDir); err != nil {
 		return storeError(nil, err, "back up meta db %s before migrating it: %v", db.shown, err).
 			WithHint("check that you may write %s; nothing was changed", backupDir)
 	}
-	backup, err := freeName(filepath.Join(backupDir, fmt.Sprintf("%s.schema-%d", filepath.Base(db.path), from)), db.now())
+	backup, err := freeName(filepath.Join(backupDir, fmt.Sprintf("%s.schema-%d-", filepath.Base(db.path), from)), db.now())
 	if err != nil {
 		return storeError(nil, err, "back up meta db %s before migrating it: %v", db.shown, err)
 	}
-	backup = strings.Replace(backup, ".broken-", "-", 1)
 	if err := db.Backup(ctx, backup); err != nil {
 		return err
 	}

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	_ "embed"
-
 	"quant/internal/test/labtest"
+
+	_ "embed"
 )
 
 // olderLab is a lab that the program made before it kept in a column what became of
