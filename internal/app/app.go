@@ -17,8 +17,8 @@ import (
 	"quant"
 	"quant/internal/cli"
 	"quant/internal/config"
-	"quant/internal/factstore"
 	"quant/internal/lab"
+	"quant/internal/lab/facts"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/sandbox"
@@ -156,7 +156,7 @@ func isSilent(err error) bool {
 
 // build reads what the linker knows of this binary.
 func build() session.Build {
-	b := session.Build{Version: "dev", DuckDB: factstore.EngineVersion, SQLite: lab.EngineVersion()}
+	b := session.Build{Version: "dev", DuckDB: facts.EngineVersion, SQLite: lab.EngineVersion()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b

@@ -16,7 +16,7 @@ func recommendCommand(env *Env) Command {
 	var o pipeline.RecommendOptions
 	var asof, from, to string
 	cmd := &cobra.Command{
-		Use:   "recommend --strategy FILE [--asof DAY | --from DAY [--to DAY]]",
+		Use:   "recommend --strategy FILE [--asof DAY | [--from DAY] [--to DAY]]",
 		Short: "Decide what to hold: propose by a strategy's signal, judge by its risk rules, write targets",
 		Long: `Decide what to hold. For each day the strategy proposes its best names by the
 signal of that very day, and the supervisor judges: R5 score floor and R3
@@ -24,9 +24,10 @@ positions reject, R2 clips to the maximum weight, R1 scales to the gross exposur
 cap, R4 limits the turnover from the last decision, drifted to the day.
 
 --from and --to decide every rebalance day of the strategy between them, in
-order, and replace all its decisions in there; without --to, up to the last bar.
-Without any of them, the days are backtest.from and to of the file. --asof
-decides on that one session, a rebalance day or not.
+order, and replace all its decisions in there. Without --from they begin on
+backtest.from of the file; --from without --to goes up to the last bar, and
+without both backtest.to is the last day. --asof decides on that one session, a
+rebalance day or not.
 
 A decision without an approved weight means cash; where there is no decision, the
 book is held. Deciding a day again replaces its whole set and, if it came out

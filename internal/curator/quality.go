@@ -273,15 +273,8 @@ type span struct {
 	first, last maybeDate
 }
 
-func barsOf(n int64) string     { return plural(n, "bar") }
-func sessionsOf(n int64) string { return plural(n, "session") }
-
-func plural(n int64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
+func barsOf(n int64) string     { return quant.Count(int(n), "bar") }
+func sessionsOf(n int64) string { return quant.Count(int(n), "session") }
 
 // outside tells of bars on days that are no sessions; the modules leave them
 // out.
@@ -493,7 +486,7 @@ func more(n int64) string {
 	if n == 1 {
 		return ""
 	}
-	return fmt.Sprintf(" (and on %s)", plural(n-1, "other day"))
+	return fmt.Sprintf(" (and on %s)", quant.Count(int(n-1), "other day"))
 }
 
 // SymbolCoverage is what is stored of one symbol's prices.

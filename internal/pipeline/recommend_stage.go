@@ -36,7 +36,7 @@ func (o RecommendOptions) Command() session.Command {
 func (o RecommendOptions) Validate() error {
 	switch {
 	case o.Strategy == "":
-		return quant.Errorf(quant.Usage, "--strategy is missing").WithHint("usage: quant recommend --strategy FILE [--asof DAY | --from DAY [--to DAY]] [flags]")
+		return quant.Errorf(quant.Usage, "--strategy is missing").WithHint("usage: quant recommend --strategy FILE [--asof DAY | [--from DAY] [--to DAY]] [flags]")
 	case o.Asof != nil && (o.From != nil || o.To != nil):
 		return quant.Errorf(quant.Usage, "--asof and --from, --to exclude each other").WithHint("--asof decides on one day, --from and --to on the rebalance days between them")
 	case o.From != nil && o.To != nil && *o.To < *o.From:
@@ -65,8 +65,8 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 	if o.Asof == nil && o.From == nil {
 		return Recommendation{}, quant.Errorf(quant.Usage, "no day to decide on").WithHint("give --asof, or --from and --to, or backtest.from and to in %s", o.Strategy)
 	}
-	if err := o.Validate(); err != nil {
-		return Recommendation{}, err
+	if o.From != nil && o.To != nil && *o.To < *o.From {
+		return Recommendation{}, quant.Errorf(quant.Usage, "--to %s is before %s, backtest.from of %s", o.To, o.From, o.Strategy).WithHint("give --from as well")
 	}
 	logStrategy(s, of)
 	var report Recommendation

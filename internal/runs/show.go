@@ -81,7 +81,7 @@ func ledgerOf(ctx context.Context, s *session.Session, run metastore.RunDetail) 
 	if !run.Process.Changes || !s.HasFactDB() {
 		return []factstore.LedgerRow{}, nil
 	}
-	return s.Ledger(ctx, run.RunID)
+	return s.Facts().Ledger(ctx, run.RunID)
 }
 
 // readRecords fills in what the run recorded of itself and what became of it.

@@ -387,21 +387,6 @@ func (b Build) Identity(digest func(path string) (string, error)) (string, error
 	return digest(path)
 }
 
-// Ledger is what the ledger says of a run, without waiting for the Fact DB; never
-// nil without an error.
-func (s *Session) Ledger(ctx context.Context, runID string) ([]factstore.LedgerRow, error) {
-	db, err := factstore.OpenRead(ctx, factstore.Options{Path: s.FactPath, Now: s.Now})
-	if err != nil {
-		return nil, err
-	}
-	defer db.Close()
-	rows, err := db.Ledger(ctx, runID)
-	if rows == nil && err == nil {
-		rows = []factstore.LedgerRow{}
-	}
-	return rows, err
-}
-
 // FactsHolder names the run behind the process that holds the Fact DB.
 func (s *Session) FactsHolder(ctx context.Context, pid int) string {
 	return s.facts.Holder(ctx, pid, "")

@@ -169,7 +169,7 @@ func (s *Sheet) weights() plot {
 		stack("name"+strconv.Itoa(i+1), name, s.Weights.Days[i])
 	}
 	if s.Weights.Others != nil {
-		stack("others", counted(s.Weights.NOthers, "other"), s.Weights.Others)
+		stack("others", quant.Count(s.Weights.NOthers, "other"), s.Weights.Others)
 	}
 	if steps > 0 {
 		stack("cash", "Cash", s.Weights.Cash)
@@ -186,13 +186,6 @@ func (s *Sheet) weights() plot {
 		p.Desc += " Mean weights: " + strings.Join(weights, ", ") + "."
 	}
 	return p
-}
-
-func counted(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return strconv.Itoa(n) + " " + noun + "s"
 }
 
 func percent(v float64) string { return fixed(v*100, 1) + "%" }

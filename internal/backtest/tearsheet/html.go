@@ -111,7 +111,7 @@ func (v view) Headlines() []Headline {
 		{"Volatility", number(m.Vol, percent), against(func(p Performance) *float64 { return p.Vol }, percent)},
 	}
 	if d := v.Deflation; d != nil {
-		out = append(out, Headline{"Deflated Sharpe", number(d.DSR, probability), "probability, " + counted(int(d.Trials), "recorded trial")})
+		out = append(out, Headline{"Deflated Sharpe", number(d.DSR, probability), "probability, " + quant.Count(int(d.Trials), "recorded trial")})
 	}
 	return out
 }
@@ -150,7 +150,7 @@ func (v view) Stamps() []Stamp {
 	if v.UniverseFixedAt != nil {
 		add(true, "Universe fixed as of "+v.UniverseFixedAt.String(), "The list of symbols was chosen knowing who survived.")
 	}
-	add(v.Measured.Returns < 252, "Short sample", counted(int(v.Measured.Returns), "return")+", fewer than the 252 of a year.")
+	add(v.Measured.Returns < 252, "Short sample", quant.Count(int(v.Measured.Returns), "return")+", fewer than the 252 of a year.")
 	return out
 }
 
@@ -163,7 +163,7 @@ func (v view) OtherNotices() []string {
 	})
 }
 
-func (v view) Sessions() string { return counted(len(v.Days), "session") }
+func (v view) Sessions() string { return quant.Count(len(v.Days), "session") }
 
 // Measure is one row of the table of metrics.
 type Measure struct {

@@ -19,6 +19,9 @@ import (
 // SchemaVersion is that of the Fact DBs that this program works with.
 const SchemaVersion = factstore.SchemaVersion
 
+// EngineVersion is the version of the engine of Fact DBs.
+const EngineVersion = factstore.EngineVersion
+
 // Committed tells, without waiting, which runs have committed facts to the Fact
 // DB at path.
 func Committed(path string) func(ctx context.Context, runIDs []string) (map[string]bool, error) {
@@ -169,4 +172,19 @@ func (s *Store) Committed() factstore.Commit {
 		}
 	}
 	return s.commit
+}
+
+// Ledger is what the ledger says of a run, without waiting for the Fact DB; never
+// nil without an error.
+func (s *Store) Ledger(ctx context.Context, runID string) ([]factstore.LedgerRow, error) {
+	db, err := factstore.OpenRead(ctx, factstore.Options{Path: s.Lab.FactPath, Now: s.Lab.Now, TempDir: s.Lab.SpillDir()})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	rows, err := db.Ledger(ctx, runID)
+	if rows == nil && err == nil {
+		rows = []factstore.LedgerRow{}
+	}
+	return rows, err
 }
