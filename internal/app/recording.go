@@ -79,7 +79,9 @@ func (r *recording) begin(ctx context.Context, c session.Command) error {
 	env.Warn("this run is not recorded: %v", err)
 	env.MetaErr = err
 	if env.Meta == nil {
-		_ = env.OpenReadOnly(ctx) // what it says is what err says
+		if older := env.OpenReadOnly(ctx); lab.IsOlder(older) {
+			env.MetaErr = older // what else it says is what err says
+		}
 	}
 	return nil
 }

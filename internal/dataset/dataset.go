@@ -57,9 +57,9 @@ func PredictionsOf(modelID, taskID string) Name { return Name{Predictions, model
 func PricesOn(basis string) Name { return Name{OHLCV, basis} }
 
 // Without returns a text without the names in it that have a version, which is
-// to say a colon and an @. What merely begins like one is left in:
-// labels:x@host:3306 is a user, a password and a host. The time it takes is
-// linear in the length of the text.
+// to say a colon and an @. What merely looks like one is left in: labels:x@host is a
+// user, a password and a host, and so is a version that is no number (see numbered).
+// The time it takes is linear in the length of the text.
 func Without(text string) string {
 	if !strings.Contains(text, "@") {
 		return text
@@ -96,13 +96,41 @@ func versioned(text string, i int) int {
 			return 0
 		}
 		rest = rest[name+1:]
-		version := span(rest, maxVersion, "_.+-")
+		version := numbered(rest)
 		if version == 0 || version > maxVersion || !ends(rest[version:]) {
 			return 0
 		}
 		return len(table) + 1 + name + 1 + version
 	}
 	return 0
+}
+
+// numbered is the length of the version that s begins with, if it is one that no
+// host is called: 1, v2, 1.0 or 1.0.0, the last also with a suffix (1.0.0-rc.1). 0:
+// it begins with none.
+func numbered(s string) int {
+	n, parts := 0, 0
+	if n < len(s) && s[n] == 'v' {
+		n++
+	}
+	for parts < 3 {
+		digits := n
+		for digits < len(s) && s[digits] >= '0' && s[digits] <= '9' {
+			digits++
+		}
+		if digits == n {
+			return 0
+		}
+		n, parts = digits, parts+1
+		if parts == 3 || n == len(s) || s[n] != '.' {
+			break
+		}
+		n++
+	}
+	if parts == 3 && n < len(s) && (s[n] == '-' || s[n] == '+') {
+		n += span(s[n:], maxVersion, ".+-")
+	}
+	return n
 }
 
 // The longest parts of a name, in bytes: those of strategies, which are the

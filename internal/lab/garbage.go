@@ -112,7 +112,7 @@ func (l *Lab) leftovers() map[string][]string {
 	}
 	add(l.ScratchDir(), place.Repetition+"*", place.Checkout+"*")
 	// Where files of the lab are made.
-	for _, dir := range []string{l.ScratchDir(), l.ModelDir(), l.LogDir(), filepath.Dir(l.MetaFile()), filepath.Dir(l.FactPath)} {
+	for _, dir := range []string{l.ScratchDir(), l.ModelDir(), l.LogDir(), l.ReportDir(), filepath.Dir(l.MetaFile()), filepath.Dir(l.FactPath)} {
 		add(dir, durable.TemporaryPattern)
 	}
 	// A restore that had begun to move things has been finished by now.

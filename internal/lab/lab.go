@@ -137,6 +137,10 @@ func Remediable(err error) bool {
 	return errors.Is(err, metastore.ErrDamaged) || errors.Is(err, metastore.ErrSchema)
 }
 
+// IsOlder reports whether a Meta DB cannot be read because it would have to be
+// brought up to date first, and may not be written.
+func IsOlder(err error) bool { return errors.Is(err, metastore.ErrOlder) }
+
 // IsNewer reports whether a Meta DB was refused because a newer program made it.
 func IsNewer(err error) bool { return errors.Is(err, metastore.ErrNewer) }
 

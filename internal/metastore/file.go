@@ -12,6 +12,10 @@ import (
 // must be neither reset nor moved aside.
 var ErrNewer = errors.New("made by a newer quant")
 
+// ErrOlder marks the Store error of a database whose schema is older than this
+// program's, opened for reading only: it must be brought up to date first.
+var ErrOlder = errors.New("made by an older quant")
+
 // ErrDamaged marks the Store error of what stands in the database's place but is
 // no usable Meta DB: a directory, an empty file, another program's file, a
 // truncated or corrupt database.

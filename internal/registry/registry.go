@@ -401,7 +401,11 @@ func (g *Registry) storable(noted []quant.RunIO) []quant.RunIO {
 	var list []quant.RunIO
 	for _, io := range noted {
 		io.Kind = strings.ToValidUTF8(io.Kind, "\uFFFD")
-		name := g.Mask.Text(strings.ToValidUTF8(io.Name, "\uFFFD"))
+		mask := g.Mask.Text
+		if io.Kind == quant.IOTable { // the program's own name: targets:S@beta is no DSN
+			mask = g.Mask.Known
+		}
+		name := mask(strings.ToValidUTF8(io.Name, "\uFFFD"))
 		if strings.TrimSpace(name) == "" {
 			name = strconv.Quote(name)
 		}

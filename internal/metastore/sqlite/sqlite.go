@@ -115,8 +115,8 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	if version < len(schema) {
 		if o.ReadOnly {
 			_ = db.pool.Close()
-			return nil, storeError(nil, nil, "meta db %s has schema %d, this program needs %d", o.Path, version, len(schema)).
-				WithHint("quant init-db brings it up to date")
+			return nil, storeError(metastore.ErrOlder, nil, "meta db %s has schema %d, this program needs %d", o.Path, version, len(schema)).
+				WithHint("any command that may write there brings it up to date, such as quant init-db")
 		}
 		if err := db.migrate(ctx, o.BackupDir); err != nil {
 			_ = db.pool.Close()
