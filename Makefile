@@ -16,7 +16,8 @@ test: ## every test, as in the README
 	$(GO) test ./...
 
 soak: ## the tests that scale, with their full counts (kills, storms, a million runs) and another seed
-	QUANT_SOAK=1 $(GO) test -count=1 -timeout 120m $$($(GO) run ./internal/test/ci soak)
+	@export QUANT_SEED=$${QUANT_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} QUANT_SOAK=1; echo "QUANT_SEED=$$QUANT_SEED"; \
+	$(GO) test -count=1 -timeout 120m $$($(GO) run ./internal/test/ci soak)
 
 race: ## the race detector where there is concurrency, tests shuffled
 	$(GO) test -race -shuffle=on -count=1 -timeout 60m $$($(GO) run ./internal/test/ci race)
