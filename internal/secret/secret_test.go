@@ -158,15 +158,11 @@ func TestMaskingTakesTimeThatGrowsWithTheText(t *testing.T) {
 	} {
 		var m Masker
 		text := strings.Repeat(part, 1<<20/len(part))
-		fastest := time.Hour
-		for try := 0; try < 3 && fastest > 10*time.Second; try++ { // this machine may be busy with something else
-			begun := time.Now()
-			m.Text(text)
-			m.Text("password='" + text)
-			fastest = min(fastest, time.Since(begun))
-		}
-		if fastest > 10*time.Second {
-			t.Errorf("%q: %s", part, fastest)
+		begun := time.Now()
+		m.Text(text)
+		m.Text("password='" + text)
+		if d := time.Since(begun); d > 10*time.Second {
+			t.Errorf("%q: %s", part, d)
 		}
 	}
 }
