@@ -303,11 +303,16 @@ func TestThePackagesOfAPythonProgramAreRecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := run(t, place.In(t.TempDir()), nil, script)
+	// A run waits for what python3 says of itself no longer than is good for a
+	// person; on a machine that has other work it is asked again.
+	for again := 0; again < 20 && r.about().Python.Version == ""; again++ {
+		r = run(t, place.In(t.TempDir()), nil, script)
+	}
 	if r.err != nil || r.out != "trained\n" {
 		t.Fatalf("%q, %v", r.out, r.err)
 	}
 	if python := r.about().Python; python.Version == "" || python.Executable == "" {
-		t.Skipf("python3 did not answer in time: %+v", python)
+		t.Fatalf("python3 said of itself %+v", python)
 	}
 	if packages, found := r.artifact(quant.PythonPackages); found && !strings.Contains(packages, "==") {
 		t.Errorf("the packages are %q", packages)
