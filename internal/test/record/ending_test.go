@@ -110,12 +110,18 @@ func TestASecondSignalEndsACommandThatDoesNotStop(t *testing.T) {
 func TestACommandThatDoesNotStopIsEndedAfterAWhile(t *testing.T) {
 	t.Parallel()
 	l := labtest.New(t)
+	waits := 10 * time.Second
 	if !soak.Full(t) { // else as long as it takes
-		l.Env = append(l.Env, "QUANT_TEST_PATIENCE=signal=500ms")
+		waits = 500 * time.Millisecond
+		l.Env = append(l.Env, "QUANT_TEST_PATIENCE=signal="+waits.String())
 	}
 	p := hanging(l)
+	begun := time.Now()
 	p.Signal(syscall.SIGHUP)
 	r := p.Wait()
+	if took := time.Since(begun); took < waits {
+		t.Errorf("it was ended after %s, and a command may take %s to stop", took, waits)
+	}
 	l.WantCode(r, 128+int(syscall.SIGHUP))
 	l.WantFail(l.LastRun(), int64(128+int(syscall.SIGHUP)), "ended by SIGHUP")
 	l.Doctor()
