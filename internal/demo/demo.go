@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/strategies"
 
 	_ "embed"
@@ -77,7 +78,7 @@ func WriteStrategy(dir string) (string, error) {
 }
 
 func write(path string, content []byte) error {
-	if err := os.WriteFile(path, content, 0o600); err != nil {
+	if err := durable.Replace(path, 0o600, durable.Bytes(content)); err != nil {
 		return quant.Errorf(quant.Failed, "write the demo: %w", err).WithHint("make room and the folder writable, then run it again")
 	}
 	return nil

@@ -144,7 +144,7 @@ func ReportBacktest(ctx context.Context, s *session.Session, o SheetOptions) (Ba
 	}{{"html", o.HTML, page.Bytes()}, {"png", o.PNG, picture.Bytes()}}
 	for i, file := range files {
 		if file.path == "" {
-			if err := os.MkdirAll(s.ReportDir(), 0o700); err != nil {
+			if err := durable.MakeFolder(s.ReportDir()); err != nil {
 				return report, quant.Errorf(quant.Failed, "make the folder of reports: %w", err).WithHint("name files with --html and --png")
 			}
 			files[i].path = filepath.Join(s.ReportDir(), runID+"."+file.kind)
