@@ -26,7 +26,7 @@ func later(t testing.TB, more ...string) []migration {
 	t.Helper()
 	schema := must(embedded())
 	for i, s := range more {
-		schema = append(schema, migration{fmt.Sprintf("%04d_more.sql", len(schema)+i+1), s})
+		schema = append(schema, migration{name: fmt.Sprintf("%04d_more.sql", len(schema)+i+1), sql: s})
 	}
 	return schema
 }
@@ -423,7 +423,7 @@ func TestAMissingTableOrColumnIsMarked(t *testing.T) {
 	t.Parallel()
 	for name, statement := range map[string]string{
 		"table":  `DROP TABLE run_io`,
-		"column": `ALTER TABLE run_process DROP COLUMN machine_id`,
+		"column": `DROP INDEX run_process_running; ALTER TABLE run_process DROP COLUMN machine_id`,
 		"runs":   `ALTER TABLE runs RENAME TO others`,
 	} {
 		path := filepath.Join(t.TempDir(), "meta.db")
