@@ -34,8 +34,11 @@ func (l *Lab) Target(runID string, paths ...string) (done func()) {
 		return func() {}
 	}
 	for _, path := range paths {
+		if path == "" || path == "-" {
+			continue
+		}
 		path, err := filepath.Abs(path)
-		if err != nil || filepath.Base(path) == "-" || slices.ContainsFunc(making, func(dir string) bool { return sameFolder(dir, filepath.Dir(path)) }) {
+		if err != nil || slices.ContainsFunc(making, func(dir string) bool { return sameFolder(dir, filepath.Dir(path)) }) {
 			continue
 		}
 		if _, err := os.Stat(filepath.Dir(path)); err != nil {
