@@ -46,13 +46,19 @@ func (l *Lab) Target(runID string, paths ...string) (done func()) {
 		}
 		sum := sha256.Sum256([]byte(path))
 		note := filepath.Join(l.TargetDir(), runID+"."+hex.EncodeToString(sum[:8]))
-		if durable.MakeFolder(l.TargetDir()) == nil && durable.Replace(note, 0o600, durable.Bytes([]byte(path))) == nil {
-			notes = append(notes, note)
+		for range 3 { // another run may just have taken the empty folder away
+			if durable.MakeFolder(l.TargetDir()) == nil && durable.Replace(note, 0o600, durable.Bytes([]byte(path))) == nil {
+				notes = append(notes, note)
+				break
+			}
 		}
 	}
 	return func() {
 		for _, note := range notes {
 			_ = os.Remove(note)
+		}
+		if notes != nil {
+			_ = os.Remove(l.TargetDir()) // only when empty
 		}
 	}
 }
@@ -123,6 +129,7 @@ func (y yard) forgetTargets() error {
 		if err := os.Remove(t.Note); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return quant.Errorf(quant.Store, "remove %s: %w", t.Note, err).WithHint("make its folder writable")
 		}
+		_ = os.Remove(filepath.Dir(t.Note)) // only when empty
 	}
 	return nil
 }
