@@ -639,3 +639,25 @@ func TestABrokenLabIsMendedByMovingAsideAndSalvaging(t *testing.T) {
 	}
 	must(db.GetRun(context.Background(), metastoretest.RunID(1)))
 }
+
+func TestADatabaseThatLacksOnlyAnIndexIsReadAsItIs(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "meta.db")
+	all := must(embedded())
+	db, err := open(context.Background(), Options{Path: path, Now: noon}, all[:4])
+	ok(t, err)
+	ok(t, db.Close())
+	db, err = Open(context.Background(), Options{Path: path, ReadOnly: true})
+	ok(t, err)
+	if list, err := db.ListRuns(context.Background(), metastore.RunFilter{All: true}); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+	ok(t, db.Close())
+	older := filepath.Join(t.TempDir(), "meta.db")
+	db, err = open(context.Background(), Options{Path: older, Now: noon}, all[:2])
+	ok(t, err)
+	ok(t, db.Close())
+	if _, err := Open(context.Background(), Options{Path: older, ReadOnly: true}); !errors.Is(err, metastore.ErrOlder) {
+		t.Errorf("an older one: %v", err)
+	}
+}
