@@ -30,7 +30,7 @@ type inspection struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 
-	diff   chan finding // nil where there is no work tree
+	code   chan finding // nil where there is no work tree
 	python chan finding // nil for other programs
 }
 
@@ -38,21 +38,21 @@ type inspection struct {
 // program's environment.
 type finding struct {
 	artifact []byte
-	about    any
+	about    any // nil: nothing
+	notes    []string
 	err      error
 }
 
 // inspect begins. It returns once the program may start.
-func inspect(ctx context.Context, s *session.Session, path string, environ []string) *inspection {
+func inspect(ctx context.Context, s *session.Session, path string, environ []string, keepSecrets bool) *inspection {
 	i := &inspection{session: s}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if tree := git.WorkTree(s.Registry.Process.WorkDir); tree != "" {
-		i.diff = make(chan finding, 1)
+		i.code = make(chan finding, 1)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			diff, err := git.Diff(i.ctx, tree, belongsTo(s))
-			i.diff <- finding{artifact: s.Mask.KnownBytes(diff), err: err}
+			i.code <- codeOf(i.ctx, s, tree, keepSecrets)
 		}()
 		select {
 		case <-done:
@@ -67,7 +67,7 @@ func inspect(ctx context.Context, s *session.Session, path string, environ []str
 			if len(p.Packages) > 0 {
 				text = strings.Join(p.Packages, "\n") + "\n"
 			}
-			i.python <- finding{[]byte(text), map[string]string{"executable": p.Executable, "version": p.Version}, err}
+			i.python <- finding{artifact: []byte(text), about: map[string]string{"executable": p.Executable, "version": p.Version}, err: err}
 		}()
 	}
 	return i
@@ -97,7 +97,7 @@ func belongsTo(s *session.Session) func(path string) bool {
 func (i *inspection) finish(about map[string]any) {
 	defer i.cancel()
 	late := time.After(afterEnd)
-	record := func(from chan finding, what, name string) {
+	record := func(from chan finding, key, what, name string) {
 		if from == nil {
 			return
 		}
@@ -114,12 +114,15 @@ func (i *inspection) finish(about map[string]any) {
 			i.session.Log(metastore.Batch{Notes: []quant.Note{{Text: what + " not known: " + found.err.Error()}}})
 			return
 		}
+		for _, note := range found.notes {
+			i.session.Log(metastore.Batch{Notes: []quant.Note{{Text: note}}})
+		}
 		if found.about != nil {
-			about["python"] = found.about
+			about[key] = found.about
 		}
 	}
-	record(i.diff, "what differs from the commit is", quant.CodeDiff)
-	record(i.python, "the packages of Python are", quant.PythonPackages)
+	record(i.code, "code", "what differs from the commit is", quant.CodeDiff)
+	record(i.python, "python", "the packages of Python are", quant.PythonPackages)
 }
 
 func (i *inspection) store(name string, content []byte) error {
