@@ -84,10 +84,11 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 		In: file(o.Streams.In), Out: file(o.Streams.Out), Err: file(o.Streams.Err),
 		Copy: func(out bool, b []byte) { _, _ = copies[out].Write(b) },
 	}
-	inspected := inspect(ctx, s, path, environ, o.KeepSecrets)
+	inspected := inspect(ctx, s, path, o.Argv, environ, o.KeepSecrets)
 	about := map[string]any{"variables": recorded(environ)}
 	saved := make(chan struct{})
 	command.Started = func(pid int) {
+		inspected.started(pid)
 		save := s.Registry.ProgramStarted(s.RunID(), quant.Program{
 			Path: quant.Text(path), ChildPID: ptr(int64(pid)), EnvironmentJSON: document(about),
 		})

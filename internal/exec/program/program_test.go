@@ -120,7 +120,7 @@ func TestAnInterpreterThatHangsOrLiesIsGivenUp(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	for name, text := range map[string]string{"hangs": "sleep 60 & sleep 60", "lies": "echo hello", "floods": "yes", "fails": "exit 1"} {
-		if _, err := AskPython(ctx, script(t, dir, name, "#!/bin/sh\n"+text+"\n", 0o755), nil); err == nil {
+		if _, err := AskPython(ctx, Interpreter{Path: script(t, dir, name, "#!/bin/sh\n"+text+"\n", 0o755)}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
