@@ -26,6 +26,9 @@ const minKnown = 4
 // again, as N=VALUE.
 const setArg = "set-arg"
 
+// keepSecrets is the flag of `exec` that speaks of secrets and holds none.
+const keepSecrets = "keep-secrets"
+
 // isFlag reports whether a flag of this name holds a secret.
 func isFlag(name string) bool { return name == setArg || IsName(name) }
 
@@ -42,6 +45,9 @@ var components = map[string]bool{
 // token, secret, password, passwd, pwd, credential or auth, or a usual
 // compound of these.
 func IsName(name string) bool {
+	if strings.TrimLeft(name, "-") == keepSecrets {
+		return false
+	}
 	start, prevLower := 0, false
 	for i, r := range name {
 		switch {
@@ -94,13 +100,13 @@ func (m *Masker) Knows() int {
 
 // Know adds a value that is masked from now on wherever it occurs, also in its
 // JSON, URL, CSV and SQL forms, and from 8 bytes on within base64. Values under 4
-// bytes are not searched for.
+// bytes are not searched for, nor are true and false.
 func (m *Masker) Know(values ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, v := range values {
 		v = strings.TrimSpace(v)
-		if len(v) < minKnown || v == Placeholder {
+		if len(v) < minKnown || v == Placeholder || v == "true" || v == "false" {
 			continue
 		}
 		if !slices.Contains(m.values, v) {

@@ -145,6 +145,9 @@ func (s strength) masks(name, v string, template bool) bool {
 
 // isCommon reports whether v is a word of the language rather than a value.
 func isCommon(v string) bool {
+	if len(v) > 16 {
+		return false
+	}
 	switch strings.ToLower(v) {
 	case "none", "null", "nil", "~", "true", "false", "yes", "no", "na", "n/a", "undefined", "default", "auto", "required", "optional", "inherit", "demo",
 		"str", "string", "bytes", "int", "integer", "float", "bool", "boolean", "any", "object", "self", "todo", "null,", "none,":
@@ -155,6 +158,9 @@ func isCommon(v string) bool {
 
 // sameWord reports whether a value only repeats its name.
 func sameWord(name, v string) bool {
+	if len(v) > 2*len(name)+16 {
+		return false
+	}
 	plain := func(s string) string {
 		return strings.Map(func(r rune) rune {
 			if unicode.IsLetter(r) || unicode.IsDigit(r) {
