@@ -324,6 +324,9 @@ func (n occurrence) value(strong strength) (from, to int, with string) {
 		if typed, ok := afterType(s, at+1); ok && !quoted && n.form != setting {
 			return take(typed)
 		}
+		if strings.TrimSpace(rest[1:]) == "" && n.form != setting {
+			return 0, 0, "" // def f() -> Secret:
+		}
 		return take(at + 1)
 	case rest[0] == ',' && quoted:
 		return n.second(at+1, name, strong)
@@ -546,6 +549,9 @@ func (n occurrence) flag(at int, name string, strong strength) (from, to int, wi
 	if strings.HasPrefix(word, "-") || strings.ToUpper(word) == word && strings.Trim(word, "0123456789") == word {
 		return 0, 0, "" // another flag; --token TOKEN
 	}
+	if n.form == program {
+		strong = min(strong, medium) // a message speaks of flags, too
+	}
 	return n.word(at, name, strong)
 }
 
@@ -637,7 +643,7 @@ func (n occurrence) fallback(at int, name string, strong strength) (from, to int
 	}
 	rest := n.s[at:min(len(n.s), at+maxLiteral)]
 	for _, operator := range []string{" or ", "|| ", "?? ", " else "} {
-		if i := strings.Index(rest, operator); i >= 0 {
+		if i := strings.Index(rest, operator); i >= 0 && strings.Count(rest[:i], "(") == strings.Count(rest[:i], ")") {
 			if l, ok := literalAt(n.s, skipBlank(n.s, at+i+len(operator))); ok && strong.masks(name, l.text(n.s), l.template) {
 				return l.from, l.end, l.with(n.s)
 			}
@@ -711,7 +717,7 @@ func literalAt(s string, at int) (l literal, ok bool) {
 	return l, false
 }
 
-// templated reports whether a text is made of other values alone, but for marks.
+// templated reports whether a text is made of other values, but for words and marks.
 func templated(v string, formatted bool) bool {
 	if isTemplate(v) {
 		return true
@@ -719,27 +725,19 @@ func templated(v string, formatted bool) bool {
 	if !formatted {
 		return false
 	}
-	rest := ""
+	rest, fields := "", false
 	for v != "" {
 		before, inner, found := strings.Cut(v, "{")
 		rest += before
 		if !found {
 			break
 		}
-		_, v, found = strings.Cut(inner, "}")
-		if !found {
+		if _, v, found = strings.Cut(inner, "}"); !found {
 			break
 		}
+		fields = true
 	}
-	for _, scheme := range schemes {
-		rest = strings.ReplaceAll(rest, strings.TrimSpace(scheme), "")
-	}
-	for _, r := range rest {
-		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= 0x80 {
-			return false
-		}
-	}
-	return true
+	return fields && !looksGenerated(rest)
 }
 
 // isTemplate reports whether a value only says where the value comes from.

@@ -39,6 +39,9 @@ func TestCodeLosesTheValuesUnderTellingNames(t *testing.T) {
 		{"a.py", `password = 12345678`, `password = ***`},
 		{"a.py", `# password: CANARY`, `# password: ***`},
 		{"a.py", `api_key = """CANARY"""`, `api_key = """***"""`},
+		{"a.py", `api_key = f"a1b2c3d4e5f6{x}"`, `api_key = f"***"`},
+		{"a.py", `api_key = f"CANARY"`, `api_key = f"***"`},
+		{"a.py", `os.system("tool --api-key CANARY1")`, `os.system("tool --api-key ***")`},
 		// other languages
 		{"a.R", `api_key <- "CANARY"`, `api_key <- "***"`},
 		{"a.R", `Sys.setenv(API_KEY = 'CANARY')`, `Sys.setenv(API_KEY = '***')`},
@@ -77,7 +80,8 @@ func TestCodeLosesTheValuesUnderTellingNames(t *testing.T) {
 		{"a.py", `key = "-----BEGIN RSA PRIVATE KEY-----\nMIIECANARY\n-----END RSA PRIVATE KEY-----"`, `key = "-----BEGIN RSA PRIVATE KEY-----***-----END RSA PRIVATE KEY-----"`},
 	} {
 		var m Masker
-		in := strings.ReplaceAll(tc.in, "CANARY", c)
+		in := strings.ReplaceAll(tc.in, "CANARY1", "hunter2canary")
+		in = strings.ReplaceAll(in, "CANARY", c)
 		if got := m.Code(tc.file, []string{in})[0]; got != tc.want {
 			t.Errorf("%s: %s\n got %s\nwant %s", tc.file, in, got, tc.want)
 		}
@@ -143,6 +147,7 @@ func TestCodeThatGoesOnOverLinesIsMasked(t *testing.T) {
 		"a call":                      {"a.py", "api_key = (\n    os.environ['A']\n)\n'x'", ""},
 		"a dict":                      {"a.py", "key = \\\n    'symbol'\nx = 'y'", ""},
 		"a block of YAML":             {"a.yaml", "db:\n  password: |\n    hunter2\n    b\n  user: me", "db:\n  password: |\n    ***\n    ***\n  user: me"},
+		"a docstring":                 {"a.py", "def f() -> Secret:\n    \"\"\"Create a secret.\"\"\"", ""},
 		"a manifest":                  {"a.yaml", "- name: API_KEY\n  value: hunter2\n- name: PATH\n  value: x", "- name: API_KEY\n  value: ***\n- name: PATH\n  value: x"},
 		"a manifest with a reference": {"a.yaml", "- name: API_KEY\n  valueFrom:\n    secretKeyRef: {name: s, key: k}", ""},
 	} {
@@ -165,7 +170,7 @@ func TestMaskingCodeTakesTimeThatGrowsWithIt(t *testing.T) {
 	for _, part := range []string{"key=", `key="`, `key='key="`, `password = \"`, "://u:p@", `"key", `, "--key ", "key: [", "key: a|", `\`, "password: '", "-----BEGIN PRIVATE KEY-----", `auth=("`, "key or "} {
 		var m Masker
 		begun := time.Now()
-		line := strings.Repeat(part, 1<<18/len(part))
+		line := strings.Repeat(part, 1<<17/len(part))
 		m.Code("a.py", []string{line})
 		m.Code("a.yaml", []string{line})
 		if d := time.Since(begun); d > 10*time.Second {

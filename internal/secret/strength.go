@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -52,7 +53,7 @@ func strengthOf(name string) strength {
 			s = max(s, weak)
 		}
 	}
-	if last := parts[len(parts)-1]; s > weak && describes(last) {
+	if last := parts[len(parts)-1]; s > weak && (describes(last) || !IsName(name[strings.LastIndexByte(name, '.')+1:])) {
 		return weak
 	}
 	return s
@@ -114,7 +115,8 @@ func describes(word string) bool {
 		"size", "count", "index", "idx", "format", "algo", "algorithm", "hint", "label", "error", "err", "msg", "message", "prompt", "help",
 		"title", "description", "doc", "regex", "pattern", "policy", "class", "func", "function", "fn", "method", "mode", "schema", "table",
 		"ref", "source", "store", "manager", "provider", "backend", "scheme", "scope", "scopes", "expiry", "expires", "ttl", "version", "role",
-		"group", "user", "users", "host", "port", "region", "enabled", "required", "vocab", "vocabulary", "position", "separator", "sep", "order", "by":
+		"group", "user", "users", "host", "port", "region", "enabled", "required", "vocab", "vocabulary", "position", "separator", "sep", "order", "by", "arn", "used", "last", "missing", "usage",
+		"sources", "fd", "stdin", "profile":
 		return true
 	}
 	return false
@@ -124,7 +126,7 @@ func describes(word string) bool {
 // template: v is made of other values.
 func (s strength) masks(name, v string, template bool) bool {
 	v = strings.TrimSpace(v)
-	if v == "" || v == Placeholder || template || isTemplate(v) || isCommon(v) || sameWord(name, v) {
+	if strings.IndexFunc(v, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }) < 0 || slices.Contains(schemes, v+" ") || v == Placeholder || template || isTemplate(v) || isCommon(v) || sameWord(name, v) || isVariable(v) {
 		return false
 	}
 	for _, scheme := range schemes {
@@ -154,6 +156,12 @@ func isCommon(v string) bool {
 		return true
 	}
 	return false
+}
+
+// isVariable reports whether a value is the name of a variable that holds a secret:
+// AWS_SECRET_ACCESS_KEY.
+func isVariable(v string) bool {
+	return strings.Trim(v, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") == "" && strings.Contains(v, "_") && IsName(v)
 }
 
 // sameWord reports whether a value only repeats its name.
