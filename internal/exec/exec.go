@@ -86,6 +86,7 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 	if ctx.Err() != nil { // one came before
 		return context.Cause(ctx)
 	}
+	s.KeepReserve()
 	held, err := reserve(s.MetaFile())
 	if err != nil {
 		return err

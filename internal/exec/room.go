@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 const (
@@ -35,7 +36,7 @@ func reserve(metaFile string) (*room, error) {
 	}
 	_ = os.Remove(f.Name())
 	for size := int64(recordRoom); ; size /= 2 {
-		err = allocate(f, size)
+		err = durable.Allocate(f, size)
 		switch {
 		case err == nil:
 			return &room{f}, nil

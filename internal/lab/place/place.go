@@ -33,6 +33,7 @@ const (
 	turn      = ".turn"
 	artifacts = ".artifacts"
 	logs      = ".logs"
+	reserve   = ".reserve"
 
 	// Staging ends the name of what is to take a place in a restore.
 	Staging = ".restoring"
@@ -80,6 +81,9 @@ func LiveDir(metaFile string) string { return metaFile + live }
 // TurnFile is the lock of those who want the lab of a Meta DB's real path to
 // themselves.
 func TurnFile(metaFile string) string { return metaFile + turn }
+
+// ReserveFile is the room that is set aside beside a Meta DB's real path.
+func ReserveFile(metaFile string) string { return metaFile + reserve }
 
 // JournalFile is where a restore writes down, before it moves anything, what it
 // will move.

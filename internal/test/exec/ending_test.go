@@ -257,3 +257,35 @@ func TestADiskThatIsNearlyFullAtTheStartTellsTheTruth(t *testing.T) {
 		})
 	}
 }
+
+func TestGCFreesAFullDisk(t *testing.T) {
+	for _, free := range []int64{0, 4 << 10, 32 << 10, 100 << 10, 400 << 10} {
+		t.Run(fmt.Sprint(free>>10), func(t *testing.T) {
+			l := labtest.New(t)
+			labtest.Must(t, os.Mkdir(l.Path("data"), 0o700))
+			if err := labtest.MountTiny(l.Path("data"), 8); err != nil {
+				t.Skip("a small file system cannot be mounted here:", err)
+			}
+			defer func() { _ = labtest.Unmount(l.Path("data")) }()
+			l.Must("init-db")
+			// What a purged run has left, and is older than what gc leaves alone.
+			left := l.Path("data", "meta.db.logs", "01900000-0000-7000-8000-000000000000.log")
+			labtest.Must(t, os.MkdirAll(filepath.Dir(left), 0o700))
+			labtest.Must(t, os.WriteFile(left, make([]byte, 3<<20), 0o600))
+			old := time.Now().Add(-48 * time.Hour)
+			labtest.Must(t, os.Chtimes(left, old, old))
+			filled(t, l.Path("data"), free)
+			r := l.Must("gc", "--yes")
+			if _, err := os.Stat(left); err == nil || !strings.Contains(r.Stdout, "log") {
+				t.Fatal(r)
+			}
+			if run := l.RunOf("gc"); run.Status != "SUCCESS" {
+				t.Fatalf("%+v", run)
+			}
+			if _, err := os.Stat(l.Path("data", "meta.db.reserve")); err != nil {
+				t.Error("the next time there is no room set aside:", err)
+			}
+			soundBesidesRoom(l)
+		})
+	}
+}
