@@ -41,7 +41,7 @@ func (s *session) handOver() (kept bool) {
 	if err != nil {
 		return kept
 	}
-	defer unix.Close(null)
+	defer func() { _ = unix.Close(null) }()
 	for i, fd := range files {
 		if i < firstRelayFD || fd == closed {
 			files[i] = uintptr(null)
@@ -91,7 +91,7 @@ func RelayMain() int {
 }
 
 func passOn(from, to int) {
-	defer unix.Close(from) // who writes then learns that nobody reads
+	defer func() { _ = unix.Close(from) }() // who writes then learns that nobody reads
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := unix.Read(from, buf)
