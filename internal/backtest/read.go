@@ -12,6 +12,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/dataset"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/price"
 )
@@ -227,6 +228,14 @@ func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) (
 	if err := table(dataset.Name{Table: dataset.OHLCV}, string(first), string(last), "SELECT symbol, ts, close FROM temp.main."+price.BarView+" WHERE ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)", string(first), string(last)); err != nil {
 		return nil, err
 	}
+	if len(market.Known) > 0 { // of the symbols that were read
+		text, err := json.Marshal(market.Known)
+		if err != nil {
+			return nil, err
+		}
+		n := int64(len(market.Known))
+		list = append(list, quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: KnownName, Rows: &n, Digest: quant.Text(durable.Digest(text))})
+	}
 	rows, err := db.Query(ctx, `SELECT DISTINCT run_id FROM (
 			SELECT run_id FROM target_sets`+these+`
 			UNION ALL SELECT l.run_id FROM (SELECT DISTINCT ingested_at FROM `+req.source()+` WHERE symbol IN (SELECT symbol FROM temp.main.`+symbolTable+`)
@@ -283,11 +292,13 @@ func readStored(ctx context.Context, db *factstore.DB, where string, args ...any
 			return nil, err
 		}
 		b.FromTS, b.ToTS, b.UniverseFixedAt = present(from), present(to), present(fixed)
-		for text, into := range map[string]any{sensitivity: &b.Sensitivity, metrics: &b.Metrics, notices: &b.Notices} {
+		measured := measuredText{Delistings: []Delisting{}, Known: []Known{}}
+		for text, into := range map[string]any{sensitivity: &b.Sensitivity, metrics: &measured, notices: &b.Notices} {
 			if err := json.Unmarshal([]byte(text), into); err != nil {
 				return nil, quant.Errorf(quant.Store, "backtest_details of run %s: %w", b.RunID, err).WithHint("`quant doctor` examines the file")
 			}
 		}
+		b.Metrics, b.Delistings, b.Known = measured.Measured, measured.Delistings, measured.Known
 		list = append(list, b)
 	}
 	return list, rows.Err()

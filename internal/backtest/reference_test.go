@@ -458,7 +458,7 @@ func TestTheSameArgumentsGiveTheSameBits(t *testing.T) {
 	if digestOf(Summary{}, a) != digestOf(Summary{}, b) {
 		t.Error("two replays differ")
 	}
-	curve, _ := simulate(m, ds, o, false)
+	curve, _ := simulate(m, ds, o, detail{})
 	for i := range a.Days {
 		if a.Days[i].Equity != curve.Days[i].Equity {
 			t.Fatal("the replay without trades differs")

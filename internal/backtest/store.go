@@ -75,7 +75,7 @@ func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) erro
 	}
 	if err := fill(factstore.BacktestDetails, func(row func(...driver.Value) error) error {
 		var documents [3]string
-		for i, v := range []any{d.Sensitivity, d.Metrics, d.Notices} {
+		for i, v := range []any{d.Sensitivity, measuredText{d.Metrics, d.Delistings, d.Known}, d.Notices} {
 			text, err := json.Marshal(v)
 			if err != nil {
 				return err
