@@ -111,12 +111,13 @@ func Merge(list, more []Known) (merged, added, changed, unchanged []Known, err e
 	return merged, added, changed, unchanged, nil
 }
 
-// sortKnown sorts by symbol and date. Invalid: two of a symbol share a day.
+// sortKnown sorts by symbol and date. Invalid: two of a symbol share a day. A halt
+// without an end lasts until the next entry.
 func sortKnown(list []Known) error {
 	slices.SortFunc(list, func(a, b Known) int { return cmp.Or(cmp.Compare(a.Symbol, b.Symbol), cmp.Compare(a.Date, b.Date)) })
 	for i := 1; i < len(list); i++ {
 		a, b := list[i-1], list[i]
-		if a.Symbol == b.Symbol && (a.End == nil || *a.End >= b.Date) {
+		if a.Symbol == b.Symbol && (a.End == nil && (a.Kind == KindDelisting || a.Date == b.Date) || a.End != nil && *a.End >= b.Date) {
 			end := "has no end"
 			if a.End != nil {
 				end = "ends on " + a.End.String()
@@ -299,7 +300,10 @@ func spansOf(market Market) ([][]span, error) {
 		return nil, err
 	}
 	n := len(market.Sessions)
-	for _, e := range list {
+	for i, e := range list {
+		if next := i + 1; e.End == nil && next < len(list) && list[next].Symbol == e.Symbol {
+			e.End = new(list[next].Date - 1)
+		}
 		k, found := slices.BinarySearch(market.Symbols, e.Symbol)
 		if !found {
 			continue

@@ -125,6 +125,9 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 	if err != nil {
 		return backtest.Report{}, err
 	}
+	if req.Known, err = Delistings(s); err != nil {
+		return backtest.Report{}, err
+	}
 	var report backtest.Report
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
 		if o.AsOf != "" {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/backtest"
 	"quant/internal/calendar"
 	"quant/internal/durable"
 	"quant/internal/factstore"
@@ -531,6 +532,13 @@ func (c *chain) metaInputs(ctx context.Context, call Call, into map[string]strin
 		}
 		into["symbols removed"] = removed[0].RunID
 		return nil
+	}
+	if _, replays := call.(BacktestOptions); replays {
+		if digest, err := delistingsDigest(c.Session); err != nil {
+			return err
+		} else if digest != "" {
+			into[backtest.KnownName] = digest
+		}
 	}
 	symbols, err := c.meta.ListSymbols(ctx, metastore.SymbolFilter{})
 	if err != nil {

@@ -83,6 +83,7 @@ type Member struct {
 const (
 	metaMember  = place.MetaDB
 	factsMember = place.FactDB // its logs have this name and a suffix
+	delistings  = place.Delistings
 	artifacts   = "artifacts/"
 	logs        = "logs/"
 	models      = "models/"
@@ -91,7 +92,7 @@ const (
 
 // memberName is what a member may be called. No name leads anywhere else: no
 // part of it begins with a dot.
-var memberName = regexp.MustCompile(`^(meta\.db|quant\.duckdb(\.wal(\.checkpoint|\.recovery)?)?` +
+var memberName = regexp.MustCompile(`^(meta\.db|delistings\.csv|quant\.duckdb(\.wal(\.checkpoint|\.recovery)?)?` +
 	`|artifacts/[0-9a-f]{64}|logs/[0-9a-f-]{36}[0-9A-Za-z._-]{0,64}|models/[0-9a-f]{64}\.json` +
 	`|runs/[0-9a-f-]{36}/[0-9A-Za-z_-][0-9A-Za-z._-]{0,64})$`)
 

@@ -25,6 +25,9 @@ const (
 	cache   = "cache"
 	reports = "reports"
 	plan    = "plan.json"
+
+	// Delistings is the file of the delistings and halts that the lab knows of.
+	Delistings = "delistings.csv"
 )
 
 // The endings of what stands beside a database.
@@ -117,6 +120,9 @@ func (p Place) PlanFile(runID string) string { return filepath.Join(p.RunDir(), 
 
 // IsPlanFile reports whether a path is that of a plan.
 func IsPlanFile(path string) bool { return filepath.Base(path) == plan }
+
+// DelistingsFile is the file of the delistings and halts that the lab knows of.
+func (p Place) DelistingsFile() string { return filepath.Join(p.DataDir, Delistings) }
 
 // ScratchDir is the folder of what lives no longer than its process.
 func (p Place) ScratchDir() string { return filepath.Join(p.DataDir, scratch) }
