@@ -342,3 +342,131 @@ func TestDelistingsAreToldUpToTenAndThenCounted(t *testing.T) {
 		t.Errorf("%s", strings.Join(told, "\n"))
 	}
 }
+
+// paused is a lab in which A, half of the account, pauses for 12 sessions after its
+// second and comes back as it went; B stands still. The universe in equal weights is
+// the benchmark.
+func paused(t *testing.T) (*lab, Request) {
+	t.Helper()
+	l := newLab(t)
+	a, b := make([]float64, 18), make([]float64, 18)
+	for i := range a {
+		b[i] = 10
+		if i < 2 || i > 13 {
+			a[i] = 100
+		}
+	}
+	l.prices("A", a...)
+	l.prices("B", b...)
+	l.decide(0, "current", "A", 0.5, "B", 0.5)
+	l.decide(15, "current", "A", 0.5, "B", 0.5)
+	req := l.request()
+	req.Benchmark = EqualWeight
+	return l, req
+}
+
+func TestABacktestNamesWhatItClosedAndKeepsIt(t *testing.T) {
+	t.Parallel()
+	l, req := paused(t)
+	r, err := l.run(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 5,000 shares at 100 give 350,000; the strategy halves 850,000, the benchmark buys
+	// back for 350,000.
+	if math.Abs(r.Metrics.FinalEquity-850_000) > 1e-6 || math.Abs(r.Metrics.Benchmark.FinalEquity-850_000) > 1e-6 {
+		t.Errorf("ends at %v and %v", r.Metrics.FinalEquity, r.Metrics.Benchmark.FinalEquity)
+	}
+	want := []string{
+		"1 positions were closed as DELISTED",
+		"DELISTED A on 2020-01-12: no bar since 2020-01-02; last price 100, return -30 %, lost 150000.00; traded again on 2020-01-15",
+		"benchmark: DELISTED A on 2020-01-12: no bar since 2020-01-02; last price 100, return -30 %, lost 150000.00; traded again on 2020-01-15",
+		"what traded again was halted, not delisted: `quant delistings add A --kind halt --date 2020-01-03 --end 2020-01-14` holds it through the halt",
+	}
+	at := slices.Index(r.Notices, want[0])
+	if at < 0 || !slices.Equal(r.Notices[at:at+4], want) {
+		t.Errorf("%s", strings.Join(r.Notices, "\n"))
+	}
+	if got := l.number("SELECT sum(value) FROM backtest_positions WHERE ts = DATE '2020-01-18' AND symbol = 'A'"); math.Abs(got-425_000) > 1e-6 {
+		t.Errorf("A is worth %v at the end, want it held again", got)
+	}
+	if got := l.number("SELECT sum(pnl) FROM backtest_trades WHERE reason = 'DELISTED'"); math.Abs(got+150_000) > 1e-6 {
+		t.Errorf("the trade earns %v", got)
+	}
+	b, err := Read(t.Context(), l.db, req.RunID)
+	if err != nil || len(b.Delistings) != 2 || b.Delistings[0].Benchmark || !b.Delistings[1].Benchmark || b.Delistings[0].Symbol != "A" || len(b.Known) != 0 {
+		t.Fatalf("%+v, %v", b.Delistings, err)
+	}
+	if d := b.Delistings[1]; d.TradedAgain == nil || d.TradedAgain.String() != "2020-01-15" || d.LastBar.String() != "2020-01-02" || d.ClosedOn.String() != "2020-01-12" || math.Abs(d.PnL+150_000) > 1e-6 {
+		t.Errorf("%+v", d)
+	}
+	if got := l.number("SELECT json_array_length(metrics_json, '$.delistings') FROM backtest_details"); got != 2 {
+		t.Errorf("backtest_details has %v of them", got)
+	}
+}
+
+func TestABacktestTakesWhatTheLabKnowsAndSaysSo(t *testing.T) {
+	t.Parallel()
+	l, req := paused(t)
+	req.Known = []Known{
+		{Symbol: "A", Kind: KindHalt, Date: date(t, "2020-01-03"), End: new(date(t, "2020-01-14")), Reason: "거래정지"},
+		{Symbol: "ZZ", Kind: KindDelisting, Date: date(t, "2020-01-03")},
+	}
+	r, err := l.run(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if math.Abs(r.Metrics.FinalEquity-1e6) > 1e-6 || math.Abs(r.Metrics.Benchmark.FinalEquity-1e6) > 1e-6 || r.Metrics.Delisted != 0 || len(r.Delistings) != 0 {
+		t.Errorf("%+v", r.Metrics)
+	}
+	at := slices.IndexFunc(r.Inputs, func(io quant.RunIO) bool { return io.Name == KnownName })
+	if at < 0 || *r.Inputs[at].Rows != 1 || r.Inputs[at].Digest == "" {
+		t.Errorf("%+v", r.Inputs)
+	}
+	b, err := Read(t.Context(), l.db, req.RunID)
+	if err != nil || len(b.Known) != 1 || !b.Known[0].equal(req.Known[0]) || b.Delistings == nil {
+		t.Errorf("%+v, %v", b.Known, err)
+	}
+}
+
+// What is not there leaves no trace in what is digested.
+func TestABacktestWithoutDelistingsIsStoredAsItAlwaysWas(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.prices("A", 100, 101, 102)
+	l.decide(0, "current", "A", 0.5)
+	req := l.request()
+	req.Known = []Known{{Symbol: "ZZ", Kind: KindDelisting, Date: 5}}
+	r, err := l.run(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := l.number("SELECT count(*) FROM backtest_details WHERE metrics_json LIKE '%delistings%'"); got != 0 {
+		t.Error("metrics_json has more than it had")
+	}
+	if slices.ContainsFunc(r.Inputs, func(io quant.RunIO) bool { return io.Name == KnownName }) {
+		t.Errorf("%+v", r.Inputs)
+	}
+}
+
+func TestABenchmarkThatIsHalted(t *testing.T) {
+	t.Parallel()
+	l, req := paused(t)
+	req.Benchmark = "A"
+	r, err := l.run(req)
+	if err != nil || math.Abs(r.Metrics.Benchmark.FinalEquity-700_000) > 1e-6 {
+		t.Errorf("ends at %v, %v; want it bought back", r.Metrics.Benchmark, err)
+	}
+	if d := r.Curve[len(r.Curve)-1]; d.Benchmark == nil || math.Abs(*d.Benchmark-700_000) > 1e-6 {
+		t.Errorf("%+v", d)
+	}
+	req.RunID, req.Known = "backtest-2", []Known{{Symbol: "A", Kind: KindHalt, Date: date(t, "2020-01-03"), End: new(date(t, "2020-01-14"))}}
+	if r, err = l.run(req); err != nil || math.Abs(r.Metrics.Benchmark.FinalEquity-1e6) > 1e-6 {
+		t.Errorf("ends at %v, %v", r.Metrics.Benchmark, err)
+	}
+	// At the first fill of the strategy, which buys B.
+	req.RunID, req.Known[0].Date = "backtest-3", date(t, "2020-01-01")
+	if _, err = l.run(req); !errors.Is(err, quant.NotFound) || !strings.Contains(err.Error(), "benchmark A is not traded on 2020-01-01") || quant.HintOf(err) == "" {
+		t.Errorf("%v", err)
+	}
+}

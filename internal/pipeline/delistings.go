@@ -96,7 +96,9 @@ func AddDelistings(ctx context.Context, s *session.Session, more []backtest.Know
 func RemoveDelistings(ctx context.Context, s *session.Session, symbols []string, date *quant.Date) (KnownChanges, error) {
 	done := noKnownChanges()
 	err := changeDelistings(ctx, s, func(list []backtest.Known) ([]backtest.Known, int, error) {
-		goes := func(e backtest.Known, symbol string) bool { return e.Symbol == symbol && (date == nil || e.Date == *date) }
+		goes := func(e backtest.Known, symbol string) bool {
+			return e.Symbol == symbol && (date == nil || e.Date == *date)
+		}
 		for _, symbol := range symbols {
 			if slices.ContainsFunc(list, func(e backtest.Known) bool { return goes(e, symbol) }) {
 				continue

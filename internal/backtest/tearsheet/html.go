@@ -435,6 +435,41 @@ func (v view) AllTrades() []TradeRow {
 	return out
 }
 
+// DelistingRow is a position that was closed because its symbol had left the market.
+type DelistingRow struct {
+	Symbol, Whose, LastBar, ClosedOn, TradedAgain, Why string
+	LastPrice, Return, PnL                             Number
+	Loss                                               bool
+}
+
+// Delistings are the first MaxTrades of them.
+func (v view) Delistings() []DelistingRow {
+	var out []DelistingRow
+	for _, d := range v.Measured.Delistings[:min(len(v.Measured.Delistings), MaxTrades)] {
+		r := DelistingRow{
+			Symbol: d.Symbol, Whose: "strategy", LastBar: d.LastBar.String(), ClosedOn: d.ClosedOn.String(), TradedAgain: Missing, Why: "no bars",
+			LastPrice: number(&d.LastPrice, decimals2), Return: number(&d.Return, percent), PnL: number(&d.PnL, whole), Loss: d.PnL < 0,
+		}
+		if d.Benchmark {
+			r.Whose = "benchmark"
+		}
+		if d.Cause == "known" {
+			r.Why = "known"
+			if d.Reason != "" {
+				r.Why += ": " + string(d.Reason)
+			}
+		}
+		if d.TradedAgain != nil {
+			r.TradedAgain = d.TradedAgain.String()
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// DelistingCount is how many there are.
+func (v view) DelistingCount() int { return len(v.Measured.Delistings) }
+
 // Fact is a line of the provenance.
 type Fact struct{ Name, Value string }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"image/color"
 	"image/png"
 	"math"
@@ -322,6 +323,34 @@ func TestTheStampsSayWhatWeakensTheResult(t *testing.T) {
 	s.UniverseFixedAt, s.Notices = nil, nil
 	if got := header(s); strings.Contains(got, "Optimistic") || strings.Contains(got, "Short") || strings.Contains(got, "UNADJUSTED") {
 		t.Errorf("a sound backtest is stamped: %s", got)
+	}
+}
+
+func TestWhatWasDelistedIsNamedWithItsDaysAndMoney(t *testing.T) {
+	t.Parallel()
+	s := ordinary().sheet(t)
+	if page := write(t, s); strings.Contains(page, "Closed as delisted") {
+		t.Error("nothing was delisted, and there is a table of it")
+	}
+	last, closed, again := quant.Date(19700), quant.Date(19714), quant.Date(19730)
+	s.Measured.Delistings = []Delisting{
+		{Symbol: "GONE", LastBar: last, ClosedOn: closed, LastPrice: 12.5, Return: -0.3, PnL: -37500, Cause: "rule", TradedAgain: &again},
+		{Symbol: "BOUGHT", Benchmark: true, LastBar: last, ClosedOn: last, LastPrice: 20, Return: 0.05, PnL: 1000, Cause: "known", Reason: "<b>taken over</b>"},
+	}
+	page := write(t, s)
+	for _, want := range []string{
+		`<tr><th class="text" scope="row">GONE</th><td class="text">strategy</td><td class="text">` + last.String() + `</td><td class="text">` + closed.String() + `</td>`,
+		`<td class="text">` + again.String() + `</td><td class="text">no bars</td>`,
+		`<th class="text" scope="row">BOUGHT</th><td class="text">benchmark</td>`,
+		`<td class="text">known: &lt;b&gt;taken over&lt;/b&gt;</td>`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+	s.Measured.Delistings = slices.Repeat(s.Measured.Delistings, MaxTrades)
+	if page := write(t, s); !strings.Contains(page, fmt.Sprintf("The first %d of %d positions", MaxTrades, 2*MaxTrades)) {
+		t.Error("a long list is not cut short")
 	}
 }
 
