@@ -69,7 +69,8 @@ func (e Known) Validate() error {
 	return nil
 }
 
-func (e Known) equal(o Known) bool {
+// Equal reports whether two say the same.
+func (e Known) Equal(o Known) bool {
 	same := func(a, b *float64) bool { return a == b || a != nil && b != nil && *a == *b }
 	return e.Symbol == o.Symbol && e.Kind == o.Kind && e.Date == o.Date && e.Reason == o.Reason && same(e.Return, o.Return) &&
 		(e.End == o.End || e.End != nil && o.End != nil && *e.End == *o.End)
@@ -98,7 +99,7 @@ func Merge(list, more []Known) (merged, added, changed, unchanged []Known, err e
 		switch i, there := at[key(e)]; {
 		case !there:
 			merged, added = append(merged, e), append(added, e)
-		case merged[i].equal(e):
+		case merged[i].Equal(e):
 			unchanged = append(unchanged, e)
 		default:
 			merged[i] = e

@@ -298,7 +298,7 @@ func FuzzReadKnown(f *testing.F) {
 			t.Fatal(err)
 		}
 		again, err := ReadKnown(&b)
-		if err != nil || !slices.EqualFunc(list, again, Known.equal) {
+		if err != nil || !slices.EqualFunc(list, again, Known.Equal) {
 			t.Errorf("%q: %v became %v, %v", text, list, again, err)
 		}
 	})
@@ -311,7 +311,7 @@ func TestEntriesAreMergedBySymbolAndDay(t *testing.T) {
 	other := a
 	other.Return = new(-1.)
 	list, added, changed, unchanged, err := Merge([]Known{a, b}, []Known{b, other, {Symbol: "A", Kind: KindHalt, Date: 1}})
-	if err != nil || len(list) != 3 || list[0].Date != 1 || !list[1].equal(other) || !list[2].equal(b) || len(added) != 1 || len(changed) != 1 || len(unchanged) != 1 {
+	if err != nil || len(list) != 3 || list[0].Date != 1 || !list[1].Equal(other) || !list[2].Equal(b) || len(added) != 1 || len(changed) != 1 || len(unchanged) != 1 {
 		t.Errorf("%+v %+v %+v %+v %v", list, added, changed, unchanged, err)
 	}
 	if _, _, _, _, err := Merge(nil, []Known{a, a}); !errors.Is(err, quant.Invalid) {
@@ -424,7 +424,7 @@ func TestABacktestTakesWhatTheLabKnowsAndSaysSo(t *testing.T) {
 		t.Errorf("%+v", r.Inputs)
 	}
 	b, err := Read(t.Context(), l.db, req.RunID)
-	if err != nil || len(b.Known) != 1 || !b.Known[0].equal(req.Known[0]) || b.Delistings == nil {
+	if err != nil || len(b.Known) != 1 || !b.Known[0].Equal(req.Known[0]) || b.Delistings == nil {
 		t.Errorf("%+v, %v", b.Known, err)
 	}
 }

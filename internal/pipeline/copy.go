@@ -2,8 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -115,13 +113,8 @@ func copyLab(ctx context.Context, s *session.Session, to place.Place, run metast
 	if changed {
 		s.Say().Notice("prices have changed since run %s: it is run again on those that it read", quant.ShortID(run.RunID))
 	}
-	if text, err := os.ReadFile(s.DelistingsFile()); err == nil {
-		err = os.WriteFile(to.DelistingsFile(), text, 0o600)
-		if err != nil {
-			return quant.Errorf(quant.Store, "copy the delistings to %s: %w", to.DataDir, err)
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return quant.Errorf(quant.Store, "copy the delistings to %s: %w", to.DataDir, err)
+	if err := copyDelistings(ctx, s, to.DelistingsFile(), run); err != nil {
+		return err
 	}
 	models := s.ModelDir()
 	if _, err := os.Stat(models); err != nil {

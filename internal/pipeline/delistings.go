@@ -4,18 +4,21 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
+	"time"
 
 	"quant"
 	"quant/internal/backtest"
 	"quant/internal/durable"
+	"quant/internal/factstore"
+	"quant/internal/metastore"
 	"quant/internal/session"
 )
 
@@ -127,6 +130,10 @@ func noKnownChanges() KnownChanges {
 	return KnownChanges{Added: []backtest.Known{}, Updated: []backtest.Known{}, Unchanged: []backtest.Known{}, Removed: []backtest.Known{}}
 }
 
+// delistingsPatience is how long the file's lock is waited for, which others hold for
+// moments only.
+const delistingsPatience = 10 * time.Second
+
 // changeDelistings replaces the lab's file by what do makes of it, under a lock, and
 // records it. A list that is empty has no file, and what did not change is left
 // alone.
@@ -140,8 +147,8 @@ func changeDelistings(ctx context.Context, s *session.Session, do func(list []ba
 		return failed(err)
 	}
 	defer lock.Close()
-	if err := lock.Wait(ctx, durable.Exclusive, s.Facts().Wait); errors.Is(err, durable.ErrHeld) {
-		return quant.Errorf(quant.Locked, "%s is being changed by another process", path).WithHint("try again; --wait waits longer")
+	if err := lock.Wait(ctx, durable.Exclusive, delistingsPatience); errors.Is(err, durable.ErrHeld) {
+		return quant.Errorf(quant.Locked, "%s is being changed by another process", path).WithHint("try again")
 	} else if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	} else if err != nil {
@@ -155,24 +162,28 @@ func changeDelistings(ctx context.Context, s *session.Session, do func(list []ba
 	if err != nil || changed == 0 {
 		return err
 	}
-	var text bytes.Buffer
-	if err := backtest.WriteKnown(&text, list); err != nil {
-		return failed(err)
-	}
+	digest := ""
 	if len(list) == 0 {
 		err = errors.Join(os.Remove(path), durable.SyncFolder(filepath.Dir(path)))
 	} else {
-		err = durable.Replace(path, 0o600, durable.Bytes(text.Bytes()))
+		digest, err = writeKnownFile(path, list)
 	}
 	if err != nil {
 		return failed(err)
 	}
-	rows, digest := int64(changed), ""
-	if len(list) > 0 {
-		digest = durable.Digest(text.Bytes())
-	}
+	rows := int64(changed)
 	s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: path, Rows: &rows, Digest: quant.Text(digest)})
 	return nil
+}
+
+// writeKnownFile makes a file of delistings, whole or not at all, and returns its
+// digest.
+func writeKnownFile(path string, list []backtest.Known) (digest string, err error) {
+	var text bytes.Buffer
+	if err := backtest.WriteKnown(&text, list); err != nil {
+		return "", err
+	}
+	return durable.Digest(text.Bytes()), durable.Replace(path, 0o600, durable.Bytes(text.Bytes()))
 }
 
 // delistingsDigest is sha256:<hex> of what the lab knows; "" where it knows nothing.
@@ -181,9 +192,76 @@ func delistingsDigest(s *session.Session) (string, error) {
 	if err != nil || len(list) == 0 {
 		return "", err
 	}
-	var text strings.Builder
-	if err := backtest.WriteKnown(&text, list); err != nil {
-		return "", err
+	text, err := json.Marshal(list)
+	return durable.Digest(text), err
+}
+
+// copyDelistings gives a copy of the lab the delistings and halts that the backtest of
+// a run, or of a stage of it, knew of; the lab's own where there is no backtest.
+func copyDelistings(ctx context.Context, s *session.Session, path string, run metastore.RunDetail) error {
+	list, err := Delistings(s)
+	if err != nil {
+		return err
 	}
-	return durable.Digest([]byte(text.String())), nil
+	if run.Kind == string(StageBacktest) || run.Kind == RunKind {
+		past, found, err := backtestOf(ctx, s, run)
+		if err != nil {
+			return err
+		}
+		if !found {
+			past.Known = list
+		}
+		for _, e := range past.Known {
+			if !slices.ContainsFunc(list, e.Equal) {
+				s.Say().Notice("the delistings that the lab knows have changed since run %s: it is run again on those that it read", quant.ShortID(run.RunID))
+				break
+			}
+		}
+		list = past.Known
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	if _, err := writeKnownFile(path, list); err != nil {
+		return quant.Errorf(quant.Store, "copy the delistings to %s: %w", path, err).WithHint("make room there")
+	}
+	return nil
+}
+
+// backtestOf is the backtest that a run made, or that a stage of it made or found
+// standing.
+func backtestOf(ctx context.Context, s *session.Session, run metastore.RunDetail) (past backtest.Stored, found bool, err error) {
+	ids := []string{run.RunID}
+	if run.Kind == RunKind {
+		children, err := s.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Parent: run.RunID, Kind: string(StageBacktest), Brief: true})
+		if err != nil {
+			return past, false, err
+		}
+		for _, c := range children {
+			ids = append(ids, c.RunID)
+		}
+		noted, err := s.Meta.RunIO(ctx, run.RunID)
+		if err != nil {
+			return past, false, err
+		}
+		for _, io := range noted {
+			if io.Direction == quant.In && io.Kind == quant.IORun {
+				ids = append(ids, io.Name)
+			}
+		}
+	}
+	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
+		for _, id := range ids {
+			past, err = backtest.Read(ctx, db, id)
+			if err == nil {
+				found = true
+				return nil
+			}
+			if !errors.Is(err, quant.NotFound) {
+				return err
+			}
+		}
+		return nil
+	})
+	return past, found, err
 }
