@@ -416,7 +416,7 @@ func TestABacktestTakesWhatTheLabKnowsAndSaysSo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if math.Abs(r.Metrics.FinalEquity-1e6) > 1e-6 || math.Abs(r.Metrics.Benchmark.FinalEquity-1e6) > 1e-6 || r.Metrics.Delisted != 0 || len(r.Delistings) != 0 {
+	if math.Abs(r.Metrics.FinalEquity-1e6) > 1e-6 || math.Abs(r.Metrics.Benchmark.FinalEquity-1e6) > 1e-6 || r.Metrics.Delisted != 0 || r.Delistings == nil || len(r.Delistings) != 0 {
 		t.Errorf("%+v", r.Metrics)
 	}
 	at := slices.IndexFunc(r.Inputs, func(io quant.RunIO) bool { return io.Name == KnownName })

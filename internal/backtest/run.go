@@ -116,7 +116,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 		Details: Details{
 			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: cal.Name(),
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
-			InSample: req.InSample, Sensitivity: table, Metrics: measured, Delistings: slices.Concat([]Delisting{}, result.Delistings, missed), Known: market.Known,
+			InSample: req.InSample, Sensitivity: table, Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
 	if basis.Last != 0 {
