@@ -70,7 +70,10 @@ again change nothing.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Symbol, "symbol", "", "the symbol of every row, where the files do not say it")
-	f.StringVar(&o.Encoding, "encoding", "utf-8", "of CSV files: utf-8, cp949 or euc-kr")
+	f.StringVar(&o.Encoding, "encoding", "utf-8", "of text files, such as cp1252, latin1, cp949, shift-jis or utf-16")
+	f.StringVar(&o.Sheet, "sheet", "", "of an Excel workbook: the name of the sheet (default: the only one with rows)")
+	f.StringVar(&o.Layout, "layout", "auto", "how the columns stand: auto, or wide (a date, then a column of closes for each symbol)")
+	f.BoolVar(&o.CloseOnly, "close-only", false, "take the close for open, high and low, and 0 for a volume that is not there")
 	f.StringVar(&o.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
 	f.StringVar(&o.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
 	f.Float64Var(&o.MaxRejectRatio, "max-reject-ratio", pipeline.DefaultMaxRejectRatio, "share of bad rows, 0 to 1, above which nothing is stored")

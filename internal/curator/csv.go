@@ -33,9 +33,9 @@ type splitter struct {
 	path  string
 	r     io.Reader
 	delim byte
-	check func(b []byte, last bool) int // offset of bytes that the encoding forbids, or -1
-	wrong func(line int64) error        // the error that says so
-	onCut func()                        // called when a block was made; may be nil
+	check func(b []byte, last bool) int       // offset of bytes that the encoding forbids, or -1
+	wrong func(line int64, data []byte) error // the error that says so, of a line and the text around it
+	onCut func()                              // called when a block was made; may be nil
 
 	mu    sync.Mutex
 	carry []byte // read and not yet handed out
@@ -87,7 +87,7 @@ func (s *splitter) cut() (block, error) {
 		return block{}, io.EOF
 	}
 	if at := s.check(data, s.eof); at >= 0 {
-		return block{}, s.wrong(s.line + int64(bytes.Count(data[:at], []byte{'\n'})))
+		return block{}, s.wrong(s.line+int64(bytes.Count(data[:at], []byte{'\n'})), data)
 	}
 	b := block{line: s.line, buf: buf}
 	end := s.boundary(data)

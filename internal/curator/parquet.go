@@ -1,12 +1,11 @@
 package curator
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,35 +26,10 @@ func globless(path string) (string, error) {
 	return sqltext.Literal(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(abs)), nil
 }
 
-// digestFile hashes a file and checks that it is what was inspected.
-func digestFile(ctx context.Context, in Input, progress func(int64)) (string, error) {
-	f, err := os.Open(in.Path)
-	if err != nil {
-		return "", fileError(in.Path, err)
-	}
-	defer f.Close()
-	d := newDigestReader(ctx, f)
-	buf := make([]byte, 1<<20)
-	for {
-		_, err := d.Read(buf)
-		progress(d.read.Load())
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return "", ctx.Err()
-			}
-			return "", fileError(in.Path, err)
-		}
-	}
-	return d.digest(), in.unchanged(f)
-}
-
 // parquetQuery returns a query for the gate's columns of a Parquet file, and
 // the columns it ignores.
 func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (string, columns, error) {
-	path, err := globless(in.Path)
+	path, err := globless(cmp.Or(in.unpacked, in.Path))
 	if err != nil {
 		return "", columns{}, err
 	}
@@ -82,21 +56,21 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (str
 	}
 	rows.Close()
 	if len(names) != len(idents) {
-		return "", columns{}, quant.Errorf(quant.Invalid, "%s: its columns cannot be told apart", clip(in.Path)).
+		return "", columns{}, quant.Errorf(quant.Invalid, "%s: its columns cannot be told apart", in.label()).
 			WithHint("no two columns may have the same name, nor one be called file_row_number")
 	}
-	cols, err := mapHeader(clip(in.Path), names, p.zeroVolume)
+	cols, err := mapHeader(in.label(), names, p.zeroVolume)
 	if err != nil {
 		return "", cols, err
 	}
 	wrong := func(f field, want string) error {
 		i := cols.at[f]
-		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", clip(in.Path), clip(names[i]), types[i], want)
+		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", in.label(), clip(names[i]), types[i], want)
 	}
 	exprs := []string{"file_row_number + 1 AS line"}
 	if i := cols.at[symbol]; i >= 0 {
 		if types[i] != "VARCHAR" && !strings.HasPrefix(types[i], "ENUM") {
-			return "", cols, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", clip(in.Path), clip(names[i]), types[i]).
+			return "", cols, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", in.label(), clip(names[i]), types[i]).
 				WithHint("write the column as text when the file is made")
 		}
 		exprs = append(exprs, "nullif(trim(CAST("+idents[i]+" AS VARCHAR)), '') AS symbol")
@@ -160,7 +134,7 @@ func (p plan) midnights(ctx context.Context, db *factstore.DB, in Input, source,
 	if !line.Valid {
 		return nil
 	}
-	return quant.Errorf(quant.Invalid, "%s: row %d: column %s is an instant; which local day it is depends on a zone", clip(in.Path), line.Int64, clip(name)).
+	return quant.Errorf(quant.Invalid, "%s: row %d: column %s is an instant; which local day it is depends on a zone", in.label(), line.Int64, clip(name)).
 		WithHint("write the column as DATE when the file is made (in pandas: tz_localize(None), then to a date)")
 }
 
@@ -226,7 +200,7 @@ func (p plan) spellDates(ctx context.Context, db *factstore.DB, in Input, source
 			r.day, err = parseDate(text)
 		}
 		if errors.Is(err, errAmbiguous) {
-			return ambiguousDate(clip(in.Path), line, r.spelling)
+			return ambiguousDate(in.label(), line, r.spelling)
 		}
 		if err != nil {
 			r.fault = dateUnreadable
@@ -262,7 +236,7 @@ func (p plan) parquetError(ctx context.Context, in Input, err error) error {
 		return ctx.Err()
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
-	return &quant.Error{Code: quant.Invalid, Msg: fmt.Sprintf("%s: cannot be read as Parquet: %s", clip(in.Path), clip(first)),
+	return &quant.Error{Code: quant.Invalid, Msg: fmt.Sprintf("%s: cannot be read as Parquet: %s", in.label(), clip(first)),
 		Hint: "the file may be damaged or cut off: fetch it again", Err: err}
 }
 

@@ -1,0 +1,94 @@
+package curator
+
+import (
+	"bufio"
+	"io"
+	"strings"
+
+	"quant"
+)
+
+// cell is a value of a table's row, as text.
+type cell struct {
+	text   string
+	number bool // the file has it as a number
+}
+
+// lineWriter writes the rows of a table as lines of CSV.
+type lineWriter struct {
+	w      *bufio.Writer
+	line   int64 // of the text, that is written next
+	width  int   // of the header; 0 before it
+	header bool
+	symbol []bool // columns whose name says that they hold symbols
+	place  string // what a row is called in an error
+}
+
+func newLineWriter(w io.Writer, first int64) *lineWriter {
+	return &lineWriter{w: bufio.NewWriterSize(w, 1<<16), line: first, place: "row"}
+}
+
+// row writes a row so that it stands on the line of its number in the file,
+// which rises. The first row that says something is the header. A row
+// that is shorter than the header is filled up, and of a longer one the empty
+// end is left out. quant.Invalid: a symbol is a number, and so has lost its
+// zeros; the error of the writer below.
+func (l *lineWriter) row(number int64, cells []cell) error {
+	for len(cells) > 0 && cells[len(cells)-1].text == "" && (!l.header || len(cells) > l.width) {
+		cells = cells[:len(cells)-1]
+	}
+	if len(cells) == 0 {
+		return nil
+	}
+	for ; l.line < number; l.line++ {
+		if err := l.w.WriteByte('\n'); err != nil {
+			return err
+		}
+	}
+	if !l.header {
+		l.header, l.width = true, len(cells)
+		l.symbol = make([]bool, len(cells))
+		for i, c := range cells {
+			f, weak, ok := fieldOf(c.text)
+			l.symbol[i] = ok && !weak && f == symbol
+		}
+	}
+	for i := range max(len(cells), l.width) {
+		if i > 0 {
+			l.w.WriteByte(',') // its error stays with the writer
+		}
+		if i >= len(cells) {
+			continue
+		}
+		c := cells[i]
+		if c.number && i < l.width && l.symbol[i] {
+			return quant.Errorf(quant.Invalid, "%s %d: the symbol %s is a number, and a symbol is text: 005930 keeps its zeros", l.place, number, clip(c.text)).
+				WithHint("write the column as text when the file is made")
+		}
+		l.text(c.text)
+	}
+	l.line++
+	return l.w.WriteByte('\n')
+}
+
+// text writes a field; it stays on one line.
+func (l *lineWriter) text(s string) {
+	if !strings.ContainsAny(s, "\",\r\n") {
+		l.w.WriteString(s)
+		return
+	}
+	l.w.WriteByte('"')
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case '"':
+			l.w.WriteString(`""`)
+		case '\r', '\n':
+			l.w.WriteByte(' ')
+		default:
+			l.w.WriteByte(c)
+		}
+	}
+	l.w.WriteByte('"')
+}
+
+func (l *lineWriter) flush() error { return l.w.Flush() }
