@@ -84,6 +84,7 @@ type ingest struct {
 	inPlace  string     // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
 	skipped  []bool     // inputs that say the same as another
 	unpacked []*os.File // members of archives that DuckDB reads
+	panels   []int      // inputs whose rows have bars of several symbols
 	silent   []int      // inputs without a column for adjusted closes
 }
 
@@ -214,6 +215,7 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 		return "", columns{}, err
 	}
 	defer file.file.Close()
+	in.noticeShape(i, file.panels)
 	name := "symbol"
 	if file.cols.at[symbol] < 0 {
 		s, err := in.symbolOf(in.inputs[i])
@@ -262,10 +264,11 @@ func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, err
 		in.unpacked = append(in.unpacked, f) // until the rows are read
 		input.unpacked = fmt.Sprintf("/dev/fd/%d", f.Fd())
 	}
-	query, cols, err := in.parquetQuery(ctx, in.db, input)
+	query, cols, panels, err := in.parquetQuery(ctx, in.db, input)
 	if err != nil {
 		return "", cols, err
 	}
+	in.noticeShape(i, panels)
 	if cols.at[symbol] < 0 {
 		s, err := in.symbolOf(input)
 		if err != nil {
@@ -281,6 +284,37 @@ func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, err
 		return "", cols, in.parquetError(ctx, input, err)
 	}
 	return digest, cols, in.stillSame(i)
+}
+
+// noticeShape says what was made of a header that is not a field a column.
+func (in *ingest) noticeShape(i int, panels []panel) {
+	if panels != nil {
+		in.panels = append(in.panels, i)
+		var names []string
+		for _, one := range panels {
+			names = append(names, one.symbol)
+		}
+		in.notice("%s: columns for %d symbols: %s", in.inputs[i].label(), len(names), quant.SomeOf(names, 5))
+	}
+	if in.wide || in.CloseOnly {
+		in.notice("%s: the close is taken for open, high and low, and 0 for a volume that is not there", in.inputs[i].label())
+	}
+}
+
+// lineSQL is the number of a row within its file, of expressions for the file
+// and the place of a row in staged.
+func (in *ingest) lineSQL(file, place string) string {
+	if in.panels == nil {
+		return place
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s %% %d ELSE %s END", in.isPanelSQL(file), place, panelLines, place)
+}
+
+func (in *ingest) isPanelSQL(file string) string {
+	if in.panels == nil {
+		return "false"
+	}
+	return file + " IN (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(in.panels), " ", ", "), "[]") + ")"
 }
 
 // stillSame reports whether what DuckDB has read is what was hashed.
@@ -567,9 +601,9 @@ func (in *ingest) listReasons(ctx context.Context) error {
 func dateText(t time.Time) quant.Text { return quant.Text(t.Format(time.DateOnly)) }
 
 func (in *ingest) examples(ctx context.Context, k fault) ([]Example, error) {
-	query := fmt.Sprintf("SELECT file, line, 0, 0 FROM temp.main.%s WHERE fault = %d ORDER BY file, line LIMIT 3", staged, k)
+	query := fmt.Sprintf("SELECT file, %s, 0, 0 FROM temp.main.%s WHERE fault = %d ORDER BY file, line LIMIT 3", in.lineSQL("file", "line"), staged, k)
 	if k == differs {
-		query = "SELECT file, line, other // " + placeSpan + ", other % " + placeSpan + " FROM temp.main." + repeated + " WHERE n > 1 ORDER BY file, line LIMIT 3"
+		query = "SELECT file, " + in.lineSQL("file", "line") + ", other // " + placeSpan + ", " + in.lineSQL("(other // "+placeSpan+")", "(other % "+placeSpan+")") + " FROM temp.main." + repeated + " WHERE n > 1 ORDER BY file, line LIMIT 3"
 	}
 	rows, err := in.db.Query(ctx, query)
 	if err != nil {

@@ -225,6 +225,7 @@ type csvFile struct {
 	in     Input
 	file   io.Closer
 	cols   columns
+	panels []panel // where a row has bars of several symbols
 	split  *splitter
 	layout *dateLayout
 	read   func() int64           // bytes read so far
@@ -241,7 +242,7 @@ func openCSV(ctx context.Context, in Input, p plan) (*csvFile, error) {
 	if err := open(ctx, p); err != nil {
 		return nil, err
 	}
-	if err := c.readHeader(p.zeroVolume); err != nil {
+	if err := c.readHeader(p); err != nil {
 		c.file.Close()
 		return nil, c.readError(err)
 	}
@@ -344,7 +345,7 @@ func tableRows(ctx context.Context, f format, file *os.File, size int64, p plan,
 }
 
 // readHeader takes the first line that says something off the text.
-func (c *csvFile) readHeader(volumeOptional bool) error {
+func (c *csvFile) readHeader(p plan) error {
 	path := c.split.path
 	b, err := c.split.cut()
 	switch {
@@ -356,19 +357,18 @@ func (c *csvFile) readHeader(volumeOptional bool) error {
 		return quant.Errorf(quant.Invalid, "%s: the first line is longer than %d bytes", path, maxRecord).
 			WithHint("is it a CSV file with a header line?")
 	}
-	p, line := 0, b.line
+	pos, line := 0, b.line
 	for {
 		// Carriage returns alone are not skipped, so that they are told of.
-		i := bytes.IndexByte(b.data[p:], '\n')
-		if i < 0 || !isBlankHead(b.data[p:p+i]) {
+		i := bytes.IndexByte(b.data[pos:], '\n')
+		if i < 0 || !isBlankHead(b.data[pos:pos+i]) {
 			break
 		}
-		p += i + 1
+		pos += i + 1
 		line++
 	}
-	end, kind := nextRecord(b.data, p, ',', true)
-	header := b.data[p:end]
-	text := bytes.TrimRight(header, "\r\n")
+	end, kind := nextRecord(b.data, pos, ',', true)
+	text := bytes.TrimRight(b.data[pos:end], "\r\n")
 	switch {
 	case len(text) == 0:
 		return quant.Errorf(quant.Invalid, "%s: has no header", path).WithHint("a CSV file has at least a header line")
@@ -379,23 +379,32 @@ func (c *csvFile) readHeader(volumeOptional bool) error {
 		return quant.Errorf(quant.Invalid, "%s: the header contains a NUL byte", path).WithHint("is it a CSV file?")
 	}
 	c.split.delim = delimiter(text)
-	if c.split.delim != ',' {
-		end, kind = nextRecord(b.data, p, c.split.delim, true)
-		header = b.data[p:end]
+	// The first records, and where each ends.
+	var records [][]string
+	var ends []int
+	for at := pos; at < len(b.data) && len(records) < 3; at = end {
+		end, kind = nextRecord(b.data, at, c.split.delim, true)
+		if kind == recordBad && len(records) == 0 {
+			return quant.Errorf(quant.Invalid, "%s: bad quotes in the header %s", path, clip(string(text))).
+				WithHint("quote a whole column name or nothing")
+		}
+		if kind == recordBad || kind == recordLong {
+			break
+		}
+		fields, _ := splitRecord(b.data[at:end], kind, c.split.delim, nil, nil)
+		names := make([]string, len(fields))
+		for i, f := range fields {
+			names[i] = string(f)
+		}
+		records, ends = append(records, names), append(ends, end)
 	}
-	if kind == recordBad {
-		return quant.Errorf(quant.Invalid, "%s: bad quotes in the header %s", path, clip(string(text))).
-			WithHint("quote a whole column name or nothing")
-	}
-	fields, _ := splitRecord(header, kind, c.split.delim, nil, nil)
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = string(f)
-	}
-	if c.cols, err = mapHeader(path, names, volumeOptional); err != nil {
+	shape, err := p.shape(path, records)
+	if err != nil {
 		return err
 	}
-	line += int64(bytes.Count(header, []byte{'\n'}))
+	c.cols, c.panels = shape.cols, shape.panels
+	end = ends[shape.rows-1]
+	line += int64(bytes.Count(b.data[pos:end], []byte{'\n'}))
 	// The delimiter is known only now, so the block is cut again with it.
 	c.split.carry = append(append([]byte(nil), b.data[end:]...), c.split.carry...)
 	c.split.line = line
@@ -430,7 +439,7 @@ func delimiter(header []byte) byte {
 
 // rows returns a reader of one block; several may work at once.
 func (c *csvFile) rows(b block) *rowReader {
-	return &rowReader{path: c.split.path, delim: c.split.delim, cols: c.cols, layout: c.layout,
+	return &rowReader{path: c.split.path, delim: c.split.delim, cols: c.cols, layout: c.layout, panels: c.panels, panel: len(c.panels),
 		block: b, line: b.line, hasNUL: bytes.IndexByte(b.data, 0) >= 0}
 }
 

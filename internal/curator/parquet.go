@@ -27,50 +27,51 @@ func globless(path string) (string, error) {
 }
 
 // parquetQuery returns a query for the gate's columns of a Parquet file, and
-// the columns it ignores.
-func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (string, columns, error) {
+// which columns it has, or which panels.
+func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ string, cols columns, panels []panel, err error) {
 	path, err := globless(cmp.Or(in.unpacked, in.Path))
 	if err != nil {
-		return "", columns{}, err
+		return "", columns{}, nil, err
 	}
 	names, err := parquetNames(ctx, db, path)
 	if err != nil {
-		return "", columns{}, p.parquetError(ctx, in, err)
+		return "", columns{}, nil, p.parquetError(ctx, in, err)
 	}
 	source := "read_parquet(" + path + ", file_row_number = true, hive_partitioning = false, union_by_name = false, filename = false)"
 	rows, err := db.Query(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * EXCLUDE (file_row_number) FROM "+source+")")
 	if err != nil {
-		return "", columns{}, p.parquetError(ctx, in, err)
+		return "", columns{}, nil, p.parquetError(ctx, in, err)
 	}
 	defer rows.Close()
 	var idents, types []string
 	for rows.Next() {
 		var name, typ string
 		if err := rows.Scan(&name, &typ); err != nil {
-			return "", columns{}, p.parquetError(ctx, in, err)
+			return "", columns{}, nil, p.parquetError(ctx, in, err)
 		}
 		idents, types = append(idents, sqltext.Identifier(name)), append(types, typ)
 	}
 	if err := rows.Err(); err != nil {
-		return "", columns{}, p.parquetError(ctx, in, err)
+		return "", columns{}, nil, p.parquetError(ctx, in, err)
 	}
 	rows.Close()
 	if len(names) != len(idents) {
-		return "", columns{}, quant.Errorf(quant.Invalid, "%s: its columns cannot be told apart", in.label()).
+		return "", columns{}, nil, quant.Errorf(quant.Invalid, "%s: its columns cannot be told apart", in.label()).
 			WithHint("no two columns may have the same name, nor one be called file_row_number")
 	}
-	cols, err := mapHeader(in.label(), names, p.zeroVolume)
+	shape, err := p.shape(in.label(), [][]string{names})
 	if err != nil {
-		return "", cols, err
+		return "", cols, nil, err
 	}
+	cols, panels = shape.cols, shape.panels
 	wrong := func(f field, want string) error {
 		i := cols.at[f]
 		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", in.label(), clip(names[i]), types[i], want)
 	}
 	exprs := []string{"file_row_number + 1 AS line"}
-	if i := cols.at[symbol]; i >= 0 {
+	if i := cols.at[symbol]; i >= 0 && panels == nil {
 		if types[i] != "VARCHAR" && !strings.HasPrefix(types[i], "ENUM") {
-			return "", cols, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", in.label(), clip(names[i]), types[i]).
+			return "", cols, nil, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", in.label(), clip(names[i]), types[i]).
 				WithHint("write the column as text when the file is made")
 		}
 		exprs = append(exprs, "nullif(trim(CAST("+idents[i]+" AS VARCHAR)), '') AS symbol")
@@ -81,25 +82,24 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (str
 		exprs = append(exprs, idents[i]+" AS ts")
 	case strings.HasSuffix(types[i], "WITH TIME ZONE"):
 		if err := p.midnights(ctx, db, in, source, idents[i], names[i]); err != nil {
-			return "", cols, err
+			return "", cols, nil, err
 		}
 		exprs = append(exprs, "CAST(timezone('UTC', "+idents[i]+") AS DATE) AS ts")
 	case strings.HasPrefix(types[i], "TIMESTAMP"):
 		exprs = append(exprs, "CAST("+idents[i]+" AS DATE) AS ts")
 	case types[i] == "VARCHAR" || types[i] == "INTEGER" || types[i] == "BIGINT":
 		if err := p.spellDates(ctx, db, in, source, idents[i]); err != nil {
-			return "", cols, err
+			return "", cols, nil, err
 		}
 		exprs = append(exprs, "CAST("+idents[i]+" AS VARCHAR) AS spelling")
 		spelled = true
 	default:
-		return "", cols, wrong(date, "a date")
+		return "", cols, nil, wrong(date, "a date")
 	}
-	for f := open; f < fieldCount; f++ {
-		i := cols.at[f]
+	number := func(f field, at columns) (string, error) {
+		i := at.at[f]
 		if i < 0 {
-			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
-			continue
+			return "NULL::DOUBLE", nil
 		}
 		number := idents[i]
 		switch kind, size, _ := strings.Cut(types[i], "("); kind {
@@ -112,15 +112,55 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (str
 				number = "CAST(" + number + " AS VARCHAR)"
 			}
 		default:
-			return "", cols, wrong(f, "a number")
+			return "", quant.Errorf(quant.Invalid, "%s: column %s is %s, not a number", in.label(), clip(names[i]), types[i])
 		}
-		exprs = append(exprs, "CAST("+number+" AS DOUBLE) AS "+f.String())
+		return "CAST(" + number + " AS DOUBLE)", nil
+	}
+	if panels != nil {
+		source, exprs, err = p.panelSource(exprs, source, panels, number)
+		if err != nil {
+			return "", cols, nil, err
+		}
+	}
+	for f := open; f < fieldCount && panels == nil; f++ {
+		expr, err := number(f, cols)
+		if err != nil {
+			return "", cols, nil, err
+		}
+		exprs = append(exprs, expr+" AS "+f.String())
 	}
 	query := "SELECT " + strings.Join(exprs, ", ") + " FROM " + source
 	if spelled {
-		return "SELECT coalesce(fault, 0::UTINYINT) AS fault, * EXCLUDE (fault) FROM (" + query + ") LEFT JOIN temp.main." + dates + " USING (spelling)", cols, nil
+		return "SELECT coalesce(fault, 0::UTINYINT) AS fault, * EXCLUDE (fault) FROM (" + query + ") LEFT JOIN temp.main." + dates + " USING (spelling)", cols, panels, nil
 	}
-	return "SELECT 0::UTINYINT AS fault, * FROM (" + query + ")", cols, nil
+	return "SELECT 0::UTINYINT AS fault, * FROM (" + query + ")", cols, panels, nil
+}
+
+// panelSource gives a row for each symbol of each row of source that has a price
+// of it, and the expressions for its columns. exprs are those that a row has
+// once.
+func (p plan) panelSource(exprs []string, source string, panels []panel, number func(field, columns) (string, error)) (string, []string, error) {
+	var list []string
+	for k, one := range panels {
+		parts := []string{fmt.Sprintf("panel: %d::BIGINT", k), "symbol: " + sqltext.Literal(one.symbol)}
+		for f := open; f < fieldCount; f++ {
+			expr, err := number(f, one.cols)
+			if err != nil {
+				return "", nil, err
+			}
+			parts = append(parts, f.String()+": "+expr)
+		}
+		list = append(list, "{"+strings.Join(parts, ", ")+"}")
+	}
+	var some, out []string
+	for _, f := range []field{open, high, low, closing, adjustedClose} {
+		some = append(some, "coalesce(NOT isnan(bar."+f.String()+"), false)")
+	}
+	out = append(out, fmt.Sprintf("line + bar.panel * %d AS line", panelLines), "bar.symbol AS symbol", "COLUMNS(c -> c IN ('ts', 'spelling'))")
+	for f := open; f < fieldCount; f++ {
+		out = append(out, "bar."+f.String()+" AS "+f.String())
+	}
+	return "(SELECT " + strings.Join(exprs, ", ") + ", unnest([" + strings.Join(list, ", ") + "]) AS bar FROM " + source + ") WHERE " + strings.Join(some, " OR "), out, nil
 }
 
 // midnights refuses a column of instants that are not all midnight UTC.
