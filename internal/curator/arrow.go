@@ -3,6 +3,7 @@ package curator
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"io"
 	"os"
@@ -35,9 +36,6 @@ func arrowRows(ctx context.Context, f *os.File, size int64, _ plan, out *lineWri
 	head := make([]byte, len(arrowFileMagic))
 	if _, err := f.ReadAt(head, 0); err != nil {
 		return bad(err)
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
 	}
 	var schema *arrow.Schema
 	var next func() (arrow.RecordBatch, error)
@@ -165,4 +163,29 @@ func wallClock(t time.Time) string {
 		return t.Format(time.DateOnly)
 	}
 	return t.Format("2006-01-02 15:04:05.999999999")
+}
+
+// arrowZone is the zone of a column in a schema that Parquet keeps in base64, "" if
+// it says none.
+func arrowZone(schema, column string) (zone string) {
+	defer func() {
+		if recover() != nil { // the schema is damaged, and only a hint
+			zone = ""
+		}
+	}()
+	data, err := base64.StdEncoding.DecodeString(schema)
+	if err != nil {
+		return ""
+	}
+	r, err := ipc.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return ""
+	}
+	defer r.Release()
+	for _, field := range r.Schema().Fields() {
+		if typ, ok := field.Type.(*arrow.TimestampType); ok && field.Name == column {
+			return typ.TimeZone
+		}
+	}
+	return ""
 }

@@ -15,7 +15,7 @@ type format struct {
 	endings []string // of the names of such files; a symbol that a name says is without them
 	// begins reports whether a file of at least these first bytes is one.
 	begins func(head []byte) bool
-	// rows writes the rows of the file, whose size is known, as lines of CSV, so
+	// rows writes the rows of the file, which stands at its beginning, as lines of CSV, so
 	// that one set of rules reads the header, the dates and the numbers of every
 	// format. nil: the file is text already, or DuckDB reads it. It knows the
 	// file by its bytes alone; the errors that it makes are of quant.Invalid and

@@ -301,6 +301,10 @@ func (c *csvFile) openTable(ctx context.Context, p plan) error {
 	c.read = func() int64 { return c.in.Size }
 	c.digest = func() (string, error) { return digest, nil }
 	label := c.in.label()
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		f.Close()
+		return c.readError(err)
+	}
 	form := formatNamed(c.in.Format)
 	from, to := io.Pipe()
 	ctx, stop := context.WithCancel(ctx)
@@ -316,7 +320,7 @@ func (c *csvFile) openTable(ctx context.Context, p plan) error {
 		out := newLineWriter(to, form.first)
 		err := tableRows(ctx, form, f, size, p, out)
 		if err == nil {
-			err = out.flush()
+			err = out.close()
 		}
 		if e, ok := errors.AsType[*quant.Error](err); ok && e.Code == quant.Invalid {
 			err = quant.Errorf(quant.Invalid, "%s: %s", label, e.Msg).WithHint("%s", e.Hint)

@@ -3,6 +3,7 @@ package curator
 import (
 	"bufio"
 	"io"
+	"slices"
 	"strings"
 
 	"quant"
@@ -20,6 +21,8 @@ type lineWriter struct {
 	line   int64 // of the text, that is written next
 	width  int   // of the header; 0 before it
 	header bool
+	held   []cell // the first row, until the second says whether it is as wide
+	heldAt int64
 	symbol []bool // columns whose name says that they hold symbols
 	place  string // what a row is called in an error
 }
@@ -34,23 +37,45 @@ func newLineWriter(w io.Writer, first int64) *lineWriter {
 // end is left out. quant.Invalid: a symbol is a number, and so has lost its
 // zeros; the error of the writer below.
 func (l *lineWriter) row(number int64, cells []cell) error {
-	for len(cells) > 0 && cells[len(cells)-1].text == "" && (!l.header || len(cells) > l.width) {
+	for len(cells) > 0 && cells[len(cells)-1].text == "" && (l.width == 0 || len(cells) > l.width) {
 		cells = cells[:len(cells)-1]
 	}
-	if len(cells) == 0 {
+	switch {
+	case len(cells) == 0:
+		return nil
+	case !l.header:
+		l.header, l.held, l.heldAt = true, slices.Clone(cells), number
 		return nil
 	}
+	if err := l.writeHeld(len(cells)); err != nil {
+		return err
+	}
+	return l.write(number, cells)
+}
+
+// writeHeld writes the first row. Where it is one of several of a header, its
+// last cell may stand for further ones.
+func (l *lineWriter) writeHeld(next int) error {
+	if l.held == nil {
+		return nil
+	}
+	cells := l.held
+	l.held, l.width = nil, len(cells)
+	if isLevelName(cells[0].text) {
+		l.width = max(len(cells), next)
+	}
+	l.symbol = make([]bool, l.width)
+	for i, c := range cells {
+		f, weak, ok := fieldOf(c.text)
+		l.symbol[i] = ok && !weak && f == symbol && !isLevelName(cells[0].text)
+	}
+	return l.write(l.heldAt, cells)
+}
+
+func (l *lineWriter) write(number int64, cells []cell) error {
 	for ; l.line < number; l.line++ {
 		if err := l.w.WriteByte('\n'); err != nil {
 			return err
-		}
-	}
-	if !l.header {
-		l.header, l.width = true, len(cells)
-		l.symbol = make([]bool, len(cells))
-		for i, c := range cells {
-			f, weak, ok := fieldOf(c.text)
-			l.symbol[i] = ok && !weak && f == symbol
 		}
 	}
 	for i := range max(len(cells), l.width) {
@@ -91,4 +116,10 @@ func (l *lineWriter) text(s string) {
 	l.w.WriteByte('"')
 }
 
-func (l *lineWriter) flush() error { return l.w.Flush() }
+// close writes what is held back.
+func (l *lineWriter) close() error {
+	if err := l.writeHeld(0); err != nil {
+		return err
+	}
+	return l.w.Flush()
+}

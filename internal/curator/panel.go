@@ -47,6 +47,10 @@ func (p plan) shape(label string, records [][]string) (headerShape, error) {
 // columnsOf is mapHeader, and with CloseOnly the close stands for open, high and
 // low.
 func (p plan) columnsOf(label string, names []string) (columns, error) {
+	if i := slices.Index(names, pandasIndex); i >= 0 && !slices.ContainsFunc(names, isDateName) {
+		names = slices.Clone(names)
+		names[i] = date.String()
+	}
 	alone := slices.Concat(names, []string{"open", "high", "low"})
 	if !p.CloseOnly && !p.wide {
 		cols, err := mapHeader(label, names, p.zeroVolume)
@@ -57,6 +61,9 @@ func (p plan) columnsOf(label string, names []string) (columns, error) {
 			if e, ok := err.(*quant.Error); ok {
 				return cols, e.WithHint("a file of closes alone? --close-only takes them for open, high and low, and 0 for a volume that is not there")
 			}
+		}
+		if e, ok := err.(*quant.Error); ok && mayBeWide(names) {
+			return cols, e.WithHint("a column of closes for each symbol? --layout wide reads them so")
 		}
 		return cols, err
 	}
@@ -76,6 +83,17 @@ func (p plan) columnsOf(label string, names []string) (columns, error) {
 	cols.count = len(names)
 	cols.at[open], cols.at[high], cols.at[low] = cols.at[closing], cols.at[closing], cols.at[closing]
 	return cols, nil
+}
+
+// mayBeWide reports whether names are a date and symbols.
+func mayBeWide(names []string) bool {
+	if len(names) < 2 || !isDateName(names[0]) && strings.TrimSpace(names[0]) != "" {
+		return false
+	}
+	return !slices.ContainsFunc(names[1:], func(name string) bool {
+		_, _, known := fieldOf(name)
+		return known || quant.ValidateSymbol(name) != nil
+	})
 }
 
 // wideShape is a date, then a column of closes for each symbol. An index that

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"quant"
 	"quant/internal/factstore"
@@ -81,10 +82,15 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ s
 	case types[i] == "DATE":
 		exprs = append(exprs, idents[i]+" AS ts")
 	case strings.HasSuffix(types[i], "WITH TIME ZONE"):
-		if err := p.midnights(ctx, db, in, source, idents[i], names[i]); err != nil {
+		zone, err := columnZone(ctx, db, path, names[i])
+		if err != nil {
+			return "", cols, nil, p.parquetError(ctx, in, err)
+		}
+		local := "timezone(" + sqltext.Literal(zone) + ", " + idents[i] + ")"
+		if err := p.midnights(ctx, db, in, source, local, names[i]); err != nil {
 			return "", cols, nil, err
 		}
-		exprs = append(exprs, "CAST(timezone('UTC', "+idents[i]+") AS DATE) AS ts")
+		exprs = append(exprs, "CAST("+local+" AS DATE) AS ts")
 	case strings.HasPrefix(types[i], "TIMESTAMP"):
 		exprs = append(exprs, "CAST("+idents[i]+" AS DATE) AS ts")
 	case types[i] == "VARCHAR" || types[i] == "INTEGER" || types[i] == "BIGINT":
@@ -163,7 +169,26 @@ func (p plan) panelSource(exprs []string, source string, panels []panel, number 
 	return "(SELECT " + strings.Join(exprs, ", ") + ", unnest([" + strings.Join(list, ", ") + "]) AS bar FROM " + source + ") WHERE " + strings.Join(some, " OR "), out, nil
 }
 
-// midnights refuses a column of instants that are not all midnight UTC.
+// columnZone is the zone of a column of instants, as pandas and polars write it
+// beside the data, or UTC.
+func columnZone(ctx context.Context, db *factstore.DB, path, name string) (string, error) {
+	const utc = "UTC"
+	var text string
+	err := db.QueryRow(ctx, "SELECT decode(value) FROM parquet_kv_metadata("+path+") WHERE decode(key) = 'ARROW:schema'").Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return utc, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	zone := arrowZone(text, name)
+	if _, err := time.LoadLocation(zone); err != nil || zone == "" || zone == "Local" {
+		return utc, nil
+	}
+	return zone, nil
+}
+
+// midnights refuses a column of instants that are not all midnight in their zone.
 func (p plan) midnights(ctx context.Context, db *factstore.DB, in Input, source, column, name string) error {
 	var line sql.NullInt64
 	// Not a WHERE: that would be put to the bounds that the file claims.
