@@ -43,6 +43,7 @@ func TestFilesOfOtherFormats(t *testing.T) {
 		"polars Arrow stream":  {file: "polars.arrows", bars: plainBars},
 		"types of Arrow":       {file: "types.feather", bars: "AAPL|2024-01-02|10.0|12.5|9.0|11.0|100.0|1.5 AAPL|2024-01-03|11.0|13.0|10.0|12.0|200.0|-", rejects: "3|volume is missing"},
 		"types of Parquet":     {file: "polars_types.parquet", bars: plainBars},
+		"Int128":               {file: "int128.parquet", bars: "AAPL|2024-01-02|10.0|12.5|9.0|11.0|100.0|- AAPL|2024-01-04|12.0|14.0|11.0|12.0|300.0|-", rejects: "2|close is not positive"},
 		"an unnamed index":     {file: "pandas_index.parquet", bars: plainBars},
 		"the same as Feather":  {file: "pandas_index.feather", bars: plainBars},
 		"a zone":               {file: "zone.feather", bars: plainBars},

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/big"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -34,7 +35,7 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ s
 	if err != nil {
 		return "", columns{}, nil, err
 	}
-	names, err := parquetNames(ctx, db, path)
+	names, isInt128, err := parquetNames(ctx, db, path)
 	if err != nil {
 		return "", columns{}, nil, p.parquetError(ctx, in, err)
 	}
@@ -117,6 +118,12 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ s
 			if digits, err := strconv.Atoi(width); err != nil || digits > 15 {
 				number = "CAST(" + number + " AS VARCHAR)"
 			}
+		case "BLOB":
+			if isInt128[i] {
+				number = int128SQL(number)
+				break
+			}
+			fallthrough
 		default:
 			return "", quant.Errorf(quant.Invalid, "%s: column %s is %s, not a number", in.label(), clip(names[i]), types[i])
 		}
@@ -203,22 +210,25 @@ func (p plan) midnights(ctx context.Context, db *factstore.DB, in Input, source,
 		WithHint("write the column as DATE when the file is made (in pandas: tz_localize(None), then to a date)")
 }
 
-// parquetNames returns the names of the top columns as the file spells them.
-func parquetNames(ctx context.Context, db *factstore.DB, path string) ([]string, error) {
-	rows, err := db.Query(ctx, "SELECT name, coalesce(num_children, 0) FROM parquet_schema("+path+")")
+// parquetNames returns the names of the top columns as the file spells them, and
+// which of them are 16 bytes that nothing else is said of: polars writes Int128
+// so, and DuckDB takes it for a BLOB.
+func parquetNames(ctx context.Context, db *factstore.DB, path string) (names []string, isInt128 []bool, err error) {
+	rows, err := db.Query(ctx, `SELECT name, coalesce(num_children, 0),
+		coalesce(type = 'FIXED_LEN_BYTE_ARRAY' AND type_length = '16' AND converted_type IS NULL AND logical_type IS NULL, false) FROM parquet_schema(`+path+")")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer rows.Close()
-	var names []string
-	// The schema is a tree, parents first: left counts what is still to come
-	// of the root and of the column being skipped.
+	// The schema is a tree, parents first: below counts what is still to come of
+	// the column being skipped.
 	root, below := true, int64(0)
 	for rows.Next() {
 		var name string
 		var children int64
-		if err := rows.Scan(&name, &children); err != nil {
-			return nil, err
+		var bytes16 bool
+		if err := rows.Scan(&name, &children, &bytes16); err != nil {
+			return nil, nil, err
 		}
 		switch {
 		case root:
@@ -226,11 +236,29 @@ func parquetNames(ctx context.Context, db *factstore.DB, path string) ([]string,
 		case below > 0:
 			below += children - 1
 		default:
-			names = append(names, name)
+			names, isInt128 = append(names, name), append(isInt128, bytes16)
 			below = children
 		}
 	}
-	return names, rows.Err()
+	return names, isInt128, rows.Err()
+}
+
+// int128SQL reads a BLOB of 16 bytes as an integer, lowest byte first.
+func int128SQL(blob string) string {
+	var terms []string
+	unit := big.NewInt(1)
+	for i := range 16 {
+		digit := func(at int) string {
+			return fmt.Sprintf("(instr('0123456789ABCDEF', substr(hex(%s), %d, 1)) - 1)", blob, at)
+		}
+		value := digit(2*i+1) + " * 16 + " + digit(2*i+2)
+		if i == 15 { // with the sign
+			value = "(" + value + " + 128) % 256 - 128"
+		}
+		terms = append(terms, "("+value+")::HUGEINT * "+unit.String()+"::HUGEINT")
+		unit.Lsh(unit, 8)
+	}
+	return "(" + strings.Join(terms, " + ") + ")"
 }
 
 // spellDates reads every spelling of a date that a column has, once, with the

@@ -58,6 +58,7 @@ table = pa.table({
 })
 feather.write_feather(table, "types.feather", compression="lz4")
 pl.from_pandas(plain).with_columns(pl.col("volume").cast(pl.Int128), pl.col("low").cast(pl.UInt64), pl.col("symbol").cast(pl.Categorical)).write_parquet("polars_types.parquet")
+pl.from_pandas(plain).with_columns(pl.Series("close", [11, -(2**100), 12], dtype=pl.Int128)).write_parquet("int128.parquet")
 indexed = plain.set_index("date")
 indexed.index.name = None
 indexed.to_parquet("pandas_index.parquet")
