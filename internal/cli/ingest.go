@@ -24,9 +24,13 @@ func ingestCommand(env *Env) Command {
 		Short: "Load daily prices from files or a provider, through a quality gate",
 		Long: `Load daily prices (OHLCV) into ohlcv.
 
-From CSV (plain or gzip) and Parquet files: all files or none. A file has a
-symbol column, or its name is the symbol (SPX.csv is SPX) unless --symbol. The
-usual header spellings are understood, in English and Korean.
+From CSV, Parquet, Excel (.xlsx), Feather or Arrow, and JSON files (one object a
+line, or an array of them), plain, with gzip or in a zip archive: all files or
+none. A file has a symbol column, or its name is the symbol (SPX.csv is SPX)
+unless --symbol. The usual header spellings are understood, in English and
+Korean, and so is yfinance's header of several rows. A table with a column of
+closes for each symbol is read with --layout wide, and a file of closes alone
+with --close-only.
 
 From a provider on the network (alphavantage, key in ALPHA_VANTAGE_API_KEY):
 the symbols of --symbols, or all active ones, highest priority first; each in a
@@ -45,6 +49,8 @@ again change nothing.`,
 		Example: `  quant ingest prices.csv.gz
   quant ingest SPX.csv --volume-missing zero
   quant ingest krx.csv --encoding cp949
+  quant ingest book.xlsx --sheet Prices
+  quant ingest closes.csv --layout wide
   quant ingest --provider alphavantage --symbols AAPL,IBM`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkSource(cmd, args, net.Provider); err != nil {

@@ -114,10 +114,10 @@ func newReport() Report {
 // FileReport is what was found in one file. Dates and symbols are those of its
 // bars.
 type FileReport struct {
-	Path           string     `json:"path"` // as given
+	Path           string     `json:"path"` // as given; ARCHIVE:MEMBER of a zip archive
 	Name           string     `json:"name"`
 	Digest         string     `json:"digest"` // sha256:<hex> of its bytes
-	Format         string     `json:"format"` // csv, csv.gz or parquet
+	Format         string     `json:"format"` // csv, xlsx, json, arrow or parquet; .gz behind it: packed
 	RowsRead       int64      `json:"rows_read"`
 	RowsRejected   int64      `json:"rejected"`
 	FirstDate      quant.Text `json:"first_date"`
@@ -136,7 +136,7 @@ type Reason struct {
 // Example is one rejected row.
 type Example struct {
 	File   string `json:"file"` // the name without its folder
-	Line   int64  `json:"line"` // of a Parquet file: the row, from 1
+	Line   int64  `json:"line"` // where the header is no line (Parquet, Arrow, JSON): the row, from 1
 	Reason string `json:"reason"`
 }
 

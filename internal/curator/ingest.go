@@ -152,7 +152,7 @@ func (in *ingest) drop(ctx context.Context) {
 // stage reads one file into staged.
 func (in *ingest) stage(ctx context.Context, i int) error {
 	input := in.inputs[i]
-	fr := FileReport{Path: input.Path, Name: clip(input.Name), Format: input.formatName()}
+	fr := FileReport{Path: input.fullPath(), Name: clip(input.Name), Format: input.formatName()}
 	var cols columns
 	var err error
 	source := "file:" + fr.Name

@@ -45,6 +45,14 @@ func (in Input) label() string {
 	return clip(in.Path) + ":" + clip(in.Member)
 }
 
+// fullPath is Path, with the member if there is one.
+func (in Input) fullPath() string {
+	if in.Member == "" {
+		return in.Path
+	}
+	return in.Path + ":" + in.Member
+}
+
 // base is the name that says whose prices an input holds.
 func (in Input) base() string {
 	if in.Member == "" {

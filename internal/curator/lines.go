@@ -80,7 +80,7 @@ func (l *lineWriter) write(number int64, cells []cell) error {
 	}
 	for i := range max(len(cells), l.width) {
 		if i > 0 {
-			l.w.WriteByte(',') // its error stays with the writer
+			_ = l.w.WriteByte(',') // the writer keeps its first error, and the line's end returns it
 		}
 		if i >= len(cells) {
 			continue
@@ -99,21 +99,21 @@ func (l *lineWriter) write(number int64, cells []cell) error {
 // text writes a field; it stays on one line.
 func (l *lineWriter) text(s string) {
 	if !strings.ContainsAny(s, "\",\r\n") {
-		l.w.WriteString(s)
+		_, _ = l.w.WriteString(s)
 		return
 	}
-	l.w.WriteByte('"')
+	_ = l.w.WriteByte('"')
 	for i := range len(s) {
 		switch c := s[i]; c {
 		case '"':
-			l.w.WriteString(`""`)
+			_, _ = l.w.WriteString(`""`)
 		case '\r', '\n':
-			l.w.WriteByte(' ')
+			_ = l.w.WriteByte(' ')
 		default:
-			l.w.WriteByte(c)
+			_ = l.w.WriteByte(c)
 		}
 	}
-	l.w.WriteByte('"')
+	_ = l.w.WriteByte('"')
 }
 
 // close writes what is held back.

@@ -1,6 +1,7 @@
 package curator
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -58,11 +59,11 @@ func (p plan) columnsOf(label string, names []string) (columns, error) {
 			return cols, nil
 		}
 		if closes, other := mapHeader(label, alone, true); other == nil && closes.at[closing] >= 0 {
-			if e, ok := err.(*quant.Error); ok {
+			if e, ok := errors.AsType[*quant.Error](err); ok {
 				return cols, e.WithHint("a file of closes alone? --close-only takes them for open, high and low, and 0 for a volume that is not there")
 			}
 		}
-		if e, ok := err.(*quant.Error); ok && mayBeWide(names) {
+		if e, ok := errors.AsType[*quant.Error](err); ok && mayBeWide(names) {
 			return cols, e.WithHint("a column of closes for each symbol? --layout wide reads them so")
 		}
 		return cols, err
