@@ -319,7 +319,7 @@ func (c *csvFile) openTable(ctx context.Context, p plan) error {
 	done := make(chan struct{})
 	c.file = closer(func() error {
 		stop()
-		from.Close()
+		_ = from.Close()
 		<-done
 		return f.Close()
 	})
@@ -333,7 +333,7 @@ func (c *csvFile) openTable(ctx context.Context, p plan) error {
 		if e, ok := errors.AsType[*quant.Error](err); ok && e.Code == quant.Invalid {
 			err = quant.Errorf(quant.Invalid, "%s: %s", label, e.Msg).WithHint("%s", e.Hint)
 		}
-		to.CloseWithError(err)
+		_ = to.CloseWithError(err)
 	}()
 	c.split = &splitter{path: label, r: from, line: form.first, check: checkUTF8, wrong: func(line int64, _ []byte) error {
 		return &lineError{line, quant.Errorf(quant.Invalid, "%s: row %d: a text is not UTF-8", label, line).
