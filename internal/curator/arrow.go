@@ -44,7 +44,7 @@ func arrowRows(ctx context.Context, f *os.File, size int64, _ plan, out *lineWri
 		if err != nil {
 			return bad(err)
 		}
-		defer r.Close()
+		defer func() { _ = r.Close() }()
 		schema, next = r.Schema(), r.Read
 	} else {
 		r, err := ipc.NewReader(io.LimitReader(f, size))
