@@ -42,7 +42,9 @@ func gcCommand(env *Env) Command {
 		Long: `Remove what nothing refers to: contents of artifacts and logs whose runs were
 purged, and what processes that were killed left behind. Without --yes it only
 shows what would go. What is younger than --min-age, or than the oldest run that
-is RUNNING, stays: a run stores a content before it says so.
+is RUNNING, stays: a run stores a content before it says so. While a Meta DB
+stands beside the lab's that was moved aside and not wholly taken over, all
+artifacts and logs stay: they may be of its runs.
 
 --reads also clears reading runs that ended more than --older-than ago, and only
 those: runs that could change nothing, have no params, metrics, tags, notes or
@@ -54,6 +56,9 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 			}
 			done, err := env.Collect(cmd.Context(), env.RunID(), lab.CollectOptions{MinAge: minAge, Remove: yes, Reads: reads, ReadsBefore: env.Now().Add(-older)})
 			env.Record(done.IO...)
+			for _, held := range done.Held {
+				env.Warn("no artifact and no log is taken for nobody's: %s was moved aside, and not all of it was taken over; quant doctor says more", env.Mask.Text(held))
+			}
 			if err != nil {
 				for _, gone := range done.Found {
 					if yes && gone.Count > 0 && gone.Kind != lab.ReadingRun {
