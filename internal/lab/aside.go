@@ -123,13 +123,35 @@ func (l *Lab) TakeUp(ctx context.Context) (taken []Aside, err error) {
 }
 
 // salvage takes over what can be read of a broken file. That nothing can be read is
-// no error; that it cannot be read now is.
+// no error; that it cannot be read now is. What is not whole is read a second time:
+// SQLite calls a page damaged also when the disk did not give it.
 func salvage(ctx context.Context, into metastore.FileStore, broken string) (*Taken, error) {
+	first, err := salvageOnce(ctx, into, broken)
+	if err != nil || first.Whole() {
+		return first, err
+	}
+	second, err := salvageOnce(ctx, into, broken)
+	if err != nil {
+		return nil, err
+	}
+	if second.Unreadable != "" && first.Unreadable == "" {
+		return first, nil
+	}
+	for table, n := range first.Rows {
+		second.Rows[table] += n
+	}
+	return second, nil
+}
+
+func salvageOnce(ctx context.Context, into metastore.FileStore, broken string) (*Taken, error) {
 	carried, err := into.Salvage(ctx, broken, nil)
 	if errors.Is(err, metastore.ErrDamaged) {
 		return &Taken{Unreadable: err.Error()}, nil
 	}
-	return &Taken{Carried: carried}, err
+	if err != nil {
+		return nil, err
+	}
+	return &Taken{Carried: carried}, nil
 }
 
 func (t *Taken) write(path string) error {

@@ -86,8 +86,8 @@ func (e *examination) aside(ctx context.Context) {
 		switch {
 		case a.Taken == nil:
 			e.unsalvaged = a.Path
-			e.add(Fault, a.Path, "`quant doctor --fix` takes over what can be read; if you need nothing in it, delete it",
-				"a Meta DB that was moved aside, and nothing was taken over from it: its runs may be missing here")
+			e.add(Warning, a.Path, "`quant doctor --fix` takes over what can be read; if you need nothing in it, delete it",
+				"a Meta DB that was moved aside, and nothing says that anything was taken over from it: its runs may be missing here")
 		case !a.Taken.Whole() && here:
 			e.unsalvaged = a.Path
 			e.add(Note, a.Path, noNeed, "a database that was moved aside")

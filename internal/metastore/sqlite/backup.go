@@ -40,7 +40,7 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 	}
 	// It is written without a log and without syncing.
 	if err := db.reread(ctx, partial.Name()); err != nil {
-		return db.classify("back up to "+path, err)
+		return db.notWritten("back up to "+path, err)
 	}
 	err = partial.Create()
 	if errors.Is(err, durable.ErrExists) {

@@ -36,7 +36,7 @@ func (db *DB) create(ctx context.Context) error {
 		return err // somebody else was quicker
 	}
 	if err := db.build(ctx); err != nil {
-		return db.classify("create", err)
+		return db.notWritten("create", err)
 	}
 	db.created = true
 	return nil

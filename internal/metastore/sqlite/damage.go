@@ -13,6 +13,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"quant"
 	"quant/internal/metastore"
 )
 
@@ -61,27 +62,31 @@ func Examine(ctx context.Context, o Options) error {
 		err = fs.ErrNotExist
 	}
 	if err == nil {
-		err = readThrough(ctx, db.path)
-	}
-	if err == nil {
-		err = readThrough(ctx, db.path+"-wal")
-	}
-	if err == nil {
 		_, err = db.connect(ctx)
 	}
 	if err == nil {
-		defer func() { _ = db.pool.Close() }()
-		return db.Damage(ctx)
+		err = db.Damage(ctx)
+		_ = db.pool.Close() // before it is read by other means
 	}
-	if errors.Is(err, metastore.ErrDamaged) || errors.Is(err, metastore.ErrNewer) {
-		return db.withSize(err)
+	switch {
+	case err == nil, errors.Is(err, metastore.ErrNewer):
+		return err
+	case errors.Is(err, metastore.ErrDamaged):
+		return db.confirmed(ctx, err)
+	case quant.CodeOf(err) == quant.Locked:
+		return err
 	}
 	return unjudged(db.shown, err)
 }
 
+var errUnjudged = errors.New("cannot be judged now")
+
 // unjudged is the Store error of a file of which nothing can be said.
 func unjudged(shown string, cause error) error {
-	return storeError(nil, cause, "meta db %s cannot be judged now, and nothing was moved: %v", shown, cause).
+	if errors.Is(cause, errUnjudged) {
+		return cause
+	}
+	return storeError(errUnjudged, cause, "meta db %s cannot be judged now, and nothing was moved: %v", shown, cause).
 		WithHint("a read that fails is no damage: check the disk and the system's limits, then run it again; if the file can never be read again, move it away yourself")
 }
 
@@ -110,11 +115,21 @@ func readThrough(ctx context.Context, path string) error {
 	}
 }
 
-// withSize tells of a damaged file that is shorter than its header says what it is:
-// cut off. Nobody in this process may have it open.
-func (db *DB) withSize(err error) error {
+// confirmed is an error of opening, or of examining, a database, when nobody in this
+// process has it open. SQLite calls a file damaged also when the disk did not give a
+// page of it: what cannot be read at all cannot be judged. Of one that is shorter
+// than its header says it tells what it is: cut off.
+func (db *DB) confirmed(ctx context.Context, err error) error {
 	if !errors.Is(err, metastore.ErrDamaged) {
 		return err
+	}
+	if info, e := os.Stat(db.path); e != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		if e := readThrough(ctx, db.path+suffix); e != nil {
+			return unjudged(db.shown, e)
+		}
 	}
 	if short := cutOff(db.path); short != "" {
 		return storeError(metastore.ErrDamaged, err, "meta db %s is truncated: %s", db.shown, short).WithHint("%s", hintDamaged)
@@ -125,16 +140,16 @@ func (db *DB) withSize(err error) error {
 // cutOff says how much shorter than its header says a file is; "" if it is not, or
 // has no header to say so.
 func cutOff(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return "" // a pipe would wait for a writer
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
 	header := make([]byte, 100)
-	if err != nil || !info.Mode().IsRegular() {
-		return ""
-	}
 	if _, err := f.ReadAt(header, 0); err != nil || !bytes.HasPrefix(header, []byte(magic)) {
 		return ""
 	}

@@ -305,6 +305,10 @@ func mendHeader(path string) (err error) {
 		copy(header, start)
 		binary.BigEndian.PutUint32(header[44:], 4)
 		binary.BigEndian.PutUint32(header[56:], 1)
+		// No free pages are known of, and none is a page that only auto-vacuum has.
+		clear(header[32:40])
+		clear(header[52:56])
+		clear(header[64:68])
 	}
 	size := int64(binary.BigEndian.Uint16(header[16:]))
 	if size < 512 {

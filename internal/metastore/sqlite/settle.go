@@ -20,7 +20,17 @@ func (db *DB) Seal(ctx context.Context) error {
 	if err == nil {
 		err = durable.SyncFile(db.path)
 	}
-	return db.classify("write out", err)
+	return db.notWritten("write out", err)
+}
+
+// notWritten is classify for a file that is being made: what is wrong with that is no
+// damage of the one that stands there.
+func (db *DB) notWritten(what string, err error) error {
+	if isDamage(err) {
+		return storeError(nil, err, "%s: meta db %s: what was written cannot be read again: %v", what, db.shown, err).
+			WithHint("check the disk, then run the command again; nothing was changed")
+	}
+	return db.classify(what, err)
 }
 
 // settle makes a database that nobody has open a file that is whole by itself: what

@@ -127,7 +127,7 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	}
 	version, err := db.connect(ctx)
 	if err != nil {
-		return nil, db.withSize(err)
+		return nil, db.confirmed(ctx, err)
 	}
 	if version < len(schema) {
 		if o.ReadOnly {
