@@ -305,10 +305,13 @@ func mendHeader(path string) (err error) {
 		copy(header, start)
 		binary.BigEndian.PutUint32(header[44:], 4)
 		binary.BigEndian.PutUint32(header[56:], 1)
-		// No free pages are known of, and none is a page that only auto-vacuum has.
-		clear(header[32:40])
+		// A Meta DB has no auto-vacuum; and where the free pages are may be lost, too.
 		clear(header[52:56])
 		clear(header[64:68])
+		all := info.Size() / pageSize
+		if first, count := binary.BigEndian.Uint32(header[32:]), binary.BigEndian.Uint32(header[36:]); int64(first) > all || int64(count) > all {
+			clear(header[32:40])
+		}
 	}
 	size := int64(binary.BigEndian.Uint16(header[16:]))
 	if size < 512 {
