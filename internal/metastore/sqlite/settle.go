@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 
+	"quant"
 	"quant/internal/durable"
 )
 
@@ -30,7 +31,11 @@ func (db *DB) notWritten(what string, err error) error {
 		return storeError(nil, err, "%s: meta db %s: what was written cannot be read again: %v", what, db.shown, err).
 			WithHint("check the disk, then run the command again; nothing was changed")
 	}
-	return db.classify(what, err)
+	err = db.classify(what, err)
+	if err != nil && quant.CodeOf(err) == quant.Failed && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return storeError(nil, err, "meta db %s: %v", db.shown, err).WithHint("check the disk, then run the command again; nothing was changed")
+	}
+	return err
 }
 
 // settle makes a database that nobody has open a file that is whole by itself: what
@@ -77,7 +82,7 @@ func (db *DB) checkpoint(ctx context.Context, path string) (err error) {
 		return err
 	}
 	if busy != 0 || pages != written {
-		return fmt.Errorf("%d of %d pages of its log could be written into it", written, pages)
+		return fmt.Errorf("only %d of the %d pages of its log could be written into it", written, pages)
 	}
 	return nil
 }
