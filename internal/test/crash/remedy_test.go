@@ -234,43 +234,110 @@ func leave(l *labtest.Lab, kib int) {
 	labtest.Must(l.T, os.Remove(room))
 }
 
-// steps of the room that is left, around where making a database does not fit.
-func rooms(t *testing.T) (kib []int) {
-	step := 60
+// rooms are steps of the KiB that are left, up to where all fits.
+func rooms(t *testing.T, most int) (kib []int) {
+	step := most / 12
 	if soak.Full(t) {
-		step = 12
+		step = most / 100
 	}
-	for n := 0; n <= 900; n += step {
+	for n := 0; n <= most; n += step {
 		kib = append(kib, n)
 	}
 	return kib
 }
 
+// empty takes everything away from the data folder of a lab.
+func empty(l *labtest.Lab) {
+	l.T.Helper()
+	list, err := os.ReadDir(l.Path("data"))
+	labtest.Must(l.T, err)
+	for _, e := range list {
+		labtest.Must(l.T, os.RemoveAll(l.Path("data", e.Name())))
+	}
+}
+
 func TestANearlyFullDiskInstallsNoDatabaseThatCannotBeRead(t *testing.T) {
 	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		most int
+	}{{[]string{"symbols", "add", "X"}, 900}, {[]string{"init-db"}, 1800}} {
+		t.Run(c.args[0], func(t *testing.T) {
+			t.Parallel()
+			l := tiny(t)
+			failed := 0
+			for _, kib := range rooms(t, c.most) {
+				leave(l, kib)
+				if wantBearable(l, l.Run(c.args...), 0, 8) != 0 {
+					failed++
+				}
+				labtest.Must(t, os.Remove(l.Path("data", "filler")))
+				if _, err := os.Lstat(l.Meta()); err == nil {
+					wantReadable(l, l.Meta())
+				}
+				l.Must(c.args...)
+				l.Must("init-db")
+				l.Must("sql", "SELECT count(*) FROM ohlcv")
+				l.WantClosed()
+				if t.Failed() {
+					t.Fatalf("with %d KiB left", kib)
+				}
+				empty(l)
+			}
+			if failed == 0 {
+				t.Error("the disk was never full")
+			}
+		})
+	}
+}
+
+// A backup or a file of runs on a nearly full disk is whole, or it is not there; and
+// a lab that is restored there is the old one or the new.
+func TestANearlyFullDiskTakesWholeFilesOnly(t *testing.T) {
+	t.Parallel()
+	from := printing.Copy(t)
+	run := from.RunOf("exec").ID
+	from.Must("backup", "whole.qbak")
+	whole := from.Path("whole.qbak")
 	l := tiny(t)
 	failed := 0
-	for _, kib := range rooms(t) {
+	for _, kib := range rooms(t, 1200) {
 		leave(l, kib)
-		r := l.Run("symbols", "add", "X")
-		code := wantBearable(l, r, 0, 8)
-		if code != 0 {
-			failed++
+		for _, args := range [][]string{{"backup", l.Path("data", "b.qbak")}, {"runs", "export", run, l.Path("data", "runs.quant")}} {
+			r := from.Run(args...)
+			file := args[len(args)-1]
+			_, err := os.Lstat(file)
+			if code := wantBearable(from, r, 0, 1, 8); (code == 0) != (err == nil) {
+				t.Errorf("with %d KiB left: %v, %v", kib, err, r)
+			}
+			if r.Code != 0 {
+				failed++
+				continue
+			}
+			if args[0] == "backup" {
+				from.Must("backup", "--verify", file)
+			} else {
+				labtest.New(t).Must("runs", "import", file)
+			}
+			labtest.Must(t, os.Remove(file))
 		}
 		labtest.Must(t, os.Remove(l.Path("data", "filler")))
-		if _, err := os.Lstat(l.Meta()); err == nil {
-			wantReadable(l, l.Meta())
+		l.Must("symbols", "add", "OLD")
+		leave(l, kib)
+		r := l.Run("restore", "--yes", whole)
+		code := wantBearable(l, r, 0, 8)
+		labtest.Must(t, os.Remove(l.Path("data", "filler")))
+		l.Must("config")
+		wantReadable(l, l.Meta())
+		want := "OLD\n"
+		if code == 0 {
+			want = "KEEP\n"
 		}
-		r = l.Run("symbols", "add", "Y")
-		if wantBearable(l, r, 0); strings.Contains(r.Stderr, "malformed") {
-			t.Errorf("with %d KiB: %v", kib, r)
+		if got := l.MetaRows("SELECT symbol FROM symbols WHERE symbol IN ('OLD', 'KEEP')"); got != want {
+			t.Errorf("with %d KiB left it is the lab of %q, want %q: %v", kib, got, want, r)
 		}
 		l.WantClosed()
-		list, err := os.ReadDir(l.Path("data"))
-		labtest.Must(t, err)
-		for _, e := range list {
-			labtest.Must(t, os.RemoveAll(l.Path("data", e.Name())))
-		}
+		empty(l)
 	}
 	if failed == 0 {
 		t.Error("the disk was never full")
@@ -294,7 +361,7 @@ func TestARemedyOnANearlyFullDiskSavesAllOrMovesNothing(t *testing.T) {
 	b := newBroken(t)
 	l := tiny(t)
 	failed, mended := 0, 0
-	for _, kib := range rooms(t) {
+	for _, kib := range rooms(t, 900) {
 		labtest.Must(t, os.CopyFS(l.Path("data"), os.DirFS(b.Path("data"))))
 		leave(l, kib)
 		code := wantBearable(l, l.Run("doctor", "--fix"), 0, 1, 8)
@@ -309,11 +376,7 @@ func TestARemedyOnANearlyFullDiskSavesAllOrMovesNothing(t *testing.T) {
 		}
 		wantBearable(l, l.Run("doctor", "--fix"), 1) // so small a disk is a fault
 		b.wantAllIn(l, kib)
-		list, err := os.ReadDir(l.Path("data"))
-		labtest.Must(t, err)
-		for _, e := range list {
-			labtest.Must(t, os.RemoveAll(l.Path("data", e.Name())))
-		}
+		empty(l)
 	}
 	if failed == 0 || mended == 0 {
 		t.Errorf("%d failed, %d went well", failed, mended)
