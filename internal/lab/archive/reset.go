@@ -9,6 +9,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/factstore"
+	"quant/internal/failpoint"
 	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
@@ -79,6 +80,7 @@ func Anew(ctx context.Context, f *facts.Store) (r Reset, err error) {
 			return r, err
 		}
 	}
+	failpoint.Hit("reset.moved")
 	carried, err := meta.Reset(ctx, metaCopy)
 	if err != nil {
 		if factCopy == "" {

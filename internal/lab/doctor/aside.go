@@ -2,14 +2,20 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"quant"
+	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/lab/place"
+	"quant/internal/metastore"
 )
 
 const noNeed = "delete it once you need nothing in it any more"
@@ -98,4 +104,69 @@ func (e *examination) aside(ctx context.Context) {
 			e.add(Note, a.Path, noNeed, "a database that was moved aside")
 		}
 	}
+}
+
+// unfinishedReset finds the Fact DB that a reset had moved away when it was killed,
+// before it had reset anything: no run says that it is a backup. With Fix it comes
+// back, if no other has been made since.
+func (e *examination) unfinishedReset(ctx context.Context) {
+	if e.Meta == nil {
+		return
+	}
+	options := e.store.Options(ctx)
+	folder := place.BackupDir(place.Real(options.Path))
+	moved, _ := filepath.Glob(filepath.Join(place.Literal(folder), "*", place.FactDB))
+	if moved == nil {
+		return
+	}
+	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Kind: "init-db", Status: quant.Running, Except: e.store.Self, Brief: true})
+	if err != nil || len(running) > 0 {
+		return // it may be under way; e.meta says what is wrong
+	}
+	backups, err := e.outputs(ctx, quant.IOBackup)
+	if err != nil {
+		e.failed("run_io", err)
+		return
+	}
+	named := map[string]bool{}
+	for _, list := range backups {
+		for _, io := range list {
+			named[filepath.Join(filepath.Base(filepath.Dir(io.Name)), filepath.Base(io.Name))] = true
+		}
+	}
+	for _, path := range moved {
+		folder := filepath.Base(filepath.Dir(path))
+		if named[filepath.Join(folder, filepath.Base(path))] || !e.diedIn(ctx, folder) {
+			continue
+		}
+		_, err := os.Lstat(options.Path)
+		missing := errors.Is(err, fs.ErrNotExist)
+		if e.Fix && missing {
+			if err := factstore.MoveBack(ctx, options, path); err != nil {
+				e.failed(path, err)
+				continue
+			}
+			_ = os.Remove(filepath.Dir(path)) // if nothing else is in it
+			e.add(Fixed, e.FactPath, "", "a reset that was cut short had moved it to %s; it is back", path)
+			continue
+		}
+		if missing {
+			e.add(Fault, path, "`quant doctor --fix` brings it back", "the Fact DB: a reset that was cut short had moved it there")
+			continue
+		}
+		e.add(Warning, path, "keep it as a backup, or delete it once you need nothing in it any more", "a Fact DB that a reset had moved there when it was cut short; another has been made since")
+	}
+}
+
+// diedIn tells whether the reset that made this folder of backups, and ended its
+// name with the short form of its run, is recorded as one that failed.
+func (e *examination) diedIn(ctx context.Context, folder string) bool {
+	ids, err := e.Meta.ResolveRun(ctx, folder[strings.LastIndexByte(folder, '-')+1:])
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(ids, func(id string) bool {
+		run, err := e.Meta.GetRun(ctx, id)
+		return err == nil && run.Kind == "init-db" && run.Status == quant.Fail
+	})
 }

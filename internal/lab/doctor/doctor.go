@@ -189,6 +189,7 @@ func (e *examination) meta(ctx context.Context) {
 
 // facts examines the Fact DB, and the runs against its ledger.
 func (e *examination) facts(ctx context.Context) {
+	e.unfinishedReset(ctx)
 	if _, err := os.Lstat(e.FactPath); errors.Is(err, fs.ErrNotExist) {
 		e.add(Note, e.FactPath, "`quant init-db` or the first command that writes facts makes it", "there is no Fact DB yet")
 		e.runsAgainstLedger(ctx, nil)

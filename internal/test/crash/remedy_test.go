@@ -458,6 +458,29 @@ func TestAReadThatFailsMovesNothing(t *testing.T) {
 	}
 }
 
+// A reset that is killed once it has moved the Fact DB has done nothing: it comes back.
+func TestTheFactDBOfAKilledResetComesBack(t *testing.T) {
+	t.Parallel()
+	l := furnished.Copy(t)
+	prices := l.Prices()
+	r := l.Start([]string{"QUANT_TEST_FAILPOINT=reset.moved"}, "init-db", "--reset", "--yes").Wait()
+	l.WantCode(r, labtest.Killed)
+	l.Must("runs", "list")
+	var c labtest.Checkup
+	labtest.Decode(t, l.Want(1, "doctor", "--output", "json").Stdout, &c)
+	if !c.Has("fault", "quant.duckdb", "a reset that was cut short") {
+		t.Fatalf("%+v", c)
+	}
+	l.Must("doctor", "--fix")
+	if l.Prices() != prices {
+		t.Error("the prices are not back")
+	}
+	l.Must("init-db", "--reset", "--yes")
+	if r := l.Must("doctor"); strings.Contains(r.Stdout, "cut short") {
+		t.Errorf("%v", r)
+	}
+}
+
 // When the renaming fails after the first move, the old one comes back.
 func TestAMoveThatFailsIsTakenBack(t *testing.T) {
 	t.Parallel()
