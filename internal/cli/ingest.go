@@ -116,6 +116,9 @@ func (r ingestReport) Sections() []output.Section {
 	if r.RowsRescaled > 0 {
 		lines = append(lines, fmt.Sprintf("of the rows updated, %d only have their adjusted close rescaled, by one factor a symbol", r.RowsRescaled))
 	}
+	for _, l := range r.Left {
+		lines = append(lines, fmt.Sprintf("left as it was: %s (%d rows not taken): its %s moved by x %.4g, and the input lacks %d of its %d stored days", l.Symbol, l.Rows, l.Price, l.Factor, l.Lacks, l.Stored))
+	}
 	if len(r.SymbolsAdded) > 0 {
 		lines = append(lines, fmt.Sprintf("symbols added: %s", quant.SomeOf(r.SymbolsAdded, 10)))
 	}

@@ -29,10 +29,16 @@ import (
 // with them, and a new row has none. Where the column is there, an empty cell
 // removes what is stored.
 //
+// A symbol whose stored bars the input would leave on two scales, because a
+// split or a dividend moved the input's and it lacks some that are stored, stays
+// as it was and is named in Report.Left; otherScale has the rule. The others
+// are taken.
+//
 // Errors: quant.NotFound, quant.Invalid or quant.Failed for a file that cannot
 // be read or understood, and nothing is changed; quant.Refused when more than
 // Request.MaxRejectRatio of the rows were rejected: then the rejects are
-// committed, ohlcv is untouched, and the report is filled. The end of ctx
+// committed, ohlcv is untouched, and the report is filled; quant.Partial when
+// symbols stayed as they were: the others are committed. The end of ctx
 // ends the ingest, and undoes it unless its commit has begun. The database
 // must be open for writing, and is used by nobody else meanwhile.
 func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) {
@@ -52,7 +58,7 @@ func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) 
 func (in *ingest) do(ctx context.Context) (Report, error) {
 	defer in.drop(context.WithoutCancel(ctx))
 	if err := in.run(ctx); err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, quant.Refused) {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, quant.Refused) && !errors.Is(err, quant.Partial) {
 			err = quant.Errorf(quant.Failed, "ingest: %w", cause)
 		}
 		if le, ok := errors.AsType[*lineError](err); ok {
@@ -74,6 +80,7 @@ type ingest struct {
 	series *provider.Series // the one input, where it is no file
 	of     string           // the symbol of series
 	answer int64            // rows of the answer that series is the newest part of
+	newest bool             // series is not the whole history, which can still be asked for
 
 	sources []string // of each input, as ohlcv has it
 	counts  map[fault]int64
@@ -532,7 +539,7 @@ func earlier(a, b quant.Text) quant.Text {
 func (in *ingest) listReasons(ctx context.Context) error {
 	r := &in.report
 	for k, n := range in.counts {
-		if k == sound || k == collapsed {
+		if k.passes() {
 			continue
 		}
 		examples, err := in.examples(ctx, k)
