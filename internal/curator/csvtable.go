@@ -138,7 +138,9 @@ func (t *csvTable) parse(b block) (out *batch) {
 		}
 		if row.fault != sound {
 			t.texts.add(t.index, row.line, row.text)
-			row.symbol, row.day, row.number = nil, 0, [numberFields]float64{}
+			if !row.fault.lacksPrice() {
+				row.symbol, row.day, row.number = nil, 0, [numberFields]float64{}
+			}
 		}
 		out.line = append(out.line, row.line)
 		out.fault = append(out.fault, uint8(row.fault))

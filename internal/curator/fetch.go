@@ -272,6 +272,8 @@ func (f *fetch) store(ctx context.Context, s *SeriesReport, answer provider.Seri
 	f.report.RowsRead += r.RowsRead
 	f.report.RowsRejected += r.RowsRejected
 	f.report.RowsCollapsed += r.RowsCollapsed
+	f.report.RowsNoTrade += r.RowsNoTrade
+	f.report.RowsSkipped += r.RowsSkipped
 	f.report.Reasons = addReasons(f.report.Reasons, r.Reasons)
 	for _, n := range r.Notices {
 		f.report.Notices = append(f.report.Notices, s.Symbol+": "+n)

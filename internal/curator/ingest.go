@@ -224,10 +224,8 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 		switch {
 		case file.cols.at[f] < 0:
 			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
-		case f >= volume:
-			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
 		default:
-			exprs = append(exprs, f.String())
+			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
 		}
 	}
 	if err := register(in.db); err != nil {
@@ -344,6 +342,11 @@ func (in *ingest) check(ctx context.Context) error {
 			return err
 		}
 	}
+	if in.counts[blank] > 0 {
+		if err := in.settleBlank(ctx); err != nil {
+			return err
+		}
+	}
 	doubtful, err := in.summarise(ctx)
 	if err != nil {
 		return err
@@ -379,7 +382,63 @@ func (in *ingest) check(ctx context.Context) error {
 			in.notice("%s has a header and no rows", clip(f.Path))
 		}
 	}
+	if err := in.noticeNoTrade(ctx); err != nil {
+		return err
+	}
 	return in.listReasons(ctx)
+}
+
+// settleBlank decides what rows without volume are whose prices are empty. Where
+// other days of the file were traded they are days without a trade. A file in
+// which none was may only lack the columns, and such rows lack a price.
+func (in *ingest) settleBlank(ctx context.Context) error {
+	if err := in.materialise(ctx); err != nil {
+		return err
+	}
+	const traded = "file IN (SELECT DISTINCT file FROM temp.main." + staged + " WHERE fault = 0 AND volume > 0)"
+	for _, set := range []string{
+		fmt.Sprintf("fault = CASE WHEN close > 0 THEN %d ELSE %d END, no_trade = coalesce(close > 0, false), open = close, high = close, low = close, volume = 0, adjusted_close = nullif(adjusted_close, 0) WHERE fault = %d AND %s",
+			sound, untraded, blank, traded),
+		fmt.Sprintf("fault = CASE WHEN open IS NULL THEN %d WHEN high IS NULL THEN %d WHEN low IS NULL THEN %d ELSE %d END WHERE fault = %d",
+			missing.of(open), missing.of(high), missing.of(low), missing.of(closing), blank),
+	} {
+		if _, err := in.db.Stage(ctx, "UPDATE temp.main."+staged+" SET "+set); err != nil {
+			return err
+		}
+	}
+	return in.count(ctx)
+}
+
+// noticeNoTrade tells of the days without a trade.
+func (in *ingest) noticeNoTrade(ctx context.Context) error {
+	r := &in.report
+	if r.RowsNoTrade > 0 {
+		rows, err := in.db.Query(ctx, "SELECT DISTINCT symbol FROM temp.main."+staged+" WHERE fault = 0 AND no_trade ORDER BY symbol")
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		var names []string
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				return err
+			}
+			names = append(names, name)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		in.notice("%s of %s without a trade (no volume; open, high and low 0 or empty) became bars at the close", quant.Count(int(r.RowsNoTrade), "day"), quant.SomeOf(names, 3))
+	}
+	if r.RowsSkipped > 0 {
+		examples, err := in.examples(ctx, untraded)
+		if err != nil {
+			return err
+		}
+		in.notice("%s without a price or a volume (first: %s line %d) became no bars", quant.Count(int(r.RowsSkipped), "row"), examples[0].File, examples[0].Line)
+	}
+	return nil
 }
 
 // rejectSymbols rejects the rows whose symbol is none: those of Parquet files,
@@ -436,13 +495,13 @@ func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
 // count counts the rows of each file by their fault.
 func (in *ingest) count(ctx context.Context) error {
 	r := &in.report
-	r.RowsRead, r.RowsCollapsed, r.RowsRejected = 0, 0, 0
+	r.RowsRead, r.RowsCollapsed, r.RowsRejected, r.RowsNoTrade, r.RowsSkipped = 0, 0, 0, 0, 0
 	for i := range r.Files {
 		r.Files[i].RowsRead, r.Files[i].RowsRejected = 0, 0
 	}
 	in.counts = map[fault]int64{}
 	in.first, in.last, in.about = 0, 0, 0
-	rows, err := in.db.Query(ctx, `SELECT file, fault, count(*), coalesce(min(ts) - DATE '1970-01-01', 0), coalesce(max(ts) - DATE '1970-01-01', 0), approx_count_distinct(symbol)
+	rows, err := in.db.Query(ctx, `SELECT file, fault, count(*), coalesce(min(ts) - DATE '1970-01-01', 0), coalesce(max(ts) - DATE '1970-01-01', 0), approx_count_distinct(symbol), count(*) FILTER (no_trade)
 		FROM temp.main.`+staged+" GROUP BY file, fault")
 	if err != nil {
 		return err
@@ -450,8 +509,8 @@ func (in *ingest) count(ctx context.Context) error {
 	defer rows.Close()
 	for rows.Next() {
 		var file, k int
-		var n, first, last, about int64
-		if err := rows.Scan(&file, &k, &n, &first, &last, &about); err != nil {
+		var n, first, last, about, noTrade int64
+		if err := rows.Scan(&file, &k, &n, &first, &last, &about, &noTrade); err != nil {
 			return err
 		}
 		f := &r.Files[file]
@@ -464,8 +523,11 @@ func (in *ingest) count(ctx context.Context) error {
 			}
 			in.first, in.last = min(in.first, first), max(in.last, last)
 			in.about += about
+			r.RowsNoTrade += noTrade
 		case collapsed:
 			r.RowsCollapsed += n
+		case untraded:
+			r.RowsSkipped += n
 		default:
 			f.RowsRejected += n
 			r.RowsRejected += n

@@ -53,7 +53,7 @@ func (in *ingest) stageSeries(ctx context.Context) (digest string, cols columns,
 			values := make([]driver.Value, 0, 4+numberFields)
 			values = append(values, out.line, uint8(out.fault), in.of, quant.Date(out.day))
 			for _, x := range out.number {
-				if out.fault != sound || math.IsNaN(x) {
+				if out.fault != sound && !out.fault.lacksPrice() || math.IsNaN(x) {
 					values = append(values, nil)
 				} else {
 					values = append(values, x)
