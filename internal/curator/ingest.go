@@ -283,7 +283,7 @@ func (in *ingest) stillSame(i int) error {
 // readInPlace makes staged a view of a Parquet file, gate included.
 func (in *ingest) readInPlace(ctx context.Context, query string) error {
 	in.inPlace = query
-	return stageAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, gateSQL(in.tomorrow), query))
+	return stageAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, query))
 }
 
 // settleInPlace is called once the rows of a file that is read in place have
@@ -293,10 +293,10 @@ func (in *ingest) settleInPlace(ctx context.Context) error {
 	if err := in.stillSame(0); err != nil {
 		return err
 	}
-	if in.counts[sound] != in.report.RowsRead {
+	if in.counts[sound] != in.report.RowsRead || in.report.RowsNoTrade > 0 {
 		return in.materialise(ctx)
 	}
-	return stageAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, "0", in.inPlace))
+	return stageAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.passedSQL(0, in.inPlace))
 }
 
 // materialise makes staged a table, so that its rows can be marked.
