@@ -82,7 +82,7 @@ func factorOf(to, toUnit, from, fromUnit, name string) string {
 // of the close, and that of the adjusted close, as intervals in which they lie
 // whatever the rounding was.
 //
-//   - The two differ there. Not if it is one corrected day: no other day shows
+//   - The two differ there. Not if it is one corrected close: no other day shows
 //     it, and the adjusted close may be what it was.
 //   - The close moved, and by the same factor on the next day that the input has.
 //     A day alone has moved if its open, high, low and close did by one factor:
@@ -132,7 +132,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, every bool) 
 		FROM temp.main.`+overlapTable+` WHERE given GROUP BY symbol`); err != nil {
 		return nil, err
 	}
-	ratioRule := "edge AND ratio AND NOT (ratios = 1 AND given_days > 1 AND adj_lo <= 1 AND adj_hi >= 1)"
+	ratioRule := "edge AND ratio AND NOT (ratios = 1 AND adj_lo <= 1 AND adj_hi >= 1)"
 	if every {
 		ratioRule = "ratio OR (adj IS NULL) <> (to_adj IS NULL)"
 	}

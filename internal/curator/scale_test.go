@@ -43,7 +43,7 @@ func (s scaled) csv() string {
 		if !s.column {
 			values = values[:5]
 		}
-		b.WriteString(fmt.Sprintf("D,2020-01-%02d", d))
+		fmt.Fprintf(&b, "D,2020-01-%02d", d)
 		for _, v := range values {
 			fmt.Fprintf(&b, ",%v", v)
 		}
@@ -118,6 +118,8 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 		{"one day of many corrected", base, with(5, 11, func(s *scaled) { s.change = on(7, 99, 103, 98, 100, 1000, 100) }), ""},
 		{"the first day of many corrected", base, with(5, 11, func(s *scaled) { s.change = on(5, 96.6232, 98.1232, 95.8732, 96, 1000, 96) }), ""},
 		{"the close alone corrected, of the first day of many", base, with(5, 11, func(s *scaled) { s.change = on(5, 96.6232, 98.1232, 95.8732, 97, 1000, 97.1232) }), ""},
+		{"a file of one corrected close", with(1, 10, func(s *scaled) { s.adj = 0.87 }), with(5, 5, func(s *scaled) { s.adj = 0.87; s.change = on(5, 96.6232, 98.1232, 95.8732, 97, 1000, 84.4972) }), ""},
+		{"a file of one corrected adjusted close", base, with(5, 5, func(s *scaled) { s.adj = 0.98 }), "adjusted_close 0.98"},
 		{"a day ten times too high corrected", with(1, 10, func(s *scaled) { s.change = on(10, 983.6, 993.6, 971.1, 983.7, 1000, 983.7) }), with(10, 11, func(s *scaled) { s.change = on(10, 98.36, 99.36, 97.11, 98.37, 1000, 98.37) }), ""},
 		{"the whole history over 4", base, with(1, 11, func(s *scaled) { s.by = 0.25 }), ""},
 		{"the whole history with a dividend", base, with(1, 11, func(s *scaled) { s.adj = 0.98 }), ""},
