@@ -18,6 +18,7 @@ const defaultLogMax = 64 << 20
 func execCommand(env *Env) Command {
 	var name, experiment string
 	var tags, params []string
+	var keepSecrets bool
 	logMax := logSize(defaultLogMax)
 	cmd := &cobra.Command{
 		Use:   "exec [flags] -- PROGRAM [ARG...]",
@@ -30,9 +31,14 @@ and with 127 if there is none.
 
 Recorded are the command line, the working directory, how it ended, the time it
 took (wall, user, system), its peak memory, some variables of the environment,
-the git commit and what differs from it (artifact code.diff), and for Python the
-packages that are installed (artifact python-packages.txt). What the program
-prints is kept in a log, masked; ` + "`quant runs logs`" + ` shows it.
+the git commit and what differs from it, also in submodules (artifact code.diff),
+and for Python the packages that are installed (artifact python-packages.txt).
+What the program prints is kept in a log, masked; ` + "`quant runs logs`" + ` shows it.
+
+In code.diff, secrets that are written out (api_key = "...", a password in a URL,
+a private key) are masked, and ` + "`quant runs rerun --code`" + ` refuses new lines that
+were; --keep-secrets keeps them, for everybody who can read the lab, its exports
+and its backups.
 
 The program finds QUANT_RUN_ID, QUANT_DATA_DIR, QUANT_SQLITE_PATH and
 QUANT_DUCKDB_PATH in its environment, so that every quant that it starts works in
@@ -43,6 +49,7 @@ the same lab and is recorded as part of this run. Nothing of .env reaches it.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return exec.Run(cmd.Context(), env.Session, exec.Options{
 				Argv: args, Environ: env.Environ, Streams: exec.Streams(env.Streams()), Signals: env.TakeSignals, LogMax: int64(logMax),
+				KeepSecrets: keepSecrets,
 			})
 		},
 	}
@@ -71,6 +78,7 @@ the same lab and is recorded as part of this run. Nothing of .env reaches it.`,
 	cmd.Flags().StringVar(&experiment, "experiment", "", "id or name of the experiment that the run belongs to")
 	cmd.Flags().StringArrayVar(&tags, "tag", nil, "tag of the run, K=V; may be given more than once")
 	cmd.Flags().StringArrayVar(&params, "param", nil, "param of the run, K=V; may be given more than once")
+	cmd.Flags().BoolVar(&keepSecrets, "keep-secrets", false, "keep uncommitted code exactly, with the secrets that are written out in it")
 	cmd.Flags().Var(&logMax, "log-max", "most that is kept of what the program prints, such as 512KiB or 1GiB (0: nothing): half of it from the beginning, half from the end")
 	return Command{
 		Command: cmd,

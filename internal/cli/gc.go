@@ -40,7 +40,8 @@ func gcCommand(env *Env) Command {
 		Use:   "gc",
 		Short: "Remove contents of artifacts and logs that no run refers to",
 		Long: `Remove what nothing refers to: contents of artifacts and logs whose runs were
-purged, and what processes that were killed left behind. Without --yes it only
+purged, and what processes that were killed left behind, also beside a file
+outside the lab that a run was making. Without --yes it only
 shows what would go. What is younger than --min-age, or than the oldest run that
 is RUNNING, stays: a run stores a content before it says so.
 

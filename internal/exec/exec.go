@@ -48,6 +48,9 @@ type Options struct {
 	Signals func() <-chan os.Signal
 	// LogMax is how many bytes are kept at most of what the program prints.
 	LogMax int64
+	// KeepSecrets keeps what of the code is not committed exactly, without masking
+	// the secrets in it.
+	KeepSecrets bool
 }
 
 // Run runs a program as the one of the session's run, and returns once it has
@@ -81,10 +84,11 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 		In: file(o.Streams.In), Out: file(o.Streams.Out), Err: file(o.Streams.Err),
 		Copy: func(out bool, b []byte) { _, _ = copies[out].Write(b) },
 	}
-	inspected := inspect(ctx, s, path, environ)
+	inspected := inspect(ctx, s, path, o.Argv, environ, o.KeepSecrets)
 	about := map[string]any{"variables": recorded(environ)}
 	saved := make(chan struct{})
 	command.Started = func(pid int) {
+		inspected.started(pid)
 		save := s.Registry.ProgramStarted(s.RunID(), quant.Program{
 			Path: quant.Text(path), ChildPID: ptr(int64(pid)), EnvironmentJSON: document(about),
 		})
