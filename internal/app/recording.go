@@ -62,6 +62,9 @@ func (r *recording) begin(ctx context.Context, c session.Command) error {
 	c.Reads = r.traits.Changes == nil || !r.traits.Changes(r.line)
 	remedy := r.traits.Remedy != nil && r.traits.Remedy(r.line)
 
+	if r.traits.MakesRoom != nil && r.traits.MakesRoom(r.line) {
+		env.SpendReserve()
+	}
 	err := r.open(ctx, remedy)
 	if err == nil {
 		err = r.start(ctx, c)

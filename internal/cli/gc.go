@@ -55,6 +55,9 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 			}
 			done, err := env.Collect(cmd.Context(), env.RunID(), lab.CollectOptions{MinAge: minAge, Remove: yes, Reads: reads, ReadsBefore: env.Now().Add(-older)})
 			env.Record(done.IO...)
+			if yes && err == nil {
+				env.KeepReserve()
+			}
 			if err != nil {
 				for _, gone := range done.Found {
 					if yes && gone.Count > 0 && gone.Kind != lab.ReadingRun {
@@ -73,5 +76,5 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 	f.BoolVar(&reads, "reads", false, "also clear old reading runs")
 	f.Var(newDuration(&older, 90*24*time.Hour), "older-than", "with --reads: those that ended so long ago")
 	cmd.MarkFlagsMutuallyExclusive("yes", "dry-run")
-	return Command{Command: cmd, Traits: Traits{Changes: always}}
+	return Command{Command: cmd, Traits: Traits{Changes: always, MakesRoom: func(l Line) bool { return l.Flags["yes"] == "true" }}}
 }

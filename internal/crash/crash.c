@@ -21,7 +21,7 @@ static volatile sig_atomic_t ending;
 static volatile int ended = -1;
 
 // What libraries wrote on stderr in their last words.
-static char words[256];
+static char words[1024];
 static char line[512];
 static char descriptor[12];
 
@@ -45,6 +45,26 @@ static void say(const char *text) {
 	}
 }
 
+// add_words adds what a library said. Of an exception that is its message alone,
+// which DuckDB wraps in JSON.
+static void add_words(void) {
+	const char *message = strstr(words, "\"exception_message\":\"");
+	if (message)
+		message += strlen("\"exception_message\":\"");
+	else if ((message = strstr(words, "what():  ")))
+		message += strlen("what():  ");
+	else
+		message = words;
+	if (!message[0]) return;
+	add(line, sizeof line, ": ");
+	char one[2] = {0, 0};
+	for (; *message && *message != '"'; message++) {
+		if (*message == '\\' && message[1]) message++;
+		one[0] = *message;
+		add(line, sizeof line, one);
+	}
+}
+
 // last_act says what happened and starts the program anew. It does not return.
 static void last_act(const char *what) {
 	if (ending || ended >= 0) _exit(ended >= 0 ? ended : 1);
@@ -60,10 +80,7 @@ static void last_act(const char *what) {
 	} else {
 		add(line, sizeof line, "the program could not go on: ");
 		add(line, sizeof line, what);
-		if (words[0]) {
-			add(line, sizeof line, ": ");
-			add(line, sizeof line, words);
-		}
+		add_words();
 	}
 	for (size_t n = strlen(line); n > 0 && line[n - 1] == ' '; n--) line[n - 1] = 0;
 	say("quant: ");
@@ -148,7 +165,7 @@ static void wants_room(void) {
 static ssize_t written(void *cookie, const char *text, size_t length) {
 	(void)cookie;
 	static const char *const last[] = {"terminate called", "  what():", "runtime/cgo:", "pthread_create failed", "terminate:", NULL};
-	char start[300];
+	char start[1000];
 	size_t n = length < sizeof start - 1 ? length : sizeof start - 1;
 	memcpy(start, text, n);
 	start[n] = 0;

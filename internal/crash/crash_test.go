@@ -37,7 +37,7 @@ func TestACrashEndsInOneLineAndStartsTheProgramAnew(t *testing.T) {
 		"abort":       "a library aborted",
 		"fault":       "a library touched memory that is not its own",
 		"far thread":  "a library touched memory that is not its own",
-		"terminate":   "terminate called after throwing an instance of",
+		"terminate":   "a library aborted: the engine is out of its depth",
 		"panic":       "panic: boom",
 		"concurrency": "fatal error: concurrent map",
 		"stack":       "stack overflow",

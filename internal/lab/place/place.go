@@ -34,6 +34,7 @@ const (
 	artifacts = ".artifacts"
 	targets   = ".targets"
 	logs      = ".logs"
+	reserve   = ".reserve"
 
 	// Creating ends the name of a Meta DB that is being made, Building that of a
 	// Fact DB.
@@ -85,6 +86,9 @@ func LiveDir(metaFile string) string { return metaFile + live }
 // TurnFile is the lock of those who want the lab of a Meta DB's real path to
 // themselves.
 func TurnFile(metaFile string) string { return metaFile + turn }
+
+// ReserveFile is the room that is set aside beside a Meta DB's real path.
+func ReserveFile(metaFile string) string { return metaFile + reserve }
 
 // JournalFile is where a restore writes down, before it moves anything, what it
 // will move.

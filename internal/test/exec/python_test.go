@@ -64,7 +64,7 @@ run.tags({"team": "alpha"})
 run.note("한글\nsecond line")
 run.artifact("plots/loss.txt", name="loss/loss.txt")
 run.artifact("plots")
-for wrong in (lambda: run.metric("x", float("nan")), lambda: run.param("", 1), lambda: run.note(" "), lambda: run.tag("t", "v" * 9000), lambda: run.note("\ud800")):
+for wrong in (lambda: run.param("", 1), lambda: run.note(" "), lambda: run.tag("t", "v" * 9000), lambda: run.note("\ud800")):
     try:
         wrong()
     except ValueError:
@@ -107,6 +107,49 @@ tag team alpha
 		t.Error(got)
 	}
 	l.WantClosed()
+}
+
+func TestPythonLeavesOutWhatIsNotFiniteAndRefusesWhatIsNoNumber(t *testing.T) {
+	t.Parallel()
+	l, id := reading(t)
+	r := python(l, []string{"QUANT_RUN_ID=" + id}, `
+import quant_run
+class Array:  # of one element, as numpy's
+    ndim = 1
+    def __float__(self): raise TypeError("only 0-dimensional arrays can be converted to Python scalars")
+    def item(self): return True
+class Bool:  # as numpy's bool_ and torch's
+    ndim = 0
+    def item(self): return True
+    def __str__(self): return "True"
+run, strict = quant_run.run(), quant_run.run(strict=True)
+for number in (float("nan"), 0.5, float("inf"), float("nan")):
+    run.metric("loss", number)
+run.metrics({"acc": float("nan"), "f1": 1.0})
+run.params({"own": True, "theirs": Bool(), "list": [Bool(), 1]})
+run.tag("flag", Bool())
+for wrong in (Array(), None, 1j, "half", 10**400, [1.0], object()):
+    try:
+        run.metric("x", wrong)
+    except ValueError as error:
+        assert "metric 'x'" in str(error), error
+        continue
+    raise SystemExit("taken")
+for call in (lambda: strict.metric("x", float("nan")), lambda: strict.metric("x", float("-inf")), lambda: run.metric("x", 1, step=[])):
+    try:
+        call()
+    except ValueError:
+        continue
+    raise SystemExit("taken")
+assert run.close() and strict.close()
+`)
+	if r.Code != 0 || strings.Count(r.Stderr, "\n") != 2 || !strings.Contains(r.Stderr, "metric 'loss': nan is no finite number") || !strings.Contains(r.Stderr, "metric 'acc'") {
+		t.Fatal(r)
+	}
+	want := "metric f1 1 0 1.0\nmetric loss 1 0 0.5\nparam list [true, 1]\nparam own true\nparam theirs true\ntag flag true\n"
+	if got := l.MetaRows(recorded); got != want {
+		t.Errorf("%s", got)
+	}
 }
 
 func TestPythonSaysWhatIsMissing(t *testing.T) {
