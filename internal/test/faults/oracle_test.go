@@ -28,7 +28,7 @@ type state struct {
 }
 
 // isDatabase tells what is compared by its rows, not by its bytes.
-var isDatabase = regexp.MustCompile(`^data/(meta\.db|quant\.duckdb)(-wal|-shm|-journal|\.wal|\.lock|\.live/.*|\.turn|\.recover)?$`)
+var isDatabase = regexp.MustCompile(`^data/(meta\.db|quant\.duckdb)(-wal|-shm|-journal|\.wal|\.lock|\.live/.*|\.turn|\.reserve)?$`)
 
 // stateOf reads a lab; a database that cannot be read is an error. What is not
 // there has no rows.
