@@ -35,6 +35,9 @@ var LabSteps = []string{
 	"remedy.staged", "reset.moved", "restore.staged", "restore.journal", "restore.move", "restore.moved",
 }
 
+// EndSteps are the failpoints of a process that is done.
+var EndSteps = []string{"ended"}
+
 // PortableSteps are the failpoints of an import, in its order.
 var PortableSteps = []string{"carry.contents", "carry.rows", "carry.committed"}
 
