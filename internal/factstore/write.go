@@ -3,6 +3,7 @@ package factstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"maps"
 	"slices"
 	"time"
