@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -78,6 +79,13 @@ var (
 		labtest.Must(l.T, os.RemoveAll(l.Path("data")))
 		furnish(l, []string{"symbols", "add", "OTHER"})
 	}}
+	damaged = &labtest.Prepared{Make: func(l *labtest.Lab) {
+		furnish(l, symbolsAdd, ingest, noted, []string{"exec", "--", "sh", "-c", "echo printed"})
+		b, err := os.ReadFile(l.Meta())
+		labtest.Must(l.T, err)
+		copy(b[len(b)-4096:], bytes.Repeat([]byte{0x5a}, 4096)) // the last page is gone
+		labtest.Must(l.T, os.WriteFile(l.Meta(), b, 0o600))
+	}}
 	littered = &labtest.Prepared{Make: func(l *labtest.Lab) {
 		furnish(l, symbolsAdd, ingest, noted, []string{"exec", "--name", "gone", "--", "sh", "-c", "echo printed"})
 		l.Write("other.txt", []byte("of a run that is purged"))
@@ -112,6 +120,8 @@ func scenarios() []scenario {
 		{name: "backup", lab: data, args: []string{"backup", "new.tar"}, target: "new.tar", again: done},
 		{name: "backup --force", lab: backed, args: []string{"backup", "old.tar", "--force"}, target: "old.tar"},
 		{name: "restore", lab: backed, args: []string{"restore", "old.tar", "--yes"}, swaps: true},
+		{name: "doctor --fix", lab: damaged, args: []string{"doctor", "--fix"}, broken: true},
+		{name: "init-db --reset of a broken lab", lab: damaged, args: []string{"init-db", "--reset", "--yes"}, broken: true, resets: true},
 		{name: "gc", lab: littered, args: []string{"gc", "--yes"}},
 		{name: "features", lab: priced, args: []string{"features"}},
 		{name: "labels", lab: fed, args: []string{"labels", "--horizon", "5"}},
