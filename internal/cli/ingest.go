@@ -26,7 +26,8 @@ func ingestCommand(env *Env) Command {
 
 From CSV (plain or gzip) and Parquet files: all files or none. A file has a
 symbol column, or its name is the symbol (SPX.csv is SPX) unless --symbol. The
-usual header spellings are understood, in English and Korean.
+usual header spellings are understood, in English, Korean and the words of the
+usual tools; --map says any other. docs/price-files.md has all the rules.
 
 From a provider on the network (alphavantage, key in ALPHA_VANTAGE_API_KEY):
 the symbols of --symbols, or all active ones, highest priority first; each in a
@@ -72,6 +73,11 @@ again change nothing.`,
 	f.StringVar(&o.Symbol, "symbol", "", "the symbol of every row, where the files do not say it")
 	f.StringVar(&o.Encoding, "encoding", "utf-8", "of CSV files: utf-8, cp949 or euc-kr")
 	f.StringVar(&o.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
+	f.StringSliceVar(&o.Map, "map", nil, "which column is which, by name or by position from 1: open=o,high=h or date=1,open=2")
+	f.BoolVar(&o.NoHeader, "no-header", false, "the first line is a row; --map says the columns by position")
+	f.StringVar(&o.Date, "date", "", "the day, `YYYY-MM-DD`, of every row of files without a date")
+	f.StringVar(&o.Timezone, "timezone", "", "the exchange's `ZONE`, such as Asia/Seoul, in which an instant is a session's day")
+	f.StringVar(&o.Decimal, "decimal", "", "what begins the fraction of a number: point or comma (default: what the file shows)")
 	f.StringVar(&o.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
 	f.Float64Var(&o.MaxRejectRatio, "max-reject-ratio", pipeline.DefaultMaxRejectRatio, "share of bad rows, 0 to 1, above which nothing is stored")
 	bindProvider(f, &net)

@@ -31,16 +31,22 @@ type corpusCase struct {
 // corpusRequest is how the files of a case are ingested: the flags of quant
 // ingest, by their names.
 type corpusRequest struct {
-	Symbol        string `yaml:"symbol"`
-	Encoding      string `yaml:"encoding"`
-	DateFormat    string `yaml:"date-format"`
-	VolumeMissing string `yaml:"volume-missing"`
+	Symbol        string   `yaml:"symbol"`
+	Encoding      string   `yaml:"encoding"`
+	DateFormat    string   `yaml:"date-format"`
+	VolumeMissing string   `yaml:"volume-missing"`
+	Map           []string `yaml:"map"`
+	NoHeader      bool     `yaml:"no-header"`
+	Date          string   `yaml:"date"`
+	Timezone      string   `yaml:"timezone"`
+	Decimal       string   `yaml:"decimal"`
 }
 
 func (c corpusRequest) request(files []string) Request {
 	return Request{
 		RunID: "corpus", Files: files, MaxRejectRatio: 0.01, Now: clock,
 		Symbol: c.Symbol, Encoding: c.Encoding, DateFormat: c.DateFormat, VolumeMissing: c.VolumeMissing,
+		Map: c.Map, NoHeader: c.NoHeader, Date: c.Date, Timezone: c.Timezone, Decimal: c.Decimal,
 	}
 }
 

@@ -177,9 +177,9 @@ type csvFile struct {
 	in     Input
 	file   *os.File
 	digest *digestReader
-	cols   columns
-	split  *splitter
-	layout *dateLayout
+	plan   *plan
+	reading
+	split *splitter
 }
 
 // textEncoding is a spelling of --encoding.
@@ -200,8 +200,8 @@ func parseEncoding(name string) (textEncoding, error) {
 	return 0, quant.Errorf(quant.Invalid, "encoding %q is not known", clip(name)).WithHint("use utf-8, cp949 or euc-kr")
 }
 
-// openCSV opens a file and reads its header.
-func openCSV(ctx context.Context, in Input, enc textEncoding, layout *dateLayout, volumeOptional bool) (_ *csvFile, err error) {
+// openCSV opens a file, reads its header, and looks at its first rows.
+func openCSV(ctx context.Context, in Input, p *plan) (_ *csvFile, err error) {
 	f, err := os.Open(in.Path)
 	if err != nil {
 		return nil, fileError(in.Path, err)
@@ -211,7 +211,7 @@ func openCSV(ctx context.Context, in Input, enc textEncoding, layout *dateLayout
 			f.Close()
 		}
 	}()
-	c := &csvFile{in: in, file: f, digest: newDigestReader(ctx, f), layout: layout}
+	c := &csvFile{in: in, file: f, digest: newDigestReader(ctx, f), plan: p}
 	if err := in.unchanged(f); err != nil {
 		return nil, err
 	}
@@ -241,7 +241,7 @@ func openCSV(ctx context.Context, in Input, enc textEncoding, layout *dateLayout
 			WithHint("save it as UTF-8 (in Excel: CSV UTF-8)")
 	case string(head) == "\ufeff":
 		_, _ = buffered.Discard(3)
-	case enc == koreanText:
+	case p.encoding == koreanText:
 		c.split.r = transform.NewReader(buffered, korean.EUCKR.NewDecoder())
 		c.split.check = checkDecoded
 		c.split.wrong = func(line int64) error {
@@ -249,14 +249,14 @@ func openCSV(ctx context.Context, in Input, enc textEncoding, layout *dateLayout
 				WithHint("leave --encoding out if the file is UTF-8")}
 		}
 	}
-	if err := c.readHeader(volumeOptional); err != nil {
+	if err := c.readHeader(); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
 // readHeader takes the first line that says something off the text.
-func (c *csvFile) readHeader(volumeOptional bool) error {
+func (c *csvFile) readHeader() error {
 	path := c.split.path
 	b, err := c.split.cut()
 	switch {
@@ -304,15 +304,21 @@ func (c *csvFile) readHeader(volumeOptional bool) error {
 	for i, f := range fields {
 		names[i] = string(f)
 	}
-	if c.cols, err = mapHeader(path, names, volumeOptional); err != nil {
+	cols, isRow, err := c.plan.headerRule().find(path, names)
+	if err != nil {
 		return err
+	}
+	if isRow {
+		end, header = p, nil
 	}
 	line += int64(bytes.Count(header, []byte{'\n'}))
 	// The delimiter is known only now, so the block is cut again with it.
 	c.split.carry = append(append([]byte(nil), b.data[end:]...), c.split.carry...)
 	c.split.line = line
+	look := survey{path: path, delim: c.split.delim, data: b.data[end:], line: line}
+	c.reading, err = look.read(cols, c.plan)
 	c.split.release(b)
-	return nil
+	return err
 }
 
 // isBlankHead is isBlank while the delimiter is not known.
@@ -342,7 +348,7 @@ func delimiter(header []byte) byte {
 
 // rows returns a reader of one block; several may work at once.
 func (c *csvFile) rows(b block) *rowReader {
-	return &rowReader{path: c.split.path, delim: c.split.delim, cols: c.cols, layout: c.layout,
+	return &rowReader{path: c.split.path, delim: c.split.delim, cols: c.cols, dates: c.dates, mark: c.mark,
 		block: b, line: b.line, hasNUL: bytes.IndexByte(b.data, 0) >= 0}
 }
 

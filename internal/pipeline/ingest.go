@@ -33,10 +33,15 @@ type Gate struct {
 // named of it.
 type IngestOptions struct {
 	Files         []string
-	Symbol        string // of every row; "": the symbol column, or else the file's name
-	Encoding      string // of CSV files: utf-8, cp949 or euc-kr
-	DateFormat    string // as of strftime; "": year, month, day
-	VolumeMissing string // what a row without a volume is: reject or zero
+	Symbol        string   // of every row; "": the symbol column, or else the file's name
+	Encoding      string   // of CSV files: utf-8, cp949 or euc-kr
+	DateFormat    string   // as of strftime; "": year, month, day
+	Map           []string // FIELD=COLUMN, the column by name or by position from 1
+	NoHeader      bool     // the first line of a text file is a row
+	Date          string   // YYYY-MM-DD of every row, where the files have no date
+	Timezone      string   // of the exchange, for instants
+	Decimal       string   // point or comma; "": find out
+	VolumeMissing string   // what a row without a volume is: reject or zero
 	Gate
 
 	// Progress is as curator.Request has it, and Shown is called once after the
@@ -101,6 +106,15 @@ func ingestCommand(files IngestOptions, from FetchOptions) *commandLine {
 	c.text("symbol", files.Symbol)
 	c.flag("encoding", cmp.Or(files.Encoding, "utf-8"), files.Encoding != "")
 	c.text("date-format", files.DateFormat)
+	c.flag("map", bracketed(files.Map), false)
+	for _, m := range files.Map {
+		one := bracketed([]string{m}) // a name may have a comma
+		c.Args = append(c.Args, "--map", one[1:len(one)-1])
+	}
+	c.yes("no-header", files.NoHeader)
+	c.text("date", files.Date)
+	c.text("timezone", files.Timezone)
+	c.text("decimal", files.Decimal)
 	c.flag("volume-missing", cmp.Or(files.VolumeMissing, "reject"), files.VolumeMissing != "")
 	c.number("max-reject-ratio", files.MaxRejectRatio, other.MaxRejectRatio)
 	return c
@@ -173,6 +187,7 @@ func (o IngestOptions) request(s *session.Session) curator.Request {
 	return curator.Request{
 		RunID: s.RunID(), Now: s.Now,
 		Files: o.Files, Symbol: o.Symbol, Encoding: o.Encoding, DateFormat: o.DateFormat, VolumeMissing: o.VolumeMissing,
+		Map: o.Map, NoHeader: o.NoHeader, Date: o.Date, Timezone: o.Timezone, Decimal: o.Decimal,
 		MaxRejectRatio: o.MaxRejectRatio, Progress: o.Progress,
 	}
 }
