@@ -49,6 +49,16 @@ func (s *survey) each(count int, yield func(line int64, fields [][]byte) bool) {
 // texts that can be symbols and of which one is no number.
 func (s *survey) looks(c columns, m maybeColumn) bool {
 	any, all := false, true
+	if m.field == date {
+		var e dateEvidence
+		s.each(c.count, func(_ int64, fields [][]byte) bool {
+			e.add(fields[m.column])
+			return true
+		})
+		if e.numbers > 0 && e.other == 0 {
+			return unitOf(e.greatest) != 0
+		}
+	}
 	s.each(c.count, func(_ int64, fields [][]byte) bool {
 		text := trimSpace(fields[m.column])
 		switch {
