@@ -371,6 +371,15 @@ func (in *ingest) check(ctx context.Context) error {
 			return err
 		}
 	}
+	widened, err := in.widenRounded(ctx)
+	if err != nil {
+		return err
+	}
+	if widened {
+		if err := in.count(ctx); err != nil {
+			return err
+		}
+	}
 	doubtful, err := in.summarise(ctx)
 	if err != nil {
 		return err
