@@ -183,6 +183,9 @@ func (p plan) parquetColumns(in Input, names, types []string) (columns, error) {
 	cols.clock = -1
 	cols.settle(func(m maybeColumn) bool {
 		text := types[m.column] == "VARCHAR"
+		if m.field == symbol && p.Symbol != "" {
+			return false
+		}
 		return text || m.field == symbol && strings.HasPrefix(types[m.column], "ENUM") ||
 			m.field == date && (types[m.column] == "DATE" || strings.HasPrefix(types[m.column], "TIMESTAMP"))
 	})

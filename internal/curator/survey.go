@@ -377,7 +377,7 @@ type reading struct {
 // read decides how a file is read whose columns are found by name.
 func (s *survey) read(c columns, p *plan) (reading, error) {
 	h := p.headerRule()
-	c.settle(func(m maybeColumn) bool { return s.looks(c, m) })
+	c.settle(func(m maybeColumn) bool { return (m.field != symbol || p.Symbol == "") && s.looks(c, m) })
 	out := reading{cols: c}
 	if h.noDate && c.at[date] >= 0 {
 		return out, quant.Errorf(quant.Invalid, "%s: --date says the day of every row, and the file has a column for it", s.path).WithHint("leave --date out")
@@ -410,7 +410,11 @@ func (s *survey) read(c columns, p *plan) (reading, error) {
 		out.notices = append(out.notices, s.path+": the comma begins the fraction of its numbers; --decimal point reads it otherwise")
 	}
 	if c.at[symbol] >= 0 && c.names != nil && p.mapsNot(symbol) {
-		if w, _ := wordOf(c.names[c.at[symbol]]); w.rank == rankKey {
+		w, _ := wordOf(c.names[c.at[symbol]])
+		if w.rank == rankWeak {
+			out.notices = append(out.notices, fmt.Sprintf("%s: the column %s is taken for the symbol; --symbol or --map symbol=COLUMN says another", s.path, c.names[c.at[symbol]]))
+		}
+		if w.rank == rankKey {
 			for _, name := range c.ignored {
 				if other, ok := wordOf(name); ok && other.field == symbol && other.rank <= rankNear {
 					out.notices = append(out.notices, fmt.Sprintf("%s: the symbol is %s, which never changes hands, and not %s; --map symbol=%s takes that", s.path, c.names[c.at[symbol]], name, name))
