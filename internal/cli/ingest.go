@@ -24,10 +24,14 @@ func ingestCommand(env *Env) Command {
 		Short: "Load daily prices from files or a provider, through a quality gate",
 		Long: `Load daily prices (OHLCV) into ohlcv.
 
-From CSV (plain or gzip) and Parquet files: all files or none. A file has a
-symbol column, or its name is the symbol (SPX.csv is SPX) unless --symbol. The
-usual header spellings are understood, in English, Korean and the words of the
-usual tools; --map says any other. docs/price-files.md has all the rules.
+From CSV, Parquet, Excel (.xlsx), Feather or Arrow, and JSON files (one object a
+line, or an array of them), plain, with gzip or in a zip archive: all files or
+none. A file has a symbol column, or its name is the symbol (SPX.csv is SPX)
+unless --symbol. The usual header spellings are understood, in English, Korean
+and the words of the usual tools, and so is yfinance's header of several rows;
+--map says any other. A table with a column of closes for each symbol is read
+with --layout wide, and a file of closes alone with --close-only.
+docs/price-files.md has all the rules.
 
 From a provider on the network (alphavantage, key in ALPHA_VANTAGE_API_KEY):
 the symbols of --symbols, or all active ones, highest priority first; each in a
@@ -46,6 +50,8 @@ again change nothing.`,
 		Example: `  quant ingest prices.csv.gz
   quant ingest SPX.csv --volume-missing zero
   quant ingest krx.csv --encoding cp949
+  quant ingest book.xlsx --sheet Prices
+  quant ingest closes.csv --layout wide
   quant ingest --provider alphavantage --symbols AAPL,IBM`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkSource(cmd, args, net.Provider); err != nil {
@@ -71,7 +77,10 @@ again change nothing.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Symbol, "symbol", "", "the symbol of every row, where the files do not say it")
-	f.StringVar(&o.Encoding, "encoding", "utf-8", "of CSV files: utf-8, cp949 or euc-kr")
+	f.StringVar(&o.Encoding, "encoding", "utf-8", "of text files, such as cp1252, latin1, cp949, shift-jis or utf-16")
+	f.StringVar(&o.Sheet, "sheet", "", "of an Excel workbook: the name of the sheet (default: the only one with rows)")
+	f.StringVar(&o.Layout, "layout", "auto", "how the columns stand: auto, or wide (a date, then a column of closes for each symbol)")
+	f.BoolVar(&o.CloseOnly, "close-only", false, "take the close for open, high and low, and 0 for a volume that is not there")
 	f.StringVar(&o.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
 	f.StringSliceVar(&o.Map, "map", nil, "which column is which, by name or by position from 1: open=o,high=h or date=1,open=2")
 	f.BoolVar(&o.NoHeader, "no-header", false, "the first line is a row; --map says the columns by position")

@@ -34,6 +34,9 @@ type corpusRequest struct {
 	Symbol        string   `yaml:"symbol"`
 	Encoding      string   `yaml:"encoding"`
 	DateFormat    string   `yaml:"date-format"`
+	Sheet         string   `yaml:"sheet"`
+	Layout        string   `yaml:"layout"`
+	CloseOnly     bool     `yaml:"close-only"`
 	VolumeMissing string   `yaml:"volume-missing"`
 	Map           []string `yaml:"map"`
 	NoHeader      bool     `yaml:"no-header"`
@@ -46,6 +49,7 @@ func (c corpusRequest) request(files []string) Request {
 	return Request{
 		RunID: "corpus", Files: files, MaxRejectRatio: 0.01, Now: clock,
 		Symbol: c.Symbol, Encoding: c.Encoding, DateFormat: c.DateFormat, VolumeMissing: c.VolumeMissing,
+		Sheet: c.Sheet, Layout: c.Layout, CloseOnly: c.CloseOnly,
 		Map: c.Map, NoHeader: c.NoHeader, Date: c.Date, Timezone: c.Timezone, Decimal: c.Decimal,
 	}
 }

@@ -64,11 +64,7 @@ func (s *survey) looks(c columns, m maybeColumn) bool {
 		switch {
 		case isMissing(text):
 		case m.field == date:
-			_, err := parseDate(text, dayFirst)
-			if err != nil {
-				_, err = parseDate(text, monthFirst)
-			}
-			all, any = err == nil, true
+			all, any = isDay(text), true
 		default:
 			all, any = quant.ValidateSymbol(string(text)) == nil, true
 		}
@@ -154,7 +150,7 @@ func (e *dateEvidence) settle(r *dateRule) {
 // mark finds what begins the fraction of the file's numbers, where the plan does
 // not say: a comma if one number shows that it does and none that a point does.
 // Its error is that of a file in which nothing tells.
-func (s *survey) mark(c columns, p *plan) (decimalMark, error) {
+func (s *survey) mark(c columns, numbers []numberColumn, p *plan) (decimalMark, error) {
 	if p.mark != unknownMark {
 		return p.mark, nil
 	}
@@ -166,9 +162,9 @@ func (s *survey) mark(c columns, p *plan) (decimalMark, error) {
 	var comma, point, either, eitherPrice, weak, weakPrice *place
 	commas, eithers := 0, 0
 	s.each(c.count, func(line int64, fields [][]byte) bool {
-		for f := open; f < fieldCount; f++ {
-			i := c.at[f]
-			if i < 0 || bytes.IndexByte(fields[i], ',') < 0 && (point != nil || bytes.IndexByte(fields[i], '.') < 0) {
+		for _, n := range numbers {
+			f, i := n.field, n.column
+			if bytes.IndexByte(fields[i], ',') < 0 && (point != nil || bytes.IndexByte(fields[i], '.') < 0) {
 				continue
 			}
 			m := commaIn(fields[i])
@@ -335,6 +331,13 @@ func (s *survey) oneInstrument(c columns, r *dateRule) error {
 	return err
 }
 
+// isDay tells a date, in whatever order.
+func isDay(b []byte) bool {
+	_, asDay := parseDate(b, dayFirst)
+	_, asMonth := parseDate(b, monthFirst)
+	return asDay == nil || asMonth == nil
+}
+
 // severalInstruments is the error of a file without a symbol, of which one column
 // says one thing and another for one day; said has both.
 func severalInstruments(path, column, said, one, other string) error {
@@ -357,10 +360,7 @@ func isText(b []byte) bool {
 	if _, k := parseVolume(b, pointMark); k == sound {
 		return false
 	}
-	if _, err := parseDate(b, dayFirst); err == nil {
-		return false
-	}
-	if _, err := parseDate(b, monthFirst); err == nil {
+	if isDay(b) {
 		return false
 	}
 	return !bytes.ContainsAny(b, "+-") || strings.IndexFunc(string(b), func(r rune) bool { return r > '9' }) >= 0
@@ -374,20 +374,58 @@ type reading struct {
 	notices []string
 }
 
-// read decides how a file is read whose columns are found by name.
-func (s *survey) read(c columns, p *plan) (reading, error) {
-	h := p.headerRule()
+// numberColumn is a column of numbers, and which they are.
+type numberColumn struct {
+	field  field
+	column int
+}
+
+// numberColumns are those of one row's bars.
+func numberColumns(c columns, panels []panel) (list []numberColumn) {
+	add := func(c columns) {
+		for f := open; f < fieldCount; f++ {
+			if c.at[f] >= 0 {
+				list = append(list, numberColumn{f, c.at[f]})
+			}
+		}
+	}
+	if panels == nil {
+		add(c)
+	}
+	for _, one := range panels {
+		add(one.cols)
+	}
+	return list
+}
+
+// read decides how a file is read of which the header is known.
+func (s *survey) read(shape headerShape, p *plan) (reading, error) {
+	c, h := shape.cols, p.headerRule()
+	if shape.panels != nil {
+		out := reading{cols: c, dates: s.dateRule(c, p)}
+		out.noticeDates(s.path)
+		var err error
+		if out.mark, err = s.mark(c, numberColumns(c, shape.panels), p); err != nil {
+			return out, err
+		}
+		out.noticeMark(s.path, p)
+		c.at[symbol] = -1 // of a panel it stands in the header
+		more, err := s.timed(c, out.dates)
+		out.notices = append(out.notices, more...)
+		return out, err
+	}
 	c.settle(func(m maybeColumn) bool { return (m.field != symbol || p.Symbol == "") && s.looks(c, m) })
 	out := reading{cols: c}
 	if h.noDate && c.at[date] >= 0 {
 		return out, quant.Errorf(quant.Invalid, "%s: --date says the day of every row, and the file has a column for it", s.path).WithHint("leave --date out")
 	}
-	if err := h.complete(s.path, c); err != nil {
+	if err := p.columnsComplete(s.path, &c); err != nil {
 		return out, err
 	}
+	out.cols = c
 	out.dates = s.dateRule(c, p)
 	var err error
-	if out.mark, err = s.mark(c, p); err != nil {
+	if out.mark, err = s.mark(c, numberColumns(c, nil), p); err != nil {
 		return out, err
 	}
 	more, err := s.timed(c, out.dates)
@@ -399,16 +437,8 @@ func (s *survey) read(c columns, p *plan) (reading, error) {
 			return out, err
 		}
 	}
-	if out.dates.unit != 0 {
-		where := "days of UTC"
-		if out.dates.zone != nil {
-			where = "days of " + out.dates.zone.String()
-		}
-		out.notices = append(out.notices, fmt.Sprintf("%s: the dates are %s since 1970, read as %s", s.path, out.dates.unit, where))
-	}
-	if out.mark == commaMark && p.mark == unknownMark {
-		out.notices = append(out.notices, s.path+": the comma begins the fraction of its numbers; --decimal point reads it otherwise")
-	}
+	out.noticeDates(s.path)
+	out.noticeMark(s.path, p)
 	if c.at[symbol] >= 0 && c.names != nil && p.mapsNot(symbol) {
 		w, _ := wordOf(c.names[c.at[symbol]])
 		if w.rank == rankWeak {
@@ -424,6 +454,25 @@ func (s *survey) read(c columns, p *plan) (reading, error) {
 	}
 	out.notices = append(out.notices, more...)
 	return out, nil
+}
+
+// noticeDates tells of dates that are numbers.
+func (r *reading) noticeDates(path string) {
+	if r.dates.unit == 0 {
+		return
+	}
+	where := "days of UTC"
+	if r.dates.zone != nil {
+		where = "days of " + r.dates.zone.String()
+	}
+	r.notices = append(r.notices, fmt.Sprintf("%s: the dates are %s since 1970, read as %s", path, r.dates.unit, where))
+}
+
+// noticeMark tells of a comma that was found to begin the fraction.
+func (r *reading) noticeMark(path string, p *plan) {
+	if r.mark == commaMark && p.mark == unknownMark {
+		r.notices = append(r.notices, path+": the comma begins the fraction of its numbers; --decimal point reads it otherwise")
+	}
 }
 
 // mapsNot reports whether the user did not say which column a field is.
