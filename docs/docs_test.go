@@ -604,6 +604,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	write("known.csv", knownDelistings)
+	run("delistings import", 0, "--data-dir", "quant-demo/data", "delistings", "import", "known.csv")
+	run("delistings add", 0, "--data-dir", "quant-demo/data", "delistings", "add", "GONE", "--date", "2010-01-04", "--return", "-1")
+	run("delistings remove", 0, "--data-dir", "quant-demo/data", "delistings", "remove", "GONE")
+	run("delistings list", 0, "--data-dir", "quant-demo/data", "delistings", "list")
 	run("backtest", 0, "--data-dir", "quant-demo/data", "backtest", "--strategy", decided)
 	run("backtest list", 0, "--data-dir", "quant-demo/data", "backtest", "list")
 	run("backtest compare", 0, "--data-dir", "quant-demo/data", "backtest", "compare", "last", "last")
@@ -724,6 +729,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
 		".env":       "QUANT_CALENDAR=data\n",
 		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
+		"known.csv":  knownDelistings,
 		"chain.yaml": chainStrategy,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -788,6 +794,10 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"backup", "lab.tar"},
 		{"restore", "lab.tar --yes"},
 		{"demo", ""},
+		{"delistings import", "known.csv"},
+		{"delistings add", "GONE --date 2010-01-04"},
+		{"delistings remove", "GONE"},
+		{"delistings list", ""},
 		{"backtest", "--data-dir quant-demo/data --strategy " + decided},
 		{"backtest list", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
@@ -814,6 +824,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		t.Errorf("docs/json.md has %q\nprinted is %q", documented, printed)
 	}
 }
+
+// knownDelistings has every symbol of the demo delisted within its days.
+const knownDelistings = "symbol,date,return\nAAPL,2012-06-04,-1\nFB,2012-06-04,-1\nGOOG,2012-06-04,-1\nIBM,2012-06-04,-1\nMSFT,2012-06-04,-1\n"
 
 // chainStrategy is a strategy on the symbols that plantFeatures plants.
 const chainStrategy = `strategy_id: chain
