@@ -32,6 +32,10 @@ What flags do not say, the strategy file does: backtest.from, to, fee_bps,
 slippage_bps, benchmark, initial_capital, cash_rate, delist_after,
 delisting_return, and execution.lag_days.
 
+A position without a bar for delist_after sessions is closed at delisting_return,
+and told by name, also if it traded again later. A benchmark buys it back then,
+with what that gave. What quant delistings knows beats the rule.
+
 The prices are those that stand now; the state that was read is kept with the
 result, and --as-of RUN reads an earlier one: with a backtest for RUN, the prices
 that it had read.
