@@ -3,7 +3,9 @@ package backtest
 import (
 	"cmp"
 	"encoding/csv"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // The kinds of a Known.
@@ -275,6 +278,18 @@ func WriteKnown(out io.Writer, list []Known) error {
 		rows = append(rows, []string{e.Symbol, e.Kind, e.Date.String(), end, ret, string(e.Reason)})
 	}
 	return w.WriteAll(rows)
+}
+
+// knownDigest is sha256:<hex> of entries; "" of none.
+func knownDigest(list []Known) string {
+	if len(list) == 0 {
+		return ""
+	}
+	text, err := json.Marshal(list)
+	if err != nil {
+		panic(fmt.Sprintf("backtest: days, texts and finite numbers have no JSON form: %v", err))
+	}
+	return durable.Digest(text)
 }
 
 // span is a Known in sessions of a market.

@@ -12,7 +12,6 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/dataset"
-	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/price"
 )
@@ -229,12 +228,8 @@ func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) (
 		return nil, err
 	}
 	if len(market.Known) > 0 { // of the symbols that were read
-		text, err := json.Marshal(market.Known)
-		if err != nil {
-			return nil, err
-		}
 		n := int64(len(market.Known))
-		list = append(list, quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: KnownName, Rows: &n, Digest: quant.Text(durable.Digest(text))})
+		list = append(list, quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: KnownName, Rows: &n, Digest: quant.Text(knownDigest(market.Known))})
 	}
 	rows, err := db.Query(ctx, `SELECT DISTINCT run_id FROM (
 			SELECT run_id FROM target_sets`+these+`
