@@ -98,7 +98,7 @@ func (r sweepReport) Sections() []output.Section {
 	rows := []row{}
 	for _, t := range sorted {
 		_, name, _ := strings.Cut(t.StrategyID, "#")
-		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), number(t.Turnover), quant.ShortID(string(t.RunID)), string(t.Error)})
+		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), percent(t.Turnover), quant.ShortID(string(t.RunID)), string(t.Error)})
 	}
 	sections := []output.Section{{Lines: []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, quant.Count(len(r.Trials), "trial"), r.From, r.To), ""}, Rows: rows}}
 	if lines := r.heatMap(); lines != nil {
