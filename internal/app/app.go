@@ -17,6 +17,7 @@ import (
 	"quant"
 	"quant/internal/cli"
 	"quant/internal/config"
+	"quant/internal/exec"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
 	"quant/internal/metastore"
@@ -37,10 +38,15 @@ type App struct {
 }
 
 // Main is the whole life of this process, and returns its exit status: one
-// command line, or the query process that `quant sql` starts.
+// command line, or a process that `quant sql` or `quant exec` starts.
 func Main(args []string) int {
-	if len(args) > 0 && args[0] == sandbox.ChildArg {
-		return sandbox.ChildMain()
+	if len(args) > 0 {
+		switch args[0] {
+		case sandbox.ChildArg:
+			return sandbox.ChildMain()
+		case exec.RelayArg:
+			return exec.RelayMain()
+		}
 	}
 	lookup, all := config.System()
 	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: time.Now}

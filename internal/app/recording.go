@@ -10,6 +10,7 @@ import (
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
+	"quant/internal/registry"
 	"quant/internal/session"
 )
 
@@ -61,6 +62,9 @@ func (r *recording) begin(ctx context.Context, c session.Command) error {
 	c.Reads = r.traits.Changes == nil || !r.traits.Changes(r.line)
 	remedy := r.traits.Remedy != nil && r.traits.Remedy(r.line)
 
+	if r.traits.MakesRoom != nil && r.traits.MakesRoom(r.line) {
+		env.SpendReserve()
+	}
 	err := r.open(ctx, remedy)
 	if err == nil {
 		err = r.start(ctx, c)
@@ -140,11 +144,23 @@ func (r *recording) start(ctx context.Context, c session.Command) error {
 	return nil
 }
 
+// deadNamed is how many dead runs are named one by one.
+const deadNamed = 10
+
 // reconcile closes the runs whose processes died, and says so.
 func (r *recording) reconcile(ctx context.Context) {
-	dead, err := r.env.Registry.Reconcile(ctx)
-	for _, run := range dead {
-		r.env.Notice("run %s %s FAIL: %s", run.RunID, run.Kind, run.ErrorText)
+	done, err := r.env.Registry.Reconcile(ctx)
+	if n := len(done.Closed); n > deadNamed {
+		newest := done.Closed[0]
+		r.env.Notice("%d runs FAIL: %s; the newest is run %s %s, `quant runs list --all --status FAIL` shows them", n, registry.DeadText, newest.RunID, newest.Kind)
+	} else {
+		for _, run := range done.Closed {
+			r.env.Notice("run %s %s FAIL: %s", run.RunID, run.Kind, run.ErrorText)
+		}
+	}
+	if done.Left > 0 {
+		// Lists show them as they stand.
+		voice{r.env, r.traits.Silent}.Warn("%d older runs are RUNNING that may be dead as well; every command closes some, `quant doctor` all", done.Left)
 	}
 	if err != nil {
 		r.env.Notice("dead runs could not be closed: %v", err)

@@ -65,6 +65,7 @@ The strategy is an example of the format, not advice.`,
 			if err := demo.Check(dir); err != nil {
 				return err
 			}
+			defer env.Target(filepath.Join(dir, demo.FileName), filepath.Join(dir, demo.StrategyName))()
 			prices, err := demo.WritePrices(dir)
 			if err != nil {
 				return err

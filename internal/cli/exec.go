@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ const defaultLogMax = 64 << 20
 func execCommand(env *Env) Command {
 	var name, experiment string
 	var tags, params []string
+	var keepSecrets bool
 	logMax := logSize(defaultLogMax)
 	cmd := &cobra.Command{
 		Use:   "exec [flags] -- PROGRAM [ARG...]",
@@ -30,19 +32,35 @@ and with 127 if there is none.
 
 Recorded are the command line, the working directory, how it ended, the time it
 took (wall, user, system), its peak memory, some variables of the environment,
-the git commit and what differs from it (artifact code.diff), and for Python the
-packages that are installed (artifact python-packages.txt). What the program
-prints is kept in a log, masked; ` + "`quant runs logs`" + ` shows it.
+the git commit and what differs from it, also in submodules (artifact code.diff),
+and for Python the packages that are installed (artifact python-packages.txt).
+What the program prints is kept in a log, masked, as far as the disk has room
+beside the record; ` + "`quant runs logs`" + ` shows it. The error of a run that failed
+ends with the last line that its program printed on stderr.
+
+In code.diff, secrets that are written out (api_key = "...", a password in a URL,
+a private key) are masked, and ` + "`quant runs rerun --code`" + ` refuses new lines that
+were; --keep-secrets keeps them, for everybody who can read the lab, its exports
+and its backups.
 
 The program finds QUANT_RUN_ID, QUANT_DATA_DIR, QUANT_SQLITE_PATH and
 QUANT_DUCKDB_PATH in its environment, so that every quant that it starts works in
-the same lab and is recorded as part of this run. Nothing of .env reaches it.`,
+the same lab and is recorded as part of this run. Nothing of .env reaches it.
+
+exec ends when the program does. What the program leaves running in the background
+lives on; what that prints from then on is not in the log: it goes on into a file or
+device, and is dropped where stdout or stderr is a pipe, whose reader is done. Where
+stdin and stdout are a terminal, the end of the program hangs up (SIGHUP) what it
+leaves in its own process group: setsid or nohup keeps it. After a signal that ends
+the program, exec names the processes that still run.`,
 		Example: `  quant exec -- python train.py --lr 0.1
   quant exec --name baseline --tag team=alpha --param lr=0.1 -- ./train.sh
   quant exec --log-max 1GiB -- sh -c 'for i in 1 2 3; do ./step $i; done'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return exec.Run(cmd.Context(), env.Session, exec.Options{
 				Argv: args, Environ: env.Environ, Streams: exec.Streams(env.Streams()), Signals: env.TakeSignals, LogMax: int64(logMax),
+				KeepSecrets: keepSecrets,
+				Program:     thisProgram(), Say: func(text string) { env.Warn("%s", text) },
 			})
 		},
 	}
@@ -67,10 +85,11 @@ the same lab and is recorded as part of this run. Nothing of .env reaches it.`,
 		return quant.Errorf(quant.Usage, "%w", err).
 			WithHint("flags of the program stand behind --, such as: quant exec -- PROGRAM --flag")
 	})
-	cmd.Flags().StringVar(&name, "name", "", "name of the run: `quant runs show @NAME` finds it")
+	cmd.Flags().StringVar(&name, "name", "", "name of the run: quant runs show @NAME finds it")
 	cmd.Flags().StringVar(&experiment, "experiment", "", "id or name of the experiment that the run belongs to")
 	cmd.Flags().StringArrayVar(&tags, "tag", nil, "tag of the run, K=V; may be given more than once")
 	cmd.Flags().StringArrayVar(&params, "param", nil, "param of the run, K=V; may be given more than once")
+	cmd.Flags().BoolVar(&keepSecrets, "keep-secrets", false, "keep uncommitted code exactly, with the secrets that are written out in it")
 	cmd.Flags().Var(&logMax, "log-max", "most that is kept of what the program prints, such as 512KiB or 1GiB (0: nothing): half of it from the beginning, half from the end")
 	return Command{
 		Command: cmd,
@@ -134,4 +153,18 @@ func labels(ctx context.Context, s *session.Session, name, experiment string, ta
 		b.Params = append(b.Params, p)
 	}
 	return b, nil
+}
+
+// thisProgram is the file that this process runs, also after another one has taken
+// its name; "" if it is not known.
+func thisProgram() string {
+	const self = "/proc/self/exe"
+	if _, err := os.Stat(self); err == nil {
+		return self
+	}
+	file, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	return file
 }

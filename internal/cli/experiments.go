@@ -118,8 +118,7 @@ where they may follow one: in the inner split that chooses alpha. --from and
 	f.StringVar(&o.From, "from", "", "first day of a sample (default: the first there is)")
 	f.StringVar(&o.To, "to", "", "last day of a sample (default: the last there is)")
 	f.IntVar(&o.Folds, "folds", model.DefaultFolds, "test blocks, 1 to 100")
-	f.IntVar(&embargo, "embargo", ofTheLabel, "sessions (default the label's horizon)")
-	f.Lookup("embargo").DefValue = ""
+	f.Var(newWhole(&embargo, ofTheLabel), "embargo", "sessions (default the label's horizon)")
 	f.IntVar(&o.MinTrain, "min-train", model.DefaultMinTrainSessions, "sessions that the first fold has to train on, at least")
 	f.Int64Var(&o.Seed, "seed", 0, "kept with the models; no algorithm of today draws a number")
 	flags.bind(cmd, "default: what fits the label")

@@ -40,7 +40,8 @@ func gcCommand(env *Env) Command {
 		Use:   "gc",
 		Short: "Remove contents of artifacts and logs that no run refers to",
 		Long: `Remove what nothing refers to: contents of artifacts and logs whose runs were
-purged, and what processes that were killed left behind. Without --yes it only
+purged, and what processes that were killed left behind, also beside a file
+outside the lab that a run was making. Without --yes it only
 shows what would go. What is younger than --min-age, or than the oldest run that
 is RUNNING, stays: a run stores a content before it says so.
 
@@ -54,6 +55,9 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 			}
 			done, err := env.Collect(cmd.Context(), env.RunID(), lab.CollectOptions{MinAge: minAge, Remove: yes, Reads: reads, ReadsBefore: env.Now().Add(-older)})
 			env.Record(done.IO...)
+			if yes && err == nil {
+				env.KeepReserve()
+			}
 			if err != nil {
 				for _, gone := range done.Found {
 					if yes && gone.Count > 0 && gone.Kind != lab.ReadingRun {
@@ -72,5 +76,5 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 	f.BoolVar(&reads, "reads", false, "also clear old reading runs")
 	f.Var(newDuration(&older, 90*24*time.Hour), "older-than", "with --reads: those that ended so long ago")
 	cmd.MarkFlagsMutuallyExclusive("yes", "dry-run")
-	return Command{Command: cmd, Traits: Traits{Changes: always}}
+	return Command{Command: cmd, Traits: Traits{Changes: always, MakesRoom: func(l Line) bool { return l.Flags["yes"] == "true" }}}
 }

@@ -24,9 +24,13 @@ func ingestCommand(env *Env) Command {
 		Short: "Load daily prices from files or a provider, through a quality gate",
 		Long: `Load daily prices (OHLCV) into ohlcv.
 
-From CSV (plain or gzip) and Parquet files: all files or none. A file has a
-symbol column, or its name is the symbol (SPX.csv is SPX) unless --symbol. The
-usual header spellings are understood, in English and Korean.
+From CSV, Parquet, Excel (.xlsx), Feather or Arrow, and JSON files (one object a
+line, or an array of them), plain, with gzip or in a zip archive: all files or
+none. A file has a symbol column, or its name is the symbol (SPX.csv is SPX)
+unless --symbol. The usual header spellings are understood, in English and
+Korean, and so is yfinance's header of several rows. A table with a column of
+closes for each symbol is read with --layout wide, and a file of closes alone
+with --close-only.
 
 From a provider on the network (alphavantage, key in ALPHA_VANTAGE_API_KEY):
 the symbols of --symbols, or all active ones, highest priority first; each in a
@@ -45,6 +49,8 @@ again change nothing.`,
 		Example: `  quant ingest prices.csv.gz
   quant ingest SPX.csv --volume-missing zero
   quant ingest krx.csv --encoding cp949
+  quant ingest book.xlsx --sheet Prices
+  quant ingest closes.csv --layout wide
   quant ingest --provider alphavantage --symbols AAPL,IBM`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkSource(cmd, args, net.Provider); err != nil {
@@ -70,7 +76,10 @@ again change nothing.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Symbol, "symbol", "", "the symbol of every row, where the files do not say it")
-	f.StringVar(&o.Encoding, "encoding", "utf-8", "of CSV files: utf-8, cp949 or euc-kr")
+	f.StringVar(&o.Encoding, "encoding", "utf-8", "of text files, such as cp1252, latin1, cp949, shift-jis or utf-16")
+	f.StringVar(&o.Sheet, "sheet", "", "of an Excel workbook: the name of the sheet (default: the only one with rows)")
+	f.StringVar(&o.Layout, "layout", "auto", "how the columns stand: auto, or wide (a date, then a column of closes for each symbol)")
+	f.BoolVar(&o.CloseOnly, "close-only", false, "take the close for open, high and low, and 0 for a volume that is not there")
 	f.StringVar(&o.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
 	f.StringVar(&o.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
 	f.Float64Var(&o.MaxRejectRatio, "max-reject-ratio", pipeline.DefaultMaxRejectRatio, "share of bad rows, 0 to 1, above which nothing is stored")

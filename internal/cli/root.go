@@ -33,6 +33,9 @@ type Traits struct {
 	Changes func(Line) bool
 	// Remedy reports whether this execution must work on a broken lab. nil: no.
 	Remedy func(Line) bool
+	// MakesRoom reports whether this execution takes away so much that it must work on
+	// a full disk. nil: no.
+	MakesRoom func(Line) bool
 	// Places are location flags that the line implies, as if it had them: where this
 	// execution works if not where the settings say. It is called once, before
 	// anything is opened. nil: none.

@@ -105,6 +105,7 @@ func (e *Env) artifact(ctx context.Context, args []string, f artifactFlags) erro
 	}
 	switch {
 	case f.out != "-":
+		defer e.Target(f.out)()
 		return createFile(f.out, f.force, copyTo)
 	case !output.IsTerminal(e.Streams().Out):
 		return copyTo(e.Out())

@@ -50,6 +50,7 @@ Look at it before you give it away.`,
 				}
 				ids = append(ids, id)
 			}
+			defer env.Target(o.Path)()
 			done, err := portable.Write(ctx, env.Lab, ids, o)
 			if err != nil {
 				return err

@@ -68,8 +68,7 @@ hide anything. Into a pipe or a file it goes as it was kept.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is printed until the run ends")
-	cmd.Flags().IntVarP(&lines, "lines", "n", 0, "only the last so many lines (default all)")
-	cmd.Flags().Lookup("lines").DefValue = ""
+	cmd.Flags().VarP(newWhole(&lines, 0), "lines", "n", "only the last so many lines (default all)")
 	return Command{Command: cmd}
 }
 

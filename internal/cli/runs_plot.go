@@ -170,6 +170,7 @@ func (e *Env) plot(ctx context.Context, metric string, refs []string, f plotFlag
 	if err != nil {
 		return err
 	}
+	defer e.Target(f.out)()
 	if err := createFile(f.out, f.force, durable.Bytes(drawn)); err != nil {
 		return err
 	}

@@ -25,8 +25,10 @@ exit status is that of the command that was run again.
 
 The code is what stands in the folder now; with --code it is the recorded one:
 the commit, checked out into a git worktree of its own, with the recorded
-changes, and deleted afterwards (--keep leaves it). What the arguments name by
-an absolute path is not part of it.
+changes and the commits and changes of submodules, and deleted afterwards
+(--keep leaves it). What the arguments name by an absolute path is not part of
+it. Commits are taken from the repositories on this machine. Changes in which
+secrets were masked are refused: see --keep-secrets of quant exec.
 
 An argument that was masked must be given again. Arguments are counted from 1,
 without quant itself; --set-arg N=VALUE replaces the Nth, also one that was not
@@ -51,7 +53,11 @@ masked. --dry-run prints the arguments with their numbers and runs nothing.`,
 			}
 			report, failed := exec.Again(cmd.Context(), env.Session, args[0], o)
 			if report.Code != "" {
-				defer env.Notice("the recorded code stays in %s; take it away with: git worktree remove --force", report.Code)
+				how := "rm -r"
+				if report.Forget {
+					how = "git worktree remove --force"
+				}
+				defer env.Notice("the recorded code stays in %s; take it away with: %s", report.Code, how)
 			}
 			if report.Run == "" || cmd.Context().Err() != nil {
 				return failed

@@ -109,6 +109,7 @@ that says SCAN of a table passes over all of that table.`,
 				return err
 			}
 			if file != "" {
+				defer env.Target(file)()
 				err = runs.WriteParquet(cmd.Context(), file, force, f.Columns, env.Secrets.Known, each)
 			} else {
 				err = printSearch(env, f.Columns, each)

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -75,20 +76,27 @@ type ingest struct {
 	of     string           // the symbol of series
 	answer int64            // rows of the answer that series is the newest part of
 
-	sources []string // of each input, as ohlcv has it
-	counts  map[fault]int64
-	first   int64 // day of the sound rows, and the last, since 1970-01-01
-	last    int64
-	about   int64  // how many symbols there are, roughly
-	inPlace string // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
-	skipped []bool // inputs that say the same as another
-	silent  []int  // inputs without a column for adjusted closes
+	sources  []string // of each input, as ohlcv has it
+	counts   map[fault]int64
+	first    int64 // day of the sound rows, and the last, since 1970-01-01
+	last     int64
+	about    int64      // how many symbols there are, roughly
+	inPlace  string     // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
+	skipped  []bool     // inputs that say the same as another
+	unpacked []*os.File // members of archives that DuckDB reads
+	panels   []int      // inputs whose rows have bars of several symbols
+	silent   []int      // inputs without a column for adjusted closes
 }
 
 func (in *ingest) run(ctx context.Context) error {
 	in.report = newReport()
-	if len(in.inputs) < len(in.Files) {
+	if files(in.inputs) < len(in.Files) {
 		in.notice("a file was named more than once and is read once")
+	}
+	for _, i := range in.inputs {
+		if i.leftOut != nil {
+			in.notice("%s: no price files by their names, and left out: %s", clip(i.Path), quant.SomeOf(i.leftOut, 5))
+		}
 	}
 	in.drop(ctx)
 	// The gate looks at every value, whatever bounds a Parquet file gives.
@@ -132,6 +140,10 @@ func (in *ingest) drop(ctx context.Context) {
 	// A table where a view was made of it may be undone with its transaction.
 	_, _ = in.db.Stage(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
 	in.inPlace = ""
+	for _, f := range in.unpacked {
+		f.Close()
+	}
+	in.unpacked = nil
 	for _, table := range []string{staged, repeated, texts, rejectRows, dates, days} {
 		_, _ = in.db.Stage(ctx, "DROP TABLE IF EXISTS temp.main."+table)
 	}
@@ -140,7 +152,7 @@ func (in *ingest) drop(ctx context.Context) {
 // stage reads one file into staged.
 func (in *ingest) stage(ctx context.Context, i int) error {
 	input := in.inputs[i]
-	fr := FileReport{Path: input.Path, Name: clip(input.Name), Format: input.Format}
+	fr := FileReport{Path: input.fullPath(), Name: clip(input.Name), Format: input.formatName()}
 	var cols columns
 	var err error
 	source := "file:" + fr.Name
@@ -148,7 +160,7 @@ func (in *ingest) stage(ctx context.Context, i int) error {
 	case in.series != nil:
 		source = input.Format
 		fr.Digest, cols, err = in.stageSeries(ctx)
-	case input.Format == "parquet":
+	case input.Format == parquetFormat:
 		fr.Digest, cols, err = in.stageParquet(ctx, i)
 	default:
 		fr.Digest, cols, err = in.stageCSV(ctx, i)
@@ -169,11 +181,11 @@ func (in *ingest) stage(ctx context.Context, i int) error {
 	skip := false
 	for j, other := range in.report.Files {
 		// Without a symbol column the names of the files make the difference.
-		if other.Digest == fr.Digest && (cols.at[symbol] >= 0 || in.Symbol != "" || symbolOfName(other.Name) == symbolOfName(fr.Name)) && !in.skipped[j] {
+		if other.Digest == fr.Digest && (cols.at[symbol] >= 0 || in.Symbol != "" || in.inputs[j].symbolByName() == input.symbolByName()) && !in.skipped[j] {
 			if _, err := in.db.Stage(ctx, fmt.Sprintf("DELETE FROM temp.main.%s WHERE file = %d", staged, i)); err != nil {
 				return err
 			}
-			in.notice("%s is the same as %s and is read once", clip(input.Path), clip(other.Path))
+			in.notice("%s is the same as %s and is read once", input.label(), in.inputs[j].label())
 			skip = true
 			break
 		}
@@ -189,20 +201,21 @@ func (in *ingest) symbolOf(input Input) (string, error) {
 	if in.Symbol != "" {
 		return in.Symbol, nil
 	}
-	s := symbolOfName(input.Name)
+	s := input.symbolByName()
 	if err := quant.ValidateSymbol(s); err != nil {
-		return "", quant.Errorf(quant.Invalid, "%s: has no symbol column, and its name is no symbol: %w", clip(input.Path), err).
+		return "", quant.Errorf(quant.Invalid, "%s: has no symbol column, and its name is no symbol: %w", input.label(), err).
 			WithHint("say whose prices they are: --symbol SYMBOL")
 	}
 	return s, nil
 }
 
 func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) {
-	file, err := openCSV(ctx, in.inputs[i], in.encoding, in.layout, in.zeroVolume)
+	file, err := openCSV(ctx, in.inputs[i], in.plan)
 	if err != nil {
 		return "", columns{}, err
 	}
 	defer file.file.Close()
+	in.noticeShape(i, file.panels)
 	name := "symbol"
 	if file.cols.at[symbol] < 0 {
 		s, err := in.symbolOf(in.inputs[i])
@@ -211,7 +224,7 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 		}
 		name = sqltext.Literal(s) + " AS symbol"
 	}
-	file.split.onCut = func() { in.progress(i, Reading, file.digest.read.Load()) }
+	file.split.onCut = func() { in.progress(i, Reading, file.read()) }
 	exprs := []string{"line", "fault", "DATE '1970-01-01' + day AS ts", name}
 	for f := open; f < fieldCount; f++ {
 		switch {
@@ -241,14 +254,21 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 
 func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, error) {
 	input := in.inputs[i]
-	digest, err := digestFile(ctx, input, func(read int64) { in.progress(i, Reading, read) })
+	f, _, digest, err := input.whole(ctx, func(read int64) { in.progress(i, Reading, read) })
 	if err != nil {
 		return "", columns{}, err
 	}
-	query, cols, err := in.parquetQuery(ctx, in.db, input)
+	if input.Member == "" && !input.packed {
+		f.Close()
+	} else {
+		in.unpacked = append(in.unpacked, f) // until the rows are read
+		input.unpacked = fmt.Sprintf("/dev/fd/%d", f.Fd())
+	}
+	query, cols, panels, err := in.parquetQuery(ctx, in.db, input)
 	if err != nil {
 		return "", cols, err
 	}
+	in.noticeShape(i, panels)
 	if cols.at[symbol] < 0 {
 		s, err := in.symbolOf(input)
 		if err != nil {
@@ -266,13 +286,44 @@ func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, err
 	return digest, cols, in.stillSame(i)
 }
 
+// noticeShape says what was made of a header that is not a field a column.
+func (in *ingest) noticeShape(i int, panels []panel) {
+	if panels != nil {
+		in.panels = append(in.panels, i)
+		var names []string
+		for _, one := range panels {
+			names = append(names, one.symbol)
+		}
+		in.notice("%s: columns for %d symbols: %s", in.inputs[i].label(), len(names), quant.SomeOf(names, 5))
+	}
+	if in.wide || in.CloseOnly {
+		in.notice("%s: the close is taken for open, high and low, and 0 for a volume that is not there", in.inputs[i].label())
+	}
+}
+
+// lineSQL is the number of a row within its file, of expressions for the file
+// and the place of a row in staged.
+func (in *ingest) lineSQL(file, place string) string {
+	if in.panels == nil {
+		return place
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s %% %d ELSE %s END", in.isPanelSQL(file), place, panelLines, place)
+}
+
+func (in *ingest) isPanelSQL(file string) string {
+	if in.panels == nil {
+		return "false"
+	}
+	return file + " IN (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(in.panels), " ", ", "), "[]") + ")"
+}
+
 // stillSame reports whether what DuckDB has read is what was hashed.
 func (in *ingest) stillSame(i int) error {
-	again, err := inspect(in.inputs[i].Path)
+	info, err := statFile(in.inputs[i].Path)
 	if err != nil {
 		return err
 	}
-	return in.inputs[i].same(again.info)
+	return in.inputs[i].same(info)
 }
 
 // readInPlace makes staged a view of a Parquet file, gate included.
@@ -305,7 +356,7 @@ func (in *ingest) materialise(ctx context.Context) error {
 }
 
 func (in *ingest) stagingError(i int, err error) error {
-	return quant.Errorf(quant.Failed, "%s: stage its rows: %w", clip(in.inputs[i].Path), err)
+	return quant.Errorf(quant.Failed, "%s: stage its rows: %w", in.inputs[i].label(), err)
 }
 
 // checkSymbol refuses a file whose symbol column says another symbol than
@@ -320,7 +371,7 @@ func (in *ingest) checkSymbol(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	return quant.Errorf(quant.Invalid, "%s: line %d: its symbol is %s, not %s", clip(in.inputs[i].Path), line, clip(other), in.Symbol).
+	return quant.Errorf(quant.Invalid, "%s: line %d: its symbol is %s, not %s", in.inputs[i].label(), line, clip(other), in.Symbol).
 		WithHint("leave --symbol out: the file has a symbol column")
 }
 
@@ -369,7 +420,7 @@ func (in *ingest) check(ctx context.Context) error {
 	}
 	for i, f := range in.report.Files {
 		if f.RowsRead == 0 && !in.skipped[i] {
-			in.notice("%s has a header and no rows", clip(f.Path))
+			in.notice("%s has a header and no rows", in.inputs[i].label())
 		}
 	}
 	return in.listReasons(ctx)
@@ -550,9 +601,9 @@ func (in *ingest) listReasons(ctx context.Context) error {
 func dateText(t time.Time) quant.Text { return quant.Text(t.Format(time.DateOnly)) }
 
 func (in *ingest) examples(ctx context.Context, k fault) ([]Example, error) {
-	query := fmt.Sprintf("SELECT file, line, 0, 0 FROM temp.main.%s WHERE fault = %d ORDER BY file, line LIMIT 3", staged, k)
+	query := fmt.Sprintf("SELECT file, %s, 0, 0 FROM temp.main.%s WHERE fault = %d ORDER BY file, line LIMIT 3", in.lineSQL("file", "line"), staged, k)
 	if k == differs {
-		query = "SELECT file, line, other // " + placeSpan + ", other % " + placeSpan + " FROM temp.main." + repeated + " WHERE n > 1 ORDER BY file, line LIMIT 3"
+		query = "SELECT file, " + in.lineSQL("file", "line") + ", other // " + placeSpan + ", " + in.lineSQL("(other // "+placeSpan+")", "(other % "+placeSpan+")") + " FROM temp.main." + repeated + " WHERE n > 1 ORDER BY file, line LIMIT 3"
 	}
 	rows, err := in.db.Query(ctx, query)
 	if err != nil {

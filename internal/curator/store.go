@@ -206,24 +206,28 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 	}
 	join, ref := "", ""
 	if in.counts[differs] > 0 {
-		ref = fmt.Sprintf(" WHEN %d THEN '%s' || (other %% %s) || CASE WHEN other // %s = file THEN '' ELSE ' of ' || %s END", differs, differsFrom, placeSpan, placeSpan,
+		ref = fmt.Sprintf(" WHEN %d THEN '%s' || (%s) || CASE WHEN other // %s = file THEN '' ELSE ' of ' || %s END", differs, differsFrom, in.lineSQL("(other // "+placeSpan+")", "(other % "+placeSpan+")"), placeSpan,
 			strings.Replace(in.byFile(names), "CASE file", "CASE (other // "+placeSpan+")", 1))
 		join = " LEFT JOIN temp.main." + repeated + " t USING (file, line)"
 	}
 	reason.WriteString(ref + " END")
+	ofSymbol := "''" // a line with bars of several symbols may have several rejects
+	if in.panels != nil {
+		ofSymbol = "CASE WHEN " + in.isPanelSQL("file") + " AND symbol IS NOT NULL THEN ': ' || symbol ELSE '' END"
+	}
 	fields := make([]string, 0, int(fieldCount))
 	for _, c := range []string{"symbol", "ts", "open", "high", "low", "close", "volume", "adjusted_close"} {
 		fields = append(fields, "coalesce(CAST("+c+" AS VARCHAR), '')")
 	}
 	query := fmt.Sprintf(`CREATE TEMP TABLE %s AS SELECT r.* FROM (
 			SELECT DISTINCT ON (source_digest, line, reason) * FROM (
-				SELECT %s AS source_digest, line, %s AS reason, %s AS source,
+				SELECT %s AS source_digest, %s AS line, %s || %s AS reason, %s AS source,
 					CASE WHEN x.text IS NULL THEN symbol END AS symbol, CASE WHEN x.text IS NULL THEN CAST(ts AS VARCHAR) END AS ts,
 					coalesce(x.text, concat_ws(',', %s)) AS row_text, %s AS run_id
 				FROM (SELECT * FROM temp.main.%s WHERE fault NOT IN (%d, %d, %d)) s%s LEFT JOIN temp.main.%s x USING (file, line))
 			ORDER BY source_digest, line, reason) r
 		ANTI JOIN rejects USING (source_digest, line, reason)`,
-		rejectRows, in.byFile(digests), reason.String(), in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
+		rejectRows, in.byFile(digests), in.lineSQL("file", "line"), reason.String(), ofSymbol, in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
 		staged, sound, collapsed, stored, join, texts)
 	_, err := in.db.Stage(ctx, query)
 	return err

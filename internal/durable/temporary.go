@@ -17,7 +17,13 @@ const maxName = 200
 
 // TemporaryPattern matches, for filepath.Match, the names of temporary files and
 // folders: what stands in a lab and is old was left by a process that was killed.
-const TemporaryPattern = ".*" + mark + "*"
+const TemporaryPattern = ".*" + mark + "[0-9]*"
+
+// TemporaryPatternOf is TemporaryPattern for those of one path alone.
+func TemporaryPatternOf(path string) string {
+	name := strings.TrimSuffix(temporaryPattern(path), "*")
+	return strings.NewReplacer(`\`, `\\`, `?`, `\?`, `[`, `\[`).Replace(name) + "[0-9]*"
+}
 
 // IsTemporary tells whether a file or folder of this name is temporary.
 func IsTemporary(name string) bool {

@@ -49,6 +49,7 @@ type Report struct {
 	Origin string // the run that was run again
 	Run    string // its repetition, recorded and linked to it; "": none
 	Code   string // the worktree that was left; "": none
+	Forget bool   // a repository knows of that worktree
 }
 
 // Argument is one argument of a recorded command line.
@@ -104,7 +105,7 @@ func Again(ctx context.Context, s *session.Session, ref string, o AgainOptions) 
 		}
 		dir = tree.Dir
 		if o.Keep {
-			report.Code = dir
+			report.Code, report.Forget = dir, tree.Registered()
 		} else {
 			defer func() {
 				if err := tree.Remove(); err != nil {
@@ -185,12 +186,25 @@ func refuseMasked(origin metastore.RunDetail, args []string) error {
 // checkOut makes a worktree of the recorded code, under a name that gc leaves
 // alone if it is to be kept.
 func checkOut(ctx context.Context, s *session.Session, origin metastore.RunDetail, keep bool) (*git.Worktree, error) {
-	p := origin.Process
-	if p.GitCommit == "" {
-		return nil, quant.Errorf(quant.Refused, "run %s has no git commit on record: it ran outside a work tree", quant.ShortID(origin.RunID)).
+	p, id := origin.Process, quant.ShortID(origin.RunID)
+	about, known, err := codeRecorded(ctx, s.Meta, origin.RunID)
+	if err != nil {
+		return nil, err
+	}
+	if p.GitCommit == "" && !known {
+		return nil, quant.Errorf(quant.Refused, "run %s has no code on record: it ran outside a work tree", id).
 			WithHint("run it again without --code")
 	}
-	var diff io.Reader
+	if err := refuseMaskedCode(origin.RunID, about); err != nil {
+		return nil, err
+	}
+	code := git.Recorded{WorkDir: string(p.WorkDir), Commit: string(p.GitCommit), Folder: about.Folder, Inside: about.Inside}
+	if known {
+		code.Commit = about.Commit
+	}
+	if !about.Exact {
+		code.Mark = secret.Placeholder
+	}
 	artifacts, err := s.Meta.Artifacts(ctx, origin.RunID)
 	if err != nil {
 		return nil, err
@@ -203,9 +217,17 @@ func checkOut(ctx context.Context, s *session.Session, origin metastore.RunDetai
 			return nil, err
 		}
 		defer f.Close()
-		diff = f
-	case p.GitDirty != nil && *p.GitDirty:
-		s.Say().Warn("the work tree of run %s differed from its commit, and the changes are not on record: the commit alone is run", quant.ShortID(origin.RunID))
+		if code.Patch, err = io.ReadAll(f); err != nil {
+			return nil, quant.Errorf(quant.Store, "read %s of run %s: %w", quant.CodeDiff, id, err)
+		}
+	case code.Commit == "" && about.leftOut() == "":
+		return nil, quant.Errorf(quant.Refused, "the files of run %s are not on record, and its work tree had no commit", id).
+			WithHint("run it again without --code")
+	case !known && p.GitDirty != nil && *p.GitDirty:
+		s.Say().Warn("the work tree of run %s differed from its commit, and the changes are not on record: the commit alone is run", id)
+	}
+	if text := about.leftOut(); text != "" {
+		s.Say().Warn("not on record of the code of run %s, and not run: %s", id, text)
 	}
 	folder, err := filepath.Abs(s.ScratchDir())
 	if err == nil {
@@ -218,7 +240,7 @@ func checkOut(ctx context.Context, s *session.Session, origin metastore.RunDetai
 	if keep {
 		prefix = place.KeptCheckout
 	}
-	return git.CheckOut(ctx, string(p.WorkDir), string(p.GitCommit), filepath.Join(folder, prefix+s.RunID()), diff)
+	return git.CheckOut(ctx, code, filepath.Join(folder, prefix+s.RunID()))
 }
 
 // start runs a command line as a child of this run, in a process of its own with

@@ -6,16 +6,19 @@ package exec
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"quant"
+	"quant/internal/config"
 	"quant/internal/exec/program"
 	"quant/internal/exec/transcript"
 	"quant/internal/metastore"
@@ -48,7 +51,22 @@ type Options struct {
 	Signals func() <-chan os.Signal
 	// LogMax is how many bytes are kept at most of what the program prints.
 	LogMax int64
+	// KeepSecrets keeps what of the code is not committed exactly, without masking
+	// the secrets in it.
+	KeepSecrets bool
+	// Program is the file of quant, which goes on reading what processes print that
+	// the program left running; "": nobody does, and they get SIGPIPE.
+	Program string
+	// Say shows a person one line; nil: nobody looks.
+	Say func(text string)
 }
+
+// RelayArg is the first argument of the process of quant that goes on reading what
+// is printed after the end of a recorded program, and RelayMain its whole life.
+const RelayArg = program.RelayArg
+
+// RelayMain is documented at RelayArg.
+func RelayMain() int { return program.RelayMain() }
 
 // Run runs a program as the one of the session's run, and returns once it has
 // ended and the record holds what is known of it; the caller ends the run. An
@@ -71,20 +89,31 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 	if ctx.Err() != nil { // one came before
 		return context.Cause(ctx)
 	}
+	s.KeepReserve()
+	held, err := reserve(s.MetaFile())
+	if err != nil {
+		return err
+	}
+	defer held.release()
 	log, err := transcript.Create(s.LogFile(s.RunID()), o.LogMax, s.Mask)
 	if err != nil {
-		s.Log(metastore.Batch{Notes: []quant.Note{{Text: "what the program printed is not kept: " + err.Error()}}})
+		note(s, "what the program printed is not kept: %v", err)
+	}
+	if sameDisk(s.LogDir(), s.MetaFile()) {
+		log.Leave(othersRoom)
 	}
 	copies := map[bool]*transcript.Input{true: log.Input(), false: log.Input()}
 	command := program.Command{
 		Path: path, Argv: o.Argv, Env: environ, Signals: signals,
 		In: file(o.Streams.In), Out: file(o.Streams.Out), Err: file(o.Streams.Err),
+		Mark: config.ParentRun + "=" + s.RunID(), Relay: o.Program,
 		Copy: func(out bool, b []byte) { _, _ = copies[out].Write(b) },
 	}
-	inspected := inspect(ctx, s, path, environ)
+	inspected := inspect(ctx, s, path, o.Argv, environ, o.KeepSecrets)
 	about := map[string]any{"variables": recorded(environ)}
 	saved := make(chan struct{})
 	command.Started = func(pid int) {
+		inspected.started(pid)
 		save := s.Registry.ProgramStarted(s.RunID(), quant.Program{
 			Path: quant.Text(path), ChildPID: ptr(int64(pid)), EnvironmentJSON: document(about),
 		})
@@ -101,6 +130,12 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 		return cannotRun(name, err)
 	}
 	seen, cut := log.Close()
+	if kept, why := log.Stopped(); err == nil && errors.Is(why, syscall.ENOSPC) {
+		note(s, "the log was cut at %d bytes because the disk was full: %d of the %d bytes that the program printed are not kept", kept, cut, seen)
+	} else if err == nil && why != nil {
+		note(s, "the log was cut at %d bytes: %v", kept, why)
+	}
+	sayLeft(s, o.Say, result)
 	<-saved
 	inspected.finish(about)
 	err = s.Registry.ProgramEnded(s.RunID(), func(p *quant.Program) {
@@ -115,7 +150,69 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 	if err != nil {
 		return err
 	}
-	return exitError(result.Status)
+	said := copies[false].LastLine()
+	if said == "" && oneStream(o.Streams) {
+		said = copies[true].LastLine()
+	}
+	return withWords(exitError(result.Status), result.Status, said)
+}
+
+func note(s *session.Session, format string, args ...any) {
+	s.Log(metastore.Batch{Notes: []quant.Note{{Text: fmt.Sprintf(format, args...)}}})
+}
+
+// mostLeft is how many processes are named that a program left running.
+const mostLeft = 10
+
+// sayLeft records which processes the program left running, and says so where it
+// was asked to end: who asked may have meant them too.
+func sayLeft(s *session.Session, say func(string), r program.Result) {
+	if len(r.Left) == 0 {
+		return
+	}
+	var names []string
+	for _, p := range r.Left[:min(len(r.Left), mostLeft)] {
+		names = append(names, fmt.Sprintf("%d %s", p.PID, transcript.Plain(p.Name)))
+	}
+	if more := len(r.Left) - mostLeft; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	text := "what the program started goes on running: " + strings.Join(names, ", ")
+	if r.Asked == 0 {
+		note(s, "%s; what that prints from now on is not in the log", text)
+		return
+	}
+	text = fmt.Sprintf("after %s, %s", unix.SignalName(r.Asked), text)
+	note(s, "%s", text)
+	if say != nil {
+		say(s.Mask.Text(text))
+	}
+}
+
+// oneStream reports whether stdout and stderr of a program go into one.
+func oneStream(s Streams) bool {
+	out, errs := file(s.Out), file(s.Err)
+	if out == nil || errs == nil {
+		return false
+	}
+	one, err1 := out.Stat()
+	two, err2 := errs.Stat()
+	return err1 == nil && err2 == nil && os.SameFile(one, two)
+}
+
+// mostWords bounds what of a program's last line is in its run's error, in letters.
+const mostWords = 400
+
+// withWords adds to how a program ended the last line that it printed on stderr,
+// where it ended by itself or by abort: what another process made of it with a
+// signal, its last line does not explain.
+func withWords(err error, status syscall.WaitStatus, said string) error {
+	exit, ok := errors.AsType[quant.Exit](err)
+	if !ok || said == "" || status.Signaled() && status.Signal() != syscall.SIGABRT {
+		return err
+	}
+	exit.Err = quant.Errorf(quant.Failed, "%w: %s", exit.Err, quant.Clip(said, mostWords))
+	return exit
 }
 
 // exitError is how a program ended, as the error of its run.

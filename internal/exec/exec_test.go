@@ -448,11 +448,22 @@ func TestTheRecordedCodeIsWhatRunsAgain(t *testing.T) {
 	git("commit", "-qm", "first")
 	write("job", "changed\n")
 	write("new", "hunter2hunter2\n")
-	origin := runIn(t, repo, at, nil, "sh", "-c", "cat job || true")
-	diff, found := origin.artifact(quant.CodeDiff)
+	// A secret of the settings is masked, and code without it is not run as if it
+	// were the same.
+	masked := runIn(t, repo, at, nil, "sh", "-c", "cat job || true")
+	diff, found := masked.artifact(quant.CodeDiff)
 	if !found || !strings.Contains(diff, "+changed\n") || strings.Contains(diff, "hunter2") {
 		t.Fatalf("code.diff is %q", diff)
 	}
+	if _, report, out, err := repeat(t, at, masked.RunID(), func(o *exec.AgainOptions) { o.Code = true }); quant.CodeOf(err) != quant.Refused || !strings.Contains(err.Error(), "masked in new:1") || out != "" || report.Run != "" {
+		t.Errorf("%q, %v", out, err)
+	}
+	exact := runIn(t, repo, at, func(o *exec.Options) { o.KeepSecrets = true }, "cat", "job")
+	if diff, _ := exact.artifact(quant.CodeDiff); !strings.Contains(diff, "+hunter2hunter2\n") {
+		t.Errorf("asked to be exact, code.diff is %q", diff)
+	}
+	write("new", "new\n")
+	origin := runIn(t, repo, at, nil, "sh", "-c", "cat job || true")
 	write("job", "later\n")
 	for _, c := range []struct {
 		code, keep bool

@@ -5,6 +5,7 @@ import (
 	"context"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"quant"
@@ -30,47 +31,61 @@ type inspection struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 
-	diff   chan finding // nil where there is no work tree
-	python chan finding // nil for other programs
+	code chan finding // nil where there is no work tree
+
+	argv    []string
+	path    string
+	environ []string
+	pythons *program.Watcher // nil: the program has not started
+	asked   map[string]chan answer
+	askedMu sync.Mutex
+}
+
+// answer is what an interpreter said of itself.
+type answer struct {
+	python program.Python
+	err    error
 }
 
 // finding is what was found out: an artifact, and what is recorded with the
 // program's environment.
 type finding struct {
 	artifact []byte
-	about    any
+	about    any // nil: nothing
+	notes    []string
 	err      error
 }
 
 // inspect begins. It returns once the program may start.
-func inspect(ctx context.Context, s *session.Session, path string, environ []string) *inspection {
-	i := &inspection{session: s}
+func inspect(ctx context.Context, s *session.Session, path string, argv, environ []string, keepSecrets bool) *inspection {
+	i := &inspection{session: s, path: path, argv: argv, environ: environ, asked: map[string]chan answer{}}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if tree := git.WorkTree(s.Registry.Process.WorkDir); tree != "" {
-		i.diff = make(chan finding, 1)
+		i.code = make(chan finding, 1)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			diff, err := git.Diff(i.ctx, tree, belongsTo(s))
-			i.diff <- finding{artifact: s.Mask.KnownBytes(diff), err: err}
+			i.code <- codeOf(i.ctx, s, tree, keepSecrets)
 		}()
 		select {
 		case <-done:
 		case <-time.After(beforeStart):
 		}
 	}
-	if python := program.PythonOf(path, valueOf(environ, "PATH")); python != "" {
-		i.python = make(chan finding, 1)
-		go func() {
-			p, err := program.AskPython(i.ctx, python, environ)
-			text := ""
-			if len(p.Packages) > 0 {
-				text = strings.Join(p.Packages, "\n") + "\n"
-			}
-			i.python <- finding{[]byte(text), map[string]string{"executable": p.Executable, "version": p.Version}, err}
-		}()
-	}
 	return i
+}
+
+// started begins to look which Pythons the program runs.
+func (i *inspection) started(pid int) {
+	i.pythons = program.Watch(i.ctx, pid, func(python program.Interpreter) { i.ask(python) })
+}
+
+// ended says that the program has ended: what it runs cannot be seen any more.
+func (i *inspection) ended() []program.Interpreter {
+	if i.pythons == nil {
+		return nil
+	}
+	return i.pythons.Stop()
 }
 
 // belongsTo tells which files are the lab's own and no code.
@@ -97,29 +112,39 @@ func belongsTo(s *session.Session) func(path string) bool {
 func (i *inspection) finish(about map[string]any) {
 	defer i.cancel()
 	late := time.After(afterEnd)
-	record := func(from chan finding, what, name string) {
-		if from == nil {
-			return
-		}
+	if i.code != nil {
 		var found finding
 		select {
-		case found = <-from:
+		case found = <-i.code:
 		case <-late:
 			found.err = quant.Errorf(quant.Failed, "it took too long")
+			late = closed()
 		}
 		if found.err == nil && len(found.artifact) > 0 {
-			found.err = i.store(name, found.artifact)
+			found.err = i.store(quant.CodeDiff, found.artifact)
 		}
 		if found.err != nil {
-			i.session.Log(metastore.Batch{Notes: []quant.Note{{Text: what + " not known: " + found.err.Error()}}})
-			return
-		}
-		if found.about != nil {
-			about["python"] = found.about
+			i.note("what differs from the commit is not known: " + found.err.Error())
+		} else {
+			for _, note := range found.notes {
+				i.note(note)
+			}
+			if found.about != nil {
+				about["code"] = found.about
+			}
 		}
 	}
-	record(i.diff, "what differs from the commit is", quant.CodeDiff)
-	record(i.python, "the packages of Python are", quant.PythonPackages)
+	i.finishPython(about, late)
+}
+
+func closed() <-chan time.Time {
+	c := make(chan time.Time)
+	close(c)
+	return c
+}
+
+func (i *inspection) note(text string) {
+	i.session.Log(metastore.Batch{Notes: []quant.Note{{Text: text}}})
 }
 
 func (i *inspection) store(name string, content []byte) error {

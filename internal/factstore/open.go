@@ -22,6 +22,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/failpoint"
+	"quant/internal/lab/place"
 	"quant/internal/sqltext"
 )
 
@@ -342,7 +343,7 @@ func (db *DB) create(ctx context.Context) (err error) {
 			return refuse(ErrDamaged, "fact db %s is missing, but its log %s is there", db.path, filepath.Base(db.path)+suffix)
 		}
 	}
-	building := db.path + ".new"
+	building := db.path + place.Building
 	discard := func() {
 		for _, suffix := range append(walSuffixes(), "") {
 			_ = os.Remove(building + suffix)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -18,7 +20,7 @@ import (
 	"quant"
 )
 
-// The bounds of what Diff keeps.
+// The bounds of what Uncommitted keeps.
 const (
 	maxDiff          = 64 << 20
 	maxUntrackedFile = 256 << 10
@@ -27,7 +29,7 @@ const (
 
 // secretFiles are never part of a diff, by the patterns of path.Match on any
 // part of a path, in lower case.
-var secretFiles = []string{".env*", "*.pem", "*.key", "id_*"}
+var secretFiles = []string{".env*", "*.pem", "*.key", "*.p12", "*.pfx", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", ".pgpass"}
 
 func isSecretFile(name string) bool {
 	for part := range strings.SplitSeq(strings.ToLower(name), "/") {
@@ -55,54 +57,211 @@ func WorkTree(dir string) string {
 	return ""
 }
 
-// Diff returns what differs between a work tree and its commit, in a form
-// that `git apply` takes: tracked files, and untracked text files of at most 256
-// KiB that git does not ignore. It leaves out files that hold secrets (.env*,
-// *.pem, *.key, id_*) and those for which skip, given an absolute path, says so.
-// It starts no program that the work tree's settings name; where it would have
-// to, or where git is not there, it returns an error (Refused, Failed).
-func Diff(ctx context.Context, tree string, skip func(path string) bool) ([]byte, error) {
-	if err := startsNothing(ctx, tree); err != nil {
-		return nil, err
+// Changes are what of a work tree is not in its commit.
+type Changes struct {
+	Commit string // the commit checked out; "": there is none yet
+	// Patch is what differs from the commit, or all that there is where there is
+	// none, in a form that `git apply` takes: that of the repositories inside, too.
+	Patch []byte
+	// Inside are the repositories inside: submodules and others that git does not
+	// ignore, each after the one that it is in.
+	Inside  []Repository
+	LeftOut []LeftOut // at most maxLeftOut of them, what of the changes is not in Patch
+	More    int       // and how many beside these
+}
+
+// Repository is one inside another one's work tree.
+type Repository struct {
+	Path   string `json:"path"`   // from the root of the outermost work tree
+	Commit string `json:"commit"` // "": none yet
+	Dirty  bool   `json:"dirty"`  // its files differ from its commit
+	// NotKept is why its changes are not known; "": they are.
+	NotKept string `json:"not_kept,omitempty"`
+}
+
+// LeftOut is a changed or new file that is not in a patch.
+type LeftOut struct {
+	Path string `json:"path"`
+	Why  string `json:"why"`
+}
+
+const (
+	maxLeftOut = 20
+	maxInside  = 64
+)
+
+func (c *Changes) leaveOut(path, why string) {
+	if len(c.LeftOut) < maxLeftOut {
+		c.LeftOut = append(c.LeftOut, LeftOut{path, why})
+	} else {
+		c.More++
 	}
-	var tracked []byte
-	var names []byte
-	var trackedErr, namesErr error
-	var both sync.WaitGroup
-	both.Go(func() {
-		args := []string{"diff", "HEAD", "--binary", "--full-index", "--no-color", "--no-renames", "--no-ext-diff", "--no-textconv",
-			"--ignore-submodules=all", "--src-prefix=a/", "--dst-prefix=b/", "--", ":/"}
-		for _, p := range secretFiles {
-			args = append(args, ":(top,exclude,glob,icase)**/"+p, ":(top,exclude,glob,icase)**/"+p+"/**")
+}
+
+// Uncommitted returns what differs between a work tree and its commit: tracked
+// files, and untracked text files of at most 256 KiB that git does not ignore. It
+// leaves out files that hold secrets (.env*, *.pem, *.key, id_rsa and the like) and
+// those for which skip, given an absolute path, says so. It starts no program that
+// the work tree's settings name; where it would have to, or where git is not there,
+// it returns an error (Refused, Failed).
+func Uncommitted(ctx context.Context, tree string, skip func(path string) bool) (Changes, error) {
+	var c Changes
+	commit, err := c.add(ctx, tree, "", skip)
+	c.Commit = commit
+	if err == nil && len(c.Patch) > maxDiff {
+		err = quant.Errorf(quant.Refused, "the work tree differs by more than %d bytes", maxDiff)
+	}
+	return c, err
+}
+
+// add adds what stands in the repository at prefix, "" or a path that ends in /, and
+// returns its commit.
+func (c *Changes) add(ctx context.Context, tree, prefix string, skip func(path string) bool) (commit string, err error) {
+	if err := startsNothing(ctx, tree); err != nil {
+		return "", err
+	}
+	commit, base, err := head(ctx, tree)
+	if err != nil {
+		return "", err
+	}
+	of := []string{base, "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=all"}
+	without, secrets := []string{":/"}, []string{}
+	for _, p := range secretFiles {
+		for _, glob := range []string{"**/" + p, "**/" + p + "/**"} {
+			without = append(without, ":(top,exclude,glob,icase)"+glob)
+			secrets = append(secrets, ":(top,glob,icase)"+glob)
 		}
-		tracked, trackedErr = run(ctx, tree, args...)
+	}
+	var tracked, names, hidden []byte
+	var links map[string]string
+	var errs [4]error
+	var all sync.WaitGroup
+	all.Go(func() {
+		tracked, errs[0] = run(ctx, tree, slices.Concat([]string{"diff", "--binary", "--full-index", "--no-color",
+			"--src-prefix=a/" + prefix, "--dst-prefix=b/" + prefix}, of, []string{"--"}, without)...)
 	})
-	both.Go(func() { names, namesErr = run(ctx, tree, "ls-files", "--others", "--exclude-standard", "-z") })
-	both.Wait()
-	if err := errors.Join(trackedErr, namesErr); err != nil {
-		return nil, quant.Errorf(quant.Failed, "ask git what differs: %w", err)
+	all.Go(func() { names, errs[1] = run(ctx, tree, "ls-files", "--others", "--exclude-standard", "-z") })
+	all.Go(func() {
+		hidden, errs[2] = run(ctx, tree, slices.Concat([]string{"diff", "--name-only", "-z"}, of, []string{"--"}, secrets)...)
+	})
+	all.Go(func() { links, errs[3] = gitlinks(ctx, tree) })
+	all.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return commit, quant.Errorf(quant.Failed, "ask git what differs: %w", reason(err))
+	}
+	for name := range strings.SplitSeq(string(hidden), "\x00") {
+		if name != "" {
+			c.leaveOut(prefix+name, "a file of secrets")
+		}
 	}
 	root, err := os.OpenRoot(tree)
 	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "read the work tree: %w", err)
+		return commit, quant.Errorf(quant.Failed, "read the work tree: %w", err)
 	}
 	defer func() { _ = root.Close() }() // it was only read
-	out, untracked := tracked, 0
+	c.Patch = append(c.Patch, tracked...)
+	inside, untracked := slices.Sorted(maps.Keys(links)), 0
 	for name := range strings.SplitSeq(string(names), "\x00") {
-		if name == "" || isSecretFile(name) || skip(filepath.Join(tree, name)) {
+		if name == "" || skip(filepath.Join(tree, name)) {
+			continue
+		}
+		if folder, found := strings.CutSuffix(name, "/"); found {
+			inside = append(inside, folder)
+			continue
+		}
+		if isSecretFile(name) {
+			c.leaveOut(prefix+name, "a file of secrets")
 			continue
 		}
 		text, mode := untrackedText(root, name)
-		if mode == "" || untracked+len(text) > maxUntracked {
+		switch {
+		case mode == "":
+			c.leaveOut(prefix+name, "new, and no text of at most 256 KiB")
+			continue
+		case untracked+len(text) > maxUntracked:
+			c.leaveOut(prefix+name, "new, and there are more than 16 MiB of new files")
 			continue
 		}
 		untracked += len(text)
-		out = appendNewFile(out, name, mode, text)
+		c.Patch = appendNewFile(c.Patch, prefix+name, mode, text)
 	}
-	if len(out) > maxDiff {
-		return nil, quant.Errorf(quant.Refused, "the work tree differs by more than %d bytes", maxDiff)
+	for _, name := range inside {
+		c.addInside(ctx, tree, prefix, name, skip)
 	}
-	return out, nil
+	return commit, nil
+}
+
+// addInside adds a repository inside of tree.
+func (c *Changes) addInside(ctx context.Context, tree, prefix, name string, skip func(path string) bool) {
+	path := filepath.Join(tree, name)
+	if linked(tree, name) || dirOf(filepath.Join(path, ".git")) == "" {
+		return // not checked out: its folder is empty
+	}
+	if len(c.Inside) == maxInside {
+		c.leaveOut(prefix+name, "a repository of its own, and there are more than 64")
+		return
+	}
+	at, from := len(c.Inside), len(c.Patch)
+	c.Inside = append(c.Inside, Repository{Path: prefix + name, Commit: headOf(dirOf(filepath.Join(path, ".git")))})
+	commit, err := c.add(ctx, path, prefix+name+"/", skip)
+	inside := &c.Inside[at]
+	if commit != "" {
+		inside.Commit = commit
+	}
+	if err != nil {
+		c.Patch = c.Patch[:from]
+		c.Inside = c.Inside[:at+1]
+		inside.NotKept = err.Error()
+	}
+	inside.Dirty = len(c.Patch) > from
+}
+
+// linked reports whether a part of name is a symbolic link, which could lead
+// anywhere.
+func linked(tree, name string) bool {
+	for part := name; part != "." && part != "/"; part = path.Dir(part) {
+		info, err := os.Lstat(filepath.Join(tree, part))
+		if err != nil && !errors.Is(err, os.ErrNotExist) || err == nil && info.Mode()&os.ModeSymlink != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// head is the commit checked out in a work tree, and what its files are compared
+// with: without a commit, a tree without files.
+func head(ctx context.Context, tree string) (commit, base string, err error) {
+	out, err := run(ctx, tree, "rev-parse", "--quiet", "--verify", "HEAD^{commit}")
+	if commit = asCommit(strings.TrimSpace(string(out))); err == nil && commit != "" {
+		return commit, "HEAD", nil
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 {
+		return "", "", quant.Errorf(quant.Failed, "ask git for the commit: %w", reason(err))
+	}
+	cmd := command(ctx, tree, "hash-object", "-t", "tree", "--stdin")
+	cmd.Stdin = strings.NewReader("")
+	out, err = cmd.Output()
+	if err != nil {
+		return "", "", quant.Errorf(quant.Failed, "ask git for the tree without files: %w", reason(err))
+	}
+	return "", strings.TrimSpace(string(out)), nil
+}
+
+// gitlinks are the paths at which a work tree has other repositories, each with the
+// commit that the index holds.
+func gitlinks(ctx context.Context, tree string) (map[string]string, error) {
+	out, err := run(ctx, tree, "ls-files", "--stage", "--full-name", "-z", ":/")
+	links := map[string]string{}
+	for entry := range bytes.SplitSeq(out, []byte{0}) {
+		if rest, found := bytes.CutPrefix(entry, []byte("160000 ")); found {
+			id, name, _ := strings.Cut(string(rest), " ")
+			_, name, found = strings.Cut(name, "\t")
+			if found && filepath.IsLocal(name) {
+				links[name] = id
+			}
+		}
+	}
+	return links, err
 }
 
 // startsNothing makes sure that git can look at files without starting a

@@ -5,9 +5,11 @@ package git
 
 import (
 	"context"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -118,18 +120,48 @@ func AskDirty(dir string) func() *bool {
 	}
 }
 
-// Dirty reports whether tracked files of the work tree around dir differ from its
-// commit; nil: git cannot say, or would have to start a program for it.
+// Dirty reports whether tracked files of the work tree around dir, or of the
+// submodules in it, differ from the commit; nil: git cannot say, or would have to
+// start a program for it.
 func Dirty(ctx context.Context, dir string) *bool {
-	if startsNothing(ctx, dir) != nil {
-		return nil
-	}
-	out, err := run(ctx, dir, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+	dirty, err := differs(ctx, dir)
 	if err != nil {
 		return nil
 	}
-	dirty := len(out) > 0
 	return &dirty
+}
+
+func differs(ctx context.Context, dir string) (bool, error) {
+	if err := startsNothing(ctx, dir); err != nil {
+		return false, err
+	}
+	out, err := run(ctx, dir, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
+	if err != nil || len(out) > 0 {
+		return err == nil, err
+	}
+	tree := WorkTree(dir)
+	links, err := gitlinks(ctx, tree)
+	if err != nil || len(links) == 0 {
+		return false, err
+	}
+	out, err = run(ctx, tree, "diff", "--cached", "--name-only", "--ignore-submodules=dirty")
+	if err != nil || len(out) > 0 {
+		return err == nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(links)) {
+		inside := filepath.Join(tree, name)
+		gitDir := dirOf(filepath.Join(inside, ".git"))
+		if gitDir == "" || linked(tree, name) {
+			continue // not checked out
+		}
+		if commit := headOf(gitDir); commit != "" && commit != links[name] {
+			return true, nil
+		}
+		if dirty, err := differs(ctx, inside); err != nil || dirty {
+			return dirty, err
+		}
+	}
+	return false, nil
 }
 
 // run runs git where neither hooks nor a file system monitor are started, and

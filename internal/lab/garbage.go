@@ -11,8 +11,6 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
-	"quant/internal/durable"
-	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
@@ -79,7 +77,10 @@ func (l *Lab) Collect(ctx context.Context, self string, o CollectOptions) (done 
 			return done, err
 		}
 	}
-	y := yard{Meta: meta, Artifacts: l.Artifacts(), RunDirs: []string{l.LogDir(), l.RunDir()}, Before: done.Before, Leftovers: l.leftovers()}
+	y, err := l.yard(ctx, meta, done.Before)
+	if err != nil {
+		return done, err
+	}
 	counts := map[Kind]*Count{}
 	kinds := []Kind{Artifact, Log, Leftover}
 	for _, kind := range kinds {
@@ -101,29 +102,10 @@ func (l *Lab) Collect(ctx context.Context, self string, o CollectOptions) (done 
 			done.IO = append(done.IO, quant.RunIO{Direction: quant.Out, Kind: quant.IORemoved, Name: string(kind), Rows: &n})
 		}
 	}
+	if o.Remove && err == nil {
+		err = y.forgetTargets()
+	}
 	return done, err
-}
-
-// leftovers are the patterns of what killed processes leave behind, by folder.
-func (l *Lab) leftovers() map[string][]string {
-	patterns := map[string][]string{}
-	add := func(dir string, more ...string) {
-		patterns[filepath.Clean(dir)] = append(patterns[filepath.Clean(dir)], more...)
-	}
-	add(l.ScratchDir(), place.Repetition+"*", place.Checkout+"*")
-	// Where files of the lab are made.
-	for _, dir := range []string{l.ScratchDir(), l.ModelDir(), l.LogDir(), l.ReportDir(), filepath.Dir(l.MetaFile()), filepath.Dir(l.FactPath)} {
-		add(dir, durable.TemporaryPattern)
-	}
-	// A restore that had begun to move things has been finished by now.
-	for _, path := range []string{l.MetaFile(), l.FactPath, l.ModelDir(), l.RunDir()} {
-		add(filepath.Dir(path), place.Literal(filepath.Base(path))+"*"+place.Staging+"*")
-	}
-	// The temporary names of former versions.
-	add(l.ModelDir(), ".model-*")
-	add(l.LogDir(), ".import-*")
-	add(filepath.Dir(l.MetaFile()), ".quant-backup-*", place.Literal(filepath.Base(l.MetaFile()))+".salvage-*")
-	return patterns
 }
 
 // readsAtOnce is how many runs one commit looks at: few enough that nobody
@@ -184,6 +166,9 @@ type yard struct {
 	// Leftovers are patterns of filepath.Match for the names of leftovers, by
 	// folder.
 	Leftovers map[string][]string
+	// Targets are the notes of files outside the lab that a run wanted to make which
+	// has ended.
+	Targets []target
 	// Before is the time of the last change from which on everything stays.
 	Before time.Time
 }
@@ -240,21 +225,7 @@ func (y yard) find(ctx context.Context, fn func(garbage) error) error {
 			}
 		}
 	}
-	for dir, patterns := range y.Leftovers {
-		found, err := Entries(dir)
-		if err != nil {
-			return err
-		}
-		for _, e := range found {
-			if !(e.IsDir() || e.Type().IsRegular()) || !matches(patterns, e.Name()) {
-				continue
-			}
-			if err := y.offer(ctx, garbage{Kind: Leftover, Path: filepath.Join(dir, e.Name())}, fn); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return y.findLeftovers(ctx, fn)
 }
 
 // offer hands g on if it is old and unused.

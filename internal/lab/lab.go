@@ -116,6 +116,7 @@ func (l *Lab) Open(ctx context.Context, remedy bool) error {
 	l.Opening = Opening{Meta: Unchanged}
 	if store.Created() {
 		l.Opening.Meta = Created
+		l.KeepReserve()
 	} else if from, to, backup := store.Migrated(); from != to {
 		l.Opening = Opening{Meta: Upgraded, From: from, To: to, Backup: backup}
 	}

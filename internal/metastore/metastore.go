@@ -136,6 +136,10 @@ type Runs interface {
 	// durable commit. Conflict if it has ended already (nothing is changed),
 	// NotFound if there is none.
 	FinishRun(ctx context.Context, end RunEnd) error
+	// FinishRuns closes those of several runs that are RUNNING, all alike and in one
+	// durable commit, and returns their ids; the others are left alone. end has a
+	// status, a time, a text and facts, and nothing else: Invalid.
+	FinishRuns(ctx context.Context, runIDs []string, end RunEnd) (closed []string, err error)
 	// SettleFacts replaces what a FAIL run says of its facts, in its error_text
 	// and in its process, once somebody has checked.
 	SettleFacts(ctx context.Context, runID string, facts quant.Facts, errorText string) error
@@ -145,6 +149,13 @@ type Runs interface {
 	// leaving out the runs that only read counts as a filter beside Kind, Status
 	// and Parent.
 	ListRuns(ctx context.Context, f RunFilter) ([]RunDetail, error)
+	// RunningOn returns the RUNNING runs of a machine, newest first, without
+	// ConfigJSON and Argv: at most limit (0: all), whose ids are less than before
+	// ("": any). It costs no more than what it returns, however many runs of other
+	// machines are RUNNING.
+	RunningOn(ctx context.Context, machineID, before string, limit int) ([]RunDetail, error)
+	// CountRunningOn is how many there are.
+	CountRunningOn(ctx context.Context, machineID string) (int64, error)
 	// ResolveRun returns the ids of at most three runs whose id is ref, begins
 	// with ref, or ends with ref (at least 4 characters), by index. An exact id
 	// is returned alone. ref is lower case.
@@ -306,4 +317,7 @@ type Records interface {
 	SaveProgram(ctx context.Context, p quant.Program) error
 	// GetProgram returns it; NotFound if the run ran none.
 	GetProgram(ctx context.Context, runID string) (quant.Program, error)
+	// ProgramsOf returns those of several runs, in no order; a run that ran none has
+	// none.
+	ProgramsOf(ctx context.Context, runIDs []string) ([]quant.Program, error)
 }

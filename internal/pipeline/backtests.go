@@ -154,6 +154,7 @@ func ReportBacktest(ctx context.Context, s *session.Session, o SheetOptions) (Ba
 			return report, err
 		}
 	}
+	defer s.Target(files[0].path, files[1].path)()
 	for _, file := range files {
 		if err := durable.Replace(file.path, 0o600, durable.Bytes(file.data)); err != nil {
 			return report, quant.Errorf(quant.Failed, "write %s: %w", file.path, err).WithHint("is there such a folder, and room on the disk?")

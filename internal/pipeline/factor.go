@@ -51,6 +51,7 @@ func Factor(ctx context.Context, s *session.Session, o FactorOptions) (feature.F
 	}
 	if o.SVG != "" {
 		drawing := report.SVG()
+		defer s.Target(o.SVG)()
 		if err := writeNewFile(o.SVG, drawing); err != nil {
 			return report, err
 		}

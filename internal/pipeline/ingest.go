@@ -34,7 +34,10 @@ type Gate struct {
 type IngestOptions struct {
 	Files         []string
 	Symbol        string // of every row; "": the symbol column, or else the file's name
-	Encoding      string // of CSV files: utf-8, cp949 or euc-kr
+	Encoding      string // of text files, as of curator.Request
+	Sheet         string // of Excel workbooks; "": the only one with rows
+	Layout        string // how the columns stand: auto or wide
+	CloseOnly     bool   // the close is open, high and low, too
 	DateFormat    string // as of strftime; "": year, month, day
 	VolumeMissing string // what a row without a volume is: reject or zero
 	Gate
@@ -100,6 +103,9 @@ func ingestCommand(files IngestOptions, from FetchOptions) *commandLine {
 	c.flag("timeout", from.Timeout.String(), from.Timeout != other.Timeout)
 	c.text("symbol", files.Symbol)
 	c.flag("encoding", cmp.Or(files.Encoding, "utf-8"), files.Encoding != "")
+	c.text("sheet", files.Sheet)
+	c.flag("layout", cmp.Or(files.Layout, "auto"), files.Layout != "")
+	c.yes("close-only", files.CloseOnly)
 	c.text("date-format", files.DateFormat)
 	c.flag("volume-missing", cmp.Or(files.VolumeMissing, "reject"), files.VolumeMissing != "")
 	c.number("max-reject-ratio", files.MaxRejectRatio, other.MaxRejectRatio)
@@ -172,7 +178,7 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 func (o IngestOptions) request(s *session.Session) curator.Request {
 	return curator.Request{
 		RunID: s.RunID(), Now: s.Now,
-		Files: o.Files, Symbol: o.Symbol, Encoding: o.Encoding, DateFormat: o.DateFormat, VolumeMissing: o.VolumeMissing,
+		Files: o.Files, Symbol: o.Symbol, Encoding: o.Encoding, Sheet: o.Sheet, Layout: o.Layout, CloseOnly: o.CloseOnly, DateFormat: o.DateFormat, VolumeMissing: o.VolumeMissing,
 		MaxRejectRatio: o.MaxRejectRatio, Progress: o.Progress,
 	}
 }

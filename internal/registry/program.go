@@ -68,18 +68,30 @@ func (g *Registry) maskedDocument(doc quant.JSON) (quant.JSON, error) {
 	return g.Mask.JSON(doc)
 }
 
-// livingProgram is the pid of the program of a dead run, if that still lives:
-// same machine, same boot, same pid, same start.
-func (g *Registry) livingProgram(ctx context.Context, run metastore.RunDetail) int64 {
-	if string(run.Process.MachineID) != g.Process.MachineID || run.Process.BootID == "" || string(run.Process.BootID) != g.Process.BootID {
-		return 0
+// livingPrograms are the pids of the programs of dead runs, by run, that still
+// live: same machine, same boot, same pid, same start.
+func (g *Registry) livingPrograms(ctx context.Context, dead []metastore.RunDetail) (map[string]int64, error) {
+	var ids []string
+	for _, run := range dead {
+		if string(run.Process.MachineID) == g.Process.MachineID && run.Process.BootID != "" && string(run.Process.BootID) == g.Process.BootID {
+			ids = append(ids, run.RunID)
+		}
 	}
-	p, err := g.Store.GetProgram(ctx, run.RunID)
-	if err != nil || p.ChildPID == nil || p.ChildStart == "" {
-		return 0
+	if len(ids) == 0 {
+		return nil, nil
 	}
-	if start, exists := liveness.ProcessStart(int(*p.ChildPID)); !exists || start != string(p.ChildStart) {
-		return 0
+	programs, err := g.Store.ProgramsOf(ctx, ids)
+	if err != nil {
+		return nil, err
 	}
-	return *p.ChildPID
+	living := map[string]int64{}
+	for _, p := range programs {
+		if p.ChildPID == nil || p.ChildStart == "" {
+			continue
+		}
+		if start, exists := liveness.ProcessStart(int(*p.ChildPID)); exists && start == string(p.ChildStart) {
+			living[p.RunID] = *p.ChildPID
+		}
+	}
+	return living, nil
 }

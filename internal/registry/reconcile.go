@@ -2,8 +2,8 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"time"
 
 	"quant"
 	"quant/internal/metastore"
@@ -14,33 +14,108 @@ import (
 // follows it; doctor settles quant.FactsNotChecked once it has looked.
 const DeadText = "process ended without finishing"
 
+const (
+	// atOnce is how many runs one commit closes: few enough that nobody waits long
+	// for the Meta DB.
+	atOnce = 1000
+	// lookedAt and patience bound what Reconcile does. A slow disk meets the second.
+	lookedAt = 10000
+	patience = 400 * time.Millisecond
+)
+
+// Reconciled is what a reconciliation did.
+type Reconciled struct {
+	// Closed are the runs that it closed as FAIL, newest first, without ConfigJSON
+	// and Argv.
+	Closed []metastore.RunDetail
+	// Left is how many more runs of this machine are RUNNING that it did not come
+	// to, or did not close any more.
+	Left int64
+}
+
 // Judge tells whether the process of a RUNNING run still lives.
 func (g *Registry) Judge(ctx context.Context, run metastore.RunDetail) liveness.Life {
 	return g.Liveness.Judge(ctx, run.Process)
 }
 
-// Reconcile closes every RUNNING run whose process is dead as FAIL, and returns
-// those it closed. It asks Options.Facts at most once and never waits for the
-// Fact DB. Runs that live or that cannot be judged from here stay as they are.
-// Two processes that reconcile at once close each run once.
-func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error) {
-	running, err := g.Store.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running})
-	if err != nil {
-		return nil, err
+// Reconcile closes RUNNING runs whose process is dead as FAIL, the newest first,
+// and no more of them than a command has time for: the next call goes on. It asks
+// Options.Facts at most once and never waits for the Fact DB. Runs that live or
+// that cannot be judged from here stay as they are; those of other machines are
+// not even looked at. Two processes that reconcile at once close each run once.
+// After an error it tells what was closed before.
+func (g *Registry) Reconcile(ctx context.Context) (Reconciled, error) {
+	return g.reconcile(ctx, lookedAt, patience)
+}
+
+// ReconcileAll is Reconcile without its bounds.
+func (g *Registry) ReconcileAll(ctx context.Context) (Reconciled, error) {
+	return g.reconcile(ctx, 0, 0)
+}
+
+// ReconcileRun closes one run, if it is RUNNING and its process is dead.
+func (g *Registry) ReconcileRun(ctx context.Context, run metastore.RunDetail) error {
+	if run.Status != quant.Running || g.Judge(ctx, run) != liveness.Dead {
+		return nil
 	}
-	defer g.Liveness.Sweep(ctx)
+	_, err := g.closeDead(ctx, []metastore.RunDetail{run}, func() bool { return false })
+	return err
+}
+
+// reconcile looks at most at so many runs and begins no commit after so long; 0:
+// no bound.
+func (g *Registry) reconcile(ctx context.Context, most int, long time.Duration) (done Reconciled, err error) {
+	machine := g.Process.MachineID
+	if machine == "" {
+		return done, nil // nothing can be judged
+	}
+	begun := time.Now()
+	late := func() bool { return long > 0 && time.Since(begun) > long }
 	var dead []metastore.RunDetail
-	var ask []string
-	for _, run := range running {
-		if g.Judge(ctx, run) == liveness.Dead {
-			dead = append(dead, run)
-			if run.Process.Changes {
-				ask = append(ask, run.RunID)
+	looked, all := 0, false
+	for before := ""; ; {
+		page, err := g.Store.RunningOn(ctx, machine, before, atOnce)
+		if err != nil {
+			return done, err
+		}
+		for _, run := range page {
+			if g.Judge(ctx, run) == liveness.Dead {
+				dead = append(dead, run)
 			}
 		}
+		looked += len(page)
+		if all = len(page) < atOnce; all || most > 0 && looked >= most || late() {
+			break
+		}
+		before = page[len(page)-1].RunID
 	}
-	if len(dead) == 0 {
-		return nil, nil
+	closed, err := g.closeDead(ctx, dead, late)
+	done.Closed = closed
+	if err != nil {
+		return done, err
+	}
+	if all && len(closed) == len(dead) {
+		// Not before: as long as the file of a dead run is there, it tells the most.
+		g.Liveness.Sweep(ctx)
+		return done, nil
+	}
+	running, err := g.Store.CountRunningOn(ctx, machine)
+	done.Left = max(running-int64(looked-len(dead)), 0)
+	if done.Left == 0 && all {
+		g.Liveness.Sweep(ctx)
+	}
+	return done, err
+}
+
+// closeDead closes dead runs in their order, as many as it can before late is
+// true, but some in any case, and returns those that were not closed by somebody
+// else.
+func (g *Registry) closeDead(ctx context.Context, dead []metastore.RunDetail, late func() bool) (closed []metastore.RunDetail, err error) {
+	var ask []string
+	for _, run := range dead {
+		if run.Process.Changes {
+			ask = append(ask, run.RunID)
+		}
 	}
 	committed, checked := map[string]bool{}, true
 	if len(ask) > 0 {
@@ -51,30 +126,75 @@ func (g *Registry) Reconcile(ctx context.Context) ([]metastore.RunDetail, error)
 			}
 		}
 	}
-	closed := dead[:0]
-	for _, run := range dead {
-		facts := quant.FactsNone // a reading run cannot commit any
-		switch {
-		case run.Process.Changes && !checked:
-			facts = quant.FactsNotChecked
-		case committed[run.RunID]:
-			facts = quant.FactsCommitted
+	for i := 0; i < len(dead) && (i == 0 || !late()); i += atOnce {
+		if ctx.Err() != nil {
+			return closed, context.Cause(ctx)
 		}
-		text := DeadText
-		if pid := g.livingProgram(ctx, run); pid != 0 {
-			text += fmt.Sprintf("; its program still runs: pid %d", pid)
-		}
-		text = WithFacts(text, facts)
-		err := g.Store.FinishRun(ctx, metastore.RunEnd{
-			RunID: run.RunID, Status: quant.Fail, EndedAt: quant.NewTime(g.Now()), ErrorText: text, Facts: facts,
+		batch, err := g.closeBatch(ctx, dead[i:min(i+atOnce, len(dead))], func(run metastore.RunDetail) quant.Facts {
+			switch {
+			case !run.Process.Changes:
+				return quant.FactsNone // a reading run cannot commit any
+			case !checked:
+				return quant.FactsNotChecked
+			case committed[run.RunID]:
+				return quant.FactsCommitted
+			}
+			return quant.FactsNone
 		})
-		switch {
-		case errors.Is(err, quant.Conflict):
-			continue // another process was faster
-		case err != nil:
+		if err != nil {
 			return closed, err
 		}
-		run.Status, run.ErrorText, run.Process.Facts = quant.Fail, quant.Text(text), facts
+		closed = append(closed, batch...)
+	}
+	return closed, nil
+}
+
+// closeBatch closes dead runs in one commit.
+func (g *Registry) closeBatch(ctx context.Context, dead []metastore.RunDetail, factsOf func(metastore.RunDetail) quant.Facts) ([]metastore.RunDetail, error) {
+	programs, err := g.livingPrograms(ctx, dead)
+	if err != nil {
+		return nil, err
+	}
+	type ending struct {
+		text  string
+		facts quant.Facts
+	}
+	alike := map[ending][]string{}
+	of := make(map[string]ending, len(dead))
+	for _, run := range dead {
+		text := DeadText
+		if pid := programs[run.RunID]; pid != 0 {
+			text += fmt.Sprintf("; its program still runs: pid %d", pid)
+		}
+		facts := factsOf(run)
+		e := ending{WithFacts(text, facts), facts}
+		alike[e] = append(alike[e], run.RunID)
+		of[run.RunID] = e
+	}
+	now := quant.NewTime(g.Now())
+	mine := make(map[string]bool, len(dead))
+	err = g.Store.Tx(ctx, func(ctx context.Context) error {
+		for e, ids := range alike {
+			closed, err := g.Store.FinishRuns(ctx, ids, metastore.RunEnd{Status: quant.Fail, EndedAt: now, ErrorText: e.text, Facts: e.facts})
+			if err != nil {
+				return err
+			}
+			for _, id := range closed {
+				mine[id] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	var closed []metastore.RunDetail
+	for _, run := range dead {
+		if !mine[run.RunID] {
+			continue // another process was faster
+		}
+		e := of[run.RunID]
+		run.Status, run.EndedAt, run.ErrorText, run.Process.Facts = quant.Fail, now, quant.Text(e.text), e.facts
 		closed = append(closed, run)
 	}
 	return closed, nil

@@ -54,7 +54,8 @@ type Liveness interface {
 	// Judge tells whether the process that recorded a run still lives. What cannot
 	// be found out is liveness.Unjudged.
 	Judge(ctx context.Context, p quant.RunProcess) liveness.Life
-	// Sweep takes away what processes left that are gone.
+	// Sweep takes away what processes left that are gone; what takes long it leaves
+	// for another time.
 	Sweep(ctx context.Context)
 	// Release ends the proof.
 	Release()

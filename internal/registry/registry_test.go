@@ -258,9 +258,9 @@ func TestADeadRunBecomesFailAndALiveOneIsLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	closed, err := g.Reconcile(t.Context())
-	if err != nil || len(closed) != 3 {
-		t.Fatalf("closed %v, %v", closed, err)
+	done, err := g.Reconcile(t.Context())
+	if closed := done.Closed; err != nil || len(closed) != 3 || done.Left != 0 {
+		t.Fatalf("%+v, %v", done, err)
 	}
 	for id, want := range map[string]quant.Facts{dead: quant.FactsCommitted, deadRead: quant.FactsNone, rebooted: quant.FactsNone} {
 		if row := l.get(id); row.Status != quant.Fail || string(row.ErrorText) != registry.WithFacts("process ended without finishing", want) || row.Process.Facts != want || row.Process.ExitCode != nil {
@@ -275,8 +275,8 @@ func TestADeadRunBecomesFailAndALiveOneIsLeftAlone(t *testing.T) {
 	if g.Judge(t.Context(), l.get(elsewhere)) != liveness.Unjudged || g.Judge(t.Context(), l.get(alive)) != liveness.Alive {
 		t.Error("judged wrongly")
 	}
-	if closed, err := g.Reconcile(t.Context()); err != nil || len(closed) != 0 {
-		t.Errorf("again: %v, %v", closed, err)
+	if done, err := g.Reconcile(t.Context()); err != nil || len(done.Closed) != 0 {
+		t.Errorf("again: %v, %v", done, err)
 	}
 }
 
@@ -323,12 +323,12 @@ func TestAnotherLivenessDecidesWhoIsReconciled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if closed, err := g.Reconcile(t.Context()); err != nil || len(closed) != 0 || g.Judge(t.Context(), l.get(id)) != liveness.Alive {
-		t.Errorf("while the lease is held: %v, %v", closed, err)
+	if done, err := g.Reconcile(t.Context()); err != nil || len(done.Closed) != 0 || g.Judge(t.Context(), l.get(id)) != liveness.Alive {
+		t.Errorf("while the lease is held: %v, %v", done, err)
 	}
 	g.Close()
-	if closed, err := g.Reconcile(t.Context()); err != nil || len(closed) != 1 || l.get(id).Status != quant.Fail {
-		t.Errorf("after it: %v, %v", closed, err)
+	if done, err := g.Reconcile(t.Context()); err != nil || len(done.Closed) != 1 || l.get(id).Status != quant.Fail {
+		t.Errorf("after it: %v, %v", done, err)
 	}
 }
 

@@ -78,8 +78,7 @@ func (l *Log) runEnded(ctx context.Context) (bool, error) {
 		return true, causeOr(ctx, err)
 	}
 	if r := l.o.Registry; r != nil && r.Judge(ctx, run) == liveness.Dead {
-		_, err := r.Reconcile(ctx)
-		return true, causeOr(ctx, err)
+		return true, causeOr(ctx, r.ReconcileRun(ctx, run))
 	}
 	return false, nil
 }

@@ -8,7 +8,6 @@ package secret
 import (
 	"bytes"
 	"encoding/json"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +26,9 @@ const minKnown = 4
 // again, as N=VALUE.
 const setArg = "set-arg"
 
+// keepSecrets is the flag of `exec` that speaks of secrets and holds none.
+const keepSecrets = "keep-secrets"
+
 // isFlag reports whether a flag of this name holds a secret.
 func isFlag(name string) bool { return name == setArg || IsName(name) }
 
@@ -43,6 +45,9 @@ var components = map[string]bool{
 // token, secret, password, passwd, pwd, credential or auth, or a usual
 // compound of these.
 func IsName(name string) bool {
+	if strings.TrimLeft(name, "-") == keepSecrets {
+		return false
+	}
 	start, prevLower := 0, false
 	for i, r := range name {
 		switch {
@@ -68,8 +73,22 @@ func IsName(name string) bool {
 type Masker struct {
 	mu     sync.RWMutex
 	values []string
-	known  []string // longest first, each in every form it may be written in
+	known  []form // longest first, of each value every form it may be written in
 }
+
+// form is how a known value may stand in a text.
+type form struct {
+	text string
+	kind formKind
+}
+
+type formKind int
+
+const (
+	asItIs   formKind = iota
+	inURL             // it holds a %
+	inBase64          // a part of a longer word
+)
 
 // Knows returns how many forms of known values there are. It only grows: what
 // was masked earlier is to be masked again when it has changed.
@@ -80,13 +99,14 @@ func (m *Masker) Knows() int {
 }
 
 // Know adds a value that is masked from now on wherever it occurs, also in its
-// JSON, URL, CSV and SQL forms. Values under 4 bytes are not searched for.
+// JSON, URL, CSV and SQL forms, and from 8 bytes on within base64. Values under 4
+// bytes are not searched for, nor are true and false.
 func (m *Masker) Know(values ...string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, v := range values {
 		v = strings.TrimSpace(v)
-		if len(v) < minKnown || v == Placeholder {
+		if len(v) < minKnown || v == Placeholder || v == "true" || v == "false" {
 			continue
 		}
 		if !slices.Contains(m.values, v) {
@@ -95,20 +115,30 @@ func (m *Masker) Know(values ...string) {
 		html, _ := json.Marshal(v) // a string always has a JSON form
 		plain := appendString(nil, v)
 		for _, form := range []string{
-			v, string(html[1 : len(html)-1]), string(plain[1 : len(plain)-1]), url.QueryEscape(v), url.PathEscape(v),
+			v, string(html[1 : len(html)-1]), string(plain[1 : len(plain)-1]), strings.ReplaceAll(v, " ", "+"), // a URL without a %
 			strings.ReplaceAll(v, `"`, `""`), strings.ReplaceAll(v, `'`, `''`), // CSV, SQL
 		} {
-			if !slices.Contains(m.known, form) {
-				m.known = append(m.known, form)
-			}
+			m.add(form, asItIs)
+		}
+		for _, form := range percentForms(v) {
+			m.add(form, inURL)
+		}
+		for _, form := range base64Forms(v) {
+			m.add(form, inBase64)
 		}
 	}
-	slices.SortFunc(m.known, func(a, b string) int {
-		if d := len(b) - len(a); d != 0 {
+	slices.SortFunc(m.known, func(a, b form) int {
+		if d := len(b.text) - len(a.text); d != 0 {
 			return d
 		}
-		return strings.Compare(a, b)
+		return strings.Compare(a.text, b.text)
 	})
+}
+
+func (m *Masker) add(text string, kind formKind) {
+	if !slices.ContainsFunc(m.known, func(f form) bool { return f.text == text }) {
+		m.known = append(m.known, form{text, kind})
+	}
 }
 
 // KnowVariable adds what a variable with a telling name holds, if it is long
@@ -124,8 +154,17 @@ func (m *Masker) KnowVariable(name, value string) {
 func (m *Masker) Known(s string) string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, v := range m.known {
-		s = strings.ReplaceAll(s, v, Placeholder)
+	escaped := strings.IndexByte(s, '%') >= 0
+	for _, f := range m.known {
+		switch {
+		case f.kind == inURL && !escaped || len(f.text) > len(s):
+		case f.kind == inBase64:
+			if strings.Contains(s, f.text) {
+				s = maskBase64(s, f.text)
+			}
+		default:
+			s = strings.ReplaceAll(s, f.text, Placeholder)
+		}
 	}
 	return s
 }
@@ -135,10 +174,16 @@ func (m *Masker) Known(s string) string {
 func (m *Masker) KnownBytes(b []byte) []byte {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, v := range m.known {
-		if bytes.Contains(b, []byte(v)) {
-			b = bytes.ReplaceAll(b, []byte(v), []byte(Placeholder))
+	escaped := bytes.IndexByte(b, '%') >= 0
+	for _, f := range m.known {
+		if f.kind == inURL && !escaped || len(f.text) > len(b) || !bytes.Contains(b, []byte(f.text)) {
+			continue
 		}
+		if f.kind == inBase64 {
+			b = []byte(maskBase64(string(b), f.text))
+			continue
+		}
+		b = bytes.ReplaceAll(b, []byte(f.text), []byte(Placeholder))
 	}
 	return b
 }

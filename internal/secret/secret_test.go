@@ -36,6 +36,8 @@ func TestArgumentsLoseTheirSecretsAndNothingElse(t *testing.T) {
 		{"x postgres://me:p@" + c + "@host/db", "x postgres://***@host/db"},
 		{"x me:" + c + "@tcp(db:3306)/lab", "x ***@tcp(db:3306)/lab"},
 		{"symbols add AAPL --name Apple", "symbols add AAPL --name Apple"},
+		{"exec --keep-secrets --name x -- true", "exec --keep-secrets --name x -- true"},
+		{"exec --keep-secrets=true -- x --use-token true --y true", "exec --keep-secrets=true -- x --use-token *** --y true"},
 		{"x --auth --output json", "x --auth *** json"},
 	} {
 		var m Masker

@@ -23,7 +23,8 @@ that is killed loses nothing that it had handed over. Recording never stops the
 program that records: what goes wrong is told on stderr, and by ``close()``.
 
 Names have 1 to 250 bytes, values of params and tags at most 8192 bytes, notes
-65536. A param is written once. Metrics are finite numbers. Values whose names
+65536. A param is written once. Metrics are finite numbers: NaN and infinity are
+left out, or a ValueError with ``run(strict=True)``. Values whose names
 tell of a secret (``password``, ``api_key``) are stored as ``***``.
 """
 
@@ -49,24 +50,26 @@ class QuantError(RuntimeError):
     """Recording is not possible; the text says why and what to do."""
 
 
-def run(ref=None, *, quant="quant", data_dir=None):
+def run(ref=None, *, quant="quant", data_dir=None, strict=False):
     """Return the run to record to.
 
     ref is any reference of a run (an id, ``last``, ``last:KIND``, ``@NAME``);
     without it, it is the run inside which this program was started
     (``QUANT_RUN_ID``, which ``quant exec`` sets). quant is the program, data_dir
-    the lab's folder where it is not that of ``QUANT_DATA_DIR``.
+    the lab's folder where it is not that of ``QUANT_DATA_DIR``. strict makes a
+    NaN or an infinity as a metric a ValueError; else that point is left out, and
+    that is told on stderr, once a metric.
 
     Raises QuantError when there is no run, or no quant.
     """
-    return Run(ref, quant=quant, data_dir=data_dir)
+    return Run(ref, quant=quant, data_dir=data_dir, strict=strict)
 
 
 class Run:
     """A run to record to. Safe for use by several threads; a fork may go on
     recording and gets a child process of its own. Also a context manager."""
 
-    def __init__(self, ref=None, *, quant="quant", data_dir=None):
+    def __init__(self, ref=None, *, quant="quant", data_dir=None, strict=False):
         if ref is None and not os.environ.get("QUANT_RUN_ID"):
             raise QuantError(
                 "no run to record to: start the program with `quant exec -- python ...`, "
@@ -83,6 +86,8 @@ class Run:
             self._command.append("--run=" + str(ref))
         if data_dir is not None:
             self._command.append("--data-dir=" + os.fspath(data_dir))
+        self._strict = strict
+        self._left_out = set()  # metrics of which a point was
         self._lock = threading.RLock()
         self._child = None
         self._errors = None
@@ -108,21 +113,36 @@ class Run:
 
     def metric(self, name, value, step=None):
         """Record a point of a metric. value is a finite number, or what float()
-        makes one of (numpy and torch scalars); without step it is the next."""
+        makes one of (numpy and torch scalars), else it is a ValueError; without
+        step it is the next. NaN and infinity: see run()."""
         self.metrics({name: value}, step=step)
 
     def metrics(self, values, step=None):
         """Record points of several metrics at one step, all of them or none."""
         line = {"metrics": {}, "time": _now()}
         for name, value in dict(values).items():
-            number = float(value)
-            if not math.isfinite(number):
+            name, number = _name("metric", name), _number(name, value)
+            if math.isfinite(number):
+                line["metrics"][name] = number
+            elif self._strict:
                 raise ValueError("metric %r: %r is no finite number; leave the point out" % (name, number))
-            line["metrics"][_name("metric", name)] = number
+            else:
+                self._leave_out(name, number)
         if step is not None:
-            line["step"] = int(step)
+            try:
+                line["step"] = int(step)
+            except (TypeError, OverflowError) as error:
+                raise ValueError("step %.60r is no whole number: %s" % (step, error)) from error
         if line["metrics"]:
             self._write(line)
+
+    def _leave_out(self, name, number):
+        # The training goes on, and its other points are stored.
+        with self._lock:
+            if name in self._left_out:
+                return
+            self._left_out.add(name)
+        sys.stderr.write("quant_run: metric %r: %r is no finite number; such points are left out\n" % (name, number))
 
     def tag(self, name, value):
         """Set a tag, in place of the one of that name. The tag ``name`` makes
@@ -300,16 +320,42 @@ def _name(noun, name):
 
 def _value(noun, name, value):
     """A value as it is stored: text, number, true or false."""
+    value = _truth(value)
     if isinstance(value, bool) or isinstance(value, int) and abs(value) < 1 << 53:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, (list, tuple, dict)):
-        value = json.dumps(value, ensure_ascii=False, default=str)
+        value = json.dumps(value, ensure_ascii=False, default=_element)
     text = str(value)
     if len(text.encode("utf-8")) > _MAX_VALUE:
         raise ValueError("%s %r: its value is longer than %d bytes; keep it as an artifact" % (noun, name, _MAX_VALUE))
     return text
+
+
+def _truth(value):
+    """True or False for a scalar of numpy or torch that is one of them."""
+    item = getattr(value, "item", None)
+    if not callable(item) or getattr(value, "ndim", 0) != 0:
+        return value
+    try:
+        plain = item()
+    except Exception:
+        return value
+    return plain if isinstance(plain, bool) else value
+
+
+def _element(value):
+    plain = _truth(value)
+    return plain if isinstance(plain, bool) else str(value)
+
+
+def _number(name, value):
+    """What float() makes of a value; ValueError where it makes nothing."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError("metric %r: %.60r is no number: %s" % (name, value, error)) from error
 
 
 def _flat(values, prefix=""):

@@ -40,12 +40,26 @@ type Command struct {
 	Started func(pid int)
 	// Signals are what this process is sent; they go on to the program.
 	Signals <-chan os.Signal
+	// Mark is a NAME=VALUE of Env by which processes that the program starts are
+	// known after it has ended; "" knows them only by who started whom.
+	Mark string
+	// Relay is the file of a program that calls RelayMain when its first argument is
+	// RelayArg. It takes over the pipes that processes still write to after the
+	// program has ended; "" closes them, and who writes then gets SIGPIPE.
+	Relay string
 }
 
 // Result is how a program ended.
 type Result struct {
 	Status syscall.WaitStatus
 	Usage  syscall.Rusage // of it and of its children that it waited for
+	// Asked is the last signal that was handed on and asks a program to end; 0: none.
+	Asked syscall.Signal
+	// Left are the processes that the program started and that go on running, where
+	// it was Asked to end or Kept is true.
+	Left []Process
+	// Kept tells that processes still had its output open when it had ended.
+	Kept bool
 
 	floor int64 // our own ru_maxrss
 }
@@ -125,11 +139,17 @@ func (c Command) Run() (Result, error) {
 	result := s.wait()
 	result.floor = own.Maxrss
 	s.drain()
+	result.Kept = s.handOver()
+	result.Asked = s.ending
+	if result.Asked != 0 || result.Kept {
+		result.Left = s.left(result.Asked != 0)
+	}
 	return result, nil
 }
 
 // wait waits until the program has ended. A program that is stopped stops us
-// too, so that the shell gets its terminal back, and goes on when we do.
+// too where somebody would let us go on again, so that a shell gets its terminal
+// back; else whoever stopped the program lets it go on.
 func (s *session) wait() Result {
 	done := make(chan struct{})
 	var forwarding sync.WaitGroup
@@ -145,8 +165,8 @@ func (s *session) wait() Result {
 			return r
 		case s.own:
 			s.suspended()
-		case stopped(s.pid): // and was not continued meanwhile
-			_ = syscall.Kill(os.Getpid(), syscall.SIGTSTP) // without effect where no shell would see it
+		case stopped(s.pid) && shellWaits(false): // and was not continued meanwhile
+			_ = syscall.Kill(os.Getpid(), syscall.SIGTSTP)
 		}
 	}
 }
@@ -170,6 +190,10 @@ func (s *session) forward(done <-chan struct{}) {
 			s.resume()
 		case !s.own && (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && inForeground():
 		default:
+			if sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGHUP || sig == syscall.SIGQUIT {
+				s.ending = sig
+				s.family = started(s.pid) // by then they have another parent
+			}
 			_ = syscall.Kill(s.pid, sig)
 		}
 	}

@@ -120,7 +120,7 @@ func TestAnInterpreterThatHangsOrLiesIsGivenUp(t *testing.T) {
 	defer cancel()
 	begun := time.Now()
 	for name, text := range map[string]string{"hangs": "sleep 60 & sleep 60", "lies": "echo hello", "floods": "yes", "fails": "exit 1"} {
-		if _, err := AskPython(ctx, script(t, dir, name, "#!/bin/sh\n"+text+"\n", 0o755), nil); err == nil {
+		if _, err := AskPython(ctx, Interpreter{Path: script(t, dir, name, "#!/bin/sh\n"+text+"\n", 0o755)}); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -141,4 +141,75 @@ func FuzzAFirstLineNamesAnInterpreterOrNone(f *testing.F) {
 			t.Errorf("%q", got)
 		}
 	})
+}
+
+func TestACommandLineMentionsPythonWhereItRunsIt(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]string{
+		"env|A=1|python3.11|x.py":               "python3.11, named",
+		"/usr/bin/nice|-n|5|/opt/bin/python|x":  "/opt/bin/python, named",
+		"sh|-c|cd x && exec python3 x.py":       "python3, named",
+		"timeout|5|bash|-ec|a=$(python3 -V)":    "python3, named",
+		"uv|run|x.py":                           "uv",
+		"env|A=1|poetry|run|x":                  "poetry",
+		"torchrun|--nproc|2|x.py":               "torchrun",
+		"echo|python3":                          "",
+		"grep|-c|python3 x|file":                "",
+		"sh|x.sh|python is fine":                "",
+		"sh|-c|echo pythonic":                   "",
+		"cat|poetry":                            "",
+		"env|sh|-c|nohup pypy3 x.py >out 2>&1 ": "pypy3, named",
+	} {
+		word, named := Mentioned(strings.Split(line, "|"))
+		if named {
+			word += ", named"
+		}
+		if word != want {
+			t.Errorf("%s: %q, want %q", line, word, want)
+		}
+	}
+	dir := t.TempDir()
+	for text, want := range map[string]string{
+		"#!/bin/sh\n# python2\nexec /opt/bin/python3 \"$@\"\n": "python3", "#!/bin/sh\nls\n": "", "exec python3\n": "", "": "",
+	} {
+		if got := NamedIn(script(t, dir, "s", text, 0o755)); got != want {
+			t.Errorf("%q: %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestThePythonsOfAProgramAreTheLastOfEachChain(t *testing.T) {
+	t.Parallel()
+	tool, mine, other := Interpreter{Path: "/tool/python"}, Interpreter{Path: "/mine/python"}, Interpreter{Path: "/other/python"}
+	launcher := tool
+	launcher.Launcher = true
+	type step struct {
+		pid int
+		is  Interpreter
+	}
+	for name, c := range map[string]struct {
+		steps []step
+		want  string
+	}{
+		"one":                           {[]step{{1, mine}}, "/mine/python"},
+		"a tool that is replaced":       {[]step{{1, tool}, {1, mine}}, "/mine/python"},
+		"a tool that stays":             {[]step{{1, launcher}, {2, mine}}, "/mine/python"},
+		"a tool alone":                  {[]step{{1, launcher}}, "/tool/python"},
+		"a child":                       {[]step{{1, mine}, {2, other}}, "/mine/python /other/python"},
+		"a child that was forked first": {[]step{{1, mine}, {2, mine}, {2, other}}, "/mine/python /other/python"},
+		"workers":                       {[]step{{1, mine}, {2, mine}, {3, mine}}, "/mine/python"},
+	} {
+		w := &Watcher{stop: func() {}, done: make(chan struct{}), last: map[int]int{}}
+		close(w.done)
+		for _, s := range c.steps {
+			w.add(s.pid, s.is)
+		}
+		var got []string
+		for _, i := range w.Stop() {
+			got = append(got, i.Path)
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("%s: %v, want %s", name, got, c.want)
+		}
+	}
 }

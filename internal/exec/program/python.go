@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -23,10 +24,11 @@ import (
 type Python struct {
 	Executable string   `json:"executable"`
 	Version    string   `json:"version"`
+	Prefix     string   `json:"prefix"`   // its virtual environment, or its own folder
 	Packages   []string `json:"packages"` // NAME==VERSION, sorted
 }
 
-var pythonName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^python[0-9.]*$`) })
+var pythonName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(python|pypy)[0-9.]*[dmtw]*$|^Python$`) })
 
 func isPython(file string) bool { return pythonName().MatchString(filepath.Base(file)) }
 
@@ -96,31 +98,34 @@ try:
             pass
 except Exception:
     pass
-print("\n" + json.dumps({"executable": sys.executable, "version": sys.version.split()[0], "packages": sorted(packages)}))
+print("\n" + json.dumps({"executable": sys.executable, "version": sys.version.split()[0], "prefix": sys.prefix, "packages": sorted(packages)}))
 `
 
 const maxPythonAnswer = 8 << 20
 
 // AskPython starts the interpreter to learn what it is and which packages it
 // has. Errors: Failed, also for an answer that is none.
-func AskPython(ctx context.Context, interpreter string, env []string) (Python, error) {
+func AskPython(ctx context.Context, interpreter Interpreter) (Python, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, interpreter, "-c", askPython)
-	cmd.Env = env
+	cmd := exec.CommandContext(ctx, interpreter.Path, "-c", askPython)
+	cmd.Env = interpreter.Env
+	if info, err := os.Stat(interpreter.Dir); err == nil && info.IsDir() {
+		cmd.Dir = interpreter.Dir
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not meant for it
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
 	answer := &bounded{most: maxPythonAnswer, full: cancel}
 	cmd.Stdout = answer
 	if err := cmd.Run(); err != nil {
-		return Python{}, quant.Errorf(quant.Failed, "ask %s for its packages: %w", interpreter, err)
+		return Python{}, quant.Errorf(quant.Failed, "ask %s for its packages: %w", interpreter.Path, err)
 	}
 	last := bytes.TrimSpace(answer.Bytes())
 	last = last[bytes.LastIndexByte(last, '\n')+1:] // sitecustomize may have printed something
 	var p Python
 	if err := json.Unmarshal(last, &p); err != nil {
-		return Python{}, quant.Errorf(quant.Failed, "ask %s for its packages: its answer is none: %w", interpreter, err)
+		return Python{}, quant.Errorf(quant.Failed, "ask %s for its packages: its answer is none: %w", interpreter.Path, err)
 	}
 	return p, nil
 }
@@ -138,4 +143,81 @@ func (b *bounded) Write(p []byte) (int, error) {
 		return 0, io.ErrShortWrite
 	}
 	return b.Buffer.Write(p)
+}
+
+// tools are programs that start a Python that is not known from their name.
+var tools = []string{"uv", "uvx", "poetry", "pipenv", "pdm", "hatch", "conda", "mamba", "micromamba", "pixi", "rye", "tox", "nox",
+	"torchrun", "papermill", "jupyter", "ipython", "accelerate", "deepspeed", "horovodrun", "ray", "kedro", "dvc", "snakemake", "pytest", "streamlit"}
+
+// runners are programs that run the one that their arguments name.
+var runners = []string{"env", "nice", "ionice", "chrt", "taskset", "numactl", "timeout", "nohup", "setsid", "stdbuf", "unbuffer", "time", "xargs",
+	"sudo", "doas", "exec", "command", "sh", "bash", "dash", "zsh", "ksh", "fish", "flock", "systemd-run", "srun", "mpirun", "mpiexec", "catchsegv", "strace", "ltrace", "perf", "nsys", "uv"}
+
+// Mentioned returns the word of a command line by which it runs Python, "" if there
+// is none: the name of an interpreter behind a program that runs others, also inside
+// the text that a shell gets, or of a tool that starts one. named tells that it is an
+// interpreter's.
+func Mentioned(argv []string) (word string, named bool) {
+	runs := slices.Contains(runners, filepath.Base(argv[0]))
+	for at, arg := range argv {
+		if !runs {
+			break
+		}
+		for part := range strings.FieldsFuncSeq(arg, func(r rune) bool { return strings.ContainsRune(" \t\n;&|()'\"`$", r) }) {
+			if isPython(part) && (part == arg || isShell(argv[:at])) {
+				return part, true
+			}
+			if at == 0 {
+				break
+			}
+		}
+	}
+	for at, arg := range argv {
+		if base := filepath.Base(arg); slices.Contains(tools, base) && (at == 0 || runs && at < 4) {
+			return base, false
+		}
+	}
+	return "", false
+}
+
+// maxScript is how much of a script is read for the names of interpreters.
+const maxScript = 64 << 10
+
+// NamedIn returns the first name of a Python interpreter in the script at file; "" if it is no script, or has none.
+func NamedIn(file string) string {
+	if len(shebang(file)) == 0 {
+		return ""
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, maxScript))
+	_, text, _ = bytes.Cut(text, []byte("\n"))
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(strings.TrimSpace(line), "#") {
+			continue
+		}
+		for word := range strings.FieldsFuncSeq(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n;&|()'\"`$", r) }) {
+			if isPython(word) {
+				return filepath.Base(word)
+			}
+		}
+	}
+	return ""
+}
+
+// isShell reports whether the arguments in front of one make it the text of a
+// shell.
+func isShell(before []string) bool {
+	if len(before) < 2 || !strings.HasPrefix(before[len(before)-1], "-") || !strings.HasSuffix(before[len(before)-1], "c") {
+		return false
+	}
+	for _, arg := range before {
+		if slices.Contains([]string{"sh", "bash", "dash", "zsh", "ksh", "fish"}, filepath.Base(arg)) {
+			return true
+		}
+	}
+	return false
 }

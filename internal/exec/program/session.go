@@ -30,6 +30,9 @@ type session struct {
 
 	asked atomic.Bool // that it stops
 
+	ending syscall.Signal // see Result.Asked; forward's, and ours once that has returned
+	family []Process      // what the program had started by then
+
 	mu    sync.Mutex
 	saved *term.State // of our terminal, while that is raw
 	ended bool
@@ -142,7 +145,7 @@ func (s *session) started() {
 }
 
 // drain takes what the program has printed before it ended. What processes
-// print that it left behind is not waited for.
+// print that it left behind is not waited for: see handOver.
 func (s *session) drain() {
 	for _, r := range s.relays {
 		r.finish()
@@ -313,7 +316,9 @@ func (s *session) suspended() {
 	time.Sleep(settle) // what it printed before is still to come out
 	s.leave(false)
 	asked := s.asked.Swap(false)
-	_ = syscall.Kill(0, syscall.SIGTSTP) // without effect where no shell would see it
+	if asked || shellWaits(true) {
+		_ = syscall.Kill(0, syscall.SIGTSTP) // without effect where no shell would see it
+	}
 	if asked {
 		s.resume()
 	} else {

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -115,8 +116,8 @@ func (h header) place(at int64) (offset, run int64) {
 }
 
 // Writer writes a transcript. Safe for concurrent use. A disk that is full, or
-// any other trouble with the file, ends the keeping and not the program: from
-// then on it only counts.
+// has no more room than is to be left to others (Leave), or any other trouble with
+// the file, ends the keeping and not the program: from then on it only counts.
 type Writer struct {
 	mask *secret.Masker
 
@@ -124,6 +125,7 @@ type Writer struct {
 	f      *os.File
 	h      header
 	err    error // why nothing more is kept
+	leave  int64 // bytes of the disk
 	seen   int64
 	inputs []*Input
 }
@@ -160,6 +162,7 @@ func Create(path string, size int64, mask *secret.Masker) (*Writer, error) {
 type Input struct {
 	w       *Writer
 	pending []byte
+	last    string // the last line that shows something, masked
 }
 
 // Input returns a new stream.
@@ -187,7 +190,7 @@ func (in *Input) Write(b []byte) (int, error) {
 		}
 		end += looked
 		looked = 0
-		out = append(out, in.w.mask.Text(string(in.pending[:end+1]))...)
+		out = append(out, in.masked(in.pending[:end+1])...)
 		in.pending = in.pending[end+1:]
 		if len(out) >= piece {
 			in.w.write(out)
@@ -216,14 +219,60 @@ func (in *Input) part() {
 	if space := bytes.LastIndexByte(in.pending[:end], ' '); space > end/2 {
 		end = space + 1
 	}
-	in.w.write([]byte(in.w.mask.Text(string(in.pending[:end]))))
+	in.w.write([]byte(in.masked(in.pending[:end])))
 	in.pending = append([]byte(nil), in.pending[end:]...)
+}
+
+// masked is a line as it may be stored.
+func (in *Input) masked(line []byte) string {
+	text := in.w.mask.Text(string(line))
+	if shows(text) {
+		in.last = text
+	}
+	return text
+}
+
+// shows reports whether a line has anything to see, beside colours and the like.
+func shows(line string) bool {
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == 0x1b && i+1 < len(line) && line[i+1] == '[':
+			for i += 2; i < len(line) && (line[i] < 0x40 || line[i] > 0x7e); i++ {
+			}
+		case c > ' ' && c != 0x7f:
+			return true
+		}
+	}
+	return false
+}
+
+// LastLine is the last line so far that shows something, as the transcript has it
+// and as a terminal may show it, without spaces at its ends; after Close it is that
+// of the whole stream. Of a very long line it is the end.
+func (in *Input) LastLine() string {
+	in.w.mu.Lock()
+	last := in.last
+	in.w.mu.Unlock()
+	return Plain(last)
+}
+
+// Plain is a text as one line of words that a terminal may show: without control
+// sequences, and valid UTF-8.
+func Plain(text string) string {
+	var b strings.Builder
+	screen := &Screen{W: &b}
+	_, _ = io.WriteString(screen, strings.TrimRight(text, "\r\n"))
+	_ = screen.Close()
+	return strings.Join(strings.Fields(strings.ToValidUTF8(b.String(), "\uFFFD")), " ")
 }
 
 func (w *Writer) write(b []byte) {
 	for len(b) > 0 {
 		n := int64(min(len(b), piece))
 		w.h.total += n
+		if w.err == nil {
+			w.err = w.room()
+		}
 		if w.err == nil {
 			w.err = w.keep(b[:n])
 		}
@@ -232,6 +281,26 @@ func (w *Writer) write(b []byte) {
 		}
 		b = b[n:]
 	}
+}
+
+// Leave sets how many bytes of its disk the transcript leaves to others: it does
+// not grow where fewer are free.
+func (w *Writer) Leave(bytes int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leave = bytes
+}
+
+// room is the error of a disk that has no more than is left to others.
+func (w *Writer) room() error {
+	var disk unix.Statfs_t
+	if w.leave == 0 || w.h.kept >= w.h.head+w.h.ring || unix.Fstatfs(int(w.f.Fd()), &disk) != nil {
+		return nil // the file does not grow, or the write tells
+	}
+	if uint64(disk.Bavail)*uint64(disk.Bsize) < uint64(w.leave)+piece {
+		return unix.ENOSPC
+	}
+	return nil
 }
 
 // keep writes a piece to where it belongs.
@@ -262,7 +331,7 @@ func (w *Writer) Close() (seen, cut int64) {
 		for len(in.pending) > longLine {
 			in.part()
 		}
-		w.write([]byte(w.mask.Text(string(in.pending))))
+		w.write([]byte(in.masked(in.pending)))
 		in.pending = nil
 	}
 	w.h.closed = true
@@ -272,4 +341,15 @@ func (w *Writer) Close() (seen, cut int64) {
 	_, _ = w.f.WriteAt(w.h.line(), 0)
 	_ = w.f.Close()
 	return w.seen, w.h.cut()
+}
+
+// Stopped is why output was not kept any more from some point on, and how many
+// bytes had been kept then; nil: all was kept that the size allows.
+func (w *Writer) Stopped() (kept int64, why error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.h.total == w.h.kept {
+		return w.h.kept, nil
+	}
+	return w.h.kept, w.err
 }

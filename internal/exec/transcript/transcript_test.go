@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -315,4 +316,28 @@ func FuzzNothingOnAScreenRewritesIt(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestATranscriptLeavesRoomToOthersAndKnowsItsLastLine(t *testing.T) {
+	t.Parallel()
+	w, err := Create(filepath.Join(t.TempDir(), "log"), 1<<20, &secret.Masker{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := w.Input(), w.Input()
+	_, _ = one.Write([]byte("first\n"))
+	w.Leave(1 << 60)
+	_, _ = one.Write([]byte("second\n"))
+	_, _ = two.Write([]byte("\x1b[31mbo\x1b[0mom \r\n\n \t\x1b[0m\n"))
+	kept, why := w.Stopped()
+	if kept != 6 || !errors.Is(why, syscall.ENOSPC) {
+		t.Errorf("kept %d, %v", kept, why)
+	}
+	_, _ = one.Write([]byte("no end"))
+	if seen, cut := w.Close(); cut != seen-6 {
+		t.Errorf("%d of %d bytes are cut", cut, seen)
+	}
+	if one.LastLine() != "no end" || two.LastLine() != "boom" || w.Input().LastLine() != "" {
+		t.Errorf("the last lines are %q and %q", one.LastLine(), two.LastLine())
+	}
 }

@@ -89,7 +89,12 @@ func Create(ctx context.Context, f *facts.Store, path string, o CreateOptions) (
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "write the backup %s: %w", path, err).WithHint("make room, or name another place; nothing was changed")
 	}
-	scratch, remove, err := durable.TemporaryFolder(dir, "backup")
+	beside := "backup"
+	if !toStdout {
+		defer f.Lab.Target(f.Self, path)()
+		beside = filepath.Base(path) // what is noted
+	}
+	scratch, remove, err := durable.TemporaryFolder(dir, beside)
 	if err != nil {
 		return b, failed(err)
 	}

@@ -25,7 +25,6 @@ import (
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/registry"
-	"quant/internal/registry/liveness"
 )
 
 // Severity is how bad a finding is.
@@ -181,28 +180,7 @@ func (e *examination) meta(ctx context.Context) {
 	for _, p := range problems {
 		e.add(Fault, p.Object, p.Mend, "%s", p.What)
 	}
-	running, err := e.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: e.store.Self, Brief: true})
-	if err != nil {
-		e.failed("runs", err)
-		return
-	}
-	for _, run := range running {
-		object := "run " + run.RunID
-		if e.Registry == nil {
-			e.partly = true
-			e.add(Note, object, "", "%s is RUNNING; it cannot be judged while the Meta DB is read-only", run.Kind)
-			continue
-		}
-		switch e.Registry.Judge(ctx, run) {
-		case liveness.Alive:
-			e.add(Note, object, "", "%s is running: process %d on %s", run.Kind, run.Process.PID, run.Process.Host)
-		case liveness.Unjudged:
-			e.add(Warning, object, fmt.Sprintf("if its process is gone: quant runs close %s", run.RunID),
-				"%s is RUNNING and cannot be judged from here: process %d on host %q", run.Kind, run.Process.PID, run.Process.Host)
-		case liveness.Dead:
-			e.add(Fault, object, fmt.Sprintf("run any command again, or: quant runs close %s", run.RunID), "%s is RUNNING but its process is dead", run.Kind)
-		}
-	}
+	e.running(ctx)
 }
 
 // facts examines the Fact DB, and the runs against its ledger.

@@ -34,6 +34,7 @@ func (e *examination) checkFiles(ctx context.Context) {
 	if list, err := os.ReadDir(e.LogDir()); err == nil {
 		e.logs(ctx, list)
 	}
+	e.leftovers(ctx)
 	marked, err := e.Meta.Deletions(ctx, quant.Time{})
 	if err != nil {
 		e.failed("run_deletions", err)
@@ -41,6 +42,18 @@ func (e *examination) checkFiles(ctx context.Context) {
 	}
 	if len(marked) > 0 {
 		e.add(Note, "runs", "`quant runs list --deleted` shows them, `quant runs purge --deleted` removes them for good", "%d are deleted", len(marked))
+	}
+}
+
+// leftovers names what killed processes could not take away.
+func (e *examination) leftovers(ctx context.Context) {
+	left, err := e.Leftovers(ctx, e.store.Self)
+	if err != nil {
+		e.failed("temporary files", err)
+		return
+	}
+	for _, l := range left {
+		e.add(Note, l.Path, "`quant gc --yes` removes it once it is as old as its --min-age", "a process that was killed left it behind (%s)", quant.Count(int(l.Bytes), "byte"))
 	}
 }
 

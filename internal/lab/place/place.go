@@ -32,8 +32,14 @@ const (
 	live      = ".live"
 	turn      = ".turn"
 	artifacts = ".artifacts"
+	targets   = ".targets"
 	logs      = ".logs"
+	reserve   = ".reserve"
 
+	// Creating ends the name of a Meta DB that is being made, Building that of a
+	// Fact DB.
+	Creating = ".creating"
+	Building = ".new"
 	// Staging ends the name of what is to take a place in a restore.
 	Staging = ".restoring"
 	// Aside begins the ending of what a restore moved out of its place; a time
@@ -81,6 +87,9 @@ func LiveDir(metaFile string) string { return metaFile + live }
 // themselves.
 func TurnFile(metaFile string) string { return metaFile + turn }
 
+// ReserveFile is the room that is set aside beside a Meta DB's real path.
+func ReserveFile(metaFile string) string { return metaFile + reserve }
+
 // JournalFile is where a restore writes down, before it moves anything, what it
 // will move.
 func JournalFile(metaFile string) string { return metaFile + Staging + ".json" }
@@ -112,8 +121,15 @@ func IsPlanFile(path string) bool { return filepath.Base(path) == plan }
 // ScratchDir is the folder of what lives no longer than its process.
 func (p Place) ScratchDir() string { return filepath.Join(p.DataDir, scratch) }
 
+// TargetDir is the folder of the notes of files that are being made outside the
+// lab.
+func (p Place) TargetDir() string { return p.MetaFile() + targets }
+
+// CacheRoot is the folder of the folders of providers' answers.
+func (p Place) CacheRoot() string { return filepath.Join(p.DataDir, cache) }
+
 // CacheDir is the folder of a provider's answers, which are kept for the day.
-func (p Place) CacheDir(provider string) string { return filepath.Join(p.DataDir, cache, provider) }
+func (p Place) CacheDir(provider string) string { return filepath.Join(p.CacheRoot(), provider) }
 
 // ReportDir is the folder of reports that no other file was named for.
 func (p Place) ReportDir() string { return filepath.Join(p.DataDir, reports) }

@@ -3,6 +3,7 @@ package metastoretest
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -67,6 +68,54 @@ func runTests() []test {
 				}
 			}
 			equal(t, len(one(s.ListRuns(ctx, metastore.RunFilter{All: true}))(t)), 0)
+		}},
+		{"RunningRunsOfAMachineAreFoundAndClosedTogether", func(t *testing.T, s metastore.Store) {
+			ids := func(list []metastore.RunDetail) (ids []string) {
+				for _, r := range list {
+					ids = append(ids, r.RunID)
+				}
+				return ids
+			}
+			for n := 1; n <= 6; n++ {
+				createRun(t, s, n, func(r *quant.Run, p *quant.RunProcess) {
+					p.MachineID, p.Argv = "here", quant.JSON(`["quant"]`)
+					if n == 4 {
+						p.MachineID = "elsewhere"
+					}
+				})
+			}
+			ok(t, s.FinishRun(ctx, metastore.RunEnd{RunID: RunID(5), Status: quant.Success, EndedAt: startedAt(9), ExitCode: pointer(int64(0))}))
+			all := one(s.RunningOn(ctx, "here", "", 0))(t)
+			equal(t, ids(all), []string{RunID(6), RunID(3), RunID(2), RunID(1)})
+			equal(t, all[0].Process.Argv, nil)
+			equal(t, ids(one(s.RunningOn(ctx, "here", RunID(6), 2))(t)), []string{RunID(3), RunID(2)})
+			equal(t, one(s.CountRunningOn(ctx, "here"))(t), 4)
+			equal(t, one(s.CountRunningOn(ctx, "nowhere"))(t), 0)
+
+			ok(t, s.SaveProgram(ctx, quant.Program{RunID: RunID(2), Path: "p"}))
+			programs := one(s.ProgramsOf(ctx, []string{RunID(1), RunID(2), RunID(9)}))(t)
+			equal(t, len(programs), 1)
+			equal(t, programs[0].RunID, RunID(2))
+
+			end := metastore.RunEnd{Status: quant.Fail, EndedAt: startedAt(9), ErrorText: "gone", Facts: quant.FactsNone}
+			closed := one(s.FinishRuns(ctx, []string{RunID(1), RunID(2), RunID(4), RunID(5), RunID(9)}, end))(t)
+			slices.Sort(closed)
+			equal(t, closed, []string{RunID(1), RunID(2), RunID(4)})
+			equal(t, len(one(s.FinishRuns(ctx, []string{RunID(1)}, end))(t)), 0)
+			equal(t, one(s.GetRun(ctx, RunID(5)))(t).Status, quant.Success)
+			one := one(s.GetRun(ctx, RunID(1)))(t)
+			equal(t, one.Status, quant.Fail)
+			equal(t, one.ErrorText, "gone")
+			equal(t, one.Process.Facts, quant.FactsNone)
+			left, err := s.RunningOn(ctx, "here", "", 0)
+			ok(t, err)
+			equal(t, ids(left), []string{RunID(6), RunID(3)})
+
+			end.RunID = RunID(3)
+			_, err = s.FinishRuns(ctx, []string{RunID(3)}, end)
+			refused(t, err, quant.Invalid)
+			_, err = s.RunningOn(ctx, "here", "", -1)
+			refused(t, err, quant.Invalid)
 		}},
 		{"TheConfigOfARunningRunIsReplaced", func(t *testing.T, s metastore.Store) {
 			createRun(t, s, 1, nil)

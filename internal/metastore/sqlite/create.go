@@ -60,7 +60,7 @@ func (db *DB) build(ctx context.Context) error {
 		}
 	}
 	// Under the lock, a file of this name is what a killed creator left.
-	unfinished := db.path + ".creating"
+	unfinished := db.path + place.Creating
 	for _, suffix := range append(fileSuffixes(), "") {
 		if err := os.Remove(unfinished + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return db.fileError(err)

@@ -26,7 +26,7 @@ func later(t testing.TB, more ...string) []migration {
 	t.Helper()
 	schema := must(embedded())
 	for i, s := range more {
-		schema = append(schema, migration{fmt.Sprintf("%04d_more.sql", len(schema)+i+1), s})
+		schema = append(schema, migration{name: fmt.Sprintf("%04d_more.sql", len(schema)+i+1), sql: s})
 	}
 	return schema
 }
@@ -423,7 +423,7 @@ func TestAMissingTableOrColumnIsMarked(t *testing.T) {
 	t.Parallel()
 	for name, statement := range map[string]string{
 		"table":  `DROP TABLE run_io`,
-		"column": `ALTER TABLE run_process DROP COLUMN machine_id`,
+		"column": `DROP INDEX run_process_running; ALTER TABLE run_process DROP COLUMN machine_id`,
 		"runs":   `ALTER TABLE runs RENAME TO others`,
 	} {
 		path := filepath.Join(t.TempDir(), "meta.db")
@@ -638,4 +638,26 @@ func TestABrokenLabIsMendedByMovingAsideAndSalvaging(t *testing.T) {
 		t.Errorf("carried %v", carried)
 	}
 	must(db.GetRun(context.Background(), metastoretest.RunID(1)))
+}
+
+func TestADatabaseThatLacksOnlyAnIndexIsReadAsItIs(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "meta.db")
+	all := must(embedded())
+	db, err := open(context.Background(), Options{Path: path, Now: noon}, all[:4])
+	ok(t, err)
+	ok(t, db.Close())
+	db, err = Open(context.Background(), Options{Path: path, ReadOnly: true})
+	ok(t, err)
+	if list, err := db.ListRuns(context.Background(), metastore.RunFilter{All: true}); err != nil || len(list) != 0 {
+		t.Errorf("%v, %v", list, err)
+	}
+	ok(t, db.Close())
+	older := filepath.Join(t.TempDir(), "meta.db")
+	db, err = open(context.Background(), Options{Path: older, Now: noon}, all[:2])
+	ok(t, err)
+	ok(t, db.Close())
+	if _, err := Open(context.Background(), Options{Path: older, ReadOnly: true}); !errors.Is(err, metastore.ErrOlder) {
+		t.Errorf("an older one: %v", err)
+	}
 }

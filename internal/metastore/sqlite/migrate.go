@@ -23,6 +23,9 @@ var files embed.FS
 type migration struct {
 	name string
 	sql  string
+	// unread: it changes nothing that reading rests on, so that a database without
+	// it can be opened for reading.
+	unread bool
 }
 
 // embedded returns the program's migrations in order. The runner is our own
@@ -42,7 +45,7 @@ func embedded() ([]migration, error) {
 		if !strings.HasPrefix(e.Name(), fmt.Sprintf("%04d_", i+1)) {
 			return nil, quant.Errorf(quant.Failed, "embedded migration %d is called %s", i+1, e.Name())
 		}
-		schema = append(schema, migration{name: e.Name(), sql: string(text)})
+		schema = append(schema, migration{name: e.Name(), sql: string(text), unread: e.Name() == running})
 	}
 	return schema, nil
 }
@@ -57,6 +60,15 @@ func apply(ctx context.Context, q querier, schema []migration, from int) error {
 	}
 	_, err := q.ExecContext(ctx, fmt.Sprintf("PRAGMA user_version = %d", len(schema)))
 	return err
+}
+
+// running is the migration that adds an index, which only those who close runs
+// need.
+const running = "0005_running.sql"
+
+// readable tells whether a database of a version can be read as it is.
+func readable(schema []migration, version int) bool {
+	return !slices.ContainsFunc(schema[version:], func(m migration) bool { return !m.unread })
 }
 
 // factsOfTexts is the migration that also fills the facts of runs that come from

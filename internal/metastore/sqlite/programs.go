@@ -26,3 +26,13 @@ func saveProgram(ctx context.Context, q querier, p quant.Program) error {
 func (db *DB) GetProgram(ctx context.Context, runID string) (quant.Program, error) {
 	return get(ctx, db, "program of run "+runID, `SELECT `+programTable.columns+` FROM run_programs WHERE run_id = ?`, runID, programTable.scan)
 }
+
+// ProgramsOf is documented at metastore.Records.
+func (db *DB) ProgramsOf(ctx context.Context, runIDs []string) ([]quant.Program, error) {
+	wanted, err := listed(runIDs)
+	if err != nil {
+		return nil, err
+	}
+	return list(ctx, db, "read programs", `SELECT `+programTable.of("p")+` FROM json_each(?) j CROSS JOIN run_programs p ON p.run_id = j.value`,
+		[]any{wanted}, programTable.scan)
+}

@@ -89,7 +89,7 @@ func listRuns(f metastore.RunFilter) (query string, args []any, err error) {
 	}
 	columns := detailColumns
 	if f.Brief {
-		columns = strings.NewReplacer(`r.config_json`, `NULL`, `p.argv`, `NULL`).Replace(columns)
+		columns = briefly(columns)
 	}
 	query = `SELECT ` + columns + ` FROM ` + from
 	if len(where) > 0 {

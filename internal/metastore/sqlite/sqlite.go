@@ -112,7 +112,7 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if version < len(schema) {
+	if version < len(schema) && !(o.ReadOnly && readable(schema, version)) {
 		if o.ReadOnly {
 			_ = db.pool.Close()
 			return nil, storeError(metastore.ErrOlder, nil, "meta db %s has schema %d, this program needs %d", o.Path, version, len(schema)).

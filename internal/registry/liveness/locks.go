@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -95,14 +96,25 @@ func (l *Locks) Judge(_ context.Context, p quant.RunProcess) Life {
 	return Dead
 }
 
-// Sweep removes the lock files that dead processes left.
-func (l *Locks) Sweep(context.Context) {
-	entries, err := os.ReadDir(l.dir)
+// sweepPatience is how long a Sweep takes at most.
+const sweepPatience = 100 * time.Millisecond
+
+// Sweep removes lock files that dead processes left, as many as there is time
+// for: the next one goes on.
+func (l *Locks) Sweep(ctx context.Context) {
+	dir, err := os.Open(l.dir)
 	if err != nil {
 		return
 	}
-	for _, e := range entries {
-		l.sweep(e.Name())
+	defer dir.Close()
+	for begun := time.Now(); ctx.Err() == nil && time.Since(begun) < sweepPatience; {
+		names, err := dir.Readdirnames(100)
+		for _, name := range names {
+			l.sweep(name)
+		}
+		if err != nil {
+			return // io.EOF: these were all
+		}
 	}
 }
 

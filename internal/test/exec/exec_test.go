@@ -54,7 +54,7 @@ func TestExecEndsAsItsProgramAndSaysNothing(t *testing.T) {
 		code                             int
 	}{
 		{"exit 0", "", "", "", 0},
-		{"echo out; echo err >&2; exit 3", "out\n", "err\n", "exit status 3", 3},
+		{"echo out; echo err >&2; exit 3", "out\n", "err\n", "exit status 3: err", 3},
 		{"printf 'no end'", "no end", "", "", 0},
 		{"printf '\\000\\377\\033[31m\\r\\n'", "\x00\xff\x1b[31m\r\n", "", "", 0},
 		{"exit 125", "", "", "exit status 125", 125},

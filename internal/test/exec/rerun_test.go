@@ -153,3 +153,177 @@ func TestARerunWithTheRecordedCodeRunsWhatStoodThereThen(t *testing.T) {
 		t.Error(r)
 	}
 }
+
+// execIn runs quant exec in the repository of the lab.
+func execIn(l *labtest.Lab, args ...string) (labtest.Result, string) {
+	l.T.Helper()
+	cmd := l.Command(append([]string{"--data-dir", l.Path("data"), "exec"}, args...)...)
+	cmd.Dir = l.Path("repo")
+	r := l.StartCmd(cmd).Wait()
+	return r, l.RunOf("exec").ID
+}
+
+// stored is every file of the lab in which a text stands.
+func stored(l *labtest.Lab, text string) (paths []string) {
+	l.T.Helper()
+	labtest.Must(l.T, filepath.WalkDir(l.Path("data"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if strings.Contains(string(content), text) {
+			paths = append(paths, path)
+		}
+		return err
+	}))
+	return paths
+}
+
+func TestSecretsInUncommittedCodeAreMaskedAndCodeWithoutThemIsNotRun(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git here")
+	}
+	l := labtest.New(t)
+	labtest.Must(t, os.MkdirAll(l.Path("repo"), 0o700))
+	l.Write("repo/train.py", []byte("import os\napi_key = 'canary-old-1'\nprint(1)\n"))
+	l.Write("repo/settings.yaml", []byte("symbol: AAPL\n"))
+	git(l, "init", "-q")
+	git(l, "add", "-A")
+	git(l, "commit", "-qm", "first")
+
+	// The secret is committed: the changes beside it can be run again.
+	l.Write("repo/train.py", []byte("import os\napi_key = 'canary-old-1'\nprint(2)\n"))
+	if r, _ := execIn(l, "--", "cat", "train.py"); r.Code != 0 {
+		t.Fatal(r)
+	}
+	l.Write("repo/train.py", []byte("import os\napi_key = os.environ['KEY']\ntoken = tokenizer.next()\n"))
+	r, removed := execIn(l, "--", "wc", "-l", "train.py")
+	if r.Code != 0 {
+		t.Fatal(r)
+	}
+	l.Write("repo/train.py", []byte("later\n"))
+	if r := l.Must("runs", "rerun", runsOf(l, "exec")[0].ID, "--code"); !strings.HasPrefix(r.Stdout, "import os\napi_key = 'canary-old-1'\nprint(2)\n") {
+		t.Error(r)
+	}
+	if r := l.Must("runs", "rerun", removed, "--code"); !strings.HasPrefix(r.Stdout, "3 train.py\n") {
+		t.Error(r)
+	}
+
+	// It is in what is not committed.
+	l.Write("repo/train.py", []byte("import os\napi_key = 'canary-new-2'\nurl = 'postgres://me:canary-new-3@db/x'\n"))
+	l.Write("repo/settings.yaml", []byte("symbol: AAPL\npassword: canary-new-4\n"))
+	l.Write("repo/run.sh", []byte("export AWS_SECRET_ACCESS_KEY=canary-new-5\n"))
+	l.Write("repo/nb.ipynb", []byte("{\"cells\": [{\"source\": [\"token = \\\"canary-new-6\\\"\\n\"]}]}\n"))
+	r, masked := execIn(l, "--", "true")
+	if r.Code != 0 || r.Stderr != "" {
+		t.Fatal(r)
+	}
+	if paths := stored(l, "canary-new"); len(paths) != 0 {
+		t.Errorf("a secret stands in %v", paths)
+	}
+	r = l.Want(6, "runs", "rerun", masked, "--code")
+	for _, want := range []string{"masked in settings.yaml:2, train.py:2, train.py:3 and 2 more", "--keep-secrets", "without --code"} {
+		if !strings.Contains(r.Stderr, want) {
+			t.Errorf("it does not say %q: %s", want, r.Stderr)
+		}
+	}
+	l.Must("runs", "rerun", masked)
+	l.Must("runs", "artifact", masked, "code.diff", "--out", l.Path("masked.diff"))
+	apply := exec.Command("git", "apply", "--numstat", l.Path("masked.diff"))
+	apply.Dir = l.Path("repo")
+	if out, err := apply.CombinedOutput(); err != nil || strings.Count(string(out), "\n") != 4 {
+		t.Errorf("what is masked is no patch any more: %v %s", err, out)
+	}
+
+	r, exact := execIn(l, "--keep-secrets", "--", "cat", "run.sh")
+	if r.Code != 0 || len(stored(l, "canary-new-5")) == 0 {
+		t.Error("asked to be kept, the secret is not", r)
+	}
+	l.Write("repo/run.sh", []byte("later\n"))
+	if r := l.Must("runs", "rerun", exact, "--code"); !strings.HasPrefix(r.Stdout, "export AWS_") {
+		t.Error(r)
+	}
+}
+
+func TestSubmodulesAreRecordedAndRunAgain(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git here")
+	}
+	l := labtest.New(t)
+	labtest.Must(t, os.MkdirAll(l.Path("repo"), 0o700))
+	for _, sub := range []string{"deep", "lib"} {
+		labtest.Must(t, os.MkdirAll(l.Path(sub), 0o700))
+		l.Write(sub+"/code.sh", []byte("echo "+sub+"\n"))
+		git(l, "-C", l.Path(sub), "init", "-q")
+		git(l, "-C", l.Path(sub), "add", "-A")
+		if sub == "lib" {
+			git(l, "-C", l.Path(sub), "-c", "protocol.file.allow=always", "submodule", "add", "-q", l.Path("deep"), "deep")
+		}
+		git(l, "-C", l.Path(sub), "commit", "-qm", "first")
+	}
+	l.Write("repo/job.sh", []byte("sh lib/code.sh; sh lib/deep/code.sh\n"))
+	git(l, "init", "-q")
+	git(l, "-c", "protocol.file.allow=always", "submodule", "add", "-q", l.Path("lib"), "lib")
+	git(l, "-c", "protocol.file.allow=always", "submodule", "update", "-q", "--init", "--recursive")
+	git(l, "add", "-A")
+	git(l, "commit", "-qm", "first")
+	clean, cleanID := execIn(l, "--", "sh", "job.sh")
+	l.Write("repo/lib/deep/code.sh", []byte("echo changed deep\n"))
+	l.Write("repo/lib/code.sh", []byte("echo second\n"))
+	git(l, "-C", l.Path("repo", "lib"), "commit", "-qam", "second")
+	changed, changedID := execIn(l, "--", "sh", "job.sh")
+	if clean.Stdout != "lib\ndeep\n" || changed.Stdout != "second\nchanged deep\n" {
+		t.Fatal(clean, changed)
+	}
+	if got := l.MetaRows("SELECT git_dirty FROM run_process JOIN runs USING (run_id) WHERE kind = 'exec' ORDER BY run_id"); got != "0\n1\n" {
+		t.Errorf("dirty: %q", got)
+	}
+	if env := programOf(l, changedID).Env; !strings.Contains(env, `"path":"lib/deep"`) || !strings.Contains(env, git(l, "-C", l.Path("repo", "lib"), "rev-parse", "HEAD")) {
+		t.Error(env)
+	}
+	git(l, "submodule", "deinit", "-q", "-f", "--all")
+	for id, want := range map[string]string{cleanID: clean.Stdout, changedID: changed.Stdout} {
+		if r := l.Must("runs", "rerun", id, "--code"); !strings.HasPrefix(r.Stdout, want) {
+			t.Error(r)
+		}
+	}
+	if left, _ := filepath.Glob(l.Path("data", "tmp", "rerun-*")); len(left) != 0 {
+		t.Error(left)
+	}
+	labtest.Must(t, os.RemoveAll(l.Path("repo", ".git", "modules", "lib")))
+	if r := l.Want(6, "runs", "rerun", changedID, "--code"); !strings.Contains(r.Stderr, "/lib is not there any more") || !strings.Contains(r.Stderr, "git submodule update") {
+		t.Error(r)
+	}
+}
+
+func TestCodeWithoutACommitIsRecordedAndRunAgain(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git here")
+	}
+	l := labtest.New(t)
+	labtest.Must(t, os.MkdirAll(l.Path("repo"), 0o700))
+	git(l, "init", "-q")
+	l.Write("repo/job.sh", []byte("echo first; cat part.txt\n"))
+	l.Write("repo/part.txt", []byte("part\n"))
+	git(l, "add", "part.txt")
+	r, id := execIn(l, "--", "sh", "job.sh")
+	if r.Code != 0 || r.Stdout != "first\npart\n" || r.Stderr != "" {
+		t.Fatal(r)
+	}
+	if notes := l.MetaRows("SELECT text FROM run_notes"); notes != "the work tree has no commit yet: its files are kept as code.diff\n" {
+		t.Error(notes)
+	}
+	l.Write("repo/job.sh", []byte("echo later\n"))
+	if r := l.Must("runs", "rerun", id, "--code"); !strings.HasPrefix(r.Stdout, "first\npart\n") {
+		t.Error(r)
+	}
+	// Also once there are commits, and where the folder of the lab is in the work tree.
+	git(l, "add", "-A")
+	git(l, "commit", "-qm", "first")
+	if r := l.Must("runs", "rerun", id, "--code", "--keep"); !strings.HasPrefix(r.Stdout, "first\npart\n") || !strings.Contains(r.Stderr, "rm -r") {
+		t.Error(r)
+	}
+}

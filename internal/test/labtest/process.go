@@ -149,13 +149,13 @@ func (p *Process) Stopped() *Process {
 			p.lab.T.Fatalf("it ended instead of stopping: %v", p.end)
 		default:
 		}
-		return processState(p.Process.Pid) == 'T'
+		return State(p.Process.Pid) == 'T'
 	})
 	return p
 }
 
-// processState is the state letter of a process, as ps has it; 0 for none.
-func processState(pid int) byte {
+// State is the state letter of a process, as ps has it; 0 for none.
+func State(pid int) byte {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err == nil {
 		after := strings.TrimSpace(string(text[bytes.LastIndexByte(text, ')')+1:]))
