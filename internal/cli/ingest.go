@@ -36,10 +36,18 @@ From a provider on the network (alphavantage, key in ALPHA_VANTAGE_API_KEY):
 the symbols of --symbols, or all active ones, highest priority first; each in a
 transaction of its own. Only what is newer than the last stored day is taken,
 and --overlap days before it. If these show that the provider rescaled the
-adjusted history, the symbol is fetched again in full. Answers are kept for the
+history, the symbol is fetched again in full. Answers are kept for the
 day in DATA-DIR/cache. The free plan of Alpha Vantage allows 5 requests a
 minute, which --per-minute keeps to, and 25 a day. A symbol that fails does not
 stop the others: exit status 3, or 7 if none could be had.
+
+A split or a dividend moves the whole past of a symbol. Where the input is on
+another scale than the stored days that it has too, it replaces the history if it
+has every stored day; otherwise the symbol stays as it was, is named, and the exit
+status is 3: ingest its whole history in one run.
+
+A day without a trade, such as a halted one (no volume; open, high and low 0 or
+empty, the close carried), becomes a bar at the close and is counted.
 
 A symbol that is not in symbols yet is added there. Rows that fail the quality
 gate are kept in the table rejects. If more than --max-reject-ratio of the rows
@@ -124,6 +132,9 @@ func (r ingestReport) Sections() []output.Section {
 	}
 	if r.RowsRescaled > 0 {
 		lines = append(lines, fmt.Sprintf("of the rows updated, %d only have their adjusted close rescaled, by one factor a symbol", r.RowsRescaled))
+	}
+	for _, l := range r.Left {
+		lines = append(lines, fmt.Sprintf("left as it was: %s (%d rows not taken): its %s moved by x %.4g, and the input lacks %d of its %d stored days", l.Symbol, l.Rows, l.Price, l.Factor, l.Lacks, l.Stored))
 	}
 	if len(r.SymbolsAdded) > 0 {
 		lines = append(lines, fmt.Sprintf("symbols added: %s", quant.SomeOf(r.SymbolsAdded, 10)))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -468,7 +469,18 @@ func (r *rowReader) understand(out *row) error {
 		if k == unreadable && f == volume {
 			x, k = parseVolume(r.fields[i])
 		}
-		if k != sound && (k != missing || f < volume) {
+		switch {
+		case k == sound || k == missing && f >= volume:
+		case k == missing:
+			// The first fault counts; but the row may be a day without a trade, which
+			// the gate sees from the rest.
+			if out.fault == sound {
+				out.fault = k.of(f)
+			}
+		case out.fault != sound:
+			out.number[0] = math.Inf(1) // no such day
+			return nil
+		default:
 			out.fault = k.of(f)
 			return nil
 		}

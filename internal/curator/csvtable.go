@@ -149,10 +149,12 @@ func (t *csvTable) parse(b block) (out *batch) {
 		}
 		if row.fault != sound {
 			t.texts.add(t.index, place, row.text)
-			if t.file.panels == nil {
-				row.symbol = nil
+			if !row.fault.lacksPrice() {
+				if t.file.panels == nil {
+					row.symbol = nil
+				}
+				row.day, row.number = 0, [numberFields]float64{}
 			}
-			row.day, row.number = 0, [numberFields]float64{}
 		}
 		out.line = append(out.line, place)
 		out.fault = append(out.fault, uint8(row.fault))

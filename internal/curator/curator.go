@@ -57,7 +57,7 @@ const (
 )
 
 // Report is what an ingest did. Every row read is one of inserted, updated,
-// unchanged, collapsed and rejected, unless the ingest was refused.
+// unchanged, collapsed, rejected, skipped and left, unless the ingest was refused.
 type Report struct {
 	Files         []FileReport `json:"files"`
 	RowsRead      int64        `json:"rows_read"`
@@ -67,8 +67,12 @@ type Report struct {
 	RowsUnchanged int64        `json:"rows_unchanged"`
 	RowsCollapsed int64        `json:"rows_collapsed"` // the same symbol, day and values stand earlier in the input
 	RowsRejected  int64        `json:"rows_rejected"`
-	Reasons       []Reason     `json:"reasons"` // most frequent first
-	Symbols       []string     `json:"symbols"` // of the bars, in byte order
+	RowsNoTrade   int64        `json:"rows_no_trade"` // of those that became bars: days without a trade, at the close
+	RowsSkipped   int64        `json:"rows_skipped"`  // without a price and a volume: no bar
+	RowsLeft      int64        `json:"rows_left"`     // of symbols that stayed as they were
+	Left          []Left       `json:"left"`          // these symbols, in byte order
+	Reasons       []Reason     `json:"reasons"`       // most frequent first
+	Symbols       []string     `json:"symbols"`       // of the bars, in byte order
 	FirstDate     quant.Text   `json:"first_date"`
 	LastDate      quant.Text   `json:"last_date"`
 	Notices       []string     `json:"notices"`   // what the user should know, a sentence each
@@ -108,7 +112,7 @@ func (r Report) Outputs(done bool) []quant.RunIO {
 }
 
 func newReport() Report {
-	return Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}}
+	return Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}, Left: []Left{}}
 }
 
 // FileReport is what was found in one file. Dates and symbols are those of its

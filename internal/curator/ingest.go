@@ -30,10 +30,16 @@ import (
 // with them, and a new row has none. Where the column is there, an empty cell
 // removes what is stored.
 //
+// A symbol whose stored bars the input would leave on two scales, because a
+// split or a dividend moved the input's and it lacks some that are stored, stays
+// as it was and is named in Report.Left; otherScale has the rule. The others
+// are taken.
+//
 // Errors: quant.NotFound, quant.Invalid or quant.Failed for a file that cannot
 // be read or understood, and nothing is changed; quant.Refused when more than
 // Request.MaxRejectRatio of the rows were rejected: then the rejects are
-// committed, ohlcv is untouched, and the report is filled. The end of ctx
+// committed, ohlcv is untouched, and the report is filled; quant.Partial when
+// symbols stayed as they were: the others are committed. The end of ctx
 // ends the ingest, and undoes it unless its commit has begun. The database
 // must be open for writing, and is used by nobody else meanwhile.
 func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) {
@@ -53,7 +59,7 @@ func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) 
 func (in *ingest) do(ctx context.Context) (Report, error) {
 	defer in.drop(context.WithoutCancel(ctx))
 	if err := in.run(ctx); err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, quant.Refused) {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, quant.Refused) && !errors.Is(err, quant.Partial) {
 			err = quant.Errorf(quant.Failed, "ingest: %w", cause)
 		}
 		if le, ok := errors.AsType[*lineError](err); ok {
@@ -75,6 +81,7 @@ type ingest struct {
 	series *provider.Series // the one input, where it is no file
 	of     string           // the symbol of series
 	answer int64            // rows of the answer that series is the newest part of
+	newest bool             // series is not the whole history, which can still be asked for
 
 	sources  []string // of each input, as ohlcv has it
 	counts   map[fault]int64
@@ -230,10 +237,8 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 		switch {
 		case file.cols.at[f] < 0:
 			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
-		case f >= volume:
-			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
 		default:
-			exprs = append(exprs, f.String())
+			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
 		}
 	}
 	if err := register(in.db); err != nil {
@@ -329,7 +334,7 @@ func (in *ingest) stillSame(i int) error {
 // readInPlace makes staged a view of a Parquet file, gate included.
 func (in *ingest) readInPlace(ctx context.Context, query string) error {
 	in.inPlace = query
-	return stageAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, gateSQL(in.tomorrow), query))
+	return stageAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, query))
 }
 
 // settleInPlace is called once the rows of a file that is read in place have
@@ -339,10 +344,10 @@ func (in *ingest) settleInPlace(ctx context.Context) error {
 	if err := in.stillSame(0); err != nil {
 		return err
 	}
-	if in.counts[sound] != in.report.RowsRead {
+	if in.counts[sound] != in.report.RowsRead || in.report.RowsNoTrade > 0 {
 		return in.materialise(ctx)
 	}
-	return stageAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, "0", in.inPlace))
+	return stageAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.passedSQL(0, in.inPlace))
 }
 
 // materialise makes staged a table, so that its rows can be marked.
@@ -388,6 +393,11 @@ func (in *ingest) check(ctx context.Context) error {
 			return err
 		}
 	}
+	if in.counts[blank] > 0 {
+		if err := in.settleBlank(ctx); err != nil {
+			return err
+		}
+	}
 	doubtful, err := in.summarise(ctx)
 	if err != nil {
 		return err
@@ -423,7 +433,63 @@ func (in *ingest) check(ctx context.Context) error {
 			in.notice("%s has a header and no rows", in.inputs[i].label())
 		}
 	}
+	if err := in.noticeNoTrade(ctx); err != nil {
+		return err
+	}
 	return in.listReasons(ctx)
+}
+
+// settleBlank decides what rows without volume are whose prices are empty. Where
+// other days of the file were traded they are days without a trade. A file in
+// which none was may only lack the columns, and such rows lack a price.
+func (in *ingest) settleBlank(ctx context.Context) error {
+	if err := in.materialise(ctx); err != nil {
+		return err
+	}
+	const traded = "file IN (SELECT DISTINCT file FROM temp.main." + staged + " WHERE fault = 0 AND volume > 0)"
+	for _, set := range []string{
+		fmt.Sprintf("fault = CASE WHEN close > 0 THEN %d ELSE %d END, no_trade = coalesce(close > 0, false), open = close, high = close, low = close, volume = 0, adjusted_close = nullif(adjusted_close, 0) WHERE fault = %d AND %s",
+			sound, untraded, blank, traded),
+		fmt.Sprintf("fault = CASE WHEN open IS NULL THEN %d WHEN high IS NULL THEN %d WHEN low IS NULL THEN %d ELSE %d END WHERE fault = %d",
+			missing.of(open), missing.of(high), missing.of(low), missing.of(closing), blank),
+	} {
+		if _, err := in.db.Stage(ctx, "UPDATE temp.main."+staged+" SET "+set); err != nil {
+			return err
+		}
+	}
+	return in.count(ctx)
+}
+
+// noticeNoTrade tells of the days without a trade.
+func (in *ingest) noticeNoTrade(ctx context.Context) error {
+	r := &in.report
+	if r.RowsNoTrade > 0 {
+		rows, err := in.db.Query(ctx, "SELECT DISTINCT symbol FROM temp.main."+staged+" WHERE fault = 0 AND no_trade ORDER BY symbol")
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		var names []string
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				return err
+			}
+			names = append(names, name)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		in.notice("%s of %s without a trade (no volume; open, high and low 0 or empty) became bars at the close", quant.Count(int(r.RowsNoTrade), "day"), quant.SomeOf(names, 3))
+	}
+	if r.RowsSkipped > 0 {
+		examples, err := in.examples(ctx, untraded)
+		if err != nil {
+			return err
+		}
+		in.notice("%s without a price or a volume (first: %s line %d) became no bars", quant.Count(int(r.RowsSkipped), "row"), examples[0].File, examples[0].Line)
+	}
+	return nil
 }
 
 // rejectSymbols rejects the rows whose symbol is none: those of Parquet files,
@@ -480,13 +546,13 @@ func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
 // count counts the rows of each file by their fault.
 func (in *ingest) count(ctx context.Context) error {
 	r := &in.report
-	r.RowsRead, r.RowsCollapsed, r.RowsRejected = 0, 0, 0
+	r.RowsRead, r.RowsCollapsed, r.RowsRejected, r.RowsNoTrade, r.RowsSkipped = 0, 0, 0, 0, 0
 	for i := range r.Files {
 		r.Files[i].RowsRead, r.Files[i].RowsRejected = 0, 0
 	}
 	in.counts = map[fault]int64{}
 	in.first, in.last, in.about = 0, 0, 0
-	rows, err := in.db.Query(ctx, `SELECT file, fault, count(*), coalesce(min(ts) - DATE '1970-01-01', 0), coalesce(max(ts) - DATE '1970-01-01', 0), approx_count_distinct(symbol)
+	rows, err := in.db.Query(ctx, `SELECT file, fault, count(*), coalesce(min(ts) - DATE '1970-01-01', 0), coalesce(max(ts) - DATE '1970-01-01', 0), approx_count_distinct(symbol), count(*) FILTER (no_trade)
 		FROM temp.main.`+staged+" GROUP BY file, fault")
 	if err != nil {
 		return err
@@ -494,8 +560,8 @@ func (in *ingest) count(ctx context.Context) error {
 	defer rows.Close()
 	for rows.Next() {
 		var file, k int
-		var n, first, last, about int64
-		if err := rows.Scan(&file, &k, &n, &first, &last, &about); err != nil {
+		var n, first, last, about, noTrade int64
+		if err := rows.Scan(&file, &k, &n, &first, &last, &about, &noTrade); err != nil {
 			return err
 		}
 		f := &r.Files[file]
@@ -508,8 +574,11 @@ func (in *ingest) count(ctx context.Context) error {
 			}
 			in.first, in.last = min(in.first, first), max(in.last, last)
 			in.about += about
+			r.RowsNoTrade += noTrade
 		case collapsed:
 			r.RowsCollapsed += n
+		case untraded:
+			r.RowsSkipped += n
 		default:
 			f.RowsRejected += n
 			r.RowsRejected += n
@@ -583,7 +652,7 @@ func earlier(a, b quant.Text) quant.Text {
 func (in *ingest) listReasons(ctx context.Context) error {
 	r := &in.report
 	for k, n := range in.counts {
-		if k == sound || k == collapsed {
+		if k.passes() {
 			continue
 		}
 		examples, err := in.examples(ctx, k)

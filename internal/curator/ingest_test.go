@@ -866,29 +866,3 @@ func TestASymbolThatSaysNothingIsMissing(t *testing.T) {
 	l.want("rejects", l.rejects(), []string{"2|symbol is missing", "3|symbol is missing", "4|symbol is missing", "5|symbol is missing"})
 	l.want("symbols", l.list("SELECT symbol FROM ohlcv"), []string{"NA"})
 }
-
-func TestFilesThatRescaleHalfAHistoryAreToldOf(t *testing.T) {
-	l := newLab(t)
-	rows := func(from, to int, adjusted float64) string {
-		var b strings.Builder
-		b.WriteString("symbol,date,open,high,low,close,volume,adjusted_close\n")
-		for d := from; d <= to; d++ {
-			fmt.Fprintf(&b, "A,2020-01-%02d,10,12,9,10,5,%g\n", d, adjusted)
-		}
-		return b.String()
-	}
-	l.mustIngest(nil, l.file("a.csv", rows(1, 20, 10)))
-	if r := l.mustIngest(nil, l.file("b.csv", rows(16, 25, 10))); len(r.Notices) != 0 {
-		t.Errorf("%q", r.Notices)
-	}
-	r := l.mustIngest(nil, l.file("c.csv", rows(16, 26, 5)))
-	if len(r.Notices) != 1 || !strings.Contains(r.Notices[0], "A: 10 stored days") || !strings.Contains(r.Notices[0], "15 that the input lacks") || r.RowsRescaled != 10 {
-		t.Errorf("%q, %d rescaled", r.Notices, r.RowsRescaled)
-	}
-	if r := l.mustIngest(nil, l.file("d.csv", rows(1, 26, 2.5))); len(r.Notices) != 0 || r.Revisions == 0 {
-		t.Errorf("%q", r.Notices)
-	}
-	if r := l.mustIngest(nil, l.file("e.csv", strings.ReplaceAll(rows(7, 7, 2.75), ",9,10,5,", ",9,11,5,"))); len(r.Notices) != 0 || r.RowsUpdated != 1 {
-		t.Errorf("a revised bar: %q", r.Notices)
-	}
-}

@@ -124,7 +124,8 @@ type IngestReport struct {
 
 // Ingest loads daily prices from files, all or none, and records what it read and
 // changed. The report is nil where there is nothing to report; where too many rows
-// were rejected there is one beside the error, Refused. Other errors: those of
+// were rejected there is one beside the error, Refused, and where symbols stayed as
+// they were, Partial. Other errors: those of
 // curator.Ingest. The end of ctx after the commit is an error, too, beside the
 // report.
 func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestReport, error) {
@@ -153,7 +154,7 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 			defer o.Shown()
 		}
 		var err error
-		if report, err = curator.Ingest(ctx, db, req); err == nil && !o.Unexamined {
+		if report, err = curator.Ingest(ctx, db, req); !o.Unexamined && (err == nil || errors.Is(err, quant.Partial) && len(report.Symbols) > 0) {
 			findings, ended = qualityNotices(ctx, s, db, report.Symbols)
 		}
 		return err
@@ -165,13 +166,13 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 	recordMeta(s, "symbols", int64(len(added)))
 	s.Record(report.Outputs(err == nil)...)
 	s.Record(report.Inputs()...)
-	if err != nil && !errors.Is(err, quant.Refused) {
+	if err != nil && !errors.Is(err, quant.Refused) && !errors.Is(err, quant.Partial) {
 		return nil, err
 	}
 	if err == nil {
 		noticeUnchanged(s, report)
 	}
-	return &IngestReport{report, added, err != nil, "", []curator.SeriesReport{}}, cmp.Or(err, ended)
+	return &IngestReport{report, added, errors.Is(err, quant.Refused), "", []curator.SeriesReport{}}, cmp.Or(err, ended)
 }
 
 // request is what curator is asked for.
