@@ -117,6 +117,17 @@ that says SCAN of a table passes over all of that table.`,
 			if err != nil {
 				return err
 			}
+			missing, err := f.Unrecorded(cmd.Context(), meta)
+			if err != nil {
+				return err
+			}
+			for _, m := range missing {
+				near := ""
+				if len(m.Near) > 0 {
+					near = "; did you mean " + strings.Join(m.Near, " or ") + "?"
+				}
+				env.Notice("no run has %s%s", m.Field, near)
+			}
 			if file != "" {
 				env.Notice("wrote %s to %s", quant.Count(found.Runs, "run"), file)
 			}
