@@ -139,6 +139,7 @@ record is closed whatever happens.`,
 		return quant.Errorf(quant.Usage, "%w", err).WithHint("`%s --help` shows the flags", cmd.CommandPath())
 	})
 
+	completeAll(env, t.Root)
 	t.add(t.Root, []Command{
 		initDBCommand(env),
 		configCommand(env),
