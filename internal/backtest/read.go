@@ -266,7 +266,7 @@ func Read(ctx context.Context, db *factstore.DB, runID string) (Stored, error) {
 func readStored(ctx context.Context, db *factstore.DB, where string, args ...any) ([]Stored, error) {
 	rows, err := db.Query(ctx, `SELECT s.run_id, s.strategy_id, s.from_ts, s.to_ts, s.cagr, s.sharpe, s.max_dd, s.vol, s.turnover, s.win_rate, s.avg_trade, s.num_trades,
 			s.fee_bps, s.slippage_bps, s.created_at, d.version, d.strategy_digest, d.lag_days, d.basis, d.calendar, d.prices_at, d.benchmark, d.initial_capital,
-			d.cash_rate, d.in_sample, d.universe_fixed_at, d.result_digest, d.sensitivity_json, d.metrics_json, d.notices_json
+			d.cash_rate, d.in_sample, d.universe_fixed_at, d.result_digest, d.sensitivity_json, d.metrics_json, d.notices_json, d.trial_digest
 		FROM backtest_summary s JOIN backtest_details d ON d.run_id = s.run_id WHERE `+where+` ORDER BY s.created_at DESC, s.run_id DESC`, args...)
 	if err != nil {
 		return nil, err
@@ -279,7 +279,7 @@ func readStored(ctx context.Context, db *factstore.DB, where string, args ...any
 		var sensitivity, metrics, notices string
 		if err := rows.Scan(&b.RunID, &b.StrategyID, &from, &to, &b.CAGR, &b.Sharpe, &b.MaxDD, &b.Vol, &b.Turnover, &b.WinRate, &b.AvgTrade, &b.NumTrades,
 			&b.FeeBps, &b.SlippageBps, &b.CreatedAt, &b.Version, &b.StrategyDigest, &b.LagDays, &b.Basis, &b.Calendar, &b.PricesAt, &b.BenchmarkName, &b.InitialCapital,
-			&b.CashRate, &b.InSample, &fixed, &b.ResultDigest, &sensitivity, &metrics, &notices); err != nil {
+			&b.CashRate, &b.InSample, &fixed, &b.ResultDigest, &sensitivity, &metrics, &notices, &b.TrialDigest); err != nil {
 			return nil, err
 		}
 		b.FromTS, b.ToTS, b.UniverseFixedAt = present(from), present(to), present(fixed)

@@ -27,8 +27,10 @@ type Request struct {
 	// of the part which decides, as target_sets.config_digest has it.
 	StrategyDigest string
 	DecisionDigest string
-	Universe       []string // the strategy's symbols
-	From, To       quant.Date
+	// TrialDigest is that of what the strategy sets, however it spells it.
+	TrialDigest string
+	Universe    []string // the strategy's symbols
+	From, To    quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
 	InSample   bool              // stamped on the result
@@ -120,7 +122,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	}
 	r.Curve = result.Days
 	r.Notices = append(r.notices(), notices...)
-	r.ResultDigest = digestOf(r.Summary, result)
+	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	if r.PricesAt.IsZero() {
 		at, err := db.PricesAt(ctx)
 		if err != nil {

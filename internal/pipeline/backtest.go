@@ -158,7 +158,7 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 // of the Meta DB.
 func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symbols []quant.Symbol) (backtest.Request, error) {
 	r := backtest.Request{
-		RunID: runID, StrategyID: s.ID, Version: s.Version, StrategyDigest: digest, DecisionDigest: s.DecisionDigest(),
+		RunID: runID, StrategyID: s.ID, Version: s.Version, StrategyDigest: digest, DecisionDigest: s.DecisionDigest(), TrialDigest: s.TrialDigest(),
 		Universe: s.Universe.Symbols, From: *s.Backtest.From, To: *s.Backtest.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: o.AcceptRaw,
 		Currencies: map[string]string{},
 		Options: backtest.Options{
