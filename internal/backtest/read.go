@@ -6,8 +6,10 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"quant"
 	"quant/internal/calendar"
@@ -27,6 +29,7 @@ func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decisi
 	defer rows.Close()
 	var decisions []Decision
 	var others, stale, changed []string
+	byModel := map[string][]string{}
 	for rows.Next() {
 		var d Decision
 		var version, status, config sql.NullString
@@ -39,7 +42,11 @@ func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decisi
 			continue
 		case status.String != "current":
 			stale = append(stale, d.AsOf.String())
-		case req.DecisionDigest != "" && config.String != req.DecisionDigest:
+		case req.DecisionDigest == "" || config.String == req.DecisionDigest:
+		case req.Deciders[config.String] != "":
+			model := req.Deciders[config.String]
+			byModel[model] = append(byModel[model], d.AsOf.String())
+		default:
 			changed = append(changed, d.AsOf.String())
 		}
 		decisions = append(decisions, d)
@@ -61,8 +68,36 @@ func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decisi
 	case len(changed) > 0:
 		return nil, quant.Errorf(quant.Refused, "strategy %s: the file has changed since it decided: %s", name, some(changed)).
 			WithHint("%s anew; a changed strategy deserves a new version", again)
+	case len(byModel) > 0:
+		var list []string
+		for _, model := range slices.Sorted(maps.Keys(byModel)) {
+			list = append(list, "with "+model+" on "+some(byModel[model]))
+		}
+		return nil, quant.Errorf(quant.Refused, "strategy %s: decisions from %s to %s were made with another model than %s: %s", name, req.From, req.To, req.Model, strings.Join(list, "; ")).
+			WithHint("%s anew, with one model; or replay the days that one decided: --set signal.inputs.model_id=MODEL", again)
 	}
 	return decisions, readWeights(ctx, db, req, decisions)
+}
+
+// DecidedBy returns the config_digest of each configuration that decided for the
+// strategy and version in the range, in byte order: one, unless it was changed
+// between two decisions.
+func DecidedBy(ctx context.Context, db *factstore.DB, strategyID, version string, from, to quant.Date) ([]string, error) {
+	rows, err := db.Query(ctx, `SELECT DISTINCT coalesce(config_digest, '') AS config FROM target_sets
+		WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) ORDER BY config`, strategyID, version, from, to)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var config string
+		if err := rows.Scan(&config); err != nil {
+			return nil, err
+		}
+		list = append(list, config)
+	}
+	return list, rows.Err()
 }
 
 func readWeights(ctx context.Context, db *factstore.DB, req Request, decisions []Decision) error {

@@ -151,3 +151,68 @@ func TestASweepNamesItsTrialsByTheModelThatDecides(t *testing.T) {
 		t.Errorf("recorded %v", run.Params)
 	}
 }
+
+func TestARecordedRunIsRepeatedWithTheModelThatItTook(t *testing.T) {
+	t.Parallel()
+	s, first, file := trainedLab(t)
+	_, scored := inside(t, s, pipeline.Score, pipeline.ScoreOptions{Model: "experiment:e", From: *day("2023-06-01"), To: *day("2024-03-29"), InSample: model.SkipInSample})
+	_, decided := inside(t, s, pipeline.Recommend, pipeline.RecommendOptions{Strategy: file})
+	_, tested := inside(t, s, pipeline.Backtest, pipeline.BacktestOptions{Strategy: file})
+	_, chain := mustRunChain(t, s, pipeline.InProcess{}, pipeline.RunOptions{Force: true, Arguments: pipeline.Arguments{
+		Strategy: file, Stages: []pipeline.Stage{pipeline.StageScore, pipeline.StageRecommend, pipeline.StageBacktest},
+	}})
+	repeat := func(second string, notice bool) {
+		t.Helper()
+		for _, run := range []sessiontest.Recorded{scored, decided, tested, chain} {
+			said := len(s.Heard.All())
+			repeated, err := pipeline.Repeat(t.Context(), s.Session, pipeline.InProcess{}, run.RunID)
+			if err != nil || !repeated.Same {
+				t.Errorf("%s: %v, %v", run.Kind, err, repeated.Err())
+			}
+			heard := strings.Join(s.Heard.All()[said:], "\n")
+			if want := "experiment:e was " + first + " for run " + quant.ShortID(run.RunID) + ", and is " + second + " now"; strings.Contains(heard, want) != notice {
+				t.Errorf("%s said %q", run.Kind, heard)
+			}
+		}
+	}
+	repeat(first, false)
+	second := retrain(t, s, 1e6)
+	repeat(second, true)
+
+	// The decisions stand as they are, and are replayed: with the model that decided.
+	for _, asOf := range []string{"", tested.RunID} {
+		again, run := inside(t, s, pipeline.Backtest, pipeline.BacktestOptions{Strategy: file, AsOf: asOf})
+		if again.Sharpe == nil || run.Params["model_id"] != first || !s.Heard.Has("experiment:e was "+first+" when it decided, and is "+second+" now") {
+			t.Errorf("as of %q: %v, %q", asOf, run.Params, s.Heard.All())
+		}
+	}
+	if got := deflatedBy(t, s); got != 1 {
+		t.Errorf("%d trials", got)
+	}
+
+	// One day with the other model: the first is named, and the two are no one book.
+	report, _ := inside(t, s, pipeline.Recommend, pipeline.RecommendOptions{Strategy: file, Asof: day("2024-03-29")})
+	if notices := strings.Join(report.Notices, "\n"); !strings.Contains(notices, "was made with "+first+", and this one is made with "+second) {
+		t.Errorf("it said %q", notices)
+	}
+	_, err := pipeline.Backtest(t.Context(), s.Session, pipeline.BacktestOptions{Strategy: file})
+	if quant.CodeOf(err) != quant.Refused || !strings.Contains(err.Error(), "were made with another model than "+second+": with "+first+" on ") || !strings.Contains(quant.HintOf(err), "signal.inputs.model_id=MODEL") {
+		t.Errorf("two models: %v", err)
+	}
+	// All of them with the other model, which is said.
+	report, _ = inside(t, s, pipeline.Recommend, pipeline.RecommendOptions{Strategy: file})
+	if notices := strings.Join(report.Notices, "\n"); !strings.Contains(notices, "with "+first+" in the range: those with "+second+" take their place") {
+		t.Errorf("it said %q", notices)
+	}
+	if _, run := inside(t, s, pipeline.Backtest, pipeline.BacktestOptions{Strategy: file}); run.Params["model_id"] != second {
+		t.Errorf("recorded %v", run.Params)
+	}
+	// A file that was changed is still told so, and an explicit model is what it says.
+	changed := s.Write("changed.yaml", strings.Replace(strategyText(byModel, days), "top_k: 2", "top_k: 1", 1))
+	if _, err := pipeline.Backtest(t.Context(), s.Session, pipeline.BacktestOptions{Strategy: changed}); quant.CodeOf(err) != quant.Refused || !strings.Contains(err.Error(), "the file has changed since it decided") {
+		t.Errorf("a changed file: %v", err)
+	}
+	if _, err := pipeline.Backtest(t.Context(), s.Session, pipeline.BacktestOptions{Strategy: file, Set: []string{"signal.inputs.model_id=" + first}}); !strings.Contains(err.Error(), "with another model than "+first) {
+		t.Errorf("another model: %v", err)
+	}
+}
