@@ -20,6 +20,11 @@ import (
 
 // readDecisions reads the sets of the strategy and what was approved in them.
 func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decision, error) {
+	for _, table := range []string{factstore.TargetSets, factstore.Targets} {
+		if err := db.RequireExplained(ctx, table, "", `strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`, req.StrategyID, req.From, req.To); err != nil {
+			return nil, err
+		}
+	}
 	again := fmt.Sprintf("`quant recommend --strategy F --from %s --to %s` decides", req.From, req.To)
 	rows, err := db.Query(ctx, `SELECT "asof", version, status, config_digest FROM target_sets
 		WHERE strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) ORDER BY "asof", version`, req.StrategyID, req.From, req.To)

@@ -181,6 +181,11 @@ func (r *recommending) findBasis(ctx context.Context) error {
 	} else if config != r.report.ConfigDigest {
 		r.notice("the decision of %s, which the first one starts from, was made by another %s version %s: give what decides otherwise a new version", last.asof, r.s.ID, r.s.Version)
 	}
+	for _, table := range []string{factstore.TargetSets, factstore.Targets} {
+		if err := r.db.RequireExplained(ctx, table, "", `strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, last.asof); err != nil {
+			return err
+		}
+	}
 	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
 	if err != nil {
 		return err
