@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -33,9 +34,9 @@ type splitter struct {
 	path  string
 	r     io.Reader
 	delim byte
-	check func(b []byte, last bool) int // offset of bytes that the encoding forbids, or -1
-	wrong func(line int64) error        // the error that says so
-	onCut func()                        // called when a block was made; may be nil
+	check func(b []byte, last bool) int       // offset of bytes that the encoding forbids, or -1
+	wrong func(line int64, data []byte) error // the error that says so, of a line and the text around it
+	onCut func()                              // called when a block was made; may be nil
 
 	mu    sync.Mutex
 	carry []byte // read and not yet handed out
@@ -87,7 +88,7 @@ func (s *splitter) cut() (block, error) {
 		return block{}, io.EOF
 	}
 	if at := s.check(data, s.eof); at >= 0 {
-		return block{}, s.wrong(s.line + int64(bytes.Count(data[:at], []byte{'\n'})))
+		return block{}, s.wrong(s.line+int64(bytes.Count(data[:at], []byte{'\n'})), data)
 	}
 	b := block{line: s.line, buf: buf}
 	end := s.boundary(data)
@@ -322,6 +323,7 @@ type row struct {
 	day    day
 	number [numberFields]float64
 	text   []byte // the record, if it has a fault
+	panel  int    // index of the symbol, where a record has bars of several
 }
 
 // rowReader reads the rows of one block.
@@ -329,7 +331,8 @@ type rowReader struct {
 	path    string
 	delim   byte
 	cols    columns
-	layout  *dateLayout // nil: year, month, day
+	dates   *dateRule
+	mark    decimalMark
 	block   block
 	pos     int
 	line    int64
@@ -337,15 +340,24 @@ type rowReader struct {
 	fields  [][]byte
 	scratch []byte
 	known   []byte // the last symbol that was found valid
+
+	panels     []panel // where a record has bars of several symbols
+	panel      int     // the next one of the present record
+	record     []byte
+	recordLine int64
 }
 
 // read reads the next row; false at the end of the block. The error is one of
 // the whole file.
 func (r *rowReader) read(out *row) (bool, error) {
+	if more, err := r.panelRow(out); more || err != nil {
+		return more, err
+	}
 	for r.pos < len(r.block.data) {
 		out.line = r.line
 		out.fault = sound
 		out.text = nil
+		out.panel = 0
 		if r.block.long {
 			out.fault, out.text = lineTooLong, r.block.data
 			r.pos = len(r.block.data)
@@ -369,6 +381,13 @@ func (r *rowReader) read(out *row) (bool, error) {
 			out.fault = badQuotes
 		default:
 			r.fields, r.scratch = splitRecord(rec, kind, r.delim, r.fields[:0], r.scratch[:0])
+			if r.panels != nil {
+				r.panel, r.record, r.recordLine = 0, rec, out.line
+				if more, err := r.panelRow(out); more || err != nil {
+					return more, err
+				}
+				continue
+			}
 			if err := r.understand(out); err != nil {
 				return false, err
 			}
@@ -422,16 +441,20 @@ func (r *rowReader) understand(out *row) error {
 			r.known = append(r.known[:0], out.symbol...)
 		}
 	}
-	var err error
-	text := r.fields[at[date]]
-	if r.layout != nil {
-		out.day, err = r.layout.parse(text)
-	} else {
-		out.day, err = parseDate(text)
+	var text, clock []byte
+	if i := at[date]; i >= 0 {
+		text = r.fields[i]
 	}
+	if i := r.cols.clock; i >= 0 {
+		clock = r.fields[i]
+	}
+	var err error
+	out.day, err = r.dates.day(text, clock)
 	switch {
 	case errors.Is(err, errAmbiguous):
 		return ambiguousDate(r.path, out.line, string(trimSpace(text)))
+	case errors.Is(err, errTimed):
+		return timedDate(r.path, out.line, text, clock, r.dates)
 	case err != nil && isMissing(trimSpace(text)):
 		out.fault = dateMissing
 		return nil
@@ -444,14 +467,25 @@ func (r *rowReader) understand(out *row) error {
 		if i < 0 {
 			continue
 		}
-		if r.delim == ';' && bytes.IndexByte(r.fields[i], ',') >= 0 && bytes.ContainsAny(r.fields[i], "0123456789") {
-			return decimalComma(r.path, out.line, f, r.fields[i])
+		x, k, doubtful := r.mark.parse(r.fields[i])
+		if doubtful {
+			return doubtfulComma(r.path, out.line, f, r.fields[i])
 		}
-		x, k := parseNumber(r.fields[i])
 		if k == unreadable && f == volume {
-			x, k = parseVolume(r.fields[i])
+			x, k = parseVolume(r.fields[i], r.mark)
 		}
-		if k != sound && (k != missing || f < volume) {
+		switch {
+		case k == sound || k == missing && f >= volume:
+		case k == missing:
+			// The first fault counts; but the row may be a day without a trade, which
+			// the gate sees from the rest.
+			if out.fault == sound {
+				out.fault = k.of(f)
+			}
+		case out.fault != sound:
+			out.number[0] = math.Inf(1) // no such day
+			return nil
+		default:
 			out.fault = k.of(f)
 			return nil
 		}
@@ -460,16 +494,30 @@ func (r *rowReader) understand(out *row) error {
 	return nil
 }
 
-// decimalComma is the error of a file whose fields are kept apart by semicolons,
-// mostly because its numbers have commas: 77,380 may be either number.
-func decimalComma(path string, line int64, f field, text []byte) error {
-	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: the comma in the %s %q may be a decimal comma", path, line, strings.ReplaceAll(f.String(), "_", " "), clip(string(trimSpace(text)))).
-		WithHint("write numbers with a point, and without thousand separators: 77.38, not 77,38")}
+// doubtfulComma is the error of a file in which nothing tells whether a comma
+// begins the fraction: 77,380 may be either number.
+func doubtfulComma(path string, line int64, f field, text []byte) error {
+	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: the comma in the %s %q may begin the fraction or part thousands", path, line, strings.ReplaceAll(f.String(), "_", " "), clip(string(trimSpace(text)))).
+		WithHint("say what begins the fraction: --decimal comma (77,38 is 77.38) or --decimal point (10,500 is 10500)")}
 }
 
 func ambiguousDate(path string, line int64, text string) error {
 	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: ambiguous date %q", path, line, clip(text)).
 		WithHint("say which is day, month and year: --date-format %%d/%%m/%%Y or --date-format %%m/%%d/%%Y")}
+}
+
+// timedDate is the error of a row with a time of day, where no zone is said.
+func timedDate(path string, line int64, text, clock []byte, rule *dateRule) error {
+	said := string(trimSpace(text))
+	if clock != nil {
+		said += " " + string(trimSpace(clock))
+	}
+	if s, err := rule.stamp(text); err == nil && s.instant {
+		return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: %q is an instant, and which session's day it is depends on the exchange", path, line, clip(said)).
+			WithHint("say the exchange's zone: --timezone America/New_York, --timezone Asia/Seoul; intraday data must be made daily bars first")}
+	}
+	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: %q has a time of day; only daily bars are stored", path, line, clip(said)).
+		WithHint("for daily bars that bear a time say the exchange's zone: --timezone America/New_York, --timezone Asia/Seoul; intraday data must be made daily bars first")}
 }
 
 // lineError is an error of a whole file, found in a line.

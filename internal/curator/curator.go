@@ -19,11 +19,19 @@ import (
 type Request struct {
 	RunID          string
 	Files          []string
-	Symbol         string  // of every row; "": the symbol column, or else the file's name
-	Encoding       string  // of CSV files: utf-8 (also ""), cp949 or euc-kr
-	DateFormat     string  // as of strftime; "": year, month, day
-	VolumeMissing  string  // what a row without volume is: reject (also "") or zero
-	MaxRejectRatio float64 // rejected rows a row read, 0 to 1, above which nothing is stored
+	Symbol         string   // of every row; "": the symbol column, or else the file's name
+	Encoding       string   // of text files: utf-8 (also ""), or another of knownEncodings
+	Sheet          string   // of Excel workbooks: the name of the sheet; "": the only one with rows
+	Layout         string   // how the columns stand: auto (also ""), or wide: a date, then a column of closes for each symbol
+	CloseOnly      bool     // the close is open, high and low, too, and a volume that is missing is 0
+	DateFormat     string   // as of strftime; "": year, month, day
+	Map            []string // FIELD=COLUMN, the column by its name or its position from 1
+	NoHeader       bool     // the first line of a text file is a row; Map says the columns
+	Date           string   // YYYY-MM-DD, of every row of files without a date; "": the date column
+	Timezone       string   // of the exchange, by its IANA name: the zone in which an instant is a session's day
+	Decimal        string   // what begins the fraction of a number in text: point, comma, or "" to find out
+	VolumeMissing  string   // what a row without volume is: reject (also "") or zero
+	MaxRejectRatio float64  // rejected rows a row read, 0 to 1, above which nothing is stored
 
 	Now func() time.Time // the clock that says what tomorrow is; nil: time.Now
 	// Progress is told how far the reading is, from other goroutines but never
@@ -54,7 +62,7 @@ const (
 )
 
 // Report is what an ingest did. Every row read is one of inserted, updated,
-// unchanged, collapsed and rejected, unless the ingest was refused.
+// unchanged, collapsed, rejected, skipped and left, unless the ingest was refused.
 type Report struct {
 	Files         []FileReport `json:"files"`
 	RowsRead      int64        `json:"rows_read"`
@@ -64,8 +72,12 @@ type Report struct {
 	RowsUnchanged int64        `json:"rows_unchanged"`
 	RowsCollapsed int64        `json:"rows_collapsed"` // the same symbol, day and values stand earlier in the input
 	RowsRejected  int64        `json:"rows_rejected"`
-	Reasons       []Reason     `json:"reasons"` // most frequent first
-	Symbols       []string     `json:"symbols"` // of the bars, in byte order
+	RowsNoTrade   int64        `json:"rows_no_trade"` // of those that became bars: days without a trade, at the close
+	RowsSkipped   int64        `json:"rows_skipped"`  // without a price and a volume: no bar
+	RowsLeft      int64        `json:"rows_left"`     // of symbols that stayed as they were
+	Left          []Left       `json:"left"`          // these symbols, in byte order
+	Reasons       []Reason     `json:"reasons"`       // most frequent first
+	Symbols       []string     `json:"symbols"`       // of the bars, in byte order
 	FirstDate     quant.Text   `json:"first_date"`
 	LastDate      quant.Text   `json:"last_date"`
 	Notices       []string     `json:"notices"`   // what the user should know, a sentence each
@@ -105,16 +117,16 @@ func (r Report) Outputs(done bool) []quant.RunIO {
 }
 
 func newReport() Report {
-	return Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}}
+	return Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}, Left: []Left{}}
 }
 
 // FileReport is what was found in one file. Dates and symbols are those of its
 // bars.
 type FileReport struct {
-	Path           string     `json:"path"` // as given
+	Path           string     `json:"path"` // as given; ARCHIVE:MEMBER of a zip archive
 	Name           string     `json:"name"`
 	Digest         string     `json:"digest"` // sha256:<hex> of its bytes
-	Format         string     `json:"format"` // csv, csv.gz or parquet
+	Format         string     `json:"format"` // csv, xlsx, json, arrow or parquet; .gz behind it: packed
 	RowsRead       int64      `json:"rows_read"`
 	RowsRejected   int64      `json:"rejected"`
 	FirstDate      quant.Text `json:"first_date"`
@@ -133,7 +145,7 @@ type Reason struct {
 // Example is one rejected row.
 type Example struct {
 	File   string `json:"file"` // the name without its folder
-	Line   int64  `json:"line"` // of a Parquet file: the row, from 1
+	Line   int64  `json:"line"` // where the header is no line (Parquet, Arrow, JSON): the row, from 1
 	Reason string `json:"reason"`
 }
 
@@ -143,6 +155,12 @@ type plan struct {
 	encoding   textEncoding
 	layout     *dateLayout
 	zeroVolume bool
+	named      []mapping
+	fixedDay   bool
+	onlyDay    day
+	zone       *time.Location
+	mark       decimalMark
+	wide       bool
 	tomorrow   string // YYYY-MM-DD, UTC
 }
 
@@ -167,10 +185,48 @@ func (r Request) plan() (plan, error) {
 	if p.encoding, err = parseEncoding(r.Encoding); err != nil {
 		return p, err
 	}
+	switch r.Layout {
+	case "", "auto":
+	case "wide":
+		p.wide = true
+	default:
+		return p, quant.Errorf(quant.Invalid, "layout %q is not known", clip(r.Layout)).WithHint("use --layout auto or --layout wide")
+	}
+	if p.wide && r.Symbol != "" {
+		return p, quant.Errorf(quant.Invalid, "a wide layout has a column for each symbol").WithHint("leave --symbol out")
+	}
 	if r.DateFormat != "" {
 		if p.layout, err = compileLayout(r.DateFormat); err != nil {
 			return p, err
 		}
+	}
+	if p.named, err = parseMap(r.Map); err != nil {
+		return p, err
+	}
+	if r.NoHeader && !p.headerRule().byPosition() {
+		return p, quant.Errorf(quant.Invalid, "--no-header: the columns have no names, and --map does not say all by position").
+			WithHint("for example --no-header --map date=1,open=2,high=3,low=4,close=5,volume=6")
+	}
+	if r.Date != "" {
+		s, err := parseDate([]byte(r.Date), orderUnknown)
+		if err != nil || s.clock != 0 || s.instant {
+			return p, quant.Errorf(quant.Invalid, "date %q is not understood", clip(r.Date)).WithHint("for example --date 2024-01-31")
+		}
+		p.fixedDay, p.onlyDay = true, s.day
+	}
+	if r.Timezone != "" {
+		if p.zone, err = loadZone(r.Timezone); err != nil {
+			return p, err
+		}
+	}
+	switch r.Decimal {
+	case "":
+	case "point":
+		p.mark = pointMark
+	case "comma":
+		p.mark = commaMark
+	default:
+		return p, quant.Errorf(quant.Invalid, "decimal %q is not known", clip(r.Decimal)).WithHint("use --decimal point or --decimal comma")
 	}
 	switch r.VolumeMissing {
 	case "", "reject":
@@ -180,6 +236,7 @@ func (r Request) plan() (plan, error) {
 		return p, quant.Errorf(quant.Invalid, "missing volume %q: unknown treatment", clip(r.VolumeMissing)).
 			WithHint("use --volume-missing reject or --volume-missing zero")
 	}
+	p.zeroVolume = p.zeroVolume || r.CloseOnly || p.wide
 	if !(r.MaxRejectRatio >= 0 && r.MaxRejectRatio <= 1) {
 		return p, quant.Errorf(quant.Invalid, "max reject ratio %v is not between 0 and 1", r.MaxRejectRatio).
 			WithHint("for example --max-reject-ratio 0.01")
