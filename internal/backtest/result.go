@@ -172,6 +172,7 @@ type Summary struct {
 type Details struct {
 	Version         string        `json:"version"`
 	StrategyDigest  string        `json:"strategy_digest"` // sha256:<hex> of the file
+	TrialDigest     quant.Text    `json:"trial_digest"`    // see trialDigest; null: stored before there was one
 	LagDays         int64         `json:"lag_days"`
 	Basis           string        `json:"basis"` // adjusted, raw or mixed
 	Calendar        string        `json:"calendar"`

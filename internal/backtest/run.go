@@ -28,8 +28,14 @@ type Request struct {
 	// of the part which decides, as target_sets.config_digest has it.
 	StrategyDigest string
 	DecisionDigest string
-	Universe       []string // the strategy's symbols
-	From, To       quant.Date
+	// TrialDigest is that of what the strategy sets, however it spells it.
+	TrialDigest string
+	// Model is the one whose predictions decided, "" without one; Deciders are the
+	// others that a decision may be of, by the config_digest that it has then.
+	Model    string
+	Deciders map[string]string
+	Universe []string // the strategy's symbols
+	From, To quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
 	InSample   bool              // stamped on the result
@@ -55,7 +61,7 @@ type Report struct {
 // last one that has a bar of any symbol, but not after To.
 //
 // NotFound: no decisions, no prices, or a benchmark without a bar at the first
-// fill. Refused: a decision that is stale, of another version or of another
+// fill. Refused: a decision that is stale, of another version, model or
 // configuration, mixed currencies, or prices that price.Stage refuses.
 func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Report, error) {
 	var r Report
@@ -124,7 +130,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	}
 	r.Curve = result.Days
 	r.Notices = append(r.notices(), notices...)
-	r.ResultDigest = digestOf(r.Summary, result)
+	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	if r.PricesAt.IsZero() {
 		at, err := db.PricesAt(ctx)
 		if err != nil {

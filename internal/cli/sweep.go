@@ -26,7 +26,9 @@ the best by Sharpe ratio, and, for two keys with several values, a heat map.
 
 The best of many trials looks good by chance. So the deflated Sharpe ratio of the
 best counts all trials that are recorded for the strategy, of this sweep and of
-every earlier one; a trial that is repeated counts once.
+every earlier one. What was set, decided and replayed on makes a trial, not how the
+file spells it: repeated, it counts once; with a newly trained model or on other
+prices it is another (docs/strategy.md).
 
 A trial that fails is reported and the others go on: exit status 3. If all fail
 it is 1.`,

@@ -404,7 +404,7 @@ const (
 
 // write makes the table hold the part's rows for the symbols of symbolTable,
 // and no other rows of that part; rows that are the same stay untouched, with
-// their stamps.
+// their stamps, unless another program wrote them.
 func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 	var targets, wanted, stored, differ, present []string
 	for k := 0; k < len(p.values); k += 2 {
@@ -424,6 +424,10 @@ func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 		into, literalsOf = into+", "+p.stamp, literalsOf+", CAST(? AS TIMESTAMP)"
 		args = append(args, tx.Now)
 	}
+	if p.stamp != "" {
+		t, _ := factstore.LookupTable(p.table)
+		stored, differ = append(stored, t.Unexplained()+" AS alien"), append(differ, "t.alien")
+	}
 	list := strings.Join(present, ", ")
 	rows := fmt.Sprintf("(%s) SELECT symbol, ts, %s%s FROM ", into, list, literalsOf)
 	source := fmt.Sprintf("(SELECT symbol, ts, %s FROM temp.main.%s)", strings.Join(wanted, ", "), p.from)
@@ -442,7 +446,7 @@ func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 		return err
 	}
 	if _, err := tx.Stage(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS SELECT coalesce(s.symbol, t.symbol) AS symbol, coalesce(s.ts, t.ts) AS ts, s.* EXCLUDE (symbol, ts), s.symbol IS NOT NULL AS wanted, t.stored
-		FROM (SELECT * FROM %s%s) s FULL JOIN (SELECT rowid AS stored, symbol, ts, %s FROM %s WHERE %s) t ON s.symbol = t.symbol AND s.ts = t.ts
+		FROM (SELECT * FROM %s%s) s FULL JOIN (SELECT rowid AS stored, symbol, ts, %s FROM %s f WHERE %s) t ON s.symbol = t.symbol AND s.ts = t.ts
 		WHERE s.symbol IS NULL OR t.symbol IS NULL OR %s`, diffTable, source, some, strings.Join(stored, ", "), p.table, stand, strings.Join(differ, " OR "))); err != nil {
 		return err
 	}

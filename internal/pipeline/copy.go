@@ -75,7 +75,7 @@ func recordedBelow(ctx context.Context, meta metastore.Store, id, copied, data s
 				noted[i].Name = data + rest
 			}
 		}
-		list = append(list, recordedRun{run.Kind, noted})
+		list = append(list, recordedRun{run.RunID, run.Kind, noted})
 		children, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Parent: run.RunID, Brief: true})
 		if err != nil {
 			return nil, err

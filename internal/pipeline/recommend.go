@@ -41,6 +41,9 @@ type decideRequest struct {
 	// PriceLevel tells of a feature whether it is in units of the price, and its
 	// scale-free twin; nil: none is.
 	PriceLevel func(feature string) (twin string, is bool)
+	// Deciders are the models that a decision may be of, by the config_digest that
+	// it has then; nil: none.
+	Deciders map[string]string
 }
 
 // Recommendation is what was decided.
@@ -173,8 +176,15 @@ func (r *recommending) findBasis(ctx context.Context) error {
 	if status != "current" {
 		r.notice("the decision of %s, which the first one starts from, is stale: decide from %s on to mend it", last.asof, last.asof)
 	}
-	if config != r.report.ConfigDigest {
+	if model := r.Deciders[config]; config != r.report.ConfigDigest && model != "" {
+		r.notice("the decision of %s, which the first one starts from, was made with %s, and this one is made with %s: a backtest takes decisions of one model only", last.asof, model, r.s.Signal.Inputs.ModelID)
+	} else if config != r.report.ConfigDigest {
 		r.notice("the decision of %s, which the first one starts from, was made by another %s version %s: give what decides otherwise a new version", last.asof, r.s.ID, r.s.Version)
+	}
+	for _, table := range []string{factstore.TargetSets, factstore.Targets} {
+		if err := r.db.RequireExplained(ctx, table, "", `strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, last.asof); err != nil {
+			return err
+		}
 	}
 	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
 	if err != nil {
@@ -547,6 +557,9 @@ func (r *recommending) write(ctx context.Context) error {
 	if err := r.stage(ctx); err != nil {
 		return err
 	}
+	if err := r.tellReplaced(ctx); err != nil {
+		return err
+	}
 	var targetRows, setRows, proposalRows int64
 	var digests [3]string
 	tables := []string{"targets", "proposals", "target_sets"}
@@ -605,6 +618,28 @@ func (r *recommending) write(ctx context.Context) error {
 			FirstDate: quant.Text(r.days[0].String()), LastDate: quant.Text(r.days[len(r.days)-1].String())})
 	}
 	return err
+}
+
+// tellReplaced says whose decisions in the range these take the place of, where
+// another model made them.
+func (r *recommending) tellReplaced(ctx context.Context) error {
+	rows, err := r.db.Query(ctx, `SELECT config_digest, count(*) FROM main.target_sets WHERE strategy_id = ? AND version = ? AND config_digest <> ?
+		AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) GROUP BY config_digest ORDER BY min("asof")`, r.s.ID, r.s.Version, r.report.ConfigDigest, r.low, r.high)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var config string
+		var n int
+		if err := rows.Scan(&config, &n); err != nil {
+			return err
+		}
+		if model := r.Deciders[config]; model != "" {
+			r.notice("%s with %s in the range: those with %s take their place", quant.Count(n, "decision"), model, r.s.Signal.Inputs.ModelID)
+		}
+	}
+	return rows.Err()
 }
 
 // markStale marks the later decisions of the strategy.

@@ -129,6 +129,9 @@ func Repeat(ctx context.Context, s *session.Session, r Runner, ref string) (Repe
 	if err != nil {
 		return none, err
 	}
+	if call, err = withRecordedModel(ctx, s, run, recorded, call); err != nil {
+		return none, err
+	}
 	build := s.Build()
 	program := strings.TrimSpace(string(run.Process.BinaryVersion) + " " + string(run.Process.BinaryCommit))
 	now := strings.TrimSpace(build.Version + " " + build.Commit)
@@ -201,15 +204,15 @@ func replayOf(ctx context.Context, s *session.Session, run metastore.RunDetail) 
 
 // recordedRun is a run with what it read and wrote.
 type recordedRun struct {
-	kind string
-	io   []quant.RunIO
+	id, kind string
+	io       []quant.RunIO
 }
 
 // recordedRuns are the run itself and, of a pipeline, the runs of its stages,
 // those included whose results it found standing.
 func recordedRuns(ctx context.Context, meta metastore.Store, run metastore.RunDetail) ([]recordedRun, error) {
 	own, err := meta.RunIO(ctx, run.RunID)
-	list := []recordedRun{{run.Kind, own}}
+	list := []recordedRun{{run.RunID, run.Kind, own}}
 	if err != nil || run.Kind != RunKind {
 		return list, err
 	}
@@ -238,7 +241,7 @@ func recordedRuns(ctx context.Context, meta metastore.Store, run metastore.RunDe
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, recordedRun{c.Kind, noted})
+			list = append(list, recordedRun{c.RunID, c.Kind, noted})
 		}
 	}
 	return list, nil

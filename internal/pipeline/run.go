@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,9 @@ type RunOptions struct {
 	Resume string
 	Force  bool // run every stage, and go on with a plan whose strategy file or calendar was changed
 	DryRun bool // only check, and make the plan
+	// Model is what the strategy's alias for a model is taken for, unless one is
+	// trained; "": the one trained last. Only a repetition gives it.
+	Model string
 }
 
 // Command is what a pipeline that is run again elsewhere is recorded as.
@@ -207,7 +211,7 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 	}
 	c.plan = newPlan(req)
 	if t := req.Signal.Training; t != nil && !slices.Contains(a.Stages, StageTrain) {
-		newest, err := ResolveModel(ctx, c.Session, experimentRef+t.Experiment)
+		newest, err := ResolveModel(ctx, c.Session, cmp.Or(o.Model, experimentRef+t.Experiment))
 		if err != nil {
 			return err
 		}

@@ -154,8 +154,9 @@ type SweepReport struct {
 }
 
 // plan reads everything that the line says, and checks every trial before the
-// first one runs.
-func (o SweepOptions) plan() (SweepReport, []byte, error) {
+// first one runs. An alias for a model is resolved here, once: a trial is named by
+// what it decides with, and a model that is trained meanwhile changes none.
+func (o SweepOptions) plan(ctx context.Context, session *session.Session) (SweepReport, []byte, error) {
 	var r SweepReport
 	if o.Strategy == "" {
 		return r, nil, quant.Errorf(quant.Usage, "sweep needs --strategy").WithHint("usage: quant sweep --strategy FILE --set KEY=VALUE,VALUE")
@@ -200,7 +201,7 @@ func (o SweepOptions) plan() (SweepReport, []byte, error) {
 	if strings.Contains(base.ID, "#") {
 		return r, nil, quant.Errorf(quant.Invalid, "strategy %s is a trial itself", base.ID).WithHint("sweep the strategy %s", deflated.Root(base.ID))
 	}
-	seen := map[string]Overrides{}
+	seen, models := map[string]Overrides{}, map[string]string{}
 	for _, combination := range grid(list) {
 		trial := Trial{Overrides: combination}
 		for _, one := range combination {
@@ -209,6 +210,18 @@ func (o SweepOptions) plan() (SweepReport, []byte, error) {
 		s, err := strategy.Parse(o.Strategy, data, trial.sets)
 		if err != nil {
 			return r, nil, err
+		}
+		if ref := s.Signal.Inputs.ModelID; isAlias(ref) {
+			if models[ref] == "" {
+				m, err := ResolveModel(ctx, session, ref)
+				if err != nil {
+					return r, nil, err
+				}
+				models[ref] = m.ModelID
+				session.Say().Notice("%s is %s", ref, m.ModelID)
+			}
+			s.Signal.Inputs.ModelID = models[ref]
+			trial.sets = append(trial.sets, setModel+models[ref])
 		}
 		// Two spellings of one value are one trial: the digest is of what they mean.
 		_, hexadecimal, _ := strings.Cut(s.Digest(), ":")
@@ -234,7 +247,7 @@ func (o SweepOptions) plan() (SweepReport, []byte, error) {
 // said once. Errors: Usage, NotFound and Invalid for what is asked for, before
 // the first trial; the cause of ctx.
 func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (SweepReport, error) {
-	report, data, err := o.plan()
+	report, data, err := o.plan(ctx, s)
 	if err != nil {
 		return report, err
 	}

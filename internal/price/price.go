@@ -67,7 +67,7 @@ const (
 // Stage makes BasisTable, SessionTable and BarView of the prices as they stand in this
 // connection, replacing earlier ones; they live until the DB is closed. A
 // symbol without bars is left out. Refused: a raw close that moves by more
-// than 40 % near a simple ratio, without AcceptRaw.
+// than 40 % near a simple ratio, without AcceptRaw, or a bar that no run wrote.
 func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Basis, error) {
 	source := req.Source
 	if source == "" {
@@ -84,6 +84,9 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 		if len(req.Symbols) == 0 {
 			where = "false"
 		}
+	}
+	if err := db.RequireExplained(ctx, factstore.OHLCV, source, where); err != nil {
+		return b, err
 	}
 	if err := exec(`CREATE OR REPLACE TEMP TABLE ` + BasisTable + ` AS
 		SELECT symbol, bool_and(coalesce(adjusted_close > 0 AND close > 0, false)) AS adjusted, min(ts) AS first, max(ts) AS last, count(*) AS bars

@@ -87,7 +87,8 @@ func (s Strategy) source() (table, value, stamp, where string, args []any) {
 // others (names held that left it: their score is for the order of sales), and
 // stages SignalTable. A value that is no finite number counts as none. Where a
 // walk-forward model has several out-of-sample scores of one day, the one whose
-// task_id is first in byte order counts, so final before any fold.
+// task_id is first in byte order counts, so final before any fold. Refused: a row
+// of these days that no run wrote.
 func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date, others []string) (*Signals, error) {
 	r := &Signals{Days: days, Symbols: s.Universe.Symbols}
 	for _, symbol := range others {
@@ -114,6 +115,10 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	if len(days) > 0 {
 		where += " AND f.ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)"
 		args = append(args, days[0], days[len(days)-1])
+	}
+	read := where + " AND f.ts IN (SELECT v FROM temp.main." + dayTable + ") AND f.symbol IN (SELECT v FROM temp.main." + SymbolTable + ")"
+	if err := db.RequireExplained(ctx, table, "", read, args...); err != nil {
+		return nil, err
 	}
 	_, err := db.Stage(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS
 		SELECT f.symbol, f.ts, f.%s AS value, f.%s AS stamp, d.i AS k, u.i AS n
