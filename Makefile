@@ -19,6 +19,11 @@ soak: ## the tests that scale, with their full counts (kills, storms, a million 
 	@export QUANT_SEED=$${QUANT_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} QUANT_SOAK=1; echo "QUANT_SEED=$$QUANT_SEED"; \
 	$(GO) test -count=1 -timeout 120m $$($(GO) run ./internal/test/ci soak)
 
+faults: ## kills, errors and full disks at every kind of system call of the commands that change something
+	@export QUANT_SEED=$${QUANT_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} QUANT_SOAK=1; echo "QUANT_SEED=$$QUANT_SEED"; \
+	log=$$(mktemp); $(GO) test -count=1 -timeout 120m -v ./internal/test/faults >$$log 2>&1; status=$$?; \
+	grep -vE '^ *(=== |--- PASS)' $$log; rm -f $$log; exit $$status
+
 race: ## the race detector where there is concurrency, tests shuffled
 	$(GO) test -race -shuffle=on -count=1 -timeout 60m $$($(GO) run ./internal/test/ci race)
 
@@ -41,4 +46,4 @@ ci: ## what CI does
 nightly: ## what CI has no time for: race detector and full counts over everything
 	./.ci/nightly
 
-.PHONY: help build demo test soak race lint generate fuzz bench ci nightly
+.PHONY: help build demo test soak faults race lint generate fuzz bench ci nightly

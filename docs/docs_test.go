@@ -560,6 +560,8 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	server.PlayDays("IBM", alphavantagetest.Weekdays(20468, 5, 1))
 	write(".env", "ALPHA_VANTAGE_API_KEY="+alphavantagetest.Key+"\n")
 	run("ingest", 0, "ingest", "--provider", "alphavantage", "--base-url", server.URL, "--symbols", "IBM")
+	write("ibm.csv", "symbol,date,open,high,low,close,volume,adjusted_close\nIBM,2026-01-15,1,1,1,1,10,0.5\n")
+	run("ingest", 3, "ingest", "ibm.csv")
 	run("data prices", 0, "data", "prices", "IBM")
 	write("chain.yaml", chainStrategy)
 	run("pipeline run --dry-run", 0, "pipeline", "run", "--strategy", "chain.yaml", "--dry-run")

@@ -17,7 +17,9 @@ import (
 	"quant"
 	"quant/internal/cli"
 	"quant/internal/config"
+	"quant/internal/crash"
 	"quant/internal/exec"
+	"quant/internal/failpoint"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
 	"quant/internal/metastore"
@@ -34,7 +36,8 @@ type App struct {
 	Environ     []string // NAME=VALUE, to find secrets in
 	Now         func() time.Time
 
-	end *ending
+	process bool // it is all that this process does
+	end     *ending
 }
 
 // Main is the whole life of this process, and returns its exit status: one
@@ -49,7 +52,10 @@ func Main(args []string) int {
 		}
 	}
 	lookup, all := config.System()
-	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: time.Now}
+	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: time.Now, process: true}
+	if len(args) > 0 && args[0] == crash.SuccessorArg {
+		return a.afterCrash(args)
+	}
 	return a.Run(context.Background(), args)
 }
 
@@ -73,6 +79,9 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	tree := cli.New(env)
 	line := tree.Read(args)
 	traits := tree.Traits(line)
+	if parent == "" {
+		a.armed(args, a.logLevel(line), "")
+	}
 	env.SetQuiet(line.Flags["quiet"] == "true" || traits.Silent, line.Flags["log-level"])
 	if !tree.IsExecution(line) {
 		if words, ok := line.ToComplete(); ok {
@@ -90,7 +99,8 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 
 	a.settle(env, tree, line)
 	env.Argv = mask.Args(args) // again: more secrets are known now
-	if parent == "" {
+	outermost := parent == ""
+	if outermost {
 		parent, _ = a.Environment(config.ParentRun)
 	}
 	env.ParentRun = parent
@@ -98,10 +108,18 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	defer run.release()
 	err = session.Guard(func() error { return run.begin(ctx, session.Command{Kind: line.Kind(), Args: args}) })
 	if err == nil {
+		if outermost {
+			a.armed(args, env.Settings.Value(config.LogLevel), env.RunID())
+		}
 		a.end.onForce(func(cause error) { _ = run.end(ctx, cause) })
 		err = session.Guard(func() error { return tree.Execute(ctx, line) })
 	}
-	return env.RunID(), run.close(ctx, traits.Exit(err))
+	err = run.close(ctx, traits.Exit(err))
+	if outermost && a.process {
+		crash.Ended(quant.ExitStatus(err))
+		failpoint.Hit("ended")
+	}
+	return env.RunID(), err
 }
 
 // completing opens, read-only, the Meta DB that a line to be completed names.

@@ -116,14 +116,17 @@ func (r *recording) sayOpening() {
 	env, found := r.env, r.env.Opening
 	if found.MovedAside != "" {
 		env.Warn("the Meta DB cannot be used (%v); moved to %s", found.Damage, found.MovedAside)
-		if found.SalvageErr != nil {
-			env.Warn("nothing more could be read of %s: %v", found.MovedAside, found.SalvageErr)
+		if !found.Salvaged.Whole() {
+			env.Warn("not all of it was taken over: %s", found.Salvaged.Missing())
 		}
 		return
 	}
 	switch found.Meta {
 	case lab.Created:
 		env.Notice("new lab at %s", env.Shown())
+		for _, old := range found.Unsalvaged {
+			env.Warn("%s was moved aside, and nothing or not all of it was taken over: quant doctor says more", old)
+		}
 	case lab.Upgraded:
 		env.Notice("brought the Meta DB %s from schema %d to %d; backup: %s", env.MetaPath, found.From, found.To, found.Backup)
 	}

@@ -43,7 +43,9 @@ func gcCommand(env *Env) Command {
 purged, and what processes that were killed left behind, also beside a file
 outside the lab that a run was making. Without --yes it only
 shows what would go. What is younger than --min-age, or than the oldest run that
-is RUNNING, stays: a run stores a content before it says so.
+is RUNNING, stays: a run stores a content before it says so. While a Meta DB
+stands beside the lab's that was moved aside and not wholly taken over, all
+artifacts and logs stay: they may be of its runs.
 
 --reads also clears reading runs that ended more than --older-than ago, and only
 those: runs that could change nothing, have no params, metrics, tags, notes or
@@ -57,6 +59,9 @@ artifacts, are the parent of no run, and did not come from another lab.`,
 			env.Record(done.IO...)
 			if yes && err == nil {
 				env.KeepReserve()
+			}
+			for _, held := range done.Held {
+				env.Warn("no artifact and no log is taken for nobody's: %s was moved aside, and not all of it was taken over; quant doctor says more", env.Mask.Text(held))
 			}
 			if err != nil {
 				for _, gone := range done.Found {

@@ -24,18 +24,30 @@ func ingestCommand(env *Env) Command {
 		Short: "Load daily prices from files or a provider, through a quality gate",
 		Long: `Load daily prices (OHLCV) into ohlcv.
 
-From CSV (plain or gzip) and Parquet files: all files or none. A file has a
-symbol column, or its name is the symbol (SPX.csv is SPX) unless --symbol. The
-usual header spellings are understood, in English and Korean.
+From CSV, Parquet, Excel (.xlsx), Feather or Arrow, and JSON files (one object a
+line, or an array of them), plain, with gzip or in a zip archive: all files or
+none. A file has a symbol column, or its name is the symbol (SPX.csv is SPX)
+unless --symbol. The usual header spellings are understood, in English and
+Korean, and so is yfinance's header of several rows. A table with a column of
+closes for each symbol is read with --layout wide, and a file of closes alone
+with --close-only.
 
 From a provider on the network (alphavantage, key in ALPHA_VANTAGE_API_KEY):
 the symbols of --symbols, or all active ones, highest priority first; each in a
 transaction of its own. Only what is newer than the last stored day is taken,
 and --overlap days before it. If these show that the provider rescaled the
-adjusted history, the symbol is fetched again in full. Answers are kept for the
+history, the symbol is fetched again in full. Answers are kept for the
 day in DATA-DIR/cache. The free plan of Alpha Vantage allows 5 requests a
 minute, which --per-minute keeps to, and 25 a day. A symbol that fails does not
 stop the others: exit status 3, or 7 if none could be had.
+
+A split or a dividend moves the whole past of a symbol. Where the input is on
+another scale than the stored days that it has too, it replaces the history if it
+has every stored day; otherwise the symbol stays as it was, is named, and the exit
+status is 3: ingest its whole history in one run.
+
+A day without a trade, such as a halted one (no volume; open, high and low 0 or
+empty, the close carried), becomes a bar at the close and is counted.
 
 A symbol that is not in symbols yet is added there. Rows that fail the quality
 gate are kept in the table rejects. If more than --max-reject-ratio of the rows
@@ -45,6 +57,8 @@ again change nothing.`,
 		Example: `  quant ingest prices.csv.gz
   quant ingest SPX.csv --volume-missing zero
   quant ingest krx.csv --encoding cp949
+  quant ingest book.xlsx --sheet Prices
+  quant ingest closes.csv --layout wide
   quant ingest --provider alphavantage --symbols AAPL,IBM`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkSource(cmd, args, net.Provider); err != nil {
@@ -70,7 +84,10 @@ again change nothing.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Symbol, "symbol", "", "the symbol of every row, where the files do not say it")
-	f.StringVar(&o.Encoding, "encoding", "utf-8", "of CSV files: utf-8, cp949 or euc-kr")
+	f.StringVar(&o.Encoding, "encoding", "utf-8", "of text files, such as cp1252, latin1, cp949, shift-jis or utf-16")
+	f.StringVar(&o.Sheet, "sheet", "", "of an Excel workbook: the name of the sheet (default: the only one with rows)")
+	f.StringVar(&o.Layout, "layout", "auto", "how the columns stand: auto, or wide (a date, then a column of closes for each symbol)")
+	f.BoolVar(&o.CloseOnly, "close-only", false, "take the close for open, high and low, and 0 for a volume that is not there")
 	f.StringVar(&o.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
 	f.StringVar(&o.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
 	f.Float64Var(&o.MaxRejectRatio, "max-reject-ratio", pipeline.DefaultMaxRejectRatio, "share of bad rows, 0 to 1, above which nothing is stored")
@@ -115,6 +132,9 @@ func (r ingestReport) Sections() []output.Section {
 	}
 	if r.RowsRescaled > 0 {
 		lines = append(lines, fmt.Sprintf("of the rows updated, %d only have their adjusted close rescaled, by one factor a symbol", r.RowsRescaled))
+	}
+	for _, l := range r.Left {
+		lines = append(lines, fmt.Sprintf("left as it was: %s (%d rows not taken): its %s moved by x %.4g, and the input lacks %d of its %d stored days", l.Symbol, l.Rows, l.Price, l.Factor, l.Lacks, l.Stored))
 	}
 	if len(r.SymbolsAdded) > 0 {
 		lines = append(lines, fmt.Sprintf("symbols added: %s", quant.SomeOf(r.SymbolsAdded, 10)))

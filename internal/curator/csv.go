@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -33,9 +34,9 @@ type splitter struct {
 	path  string
 	r     io.Reader
 	delim byte
-	check func(b []byte, last bool) int // offset of bytes that the encoding forbids, or -1
-	wrong func(line int64) error        // the error that says so
-	onCut func()                        // called when a block was made; may be nil
+	check func(b []byte, last bool) int       // offset of bytes that the encoding forbids, or -1
+	wrong func(line int64, data []byte) error // the error that says so, of a line and the text around it
+	onCut func()                              // called when a block was made; may be nil
 
 	mu    sync.Mutex
 	carry []byte // read and not yet handed out
@@ -87,7 +88,7 @@ func (s *splitter) cut() (block, error) {
 		return block{}, io.EOF
 	}
 	if at := s.check(data, s.eof); at >= 0 {
-		return block{}, s.wrong(s.line + int64(bytes.Count(data[:at], []byte{'\n'})))
+		return block{}, s.wrong(s.line+int64(bytes.Count(data[:at], []byte{'\n'})), data)
 	}
 	b := block{line: s.line, buf: buf}
 	end := s.boundary(data)
@@ -322,6 +323,7 @@ type row struct {
 	day    day
 	number [numberFields]float64
 	text   []byte // the record, if it has a fault
+	panel  int    // index of the symbol, where a record has bars of several
 }
 
 // rowReader reads the rows of one block.
@@ -337,15 +339,24 @@ type rowReader struct {
 	fields  [][]byte
 	scratch []byte
 	known   []byte // the last symbol that was found valid
+
+	panels     []panel // where a record has bars of several symbols
+	panel      int     // the next one of the present record
+	record     []byte
+	recordLine int64
 }
 
 // read reads the next row; false at the end of the block. The error is one of
 // the whole file.
 func (r *rowReader) read(out *row) (bool, error) {
+	if more, err := r.panelRow(out); more || err != nil {
+		return more, err
+	}
 	for r.pos < len(r.block.data) {
 		out.line = r.line
 		out.fault = sound
 		out.text = nil
+		out.panel = 0
 		if r.block.long {
 			out.fault, out.text = lineTooLong, r.block.data
 			r.pos = len(r.block.data)
@@ -369,6 +380,13 @@ func (r *rowReader) read(out *row) (bool, error) {
 			out.fault = badQuotes
 		default:
 			r.fields, r.scratch = splitRecord(rec, kind, r.delim, r.fields[:0], r.scratch[:0])
+			if r.panels != nil {
+				r.panel, r.record, r.recordLine = 0, rec, out.line
+				if more, err := r.panelRow(out); more || err != nil {
+					return more, err
+				}
+				continue
+			}
 			if err := r.understand(out); err != nil {
 				return false, err
 			}
@@ -451,7 +469,18 @@ func (r *rowReader) understand(out *row) error {
 		if k == unreadable && f == volume {
 			x, k = parseVolume(r.fields[i])
 		}
-		if k != sound && (k != missing || f < volume) {
+		switch {
+		case k == sound || k == missing && f >= volume:
+		case k == missing:
+			// The first fault counts; but the row may be a day without a trade, which
+			// the gate sees from the rest.
+			if out.fault == sound {
+				out.fault = k.of(f)
+			}
+		case out.fault != sound:
+			out.number[0] = math.Inf(1) // no such day
+			return nil
+		default:
 			out.fault = k.of(f)
 			return nil
 		}

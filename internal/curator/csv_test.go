@@ -20,7 +20,7 @@ func readAll(tb testing.TB, data []byte) ([]row, error) {
 	if err != nil {
 		return nil, err
 	}
-	c, err := openCSV(context.Background(), ins[0], utf8Text, nil, true)
+	c, err := openCSV(context.Background(), ins[0], plan{zeroVolume: true})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"github.com/duckdb/duckdb-go/v2"
+
+	"quant"
 )
 
 // csvTable gives the rows of one CSV file to DuckDB in the file's order, as a
@@ -136,11 +138,25 @@ func (t *csvTable) parse(b block) (out *batch) {
 			t.file.split.release(b)
 			return out
 		}
-		if row.fault != sound {
-			t.texts.add(t.index, row.line, row.text)
-			row.symbol, row.day, row.number = nil, 0, [numberFields]float64{}
+		place := row.line
+		if t.file.panels != nil {
+			if place >= panelLines {
+				out.err = quant.Errorf(quant.Invalid, "%s: has more than %d rows, with columns for several symbols", t.file.split.path, panelLines-1).
+					WithHint("write it with a row for each bar")
+				return out
+			}
+			place += int64(row.panel) * panelLines
 		}
-		out.line = append(out.line, row.line)
+		if row.fault != sound {
+			t.texts.add(t.index, place, row.text)
+			if !row.fault.lacksPrice() {
+				if t.file.panels == nil {
+					row.symbol = nil
+				}
+				row.day, row.number = 0, [numberFields]float64{}
+			}
+		}
+		out.line = append(out.line, place)
 		out.fault = append(out.fault, uint8(row.fault))
 		out.day = append(out.day, int32(row.day))
 		for _, f := range t.numbers {

@@ -20,7 +20,10 @@ type Request struct {
 	RunID          string
 	Files          []string
 	Symbol         string  // of every row; "": the symbol column, or else the file's name
-	Encoding       string  // of CSV files: utf-8 (also ""), cp949 or euc-kr
+	Encoding       string  // of text files: utf-8 (also ""), or another of knownEncodings
+	Sheet          string  // of Excel workbooks: the name of the sheet; "": the only one with rows
+	Layout         string  // how the columns stand: auto (also ""), or wide: a date, then a column of closes for each symbol
+	CloseOnly      bool    // the close is open, high and low, too, and a volume that is missing is 0
 	DateFormat     string  // as of strftime; "": year, month, day
 	VolumeMissing  string  // what a row without volume is: reject (also "") or zero
 	MaxRejectRatio float64 // rejected rows a row read, 0 to 1, above which nothing is stored
@@ -54,7 +57,7 @@ const (
 )
 
 // Report is what an ingest did. Every row read is one of inserted, updated,
-// unchanged, collapsed and rejected, unless the ingest was refused.
+// unchanged, collapsed, rejected, skipped and left, unless the ingest was refused.
 type Report struct {
 	Files         []FileReport `json:"files"`
 	RowsRead      int64        `json:"rows_read"`
@@ -64,8 +67,12 @@ type Report struct {
 	RowsUnchanged int64        `json:"rows_unchanged"`
 	RowsCollapsed int64        `json:"rows_collapsed"` // the same symbol, day and values stand earlier in the input
 	RowsRejected  int64        `json:"rows_rejected"`
-	Reasons       []Reason     `json:"reasons"` // most frequent first
-	Symbols       []string     `json:"symbols"` // of the bars, in byte order
+	RowsNoTrade   int64        `json:"rows_no_trade"` // of those that became bars: days without a trade, at the close
+	RowsSkipped   int64        `json:"rows_skipped"`  // without a price and a volume: no bar
+	RowsLeft      int64        `json:"rows_left"`     // of symbols that stayed as they were
+	Left          []Left       `json:"left"`          // these symbols, in byte order
+	Reasons       []Reason     `json:"reasons"`       // most frequent first
+	Symbols       []string     `json:"symbols"`       // of the bars, in byte order
 	FirstDate     quant.Text   `json:"first_date"`
 	LastDate      quant.Text   `json:"last_date"`
 	Notices       []string     `json:"notices"`   // what the user should know, a sentence each
@@ -105,16 +112,16 @@ func (r Report) Outputs(done bool) []quant.RunIO {
 }
 
 func newReport() Report {
-	return Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}}
+	return Report{Files: []FileReport{}, Reasons: []Reason{}, Symbols: []string{}, Notices: []string{}, Left: []Left{}}
 }
 
 // FileReport is what was found in one file. Dates and symbols are those of its
 // bars.
 type FileReport struct {
-	Path           string     `json:"path"` // as given
+	Path           string     `json:"path"` // as given; ARCHIVE:MEMBER of a zip archive
 	Name           string     `json:"name"`
 	Digest         string     `json:"digest"` // sha256:<hex> of its bytes
-	Format         string     `json:"format"` // csv, csv.gz or parquet
+	Format         string     `json:"format"` // csv, xlsx, json, arrow or parquet; .gz behind it: packed
 	RowsRead       int64      `json:"rows_read"`
 	RowsRejected   int64      `json:"rejected"`
 	FirstDate      quant.Text `json:"first_date"`
@@ -133,7 +140,7 @@ type Reason struct {
 // Example is one rejected row.
 type Example struct {
 	File   string `json:"file"` // the name without its folder
-	Line   int64  `json:"line"` // of a Parquet file: the row, from 1
+	Line   int64  `json:"line"` // where the header is no line (Parquet, Arrow, JSON): the row, from 1
 	Reason string `json:"reason"`
 }
 
@@ -143,6 +150,7 @@ type plan struct {
 	encoding   textEncoding
 	layout     *dateLayout
 	zeroVolume bool
+	wide       bool
 	tomorrow   string // YYYY-MM-DD, UTC
 }
 
@@ -167,6 +175,16 @@ func (r Request) plan() (plan, error) {
 	if p.encoding, err = parseEncoding(r.Encoding); err != nil {
 		return p, err
 	}
+	switch r.Layout {
+	case "", "auto":
+	case "wide":
+		p.wide = true
+	default:
+		return p, quant.Errorf(quant.Invalid, "layout %q is not known", clip(r.Layout)).WithHint("use --layout auto or --layout wide")
+	}
+	if p.wide && r.Symbol != "" {
+		return p, quant.Errorf(quant.Invalid, "a wide layout has a column for each symbol").WithHint("leave --symbol out")
+	}
 	if r.DateFormat != "" {
 		if p.layout, err = compileLayout(r.DateFormat); err != nil {
 			return p, err
@@ -180,6 +198,7 @@ func (r Request) plan() (plan, error) {
 		return p, quant.Errorf(quant.Invalid, "missing volume %q: unknown treatment", clip(r.VolumeMissing)).
 			WithHint("use --volume-missing reject or --volume-missing zero")
 	}
+	p.zeroVolume = p.zeroVolume || r.CloseOnly || p.wide
 	if !(r.MaxRejectRatio >= 0 && r.MaxRejectRatio <= 1) {
 		return p, quant.Errorf(quant.Invalid, "max reject ratio %v is not between 0 and 1", r.MaxRejectRatio).
 			WithHint("for example --max-reject-ratio 0.01")

@@ -40,11 +40,39 @@ const (
 	differs   // the day stands elsewhere in the input with other values
 	collapsed // the day stands elsewhere in the input with the same values; no reject
 	stored    // ohlcv has the values already, from a file of another name; no reject
+	untraded  // a day without a price; no reject
+	blank     // a day without a trade whose prices are empty: settled once the whole file is read
+	left      // its symbol stayed as it was, being on another scale; no reject
 	faultCount
 )
 
 // of returns the fault of a number field.
 func (k fault) of(f field) fault { return faultsOfFields + fault(f-open)*faultsPerField + k - 1 }
+
+// lacksPrice reports whether it is the fault of a price that is missing.
+func (k fault) lacksPrice() bool {
+	return k == missing.of(open) || k == missing.of(high) || k == missing.of(low) || k == missing.of(closing)
+}
+
+// passes reports whether a row with this fault is none that is turned away.
+func (k fault) passes() bool {
+	switch k {
+	case sound, collapsed, stored, untraded, left:
+		return true
+	}
+	return false
+}
+
+// passing lists the faults that pass, for SQL.
+func passing() string {
+	var list []string
+	for k := range faultCount {
+		if k.passes() {
+			list = append(list, fmt.Sprint(uint8(k)))
+		}
+	}
+	return strings.Join(list, ", ")
+}
 
 // String is the reason as the rejects table and the report give it.
 func (k fault) String() string {

@@ -51,7 +51,8 @@ type SeriesReport struct {
 	LastDate  quant.Text `json:"last_date"`
 	Error     quant.Text `json:"error"` // why the symbol stayed as it was
 
-	hint string
+	hint  string
+	stays bool // it could be had, and is on another scale
 }
 
 // Answers are the answers of a provider that were used, as the inputs of a run.
@@ -81,12 +82,13 @@ const givingUp = 10
 // whatever happens to the next one. Without Full only what is newer than the
 // last stored bar is taken, and Overlap bars before it, which show whether the
 // source revised them. If adjusted_close / close of one of these changed by
-// more than rounding, the symbol is fetched whole; if even that does not
-// replace every stored adjusted close, the symbol stays as it was.
+// more than rounding, or their closes moved by one factor, the symbol is fetched
+// whole; if even that lacks stored bars, which would keep the old scale, the
+// symbol stays as it was (otherScale has the rule).
 //
 // A symbol that fails is named in the report and stops no other one, unless
-// none can be had any more. Errors: quant.Partial when some failed,
-// quant.Provider when all did; anything else (the end of ctx, a Fact DB that
+// none can be had any more. Errors: quant.Partial when some failed or stayed as
+// they were, quant.Provider when none could be had; anything else (the end of ctx, a Fact DB that
 // cannot be written) ends the fetch. The report is filled in any case.
 func Fetch(ctx context.Context, req FetchRequest) (Report, []SeriesReport, error) {
 	f := &fetch{FetchRequest: req, report: newReport(), since: map[string]quant.Date{}}
@@ -111,7 +113,7 @@ func Fetch(ctx context.Context, req FetchRequest) (Report, []SeriesReport, error
 			err = f.one(ctx, &s)
 		}
 		failure, lost := errors.AsType[*provider.Failure](err)
-		half, rest := errors.AsType[*errHalfRescaled](err)
+		moved, stays := errors.AsType[*errOtherScale](err)
 		code := quant.CodeOf(err)
 		switch {
 		case err == nil:
@@ -129,8 +131,9 @@ func Fetch(ctx context.Context, req FetchRequest) (Report, []SeriesReport, error
 			if denied == nil && (failure.Kind == provider.Denied || silent >= givingUp) {
 				denied = &provider.Failure{Kind: provider.Denied, Msg: "not asked for: " + failure.Msg, Hint: failure.Hint}
 			}
-		case rest:
-			s.fail(half.Error()+"; it stayed as it was", "ingest the whole history from one source, so that no bar keeps the old basis")
+		case stays:
+			s.fail(moved.Error()+"; it stayed as it was", "ingest the whole history from one source, from the first stored day on, so that no bar keeps the old scale")
+			s.stays = true
 		case code == quant.Refused || code == quant.Invalid:
 			s.fail(err.Error(), quant.HintOf(err))
 		default:
@@ -214,9 +217,12 @@ func (f *fetch) one(ctx context.Context, s *SeriesReport) error {
 	s.Size, s.Fetched = "compact", int64(len(answer.Rows))
 	answer.Rows = rows
 	err = f.store(ctx, s, answer)
-	if _, half := errors.AsType[*errHalfRescaled](err); half {
+	if moved, ok := errors.AsType[*errOtherScale](err); ok {
 		// What is in the cache may be older than the answer that showed it.
-		return f.whole(ctx, s, true)
+		err = f.whole(ctx, s, true)
+		if lost, ok := errors.AsType[*provider.Failure](err); ok {
+			return &provider.Failure{Kind: lost.Kind, Msg: fmt.Sprintf("%v; it stayed as it was, for its whole history could not be had: %s", moved, lost.Msg), Hint: lost.Hint}
+		}
 	}
 	return err
 }
@@ -253,19 +259,21 @@ func (f *fetch) store(ctx context.Context, s *SeriesReport, answer provider.Seri
 	var r Report
 	err := f.Facts(ctx, func(db *factstore.DB) error {
 		var err error
-		r, err = ingestSeries(ctx, db, f.request(), f.Provider.Name(), s.Symbol, answer, s.Fetched)
+		r, err = ingestSeries(ctx, db, f.request(), f.Provider.Name(), s.Symbol, answer, s.Fetched, s.Size != "full")
 		return err
 	})
 	if len(r.Files) == 1 {
 		s.Digest = quant.Text(r.Files[0].Digest)
 	}
-	if _, half := errors.AsType[*errHalfRescaled](err); half {
+	if _, moved := errors.AsType[*errOtherScale](err); moved {
 		return err // its rows are fetched again, or were not let in
 	}
 	s.Rejected = r.RowsRejected
 	f.report.RowsRead += r.RowsRead
 	f.report.RowsRejected += r.RowsRejected
 	f.report.RowsCollapsed += r.RowsCollapsed
+	f.report.RowsNoTrade += r.RowsNoTrade
+	f.report.RowsSkipped += r.RowsSkipped
 	f.report.Reasons = addReasons(f.report.Reasons, r.Reasons)
 	for _, n := range r.Notices {
 		f.report.Notices = append(f.report.Notices, s.Symbol+": "+n)
@@ -326,7 +334,7 @@ func (f *fetch) ended(ctx context.Context, err error) error {
 // failed is the error of the symbols that failed, nil if none did.
 func (f *fetch) failed() error {
 	var what []string
-	hint := ""
+	hint, lost := "", 0
 	for _, s := range f.series {
 		if s.Error == "" {
 			continue
@@ -336,6 +344,9 @@ func (f *fetch) failed() error {
 			text = s.Symbol + ": " + text
 		}
 		what = append(what, text)
+		if !s.stays {
+			lost++
+		}
 		if hint == "" {
 			hint = s.hint
 		}
@@ -351,7 +362,7 @@ func (f *fetch) failed() error {
 		hint = "run it again: what was stored stays"
 	}
 	code := quant.Partial
-	if n == len(f.series) {
+	if lost == len(f.series) {
 		code = quant.Provider
 	}
 	return quant.Errorf(code, "%d of %d symbols were not ingested: %s", n, len(f.series), strings.Join(what, "; ")).WithHint("%s", hint)

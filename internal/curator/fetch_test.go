@@ -112,7 +112,7 @@ func TestAHistoryThatCannotBeRescaledWholeStaysAsItWas(t *testing.T) {
 	before := m.bars()
 	m.server.PlayDays("A", play.Weekdays(today, 350, 0.5)) // its first days are gone
 	r, series, err := m.fetch(nil, "A", "B")
-	if quant.CodeOf(err) != quant.Partial || !strings.Contains(err.Error(), "1 of 2 symbols") || !strings.Contains(string(series[0].Error), "lacks 51 stored bars") {
+	if quant.CodeOf(err) != quant.Partial || !strings.Contains(err.Error(), "1 of 2 symbols") || !strings.Contains(string(series[0].Error), "lacks 51 of 400 stored days") {
 		t.Errorf("%v: %s", err, series[0].Error)
 	}
 	m.want("bars of A", m.list(strings.Replace(barColumns, "ORDER", "WHERE symbol = 'A' ORDER", 1)), before)
@@ -126,10 +126,41 @@ func TestAHistoryThatCannotBeRescaledWholeStaysAsItWas(t *testing.T) {
 		play.Text(play.Body("A", "compact", play.Weekdays(today, 401, 0.5)))(w, r)
 	})
 	_, series, err = m.fetch(nil, "A")
-	if quant.CodeOf(err) != quant.Provider || series[0].Error == "" {
+	if quant.CodeOf(err) != quant.Provider || !strings.Contains(string(series[0].Error), "rescaled its history") || !strings.Contains(string(series[0].Error), "could not be had") {
+		t.Errorf("%v", err)
+	}
+	// It alone: what could be had and was not taken is not what a provider did
+	// not deliver.
+	m.server.PlayDays("A", play.Weekdays(today, 350, 0.5))
+	if _, _, err = m.fetch(nil, "A"); quant.CodeOf(err) != quant.Partial {
 		t.Errorf("%v", err)
 	}
 	m.want("bars of A", m.list(strings.Replace(barColumns, "ORDER", "WHERE symbol = 'A' ORDER", 1)), before)
+}
+
+// A split may move the close and the adjusted close alike, so that their ratio
+// says nothing.
+func TestASplitThatMovesEveryPriceIsFetchedWholeToo(t *testing.T) {
+	split := func(days []play.Day) []play.Day {
+		for i := range days {
+			days[i].Close, days[i].Adjusted = days[i].Close/4, days[i].Adjusted/4
+		}
+		return days
+	}
+	m := newMarket(t)
+	m.server.PlayDays("A", play.Weekdays(today-1, 400, 1))
+	m.mustFetch("A")
+	m.server.PlayDays("A", split(play.Weekdays(today, 401, 1)))
+	m.want("after a split", counts(m.mustFetch("A")), "full fetched 401: +1 ~400 x0 =0 !0")
+	m.wantAsked("A full", "A compact", "A full")
+	m.want("the largest return", m.list("SELECT (max(abs(r)) < 0.1)::VARCHAR AS s FROM (SELECT close / lag(close) OVER (ORDER BY ts) - 1 AS r FROM ohlcv)"), []string{"true"})
+	before := m.bars()
+	m.server.PlayDays("A", split(split(play.Weekdays(today, 380, 1))))
+	_, series, err := m.fetch(nil, "A")
+	if quant.CodeOf(err) != quant.Partial || !strings.Contains(string(series[0].Error), "the close is x 0.25") {
+		t.Errorf("%v", err)
+	}
+	m.want("bars", m.bars(), before)
 }
 
 func TestALongGapIsFetchedWhole(t *testing.T) {

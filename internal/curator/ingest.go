@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -29,10 +30,16 @@ import (
 // with them, and a new row has none. Where the column is there, an empty cell
 // removes what is stored.
 //
+// A symbol whose stored bars the input would leave on two scales, because a
+// split or a dividend moved the input's and it lacks some that are stored, stays
+// as it was and is named in Report.Left; otherScale has the rule. The others
+// are taken.
+//
 // Errors: quant.NotFound, quant.Invalid or quant.Failed for a file that cannot
 // be read or understood, and nothing is changed; quant.Refused when more than
 // Request.MaxRejectRatio of the rows were rejected: then the rejects are
-// committed, ohlcv is untouched, and the report is filled. The end of ctx
+// committed, ohlcv is untouched, and the report is filled; quant.Partial when
+// symbols stayed as they were: the others are committed. The end of ctx
 // ends the ingest, and undoes it unless its commit has begun. The database
 // must be open for writing, and is used by nobody else meanwhile.
 func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) {
@@ -52,7 +59,7 @@ func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) 
 func (in *ingest) do(ctx context.Context) (Report, error) {
 	defer in.drop(context.WithoutCancel(ctx))
 	if err := in.run(ctx); err != nil {
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, quant.Refused) {
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, quant.Refused) && !errors.Is(err, quant.Partial) {
 			err = quant.Errorf(quant.Failed, "ingest: %w", cause)
 		}
 		if le, ok := errors.AsType[*lineError](err); ok {
@@ -74,21 +81,29 @@ type ingest struct {
 	series *provider.Series // the one input, where it is no file
 	of     string           // the symbol of series
 	answer int64            // rows of the answer that series is the newest part of
+	newest bool             // series is not the whole history, which can still be asked for
 
-	sources []string // of each input, as ohlcv has it
-	counts  map[fault]int64
-	first   int64 // day of the sound rows, and the last, since 1970-01-01
-	last    int64
-	about   int64  // how many symbols there are, roughly
-	inPlace string // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
-	skipped []bool // inputs that say the same as another
-	silent  []int  // inputs without a column for adjusted closes
+	sources  []string // of each input, as ohlcv has it
+	counts   map[fault]int64
+	first    int64 // day of the sound rows, and the last, since 1970-01-01
+	last     int64
+	about    int64      // how many symbols there are, roughly
+	inPlace  string     // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
+	skipped  []bool     // inputs that say the same as another
+	unpacked []*os.File // members of archives that DuckDB reads
+	panels   []int      // inputs whose rows have bars of several symbols
+	silent   []int      // inputs without a column for adjusted closes
 }
 
 func (in *ingest) run(ctx context.Context) error {
 	in.report = newReport()
-	if len(in.inputs) < len(in.Files) {
+	if files(in.inputs) < len(in.Files) {
 		in.notice("a file was named more than once and is read once")
+	}
+	for _, i := range in.inputs {
+		if i.leftOut != nil {
+			in.notice("%s: no price files by their names, and left out: %s", clip(i.Path), quant.SomeOf(i.leftOut, 5))
+		}
 	}
 	in.drop(ctx)
 	// The gate looks at every value, whatever bounds a Parquet file gives.
@@ -132,6 +147,10 @@ func (in *ingest) drop(ctx context.Context) {
 	// A table where a view was made of it may be undone with its transaction.
 	_, _ = in.db.Stage(ctx, "DROP VIEW IF EXISTS temp.main."+staged)
 	in.inPlace = ""
+	for _, f := range in.unpacked {
+		f.Close()
+	}
+	in.unpacked = nil
 	for _, table := range []string{staged, repeated, texts, rejectRows, dates, days} {
 		_, _ = in.db.Stage(ctx, "DROP TABLE IF EXISTS temp.main."+table)
 	}
@@ -140,7 +159,7 @@ func (in *ingest) drop(ctx context.Context) {
 // stage reads one file into staged.
 func (in *ingest) stage(ctx context.Context, i int) error {
 	input := in.inputs[i]
-	fr := FileReport{Path: input.Path, Name: clip(input.Name), Format: input.Format}
+	fr := FileReport{Path: input.fullPath(), Name: clip(input.Name), Format: input.formatName()}
 	var cols columns
 	var err error
 	source := "file:" + fr.Name
@@ -148,7 +167,7 @@ func (in *ingest) stage(ctx context.Context, i int) error {
 	case in.series != nil:
 		source = input.Format
 		fr.Digest, cols, err = in.stageSeries(ctx)
-	case input.Format == "parquet":
+	case input.Format == parquetFormat:
 		fr.Digest, cols, err = in.stageParquet(ctx, i)
 	default:
 		fr.Digest, cols, err = in.stageCSV(ctx, i)
@@ -169,11 +188,11 @@ func (in *ingest) stage(ctx context.Context, i int) error {
 	skip := false
 	for j, other := range in.report.Files {
 		// Without a symbol column the names of the files make the difference.
-		if other.Digest == fr.Digest && (cols.at[symbol] >= 0 || in.Symbol != "" || symbolOfName(other.Name) == symbolOfName(fr.Name)) && !in.skipped[j] {
+		if other.Digest == fr.Digest && (cols.at[symbol] >= 0 || in.Symbol != "" || in.inputs[j].symbolByName() == input.symbolByName()) && !in.skipped[j] {
 			if _, err := in.db.Stage(ctx, fmt.Sprintf("DELETE FROM temp.main.%s WHERE file = %d", staged, i)); err != nil {
 				return err
 			}
-			in.notice("%s is the same as %s and is read once", clip(input.Path), clip(other.Path))
+			in.notice("%s is the same as %s and is read once", input.label(), in.inputs[j].label())
 			skip = true
 			break
 		}
@@ -189,20 +208,21 @@ func (in *ingest) symbolOf(input Input) (string, error) {
 	if in.Symbol != "" {
 		return in.Symbol, nil
 	}
-	s := symbolOfName(input.Name)
+	s := input.symbolByName()
 	if err := quant.ValidateSymbol(s); err != nil {
-		return "", quant.Errorf(quant.Invalid, "%s: has no symbol column, and its name is no symbol: %w", clip(input.Path), err).
+		return "", quant.Errorf(quant.Invalid, "%s: has no symbol column, and its name is no symbol: %w", input.label(), err).
 			WithHint("say whose prices they are: --symbol SYMBOL")
 	}
 	return s, nil
 }
 
 func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) {
-	file, err := openCSV(ctx, in.inputs[i], in.encoding, in.layout, in.zeroVolume)
+	file, err := openCSV(ctx, in.inputs[i], in.plan)
 	if err != nil {
 		return "", columns{}, err
 	}
 	defer file.file.Close()
+	in.noticeShape(i, file.panels)
 	name := "symbol"
 	if file.cols.at[symbol] < 0 {
 		s, err := in.symbolOf(in.inputs[i])
@@ -211,16 +231,14 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 		}
 		name = sqltext.Literal(s) + " AS symbol"
 	}
-	file.split.onCut = func() { in.progress(i, Reading, file.digest.read.Load()) }
+	file.split.onCut = func() { in.progress(i, Reading, file.read()) }
 	exprs := []string{"line", "fault", "DATE '1970-01-01' + day AS ts", name}
 	for f := open; f < fieldCount; f++ {
 		switch {
 		case file.cols.at[f] < 0:
 			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
-		case f >= volume:
-			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
 		default:
-			exprs = append(exprs, f.String())
+			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
 		}
 	}
 	if err := register(in.db); err != nil {
@@ -241,14 +259,21 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 
 func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, error) {
 	input := in.inputs[i]
-	digest, err := digestFile(ctx, input, func(read int64) { in.progress(i, Reading, read) })
+	f, _, digest, err := input.whole(ctx, func(read int64) { in.progress(i, Reading, read) })
 	if err != nil {
 		return "", columns{}, err
 	}
-	query, cols, err := in.parquetQuery(ctx, in.db, input)
+	if input.Member == "" && !input.packed {
+		f.Close()
+	} else {
+		in.unpacked = append(in.unpacked, f) // until the rows are read
+		input.unpacked = fmt.Sprintf("/dev/fd/%d", f.Fd())
+	}
+	query, cols, panels, err := in.parquetQuery(ctx, in.db, input)
 	if err != nil {
 		return "", cols, err
 	}
+	in.noticeShape(i, panels)
 	if cols.at[symbol] < 0 {
 		s, err := in.symbolOf(input)
 		if err != nil {
@@ -266,19 +291,50 @@ func (in *ingest) stageParquet(ctx context.Context, i int) (string, columns, err
 	return digest, cols, in.stillSame(i)
 }
 
+// noticeShape says what was made of a header that is not a field a column.
+func (in *ingest) noticeShape(i int, panels []panel) {
+	if panels != nil {
+		in.panels = append(in.panels, i)
+		var names []string
+		for _, one := range panels {
+			names = append(names, one.symbol)
+		}
+		in.notice("%s: columns for %d symbols: %s", in.inputs[i].label(), len(names), quant.SomeOf(names, 5))
+	}
+	if in.wide || in.CloseOnly {
+		in.notice("%s: the close is taken for open, high and low, and 0 for a volume that is not there", in.inputs[i].label())
+	}
+}
+
+// lineSQL is the number of a row within its file, of expressions for the file
+// and the place of a row in staged.
+func (in *ingest) lineSQL(file, place string) string {
+	if in.panels == nil {
+		return place
+	}
+	return fmt.Sprintf("CASE WHEN %s THEN %s %% %d ELSE %s END", in.isPanelSQL(file), place, panelLines, place)
+}
+
+func (in *ingest) isPanelSQL(file string) string {
+	if in.panels == nil {
+		return "false"
+	}
+	return file + " IN (" + strings.Trim(strings.ReplaceAll(fmt.Sprint(in.panels), " ", ", "), "[]") + ")"
+}
+
 // stillSame reports whether what DuckDB has read is what was hashed.
 func (in *ingest) stillSame(i int) error {
-	again, err := inspect(in.inputs[i].Path)
+	info, err := statFile(in.inputs[i].Path)
 	if err != nil {
 		return err
 	}
-	return in.inputs[i].same(again.info)
+	return in.inputs[i].same(info)
 }
 
 // readInPlace makes staged a view of a Parquet file, gate included.
 func (in *ingest) readInPlace(ctx context.Context, query string) error {
 	in.inPlace = query
-	return stageAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, gateSQL(in.tomorrow), query))
+	return stageAll(ctx, in.db, "DROP TABLE temp.main."+staged, "CREATE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, query))
 }
 
 // settleInPlace is called once the rows of a file that is read in place have
@@ -288,10 +344,10 @@ func (in *ingest) settleInPlace(ctx context.Context) error {
 	if err := in.stillSame(0); err != nil {
 		return err
 	}
-	if in.counts[sound] != in.report.RowsRead {
+	if in.counts[sound] != in.report.RowsRead || in.report.RowsNoTrade > 0 {
 		return in.materialise(ctx)
 	}
-	return stageAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.gatedSQL(0, "0", in.inPlace))
+	return stageAll(ctx, in.db, "CREATE OR REPLACE TEMP VIEW "+staged+" AS "+in.passedSQL(0, in.inPlace))
 }
 
 // materialise makes staged a table, so that its rows can be marked.
@@ -305,7 +361,7 @@ func (in *ingest) materialise(ctx context.Context) error {
 }
 
 func (in *ingest) stagingError(i int, err error) error {
-	return quant.Errorf(quant.Failed, "%s: stage its rows: %w", clip(in.inputs[i].Path), err)
+	return quant.Errorf(quant.Failed, "%s: stage its rows: %w", in.inputs[i].label(), err)
 }
 
 // checkSymbol refuses a file whose symbol column says another symbol than
@@ -320,7 +376,7 @@ func (in *ingest) checkSymbol(ctx context.Context, i int) error {
 	if err != nil {
 		return err
 	}
-	return quant.Errorf(quant.Invalid, "%s: line %d: its symbol is %s, not %s", clip(in.inputs[i].Path), line, clip(other), in.Symbol).
+	return quant.Errorf(quant.Invalid, "%s: line %d: its symbol is %s, not %s", in.inputs[i].label(), line, clip(other), in.Symbol).
 		WithHint("leave --symbol out: the file has a symbol column")
 }
 
@@ -334,6 +390,11 @@ func (in *ingest) check(ctx context.Context) error {
 	}
 	if in.inPlace != "" {
 		if err := in.settleInPlace(ctx); err != nil {
+			return err
+		}
+	}
+	if in.counts[blank] > 0 {
+		if err := in.settleBlank(ctx); err != nil {
 			return err
 		}
 	}
@@ -369,10 +430,66 @@ func (in *ingest) check(ctx context.Context) error {
 	}
 	for i, f := range in.report.Files {
 		if f.RowsRead == 0 && !in.skipped[i] {
-			in.notice("%s has a header and no rows", clip(f.Path))
+			in.notice("%s has a header and no rows", in.inputs[i].label())
 		}
 	}
+	if err := in.noticeNoTrade(ctx); err != nil {
+		return err
+	}
 	return in.listReasons(ctx)
+}
+
+// settleBlank decides what rows without volume are whose prices are empty. Where
+// other days of the file were traded they are days without a trade. A file in
+// which none was may only lack the columns, and such rows lack a price.
+func (in *ingest) settleBlank(ctx context.Context) error {
+	if err := in.materialise(ctx); err != nil {
+		return err
+	}
+	const traded = "file IN (SELECT DISTINCT file FROM temp.main." + staged + " WHERE fault = 0 AND volume > 0)"
+	for _, set := range []string{
+		fmt.Sprintf("fault = CASE WHEN close > 0 THEN %d ELSE %d END, no_trade = coalesce(close > 0, false), open = close, high = close, low = close, volume = 0, adjusted_close = nullif(adjusted_close, 0) WHERE fault = %d AND %s",
+			sound, untraded, blank, traded),
+		fmt.Sprintf("fault = CASE WHEN open IS NULL THEN %d WHEN high IS NULL THEN %d WHEN low IS NULL THEN %d ELSE %d END WHERE fault = %d",
+			missing.of(open), missing.of(high), missing.of(low), missing.of(closing), blank),
+	} {
+		if _, err := in.db.Stage(ctx, "UPDATE temp.main."+staged+" SET "+set); err != nil {
+			return err
+		}
+	}
+	return in.count(ctx)
+}
+
+// noticeNoTrade tells of the days without a trade.
+func (in *ingest) noticeNoTrade(ctx context.Context) error {
+	r := &in.report
+	if r.RowsNoTrade > 0 {
+		rows, err := in.db.Query(ctx, "SELECT DISTINCT symbol FROM temp.main."+staged+" WHERE fault = 0 AND no_trade ORDER BY symbol")
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		var names []string
+		for rows.Next() {
+			var name string
+			if err := rows.Scan(&name); err != nil {
+				return err
+			}
+			names = append(names, name)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		in.notice("%s of %s without a trade (no volume; open, high and low 0 or empty) became bars at the close", quant.Count(int(r.RowsNoTrade), "day"), quant.SomeOf(names, 3))
+	}
+	if r.RowsSkipped > 0 {
+		examples, err := in.examples(ctx, untraded)
+		if err != nil {
+			return err
+		}
+		in.notice("%s without a price or a volume (first: %s line %d) became no bars", quant.Count(int(r.RowsSkipped), "row"), examples[0].File, examples[0].Line)
+	}
+	return nil
 }
 
 // rejectSymbols rejects the rows whose symbol is none: those of Parquet files,
@@ -429,13 +546,13 @@ func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
 // count counts the rows of each file by their fault.
 func (in *ingest) count(ctx context.Context) error {
 	r := &in.report
-	r.RowsRead, r.RowsCollapsed, r.RowsRejected = 0, 0, 0
+	r.RowsRead, r.RowsCollapsed, r.RowsRejected, r.RowsNoTrade, r.RowsSkipped = 0, 0, 0, 0, 0
 	for i := range r.Files {
 		r.Files[i].RowsRead, r.Files[i].RowsRejected = 0, 0
 	}
 	in.counts = map[fault]int64{}
 	in.first, in.last, in.about = 0, 0, 0
-	rows, err := in.db.Query(ctx, `SELECT file, fault, count(*), coalesce(min(ts) - DATE '1970-01-01', 0), coalesce(max(ts) - DATE '1970-01-01', 0), approx_count_distinct(symbol)
+	rows, err := in.db.Query(ctx, `SELECT file, fault, count(*), coalesce(min(ts) - DATE '1970-01-01', 0), coalesce(max(ts) - DATE '1970-01-01', 0), approx_count_distinct(symbol), count(*) FILTER (no_trade)
 		FROM temp.main.`+staged+" GROUP BY file, fault")
 	if err != nil {
 		return err
@@ -443,8 +560,8 @@ func (in *ingest) count(ctx context.Context) error {
 	defer rows.Close()
 	for rows.Next() {
 		var file, k int
-		var n, first, last, about int64
-		if err := rows.Scan(&file, &k, &n, &first, &last, &about); err != nil {
+		var n, first, last, about, noTrade int64
+		if err := rows.Scan(&file, &k, &n, &first, &last, &about, &noTrade); err != nil {
 			return err
 		}
 		f := &r.Files[file]
@@ -457,8 +574,11 @@ func (in *ingest) count(ctx context.Context) error {
 			}
 			in.first, in.last = min(in.first, first), max(in.last, last)
 			in.about += about
+			r.RowsNoTrade += noTrade
 		case collapsed:
 			r.RowsCollapsed += n
+		case untraded:
+			r.RowsSkipped += n
 		default:
 			f.RowsRejected += n
 			r.RowsRejected += n
@@ -532,7 +652,7 @@ func earlier(a, b quant.Text) quant.Text {
 func (in *ingest) listReasons(ctx context.Context) error {
 	r := &in.report
 	for k, n := range in.counts {
-		if k == sound || k == collapsed {
+		if k.passes() {
 			continue
 		}
 		examples, err := in.examples(ctx, k)
@@ -550,9 +670,9 @@ func (in *ingest) listReasons(ctx context.Context) error {
 func dateText(t time.Time) quant.Text { return quant.Text(t.Format(time.DateOnly)) }
 
 func (in *ingest) examples(ctx context.Context, k fault) ([]Example, error) {
-	query := fmt.Sprintf("SELECT file, line, 0, 0 FROM temp.main.%s WHERE fault = %d ORDER BY file, line LIMIT 3", staged, k)
+	query := fmt.Sprintf("SELECT file, %s, 0, 0 FROM temp.main.%s WHERE fault = %d ORDER BY file, line LIMIT 3", in.lineSQL("file", "line"), staged, k)
 	if k == differs {
-		query = "SELECT file, line, other // " + placeSpan + ", other % " + placeSpan + " FROM temp.main." + repeated + " WHERE n > 1 ORDER BY file, line LIMIT 3"
+		query = "SELECT file, " + in.lineSQL("file", "line") + ", other // " + placeSpan + ", " + in.lineSQL("(other // "+placeSpan+")", "(other % "+placeSpan+")") + " FROM temp.main." + repeated + " WHERE n > 1 ORDER BY file, line LIMIT 3"
 	}
 	rows, err := in.db.Query(ctx, query)
 	if err != nil {

@@ -1,41 +1,83 @@
 package curator
 
 import (
+	"archive/zip"
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
-
-	"golang.org/x/text/encoding/korean"
-	"golang.org/x/text/transform"
 
 	"quant"
 	"quant/internal/durable"
 )
 
-// Input is one file to ingest, looked at but not yet read.
+// Input is one file to ingest, or a member of a zip archive, looked at but not
+// yet read.
 type Input struct {
 	Path   string // as given
-	Name   string // its last element
-	Format string // csv, csv.gz or parquet
-	Size   int64  // bytes
+	Member string // of the zip archive at Path; "": the file itself
+	Name   string // the last element of Path, with the member if there is one
+	Format string // a name in the catalogue of formats
+	Size   int64  // bytes, packed if it is
 
-	info os.FileInfo
+	info     os.FileInfo // of Path
+	member   int         // index in the archive
+	packed   bool        // with gzip
+	unpacked string      // a path to the content of a member; "": Path has it
+	leftOut  []string    // members of the archive that are no price files, told with its first one
+}
+
+// label names an input in messages, fit to be shown.
+func (in Input) label() string {
+	if in.Member == "" {
+		return clip(in.Path)
+	}
+	return clip(in.Path) + ":" + clip(in.Member)
+}
+
+// fullPath is Path, with the member if there is one.
+func (in Input) fullPath() string {
+	if in.Member == "" {
+		return in.Path
+	}
+	return in.Path + ":" + in.Member
+}
+
+// base is the name that says whose prices an input holds.
+func (in Input) base() string {
+	if in.Member == "" {
+		return in.Name
+	}
+	return path.Base(in.Member)
+}
+
+// symbolByName is the symbol that the name says.
+func (in Input) symbolByName() string { return symbolOfName(in.base()) }
+
+// formatName is the format, and that it is packed.
+func (in Input) formatName() string {
+	if in.packed {
+		return in.Format + gzipEnding
+	}
+	return in.Format
 }
 
 // Inspect looks at each file without reading more than its head, so that a
 // call that cannot succeed fails before anything is opened for writing. A file
 // named twice is looked at, and later read, once. quant.NotFound: a file does
 // not exist; quant.Invalid: no files, a directory or another thing that is no
-// regular file, an empty file, a zip archive, a .parquet file
-// that is none; quant.Failed: it cannot be read.
+// regular file, an empty file, a format that is not read, a .parquet file that is
+// none; quant.Failed: it cannot be read. A zip archive is its members.
 func Inspect(paths []string) ([]Input, error) {
 	if len(paths) == 0 {
 		return nil, quant.Errorf(quant.Invalid, "no file to ingest").WithHint("name at least one CSV or Parquet file")
@@ -43,59 +85,58 @@ func Inspect(paths []string) ([]Input, error) {
 	var inputs []Input
 next:
 	for _, path := range paths {
-		in, err := inspect(path)
+		found, err := inspect(path)
 		if err != nil {
 			return nil, err
 		}
 		for _, other := range inputs {
-			if os.SameFile(in.info, other.info) {
+			if os.SameFile(found[0].info, other.info) {
 				continue next
 			}
 		}
-		inputs = append(inputs, in)
+		inputs = append(inputs, found...)
 	}
 	return inputs, nil
 }
 
-func inspect(path string) (Input, error) {
+// statFile returns what is known of a file that can be ingested.
+func statFile(path string) (os.FileInfo, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return Input{}, fileError(path, err)
+		return nil, fileError(path, err)
 	}
 	switch {
 	case info.IsDir():
-		return Input{}, quant.Errorf(quant.Invalid, "%s: is a directory", clip(path)).WithHint("name the files in it")
+		return nil, quant.Errorf(quant.Invalid, "%s: is a directory", clip(path)).WithHint("name the files in it")
 	case !info.Mode().IsRegular():
-		return Input{}, quant.Errorf(quant.Invalid, "%s: is not a regular file", clip(path)).
+		return nil, quant.Errorf(quant.Invalid, "%s: is not a regular file", clip(path)).
 			WithHint("save the data to a file first: it is read more than once")
 	case info.Size() == 0:
-		return Input{}, quant.Errorf(quant.Invalid, "%s: is empty", clip(path)).WithHint("a CSV file has at least a header line")
+		return nil, quant.Errorf(quant.Invalid, "%s: is empty", clip(path)).WithHint("a CSV file has at least a header line")
+	}
+	return info, nil
+}
+
+// inspect looks at a file and returns it, or the members of an archive; there is
+// at least one.
+func inspect(path string) ([]Input, error) {
+	info, err := statFile(path)
+	if err != nil {
+		return nil, err
+	}
+	in := Input{Path: path, Name: filepath.Base(path), Size: info.Size(), info: info}
+	if err := in.look(); err != nil {
+		return nil, err
+	}
+	if in.Format != "" {
+		return []Input{in}, nil
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return Input{}, fileError(path, err)
+		return nil, fileError(path, err)
 	}
 	defer f.Close()
-	head := make([]byte, 4)
-	n, err := io.ReadFull(f, head)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return Input{}, fileError(path, err)
-	}
-	head = head[:n]
-	in := Input{Path: path, Name: filepath.Base(path), Format: "csv", Size: info.Size(), info: info}
-	switch {
-	case bytes.HasPrefix(head, []byte("PAR1")):
-		in.Format = "parquet"
-	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
-		in.Format = "csv.gz"
-	case bytes.HasPrefix(head, []byte("PK\x03\x04")):
-		return Input{}, quant.Errorf(quant.Invalid, "%s: is a zip archive", clip(path)).
-			WithHint("unpack it first; save an Excel workbook (.xlsx) as CSV")
-	case isParquetName(path):
-		return Input{}, quant.Errorf(quant.Invalid, "%s: is no Parquet file: it does not begin with PAR1", clip(path)).
-			WithHint("fetch it again if it is damaged; give it another ending if it is CSV")
-	}
-	return in, nil
+	return members(in, f)
 }
 
 // isParquetName tells files that say by their names that they are Parquet.
@@ -115,17 +156,6 @@ func fileError(path string, err error) error {
 	return quant.Errorf(quant.Failed, "%s: cannot be read: %w", path, err).WithHint("check the file and its permissions")
 }
 
-// symbolOfName is the symbol that a file's name says: SPX for SPX.csv,
-// spx.CSV.gz or SPX.parquet, without the ending.
-func symbolOfName(name string) string {
-	for _, ending := range []string{".gz", ".csv", ".txt", ".tsv", ".parquet", ".pq"} {
-		if cut := len(name) - len(ending); cut > 0 && strings.EqualFold(name[cut:], ending) {
-			name = name[:cut]
-		}
-	}
-	return name
-}
-
 // unchanged reports whether the open file, and the path, are still what was
 // inspected.
 func (in Input) unchanged(f *os.File) error {
@@ -139,12 +169,22 @@ func (in Input) unchanged(f *os.File) error {
 	return in.same(info)
 }
 
+// unchangedPath is unchanged where the file was opened by raw: what the path is
+// now is what was looked at.
+func (in Input) unchangedPath() error {
+	info, err := os.Stat(in.Path)
+	if err != nil {
+		info = nil
+	}
+	return in.same(info)
+}
+
 // same reports whether info is that of the file as it was inspected.
 func (in Input) same(info os.FileInfo) error {
 	if info != nil && os.SameFile(info, in.info) && info.Size() == in.info.Size() && info.ModTime().Equal(in.info.ModTime()) {
 		return nil
 	}
-	return quant.Errorf(quant.Failed, "%s: changed while it was read", clip(in.Path)).
+	return quant.Errorf(quant.Failed, "%s: changed while it was read", in.label()).
 		WithHint("nothing was stored; ingest it again when nobody writes to it")
 }
 
@@ -172,91 +212,152 @@ func (d *digestReader) Read(b []byte) (int, error) {
 
 func (d *digestReader) digest() string { return d.sum.Digest() }
 
-// csvFile is an open CSV file behind its header.
-type csvFile struct {
-	in     Input
-	file   *os.File
-	digest *digestReader
-	cols   columns
-	split  *splitter
-	layout *dateLayout
+// drain reads to the end.
+func (d *digestReader) drain(progress func(int64)) error {
+	buf := make([]byte, 1<<20)
+	for {
+		_, err := d.Read(buf)
+		progress(d.read.Load())
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
-// textEncoding is a spelling of --encoding.
-type textEncoding int
-
-const (
-	utf8Text textEncoding = iota
-	koreanText
-)
-
-func parseEncoding(name string) (textEncoding, error) {
-	switch strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(name)) {
-	case "", "utf8":
-		return utf8Text, nil
-	case "cp949", "ms949", "uhc", "euckr", "windows949":
-		return koreanText, nil
-	}
-	return 0, quant.Errorf(quant.Invalid, "encoding %q is not known", clip(name)).WithHint("use utf-8, cp949 or euc-kr")
+// csvFile is an open file behind its header, whose rows are lines of CSV
+// whatever its format is.
+type csvFile struct {
+	in     Input
+	file   io.Closer
+	cols   columns
+	panels []panel // where a row has bars of several symbols
+	split  *splitter
+	layout *dateLayout
+	read   func() int64           // bytes read so far
+	digest func() (string, error) // of all bytes, once the rows are read
 }
 
 // openCSV opens a file and reads its header.
-func openCSV(ctx context.Context, in Input, enc textEncoding, layout *dateLayout, volumeOptional bool) (_ *csvFile, err error) {
-	f, err := os.Open(in.Path)
-	if err != nil {
-		return nil, fileError(in.Path, err)
+func openCSV(ctx context.Context, in Input, p plan) (*csvFile, error) {
+	c := &csvFile{in: in, layout: p.layout}
+	open := c.openText
+	if formatNamed(in.Format).rows != nil {
+		open = c.openTable
 	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	c := &csvFile{in: in, file: f, digest: newDigestReader(ctx, f), layout: layout}
-	if err := in.unchanged(f); err != nil {
+	if err := open(ctx, p); err != nil {
 		return nil, err
 	}
-	var text io.Reader = c.digest
-	if in.Format == "csv.gz" {
-		zr, err := gzip.NewReader(bufio.NewReaderSize(text, 1<<18))
-		if err != nil {
-			return nil, c.readError(err)
-		}
-		text = zr
-	}
-	buffered := bufio.NewReaderSize(text, 1<<16)
-	head, err := buffered.Peek(3)
-	if err != nil && !errors.Is(err, io.EOF) {
+	if err := c.readHeader(p); err != nil {
+		c.file.Close()
 		return nil, c.readError(err)
-	}
-	path := clip(in.Path)
-	c.split = &splitter{path: path, r: buffered, line: 1, check: checkUTF8, wrong: func(line int64) error {
-		return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: is not UTF-8", path, line).
-			WithHint("a Korean file is often CP949: say --encoding cp949")}
-	}}
-	switch {
-	case len(head) == 0:
-		return nil, quant.Errorf(quant.Invalid, "%s: is empty", path).WithHint("a CSV file has at least a header line")
-	case bytes.HasPrefix(head, []byte("\xff\xfe")) || bytes.HasPrefix(head, []byte("\xfe\xff")):
-		return nil, quant.Errorf(quant.Invalid, "%s: is UTF-16, which is not read", path).
-			WithHint("save it as UTF-8 (in Excel: CSV UTF-8)")
-	case string(head) == "\ufeff":
-		_, _ = buffered.Discard(3)
-	case enc == koreanText:
-		c.split.r = transform.NewReader(buffered, korean.EUCKR.NewDecoder())
-		c.split.check = checkDecoded
-		c.split.wrong = func(line int64) error {
-			return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: is not CP949", path, line).
-				WithHint("leave --encoding out if the file is UTF-8")}
-		}
-	}
-	if err := c.readHeader(volumeOptional); err != nil {
-		return nil, err
 	}
 	return c, nil
 }
 
+// openText opens a file of text in the encoding that it says or the plan says.
+func (c *csvFile) openText(ctx context.Context, p plan) (err error) {
+	raw, err := c.in.raw()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			raw.Close()
+		}
+	}()
+	c.file = raw
+	if err := c.in.unchangedPath(); err != nil {
+		return err
+	}
+	d := newDigestReader(ctx, raw)
+	c.read = d.read.Load
+	c.digest = func() (string, error) {
+		if n := d.read.Load(); n != c.in.Size {
+			return "", c.in.cutOff(n)
+		}
+		return d.digest(), nil
+	}
+	var text io.Reader = d
+	if c.in.packed {
+		if text, err = gzip.NewReader(bufio.NewReaderSize(d, 1<<18)); err != nil {
+			return c.readError(err)
+		}
+	}
+	buffered := bufio.NewReaderSize(text, 1<<16)
+	head, err := buffered.Peek(headSize)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return c.readError(err)
+	}
+	label := c.in.label()
+	if len(head) == 0 {
+		return quant.Errorf(quant.Invalid, "%s: is empty", label).WithHint("a CSV file has at least a header line")
+	}
+	c.split = &splitter{path: label, r: buffered, line: 1}
+	c.split.decode(encodingOf(head, p.encoding))
+	return nil
+}
+
+// openTable opens a file whose format writes its rows as text.
+func (c *csvFile) openTable(ctx context.Context, p plan) error {
+	f, size, digest, err := c.in.whole(ctx, func(int64) {})
+	if err != nil {
+		return err
+	}
+	c.read = func() int64 { return c.in.Size }
+	c.digest = func() (string, error) { return digest, nil }
+	label := c.in.label()
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		f.Close()
+		return c.readError(err)
+	}
+	form := formatNamed(c.in.Format)
+	from, to := io.Pipe()
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	c.file = closer(func() error {
+		stop()
+		_ = from.Close()
+		<-done
+		return f.Close()
+	})
+	go func() {
+		defer close(done)
+		out := newLineWriter(to, form.first)
+		err := tableRows(ctx, form, f, size, p, out)
+		if err == nil {
+			err = out.close()
+		}
+		if e, ok := errors.AsType[*quant.Error](err); ok && e.Code == quant.Invalid {
+			err = quant.Errorf(quant.Invalid, "%s: %s", label, e.Msg).WithHint("%s", e.Hint)
+		}
+		_ = to.CloseWithError(err)
+	}()
+	c.split = &splitter{path: label, r: from, line: form.first, check: checkUTF8, wrong: func(line int64, _ []byte) error {
+		return &lineError{line, quant.Errorf(quant.Invalid, "%s: row %d: a text is not UTF-8", label, line).
+			WithHint("write the file again; its format has text in UTF-8 alone")}
+	}}
+	return nil
+}
+
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// tableRows has a format write its rows; a panic of its reader is an error.
+func tableRows(ctx context.Context, f format, file *os.File, size int64, p plan, out *lineWriter) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = quant.Errorf(quant.Invalid, "damaged: cannot be read as %s: %s", f.name, clip(fmt.Sprint(r))).WithHint("fetch it again, or write it as CSV")
+		}
+	}()
+	return f.rows(ctx, file, size, p, out)
+}
+
 // readHeader takes the first line that says something off the text.
-func (c *csvFile) readHeader(volumeOptional bool) error {
+func (c *csvFile) readHeader(p plan) error {
 	path := c.split.path
 	b, err := c.split.cut()
 	switch {
@@ -268,19 +369,18 @@ func (c *csvFile) readHeader(volumeOptional bool) error {
 		return quant.Errorf(quant.Invalid, "%s: the first line is longer than %d bytes", path, maxRecord).
 			WithHint("is it a CSV file with a header line?")
 	}
-	p, line := 0, b.line
+	pos, line := 0, b.line
 	for {
 		// Carriage returns alone are not skipped, so that they are told of.
-		i := bytes.IndexByte(b.data[p:], '\n')
-		if i < 0 || !isBlankHead(b.data[p:p+i]) {
+		i := bytes.IndexByte(b.data[pos:], '\n')
+		if i < 0 || !isBlankHead(b.data[pos:pos+i]) {
 			break
 		}
-		p += i + 1
+		pos += i + 1
 		line++
 	}
-	end, kind := nextRecord(b.data, p, ',', true)
-	header := b.data[p:end]
-	text := bytes.TrimRight(header, "\r\n")
+	end, kind := nextRecord(b.data, pos, ',', true)
+	text := bytes.TrimRight(b.data[pos:end], "\r\n")
 	switch {
 	case len(text) == 0:
 		return quant.Errorf(quant.Invalid, "%s: has no header", path).WithHint("a CSV file has at least a header line")
@@ -291,23 +391,32 @@ func (c *csvFile) readHeader(volumeOptional bool) error {
 		return quant.Errorf(quant.Invalid, "%s: the header contains a NUL byte", path).WithHint("is it a CSV file?")
 	}
 	c.split.delim = delimiter(text)
-	if c.split.delim != ',' {
-		end, kind = nextRecord(b.data, p, c.split.delim, true)
-		header = b.data[p:end]
+	// The first records, and where each ends.
+	var records [][]string
+	var ends []int
+	for at := pos; at < len(b.data) && len(records) < 3; at = end {
+		end, kind = nextRecord(b.data, at, c.split.delim, true)
+		if kind == recordBad && len(records) == 0 {
+			return quant.Errorf(quant.Invalid, "%s: bad quotes in the header %s", path, clip(string(text))).
+				WithHint("quote a whole column name or nothing")
+		}
+		if kind == recordBad || kind == recordLong {
+			break
+		}
+		fields, _ := splitRecord(b.data[at:end], kind, c.split.delim, nil, nil)
+		names := make([]string, len(fields))
+		for i, f := range fields {
+			names[i] = string(f)
+		}
+		records, ends = append(records, names), append(ends, end)
 	}
-	if kind == recordBad {
-		return quant.Errorf(quant.Invalid, "%s: bad quotes in the header %s", path, clip(string(text))).
-			WithHint("quote a whole column name or nothing")
-	}
-	fields, _ := splitRecord(header, kind, c.split.delim, nil, nil)
-	names := make([]string, len(fields))
-	for i, f := range fields {
-		names[i] = string(f)
-	}
-	if c.cols, err = mapHeader(path, names, volumeOptional); err != nil {
+	shape, err := p.shape(path, records)
+	if err != nil {
 		return err
 	}
-	line += int64(bytes.Count(header, []byte{'\n'}))
+	c.cols, c.panels = shape.cols, shape.panels
+	end = ends[shape.rows-1]
+	line += int64(bytes.Count(b.data[pos:end], []byte{'\n'}))
 	// The delimiter is known only now, so the block is cut again with it.
 	c.split.carry = append(append([]byte(nil), b.data[end:]...), c.split.carry...)
 	c.split.line = line
@@ -342,7 +451,7 @@ func delimiter(header []byte) byte {
 
 // rows returns a reader of one block; several may work at once.
 func (c *csvFile) rows(b block) *rowReader {
-	return &rowReader{path: c.split.path, delim: c.split.delim, cols: c.cols, layout: c.layout,
+	return &rowReader{path: c.split.path, delim: c.split.delim, cols: c.cols, layout: c.layout, panels: c.panels, panel: len(c.panels),
 		block: b, line: b.line, hasNUL: bytes.IndexByte(b.data, 0) >= 0}
 }
 
@@ -350,27 +459,50 @@ func (c *csvFile) rows(b block) *rowReader {
 // did not change, and returns its digest.
 func (c *csvFile) finish() (string, error) {
 	defer c.file.Close()
-	if err := c.in.unchanged(c.file); err != nil {
+	if err := c.in.unchangedPath(); err != nil {
 		return "", err
 	}
-	if c.digest.read.Load() != c.in.Size {
-		return "", quant.Errorf(quant.Failed, "%s: ended after %d of %d bytes", c.split.path, c.digest.read.Load(), c.in.Size).
-			WithHint("nothing was stored; is the file complete?")
-	}
-	return c.digest.digest(), nil
+	return c.digest()
 }
 
 // readError makes an error of reading one that names the file.
-func (c *csvFile) readError(err error) error {
-	path := clip(c.in.Path)
+func (c *csvFile) readError(err error) error { return c.in.readError(err) }
+
+func (in Input) cutOff(read int64) error {
+	return quant.Errorf(quant.Failed, "%s: ended after %d of %d bytes", in.label(), read, in.Size).
+		WithHint("nothing was stored; is the file complete?")
+}
+
+// readError makes an error of reading one that names the file.
+func (in Input) readError(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
+	case errors.Is(err, zip.ErrFormat), errors.Is(err, zip.ErrChecksum),
+		in.Member != "" && !in.packed && errors.Is(err, io.ErrUnexpectedEOF):
+		return quant.Errorf(quant.Invalid, "%s: damaged zip archive: %w", in.label(), err).WithHint("fetch the file again")
 	case errors.Is(err, gzip.ErrHeader), errors.Is(err, gzip.ErrChecksum), errors.Is(err, io.ErrUnexpectedEOF):
-		return quant.Errorf(quant.Invalid, "%s: damaged gzip data: %w", path, err).WithHint("fetch the file again")
+		return quant.Errorf(quant.Invalid, "%s: damaged gzip data: %w", in.label(), err).WithHint("fetch the file again")
+	}
+	if _, ok := errors.AsType[flate.CorruptInputError](err); ok {
+		return quant.Errorf(quant.Invalid, "%s: damaged: %w", in.label(), err).WithHint("fetch the file again")
 	}
 	if _, ok := errors.AsType[*quant.Error](err); ok {
 		return err
 	}
-	return fileError(c.in.Path, err)
+	if _, ok := errors.AsType[*lineError](err); ok {
+		return err
+	}
+	return fileError(in.Path, err)
+}
+
+// files is how many files the inputs stand in.
+func files(inputs []Input) int {
+	n := 0
+	for i, in := range inputs {
+		if i == 0 || in.Path != inputs[i-1].Path {
+			n++
+		}
+	}
+	return n
 }

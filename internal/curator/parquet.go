@@ -1,15 +1,16 @@
 package curator
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"math/big"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"quant"
 	"quant/internal/factstore"
@@ -27,76 +28,52 @@ func globless(path string) (string, error) {
 	return sqltext.Literal(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(abs)), nil
 }
 
-// digestFile hashes a file and checks that it is what was inspected.
-func digestFile(ctx context.Context, in Input, progress func(int64)) (string, error) {
-	f, err := os.Open(in.Path)
-	if err != nil {
-		return "", fileError(in.Path, err)
-	}
-	defer f.Close()
-	d := newDigestReader(ctx, f)
-	buf := make([]byte, 1<<20)
-	for {
-		_, err := d.Read(buf)
-		progress(d.read.Load())
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return "", ctx.Err()
-			}
-			return "", fileError(in.Path, err)
-		}
-	}
-	return d.digest(), in.unchanged(f)
-}
-
 // parquetQuery returns a query for the gate's columns of a Parquet file, and
-// the columns it ignores.
-func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (string, columns, error) {
-	path, err := globless(in.Path)
+// which columns it has, or which panels.
+func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ string, cols columns, panels []panel, err error) {
+	path, err := globless(cmp.Or(in.unpacked, in.Path))
 	if err != nil {
-		return "", columns{}, err
+		return "", columns{}, nil, err
 	}
-	names, err := parquetNames(ctx, db, path)
+	names, isInt128, err := parquetNames(ctx, db, path)
 	if err != nil {
-		return "", columns{}, p.parquetError(ctx, in, err)
+		return "", columns{}, nil, p.parquetError(ctx, in, err)
 	}
 	source := "read_parquet(" + path + ", file_row_number = true, hive_partitioning = false, union_by_name = false, filename = false)"
 	rows, err := db.Query(ctx, "SELECT column_name, column_type FROM (DESCRIBE SELECT * EXCLUDE (file_row_number) FROM "+source+")")
 	if err != nil {
-		return "", columns{}, p.parquetError(ctx, in, err)
+		return "", columns{}, nil, p.parquetError(ctx, in, err)
 	}
 	defer rows.Close()
 	var idents, types []string
 	for rows.Next() {
 		var name, typ string
 		if err := rows.Scan(&name, &typ); err != nil {
-			return "", columns{}, p.parquetError(ctx, in, err)
+			return "", columns{}, nil, p.parquetError(ctx, in, err)
 		}
 		idents, types = append(idents, sqltext.Identifier(name)), append(types, typ)
 	}
 	if err := rows.Err(); err != nil {
-		return "", columns{}, p.parquetError(ctx, in, err)
+		return "", columns{}, nil, p.parquetError(ctx, in, err)
 	}
 	rows.Close()
 	if len(names) != len(idents) {
-		return "", columns{}, quant.Errorf(quant.Invalid, "%s: its columns cannot be told apart", clip(in.Path)).
+		return "", columns{}, nil, quant.Errorf(quant.Invalid, "%s: its columns cannot be told apart", in.label()).
 			WithHint("no two columns may have the same name, nor one be called file_row_number")
 	}
-	cols, err := mapHeader(clip(in.Path), names, p.zeroVolume)
+	shape, err := p.shape(in.label(), [][]string{names})
 	if err != nil {
-		return "", cols, err
+		return "", cols, nil, err
 	}
+	cols, panels = shape.cols, shape.panels
 	wrong := func(f field, want string) error {
 		i := cols.at[f]
-		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", clip(in.Path), clip(names[i]), types[i], want)
+		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", in.label(), clip(names[i]), types[i], want)
 	}
 	exprs := []string{"file_row_number + 1 AS line"}
-	if i := cols.at[symbol]; i >= 0 {
+	if i := cols.at[symbol]; i >= 0 && panels == nil {
 		if types[i] != "VARCHAR" && !strings.HasPrefix(types[i], "ENUM") {
-			return "", cols, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", clip(in.Path), clip(names[i]), types[i]).
+			return "", cols, nil, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", in.label(), clip(names[i]), types[i]).
 				WithHint("write the column as text when the file is made")
 		}
 		exprs = append(exprs, "nullif(trim(CAST("+idents[i]+" AS VARCHAR)), '') AS symbol")
@@ -106,26 +83,30 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (str
 	case types[i] == "DATE":
 		exprs = append(exprs, idents[i]+" AS ts")
 	case strings.HasSuffix(types[i], "WITH TIME ZONE"):
-		if err := p.midnights(ctx, db, in, source, idents[i], names[i]); err != nil {
-			return "", cols, err
+		zone, err := columnZone(ctx, db, path, names[i])
+		if err != nil {
+			return "", cols, nil, p.parquetError(ctx, in, err)
 		}
-		exprs = append(exprs, "CAST(timezone('UTC', "+idents[i]+") AS DATE) AS ts")
+		local := "timezone(" + sqltext.Literal(zone) + ", " + idents[i] + ")"
+		if err := p.midnights(ctx, db, in, source, local, names[i]); err != nil {
+			return "", cols, nil, err
+		}
+		exprs = append(exprs, "CAST("+local+" AS DATE) AS ts")
 	case strings.HasPrefix(types[i], "TIMESTAMP"):
 		exprs = append(exprs, "CAST("+idents[i]+" AS DATE) AS ts")
 	case types[i] == "VARCHAR" || types[i] == "INTEGER" || types[i] == "BIGINT":
 		if err := p.spellDates(ctx, db, in, source, idents[i]); err != nil {
-			return "", cols, err
+			return "", cols, nil, err
 		}
 		exprs = append(exprs, "CAST("+idents[i]+" AS VARCHAR) AS spelling")
 		spelled = true
 	default:
-		return "", cols, wrong(date, "a date")
+		return "", cols, nil, wrong(date, "a date")
 	}
-	for f := open; f < fieldCount; f++ {
-		i := cols.at[f]
+	number := func(f field, at columns) (string, error) {
+		i := at.at[f]
 		if i < 0 {
-			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
-			continue
+			return "NULL::DOUBLE", nil
 		}
 		number := idents[i]
 		switch kind, size, _ := strings.Cut(types[i], "("); kind {
@@ -137,19 +118,84 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (str
 			if digits, err := strconv.Atoi(width); err != nil || digits > 15 {
 				number = "CAST(" + number + " AS VARCHAR)"
 			}
+		case "BLOB":
+			if isInt128[i] {
+				number = int128SQL(number)
+				break
+			}
+			fallthrough
 		default:
-			return "", cols, wrong(f, "a number")
+			return "", quant.Errorf(quant.Invalid, "%s: column %s is %s, not a number", in.label(), clip(names[i]), types[i])
 		}
-		exprs = append(exprs, "CAST("+number+" AS DOUBLE) AS "+f.String())
+		return "CAST(" + number + " AS DOUBLE)", nil
+	}
+	if panels != nil {
+		source, exprs, err = p.panelSource(exprs, source, panels, number)
+		if err != nil {
+			return "", cols, nil, err
+		}
+	}
+	for f := open; f < fieldCount && panels == nil; f++ {
+		expr, err := number(f, cols)
+		if err != nil {
+			return "", cols, nil, err
+		}
+		exprs = append(exprs, expr+" AS "+f.String())
 	}
 	query := "SELECT " + strings.Join(exprs, ", ") + " FROM " + source
 	if spelled {
-		return "SELECT coalesce(fault, 0::UTINYINT) AS fault, * EXCLUDE (fault) FROM (" + query + ") LEFT JOIN temp.main." + dates + " USING (spelling)", cols, nil
+		return "SELECT coalesce(fault, 0::UTINYINT) AS fault, * EXCLUDE (fault) FROM (" + query + ") LEFT JOIN temp.main." + dates + " USING (spelling)", cols, panels, nil
 	}
-	return "SELECT 0::UTINYINT AS fault, * FROM (" + query + ")", cols, nil
+	return "SELECT 0::UTINYINT AS fault, * FROM (" + query + ")", cols, panels, nil
 }
 
-// midnights refuses a column of instants that are not all midnight UTC.
+// panelSource gives a row for each symbol of each row of source that has a price
+// of it, and the expressions for its columns. exprs are those that a row has
+// once.
+func (p plan) panelSource(exprs []string, source string, panels []panel, number func(field, columns) (string, error)) (string, []string, error) {
+	var list []string
+	for k, one := range panels {
+		parts := []string{fmt.Sprintf("panel: %d::BIGINT", k), "symbol: " + sqltext.Literal(one.symbol)}
+		for f := open; f < fieldCount; f++ {
+			expr, err := number(f, one.cols)
+			if err != nil {
+				return "", nil, err
+			}
+			parts = append(parts, f.String()+": "+expr)
+		}
+		list = append(list, "{"+strings.Join(parts, ", ")+"}")
+	}
+	var some, out []string
+	for _, f := range []field{open, high, low, closing, adjustedClose} {
+		some = append(some, "coalesce(NOT isnan(bar."+f.String()+"), false)")
+	}
+	out = append(out, fmt.Sprintf("line + bar.panel * %d AS line", panelLines), "bar.symbol AS symbol", "COLUMNS(c -> c IN ('ts', 'spelling'))")
+	for f := open; f < fieldCount; f++ {
+		out = append(out, "bar."+f.String()+" AS "+f.String())
+	}
+	return "(SELECT " + strings.Join(exprs, ", ") + ", unnest([" + strings.Join(list, ", ") + "]) AS bar FROM " + source + ") WHERE " + strings.Join(some, " OR "), out, nil
+}
+
+// columnZone is the zone of a column of instants, as pandas and polars write it
+// beside the data, or UTC.
+func columnZone(ctx context.Context, db *factstore.DB, path, name string) (string, error) {
+	const utc = "UTC"
+	var text string
+	err := db.QueryRow(ctx, "SELECT decode(value) FROM parquet_kv_metadata("+path+") WHERE decode(key) = 'ARROW:schema'").Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return utc, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	zone := arrowZone(text, name)
+	if _, err := time.LoadLocation(zone); err != nil || zone == "" || zone == "Local" {
+		return utc, nil
+	}
+	return zone, nil
+}
+
+// midnights refuses a column of instants that are not all midnight in their zone.
 func (p plan) midnights(ctx context.Context, db *factstore.DB, in Input, source, column, name string) error {
 	var line sql.NullInt64
 	// Not a WHERE: that would be put to the bounds that the file claims.
@@ -160,26 +206,29 @@ func (p plan) midnights(ctx context.Context, db *factstore.DB, in Input, source,
 	if !line.Valid {
 		return nil
 	}
-	return quant.Errorf(quant.Invalid, "%s: row %d: column %s is an instant; which local day it is depends on a zone", clip(in.Path), line.Int64, clip(name)).
+	return quant.Errorf(quant.Invalid, "%s: row %d: column %s is an instant; which local day it is depends on a zone", in.label(), line.Int64, clip(name)).
 		WithHint("write the column as DATE when the file is made (in pandas: tz_localize(None), then to a date)")
 }
 
-// parquetNames returns the names of the top columns as the file spells them.
-func parquetNames(ctx context.Context, db *factstore.DB, path string) ([]string, error) {
-	rows, err := db.Query(ctx, "SELECT name, coalesce(num_children, 0) FROM parquet_schema("+path+")")
+// parquetNames returns the names of the top columns as the file spells them, and
+// which of them are 16 bytes that nothing else is said of: polars writes Int128
+// so, and DuckDB takes it for a BLOB.
+func parquetNames(ctx context.Context, db *factstore.DB, path string) (names []string, isInt128 []bool, err error) {
+	rows, err := db.Query(ctx, `SELECT name, coalesce(num_children, 0),
+		coalesce(type = 'FIXED_LEN_BYTE_ARRAY' AND type_length = '16' AND converted_type IS NULL AND logical_type IS NULL, false) FROM parquet_schema(`+path+")")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer rows.Close()
-	var names []string
-	// The schema is a tree, parents first: left counts what is still to come
-	// of the root and of the column being skipped.
+	// The schema is a tree, parents first: below counts what is still to come of
+	// the column being skipped.
 	root, below := true, int64(0)
 	for rows.Next() {
 		var name string
 		var children int64
-		if err := rows.Scan(&name, &children); err != nil {
-			return nil, err
+		var bytes16 bool
+		if err := rows.Scan(&name, &children, &bytes16); err != nil {
+			return nil, nil, err
 		}
 		switch {
 		case root:
@@ -187,11 +236,29 @@ func parquetNames(ctx context.Context, db *factstore.DB, path string) ([]string,
 		case below > 0:
 			below += children - 1
 		default:
-			names = append(names, name)
+			names, isInt128 = append(names, name), append(isInt128, bytes16)
 			below = children
 		}
 	}
-	return names, rows.Err()
+	return names, isInt128, rows.Err()
+}
+
+// int128SQL reads a BLOB of 16 bytes as an integer, lowest byte first.
+func int128SQL(blob string) string {
+	var terms []string
+	unit := big.NewInt(1)
+	for i := range 16 {
+		digit := func(at int) string {
+			return fmt.Sprintf("(instr('0123456789ABCDEF', substr(hex(%s), %d, 1)) - 1)", blob, at)
+		}
+		value := digit(2*i+1) + " * 16 + " + digit(2*i+2)
+		if i == 15 { // with the sign
+			value = "(" + value + " + 128) % 256 - 128"
+		}
+		terms = append(terms, "("+value+")::HUGEINT * "+unit.String()+"::HUGEINT")
+		unit.Lsh(unit, 8)
+	}
+	return "(" + strings.Join(terms, " + ") + ")"
 }
 
 // spellDates reads every spelling of a date that a column has, once, with the
@@ -226,7 +293,7 @@ func (p plan) spellDates(ctx context.Context, db *factstore.DB, in Input, source
 			r.day, err = parseDate(text)
 		}
 		if errors.Is(err, errAmbiguous) {
-			return ambiguousDate(clip(in.Path), line, r.spelling)
+			return ambiguousDate(in.label(), line, r.spelling)
 		}
 		if err != nil {
 			r.fault = dateUnreadable
@@ -262,7 +329,7 @@ func (p plan) parquetError(ctx context.Context, in Input, err error) error {
 		return ctx.Err()
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
-	return &quant.Error{Code: quant.Invalid, Msg: fmt.Sprintf("%s: cannot be read as Parquet: %s", clip(in.Path), clip(first)),
+	return &quant.Error{Code: quant.Invalid, Msg: fmt.Sprintf("%s: cannot be read as Parquet: %s", in.label(), clip(first)),
 		Hint: "the file may be damaged or cut off: fetch it again", Err: err}
 }
 

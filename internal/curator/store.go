@@ -50,6 +50,7 @@ func (in *ingest) store(ctx context.Context) error {
 	})
 	if err != nil {
 		r.RowsInserted, r.RowsUpdated, r.RowsUnchanged, r.RowsRescaled, r.Revisions = 0, 0, 0, 0, 0
+		r.RowsLeft, r.Left = 0, []Left{}
 		return err
 	}
 	if refused {
@@ -58,6 +59,9 @@ func (in *ingest) store(ctx context.Context) error {
 		return quant.Errorf(quant.Refused, "%d of %d rows rejected (%.2f %%, allowed %.2f %%); most often: %s (%d, first %s line %d); nothing was stored in ohlcv",
 			r.RowsRejected, judged, 100*float64(r.RowsRejected)/float64(judged), 100*in.MaxRejectRatio, reason.Reason, reason.Rows, first.File, first.Line).
 			WithHint("%s", in.refusalHint())
+	}
+	if len(r.Left) > 0 {
+		return leftError(r.Left)
 	}
 	return nil
 }
@@ -97,10 +101,14 @@ func (in *ingest) keepAdjusted(ctx context.Context, tx *factstore.Tx) error {
 	if err := in.materialise(ctx); err != nil {
 		return err
 	}
-	files := strings.Trim(strings.ReplaceAll(fmt.Sprint(in.silent), " ", ", "), "[]")
 	_, err := tx.Stage(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET adjusted_close = o.adjusted_close FROM ohlcv o WHERE s.fault = 0 AND s.file IN (%s)
-		AND s.symbol = o.symbol AND s.ts = o.ts AND o.adjusted_close IS NOT NULL`, staged, files))
+		AND s.symbol = o.symbol AND s.ts = o.ts AND o.adjusted_close IS NOT NULL`, staged, in.silentFiles()))
 	return err
+}
+
+// silentFiles are the files without a column for adjusted closes, as a list.
+func (in *ingest) silentFiles() string {
+	return strings.Trim(strings.ReplaceAll(fmt.Sprint(in.silent), " ", ", "), "[]")
 }
 
 // reach is a condition that every stored row o fulfils that the bars may touch.
@@ -112,13 +120,11 @@ func (in *ingest) reach() (string, []any) {
 
 func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	r := &in.report
-	if err := in.keepAdjusted(ctx, tx); err != nil {
+	if err := in.leave(ctx, tx); err != nil {
 		return err
 	}
-	if in.series != nil {
-		if err := in.refuseHalfRescaled(ctx, tx); err != nil {
-			return err
-		}
+	if err := in.keepAdjusted(ctx, tx); err != nil {
+		return err
 	}
 	same, err := in.settleOtherNames(ctx, tx)
 	if err != nil {
@@ -135,11 +141,6 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	}
 	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged+same
 	r.RowsRescaled, r.Revisions = delta.Rescaled, delta.Revisions
-	if in.series == nil && delta.Updated > 0 {
-		if err := in.noticeHalfRescaled(ctx, tx); err != nil {
-			return err
-		}
-	}
 	if in.BeforeCommit != nil && len(r.Symbols) > 0 {
 		if err := in.BeforeCommit(ctx, r.Symbols); err != nil {
 			return err
@@ -200,31 +201,35 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 	var reason strings.Builder
 	reason.WriteString("CASE fault")
 	for k := sound + 1; k < faultCount; k++ {
-		if k != differs && k != collapsed && k != stored {
+		if k != differs && !k.passes() {
 			fmt.Fprintf(&reason, " WHEN %d THEN %s", k, sqltext.Literal(k.String()))
 		}
 	}
 	join, ref := "", ""
 	if in.counts[differs] > 0 {
-		ref = fmt.Sprintf(" WHEN %d THEN '%s' || (other %% %s) || CASE WHEN other // %s = file THEN '' ELSE ' of ' || %s END", differs, differsFrom, placeSpan, placeSpan,
+		ref = fmt.Sprintf(" WHEN %d THEN '%s' || (%s) || CASE WHEN other // %s = file THEN '' ELSE ' of ' || %s END", differs, differsFrom, in.lineSQL("(other // "+placeSpan+")", "(other % "+placeSpan+")"), placeSpan,
 			strings.Replace(in.byFile(names), "CASE file", "CASE (other // "+placeSpan+")", 1))
 		join = " LEFT JOIN temp.main." + repeated + " t USING (file, line)"
 	}
 	reason.WriteString(ref + " END")
+	ofSymbol := "''" // a line with bars of several symbols may have several rejects
+	if in.panels != nil {
+		ofSymbol = "CASE WHEN " + in.isPanelSQL("file") + " AND symbol IS NOT NULL THEN ': ' || symbol ELSE '' END"
+	}
 	fields := make([]string, 0, int(fieldCount))
 	for _, c := range []string{"symbol", "ts", "open", "high", "low", "close", "volume", "adjusted_close"} {
 		fields = append(fields, "coalesce(CAST("+c+" AS VARCHAR), '')")
 	}
 	query := fmt.Sprintf(`CREATE TEMP TABLE %s AS SELECT r.* FROM (
 			SELECT DISTINCT ON (source_digest, line, reason) * FROM (
-				SELECT %s AS source_digest, line, %s AS reason, %s AS source,
+				SELECT %s AS source_digest, %s AS line, %s || %s AS reason, %s AS source,
 					CASE WHEN x.text IS NULL THEN symbol END AS symbol, CASE WHEN x.text IS NULL THEN CAST(ts AS VARCHAR) END AS ts,
 					coalesce(x.text, concat_ws(',', %s)) AS row_text, %s AS run_id
-				FROM (SELECT * FROM temp.main.%s WHERE fault NOT IN (%d, %d, %d)) s%s LEFT JOIN temp.main.%s x USING (file, line))
+				FROM (SELECT * FROM temp.main.%s WHERE fault NOT IN (%s)) s%s LEFT JOIN temp.main.%s x USING (file, line))
 			ORDER BY source_digest, line, reason) r
 		ANTI JOIN rejects USING (source_digest, line, reason)`,
-		rejectRows, in.byFile(digests), reason.String(), in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
-		staged, sound, collapsed, stored, join, texts)
+		rejectRows, in.byFile(digests), in.lineSQL("file", "line"), reason.String(), ofSymbol, in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
+		staged, passing(), join, texts)
 	_, err := in.db.Stage(ctx, query)
 	return err
 }

@@ -18,3 +18,6 @@ func (tx *Tx) ExecUnchecked(ctx context.Context, query string, args ...any) erro
 func (tx *Tx) CountUnchecked(table string, inserted, updated, deleted int64) {
 	tx.count(table, inserted, updated, deleted)
 }
+
+// AttachError is what is made of an error of attaching a file.
+var AttachError = attachError

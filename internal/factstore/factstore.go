@@ -24,6 +24,8 @@ var (
 	ErrMissing = errors.New("no fact db")
 	// ErrDamaged: the file is no Fact DB, or cannot be read any more.
 	ErrDamaged = errors.New("damaged")
+	// ErrOlder: the file must be brought up to date first.
+	ErrOlder = errors.New("older than the program")
 	// ErrNewer: the file's schema, or its format, is newer than the program.
 	ErrNewer = errors.New("newer than the program")
 )

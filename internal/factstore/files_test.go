@@ -306,3 +306,24 @@ func TestCheckNamesWhatAHandWrittenStatementSpoiled(t *testing.T) {
 		})
 	}
 }
+
+// What the operating system refuses says nothing of the file.
+func TestAReadThatFailsIsNoDamage(t *testing.T) {
+	t.Parallel()
+	for text, damage := range map[string]bool{
+		`IO Error: Could not read from file "quant.duckdb": Input/output error`:                 false,
+		`IO Error: Cannot open file "quant.duckdb": Too many open files`:                        false,
+		`IO Error: Cannot open file "quant.duckdb": Permission denied`:                          false,
+		`IO Error: Could not read from file "quant.duckdb": Resource temporarily unavailable`:   false,
+		`IO Error: The file "quant.duckdb" exists, but it is not a valid DuckDB database file!`: true,
+		`IO Error: Corrupt database file: computed checksum 1 does not match stored checksum 2`: true,
+	} {
+		err := factstore.AttachError(t.Context(), "quant.duckdb", errors.New(text))
+		if got := errors.Is(err, factstore.ErrDamaged); got != damage || !errors.Is(err, quant.Store) {
+			t.Errorf("%s: %v", text, err)
+		}
+		if !damage && !strings.Contains(err.Error(), "cannot be judged now") {
+			t.Error(err)
+		}
+	}
+}

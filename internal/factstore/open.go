@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -300,8 +301,8 @@ func (db *DB) ensureSchema(ctx context.Context) error {
 	case version == SchemaVersion:
 		return nil
 	case db.readOnly:
-		return quant.Errorf(quant.Store, "fact db %s has schema version %d, this program needs %d", db.path, version, SchemaVersion).
-			WithHint("bring it up to date with `quant init-db`")
+		return &quant.Error{Code: quant.Store, Err: ErrOlder, Msg: fmt.Sprintf("fact db %s has schema version %d, this program needs %d", db.path, version, SchemaVersion),
+			Hint: "bring it up to date with `quant init-db`"}
 	}
 	if err := makeSchema(ctx, db.conn, db.o.Now(), "fact.upgrade.before", "fact.upgrade.after"); err != nil {
 		return quant.Errorf(quant.Store, "bring fact db %s up to date: %w", db.path, err).
@@ -390,7 +391,31 @@ func (db *DB) build(ctx context.Context, path string) error {
 	if err := makeSchema(ctx, conn, db.o.Now(), "fact.schema.before", "fact.schema.after"); err != nil {
 		return err
 	}
-	_, err = conn.ExecContext(ctx, "USE memory; DETACH "+catalog)
+	if _, err := conn.ExecContext(ctx, "USE memory; DETACH "+catalog); err != nil {
+		return err
+	}
+	return reread(ctx, conn, path)
+}
+
+// reread proves that a database that nobody has open is whole by itself: its log is
+// gone, and what was written can be read. Only then may it get its name.
+func reread(ctx context.Context, conn *sql.Conn, path string) error {
+	for _, suffix := range walSuffixes() {
+		if _, err := os.Lstat(path + suffix); err == nil {
+			return fmt.Errorf("%s still holds what is not in the database", path+suffix)
+		}
+	}
+	if _, err := conn.ExecContext(ctx, "ATTACH "+sqltext.Literal(path)+" AS "+catalog+" (TYPE duckdb, READ_ONLY)"); err != nil {
+		return err
+	}
+	var version int
+	if err := conn.QueryRowContext(ctx, "SELECT max(version) FROM "+factTable(schemaVersions)).Scan(&version); err != nil {
+		return err
+	}
+	if version != SchemaVersion {
+		return fmt.Errorf("what was written has schema version %d", version)
+	}
+	_, err := conn.ExecContext(ctx, "DETACH "+catalog)
 	return err
 }
 
@@ -513,10 +538,14 @@ func newer(path, why string) error {
 		Hint: "use the newer program that wrote it; nothing was changed"}
 }
 
-// damaged wraps an error of reading the file.
+// damaged wraps an error of reading the file: ErrDamaged, unless the operating
+// system refused to read it.
 func damaged(ctx context.Context, path string, err error) error {
 	if ctx.Err() != nil {
 		return quant.Errorf(quant.Failed, "open fact db %s: %w", path, context.Cause(ctx))
+	}
+	if notRead(err.Error()) {
+		return storeError(errors.New(firstLine(err)), "fact db %s cannot be judged now", path)
 	}
 	return refuse(errors.Join(ErrDamaged, err), "fact db %s cannot be read: %s", path, firstLine(err))
 }
@@ -554,13 +583,20 @@ func attachError(ctx context.Context, path string, err error) error {
 			h.pid, _ = strconv.Atoi(m[2])
 		}
 		return h
-	case strings.Contains(text, "Permission denied"), strings.Contains(text, "Read-only file system"), strings.Contains(text, "No space left"),
-		strings.Contains(text, "Too many open files"):
-		return storeError(errors.New(firstLine(err)), "open fact db %s", path)
 	case strings.Contains(text, "version number"), strings.Contains(text, "newer version of DuckDB"), strings.Contains(text, "newer storage version"):
 		return newer(path, "has a newer format: "+firstLine(err))
 	}
 	return damaged(ctx, path, err)
+}
+
+// notRead reports whether an error of the engine is one of the operating system:
+// it says nothing of what is in the file.
+func notRead(text string) bool {
+	text = strings.ToLower(text)
+	return slices.ContainsFunc([]syscall.Errno{
+		syscall.EIO, syscall.EAGAIN, syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE,
+		syscall.ENOMEM, syscall.EINTR, syscall.ESTALE, syscall.ENXIO,
+	}, func(e syscall.Errno) bool { return strings.Contains(text, e.Error()) })
 }
 
 // holder finds program and pid in the text of a refused lock.

@@ -3,6 +3,7 @@ package factstore
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -60,6 +61,11 @@ func (db *DB) Write(ctx context.Context, runID string, fn func(context.Context, 
 		return nil, err
 	}
 	if err := fn(ctx, tx); err != nil {
+		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
+			// A statement that was ended leaves the transaction aborted, and the next
+			// one says only that.
+			return nil, quant.Errorf(quant.Failed, "write facts: %w", context.Cause(ctx))
+		}
 		return nil, err
 	}
 	rows, err := tx.writeLedger(ctx)

@@ -28,8 +28,8 @@ const patience = 30 * time.Second
 // Use claims the lab of a Meta DB, at its real path, together with others. Where
 // no lock can be made (a folder that may not be written) nothing is claimed:
 // nobody can put another lab there either. Errors: Locked when the lab is being
-// replaced for longer than a process waits; Store when a restore that was killed
-// cannot be finished.
+// replaced for longer than a process waits; Store when a restore or a remedy that
+// was killed cannot be finished.
 func Use(ctx context.Context, metaFile string) (*Claim, error) {
 	c := &Claim{path: metaFile}
 	live := place.LiveDir(metaFile)
@@ -58,7 +58,7 @@ func Use(ctx context.Context, metaFile string) (*Claim, error) {
 		return c, nil
 	}
 	c.Release()
-	return nil, quant.Errorf(quant.Locked, "the restore of the lab of %s was killed, and other processes still use it", metaFile).
+	return nil, quant.Errorf(quant.Locked, "the restore or the remedy of the lab of %s was killed, and other processes still use it", metaFile).
 		WithHint("try again when they have ended: the next command finishes it")
 }
 
@@ -103,7 +103,7 @@ func (c *Claim) wait(ctx context.Context, how durable.Hold) error {
 	switch {
 	case errors.Is(err, durable.ErrHeld):
 		return quant.Errorf(quant.Locked, "the lab of %s is being replaced by another process (waited %s)", c.path, patience).
-			WithHint("try again when `quant restore` has finished")
+			WithHint("try again when `quant restore`, `quant doctor --fix` or `quant init-db --reset` has finished")
 	case ctx.Err() != nil:
 		return err
 	}

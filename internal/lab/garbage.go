@@ -44,6 +44,9 @@ type CollectOptions struct {
 type Collected struct {
 	Before time.Time // what is younger stayed
 	Found  []Count   // one a kind
+	// Held are the Meta DBs that were moved aside and not wholly taken over: what no
+	// run of this one refers to may be theirs, and no artifact and no log is garbage.
+	Held []string
 	// ReadsPerSecond is how fast reading runs were cleared; nil without any.
 	ReadsPerSecond *float64
 	IO             []quant.RunIO // what was removed
@@ -81,6 +84,14 @@ func (l *Lab) Collect(ctx context.Context, self string, o CollectOptions) (done 
 	if err != nil {
 		return done, err
 	}
+	unsalvaged, err := l.Unsalvaged()
+	if err != nil {
+		return done, err
+	}
+	for _, a := range unsalvaged {
+		done.Held = append(done.Held, a.Path)
+	}
+	y.Held = len(unsalvaged) > 0
 	counts := map[Kind]*Count{}
 	kinds := []Kind{Artifact, Log, Leftover}
 	for _, kind := range kinds {
@@ -171,6 +182,8 @@ type yard struct {
 	Targets []target
 	// Before is the time of the last change from which on everything stays.
 	Before time.Time
+	// Held: artifacts and logs stay, whoever refers to them.
+	Held bool
 }
 
 // youngest returns the time for a yard: minAge ago, or, if that is earlier, the
@@ -267,6 +280,12 @@ func (y yard) remove(ctx context.Context, g garbage) (gone bool, err error) {
 }
 
 func (y yard) used(ctx context.Context, g garbage) (bool, error) {
+	switch g.Kind {
+	case Artifact, Log:
+		if y.Held {
+			return true, nil
+		}
+	}
 	switch g.Kind {
 	case Artifact:
 		return y.Meta.ArtifactUsed(ctx, g.content.Digest)

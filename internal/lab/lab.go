@@ -66,11 +66,13 @@ type Opening struct {
 	From, To int    // schemas, if it was upgraded
 	Backup   string // the copy that was taken before
 	// MovedAside is where a Meta DB that could not be used was put, Damage why, and
-	// Salvaged what could be taken over from it; SalvageErr: nothing more could be.
+	// Salvaged what could be taken over from it.
 	MovedAside string
 	Damage     error
-	Salvaged   metastore.Carried
-	SalvageErr error
+	Salvaged   Taken
+	// Unsalvaged are, of a Meta DB that was made because none stood there, those
+	// that were moved aside from its place and hold what it does not.
+	Unsalvaged []string
 }
 
 // New names a lab; it touches nothing.
@@ -85,9 +87,8 @@ func New(o Options) *Lab {
 }
 
 // Open makes the data folder and the Meta DB where they are missing, claims the
-// lab and opens it. With remedy, a Meta DB that is damaged is moved aside and a
-// new one made, into which what can be read of the old is taken over. Errors:
-// Store, also marked ErrNewer, ErrDamaged or ErrSchema; Locked.
+// lab and opens it. With remedy, a Meta DB that is damaged is replaced as by
+// SetAside. Errors: Store, also marked ErrNewer, ErrDamaged or ErrSchema; Locked.
 func (l *Lab) Open(ctx context.Context, remedy bool) error {
 	if err := os.MkdirAll(l.DataDir, 0o700); err != nil {
 		return quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another with --data-dir")
@@ -109,6 +110,9 @@ func (l *Lab) Open(ctx context.Context, remedy bool) error {
 	if remedy {
 		if damage := store.Damage(ctx); damage != nil {
 			store.Close()
+			if !errors.Is(damage, metastore.ErrDamaged) {
+				return damage
+			}
 			return l.SetAside(ctx, damage)
 		}
 	}
@@ -117,6 +121,11 @@ func (l *Lab) Open(ctx context.Context, remedy bool) error {
 	if store.Created() {
 		l.Opening.Meta = Created
 		l.KeepReserve()
+		if old, err := l.Unsalvaged(); err == nil {
+			for _, a := range old {
+				l.Opening.Unsalvaged = append(l.Opening.Unsalvaged, a.Path)
+			}
+		}
 	} else if from, to, backup := store.Migrated(); from != to {
 		l.Opening = Opening{Meta: Upgraded, From: from, To: to, Backup: backup}
 	}
@@ -165,29 +174,6 @@ func (l *Lab) use(store metastore.FileStore) {
 		Store: store, Liveness: liveness.NewLocks(l.LiveDir(), process), Process: process, Mask: l.Mask, Now: l.Now, AskGit: true,
 		BinaryVersion: l.BinaryVersion, BinaryCommit: l.BinaryCommit, Facts: l.Facts,
 	})
-}
-
-// SetAside moves a Meta DB that cannot be used out of the way, makes a new one
-// and takes over what can be read of the old.
-func (l *Lab) SetAside(ctx context.Context, why error) error {
-	if l.store != nil {
-		l.Registry.Close()
-		_ = l.store.Close() // it cannot be used
-		l.store, l.Meta, l.Registry = nil, nil, nil
-	}
-	moved, err := sqlite.MoveAside(l.MetaPath, l.Now())
-	if err != nil {
-		return err
-	}
-	l.Opening = Opening{MovedAside: moved, Damage: why}
-	store, err := sqlite.Open(ctx, l.options(false))
-	if err != nil {
-		return err
-	}
-	l.use(store)
-	l.Opening.Meta = Created
-	l.Opening.Salvaged, l.Opening.SalvageErr = store.Salvage(ctx, moved, nil)
-	return nil
 }
 
 // MetaDB returns the open Meta DB, or the error that says why there is none.

@@ -23,12 +23,21 @@ type target struct {
 	Path string // of the file that is being made, absolute
 }
 
+// left tells whether a temporary file of the target is there.
+func (t target) left() (bool, error) {
+	found, err := Entries(filepath.Dir(t.Path))
+	return slices.ContainsFunc(found, func(e os.DirEntry) bool {
+		return matches([]string{durable.TemporaryPatternOf(t.Path)}, e.Name())
+	}), err
+}
+
 // Target notes that a run is about to make files at paths, which may lie outside
-// the lab, and returns what takes the notes away once they are made or given up.
+// the lab, and returns what takes the notes away once they are made or given up, but for one beside whose file a
+// temporary one could not be removed.
 // "" and "-" are no paths. A note that cannot be stored is left out: it is for who
 // tidies up.
 func (l *Lab) Target(runID string, paths ...string) (done func()) {
-	var notes []string
+	var notes []target
 	making, err := l.makingDirs()
 	if err != nil || !registry.IsRunID(runID) {
 		return func() {}
@@ -48,14 +57,16 @@ func (l *Lab) Target(runID string, paths ...string) (done func()) {
 		note := filepath.Join(l.TargetDir(), runID+"."+hex.EncodeToString(sum[:8]))
 		for range 3 { // another run may just have taken the empty folder away
 			if durable.MakeFolder(l.TargetDir()) == nil && durable.Replace(note, 0o600, durable.Bytes([]byte(path))) == nil {
-				notes = append(notes, note)
+				notes = append(notes, target{Note: note, Path: path})
 				break
 			}
 		}
 	}
 	return func() {
-		for _, note := range notes {
-			_ = os.Remove(note)
+		for _, t := range notes {
+			if left, err := t.left(); !left && err == nil { // else gc goes on with it
+				_ = os.Remove(t.Note)
+			}
 		}
 		if notes != nil {
 			_ = os.Remove(l.TargetDir()) // only when empty
@@ -118,13 +129,8 @@ func (l *Lab) endedTargets(ctx context.Context, meta metastore.Store) ([]target,
 // forgetTargets takes away the notes beside whose files nothing is left.
 func (y yard) forgetTargets() error {
 	for _, t := range y.Targets {
-		found, err := Entries(filepath.Dir(t.Path))
-		if err != nil {
-			continue // it may be readable another time
-		}
-		left := slices.ContainsFunc(found, func(e os.DirEntry) bool { return matches([]string{durable.TemporaryPatternOf(t.Path)}, e.Name()) })
-		if left {
-			continue
+		if left, err := t.left(); left || err != nil {
+			continue // what cannot be read now may be another time
 		}
 		if err := os.Remove(t.Note); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return quant.Errorf(quant.Store, "remove %s: %w", t.Note, err).WithHint("make its folder writable")

@@ -53,13 +53,19 @@ type FileStore interface {
 	// Damage examines the file and returns an error marked ErrDamaged if it is not
 	// sound, so that a remedy can decide to start anew before it records itself in
 	// a file that is falling apart. Rows that break a rule are no damage (Check
-	// names them).
+	// names them), nor is a read that fails: that is a Store error without a mark.
 	Damage(ctx context.Context) error
+	// Seal closes the store so that its file alone is the whole database: written
+	// out, read again, and durable, so that it can be given another name. Nobody
+	// else may have it open. After an error it must not be given one. Close may
+	// follow.
+	Seal(ctx context.Context) error
 	// Salvage takes over what can be read from another file, usually damaged and
 	// moved aside: rows that this schema accepts and does not hold yet, of the
 	// named tables, or of all that it knows for nil. The other file is not changed.
-	// Errors: Store, marked ErrDamaged, when nothing at all can be read; Invalid
-	// for a table that is not known. After an error nothing was taken over.
+	// Errors: Store, marked ErrDamaged, when nothing at all can be read, and without
+	// a mark when the disk, the memory or a limit kept it from reading or writing;
+	// Invalid for a table that is not known. After an error nothing was taken over.
 	Salvage(ctx context.Context, brokenPath string, tables []string) (Carried, error)
 }
 
@@ -67,7 +73,22 @@ type FileStore interface {
 // had to leave out, by table.
 type Carried struct {
 	Rows map[string]int64 `json:"rows"`
-	Lost map[string]int64 `json:"lost"`
+	Lost map[string]int64 `json:"lost"` // that are known of; at least so many
+	// Unread says, a clause each, what could not be read, or why it is not certain
+	// that all was. Only Salvage has any.
+	Unread []string `json:"unread,omitempty"`
+}
+
+// Whole reports whether everything was read and taken over.
+func (c Carried) Whole() bool { return len(c.Unread) == 0 && c.LostRows() == 0 }
+
+// LostRows is how many rows are known to be lost.
+func (c Carried) LostRows() int64 {
+	lost := int64(0)
+	for _, n := range c.Lost {
+		lost += n
+	}
+	return lost
 }
 
 // AsFile returns the store as a FileStore; Refused for one that is no file.

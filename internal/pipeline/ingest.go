@@ -34,7 +34,10 @@ type Gate struct {
 type IngestOptions struct {
 	Files         []string
 	Symbol        string // of every row; "": the symbol column, or else the file's name
-	Encoding      string // of CSV files: utf-8, cp949 or euc-kr
+	Encoding      string // of text files, as of curator.Request
+	Sheet         string // of Excel workbooks; "": the only one with rows
+	Layout        string // how the columns stand: auto or wide
+	CloseOnly     bool   // the close is open, high and low, too
 	DateFormat    string // as of strftime; "": year, month, day
 	VolumeMissing string // what a row without a volume is: reject or zero
 	Gate
@@ -100,6 +103,9 @@ func ingestCommand(files IngestOptions, from FetchOptions) *commandLine {
 	c.flag("timeout", from.Timeout.String(), from.Timeout != other.Timeout)
 	c.text("symbol", files.Symbol)
 	c.flag("encoding", cmp.Or(files.Encoding, "utf-8"), files.Encoding != "")
+	c.text("sheet", files.Sheet)
+	c.flag("layout", cmp.Or(files.Layout, "auto"), files.Layout != "")
+	c.yes("close-only", files.CloseOnly)
 	c.text("date-format", files.DateFormat)
 	c.flag("volume-missing", cmp.Or(files.VolumeMissing, "reject"), files.VolumeMissing != "")
 	c.number("max-reject-ratio", files.MaxRejectRatio, other.MaxRejectRatio)
@@ -118,7 +124,8 @@ type IngestReport struct {
 
 // Ingest loads daily prices from files, all or none, and records what it read and
 // changed. The report is nil where there is nothing to report; where too many rows
-// were rejected there is one beside the error, Refused. Other errors: those of
+// were rejected there is one beside the error, Refused, and where symbols stayed as
+// they were, Partial. Other errors: those of
 // curator.Ingest. The end of ctx after the commit is an error, too, beside the
 // report.
 func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestReport, error) {
@@ -147,7 +154,7 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 			defer o.Shown()
 		}
 		var err error
-		if report, err = curator.Ingest(ctx, db, req); err == nil && !o.Unexamined {
+		if report, err = curator.Ingest(ctx, db, req); !o.Unexamined && (err == nil || errors.Is(err, quant.Partial) && len(report.Symbols) > 0) {
 			findings, ended = qualityNotices(ctx, s, db, report.Symbols)
 		}
 		return err
@@ -159,20 +166,20 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 	recordMeta(s, "symbols", int64(len(added)))
 	s.Record(report.Outputs(err == nil)...)
 	s.Record(report.Inputs()...)
-	if err != nil && !errors.Is(err, quant.Refused) {
+	if err != nil && !errors.Is(err, quant.Refused) && !errors.Is(err, quant.Partial) {
 		return nil, err
 	}
 	if err == nil {
 		noticeUnchanged(s, report)
 	}
-	return &IngestReport{report, added, err != nil, "", []curator.SeriesReport{}}, cmp.Or(err, ended)
+	return &IngestReport{report, added, errors.Is(err, quant.Refused), "", []curator.SeriesReport{}}, cmp.Or(err, ended)
 }
 
 // request is what curator is asked for.
 func (o IngestOptions) request(s *session.Session) curator.Request {
 	return curator.Request{
 		RunID: s.RunID(), Now: s.Now,
-		Files: o.Files, Symbol: o.Symbol, Encoding: o.Encoding, DateFormat: o.DateFormat, VolumeMissing: o.VolumeMissing,
+		Files: o.Files, Symbol: o.Symbol, Encoding: o.Encoding, Sheet: o.Sheet, Layout: o.Layout, CloseOnly: o.CloseOnly, DateFormat: o.DateFormat, VolumeMissing: o.VolumeMissing,
 		MaxRejectRatio: o.MaxRejectRatio, Progress: o.Progress,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/factstore"
+	"quant/internal/failpoint"
 	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
@@ -54,11 +55,15 @@ func Anew(ctx context.Context, f *facts.Store) (r Reset, err error) {
 	// in order, and not ours to replace.
 	options := f.Options(ctx)
 	db, err := factstore.OpenRead(ctx, options)
-	if errors.Is(err, factstore.ErrNewer) || errors.Is(err, quant.Locked) {
+	switch {
+	case err == nil:
+		db.Close()
+	case errors.Is(err, factstore.ErrMissing), errors.Is(err, factstore.ErrDamaged), errors.Is(err, factstore.ErrOlder):
+	default: // newer, held, or not to be judged now
 		return r, err
 	}
-	if err == nil {
-		db.Close()
+	if _, err := f.Lab.TakeUp(ctx); err != nil {
+		return r, err
 	}
 	stamp := f.Lab.Now().UTC().Format("20060102T150405Z") + "-" + quant.ShortID(f.Self)
 	metaCopy, err := copyPath(f.Lab.MetaPath, stamp, place.MetaDB)
@@ -75,6 +80,7 @@ func Anew(ctx context.Context, f *facts.Store) (r Reset, err error) {
 			return r, err
 		}
 	}
+	failpoint.Hit("reset.moved")
 	carried, err := meta.Reset(ctx, metaCopy)
 	if err != nil {
 		if factCopy == "" {

@@ -275,11 +275,7 @@ func (s *staged) settle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if meta != nil {
-			_ = meta.Close()
-		}
-	}()
+	defer func() { _ = meta.Close() }() // it is sealed, or not used
 	running, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Brief: true})
 	if err != nil {
 		return err
@@ -313,12 +309,14 @@ func (s *staged) settle(ctx context.Context) error {
 	if err := meta.CreateRun(ctx, own.Run, own.Process); err != nil {
 		return err
 	}
-	err = meta.Close()
-	meta = nil
-	for _, suffix := range []string{"-wal", "-shm", ".lock", ".backups"} { // the file is closed
+	file, err := metastore.AsFile(meta)
+	if err == nil {
+		err = file.Seal(ctx)
+	}
+	for _, suffix := range []string{".lock", ".backups"} {
 		os.RemoveAll(s.MetaPath + place.Staging + suffix)
 	}
-	return errors.Join(err, durable.SyncFile(s.MetaPath+place.Staging))
+	return err
 }
 
 // committed tells which runs have committed facts in the staged Fact DB.

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,6 +72,7 @@ func (r Report) Healthy() bool { return r.Whole && r.Faults == 0 }
 func Examine(ctx context.Context, f *facts.Store, o Options) (Report, error) {
 	e := &examination{Lab: f.Lab, Options: o, store: f}
 	e.files()
+	e.aside(ctx)
 	e.restored()
 	e.meta(ctx)
 	e.checkFiles(ctx)
@@ -88,31 +88,15 @@ func Examine(ctx context.Context, f *facts.Store, o Options) (Report, error) {
 	return r, ctx.Err()
 }
 
-// opened is what the opening of the lab mended.
-func (e *examination) opened() []Finding {
-	if e.Opening.MovedAside == "" {
-		return []Finding{}
-	}
-	taken := ""
-	for _, table := range slices.Sorted(maps.Keys(e.Opening.Salvaged.Rows)) {
-		taken += fmt.Sprintf("%d %s, ", e.Opening.Salvaged.Rows[table], table)
-	}
-	lost := int64(0)
-	for _, n := range e.Opening.Salvaged.Lost {
-		lost += n
-	}
-	return []Finding{{
-		Severity: Fixed, Object: e.MetaPath,
-		What: fmt.Sprintf("it could not be used and is now at %s; taken over from it: %s%d rows lost", e.Opening.MovedAside, taken, lost),
-	}}
-}
-
 type examination struct {
 	*lab.Lab
 	Options
 	store  *facts.Store
 	found  []Finding
 	partly bool // something could not be examined
+	// unsalvaged is a Meta DB that was moved aside and may know runs that this one
+	// does not.
+	unsalvaged string
 }
 
 func (e *examination) add(s Severity, object, mend, format string, args ...any) {
@@ -142,12 +126,10 @@ func (e *examination) files() {
 	e.private(e.DataDir, 0o700)
 	e.private(e.MetaPath, 0o600)
 	e.private(e.FactPath, 0o600)
-	for _, path := range []string{e.MetaPath, e.FactPath} {
-		aside, _ := filepath.Glob(place.Literal(path) + place.Broken + "*")
-		for _, old := range aside {
-			if !strings.HasSuffix(old, "-wal") && !strings.HasSuffix(old, "-shm") && !strings.HasSuffix(old, ".wal") {
-				e.add(Note, old, "delete it once you need nothing in it any more", "a database that was moved aside")
-			}
+	aside, _ := filepath.Glob(place.Literal(e.FactPath) + place.Broken + "*")
+	for _, old := range aside {
+		if lab.IsAside(filepath.Base(e.FactPath), filepath.Base(old)) {
+			e.add(Note, old, noNeed, "a database that was moved aside")
 		}
 	}
 }
@@ -185,6 +167,7 @@ func (e *examination) meta(ctx context.Context) {
 
 // facts examines the Fact DB, and the runs against its ledger.
 func (e *examination) facts(ctx context.Context) {
+	e.unfinishedReset(ctx)
 	if _, err := os.Lstat(e.FactPath); errors.Is(err, fs.ErrNotExist) {
 		e.add(Note, e.FactPath, "`quant init-db` or the first command that writes facts makes it", "there is no Fact DB yet")
 		e.runsAgainstLedger(ctx, nil)

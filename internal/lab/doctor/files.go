@@ -102,7 +102,10 @@ func (e *examination) logs(ctx context.Context, list []fs.DirEntry) {
 			}
 		}
 	}
-	if orphans > 0 {
+	switch {
+	case orphans > 0 && e.unsalvaged != "":
+		e.add(Note, e.LogDir(), "", "%d logs are of runs that are not recorded here, such as %s; %s may have them", orphans, some, e.unsalvaged)
+	case orphans > 0:
 		e.add(Note, e.LogDir(), "`quant gc` shows and removes them", "%d logs are of runs that are gone, such as %s", orphans, some)
 	}
 }

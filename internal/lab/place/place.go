@@ -40,7 +40,7 @@ const (
 	// Fact DB.
 	Creating = ".creating"
 	Building = ".new"
-	// Staging ends the name of what is to take a place in a restore.
+	// Staging ends the name of what is to take a place in a restore or a remedy.
 	Staging = ".restoring"
 	// Aside begins the ending of what a restore moved out of its place; a time
 	// follows.
@@ -48,6 +48,9 @@ const (
 	// Broken begins the ending of a database that was moved aside because it could
 	// not be used; a time follows.
 	Broken = ".broken-"
+	// Salvaged ends the name of what says what was taken over from a Meta DB that
+	// was moved aside.
+	Salvaged = ".salvaged"
 )
 
 // The prefixes of scratch folders, which a process that is killed leaves behind.
@@ -90,8 +93,8 @@ func TurnFile(metaFile string) string { return metaFile + turn }
 // ReserveFile is the room that is set aside beside a Meta DB's real path.
 func ReserveFile(metaFile string) string { return metaFile + reserve }
 
-// JournalFile is where a restore writes down, before it moves anything, what it
-// will move.
+// JournalFile is where a restore or a remedy writes down, before it moves anything,
+// what it will move.
 func JournalFile(metaFile string) string { return metaFile + Staging + ".json" }
 
 // ArtifactDir is the folder of the contents of artifacts.

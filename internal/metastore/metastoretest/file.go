@@ -83,6 +83,15 @@ func fileTests() []fileTest {
 				return nil
 			}))
 		}},
+		{"IsWholeByItselfOnceItIsSealed", func(t *testing.T, s metastore.FileStore) {
+			fill(t, s)
+			ok(t, s.Seal(ctx))
+			_, err := s.ListRuns(ctx, metastore.RunFilter{All: true})
+			if err == nil {
+				t.Error("it is still open")
+			}
+			ok(t, s.Close())
+		}},
 		{"TakesOverWhatIsReadableAndMissing", func(t *testing.T, s metastore.FileStore) {
 			fill(t, s)
 			path := filepath.Join(t.TempDir(), "old.db")

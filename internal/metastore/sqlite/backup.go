@@ -38,6 +38,10 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 	if _, err := db.pool.ExecContext(ctx, `VACUUM INTO ?`, partial.Name()); err != nil {
 		return db.classify("back up to "+path, err)
 	}
+	// It is written without a log and without syncing.
+	if err := db.reread(ctx, partial.Name()); err != nil {
+		return db.notWritten("back up to "+path, err)
+	}
 	err = partial.Create()
 	if errors.Is(err, durable.ErrExists) {
 		return taken

@@ -3,9 +3,9 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
@@ -32,11 +32,10 @@ func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
 	} {
 		more, err := step(ctx, q)
 		if err != nil {
-			e, ok := errors.AsType[sqlite3.Error](err)
-			if !ok || (e.Code != sqlite3.ErrCorrupt && e.Code != sqlite3.ErrNotADB && e.Code != sqlite3.ErrError) {
+			if !isDamage(err) {
 				return nil, db.classify("check", err)
 			}
-			more = append(more, metastore.Problem{Object: db.shown, What: "cannot be examined: " + e.Error(), Mend: mendFile})
+			more = append(more, metastore.Problem{Object: db.shown, What: "cannot be examined: " + err.Error(), Mend: mendFile})
 		}
 		for _, p := range more {
 			if !slices.Contains(found, p) {
@@ -49,9 +48,19 @@ func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
 
 // checkPages lets SQLite examine its pages and indexes.
 func (db *DB) checkPages(ctx context.Context, q querier) ([]metastore.Problem, error) {
-	lines, err := texts(ctx, q, `PRAGMA integrity_check(20)`)
+	return db.pageProblems(ctx, q, "integrity_check")
+}
+
+// pageProblems is what a check of SQLite finds: integrity_check, or quick_check,
+// which leaves out whether indexes agree with their tables. A page that the disk did
+// not give is an error and no finding: nothing is known of it.
+func (db *DB) pageProblems(ctx context.Context, q querier, check string) ([]metastore.Problem, error) {
+	lines, err := texts(ctx, q, `PRAGMA `+check+`(20)`)
 	var found []metastore.Problem
 	for _, line := range lines {
+		if e := pageNotRead(line); e != nil {
+			return nil, e
+		}
 		switch {
 		case line == "ok":
 		// Rows that break a rule are named by checkSchemaAndRows.
@@ -62,6 +71,21 @@ func (db *DB) checkPages(ctx context.Context, q querier) ([]metastore.Problem, e
 		}
 	}
 	return found, err
+}
+
+// pageNotRead is the error in a line of integrity_check about a page that could not
+// be got for a reason that is not the file's; nil for any other line.
+func pageNotRead(line string) error {
+	_, text, told := strings.Cut(line, "unable to get the page. error code=")
+	code, err := strconv.Atoi(strings.TrimSpace(text))
+	if !told || err != nil {
+		return nil
+	}
+	e := sqlite3.Error{Code: sqlite3.ErrNo(code & 0xff), ExtendedCode: sqlite3.ErrNoExtended(code)}
+	if isDamage(e) {
+		return nil
+	}
+	return e
 }
 
 func (db *DB) checkHeader(ctx context.Context, q querier) ([]metastore.Problem, error) {

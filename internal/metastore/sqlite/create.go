@@ -36,7 +36,7 @@ func (db *DB) create(ctx context.Context) error {
 		return err // somebody else was quicker
 	}
 	if err := db.build(ctx); err != nil {
-		return db.classify("create", err)
+		return db.notWritten("create", err)
 	}
 	db.created = true
 	return nil
@@ -74,13 +74,21 @@ func (db *DB) build(ctx context.Context) error {
 	if err := file.Close(); err != nil {
 		return db.fileError(err)
 	}
-	if err := db.fill(ctx, unfinished); err != nil {
-		_ = os.Remove(unfinished)
-		return err
+	err = db.fill(ctx, unfinished)
+	if err == nil {
+		err = db.settle(ctx, unfinished)
 	}
-	failpoint.Hit("meta.create.before")
-	if err := durable.Publish(unfinished, db.path); err != nil {
-		return db.fileError(err)
+	if err == nil {
+		failpoint.Hit("meta.create.before")
+		if err = durable.Publish(unfinished, db.path); err != nil {
+			err = db.fileError(err)
+		}
+	}
+	if err != nil {
+		for _, suffix := range append(fileSuffixes(), "") {
+			_ = os.Remove(unfinished + suffix)
+		}
+		return err
 	}
 	failpoint.Hit("meta.create.after")
 	return nil
@@ -91,8 +99,9 @@ func (db *DB) fill(ctx context.Context, path string) (err error) {
 	pool := sql.OpenDB(connector(dsn(path, db.wait, "mode=rw")))
 	pool.SetMaxOpenConns(1)
 	defer func() { err = errors.Join(err, pool.Close()) }()
-	// The file is made durable once, whole, before it gets its name.
-	if _, err := pool.ExecContext(ctx, "PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF"); err != nil {
+	// Without a log, so that what the commit wrote is in the file, or the commit has
+	// failed. The file is made durable once, whole, before it gets its name.
+	if _, err := pool.ExecContext(ctx, "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF"); err != nil {
 		return err
 	}
 	tx, err := pool.BeginTx(ctx, nil)
@@ -112,40 +121,6 @@ func (db *DB) fill(ctx context.Context, path string) (err error) {
 func (db *DB) fileError(err error) error {
 	return storeError(nil, err, "meta db %s: %v", db.shown, err).
 		WithHint("check that you may write its folder and that the disk has room, or name another with --sqlite")
-}
-
-// MoveAside renames what stands at path, database or not, together with
-// SQLite's files beside it, to <name>.broken-<time>, and returns the new name
-// of the first. It deletes nothing and overwrites nothing. Errors: Store;
-// Locked when the creation lock is held for longer than 15 s.
-func MoveAside(path string, now time.Time) (newPath string, err error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", storeError(nil, err, "meta db %s: %v", path, err)
-	}
-	unlock, err := lock(context.Background(), abs, path, 15*time.Second)
-	if err != nil {
-		return "", err
-	}
-	defer unlock()
-	if newPath, err = freeName(abs+place.Broken, now); err == nil {
-		err = os.Rename(abs, newPath)
-	}
-	// The database goes first: a log without its database is set aside by the
-	// next creator, a database without its log looks sound and has lost rows.
-	for _, suffix := range fileSuffixes() {
-		if _, missing := os.Lstat(abs + suffix); err == nil && missing == nil {
-			err = os.Rename(abs+suffix, newPath+suffix)
-		}
-	}
-	if err == nil {
-		err = durable.SyncFolder(filepath.Dir(abs))
-	}
-	if err != nil {
-		return "", storeError(nil, err, "move meta db %s aside: %v", path, err).
-			WithHint("check that you may write its folder")
-	}
-	return newPath, nil
 }
 
 // freeName returns a name of this beginning and the time that nothing bears, alone

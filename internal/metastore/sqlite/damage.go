@@ -1,10 +1,19 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
 
 	"github.com/mattn/go-sqlite3"
 
+	"quant"
 	"quant/internal/metastore"
 )
 
@@ -14,17 +23,154 @@ func EngineVersion() string {
 	return "v" + v
 }
 
-// Damage examines the pages of an open database and returns metastore.ErrDamaged if they
-// are not sound, so that a remedy can decide to start anew before it records
-// itself in a file that is falling apart. nil when all is well; rows that
-// break a rule are no damage (Check names them).
+// Damage is documented at metastore.FileStore.
 func (db *DB) Damage(ctx context.Context) error {
 	problems, err := db.checkPages(ctx, db.pool)
-	if err != nil {
+	switch {
+	case isDamage(err):
 		return storeError(metastore.ErrDamaged, err, "meta db %s: cannot be examined: %v", db.shown, err).WithHint("%s", hintDamaged)
-	}
-	if len(problems) > 0 {
-		return storeError(metastore.ErrDamaged, nil, "meta db %s: %s", db.shown, problems[0].What).WithHint("%s", hintDamaged)
+	case err != nil:
+		return unjudged(db.shown, err)
+	case len(problems) > 0:
+		return storeError(metastore.ErrDamaged, nil, "meta db %s: %s", db.shown, brief(problems[0].What)).WithHint("%s", hintDamaged)
 	}
 	return nil
+}
+
+// brief is the first of the faults that SQLite lists in one line of its check.
+func brief(what string) string {
+	for line := range strings.Lines(what) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "***") {
+			return line
+		}
+	}
+	return what
+}
+
+// Examine looks once more at a file that was found damaged, before anything is done
+// about it: it reads all of it, and has SQLite examine it, from the beginning. nil:
+// it is sound. Errors: Store marked metastore.ErrDamaged, or metastore.ErrNewer;
+// Store marked neither, or Locked, when it cannot be judged now, because something
+// could not be read. This process must not have it open.
+func Examine(ctx context.Context, o Options) error {
+	db, err := prepared(o)
+	if err != nil {
+		return err
+	}
+	found, err := db.exists()
+	if err == nil && !found {
+		err = fs.ErrNotExist
+	}
+	if err == nil {
+		_, err = db.connect(ctx)
+	}
+	if err == nil {
+		err = db.Damage(ctx)
+		_ = db.pool.Close() // before it is read by other means
+	}
+	switch {
+	case err == nil, errors.Is(err, metastore.ErrNewer):
+		return err
+	case errors.Is(err, metastore.ErrDamaged):
+		return db.confirmed(ctx, err)
+	case quant.CodeOf(err) == quant.Locked:
+		return err
+	}
+	return unjudged(db.shown, err)
+}
+
+var errUnjudged = errors.New("cannot be judged now")
+
+// unjudged is the Store error of a file of which nothing can be said.
+func unjudged(shown string, cause error) error {
+	if errors.Is(cause, errUnjudged) {
+		return cause
+	}
+	return storeError(errUnjudged, cause, "meta db %s cannot be judged now, and nothing was moved: %v", shown, cause).
+		WithHint("a read that fails is no damage: check the disk and the system's limits, then run it again; if the file can never be read again, move it away yourself")
+}
+
+// readThrough reads a file, if there is one, to its end. Errors: the operating
+// system's; ctx's.
+func readThrough(ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	buffer := make([]byte, 1<<20)
+	for {
+		_, err := f.Read(buffer)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+}
+
+// confirmed is an error of opening, or of examining, a database, when nobody in this
+// process has it open. SQLite calls a file damaged also when the disk did not give a
+// page of it: what cannot be read at all cannot be judged. Of one that is shorter
+// than its header says it tells what it is: cut off.
+func (db *DB) confirmed(ctx context.Context, err error) error {
+	if !errors.Is(err, metastore.ErrDamaged) {
+		return err
+	}
+	if info, e := os.Stat(db.path); e != nil || !info.Mode().IsRegular() {
+		return err
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		if e := readThrough(ctx, db.path+suffix); e != nil {
+			return unjudged(db.shown, e)
+		}
+	}
+	if short := cutOff(db.path); short != "" {
+		return storeError(metastore.ErrDamaged, err, "meta db %s is truncated: %s", db.shown, short).WithHint("%s", hintDamaged)
+	}
+	return err
+}
+
+// cutOff says how much shorter than its header says a file is; "" if it is not, or
+// has no header to say so.
+func cutOff(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return "" // a pipe would wait for a writer
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	header := make([]byte, 100)
+	if _, err := f.ReadAt(header, 0); err != nil || !bytes.HasPrefix(header, []byte(magic)) {
+		return ""
+	}
+	size := pageSizeOf(header)
+	pages := int64(binary.BigEndian.Uint32(header[28:]))
+	if size == 0 || !bytes.Equal(header[24:28], header[92:96]) || info.Size() >= pages*size {
+		return ""
+	}
+	return fmt.Sprintf("it has %d bytes, and its header says %d pages of %d bytes (%d)", info.Size(), pages, size, pages*size)
+}
+
+// magic begins every SQLite database.
+const magic = "SQLite format 3\x00"
+
+// pageSizeOf is the page size in a header; 0 for one that no database has.
+func pageSizeOf(header []byte) int64 {
+	switch size := int64(binary.BigEndian.Uint16(header[16:])); {
+	case size == 1:
+		return 1 << 16
+	case size >= 512 && size&(size-1) == 0:
+		return size
+	}
+	return 0
 }

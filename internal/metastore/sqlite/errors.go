@@ -86,6 +86,21 @@ func classify(path, wait, what string, err error) error {
 	return quant.Errorf(quant.Failed, "%s: %w", what, err)
 }
 
+// isDamage reports whether an error of the driver says something of the file: that
+// it is no sound database. What the disk, the memory, a lock or a limit refuses says
+// nothing of it.
+func isDamage(err error) bool {
+	e, ok := errors.AsType[sqlite3.Error](err)
+	if !ok {
+		return false
+	}
+	switch e.Code {
+	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB, sqlite3.ErrError, sqlite3.ErrFormat, sqlite3.ErrTooBig, sqlite3.ErrMismatch, sqlite3.ErrSchema:
+		return true
+	}
+	return false
+}
+
 const hintDamaged = "quant init-db --reset moves it aside (it deletes nothing) and makes a new one; quant doctor --fix also saves what can be read"
 
 // reason adds what the system said to SQLite's text, which leaves it out.

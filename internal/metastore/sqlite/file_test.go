@@ -587,37 +587,7 @@ func TestSalvageKeepsWhatIsThereAndLeavesOutNonsense(t *testing.T) {
 	}
 }
 
-func TestMoveAsideKeepsEverythingUnderANewName(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "meta.db")
-	now := time.Date(2026, 1, 15, 18, 30, 0, 0, time.FixedZone("KST", 9*3600))
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		ok(t, os.WriteFile(path+suffix, []byte("first"+suffix), 0o600))
-	}
-	moved, err := MoveAside(path, now)
-	ok(t, err)
-	if want := path + ".broken-20260115T093000Z"; moved != want {
-		t.Errorf("got %s, want %s", moved, want)
-	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if got := string(must(os.ReadFile(moved + suffix))); got != "first"+suffix {
-			t.Errorf("%s holds %s", suffix, got)
-		}
-	}
-	ok(t, os.MkdirAll(filepath.Join(path, "inside"), 0o700)) // a directory in its place
-	second, err := MoveAside(path, now)
-	ok(t, err)
-	if want := path + ".broken-20260115T093000Z-2"; second != want {
-		t.Errorf("got %s, want %s", second, want)
-	}
-	must(os.Stat(filepath.Join(second, "inside")))
-	_, err = MoveAside(path, now)
-	refused(t, err, quant.Store, "")
-	openAt(t, path)
-}
-
-func TestABrokenLabIsMendedByMovingAsideAndSalvaging(t *testing.T) {
+func TestABrokenLabIsMendedByMakingAnotherAndSalvaging(t *testing.T) {
 	t.Parallel()
 	path := lived(t)
 	whole := must(os.ReadFile(path))
@@ -626,18 +596,110 @@ func TestABrokenLabIsMendedByMovingAsideAndSalvaging(t *testing.T) {
 	if !errors.Is(err, metastore.ErrDamaged) {
 		t.Fatalf("got %v", err)
 	}
-	moved, err := MoveAside(path, noon())
-	ok(t, err)
-	db := openAt(t, path)
-	if !db.Created() {
-		t.Error("no new one was made")
-	}
-	carried, err := db.Salvage(context.Background(), moved, nil)
+	db := openAt(t, path+".next")
+	carried, err := db.Salvage(context.Background(), path, nil)
 	ok(t, err)
 	if carried.Rows["runs"] != 1 {
 		t.Errorf("carried %v", carried)
 	}
 	must(db.GetRun(context.Background(), metastoretest.RunID(1)))
+}
+
+func TestASealedFileAloneIsTheDatabase(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "meta.db")
+	db := openAt(t, path)
+	fillRuns(t, db, 50)
+	if info := must(os.Stat(path + "-wal")); info.Size() == 0 {
+		t.Fatal("nothing is in the log")
+	}
+	ok(t, db.Seal(context.Background()))
+	for _, suffix := range fileSuffixes() {
+		if _, err := os.Lstat(path + suffix); err == nil {
+			t.Errorf("%s is left", suffix)
+		}
+	}
+	moved := filepath.Join(t.TempDir(), "moved.db")
+	ok(t, os.Rename(path, moved))
+	if got := must(openAt(t, moved).ListRuns(context.Background(), metastore.RunFilter{All: true})); len(got) != 50 {
+		t.Errorf("%d runs", len(got))
+	}
+}
+
+// What closing left in the log is an error, and not lost.
+func TestAFileWhoseLogCannotBeWrittenIntoItIsNotSealed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "meta.db")
+	db := openAt(t, path)
+	fillRuns(t, db, 5)
+	reader := openAt(t, path)
+	err := reader.Snapshot(context.Background(), func(context.Context) error { // holds the log
+		ok(t, record(db, 99))
+		db.wait = time.Millisecond
+		return db.Seal(context.Background())
+	})
+	refused(t, err, quant.Store, "")
+	must(reader.GetRun(context.Background(), metastoretest.RunID(99)))
+}
+
+func TestAPageThatCannotBeGotIsNoFinding(t *testing.T) {
+	t.Parallel()
+	for line, damage := range map[string]bool{
+		"Tree 5 page 7: unable to get the page. error code=266": false, // SQLITE_IOERR_READ
+		"Tree 5 page 7: unable to get the page. error code=7":   false,
+		"Tree 5 page 7: unable to get the page. error code=11":  true,
+		"Tree 5 page 7: btreeInitPage() returns error code 11":  true,
+		"Page 3: never used": true,
+		"row 3 missing from index unable to get the page.":       true,
+		"Tree 5 page 7: unable to get the page. error code=six":  true,
+		"Tree 5 page 7: unable to get the page. error code=8458": false,
+	} {
+		if got := pageNotRead(line) == nil; got != damage {
+			t.Errorf("%q: %v", line, got)
+		}
+	}
+}
+
+func TestAFileThatWasCutOffIsCalledThat(t *testing.T) {
+	t.Parallel()
+	path := lived(t)
+	whole := must(os.ReadFile(path))
+	for _, size := range []int{100, 4096, len(whole) * 3 / 10, len(whole) - 4096} {
+		ok(t, os.WriteFile(path, whole[:size], 0o600))
+		_, err := Open(context.Background(), Options{Path: path})
+		refused(t, err, quant.Store, "")
+		want := fmt.Sprintf("is truncated: it has %d bytes, and its header says %d pages of 4096 bytes (%d)", size, len(whole)/4096, len(whole))
+		if !errors.Is(err, metastore.ErrDamaged) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+}
+
+func TestSalvageSaysWhatItDidNotRead(t *testing.T) {
+	t.Parallel()
+	source := filepath.Join(t.TempDir(), "meta.db")
+	db := openAt(t, source)
+	fillRuns(t, db, 500)
+	ok(t, db.Close())
+	whole := must(os.ReadFile(source))
+	for name, tt := range map[string]struct {
+		damage func([]byte) []byte
+		want   string // "": all was read
+	}{
+		"none":                 {func(b []byte) []byte { return b }, ""},
+		"a torn header":        {func(b []byte) []byte { clear(b[:100]); return b }, ""},
+		"cut off":              {func(b []byte) []byte { return b[:len(b)/2/4096*4096] }, "its header says"},
+		"a page in the middle": {func(b []byte) []byte { clear(b[len(b)/2/4096*4096:][:4096]); return b }, "malformed"},
+		"no first page":        {func(b []byte) []byte { clear(b[:4096]); return b }, "schema is lost"},
+	} {
+		broken := filepath.Join(t.TempDir(), "broken")
+		ok(t, os.WriteFile(broken, tt.damage(bytes.Clone(whole)), 0o600))
+		carried, err := openAt(t, filepath.Join(t.TempDir(), "meta.db")).Salvage(context.Background(), broken, nil)
+		ok(t, err)
+		if said := strings.Join(carried.Unread, "; "); (said == "") != (tt.want == "") || !strings.Contains(said, tt.want) || carried.Whole() != (tt.want == "") {
+			t.Errorf("%s: %q, want %q", name, said, tt.want)
+		}
+	}
 }
 
 func TestADatabaseThatLacksOnlyAnIndexIsReadAsItIs(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -34,11 +35,12 @@ func salvageable() []string {
 //
 // Carried.Rows counts the rows that were added. Carried.Lost counts those that
 // the rules refuse and those that are known from an index but cannot be read;
-// what left no trace cannot be counted, and a table broken off without one
-// counts as one lost.
+// what left no trace cannot be counted. Carried.Unread says where the reading broke
+// off, and what else is wrong with the file: then rows may be missing without a trace.
 //
-// Errors: Store, marked metastore.ErrDamaged, when nothing at all can be read; Invalid
-// for a table that is not known. After an error nothing was taken over. The
+// Errors: Store, marked metastore.ErrDamaged, when nothing at all can be read, and
+// not marked when something else than the file kept it from reading or writing;
+// Invalid for a table that is not known. After an error nothing was taken over. The
 // work is done on a copy, for which the folder needs room.
 func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (metastore.Carried, error) {
 	none := metastore.Carried{}
@@ -53,8 +55,15 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 	}
 	defer done()
 
-	read := int64(0)
+	read, unread := int64(0), []string(nil)
 	carried := metastore.Carried{Rows: map[string]int64{}, Lost: map[string]int64{}}
+	if carried.Unread, err = db.doubts(ctx, broken, brokenPath, guessed); err != nil {
+		return none, db.classify("salvage from "+brokenPath, err)
+	}
+	expected, err := db.tablesOf(ctx, broken)
+	if err != nil {
+		return none, db.classify("salvage from "+brokenPath, err)
+	}
 	err = db.write(ctx, "salvage from "+brokenPath, "", func(ctx context.Context, q querier) error {
 		for _, table := range salvageable() {
 			if tables != nil && !slices.Contains(tables, table) {
@@ -63,17 +72,23 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 			// Of a guessed table, only a row that has its own kind of key shows
 			// that the guess was right; anything could be a symbol.
 			if guessed && !slices.Contains(carriedTables(), table) {
-				carried.Lost[table]++
+				unread = append(unread, table)
 				continue
 			}
-			n, err := salvageTable(ctx, q, broken, table, &carried)
+			n, whole, err := salvageTable(ctx, q, broken, table, slices.Contains(expected, table), &carried)
 			if err != nil {
 				return err
+			}
+			if !whole {
+				unread = append(unread, table)
 			}
 			read += n
 		}
 		if guessed && read == 0 {
-			return storeError(metastore.ErrDamaged, nil, "salvage from %s: nothing can be read: no row of a Meta DB is where it should be", brokenPath)
+			return nothing(brokenPath, fmt.Errorf("no row of a Meta DB is where it should be (%s)", strings.Join(carried.Unread, "; ")))
+		}
+		if unread != nil {
+			carried.Unread = append(carried.Unread, "not or not wholly read: "+strings.Join(unread, ", "))
 		}
 		if err := fillProcesses(ctx, q); err != nil {
 			return err
@@ -89,18 +104,68 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 	return carried, nil
 }
 
+// nothing is the error of a file of which nothing can be read.
+func nothing(path string, cause error) error {
+	return storeError(metastore.ErrDamaged, cause, "nothing can be read of %s: %v", path, cause)
+}
+
+// doubts says why what is read of a broken file may not be all that was in it.
+func (db *DB) doubts(ctx context.Context, broken *sql.DB, path string, guessed bool) (doubts []string, err error) {
+	if short := cutOff(path); short != "" {
+		doubts = append(doubts, short)
+	}
+	if guessed {
+		doubts = append(doubts, "its schema is lost, and rows were looked for where a new one has them")
+	}
+	if doubts != nil {
+		return doubts, nil // SQLite has nothing to add
+	}
+	problems, err := db.checkPages(ctx, broken)
+	switch {
+	case excused(ctx, err) != nil:
+		return nil, err
+	case err != nil:
+		doubts = append(doubts, err.Error())
+	case len(problems) > 0:
+		doubts = append(doubts, "SQLite finds: "+brief(problems[0].What))
+	}
+	return doubts, nil
+}
+
+// tablesOf are the tables that a file of the broken one's version has.
+func (db *DB) tablesOf(ctx context.Context, broken *sql.DB) ([]string, error) {
+	var version int
+	err := broken.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version)
+	if err := excused(ctx, err); err != nil {
+		return nil, err
+	}
+	if version < 1 || version > len(db.schema) {
+		version = len(db.schema)
+	}
+	fresh := sql.OpenDB(connector(dsn(":memory:", db.wait, "mode=memory&_txlock=immediate")))
+	fresh.SetMaxOpenConns(1)
+	defer func() { _ = fresh.Close() }()
+	if err := apply(ctx, fresh, db.schema[:version], 0); err != nil {
+		return nil, err
+	}
+	return texts(ctx, fresh, `SELECT name FROM sqlite_schema WHERE type = 'table'`)
+}
+
+// errBroken is what a broken file says of itself before SQLite reads it.
+var errBroken = errors.New("no Meta DB")
+
 // openBroken opens a copy of a damaged file, mended as far as the header and
 // the schema go: SQLite refuses a whole file for a byte there, or for being cut
 // off. guessed says that the schema is not the file's own. The original is only
 // read.
 func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guessed bool, done func(), err error) {
-	unreadable := func(cause error) error {
-		return storeError(metastore.ErrDamaged, cause, "salvage from %s: nothing can be read: %v", path, cause)
-	}
+	unreadable := func(cause error) error { return nothing(path, cause) }
 	info, err := os.Stat(path)
 	switch {
-	case err != nil:
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, false, nil, unreadable(err)
+	case err != nil:
+		return nil, false, nil, unjudged(path, err)
 	case !info.Mode().IsRegular():
 		return nil, false, nil, unreadable(errors.New("it is no regular file"))
 	}
@@ -115,24 +180,33 @@ func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guesse
 		}
 	}()
 	copied := filepath.Join(dir, "copy.db")
-	if err := copyFile(path, copied); err != nil {
-		return nil, false, nil, db.fileError(err)
-	}
-	if err := copyFile(path+"-wal", copied+"-wal"); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil, db.fileError(err)
-	}
-	if err := mendHeader(copied); err != nil {
-		return nil, false, nil, unreadable(err)
-	}
-	pool, err = db.openCopy(ctx, copied)
-	if err != nil {
-		if e := db.graftSchema(ctx, dir, copied); e != nil {
-			return nil, false, nil, unreadable(errors.Join(err, e))
+	for _, suffix := range []string{"", "-wal"} {
+		err := copyFile(path+suffix, copied+suffix)
+		if suffix != "" && errors.Is(err, fs.ErrNotExist) {
+			continue
 		}
-		if pool, err = db.openCopy(ctx, copied); err != nil {
-			return nil, false, nil, unreadable(err)
+		if of, ok := errors.AsType[*fs.PathError](err); ok && of.Path == path+suffix {
+			return nil, false, nil, unjudged(path, err)
 		}
+		if err != nil {
+			return nil, false, nil, db.fileError(err)
+		}
+	}
+	err = mendHeader(copied)
+	if err == nil {
+		pool, err = db.openCopy(ctx, copied)
+	}
+	if isDamage(err) {
 		guessed = true
+		if err = db.graftSchema(ctx, dir, copied); err == nil {
+			pool, err = db.openCopy(ctx, copied)
+		}
+	}
+	switch {
+	case isDamage(err), errors.Is(err, errBroken):
+		return nil, false, nil, unreadable(err)
+	case err != nil:
+		return nil, false, nil, db.classify("salvage from "+path, err)
 	}
 	return pool, guessed, func() { _ = pool.Close(); remove() }, nil
 }
@@ -217,7 +291,7 @@ func mendHeader(path string) (err error) {
 		return err
 	}
 	if info.Size() < pageSize {
-		return errors.New("it is shorter than a page")
+		return fmt.Errorf("%w: it is shorter than a page (%d bytes)", errBroken, info.Size())
 	}
 	header := make([]byte, 100)
 	if _, err := f.ReadAt(header, 0); err != nil {
@@ -225,21 +299,29 @@ func mendHeader(path string) (err error) {
 	}
 	// The fixed bytes of the file format: magic, page size, versions (2 is
 	// WAL), reserved space, payload fractions; then schema format and encoding.
-	start := append([]byte("SQLite format 3\x00"), pageSize>>8, pageSize&0xff, 2, 2, 0, 64, 32, 32)
+	start := append([]byte(magic), pageSize>>8, pageSize&0xff, 2, 2, 0, 64, 32, 32)
 	if !bytes.Equal(header[:16], start[:16]) || !bytes.Equal(header[20:24], start[20:24]) ||
 		binary.BigEndian.Uint32(header[56:]) != 1 {
 		copy(header, start)
 		binary.BigEndian.PutUint32(header[44:], 4)
 		binary.BigEndian.PutUint32(header[56:], 1)
+		// A Meta DB has no auto-vacuum; and where the free pages are may be lost, too.
+		clear(header[52:56])
+		clear(header[64:68])
+		all := info.Size() / pageSize
+		if first, count := binary.BigEndian.Uint32(header[32:]), binary.BigEndian.Uint32(header[36:]); int64(first) > all || int64(count) > all {
+			clear(header[32:40])
+		}
 	}
 	size := int64(binary.BigEndian.Uint16(header[16:]))
 	if size < 512 {
-		return errors.New("its page size is not one of a Meta DB")
+		return fmt.Errorf("%w: its page size is not one of a Meta DB", errBroken)
 	}
 	// What is cut off is made up with empty pages, as SQLite refuses a schema
-	// that names a page beyond the end; not so a number too high to be true.
+	// that names a page beyond the end; not so a number too high to be true. They
+	// take no room.
 	pages := (info.Size() + size - 1) / size
-	if told := int64(binary.BigEndian.Uint32(header[28:])); told > pages && told <= 4*pages+64 {
+	if told := int64(binary.BigEndian.Uint32(header[28:])); told > pages && told <= max(4*pages+64, 1<<18) {
 		pages = told
 	}
 	binary.BigEndian.PutUint32(header[28:], uint32(pages))
@@ -252,15 +334,19 @@ func mendHeader(path string) (err error) {
 
 // salvageTable reads a table forward until it breaks off, backward until it
 // breaks off, and then asks for those rows by key that only an index knows. It
-// returns how many different rows it could read.
-func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, carried *metastore.Carried) (read int64, err error) {
+// returns how many different rows it could read, and whether the reading came to the
+// table's end. expected: the file should have it.
+func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, expected bool, carried *metastore.Carried) (read int64, whole bool, err error) {
 	ours, err := columnsOf(ctx, q, "main", table)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	theirs, err := columnsOf(ctx, broken, "main", table)
-	if err != nil || len(theirs) == 0 {
-		return 0, ctx.Err() // not there, or its definition is lost
+	if err := excused(ctx, err); err != nil {
+		return 0, false, err
+	}
+	if len(theirs) == 0 {
+		return 0, !expected, nil
 	}
 	s := &salvager{q: q, broken: broken, table: table, carried: carried, seen: map[string]bool{}}
 	for _, c := range ours {
@@ -271,7 +357,7 @@ func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, 
 				s.keyAt = append(s.keyAt, len(s.columns)-1)
 			}
 		} else if c.key > 0 {
-			return 0, nil // no key, no row
+			return 0, false, nil // no key, no row
 		}
 	}
 	all := `SELECT ` + strings.Join(s.columns, ", ") + ` FROM main.` + sqltext.Identifier(table)
@@ -282,7 +368,7 @@ func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, 
 			err = s.storeByIndex(ctx, all)
 		}
 	}
-	return int64(len(s.seen)), err
+	return int64(len(s.seen)), complete, err
 }
 
 type salvager struct {
@@ -301,7 +387,7 @@ type salvager struct {
 func (s *salvager) storeRows(ctx context.Context, query string, args ...any) (complete bool, err error) {
 	rows, err := s.broken.QueryContext(ctx, query, args...)
 	if err != nil {
-		return false, ctx.Err()
+		return false, excused(ctx, err)
 	}
 	defer func() { _ = rows.Close() }()
 	values := make([]any, len(s.columns))
@@ -311,16 +397,26 @@ func (s *salvager) storeRows(ctx context.Context, query string, args ...any) (co
 	}
 	for rows.Next() {
 		if err := rows.Scan(targets...); err != nil {
-			return false, ctx.Err()
+			return false, excused(ctx, err)
 		}
 		if err := s.storeRow(ctx, values); err != nil {
 			return false, err
 		}
 	}
+	return rows.Err() == nil, excused(ctx, rows.Err())
+}
+
+// excused is nil for what damage makes of reading a broken file: the reading ends
+// there and goes on elsewhere. What else kept it from being read is an error, so
+// that nobody takes the file for read.
+func excused(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return false, ctx.Err()
+		return ctx.Err()
 	}
-	return rows.Err() == nil, nil
+	if _, driver := errors.AsType[sqlite3.Error](err); !driver || isDamage(err) {
+		return nil // else a value is not of its type
+	}
+	return err
 }
 
 func (s *salvager) storeRow(ctx context.Context, values []any) error {
@@ -365,8 +461,8 @@ func (s *salvager) id(values []any) string {
 // storeByIndex asks for the rows that indexes know and no scan has met.
 func (s *salvager) storeByIndex(ctx context.Context, all string) error {
 	indexes, err := texts(ctx, s.broken, `SELECT name FROM pragma_index_list(?) WHERE origin = 'c'`, s.table)
-	if err != nil {
-		indexes = nil
+	if err := excused(ctx, err); err != nil {
+		return err
 	}
 	missing := map[string][]any{}
 	for _, index := range indexes {
@@ -386,7 +482,9 @@ func (s *salvager) storeByIndex(ctx context.Context, all string) error {
 			lost++
 		}
 	}
-	s.carried.Lost[s.table] += max(lost, 1)
+	if lost > 0 {
+		s.carried.Lost[s.table] += lost
+	}
 	return nil
 }
 
@@ -395,11 +493,11 @@ func (s *salvager) keysOf(ctx context.Context, index, direction string, missing 
 	partial, err := texts(ctx, s.broken, `SELECT coalesce(substr(sql, instr(upper(sql), ' WHERE ')), '') FROM sqlite_schema
 		WHERE type = 'index' AND name = ? AND instr(upper(sql), ' WHERE ') > 0`, index)
 	if err != nil {
-		return ctx.Err()
+		return excused(ctx, err)
 	}
 	first, err := texts(ctx, s.broken, `SELECT coalesce(name, '') FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno LIMIT 1`, index)
 	if err != nil {
-		return ctx.Err()
+		return excused(ctx, err)
 	}
 	query := `SELECT ` + strings.Join(s.keys, ", ") + ` FROM main.` + sqltext.Identifier(s.table) + ` INDEXED BY ` + sqltext.Identifier(index) + strings.Join(partial, "")
 	if len(first) == 1 && first[0] != "" {
@@ -407,7 +505,7 @@ func (s *salvager) keysOf(ctx context.Context, index, direction string, missing 
 	}
 	rows, err := s.broken.QueryContext(ctx, query)
 	if err != nil {
-		return ctx.Err()
+		return excused(ctx, err)
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
@@ -418,7 +516,7 @@ func (s *salvager) keysOf(ctx context.Context, index, direction string, missing 
 			targets[i] = &key[i]
 		}
 		if err := rows.Scan(targets...); err != nil {
-			return ctx.Err()
+			return excused(ctx, err)
 		}
 		for i, at := range s.keyAt {
 			row[at] = key[i]
@@ -427,6 +525,5 @@ func (s *salvager) keysOf(ctx context.Context, index, direction string, missing 
 			missing[id] = key
 		}
 	}
-	_ = rows.Err() // where the damage begins the walk ends; what it found counts
-	return ctx.Err()
+	return excused(ctx, rows.Err()) // where the damage begins the walk ends; what it found counts
 }

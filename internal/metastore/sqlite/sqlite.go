@@ -80,7 +80,16 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	return open(ctx, o, schema)
 }
 
-func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
+// prepared is a DB that is not open.
+func prepared(o Options) (*DB, error) {
+	schema, err := embedded()
+	if err != nil {
+		return nil, err
+	}
+	return prepare(o, schema)
+}
+
+func prepare(o Options, schema []migration) (*DB, error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
 		return nil, storeError(nil, err, "meta db %s: %v", o.Path, err)
@@ -94,6 +103,14 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	}
 	if db.now == nil {
 		db.now = time.Now
+	}
+	return db, nil
+}
+
+func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
+	db, err := prepare(o, schema)
+	if err != nil {
+		return nil, err
 	}
 	found, err := db.exists()
 	if err != nil {
@@ -110,7 +127,7 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	}
 	version, err := db.connect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, db.confirmed(ctx, err)
 	}
 	if version < len(schema) && !(o.ReadOnly && readable(schema, version)) {
 		if o.ReadOnly {

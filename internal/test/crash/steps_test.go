@@ -26,6 +26,7 @@ func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 	listed = append(listed, labtest.RecordSteps...)
 	listed = append(listed, labtest.PortableSteps...)
 	listed = append(listed, labtest.LabSteps...)
+	listed = append(listed, labtest.EndSteps...)
 	slices.Sort(listed)
 	if !slices.Equal(found, listed) {
 		t.Errorf("in the sources: %v\nin this test:   %v", found, listed)

@@ -11,13 +11,14 @@ import (
 
 	"quant/internal/app"
 	"quant/internal/failpoint"
+	"quant/internal/test/dying"
 )
 
 // Main makes a test binary a quant of its own: while its tests run, the command
 // `quant` on PATH is app.Main, in a real process. It does not return. Only here,
 // in a test build, do failpoints have an effect: QUANT_TEST_FAILPOINT=NAME kills
 // the process at that step, NAME:panic makes it panic, NAME:stop stops it
-// (SIGSTOP), NAME:hang makes that goroutine wait for ever and creates the file
+// (SIGSTOP), NAME:die HOW ends it in that way of package dying, NAME:hang makes that goroutine wait for ever and creates the file
 // QUANT_TEST_REACHED, NAME#2 means the second time. QUANT_TEST_PATIENCE=NAME=1s
 // bounds a wait that has a name in package failpoint.
 func Main(m *testing.M) {
@@ -35,6 +36,7 @@ func armFailpoint(spec string) {
 		return
 	}
 	spec, action, _ := strings.Cut(spec, ":")
+	action, how, _ := strings.Cut(action, " ")
 	name, nth, _ := strings.Cut(spec, "#")
 	left := 1
 	if nth != "" {
@@ -48,6 +50,8 @@ func armFailpoint(spec string) {
 			return
 		}
 		switch action {
+		case "die":
+			dying.Now(how)
 		case "panic":
 			panic("failpoint " + name)
 		case "stop":

@@ -32,8 +32,11 @@ var RecordSteps = []string{"meta.log.before", "meta.log.after", "meta.program.be
 var LabSteps = []string{
 	"meta.delete.before", "meta.delete.after", "meta.undelete.before", "meta.undelete.after",
 	"meta.purge.before", "meta.purge.after", "meta.clear.before", "meta.clear.after",
-	"restore.staged", "restore.journal", "restore.move", "restore.moved",
+	"remedy.staged", "reset.moved", "restore.staged", "restore.journal", "restore.move", "restore.moved",
 }
+
+// EndSteps are the failpoints of a process that is done.
+var EndSteps = []string{"ended"}
 
 // PortableSteps are the failpoints of an import, in its order.
 var PortableSteps = []string{"carry.contents", "carry.rows", "carry.committed"}

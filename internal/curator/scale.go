@@ -1,0 +1,247 @@
+package curator
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"quant"
+	"quant/internal/factstore"
+)
+
+// Left is a symbol that stayed as it was: the input is on another scale than
+// its stored bars, and lacks some of these, which would have kept the old one.
+type Left struct {
+	Symbol string     `json:"symbol"`
+	Day    quant.Text `json:"day"`    // a stored day on which this shows, next to one that the input lacks
+	Price  string     `json:"price"`  // what moved there: adjusted_close (against close), or close
+	Factor float64    `json:"factor"` // by which it did: of the input over what is stored
+	Rows   int64      `json:"rows"`   // of the input, which were not taken
+	Stored int64      `json:"stored"` // days that are stored
+	Lacks  int64      `json:"lacks"`  // of these, the ones that the input lacks, from First to Last
+	First  quant.Text `json:"lacks_first"`
+	Last   quant.Text `json:"lacks_last"`
+}
+
+// String says what was seen.
+func (l Left) String() string { return l.Symbol + ": " + l.reason() }
+
+func (l Left) reason() string {
+	what := "the close"
+	if l.Price == adjustedClose.String() {
+		what = "adjusted_close / close"
+	}
+	return fmt.Sprintf("on %s %s is x %.4g of what is stored, as after a split or a dividend, and the input lacks %d of %d stored days (%s to %s)",
+		l.Day, what, l.Factor, l.Lacks, l.Stored, l.First, l.Last)
+}
+
+// The TEMP tables of the comparison of scales.
+const (
+	overlapTable = "curator_overlap" // stored days of doubtful symbols, with what the input says of them
+	unitTable    = "curator_unit"    // to what their prices are rounded
+)
+
+const (
+	// scaleSlack is how far a factor may be from another one, relatively, beyond
+	// what rounding explains: single precision, and sources that compute anew.
+	scaleSlack = "5e-6"
+	// alone is how far the four prices of one day must move by themselves to be
+	// no correction of that day, relatively: more than any dividend.
+	alone = "0.2"
+)
+
+// unitOf is an expression for the unit to which a group's prices are rounded: as
+// many decimals as the finest of them has, but not more than a hundredth, which
+// the last digits of a few prices may hide, unless all are whole numbers of a
+// thousand and more.
+func unitOf(x string) string {
+	decimals := "CASE WHEN round(" + x + ") = " + x + " THEN 0"
+	for k := 1; k <= 6; k++ {
+		decimals += fmt.Sprintf(" WHEN round(%s * 1e%d) / 1e%[2]d = %[1]s THEN %[2]d", x, k)
+	}
+	decimals += " ELSE 9 END"
+	return "CASE WHEN max(" + decimals + ") = 0 AND min(" + x + ") >= 1000 THEN 1.0" +
+		" ELSE [1e-2, 1e-2, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-9, 1e-9, 1e-9][coalesce(max(" + decimals + "), 9) + 1] END"
+}
+
+// factorOf is the two ends of the factors that may lead from an old to a new
+// price, each of which stands for all that round to it; of the same number the
+// factor is 1.
+func factorOf(to, toUnit, from, fromUnit, name string) string {
+	end := func(sign, other, slack string) string {
+		return fmt.Sprintf("CASE WHEN %[1]s = %[3]s THEN 1 ELSE (%[1]s %[5]s %[2]s / 2) / greatest(%[3]s %[6]s %[4]s / 2, %[3]s / 2) END * (1 %[5]s %[7]s)", to, toUnit, from, fromUnit, sign, other, slack)
+	}
+	return end("-", "+", scaleSlack) + " AS " + name + "_lo, " + end("+", "-", scaleSlack) + " AS " + name + "_hi"
+}
+
+// otherScale lists the symbols whose stored bars the input would leave on two
+// scales, in byte order.
+//
+// A rescaling moves every day before it. So what counts is each stored day that
+// the input has next to one that it lacks. Two things are looked at: the factor
+// of the close, and that of the adjusted close, as intervals in which they lie
+// whatever the rounding was.
+//
+//   - The two differ there. Not if it is one corrected close: no other day shows
+//     it, and the adjusted close may be what it was.
+//   - The close moved, and by the same factor on the next day that the input has.
+//     A day alone has moved if its open, high, low and close did by one factor:
+//     one that is more than any dividend, and takes the close away from that of
+//     the day that the input lacks, or, where it is the only day and not flat,
+//     a smaller one.
+//
+// every: any day on which the first is so counts, wherever it is; and one on
+// which only one side has an adjusted close.
+func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, every bool) ([]Left, error) {
+	if len(in.report.Symbols) == 0 {
+		return nil, nil
+	}
+	within, args := in.reach()
+	var some bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM ohlcv o WHERE "+within+")", args...).Scan(&some); err != nil || !some {
+		return nil, err
+	}
+	defer func() {
+		for _, table := range []string{overlapTable, unitTable} {
+			_, _ = tx.Stage(context.WithoutCancel(ctx), "DROP TABLE IF EXISTS temp.main."+table)
+		}
+	}()
+	said := "true" // the row says something about adjusted closes
+	if len(in.silent) > 0 {
+		said = "s.file NOT IN (" + in.silentFiles() + ")"
+	}
+	if _, err := tx.Stage(ctx, `CREATE OR REPLACE TEMP TABLE `+overlapTable+` AS
+		WITH changed AS (
+			SELECT DISTINCT s.symbol FROM temp.main.`+staged+` s JOIN ohlcv o ON o.symbol = s.symbol AND o.ts = s.ts
+			WHERE s.fault = 0 AND `+within+` AND (s.close IS DISTINCT FROM o.close OR `+said+` AND s.adjusted_close IS DISTINCT FROM o.adjusted_close)),
+		input AS (SELECT *, `+said+` AS said FROM temp.main.`+staged+` s SEMI JOIN changed USING (symbol) WHERE fault = 0),
+		paired AS (
+			SELECT o.symbol, o.ts, s.ts IS NOT NULL AS given, o.open, o.high, o.low, o.close, CASE WHEN s.said THEN o.adjusted_close END AS adj,
+				s.open AS to_open, s.high AS to_high, s.low AS to_low, s.close AS to_close, CASE WHEN s.said THEN s.adjusted_close END AS to_adj
+			FROM (SELECT * FROM ohlcv SEMI JOIN changed USING (symbol)) o LEFT JOIN input s ON s.symbol = o.symbol AND s.ts = o.ts
+			QUALIFY bool_and(given) OVER (PARTITION BY o.symbol) = false)
+		SELECT *, lag(given) OVER w = false AS after_kept, lead(given) OVER w = false AS before_kept, lag(close) OVER w AS close_before, lead(close) OVER w AS close_after
+		FROM paired WINDOW w AS (PARTITION BY symbol ORDER BY ts)`, args...); err != nil {
+		return nil, err
+	}
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM temp.main."+overlapTable+")").Scan(&some); err != nil || !some {
+		return nil, err
+	}
+	if _, err := tx.Stage(ctx, `CREATE OR REPLACE TEMP TABLE `+unitTable+` AS
+		SELECT symbol, `+unitOf("close")+` AS u, `+unitOf("adj")+` AS adj_u, `+unitOf("to_close")+` AS to_u, `+unitOf("to_adj")+` AS to_adj_u
+		FROM temp.main.`+overlapTable+` WHERE given GROUP BY symbol`); err != nil {
+		return nil, err
+	}
+	ratioRule := "edge AND ratio AND NOT (ratios = 1 AND adj_lo <= 1 AND adj_hi >= 1)"
+	if every {
+		ratioRule = "ratio OR (adj IS NULL) <> (to_adj IS NULL)"
+	}
+	rows, err := tx.Query(ctx, `
+		WITH factor AS (
+			SELECT o.*, `+factorOf("to_close", "to_u", "close", "u", "close")+`, `+factorOf("to_adj", "to_adj_u", "adj", "adj_u", "adj")+`,
+				`+factorOf("to_open", "to_u", "open", "u", "open")+`, `+factorOf("to_high", "to_u", "high", "u", "high")+`, `+factorOf("to_low", "to_u", "low", "u", "low")+`
+			FROM temp.main.`+overlapTable+` o JOIN temp.main.`+unitTable+` USING (symbol) WHERE given),
+		day AS (
+			SELECT *, coalesce(after_kept, false) OR coalesce(before_kept, false) AS edge,
+				coalesce(adj_lo > close_hi OR adj_hi < close_lo, false) AS ratio,
+				close_lo > 1 OR close_hi < 1 AS moved,
+				greatest(close_lo, open_lo, high_lo, low_lo) AS lo, least(close_hi, open_hi, high_hi, low_hi) AS hi,
+				high = low AND to_high = to_low AS flat,
+				abs(ln(to_close / close)) > ln(1 + `+alone+`) AS far,
+				abs(ln(to_close / CASE WHEN after_kept THEN close_before ELSE close_after END)) < abs(ln(close / CASE WHEN after_kept THEN close_before ELSE close_after END)) AS nearer
+			FROM factor),
+		beside AS (
+			SELECT *, count(*) OVER s AS given_days, count(*) FILTER (WHERE ratio) OVER s AS ratios,
+				moved AND lag(moved) OVER w AND greatest(close_lo, lag(close_lo) OVER w) <= least(close_hi, lag(close_hi) OVER w) AS as_before,
+				moved AND lead(moved) OVER w AND greatest(close_lo, lead(close_lo) OVER w) <= least(close_hi, lead(close_hi) OVER w) AS as_after
+			FROM day WINDOW s AS (PARTITION BY symbol), w AS (PARTITION BY symbol ORDER BY ts)),
+		verdict AS (
+			SELECT symbol, ts, to_close / close AS close_factor, to_adj / adj / (to_close / close) AS ratio_factor, `+ratioRule+` AS ratio_moved,
+				edge AND (coalesce(as_before, false) OR coalesce(as_after, false)
+					OR moved AND lo <= hi AND (lo > 1 OR hi < 1) AND (far AND NOT nearer OR NOT far AND NOT flat AND given_days = 1)) AS level_moved
+			FROM beside),
+		found AS (
+			SELECT symbol, min(ts) AS ts, first(level_moved ORDER BY ts) AS level, coalesce(first(CASE WHEN level_moved THEN close_factor ELSE ratio_factor END ORDER BY ts), 1) AS factor
+			FROM verdict WHERE ratio_moved OR level_moved GROUP BY symbol)
+		SELECT f.*, (SELECT count(*) FROM temp.main.`+staged+` s WHERE s.fault = 0 AND s.symbol = f.symbol), k.* EXCLUDE (symbol)
+		FROM found f JOIN (
+			SELECT symbol, count(*) AS stored, count(*) FILTER (NOT given) AS lacks, min(ts) FILTER (NOT given) AS first, max(ts) FILTER (NOT given) AS last
+			FROM temp.main.`+overlapTable+` GROUP BY symbol) k ON k.symbol = f.symbol
+		ORDER BY f.symbol`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Left
+	for rows.Next() {
+		l := Left{Price: adjustedClose.String()}
+		var day, first, last quant.Date
+		var level bool
+		if err := rows.Scan(&l.Symbol, &day, &level, &l.Factor, &l.Rows, &l.Stored, &l.Lacks, &first, &last); err != nil {
+			return nil, err
+		}
+		if level {
+			l.Price = closing.String()
+		}
+		l.Day, l.First, l.Last = dayText(day), dayText(first), dayText(last)
+		list = append(list, l)
+	}
+	return list, rows.Err()
+}
+
+// leave takes the rows of symbols out that would be left on two scales.
+func (in *ingest) leave(ctx context.Context, tx *factstore.Tx) error {
+	list, err := in.otherScale(ctx, tx, in.newest)
+	if err != nil || list == nil {
+		return err
+	}
+	if in.series != nil {
+		return &errOtherScale{list[0]}
+	}
+	if err := in.materialise(ctx); err != nil {
+		return err
+	}
+	names := make([]any, len(list))
+	for i, l := range list {
+		names[i] = l.Symbol
+		in.report.RowsLeft += l.Rows
+	}
+	in.report.Left = list
+	if _, err := tx.Stage(ctx, fmt.Sprintf("UPDATE temp.main.%s SET fault = %d WHERE fault = 0 AND symbol IN (%s)",
+		staged, left, strings.TrimSuffix(strings.Repeat("?, ", len(names)), ", ")), names...); err != nil {
+		return err
+	}
+	_, err = in.summarise(ctx)
+	return err
+}
+
+// leftError is the error of an ingest that left symbols as they were.
+func leftError(list []Left) error {
+	names, what := make([]string, len(list)), make([]string, 0, 4)
+	for i, l := range list {
+		names[i] = l.Symbol
+		switch {
+		case i < 3:
+			what = append(what, l.String())
+		case i == 3:
+			what = append(what, fmt.Sprintf("and %d more", len(list)-3))
+		}
+	}
+	return quant.Errorf(quant.Partial, "%s stayed as %s: %s", quant.Count(len(list), "symbol"), asWas(len(list)), strings.Join(what, "; ")).
+		WithHint("ingest the whole history of %s in one run, from the first stored day on: it replaces what is stored", quant.SomeOf(names, 3))
+}
+
+func asWas(n int) string {
+	if n == 1 {
+		return "it was"
+	}
+	return "they were"
+}
+
+// errOtherScale is the error of a provider's answer that would leave a symbol
+// on two scales.
+type errOtherScale struct{ Left }
+
+func (e *errOtherScale) Error() string {
+	return e.Symbol + ": the provider rescaled its history: " + e.reason()
+}

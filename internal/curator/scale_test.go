@@ -1,0 +1,196 @@
+package curator
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"quant"
+)
+
+// scaled are the days of January 2020 from one to another, as a file has them:
+// prices that walk around 100, times by, and adjusted closes, times adj. NaN for
+// adj: the cells are empty.
+type scaled struct {
+	from, to int
+	by, adj  float64
+	decimals int
+	column   bool                // of adjusted closes
+	change   func(day int) []any // of one day, in its place: open, high, low, close, volume, adjusted close
+}
+
+func (s scaled) csv() string {
+	var b strings.Builder
+	b.WriteString("symbol,date,open,high,low,close,volume")
+	if s.column {
+		b.WriteString(",adjusted_close")
+	}
+	b.WriteString("\n")
+	for d := s.from; d <= s.to; d++ {
+		price := func(x float64) string { return fmt.Sprintf("%.*f", s.decimals, x*s.by) }
+		c := 100 + 3*math.Sin(float64(d))
+		values := []any{price(c - 0.5), price(c + 1), price(c - 1.25), price(c), math.Round(1000 / s.by), fmt.Sprintf("%.*f", s.decimals, c*s.by*s.adj)}
+		if math.IsNaN(s.adj) {
+			values[5] = ""
+		}
+		if s.change != nil {
+			if other := s.change(d); other != nil {
+				values = other
+			}
+		}
+		if !s.column {
+			values = values[:5]
+		}
+		fmt.Fprintf(&b, "D,2020-01-%02d", d)
+		for _, v := range values {
+			fmt.Fprintf(&b, ",%v", v)
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
+	flat := func(close, adj any) func(int) []any {
+		return func(int) []any { return []any{close, close, close, close, 1000, adj} }
+	}
+	on := func(day int, values ...any) func(int) []any {
+		return func(d int) []any {
+			if d == day {
+				return values
+			}
+			return nil
+		}
+	}
+	// Days 1 to 10 are stored at 100, unless said otherwise.
+	base := scaled{1, 10, 1, 1, 4, true, nil}
+	with := func(from, to int, change func(*scaled)) scaled {
+		s := base
+		s.from, s.to = from, to
+		if change != nil {
+			change(&s)
+		}
+		return s
+	}
+	raw := func(s *scaled) { s.column = false }
+	for _, c := range []struct {
+		name      string
+		old, file scaled
+		left      string // what moved, by what; "": the file is taken
+	}{
+		{"nothing moved", base, with(8, 11, nil), ""},
+		{"a dividend", base, with(8, 11, func(s *scaled) { s.adj = 0.98 }), "adjusted_close 0.98"},
+		{"flat prices, as whole numbers", with(1, 10, func(s *scaled) { s.change = flat(100, 100) }), with(8, 11, func(s *scaled) { s.change = flat(100, 98) }), "adjusted_close 0.98"},
+		{"a small dividend", base, with(8, 11, func(s *scaled) { s.adj = 0.9995 }), "adjusted_close 0.9995"},
+		{"an old dividend is the same on both sides", with(1, 10, func(s *scaled) { s.adj = 0.9 }), with(8, 11, func(s *scaled) { s.adj = 0.9 }), ""},
+		{"every price over 4", base, with(8, 11, func(s *scaled) { s.by = 0.25 }), "close 0.25"},
+		{"every price over 4, flat", with(1, 10, func(s *scaled) { s.change = flat(100, 100) }), with(8, 11, func(s *scaled) { s.change = flat(25, 25) }), "close 0.25"},
+		{"a reverse split", base, with(8, 11, func(s *scaled) { s.by = 10 }), "close 10"},
+		{"raw prices over 4", with(1, 10, raw), with(8, 11, func(s *scaled) { s.by, s.column = 0.25, false }), "close 0.25"},
+		{"prices that a dividend lowers", with(1, 10, raw), with(8, 11, func(s *scaled) { s.by, s.column = 0.995, false }), "close 0.995"},
+		{"raw prices over 4, stored with adjusted closes", base, with(8, 11, func(s *scaled) { s.by, s.column = 0.25, false }), "close 0.25"},
+		{"the close over 4, the adjusted close as it was", base, with(8, 11, func(s *scaled) { s.by, s.adj = 0.25, 4 }), "close 0.25"},
+		{"one day in common, every price over 4", base, with(10, 11, func(s *scaled) { s.by = 0.25 }), "close 0.25"},
+		{"one day in common, a dividend in every price", with(1, 10, raw), with(10, 11, func(s *scaled) { s.by, s.column = 0.99, false }), "close 0.99"},
+		{"one flat day in common, over 4", with(1, 10, func(s *scaled) { s.change = flat(100, 100) }), with(10, 11, func(s *scaled) { s.change = flat(25, 25) }), "close 0.25"},
+		{"one flat day in common, corrected", with(1, 10, func(s *scaled) { s.change = flat(100, 100) }), with(10, 11, func(s *scaled) { s.change = flat(101, 101) }), ""},
+		{"one day in common, a dividend", base, with(10, 11, func(s *scaled) { s.adj = 0.98 }), "adjusted_close 0.98"},
+		{"the last day was provisional", base, with(10, 11, func(s *scaled) { s.change = on(10, 97.868, 101.5, 97.118, 99.25, 2000, 99.25) }), ""},
+		{"older days, on another scale", with(10, 20, nil), with(1, 12, func(s *scaled) { s.by = 4 }), "close 4"},
+		{"a split between the days in common", base, with(6, 11, func(s *scaled) {
+			s.change = func(d int) []any {
+				if c := (100 + 3*math.Sin(float64(d))) / 4; d < 9 {
+					return []any{c, c + 1, c - 1, c, 4000, c}
+				}
+				return nil
+			}
+		}), "close 0.25"},
+		{"adjusted closes that are changed late", base, with(6, 11, func(s *scaled) {
+			s.change = func(d int) []any {
+				if c := 100 + 3*math.Sin(float64(d)); d < 9 {
+					return []any{c, c + 1, c - 1, c, 1000, c * 0.98}
+				}
+				return nil
+			}
+		}), "adjusted_close 0.98"},
+		{"one day of many corrected", base, with(5, 11, func(s *scaled) { s.change = on(7, 99, 103, 98, 100, 1000, 100) }), ""},
+		{"the first day of many corrected", base, with(5, 11, func(s *scaled) { s.change = on(5, 96.6232, 98.1232, 95.8732, 96, 1000, 96) }), ""},
+		{"the close alone corrected, of the first day of many", base, with(5, 11, func(s *scaled) { s.change = on(5, 96.6232, 98.1232, 95.8732, 97, 1000, 97.1232) }), ""},
+		{"a file of one corrected close", with(1, 10, func(s *scaled) { s.adj = 0.87 }), with(5, 5, func(s *scaled) { s.adj = 0.87; s.change = on(5, 96.6232, 98.1232, 95.8732, 97, 1000, 84.4972) }), ""},
+		{"a file of one corrected adjusted close", base, with(5, 5, func(s *scaled) { s.adj = 0.98 }), "adjusted_close 0.98"},
+		{"a day ten times too high corrected", with(1, 10, func(s *scaled) { s.change = on(10, 983.6, 993.6, 971.1, 983.7, 1000, 983.7) }), with(10, 11, func(s *scaled) { s.change = on(10, 98.36, 99.36, 97.11, 98.37, 1000, 98.37) }), ""},
+		{"the whole history over 4", base, with(1, 11, func(s *scaled) { s.by = 0.25 }), ""},
+		{"the whole history with a dividend", base, with(1, 11, func(s *scaled) { s.adj = 0.98 }), ""},
+		{"all but the first day", base, with(2, 11, func(s *scaled) { s.adj = 0.98 }), "adjusted_close 0.98"},
+		{"no day in common", base, with(11, 13, func(s *scaled) { s.by = 0.25 }), ""},
+		{"the same prices with two decimals", base, with(8, 11, func(s *scaled) { s.decimals = 2 }), ""},
+		{"an adjusted history with two decimals", with(1, 10, func(s *scaled) { s.adj = 0.7 }), with(8, 11, func(s *scaled) { s.adj, s.decimals = 0.7, 2 }), ""},
+		{"pennies in steps of a hundredth", with(1, 10, func(s *scaled) { s.by, s.decimals = 0.0005, 2; s.change = flat(0.05, 0.05) }), with(8, 11, func(s *scaled) { s.change = flat(0.05, 0.049) }), ""},
+		{"pennies over 5", with(1, 10, func(s *scaled) { s.change = flat(0.05, 0.05) }), with(8, 11, func(s *scaled) { s.change = flat(0.01, 0.01) }), "close 0.2"},
+		{"whole won, adjusted and rounded again", with(1, 10, func(s *scaled) { s.by, s.adj, s.decimals = 15, 0.9, 0 }), with(8, 11, func(s *scaled) { s.by, s.adj, s.decimals = 15, 0.8999, 0 }), ""},
+		{"whole won and a dividend", with(1, 10, func(s *scaled) { s.by, s.decimals = 15, 0 }), with(8, 11, func(s *scaled) { s.by, s.adj, s.decimals = 15, 0.99, 0 }), "adjusted_close 0.9896"},
+		{"adjusted closes come", with(1, 10, func(s *scaled) { s.adj = math.NaN() }), with(8, 11, func(s *scaled) { s.adj = 0.98 }), ""},
+		{"adjusted closes go", with(1, 10, func(s *scaled) { s.adj = 0.98 }), with(8, 11, func(s *scaled) { s.adj = math.NaN() }), ""},
+		{"adjusted closes go and become the prices", with(1, 10, func(s *scaled) { s.adj = 0.5 }), with(8, 11, func(s *scaled) { s.by, s.adj = 0.5, math.NaN() }), "close 0.5"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLab(t)
+			l.mustIngest(nil, l.file("old.csv", c.old.csv()))
+			before := l.bars()
+			files := []string{l.file("new.csv", c.file.csv()), l.file("e.csv", "symbol,date,open,high,low,close,volume,adjusted_close\nE,2020-01-02,1,1,1,1,1,1\n")}
+			for range 2 { // the same again: the same answer
+				r, err := l.ingest(nil, files...)
+				if c.left == "" {
+					l.want("taken", []any{err, len(r.Left), r.RowsLeft, r.Symbols}, []any{nil, 0, 0, []string{"D", "E"}})
+					for d := c.file.from; d <= c.file.to; d++ {
+						day := fmt.Sprintf("D|2020-01-%02d|", d)
+						if !slices.ContainsFunc(l.bars(), func(s string) bool { return strings.HasPrefix(s, day) }) {
+							t.Errorf("no bar of %s", day)
+						}
+					}
+					continue
+				}
+				l.want("error", quant.CodeOf(err), quant.Partial)
+				l.want("bars of D", slices.DeleteFunc(l.bars(), func(s string) bool { return strings.HasPrefix(s, "E") }), before)
+				l.want("symbols", r.Symbols, []string{"E"})
+				l.want("bars of E", l.list("SELECT count(*)::VARCHAR FROM ohlcv WHERE symbol = 'E'"), []string{"1"})
+				if len(r.Left) != 1 || r.Left[0].Symbol != "D" || !strings.HasPrefix(fmt.Sprintf("%s %.4g", r.Left[0].Price, r.Left[0].Factor), c.left) {
+					t.Fatalf("left: %+v", r.Left)
+				}
+				l.want("rows", []any{r.RowsLeft, r.RowsLeft + r.RowsInserted + r.RowsUpdated + r.RowsUnchanged, len(l.rejects())}, []any{c.file.to - c.file.from + 1, r.RowsRead, 0})
+				if !strings.Contains(quant.HintOf(err), "whole history of D") || strings.Contains(err.Error(), "E:") {
+					t.Errorf("%v (%s)", err, quant.HintOf(err))
+				}
+			}
+		})
+	}
+}
+
+// A Parquet file is read in place; a row that the gate turns away does not
+// replace a stored one.
+func TestAWholeHistoryIsOneOfWhichEveryDayCanBeTaken(t *testing.T) {
+	l := newLab(t)
+	l.mustIngest(nil, l.file("old.csv", scaled{1, 10, 1, 1, 4, true, nil}.csv()))
+	before := l.bars()
+	half := l.file("half.csv", scaled{1, 12, 0.25, 1, 4, true, nil}.csv())
+	duck(t, fmt.Sprintf("COPY (FROM read_csv('%s') WHERE date <> DATE '2020-01-04') TO '%s' (FORMAT parquet)", half, half+".parquet"))
+	r, err := l.ingest(nil, half+".parquet")
+	l.want("in place", []any{quant.CodeOf(err), r.Left[0].Lacks, r.Left[0].First, r.Left[0].Last, r.RowsInserted}, []any{quant.Partial, 1, "2020-01-04", "2020-01-04", 0})
+	l.want("bars", l.bars(), before)
+	bad := scaled{1, 12, 0.25, 1, 4, true, func(d int) []any {
+		if d == 4 {
+			return []any{25, 24, 26, 25, 1, 25}
+		}
+		return nil
+	}}
+	r, err = l.ingest(nil, l.file("bad.csv", bad.csv()))
+	l.want("a row turned away", []any{quant.CodeOf(err), r.RowsRejected, len(r.Left), len(l.rejects())}, []any{quant.Partial, 1, 1, 1})
+	l.want("bars", l.bars(), before)
+	r = l.mustIngest(nil, half)
+	l.want("whole", []int64{r.RowsInserted, r.RowsUpdated, r.Revisions}, []int64{2, 10, 10})
+	// Two files that have it between them.
+	l.mustIngest(nil, l.file("one.csv", scaled{1, 6, 1, 1, 4, true, nil}.csv()), l.file("two.csv", scaled{7, 12, 1, 1, 4, true, nil}.csv()))
+	l.want("as before, and two days", l.bars()[:10], before)
+}
