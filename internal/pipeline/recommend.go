@@ -301,7 +301,41 @@ func (r *recommending) oneDay(ctx context.Context) error {
 	return err.WithHint("no decision is made, the book is held; the last session with bars before it is %s", near)
 }
 
+// holdOverGaps leaves out the days that have no signal because of a session on
+// which no symbol at all has a bar: the last day with a signal lies before that
+// session. They are no decision to cash; the book is held. A range that has
+// nothing else keeps its days, so that what is missing is said.
+func (r *recommending) holdOverGaps(ctx context.Context) error {
+	if len(r.prices.Unknown) == 0 {
+		return nil
+	}
+	with, err := r.s.SignalDays(ctx, r.db)
+	if err != nil {
+		return err
+	}
+	var decided []quant.Date
+	var held []string
+	for _, d := range r.days {
+		at, found := slices.BinarySearch(with, d)
+		gap, _ := slices.BinarySearch(r.prices.Unknown, d)
+		if !found && at > 0 && gap > 0 && r.prices.Unknown[gap-1] > with[at-1] {
+			held = append(held, d.String())
+			continue
+		}
+		decided = append(decided, d)
+	}
+	if len(held) == 0 || len(decided) == 0 {
+		return nil
+	}
+	r.days = decided
+	r.notice("a session without any bar leaves no %s on %s: no decision, the book is held", signalInWords(r.s), quant.SomeOf(held, 3))
+	return nil
+}
+
 func (r *recommending) readSignals(ctx context.Context) error {
+	if err := r.holdOverGaps(ctx); err != nil {
+		return err
+	}
 	// The day of the basis is read as well, so that closes and signals share
 	// their index.
 	days := r.days
