@@ -544,6 +544,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("symbols set", 0, "symbols", "set", "AAPL", "--name", "Apple")
 	run("symbols list", 0, "symbols", "list")
 	run("symbols remove", 0, "symbols", "remove", "MSFT")
+	run("calendar add", 0, "calendar", "add", "--closed", "2031-01-02", "--reason", "why")
+	run("calendar add", 0, "calendar", "add", "--closed", "2031-01-01")
+	run("calendar list", 0, "calendar", "list")
+	run("calendar remove", 0, "calendar", "remove", "2031-01-02")
+	run("calendar list", 0, "calendar", "list", "--from", "2031-01-01", "--to", "2031-01-03")
 	run("ingest", 0, "ingest", "prices.csv", "--max-reject-ratio", "1")
 	run("data check", 0, "data", "check")
 	run("data status", 0, "data", "status")
@@ -745,7 +750,11 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"symbols set", "AAPL --sector Technology"},
 		{"symbols remove", "MSFT"},
 		{"symbols list", ""},
+		{"calendar add", "--closed 2031-01-02"},
+		{"calendar list", ""},
+		{"calendar remove", "2031-01-02"},
 		{"ingest", "prices.csv"},
+		{"calendar check", ""},
 		{"data check", ""},
 		{"data status", ""},
 		{"experiments create", "e --features ret_20d@v1 --label fwd_ret_5d@v1 --folds 2 --min-train 10"},
