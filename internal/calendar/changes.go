@@ -194,7 +194,7 @@ func (c *Calendar) Amend(changes []Change) *Calendar {
 	amended := &Calendar{name: c.name, sessions: slices.Clone(c.sessions), open: c.open, changes: effective}
 	sum := durable.NewSum()
 	for _, change := range effective {
-		fmt.Fprintf(sum, "%s %s %s\n", change.Calendar, change.Day, change.Kind)
+		_, _ = fmt.Fprintf(sum, "%s %s %s\n", change.Calendar, change.Day, change.Kind)
 		at, session := amended.Index(change.Day)
 		if session {
 			amended.sessions = slices.Delete(amended.sessions, at, at+1)

@@ -287,7 +287,7 @@ func CheckCalendar(ctx context.Context, s *session.Session) ([]CalendarDoubt, er
 		if err != nil {
 			return err
 		}
-		empty, err := price.EmptySessions(ctx, db, cal)
+		empty, err := price.EmptySessions(ctx, db, cal, nil)
 		if err != nil {
 			return err
 		}

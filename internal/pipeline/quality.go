@@ -171,7 +171,7 @@ func qualityNotices(ctx context.Context, s *session.Session, db *factstore.DB, s
 	for _, kind := range kinds {
 		notices = append(notices, fmt.Sprintf("data check: %s for %s: see `quant data check`", kind, quant.SomeOf(found[kind], 3)))
 	}
-	empty, err := price.EmptySessions(ctx, db, cal)
+	empty, err := price.EmptySessions(ctx, db, cal, symbols)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

@@ -9,6 +9,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // findEmpty fills Empty and Unknown, and says what they may mean. The last day
@@ -36,15 +37,24 @@ func (b *Basis) findEmpty(ctx context.Context, db *factstore.DB, cal *calendar.C
 	return nil
 }
 
-// EmptySessions are the sessions between the first and the last stored bar on
-// which no symbol has one.
-func EmptySessions(ctx context.Context, db *factstore.DB, cal *calendar.Calendar) ([]quant.Date, error) {
+// EmptySessions are the sessions on which no symbol at all has a bar, between the
+// first and the last stored bar of these symbols (nil: of all).
+func EmptySessions(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, symbols []string) ([]quant.Date, error) {
 	days, err := dates(ctx, db, "SELECT DISTINCT ts FROM "+factstore.OHLCV+" ORDER BY ts")
 	if err != nil || len(days) == 0 {
 		return nil, err
 	}
+	bounds := []quant.Date{days[0], days[len(days)-1]}
+	if symbols != nil {
+		of := "(ts) FROM " + factstore.OHLCV + " WHERE symbol IN (" + sqltext.Literals(symbols) + ") HAVING count(*) > 0"
+		bounds, err = dates(ctx, db, "SELECT min"+of+" UNION ALL SELECT max"+of)
+		if err != nil || len(bounds) == 0 {
+			return nil, err
+		}
+		slices.Sort(bounds)
+	}
 	var empty []quant.Date
-	for _, d := range cal.Sessions(days[0], days[len(days)-1]) {
+	for _, d := range cal.Sessions(bounds[0], bounds[1]) {
 		if _, has := slices.BinarySearch(days, d); !has {
 			empty = append(empty, d)
 		}
