@@ -550,6 +550,9 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("calendar remove", 0, "calendar", "remove", "2031-01-02")
 	run("calendar list", 0, "calendar", "list", "--from", "2031-01-01", "--to", "2031-01-03")
 	run("ingest", 0, "ingest", "prices.csv", "--max-reject-ratio", "1")
+	run("calendar add", 0, "calendar", "add", "--closed", "2024-01-02")
+	run("calendar check", 6, "calendar", "check")
+	run("calendar remove", 0, "calendar", "remove", "2024-01-02")
 	run("data check", 0, "data", "check")
 	run("data status", 0, "data", "status")
 	experiment := []string{"experiments", "create", "e", "--features", "ret_20d@v1", "--label", "fwd_ret_5d@v1", "--folds", "2", "--min-train", "10"}
@@ -754,7 +757,6 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"calendar list", ""},
 		{"calendar remove", "2031-01-02"},
 		{"ingest", "prices.csv"},
-		{"calendar check", ""},
 		{"data check", ""},
 		{"data status", ""},
 		{"experiments create", "e --features ret_20d@v1 --label fwd_ret_5d@v1 --folds 2 --min-train 10"},
@@ -799,6 +801,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"demo", ""},
 		{"backtest", "--data-dir quant-demo/data --strategy " + decided},
 		{"backtest list", "--data-dir quant-demo/data"},
+		{"calendar check", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 		{"strategy validate", "good.yaml"},
@@ -809,6 +812,13 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		dir := dir
 		if strings.HasPrefix(c.command, "strategy") || c.command == "recommend" {
 			dir = strategyLab(t)
+		}
+		of := "data"
+		if strings.HasPrefix(c.command, "calendar") { // data has no days of its own
+			of = "XNYS"
+		}
+		if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("QUANT_CALENDAR="+of+"\n"), 0o600); err != nil {
+			t.Fatal(err)
 		}
 		if c.command == "train" {
 			plantFeatures(t, dir)
