@@ -70,7 +70,7 @@ func (c *computation) run(ctx context.Context) (Report, error) {
 	}
 	b := c.basis
 	c.report = Report{
-		Version: c.req.Version, Calendar: c.cal.Name(), Basis: b.Name(), Symbols: len(b.Symbols), BarsRead: b.Bars, Notices: append([]string{}, b.Notices...),
+		Version: c.req.Version, Calendar: c.cal.Identity(), Basis: b.Name(), Symbols: len(b.Symbols), BarsRead: b.Bars, Notices: append([]string{}, b.Notices...),
 		Series: []Series{}, Tables: []Table{},
 	}
 	if len(b.Symbols) > 0 {
@@ -224,7 +224,14 @@ func (c *computation) compute(ctx context.Context) error {
 		if err := c.stageSymbols(ctx); err != nil {
 			return err
 		}
+		without, err := c.rowsWithoutGaps(ctx)
+		if err != nil {
+			return err
+		}
 		if err := c.stage(ctx); err != nil {
+			return err
+		}
+		if err := c.sayGaps(ctx, without); err != nil {
 			return err
 		}
 		for k := range c.slices {

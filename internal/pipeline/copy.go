@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/calendar"
 	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
@@ -115,6 +116,13 @@ func copyLab(ctx context.Context, s *session.Session, to place.Place, run metast
 	}
 	if err := copyDelistings(ctx, s, to.DelistingsFile(), run); err != nil {
 		return err
+	}
+	if changes, err := calendar.ReadChanges(s.CalendarFile()); err != nil {
+		return err
+	} else if len(changes) > 0 {
+		if err := calendar.WriteChanges(to.CalendarFile(), changes); err != nil {
+			return err
+		}
 	}
 	models := s.ModelDir()
 	if _, err := os.Stat(models); err != nil {

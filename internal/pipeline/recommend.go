@@ -20,6 +20,7 @@ import (
 	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/price"
+	"quant/internal/sqltext"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
 )
@@ -245,10 +246,24 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	traded, err := r.tradedDays(ctx)
+	if err != nil {
+		return err
+	}
+	var held []string
 	for _, d := range wanted {
-		if d >= r.prices.First && d <= r.prices.Last {
-			r.days = append(r.days, d)
+		if d < r.prices.First || d > r.prices.Last {
+			continue
 		}
+		if !traded[d] {
+			held = append(held, d.String())
+			continue
+		}
+		r.days = append(r.days, d)
+	}
+	wanted = wanted[:len(wanted)-len(held)]
+	if len(held) > 0 {
+		r.notice("no symbol of the universe has a bar on %s: no decision, the book is held", quant.SomeOf(held, 5))
 	}
 	if without := len(wanted) - len(r.days); without > 0 && len(r.days) > 0 {
 		r.notice("%d of %d rebalance days are not decided: prices run from %s to %s", without, len(wanted), r.prices.First, r.prices.Last)
@@ -258,6 +273,24 @@ func (r *recommending) readPrices(ctx context.Context) error {
 			WithHint("prices run from %s to %s; --asof decides on any session", r.prices.First, r.prices.Last)
 	}
 	return nil
+}
+
+// tradedDays are the sessions on which a symbol of the universe has a bar.
+func (r *recommending) tradedDays(ctx context.Context) (map[quant.Date]bool, error) {
+	rows, err := r.db.Query(ctx, "SELECT DISTINCT ts FROM temp.main."+price.BarView+" WHERE symbol IN ("+sqltext.Literals(r.s.Universe.Symbols)+")")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	days := map[quant.Date]bool{}
+	for rows.Next() {
+		var d quant.Date
+		if err := rows.Scan(&d); err != nil {
+			return nil, err
+		}
+		days[d] = true
+	}
+	return days, rows.Err()
 }
 
 // oneDay checks that the day asked for is a session with bars.
@@ -275,10 +308,44 @@ func (r *recommending) oneDay(ctx context.Context) error {
 	if near == nil {
 		return err.WithHint("its prices begin on %s", r.prices.First)
 	}
-	return err.WithHint("the last session with bars before it is %s", near)
+	return err.WithHint("no decision is made, the book is held; the last session with bars before it is %s", near)
+}
+
+// holdOverGaps leaves out the days that have no signal because of a session on
+// which no symbol at all has a bar: the last day with a signal lies before that
+// session. They are no decision to cash; the book is held. A range that has
+// nothing else keeps its days, so that what is missing is said.
+func (r *recommending) holdOverGaps(ctx context.Context) error {
+	if len(r.prices.Unknown) == 0 {
+		return nil
+	}
+	with, err := r.s.SignalDays(ctx, r.db)
+	if err != nil {
+		return err
+	}
+	var decided []quant.Date
+	var held []string
+	for _, d := range r.days {
+		at, found := slices.BinarySearch(with, d)
+		gap, _ := slices.BinarySearch(r.prices.Unknown, d)
+		if !found && at > 0 && gap > 0 && r.prices.Unknown[gap-1] > with[at-1] {
+			held = append(held, d.String())
+			continue
+		}
+		decided = append(decided, d)
+	}
+	if len(held) == 0 || len(decided) == 0 {
+		return nil
+	}
+	r.days = decided
+	r.notice("a session without any bar leaves no %s on %s: no decision, the book is held", signalInWords(r.s), quant.SomeOf(held, 3))
+	return nil
 }
 
 func (r *recommending) readSignals(ctx context.Context) error {
+	if err := r.holdOverGaps(ctx); err != nil {
+		return err
+	}
 	// The day of the basis is read as well, so that closes and signals share
 	// their index.
 	days := r.days

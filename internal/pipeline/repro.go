@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/calendar"
 	"quant/internal/metastore"
 	"quant/internal/session"
 )
@@ -146,7 +147,11 @@ func Repeat(ctx context.Context, s *session.Session, r Runner, ref string) (Repe
 	if err != nil {
 		return report, err
 	}
-	if len(changed) > 0 {
+	other, err := changedCalendar(s, recorded)
+	if err != nil {
+		return report, err
+	}
+	if changed = append(changed, other...); len(changed) > 0 {
 		report.Same, report.Comparisons = false, changed
 		return report, nil
 	}
@@ -245,6 +250,43 @@ func recordedRuns(ctx context.Context, meta metastore.Store, run metastore.RunDe
 		}
 	}
 	return list, nil
+}
+
+// countsSessions reports whether a stage counts the sessions of a calendar.
+func countsSessions(kind string) bool {
+	switch Stage(kind) {
+	case StageFeatures, StageLabels, StageTrain, StageRecommend, StageBacktest:
+		return true
+	}
+	return false
+}
+
+// changedCalendar is what the lab's own file changed of the calendar when the runs
+// were made, where it changes something else now.
+func changedCalendar(s *session.Session, recorded []recordedRun) ([]Comparison, error) {
+	if s.CalendarName() == calendar.Data {
+		return nil, nil
+	}
+	cal, err := exchangeCalendar(s)
+	if err != nil {
+		return nil, err
+	}
+	var changed []Comparison
+	for _, r := range recorded {
+		if !countsSessions(r.kind) {
+			continue
+		}
+		then := quant.Text("")
+		for _, io := range r.io {
+			if io.Direction == quant.In && io.Kind == quant.IOCalendar && io.Name == cal.Name() {
+				then = io.Digest
+			}
+		}
+		if string(then) != cal.Digest() {
+			changed = append(changed, Comparison{Stage: r.kind, Direction: quant.In, Object: quant.IOCalendar + " " + cal.Name(), Recorded: then, Now: quant.Text(cal.Digest())})
+		}
+	}
+	return changed, nil
 }
 
 // changedFiles are the source files that are not what they were. Models are

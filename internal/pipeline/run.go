@@ -145,7 +145,7 @@ func Run(ctx context.Context, s *session.Session, r Runner, o RunOptions) (Repor
 	}
 	if resumed != nil && resumed.Calendar != c.plan.Calendar && !o.Force {
 		return none, quant.Errorf(quant.Refused, "run %s counted the sessions of %s, and now they are those of %s", quant.ShortID(o.Resume), resumed.Calendar, c.plan.Calendar).
-			WithHint("set QUANT_CALENDAR=%s, or go on with the other calendar: --force", resumed.Calendar)
+			WithHint("set QUANT_CALENDAR=%s, with the closures that it had (`quant calendar list`), or go on with the other calendar: --force", resumed.Calendar)
 	}
 	if err := c.judgeAll(ctx); err != nil {
 		return none, err
@@ -165,7 +165,11 @@ func Run(ctx context.Context, s *session.Session, r Runner, o RunOptions) (Repor
 
 // makePlan checks the request and resolves it; nothing is written.
 func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
-	req := planRequest{Arguments: o.Arguments, Force: o.Force, Calendar: c.CalendarName()}
+	identity, err := calendarIdentity(c.Session)
+	if err != nil {
+		return err
+	}
+	req := planRequest{Arguments: o.Arguments, Force: o.Force, Calendar: identity}
 	a := &req.Arguments
 	if a.Strategy == "" {
 		return quant.Errorf(quant.Usage, "no strategy file").WithHint("quant pipeline run --strategy FILE")

@@ -12,6 +12,7 @@ import (
 	"quant"
 	"quant/internal/dataset"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // The TEMP tables that Read makes, to be read as temp.main.<name>.
@@ -144,6 +145,27 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 		r.scores[int(k)*len(r.Symbols)+int(n)] = v
 	}
 	return r, rows.Err()
+}
+
+// SignalDays are the days, in order, on which a symbol of the universe has a
+// signal.
+func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Date, error) {
+	table, value, _, where, args := s.source()
+	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM main.%s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
+		table, where, value, sqltext.Literals(s.Universe.Symbols)), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var days []quant.Date
+	for rows.Next() {
+		var d quant.Date
+		if err := rows.Scan(&d); err != nil {
+			return nil, err
+		}
+		days = append(days, d)
+	}
+	return days, rows.Err()
 }
 
 // stageIndex makes a TEMP table of values and their indices: i INTEGER, v.

@@ -28,6 +28,8 @@ const (
 
 	// Delistings is the file of the delistings and halts that the lab knows of.
 	Delistings = "delistings.csv"
+	// Calendar is the file of closures and extra sessions.
+	Calendar = "calendar.csv"
 )
 
 // The endings of what stands beside a database.
@@ -108,6 +110,10 @@ func (p Place) LogDir() string { return p.MetaFile() + logs }
 
 // LogFile is what the program of a run printed.
 func (p Place) LogFile(runID string) string { return filepath.Join(p.LogDir(), runID+".log") }
+
+// CalendarFile is the file of closures and extra sessions that the embedded
+// calendars of the exchanges do not know.
+func (p Place) CalendarFile() string { return filepath.Join(p.DataDir, Calendar) }
 
 // ModelDir is the folder of trained models.
 func (p Place) ModelDir() string { return filepath.Join(p.DataDir, models) }
