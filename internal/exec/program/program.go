@@ -23,6 +23,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"quant/internal/process"
 )
 
 // Command is a program that is to run.
@@ -57,7 +59,7 @@ type Result struct {
 	Asked syscall.Signal
 	// Left are the processes that the program started and that go on running, where
 	// it was Asked to end or Kept is true.
-	Left []Process
+	Left []process.Process
 	// Kept tells that processes still had its output open when it had ended.
 	Kept bool
 

@@ -11,6 +11,8 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"quant/internal/process"
 )
 
 // session is a program with the streams that lead to it.
@@ -30,8 +32,8 @@ type session struct {
 
 	asked atomic.Bool // that it stops
 
-	ending syscall.Signal // see Result.Asked; forward's, and ours once that has returned
-	family []Process      // what the program had started by then
+	ending syscall.Signal    // see Result.Asked; forward's, and ours once that has returned
+	family []process.Process // what the program had started by then
 
 	mu    sync.Mutex
 	saved *term.State // of our terminal, while that is raw
@@ -256,7 +258,7 @@ func (s *session) typed(b []byte) {
 		if s.stops(c) {
 			s.into(b[from:i])
 			from = i
-			if dispositionOf(s.pid, syscall.SIGTSTP) != ignored {
+			if process.DispositionOf(s.pid, syscall.SIGTSTP) != process.Ignored {
 				s.echo(c)
 				s.suspend()
 				from = i + 1
@@ -298,7 +300,7 @@ func (s *session) stops(c byte) bool {
 // give the screen back, may.
 func (s *session) suspend() {
 	s.asked.Store(true)
-	if dispositionOf(s.pid, syscall.SIGTSTP) == caught {
+	if process.DispositionOf(s.pid, syscall.SIGTSTP) == process.Caught {
 		_ = syscall.Kill(-s.pid, syscall.SIGTSTP)
 		for range int(patience / (5 * time.Millisecond)) {
 			if stopped(s.pid) {

@@ -87,7 +87,7 @@ func TestAProgramThatStopsItselfGoesOnWhenAnotherLetsIt(t *testing.T) {
 		l.Eventually("it has stopped", func() bool {
 			text, _ := os.ReadFile(l.Path("pid"))
 			_, err := fmt.Sscan(string(text), &pid)
-			return err == nil && labtest.State(pid) == 'T'
+			return err == nil && labtest.IsStopped(pid)
 		})
 		time.Sleep(100 * time.Millisecond) // exec sees it
 		labtest.Must(t, syscall.Kill(pid, syscall.SIGCONT))
