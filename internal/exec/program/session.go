@@ -27,6 +27,8 @@ type session struct {
 	relays []*relay
 	busy   sync.WaitGroup // the relays
 
+	leader *leader // of its session; nil: it leads that itself, or shares ours
+
 	keys         *os.File // the master again, for the reader of the keyboard alone
 	woken, waker *os.File // a pipe: closing its one side wakes that reader
 
@@ -160,6 +162,9 @@ func (s *session) close() {
 	if s.waker != nil {
 		s.waker.Close() // its reader closes the other side
 	}
+	if s.leader != nil {
+		s.leader.close()
+	}
 	for _, f := range s.inner {
 		f.Close()
 	}
@@ -250,8 +255,8 @@ func (s *session) keyboard() {
 }
 
 // typed writes what was typed into the program's terminal. The key that stops
-// programs (Ctrl-Z) is acted on here: the program is alone in its session, and
-// such a group the kernel does not stop by itself.
+// programs (Ctrl-Z) is acted on here: nobody else in its session waits for the
+// program, and such a group the kernel does not stop by itself.
 func (s *session) typed(b []byte) {
 	from := 0
 	for i, c := range b {
