@@ -125,7 +125,7 @@ func (r backtestReport) Sections() []output.Section {
 	}
 	var lags []lagRow
 	for _, l := range m.Lags {
-		lags = append(lags, lagRow{fmt.Sprintf("%d%s", l.LagDays, optimistic(l.LagDays)), percent(l.CAGR), percent(l.Vol), number(l.Sharpe), percent(l.MaxDD), number(l.Turnover)})
+		lags = append(lags, lagRow{fmt.Sprintf("%d%s", l.LagDays, optimistic(l.LagDays)), percent(l.CAGR), percent(l.Vol), number(l.Sharpe), percent(l.MaxDD), percent(l.Turnover)})
 	}
 	sections = append(sections, output.Section{Rows: lags})
 	if chart := r.chart(); chart != nil {
@@ -183,7 +183,7 @@ func measures(b backtest.Stored) []measure {
 		{"sortino", number(m.Sortino), number(other.Sortino)},
 		{"calmar", number(m.Calmar), number(other.Calmar)},
 		{"max_dd", percent(m.MaxDD), percent(other.MaxDD)},
-		{"turnover a year", number(m.Turnover), ""},
+		{"turnover a year", percent(m.Turnover), ""},
 		{"trades", strconv.FormatInt(m.NumTrades, 10), ""},
 		{"win rate", percent(m.WinRate), ""},
 		{"average trade", number(m.AvgTrade), ""},

@@ -230,7 +230,8 @@ func (o SweepOptions) plan() (SweepReport, []byte, error) {
 // Sweep tries a strategy with every combination of some values: each trial is a
 // recommend and a backtest, run by r inside the run of s, under a strategy id of
 // its own. A trial that fails has its error in the report, see SweepReport.Err, and
-// the others go on. Errors: Usage, NotFound and Invalid for what is asked for, before
+// the others go on; r leaves errors unsaid, and those of trials that fail alike are
+// said once. Errors: Usage, NotFound and Invalid for what is asked for, before
 // the first trial; the cause of ctx.
 func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (SweepReport, error) {
 	report, data, err := o.plan()
@@ -245,6 +246,7 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 	for _, p := range report.Parameters {
 		logParams(s, "set."+p.Key, strings.Join(p.Values, ","))
 	}
+	said := map[string]bool{}
 	for i := range report.Trials {
 		t := &report.Trials[i]
 		if o.Trying != nil {
@@ -253,6 +255,10 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 		if err := t.run(ctx, s, r, o, report.From, report.To); err != nil {
 			t.Error = quant.Text(s.Mask.Text(err.Error()))
 			report.Failed++
+			if alike := report.Alike(*t); !said[alike] && ctx.Err() == nil {
+				said[alike] = true
+				s.Say().Failed(err)
+			}
 		}
 		if ctx.Err() != nil {
 			return report, context.Cause(ctx)
@@ -271,6 +277,12 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 		logMeasured(s, "best.", 0, report.Best)
 	}
 	return report, nil
+}
+
+// Alike is the error of a trial without what tells it from those of trials that
+// failed for the same reason: its own strategy id.
+func (r SweepReport) Alike(t Trial) string {
+	return strings.ReplaceAll(string(t.Error), t.StrategyID, r.StrategyID)
 }
 
 // Err is what a sweep comes to whose trials were all tried: Failed if all of them
