@@ -36,12 +36,13 @@ func Of(pid int) (Process, error) {
 	}, err
 }
 
-// The fields of /proc/PID/stat behind the name.
+// The fields of /proc/PID/stat behind the name, which is its second: each is three
+// less than its number in proc(5).
 const (
-	state      = 3 - 3
-	ppid       = 4 - 3
-	starttime  = 22 - 3
-	startstack = 28 - 3
+	state      = 0
+	ppid       = 1
+	starttime  = 19
+	startstack = 25
 )
 
 // stat splits /proc/PID/stat. The name stands in parentheses and may hold anything.

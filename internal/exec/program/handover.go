@@ -79,10 +79,11 @@ func (r *relay) stillWritten() bool {
 }
 
 // RelayMain is the whole life of such a process: it ends when nobody writes any
-// more. It returns its exit status: 2 when it was not started by this package.
-func RelayMain() int {
-	if len(os.Args) > 2 {
-		return leaderMain(os.Args[2:])
+// more. args are what stands behind RelayArg, environ is the environment of the
+// process. It returns its exit status: 2 when it was not started by this package.
+func RelayMain(args, environ []string) int {
+	if len(args) > 0 {
+		return leaderMain(args, environ)
 	}
 	done := make(chan struct{})
 	relays := 0

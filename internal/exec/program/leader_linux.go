@@ -113,8 +113,8 @@ func (l *leader) handOver(list []carried) {
 func (l *leader) close() { _ = unix.Close(l.socket) }
 
 // leaderMain is the whole life of a leader: argv is the program's, with its file in
-// front. It returns its exit status.
-func leaderMain(argv []string) int {
+// front, and environ is the program's. It returns its exit status.
+func leaderMain(argv, environ []string) int {
 	text, attached, err := receive()
 	if err != nil || len(text) != 1 || len(argv) < 2 {
 		return 2
@@ -129,7 +129,7 @@ func leaderMain(argv []string) int {
 	// It becomes a child of our parent, who waits for it; in the foreground before it
 	// runs, so that it never finds itself in the background.
 	pid, err := syscall.ForkExec(argv[0], argv[1:], &syscall.ProcAttr{
-		Env: os.Environ(), Files: files,
+		Env: environ, Files: files,
 		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_PARENT, Foreground: true, Ctty: leaderTerminal},
 	})
 	if err != nil {
