@@ -30,7 +30,7 @@ type room struct{ f *os.File }
 // reserve holds room on the disk of the Meta DB. Store: there is none, so that the
 // run's end could not be recorded.
 func reserve(metaFile string) (*room, error) {
-	f, err := os.CreateTemp(filepath.Dir(metaFile), ".quant-room-*")
+	f, err := durable.TemporaryFile(filepath.Dir(metaFile), "room")
 	if err != nil {
 		return nil, noRoom(err)
 	}
@@ -40,7 +40,7 @@ func reserve(metaFile string) (*room, error) {
 		switch {
 		case err == nil:
 			return &room{f}, nil
-		case !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT):
+		case !isFull(err):
 			f.Close()
 			return &room{}, nil // a file system of another kind: the writes tell
 		case size <= leastRoom:
@@ -52,9 +52,14 @@ func reserve(metaFile string) (*room, error) {
 }
 
 func noRoom(err error) error {
-	return quant.Errorf(quant.Store, "the program did not start: its end could not be recorded: %w", err).
-		WithHint("make room on the disk of the lab; `quant gc --yes` removes what no run refers to")
+	failed := quant.Errorf(quant.Store, "the program did not start: its end could not be recorded: %w", err)
+	if !isFull(err) {
+		return failed.WithHint("the folder of the Meta DB must be writable")
+	}
+	return failed.WithHint("make room on the disk of the lab; `quant gc --yes` removes what no run refers to")
 }
+
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // release gives the room to the record.
 func (r *room) release() {

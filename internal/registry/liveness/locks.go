@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/process"
 )
 
 // Locks proves with locks of the operating system that processes of one machine
@@ -80,7 +81,7 @@ func (l *Locks) Judge(_ context.Context, p quant.RunProcess) Life {
 		return Dead
 	case lockUnknown:
 		if p.BootID == "" || string(p.BootID) == me.BootID {
-			if _, exists := ProcessStart(int(p.PID)); exists {
+			if _, exists := process.StartOf(int(p.PID)); exists {
 				return Unjudged
 			}
 		}
@@ -89,7 +90,7 @@ func (l *Locks) Judge(_ context.Context, p quant.RunProcess) Life {
 	if p.BootID != "" && string(p.BootID) != me.BootID {
 		return Dead
 	}
-	start, exists := ProcessStart(int(p.PID))
+	start, exists := process.StartOf(int(p.PID))
 	if exists && start == string(p.ProcessStart) {
 		return Alive
 	}
