@@ -252,7 +252,7 @@ func (s scenario) afterwards(t *testing.T, l *labtest.Lab, o oracle, r labtest.R
 		codes = append(codes, 1)
 	}
 	again := step(codes, s.args...)
-	if again.Code == 1 && !onlySmall(again) {
+	if s.small && again.Code == 1 && !onlySmall(again) {
 		note("repeated: %v", again)
 	}
 	if again.Code == 0 && !s.swaps {
