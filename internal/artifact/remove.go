@@ -10,10 +10,11 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/failpoint"
 )
 
 // patience is how long Hold and Remove wait for each other.
-const patience = 30 * time.Second
+func patience() time.Duration { return failpoint.Patience("artifacts", 30*time.Second) }
 
 // Hold keeps every content where it is until release is called: no Remove takes
 // place meanwhile, of any process. Any number may hold at once. Errors: ctx's
@@ -42,12 +43,13 @@ func (s Store) lock(ctx context.Context, how durable.Hold) (release func(), err 
 	if err != nil {
 		return nil, quant.Errorf(quant.Store, "lock the artifacts in %s: %w", s.Dir, err).WithHint("make its folder writable")
 	}
-	err = lock.Wait(ctx, how, patience)
+	limit := patience()
+	err = lock.Wait(ctx, how, limit)
 	switch {
 	case err == nil:
 		return lock.Close, nil
 	case errors.Is(err, durable.ErrHeld):
-		err = quant.Errorf(quant.Locked, "the artifacts in %s are held by another process, still after %v", s.Dir, patience).
+		err = quant.Errorf(quant.Locked, "the artifacts in %s are held by another process, still after %v", s.Dir, limit).
 			WithHint("try again when its backup or gc has finished")
 	case ctx.Err() == nil:
 		err = quant.Errorf(quant.Store, "lock the artifacts in %s: %w", s.Dir, err).WithHint("the file system must support locks")

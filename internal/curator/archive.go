@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/durable"
 )
 
 // gzipEnding is that of compressed files of any format.
@@ -239,7 +240,7 @@ func (in Input) whole(ctx context.Context, progress func(int64)) (_ *os.File, si
 			return nil, 0, "", in.readError(err)
 		}
 	}
-	f, err := os.CreateTemp("", ".quant-unpacked-*")
+	f, err := durable.Nameless("")
 	if err != nil {
 		return nil, 0, "", quant.Errorf(quant.Failed, "%s: unpack: %w", in.label(), err).WithHint("free some space for temporary files")
 	}
@@ -248,9 +249,6 @@ func (in Input) whole(ctx context.Context, progress func(int64)) (_ *os.File, si
 			f.Close()
 		}
 	}()
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, 0, "", quant.Errorf(quant.Failed, "%s: unpack: %w", in.label(), err)
-	}
 	buf := make([]byte, 1<<20)
 	for {
 		n, err := content.Read(buf)

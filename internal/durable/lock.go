@@ -52,21 +52,12 @@ func LockOn(f *os.File) *Lock { return &Lock{f: f} }
 // lost. Errors: ErrHeld at once if somebody else has it; else the operating
 // system's, of a file system that has no locks.
 func (l *Lock) Try(how Hold) error {
-	err := l.flock(int(how) | unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return ErrHeld
-	}
-	return err
-}
-
-// Take is Try for a lock that others hold for moments only: it waits, however
-// long that takes.
-func (l *Lock) Take(how Hold) error { return l.flock(int(how)) }
-
-func (l *Lock) flock(how int) error {
 	for {
-		err := unix.Flock(int(l.f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
+		err := unix.Flock(int(l.f.Fd()), int(how)|unix.LOCK_NB)
+		switch {
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return ErrHeld
+		case !errors.Is(err, unix.EINTR):
 			return os.NewSyscallError("flock", err)
 		}
 	}

@@ -68,7 +68,7 @@ func TestLockWaits(t *testing.T) {
 	}
 	third := open(t, path)
 	time.AfterFunc(10*time.Millisecond, func() { holder.Close() })
-	if err := third.Take(Shared); err != nil {
+	if err := third.Wait(ctx, Shared, time.Minute); err != nil {
 		t.Error(err)
 	}
 	third.Close()

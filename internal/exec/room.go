@@ -30,11 +30,10 @@ type room struct{ f *os.File }
 // reserve holds room on the disk of the Meta DB. Store: there is none, so that the
 // run's end could not be recorded.
 func reserve(metaFile string) (*room, error) {
-	f, err := durable.TemporaryFile(filepath.Dir(metaFile), "room")
+	f, err := durable.Nameless(filepath.Dir(metaFile))
 	if err != nil {
 		return nil, noRoom(err)
 	}
-	_ = os.Remove(f.Name())
 	for size := int64(recordRoom); ; size /= 2 {
 		err = durable.Allocate(f, size)
 		switch {

@@ -10,6 +10,7 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/failpoint"
 	"quant/internal/lab/place"
 )
 
@@ -23,7 +24,7 @@ type Claim struct {
 }
 
 // patience is how long one waits for a lab that is being replaced.
-const patience = 30 * time.Second
+func patience() time.Duration { return failpoint.Patience("claim", 30*time.Second) }
 
 // Use claims the lab of a Meta DB, at its real path, together with others. Where
 // no lock can be made (a folder that may not be written) nothing is claimed:
@@ -63,8 +64,9 @@ func Use(ctx context.Context, metaFile string) (*Claim, error) {
 }
 
 // Alone runs fn while no other process uses the lab; Locked if one does for
-// longer than wait, or waits for the same.
-func (c *Claim) Alone(ctx context.Context, wait time.Duration, fn func() error) error {
+// longer than wait, or waits for the same; or if afterwards the claim could not be
+// shared again.
+func (c *Claim) Alone(ctx context.Context, wait time.Duration, fn func() error) (err error) {
 	if c.lock == nil {
 		return quant.Errorf(quant.Store, "the lab of %s cannot be locked", c.path).WithHint("make its folder writable")
 	}
@@ -79,8 +81,12 @@ func (c *Claim) Alone(ctx context.Context, wait time.Duration, fn func() error) 
 	if err := turn.Try(durable.Exclusive); err != nil {
 		return used
 	}
-	defer func() { _ = c.lock.Take(durable.Shared) }() // waits for a restore that is being finished
-	c.lock.LongestPause = 2 * time.Millisecond         // the others come and go in milliseconds
+	defer func() { // it may wait for who finishes what fn left
+		if lost := c.wait(context.WithoutCancel(ctx), durable.Shared); err == nil {
+			err = lost
+		}
+	}()
+	c.lock.LongestPause = 2 * time.Millisecond // the others come and go in milliseconds
 	if err := c.lock.Wait(ctx, durable.Exclusive, wait); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -99,10 +105,11 @@ func (c *Claim) Release() {
 }
 
 func (c *Claim) wait(ctx context.Context, how durable.Hold) error {
-	err := c.lock.Wait(ctx, how, patience)
+	limit := patience()
+	err := c.lock.Wait(ctx, how, limit)
 	switch {
 	case errors.Is(err, durable.ErrHeld):
-		return quant.Errorf(quant.Locked, "the lab of %s is being replaced by another process (waited %s)", c.path, patience).
+		return quant.Errorf(quant.Locked, "the lab of %s is being replaced by another process (waited %s)", c.path, limit).
 			WithHint("try again when `quant restore`, `quant doctor --fix` or `quant init-db --reset` has finished")
 	case ctx.Err() != nil:
 		return err

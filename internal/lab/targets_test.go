@@ -84,6 +84,48 @@ func TestWhatAKilledRunLeftOutsideTheLabIsNamedAndTaken(t *testing.T) {
 	}
 }
 
+// A file that could not be removed, as on a disk that has become read-only, would be
+// found by nobody without the note.
+func TestTheNoteOfATargetStaysAsLongAsItsTemporaryFile(t *testing.T) {
+	t.Parallel()
+	l := New(Options{Place: place.In(t.TempDir())})
+	ok(t, l.Open(t.Context(), false))
+	t.Cleanup(func() { l.Close() })
+	id, err := l.Registry.Start(t.Context(), "backup", nil)
+	ok(t, err)
+	outside := t.TempDir()
+	stuck, made := filepath.Join(outside, "stuck.tar"), filepath.Join(outside, "made.tar")
+	done := l.Target(id, stuck, made)
+	temporary, err := durable.TemporaryFile(outside, filepath.Base(stuck))
+	ok(t, err)
+	ok(t, temporary.Close())
+	ok(t, os.WriteFile(made, nil, 0o600))
+	done()
+	noted := func() (paths []string) {
+		notes, err := Entries(l.TargetDir())
+		ok(t, err)
+		for _, e := range notes {
+			path, err := os.ReadFile(filepath.Join(l.TargetDir(), e.Name()))
+			ok(t, err)
+			paths = append(paths, string(path))
+		}
+		return paths
+	}
+	if got := noted(); fmt.Sprint(got) != fmt.Sprint([]string{stuck}) {
+		t.Fatalf("noted is %v, want the one beside which a temporary file stands", got)
+	}
+	ok(t, l.Registry.Fail(t.Context(), id, quant.Errorf(quant.Failed, "read-only file system")))
+	age(t, temporary.Name())
+	_, err = l.Collect(t.Context(), "", CollectOptions{MinAge: MinAge, Remove: true})
+	ok(t, err)
+	if left, err := Entries(outside); err != nil || len(left) != 1 || left[0].Name() != "made.tar" {
+		t.Errorf("beside it stand %v, %v", left, err)
+	}
+	if got := noted(); len(got) != 0 {
+		t.Errorf("noted still: %v", got)
+	}
+}
+
 func TestEveryTemporaryNameOfThisAndFormerVersionsIsFound(t *testing.T) {
 	t.Parallel()
 	l := New(Options{Place: place.In(t.TempDir())})

@@ -129,11 +129,10 @@ func Open(name string) (*os.File, error) {
 // Spool keeps what a stream has, at most limit bytes, in a file without a name, so
 // that Import can read it twice. Errors: Refused for more; the stream's; Failed.
 func Spool(stdin io.Reader, limit int64) (*os.File, error) {
-	f, err := os.CreateTemp("", "quant-import-*") // 0600
+	f, err := durable.Nameless("")
 	if err != nil {
 		return nil, quant.Errorf(quant.Failed, "keep stdin in a file: %w", err)
 	}
-	os.Remove(f.Name())
 	n, err := io.Copy(f, io.LimitReader(stdin, limit+1))
 	if err == nil && n > limit {
 		err = quant.Errorf(quant.Refused, "stdin has more than %d bytes", limit).WithHint("nothing was imported; if you trust it, give a higher --max-size")

@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/failpoint"
 	"quant/internal/process"
 )
 
@@ -36,12 +37,12 @@ func NewLocks(dir string, process *Process) *Locks { return &Locks{dir: dir, pro
 // Hold makes the lock file of this process, which bears the id of its first run,
 // locks it until Release or the end of the process, and returns its name. Go opens
 // files with O_CLOEXEC, so no child inherits the lock. Errors: Store when the file
-// cannot be made.
-func (l *Locks) Hold(_ context.Context, runID string) (name string, err error) {
+// cannot be made, Locked when another process has it for longer than a moment.
+func (l *Locks) Hold(ctx context.Context, runID string) (name string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.held == nil {
-		f, err := l.lock(runID)
+		f, err := l.lock(ctx, runID)
 		if err != nil {
 			return "", err
 		}
@@ -130,7 +131,7 @@ func (l *Locks) thisProcess() *Process {
 
 func (l *Locks) path(name string) string { return filepath.Join(l.dir, name) }
 
-func (l *Locks) lock(runID string) (*os.File, error) {
+func (l *Locks) lock(ctx context.Context, runID string) (*os.File, error) {
 	path := l.path(runID)
 	for {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
@@ -142,7 +143,7 @@ func (l *Locks) lock(runID string) (*os.File, error) {
 		if err != nil {
 			return nil, lockFailed(runID, err)
 		}
-		if err := durable.LockOn(f).Take(durable.Exclusive); err != nil {
+		if err := durable.LockOn(f).Wait(ctx, durable.Exclusive, failpoint.Patience("live", 15*time.Second)); err != nil {
 			f.Close()
 			return nil, lockFailed(runID, err)
 		}
@@ -157,6 +158,9 @@ func (l *Locks) lock(runID string) (*os.File, error) {
 }
 
 func lockFailed(runID string, err error) error {
+	if errors.Is(err, durable.ErrHeld) { // a sweep holds it for a moment
+		return quant.Errorf(quant.Locked, "lock run %s: %w", runID, err).WithHint("try again when the other quant process has ended or goes on")
+	}
 	return quant.Errorf(quant.Store, "lock run %s: %w", runID, err).
 		WithHint("the folder of the Meta DB must be writable, with space left")
 }

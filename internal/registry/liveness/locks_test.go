@@ -1,13 +1,18 @@
 package liveness_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"quant"
+	"quant/internal/durable"
+	"quant/internal/failpoint"
 	"quant/internal/registry/liveness"
 )
 
@@ -50,6 +55,29 @@ func TestAProcessLivesWhileItHoldsItsLock(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 		t.Errorf("left: %v, %v", left, err)
 	}
+}
+
+// A sweep of another process, stopped in the middle, must not hold up a start for ever.
+func TestALockThatAnotherProcessKeepsIsWaitedForWithinABound(t *testing.T) {
+	dir := t.TempDir()
+	other, err := durable.OpenLock(filepath.Join(dir, "run-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Try(durable.Exclusive); err != nil {
+		t.Fatal(err)
+	}
+	failpoint.SetPatience(func(string, time.Duration) time.Duration { return 50 * time.Millisecond })
+	defer failpoint.SetPatience(nil)
+	locks := liveness.NewLocks(dir, nil)
+	if name, err := locks.Hold(t.Context(), "run-1"); !errors.Is(err, quant.Locked) || !strings.Contains(err.Error(), "run-1") {
+		t.Errorf("%q, %v", name, err)
+	}
+	other.Close()
+	if _, err := locks.Hold(t.Context(), "run-1"); err != nil {
+		t.Error(err)
+	}
+	locks.Release()
 }
 
 func TestASweepNeverTakesTheLockFileOfALivingRun(t *testing.T) {

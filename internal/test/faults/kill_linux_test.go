@@ -14,7 +14,7 @@ import (
 
 func TestAKillOrAnErrorAtAnyCallLosesNothingAndNothingIsSaidThatIsNotSo(t *testing.T) {
 	wantWatching(t)
-	each, seed := soak.Count(t, 4, 80), soak.Seed(t)
+	each, seed := soak.Count(t, 2, 80), soak.Seed(t)
 	var mu sync.Mutex
 	hits, missed, failures := tally{}, 0, 0
 	t.Run("of", func(t *testing.T) {
