@@ -174,18 +174,18 @@ func (r pipelineReport) Sections() []output.Section {
 	}
 	sections := []output.Section{{Rows: rows}}
 	if b := r.Backtest; b != nil {
-		measured := func(name string, v *float64) string {
+		measured := func(name string, v *float64, show func(*float64) string) string {
 			if v == nil {
 				return name + " -"
 			}
-			return fmt.Sprintf("%s %.4g", name, *v)
+			return name + " " + show(v)
 		}
 		trades := int64(0)
 		if b.NumTrades != nil {
 			trades = *b.NumTrades
 		}
 		sections = append(sections, output.Section{Lines: []string{fmt.Sprintf("backtest %s: %s, %s, %s, %s, %s; %s", quant.ShortID(b.RunID),
-			measured("cagr", b.CAGR), measured("sharpe", b.Sharpe), measured("max_dd", b.MaxDD), measured("vol", b.Vol), measured("turnover", b.Turnover),
+			measured("cagr", b.CAGR, percent), measured("sharpe", b.Sharpe, number), measured("max_dd", b.MaxDD, percent), measured("vol", b.Vol, percent), measured("turnover", b.Turnover, percent),
 			quant.Count(int(trades), "trade"))}})
 	}
 	return sections
