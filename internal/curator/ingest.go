@@ -287,6 +287,9 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 	if err != nil {
 		return "", file.cols, in.stagingError(i, err)
 	}
+	if err := file.checkNumbers(); err != nil {
+		return "", file.cols, err
+	}
 	digest, err := file.finish()
 	return digest, file.cols, err
 }
@@ -333,7 +336,7 @@ func (in *ingest) noticeShape(i int, panels []panel) {
 		for _, one := range panels {
 			names = append(names, one.symbol)
 		}
-		in.notice("%s: columns for %d symbols: %s", in.inputs[i].label(), len(names), quant.SomeOf(names, 5))
+		in.notice("%s: columns for %s: %s", in.inputs[i].label(), quant.Count(len(names), "symbol"), quant.SomeOf(names, 5))
 	}
 	if in.wide || in.CloseOnly {
 		in.notice("%s: the close is taken for open, high and low, and 0 for a volume that is not there", in.inputs[i].label())
