@@ -691,7 +691,7 @@ func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
 	if (in.about+in.about/4+1)*(in.last-in.first+1) <= maxDayBits {
 		days = fmt.Sprintf("bit_count(bitstring_agg((ts - DATE '1970-01-01')::INTEGER, %d, %d))", in.first, in.last)
 	}
-	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE fault = 0 GROUP BY symbol, file")
+	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE "+givenFaults()+" GROUP BY symbol, file")
 	if err != nil {
 		return false, err
 	}
