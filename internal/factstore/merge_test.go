@@ -2,9 +2,11 @@ package factstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -240,7 +242,8 @@ func TestMergeTakesAViewAndQuotesItsName(t *testing.T) {
 // source, and its error ends the merge.
 func TestAMergeIsReviewedBeforeItChangesAnything(t *testing.T) {
 	ctx := t.Context()
-	db := openNew(t)
+	db := openWrite(t, filepath.Join(t.TempDir(), "quant.duckdb"))
+	defer closeDB(t, db)
 	rows := func(tx *factstore.Tx, values string) {
 		t.Helper()
 		if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE reviewed AS SELECT symbol, ts::DATE AS ts, p AS open, p AS high, p AS low, p AS close, 1.0 AS volume, p AS adjusted_close, 's' AS source FROM (VALUES "+values+") AS v(symbol, ts, p)"); err != nil {
