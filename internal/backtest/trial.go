@@ -9,8 +9,8 @@ import (
 )
 
 // trialDigest tells one trial from every other: by what was set, what was decided,
-// and the closes that it was replayed on, from the first decision to the last
-// session. What a strategy is called, an alias for its model, and a day that
+// the closes that it was replayed on, from the first decision to the last session,
+// and what was known of delistings and halts of what it held. What a strategy is called, an alias for its model, and a day that
 // nothing was decided on or valued at are no part of it; so the same trial under
 // another name is the same one, and the same settings with another model or on
 // other prices are another.
@@ -52,6 +52,25 @@ func trialDigest(settings string, market Market, decisions []Decision) string {
 			word(math.Float64bits(close))
 		}
 		flush()
+	}
+	for _, e := range market.Known {
+		if _, is := slices.BinarySearch(held, e.Symbol); !is {
+			continue
+		}
+		text("known")
+		text(e.Symbol)
+		text(e.Kind)
+		word(uint64(e.Date))
+		if e.End != nil {
+			word(uint64(*e.End) + 1)
+		} else {
+			word(0)
+		}
+		if e.Return != nil {
+			word(math.Float64bits(*e.Return))
+		} else {
+			word(math.MaxUint64)
+		}
 	}
 	flush()
 	return h.Digest()

@@ -37,6 +37,9 @@ func arrowRows(ctx context.Context, f *os.File, size int64, _ plan, out *lineWri
 	if _, err := f.ReadAt(head, 0); err != nil {
 		return bad(err)
 	}
+	if err := checkArrowSizes(f, size, string(head) != arrowFileMagic); err != nil {
+		return bad(err)
+	}
 	var schema *arrow.Schema
 	var next func() (arrow.RecordBatch, error)
 	if string(head) == arrowFileMagic {

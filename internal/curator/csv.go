@@ -423,8 +423,10 @@ func noSymbol(b []byte) bool {
 // understand turns the fields into a row.
 func (r *rowReader) understand(out *row) error {
 	if len(r.fields) != r.cols.count {
-		out.fault = raggedRow
-		return nil
+		if r.fields = r.cols.fit(r.fields); len(r.fields) != r.cols.count {
+			out.fault = raggedRow
+			return nil
+		}
 	}
 	at := &r.cols.at
 	if i := at[symbol]; i >= 0 {

@@ -132,7 +132,7 @@ func Fetch(ctx context.Context, req FetchRequest) (Report, []SeriesReport, error
 				denied = &provider.Failure{Kind: provider.Denied, Msg: "not asked for: " + failure.Msg, Hint: failure.Hint}
 			}
 		case stays:
-			s.fail(moved.Error()+"; it stayed as it was", "ingest the whole history from one source, from the first stored day on, so that no bar keeps the old scale")
+			s.fail(moved.Error()+"; it stayed as it was", "ingest the whole history from one source, from the first stored day on, so that no bar keeps the old scale; if it has dropped the oldest days, docs/price-files.md says how to scale these")
 			s.stays = true
 		case code == quant.Refused || code == quant.Invalid:
 			s.fail(err.Error(), quant.HintOf(err))

@@ -36,6 +36,20 @@ func TestFilesOfOtherFormats(t *testing.T) {
 		"no such sheet":         {file: "two_sheets.xlsx", change: func(r *Request) { r.Sheet = "IBM" }, refused: `has no sheet "IBM"`, said: `"AAPL", "MSFT"`},
 		"calendar from 1904":    {file: "from_1904.xlsx", bars: "005930|2024-01-02|10.0|12.0|9.0|11.0|100.0|-", rejects: "5|close is not a number"},
 		"a number for a symbol": {file: "number_symbol.xlsx", refused: `sheet "Sheet": row 2: the symbol 5930 is a number`, said: "as text"},
+		"a number under symbol": {file: "number_first.xlsx", refused: `sheet "Sheet": row 2: the symbol 5930 is a number`, said: "as text"},
+		"a mapped number":       {file: "number_mapped.feather", change: func(r *Request) { r.Map = []string{"symbol=emittent"} }, refused: "row 1: the symbol 5930 is a number", said: "as text"},
+		"a number in JSON":      {file: "number_symbol.jsonl", refused: "record 1: the symbol 5930 is a number", said: "as text"},
+		"a number in Parquet":   {file: "number_mapped.parquet", change: func(r *Request) { r.Map = []string{"symbol=emittent"} }, refused: "column emittent is BIGINT, and a symbol is text", said: "as text"},
+		"a wide header":         {file: "number_wide.xlsx", change: wide, refused: `row 1: the symbol 5930 is a number`, said: "as text"},
+		"a header of rows":      {file: "number_levels.xlsx", refused: `row 2: the symbol 5930 is a number`, said: "as text"},
+		"a number for a date":   {file: "number_date.xlsx", refused: `row 2: the date 45293 is a number that is not shown as a date`, said: "the format of a date"},
+		"a title":               {file: "title.xlsx", refused: "title.xlsx: line 2 is the header, and a line stands above it", said: "skiprows=1"},
+		"texts and numbers":     {file: "two_marks.xlsx", bars: "two_marks|2024-01-02|12.1|12.125|11.5|12.0|1000000.0|-", said: "the comma begins the fraction"},
+		"numbers, a comma said": {file: "numbers.jsonl", change: func(r *Request) { r.Decimal = "comma" }, bars: "numbers|2024-01-02|12.125|10000000.125|0.001|12.5|1500000000.0|-"},
+		"texts in Parquet":      {file: "texts.parquet", change: func(r *Request) { r.Decimal = "comma" }, refused: "column open is VARCHAR, not a number", said: "are for text"},
+		"names, not said":       {file: "pandas.feather", change: noHeader, refused: "--no-header is for text and workbooks", said: "leave --no-header out"},
+		"names in JSON":         {file: "lines.jsonl", change: noHeader, refused: "--no-header is for text and workbooks", said: "leave --no-header out"},
+		"names in Parquet":      {file: "polars_types.parquet", change: noHeader, refused: "--no-header is for text and workbooks", said: "leave --no-header out"},
 		"not calculated":        {file: "formula.xlsx", refused: `sheet "Sheet": cell E2: is a formula that was never calculated`, said: "save it again"},
 
 		"pandas Feather":       {file: "pandas.feather", bars: plainBars},
@@ -52,7 +66,7 @@ func TestFilesOfOtherFormats(t *testing.T) {
 		"a JSON array":         {file: "array.json", bars: plainBars},
 		"another form of JSON": {file: "columns.json", refused: "columns.json: record 1: \"date\" holds a list or an object", said: "lines=True"},
 
-		"yfinance, one":                 {file: "yf_one.csv", bars: oneBars, said: "columns for 1 symbols: AAPL"},
+		"yfinance, one":                 {file: "yf_one.csv", bars: oneBars, said: "columns for 1 symbol: AAPL"},
 		"yfinance, many":                {file: "yf_many.csv", bars: manyBars, said: "columns for 2 symbols: AAPL, MSFT"},
 		"yfinance, by ticker":           {file: "yf_by_ticker.csv", bars: manyBars},
 		"yfinance, index reset":         {file: "yf_reset.csv", bars: manyBars},
@@ -65,13 +79,15 @@ func TestFilesOfOtherFormats(t *testing.T) {
 		"yfinance, flat Feather":        {file: "yf_flat.feather", bars: manyBars},
 		"yfinance, flat by ticker":      {file: "yf_flat_by_ticker.csv", bars: manyBars},
 
-		"wide":            {file: "wide.csv", change: wide, bars: closesBars, said: "the close is taken for open", rejects: "4|open is not positive: BRK.B"},
-		"wide Parquet":    {file: "wide.parquet", change: wide, bars: closesBars, rejects: "3|open is not positive: BRK.B"},
-		"wide Excel":      {file: "wide.xlsx", change: wide, bars: closesBars, rejects: "4|open is not positive: BRK.B"},
-		"wide, not said":  {file: "wide.csv", refused: "no column for open", said: "--layout wide"},
-		"closes alone":    {file: "closes.csv", change: func(r *Request) { r.CloseOnly, r.Symbol = true, "A" }, bars: "A|2024-01-02|11.0|11.0|11.0|11.0|0.0|- A|2024-01-03|12.0|12.0|12.0|12.0|0.0|- A|2024-01-04|12.3|12.3|12.3|12.3|0.0|-", said: "the close is taken"},
-		"closes, unsaid":  {file: "closes.csv", refused: "no column for open, high, low, volume", said: "--close-only"},
-		"closes and more": {file: "pandas.xlsx", change: func(r *Request) { r.CloseOnly = true }, refused: "has open, high and low", said: "leave --close-only out"},
+		"wide":               {file: "wide.csv", change: wide, bars: closesBars, said: "the close is taken for open", rejects: "4|open is not positive: BRK.B"},
+		"wide Parquet":       {file: "wide.parquet", change: wide, bars: closesBars, rejects: "3|open is not positive: BRK.B"},
+		"wide Excel":         {file: "wide.xlsx", change: wide, bars: closesBars, rejects: "4|open is not positive: BRK.B"},
+		"wide, not said":     {file: "wide.csv", refused: "no column for open", said: "--layout wide"},
+		"closes alone":       {file: "closes.csv", change: func(r *Request) { r.CloseOnly, r.Symbol = true, "A" }, bars: "A|2024-01-02|11.0|11.0|11.0|11.0|0.0|- A|2024-01-03|12.0|12.0|12.0|12.0|0.0|- A|2024-01-04|12.3|12.3|12.3|12.3|0.0|-", said: "the close is taken"},
+		"closes, unsaid":     {file: "closes.csv", refused: "no column for open, high, low, volume", said: "--close-only"},
+		"wide, said of bars": {file: "pandas.xlsx", change: wide, refused: "has columns for open, high, low and close", said: "leave --layout wide out"},
+		"closes, no close":   {file: "wide.csv", change: func(r *Request) { r.CloseOnly = true }, refused: "no column for close in the header", said: "--map close=COLUMN"},
+		"closes and more":    {file: "pandas.xlsx", change: func(r *Request) { r.CloseOnly = true }, refused: "has open, high and low", said: "leave --close-only out"},
 
 		"zip":                {file: "prices.zip", bars: noSymbols(plainBars), said: "left out: README.md"},
 		"zip of binaries":    {file: "parquet.zip", bars: plainBars},
@@ -97,6 +113,10 @@ func TestFilesOfOtherFormats(t *testing.T) {
 }
 
 func wide(r *Request) { r.Layout = "wide" }
+
+func noHeader(r *Request) {
+	r.NoHeader, r.Map = true, []string{"date=1", "open=2", "high=3", "low=4", "close=5", "volume=6"}
+}
 
 // noSymbols is the same bars of two symbols.
 func noSymbols(bars string) string { return bars + " " + strings.ReplaceAll(bars, "AAPL", "MSFT") }

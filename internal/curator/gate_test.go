@@ -22,10 +22,10 @@ func TestADayWithoutATradeIsABarAtTheClose(t *testing.T) {
 		{"zeros without a volume", "H,2020-01-03,0,0,0,11,,11", "11.0|11.0|11.0|11.0|0.0|11.0", false, ""},
 		{"nothing", "H,2020-01-03,,,,11,0,11", "11.0|11.0|11.0|11.0|0.0|11.0", false, ""},
 		{"nothing, by its words", "H,2020-01-03,null,NULL,-,11,0,11", "11.0|11.0|11.0|11.0|0.0|11.0", false, ""},
-		{"nothing at all but a close", "H,2020-01-03,,,,11,,", "11.0|11.0|11.0|11.0|0.0|-", false, ""},
+		{"nothing at all but a close", "H,2020-01-03,,,,11,,", "11.0|11.0|11.0|11.0|0.0|11.0", false, ""},
 		{"some zero and some missing", "H,2020-01-03,0,,0,11,,11", "11.0|11.0|11.0|11.0|0.0|11.0", false, ""},
 		{"the open alone is zero", "H,2020-01-03,0,11,11,11,0,11", "11.0|11.0|11.0|11.0|0.0|11.0", false, ""},
-		{"an adjusted close of zero is none", "H,2020-01-03,0,0,0,11,0,0", "11.0|11.0|11.0|11.0|0.0|-", false, ""},
+		{"an adjusted close of zero is none", "H,2020-01-03,0,0,0,11,0,0", "11.0|11.0|11.0|11.0|0.0|11.0", false, ""},
 		{"a flat bar is one anyway", "H,2020-01-03,11,11,11,11,0,11", "11.0|11.0|11.0|11.0|0.0|11.0", false, ""},
 		{"no price", "H,2020-01-03,0,0,0,0,0,0", "", true, ""},
 		{"no price at all", "H,2020-01-03,,,,,,", "", true, ""},
@@ -116,4 +116,34 @@ func TestHaltedDaysAreNoReasonToRefuseAFile(t *testing.T) {
 		l.want("notice", r.Notices, []string{"30 days of 005930 without a trade (no volume; open, high and low 0 or empty) became bars at the close"})
 	}
 	l.want("a halted day", l.list("SELECT DISTINCT concat_ws('|', open, high, low, close, volume) AS s FROM ohlcv WHERE volume = 0"), []string{"70000.0|70000.0|70000.0|70000.0|0.0"})
+}
+
+// A halted day without an adjusted close has the ratio of its neighbours where these
+// have one, so that its symbol keeps the adjusted basis.
+func TestADayWithoutATradeHasTheRatioOfItsNeighbours(t *testing.T) {
+	const head = "symbol,date,open,high,low,close,volume,adjusted_close\n"
+	for _, c := range []struct{ name, rows, want string }{
+		{"between two of one ratio", "A,2020-01-02,10,11,9,10,5,5\nA,2020-01-03,0,0,0,10,0,0\nA,2020-01-06,,,,12,0,\nA,2020-01-07,11,12,10,11,5,5.5\n", "5.0 5.0 6.0 5.5"},
+		{"rounded", "A,2020-01-02,78200,79800,78200,79600,5,76543.21\nA,2020-01-03,0,0,0,79600,0,0\nA,2020-01-06,77000,77000,77000,77000,5,74043.08\n", "76543.21 76543.21 74043.08"},
+		{"an event between them", "A,2020-01-02,10,11,9,10,5,9.8\nA,2020-01-03,0,0,0,10,0,0\nA,2020-01-06,10,11,9,10,5,10\n", "9.8 - 10.0"},
+		{"at the end, nothing moved", "A,2020-01-02,10,11,9,10,5,10\nA,2020-01-03,0,0,0,10,0,0\n", "10.0 10.0"},
+		{"at the end, behind an event", "A,2020-01-02,10,11,9,10,5,9.8\nA,2020-01-03,0,0,0,10,0,0\n", "9.8 -"},
+		{"at the beginning", "A,2020-01-02,0,0,0,10,0,0\nA,2020-01-03,10,11,9,10,5,10\n", "- 10.0"},
+		{"a traded day before lacks one", "A,2020-01-01,10,11,9,10,5,10\nA,2020-01-02,10,11,9,10,5,\nA,2020-01-03,0,0,0,10,0,0\nA,2020-01-06,10,11,9,10,5,10\n", "10.0 - - 10.0"},
+		{"a traded day behind lacks one", "A,2020-01-02,10,11,9,10,5,10\nA,2020-01-03,0,0,0,10,0,0\nA,2020-01-06,10,11,9,10,5,\n", "10.0 - -"},
+		{"one that has its own", "A,2020-01-02,10,11,9,10,5,10\nA,2020-01-03,0,0,0,10,0,9\nA,2020-01-06,10,11,9,10,5,10\n", "10.0 9.0 10.0"},
+		{"of another symbol", "A,2020-01-02,10,11,9,10,5,10\nA,2020-01-06,10,11,9,10,5,10\nB,2020-01-03,0,0,0,7,0,0\n", "10.0 10.0 -"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			list := "SELECT coalesce(adjusted_close::VARCHAR, '-') AS s FROM ohlcv ORDER BY symbol, ts"
+			l := newLab(t)
+			path := l.file("a.csv", head+c.rows)
+			l.mustIngest(nil, path)
+			l.want("CSV", strings.Join(l.list(list), " "), c.want)
+			p := newLabIn(t)
+			duck(t, fmt.Sprintf("COPY (FROM read_csv('%s', header = true, columns = {'symbol': 'VARCHAR', 'date': 'DATE', 'open': 'DOUBLE', 'high': 'DOUBLE', 'low': 'DOUBLE', 'close': 'DOUBLE', 'volume': 'DOUBLE', 'adjusted_close': 'DOUBLE'})) TO '%s' (FORMAT parquet)", path, path+".parquet"))
+			p.mustIngest(nil, path+".parquet")
+			p.want("Parquet", strings.Join(p.list(list), " "), c.want)
+		})
+	}
 }

@@ -137,6 +137,38 @@ type maybeColumn struct {
 	column int
 }
 
+// fit gives a record as many fields as the header where it differs from it by commas
+// at a line's end alone: more fields that are blank, or fewer where the header's last
+// names are.
+func (c *columns) fit(fields [][]byte) [][]byte {
+	for len(fields) > c.count && len(trimSpace(fields[len(fields)-1])) == 0 {
+		fields = fields[:len(fields)-1]
+	}
+	for n := len(fields); n < c.count && c.names != nil && blankFrom(c.names, n); n = len(fields) {
+		fields = append(fields, nil)
+	}
+	return fields
+}
+
+func blankFrom(names []string, n int) bool {
+	for _, name := range names[n:] {
+		if name != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// isKey reports whether a column is the key of a data base, which is a number and
+// has no zeros to keep.
+func (c columns) isKey(column int) bool {
+	if column < 0 || column >= len(c.names) {
+		return false
+	}
+	w, ok := wordOf(c.names[column])
+	return ok && w.field == symbol && w.rank == rankKey
+}
+
 // headerRule is how the columns of a file are found.
 type headerRule struct {
 	named          []mapping // what the user said

@@ -287,6 +287,9 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 	if err != nil {
 		return "", file.cols, in.stagingError(i, err)
 	}
+	if err := file.checkNumbers(); err != nil {
+		return "", file.cols, err
+	}
 	digest, err := file.finish()
 	return digest, file.cols, err
 }
@@ -333,7 +336,7 @@ func (in *ingest) noticeShape(i int, panels []panel) {
 		for _, one := range panels {
 			names = append(names, one.symbol)
 		}
-		in.notice("%s: columns for %d symbols: %s", in.inputs[i].label(), len(names), quant.SomeOf(names, 5))
+		in.notice("%s: columns for %s: %s", in.inputs[i].label(), quant.Count(len(names), "symbol"), quant.SomeOf(names, 5))
 	}
 	if in.wide || in.CloseOnly {
 		in.notice("%s: the close is taken for open, high and low, and 0 for a volume that is not there", in.inputs[i].label())
@@ -476,6 +479,9 @@ func (in *ingest) check(ctx context.Context) error {
 			in.notice("%s has a header and no rows", in.inputs[i].label())
 		}
 	}
+	if err := in.carryRatio(ctx); err != nil {
+		return err
+	}
 	if err := in.noticeNoTrade(ctx); err != nil {
 		return err
 	}
@@ -501,6 +507,41 @@ func (in *ingest) settleBlank(ctx context.Context) error {
 		}
 	}
 	return in.count(ctx)
+}
+
+// ratioStep is how far two ratios of adjusted close to close may be apart that are
+// one: what rounding makes of them, and less than a dividend does.
+const ratioStep = "1e-4"
+
+// carryRatio gives the days without a trade that lack an adjusted close the one
+// that the ratio of adjusted close to close of their neighbours says. One bar
+// without it would put the whole symbol on the raw basis. The ratio is known where
+// the traded bars before and behind a stretch have the same; and behind the last
+// traded bar if its adjusted close is its close: nothing moved it since. Anywhere
+// else a split or a dividend may lie between them, and the day stays without.
+func (in *ingest) carryRatio(ctx context.Context) error {
+	if in.report.RowsNoTrade == 0 {
+		return nil
+	}
+	said := "true"
+	if len(in.silent) > 0 {
+		said = "file NOT IN (" + in.silentFiles() + ")"
+	}
+	_, err := in.db.Stage(ctx, `UPDATE temp.main.`+staged+` AS s SET adjusted_close = CASE WHEN s.close = k.close_before THEN k.adj_before ELSE s.close * (k.adj_before / k.close_before) END
+		FROM (
+			SELECT file, line, no_trade AND adjusted_close IS NULL AS lacks,
+				last_value(close_of IGNORE NULLS) OVER before AS close_before, last_value(adj_of IGNORE NULLS) OVER before AS adj_before,
+				first_value(close_of IGNORE NULLS) OVER behind AS close_behind, first_value(adj_of IGNORE NULLS) OVER behind AS adj_behind,
+				last_value(without IGNORE NULLS) OVER before AS without_before, first_value(without IGNORE NULLS) OVER behind AS without_behind
+			FROM (SELECT *, CASE WHEN NOT no_trade OR adjusted_close IS NOT NULL THEN adjusted_close IS NULL END AS without,
+					CASE WHEN adjusted_close IS NOT NULL THEN close END AS close_of, adjusted_close AS adj_of
+				FROM temp.main.`+staged+` WHERE fault = 0 AND `+said+` AND symbol IN (SELECT symbol FROM temp.main.`+staged+` WHERE fault = 0 AND no_trade AND adjusted_close IS NULL))
+			WINDOW before AS (PARTITION BY symbol ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+				behind AS (PARTITION BY symbol ORDER BY ts ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)) k
+		WHERE s.file = k.file AND s.line = k.line AND k.lacks AND NOT k.without_before
+			AND CASE WHEN k.without_behind IS NOT NULL THEN NOT k.without_behind AND abs(k.adj_behind / k.close_behind / (k.adj_before / k.close_before) - 1) <= `+ratioStep+`
+				ELSE k.adj_before = k.close_before END`)
+	return err
 }
 
 // noticeNoTrade tells of the days without a trade.
@@ -650,7 +691,7 @@ func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
 	if (in.about+in.about/4+1)*(in.last-in.first+1) <= maxDayBits {
 		days = fmt.Sprintf("bit_count(bitstring_agg((ts - DATE '1970-01-01')::INTEGER, %d, %d))", in.first, in.last)
 	}
-	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE fault = 0 GROUP BY symbol, file")
+	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE "+givenFaults()+" GROUP BY symbol, file")
 	if err != nil {
 		return false, err
 	}

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -233,7 +234,9 @@ type csvFile struct {
 	in   Input
 	file io.Closer
 	reading
-	panels []panel // where a row has bars of several symbols
+	panels []panel     // where a row has bars of several symbols
+	header int         // rows of it
+	lines  *lineWriter // that writes the rows, where the file is no text; nil: it is
 	split  *splitter
 	read   func() int64           // bytes read so far
 	digest func() (string, error) // of all bytes, once the rows are read
@@ -322,9 +325,10 @@ func (c *csvFile) openTable(ctx context.Context, p plan) error {
 		<-done
 		return f.Close()
 	})
+	out := newLineWriter(to, form.first)
+	c.lines = out
 	go func() {
 		defer close(done)
-		out := newLineWriter(to, form.first)
 		err := tableRows(ctx, form, f, size, p, out)
 		if err == nil {
 			err = out.close()
@@ -393,7 +397,7 @@ func (c *csvFile) readHeader(p plan) error {
 	// The first records, and where each ends.
 	var records [][]string
 	var ends []int
-	for at := pos; at < len(b.data) && len(records) < 3; at = end {
+	for at := pos; at < len(b.data) && len(records) < maxHeader; at = end {
 		end, kind = nextRecord(b.data, at, c.split.delim, true)
 		if kind == recordBad && len(records) == 0 {
 			return quant.Errorf(quant.Invalid, "%s: bad quotes in the header %s", path, clip(string(text))).
@@ -409,11 +413,14 @@ func (c *csvFile) readHeader(p plan) error {
 		}
 		records, ends = append(records, names), append(ends, end)
 	}
+	if p.NoHeader && formatNamed(c.in.Format).first == 0 && c.lines != nil {
+		return namedColumns(path)
+	}
 	shape, err := p.shape(path, records)
 	if err != nil {
-		return err
+		return aboveHeader(path, b.data[pos:], line, err)
 	}
-	c.panels = shape.panels
+	c.panels, c.header = shape.panels, shape.rows
 	end = pos
 	if shape.rows > 0 {
 		end = ends[shape.rows-1]
@@ -424,8 +431,93 @@ func (c *csvFile) readHeader(p plan) error {
 	c.split.line = line
 	look := survey{path: path, delim: c.split.delim, data: b.data[end:], line: line}
 	c.reading, err = look.read(shape, &p)
+	if err != nil && p.named == nil && shape.panels == nil && (c.cols.at[date] < 0 || c.cols.at[closing] < 0) {
+		err = aboveHeader(path, b.data[pos:], line-int64(bytes.Count(b.data[pos:end], []byte{'\n'})), err)
+	}
 	c.split.release(b)
 	return err
+}
+
+// maxAbove is how many lines are looked at for a header that is not the first.
+const maxAbove = 50
+
+// aboveHeader is the error of a text of which a later line is the header, or err if
+// none is. The text begins with the first line that says something.
+func aboveHeader(path string, text []byte, line int64, err error) error {
+	first := line
+	for range maxAbove {
+		at := bytes.IndexByte(text, '\n')
+		if at < 0 {
+			break
+		}
+		text, line = text[at+1:], line+1
+		end, kind := nextRecord(text, 0, ',', true)
+		if kind == recordLong || isBlankHead(text[:end]) {
+			continue
+		}
+		delim := delimiter(bytes.TrimRight(text[:end], "\r\n"))
+		if end, kind = nextRecord(text, 0, delim, true); kind == recordBad {
+			continue
+		}
+		fields, _ := splitRecord(text[:end], kind, delim, nil, nil)
+		names := make([]string, len(fields))
+		for i, f := range fields {
+			names[i] = string(f)
+		}
+		c, e := headerRule{}.mapHeader(path, names)
+		if e == nil && c.at[date] >= 0 && c.at[closing] >= 0 {
+			return quant.Errorf(quant.Invalid, "%s: line %d is the header, and %s above it", path, line, standAbove(line-first)).
+				WithHint("take what stands above the header out of the file; in pandas: skiprows=%d", line-1)
+		}
+	}
+	return err
+}
+
+func standAbove(lines int64) string {
+	if lines == 1 {
+		return "a line stands"
+	}
+	return fmt.Sprintf("%d lines stand", lines)
+}
+
+// namedColumns is the error of a file whose format names its columns.
+func namedColumns(label string) error {
+	return quant.Errorf(quant.Invalid, "%s: --no-header is for text and workbooks: the columns of this file have names", label).WithHint("leave --no-header out")
+}
+
+// checkNumbers refuses a file that has its symbols as numbers, which have lost their
+// zeros, or a sheet that shows its dates as numbers. It is called when all rows are
+// read.
+func (c *csvFile) checkNumbers() error {
+	if c.lines == nil {
+		return nil
+	}
+	refuse := func(cell numberCell) error {
+		return quant.Errorf(quant.Invalid, "%s: %s %d: the symbol %s is a number, and a symbol is text: 005930 keeps its zeros", c.in.label(), c.lines.place, cell.number, clip(cell.text)).
+			WithHint("write the symbols as text when the file is made")
+	}
+	for _, one := range c.panels {
+		for _, column := range one.cols.at {
+			if column == one.cols.at[date] {
+				continue
+			}
+			if cell, is := c.lines.numberAt(column, 0, c.header); is {
+				return refuse(cell)
+			}
+		}
+	}
+	if c.panels != nil {
+		return nil
+	}
+	if cell, is := c.lines.numberAt(c.cols.at[symbol], c.header, 0); is && !c.cols.isKey(c.cols.at[symbol]) {
+		return refuse(cell)
+	}
+	cell, is := c.lines.numberAt(c.cols.at[date], c.header, c.header+1)
+	if days, err := strconv.ParseFloat(cell.text, 64); is && err == nil && days > 10_000 && days < 100_000 && c.in.Format == xlsxFormat {
+		return quant.Errorf(quant.Invalid, "%s: %s %d: the date %s is a number that is not shown as a date", c.in.label(), c.lines.place, cell.number, clip(cell.text)).
+			WithHint("give the column the format of a date, and save the workbook again")
+	}
+	return nil
 }
 
 // isBlankHead is isBlank while the delimiter is not known.
@@ -433,7 +525,7 @@ func isBlankHead(b []byte) bool {
 	return isBlank(b, ',') || isBlank(b, ';')
 }
 
-// delimiter tells comma, tab and semicolon apart by a header line.
+// delimiter tells comma, tab, semicolon and bar apart by a header line.
 func delimiter(header []byte) byte {
 	count := map[byte]int{}
 	quoted := false
@@ -445,7 +537,7 @@ func delimiter(header []byte) byte {
 		}
 	}
 	best := byte(',')
-	for _, d := range []byte{'\t', ';'} {
+	for _, d := range []byte{'\t', ';', '|'} {
 		if count[d] > count[best] {
 			best = d
 		}

@@ -134,7 +134,7 @@ func jsonCell(d *jsontext.Decoder, n int64, name string) (cell, error) {
 	switch d.PeekKind() {
 	case '{', '[':
 		return cell{}, quant.Errorf(quant.Invalid, "record %d: %s holds a list or an object, not a value", n, clip(fmt.Sprintf("%q", name))).
-			WithHint("one object a bar: {\"date\": \"2024-01-02\", \"close\": 1.5, ...}; in pandas: to_json(orient=\"records\", lines=True)")
+			WithHint("take the bars out of it, one object a bar: {\"date\": \"2024-01-02\", \"close\": 1.5, ...}; in pandas: to_json(orient=\"records\", lines=True)")
 	case '0':
 		v, err := d.ReadValue()
 		return cell{text: string(v), number: true}, err

@@ -212,7 +212,9 @@ func isMissing(b []byte) bool {
 	case 3:
 		return bytes.EqualFold(b, []byte("n/a"))
 	case 4:
-		return bytes.EqualFold(b, []byte("null"))
+		return bytes.EqualFold(b, []byte("null")) || string(b) == "#N/A" || string(b) == "<NA>" || string(b) == "None"
+	case 8:
+		return string(b) == "#N/A N/A"
 	}
 	return false
 }

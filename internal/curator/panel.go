@@ -30,22 +30,25 @@ type headerShape struct {
 // shape finds the fields, and the symbols if they stand in the header, in the
 // first rows of a file; records has up to three of them, and one at least.
 func (p plan) shape(label string, records [][]string) (headerShape, error) {
-	if p.wide {
-		if err := p.rowOnly(label); err != nil {
-			return headerShape{}, err
-		}
-		return p.wideShape(label, records[0])
+	levels, joined := tupleLevels(records[0])
+	if !joined && !p.NoHeader && p.named == nil {
+		levels, joined = joinedLevels(records[0])
 	}
-	if p.NoHeader {
-		cols, _, err := p.headerRule().find(label, records[0])
-		return headerShape{cols: cols}, err
-	}
-	if levels, ok := tupleLevels(records[0]); ok {
+	switch {
+	case joined && !p.NoHeader:
 		if err := p.rowOnly(label); err != nil {
 			return headerShape{}, err
 		}
 		panels, date, err := p.panels(label, levels[0], levels[1], -1)
 		return headerShape{1, panelColumns(panels, records[0], date), panels}, err
+	case p.wide:
+		if err := p.rowOnly(label); err != nil {
+			return headerShape{}, err
+		}
+		return p.wideShape(label, records[0])
+	case p.NoHeader:
+		cols, _, err := p.headerRule().find(label, records[0])
+		return headerShape{cols: cols}, err
 	}
 	if fields, tickers, rows, date, ok := headerLevels(records); ok {
 		if err := p.rowOnly(label); err != nil {
@@ -79,6 +82,10 @@ func (p plan) columnsComplete(label string, c *columns) error {
 				WithHint("leave that column out of the file to take the close for all three with --close-only")
 		}
 		c.at[open], c.at[high], c.at[low] = c.at[closing], c.at[closing], c.at[closing]
+		if c.at[closing] < 0 {
+			return quant.Errorf(quant.Invalid, "%s: no column for close in the header %s", label, clip(strings.Join(c.names, " | "))).
+				WithHint("a column of another name: --map close=COLUMN")
+		}
 	}
 	err := h.complete(label, *c)
 	if e, ok := errors.AsType[*quant.Error](err); ok && !p.CloseOnly {
@@ -150,7 +157,11 @@ func (p plan) columnsOf(label string, names []string) (columns, error) {
 		return cols, err
 	}
 	if cols, err := mapHeader(label, names, p.zeroVolume); err == nil {
-		return cols, quant.Errorf(quant.Invalid, "%s: has open, high and low", label).WithHint("leave --close-only out")
+		flag := "--close-only"
+		if p.wide {
+			flag = "--layout wide"
+		}
+		return cols, quant.Errorf(quant.Invalid, "%s: has open, high and low", label).WithHint("leave %s out", flag)
 	}
 	for _, f := range []field{open, high, low} {
 		if slices.ContainsFunc(names, func(name string) bool { g, weak, ok := fieldOf(name); return ok && !weak && g == f }) {
@@ -174,8 +185,68 @@ func mayBeWide(names []string) bool {
 	}
 	return !slices.ContainsFunc(names[1:], func(name string) bool {
 		_, _, known := fieldOf(name)
-		return known || quant.ValidateSymbol(name) != nil
+		return known || quant.ValidateSymbol(name) != nil || endsInField(name)
 	})
+}
+
+func endsInField(name string) bool {
+	_, _, behind := splitName(name, false)
+	_, _, before := splitName(name, true)
+	return behind || before
+}
+
+// splitName takes a name such as AAPL.Open apart, or, where the field stands
+// before, Open_AAPL.
+func splitName(name string, before bool) (ticker, field string, ok bool) {
+	const marks = "._- "
+	for i := 1; i < len(name)-1; i++ {
+		at := i
+		if before {
+			at = len(name) - 1 - i
+		}
+		if strings.IndexByte(marks, name[at]) < 0 {
+			continue
+		}
+		ticker, field = name[:at], name[at+1:]
+		if before {
+			ticker, field = field, ticker
+		}
+		if f, _, known := fieldOf(field); known && f >= open {
+			return ticker, field, true
+		}
+	}
+	return "", "", false
+}
+
+// noTickers are words before a field that are no symbols, in capitals.
+const noTickers = " ADJ ADJUSTED UNADJ UNADJUSTED RAW BID ASK MID PRE POST PREV PREVIOUS DAY DAILY AVG MEAN PX PRICE STOCK SPOT TOTAL NET "
+
+// joinedLevels takes names apart that have a symbol and a field in one, AAPL.Open
+// as R's quantmod writes them or Open_AAPL as flattened levels of pandas, if all
+// but the date's are so. A symbol in lower case is none: bid.open is a field.
+func joinedLevels(names []string) ([2][]string, bool) {
+order:
+	for _, before := range []bool{false, true} {
+		var levels [2][]string
+		joined := 0
+		for i, name := range names {
+			name = strings.Trim(name, "\ufeff ")
+			if isDateName(name) || name == pandasIndex || i == 0 && (name == "" || strings.EqualFold(name, "index")) {
+				levels[0], levels[1] = append(levels[0], date.String()), append(levels[1], "")
+				continue
+			}
+			ticker, field, ok := splitName(name, before)
+			if !ok || ticker != strings.ToUpper(ticker) || strings.Contains(noTickers, " "+ticker+" ") || isPriceField(ticker) {
+				continue order
+			}
+			joined++
+			levels[0], levels[1] = append(levels[0], field), append(levels[1], ticker)
+		}
+		if joined > 0 && joined+1 == len(names) {
+			return levels, true
+		}
+	}
+	return [2][]string{}, false
 }
 
 // wideShape is a date, then a column of closes for each symbol. An index that
@@ -186,6 +257,15 @@ func (p plan) wideShape(label string, names []string) (headerShape, error) {
 		date = i
 	} else if i := slices.IndexFunc(names, isDateName); i > 0 && !isDateName(names[0]) {
 		date = i
+	}
+	known := map[field]bool{}
+	for _, name := range names {
+		if f, weak, ok := fieldOf(name); ok && !weak {
+			known[f] = true
+		}
+	}
+	if known[open] && known[high] && known[low] && known[closing] {
+		return headerShape{}, quant.Errorf(quant.Invalid, "%s: has columns for open, high, low and close, and not one for each symbol", label).WithHint("leave --layout wide out")
 	}
 	tickers, fields := slices.Clone(names), make([]string, len(names))
 	for i := range names {
@@ -467,7 +547,7 @@ func (r *rowReader) panelRow(out *row) (bool, error) {
 		one := &r.panels[r.panel]
 		r.panel++
 		out.line, out.panel, out.fault, out.text, out.symbol = r.recordLine, r.panel-1, sound, nil, []byte(one.symbol)
-		if len(r.fields) != one.cols.count {
+		if r.fields = one.cols.fit(r.fields); len(r.fields) != one.cols.count {
 			out.fault, out.text, r.panel = raggedRow, r.record, len(r.panels)
 			return true, nil
 		}

@@ -73,12 +73,12 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ s
 	}
 	wrong := func(f field, want string) error {
 		i := cols.at[f]
-		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", in.label(), clip(names[i]), types[i], want)
+		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", in.label(), clip(names[i]), types[i], want).
+			WithHint("write the column as dates when the file is made, or say another: --map date=COLUMN")
 	}
 	exprs := []string{"file_row_number + 1 AS line"}
 	if i := cols.at[symbol]; i >= 0 && panels == nil {
-		w, _ := wordOf(names[i]) // a number that is a key has no zeros to keep
-		if types[i] != "VARCHAR" && !strings.HasPrefix(types[i], "ENUM") && (w.rank != rankKey || types[i] != "INTEGER" && types[i] != "BIGINT") {
+		if types[i] != "VARCHAR" && !strings.HasPrefix(types[i], "ENUM") && (!cols.isKey(i) || types[i] != "INTEGER" && types[i] != "BIGINT") {
 			return "", cols, nil, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", in.label(), clip(names[i]), types[i]).
 				WithHint("write the column as text when the file is made")
 		}
@@ -141,7 +141,8 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ s
 			}
 			fallthrough
 		default:
-			return "", quant.Errorf(quant.Invalid, "%s: column %s is %s, not a number", in.label(), clip(names[i]), types[i])
+			return "", quant.Errorf(quant.Invalid, "%s: column %s is %s, not a number", in.label(), clip(names[i]), types[i]).
+				WithHint("write the column as numbers when the file is made, or the file as CSV: --decimal and what stands beside a number are for text")
 		}
 		return "CAST(" + number + " AS DOUBLE)", nil
 	}
@@ -221,7 +222,7 @@ func columnZone(ctx context.Context, db *factstore.DB, path, name string) (strin
 func (p plan) parquetColumns(in Input, cols columns, types []string) (columns, error) {
 	h := p.headerRule()
 	if h.noHeader {
-		return columns{}, quant.Errorf(quant.Invalid, "%s: --no-header is for text: the columns of a Parquet file have names", in.label()).WithHint("leave --no-header out")
+		return columns{}, namedColumns(in.label())
 	}
 	cols.clock = -1
 	cols.settle(func(m maybeColumn) bool {

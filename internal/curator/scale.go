@@ -92,13 +92,13 @@ func factorOf(to, toUnit, from, fromUnit, name string) string {
 //
 // every: any day on which the first is so counts, wherever it is; and one on
 // which only one side has an adjusted close.
-func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, every bool) ([]Left, error) {
-	if len(in.report.Symbols) == 0 {
-		return nil, nil
-	}
-	within, args := in.reach()
+//
+// diff is that of the merge (factstore.Merge.Review): of the symbols in which it
+// changes no close and no adjusted close nothing is read.
+func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string, every bool) ([]Left, error) {
+	changed := "SELECT DISTINCT n.symbol FROM " + diff + ` n JOIN ohlcv o ON o.rowid = n."stored rowid" WHERE n.close IS DISTINCT FROM o.close OR n.adjusted_close IS DISTINCT FROM o.adjusted_close`
 	var some bool
-	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM ohlcv o WHERE "+within+")", args...).Scan(&some); err != nil || !some {
+	if err := tx.QueryRow(ctx, "SELECT EXISTS ("+changed+")").Scan(&some); err != nil || !some {
 		return nil, err
 	}
 	defer func() {
@@ -111,17 +111,15 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, every bool) 
 		said = "s.file NOT IN (" + in.silentFiles() + ")"
 	}
 	if _, err := tx.Stage(ctx, `CREATE OR REPLACE TEMP TABLE `+overlapTable+` AS
-		WITH changed AS (
-			SELECT DISTINCT s.symbol FROM temp.main.`+staged+` s JOIN ohlcv o ON o.symbol = s.symbol AND o.ts = s.ts
-			WHERE s.fault = 0 AND `+within+` AND (s.close IS DISTINCT FROM o.close OR `+said+` AND s.adjusted_close IS DISTINCT FROM o.adjusted_close)),
-		input AS (SELECT *, `+said+` AS said FROM temp.main.`+staged+` s SEMI JOIN changed USING (symbol) WHERE fault = 0),
+		WITH changed AS (`+changed+`),
+		input AS (SELECT *, `+said+` AS said FROM temp.main.`+staged+` s SEMI JOIN changed USING (symbol) WHERE `+givenFaults()+`),
 		paired AS (
 			SELECT o.symbol, o.ts, s.ts IS NOT NULL AS given, o.open, o.high, o.low, o.close, CASE WHEN s.said THEN o.adjusted_close END AS adj,
 				s.open AS to_open, s.high AS to_high, s.low AS to_low, s.close AS to_close, CASE WHEN s.said THEN s.adjusted_close END AS to_adj
 			FROM (SELECT * FROM ohlcv SEMI JOIN changed USING (symbol)) o LEFT JOIN input s ON s.symbol = o.symbol AND s.ts = o.ts
 			QUALIFY bool_and(given) OVER (PARTITION BY o.symbol) = false)
 		SELECT *, lag(given) OVER w = false AS after_kept, lead(given) OVER w = false AS before_kept, lag(close) OVER w AS close_before, lead(close) OVER w AS close_after
-		FROM paired WINDOW w AS (PARTITION BY symbol ORDER BY ts)`, args...); err != nil {
+		FROM paired WINDOW w AS (PARTITION BY symbol ORDER BY ts)`); err != nil {
 		return nil, err
 	}
 	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM temp.main."+overlapTable+")").Scan(&some); err != nil || !some {
@@ -163,7 +161,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, every bool) 
 		found AS (
 			SELECT symbol, min(ts) AS ts, first(level_moved ORDER BY ts) AS level, coalesce(first(CASE WHEN level_moved THEN close_factor ELSE ratio_factor END ORDER BY ts), 1) AS factor
 			FROM verdict WHERE ratio_moved OR level_moved GROUP BY symbol)
-		SELECT f.*, (SELECT count(*) FROM temp.main.`+staged+` s WHERE s.fault = 0 AND s.symbol = f.symbol), k.* EXCLUDE (symbol)
+		SELECT f.*, (SELECT count(*) FROM temp.main.`+staged+` s WHERE `+givenFaults()+` AND s.symbol = f.symbol), k.* EXCLUDE (symbol)
 		FROM found f JOIN (
 			SELECT symbol, count(*) AS stored, count(*) FILTER (NOT given) AS lacks, min(ts) FILTER (NOT given) AS first, max(ts) FILTER (NOT given) AS last
 			FROM temp.main.`+overlapTable+` GROUP BY symbol) k ON k.symbol = f.symbol
@@ -189,17 +187,22 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, every bool) 
 	return list, rows.Err()
 }
 
-// leave takes the rows of symbols out that would be left on two scales.
-func (in *ingest) leave(ctx context.Context, tx *factstore.Tx) error {
-	list, err := in.otherScale(ctx, tx, in.newest)
+// givenFaults is a condition on a staged row: it is a bar of the input, whether a
+// file of another name brought it before or not.
+func givenFaults() string { return fmt.Sprintf("fault IN (%d, %d)", sound, stored) }
+
+// leave takes the rows of symbols out that would be left on two scales, and returns
+// how many of these are stored from a file of another name.
+func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) (same int64, err error) {
+	list, err := in.otherScale(ctx, tx, diff, in.newest)
 	if err != nil || list == nil {
-		return err
+		return 0, err
 	}
 	if in.series != nil {
-		return &errOtherScale{list[0]}
+		return 0, &errOtherScale{list[0]}
 	}
 	if err := in.materialise(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	names := make([]any, len(list))
 	for i, l := range list {
@@ -207,12 +210,15 @@ func (in *ingest) leave(ctx context.Context, tx *factstore.Tx) error {
 		in.report.RowsLeft += l.Rows
 	}
 	in.report.Left = list
-	if _, err := tx.Stage(ctx, fmt.Sprintf("UPDATE temp.main.%s SET fault = %d WHERE fault = 0 AND symbol IN (%s)",
-		staged, left, strings.TrimSuffix(strings.Repeat("?, ", len(names)), ", ")), names...); err != nil {
-		return err
+	of := " AND symbol IN (" + strings.TrimSuffix(strings.Repeat("?, ", len(names)), ", ") + ")"
+	if err := tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM temp.main.%s WHERE fault = %d%s", staged, stored, of), names...).Scan(&same); err != nil {
+		return 0, err
+	}
+	if _, err := tx.Stage(ctx, fmt.Sprintf("UPDATE temp.main.%s SET fault = %d WHERE %s%s", staged, left, givenFaults(), of), names...); err != nil {
+		return 0, err
 	}
 	_, err = in.summarise(ctx)
-	return err
+	return same, err
 }
 
 // leftError is the error of an ingest that left symbols as they were.
@@ -228,7 +234,7 @@ func leftError(list []Left) error {
 		}
 	}
 	return quant.Errorf(quant.Partial, "%s stayed as %s: %s", quant.Count(len(list), "symbol"), asWas(len(list)), strings.Join(what, "; ")).
-		WithHint("ingest the whole history of %s in one run, from the first stored day on: it replaces what is stored", quant.SomeOf(names, 3))
+		WithHint("ingest the whole history of %s in one run, from the first stored day on: it replaces what is stored; if the source has dropped the oldest days, docs/price-files.md says how to scale these", quant.SomeOf(names, 3))
 }
 
 func asWas(n int) string {

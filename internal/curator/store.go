@@ -123,9 +123,6 @@ func (in *ingest) reach() (string, []any) {
 
 func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	r := &in.report
-	if err := in.leave(ctx, tx); err != nil {
-		return err
-	}
 	if err := in.keepAdjusted(ctx, tx); err != nil {
 		return err
 	}
@@ -133,7 +130,11 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	if err != nil {
 		return err
 	}
-	delta, err := tx.Merge(ctx, factstore.Merge{Table: factstore.OHLCV, Source: bars, Unique: true})
+	delta, err := tx.Merge(ctx, factstore.Merge{Table: factstore.OHLCV, Source: bars, Unique: true, Review: func(ctx context.Context, diff string) (bool, error) {
+		n, err := in.leave(ctx, tx, diff)
+		same -= n
+		return len(r.Left) > 0, err
+	}})
 	if err != nil {
 		return err
 	}

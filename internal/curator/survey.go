@@ -23,9 +23,9 @@ type survey struct {
 	scratch []byte
 }
 
-// each gives every record with as many fields as count; the fields are valid until
+// each gives every record with as many fields as the header; the fields are valid until
 // the next. It ends early when yield returns false.
-func (s *survey) each(count int, yield func(line int64, fields [][]byte) bool) {
+func (s *survey) each(c columns, yield func(line int64, fields [][]byte) bool) {
 	line := s.line
 	for p := 0; p < len(s.data); {
 		end, kind := nextRecord(s.data, p, s.delim, true)
@@ -39,7 +39,7 @@ func (s *survey) each(count int, yield func(line int64, fields [][]byte) bool) {
 			continue
 		}
 		s.fields, s.scratch = splitRecord(rec, kind, s.delim, s.fields[:0], s.scratch[:0])
-		if len(s.fields) == count && !yield(at, s.fields) {
+		if s.fields = c.fit(s.fields); len(s.fields) == c.count && !yield(at, s.fields) {
 			return
 		}
 	}
@@ -51,7 +51,7 @@ func (s *survey) looks(c columns, m maybeColumn) bool {
 	any, all := false, true
 	if m.field == date {
 		var e dateEvidence
-		s.each(c.count, func(_ int64, fields [][]byte) bool {
+		s.each(c, func(_ int64, fields [][]byte) bool {
 			e.add(fields[m.column])
 			return true
 		})
@@ -59,7 +59,7 @@ func (s *survey) looks(c columns, m maybeColumn) bool {
 			return epochUnitOf(e.greatest) != 0
 		}
 	}
-	s.each(c.count, func(_ int64, fields [][]byte) bool {
+	s.each(c, func(_ int64, fields [][]byte) bool {
 		text := trimSpace(fields[m.column])
 		switch {
 		case isMissing(text):
@@ -81,7 +81,7 @@ func (s *survey) dateRule(c columns, p *plan) *dateRule {
 		return r
 	}
 	var e dateEvidence
-	s.each(c.count, func(_ int64, fields [][]byte) bool {
+	s.each(c, func(_ int64, fields [][]byte) bool {
 		e.add(fields[at])
 		return true
 	})
@@ -161,7 +161,7 @@ func (s *survey) mark(c columns, numbers []numberColumn, p *plan) (decimalMark, 
 	}
 	var comma, point, either, eitherPrice, weak, weakPrice *place
 	commas, eithers := 0, 0
-	s.each(c.count, func(line int64, fields [][]byte) bool {
+	s.each(c, func(line int64, fields [][]byte) bool {
 		for _, n := range numbers {
 			f, i := n.field, n.column
 			if bytes.IndexByte(fields[i], ',') < 0 && (point != nil || bytes.IndexByte(fields[i], '.') < 0) {
@@ -263,7 +263,7 @@ func (s *survey) timed(c columns, r *dateRule) (notices []string, err error) {
 		first[key] = seen{at, line}
 		return true
 	}
-	s.each(c.count, look)
+	s.each(c, look)
 	if firstLine == 0 {
 		if r.zone != nil && instants > 0 && midnights == instants && shifted == instants {
 			notices = append(notices, fmt.Sprintf("%s: every instant is midnight UTC, which is another day in %s; leave --timezone out if these are dates", s.path, r.zone))
@@ -271,7 +271,7 @@ func (s *survey) timed(c columns, r *dateRule) (notices []string, err error) {
 		return notices, nil
 	}
 	first, instants, midnights, shifted = map[string]seen{}, 0, 0, 0
-	s.each(c.count, look)
+	s.each(c, look)
 	if err == nil && r.zone == nil {
 		err = timedDate(s.path, firstLine, firstText, firstClock, r)
 	}
@@ -288,7 +288,7 @@ func (s *survey) oneInstrument(c columns, r *dateRule) error {
 	}
 	firsts := make([]map[day]value, c.count)
 	var err error
-	s.each(c.count, func(line int64, fields [][]byte) bool {
+	s.each(c, func(line int64, fields [][]byte) bool {
 		var text []byte
 		if i := c.at[date]; i >= 0 {
 			text = fields[i]

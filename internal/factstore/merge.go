@@ -16,6 +16,11 @@ type Merge struct {
 	Table  string // of Tables, with a key
 	Source string // TEMP table, or view, with the table's columns in any order, matched by name; one for the stamp is ignored
 	Unique bool   // the caller has shown in this transaction's source that no key is NULL or stands twice; it is not shown again
+	// Review, which may be nil, is told the TEMP table of the rows that will change,
+	// as the source has them, with "stored rowid", that of the row that each replaces
+	// or NULL; not where the source can share no key with the table. again: it has
+	// taken rows out of the source, and the table is made anew. Its error is Merge's.
+	Review func(ctx context.Context, diff string) (again bool, err error)
 }
 
 // diffTable holds the rows that a merge changes while it runs.
@@ -282,9 +287,21 @@ func (p *merging) replace(ctx context.Context) (d Delta, err error) {
 		}
 		return n
 	}
-	exec("DROP TABLE IF EXISTS " + diffTable)
-	exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + ", f.rowid AS \"stored rowid\" FROM " + p.source + " s LEFT JOIN " +
-		p.table + " f ON " + strings.Join(join, " AND ") + " WHERE " + strings.Join(distinct, " OR "))
+	compare := func() {
+		exec("DROP TABLE IF EXISTS " + diffTable)
+		exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + ", f.rowid AS \"stored rowid\" FROM " + p.source + " s LEFT JOIN " +
+			p.table + " f ON " + strings.Join(join, " AND ") + " WHERE " + strings.Join(distinct, " OR "))
+	}
+	compare()
+	if err == nil && p.m.Review != nil {
+		again, err := p.m.Review(ctx, diffTable)
+		if err != nil {
+			return Delta{}, err
+		}
+		if again {
+			compare()
+		}
+	}
 	if err == nil && p.m.Table == OHLCV {
 		err = p.revise(ctx, &d)
 	}

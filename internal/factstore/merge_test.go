@@ -2,9 +2,11 @@ package factstore_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -234,4 +236,54 @@ func TestMergeTakesAViewAndQuotesItsName(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantSound(t, db)
+}
+
+// Review sees the rows that change and what each replaces, may take rows out of the
+// source, and its error ends the merge.
+func TestAMergeIsReviewedBeforeItChangesAnything(t *testing.T) {
+	ctx := t.Context()
+	db := openWrite(t, filepath.Join(t.TempDir(), "quant.duckdb"))
+	defer closeDB(t, db)
+	rows := func(tx *factstore.Tx, values string) {
+		t.Helper()
+		if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE reviewed AS SELECT symbol, ts::DATE AS ts, p AS open, p AS high, p AS low, p AS close, 1.0 AS volume, p AS adjusted_close, 's' AS source FROM (VALUES "+values+") AS v(symbol, ts, p)"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merge := func(run, values string, review func(*factstore.Tx, string) (bool, error)) (d factstore.Delta, err error) {
+		t.Helper()
+		_, err = db.Write(ctx, run, func(ctx context.Context, tx *factstore.Tx) error {
+			rows(tx, values)
+			d, err = tx.Merge(ctx, factstore.Merge{Table: factstore.OHLCV, Source: "reviewed", Review: func(_ context.Context, diff string) (bool, error) { return review(tx, diff) }})
+			return err
+		})
+		return d, err
+	}
+	never := func(*factstore.Tx, string) (bool, error) {
+		t.Error("an empty table was reviewed")
+		return false, nil
+	}
+	if _, err := merge("one", "('A', '2020-01-02', 1.0), ('B', '2020-01-02', 2.0)", never); err != nil {
+		t.Fatal(err)
+	}
+	const next = "('A', '2020-01-02', 1.0), ('A', '2020-01-03', 3.0), ('B', '2020-01-02', 5.0)"
+	var seen string
+	d, err := merge("two", next, func(tx *factstore.Tx, diff string) (bool, error) {
+		if err := tx.QueryRow(ctx, "SELECT string_agg(concat_ws(' ', n.symbol, n.close, coalesce(o.close::VARCHAR, '-')), ', ' ORDER BY n.symbol) FROM "+diff+` n LEFT JOIN ohlcv o ON o.rowid = n."stored rowid"`).Scan(&seen); err != nil {
+			t.Fatal(err)
+		}
+		_, err := tx.Stage(ctx, "DELETE FROM temp.main.reviewed WHERE symbol = 'B'")
+		return true, err
+	})
+	if err != nil || seen != "A 3.0 -, B 5.0 2.0" || d.Inserted != 1 || d.Updated != 0 || d.Unchanged != 1 {
+		t.Fatalf("%+v, %v; reviewed %q", d, err, seen)
+	}
+	mine := errors.New("mine")
+	if _, err := merge("three", next, func(*factstore.Tx, string) (bool, error) { return false, mine }); !errors.Is(err, mine) {
+		t.Fatalf("got %v", err)
+	}
+	var closes string
+	if err := db.QueryRow(ctx, "SELECT string_agg(close::VARCHAR, ' ' ORDER BY symbol, ts) FROM ohlcv").Scan(&closes); err != nil || closes != "1.0 3.0 2.0" {
+		t.Fatalf("%q, %v", closes, err)
+	}
 }

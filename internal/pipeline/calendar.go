@@ -127,7 +127,9 @@ func AddToCalendar(ctx context.Context, s *session.Session, closed, extra []quan
 			}
 			return nil
 		}
-		return changes, errors.Join(add(closed, calendar.Closed), add(extra, calendar.Extra))
+		// Both change changes, which is read after them.
+		err := errors.Join(add(closed, calendar.Closed), add(extra, calendar.Extra))
+		return changes, err
 	})
 }
 

@@ -122,6 +122,28 @@ with zipfile.ZipFile("parquet.zip", "w", zipfile.ZIP_DEFLATED) as z:
 with zipfile.ZipFile("escape.zip", "w", zipfile.ZIP_DEFLATED) as z:
     z.writestr("../../etc/AAPL.csv", plain.drop(columns="symbol").to_csv(index=False))
 
+# Symbols and dates that are numbers, and numbers beside texts
+def book_of(name, *rows):
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.save(name)
+
+
+head = ["Date", "Open", "High", "Low", "Close", "Volume"]
+book_of("number_first.xlsx", ["Symbol"] + head, [5930, dt.date(2024, 1, 2), 10, 12, 9, 11, 100])
+book_of("number_wide.xlsx", ["Date", 5930, 660], [dt.date(2024, 1, 2), 11, 21])
+book_of("number_levels.xlsx", ["Price", "Close", "High", "Low", "Open", "Volume"], ["Ticker"] + [5930] * 5, ["Date"], [dt.date(2024, 1, 2), 11, 12, 9, 10, 100])
+book_of("number_date.xlsx", head, [45293, 10, 12, 9, 11, 100], [45294, 10, 12, 9, 11, 100])
+book_of("title.xlsx", ["Prices of AAPL"], head, [dt.date(2024, 1, 2), 10, 12, 9, 11, 100])
+book_of("two_marks.xlsx", head, [dt.date(2024, 1, 2), "12,1", 12.125, "11,5", 12, 1000000])
+numbered = plain.assign(emittent=5930).drop(columns="symbol")
+numbered.to_feather("number_mapped.feather")
+numbered.to_parquet("number_mapped.parquet")
+numbered.rename(columns={"emittent": "symbol"}).assign(date="2024-01-02").to_json("number_symbol.jsonl", orient="records", lines=True)
+plain.assign(open="10,5").to_parquet("texts.parquet")
+pd.DataFrame({"date": ["2024-01-02"], "open": [12.125], "high": [1e7 + 0.125], "low": [0.001], "close": [12.5], "volume": [1.5e9]}).to_json("numbers.jsonl", orient="records", lines=True)
+
 with open("VERSIONS", "w") as f:
     for package in ("pandas", "numpy", "openpyxl", "xlsxwriter", "pyarrow", "polars"):
         print(package, version(package), file=f)
