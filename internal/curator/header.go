@@ -144,7 +144,7 @@ func (c *columns) fit(fields [][]byte) [][]byte {
 	for len(fields) > c.count && len(trimSpace(fields[len(fields)-1])) == 0 {
 		fields = fields[:len(fields)-1]
 	}
-	for n := len(fields); n < c.count && c.names != nil && blankFrom(c.names, n); n = len(fields) {
+	for n := len(fields); n < c.count && len(c.names) == c.count && blankFrom(c.names, n); n = len(fields) {
 		fields = append(fields, nil)
 	}
 	return fields
