@@ -220,17 +220,18 @@ const (
 // The kinds of what a run reads and writes: what the name of a RunIO names. A
 // caller of the registry may record kinds of its own beside these.
 const (
-	IOTable   = "table"   // a table of the Fact DB, or a dataset in it
-	IOFile    = "file"    // a file, by its path
-	IORun     = "run"     // in: the run whose rows were read, by its run_id
-	IOAnswer  = "answer"  // in: what a provider delivered, as provider:SYMBOL
-	IOStage   = "stage"   // in: what a stage of the chain was run on, by its name; the digest is its fingerprint
-	IOState   = "state"   // in: a table that the stage writes; the digest says where that stood before
-	IOMeta    = "meta"    // out: a table of the Meta DB
-	IOModel   = "model"   // out: a trained model, by its model_id
-	IOBackup  = "backup"  // a copy of a database or of the lab, by its path
-	IORemoved = "removed" // out: garbage that was collected, by its kind
-	IORuns    = "runs"    // out: records of runs that were imported
+	IOTable    = "table"    // a table of the Fact DB, or a dataset in it
+	IOFile     = "file"     // a file, by its path
+	IORun      = "run"      // in: the run whose rows were read, by its run_id
+	IOAnswer   = "answer"   // in: what a provider delivered, as provider:SYMBOL
+	IOStage    = "stage"    // in: what a stage of the chain was run on, by its name; the digest is its fingerprint
+	IOState    = "state"    // in: a table that the stage writes; the digest says where that stood before
+	IOMeta     = "meta"     // out: a table of the Meta DB
+	IOModel    = "model"    // out: a trained model, by its model_id
+	IOBackup   = "backup"   // a copy of a database or of the lab, by its path
+	IOCalendar = "calendar" // in: an exchange's calendar, by its name; the digest is of what the lab changed of it
+	IORemoved  = "removed"  // out: garbage that was collected, by its kind
+	IORuns     = "runs"     // out: records of runs that were imported
 )
 
 // RunIO is one thing that a run read or wrote. A companion of runs.

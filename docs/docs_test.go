@@ -544,7 +544,15 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("symbols set", 0, "symbols", "set", "AAPL", "--name", "Apple")
 	run("symbols list", 0, "symbols", "list")
 	run("symbols remove", 0, "symbols", "remove", "MSFT")
+	run("calendar add", 0, "calendar", "add", "--closed", "2031-01-02", "--reason", "why")
+	run("calendar add", 0, "calendar", "add", "--closed", "2031-01-01")
+	run("calendar list", 0, "calendar", "list")
+	run("calendar remove", 0, "calendar", "remove", "2031-01-02")
+	run("calendar list", 0, "calendar", "list", "--from", "2031-01-01", "--to", "2031-01-03")
 	run("ingest", 0, "ingest", "prices.csv", "--max-reject-ratio", "1")
+	run("calendar add", 0, "calendar", "add", "--closed", "2024-01-02")
+	run("calendar check", 6, "calendar", "check")
+	run("calendar remove", 0, "calendar", "remove", "2024-01-02")
 	run("data check", 0, "data", "check")
 	run("data status", 0, "data", "status")
 	experiment := []string{"experiments", "create", "e", "--features", "ret_20d@v1", "--label", "fwd_ret_5d@v1", "--folds", "2", "--min-train", "10"}
@@ -604,6 +612,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	write("known.csv", knownDelistings)
+	run("delistings import", 0, "--data-dir", "quant-demo/data", "delistings", "import", "known.csv")
+	run("delistings add", 0, "--data-dir", "quant-demo/data", "delistings", "add", "GONE", "--date", "2010-01-04", "--return", "-1")
+	run("delistings remove", 0, "--data-dir", "quant-demo/data", "delistings", "remove", "GONE")
+	run("delistings list", 0, "--data-dir", "quant-demo/data", "delistings", "list")
 	run("backtest", 0, "--data-dir", "quant-demo/data", "backtest", "--strategy", decided)
 	run("backtest list", 0, "--data-dir", "quant-demo/data", "backtest", "list")
 	run("backtest compare", 0, "--data-dir", "quant-demo/data", "backtest", "compare", "last", "last")
@@ -724,6 +737,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
 		".env":       "QUANT_CALENDAR=data\n",
 		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
+		"known.csv":  knownDelistings,
 		"chain.yaml": chainStrategy,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
@@ -745,6 +759,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"symbols set", "AAPL --sector Technology"},
 		{"symbols remove", "MSFT"},
 		{"symbols list", ""},
+		{"calendar add", "--closed 2031-01-02"},
+		{"calendar list", ""},
+		{"calendar remove", "2031-01-02"},
 		{"ingest", "prices.csv"},
 		{"data check", ""},
 		{"data status", ""},
@@ -788,8 +805,13 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"backup", "lab.tar"},
 		{"restore", "lab.tar --yes"},
 		{"demo", ""},
+		{"delistings import", "known.csv"},
+		{"delistings add", "GONE --date 2010-01-04"},
+		{"delistings remove", "GONE"},
+		{"delistings list", ""},
 		{"backtest", "--data-dir quant-demo/data --strategy " + decided},
 		{"backtest list", "--data-dir quant-demo/data"},
+		{"calendar check", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 		{"strategy validate", "good.yaml"},
@@ -800,6 +822,13 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		dir := dir
 		if strings.HasPrefix(c.command, "strategy") || c.command == "recommend" {
 			dir = strategyLab(t)
+		}
+		of := "data"
+		if strings.HasPrefix(c.command, "calendar") { // data has no days of its own
+			of = "XNYS"
+		}
+		if err := os.WriteFile(filepath.Join(dir, ".env"), []byte("QUANT_CALENDAR="+of+"\n"), 0o600); err != nil {
+			t.Fatal(err)
 		}
 		if c.command == "train" {
 			plantFeatures(t, dir)
@@ -814,6 +843,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		t.Errorf("docs/json.md has %q\nprinted is %q", documented, printed)
 	}
 }
+
+// knownDelistings has every symbol of the demo delisted within its days.
+const knownDelistings = "symbol,date,return\nAAPL,2012-06-04,-1\nFB,2012-06-04,-1\nGOOG,2012-06-04,-1\nIBM,2012-06-04,-1\nMSFT,2012-06-04,-1\n"
 
 // chainStrategy is a strategy on the symbols that plantFeatures plants.
 const chainStrategy = `strategy_id: chain

@@ -43,15 +43,15 @@ type App struct {
 // Main is the whole life of this process, and returns its exit status: one
 // command line, or a process that `quant sql` or `quant exec` starts.
 func Main(args []string) int {
+	lookup, all := config.System()
 	if len(args) > 0 {
 		switch args[0] {
 		case sandbox.ChildArg:
 			return sandbox.ChildMain()
 		case exec.RelayArg:
-			return exec.RelayMain()
+			return exec.RelayMain(args[1:], all)
 		}
 	}
-	lookup, all := config.System()
 	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: time.Now, process: true}
 	if len(args) > 0 && args[0] == crash.SuccessorArg {
 		return a.afterCrash(args)

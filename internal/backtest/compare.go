@@ -61,6 +61,7 @@ func Compare(backtests []Stored) Comparison {
 	add("benchmark", func(b Stored) any { return string(b.BenchmarkName) })
 	add("basis", func(b Stored) any { return b.Basis })
 	add("calendar", func(b Stored) any { return b.Calendar })
+	add("known_delistings", func(b Stored) any { return knownDigest(b.Known) })
 	add("prices_at", func(b Stored) any { return b.PricesAt.String() })
 	add("in_sample", func(b Stored) any { return b.InSample })
 	add("result_digest", func(b Stored) any { return b.ResultDigest })

@@ -6,8 +6,10 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"quant"
 	"quant/internal/calendar"
@@ -18,6 +20,11 @@ import (
 
 // readDecisions reads the sets of the strategy and what was approved in them.
 func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decision, error) {
+	for _, table := range []string{factstore.TargetSets, factstore.Targets} {
+		if err := db.RequireExplained(ctx, table, "", `strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`, req.StrategyID, req.From, req.To); err != nil {
+			return nil, err
+		}
+	}
 	again := fmt.Sprintf("`quant recommend --strategy F --from %s --to %s` decides", req.From, req.To)
 	rows, err := db.Query(ctx, `SELECT "asof", version, status, config_digest FROM target_sets
 		WHERE strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) ORDER BY "asof", version`, req.StrategyID, req.From, req.To)
@@ -27,6 +34,7 @@ func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decisi
 	defer rows.Close()
 	var decisions []Decision
 	var others, stale, changed []string
+	byModel := map[string][]string{}
 	for rows.Next() {
 		var d Decision
 		var version, status, config sql.NullString
@@ -39,7 +47,11 @@ func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decisi
 			continue
 		case status.String != "current":
 			stale = append(stale, d.AsOf.String())
-		case req.DecisionDigest != "" && config.String != req.DecisionDigest:
+		case req.DecisionDigest == "" || config.String == req.DecisionDigest:
+		case req.Deciders[config.String] != "":
+			model := req.Deciders[config.String]
+			byModel[model] = append(byModel[model], d.AsOf.String())
+		default:
 			changed = append(changed, d.AsOf.String())
 		}
 		decisions = append(decisions, d)
@@ -61,8 +73,36 @@ func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decisi
 	case len(changed) > 0:
 		return nil, quant.Errorf(quant.Refused, "strategy %s: the file has changed since it decided: %s", name, some(changed)).
 			WithHint("%s anew; a changed strategy deserves a new version", again)
+	case len(byModel) > 0:
+		var list []string
+		for _, model := range slices.Sorted(maps.Keys(byModel)) {
+			list = append(list, "with "+model+" on "+some(byModel[model]))
+		}
+		return nil, quant.Errorf(quant.Refused, "strategy %s: decisions from %s to %s were made with another model than %s: %s", name, req.From, req.To, req.Model, strings.Join(list, "; ")).
+			WithHint("%s anew, with one model; or replay the days that one decided: --set signal.inputs.model_id=MODEL", again)
 	}
 	return decisions, readWeights(ctx, db, req, decisions)
+}
+
+// DecidedBy returns the config_digest of each configuration that decided for the
+// strategy and version in the range, in byte order: one, unless it was changed
+// between two decisions.
+func DecidedBy(ctx context.Context, db *factstore.DB, strategyID, version string, from, to quant.Date) ([]string, error) {
+	rows, err := db.Query(ctx, `SELECT DISTINCT coalesce(config_digest, '') AS config FROM target_sets
+		WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) ORDER BY config`, strategyID, version, from, to)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var config string
+		if err := rows.Scan(&config); err != nil {
+			return nil, err
+		}
+		list = append(list, config)
+	}
+	return list, rows.Err()
 }
 
 func readWeights(ctx context.Context, db *factstore.DB, req Request, decisions []Decision) error {
@@ -227,6 +267,10 @@ func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) (
 	if err := table(dataset.Name{Table: dataset.OHLCV}, string(first), string(last), "SELECT symbol, ts, close FROM temp.main."+price.BarView+" WHERE ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)", string(first), string(last)); err != nil {
 		return nil, err
 	}
+	if len(market.Known) > 0 { // of the symbols that were read
+		n := int64(len(market.Known))
+		list = append(list, quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: KnownName, Rows: &n, Digest: quant.Text(knownDigest(market.Known))})
+	}
 	rows, err := db.Query(ctx, `SELECT DISTINCT run_id FROM (
 			SELECT run_id FROM target_sets`+these+`
 			UNION ALL SELECT l.run_id FROM (SELECT DISTINCT ingested_at FROM `+req.source()+` WHERE symbol IN (SELECT symbol FROM temp.main.`+symbolTable+`)
@@ -266,7 +310,7 @@ func Read(ctx context.Context, db *factstore.DB, runID string) (Stored, error) {
 func readStored(ctx context.Context, db *factstore.DB, where string, args ...any) ([]Stored, error) {
 	rows, err := db.Query(ctx, `SELECT s.run_id, s.strategy_id, s.from_ts, s.to_ts, s.cagr, s.sharpe, s.max_dd, s.vol, s.turnover, s.win_rate, s.avg_trade, s.num_trades,
 			s.fee_bps, s.slippage_bps, s.created_at, d.version, d.strategy_digest, d.lag_days, d.basis, d.calendar, d.prices_at, d.benchmark, d.initial_capital,
-			d.cash_rate, d.in_sample, d.universe_fixed_at, d.result_digest, d.sensitivity_json, d.metrics_json, d.notices_json
+			d.cash_rate, d.in_sample, d.universe_fixed_at, d.result_digest, d.sensitivity_json, d.metrics_json, d.notices_json, d.trial_digest
 		FROM backtest_summary s JOIN backtest_details d ON d.run_id = s.run_id WHERE `+where+` ORDER BY s.created_at DESC, s.run_id DESC`, args...)
 	if err != nil {
 		return nil, err
@@ -279,15 +323,17 @@ func readStored(ctx context.Context, db *factstore.DB, where string, args ...any
 		var sensitivity, metrics, notices string
 		if err := rows.Scan(&b.RunID, &b.StrategyID, &from, &to, &b.CAGR, &b.Sharpe, &b.MaxDD, &b.Vol, &b.Turnover, &b.WinRate, &b.AvgTrade, &b.NumTrades,
 			&b.FeeBps, &b.SlippageBps, &b.CreatedAt, &b.Version, &b.StrategyDigest, &b.LagDays, &b.Basis, &b.Calendar, &b.PricesAt, &b.BenchmarkName, &b.InitialCapital,
-			&b.CashRate, &b.InSample, &fixed, &b.ResultDigest, &sensitivity, &metrics, &notices); err != nil {
+			&b.CashRate, &b.InSample, &fixed, &b.ResultDigest, &sensitivity, &metrics, &notices, &b.TrialDigest); err != nil {
 			return nil, err
 		}
 		b.FromTS, b.ToTS, b.UniverseFixedAt = present(from), present(to), present(fixed)
-		for text, into := range map[string]any{sensitivity: &b.Sensitivity, metrics: &b.Metrics, notices: &b.Notices} {
+		measured := measuredText{Delistings: []Delisting{}, Known: []Known{}}
+		for text, into := range map[string]any{sensitivity: &b.Sensitivity, metrics: &measured, notices: &b.Notices} {
 			if err := json.Unmarshal([]byte(text), into); err != nil {
 				return nil, quant.Errorf(quant.Store, "backtest_details of run %s: %w", b.RunID, err).WithHint("`quant doctor` examines the file")
 			}
 		}
+		b.Metrics, b.Delistings, b.Known = measured.Measured, measured.Delistings, measured.Known
 		list = append(list, b)
 	}
 	return list, rows.Err()

@@ -18,6 +18,7 @@ import (
 type reference struct {
 	o       Options
 	closes  map[quant.Date]map[string]float64
+	known   []Known
 	cash    float64
 	shares  map[string]float64
 	price   map[string]float64 // last one seen since the purchase
@@ -48,6 +49,15 @@ func (r *reference) run(m Market, ds []Decision) {
 			if p := m.Close[k][s]; p > 0 && !math.IsInf(p, 0) {
 				r.closes[day][name] = p
 			}
+		}
+	}
+	for _, e := range m.Known {
+		covers := len(m.Sessions) > 0 && e.Date > m.Sessions[len(m.Sessions)-1]
+		for _, day := range m.Sessions {
+			covers = covers || e.Date <= day && (e.End == nil || day <= *e.End)
+		}
+		if covers {
+			r.known = append(r.known, e)
 		}
 	}
 	r.cash, r.opening = r.o.InitialCapital, r.o.InitialCapital
@@ -87,19 +97,43 @@ func (r *reference) run(m Market, ds []Decision) {
 	}
 }
 
+// out is what is known of a symbol on a day.
+func (r *reference) out(day quant.Date, symbol string) *Known {
+	for i, e := range r.known {
+		if e.Symbol == symbol && e.Date <= day && (e.End == nil || day <= *e.End) {
+			return &r.known[i]
+		}
+	}
+	return nil
+}
+
 // look sees the day's closes.
 func (r *reference) look(day quant.Date) {
 	for _, s := range slices.Sorted(maps.Keys(r.shares)) {
-		if p, ok := r.closes[day][s]; ok {
+		p, ok := r.closes[day][s]
+		if ok {
 			r.price[s], r.missing[s] = p, 0
-			continue
 		}
-		r.missing[s]++
-		if r.missing[s] < r.o.DelistAfter {
-			r.gaps++
-			continue
+		of := r.o.DelistingReturn
+		if out := r.out(day, s); out != nil && out.Kind == "delisting" {
+			if out.Return != nil {
+				of = *out.Return
+			}
+		} else {
+			if ok {
+				continue
+			}
+			r.missing[s]++
+			if out != nil {
+				r.missing[s] = 0
+			}
+			awaited := slices.ContainsFunc(r.known, func(e Known) bool { return e.Symbol == s && e.Kind == "delisting" && e.Date > day })
+			if awaited || r.missing[s] < r.o.DelistAfter {
+				r.gaps++
+				continue
+			}
 		}
-		got := r.shares[s] * r.price[s] * (1 + r.o.DelistingReturn)
+		got := r.shares[s] * r.price[s] * (1 + of)
 		r.cash += got
 		r.episodes = append(r.episodes, r.flow[s]+got)
 		r.delisted++
@@ -128,7 +162,7 @@ func (r *reference) execute(day quant.Date, d Decision) (spent, turned float64) 
 	stuck, gross := 0.0, 0.0
 	tradable := []string{}
 	for _, s := range slices.Sorted(maps.Keys(names)) {
-		if _, ok := r.closes[day][s]; ok {
+		if _, ok := r.closes[day][s]; ok && r.out(day, s) == nil {
 			tradable = append(tradable, s)
 			gross += want[s]
 		} else {
@@ -302,7 +336,39 @@ func randomCase(r *rand.Rand) (Market, []Decision, Options) {
 		}
 		ds = append(ds, d)
 	}
+	m.Known = randomKnown(r, m)
 	return m, ds, o
+}
+
+// randomKnown are delistings and halts, some of them on days with bars, before the
+// first session, between two, or after the last; in half of all cases.
+func randomKnown(r *rand.Rand, m Market) []Known {
+	var list []Known
+	if r.IntN(2) == 0 {
+		return nil
+	}
+	for _, symbol := range append(slices.Clone(m.Symbols), "NOBARS") {
+		day := m.Sessions[0] - 5
+		for r.IntN(3) > 0 {
+			day += quant.Date(r.IntN(40))
+			e := Known{Symbol: symbol, Kind: KindHalt, Date: day, End: new(day + quant.Date(r.IntN(30)))}
+			if r.IntN(2) == 0 {
+				e.Kind = KindDelisting
+				if r.IntN(3) > 0 {
+					e.Return = new([]float64{-1, -0.5, 0.05}[r.IntN(3)])
+				}
+			}
+			day = *e.End + 1
+			if last := r.IntN(4) == 0; last {
+				e.End = nil
+				list = append(list, e)
+				break
+			}
+			list = append(list, e)
+		}
+	}
+	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	return list
 }
 
 func near(a, b float64) bool { return math.Abs(a-b) <= 1e-9*max(1, math.Abs(a), math.Abs(b)) }
@@ -401,6 +467,14 @@ func TestTheAccountBalancesEveryDayAndItsTradesAddUp(t *testing.T) {
 		if !near(fees/o.InitialCapital, r.Metrics.Fees/o.InitialCapital) || !near(slippage/o.InitialCapital, r.Metrics.Slippage/o.InitialCapital) {
 			t.Fatalf("case %d: trades paid %v and %v, the account %v and %v", i, fees, slippage, r.Metrics.Fees, r.Metrics.Slippage)
 		}
+		for _, d := range r.Delistings {
+			if math.Abs(d.PnL-d.Qty*d.LastPrice*d.Return) > 1e-9*d.Qty*d.LastPrice || d.LastBar > d.ClosedOn || d.TradedAgain != nil && *d.TradedAgain <= d.ClosedOn {
+				t.Fatalf("case %d: %+v", i, d)
+			}
+		}
+		if int64(len(r.Delistings)) != r.Metrics.Delisted {
+			t.Fatalf("case %d: %d of %d delistings are told", i, len(r.Delistings), r.Metrics.Delisted)
+		}
 		if int64(len(open)) != r.Metrics.OpenPositions {
 			t.Fatalf("case %d: %d symbols are open, want %d", i, len(open), r.Metrics.OpenPositions)
 		}
@@ -418,8 +492,8 @@ func TestNothingBeforeADayDependsOnPricesAfterIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		cut := 1 + rng.IntN(len(m.Sessions))
-		other := Market{Sessions: m.Sessions, Symbols: m.Symbols}
-		short := Market{Sessions: m.Sessions[:cut], Symbols: m.Symbols}
+		other := Market{Sessions: m.Sessions, Symbols: m.Symbols, Known: m.Known}
+		short := Market{Sessions: m.Sessions[:cut], Symbols: m.Symbols, Known: m.Known}
 		for _, closes := range m.Close {
 			changed := slices.Clone(closes)
 			for s := cut; s < len(changed); s++ {
@@ -458,7 +532,7 @@ func TestTheSameArgumentsGiveTheSameBits(t *testing.T) {
 	if digestOf(Summary{}, a) != digestOf(Summary{}, b) {
 		t.Error("two replays differ")
 	}
-	curve, _ := simulate(m, ds, o, false)
+	curve, _ := simulate(m, ds, o, detail{})
 	for i := range a.Days {
 		if a.Days[i].Equity != curve.Days[i].Equity {
 			t.Fatal("the replay without trades differs")
@@ -473,6 +547,7 @@ func TestNoCostBeatsSomeCostWithTheSameFills(t *testing.T) {
 	seed := soak.Seed(t)
 	for i := range soak.Count(t, 1000, 20_000) {
 		m, ds, o := randomCase(rand.New(rand.NewPCG(seed, uint64(i))))
+		m.Known = nil
 		for _, closes := range m.Close {
 			p := 10.
 			for s := range closes {

@@ -33,7 +33,7 @@ type Holding struct {
 const (
 	Closed   = "CLOSED"   // the position was sold whole
 	Reduced  = "REDUCED"  // some of the position was sold
-	Delisted = "DELISTED" // no bar for DelistAfter sessions
+	Delisted = "DELISTED" // no bar for DelistAfter sessions, or a known delisting
 	Open     = "OPEN"     // held at the end, marked at the last price
 )
 
@@ -51,6 +51,30 @@ type Trade struct {
 	Fees     float64 `json:"fees"`         // of the purchase and the sale of these shares
 	Slippage float64 `json:"slippage_est"` // like Fees
 	Reason   string  `json:"reason"`
+}
+
+// Why a position was closed as Delisted.
+const (
+	CauseRule  = "rule"  // no bar for Options.DelistAfter sessions
+	CauseKnown = "known" // Market.Known has it
+)
+
+// Delisting is a position that was closed as Delisted.
+type Delisting struct {
+	Symbol    string     `json:"symbol"`
+	Benchmark bool       `json:"benchmark"`  // the benchmark's, not the strategy's
+	LastBar   quant.Date `json:"last_bar"`   // session of LastPrice
+	ClosedOn  quant.Date `json:"closed_on"`  // the session
+	LastPrice float64    `json:"last_price"` // close, on the basis
+	Return    float64    `json:"return"`     // assumed or known, decimal, on LastPrice
+	Qty       float64    `json:"qty"`        // shares on the basis
+	PnL       float64    `json:"pnl"`        // of the closing: Qty x LastPrice x Return, in currency
+	Cause     string     `json:"cause"`      // rule or known
+	Reason    quant.Text `json:"reason"`     // as it is known
+	// TradedAgain is the first later session of the replay that has a bar; nil: none.
+	// The account did not know it before that session.
+	TradedAgain *quant.Date `json:"traded_again"`
+	Untraded    bool        `json:"untraded"` // that bar is of a day on which it is known not to be traded
 }
 
 // Performance is what a series of returns says, by empyrical's definitions;
@@ -88,7 +112,7 @@ type Metrics struct {
 	Decisions     int64    `json:"decisions"`
 	Cancelled     int64    `json:"cancelled"` // decisions that a newer one replaced before their fill
 	Unfilled      int64    `json:"unfilled"`  // decisions whose fill is after the last session
-	Dropped       int64    `json:"dropped"`   // orders without a bar at the fill
+	Dropped       int64    `json:"dropped"`   // orders at whose fill the symbol had no bar, or is known not to be traded
 	Gaps          int64    `json:"gaps"`      // position-sessions valued at the last price
 	Delisted      int64    `json:"delisted"`  // positions closed as DELISTED
 }
@@ -148,6 +172,7 @@ type Summary struct {
 type Details struct {
 	Version         string        `json:"version"`
 	StrategyDigest  string        `json:"strategy_digest"` // sha256:<hex> of the file
+	TrialDigest     quant.Text    `json:"trial_digest"`    // see trialDigest; null: stored before there was one
 	LagDays         int64         `json:"lag_days"`
 	Basis           string        `json:"basis"` // adjusted, raw or mixed
 	Calendar        string        `json:"calendar"`
@@ -160,7 +185,20 @@ type Details struct {
 	ResultDigest    string        `json:"result_digest"`
 	Sensitivity     []Sensitivity `json:"sensitivity"`
 	Metrics         Measured      `json:"metrics"`
-	Notices         []string      `json:"notices"`
+	// Delistings are the positions that were closed as Delisted, of the strategy and
+	// then of the benchmark; both parts of metrics_json.
+	Delistings []Delisting `json:"delistings"`
+	// Known are the delistings and halts of the symbols read that the lab knew of.
+	Known   []Known  `json:"known_delistings"`
+	Notices []string `json:"notices"`
+}
+
+// measuredText is metrics_json. What is not there is left out: a backtest without
+// delistings has the digest that it always had.
+type measuredText struct {
+	Measured
+	Delistings []Delisting `json:"delistings,omitempty"`
+	Known      []Known     `json:"known_delistings,omitempty"`
 }
 
 // Stored is a backtest as the Fact DB has it, without its rows of equity,

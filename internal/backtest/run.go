@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -27,8 +28,14 @@ type Request struct {
 	// of the part which decides, as target_sets.config_digest has it.
 	StrategyDigest string
 	DecisionDigest string
-	Universe       []string // the strategy's symbols
-	From, To       quant.Date
+	// TrialDigest is that of what the strategy sets, however it spells it.
+	TrialDigest string
+	// Model is the one whose predictions decided, "" without one; Deciders are the
+	// others that a decision may be of, by the config_digest that it has then.
+	Model    string
+	Deciders map[string]string
+	Universe []string // the strategy's symbols
+	From, To quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
 	InSample   bool              // stamped on the result
@@ -36,6 +43,7 @@ type Request struct {
 	Source     string            // table or view with ohlcv's columns; "": ohlcv as it stands
 	PricesAt   quant.Time        // the state of the prices in Source; zero with "": the present one
 	Currencies map[string]string // by symbol; "" or absent: not known
+	Known      []Known           // the delistings and halts that the lab knows of
 }
 
 // Report is the result of a backtest. Curve is for charts; Inputs and Outputs
@@ -53,7 +61,7 @@ type Report struct {
 // last one that has a bar of any symbol, but not after To.
 //
 // NotFound: no decisions, no prices, or a benchmark without a bar at the first
-// fill. Refused: a decision that is stale, of another version or of another
+// fill. Refused: a decision that is stale, of another version, model or
 // configuration, mixed currencies, or prices that price.Stage refuses.
 func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Report, error) {
 	var r Report
@@ -87,12 +95,14 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if err != nil {
 		return r, err
 	}
+	market.Known = ofSymbols(req.Known, market.Symbols)
 	result, err := Simulate(market, decisions, req.Options)
 	if err != nil {
 		return r, err
 	}
 	measured := Measured{Metrics: result.Metrics}
-	if measured.Benchmark, err = benchmark(market, req, &result); err != nil {
+	var missed []Delisting
+	if measured.Benchmark, missed, err = benchmark(market, req, &result); err != nil {
 		return r, err
 	}
 	if measured.Lags, err = lags(ctx, market, decisions, req.Options); err != nil {
@@ -110,9 +120,9 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 			NumTrades: result.Metrics.NumTrades, FeeBps: req.FeeBps, SlippageBps: req.SlippageBps,
 		},
 		Details: Details{
-			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: cal.Name(),
+			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: cal.Identity(),
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
-			InSample: req.InSample, Sensitivity: table, Metrics: measured,
+			InSample: req.InSample, Sensitivity: table, Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
 	if basis.Last != 0 {
@@ -120,7 +130,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	}
 	r.Curve = result.Days
 	r.Notices = append(r.notices(), notices...)
-	r.ResultDigest = digestOf(r.Summary, result)
+	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	if r.PricesAt.IsZero() {
 		at, err := db.PricesAt(ctx)
 		if err != nil {
@@ -164,14 +174,90 @@ func (r *Report) notices() []string {
 	say(m.Dropped > 0, "%d orders had no bar at the fill and were dropped", m.Dropped)
 	say(m.Gaps > 0, "%d times a position without a bar was valued at its last price", m.Gaps)
 	say(m.Delisted > 0, "%d positions were closed as DELISTED", m.Delisted)
+	return append(list, delistingNotices(r.Delistings)...)
+}
+
+// shownDelistings is how many delistings are told one by one.
+const shownDelistings = 10
+
+// delistingNotices tell what was closed as Delisted, by name, and what to do where
+// it was none.
+func delistingNotices(delistings []Delisting) []string {
+	var list []string
+	back, untraded, left := "", "", 0.0
+	for i, d := range delistings {
+		if d.TradedAgain != nil && d.Cause == CauseRule && back == "" {
+			back = fmt.Sprintf("%s --kind halt --date %s --end %s", d.Symbol, d.LastBar+1, *d.TradedAgain-1)
+		}
+		if d.Untraded && untraded == "" {
+			untraded = d.Symbol
+		}
+		if i < shownDelistings {
+			list = append(list, d.String())
+		} else {
+			left += d.PnL
+		}
+	}
+	if n := len(delistings) - shownDelistings; n > 0 {
+		list = append(list, fmt.Sprintf("%d more were closed as DELISTED, %s in all", n, signed(left)))
+	}
+	if back != "" {
+		list = append(list, "what traded again was halted, not delisted: `quant delistings add "+back+"` holds it through the halt")
+	}
+	if untraded != "" {
+		list = append(list, "bars after a known delisting are not traded; give that of "+untraded+" an --end if it was listed again")
+	}
+	return list
+}
+
+// String is a delisting in one line.
+func (d Delisting) String() string {
+	why := "no bar since " + d.LastBar.String()
+	if d.Cause == CauseKnown {
+		why = "known delisting"
+		if d.Reason != "" {
+			why += " (" + string(d.Reason) + ")"
+		}
+		why += ", last bar " + d.LastBar.String()
+	}
+	whose := ""
+	if d.Benchmark {
+		whose = "benchmark: "
+	}
+	text := fmt.Sprintf("%sDELISTED %s on %s: %s; last price %s, return %s %%, %s", whose, d.Symbol, d.ClosedOn, why,
+		strconv.FormatFloat(d.LastPrice, 'g', 6, 64), strconv.FormatFloat(d.Return*100, 'g', 4, 64), signed(d.PnL))
+	if d.TradedAgain != nil {
+		text += "; traded again on " + d.TradedAgain.String()
+	}
+	return text
+}
+
+// signed is an amount of money that was lost or gained.
+func signed(pnl float64) string {
+	if pnl < 0 {
+		return "lost " + strconv.FormatFloat(-pnl, 'f', 2, 64)
+	}
+	return "gained " + strconv.FormatFloat(pnl, 'f', 2, 64)
+}
+
+// ofSymbols are the entries of some symbols, which are in byte order.
+func ofSymbols(known []Known, symbols []string) []Known {
+	list := []Known{}
+	for _, e := range known {
+		if _, found := slices.BinarySearch(symbols, e.Symbol); found {
+			list = append(list, e)
+		}
+	}
 	return list
 }
 
 // benchmark buys at the strategy's first fill, at the same close and costs, and
-// holds. It sets Benchmark of the result's days.
-func benchmark(market Market, req Request, result *Result) (*Benchmark, error) {
+// holds. What was closed as Delisted it buys back once that trades again, with what
+// the closing gave. It sets Benchmark of the result's days, and returns what was
+// closed.
+func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delisting, error) {
 	if req.Benchmark == "" || len(result.Days) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	first := result.Days[0].TS
 	s, _ := slices.BinarySearch(market.Sessions, first)
@@ -180,13 +266,22 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, error) {
 		names = req.Universe
 	}
 	decision := Decision{AsOf: first}
+	spans, err := spansOf(market)
+	if err != nil {
+		return nil, nil, err
+	}
+	at := account{market: market, spans: spans}
 	for k, symbol := range market.Symbols {
-		if slices.Contains(names, symbol) && market.Close[k][s] > 0 {
+		if _, ok := at.tradable(k, s); ok && slices.Contains(names, symbol) {
 			decision.Weights = append(decision.Weights, Weight{Symbol: symbol})
 		}
 	}
 	if len(decision.Weights) == 0 {
-		return nil, quant.Errorf(quant.NotFound, "benchmark %s has no bar on %s, the session of the first fill", req.Benchmark, first).
+		if k, found := slices.BinarySearch(market.Symbols, req.Benchmark); found && at.spanAt(k, s) != nil {
+			return nil, nil, quant.Errorf(quant.NotFound, "benchmark %s is not traded on %s, the session of the first fill: the lab knows of a %s", req.Benchmark, first, at.spanAt(k, s).known.Kind).
+				WithHint("choose another with --benchmark; `quant delistings list` shows what the lab knows")
+		}
+		return nil, nil, quant.Errorf(quant.NotFound, "benchmark %s has no bar on %s, the session of the first fill", req.Benchmark, first).
 			WithHint("ingest its prices, or choose another with --benchmark")
 	}
 	for i := range decision.Weights {
@@ -194,14 +289,17 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, error) {
 	}
 	options := req.Options
 	options.Lag = 0
-	held, err := simulate(market, []Decision{decision}, options, false)
+	held, err := simulate(market, []Decision{decision}, options, detail{rejoin: true})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range result.Days {
 		result.Days[i].Benchmark = &held.Days[i].Equity
 	}
-	return &Benchmark{Name: req.Benchmark, Performance: held.Metrics.Performance, FinalEquity: held.Metrics.FinalEquity}, nil
+	for i := range held.Delistings {
+		held.Delistings[i].Benchmark = true
+	}
+	return &Benchmark{Name: req.Benchmark, Performance: held.Metrics.Performance, FinalEquity: held.Metrics.FinalEquity}, held.Delistings, nil
 }
 
 // lags replays with lag 0, 1 and the one asked for.
@@ -252,7 +350,7 @@ func replays(ctx context.Context, market Market, decisions []Decision, variants 
 				return
 			}
 			var result Result
-			result, errs[i] = simulate(market, decisions, o, false)
+			result, errs[i] = simulate(market, decisions, o, detail{})
 			measured[i] = result.Metrics
 		})
 	}

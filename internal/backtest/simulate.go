@@ -14,6 +14,9 @@ type Market struct {
 	// Close[k][s] is the close of Symbols[k] on Sessions[s], on the symbol's
 	// basis. What is no positive finite number (NaN) is no bar.
 	Close [][]float64
+	// Known are the delistings and halts that the lab knows of; those of other
+	// symbols count for nothing.
+	Known []Known
 }
 
 // Weight is a symbol's share of equity, decimal.
@@ -37,7 +40,7 @@ type Options struct {
 	InitialCapital  float64
 	CashRate        float64 // interest on cash, a year, decimal; a session earns (1 + CashRate)^(1/252) - 1
 	DelistAfter     int     // sessions without a bar after which a position is closed
-	DelistingReturn float64 // decimal, on the last price; -1 at least
+	DelistingReturn float64 // decimal, on the last price; -1 at least; where Market.Known has no other
 }
 
 // Validate reports the first option that makes no sense, as Invalid.
@@ -70,7 +73,10 @@ type Result struct {
 	Days     []Day     // from the session of the first fill; empty if nothing was ever bought
 	Holdings []Holding // in the order of TS, symbol
 	Trades   []Trade   // in the order of their end; then the open ones
-	Metrics  Metrics
+	// Delistings are the positions that were closed as Delisted, in the order in
+	// which they were.
+	Delistings []Delisting
+	Metrics    Metrics
 }
 
 // SessionsPerYear annualises.
@@ -83,10 +89,17 @@ const dust = 1e-12
 // Simulate replays decisions, in ascending order of AsOf, on a market. It is a
 // pure function: sums run in the order of sessions and symbols, so that the
 // same arguments give the same bits, and nothing at a session depends on later
-// prices. At the close of each session, in this order: interest on cash;
-// positions without a bar for DelistAfter sessions are closed; the decision
-// that is due is filled. A decision is due Options.Lag sessions after its AsOf,
-// unless another one was made before that.
+// prices; Delisting.TradedAgain alone, which is no part of the account, does. At
+// the close of each session, in this order: interest on cash; positions in what has
+// left the market are closed; the decision that is due is filled. A decision is due
+// Options.Lag sessions after its AsOf, unless another one was made before that.
+//
+// A position is closed on the first session of a delisting that Market.Known has;
+// or by the rule, after DelistAfter sessions without a bar. The rule does not count
+// the sessions of a known halt, and closes nothing before the last known delisting
+// of the symbol: when that left the market is known. What was closed may be bought
+// again by a later decision once it trades again. From the first to the last day of
+// what is known a symbol is not traded, as if it had no bar.
 //
 // A fill makes equity after costs, E', and holds weight x E' of each symbol:
 // E' = E - c x sum|w E' - h|, see settle. A symbol without a bar is not traded:
@@ -98,11 +111,18 @@ const dust = 1e-12
 // session or out of order, weights that are negative, name a symbol twice, or
 // add up to more than 1 (1e-9 over it is rounding, and scaled).
 func Simulate(market Market, decisions []Decision, options Options) (Result, error) {
-	return simulate(market, decisions, options, true)
+	return simulate(market, decisions, options, detail{trades: true})
 }
 
-// simulate leaves trades and holdings out unless whole is set.
-func simulate(market Market, decisions []Decision, options Options, whole bool) (Result, error) {
+// detail says what a replay is for.
+type detail struct {
+	trades bool // note trades and holdings
+	// rejoin buys what was closed as Delisted back at the close of the first session
+	// on which it trades again, with what the closing gave, costs included.
+	rejoin bool
+}
+
+func simulate(market Market, decisions []Decision, options Options, of detail) (Result, error) {
 	if err := options.Validate(); err != nil {
 		return Result{}, err
 	}
@@ -110,9 +130,13 @@ func simulate(market Market, decisions []Decision, options Options, whole bool) 
 	if err != nil {
 		return Result{}, err
 	}
+	spans, err := spansOf(market)
+	if err != nil {
+		return Result{}, err
+	}
 	n := len(market.Symbols)
 	a := &account{
-		market: market, options: options, whole: whole, cash: options.InitialCapital,
+		market: market, options: options, whole: of.trades, spans: spans, cash: options.InitialCapital,
 		qty: make([]float64, n), last: make([]float64, n), lastBar: make([]int, n),
 		lots: make([][]lot, n), episode: make([]float64, n),
 	}
@@ -128,6 +152,9 @@ func simulate(market Market, decisions []Decision, options Options, whole bool) 
 		}
 		if targets, due := plan.due[s]; due {
 			day = a.fill(s, targets)
+		}
+		if of.rejoin {
+			a.rejoin(s, &day)
 		}
 		if a.started {
 			a.close(s, day)
@@ -235,6 +262,7 @@ type account struct {
 	market  Market
 	options Options
 	whole   bool
+	spans   [][]span // by symbol
 
 	cash    float64
 	held    []int     // symbols with a position, ascending
@@ -249,6 +277,7 @@ type account struct {
 	days     []Day
 	holdings []Holding
 	trades   []Trade
+	closed   []closing
 	metrics  Metrics
 	wins     int64
 	earned   float64 // by the episodes that have ended
@@ -275,24 +304,136 @@ func (a *account) price(k, s int) (float64, bool) {
 	return p, p > 0 && !math.IsInf(p, 0)
 }
 
+// tradable is the close at which symbol k may be bought and sold at session s, or
+// false.
+func (a *account) tradable(k, s int) (float64, bool) {
+	if k < 0 || a.spanAt(k, s) != nil {
+		return 0, false
+	}
+	return a.price(k, s)
+}
+
+// spanAt is what is known to keep symbol k from being traded at session s; nil:
+// nothing.
+func (a *account) spanAt(k, s int) *span {
+	for i := range a.spans[k] {
+		if x := &a.spans[k][i]; x.first <= s && s <= x.last {
+			return x
+		}
+	}
+	return nil
+}
+
 // mark values what is held at session s, and closes what has left the market.
 func (a *account) mark(s int) {
 	stay := a.held[:0]
 	for _, k := range a.held {
-		if p, ok := a.price(k, s); ok {
+		p, ok := a.price(k, s)
+		if ok {
 			a.last[k], a.lastBar[k] = p, s
-		} else if s-a.lastBar[k] >= a.options.DelistAfter {
-			p := a.last[k] * (1 + a.options.DelistingReturn)
-			a.cash += a.qty[k] * p
-			a.metrics.Delisted++
-			a.sell(k, s, a.qty[k], p, 0, 0, Delisted)
+		}
+		if x := a.spanAt(k, s); x != nil && x.known.Kind == KindDelisting {
+			a.delist(k, s, x)
 			continue
-		} else {
+		}
+		if !ok && a.gone(k, s) {
+			a.delist(k, s, nil)
+			continue
+		}
+		if !ok {
 			a.metrics.Gaps++
 		}
 		stay = append(stay, k)
 	}
 	a.held = stay
+}
+
+// gone reports whether the rule closes a position in symbol k, which has no bar at
+// session s.
+func (a *account) gone(k, s int) bool {
+	since := a.lastBar[k]
+	for _, x := range a.spans[k] {
+		switch {
+		case x.known.Kind == KindDelisting && x.first > s:
+			return false
+		case x.known.Kind == KindHalt && x.first <= s:
+			since = max(since, min(x.last, s))
+		}
+	}
+	return s-since >= a.options.DelistAfter
+}
+
+// closing is a position that was closed as Delisted.
+type closing struct {
+	Delisting
+	k, s  int
+	money float64 // that it gave
+	over  bool    // it was bought back
+}
+
+// delist closes the position in symbol k at session s, because of what is known or,
+// for nil, by the rule.
+func (a *account) delist(k, s int, known *span) {
+	c := closing{k: k, s: s, Delisting: Delisting{
+		Symbol: a.market.Symbols[k], LastBar: a.market.Sessions[a.lastBar[k]], ClosedOn: a.market.Sessions[s],
+		LastPrice: a.last[k], Return: a.options.DelistingReturn, Qty: a.qty[k], Cause: CauseRule,
+	}}
+	if known != nil {
+		c.Cause, c.Reason = CauseKnown, known.known.Reason
+		if known.known.Return != nil {
+			c.Return = *known.known.Return
+		}
+	}
+	p := c.LastPrice * (1 + c.Return)
+	c.money = c.Qty * p
+	c.PnL = c.money - c.Qty*c.LastPrice
+	a.cash += c.money
+	a.metrics.Delisted++
+	a.closed = append(a.closed, c)
+	a.sell(k, s, a.qty[k], p, 0, 0, Delisted)
+}
+
+// rejoin buys back at session s what trades again.
+func (a *account) rejoin(s int, day *traded) {
+	cost := (a.options.FeeBps + a.options.SlippageBps) / 1e4
+	for i := range a.closed {
+		c := &a.closed[i]
+		p, ok := a.tradable(c.k, s)
+		if c.over || !ok || s == c.s {
+			continue
+		}
+		c.over = true
+		value := min(c.money, a.cash) / (1 + cost)
+		if value <= 0 {
+			continue
+		}
+		fees, slippage := value*a.options.FeeBps/1e4, value*a.options.SlippageBps/1e4
+		a.cash = max(a.cash-value-fees-slippage, 0)
+		day.buys += value
+		day.fees += fees
+		day.slippage += slippage
+		a.metrics.Fees += fees
+		a.metrics.Slippage += slippage
+		a.buy(c.k, s, value/p, p, fees, slippage)
+		at, _ := slices.BinarySearch(a.held, c.k)
+		a.held = slices.Insert(a.held, at, c.k)
+	}
+}
+
+// delistings are the positions that were closed as Delisted, with what became of
+// their symbols.
+func (a *account) delistings() []Delisting {
+	var list []Delisting
+	for _, c := range a.closed {
+		for s := c.s + 1; s < len(a.market.Sessions); s++ {
+			if _, ok := a.price(c.k, s); ok {
+				c.TradedAgain, c.Untraded = &a.market.Sessions[s], a.spanAt(c.k, s) != nil
+				break
+			}
+		}
+		list = append(list, c.Delisting)
+	}
+	return list
 }
 
 // order is one symbol at a fill.
@@ -318,7 +459,7 @@ func (a *account) fill(s int, targets []target) (day traded) {
 		default:
 			o.k, o.weight, i, j = a.held[i], targets[j].weight, i+1, j+1
 		}
-		price, ok := a.price(o.k, s)
+		price, ok := a.tradable(o.k, s)
 		if o.k >= 0 {
 			o.price, o.holding = price, a.qty[o.k]*a.last[o.k]
 		}
@@ -560,5 +701,5 @@ func (a *account) result() Result {
 			m.Turnover = new(turnover * SessionsPerYear / float64(len(returns)))
 		}
 	}
-	return Result{Days: a.days, Holdings: a.holdings, Trades: a.trades, Metrics: *m}
+	return Result{Days: a.days, Holdings: a.holdings, Trades: a.trades, Delistings: a.delistings(), Metrics: *m}
 }

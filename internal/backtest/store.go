@@ -14,13 +14,14 @@ import (
 )
 
 // stored are the tables of a backtest, each with what its digest leaves out:
-// the run and times.
+// the run, times, and the name of the trial, which says nothing that the others
+// do not.
 var stored = []struct{ table, exclude string }{
 	{factstore.BacktestSummary, "run_id, created_at"},
 	{factstore.BacktestTrades, "run_id"},
 	{factstore.BacktestEquity, "run_id"},
 	{factstore.BacktestPositions, "run_id"},
-	{factstore.BacktestDetails, "run_id, prices_at, created_at"},
+	{factstore.BacktestDetails, "run_id, prices_at, created_at, trial_digest"},
 }
 
 // write stores the result in one transaction and says what each table holds of
@@ -75,7 +76,7 @@ func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) erro
 	}
 	if err := fill(factstore.BacktestDetails, func(row func(...driver.Value) error) error {
 		var documents [3]string
-		for i, v := range []any{d.Sensitivity, d.Metrics, d.Notices} {
+		for i, v := range []any{d.Sensitivity, measuredText{d.Metrics, d.Delistings, d.Known}, d.Notices} {
 			text, err := json.Marshal(v)
 			if err != nil {
 				return err
@@ -90,7 +91,7 @@ func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) erro
 			benchmark = string(d.BenchmarkName)
 		}
 		return row(s.RunID, s.StrategyID, d.Version, d.StrategyDigest, d.LagDays, d.Basis, d.Calendar, at, benchmark, d.InitialCapital, d.CashRate,
-			d.InSample, null(d.UniverseFixedAt), d.ResultDigest, documents[0], documents[1], documents[2], nil)
+			d.InSample, null(d.UniverseFixedAt), d.ResultDigest, documents[0], documents[1], documents[2], nil, string(d.TrialDigest))
 	}); err != nil {
 		return err
 	}

@@ -21,7 +21,9 @@ type Calendar struct {
 	sessions []quant.Date
 	// open says that the sessions end where the data does, not where the
 	// schedule does: whether another one follows is not known.
-	open bool
+	open    bool
+	changes []Change // that were made to the embedded calendar
+	digest  string   // of them; "": none
 }
 
 // FromDates returns the calendar "data": its sessions are these days, in any
@@ -114,6 +116,9 @@ func (c *Calendar) Rebalances(f Frequency, first, last quant.Date) ([]quant.Date
 	}
 	return days, nil
 }
+
+// Weekend reports whether a day is a Saturday or a Sunday.
+func Weekend(d quant.Date) bool { return weekday(d) == time.Saturday || weekday(d) == time.Sunday }
 
 func weekday(d quant.Date) time.Weekday {
 	return time.Weekday(((int(d)+4)%7 + 7) % 7) // 1970-01-01 was a Thursday

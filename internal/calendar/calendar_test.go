@@ -1,7 +1,9 @@
 package calendar
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding/csv"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -42,9 +44,99 @@ func days(t testing.TB, list ...string) []quant.Date {
 	return out
 }
 
-// The golden files hold what exchange_calendars 4.13.2 says, in another form
-// than the embedded ones; testdata/facts.py made both and says how.
-func TestTheSessionsAreThoseOfExchangeCalendars(t *testing.T) {
+// difference is a weekday on which the two references differ, and what this
+// calendar makes of it: testdata/differences.csv, which docs/calendars.md shows.
+type difference struct {
+	calendar, day, exchangeCalendars, holidays, ours, reason string
+}
+
+func differences(t testing.TB) []difference {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "differences.csv"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []difference
+	for _, r := range rows[1:] {
+		list = append(list, difference{r[0], r[1], r[2], r[3], r[4], r[5]})
+	}
+	return list
+}
+
+// closedDays are the days of the lines "closed DAY" of a reference.
+func closedDays(t testing.TB, file string) map[string]bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); f[0] == "closed" {
+			closed[f[1]] = true
+		}
+	}
+	return closed
+}
+
+// The references are two Python packages, frozen by testdata/facts.py, which
+// names their versions: exchange_calendars (*.golden) and holidays (*.holidays).
+func TestEveryWeekdayIsAsBothReferencesHaveItExceptTheListedDifferences(t *testing.T) {
+	t.Parallel()
+	word := map[bool]string{true: "closed", false: "session"}
+	listed := map[[2]string]difference{}
+	for _, d := range differences(t) {
+		listed[[2]string{d.calendar, d.day}] = d
+	}
+	seen := 0
+	for _, name := range []string{"XNYS", "XKRX"} {
+		c := open(t, name)
+		first, second := closedDays(t, name+".golden"), closedDays(t, name+".holidays")
+		for at := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC); at.Year() <= 2050; at = at.AddDate(0, 0, 1) {
+			if at.Weekday() == time.Saturday || at.Weekday() == time.Sunday {
+				continue
+			}
+			s := at.Format(time.DateOnly)
+			_, session := c.Index(day(t, s))
+			want := word[first[s]]
+			if first[s] != second[s] {
+				d, is := listed[[2]string{name, s}]
+				seen++
+				if !is || d.exchangeCalendars != word[first[s]] || d.holidays != word[second[s]] || d.reason == "" {
+					t.Errorf("%s %s: exchange_calendars has it %s, holidays %s, listed is %+v", name, s, word[first[s]], word[second[s]], d)
+				}
+				want = d.ours
+			}
+			if got := word[!session]; got != want {
+				t.Errorf("%s %s: %s, want %s", name, s, got, want)
+			}
+		}
+	}
+	if seen != len(listed) {
+		t.Errorf("%d differences are listed, there are %d", len(listed), seen)
+	}
+}
+
+func TestTheDocumentShowsEveryDifference(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "calendars.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range differences(t) {
+		if line := fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", d.calendar, d.day, d.exchangeCalendars, d.holidays, d.ours, d.reason); !strings.Contains(string(text), line) {
+			t.Errorf("docs/calendars.md lacks %s", line)
+		}
+	}
+}
+
+// With the listed differences taken back, the sessions, Saturdays included, are
+// those of exchange_calendars.
+func TestTheSessionsAreThoseOfExchangeCalendarsWithTheDifferences(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"XNYS", "XKRX"} {
 		text, err := os.ReadFile(filepath.Join("testdata", name+".golden"))
@@ -52,19 +144,27 @@ func TestTheSessionsAreThoseOfExchangeCalendars(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := open(t, name)
-		held := map[string]bool{}
+		sessions := c.Sessions(c.First(), c.Last())
+		for _, d := range differences(t) {
+			if d.calendar == name && d.ours != d.exchangeCalendars {
+				at := day(t, d.day)
+				if i, held := slices.BinarySearch(sessions, at); held {
+					sessions = slices.Delete(sessions, i, i+1)
+				} else {
+					sessions = slices.Insert(sessions, i, at)
+				}
+			}
+		}
 		perYear := map[string]int{}
 		sum := sha256.New()
 		var saturdays, wantSaturdays []string
-		for _, d := range c.Sessions(c.First(), c.Last()) {
-			held[d.String()] = true
+		for _, d := range sessions {
 			perYear[d.String()[:4]]++
 			fmt.Fprintln(sum, d)
 			if d.Time().Weekday() == time.Saturday {
 				saturdays = append(saturdays, d.String())
 			}
 		}
-		closed := map[string]bool{}
 		for line := range strings.Lines(string(text)) {
 			f := strings.Fields(line)
 			switch f[0] {
@@ -76,20 +176,12 @@ func TestTheSessionsAreThoseOfExchangeCalendars(t *testing.T) {
 				if want, _ := strconv.Atoi(f[2]); perYear[f[1]] != want {
 					t.Errorf("%s: %s has %d sessions, want %d", name, f[1], perYear[f[1]], want)
 				}
-			case "closed":
-				closed[f[1]] = true
 			case "saturday":
 				wantSaturdays = append(wantSaturdays, f[1])
 			}
 		}
 		if !slices.Equal(saturdays, wantSaturdays) {
 			t.Errorf("%s: %d sessions on a Saturday, want %d", name, len(saturdays), len(wantSaturdays))
-		}
-		for at := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC); at.Year() <= 2050; at = at.AddDate(0, 0, 1) {
-			s, weekend := at.Format(time.DateOnly), at.Weekday() == time.Saturday || at.Weekday() == time.Sunday
-			if !weekend && held[s] == closed[s] {
-				t.Errorf("%s: %s is a session: %v", name, s, held[s])
-			}
 		}
 	}
 }
@@ -111,6 +203,16 @@ func TestDaysThatHistoryKnows(t *testing.T) {
 		{"XKRX", "2024-12-31", "the last weekday of the year", false},
 		{"XKRX", "1998-12-05", "the last Saturday session", true},
 		{"XKRX", "1998-12-12", "a Saturday after it", false},
+		{"XKRX", "1998-06-04", "local elections", false},
+		{"XKRX", "2000-01-03", "the day before the first session of 2000", false},
+		{"XKRX", "2000-01-04", "the first session of 2000", true},
+		{"XKRX", "2000-12-26", "the last session of 2000", true},
+		{"XKRX", "2000-12-27", "after it", false},
+		{"XKRX", "2025-07-17", "Constitution Day, no holiday until 2026", true},
+		{"XKRX", "2026-06-03", "local elections", false},
+		{"XKRX", "2026-07-17", "Constitution Day", false},
+		{"XKRX", "2027-05-03", "Labour Day was a Saturday", false},
+		{"XKRX", "2027-07-19", "Constitution Day was a Saturday", false},
 		{"XKRX", "2024-05-27", "an ordinary Monday, New York is closed", true},
 	} {
 		if _, found := open(t, c.calendar).Index(day(t, c.day)); found != c.session {

@@ -13,7 +13,7 @@ import (
 // Names are the values of QUANT_CALENDAR.
 var Names = []string{"XNYS", "XKRX", Data}
 
-// The facts of the exchanges are those of the Python package
+// The facts of the exchanges are those of the Python packages holidays and
 // exchange_calendars; testdata/facts.py made the files.
 //
 //go:embed XNYS.txt XKRX.txt

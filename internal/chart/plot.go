@@ -119,42 +119,78 @@ func (a Axis) At(v float64) float64 {
 
 // Ticks are round values on the axis, about as many as wanted.
 func (a Axis) Ticks(want int, label func(float64) string) []Tick {
-	low, high := a.Low, a.High
-	if a.Log {
-		low, high = math.Exp(low), math.Exp(high)
+	low, high := a.ends()
+	var out []Tick
+	for _, v := range a.round(want) {
+		if v >= low && v <= high {
+			out = append(out, Tick{a.At(v), label(v)})
+		}
 	}
-	var values []float64
+	return out
+}
+
+// WithTopTick is the axis, made higher up to its next round value, so that one of
+// about so many ticks stands at the top. Where a higher end would have other round
+// values, the best of a few tries is taken.
+func (a Axis) WithTopTick(want int) Axis {
+	for range 4 {
+		_, high := a.ends()
+		values := a.round(want)
+		at := slices.IndexFunc(values, func(v float64) bool { return v >= high })
+		if at < 0 || math.IsInf(values[at], 0) || values[at] == high {
+			return a
+		}
+		if a.High = values[at]; a.Log {
+			// Past the last bit, so that the value itself is within the axis.
+			a.High = math.Nextafter(math.Log(values[at]), math.Inf(1))
+			for math.Exp(a.High) < values[at] {
+				a.High = math.Nextafter(a.High, math.Inf(1))
+			}
+			if slices.Contains(a.round(want), values[at]) {
+				return a
+			}
+		}
+	}
+	return a
+}
+
+// ends are the ends of the axis as values.
+func (a Axis) ends() (low, high float64) {
+	if a.Log {
+		return math.Exp(a.Low), math.Exp(a.High)
+	}
+	return a.Low, a.High
+}
+
+// round are about as many round values as wanted, in order, that reach over the
+// axis on both sides.
+func (a Axis) round(want int) (values []float64) {
+	low, high := a.ends()
 	if a.Log && high/low > 20 {
 		first, last := max(math.Floor(math.Log10(low)), -324), min(math.Ceil(math.Log10(high)), 309)
 		step, between := 1.0, []float64{1, 2, 5}
 		if decades := last - first; decades > float64(2*want) {
 			step, between = math.Ceil(decades/float64(want)), []float64{1}
 		}
-		for k := first; k <= last; k += step {
+		for k := first; k < last+step; k += step {
 			for _, m := range between {
 				values = append(values, m*math.Pow(10, k))
 			}
 		}
-	} else {
-		step := math.Pow(10, math.Floor(math.Log10((high-low)/float64(want))))
-		for _, m := range []float64{1, 2, 2.5, 5, 10} {
-			if step*m*float64(want) >= high-low {
-				step *= m
-				break
-			}
-		}
-		first := math.Ceil(low / step)
-		for k := range 2*want + 2 { // bounded: of values without a digit to spare there is no next
-			values = append(values, (first+float64(k))*step)
+		return values
+	}
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/float64(want))))
+	for _, m := range []float64{1, 2, 2.5, 5, 10} {
+		if step*m*float64(want) >= high-low {
+			step *= m
+			break
 		}
 	}
-	var out []Tick
-	for _, v := range values {
-		if v >= low && v <= high {
-			out = append(out, Tick{a.At(v), label(v)})
-		}
+	first := math.Ceil(low / step)
+	for k := range 2*want + 2 { // bounded: of values without a digit to spare there is no next
+		values = append(values, (first+float64(k))*step)
 	}
-	return out
+	return values
 }
 
 // Compact is an amount in three digits and a letter: 1.25M.

@@ -32,6 +32,10 @@ What flags do not say, the strategy file does: backtest.from, to, fee_bps,
 slippage_bps, benchmark, initial_capital, cash_rate, delist_after,
 delisting_return, and execution.lag_days.
 
+A position without a bar for delist_after sessions is closed at delisting_return,
+and told by name, also if it traded again later. A benchmark buys it back then,
+with what that gave. What quant delistings knows beats the rule.
+
 The prices are those that stand now; the state that was read is kept with the
 result, and --as-of RUN reads an earlier one: with a backtest for RUN, the prices
 that it had read.
@@ -125,7 +129,7 @@ func (r backtestReport) Sections() []output.Section {
 	}
 	var lags []lagRow
 	for _, l := range m.Lags {
-		lags = append(lags, lagRow{fmt.Sprintf("%d%s", l.LagDays, optimistic(l.LagDays)), percent(l.CAGR), percent(l.Vol), number(l.Sharpe), percent(l.MaxDD), number(l.Turnover)})
+		lags = append(lags, lagRow{fmt.Sprintf("%d%s", l.LagDays, optimistic(l.LagDays)), percent(l.CAGR), percent(l.Vol), number(l.Sharpe), percent(l.MaxDD), percent(l.Turnover)})
 	}
 	sections = append(sections, output.Section{Rows: lags})
 	if chart := r.chart(); chart != nil {
@@ -183,7 +187,7 @@ func measures(b backtest.Stored) []measure {
 		{"sortino", number(m.Sortino), number(other.Sortino)},
 		{"calmar", number(m.Calmar), number(other.Calmar)},
 		{"max_dd", percent(m.MaxDD), percent(other.MaxDD)},
-		{"turnover a year", number(m.Turnover), ""},
+		{"turnover a year", percent(m.Turnover), ""},
 		{"trades", strconv.FormatInt(m.NumTrades, 10), ""},
 		{"win rate", percent(m.WinRate), ""},
 		{"average trade", number(m.AvgTrade), ""},

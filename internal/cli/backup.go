@@ -63,9 +63,9 @@ func backupCommand(env *Env) Command {
 	cmd := &cobra.Command{
 		Use:   "backup FILE",
 		Short: "Put the whole lab into one file, while others may work",
-		Long: `Put both databases, the contents of artifacts, logs, model files and the plans
-of pipelines into one file, an uncompressed tar with the digest of each member;
-- is stdout. Other commands may run meanwhile: what commits facts waits until the
+		Long: `Put both databases, the contents of artifacts, logs, model files, the plans of
+pipelines and the known delistings into one file, an uncompressed tar with the
+digest of each member; - is stdout. Other commands may run meanwhile: what commits facts waits until the
 Fact DB is copied, so that both databases are of one moment. FILE stands there
 whole or not at all. The file holds what the lab holds, secrets in artifacts and
 logs too. --verify reads a backup and checks every digest instead. ` + "`quant restore FILE`" + ` brings

@@ -32,18 +32,21 @@ func completeAll(env *Env, cmd *cobra.Command) {
 	if words := strings.Fields(cmd.Use); cmd.ValidArgsFunction == nil && len(words) > 1 {
 		cmd.ValidArgsFunction = completeArgs(env, words[1:])
 	}
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
+	words := flagWords()
+	complete := func(f *pflag.Flag) {
 		if _, has := cmd.GetFlagCompletionFunc(f.Name); has {
 			return
 		}
 		kind, _ := pflag.UnquoteUsage(f)
-		if f.Name == "run" || f.Name == "kind" {
-			kind = strings.ToUpper(f.Name)
+		if word, has := words[f.Name]; has && f.Value.Type() != "bool" {
+			kind = word
 		}
 		if fn := completeWord(env, kind); fn != nil {
 			_ = cmd.RegisterFlagCompletionFunc(f.Name, fn)
 		}
-	})
+	}
+	cmd.Flags().VisitAll(complete)
+	cmd.PersistentFlags().VisitAll(complete)
 }
 
 // completeWord completes what a usage calls so; nil: by files, as shells do.
@@ -56,7 +59,7 @@ func completeWord(env *Env, name string) completer {
 	case "METRIC":
 		return completeNames(env, metastore.MetricNames)
 	default:
-		return nil
+		return completeValue(env, name)
 	}
 }
 

@@ -106,7 +106,13 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 				WithHint("give it once, with a value that is not empty, before any --")
 		}
 	}
-	return e.Settings.Validate()
+	if err := e.Settings.Validate(); err != nil {
+		return err
+	}
+	if e.Exact && e.Format != output.CSV {
+		return quant.Errorf(quant.Usage, "--exact is for --output csv")
+	}
+	return nil
 }
 
 // settingsOf are the settings as a run records them.

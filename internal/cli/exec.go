@@ -48,11 +48,11 @@ QUANT_DUCKDB_PATH in its environment, so that every quant that it starts works i
 the same lab and is recorded as part of this run. Nothing of .env reaches it.
 
 exec ends when the program does. What the program leaves running in the background
-lives on; what that prints from then on is not in the log: it goes on into a file or
-device, and is dropped where stdout or stderr is a pipe, whose reader is done. Where
-stdin and stdout are a terminal, the end of the program hangs up (SIGHUP) what it
-leaves in its own process group: setsid or nohup keeps it. After a signal that ends
-the program, exec names the processes that still run.`,
+lives on; what that prints from then on is not in the log: it goes on to a terminal,
+a file or a device, and is dropped where stdout or stderr is a pipe, whose reader is
+done. On macOS, where stdin and stdout are a terminal, the end of the program hangs
+up (SIGHUP) what it leaves in its own process group: setsid or nohup keeps it. After
+a signal that ends the program, exec names the processes that still run.`,
 		Example: `  quant exec -- python train.py --lr 0.1
   quant exec --name baseline --tag team=alpha --param lr=0.1 -- ./train.sh
   quant exec --log-max 1GiB -- sh -c 'for i in 1 2 3; do ./step $i; done'`,

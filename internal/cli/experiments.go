@@ -179,6 +179,8 @@ func experimentsShow(env *Env) Command {
 		Use:   "show ID",
 		Short: "Show an experiment and its models",
 		Args:  wantArgs(1, 1, "one id"),
+
+		ValidArgsFunction: completeWord(env, "EXPERIMENT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			report, err := pipeline.ShowExperiment(cmd.Context(), env.Session, args[0])
 			if err != nil {

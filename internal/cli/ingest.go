@@ -27,10 +27,11 @@ func ingestCommand(env *Env) Command {
 From CSV, Parquet, Excel (.xlsx), Feather or Arrow, and JSON files (one object a
 line, or an array of them), plain, with gzip or in a zip archive: all files or
 none. A file has a symbol column, or its name is the symbol (SPX.csv is SPX)
-unless --symbol. The usual header spellings are understood, in English and
-Korean, and so is yfinance's header of several rows. A table with a column of
-closes for each symbol is read with --layout wide, and a file of closes alone
-with --close-only.
+unless --symbol. The usual header spellings are understood, in English, Korean
+and the words of the usual tools, and so is yfinance's header of several rows;
+--map says any other. A table with a column of closes for each symbol is read
+with --layout wide, and a file of closes alone with --close-only.
+docs/price-files.md has all the rules.
 
 From a provider on the network (alphavantage, key in ALPHA_VANTAGE_API_KEY):
 the symbols of --symbols, or all active ones, highest priority first; each in a
@@ -89,6 +90,11 @@ again change nothing.`,
 	f.StringVar(&o.Layout, "layout", "auto", "how the columns stand: auto, or wide (a date, then a column of closes for each symbol)")
 	f.BoolVar(&o.CloseOnly, "close-only", false, "take the close for open, high and low, and 0 for a volume that is not there")
 	f.StringVar(&o.DateFormat, "date-format", "", "form of the dates, such as %d/%m/%Y (default: year, month, day)")
+	f.StringSliceVar(&o.Map, "map", nil, "which column is which, by name or by position from 1: open=o,high=h or date=1,open=2")
+	f.BoolVar(&o.NoHeader, "no-header", false, "the first line is a row; --map says the columns by position")
+	f.StringVar(&o.Date, "date", "", "the day, `YYYY-MM-DD`, of every row of files without a date")
+	f.StringVar(&o.Timezone, "timezone", "", "the exchange's `ZONE`, such as Asia/Seoul, in which an instant is a session's day")
+	f.StringVar(&o.Decimal, "decimal", "", "what begins the fraction of a number: point or comma (default: what the file shows)")
 	f.StringVar(&o.VolumeMissing, "volume-missing", "reject", "what a row without a volume is: reject, or zero (for indices)")
 	f.Float64Var(&o.MaxRejectRatio, "max-reject-ratio", pipeline.DefaultMaxRejectRatio, "share of bad rows, 0 to 1, above which nothing is stored")
 	bindProvider(f, &net)

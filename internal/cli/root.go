@@ -128,6 +128,7 @@ record is closed whatever happens.`,
 	f.String("duckdb", "", "Fact DB file (default DATA-DIR/quant.duckdb)")
 	f.String("log-level", "", "debug, info, warn or error (default info)")
 	f.Var(&env.Format, "output", "form of the result")
+	f.BoolVar(&env.Exact, "exact", false, "in CSV, leave texts as they are that a spreadsheet takes for formulas")
 	f.BoolVarP(&t.Globals.Quiet, "quiet", "q", false, "no notices on stderr, only errors")
 	f.BoolVar(&t.Globals.NoColor, "no-color", false, "no colours")
 	f.Var(newDuration(&t.Globals.Wait, 30*time.Second), "wait", "how long to wait for a locked Fact DB, such as 500ms, 2m or 1d")
@@ -138,12 +139,15 @@ record is closed whatever happens.`,
 		return quant.Errorf(quant.Usage, "%w", err).WithHint("`%s --help` shows the flags", cmd.CommandPath())
 	})
 
+	completeAll(env, t.Root)
 	t.add(t.Root, []Command{
 		initDBCommand(env),
 		configCommand(env),
 		symbolsCommand(env),
+		calendarCommand(env),
 		ingestCommand(env),
 		dataCommand(env),
+		delistingsCommand(env),
 		featuresCommand(env),
 		labelsCommand(env),
 		factorCommand(env),

@@ -16,7 +16,7 @@ import (
 func runsSearch(env *Env) Command {
 	var columns, file string
 	var limit int
-	var all, exact, force, explain bool
+	var all, force, explain bool
 	cmd := &cobra.Command{
 		Use:   "search [QUERY]",
 		Short: "Find runs by what they are and what they recorded",
@@ -82,8 +82,6 @@ that says SCAN of a table passes over all of that table.`,
 				return quant.Errorf(quant.Usage, "--parquet names no file")
 			case force && file == "":
 				return quant.Errorf(quant.Usage, "--force is for --parquet")
-			case exact && env.Format != output.CSV:
-				return quant.Errorf(quant.Usage, "--exact is for --output csv")
 			case explain && (file != "" || cmd.Flags().Changed("columns")):
 				return quant.Errorf(quant.Usage, "--explain shows no runs, so it goes with neither --columns nor --parquet").WithHint("leave one of them out")
 			case file != "" && cmd.Flags().Changed("output"):
@@ -114,10 +112,21 @@ that says SCAN of a table passes over all of that table.`,
 				defer env.Target(file)()
 				err = runs.WriteParquet(cmd.Context(), file, force, f.Columns, env.Secrets.Known, each)
 			} else {
-				err = printSearch(env, f.Columns, exact, each)
+				err = printSearch(env, f.Columns, each)
 			}
 			if err != nil {
 				return err
+			}
+			missing, err := f.Unrecorded(cmd.Context(), meta)
+			if err != nil {
+				return err
+			}
+			for _, m := range missing {
+				near := ""
+				if len(m.Near) > 0 {
+					near = "; did you mean " + strings.Join(m.Near, " or ") + "?"
+				}
+				env.Notice("no run has %s%s", m.Field, near)
 			}
 			if file != "" {
 				env.Notice("wrote %s to %s", quant.Count(found.Runs, "run"), file)
@@ -131,7 +140,6 @@ that says SCAN of a table passes over all of that table.`,
 	cmd.Flags().StringVar(&columns, "columns", "", "what to show, such as run_id,started,params.top_k,metrics.sharpe")
 	cmd.Flags().IntVar(&limit, "limit", 30, "at most so many (0: all)")
 	cmd.Flags().BoolVar(&all, "all", false, "also the runs that only read")
-	cmd.Flags().BoolVar(&exact, "exact", false, "in CSV, leave texts as they are that a spreadsheet takes for formulas")
 	cmd.Flags().StringVar(&file, "parquet", "", "write a Parquet file instead")
 	cmd.Flags().BoolVar(&force, "force", false, "replace the Parquet file if it exists")
 	cmd.Flags().BoolVar(&explain, "explain", false, "show instead by which indexes the database finds the runs")
@@ -162,12 +170,12 @@ func attributesText() string {
 	return b.String()
 }
 
-func printSearch(e *Env, columns []metastore.Field, exact bool, each func(func([]any) error) error) error {
+func printSearch(e *Env, columns []metastore.Field, each func(func([]any) error) error) error {
 	names := make([]string, len(columns))
 	for i, f := range columns {
 		names[i] = search.Name(f)
 	}
-	sheet, err := e.NewSheet(names, exact)
+	sheet, err := e.NewSheet(names)
 	if err != nil {
 		return err
 	}
@@ -180,11 +188,7 @@ func printSearch(e *Env, columns []metastore.Field, exact bool, each func(func([
 	if err != nil {
 		return err
 	}
-	changed, err := sheet.Close()
-	if changed > 0 {
-		e.Notice("%s begin like a formula and got a ' before them (--exact leaves them as they are)", quant.Count(changed, "cell"))
-	}
-	return err
+	return sheet.Close()
 }
 
 // explainSearch prints how a search is answered, a row for each step of a plan.
@@ -193,7 +197,7 @@ func explainSearch(e *Env, cmd *cobra.Command, meta metastore.Store, f runs.Find
 	if err != nil {
 		return err
 	}
-	sheet, err := e.NewSheet([]string{"statement", "runs", "plan"}, true)
+	sheet, err := e.NewSheet([]string{"statement", "runs", "plan"})
 	if err != nil {
 		return err
 	}
@@ -204,8 +208,7 @@ func explainSearch(e *Env, cmd *cobra.Command, meta metastore.Store, f runs.Find
 			}
 		}
 	}
-	_, err = sheet.Close()
-	return err
+	return sheet.Close()
 }
 
 // shownCell is a cell as it is printed; short for a person's table.

@@ -31,7 +31,7 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 			}
 			req := sandbox.Request{
 				Store: sandbox.Fact, Path: env.Settings.Value(config.DuckDBPath), SQL: args[0],
-				Format: string(env.Format), Limit: limit, Timeout: timeout, Wait: env.tree.Globals.Wait,
+				Format: string(env.Format), Exact: env.Exact, Limit: limit, Timeout: timeout, Wait: env.tree.Globals.Wait,
 				SchemaVersion: facts.SchemaVersion, Secrets: env.Secrets.Values(),
 				OnWait: func(pid int) {
 					env.Notice("waiting for the Fact DB, held by %s (--wait %s)",
@@ -42,6 +42,7 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 				req.Store, req.Path = sandbox.Meta, env.Settings.Value(config.SQLitePath)
 			}
 			done, err := sandbox.Run(cmd.Context(), req, env.Out())
+			env.GuardNotice(done.Guarded)
 			if err != nil {
 				return err
 			}

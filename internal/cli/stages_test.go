@@ -42,6 +42,8 @@ func TestTheCommandOfAStageIsTheLineThatDoesTheSame(t *testing.T) {
 		{"ingest -- a.csv b.csv.gz", pipeline.IngestOptions{Files: []string{"a.csv", "b.csv.gz"}, Gate: pipeline.Gate{MaxRejectRatio: pipeline.DefaultMaxRejectRatio}}.Command()},
 		{"ingest --symbol SPX --encoding cp949 --date-format %d/%m/%Y --volume-missing zero --max-reject-ratio 0 -- --odd",
 			pipeline.IngestOptions{Files: []string{"--odd"}, Symbol: "SPX", Encoding: "cp949", DateFormat: "%d/%m/%Y", VolumeMissing: "zero"}.Command()},
+		{"ingest --map date=1 --map open=2 --map high=3 --no-header --date 2024-01-02 --timezone Asia/Seoul --decimal comma --max-reject-ratio 0 -- a",
+			pipeline.IngestOptions{Files: []string{"a"}, Map: []string{"date=1", "open=2", "high=3"}, NoHeader: true, Date: "2024-01-02", Timezone: "Asia/Seoul", Decimal: "comma"}.Command()},
 		{"ingest --provider alphavantage", pipeline.DefaultFetch("alphavantage").Command()},
 		{"ingest --provider alphavantage --symbols AAPL,BRK.B --full --overlap 0 --timeout 1m0s", fetch.Command()},
 	} {

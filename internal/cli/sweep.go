@@ -26,7 +26,9 @@ the best by Sharpe ratio, and, for two keys with several values, a heat map.
 
 The best of many trials looks good by chance. So the deflated Sharpe ratio of the
 best counts all trials that are recorded for the strategy, of this sweep and of
-every earlier one; a trial that is repeated counts once.
+every earlier one. What was set, decided and replayed on makes a trial, not how the
+file spells it: repeated, it counts once; with a newly trained model or on other
+prices it is another (docs/strategy.md).
 
 A trial that fails is reported and the others go on: exit status 3. If all fail
 it is 1.`,
@@ -44,7 +46,7 @@ it is 1.`,
 			if output.IsTerminal(env.Streams().Err) {
 				o.Trying = func(trial, of int, with pipeline.Overrides) { env.Notice("trial %d of %d: %s", trial, of, with) }
 			}
-			report, err := pipeline.Sweep(cmd.Context(), env.Session, pipeline.InProcess{Quiet: true}, o)
+			report, err := pipeline.Sweep(cmd.Context(), env.Session, pipeline.InProcess{Quiet: true, Unsaid: true}, o)
 			if err != nil {
 				return err
 			}
@@ -96,9 +98,17 @@ func (r sweepReport) Sections() []output.Section {
 	sorted := slices.Clone(r.Trials)
 	slices.SortStableFunc(sorted, func(a, b pipeline.Trial) int { return compareSharpe(b.Sharpe, a.Sharpe) })
 	rows := []row{}
+	first := map[string]string{} // the trial that has an error first
 	for _, t := range sorted {
 		_, name, _ := strings.Cut(t.StrategyID, "#")
-		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), number(t.Turnover), quant.ShortID(string(t.RunID)), string(t.Error)})
+		if t.Error != "" {
+			if one, again := first[r.Alike(t)]; again {
+				t.Error = quant.Text("as " + one)
+			} else {
+				first[r.Alike(t)] = name
+			}
+		}
+		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), percent(t.Turnover), quant.ShortID(string(t.RunID)), string(t.Error)})
 	}
 	sections := []output.Section{{Lines: []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, quant.Count(len(r.Trials), "trial"), r.From, r.To), ""}, Rows: rows}}
 	if lines := r.heatMap(); lines != nil {

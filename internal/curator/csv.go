@@ -331,7 +331,8 @@ type rowReader struct {
 	path    string
 	delim   byte
 	cols    columns
-	layout  *dateLayout // nil: year, month, day
+	dates   *dateRule
+	mark    decimalMark
 	block   block
 	pos     int
 	line    int64
@@ -440,16 +441,20 @@ func (r *rowReader) understand(out *row) error {
 			r.known = append(r.known[:0], out.symbol...)
 		}
 	}
-	var err error
-	text := r.fields[at[date]]
-	if r.layout != nil {
-		out.day, err = r.layout.parse(text)
-	} else {
-		out.day, err = parseDate(text)
+	var text, clock []byte
+	if i := at[date]; i >= 0 {
+		text = r.fields[i]
 	}
+	if i := r.cols.clock; i >= 0 {
+		clock = r.fields[i]
+	}
+	var err error
+	out.day, err = r.dates.day(text, clock)
 	switch {
 	case errors.Is(err, errAmbiguous):
 		return ambiguousDate(r.path, out.line, string(trimSpace(text)))
+	case errors.Is(err, errTimed):
+		return timedDate(r.path, out.line, text, clock, r.dates)
 	case err != nil && isMissing(trimSpace(text)):
 		out.fault = dateMissing
 		return nil
@@ -462,12 +467,12 @@ func (r *rowReader) understand(out *row) error {
 		if i < 0 {
 			continue
 		}
-		if r.delim == ';' && bytes.IndexByte(r.fields[i], ',') >= 0 && bytes.ContainsAny(r.fields[i], "0123456789") {
-			return decimalComma(r.path, out.line, f, r.fields[i])
+		x, k, doubtful := r.mark.parse(r.fields[i])
+		if doubtful {
+			return doubtfulComma(r.path, out.line, f, r.fields[i])
 		}
-		x, k := parseNumber(r.fields[i])
 		if k == unreadable && f == volume {
-			x, k = parseVolume(r.fields[i])
+			x, k = parseVolume(r.fields[i], r.mark)
 		}
 		switch {
 		case k == sound || k == missing && f >= volume:
@@ -489,16 +494,30 @@ func (r *rowReader) understand(out *row) error {
 	return nil
 }
 
-// decimalComma is the error of a file whose fields are kept apart by semicolons,
-// mostly because its numbers have commas: 77,380 may be either number.
-func decimalComma(path string, line int64, f field, text []byte) error {
-	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: the comma in the %s %q may be a decimal comma", path, line, strings.ReplaceAll(f.String(), "_", " "), clip(string(trimSpace(text)))).
-		WithHint("write numbers with a point, and without thousand separators: 77.38, not 77,38")}
+// doubtfulComma is the error of a file in which nothing tells whether a comma
+// begins the fraction: 77,380 may be either number.
+func doubtfulComma(path string, line int64, f field, text []byte) error {
+	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: the comma in the %s %q may begin the fraction or part thousands", path, line, strings.ReplaceAll(f.String(), "_", " "), clip(string(trimSpace(text)))).
+		WithHint("say what begins the fraction: --decimal comma (77,38 is 77.38) or --decimal point (10,500 is 10500)")}
 }
 
 func ambiguousDate(path string, line int64, text string) error {
 	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: ambiguous date %q", path, line, clip(text)).
 		WithHint("say which is day, month and year: --date-format %%d/%%m/%%Y or --date-format %%m/%%d/%%Y")}
+}
+
+// timedDate is the error of a row with a time of day, where no zone is said.
+func timedDate(path string, line int64, text, clock []byte, rule *dateRule) error {
+	said := string(trimSpace(text))
+	if clock != nil {
+		said += " " + string(trimSpace(clock))
+	}
+	if s, err := rule.stamp(text); err == nil && s.instant {
+		return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: %q is an instant, and which session's day it is depends on the exchange", path, line, clip(said)).
+			WithHint("say the exchange's zone: --timezone America/New_York, --timezone Asia/Seoul; intraday data must be made daily bars first")}
+	}
+	return &lineError{line, quant.Errorf(quant.Invalid, "%s: line %d: %q has a time of day; only daily bars are stored", path, line, clip(said)).
+		WithHint("for daily bars that bear a time say the exchange's zone: --timezone America/New_York, --timezone Asia/Seoul; intraday data must be made daily bars first")}
 }
 
 // lineError is an error of a whole file, found in a line.

@@ -19,14 +19,19 @@ import (
 type Request struct {
 	RunID          string
 	Files          []string
-	Symbol         string  // of every row; "": the symbol column, or else the file's name
-	Encoding       string  // of text files: utf-8 (also ""), or another of knownEncodings
-	Sheet          string  // of Excel workbooks: the name of the sheet; "": the only one with rows
-	Layout         string  // how the columns stand: auto (also ""), or wide: a date, then a column of closes for each symbol
-	CloseOnly      bool    // the close is open, high and low, too, and a volume that is missing is 0
-	DateFormat     string  // as of strftime; "": year, month, day
-	VolumeMissing  string  // what a row without volume is: reject (also "") or zero
-	MaxRejectRatio float64 // rejected rows a row read, 0 to 1, above which nothing is stored
+	Symbol         string   // of every row; "": the symbol column, or else the file's name
+	Encoding       string   // of text files: utf-8 (also ""), or another of knownEncodings
+	Sheet          string   // of Excel workbooks: the name of the sheet; "": the only one with rows
+	Layout         string   // how the columns stand: auto (also ""), or wide: a date, then a column of closes for each symbol
+	CloseOnly      bool     // the close is open, high and low, too, and a volume that is missing is 0
+	DateFormat     string   // as of strftime; "": year, month, day
+	Map            []string // FIELD=COLUMN, the column by its name or its position from 1
+	NoHeader       bool     // the first line of a text file is a row; Map says the columns
+	Date           string   // YYYY-MM-DD, of every row of files without a date; "": the date column
+	Timezone       string   // of the exchange, by its IANA name: the zone in which an instant is a session's day
+	Decimal        string   // what begins the fraction of a number in text: point, comma, or "" to find out
+	VolumeMissing  string   // what a row without volume is: reject (also "") or zero
+	MaxRejectRatio float64  // rejected rows a row read, 0 to 1, above which nothing is stored
 
 	Now func() time.Time // the clock that says what tomorrow is; nil: time.Now
 	// Progress is told how far the reading is, from other goroutines but never
@@ -150,6 +155,11 @@ type plan struct {
 	encoding   textEncoding
 	layout     *dateLayout
 	zeroVolume bool
+	named      []mapping
+	fixedDay   bool
+	onlyDay    day
+	zone       *time.Location
+	mark       decimalMark
 	wide       bool
 	tomorrow   string // YYYY-MM-DD, UTC
 }
@@ -189,6 +199,34 @@ func (r Request) plan() (plan, error) {
 		if p.layout, err = compileLayout(r.DateFormat); err != nil {
 			return p, err
 		}
+	}
+	if p.named, err = parseMap(r.Map); err != nil {
+		return p, err
+	}
+	if r.NoHeader && !p.headerRule().byPosition() {
+		return p, quant.Errorf(quant.Invalid, "--no-header: the columns have no names, and --map does not say all by position").
+			WithHint("for example --no-header --map date=1,open=2,high=3,low=4,close=5,volume=6")
+	}
+	if r.Date != "" {
+		s, err := parseDate([]byte(r.Date), orderUnknown)
+		if err != nil || s.clock != 0 || s.instant {
+			return p, quant.Errorf(quant.Invalid, "date %q is not understood", clip(r.Date)).WithHint("for example --date 2024-01-31")
+		}
+		p.fixedDay, p.onlyDay = true, s.day
+	}
+	if r.Timezone != "" {
+		if p.zone, err = loadZone(r.Timezone); err != nil {
+			return p, err
+		}
+	}
+	switch r.Decimal {
+	case "":
+	case "point":
+		p.mark = pointMark
+	case "comma":
+		p.mark = commaMark
+	default:
+		return p, quant.Errorf(quant.Invalid, "decimal %q is not known", clip(r.Decimal)).WithHint("use --decimal point or --decimal comma")
 	}
 	switch r.VolumeMissing {
 	case "", "reject":

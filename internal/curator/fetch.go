@@ -240,11 +240,11 @@ func (f *fetch) whole(ctx context.Context, s *SeriesReport, fresh bool) error {
 // and whether the answer reaches back to that day.
 func newerThan(rows []provider.Row, since quant.Date) (newer []provider.Row, reaches bool) {
 	for _, r := range rows {
-		d, err := parseDate([]byte(r.Date))
-		if err == nil && quant.Date(d) <= since {
+		d, err := parseDate([]byte(r.Date), orderUnknown)
+		if err == nil && quant.Date(d.day) <= since {
 			reaches = true
 		}
-		if err != nil || quant.Date(d) >= since {
+		if err != nil || quant.Date(d.day) >= since {
 			newer = append(newer, r)
 		}
 	}

@@ -129,8 +129,13 @@ func FuzzHeaderMapper(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		names := strings.Split(s, ",")
-		c, err := mapHeader("f", names, false)
+		h := headerRule{}
+		c, err := h.mapHeader("f", names)
 		if err != nil {
+			return
+		}
+		c.settle(func(maybeColumn) bool { return true })
+		if h.complete("f", c) != nil {
 			return
 		}
 		known := 0
@@ -139,7 +144,7 @@ func FuzzHeaderMapper(f *testing.F) {
 				continue
 			}
 			known++
-			if got, _, ok := fieldOf(names[i]); !ok || got != field(k) {
+			if got, ok := wordOf(names[i]); (!ok || got.field != field(k)) && (i > 0 || field(k) != date) {
 				t.Fatalf("%q stands for %s", names[i], field(k))
 			}
 		}
@@ -158,7 +163,7 @@ func FuzzNumber(f *testing.F) {
 		if (k == sound) == math.IsNaN(got) || math.IsInf(got, 0) {
 			t.Fatalf("%q: %v with %d", s, got, k)
 		}
-		plain := strings.ReplaceAll(string(trimSpace([]byte(s))), ",", "")
+		plain := strings.NewReplacer(",", "", " ", "", "'", "", "\u2019", "", "\u00a0", "", "\u202f", "").Replace(string(bare(trimSpace([]byte(s)))))
 		want, err := strconv.ParseFloat(plain, 64)
 		if strings.ContainsAny(plain, "xX_pPiInN") {
 			err = strconv.ErrSyntax // more than a decimal number
@@ -166,7 +171,7 @@ func FuzzNumber(f *testing.F) {
 		switch {
 		case k == sound && (err != nil || math.Float64bits(got) != math.Float64bits(want)):
 			t.Fatalf("%q: %v, strconv: %v, %v", s, got, want, err)
-		case k != sound && err == nil && !strings.Contains(s, ","):
+		case k != sound && err == nil && !strings.ContainsAny(s, ", '\u2019\u00a0\u202f%"):
 			t.Fatalf("%q: fault %d, strconv: %v", s, k, want)
 		}
 	})
@@ -175,12 +180,12 @@ func FuzzNumber(f *testing.F) {
 func TestAVolumeMayBeGivenInThousandsMillionsOrBillions(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]float64{"199.59M": 199590000, "3.4K": 3400, "1b": 1e9, "1.2m": 1200000, " 0.001 k ": 1, "1,234.5K": 1234500, "9007199.254740993B": 9007199254740993, "-1k": -1000, "0K": 0} {
-		if got, k := parseVolume([]byte(text)); k != sound || got != want {
+		if got, k := parseVolume([]byte(text), pointMark); k != sound || got != want {
 			t.Errorf("%q: %v, fault %d, want %v", text, got, k, want)
 		}
 	}
 	for _, text := range []string{"", "M", "1MM", "1e3K", "1.2T", "1,2M", "--1K", "x", "N/AM", "infM", "1%"} {
-		if got, k := parseVolume([]byte(text)); k == sound {
+		if got, k := parseVolume([]byte(text), pointMark); k == sound {
 			t.Errorf("%q is %v", text, got)
 		}
 	}
@@ -191,7 +196,8 @@ func FuzzDate(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		d, err := parseDate([]byte(s))
+		at, err := parseDate([]byte(s), orderUnknown)
+		d := at.day
 		if err != nil {
 			return
 		}
@@ -210,9 +216,9 @@ func FuzzDate(f *testing.F) {
 func TestEveryDayOfTheCalendarIsRead(t *testing.T) {
 	t.Parallel()
 	for d := time.Date(1899, 12, 31, 0, 0, 0, 0, time.UTC); d.Year() < 2105; d = d.AddDate(0, 0, 1) {
-		got, err := parseDate([]byte(d.Format(time.DateOnly)))
-		if want := day(math.Floor(float64(d.Unix()) / 86400)); err != nil || got != want {
-			t.Fatalf("%s: %d, %v, want %d", d.Format(time.DateOnly), got, err, want)
+		got, err := parseDate([]byte(d.Format(time.DateOnly)), orderUnknown)
+		if want := day(math.Floor(float64(d.Unix()) / 86400)); err != nil || got.day != want {
+			t.Fatalf("%s: %d, %v, want %d", d.Format(time.DateOnly), got.day, err, want)
 		}
 	}
 }
@@ -223,12 +229,12 @@ func TestDatesAreReadByOneConventionOnly(t *testing.T) {
 		"2020-01-31": nil, "2020/1/31": nil, "20200131": nil, "2020.01.31": nil, " 2020-01-31 ": nil, "2020-01-31T00:00:00Z": nil, "2020-01-31 15:30:00.123": nil,
 		"2020. 1. 31": nil, "2020. 1. 31.": nil, "2020.1.31": nil, "2020-1-31": nil, "2020- 01- 31": nil, "2020년 01월 31일": nil, "2020년1월31일 15:30": nil, "2020. 1. 31. 09:30": nil,
 		"2020년 1월": errNoDate, "20년 1월 31일": errNoDate, "2020년 1-31": errNoDate, "2020년 1월 32일": errNoDate, "2020-1-31.": errNoDate, "1. 31. 2020": errAmbiguous,
-		"2020-01-31 15:30:00 UTC": nil, "2020-01-31T15:30+09:00": nil, "20200131 1530": errNoDate, "2020-01-31Tx": errNoDate,
+		"2020-01-31 15:30:00 UTC": nil, "2020-01-31T15:30+09:00": nil, "20200131 1530": nil, "20200131153000": nil, "2020-01-31 3:30:00 PM": nil, "2020-01-31Tx": errNoDate,
 		"03/04/2020": errAmbiguous, "31/01/2020": errAmbiguous, "3-4-2020": errAmbiguous, "3.4.20": errAmbiguous, "01/31/2020 10:00": errAmbiguous,
 		"2020-02-30": errNoDate, "2020-01": errNoDate, "2020-01/31": errNoDate, "31 Jan 2020": errNoDate, "": errNoDate, "202001311": errNoDate, "1580428800": errNoDate, "2020-001-31": errNoDate, "3/4": errNoDate, "3/4/5": errNoDate,
 	} {
-		if got, err := parseDate([]byte(text)); !errors.Is(err, want) || err == nil && got != 18292 {
-			t.Errorf("%q: %d, %v, want %v", text, got, err, want)
+		if got, err := parseDate([]byte(text), orderUnknown); !errors.Is(err, want) || err == nil && got.day != 18292 {
+			t.Errorf("%q: %d, %v, want %v", text, got.day, err, want)
 		}
 	}
 	for format, text := range map[string]string{
@@ -239,8 +245,8 @@ func TestDatesAreReadByOneConventionOnly(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		if got, err := l.parse([]byte(text)); err != nil || got != 18292 {
-			t.Errorf("%s %q: %d, %v", format, text, got, err)
+		if got, err := l.parse([]byte(text)); err != nil || got.day != 18292 {
+			t.Errorf("%s %q: %d, %v", format, text, got.day, err)
 		}
 		if _, err := l.parse([]byte(text + "x")); err == nil {
 			t.Errorf("%s: %qx was accepted", format, text)

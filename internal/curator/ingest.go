@@ -83,16 +83,17 @@ type ingest struct {
 	answer int64            // rows of the answer that series is the newest part of
 	newest bool             // series is not the whole history, which can still be asked for
 
-	sources  []string // of each input, as ohlcv has it
-	counts   map[fault]int64
-	first    int64 // day of the sound rows, and the last, since 1970-01-01
-	last     int64
-	about    int64      // how many symbols there are, roughly
-	inPlace  string     // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
-	skipped  []bool     // inputs that say the same as another
-	unpacked []*os.File // members of archives that DuckDB reads
-	panels   []int      // inputs whose rows have bars of several symbols
-	silent   []int      // inputs without a column for adjusted closes
+	sources   []string // of each input, as ohlcv has it
+	counts    map[fault]int64
+	first     int64 // day of the sound rows, and the last, since 1970-01-01
+	last      int64
+	about     int64      // how many symbols there are, roughly
+	inPlace   string     // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
+	skipped   []bool     // inputs that say the same as another
+	unpacked  []*os.File // members of archives that DuckDB reads
+	panels    []int      // inputs whose rows have bars of several symbols
+	fromNames []string   // symbols that are the names of their files
+	silent    []int      // inputs without a column for adjusted closes
 }
 
 func (in *ingest) run(ctx context.Context) error {
@@ -118,6 +119,7 @@ func (in *ingest) run(ctx context.Context) error {
 			return err
 		}
 	}
+	in.noticeNames()
 	in.progress(len(in.inputs)-1, Checking, 0)
 	if err := in.check(ctx); err != nil {
 		return err
@@ -211,9 +213,40 @@ func (in *ingest) symbolOf(input Input) (string, error) {
 	s := input.symbolByName()
 	if err := quant.ValidateSymbol(s); err != nil {
 		return "", quant.Errorf(quant.Invalid, "%s: has no symbol column, and its name is no symbol: %w", input.label(), err).
-			WithHint("say whose prices they are: --symbol SYMBOL")
+			WithHint("say whose prices they are: --symbol SYMBOL, or which column is the symbol: --map symbol=COLUMN")
 	}
+	in.fromNames = append(in.fromNames, s)
 	return s, nil
+}
+
+// noticeNames tells which symbols were taken from the names of files, and which of
+// these look like more than a symbol.
+func (in *ingest) noticeNames() {
+	names := in.fromNames
+	if len(names) == 0 {
+		return
+	}
+	quoted := func(list []string) string {
+		var out []string
+		for _, s := range list {
+			out = append(out, "`"+clip(s)+"`")
+		}
+		return quant.SomeOf(out, 5)
+	}
+	if len(names) == 1 {
+		in.notice("no symbol column; took %s from the file's name", quoted(names))
+	} else {
+		in.notice("no symbol column in %d files; took %s from the files' names", len(names), quoted(names))
+	}
+	var odd []string
+	for _, s := range names {
+		if moreThanSymbol(s) {
+			odd = append(odd, s)
+		}
+	}
+	if odd != nil {
+		in.notice("%s looks like more than a symbol: if it is, say --symbol SYMBOL or rename the file, and remove what was stored", quoted(odd))
+	}
 }
 
 func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) {
@@ -222,6 +255,7 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 		return "", columns{}, err
 	}
 	defer file.file.Close()
+	in.report.Notices = append(in.report.Notices, file.notices...)
 	in.noticeShape(i, file.panels)
 	name := "symbol"
 	if file.cols.at[symbol] < 0 {
@@ -395,6 +429,15 @@ func (in *ingest) check(ctx context.Context) error {
 	}
 	if in.counts[blank] > 0 {
 		if err := in.settleBlank(ctx); err != nil {
+			return err
+		}
+	}
+	widened, err := in.widenRounded(ctx)
+	if err != nil {
+		return err
+	}
+	if widened {
+		if err := in.count(ctx); err != nil {
 			return err
 		}
 	}

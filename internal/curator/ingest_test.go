@@ -215,7 +215,8 @@ func TestTheUsualSpellingsAreUnderstood(t *testing.T) {
 		"price beside close":  {"A.csv", "Price,Date,Open,High,Low,Close/Last,Volume\n7,2020-01-02,10,12,9,11,1000\n", nil, want},
 		"datum":               {"A.csv", "Datum;Open;High;Low;Close;Volume;Note\n2020-01-02;10;12;9;11;1000;a, b 1,5\n", nil, want},
 		"korean date":         {"A.csv", "date,open,high,low,close,volume\n2020. 1. 2.,10,12,9,11,1000\n", nil, want},
-		"a time of day":       {"A.csv", "datetime,open,high,low,close,volume\n2020-01-02T09:30:00.000+09:00,10,12,9,11,1000\n", nil, want},
+		"a midnight":          {"A.csv", "datetime,open,high,low,close,volume\n2020-01-02T00:00:00.000+09:00,10,12,9,11,1000\n", nil, want},
+		"decimal comma":       {"A.csv", "Datum;Open;High;Low;Close;Volume;Note\n2020-01-02;10,0;12,00;9;11,000;1.000;a, b 1,5\n", nil, want},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
@@ -240,25 +241,27 @@ func TestAFileThatCannotBeUnderstoodIsRefusedWhole(t *testing.T) {
 		"cp949 unsaid": {"A.csv", ok + "2020-01-02,10,12,9,11,1000\n2020-01-03,10,12,9,11,1\xb0\xa1\n", nil, quant.Invalid, "line 3: is not UTF-8", "--encoding cp949"},
 		"utf-8 called cp949": {"A.csv", ok + "2020-01-02,10,12,9,11,1000\n2020-01-03,10,12,9,11,\u00ff\xff\n",
 			func(r *Request) { r.Encoding = "euc-kr" }, quant.Invalid, "line 3: is not CP949", "--encoding"},
-		"ambiguous":           {"A.csv", ok + "2020-01-02,10,12,9,11,1000\n03/04/2020,10,12,9,11,1000\n", nil, quant.Invalid, `line 3: ambiguous date "03/04/2020"`, "--date-format"},
-		"decimal comma":       {"A.csv", "Date;Open;High;Low;Close;Volume\n2020-01-31;77;80;77;78;100\n2020-02-03;77,380;80,230;77,070;78,100;100\n", nil, quant.Invalid, `line 3: the comma in the open "77,380" may be a decimal comma`, "77.38, not 77,38"},
-		"decimal comma, late": {"A.csv", "Date;Open;High;Low;Close;Volume;Adj Close\n2020-01-31;77;80;77;78;100;\"7,5\"\n", nil, quant.Invalid, `line 2: the comma in the adjusted close "7,5"`, "point"},
-		"zip":                 {"A.csv", "PK\x03\x04 and so on", nil, quant.Invalid, "damaged zip archive", "fetch it again"},
-		"two times":           {"A.csv", "time,Time,open,high,low,close,volume\n", nil, quant.Invalid, `columns "time" and "Time" are both the date`, "rename"},
-		"no date":             {"A.csv", "open,high,low,close,volume\n1,1,1,1,1\n", nil, quant.Invalid, "no column for date in the header open | high", "first line"},
-		"no volume":           {"A.csv", "date,open,high,low,close\n", nil, quant.Invalid, "no column for volume", "--volume-missing zero"},
-		"two dates":           {"A.csv", "date,Trade Date,open,high,low,close,volume\n", nil, quant.Invalid, `columns "date" and "Trade Date" are both the date`, "rename"},
-		"other symbol":        {"A.csv", "symbol," + ok + "B,2020-01-02,10,12,9,11,1000\n", func(r *Request) { r.Symbol = "A" }, quant.Invalid, "line 2: its symbol is B, not A", "--symbol"},
-		"no symbol":           {"my file.csv", ok, nil, quant.Invalid, "has no symbol column", "--symbol"},
-		"truncated gzip":      {"A.csv.gz", "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x05", nil, quant.Invalid, "damaged gzip", "again"},
-		"not parquet":         {"A.parquet", "PAR1xxxxxxxxxxxx", nil, quant.Invalid, "cannot be read as Parquet", "again"},
-		"parquet by name":     {"A.parquet", "date,open\n", nil, quant.Invalid, "is no Parquet file", "another ending"},
-		"carriage returns":    {"A.csv", strings.ReplaceAll(ok+ok, "\n", "\r"), nil, quant.Invalid, "carriage return", "LF"},
-		"bad header quotes":   {"A.csv", "date,\"open,high\n1,2\n", nil, quant.Invalid, "bad quotes in the header", "quote"},
-		"unknown encoding":    {"A.csv", ok, func(r *Request) { r.Encoding = "latin99" }, quant.Invalid, "encoding", "cp949"},
-		"bad date format":     {"A.csv", ok, func(r *Request) { r.DateFormat = "%d/%m" }, quant.Invalid, "does not name year", "--date-format"},
-		"bad ratio":           {"A.csv", ok, func(r *Request) { r.MaxRejectRatio = math.NaN() }, quant.Invalid, "ratio", "0.01"},
-		"bad volume missing":  {"A.csv", ok, func(r *Request) { r.VolumeMissing = "one" }, quant.Invalid, "volume", "zero"},
+		"ambiguous":          {"A.csv", ok + "2020-01-02,10,12,9,11,1000\n03/04/2020,10,12,9,11,1000\n", nil, quant.Invalid, `line 3: ambiguous date "03/04/2020"`, "--date-format"},
+		"decimal comma":      {"A.csv", "Date;Open;High;Low;Close;Volume\n2020-01-31;77;80;77;78;100\n2020-02-03;77,380;80,230;77,070;78,100;100\n", nil, quant.Invalid, `line 3: the comma in the open "77,380" may begin the fraction or part thousands`, "--decimal comma (77,38 is 77.38) or --decimal point"},
+		"two marks":          {"A.csv", "Date;Open;High;Low;Close;Volume;Adj Close\n2020-01-31;77;80;77;78;100;\"7,5\"\n2020-02-03;77;80;77.25;78;100;7\n", nil, quant.Invalid, `begins with a comma in "7,5" (line 2) and with a point in "77.25" (line 3)`, "--decimal comma or --decimal point"},
+		"a comma far behind": {"A.csv", "Date;Open;High;Low;Close;Volume\n" + strings.Repeat("2020-01-31;77;80;77;78;100\n", blockSize/25) + "2020-02-03;7,5;80;7;8;100\n", nil, quant.Invalid, `the comma in the open "7,5"`, "--decimal"},
+		"a time far behind":  {"A.csv", ok + strings.Repeat("2020-01-31,77,80,77,78,100\n", blockSize/25) + "2020-02-03 09:30:00,7,8,7,8,100\n", nil, quant.Invalid, `"2020-02-03 09:30:00" has a time of day`, "--timezone"},
+		"zip":                {"A.csv", "PK\x03\x04 and so on", nil, quant.Invalid, "damaged zip archive", "fetch it again"},
+		"two times":          {"A.csv", "time,Time,open,high,low,close,volume\n", nil, quant.Invalid, `columns "time" and "Time" are both the date`, "rename"},
+		"no date":            {"A.csv", "open,high,low,close,volume\n1,1,1,1,1\n", nil, quant.Invalid, "no column for date in the header open | high", "first line"},
+		"no volume":          {"A.csv", "date,open,high,low,close\n", nil, quant.Invalid, "no column for volume", "--volume-missing zero"},
+		"two dates":          {"A.csv", "date,Trade Date,open,high,low,close,volume\n", nil, quant.Invalid, `columns "date" and "Trade Date" are both the date`, "rename"},
+		"other symbol":       {"A.csv", "symbol," + ok + "B,2020-01-02,10,12,9,11,1000\n", func(r *Request) { r.Symbol = "A" }, quant.Invalid, "line 2: its symbol is B, not A", "--symbol"},
+		"no symbol":          {"my file.csv", ok, nil, quant.Invalid, "has no symbol column", "--symbol"},
+		"truncated gzip":     {"A.csv.gz", "\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff\x01\x05", nil, quant.Invalid, "damaged gzip", "again"},
+		"not parquet":        {"A.parquet", "PAR1xxxxxxxxxxxx", nil, quant.Invalid, "cannot be read as Parquet", "again"},
+		"parquet by name":    {"A.parquet", "date,open\n", nil, quant.Invalid, "is no Parquet file", "another ending"},
+		"carriage returns":   {"A.csv", strings.ReplaceAll(ok+ok, "\n", "\r"), nil, quant.Invalid, "carriage return", "LF"},
+		"bad header quotes":  {"A.csv", "date,\"open,high\n1,2\n", nil, quant.Invalid, "bad quotes in the header", "quote"},
+		"unknown encoding":   {"A.csv", ok, func(r *Request) { r.Encoding = "latin99" }, quant.Invalid, "encoding", "cp949"},
+		"bad date format":    {"A.csv", ok, func(r *Request) { r.DateFormat = "%d/%m" }, quant.Invalid, "does not name year", "--date-format"},
+		"bad ratio":          {"A.csv", ok, func(r *Request) { r.MaxRejectRatio = math.NaN() }, quant.Invalid, "ratio", "0.01"},
+		"bad volume missing": {"A.csv", ok, func(r *Request) { r.VolumeMissing = "one" }, quant.Invalid, "volume", "zero"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
@@ -303,7 +306,7 @@ func TestEachBadRowIsRejectedWithItsLineAndFirstReason(t *testing.T) {
 		"A,2026-01-17,10,12,9,11,1000,10,n\n"+ // 13
 		"A,2026-01-16,10,12,9,11,1000,10,n\n"+ // 14 tomorrow: sound
 		"A,2020-01-09,,12,9,11,1000,10,n\n"+ // 15
-		"A,2020-01-09,$10,12,9,11,1000,10,n\n"+ // 16
+		"A,2020-01-09,x10,12,9,11,1000,10,n\n"+ // 16
 		"A,2020-01-09,NaN,12,9,11,1000,10,n\n"+ // 17
 		"A,2020-01-09,1e999,12,9,11,1000,10,n\n"+ // 18
 		"A,2020-01-09,0,12,9,11,1000,10,n\n"+ // 19
@@ -314,7 +317,7 @@ func TestEachBadRowIsRejectedWithItsLineAndFirstReason(t *testing.T) {
 		"A,2020-01-09,10,8,9,11,1000,10,n\n"+ // 24
 		"A,2020-01-09,13,12,9,11,1000,10,n\n"+ // 25
 		"A,2020-01-09,10,12,9,8,1000,10,n\n"+ // 26
-		"A,2020-01-09,\"1,00\",12,9,8,1000,10,n\n"+ // 27
+		"A,2020-01-09,\"1,0,0\",12,9,8,1000,10,n\n"+ // 27
 		"A,2020-01-10,10,12,9,11,1000,-,\"two\nlines\"\n"+ // 28, 29 sound
 		"A,2020-01-11,10,12,9,11,1000,inf,n")) // 30
 	want := []string{
@@ -429,7 +432,7 @@ func TestAFileWithoutRowsIsANoticeAndNotAnError(t *testing.T) {
 	l := newLab(t)
 	r := l.mustIngest(nil, l.file("A.csv", header), l.file("B.csv", header+"2020-01-02,10,12,9,11,1000,10\n"))
 	l.want("counts", []int64{r.RowsRead, r.RowsInserted}, []int64{1, 1})
-	if len(r.Notices) != 1 || !strings.Contains(r.Notices[0], "A.csv has a header and no rows") {
+	if len(r.Notices) != 2 || !strings.Contains(r.Notices[1], "A.csv has a header and no rows") {
 		t.Error(r.Notices)
 	}
 }
@@ -530,8 +533,13 @@ func TestParquetPassesTheSameGate(t *testing.T) {
 
 func TestParquetDatesAndNamesAreUnderstood(t *testing.T) {
 	for name, c := range map[string]struct{ file, query, want, msg string }{
-		"timestamp":        {"A.parquet", "SELECT TIMESTAMP '2020-01-02 15:00:00' AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
-		"instant":          {"A.parquet", "SELECT unnest(['2020-01-02 00:00:00+00'::TIMESTAMPTZ, '2020-01-02 23:00:00+00'::TIMESTAMPTZ]) AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "", "row 2: column ts is an instant; which local day it is depends on a zone"},
+		"timestamp":        {"A.parquet", "SELECT TIMESTAMP '2020-01-02 00:00:00' AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
+		"instant":          {"A.parquet", "SELECT unnest(['2020-01-02 00:00:00+00'::TIMESTAMPTZ, '2020-01-02 23:00:00+00'::TIMESTAMPTZ]) AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "", "is intraday data: rows 1 and 2 are two times of one day"},
+		"time of day":      {"A.parquet", "SELECT TIMESTAMP '2020-01-02 15:00:00' AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "", "row 1: column ts has a time of day"},
+		"one instant":      {"A.parquet", "SELECT '2020-01-02 23:00:00+00'::TIMESTAMPTZ AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "", "row 1: column ts is an instant, and which session's day it is depends on the exchange"},
+		"epoch":            {"A.parquet", "SELECT 1577923200000 AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
+		"month first":      {"A.parquet", "SELECT unnest(['01/02/2020', '01/31/2020']) AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|- A|2020-01-31|1.0|1.0|1.0|1.0|1.0|-", ""},
+		"no symbol":        {"A.parquet", "SELECT DATE '2020-01-02' AS ts, unnest(['a', 'b']) AS venue, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "", "the column venue says \"a\" and \"b\" for one day"},
 		"midnight UTC":     {"A.parquet", "SELECT '2020-01-02 00:00:00+00'::TIMESTAMPTZ AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
 		"text":             {"A.parquet", "SELECT '2020/1/2' AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},
 		"number":           {"A.parquet", "SELECT 20200102 AS ts, 1 AS open, 1 AS high, 1 AS low, 1 AS close, 1 AS volume", "A|2020-01-02|1.0|1.0|1.0|1.0|1.0|-", ""},

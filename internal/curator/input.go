@@ -230,19 +230,18 @@ func (d *digestReader) drain(progress func(int64)) error {
 // csvFile is an open file behind its header, whose rows are lines of CSV
 // whatever its format is.
 type csvFile struct {
-	in     Input
-	file   io.Closer
-	cols   columns
+	in   Input
+	file io.Closer
+	reading
 	panels []panel // where a row has bars of several symbols
 	split  *splitter
-	layout *dateLayout
 	read   func() int64           // bytes read so far
 	digest func() (string, error) // of all bytes, once the rows are read
 }
 
-// openCSV opens a file and reads its header.
+// openCSV opens a file, reads its header, and looks at its first rows.
 func openCSV(ctx context.Context, in Input, p plan) (*csvFile, error) {
-	c := &csvFile{in: in, layout: p.layout}
+	c := &csvFile{in: in}
 	open := c.openText
 	if formatNamed(in.Format).rows != nil {
 		open = c.openTable
@@ -414,14 +413,19 @@ func (c *csvFile) readHeader(p plan) error {
 	if err != nil {
 		return err
 	}
-	c.cols, c.panels = shape.cols, shape.panels
-	end = ends[shape.rows-1]
+	c.panels = shape.panels
+	end = pos
+	if shape.rows > 0 {
+		end = ends[shape.rows-1]
+	}
 	line += int64(bytes.Count(b.data[pos:end], []byte{'\n'}))
 	// The delimiter is known only now, so the block is cut again with it.
 	c.split.carry = append(append([]byte(nil), b.data[end:]...), c.split.carry...)
 	c.split.line = line
+	look := survey{path: path, delim: c.split.delim, data: b.data[end:], line: line}
+	c.reading, err = look.read(shape, &p)
 	c.split.release(b)
-	return nil
+	return err
 }
 
 // isBlankHead is isBlank while the delimiter is not known.
@@ -451,7 +455,7 @@ func delimiter(header []byte) byte {
 
 // rows returns a reader of one block; several may work at once.
 func (c *csvFile) rows(b block) *rowReader {
-	return &rowReader{path: c.split.path, delim: c.split.delim, cols: c.cols, layout: c.layout, panels: c.panels, panel: len(c.panels),
+	return &rowReader{path: c.split.path, delim: c.split.delim, cols: c.cols, dates: c.dates, mark: c.mark, panels: c.panels, panel: len(c.panels),
 		block: b, line: b.line, hasNUL: bytes.IndexByte(b.data, 0) >= 0}
 }
 

@@ -66,8 +66,8 @@ func (l *lineWriter) writeHeld(next int) error {
 	}
 	l.symbol = make([]bool, l.width)
 	for i, c := range cells {
-		f, weak, ok := fieldOf(c.text)
-		l.symbol[i] = ok && !weak && f == symbol && !isLevelName(cells[0].text)
+		w, ok := wordOf(c.text)
+		l.symbol[i] = ok && w.rank == rankName && w.field == symbol && !isLevelName(cells[0].text)
 	}
 	return l.write(l.heldAt, cells)
 }

@@ -12,8 +12,8 @@ var pow10 = [23]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e
 	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22}
 
 // parseNumber reads a decimal number, correctly rounded: an optional sign,
-// digits with or without thousand separators, a fraction, an exponent, spaces
-// around it, and no currency sign. The fault is sound, missing, unreadable or notFinite (a NaN, an
+// digits with or without thousand separators, a fraction after a point, an
+// exponent, spaces and one sign of a currency around it. The fault is sound, missing, unreadable or notFinite (a NaN, an
 // infinity, or beyond the range of a double); but for sound the number is NaN.
 func parseNumber(b []byte) (float64, fault) {
 	i, negative := 0, false
@@ -49,19 +49,46 @@ func parseNumber(b []byte) (float64, fault) {
 	return parseRareNumber(b)
 }
 
-func parseRareNumber(b []byte) (float64, fault) {
-	if trimmed := trimSpace(b); len(trimmed) < len(b) {
-		return parseNumber(trimmed)
+func parseRareNumber(b []byte) (float64, fault) { return parseMarked(b, pointMark) }
+
+// decimalMark is what stands between the whole part of a file's numbers and their
+// fraction.
+type decimalMark byte
+
+const (
+	unknownMark decimalMark = iota // no comma was seen: one is asked about
+	pointMark
+	commaMark
+)
+
+// parse reads a number of a file. doubtful: the mark is not known, and the number
+// has a comma that may be it.
+func (m decimalMark) parse(b []byte) (x float64, k fault, doubtful bool) {
+	switch m {
+	case commaMark:
+		x, k = parseMarked(b, commaMark)
+	default:
+		x, k = parseNumber(b)
+		if m == unknownMark && bytes.IndexByte(b, ',') >= 0 {
+			doubtful = commaIn(b).doubtful()
+		}
 	}
+	return x, k, doubtful
+}
+
+// parseMarked reads a number with all that may be around and within it.
+func parseMarked(b []byte, mark decimalMark) (float64, fault) {
+	b = trimSpace(b)
 	if isMissing(b) {
 		return math.NaN(), missing
 	}
+	b = bare(b)
 	word := bytes.TrimLeft(b, "+-")
 	if len(b)-len(word) <= 1 && (bytes.EqualFold(word, []byte("nan")) ||
 		bytes.EqualFold(word, []byte("inf")) || bytes.EqualFold(word, []byte("infinity"))) {
 		return math.NaN(), notFinite
 	}
-	plain, ok := withoutSeparators(b)
+	plain, ok := withoutSeparators(b, mark)
 	if !ok {
 		return math.NaN(), unreadable
 	}
@@ -75,9 +102,77 @@ func parseRareNumber(b []byte) (float64, fault) {
 	return x, sound
 }
 
+// currencies are the signs of which one may stand before or behind a number.
+var currencies = [][]byte{[]byte("US$"), []byte("$"), []byte("€"), []byte("£"), []byte("¥"), []byte("₩"), []byte("원"), []byte("円"), []byte("元")}
+
+// bare is a number without one sign of a currency before or behind it, or one
+// percent sign behind it. The value stays as it is written: 98.5% is 98.5.
+func bare(b []byte) []byte {
+	if len(b) == 0 || b[0]-'0' <= 9 && b[len(b)-1]-'0' <= 9 {
+		return b
+	}
+	if cut, ok := bytes.CutSuffix(b, []byte{'%'}); ok {
+		return trimSpace(cut)
+	}
+	sign := b[:0]
+	rest := b
+	if b[0] == '-' || b[0] == '+' {
+		sign, rest = b[:1], b[1:]
+	}
+	for _, c := range currencies {
+		if cut, ok := bytes.CutPrefix(rest, c); ok {
+			return append(bytes.Clone(sign), trimSpace(cut)...)
+		}
+		if cut, ok := bytes.CutSuffix(rest, c); ok {
+			return append(bytes.Clone(sign), trimSpace(cut)...)
+		}
+	}
+	return b
+}
+
+// marks is what the commas and points of a number say of its file.
+type marks struct {
+	comma, point bool // that it begins the fraction
+	either       bool // the comma may part thousands or begin the fraction
+	thousands    bool // the point most likely begins the fraction, and may part thousands
+}
+
+// commaIn looks at one number; a number without a comma or point says nothing.
+func commaIn(b []byte) (m marks) {
+	b = bytes.TrimLeft(bare(trimSpace(b)), "+-")
+	for len(b) > 1 && b[len(b)-1]-'0' > 9 { // 199,59M
+		b = b[:len(b)-1]
+	}
+	commas, points := bytes.Count(b, []byte{','}), bytes.Count(b, []byte{'.'})
+	if len(b) == 0 || commas+points == 0 {
+		return m
+	}
+	lastComma, lastPoint := bytes.LastIndexByte(b, ','), bytes.LastIndexByte(b, '.')
+	switch {
+	case commas > 0 && points > 0:
+		m.comma, m.point = lastComma > lastPoint, lastPoint > lastComma
+	case commas > 1:
+		m.point = true
+	case points > 1:
+		m.comma = true
+	case points == 1:
+		m.thousands = len(b)-lastPoint-1 == 3 && lastPoint > 0 && lastPoint <= 3 && b[0] != '0'
+		m.point = !m.thousands
+	case len(b)-lastComma-1 != 3 || lastComma == 0 || lastComma > 3 || b[0] == '0':
+		m.comma = true
+	default:
+		m.either = true
+	}
+	return m
+}
+
+// doubtful: the number alone does not tell what its comma is, or tells that it
+// begins a fraction.
+func (m marks) doubtful() bool { return m.either || m.comma }
+
 // parseVolume is parseNumber for a volume in thousands, millions or billions:
 // 3.4K, 199.59M, 1b. Any other text is unreadable.
-func parseVolume(b []byte) (float64, fault) {
+func parseVolume(b []byte, mark decimalMark) (float64, fault) {
 	b = trimSpace(b)
 	if len(b) < 2 {
 		return math.NaN(), unreadable
@@ -98,7 +193,11 @@ func parseVolume(b []byte) (float64, fault) {
 		return math.NaN(), unreadable
 	}
 	// Shifted as a decimal number, and so rounded once.
-	return parseNumber(append(bytes.Clone(trimSpace(digits)), shift...))
+	shifted := append(bytes.Clone(trimSpace(digits)), shift...)
+	if mark == commaMark {
+		return parseMarked(shifted, mark)
+	}
+	return parseNumber(shifted)
 }
 
 // isMissing tells the spellings of a value that is not there.
@@ -118,10 +217,11 @@ func isMissing(b []byte) bool {
 	return false
 }
 
-// withoutSeparators checks the grammar [sign] digits [. digits] [e [sign]
-// digits], where the digits before the point may be grouped by commas in
-// threes, and returns the number without commas.
-func withoutSeparators(b []byte) ([]byte, bool) {
+// withoutSeparators checks the grammar [sign] digits [mark digits] [e [sign]
+// digits], where the digits before the mark may be grouped in threes by one of
+// the other mark, a space or an apostrophe, and returns the number with a point
+// and without groups.
+func withoutSeparators(b []byte, mark decimalMark) ([]byte, bool) {
 	plain := make([]byte, 0, len(b))
 	i := 0
 	take := func() int {
@@ -138,20 +238,29 @@ func withoutSeparators(b []byte) ([]byte, bool) {
 			i++
 		}
 	}
+	decimal, group := byte('.'), ","
+	if mark == commaMark {
+		decimal, group = ',', "."
+	}
 	sign()
 	whole := take()
-	grouped := i < len(b) && b[i] == ','
-	if grouped && (whole < 1 || whole > 3) {
-		return nil, false
-	}
-	for i < len(b) && b[i] == ',' {
-		i++
-		if take() != 3 {
+	for _, other := range [...]string{group, " ", "\u00a0", "\u202f", "'", "\u2019"} {
+		if !bytes.HasPrefix(b[i:], []byte(other)) {
+			continue
+		}
+		if whole < 1 || whole > 3 {
 			return nil, false
 		}
+		for bytes.HasPrefix(b[i:], []byte(other)) {
+			i += len(other)
+			if take() != 3 {
+				return nil, false
+			}
+		}
+		break
 	}
 	fraction := 0
-	if i < len(b) && b[i] == '.' {
+	if i < len(b) && b[i] == decimal {
 		plain = append(plain, '.')
 		i++
 		fraction = take()

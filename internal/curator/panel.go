@@ -22,7 +22,7 @@ const panelLines = 1 << 24
 
 // headerShape is what the first rows of a file say.
 type headerShape struct {
-	rows   int // of the header
+	rows   int // of the header; 0: the first row is a bar
 	cols   columns
 	panels []panel // nil: a row is one bar
 }
@@ -31,18 +31,99 @@ type headerShape struct {
 // first rows of a file; records has up to three of them, and one at least.
 func (p plan) shape(label string, records [][]string) (headerShape, error) {
 	if p.wide {
+		if err := p.rowOnly(label); err != nil {
+			return headerShape{}, err
+		}
 		return p.wideShape(label, records[0])
 	}
+	if p.NoHeader {
+		cols, _, err := p.headerRule().find(label, records[0])
+		return headerShape{cols: cols}, err
+	}
 	if levels, ok := tupleLevels(records[0]); ok {
+		if err := p.rowOnly(label); err != nil {
+			return headerShape{}, err
+		}
 		panels, date, err := p.panels(label, levels[0], levels[1], -1)
 		return headerShape{1, panelColumns(panels, records[0], date), panels}, err
 	}
 	if fields, tickers, rows, date, ok := headerLevels(records); ok {
+		if err := p.rowOnly(label); err != nil {
+			return headerShape{}, err
+		}
 		panels, date, err := p.panels(label, fields, tickers, date)
 		return headerShape{rows, panelColumns(panels, fields, date), panels}, err
 	}
-	cols, err := p.columnsOf(label, records[0])
-	return headerShape{rows: 1, cols: cols}, err
+	cols, isRow, err := p.headerRule().find(label, records[0])
+	rows := 1
+	if isRow {
+		rows = 0
+	}
+	return headerShape{rows: rows, cols: cols}, err
+}
+
+// columnsComplete reports the fields that a file with a row for each bar lacks, as
+// headerRule.complete, and with CloseOnly has the close stand for open, high and
+// low.
+func (p plan) columnsComplete(label string, c *columns) error {
+	h := p.headerRule()
+	if p.CloseOnly {
+		for _, f := range []field{open, high, low} {
+			if c.at[f] < 0 {
+				continue
+			}
+			if c.at[open] >= 0 && c.at[high] >= 0 && c.at[low] >= 0 {
+				return quant.Errorf(quant.Invalid, "%s: has open, high and low", label).WithHint("leave --close-only out")
+			}
+			return quant.Errorf(quant.Invalid, "%s: has a column for %s, and not all of open, high and low", label, f).
+				WithHint("leave that column out of the file to take the close for all three with --close-only")
+		}
+		c.at[open], c.at[high], c.at[low] = c.at[closing], c.at[closing], c.at[closing]
+	}
+	err := h.complete(label, *c)
+	if e, ok := errors.AsType[*quant.Error](err); ok && !p.CloseOnly {
+		switch {
+		case (c.at[date] >= 0 || h.noDate) && c.at[closing] >= 0 && c.at[open] < 0 && c.at[high] < 0 && c.at[low] < 0:
+			return e.WithHint("a file of closes alone? --close-only takes them for open, high and low, and 0 for a volume that is not there; other names: --map open=COLUMN")
+		case mayBeWide(c.names):
+			return e.WithHint("a column of closes for each symbol? --layout wide reads them so; other names: --map close=COLUMN")
+		}
+	}
+	return err
+}
+
+// rowOnly refuses what is said of a file with a row for each bar, where the header
+// has the symbols.
+func (p plan) rowOnly(label string) error {
+	for _, said := range []struct {
+		flag string
+		is   bool
+	}{{"--map", p.named != nil}, {"--no-header", p.NoHeader}, {"--date", p.fixedDay}} {
+		if said.is {
+			return quant.Errorf(quant.Invalid, "%s: has columns for several symbols, of which %s says nothing", label, said.flag).WithHint("leave %s out", said.flag)
+		}
+	}
+	return nil
+}
+
+// mapHeader finds the fields of one symbol's columns by their names. quant.Invalid:
+// two columns are the same field, or a required field is missing.
+func mapHeader(label string, names []string, volumeOptional bool) (columns, error) {
+	h := headerRule{volumeOptional: volumeOptional}
+	c, err := h.mapHeader(label, names)
+	if err != nil {
+		return c, err
+	}
+	c.clock = -1
+	c.settle(func(maybeColumn) bool { return false })
+	return c, h.complete(label, c)
+}
+
+// fieldOf knows a column of a panel by its name. weak: the name is that of the
+// field only if no other column is.
+func fieldOf(name string) (f field, weak, ok bool) {
+	w, ok := wordOf(name)
+	return w.field, w.rank > rankName, ok && w.rank != rankIndex
 }
 
 // columnsOf is mapHeader, and with CloseOnly the close stands for open, high and
@@ -125,8 +206,15 @@ const pandasIndex = "__index_level_0__"
 
 // isDateName knows the names of the column that has the day.
 func isDateName(name string) bool {
-	f, _, ok := fieldOf(name)
-	return ok && f == date
+	w, ok := wordOf(name)
+	if !ok || w.field != date {
+		return false
+	}
+	switch plainName(name) {
+	case "datetime", "timestamp", "time":
+		return true
+	}
+	return w.rank == rankName // DT, TS and DAY are symbols, too
 }
 
 // isPriceField knows the names of open, high, low, close, volume and adjusted
@@ -208,10 +296,10 @@ func isLevels(fields, tickers []string, certain bool) bool {
 		default:
 			other++
 		}
-		if _, k := parseNumber([]byte(t)); k == sound {
+		if !isText([]byte(t)) {
 			numbers++
 		}
-		if _, err := parseDate([]byte(t)); err == nil && !certain {
+		if isDay([]byte(t)) && !certain {
 			return false
 		}
 	}
@@ -336,7 +424,7 @@ func (p plan) panels(label string, fields, tickers []string, day int) ([]panel, 
 // panelColumns is what all panels of a file have, for those who ask which
 // columns there are: the symbol is said to stand where the date does.
 func panelColumns(panels []panel, names []string, day int) columns {
-	all := columns{ignored: []string{}}
+	all := columns{ignored: []string{}, clock: -1}
 	for f := range all.at {
 		all.at[f] = -1
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,14 +66,19 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ s
 	if err != nil {
 		return "", cols, nil, err
 	}
-	cols, panels = shape.cols, shape.panels
+	if cols, panels = shape.cols, shape.panels; panels == nil {
+		if cols, err = p.parquetColumns(in, cols, types); err != nil {
+			return "", cols, nil, err
+		}
+	}
 	wrong := func(f field, want string) error {
 		i := cols.at[f]
 		return quant.Errorf(quant.Invalid, "%s: column %s is %s, not %s", in.label(), clip(names[i]), types[i], want)
 	}
 	exprs := []string{"file_row_number + 1 AS line"}
 	if i := cols.at[symbol]; i >= 0 && panels == nil {
-		if types[i] != "VARCHAR" && !strings.HasPrefix(types[i], "ENUM") {
+		w, _ := wordOf(names[i]) // a number that is a key has no zeros to keep
+		if types[i] != "VARCHAR" && !strings.HasPrefix(types[i], "ENUM") && (w.rank != rankKey || types[i] != "INTEGER" && types[i] != "BIGINT") {
 			return "", cols, nil, quant.Errorf(quant.Invalid, "%s: column %s is %s, and a symbol is text: 005930 keeps its zeros", in.label(), clip(names[i]), types[i]).
 				WithHint("write the column as text when the file is made")
 		}
@@ -80,20 +86,30 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ s
 	}
 	spelled := false
 	switch i := cols.at[date]; {
+	case i < 0:
+		exprs = append(exprs, fmt.Sprintf("DATE '1970-01-01' + %d AS ts", p.onlyDay))
 	case types[i] == "DATE":
 		exprs = append(exprs, idents[i]+" AS ts")
-	case strings.HasSuffix(types[i], "WITH TIME ZONE"):
-		zone, err := columnZone(ctx, db, path, names[i])
-		if err != nil {
-			return "", cols, nil, p.parquetError(ctx, in, err)
+	case strings.HasPrefix(types[i], "TIMESTAMP"):
+		by := ""
+		if at := cols.at[symbol]; at >= 0 && panels == nil {
+			by = idents[at] + ", "
 		}
-		local := "timezone(" + sqltext.Literal(zone) + ", " + idents[i] + ")"
-		if err := p.midnights(ctx, db, in, source, local, names[i]); err != nil {
+		local, instant := idents[i], strings.HasSuffix(types[i], "WITH TIME ZONE")
+		if instant {
+			zone, err := columnZone(ctx, db, path, names[i])
+			if err != nil {
+				return "", cols, nil, p.parquetError(ctx, in, err)
+			}
+			if p.zone != nil {
+				zone = p.zone.String()
+			}
+			local = "timezone(" + sqltext.Literal(zone) + ", " + local + ")"
+		}
+		if err := p.timesOf(ctx, db, in, source, by, local, names[i], instant); err != nil {
 			return "", cols, nil, err
 		}
 		exprs = append(exprs, "CAST("+local+" AS DATE) AS ts")
-	case strings.HasPrefix(types[i], "TIMESTAMP"):
-		exprs = append(exprs, "CAST("+idents[i]+" AS DATE) AS ts")
 	case types[i] == "VARCHAR" || types[i] == "INTEGER" || types[i] == "BIGINT":
 		if err := p.spellDates(ctx, db, in, source, idents[i]); err != nil {
 			return "", cols, nil, err
@@ -141,6 +157,11 @@ func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ s
 			return "", cols, nil, err
 		}
 		exprs = append(exprs, expr+" AS "+f.String())
+	}
+	if cols.at[symbol] < 0 {
+		if err := p.oneInstrument(ctx, db, in, source, cols, idents, types); err != nil {
+			return "", cols, nil, err
+		}
 	}
 	query := "SELECT " + strings.Join(exprs, ", ") + " FROM " + source
 	if spelled {
@@ -195,8 +216,31 @@ func columnZone(ctx context.Context, db *factstore.DB, path, name string) (strin
 	return zone, nil
 }
 
-// midnights refuses a column of instants that are not all midnight in their zone.
-func (p plan) midnights(ctx context.Context, db *factstore.DB, in Input, source, column, name string) error {
+// parquetColumns finds the fields in the columns of a Parquet file. A doubtful one
+// is a field if its type can be.
+func (p plan) parquetColumns(in Input, cols columns, types []string) (columns, error) {
+	h := p.headerRule()
+	if h.noHeader {
+		return columns{}, quant.Errorf(quant.Invalid, "%s: --no-header is for text: the columns of a Parquet file have names", in.label()).WithHint("leave --no-header out")
+	}
+	cols.clock = -1
+	cols.settle(func(m maybeColumn) bool {
+		text := types[m.column] == "VARCHAR"
+		if m.field == symbol && p.Symbol != "" {
+			return false
+		}
+		return text || m.field == symbol && strings.HasPrefix(types[m.column], "ENUM") ||
+			m.field == date && (types[m.column] == "DATE" || strings.HasPrefix(types[m.column], "TIMESTAMP"))
+	})
+	if h.noDate && cols.at[date] >= 0 {
+		return cols, quant.Errorf(quant.Invalid, "%s: --date says the day of every row, and the file has a column for it", in.label()).WithHint("leave --date out")
+	}
+	return cols, p.columnsComplete(in.label(), &cols)
+}
+
+// timesOf refuses a column of moments that are not all midnight, unless the zone is
+// said and no day has two; by is the symbol's column and a comma, or nothing.
+func (p plan) timesOf(ctx context.Context, db *factstore.DB, in Input, source, by, column, name string, instant bool) error {
 	var line sql.NullInt64
 	// Not a WHERE: that would be put to the bounds that the file claims.
 	query := "SELECT min(CASE WHEN isfinite(" + column + ") AND epoch_us(" + column + ") % 86400000000 <> 0 THEN file_row_number + 1 END) FROM " + source
@@ -206,8 +250,46 @@ func (p plan) midnights(ctx context.Context, db *factstore.DB, in Input, source,
 	if !line.Valid {
 		return nil
 	}
-	return quant.Errorf(quant.Invalid, "%s: row %d: column %s is an instant; which local day it is depends on a zone", in.label(), line.Int64, clip(name)).
-		WithHint("write the column as DATE when the file is made (in pandas: tz_localize(None), then to a date)")
+	var first, second int64
+	err := db.QueryRow(ctx, "SELECT min(file_row_number) + 1, max(file_row_number) + 1 FROM "+source+" WHERE isfinite("+column+") GROUP BY "+by+
+		"epoch_us("+column+") // 86400000000 HAVING count(DISTINCT epoch_us("+column+")) > 1 ORDER BY 1 LIMIT 1").Scan(&first, &second)
+	switch {
+	case err == nil:
+		return quant.Errorf(quant.Invalid, "%s: is intraday data: rows %d and %d are two times of one day in the column %s; only daily bars are stored", in.label(), first, second, clip(name)).
+			WithHint("make daily bars of it first: the first open, the highest high, the lowest low, the last close, the sum of volume")
+	case !errors.Is(err, sql.ErrNoRows):
+		return p.parquetError(ctx, in, err)
+	case p.zone != nil:
+		return nil
+	case instant:
+		return quant.Errorf(quant.Invalid, "%s: row %d: column %s is an instant, and which session's day it is depends on the exchange", in.label(), line.Int64, clip(name)).
+			WithHint("say the exchange's zone: --timezone America/New_York, --timezone Asia/Seoul")
+	}
+	return quant.Errorf(quant.Invalid, "%s: row %d: column %s has a time of day; only daily bars are stored", in.label(), line.Int64, clip(name)).
+		WithHint("for daily bars that bear a time say the exchange's zone: --timezone America/New_York, --timezone Asia/Seoul; intraday data must be made daily bars first")
+}
+
+// oneInstrument is survey.oneInstrument for a Parquet file.
+func (p plan) oneInstrument(ctx context.Context, db *factstore.DB, in Input, source string, cols columns, idents, types []string) error {
+	for i, typ := range types {
+		if typ != "VARCHAR" && !strings.HasPrefix(typ, "ENUM") || slices.Contains(cols.at[:], i) {
+			continue
+		}
+		day := ""
+		if at := cols.at[date]; at >= 0 {
+			day = " GROUP BY " + idents[at]
+		}
+		var one, other string
+		err := db.QueryRow(ctx, "SELECT CAST(min("+idents[i]+") AS VARCHAR), CAST(max("+idents[i]+") AS VARCHAR) FROM "+source+day+" HAVING min("+idents[i]+") <> max("+idents[i]+") LIMIT 1").Scan(&one, &other)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+		case err != nil:
+			return p.parquetError(ctx, in, err)
+		default:
+			return severalInstruments(in.label(), cols.names[i], fmt.Sprintf("%q and %q", clip(one), clip(other)), one, other)
+		}
+	}
+	return nil
 }
 
 // parquetNames returns the names of the top columns as the file spells them, and
@@ -274,46 +356,52 @@ func (p plan) spellDates(ctx context.Context, db *factstore.DB, in Input, source
 		return err
 	}
 	defer rows.Close()
-	type reading struct {
-		spelling string
-		day      day
-		fault    fault
+	type spelling struct {
+		text  string
+		line  int64
+		day   day
+		fault fault
 	}
-	var readings []reading
+	var spellings []spelling
+	var evidence dateEvidence
 	for rows.Next() {
-		var r reading
-		var line int64
-		if err := rows.Scan(&r.spelling, &line); err != nil {
+		var r spelling
+		if err := rows.Scan(&r.text, &r.line); err != nil {
 			return err
 		}
-		text := []byte(r.spelling)
-		if p.layout != nil {
-			r.day, err = p.layout.parse(text)
-		} else {
-			r.day, err = parseDate(text)
-		}
-		if errors.Is(err, errAmbiguous) {
-			return ambiguousDate(in.label(), line, r.spelling)
-		}
-		if err != nil {
-			r.fault = dateUnreadable
-			if isMissing(trimSpace(text)) {
-				r.fault = dateMissing
-			}
-		}
-		readings = append(readings, r)
+		evidence.add([]byte(r.text))
+		spellings = append(spellings, r)
 	}
 	if err := rows.Err(); err != nil {
 		return err
 	}
 	rows.Close()
+	rule := &dateRule{layout: p.layout, zone: p.zone}
+	if rule.layout == nil {
+		evidence.settle(rule)
+	}
+	for i := range spellings {
+		r := &spellings[i]
+		text := []byte(r.text)
+		r.day, err = rule.day(text, nil)
+		switch {
+		case errors.Is(err, errAmbiguous):
+			return ambiguousDate(in.label(), r.line, r.text)
+		case errors.Is(err, errTimed):
+			return timedDate(in.label(), r.line, text, nil, rule)
+		case err != nil && isMissing(trimSpace(text)):
+			r.fault = dateMissing
+		case err != nil:
+			r.fault = dateUnreadable
+		}
+	}
 	const step = 1000
-	for len(readings) > 0 {
-		part := readings[:min(step, len(readings))]
-		readings = readings[len(part):]
+	for len(spellings) > 0 {
+		part := spellings[:min(step, len(spellings))]
+		spellings = spellings[len(part):]
 		var args []any
 		for _, r := range part {
-			args = append(args, r.spelling, int64(r.day), int64(r.fault))
+			args = append(args, r.text, int64(r.day), int64(r.fault))
 		}
 		values := strings.TrimSuffix(strings.Repeat("(?, ?, ?), ", len(part)), ", ")
 		if _, err := db.Stage(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS t SET ts = CASE WHEN v.fault = 0 THEN DATE '1970-01-01' + CAST(v.day AS INTEGER) END, fault = v.fault

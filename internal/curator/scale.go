@@ -50,11 +50,11 @@ const (
 	alone = "0.2"
 )
 
-// unitOf is an expression for the unit to which a group's prices are rounded: as
+// roundingUnit is an expression for the unit to which a group's prices are rounded: as
 // many decimals as the finest of them has, but not more than a hundredth, which
 // the last digits of a few prices may hide, unless all are whole numbers of a
 // thousand and more.
-func unitOf(x string) string {
+func roundingUnit(x string) string {
 	decimals := "CASE WHEN round(" + x + ") = " + x + " THEN 0"
 	for k := 1; k <= 6; k++ {
 		decimals += fmt.Sprintf(" WHEN round(%s * 1e%d) / 1e%[2]d = %[1]s THEN %[2]d", x, k)
@@ -128,7 +128,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, every bool) 
 		return nil, err
 	}
 	if _, err := tx.Stage(ctx, `CREATE OR REPLACE TEMP TABLE `+unitTable+` AS
-		SELECT symbol, `+unitOf("close")+` AS u, `+unitOf("adj")+` AS adj_u, `+unitOf("to_close")+` AS to_u, `+unitOf("to_adj")+` AS to_adj_u
+		SELECT symbol, `+roundingUnit("close")+` AS u, `+roundingUnit("adj")+` AS adj_u, `+roundingUnit("to_close")+` AS to_u, `+roundingUnit("to_adj")+` AS to_adj_u
 		FROM temp.main.`+overlapTable+` WHERE given GROUP BY symbol`); err != nil {
 		return nil, err
 	}

@@ -32,12 +32,12 @@ func (in *ingest) stageSeries(ctx context.Context) (digest string, cols columns,
 	for f := range cols.at {
 		cols.at[f] = f
 	}
-	cols.count, cols.ignored = len(cols.at), []string{}
+	cols.count, cols.clock, cols.ignored = len(cols.at), -1, []string{}
 	if _, err := in.db.Stage(ctx, "CREATE TEMP TABLE "+days+` (line BIGINT, fault UTINYINT, symbol VARCHAR, ts DATE,
 		open DOUBLE, high DOUBLE, low DOUBLE, close DOUBLE, volume DOUBLE, adjusted_close DOUBLE)`); err != nil {
 		return "", cols, err
 	}
-	r := rowReader{path: in.inputs[0].Path, delim: ',', cols: cols}
+	r := rowReader{path: in.inputs[0].Path, delim: ',', cols: cols, dates: &dateRule{}, mark: pointMark}
 	err = in.db.Append(ctx, days, func(put func(...driver.Value) error) error {
 		for i, from := range in.series.Rows {
 			// In the order of the fields.

@@ -84,6 +84,9 @@ func (in *ingest) refusalHint() string {
 	if first := r.Reasons[0]; in.layout == nil && first.Reason == dateUnreadable.String() && 2*first.Rows > r.RowsRejected {
 		hint = "say how the dates are written, for example --date-format %d-%b-%Y for 31-Jan-2020; " + hint
 	}
+	if in.fromNames != nil && r.Reasons[0].Reason == differs.String() {
+		hint = "if the rows are of several instruments, say which column is the symbol: --map symbol=COLUMN; " + hint
+	}
 	return hint
 }
 

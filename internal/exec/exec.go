@@ -65,8 +65,9 @@ type Options struct {
 // is printed after the end of a recorded program, and RelayMain its whole life.
 const RelayArg = program.RelayArg
 
-// RelayMain is documented at RelayArg.
-func RelayMain() int { return program.RelayMain() }
+// RelayMain is documented at RelayArg: args are those behind it, environ the
+// environment of the process.
+func RelayMain(args, environ []string) int { return program.RelayMain(args, environ) }
 
 // Run runs a program as the one of the session's run, and returns once it has
 // ended and the record holds what is known of it; the caller ends the run. An

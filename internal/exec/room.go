@@ -39,7 +39,7 @@ func reserve(metaFile string) (*room, error) {
 		switch {
 		case err == nil:
 			return &room{f}, nil
-		case !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT):
+		case !isFull(err):
 			f.Close()
 			return &room{}, nil // a file system of another kind: the writes tell
 		case size <= leastRoom:
@@ -51,9 +51,14 @@ func reserve(metaFile string) (*room, error) {
 }
 
 func noRoom(err error) error {
-	return quant.Errorf(quant.Store, "the program did not start: its end could not be recorded: %w", err).
-		WithHint("make room on the disk of the lab; `quant gc --yes` removes what no run refers to")
+	failed := quant.Errorf(quant.Store, "the program did not start: its end could not be recorded: %w", err)
+	if !isFull(err) {
+		return failed.WithHint("the folder of the Meta DB must be writable")
+	}
+	return failed.WithHint("make room on the disk of the lab; `quant gc --yes` removes what no run refers to")
 }
+
+func isFull(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
 
 // release gives the room to the record.
 func (r *room) release() {

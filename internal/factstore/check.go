@@ -220,9 +220,7 @@ func (a *audit) keys(ctx context.Context, t Table) {
 	if t.Stamp == "" || !a.sound(Ledger) {
 		return
 	}
-	stamp := sqltext.Identifier(t.Stamp)
-	n := a.number(ctx, t.Name, "SELECT count(*) FROM "+from+" f WHERE f."+stamp+" IS NULL OR NOT EXISTS (SELECT 1 FROM "+factTable(Ledger)+
-		" l WHERE l.table_name = "+sqltext.Literal(t.Name)+" AND l.committed_at = f."+stamp+")")
+	n := a.number(ctx, t.Name, "SELECT count(*) FROM "+from+" f WHERE "+t.Unexplained())
 	if n > 0 {
 		a.found(t.Name, mendRewrite, "%d rows have a %s that no ledger row explains", n, t.Stamp)
 	}
@@ -286,10 +284,9 @@ func (a *audit) ledger(ctx context.Context) {
 		if !slices.Contains(t.Companions, FactSlices) || !a.sound(FactSlices) {
 			continue
 		}
-		n := a.number(ctx, t.Name, "SELECT count(DISTINCT symbol) FROM "+factTable(t.Name)+" f WHERE NOT EXISTS (SELECT 1 FROM "+factTable(FactSlices)+
-			" s WHERE s.table_name = "+sqltext.Literal(t.Name)+" AND s.symbol = f.symbol)")
+		n := a.number(ctx, t.Name, "SELECT count(DISTINCT symbol) FROM "+factTable(t.Name)+" f WHERE "+t.Unexplained())
 		if n > 0 {
-			a.found(t.Name, mendRewrite, "the rows of %d symbols have no writer in fact_slices", n)
+			a.found(t.Name, mendRewrite, "rows of %d symbols have no writer in fact_slices", n)
 		}
 	}
 }

@@ -24,7 +24,7 @@ const diffTable = "temp.main.factstore_diff"
 // Merge makes the table hold the rows of the source: a row with a new key is
 // inserted; one whose other columns are distinct from the stored ones, NULL and
 // NaN being equal to themselves, replaces it; an identical one leaves the stored
-// row as it is. Other rows stay. The table's stamp is not compared: it becomes
+// row as it is, unless another program wrote that: then it becomes this run's. Other rows stay. The table's stamp is not compared: it becomes
 // Tx.Now on the rows that change. The same merge again changes nothing. A key that is NULL or
 // stands twice in the source, a column too many or too few: quant.Invalid, and
 // nothing is changed.
@@ -66,19 +66,20 @@ func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 
 // merging is a Merge whose names are checked and quoted.
 type merging struct {
-	tx     *Tx
-	m      Merge
-	stamp  string // of the table
-	table  string
-	source string
-	key    []string
-	values []string // neither key nor stamp
-	types  map[string]string
+	tx      *Tx
+	m       Merge
+	stamp   string // of the table
+	foreign string // holds for a row f that no run wrote
+	table   string
+	source  string
+	key     []string
+	values  []string // neither key nor stamp
+	types   map[string]string
 }
 
 func (tx *Tx) plan(ctx context.Context, m Merge) (*merging, error) {
 	t, known := LookupTable(m.Table)
-	p := &merging{tx: tx, m: m, stamp: t.Stamp, table: factTable(m.Table), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
+	p := &merging{tx: tx, m: m, stamp: t.Stamp, foreign: t.Unexplained(), table: factTable(m.Table), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
 	tables, err := columns(ctx, tx.db.conn, catalog)
 	if err != nil {
 		return nil, p.failure(ctx, err)
@@ -262,15 +263,18 @@ func (p *merging) revise(ctx context.Context, d *Delta) error {
 // replace merges into a table that may hold some of the keys. Updated rows are
 // deleted and inserted, which costs less than UPDATE when they are scattered.
 func (p *merging) replace(ctx context.Context) (d Delta, err error) {
-	join, selected, distinct := make([]string, len(p.key)), make([]string, 0, len(p.key)+len(p.values)), []string{"t.rowid IS NULL"}
+	join, selected, distinct := make([]string, len(p.key)), make([]string, 0, len(p.key)+len(p.values)), []string{"f.rowid IS NULL"}
 	for i, k := range p.key {
-		join[i] = "s." + k + " = t." + k
+		join[i] = "s." + k + " = f." + k
 		selected = append(selected, "s."+k)
 	}
 	for _, v := range p.values {
 		selected = append(selected, "s."+v)
 		// Compared as they would be stored.
-		distinct = append(distinct, fmt.Sprintf("CAST(s.%s AS %s) IS DISTINCT FROM t.%s", v, p.types[v], v))
+		distinct = append(distinct, fmt.Sprintf("CAST(s.%s AS %s) IS DISTINCT FROM f.%s", v, p.types[v], v))
+	}
+	if p.stamp != "" {
+		distinct = append(distinct, p.foreign)
 	}
 	exec := func(query string) (n int64) {
 		if err == nil {
@@ -279,8 +283,8 @@ func (p *merging) replace(ctx context.Context) (d Delta, err error) {
 		return n
 	}
 	exec("DROP TABLE IF EXISTS " + diffTable)
-	exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + ", t.rowid AS \"stored rowid\" FROM " + p.source + " s LEFT JOIN " +
-		p.table + " t ON " + strings.Join(join, " AND ") + " WHERE " + strings.Join(distinct, " OR "))
+	exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + ", f.rowid AS \"stored rowid\" FROM " + p.source + " s LEFT JOIN " +
+		p.table + " f ON " + strings.Join(join, " AND ") + " WHERE " + strings.Join(distinct, " OR "))
 	if err == nil && p.m.Table == OHLCV {
 		err = p.revise(ctx, &d)
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // SchemaVersion is the version of the schema that this program makes and reads.
-const SchemaVersion = 2
+const SchemaVersion = 3
 
 //go:embed schema.sql
 var schemaSQL string

@@ -256,3 +256,7 @@ CREATE TABLE IF NOT EXISTS backtest_details (
     notices_json      TEXT,
     created_at        TIMESTAMP
 );
+
+-- Tells a trial from every other: what was set, decided and replayed on. NULL in
+-- what was stored before there was this column.
+ALTER TABLE backtest_details ADD COLUMN IF NOT EXISTS trial_digest TEXT;

@@ -67,6 +67,11 @@ type Table struct {
 	ledgered bool
 	// openKey: a column of the key may be NULL.
 	openKey bool
+	// sliceName and sliceVersion are the columns that say what a slice's name and
+	// version do; "" where all rows of a symbol are one slice.
+	sliceName, sliceVersion string
+	// anew says how a user has rows written that another program wrote.
+	anew string
 }
 
 // Tables returns every table of the schema, in an order of no meaning. The
@@ -74,14 +79,15 @@ type Table struct {
 func Tables() []Table {
 	sliced := []string{FactSlices, FactInputs}
 	return []Table{
-		{Name: OHLCV, Key: []string{"symbol", "ts"}, Stamp: "ingested_at", Kind: ingests},
-		{Name: Returns, Key: []string{"symbol", "ts"}, Kind: features, Companions: sliced},
-		{Name: FeaturesDaily, Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at", Kind: features, Companions: []string{FactInputs}},
-		{Name: Labels, Key: []string{"symbol", "ts", "label_name", "label_version"}, Kind: labels, Companions: sliced},
-		{Name: Predictions, Key: []string{"symbol", "ts", "model_id", "task_id"}, Stamp: "generated_at", Kind: scores},
-		{Name: Targets, Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at", Kind: recommends},
-		{Name: TargetSets, Key: []string{"strategy_id", "asof"}, Stamp: "decided_at", Kind: recommends},
-		{Name: Proposals, Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at", Kind: recommends},
+		{Name: OHLCV, Key: []string{"symbol", "ts"}, Stamp: "ingested_at", Kind: ingests, anew: "`quant ingest` takes them over from a file of prices"},
+		{Name: Returns, Key: []string{"symbol", "ts"}, Kind: features, Companions: sliced, anew: "`quant features --force` computes them anew"},
+		{Name: FeaturesDaily, Key: []string{"symbol", "ts", "feature_name", "feature_version"}, Stamp: "computed_at", Kind: features, Companions: []string{FactInputs}, anew: "`quant features --force` computes them anew"},
+		{Name: Labels, Key: []string{"symbol", "ts", "label_name", "label_version"}, Kind: labels, Companions: sliced,
+			sliceName: "label_name", sliceVersion: "label_version", anew: "`quant labels --force` computes them anew"},
+		{Name: Predictions, Key: []string{"symbol", "ts", "model_id", "task_id"}, Stamp: "generated_at", Kind: scores, anew: "`quant score` of the model over these days computes them anew"},
+		{Name: Targets, Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at", Kind: recommends, anew: "`quant recommend` over these days decides anew"},
+		{Name: TargetSets, Key: []string{"strategy_id", "asof"}, Stamp: "decided_at", Kind: recommends, anew: "`quant recommend` over these days decides anew"},
+		{Name: Proposals, Key: []string{"strategy_id", "asof", "symbol"}, Stamp: "generated_at", Kind: recommends, anew: "`quant recommend` over these days decides anew"},
 		{Name: BacktestTrades, Kind: backtests, PerRun: true, ledgered: true},
 		{Name: BacktestSummary, Key: []string{"run_id"}, Stamp: "created_at", Kind: backtests, PerRun: true, ledgered: true},
 		{Name: BacktestEquity, Key: []string{"run_id", "ts"}, Kind: backtests, PerRun: true},

@@ -172,6 +172,13 @@ func Factor(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req F
 	if err != nil {
 		return FactorReport{}, err
 	}
+	featureRows, labelRows := req.rows()
+	if err := db.RequireExplained(ctx, factstore.FeaturesDaily, "", featureRows); err != nil {
+		return FactorReport{}, err
+	}
+	if err := db.RequireExplained(ctx, factstore.Labels, "", labelRows); err != nil {
+		return FactorReport{}, err
+	}
 	j := newJudgement(req, horizon)
 	j.report.Notices = append([]string{}, basis.Notices...)
 	if err := j.read(ctx, db, basis.Symbols); err != nil {
@@ -186,6 +193,17 @@ func Factor(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req F
 	return report, err
 }
 
+// rows are the conditions on the rows of the feature and of the label, whatever
+// their day.
+func (r FactorRequest) rows() (feature, label string) {
+	symbols := "true"
+	if r.Symbols != nil {
+		symbols = "symbol IN (" + sqltext.Literals(r.Symbols) + ")"
+	}
+	return symbols + " AND feature_name = " + sqltext.Literal(r.Feature) + " AND feature_version = " + sqltext.Literal(r.FeatureVersion),
+		symbols + " AND label_name = " + sqltext.Literal(r.Label) + " AND label_version = " + sqltext.Literal(r.LabelVersion)
+}
+
 // factorInputs describes the three tables that a report was made of, and the
 // runs that wrote them.
 func factorInputs(ctx context.Context, db *factstore.DB, req FactorRequest, report FactorReport) ([]quant.RunIO, error) {
@@ -193,8 +211,7 @@ func factorInputs(ctx context.Context, db *factstore.DB, req FactorRequest, repo
 	if req.Symbols != nil {
 		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
 	}
-	featureRows := symbols + " AND feature_name = " + sqltext.Literal(report.Feature) + " AND feature_version = " + sqltext.Literal(report.FeatureVersion)
-	labelRows := symbols + " AND label_name = " + sqltext.Literal(report.Label) + " AND label_version = " + sqltext.Literal(report.LabelVersion)
+	featureRows, labelRows := req.rows()
 	var inputs []quant.RunIO
 	for _, in := range []struct {
 		name  dataset.Name

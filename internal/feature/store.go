@@ -70,7 +70,7 @@ func (c *computation) run(ctx context.Context) (Report, error) {
 	}
 	b := c.basis
 	c.report = Report{
-		Version: c.req.Version, Calendar: c.cal.Name(), Basis: b.Name(), Symbols: len(b.Symbols), BarsRead: b.Bars, Notices: append([]string{}, b.Notices...),
+		Version: c.req.Version, Calendar: c.cal.Identity(), Basis: b.Name(), Symbols: len(b.Symbols), BarsRead: b.Bars, Notices: append([]string{}, b.Notices...),
 		Series: []Series{}, Tables: []Table{},
 	}
 	if len(b.Symbols) > 0 {
@@ -224,7 +224,14 @@ func (c *computation) compute(ctx context.Context) error {
 		if err := c.stageSymbols(ctx); err != nil {
 			return err
 		}
+		without, err := c.rowsWithoutGaps(ctx)
+		if err != nil {
+			return err
+		}
 		if err := c.stage(ctx); err != nil {
+			return err
+		}
+		if err := c.sayGaps(ctx, without); err != nil {
 			return err
 		}
 		for k := range c.slices {
@@ -404,7 +411,7 @@ const (
 
 // write makes the table hold the part's rows for the symbols of symbolTable,
 // and no other rows of that part; rows that are the same stay untouched, with
-// their stamps.
+// their stamps, unless another program wrote them.
 func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 	var targets, wanted, stored, differ, present []string
 	for k := 0; k < len(p.values); k += 2 {
@@ -424,6 +431,10 @@ func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 		into, literalsOf = into+", "+p.stamp, literalsOf+", CAST(? AS TIMESTAMP)"
 		args = append(args, tx.Now)
 	}
+	if p.stamp != "" {
+		t, _ := factstore.LookupTable(p.table)
+		stored, differ = append(stored, t.Unexplained()+" AS alien"), append(differ, "t.alien")
+	}
 	list := strings.Join(present, ", ")
 	rows := fmt.Sprintf("(%s) SELECT symbol, ts, %s%s FROM ", into, list, literalsOf)
 	source := fmt.Sprintf("(SELECT symbol, ts, %s FROM temp.main.%s)", strings.Join(wanted, ", "), p.from)
@@ -442,7 +453,7 @@ func (p part) write(ctx context.Context, tx *factstore.Tx) error {
 		return err
 	}
 	if _, err := tx.Stage(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS SELECT coalesce(s.symbol, t.symbol) AS symbol, coalesce(s.ts, t.ts) AS ts, s.* EXCLUDE (symbol, ts), s.symbol IS NOT NULL AS wanted, t.stored
-		FROM (SELECT * FROM %s%s) s FULL JOIN (SELECT rowid AS stored, symbol, ts, %s FROM %s WHERE %s) t ON s.symbol = t.symbol AND s.ts = t.ts
+		FROM (SELECT * FROM %s%s) s FULL JOIN (SELECT rowid AS stored, symbol, ts, %s FROM %s f WHERE %s) t ON s.symbol = t.symbol AND s.ts = t.ts
 		WHERE s.symbol IS NULL OR t.symbol IS NULL OR %s`, diffTable, source, some, strings.Join(stored, ", "), p.table, stand, strings.Join(differ, " OR "))); err != nil {
 		return err
 	}

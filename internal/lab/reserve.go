@@ -20,10 +20,11 @@ const reserveSize = 512 << 10
 // nothing else depends on it.
 func (l *Lab) KeepReserve() {
 	path := place.ReserveFile(l.MetaFile())
-	if _, err := os.Lstat(path); err == nil || l.short() {
+	// One that is too small is of a process that was killed while it made it.
+	if info, err := os.Lstat(path); err == nil && (!info.Mode().IsRegular() || info.Size() >= reserveSize) || l.short() {
 		return
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return
 	}

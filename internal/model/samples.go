@@ -66,7 +66,7 @@ const (
 
 // stageFeatures pivots the features of the range, in one pass over the table,
 // and tells what it read and how many rows lack a feature. NotFound: one of
-// them has no rows.
+// them has no rows. Refused: no run wrote a row.
 func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r dateRange) (reads []Read, incomplete int64, err error) {
 	var columns, complete, wanted []string
 	for i, f := range list {
@@ -77,6 +77,9 @@ func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r date
 	}
 	all := strings.Join(complete, " AND ")
 	where := "(feature_name, feature_version) IN (" + strings.Join(wanted, ", ") + ") AND isfinite(feature_value) AND " + r.where()
+	if err := db.RequireExplained(ctx, factstore.FeaturesDaily, "", where); err != nil {
+		return nil, 0, err
+	}
 	for _, query := range []string{
 		"CREATE OR REPLACE TEMP TABLE model_pivot AS SELECT symbol, ts, " + strings.Join(columns, ", ") + " FROM features_daily WHERE " + where + " GROUP BY symbol, ts",
 		"CREATE OR REPLACE TEMP VIEW model_feature AS SELECT * FROM " + pivotTable + " WHERE " + all,
@@ -132,8 +135,12 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 	if err != nil {
 		return nil, err
 	}
-	labels := "SELECT symbol, ts, label_value FROM labels WHERE label_name = " + sqltext.Literal(spec.Label.Name) + " AND label_version = " + sqltext.Literal(spec.Label.Version) +
+	these := "label_name = " + sqltext.Literal(spec.Label.Name) + " AND label_version = " + sqltext.Literal(spec.Label.Version) +
 		" AND isfinite(label_value) AND " + r.where()
+	if err := db.RequireExplained(ctx, factstore.Labels, "", these); err != nil {
+		return nil, err
+	}
+	labels := "SELECT symbol, ts, label_value FROM labels WHERE " + these
 	read, err := readOf(ctx, db, factstore.Labels, spec.Label.String(), labels)
 	if err != nil {
 		return nil, err

@@ -55,7 +55,7 @@ type walk struct {
 func (w walk) train(ctx context.Context) (Trained, error) {
 	out := Trained{Document: Document{
 		Format: Format, ExperimentID: w.spec.ExperimentID, Algo: w.spec.Algo, Features: w.spec.Features, Label: w.spec.Label,
-		SplitPolicy: w.spec.Policy, Alphas: w.spec.Alphas, Seed: w.spec.Seed, Calendar: w.cal.Name(), Folds: []Fold{},
+		SplitPolicy: w.spec.Policy, Alphas: w.spec.Alphas, Seed: w.spec.Seed, Calendar: w.cal.Identity(), Folds: []Fold{},
 	}}
 	blocks, err := w.spec.Policy.walkForward(w.d.t)
 	if err != nil {

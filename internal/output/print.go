@@ -108,7 +108,9 @@ func escapeControls(doc []byte) []byte {
 func (p *Printer) writeCSV(list any, header bool) error {
 	columns, records := p.tabulate(list)
 	terminal := IsTerminal(p.streams.Out)
-	out := rows.New(p.Out(), rows.CSV, rows.Report)
+	formulas := rows.Formulas{Exact: p.Exact}
+	defer func() { p.GuardNotice(formulas.Guarded) }()
+	out := rows.New(p.Out(), rows.CSV, rows.Report, &formulas)
 	if header {
 		if err := out.Begin(named(columns)); err != nil {
 			return err
@@ -120,13 +122,29 @@ func (p *Printer) writeCSV(list any, header bool) error {
 			if terminal {
 				c.text = Clean(c.text)
 			}
-			cells[i] = rows.Cell{Kind: rows.Text, Text: []byte(c.text)}
+			cells[i] = csvCell(c)
 		}
 		if err := out.Row(cells); err != nil {
 			return err
 		}
 	}
 	return out.End()
+}
+
+// csvCell is a cell of a CSV. A number is never taken for a formula.
+func csvCell(c cell) rows.Cell {
+	kind := rows.Text
+	if c.number {
+		kind = rows.Number
+	}
+	return rows.Cell{Kind: kind, Text: []byte(c.text)}
+}
+
+// GuardNotice says how many texts of a CSV got a ' before them; nothing for none.
+func (p *Printer) GuardNotice(texts int64) {
+	if texts > 0 {
+		p.Notice("%s of the CSV begin like a formula and got a ' before them (--exact leaves them as they are)", quant.Count(int(texts), "text"))
+	}
 }
 
 func named(columns []string) []rows.Column {
@@ -195,7 +213,7 @@ func (p *Printer) renderTable(list any) string {
 		columns[i] = cleanLine(c)
 	}
 	var b strings.Builder // its Write never fails
-	out := rows.New(&b, rows.Table, rows.Report)
+	out := rows.New(&b, rows.Table, rows.Report, nil)
 	_ = out.Begin(named(columns))
 	cells := make([]rows.Cell, len(columns))
 	for _, rec := range records {

@@ -15,19 +15,16 @@ import (
 // after the other, in the chosen format: a JSON array of objects and CSV as
 // they come, a table at the end. It masks and cleans as Print does.
 type Sheet struct {
-	p *Printer
-	// Exact leaves texts in CSV as they are. Otherwise one that a spreadsheet
-	// would take for a formula (it begins with = + - @, a tab or a carriage
-	// return, and is no number) gets a ' before it.
-	Exact   bool
-	changed int
-	out     rows.Writer
-	row     []rows.Cell
+	p        *Printer
+	formulas rows.Formulas
+	out      rows.Writer
+	row      []rows.Cell
 }
 
 // NewSheet begins a sheet.
-func (p *Printer) NewSheet(columns []string, exact bool) (*Sheet, error) {
-	s := &Sheet{p: p, Exact: exact, out: rows.New(p.Out(), string(p.Format), rows.Report), row: make([]rows.Cell, len(columns))}
+func (p *Printer) NewSheet(columns []string) (*Sheet, error) {
+	s := &Sheet{p: p, formulas: rows.Formulas{Exact: p.Exact}, row: make([]rows.Cell, len(columns))}
+	s.out = rows.New(p.Out(), string(p.Format), rows.Report, &s.formulas)
 	shown := make([]rows.Column, len(columns))
 	for i, c := range columns {
 		switch p.Format {
@@ -57,7 +54,7 @@ func (s *Sheet) Row(cells []any) error {
 			if _, isText := c.(string); isText {
 				one.text = s.csvText(one.text)
 			}
-			s.row[i] = rows.Cell{Kind: rows.Text, Text: []byte(one.text)}
+			s.row[i] = csvCell(one)
 		default:
 			s.row[i] = s.p.tableCell(s.p.cellOf(c))
 		}
@@ -68,10 +65,6 @@ func (s *Sheet) Row(cells []any) error {
 func (s *Sheet) csvText(text string) string {
 	if IsTerminal(s.p.streams.Out) {
 		text = Clean(text)
-	}
-	if _, isNumber := quant.ParseNumber(text); !s.Exact && !isNumber && text != "" && strings.ContainsRune("=+-@\t\r", rune(text[0])) {
-		s.changed++
-		return "'" + text
 	}
 	return text
 }
@@ -91,10 +84,11 @@ func (s *Sheet) jsonCell(cell *rows.Cell, v any) error {
 	return nil
 }
 
-// Close ends the sheet. changed is how many cells of a CSV got a ' before them.
-func (s *Sheet) Close() (changed int, err error) {
-	err = s.out.End()
-	return s.changed, err
+// Close ends the sheet, and says so where texts of a CSV got a ' before them.
+func (s *Sheet) Close() error {
+	err := s.out.End()
+	s.p.GuardNotice(s.formulas.Guarded)
+	return err
 }
 
 // cellOf is a value as a table and CSV show it.

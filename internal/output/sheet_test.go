@@ -14,12 +14,12 @@ import (
 
 func sheetOf(t testing.TB, format Format, exact bool, columns []string, rows ...[]any) (out string, changed int) {
 	t.Helper()
-	var b bytes.Buffer
+	var b, notices bytes.Buffer
 	secrets := &secret.Masker{}
 	secrets.Know("hunter22")
-	p := NewPrinter(Streams{Out: &b, Err: &b}, &secret.Masker{}, secrets, nil)
-	p.Format = format
-	s, err := p.NewSheet(columns, exact)
+	p := NewPrinter(Streams{Out: &b, Err: &notices}, &secret.Masker{}, secrets, nil)
+	p.Format, p.Exact = format, exact
+	s, err := p.NewSheet(columns)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,8 +28,12 @@ func sheetOf(t testing.TB, format Format, exact bool, columns []string, rows ...
 			t.Fatal(err)
 		}
 	}
-	if changed, err = s.Close(); err != nil {
+	if err = s.Close(); err != nil {
 		t.Fatal(err)
+	}
+	changed = int(s.formulas.Guarded)
+	if said := strings.Contains(notices.String(), quant.Count(changed, "text")+" of the CSV begin like a formula"); said != (changed > 0) {
+		t.Errorf("%d texts were changed, and stderr says %q", changed, notices.String())
 	}
 	if err := p.Flush(context.Background()); err != nil {
 		t.Fatal(err)

@@ -63,6 +63,7 @@ type Printer struct {
 	Format  Format
 	Quiet   bool // no notices, no closing line; errors are printed all the same
 	NoColor bool
+	Exact   bool // CSV leaves texts as they are that a spreadsheet takes for formulas
 
 	streams Streams
 	mask    *secret.Masker // of what goes to stderr

@@ -157,7 +157,16 @@ func TestTheFirstErrorOfStdoutIsToldOnceAndKept(t *testing.T) {
 func TestCSVIsReadBackAsItWas(t *testing.T) {
 	t.Parallel()
 	rows := []bar{{Symbol: "=1+1"}, {Symbol: " a "}, {Symbol: "\"'"}, {Symbol: "\r\n"}}
-	back, err := csv.NewReader(strings.NewReader(printed(t, CSV, rows))).ReadAll()
+	var b bytes.Buffer
+	p := NewPrinter(Streams{Out: &b, Err: &bytes.Buffer{}}, &secret.Masker{}, &secret.Masker{}, nil)
+	p.Format, p.Exact = CSV, true
+	if err := p.Print(rows); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	back, err := csv.NewReader(&b).ReadAll()
 	if err != nil || len(back) != 5 {
 		t.Fatal(back, err)
 	}

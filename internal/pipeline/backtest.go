@@ -86,7 +86,8 @@ func (o BacktestOptions) apply(s *strategy.Strategy) error {
 }
 
 // Backtest replays the recorded decisions of a strategy, stores the result under
-// the id of the run, and records what it read and wrote. It decides nothing anew.
+// the id of the run, and records what it read and wrote. It decides nothing anew:
+// an alias for a model is the one that decided, see modelThatDecided.
 // Errors: Usage: no file or no days. NotFound: AsOf names no run. Refused: an
 // in-sample strategy, unless that is allowed. Those of OpenStrategy and
 // backtest.Run.
@@ -94,15 +95,18 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 	if o.Strategy == "" {
 		return backtest.Report{}, quant.Errorf(quant.Usage, "backtest needs --strategy").WithHint("usage: quant backtest --strategy FILE --from DATE --to DATE")
 	}
-	of, err := strategyOfModel(ctx, s, o.Strategy, o.Set)
+	file, err := OpenStrategy(ctx, s, o.Strategy, o.Set)
 	if err != nil {
 		return backtest.Report{}, err
 	}
-	digest := of.Digest()
+	of := file
 	if err := o.apply(&of); err != nil {
 		return backtest.Report{}, err
 	}
-	logStrategy(s, of)
+	models, err := deciders(ctx, s, of)
+	if err != nil {
+		return backtest.Report{}, err
+	}
 	meta, err := s.MetaDB()
 	if err != nil {
 		return backtest.Report{}, err
@@ -121,12 +125,26 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 			return backtest.Report{}, err
 		}
 	}
-	req, err := o.request(of, digest, s.RunID(), symbols)
+	known, err := Delistings(s)
 	if err != nil {
 		return backtest.Report{}, err
 	}
 	var report backtest.Report
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
+		if isAlias(of.Signal.Inputs.ModelID) {
+			id, err := modelThatDecided(ctx, s, db, of, models)
+			if err != nil {
+				return err
+			}
+			of.Signal.Inputs.ModelID, file.Signal.Inputs.ModelID = id, id
+		}
+		logStrategy(s, of)
+		req, err := o.request(of, file.Digest(), s.RunID(), symbols)
+		if err != nil {
+			return err
+		}
+		req.Known = known
+		req.Model, req.Deciders = of.Signal.Inputs.ModelID, models
 		if o.AsOf != "" {
 			at, err := pricesAsOf(ctx, db, asOf)
 			if err != nil {
@@ -158,7 +176,7 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 // of the Meta DB.
 func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symbols []quant.Symbol) (backtest.Request, error) {
 	r := backtest.Request{
-		RunID: runID, StrategyID: s.ID, Version: s.Version, StrategyDigest: digest, DecisionDigest: s.DecisionDigest(),
+		RunID: runID, StrategyID: s.ID, Version: s.Version, StrategyDigest: digest, DecisionDigest: s.DecisionDigest(), TrialDigest: s.TrialDigest(),
 		Universe: s.Universe.Symbols, From: *s.Backtest.From, To: *s.Backtest.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: o.AcceptRaw,
 		Currencies: map[string]string{},
 		Options: backtest.Options{

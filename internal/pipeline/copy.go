@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/calendar"
 	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
@@ -75,7 +76,7 @@ func recordedBelow(ctx context.Context, meta metastore.Store, id, copied, data s
 				noted[i].Name = data + rest
 			}
 		}
-		list = append(list, recordedRun{run.Kind, noted})
+		list = append(list, recordedRun{run.RunID, run.Kind, noted})
 		children, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Parent: run.RunID, Brief: true})
 		if err != nil {
 			return nil, err
@@ -112,6 +113,16 @@ func copyLab(ctx context.Context, s *session.Session, to place.Place, run metast
 	}
 	if changed {
 		s.Say().Notice("prices have changed since run %s: it is run again on those that it read", quant.ShortID(run.RunID))
+	}
+	if err := copyDelistings(ctx, s, to.DelistingsFile(), run); err != nil {
+		return err
+	}
+	if changes, err := calendar.ReadChanges(s.CalendarFile()); err != nil {
+		return err
+	} else if len(changes) > 0 {
+		if err := calendar.WriteChanges(to.CalendarFile(), changes); err != nil {
+			return err
+		}
 	}
 	models := s.ModelDir()
 	if _, err := os.Stat(models); err != nil {

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
 	"quant/internal/feature"
@@ -94,27 +93,4 @@ func compute(ctx context.Context, s *session.Session, req feature.Request,
 	s.Record(report.Inputs...)
 	s.Record(report.Outputs...)
 	return report, nil
-}
-
-// openCalendar opens the calendar of the session; that of the data is read from
-// a table or view of bars.
-func openCalendar(ctx context.Context, s *session.Session, db *factstore.DB, bars string) (*calendar.Calendar, error) {
-	name := s.CalendarName()
-	if name != calendar.Data {
-		return calendar.Open(name)
-	}
-	rows, err := db.Query(ctx, "SELECT DISTINCT ts FROM "+bars+" ORDER BY ts")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var days []quant.Date
-	for rows.Next() {
-		var d quant.Date
-		if err := rows.Scan(&d); err != nil {
-			return nil, err
-		}
-		days = append(days, d)
-	}
-	return calendar.FromDates(days), rows.Err()
 }

@@ -33,13 +33,18 @@ type Gate struct {
 // named of it.
 type IngestOptions struct {
 	Files         []string
-	Symbol        string // of every row; "": the symbol column, or else the file's name
-	Encoding      string // of text files, as of curator.Request
-	Sheet         string // of Excel workbooks; "": the only one with rows
-	Layout        string // how the columns stand: auto or wide
-	CloseOnly     bool   // the close is open, high and low, too
-	DateFormat    string // as of strftime; "": year, month, day
-	VolumeMissing string // what a row without a volume is: reject or zero
+	Symbol        string   // of every row; "": the symbol column, or else the file's name
+	Encoding      string   // of text files, as of curator.Request
+	Sheet         string   // of Excel workbooks; "": the only one with rows
+	Layout        string   // how the columns stand: auto or wide
+	CloseOnly     bool     // the close is open, high and low, too
+	DateFormat    string   // as of strftime; "": year, month, day
+	Map           []string // FIELD=COLUMN, the column by name or by position from 1
+	NoHeader      bool     // the first line of a text file is a row
+	Date          string   // YYYY-MM-DD of every row, where the files have no date
+	Timezone      string   // of the exchange, for instants
+	Decimal       string   // point or comma; "": find out
+	VolumeMissing string   // what a row without a volume is: reject or zero
 	Gate
 
 	// Progress is as curator.Request has it, and Shown is called once after the
@@ -107,6 +112,15 @@ func ingestCommand(files IngestOptions, from FetchOptions) *commandLine {
 	c.flag("layout", cmp.Or(files.Layout, "auto"), files.Layout != "")
 	c.yes("close-only", files.CloseOnly)
 	c.text("date-format", files.DateFormat)
+	c.flag("map", bracketed(files.Map), false)
+	for _, m := range files.Map {
+		one := bracketed([]string{m}) // a name may have a comma
+		c.Args = append(c.Args, "--map", one[1:len(one)-1])
+	}
+	c.yes("no-header", files.NoHeader)
+	c.text("date", files.Date)
+	c.text("timezone", files.Timezone)
+	c.text("decimal", files.Decimal)
 	c.flag("volume-missing", cmp.Or(files.VolumeMissing, "reject"), files.VolumeMissing != "")
 	c.number("max-reject-ratio", files.MaxRejectRatio, other.MaxRejectRatio)
 	return c
@@ -180,6 +194,7 @@ func (o IngestOptions) request(s *session.Session) curator.Request {
 	return curator.Request{
 		RunID: s.RunID(), Now: s.Now,
 		Files: o.Files, Symbol: o.Symbol, Encoding: o.Encoding, Sheet: o.Sheet, Layout: o.Layout, CloseOnly: o.CloseOnly, DateFormat: o.DateFormat, VolumeMissing: o.VolumeMissing,
+		Map: o.Map, NoHeader: o.NoHeader, Date: o.Date, Timezone: o.Timezone, Decimal: o.Decimal,
 		MaxRejectRatio: o.MaxRejectRatio, Progress: o.Progress,
 	}
 }

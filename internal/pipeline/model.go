@@ -17,6 +17,10 @@ import (
 // experimentRef begins a reference to the newest model of an experiment.
 const experimentRef = "experiment:"
 
+// isAlias reports whether a reference to a model means another one once another
+// was trained.
+func isAlias(ref string) bool { return strings.HasPrefix(ref, experimentRef) }
+
 // modelParams are params_json of a model. The file is named from the data
 // folder.
 type modelParams struct {

@@ -171,6 +171,16 @@ func qualityNotices(ctx context.Context, s *session.Session, db *factstore.DB, s
 	for _, kind := range kinds {
 		notices = append(notices, fmt.Sprintf("data check: %s for %s: see `quant data check`", kind, quant.SomeOf(found[kind], 3)))
 	}
+	empty, err := price.EmptySessions(ctx, db, cal, symbols)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		return append(notices, fmt.Sprintf("data check: could not be made: %v", err)), nil
+	}
+	if notice := price.AskAbout(cal, empty); notice != "" {
+		notices = append(notices, notice)
+	}
 	if !report.Deep {
 		notices = append(notices, fmt.Sprintf("data check: %d bars, not looked at for jumps and stale prices: `quant data check` does", report.Bars))
 	}

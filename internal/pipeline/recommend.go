@@ -20,6 +20,7 @@ import (
 	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/price"
+	"quant/internal/sqltext"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
 )
@@ -41,6 +42,9 @@ type decideRequest struct {
 	// PriceLevel tells of a feature whether it is in units of the price, and its
 	// scale-free twin; nil: none is.
 	PriceLevel func(feature string) (twin string, is bool)
+	// Deciders are the models that a decision may be of, by the config_digest that
+	// it has then; nil: none.
+	Deciders map[string]string
 }
 
 // Recommendation is what was decided.
@@ -173,8 +177,15 @@ func (r *recommending) findBasis(ctx context.Context) error {
 	if status != "current" {
 		r.notice("the decision of %s, which the first one starts from, is stale: decide from %s on to mend it", last.asof, last.asof)
 	}
-	if config != r.report.ConfigDigest {
+	if model := r.Deciders[config]; config != r.report.ConfigDigest && model != "" {
+		r.notice("the decision of %s, which the first one starts from, was made with %s, and this one is made with %s: a backtest takes decisions of one model only", last.asof, model, r.s.Signal.Inputs.ModelID)
+	} else if config != r.report.ConfigDigest {
 		r.notice("the decision of %s, which the first one starts from, was made by another %s version %s: give what decides otherwise a new version", last.asof, r.s.ID, r.s.Version)
+	}
+	for _, table := range []string{factstore.TargetSets, factstore.Targets} {
+		if err := r.db.RequireExplained(ctx, table, "", `strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, last.asof); err != nil {
+			return err
+		}
 	}
 	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
 	if err != nil {
@@ -235,10 +246,24 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	traded, err := r.tradedDays(ctx)
+	if err != nil {
+		return err
+	}
+	var held []string
 	for _, d := range wanted {
-		if d >= r.prices.First && d <= r.prices.Last {
-			r.days = append(r.days, d)
+		if d < r.prices.First || d > r.prices.Last {
+			continue
 		}
+		if !traded[d] {
+			held = append(held, d.String())
+			continue
+		}
+		r.days = append(r.days, d)
+	}
+	wanted = wanted[:len(wanted)-len(held)]
+	if len(held) > 0 {
+		r.notice("no symbol of the universe has a bar on %s: no decision, the book is held", quant.SomeOf(held, 5))
 	}
 	if without := len(wanted) - len(r.days); without > 0 && len(r.days) > 0 {
 		r.notice("%d of %d rebalance days are not decided: prices run from %s to %s", without, len(wanted), r.prices.First, r.prices.Last)
@@ -248,6 +273,24 @@ func (r *recommending) readPrices(ctx context.Context) error {
 			WithHint("prices run from %s to %s; --asof decides on any session", r.prices.First, r.prices.Last)
 	}
 	return nil
+}
+
+// tradedDays are the sessions on which a symbol of the universe has a bar.
+func (r *recommending) tradedDays(ctx context.Context) (map[quant.Date]bool, error) {
+	rows, err := r.db.Query(ctx, "SELECT DISTINCT ts FROM temp.main."+price.BarView+" WHERE symbol IN ("+sqltext.Literals(r.s.Universe.Symbols)+")")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	days := map[quant.Date]bool{}
+	for rows.Next() {
+		var d quant.Date
+		if err := rows.Scan(&d); err != nil {
+			return nil, err
+		}
+		days[d] = true
+	}
+	return days, rows.Err()
 }
 
 // oneDay checks that the day asked for is a session with bars.
@@ -265,10 +308,44 @@ func (r *recommending) oneDay(ctx context.Context) error {
 	if near == nil {
 		return err.WithHint("its prices begin on %s", r.prices.First)
 	}
-	return err.WithHint("the last session with bars before it is %s", near)
+	return err.WithHint("no decision is made, the book is held; the last session with bars before it is %s", near)
+}
+
+// holdOverGaps leaves out the days that have no signal because of a session on
+// which no symbol at all has a bar: the last day with a signal lies before that
+// session. They are no decision to cash; the book is held. A range that has
+// nothing else keeps its days, so that what is missing is said.
+func (r *recommending) holdOverGaps(ctx context.Context) error {
+	if len(r.prices.Unknown) == 0 {
+		return nil
+	}
+	with, err := r.s.SignalDays(ctx, r.db)
+	if err != nil {
+		return err
+	}
+	var decided []quant.Date
+	var held []string
+	for _, d := range r.days {
+		at, found := slices.BinarySearch(with, d)
+		gap, _ := slices.BinarySearch(r.prices.Unknown, d)
+		if !found && at > 0 && gap > 0 && r.prices.Unknown[gap-1] > with[at-1] {
+			held = append(held, d.String())
+			continue
+		}
+		decided = append(decided, d)
+	}
+	if len(held) == 0 || len(decided) == 0 {
+		return nil
+	}
+	r.days = decided
+	r.notice("a session without any bar leaves no %s on %s: no decision, the book is held", signalInWords(r.s), quant.SomeOf(held, 3))
+	return nil
 }
 
 func (r *recommending) readSignals(ctx context.Context) error {
+	if err := r.holdOverGaps(ctx); err != nil {
+		return err
+	}
 	// The day of the basis is read as well, so that closes and signals share
 	// their index.
 	days := r.days
@@ -547,6 +624,9 @@ func (r *recommending) write(ctx context.Context) error {
 	if err := r.stage(ctx); err != nil {
 		return err
 	}
+	if err := r.tellReplaced(ctx); err != nil {
+		return err
+	}
 	var targetRows, setRows, proposalRows int64
 	var digests [3]string
 	tables := []string{"targets", "proposals", "target_sets"}
@@ -605,6 +685,28 @@ func (r *recommending) write(ctx context.Context) error {
 			FirstDate: quant.Text(r.days[0].String()), LastDate: quant.Text(r.days[len(r.days)-1].String())})
 	}
 	return err
+}
+
+// tellReplaced says whose decisions in the range these take the place of, where
+// another model made them.
+func (r *recommending) tellReplaced(ctx context.Context) error {
+	rows, err := r.db.Query(ctx, `SELECT config_digest, count(*) FROM main.target_sets WHERE strategy_id = ? AND version = ? AND config_digest <> ?
+		AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) GROUP BY config_digest ORDER BY min("asof")`, r.s.ID, r.s.Version, r.report.ConfigDigest, r.low, r.high)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var config string
+		var n int
+		if err := rows.Scan(&config, &n); err != nil {
+			return err
+		}
+		if model := r.Deciders[config]; model != "" {
+			r.notice("%s with %s in the range: those with %s take their place", quant.Count(n, "decision"), model, r.s.Signal.Inputs.ModelID)
+		}
+	}
+	return rows.Err()
 }
 
 // markStale marks the later decisions of the strategy.

@@ -69,6 +69,10 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 		return Recommendation{}, quant.Errorf(quant.Usage, "--to %s is before %s, backtest.from of %s", o.To, o.From, o.Strategy).WithHint("give --from as well")
 	}
 	logStrategy(s, of)
+	models, err := deciders(ctx, s, of)
+	if err != nil {
+		return Recommendation{}, err
+	}
 	var report Recommendation
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
@@ -76,7 +80,7 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 			return err
 		}
 		report, err = decide(ctx, db, decideRequest{
-			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevel,
+			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevel, Deciders: models,
 		})
 		return err
 	})

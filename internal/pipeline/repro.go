@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/calendar"
 	"quant/internal/metastore"
 	"quant/internal/session"
 )
@@ -129,6 +130,9 @@ func Repeat(ctx context.Context, s *session.Session, r Runner, ref string) (Repe
 	if err != nil {
 		return none, err
 	}
+	if call, err = withRecordedModel(ctx, s, run, recorded, call); err != nil {
+		return none, err
+	}
 	build := s.Build()
 	program := strings.TrimSpace(string(run.Process.BinaryVersion) + " " + string(run.Process.BinaryCommit))
 	now := strings.TrimSpace(build.Version + " " + build.Commit)
@@ -143,7 +147,11 @@ func Repeat(ctx context.Context, s *session.Session, r Runner, ref string) (Repe
 	if err != nil {
 		return report, err
 	}
-	if len(changed) > 0 {
+	other, err := changedCalendar(s, recorded)
+	if err != nil {
+		return report, err
+	}
+	if changed = append(changed, other...); len(changed) > 0 {
 		report.Same, report.Comparisons = false, changed
 		return report, nil
 	}
@@ -201,15 +209,15 @@ func replayOf(ctx context.Context, s *session.Session, run metastore.RunDetail) 
 
 // recordedRun is a run with what it read and wrote.
 type recordedRun struct {
-	kind string
-	io   []quant.RunIO
+	id, kind string
+	io       []quant.RunIO
 }
 
 // recordedRuns are the run itself and, of a pipeline, the runs of its stages,
 // those included whose results it found standing.
 func recordedRuns(ctx context.Context, meta metastore.Store, run metastore.RunDetail) ([]recordedRun, error) {
 	own, err := meta.RunIO(ctx, run.RunID)
-	list := []recordedRun{{run.Kind, own}}
+	list := []recordedRun{{run.RunID, run.Kind, own}}
 	if err != nil || run.Kind != RunKind {
 		return list, err
 	}
@@ -238,10 +246,47 @@ func recordedRuns(ctx context.Context, meta metastore.Store, run metastore.RunDe
 			if err != nil {
 				return nil, err
 			}
-			list = append(list, recordedRun{c.Kind, noted})
+			list = append(list, recordedRun{c.RunID, c.Kind, noted})
 		}
 	}
 	return list, nil
+}
+
+// countsSessions reports whether a stage counts the sessions of a calendar.
+func countsSessions(kind string) bool {
+	switch Stage(kind) {
+	case StageFeatures, StageLabels, StageTrain, StageRecommend, StageBacktest:
+		return true
+	}
+	return false
+}
+
+// changedCalendar is what the lab's own file changed of the calendar when the runs
+// were made, where it changes something else now.
+func changedCalendar(s *session.Session, recorded []recordedRun) ([]Comparison, error) {
+	if s.CalendarName() == calendar.Data {
+		return nil, nil
+	}
+	cal, err := exchangeCalendar(s)
+	if err != nil {
+		return nil, err
+	}
+	var changed []Comparison
+	for _, r := range recorded {
+		if !countsSessions(r.kind) {
+			continue
+		}
+		then := quant.Text("")
+		for _, io := range r.io {
+			if io.Direction == quant.In && io.Kind == quant.IOCalendar && io.Name == cal.Name() {
+				then = io.Digest
+			}
+		}
+		if string(then) != cal.Digest() {
+			changed = append(changed, Comparison{Stage: r.kind, Direction: quant.In, Object: quant.IOCalendar + " " + cal.Name(), Recorded: then, Now: quant.Text(cal.Digest())})
+		}
+	}
+	return changed, nil
 }
 
 // changedFiles are the source files that are not what they were. Models are

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/backtest"
 	"quant/internal/calendar"
 	"quant/internal/durable"
 	"quant/internal/factstore"
@@ -37,6 +39,9 @@ type RunOptions struct {
 	Resume string
 	Force  bool // run every stage, and go on with a plan whose strategy file or calendar was changed
 	DryRun bool // only check, and make the plan
+	// Model is what the strategy's alias for a model is taken for, unless one is
+	// trained; "": the one trained last. Only a repetition gives it.
+	Model string
 }
 
 // Command is what a pipeline that is run again elsewhere is recorded as.
@@ -140,7 +145,7 @@ func Run(ctx context.Context, s *session.Session, r Runner, o RunOptions) (Repor
 	}
 	if resumed != nil && resumed.Calendar != c.plan.Calendar && !o.Force {
 		return none, quant.Errorf(quant.Refused, "run %s counted the sessions of %s, and now they are those of %s", quant.ShortID(o.Resume), resumed.Calendar, c.plan.Calendar).
-			WithHint("set QUANT_CALENDAR=%s, or go on with the other calendar: --force", resumed.Calendar)
+			WithHint("set QUANT_CALENDAR=%s, with the closures that it had (`quant calendar list`), or go on with the other calendar: --force", resumed.Calendar)
 	}
 	if err := c.judgeAll(ctx); err != nil {
 		return none, err
@@ -160,7 +165,11 @@ func Run(ctx context.Context, s *session.Session, r Runner, o RunOptions) (Repor
 
 // makePlan checks the request and resolves it; nothing is written.
 func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
-	req := planRequest{Arguments: o.Arguments, Force: o.Force, Calendar: c.CalendarName()}
+	identity, err := calendarIdentity(c.Session)
+	if err != nil {
+		return err
+	}
+	req := planRequest{Arguments: o.Arguments, Force: o.Force, Calendar: identity}
 	a := &req.Arguments
 	if a.Strategy == "" {
 		return quant.Errorf(quant.Usage, "no strategy file").WithHint("quant pipeline run --strategy FILE")
@@ -206,7 +215,7 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 	}
 	c.plan = newPlan(req)
 	if t := req.Signal.Training; t != nil && !slices.Contains(a.Stages, StageTrain) {
-		newest, err := ResolveModel(ctx, c.Session, experimentRef+t.Experiment)
+		newest, err := ResolveModel(ctx, c.Session, cmp.Or(o.Model, experimentRef+t.Experiment))
 		if err != nil {
 			return err
 		}
@@ -531,6 +540,13 @@ func (c *chain) metaInputs(ctx context.Context, call Call, into map[string]strin
 		}
 		into["symbols removed"] = removed[0].RunID
 		return nil
+	}
+	if _, replays := call.(BacktestOptions); replays {
+		if digest, err := delistingsDigest(c.Session); err != nil {
+			return err
+		} else if digest != "" {
+			into[backtest.KnownName] = digest
+		}
 	}
 	symbols, err := c.meta.ListSymbols(ctx, metastore.SymbolFilter{})
 	if err != nil {

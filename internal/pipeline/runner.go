@@ -28,7 +28,15 @@ type Runner interface {
 // InProcess runs stages in this process. Its zero value is ready.
 type InProcess struct {
 	Quiet bool // of a run nothing is said but warnings and errors
+	// Unsaid leaves errors to the caller, which has them returned: Sweep says each
+	// once.
+	Unsaid bool
 }
+
+// unsaid leaves out why a run failed.
+type unsaid struct{ session.Voice }
+
+func (unsaid) Failed(error) {}
 
 // Run implements Runner.
 func (p InProcess) Run(ctx context.Context, s *session.Session, call Call, notes []quant.RunIO) (runID string, err error) {
@@ -36,6 +44,12 @@ func (p InProcess) Run(ctx context.Context, s *session.Session, call Call, notes
 	c.Notes = notes
 	if p.Quiet {
 		c.Voice = session.Quiet{Voice: s.Say()}
+	}
+	if p.Unsaid {
+		if c.Voice == nil {
+			c.Voice = s.Say()
+		}
+		c.Voice = unsaid{c.Voice}
 	}
 	return s.Inside(ctx, c, func(ctx context.Context, inner *session.Session) error { return p.run(ctx, inner, call) })
 }

@@ -244,8 +244,8 @@ func TestAStageInsideIsRecordedLikeOneTypedByHand(t *testing.T) {
 	s.Settle("data", time.Second, map[string]string{"QUANT_CALENDAR": "data"}, map[string]string{"output": "table"})
 	path := s.Write("prices.csv", bars("A"))
 	_, run := ingest(t, s, path)
-	want := `{"args":["` + path + `"],"argv":["quant","ingest","--","` + path + `"],"flags":{"base-url":"","date-format":"","encoding":"utf-8","full":"false",` +
-		`"max-reject-ratio":"0.01","no-cache":"false","output":"table","overlap":"5","per-minute":"5","provider":"","retries":"3","symbol":"","symbols":"[]","timeout":"30s","volume-missing":"reject"},` +
+	want := `{"args":["` + path + `"],"argv":["quant","ingest","--","` + path + `"],"flags":{"base-url":"","close-only":"false","date":"","date-format":"","decimal":"","encoding":"utf-8","full":"false","layout":"auto",` +
+		`"map":"[]","max-reject-ratio":"0.01","no-cache":"false","no-header":"false","output":"table","overlap":"5","per-minute":"5","provider":"","retries":"3","sheet":"","symbol":"","symbols":"[]","timeout":"30s","timezone":"","volume-missing":"reject"},` +
 		`"settings":{"QUANT_CALENDAR":"data"}}`
 	if string(run.ConfigJSON) != want {
 		t.Errorf("config %s\nwant   %s", run.ConfigJSON, want)

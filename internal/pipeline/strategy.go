@@ -5,11 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
-	"strings"
 	"syscall"
 
 	"quant"
+	"quant/internal/backtest"
 	"quant/internal/durable"
+	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/session"
 	"quant/internal/strategy"
@@ -65,12 +66,12 @@ func OpenStrategy(ctx context.Context, s *session.Session, path string, sets []s
 	return of.WithSymbols(symbols), nil
 }
 
-// strategyOfModel is OpenStrategy for what decides or replays: a model that the
-// file calls experiment:ID is named by its id, so that decisions, their digest and
-// predictions speak of one model.
+// strategyOfModel is OpenStrategy for what decides: a model that the file calls
+// experiment:ID is named by its id, so that decisions, their digest and predictions
+// speak of one model.
 func strategyOfModel(ctx context.Context, s *session.Session, path string, sets []string) (strategy.Strategy, error) {
 	of, err := OpenStrategy(ctx, s, path, sets)
-	if err != nil || !strings.HasPrefix(of.Signal.Inputs.ModelID, experimentRef) {
+	if err != nil || !isAlias(of.Signal.Inputs.ModelID) {
 		return of, err
 	}
 	m, err := ResolveModel(ctx, s, of.Signal.Inputs.ModelID)
@@ -80,6 +81,55 @@ func strategyOfModel(ctx context.Context, s *session.Session, path string, sets 
 	s.Say().Notice("%s is %s", of.Signal.Inputs.ModelID, m.ModelID)
 	of.Signal.Inputs.ModelID = m.ModelID
 	return of, nil
+}
+
+// deciders are the models of the lab by DecisionDigest of the strategy with each:
+// they tell which model a decision was made with that differs in nothing else.
+// Empty for a strategy that ranks by a feature.
+func deciders(ctx context.Context, s *session.Session, of strategy.Strategy) (map[string]string, error) {
+	models := map[string]string{}
+	if of.Signal.Type != strategy.ModelScore {
+		return models, nil
+	}
+	meta, err := s.MetaDB()
+	if err != nil {
+		return nil, err
+	}
+	list, err := meta.ListModels(ctx, metastore.ModelFilter{})
+	for _, m := range list {
+		of.Signal.Inputs.ModelID = m.ModelID
+		models[of.DecisionDigest()] = m.ModelID
+	}
+	return models, err
+}
+
+// modelThatDecided is the model that an alias is taken for where decisions are
+// replayed: the one of the experiment that made them all, though another was
+// trained since; the one trained last where there is no such one. Where the alias
+// means another model now, that is said.
+func modelThatDecided(ctx context.Context, s *session.Session, db *factstore.DB, of strategy.Strategy, models map[string]string) (string, error) {
+	alias := of.Signal.Inputs.ModelID
+	newest, err := ResolveModel(ctx, s, alias)
+	if err != nil {
+		return "", err
+	}
+	configs, err := backtest.DecidedBy(ctx, db, of.ID, of.Version, *of.Backtest.From, *of.Backtest.To)
+	if err != nil {
+		return "", err
+	}
+	if len(configs) == 1 && models[configs[0]] != "" && models[configs[0]] != newest.ModelID {
+		decided, err := s.Meta.GetModel(ctx, models[configs[0]])
+		if err != nil {
+			return "", err
+		}
+		if decided.ExperimentID == newest.ExperimentID {
+			s.Say().Notice("%s was %s when it decided, and is %s now: what %s decided is replayed; `quant recommend` decides with %s",
+				alias, decided.ModelID, newest.ModelID, decided.ModelID, newest.ModelID)
+			return decided.ModelID, nil
+		}
+	}
+	s.Say().Notice("%s is %s", alias, newest.ModelID)
+	return newest.ModelID, nil
 }
 
 // StrategyCheck is what is wrong with one strategy file.

@@ -154,8 +154,9 @@ type SweepReport struct {
 }
 
 // plan reads everything that the line says, and checks every trial before the
-// first one runs.
-func (o SweepOptions) plan() (SweepReport, []byte, error) {
+// first one runs. An alias for a model is resolved here, once: a trial is named by
+// what it decides with, and a model that is trained meanwhile changes none.
+func (o SweepOptions) plan(ctx context.Context, session *session.Session) (SweepReport, []byte, error) {
 	var r SweepReport
 	if o.Strategy == "" {
 		return r, nil, quant.Errorf(quant.Usage, "sweep needs --strategy").WithHint("usage: quant sweep --strategy FILE --set KEY=VALUE,VALUE")
@@ -200,7 +201,7 @@ func (o SweepOptions) plan() (SweepReport, []byte, error) {
 	if strings.Contains(base.ID, "#") {
 		return r, nil, quant.Errorf(quant.Invalid, "strategy %s is a trial itself", base.ID).WithHint("sweep the strategy %s", deflated.Root(base.ID))
 	}
-	seen := map[string]Overrides{}
+	seen, models := map[string]Overrides{}, map[string]string{}
 	for _, combination := range grid(list) {
 		trial := Trial{Overrides: combination}
 		for _, one := range combination {
@@ -209,6 +210,18 @@ func (o SweepOptions) plan() (SweepReport, []byte, error) {
 		s, err := strategy.Parse(o.Strategy, data, trial.sets)
 		if err != nil {
 			return r, nil, err
+		}
+		if ref := s.Signal.Inputs.ModelID; isAlias(ref) {
+			if models[ref] == "" {
+				m, err := ResolveModel(ctx, session, ref)
+				if err != nil {
+					return r, nil, err
+				}
+				models[ref] = m.ModelID
+				session.Say().Notice("%s is %s", ref, m.ModelID)
+			}
+			s.Signal.Inputs.ModelID = models[ref]
+			trial.sets = append(trial.sets, setModel+models[ref])
 		}
 		// Two spellings of one value are one trial: the digest is of what they mean.
 		_, hexadecimal, _ := strings.Cut(s.Digest(), ":")
@@ -230,10 +243,11 @@ func (o SweepOptions) plan() (SweepReport, []byte, error) {
 // Sweep tries a strategy with every combination of some values: each trial is a
 // recommend and a backtest, run by r inside the run of s, under a strategy id of
 // its own. A trial that fails has its error in the report, see SweepReport.Err, and
-// the others go on. Errors: Usage, NotFound and Invalid for what is asked for, before
+// the others go on; r leaves errors unsaid, and those of trials that fail alike are
+// said once. Errors: Usage, NotFound and Invalid for what is asked for, before
 // the first trial; the cause of ctx.
 func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (SweepReport, error) {
-	report, data, err := o.plan()
+	report, data, err := o.plan(ctx, s)
 	if err != nil {
 		return report, err
 	}
@@ -245,6 +259,7 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 	for _, p := range report.Parameters {
 		logParams(s, "set."+p.Key, strings.Join(p.Values, ","))
 	}
+	said := map[string]bool{}
 	for i := range report.Trials {
 		t := &report.Trials[i]
 		if o.Trying != nil {
@@ -253,6 +268,10 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 		if err := t.run(ctx, s, r, o, report.From, report.To); err != nil {
 			t.Error = quant.Text(s.Mask.Text(err.Error()))
 			report.Failed++
+			if alike := report.Alike(*t); !said[alike] && ctx.Err() == nil {
+				said[alike] = true
+				s.Say().Failed(err)
+			}
 		}
 		if ctx.Err() != nil {
 			return report, context.Cause(ctx)
@@ -271,6 +290,12 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 		logMeasured(s, "best.", 0, report.Best)
 	}
 	return report, nil
+}
+
+// Alike is the error of a trial without what tells it from those of trials that
+// failed for the same reason: its own strategy id.
+func (r SweepReport) Alike(t Trial) string {
+	return strings.ReplaceAll(string(t.Error), t.StrategyID, r.StrategyID)
 }
 
 // Err is what a sweep comes to whose trials were all tried: Failed if all of them

@@ -36,7 +36,7 @@ func TestASweepTriesEveryCombinationInProcessAndPrintsNothing(t *testing.T) {
 	said := len(s.Heard.All())
 	var report pipeline.SweepReport
 	id, err := s.Inside(t.Context(), session.Command{Kind: "sweep"}, func(ctx context.Context, inner *session.Session) (err error) {
-		report, err = pipeline.Sweep(ctx, inner, pipeline.InProcess{Quiet: true}, o)
+		report, err = pipeline.Sweep(ctx, inner, pipeline.InProcess{Quiet: true, Unsaid: true}, o)
 		return err
 	})
 	if err != nil || report.Err() != nil {
@@ -77,7 +77,7 @@ func TestASweepTriesEveryCombinationInProcessAndPrintsNothing(t *testing.T) {
 	}
 
 	o.Trying = nil
-	again, err := pipeline.Sweep(t.Context(), s.Session, pipeline.InProcess{Quiet: true}, o)
+	again, err := pipeline.Sweep(t.Context(), s.Session, pipeline.InProcess{Quiet: true, Unsaid: true}, o)
 	if err != nil || again.Deflated.Trials != 4 {
 		t.Errorf("a trial that is repeated counts once: %+v, %v", again.Deflated, err)
 	}
@@ -91,7 +91,7 @@ func TestATrialThatFailsIsReportedAndTheOthersGoOn(t *testing.T) {
 			if strings.Contains(strings.Join(call.Command().Args, " "), part) {
 				return s.Inside(ctx, call.Command(), func(context.Context, *session.Session) error { return quant.Errorf(quant.Refused, "no such luck") })
 			}
-			return pipeline.InProcess{Quiet: true}.Run(ctx, s, call, notes)
+			return pipeline.InProcess{Quiet: true, Unsaid: true}.Run(ctx, s, call, notes)
 		})
 	}
 	report, err := pipeline.Sweep(t.Context(), s.Session, fails("--set execution.lag_days=1"), o)
@@ -144,6 +144,35 @@ func TestAGridThatCannotBeTriedIsRefusedBeforeTheFirstTrial(t *testing.T) {
 		}
 		if r.calls != nil {
 			t.Errorf("%s: %q ran", name, r.calls)
+		}
+	}
+}
+
+func TestASweepThatFailsAlikeSaysItOnce(t *testing.T) {
+	silent(t)
+	s, o := sweptLab(t)
+	o.Strategy = s.Write("nowhere.yaml", strings.Replace(strategyText(byFeature, days), "symbols: [A, B, C, D, E]", "symbols: [NOWHERE]", 1))
+	said := len(s.Heard.All())
+	var report pipeline.SweepReport
+	_, err := s.Inside(t.Context(), session.Command{Kind: "sweep"}, func(ctx context.Context, inner *session.Session) (err error) {
+		report, err = pipeline.Sweep(ctx, inner, pipeline.InProcess{Quiet: true, Unsaid: true}, o)
+		return err
+	})
+	if err != nil || report.Failed != 4 || quant.CodeOf(report.Err()) != quant.Failed {
+		t.Fatal(err, report.Failed, report.Err())
+	}
+	var failures []string
+	for _, heard := range s.Heard.All()[said:] {
+		if strings.Contains(heard, "no symbol of its universe has prices") {
+			failures = append(failures, heard)
+		}
+	}
+	if len(failures) != 1 || !strings.Contains(failures[0], report.Trials[0].StrategyID) {
+		t.Errorf("said %q", failures)
+	}
+	for _, trial := range report.Trials {
+		if !strings.Contains(string(trial.Error), trial.StrategyID) || report.Alike(trial) != report.Alike(report.Trials[0]) {
+			t.Errorf("%+v", trial)
 		}
 	}
 }

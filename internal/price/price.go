@@ -30,8 +30,13 @@ type Basis struct {
 	First      quant.Date // first and last day that has a bar of these symbols; 0 if there is none
 	Last       quant.Date
 	Bars       int64
-	Outside    int64    // bars on days that are no sessions: left out
-	Notices    []string // what the user should know, a sentence each
+	Outside    int64 // bars on days that are no sessions: left out
+	// Empty are the sessions between First and Last on which none of these
+	// symbols has a bar; Unknown are those of them on which no symbol at all has
+	// one, so that the calendar may be wrong.
+	Empty   []quant.Date
+	Unknown []quant.Date
+	Notices []string // what the user should know, a sentence each
 }
 
 // Name is adjusted, raw, mixed (some symbols on each) or none.
@@ -67,7 +72,7 @@ const (
 // Stage makes BasisTable, SessionTable and BarView of the prices as they stand in this
 // connection, replacing earlier ones; they live until the DB is closed. A
 // symbol without bars is left out. Refused: a raw close that moves by more
-// than 40 % near a simple ratio, without AcceptRaw.
+// than 40 % near a simple ratio, without AcceptRaw, or a bar that no run wrote.
 func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Basis, error) {
 	source := req.Source
 	if source == "" {
@@ -84,6 +89,9 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 		if len(req.Symbols) == 0 {
 			where = "false"
 		}
+	}
+	if err := db.RequireExplained(ctx, factstore.OHLCV, source, where); err != nil {
+		return b, err
 	}
 	if err := exec(`CREATE OR REPLACE TEMP TABLE ` + BasisTable + ` AS
 		SELECT symbol, bool_and(coalesce(adjusted_close > 0 AND close > 0, false)) AS adjusted, min(ts) AS first, max(ts) AS last, count(*) AS bars
@@ -139,6 +147,9 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 	}
 	if b.Outside > 0 {
 		b.Notices = append(b.Notices, fmt.Sprintf("%d of %d bars are on days that are no session of %s: left out (another market? QUANT_CALENDAR=data)", b.Outside, b.Bars, cal.Name()))
+	}
+	if err := b.findEmpty(ctx, db, cal, source); err != nil {
+		return b, err
 	}
 	if len(b.Unadjusted) > 0 {
 		b.Notices = append(b.Notices, "UNADJUSTED: raw prices of "+some(b.Unadjusted)+", which have no adjusted_close on every row; dividends and splits are not in their returns")

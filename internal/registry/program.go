@@ -6,7 +6,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
-	"quant/internal/registry/liveness"
+	"quant/internal/process"
 )
 
 // ProgramStarted notes that the run has started a program, and returns what
@@ -17,7 +17,7 @@ func (g *Registry) ProgramStarted(runID string, p quant.Program) (save func(cont
 	p.RunID = runID
 	p.Path = quant.Text(g.Mask.Text(strings.ToValidUTF8(string(p.Path), "\uFFFD")))
 	if p.ChildPID != nil {
-		start, _ := liveness.ProcessStart(int(*p.ChildPID))
+		start, _ := process.StartOf(int(*p.ChildPID))
 		p.ChildStart = quant.Text(start)
 	}
 	g.keepProgram(p)
@@ -89,7 +89,7 @@ func (g *Registry) livingPrograms(ctx context.Context, dead []metastore.RunDetai
 		if p.ChildPID == nil || p.ChildStart == "" {
 			continue
 		}
-		if start, exists := liveness.ProcessStart(int(*p.ChildPID)); exists && start == string(p.ChildStart) {
+		if start, exists := process.StartOf(int(*p.ChildPID)); exists && start == string(p.ChildStart) {
 			living[p.RunID] = *p.ChildPID
 		}
 	}

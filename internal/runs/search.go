@@ -19,6 +19,8 @@ type Find struct {
 	// Limited: the query itself says how many it wants; a limit that it asks for
 	// hides nothing.
 	Limited bool
+
+	spoken []metastore.Field // of the conditions and the order
 }
 
 // Found says what a search found.
@@ -35,7 +37,7 @@ func ParseFind(text string, now time.Time) (Find, error) {
 	if err != nil {
 		return Find{}, err
 	}
-	f := Find{Search: metastore.Search{Where: q.Where, Order: q.Order, All: wantsReaders(q), Columns: defaultColumns(q)}}
+	f := Find{Search: metastore.Search{Where: q.Where, Order: q.Order, All: wantsReaders(q), Columns: defaultColumns(q)}, spoken: q.Fields()}
 	if q.Limit != nil {
 		f.Limit, f.Limited = *q.Limit, true
 	}
@@ -56,6 +58,49 @@ func (f Find) Each(ctx context.Context, meta metastore.Store, show func(cells []
 		return show(cells)
 	})
 	return found, err
+}
+
+// Unrecorded is what a search speaks of although no run has it, with the names that
+// are like it.
+type Unrecorded struct {
+	Field string // metrics.los
+	Near  []string
+}
+
+// nearOf is among how many names of a kind the ones like another are looked for.
+const nearOf = 1000
+
+// Unrecorded finds the params, tags and metrics of the search, its columns included,
+// that no run has: a condition on one is unknown for every run. Errors: the store's.
+func (f Find) Unrecorded(ctx context.Context, meta metastore.Store) ([]Unrecorded, error) {
+	names := map[metastore.Source]metastore.NameSource{
+		metastore.ParamOf: metastore.ParamNames, metastore.TagOf: metastore.TagNames, metastore.MetricOf: metastore.MetricNames,
+	}
+	var missing []Unrecorded
+	asked := map[metastore.Field]bool{}
+	for _, field := range slices.Concat(f.spoken, f.Columns) {
+		one := metastore.Field{Of: field.Of, Name: field.Name}
+		of, recorded := names[field.Of]
+		// Name and experiment are words of every run, whether or not one has them.
+		if !recorded || asked[one] || field.Of == metastore.TagOf && (field.Name == quant.NameTag || field.Name == quant.ExperimentTag) {
+			continue
+		}
+		asked[one] = true
+		// In their order the name itself comes before all that are longer.
+		found, err := meta.Names(ctx, of, field.Name, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 && found[0] == field.Name {
+			continue
+		}
+		all, err := meta.Names(ctx, of, "", nearOf)
+		if err != nil {
+			return nil, err
+		}
+		missing = append(missing, Unrecorded{Field: search.Name(one), Near: search.Nearest(field.Name, all)})
+	}
+	return missing, nil
 }
 
 // Explain says how the search is answered.

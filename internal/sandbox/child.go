@@ -84,7 +84,9 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 	if err := limitProcess(t.MemoryLimit, fileBytes); err != nil {
 		return quant.Errorf(quant.Failed, "limit the query process: %w", err)
 	}
-	writer := rows.New(out, t.Format, rows.Query)
+	formulas := rows.Formulas{Exact: t.Exact}
+	defer func() { done.Guarded = formulas.Guarded }()
+	writer := rows.New(out, t.Format, rows.Query, &formulas)
 	w := &rowWriter{out: writer, limit: t.Limit, done: done}
 	if len(t.Secrets) > 0 {
 		w.mask = &secret.Masker{}

@@ -167,6 +167,11 @@ func runDuckDB(t task, r *report, w *rowWriter) error {
 		return quant.Errorf(quant.Failed, "examine the query: %s", msg)
 	}
 	tree, err := blank.tree(sql)
+	if quoted := quoteColumns(sql); err == nil && quoted != sql && notParsed(tree) {
+		// Only what is no statement as it stands is read as if its columns were quoted.
+		sql = quoted
+		tree, err = blank.tree(sql)
+	}
 	blank.close()
 	if err != nil {
 		return err

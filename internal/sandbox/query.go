@@ -64,6 +64,7 @@ type Request struct {
 	Path   string // of the database file
 	SQL    string // one reading statement; comments and a trailing semicolon are fine
 	Format string // Table, JSON or CSV
+	Exact  bool   // CSV leaves texts as they are that a spreadsheet takes for formulas
 
 	Limit       int64         // most rows to write; 0: all
 	Timeout     time.Duration // from the opened database to the last row written; 0: DefaultTimeout
@@ -91,6 +92,7 @@ type Request struct {
 type Result struct {
 	Rows    int64    // rows written
 	Cut     bool     // Limit was reached and there was at least one row more
+	Guarded int64    // texts of the CSV that got a ' before them
 	Columns []string // names as the database gave them; two may be equal
 }
 
@@ -211,6 +213,7 @@ type event struct {
 	PID     int        `json:"pid,omitempty"`
 	Rows    int64      `json:"rows,omitempty"`
 	Cut     bool       `json:"cut,omitempty"`
+	Guarded int64      `json:"guarded,omitempty"`
 	Columns []string   `json:"columns,omitempty"`
 	Code    quant.Code `json:"code,omitempty"` // empty: the query succeeded
 	Msg     string     `json:"msg,omitempty"`
@@ -220,6 +223,7 @@ type event struct {
 // task is what the parent tells the child.
 type task struct {
 	Store, Path, SQL, Format string
+	Exact                    bool
 	Limit, MemoryLimit       int64
 	Wait                     time.Duration
 	SchemaVersion            int
@@ -282,7 +286,7 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 	go func() {
 		defer close(events)
 		err := json.NewEncoder(c.control).Encode(task{
-			Store: req.Store, Path: req.Path, SQL: req.SQL, Format: req.Format,
+			Store: req.Store, Path: req.Path, SQL: req.SQL, Format: req.Format, Exact: req.Exact,
 			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait, SchemaVersion: req.SchemaVersion, Secrets: req.Secrets,
 		})
 		for in := json.NewDecoder(io.LimitReader(c.control, 64<<20)); err == nil; {
@@ -346,7 +350,7 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 			c.abandoned = true
 		}
 	}
-	res := Result{Rows: last.Rows, Cut: last.Cut, Columns: last.Columns}
+	res := Result{Rows: last.Rows, Cut: last.Cut, Guarded: last.Guarded, Columns: last.Columns}
 	switch {
 	case cause != nil:
 		return res, cause

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/factstore"
+	"quant/internal/metastore/sqlite"
 	"quant/internal/sandbox"
 
 	_ "github.com/duckdb/duckdb-go/v2"
@@ -224,6 +226,61 @@ var analystQueries = []string{
 	"SELECT 'a'::ENUM('a', 'b'), uuid(), '10101'::BIT, 'ab'::BLOB, INTERVAL '1 day', TIME '10:00', [1, 2]::INT[2]",
 	"SELECT setting.s FROM (SELECT 1 AS s) setting",
 	"SELECT wavg(close, volume), geomean(close), fsum(close) FROM ohlcv",
+	"SELECT asof, t.symbol FROM (SELECT symbol, ts AS asof, px FROM trades) t ASOF JOIN (SELECT symbol, ts AS asof, close FROM ohlcv) o USING (symbol, asof)",
+	"EXPLAIN SELECT max(asof) FROM (SELECT ts AS asof FROM ohlcv)",
+}
+
+// Every column is named plainly in the places where people name one: DuckDB's
+// grammar has other uses for some words.
+func TestEveryColumnOfALabCanBeSelectedByItsPlainName(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	facts, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: filepath.Join(dir, "quant.duckdb")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := facts.Close(); err != nil {
+		t.Fatal(err)
+	}
+	runs, err := sqlite.Open(t.Context(), sqlite.Options{Path: filepath.Join(dir, "meta.db"), Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := runs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, store := range []struct {
+		request func(path, text string) sandbox.Request
+		path    string
+		columns string
+	}{
+		{fact, filepath.Join(dir, "quant.duckdb"), "SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal ORDER BY ALL"},
+		{meta, filepath.Join(dir, "meta.db"), "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table'"},
+	} {
+		out, _, err := run(t, store.request(store.path, store.columns))
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+		if err != nil || len(list) < 50 {
+			t.Fatalf("%d columns, %v", len(list), err)
+		}
+		tables := map[string][]string{}
+		for _, c := range list[1:] {
+			tables[c[0]] = append(tables[c[0]], c[1])
+		}
+		for table, columns := range tables {
+			all := strings.Join(columns, ", ")
+			for _, q := range []string{
+				"SELECT " + all + " FROM " + table + " WHERE " + strings.Join(columns, " IS NULL AND ") + " IS NULL AND false GROUP BY " + all + " ORDER BY " + all,
+				"WITH t AS (SELECT * FROM " + table + " LIMIT 0) SELECT " + all + " FROM t",
+			} {
+				if out, _, err := run(t, store.request(store.path, q)); err != nil || out != strings.Join(columns, ",")+"\n" {
+					t.Errorf("%s\n\t%q, %v", q, out, err)
+				}
+			}
+		}
+	}
 }
 
 func TestHostileQueriesAreRefusedAndLeaveNothing(t *testing.T) {

@@ -499,7 +499,7 @@ func (r *reader) attribute(n *fieldNode) (metastore.Field, error) {
 	}
 	if _, known := f.Type(); !known {
 		err := r.fail(n.Pos, "a run has no attribute %q", n.First)
-		near := nearest(name)
+		near := Nearest(name, Attributes())
 		own := fmt.Sprintf("params.%s, tags.%s, metrics.%s are what runs recorded", n.First, n.First, n.First)
 		if len(near) > 0 {
 			return f, err.WithHint("did you mean %s? %s", strings.Join(near, " or "), own)
@@ -523,11 +523,11 @@ func Attributes() []string {
 	return all
 }
 
-// nearest returns the attributes that one or two changed letters, or a longer
+// Nearest are up to three of the names that one or two changed letters, or a longer
 // beginning, make of a name.
-func nearest(name string) []string {
+func Nearest(name string, names []string) []string {
 	var near []string
-	for _, a := range Attributes() {
+	for _, a := range names {
 		if d := distance(name, a); d <= 1 || d == 2 && len(a) > 4 || len(name) > 2 && strings.HasPrefix(a, name) || len(a) > 3 && strings.HasPrefix(name, a) {
 			near = append(near, a)
 		}

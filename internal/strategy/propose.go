@@ -12,6 +12,7 @@ import (
 	"quant"
 	"quant/internal/dataset"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 )
 
 // The TEMP tables that Read makes, to be read as temp.main.<name>.
@@ -87,7 +88,8 @@ func (s Strategy) source() (table, value, stamp, where string, args []any) {
 // others (names held that left it: their score is for the order of sales), and
 // stages SignalTable. A value that is no finite number counts as none. Where a
 // walk-forward model has several out-of-sample scores of one day, the one whose
-// task_id is first in byte order counts, so final before any fold.
+// task_id is first in byte order counts, so final before any fold. Refused: a row
+// of these days that no run wrote.
 func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date, others []string) (*Signals, error) {
 	r := &Signals{Days: days, Symbols: s.Universe.Symbols}
 	for _, symbol := range others {
@@ -115,6 +117,10 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 		where += " AND f.ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)"
 		args = append(args, days[0], days[len(days)-1])
 	}
+	read := where + " AND f.ts IN (SELECT v FROM temp.main." + dayTable + ") AND f.symbol IN (SELECT v FROM temp.main." + SymbolTable + ")"
+	if err := db.RequireExplained(ctx, table, "", read, args...); err != nil {
+		return nil, err
+	}
 	_, err := db.Stage(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS
 		SELECT f.symbol, f.ts, f.%s AS value, f.%s AS stamp, d.i AS k, u.i AS n
 		FROM main.%s f JOIN temp.main.%s d ON d.v = f.ts JOIN temp.main.%s u ON u.v = f.symbol
@@ -139,6 +145,27 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 		r.scores[int(k)*len(r.Symbols)+int(n)] = v
 	}
 	return r, rows.Err()
+}
+
+// SignalDays are the days, in order, on which a symbol of the universe has a
+// signal.
+func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Date, error) {
+	table, value, _, where, args := s.source()
+	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM main.%s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
+		table, where, value, sqltext.Literals(s.Universe.Symbols)), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var days []quant.Date
+	for rows.Next() {
+		var d quant.Date
+		if err := rows.Scan(&d); err != nil {
+			return nil, err
+		}
+		days = append(days, d)
+	}
+	return days, rows.Err()
 }
 
 // stageIndex makes a TEMP table of values and their indices: i INTEGER, v.

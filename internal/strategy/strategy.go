@@ -163,6 +163,16 @@ func (s Strategy) DecisionDigest() string {
 	return durable.Digest(s.Canonical())
 }
 
+// TrialDigest is Digest of what a trial of the strategy sets: everything but what
+// it is called and what changes no return, which is the benchmark and the capital.
+// The universe and the days are left out as well: the decisions that came of them
+// show both, however the file names them.
+func (s Strategy) TrialDigest() string {
+	s.ID, s.Version, s.Universe = "", "", Universe{}
+	s.Backtest.From, s.Backtest.To, s.Backtest.Benchmark, s.Backtest.InitialCapital = nil, nil, "", 0
+	return durable.Digest(s.Canonical())
+}
+
 // Notices says what the user should know of a valid strategy, a sentence each.
 func (s Strategy) Notices() []string {
 	p, v := s.Portfolio, s.Supervisor

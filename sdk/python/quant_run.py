@@ -351,8 +351,14 @@ def _element(value):
 
 
 def _number(name, value):
-    """What float() makes of a value; ValueError where it makes nothing."""
+    """What float() makes of a value; ValueError where it makes nothing, or makes less
+    of it: of an array with one element or a complex number, as some versions of
+    numpy do."""
     try:
+        if getattr(value, "ndim", 0) != 0:
+            raise TypeError("it is an array")
+        if getattr(getattr(value, "dtype", None), "kind", "") == "c":
+            raise TypeError("it is complex")
         return float(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError("metric %r: %.60r is no number: %s" % (name, value, error)) from error

@@ -70,7 +70,8 @@ type Judgement struct {
 	Skew     *float64 `json:"skew"`               // third standardised population moment
 	Kurtosis *float64 `json:"kurtosis"`           // fourth one; 3 for a normal distribution
 	// Trials are the distinct ones recorded for the strategy: its own backtests
-	// and those of its sweeps. A repeated one counts once.
+	// and those of its sweeps. One that was only repeated counts once; the same
+	// settings with another model or on other prices are another.
 	Trials int64 `json:"trials"`
 	// TrialsVariance is the sample variance of the trials' Sharpe ratios of a
 	// session; nil below two.
@@ -88,10 +89,10 @@ func Root(strategyID string) string {
 }
 
 // Judge computes the judgement of one backtest from backtest_equity and from all
-// trials that backtest_details has of the same strategy. Two backtests are the
-// same trial if configuration (a sweep names its trials by the head of that
-// digest), costs, lag and range are the same; of a repeated one the newest
-// result counts. quant.NotFound without such a backtest.
+// trials that backtest_details has of the same strategy, in whatever version.
+// Backtests with one trial_digest are one trial; of a repeated one the newest
+// result counts. What failed has no result to choose, and is none.
+// quant.NotFound without such a backtest.
 func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, error) {
 	var j Judgement
 	var strategyID string
@@ -107,11 +108,7 @@ func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, erro
 	if err != nil {
 		return j, err
 	}
-	trials, err := column(ctx, db, `SELECT last(s.sharpe ORDER BY s.created_at, s.run_id)
-		FROM backtest_details d JOIN backtest_summary s USING (run_id)
-		WHERE d.strategy_id = ? OR starts_with(d.strategy_id, ? || '#')
-		GROUP BY coalesce(nullif(split_part(d.strategy_id, '#', 2), ''), substr(d.strategy_digest, length('sha256:') + 1, 8)), d.lag_days, s.fee_bps, s.slippage_bps, s.from_ts, s.to_ts
-		ORDER BY ALL`, Root(strategyID), Root(strategyID))
+	trials, err := column(ctx, db, trialsSQL, Root(strategyID), Root(strategyID))
 	if err != nil {
 		return j, err
 	}
@@ -127,6 +124,27 @@ func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, erro
 	}
 	return judge(own, known, int64(len(trials))), nil
 }
+
+// trialsSQL is the Sharpe ratio of each trial of a strategy.
+//
+// What was stored without a trial_digest is told by its outcome: lag, costs, range
+// and every figure. Two of those from a sweep are one trial if they have one id
+// as well; one of the strategy itself is none of its own if a sweep had the same
+// outcome, for it decided under the strategy's id what the sweep decided under
+// the trial's; and none is if it came out again since.
+const trialsSQL = `WITH tried AS (
+		SELECT d.trial_digest AS trial, split_part(d.strategy_id, '#', 2) AS swept, s.sharpe, s.created_at, s.run_id,
+			CAST(row(d.lag_days, s.fee_bps, s.slippage_bps, s.from_ts, s.to_ts, s.cagr, s.sharpe, s.max_dd, s.vol, s.turnover, s.win_rate, s.avg_trade, s.num_trades) AS VARCHAR) AS outcome
+		FROM backtest_details d JOIN backtest_summary s USING (run_id)
+		WHERE d.strategy_id = ? OR starts_with(d.strategy_id, ? || '#')),
+	named AS (SELECT outcome FROM tried WHERE trial IS NOT NULL),
+	earlier AS (SELECT * FROM tried WHERE trial IS NULL AND outcome NOT IN (FROM named)),
+	sweeps AS (SELECT * FROM earlier WHERE swept <> ''),
+	counted AS (
+		SELECT trial AS a, '' AS b, * EXCLUDE (trial) FROM tried WHERE trial IS NOT NULL
+		UNION ALL SELECT swept, outcome, * EXCLUDE (trial) FROM sweeps
+		UNION ALL SELECT '', outcome, * EXCLUDE (trial) FROM earlier WHERE swept = '' AND outcome NOT IN (SELECT outcome FROM sweeps))
+	SELECT last(sharpe ORDER BY created_at, run_id) FROM counted GROUP BY a, b ORDER BY ALL`
 
 // judge is Judge of the session returns and of the trials' Sharpe ratios of a
 // session; trials may be more than the ratios that are known.

@@ -71,6 +71,9 @@ func (s *Sheet) span() span {
 	return span{s.Days[0].TS, s.Days[len(s.Days)-1].TS}
 }
 
+// equityTicks are about how many ticks the axis of equity has.
+const equityTicks = 5
+
 // equity is the account against the benchmark. The scale is logarithmic where
 // the highest value is at least three times the lowest.
 func (s *Sheet) equity() plot {
@@ -86,8 +89,8 @@ func (s *Sheet) equity() plot {
 		low, high := slices.Min(values), slices.Max(values)
 		log = low > 0 && high >= 3*low
 	}
-	y, x := chart.NewAxis(log, values...), s.span()
-	p := plot{ID: "equity", Title: "Equity", Log: log, X: x.ticks(), Y: y.Ticks(5, chart.Compact)}
+	y, x := chart.NewAxis(log, values...).WithTopTick(equityTicks), s.span()
+	p := plot{ID: "equity", Title: "Equity", Log: log, X: x.ticks(), Y: y.Ticks(equityTicks, chart.Compact)}
 	var own, other []point
 	var lastOther *float64
 	for _, d := range s.Days {
@@ -188,10 +191,10 @@ func (s *Sheet) weights() plot {
 	return p
 }
 
-func percent(v float64) string { return fixed(v*100, 1) + "%" }
+func percent(v float64) string { return fixed(v*100, 2) + "\u00a0%" }
 
 // percent0 has as many decimals as it takes.
-func percent0(v float64) string { return chart.Plain(chart.Round(v*100, 6)) + "%" }
+func percent0(v float64) string { return chart.Plain(chart.Round(v*100, 6)) + "\u00a0%" }
 
 // amount is a sum of money, with thousands apart.
 func amount(v float64) string {

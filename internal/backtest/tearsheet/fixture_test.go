@@ -144,7 +144,7 @@ func (m market) store(t *testing.T) *factstore.DB {
 	}
 	text := func(v any) driver.Value { b, _ := json.Marshal(v); return string(b) }
 	fill("backtest_details", [][]driver.Value{{runID, m.strategyID, "1.0.0", "sha256:" + fmt.Sprintf("%064x", 7), m.lag, m.basis, "XNYS", time.Date(2026, 1, 14, 8, 0, 0, 0, time.UTC), benchmark, 1e6, 0.0, false,
-		first, "sha256:" + fmt.Sprintf("%064x", 9), text(sensitivity), text(measured), text([]string{"3 position-sessions were valued at the last price"}), time.Date(2026, 1, 15, 9, 30, 0, 0, time.UTC)}})
+		first, "sha256:" + fmt.Sprintf("%064x", 9), text(sensitivity), text(measured), text([]string{"3 position-sessions were valued at the last price"}), time.Date(2026, 1, 15, 9, 30, 0, 0, time.UTC), "sha256:" + fmt.Sprintf("%064x", 11)}})
 	return db
 }
 

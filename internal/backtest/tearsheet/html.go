@@ -22,7 +22,15 @@ var (
 	//go:embed sheet.html
 	pageText string
 	//go:embed sheet.css
-	styleText string
+	ownStyle string
+	// letters is the font of pictures, with the letters that a figure needs.
+	// Origin: letters.md.
+	//go:embed letters.woff2
+	letters string
+	// styleText is the whole style of the page.
+	styleText = sync.OnceValue(func() string {
+		return `@font-face { font-family: "quant figures"; src: url(data:font/woff2;base64,` + base64.StdEncoding.EncodeToString([]byte(letters)) + `) format("woff2"); }` + "\n" + ownStyle
+	})
 )
 
 // Limits of the page: a tear sheet is read by a person. What is left out is
@@ -40,10 +48,11 @@ var page = sync.OnceValue(func() *template.Template {
 // network, style and charts inline, and a content security policy that holds
 // it to that. Everything is escaped. The same sheet gives the same bytes.
 func (s *Sheet) HTML(w io.Writer) error {
-	sum := sha256.Sum256([]byte(styleText))
+	style := styleText()
+	sum := sha256.Sum256([]byte(style))
 	return page().Execute(w, view{
-		Sheet: s, Style: template.CSS(styleText),
-		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'",
+		Sheet: s, Style: template.CSS(style),
+		Policy: "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; font-src data:; base-uri 'none'; form-action 'none'",
 	})
 }
 
@@ -120,9 +129,9 @@ func (v view) Headlines() []Headline {
 func probability(v float64) string {
 	switch {
 	case v > 0.999 && v < 1:
-		return "> 99.9%"
+		return "> 99.9\u00a0%"
 	case v > 0 && v < 0.001:
-		return "< 0.1%"
+		return "< 0.1\u00a0%"
 	}
 	return percent(v)
 }
@@ -203,8 +212,8 @@ func (v view) Account() []Measure {
 		one("Turnover a year", "max(buys, sells) / equity, first purchase apart", number(m.Turnover, percent)),
 		one("Mean exposure", "positions / equity", number(m.AvgExposure, percent)),
 		one("Trades", "positions, from flat to flat", number(count(m.NumTrades), whole)),
-		one("Won", "share of the trades with a profit", number(m.WinRate, percent)),
-		one("Mean trade", "profit or loss, in currency", number(m.AvgTrade, amount)),
+		one("Win rate", "share of the trades with a profit", number(m.WinRate, percent)),
+		one("Average trade", "profit or loss, in currency", number(m.AvgTrade, amount)),
 		one("Fees", fixedTrim(v.FeeBps)+" bps of what is traded", number(m.Fees, amount)),
 		one("Slippage", fixedTrim(v.SlippageBps)+" bps of what is traded", number(m.Slippage, amount)),
 	}
@@ -424,7 +433,13 @@ func (v view) Extremes() struct{ Best, Worst []TradeRow } {
 	return out
 }
 
-func (v view) TradeCount() int { return len(v.Trades) }
+func (v view) LotCount() int { return len(v.Trades) }
+
+// TradesAndLots counts both: a trade is what num_trades counts, a position from
+// flat to flat; a lot is a row of backtest_trades, and of the page's tables.
+func (v view) TradesAndLots() string {
+	return quant.Count(int(v.Measured.NumTrades), "trade") + ", positions from flat to flat, in " + quant.Count(len(v.Trades), "lot")
+}
 
 // AllTrades are the first MaxTrades trades.
 func (v view) AllTrades() []TradeRow {
@@ -434,6 +449,41 @@ func (v view) AllTrades() []TradeRow {
 	}
 	return out
 }
+
+// DelistingRow is a position that was closed because its symbol had left the market.
+type DelistingRow struct {
+	Symbol, Whose, LastBar, ClosedOn, TradedAgain, Why string
+	LastPrice, Return, PnL                             Number
+	Loss                                               bool
+}
+
+// Delistings are the first MaxTrades of them.
+func (v view) Delistings() []DelistingRow {
+	var out []DelistingRow
+	for _, d := range v.Measured.Delistings[:min(len(v.Measured.Delistings), MaxTrades)] {
+		r := DelistingRow{
+			Symbol: d.Symbol, Whose: "strategy", LastBar: d.LastBar.String(), ClosedOn: d.ClosedOn.String(), TradedAgain: Missing, Why: "no bars",
+			LastPrice: number(&d.LastPrice, decimals2), Return: number(&d.Return, percent), PnL: number(&d.PnL, whole), Loss: d.PnL < 0,
+		}
+		if d.Benchmark {
+			r.Whose = "benchmark"
+		}
+		if d.Cause == "known" {
+			r.Why = "known"
+			if d.Reason != "" {
+				r.Why += ": " + string(d.Reason)
+			}
+		}
+		if d.TradedAgain != nil {
+			r.TradedAgain = d.TradedAgain.String()
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// DelistingCount is how many there are.
+func (v view) DelistingCount() int { return len(v.Measured.Delistings) }
 
 // Fact is a line of the provenance.
 type Fact struct{ Name, Value string }

@@ -4,6 +4,7 @@ import (
 	"image/color"
 	"image/png"
 	"io"
+	"slices"
 
 	"quant"
 	"quant/internal/chart"
@@ -37,7 +38,7 @@ func (s *Sheet) PNG(w io.Writer) error {
 
 	equity := s.equity()
 	x := left
-	for _, entry := range equity.Lines {
+	for _, entry := range slices.Backward(equity.Lines) { // as in the page: what is drawn last, and on top, comes first
 		c, dashes := lineStyle(entry.Class)
 		name := entry.Name
 		if !p.CanWrite(name) {

@@ -90,6 +90,21 @@ type Measured struct {
 		Name string `json:"name"`
 		Performance
 	} `json:"benchmark"`
+	Delistings []Delisting `json:"delistings"`
+}
+
+// Delisting is a position that was closed because its symbol had left the market.
+type Delisting struct {
+	Symbol      string      `json:"symbol"`
+	Benchmark   bool        `json:"benchmark"`
+	LastBar     quant.Date  `json:"last_bar"`
+	ClosedOn    quant.Date  `json:"closed_on"`
+	LastPrice   float64     `json:"last_price"`
+	Return      float64     `json:"return"`
+	PnL         float64     `json:"pnl"`
+	Cause       string      `json:"cause"`
+	Reason      quant.Text  `json:"reason"`
+	TradedAgain *quant.Date `json:"traded_again"`
 }
 
 // Sensitivity is the result at one lag and one total of costs.
@@ -338,6 +353,10 @@ func (s *Sheet) Texts(clean func(string) string) {
 	}
 	for i := range s.Trades {
 		s.Trades[i].Symbol, s.Trades[i].Reason = clean(s.Trades[i].Symbol), clean(s.Trades[i].Reason)
+	}
+	for i := range s.Measured.Delistings {
+		d := &s.Measured.Delistings[i]
+		d.Symbol, d.Cause, d.Reason = clean(d.Symbol), clean(d.Cause), quant.Text(clean(string(d.Reason)))
 	}
 	for i := range s.Inputs {
 		s.Inputs[i].Name = clean(s.Inputs[i].Name)

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"image/color"
 	"image/png"
 	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,8 +165,13 @@ func TestThePageNeedsNothingElseAndMayLoadNothingElse(t *testing.T) {
 			}
 		}
 	}
+	// The letters of figures are in the page; nothing else is a place to load from.
+	rest := regexp.MustCompile(`src: url\(data:font/woff2;base64,[A-Za-z0-9+/=]+\)`).ReplaceAllString(page, "")
+	if len(page)-len(rest) < 10_000 {
+		t.Error("the page has no letters of its own")
+	}
 	for _, outside := range []string{"http:", "https:", "//", "@import", "url("} {
-		if strings.Contains(page, outside) {
+		if strings.Contains(rest, outside) {
 			t.Errorf("the page mentions %s", outside)
 		}
 	}
@@ -179,7 +186,7 @@ func TestThePageNeedsNothingElseAndMayLoadNothingElse(t *testing.T) {
 			policy = attr(m, "content")
 		}
 	}
-	if want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"; policy != want {
+	if want := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; font-src data:; base-uri 'none'; form-action 'none'"; policy != want {
 		t.Errorf("policy %s, want %s", policy, want)
 	}
 }
@@ -325,6 +332,34 @@ func TestTheStampsSayWhatWeakensTheResult(t *testing.T) {
 	}
 }
 
+func TestWhatWasDelistedIsNamedWithItsDaysAndMoney(t *testing.T) {
+	t.Parallel()
+	s := ordinary().sheet(t)
+	if page := write(t, s); strings.Contains(page, "Closed as delisted") {
+		t.Error("nothing was delisted, and there is a table of it")
+	}
+	last, closed, again := quant.Date(19700), quant.Date(19714), quant.Date(19730)
+	s.Measured.Delistings = []Delisting{
+		{Symbol: "GONE", LastBar: last, ClosedOn: closed, LastPrice: 12.5, Return: -0.3, PnL: -37500, Cause: "rule", TradedAgain: &again},
+		{Symbol: "BOUGHT", Benchmark: true, LastBar: last, ClosedOn: last, LastPrice: 20, Return: 0.05, PnL: 1000, Cause: "known", Reason: "<b>taken over</b>"},
+	}
+	page := write(t, s)
+	for _, want := range []string{
+		`<tr><th class="text" scope="row">GONE</th><td class="text">strategy</td><td class="text">` + last.String() + `</td><td class="text">` + closed.String() + `</td>`,
+		`<td class="text">` + again.String() + `</td><td class="text">no bars</td>`,
+		`<th class="text" scope="row">BOUGHT</th><td class="text">benchmark</td>`,
+		`<td class="text">known: &lt;b&gt;taken over&lt;/b&gt;</td>`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %s", want)
+		}
+	}
+	s.Measured.Delistings = slices.Repeat(s.Measured.Delistings, MaxTrades)
+	if page := write(t, s); !strings.Contains(page, fmt.Sprintf("The first %d of %d positions", MaxTrades, 2*MaxTrades)) {
+		t.Error("a long list is not cut short")
+	}
+}
+
 func TestHostileNamesStayTexts(t *testing.T) {
 	t.Parallel()
 	hostile := []string{`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `</style><script>`, `</title><b>`, `{{.RunID}}`, `';alert(1)//`, `</svg><iframe>`, "a&b<c", `javascript:alert(1)`}
@@ -435,12 +470,27 @@ func TestTheChartInLettersFitsAndNamesBothLines(t *testing.T) {
 	}
 }
 
+// Trades are positions, as in num_trades; lots are rows of backtest_trades.
+func TestThePageCountsTradesAsTheSummaryDoes(t *testing.T) {
+	t.Parallel()
+	s := ordinary().sheet(t)
+	s.Measured.NumTrades = int64(len(s.Trades)) - 3
+	doc, err := html.Parse(strings.NewReader(write(t, s)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := quant.Count(len(s.Trades)-3, "trade") + ", positions from flat to flat, in " + quant.Count(len(s.Trades), "lot")
+	if got := text(section(t, doc, "trades")); !strings.Contains(got, want) || strings.Contains(got, "round trip") {
+		t.Errorf("no %q in %q", want, quant.Clip(got, 300))
+	}
+}
+
 func TestNumbersAreWrittenForPeople(t *testing.T) {
 	t.Parallel()
 	for got, want := range map[string]string{
 		amount(1234567.4): "1,234,567", amount(-1234.5): "\u22121,234", amount(12.345): "12.35", amount(0): "0.00", amount(-0.001): "0.00", amount(100): "100",
-		percent(-0.0004): "0.0%", percent(-0.1234): "\u221212.3%", chart.Compact(1_250_000): "1.25M", chart.Compact(999.99999999): "1k", chart.Compact(-5e9): "\u22125B", chart.Compact(0): "0",
-		signed(0.0123): "+1.2", signed(-0.0001): "0.0", probability(0.99999): "> 99.9%", probability(1): "100.0%", probability(0.0001): "< 0.1%",
+		percent(-0.00004): "0.00\u00a0%", percent(-0.1234): "\u221212.34\u00a0%", percent0(0.125): "12.5\u00a0%", chart.Compact(1_250_000): "1.25M", chart.Compact(999.99999999): "1k", chart.Compact(-5e9): "\u22125B", chart.Compact(0): "0",
+		signed(0.0123): "+1.2", signed(-0.0001): "0.0", probability(0.99999): "> 99.9\u00a0%", probability(1): "100.00\u00a0%", probability(0.0001): "< 0.1\u00a0%",
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -9,50 +9,63 @@ import (
 )
 
 // RelayArg is the first argument of a process that keeps reading what is still
-// written after a program has ended. It is no command.
+// written after a program has ended; with further arguments, of a leader. It is no
+// command.
 const RelayArg = "__relay"
 
 // The descriptors of such a process come in pairs from firstRelayFD on: a pipe to
 // read, and where it goes.
 const firstRelayFD = 3
 
-// handOver leaves the pipes that processes still write to, after the program has
-// ended, to a process of its own, so that writing goes on to be possible for them.
+// handOver leaves the pipes and terminals that processes still write to, after the
+// program has ended, to the leader or a process of its own, so that writing goes on
+// to be possible for them.
 // It reports whether there are any. Into a file or a device what they write goes
 // on as before; to the reader of a pipe or socket the program's end is the end of
 // its output, and what comes later is read and dropped.
 func (s *session) handOver() (kept bool) {
-	files := []uintptr{0, 0, 0}
+	var list []carried
 	for _, r := range s.relays {
-		if r.terminal || !r.stillWritten() {
+		if !r.stillWritten() || r.terminal && !isMaster(int(r.from.Fd())) {
 			continue
 		}
-		kept = true
-		to := r.to.Fd()
-		if info, err := r.to.Stat(); err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) != 0 {
-			to = closed
+		c := carried{from: int(r.from.Fd()), to: -1}
+		if info, err := r.to.Stat(); err == nil && info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
+			c.to = int(r.to.Fd())
 		}
-		files = append(files, r.from.Fd(), to)
+		list = append(list, c)
 	}
-	if !kept || s.Relay == "" {
-		return kept
+	switch {
+	case s.leader != nil:
+		s.leader.handOver(list)
+	case len(list) > 0 && s.Relay != "":
+		startRelay(s.Relay, list)
 	}
+	return len(list) > 0
+}
+
+// startRelay starts a process that carries on. That it cannot be started only means
+// that nobody reads.
+func startRelay(file string, list []carried) {
 	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return kept
+		return
 	}
 	defer func() { _ = unix.Close(null) }()
-	for i, fd := range files {
-		if i < firstRelayFD || fd == closed {
-			files[i] = uintptr(null)
+	files := []uintptr{uintptr(null), uintptr(null), uintptr(null)}
+	for _, c := range list {
+		if c.to < 0 {
+			c.to = null
 		}
+		files = append(files, uintptr(c.from), uintptr(c.to))
 	}
-	// In a session of its own: no key of a terminal is meant for it. That it cannot
-	// be started only means that nobody reads.
-	_, _ = syscall.ForkExec(s.Relay, []string{"quant", RelayArg}, &syscall.ProcAttr{
+	// In a session of its own: no key of a terminal is meant for it.
+	pid, err := syscall.ForkExec(file, []string{"quant", RelayArg}, &syscall.ProcAttr{
 		Dir: "/", Env: []string{}, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
-	return kept
+	if err == nil {
+		go func() { _, _ = retry(func() (int, error) { return syscall.Wait4(pid, nil, 0, nil) }) }()
+	}
 }
 
 // stillWritten reports whether somebody has the writing side of a pipe open.
@@ -66,13 +79,17 @@ func (r *relay) stillWritten() bool {
 }
 
 // RelayMain is the whole life of such a process: it ends when nobody writes any
-// more. It returns its exit status: 2 when it was not started by handOver.
-func RelayMain() int {
+// more. args are what stands behind RelayArg, environ is the environment of the
+// process. It returns its exit status: 2 when it was not started by this package.
+func RelayMain(args, environ []string) int {
+	if len(args) > 0 {
+		return leaderMain(args, environ)
+	}
 	done := make(chan struct{})
 	relays := 0
 	for fd := firstRelayFD; ; fd += 2 {
 		var info unix.Stat_t
-		if unix.Fstat(fd, &info) != nil || info.Mode&unix.S_IFMT != unix.S_IFIFO {
+		if unix.Fstat(fd, &info) != nil || info.Mode&unix.S_IFMT != unix.S_IFIFO && !isMaster(fd) {
 			break
 		}
 		relays++
@@ -90,6 +107,7 @@ func RelayMain() int {
 	return 0
 }
 
+// passOn reads until nobody writes any more; to: -1 drops what it reads.
 func passOn(from, to int) {
 	defer func() { _ = unix.Close(from) }() // who writes then learns that nobody reads
 	buf := make([]byte, 64<<10)
@@ -104,7 +122,7 @@ func passOn(from, to int) {
 		case n <= 0:
 			return
 		}
-		if writeAll(to, buf[:n]) != nil {
+		if to >= 0 && writeAll(to, buf[:n]) != nil {
 			return
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"quant/internal/process"
 )
 
 // Interpreter is a Python that a program was seen to run, and how to start it as
@@ -44,8 +46,8 @@ func variable(env []string, name string) string {
 	return ""
 }
 
-// process is what a process was started as.
-type process struct {
+// command is what a process was started as.
+type command struct {
 	file string // what it executes, without symbolic links
 	args []string
 	env  []string
@@ -54,7 +56,7 @@ type process struct {
 
 // interpreter is the Python that a process is: as it was named, since that is
 // where a virtual environment is, where that is what it executes.
-func (p process) interpreter() Interpreter {
+func (p command) interpreter() Interpreter {
 	i := Interpreter{Path: p.file, Env: p.env, Dir: p.dir, Launcher: launches(p.args)}
 	name := p.args[0]
 	switch {
@@ -192,9 +194,9 @@ func (w *Watcher) settled() bool {
 // look looks at every process of the program once, and returns how many files it
 // read. known is what each process was at the last look.
 func (w *Watcher) look(root int, known map[int]uint64, found func(Interpreter)) (reads int) {
-	list, reads := family(root, maxProcesses)
+	list, reads := process.Family(root, maxProcesses)
 	for _, pid := range list {
-		image, ok := imageOf(pid)
+		image, ok := process.Image(pid)
 		if !ok || known[pid] == image {
 			continue
 		}
@@ -223,6 +225,23 @@ func (w *Watcher) look(root int, known map[int]uint64, found func(Interpreter)) 
 		}
 	}
 	return reads + len(list)
+}
+
+// startedAs is what a process was started as; of one that is no Python, the file
+// alone.
+func startedAs(pid int) (p command, ok bool) {
+	var err error
+	if p.file, err = process.Executable(pid); err != nil || !isPython(p.file) {
+		return p, err == nil
+	}
+	if p.args, err = process.Args(pid); err != nil || len(p.args) == 0 {
+		return p, false
+	}
+	if p.env, err = process.Environ(pid); err != nil {
+		return p, false
+	}
+	p.dir = process.Folder(pid)
+	return p, true
 }
 
 // add notes an interpreter, and reports whether there was none like it.

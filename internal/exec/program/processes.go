@@ -7,28 +7,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"quant/internal/process"
 )
 
-// Process is a process that the program started, or one of those did.
-type Process struct {
-	PID  int
-	Name string // of its program, as the kernel shortens it
-
-	parent int
-	start  string // with PID it names a process for ever
-	gone   bool   // it has ended, and nobody has asked how
-}
-
 // started are the processes below one, at this moment.
-func started(pid int) []Process {
-	all := processes()
-	family := []int{pid}
-	var list []Process
-	for i := 0; i < len(family); i++ {
-		for _, p := range all {
-			if p.parent == family[i] && !p.gone && !slices.Contains(family, p.PID) {
-				family, list = append(family, p.PID), append(list, p)
-			}
+func started(pid int) (list []process.Process) {
+	family, _ := process.Family(pid, maxProcesses)
+	for _, pid := range family[1:] {
+		if p, err := process.Of(pid); err == nil && !p.Ended {
+			list = append(list, p)
 		}
 	}
 	return list
@@ -40,15 +28,15 @@ const dying = 300 * time.Millisecond
 
 // left are the processes of the program that still run: those that were known
 // below it and those that carry its mark. wait: those about to end are waited for.
-func (s *session) left(wait bool) []Process {
+func (s *session) left(wait bool) []process.Process {
 	for deadline := time.Now().Add(dying); ; time.Sleep(dying / 10) {
-		var list []Process
-		for _, p := range processes() {
-			if p.gone || p.PID == os.Getpid() || p.parent == os.Getpid() {
+		var list []process.Process
+		for _, p := range process.All() {
+			if p.Ended || p.PID == os.Getpid() || p.Parent == os.Getpid() {
 				continue
 			}
-			known := slices.ContainsFunc(s.family, func(o Process) bool { return o.PID == p.PID && o.start == p.start })
-			if known || s.Mark != "" && hasVariable(p.PID, s.Mark) {
+			known := slices.ContainsFunc(s.family, func(o process.Process) bool { return o.PID == p.PID && o.Start == p.Start })
+			if known || s.Mark != "" && isMarked(p.PID, s.Mark) {
 				list = append(list, p)
 			}
 		}
@@ -56,6 +44,13 @@ func (s *session) left(wait bool) []Process {
 			return list
 		}
 	}
+}
+
+// isMarked reports whether a process was started with a NAME=VALUE. Where that
+// cannot be read, processes are known by who started them.
+func isMarked(pid int, pair string) bool {
+	env, err := process.Environ(pid)
+	return err == nil && slices.Contains(env, pair)
 }
 
 // shellWaits reports whether a shell would notice that we stop, and let us go on:
@@ -74,9 +69,11 @@ func shellWaits(ofGroup bool) bool {
 			return false
 		}
 		if group != own {
-			return controlsJobs(pid)
+			// Such a shell is not stopped itself by the key that stops jobs. Where that is
+			// not told, who puts its children in groups of their own is taken for one.
+			return !process.Readable || process.DispositionOf(pid, syscall.SIGTSTP) != process.ByDefault
 		}
-		parent := parentOf(pid)
+		parent := process.ParentOf(pid)
 		if !ofGroup || parent <= 0 {
 			return false
 		}
@@ -91,4 +88,10 @@ func sessionOf(pid int) int {
 		return -1
 	}
 	return id
+}
+
+// stopped reports whether a process is stopped.
+func stopped(pid int) bool {
+	p, err := process.Of(pid)
+	return err == nil && p.Stopped
 }

@@ -23,6 +23,8 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"quant/internal/process"
 )
 
 // Command is a program that is to run.
@@ -45,7 +47,8 @@ type Command struct {
 	Mark string
 	// Relay is the file of a program that calls RelayMain when its first argument is
 	// RelayArg. It takes over the pipes that processes still write to after the
-	// program has ended; "" closes them, and who writes then gets SIGPIPE.
+	// program has ended, and leads the program's session where that has one of its
+	// own; "" closes the pipes, and who writes then gets SIGPIPE.
 	Relay string
 }
 
@@ -57,7 +60,7 @@ type Result struct {
 	Asked syscall.Signal
 	// Left are the processes that the program started and that go on running, where
 	// it was Asked to end or Kept is true.
-	Left []Process
+	Left []process.Process
 	// Kept tells that processes still had its output open when it had ended.
 	Kept bool
 
@@ -122,13 +125,15 @@ func (c Command) Run() (Result, error) {
 		return Result{}, err
 	}
 	defer s.close()
-	attr := &syscall.ProcAttr{Env: c.Env, Files: s.files}
-	if s.own {
-		attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
-	}
-	s.pid, err = syscall.ForkExec(c.Path, c.Argv, attr)
-	if err != nil {
-		return Result{}, &os.PathError{Op: Execute, Path: c.Path, Err: err}
+	if !s.own || !s.lead() {
+		attr := &syscall.ProcAttr{Env: c.Env, Files: s.files}
+		if s.own {
+			attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
+		}
+		s.pid, err = syscall.ForkExec(c.Path, c.Argv, attr)
+		if err != nil {
+			return Result{}, &os.PathError{Op: Execute, Path: c.Path, Err: err}
+		}
 	}
 	s.started()
 	var own syscall.Rusage

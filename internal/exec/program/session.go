@@ -11,6 +11,8 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 	"golang.org/x/term"
+
+	"quant/internal/process"
 )
 
 // session is a program with the streams that lead to it.
@@ -25,13 +27,15 @@ type session struct {
 	relays []*relay
 	busy   sync.WaitGroup // the relays
 
+	leader *leader // of its session; nil: it leads that itself, or shares ours
+
 	keys         *os.File // the master again, for the reader of the keyboard alone
 	woken, waker *os.File // a pipe: closing its one side wakes that reader
 
 	asked atomic.Bool // that it stops
 
-	ending syscall.Signal // see Result.Asked; forward's, and ours once that has returned
-	family []Process      // what the program had started by then
+	ending syscall.Signal    // see Result.Asked; forward's, and ours once that has returned
+	family []process.Process // what the program had started by then
 
 	mu    sync.Mutex
 	saved *term.State // of our terminal, while that is raw
@@ -158,6 +162,9 @@ func (s *session) close() {
 	if s.waker != nil {
 		s.waker.Close() // its reader closes the other side
 	}
+	if s.leader != nil {
+		s.leader.close()
+	}
 	for _, f := range s.inner {
 		f.Close()
 	}
@@ -248,15 +255,15 @@ func (s *session) keyboard() {
 }
 
 // typed writes what was typed into the program's terminal. The key that stops
-// programs (Ctrl-Z) is acted on here: the program is alone in its session, and
-// such a group the kernel does not stop by itself.
+// programs (Ctrl-Z) is acted on here: nobody else in its session waits for the
+// program, and such a group the kernel does not stop by itself.
 func (s *session) typed(b []byte) {
 	from := 0
 	for i, c := range b {
 		if s.stops(c) {
 			s.into(b[from:i])
 			from = i
-			if dispositionOf(s.pid, syscall.SIGTSTP) != ignored {
+			if process.DispositionOf(s.pid, syscall.SIGTSTP) != process.Ignored {
 				s.echo(c)
 				s.suspend()
 				from = i + 1
@@ -298,7 +305,7 @@ func (s *session) stops(c byte) bool {
 // give the screen back, may.
 func (s *session) suspend() {
 	s.asked.Store(true)
-	if dispositionOf(s.pid, syscall.SIGTSTP) == caught {
+	if process.DispositionOf(s.pid, syscall.SIGTSTP) == process.Caught {
 		_ = syscall.Kill(-s.pid, syscall.SIGTSTP)
 		for range int(patience / (5 * time.Millisecond)) {
 			if stopped(s.pid) {

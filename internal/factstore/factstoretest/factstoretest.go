@@ -4,8 +4,10 @@ package factstoretest
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"regexp"
+	"testing"
 
 	"quant/internal/factstore"
 )
@@ -47,4 +49,20 @@ func Write(ctx context.Context, db *factstore.DB, runID string, statements ...st
 		return nil
 	})
 	return err
+}
+
+// Foreign runs statements on the file of a Fact DB that nobody has open, as another
+// program would: without a word in the ledger.
+func Foreign(t testing.TB, path string, statements ...string) {
+	t.Helper()
+	db, err := sql.Open("duckdb", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, s := range statements {
+		if _, err := db.ExecContext(t.Context(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
 }

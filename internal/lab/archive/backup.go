@@ -294,6 +294,12 @@ func (b *backup) rest(copied string) error {
 	if err := b.runFiles(meta); err != nil {
 		return err
 	}
+	if err := b.file(delistings, place.Real(b.DelistingsFile())); err != nil && !skippable(err) {
+		return err
+	}
+	if err := b.file(calendarMember, b.CalendarFile()); err != nil && !skippable(err) {
+		return err
+	}
 	trained, err := lab.Entries(b.ModelDir())
 	if err != nil {
 		return err

@@ -201,7 +201,7 @@ type staged struct {
 
 // places are where the parts of the lab stand: the names that are exchanged.
 func (p parts) places() []string {
-	return []string{p.factFile, place.Real(p.ArtifactDir()), place.Real(p.LogDir()), place.Real(p.ModelDir()), place.Real(p.RunDir()), p.MetaPath}
+	return []string{p.factFile, place.Real(p.ArtifactDir()), place.Real(p.LogDir()), place.Real(p.ModelDir()), place.Real(p.RunDir()), place.Real(p.DelistingsFile()), p.CalendarFile(), p.MetaPath}
 }
 
 // stage takes a backup of size bytes apart and makes of it a lab in which no run
@@ -245,8 +245,13 @@ func (s *staged) take(name string, _ int64, r io.Reader) error {
 		path = filepath.Join(place.Real(s.ModelDir())+place.Staging, file)
 	case runFiles:
 		path = filepath.Join(place.Real(s.RunDir())+place.Staging, filepath.FromSlash(file))
+	case calendarMember + "/":
+		path = s.CalendarFile() + place.Staging
 	default:
 		path = s.MetaPath + place.Staging
+		if name == delistings {
+			path = place.Real(s.DelistingsFile()) + place.Staging
+		}
 		if suffix, facts := strings.CutPrefix(name, factsMember); facts {
 			path = s.factFile + place.Staging + suffix
 		}

@@ -13,7 +13,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/lab"
 	"quant/internal/metastore"
-	"quant/internal/registry/liveness"
+	"quant/internal/process"
 )
 
 // SchemaVersion is that of the Fact DBs that this program works with.
@@ -58,25 +58,25 @@ func (s *Store) Options(ctx context.Context) factstore.Options {
 // Holder names the run behind the process that holds the Fact DB, with its
 // program's name where that is known and no run is found.
 func (s *Store) Holder(ctx context.Context, pid int, program string) string {
-	process := fmt.Sprintf("process %d", pid)
+	holder := fmt.Sprintf("process %d", pid)
 	if program != "" {
-		process += " (" + program + ")"
+		holder += " (" + program + ")"
 	}
 	if s.Lab.Meta == nil {
-		return process
+		return holder
 	}
 	running, err := s.Lab.Meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running})
 	if err != nil {
-		return process
+		return holder
 	}
 	// A query runs in a child of the process that is the run.
-	parent := liveness.ParentOf(pid)
+	parent := process.ParentOf(pid)
 	for _, run := range running {
 		if (run.Process.PID == int64(pid) || parent != 0 && run.Process.PID == int64(parent)) && run.RunID != s.Self {
 			return fmt.Sprintf("run %s (%s), process %d", quant.ShortID(run.RunID), run.Kind, pid)
 		}
 	}
-	return process
+	return holder
 }
 
 // Exists reports whether there is a file where the Fact DB should be.

@@ -25,6 +25,11 @@ const (
 	cache   = "cache"
 	reports = "reports"
 	plan    = "plan.json"
+
+	// Delistings is the file of the delistings and halts that the lab knows of.
+	Delistings = "delistings.csv"
+	// Calendar is the file of closures and extra sessions.
+	Calendar = "calendar.csv"
 )
 
 // The endings of what stands beside a database.
@@ -106,6 +111,10 @@ func (p Place) LogDir() string { return p.MetaFile() + logs }
 // LogFile is what the program of a run printed.
 func (p Place) LogFile(runID string) string { return filepath.Join(p.LogDir(), runID+".log") }
 
+// CalendarFile is the file of closures and extra sessions that the embedded
+// calendars of the exchanges do not know.
+func (p Place) CalendarFile() string { return filepath.Join(p.DataDir, Calendar) }
+
 // ModelDir is the folder of trained models.
 func (p Place) ModelDir() string { return filepath.Join(p.DataDir, models) }
 
@@ -120,6 +129,9 @@ func (p Place) PlanFile(runID string) string { return filepath.Join(p.RunDir(), 
 
 // IsPlanFile reports whether a path is that of a plan.
 func IsPlanFile(path string) bool { return filepath.Base(path) == plan }
+
+// DelistingsFile is the file of the delistings and halts that the lab knows of.
+func (p Place) DelistingsFile() string { return filepath.Join(p.DataDir, Delistings) }
 
 // ScratchDir is the folder of what lives no longer than its process.
 func (p Place) ScratchDir() string { return filepath.Join(p.DataDir, scratch) }

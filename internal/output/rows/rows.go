@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	prettytext "github.com/jedib0t/go-pretty/v6/text"
+
+	"quant"
 )
 
 // The formats.
@@ -74,14 +76,43 @@ type Writer interface {
 	End() error
 }
 
+// Formulas is the one rule about cells of a CSV that a spreadsheet would take for
+// formulas: a text, also a column's name, that begins with = + - @, a tab or a
+// carriage return, and is neither a finite decimal number nor the name of a flag
+// (--data-dir), gets a ' before it. Neither tables nor JSON are read by
+// spreadsheets: there texts are as they are.
+type Formulas struct {
+	Exact   bool  // leave them as they are
+	Guarded int64 // how many texts got a '
+}
+
+// guards tells whether a text gets a ', and counts it.
+func (f *Formulas) guards(text []byte) bool {
+	if f.Exact || len(text) == 0 || bytes.IndexByte([]byte("=+-@\t\r"), text[0]) < 0 {
+		return false
+	}
+	if _, isNumber := quant.ParseNumber(string(text)); isNumber || isFlag(text) {
+		return false
+	}
+	f.Guarded++
+	return true
+}
+
+// isFlag tells whether a text is -- and a word of letters, digits and hyphens.
+func isFlag(text []byte) bool {
+	word, ok := bytes.CutPrefix(text, []byte("--"))
+	return ok && len(word) > 0 && word[0] >= 'a' && word[0] <= 'z' && len(bytes.Trim(word, "abcdefghijklmnopqrstuvwxyz0123456789-")) == 0
+}
+
 // New returns a Writer of a format; of an unknown one a table is made. out should
-// be buffered: each row is a Write of its own.
-func New(out io.Writer, format string, layout Layout) Writer {
+// be buffered: each row is a Write of its own. formulas rules what a CSV does with
+// formulas, and counts.
+func New(out io.Writer, format string, layout Layout, formulas *Formulas) Writer {
 	switch format {
 	case JSON:
 		return &jsonWriter{array: Array{out: out}, report: layout == Report}
 	case CSV:
-		return &csvWriter{out: out, report: layout == Report}
+		return &csvWriter{out: out, report: layout == Report, formulas: formulas}
 	}
 	if layout == Report {
 		return &reportTable{out: out}
@@ -90,12 +121,12 @@ func New(out io.Writer, format string, layout Layout) Writer {
 }
 
 // csvWriter writes RFC 4180 with LF, a header always. Nested values stand as JSON.
-// Cells that a spreadsheet would take for a formula are written as they are: the
-// format is for programs, and a changed value would be a wrong one.
 type csvWriter struct {
-	out    io.Writer
-	report bool
-	buf    []byte
+	out      io.Writer
+	report   bool
+	formulas *Formulas
+	buf      []byte
+	guarded  []byte
 }
 
 func (w *csvWriter) Begin(columns []Column) error {
@@ -111,6 +142,10 @@ func (w *csvWriter) Row(cells []Cell) error {
 	for i, c := range cells {
 		if i > 0 {
 			b = append(b, ',')
+		}
+		if c.Kind == Text && w.formulas.guards(c.Text) {
+			w.guarded = append(append(w.guarded[:0], '\''), c.Text...)
+			c.Text = w.guarded
 		}
 		switch {
 		case c.Kind == Null:

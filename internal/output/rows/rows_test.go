@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -12,7 +13,7 @@ import (
 func write(t *testing.T, format string, layout Layout, columns []Column, list ...[]Cell) string {
 	t.Helper()
 	var b bytes.Buffer
-	w := New(&b, format, layout)
+	w := New(&b, format, layout, &Formulas{})
 	if err := w.Begin(columns); err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +30,38 @@ func write(t *testing.T, format string, layout Layout, columns []Column, list ..
 
 func text(s string) Cell   { return Cell{Kind: Text, Text: []byte(s)} }
 func number(s string) Cell { return Cell{Kind: Number, Text: []byte(s)} }
+
+func TestOneRuleForFormulasInEveryCSV(t *testing.T) {
+	t.Parallel()
+	list := [][]Cell{{text("=1+1"), number("-5"), text("-5")}, {text("-x"), {Kind: Nested, Text: []byte("[]")}, text("\t=,")}, {text("a=b"), text("--data-dir"), text("-")}}
+	columns := []Column{{Name: "@a"}, {Name: "b"}, {Name: "c"}}
+	for _, layout := range []Layout{Query, Report} {
+		for _, exact := range []bool{false, true} {
+			var b bytes.Buffer
+			f := Formulas{Exact: exact}
+			w := New(&b, CSV, layout, &f)
+			if err := w.Begin(columns); err != nil {
+				t.Fatal(err)
+			}
+			for _, r := range list {
+				if err := w.Row(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+			records, err := csv.NewReader(&b).ReadAll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, guarded := [][]string{{"'@a", "b", "c"}, {"'=1+1", "-5", "-5"}, {"'-x", "[]", "'\t=,"}, {"a=b", "--data-dir", "'-"}}, int64(5)
+			if exact {
+				want, guarded = [][]string{{"@a", "b", "c"}, {"=1+1", "-5", "-5"}, {"-x", "[]", "\t=,"}, {"a=b", "--data-dir", "-"}}, 0
+			}
+			if !reflect.DeepEqual(records, want) || f.Guarded != guarded {
+				t.Errorf("layout %d, exact %v: %d of %q, want %d of %q", layout, exact, f.Guarded, records, guarded, want)
+			}
+		}
+	}
+}
 
 func TestLayouts(t *testing.T) {
 	columns := []Column{{Name: "a"}, {Name: "b", Right: true}, {Name: "a"}}
@@ -77,7 +110,7 @@ func TestQuotesOfCSV(t *testing.T) {
 
 func TestATableIsWrittenOnceItsWidthsAreKnown(t *testing.T) {
 	var b bytes.Buffer
-	w := New(&b, Table, Query)
+	w := New(&b, Table, Query, nil)
 	if err := w.Begin([]Column{{Name: "n"}, {Name: "m"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +152,7 @@ func (f *failing) Write(b []byte) (int, error) {
 func TestErrorsOfTheWriterComeBack(t *testing.T) {
 	for _, format := range []string{Table, JSON, CSV} {
 		for _, layout := range []Layout{Query, Report} {
-			w := New(&failing{}, format, layout)
+			w := New(&failing{}, format, layout, &Formulas{})
 			err := w.Begin([]Column{{Name: "n"}})
 			if err == nil {
 				err = w.Row([]Cell{text("x")})

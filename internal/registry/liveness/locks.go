@@ -14,6 +14,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/failpoint"
+	"quant/internal/process"
 )
 
 // Locks proves with locks of the operating system that processes of one machine
@@ -81,7 +82,7 @@ func (l *Locks) Judge(_ context.Context, p quant.RunProcess) Life {
 		return Dead
 	case lockUnknown:
 		if p.BootID == "" || string(p.BootID) == me.BootID {
-			if _, exists := ProcessStart(int(p.PID)); exists {
+			if _, exists := process.StartOf(int(p.PID)); exists {
 				return Unjudged
 			}
 		}
@@ -90,7 +91,7 @@ func (l *Locks) Judge(_ context.Context, p quant.RunProcess) Life {
 	if p.BootID != "" && string(p.BootID) != me.BootID {
 		return Dead
 	}
-	start, exists := ProcessStart(int(p.PID))
+	start, exists := process.StartOf(int(p.PID))
 	if exists && start == string(p.ProcessStart) {
 		return Alive
 	}

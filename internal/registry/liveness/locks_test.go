@@ -118,13 +118,3 @@ func TestASweepNeverTakesTheLockFileOfALivingRun(t *testing.T) {
 	close(stop)
 	sweepers.Wait()
 }
-
-func TestTheParentOfThisProcessIsKnown(t *testing.T) {
-	t.Parallel()
-	if got := liveness.ParentOf(os.Getpid()); got != os.Getppid() {
-		t.Errorf("%d, want %d", got, os.Getppid())
-	}
-	if got := liveness.ParentOf(1 << 30); got != 0 {
-		t.Errorf("of no process: %d", got)
-	}
-}

@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+
+	"quant/internal/process"
 )
 
 // Process identifies one process for ever: on this machine, in this boot, this
@@ -27,7 +29,7 @@ func ThisProcess() *Process {
 	if p.MachineID == "" && p.Host != "" {
 		p.MachineID = "host:" + p.Host
 	}
-	p.Start, _ = ProcessStart(p.PID)
+	p.Start, _ = process.StartOf(p.PID)
 	p.WorkDir, _ = os.Getwd()
 	if u, err := user.Current(); err == nil {
 		p.User = u.Username

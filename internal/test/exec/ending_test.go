@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"quant/internal/process"
 	"quant/internal/test/labtest"
 )
 
@@ -87,7 +89,7 @@ func TestAProgramThatStopsItselfGoesOnWhenAnotherLetsIt(t *testing.T) {
 		l.Eventually("it has stopped", func() bool {
 			text, _ := os.ReadFile(l.Path("pid"))
 			_, err := fmt.Sscan(string(text), &pid)
-			return err == nil && labtest.State(pid) == 'T'
+			return err == nil && labtest.IsStopped(pid)
 		})
 		time.Sleep(100 * time.Millisecond) // exec sees it
 		labtest.Must(t, syscall.Kill(pid, syscall.SIGCONT))
@@ -288,4 +290,65 @@ func TestGCFreesAFullDisk(t *testing.T) {
 			soundBesidesRoom(l)
 		})
 	}
+}
+
+func TestWhatAProgramLeavesRunningOnATerminalLivesOnAndPrints(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS != "linux" {
+		t.Skip("here a program leads its session, whose end hangs up what it left")
+	}
+	for name, script := range map[string]string{
+		"on the terminal":  `(` + lateOnTerminal + `) & echo soon`,
+		"elsewhere":        `(` + lateOnTerminal + `) >/dev/null 2>&1 </dev/null & echo soon`,
+		"stderr elsewhere": `(` + lateOnTerminal + `) 2>/dev/null & echo soon`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := labtest.New(t)
+			l.Must("init-db")
+			l.Write("job.sh", []byte(script))
+			o := shellOnTerminal(l, "quant exec --")
+			o.WaitFor("PROMPT")
+			o.Typing("$RUN sh job.sh; echo en''ded:$?\n")
+			o.WaitFor("ended:0")
+			if _, err := os.Stat(l.Path("lived")); err == nil {
+				t.Error("exec waited for it")
+			}
+			l.Eventually("what was left running lives", func() bool { _, err := os.Stat(l.Path("lived")); return err == nil })
+			run, onTerminal := l.RunOf("exec"), name != "elsewhere"
+			if run.Status != "SUCCESS" || strings.Contains(notesOf(l, run.ID), "goes on running: ") != onTerminal || strings.Contains(logOf(l, run.ID), "late") {
+				t.Errorf("%+v, notes %q, log %q", run, notesOf(l, run.ID), logOf(l, run.ID))
+			}
+			if onTerminal {
+				o.WaitFor("late")
+			}
+			text, err := os.ReadFile(l.Path("lived"))
+			labtest.Must(t, err)
+			var relay int
+			if _, err := fmt.Sscan(string(text), &relay); err != nil || relay <= 1 {
+				t.Fatalf("the leader of its session is %q", text)
+			}
+			l.Eventually("no process of quant is left", func() bool { _, err := process.Of(relay); return err != nil })
+			o.Typing("exit\n")
+		})
+	}
+}
+
+// lateOnTerminal waits until exec has ended and writes the leader of its session.
+const lateOnTerminal = `while kill -0 $PPID 2>/dev/null; do sleep 0.05; done; sleep 0.3; echo late; cut -d' ' -f6 /proc/self/stat > lived.new; mv lived.new lived`
+
+func TestAProgramOnATerminalIsHungUpWhenExecIsKilled(t *testing.T) {
+	t.Parallel()
+	l := labtest.New(t)
+	l.Must("init-db")
+	o := l.OnTerminal(nil, "exec", "--", "sh", "-c", `trap 'echo hup > hup; exit' HUP; echo $$ > pid; while :; do sleep 0.02; done`)
+	pid := 0
+	l.Eventually("it runs", func() bool {
+		text, _ := os.ReadFile(l.Path("pid"))
+		_, err := fmt.Sscan(string(text), &pid)
+		return err == nil
+	})
+	labtest.Must(t, syscall.Kill(process.ParentOf(pid), syscall.SIGKILL))
+	l.Eventually("the program is hung up", func() bool { _, err := os.Stat(l.Path("hup")); return err == nil })
+	<-o.Done
 }

@@ -122,13 +122,20 @@ class Bool:  # as numpy's bool_ and torch's
     ndim = 0
     def item(self): return True
     def __str__(self): return "True"
+class One:  # an array of one element, as older versions of numpy have it
+    ndim = 1
+    def __float__(self): return 1.0
+class Complex:  # as numpy's complex64
+    ndim = 0
+    class dtype: kind = "c"
+    def __float__(self): return 1.0
 run, strict = quant_run.run(), quant_run.run(strict=True)
 for number in (float("nan"), 0.5, float("inf"), float("nan")):
     run.metric("loss", number)
 run.metrics({"acc": float("nan"), "f1": 1.0})
 run.params({"own": True, "theirs": Bool(), "list": [Bool(), 1]})
 run.tag("flag", Bool())
-for wrong in (Array(), None, 1j, "half", 10**400, [1.0], object()):
+for wrong in (Array(), One(), Complex(), None, 1j, "half", 10**400, [1.0], object()):
     try:
         run.metric("x", wrong)
     except ValueError as error:

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/process"
 )
 
 // Result is how a process ended. A process that a signal killed has code
@@ -149,26 +150,15 @@ func (p *Process) Stopped() *Process {
 			p.lab.T.Fatalf("it ended instead of stopping: %v", p.end)
 		default:
 		}
-		return State(p.Process.Pid) == 'T'
+		return IsStopped(p.Process.Pid)
 	})
 	return p
 }
 
-// State is the state letter of a process, as ps has it; 0 for none.
-func State(pid int) byte {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err == nil {
-		after := strings.TrimSpace(string(text[bytes.LastIndexByte(text, ')')+1:]))
-		return after[0]
-	}
-	if _, err := os.Stat("/proc/self"); err == nil {
-		return 0
-	}
-	state, _ := exec.Command("ps", "-o", "state=", "-p", fmt.Sprint(pid)).Output()
-	if state = bytes.TrimSpace(state); len(state) > 0 {
-		return state[0]
-	}
-	return 0
+// IsStopped reports whether a process has been stopped by a signal.
+func IsStopped(pid int) bool {
+	p, err := process.Of(pid)
+	return err == nil && p.Stopped
 }
 
 // Eventually polls until ok.

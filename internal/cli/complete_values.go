@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"quant"
+	"quant/internal/feature"
+	"quant/internal/metastore"
+	"quant/internal/output"
+)
+
+// flagWords says what a flag's value is, where its usage does not call it so: the
+// words are those of completeWord.
+func flagWords() map[string]string {
+	return map[string]string{
+		"run": "RUN", "kind": "KIND", "status": "STATUS", "output": "FORMAT", "log-level": "LEVEL",
+		"experiment": "EXPERIMENT", "model": "MODEL", "symbol": "SYMBOL", "symbols": "SYMBOLS", "benchmark": "SYMBOL",
+		"feature": "FEATURE", "features": "FEATURES", "feature-version": "VERSION", "label": "LABEL",
+	}
+}
+
+// completeValue completes values of which there are few, or that the lab lists; nil:
+// name is none of them.
+func completeValue(env *Env, name string) completer {
+	switch name {
+	case "STATUS":
+		return completeOf(string(quant.Running), string(quant.Success), string(quant.Fail))
+	case "FORMAT":
+		return completeOf(string(output.Table), string(output.JSON), string(output.CSV))
+	case "LEVEL":
+		return completeOf("debug", "info", "warn", "error")
+	case "VERSION":
+		return completeFrom(func(*cobra.Command) []string { return feature.Versions() })
+	case "FEATURE":
+		return completeFrom(featureNames)
+	case "FEATURES":
+		return completeList(featureNames)
+	case "LABEL":
+		return completeFrom(labelNames)
+	case "SYMBOL":
+		return func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			left := slices.DeleteFunc(symbolsOf(env, cmd), func(s string) bool { return slices.Contains(args, s) })
+			return beginning(left, word), cobra.ShellCompDirectiveNoFileComp
+		}
+	case "SYMBOLS":
+		return completeList(func(cmd *cobra.Command) []string { return symbolsOf(env, cmd) })
+	case "EXPERIMENT":
+		return completeFrom(func(cmd *cobra.Command) (names []string) {
+			env.toComplete(cmd, func(ctx context.Context, meta metastore.Store) {
+				list, _ := meta.ListExperiments(ctx, metastore.ExperimentFilter{})
+				for _, e := range list {
+					names = append(names, e.ExperimentID)
+				}
+			})
+			return names
+		})
+	case "MODEL":
+		return completeFrom(func(cmd *cobra.Command) (names []string) {
+			env.toComplete(cmd, func(ctx context.Context, meta metastore.Store) {
+				list, _ := meta.ListModels(ctx, metastore.ModelFilter{})
+				for _, m := range list {
+					names = append(names, m.ModelID)
+				}
+			})
+			return names
+		})
+	}
+	return nil
+}
+
+// beginning are those of the names that begin with word, as many as are offered.
+// What a shell would not survive is left out.
+func beginning(names []string, word string) []cobra.Completion {
+	found := slices.DeleteFunc(names, func(s string) bool { return !strings.HasPrefix(s, word) || strings.ContainsFunc(s, unprintable) })
+	return found[:min(len(found), offeredNames)]
+}
+
+func completeOf(values ...string) completer {
+	return completeFrom(func(*cobra.Command) []string { return slices.Clone(values) })
+}
+
+// completeFrom asks for the values only where a shell wants them.
+func completeFrom(values func(cmd *cobra.Command) []string) completer {
+	return func(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return beginning(values(cmd), word), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeList completes the last of several values that commas separate, and offers
+// none twice.
+func completeList(values func(cmd *cobra.Command) []string) completer {
+	return func(cmd *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		head := word[:strings.LastIndexByte(word, ',')+1]
+		taken := strings.Split(head, ",")
+		left := slices.DeleteFunc(values(cmd), func(s string) bool { return slices.Contains(taken, s) })
+		found := beginning(left, word[len(head):])
+		for i := range found {
+			found[i] = head + found[i]
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+}
+
+func featureNames(*cobra.Command) (names []string) {
+	entries, _ := feature.Catalogue("")
+	for _, e := range entries {
+		names = append(names, e.Name)
+	}
+	return names
+}
+
+// labelNames are the labels of usual horizons.
+func labelNames(*cobra.Command) (names []string) {
+	for _, h := range []int{1, 5, 10, 20, 60} {
+		forward, direction := feature.LabelNames(h)
+		names = append(names, forward, direction)
+	}
+	return names
+}
+
+func symbolsOf(env *Env, cmd *cobra.Command) (names []string) {
+	env.toComplete(cmd, func(ctx context.Context, meta metastore.Store) {
+		list, _ := meta.ListSymbols(ctx, metastore.SymbolFilter{})
+		for _, s := range list {
+			names = append(names, s.Symbol)
+		}
+	})
+	return names
+}

@@ -1,0 +1,103 @@
+package price
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"quant"
+	"quant/internal/calendar"
+	"quant/internal/factstore"
+	"quant/internal/sqltext"
+)
+
+// findEmpty fills Empty and Unknown, and says what they may mean. The last day
+// with a bar ends what is looked at: data that has not come yet is no gap.
+func (b *Basis) findEmpty(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, source string) error {
+	var err error
+	if b.Empty, err = dates(ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN temp.main."+BarView+" p ON p.i = s.i ORDER BY s.ts"); err != nil || len(b.Empty) == 0 {
+		return err
+	}
+	if b.Unknown, err = dates(ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN "+source+" p ON p.ts = s.ts ORDER BY s.ts"); err != nil {
+		return err
+	}
+	if notice := AskAbout(cal, b.Unknown); notice != "" {
+		b.Notices = append(b.Notices, notice)
+	}
+	var halted []string
+	for _, d := range b.Empty {
+		if _, unknown := slices.BinarySearch(b.Unknown, d); !unknown {
+			halted = append(halted, d.String())
+		}
+	}
+	if len(halted) > 0 {
+		b.Notices = append(b.Notices, "none of these symbols has a bar on "+some(halted)+"; other symbols have")
+	}
+	return nil
+}
+
+// EmptySessions are the sessions on which no symbol at all has a bar, between the
+// first and the last stored bar of these symbols (nil: of all).
+func EmptySessions(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, symbols []string) ([]quant.Date, error) {
+	days, err := dates(ctx, db, "SELECT DISTINCT ts FROM "+factstore.OHLCV+" ORDER BY ts")
+	if err != nil || len(days) == 0 {
+		return nil, err
+	}
+	bounds := []quant.Date{days[0], days[len(days)-1]}
+	if symbols != nil {
+		of := "(ts) FROM " + factstore.OHLCV + " WHERE symbol IN (" + sqltext.Literals(symbols) + ") HAVING count(*) > 0"
+		bounds, err = dates(ctx, db, "SELECT min"+of+" UNION ALL SELECT max"+of)
+		if err != nil || len(bounds) == 0 {
+			return nil, err
+		}
+		slices.Sort(bounds)
+	}
+	var empty []quant.Date
+	for _, d := range cal.Sessions(bounds[0], bounds[1]) {
+		if _, has := slices.BinarySearch(days, d); !has {
+			empty = append(empty, d)
+		}
+	}
+	return empty, nil
+}
+
+// askedAbout is how many sessions a question names with what to do; of more, the
+// whole calendar is in doubt.
+const askedAbout = 8
+
+// AskAbout asks whether the calendar is wrong on sessions on which nothing has a
+// bar, and says how to add closures; "" for none.
+func AskAbout(cal *calendar.Calendar, empty []quant.Date) string {
+	if len(empty) == 0 {
+		return ""
+	}
+	if len(empty) > askedAbout {
+		return fmt.Sprintf("no symbol has a bar on %d sessions of %s, %s to %s: is QUANT_CALENDAR that of their market? `quant calendar check` lists them",
+			len(empty), cal.Name(), empty[0], empty[len(empty)-1])
+	}
+	var list []string
+	for _, d := range empty {
+		list = append(list, d.String())
+	}
+	days := strings.Join(list, ", ")
+	return fmt.Sprintf("no symbol has a bar on %s, %s of %s: is the calendar wrong? If %s was closed: `quant calendar add --closed %s`",
+		days, map[bool]string{true: "a session", false: "sessions"}[len(empty) == 1], cal.Name(), cal.Name(), strings.Join(list, ","))
+}
+
+func dates(ctx context.Context, db *factstore.DB, query string) ([]quant.Date, error) {
+	rows, err := db.Query(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var days []quant.Date
+	for rows.Next() {
+		var d quant.Date
+		if err := rows.Scan(&d); err != nil {
+			return nil, err
+		}
+		days = append(days, d)
+	}
+	return days, rows.Err()
+}
