@@ -43,9 +43,10 @@ var components = map[string]bool{
 // IsName reports whether a flag, variable or parameter of this name holds a
 // secret: one of its components (split at punctuation and at aB) is key,
 // token, secret, password, passwd, pwd, credential or auth, or a usual
-// compound of these.
+// compound of these. The class of an error (KeyError, jwt.InvalidTokenError) is no
+// such name: what follows it is what went wrong.
 func IsName(name string) bool {
-	if strings.TrimLeft(name, "-") == keepSecrets {
+	if strings.TrimLeft(name, "-") == keepSecrets || isErrorClass(name) {
 		return false
 	}
 	start, prevLower := 0, false
@@ -66,6 +67,16 @@ func IsName(name string) bool {
 		}
 	}
 	return components[strings.ToLower(name[start:])]
+}
+
+// isErrorClass reports whether a name is that of a class of errors as languages
+// write one: in capitals and small letters, after dots or none.
+func isErrorClass(name string) bool {
+	class := name[strings.LastIndexByte(name, '.')+1:]
+	if class == "" || class[0] < 'A' || class[0] > 'Z' || !isPlainName(class) || strings.ContainsAny(class, "-_") {
+		return false
+	}
+	return strings.HasSuffix(class, "Error") || strings.HasSuffix(class, "Exception") || strings.HasSuffix(class, "Warning")
 }
 
 // Masker knows the secret values of one process. The zero Masker applies the
