@@ -219,7 +219,7 @@ func tiny(t *testing.T) *labtest.Lab {
 	l := labtest.New(t)
 	labtest.Must(t, os.Mkdir(l.Path("data"), 0o700))
 	if err := labtest.MountTiny(l.Path("data"), 8); err != nil {
-		t.Skipf("no file system of its own can be mounted: %v", err)
+		labtest.CannotTry(t, "no file system of its own can be mounted: %v", err)
 	}
 	t.Cleanup(func() { labtest.Must(t, labtest.Unmount(l.Path("data"))) })
 	return l
@@ -397,14 +397,14 @@ func inject(l *labtest.Lab, path, rule string, args ...string) labtest.Result {
 	l.T.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		l.T.Skip("no strace here")
+		labtest.CannotTry(l.T, "no strace here")
 	}
 	quant := l.Command(args...)
 	cmd := exec.Command(strace, append([]string{"-f", "-qq", "-o", l.Path("trace"), "-P", path, "-e", "inject=" + rule, quant.Path}, quant.Args[1:]...)...)
 	cmd.Dir, cmd.Env = quant.Dir, quant.Env
 	r := l.StartCmd(cmd).Wait()
 	if strings.Contains(r.Stderr, "PTRACE_TRACEME") || strings.Contains(r.Stderr, "strace: ") {
-		l.T.Skipf("strace cannot trace here: %v", r)
+		labtest.CannotTry(l.T, "strace cannot trace here: %v", r)
 	}
 	return r
 }

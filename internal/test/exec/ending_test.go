@@ -180,7 +180,7 @@ func TestALogLeavesRoomForItsRecord(t *testing.T) {
 		l := labtest.New(t)
 		labtest.Must(t, os.Mkdir(l.Path("data"), 0o700))
 		if err := labtest.MountTiny(l.Path("data"), mib); err != nil {
-			t.Skip("a small file system cannot be mounted here:", err)
+			labtest.CannotTry(t, "a small file system cannot be mounted here: %v", err)
 		}
 		defer func() { _ = labtest.Unmount(l.Path("data")) }()
 		const lines = 200_000
@@ -231,7 +231,7 @@ func TestADiskThatIsNearlyFullAtTheStartTellsTheTruth(t *testing.T) {
 			l := labtest.New(t)
 			labtest.Must(t, os.Mkdir(l.Path("data"), 0o700))
 			if err := labtest.MountTiny(l.Path("data"), 8); err != nil {
-				t.Skip("a small file system cannot be mounted here:", err)
+				labtest.CannotTry(t, "a small file system cannot be mounted here: %v", err)
 			}
 			defer func() { _ = labtest.Unmount(l.Path("data")) }()
 			l.Must("init-db")
@@ -266,7 +266,7 @@ func TestGCFreesAFullDisk(t *testing.T) {
 			l := labtest.New(t)
 			labtest.Must(t, os.Mkdir(l.Path("data"), 0o700))
 			if err := labtest.MountTiny(l.Path("data"), 8); err != nil {
-				t.Skip("a small file system cannot be mounted here:", err)
+				labtest.CannotTry(t, "a small file system cannot be mounted here: %v", err)
 			}
 			defer func() { _ = labtest.Unmount(l.Path("data")) }()
 			l.Must("init-db")

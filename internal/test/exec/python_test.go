@@ -22,7 +22,7 @@ func startPython(l *labtest.Lab, env []string, script string) *labtest.Process {
 	l.T.Helper()
 	program, err := exec.LookPath("python3")
 	if err != nil {
-		l.T.Skip("not run: there is no python3 here")
+		labtest.CannotTry(l.T, "there is no python3 here")
 	}
 	sdk, err := filepath.Abs("../../../sdk/python")
 	labtest.Must(l.T, err)
@@ -323,7 +323,7 @@ func TestThePythonThatReallyRunsIsRecorded(t *testing.T) {
 	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("not run: there is no python3 here")
+		labtest.CannotTry(t, "there is no python3 here")
 	}
 	l := labtest.New(t)
 	l.Env = append(l.Env, "HOME="+os.Getenv("HOME")) // a version manager's python3 finds its versions below it
@@ -417,7 +417,7 @@ func TestSeveralPythonsOfAProgramAreAllRecorded(t *testing.T) {
 	t.Parallel()
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("not run: there is no python3 here")
+		labtest.CannotTry(t, "there is no python3 here")
 	}
 	l := labtest.New(t)
 	l.Env = append(l.Env, "HOME="+os.Getenv("HOME"))

@@ -102,7 +102,7 @@ func TestARerunOfAMaskedArgumentWantsItAgainAndKeepsItSecret(t *testing.T) {
 func TestARerunWithTheRecordedCodeRunsWhatStoodThereThen(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git here")
+		labtest.CannotTry(t, "there is no git here")
 	}
 	l := labtest.New(t)
 	sub := l.Path("repo", "sub dir")
@@ -182,7 +182,7 @@ func stored(l *labtest.Lab, text string) (paths []string) {
 func TestSecretsInUncommittedCodeAreMaskedAndCodeWithoutThemIsNotRun(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git here")
+		labtest.CannotTry(t, "there is no git here")
 	}
 	l := labtest.New(t)
 	labtest.Must(t, os.MkdirAll(l.Path("repo"), 0o700))
@@ -249,7 +249,7 @@ func TestSecretsInUncommittedCodeAreMaskedAndCodeWithoutThemIsNotRun(t *testing.
 func TestSubmodulesAreRecordedAndRunAgain(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git here")
+		labtest.CannotTry(t, "there is no git here")
 	}
 	l := labtest.New(t)
 	labtest.Must(t, os.MkdirAll(l.Path("repo"), 0o700))
@@ -301,7 +301,7 @@ func TestSubmodulesAreRecordedAndRunAgain(t *testing.T) {
 func TestCodeWithoutACommitIsRecordedAndRunAgain(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("git"); err != nil {
-		t.Skip("there is no git here")
+		labtest.CannotTry(t, "there is no git here")
 	}
 	l := labtest.New(t)
 	labtest.Must(t, os.MkdirAll(l.Path("repo"), 0o700))
