@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -143,7 +144,7 @@ func TestTheEndOfTheContextEndsRowsOfNulls(t *testing.T) {
 	defer f.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := arrowRows(ctx, f, int64(b.Len()), plan{}, newLineWriter(&bytes.Buffer{}, 0)); err != context.Canceled {
+	if err := arrowRows(ctx, f, int64(b.Len()), plan{}, newLineWriter(&bytes.Buffer{}, 0)); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
