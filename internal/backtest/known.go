@@ -84,22 +84,27 @@ func (e Known) Equal(o Known) bool {
 // there already. Invalid, and nothing is merged: an entry makes no sense, stands
 // twice in more, or two of a symbol share a day.
 func Merge(list, more []Known) (merged, added, changed, unchanged []Known, err error) {
-	merged = slices.Clone(list)
-	for i, e := range more {
+	type key struct {
+		symbol string
+		date   quant.Date
+	}
+	given := make(map[key]bool, len(more))
+	for _, e := range more {
 		if err := e.Validate(); err != nil {
 			return nil, nil, nil, nil, err
 		}
-		if slices.ContainsFunc(more[:i], func(o Known) bool { return o.Symbol == e.Symbol && o.Date == e.Date }) {
+		if given[key{e.Symbol, e.Date}] {
 			return nil, nil, nil, nil, quant.Errorf(quant.Invalid, "%s on %s stands there twice", e.Symbol, e.Date).WithHint("leave one of them out")
 		}
+		given[key{e.Symbol, e.Date}] = true
 	}
-	at := make(map[string]int, len(merged))
-	key := func(e Known) string { return e.Symbol + " " + e.Date.String() }
+	merged = slices.Clone(list)
+	at := make(map[key]int, len(merged))
 	for i, e := range merged {
-		at[key(e)] = i
+		at[key{e.Symbol, e.Date}] = i
 	}
 	for _, e := range more {
-		switch i, there := at[key(e)]; {
+		switch i, there := at[key{e.Symbol, e.Date}]; {
 		case !there:
 			merged, added = append(merged, e), append(added, e)
 		case merged[i].Equal(e):

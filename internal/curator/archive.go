@@ -11,6 +11,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"quant"
 	"quant/internal/durable"
@@ -22,7 +24,7 @@ const gzipEnding = ".gz"
 // Bounds of what a zip archive may hold. Its members are read one after the
 // other, and text is never held as a whole.
 const (
-	maxMembers  = 10_000
+	maxMembers  = 10_000   // folders are none
 	maxUnpacked = 64 << 30 // bytes of all members
 	maxSpooled  = 4 << 30  // bytes of one member that must be read at random
 )
@@ -71,22 +73,77 @@ func (in *Input) lookForWorkbook() error {
 	return nil
 }
 
+// archive is the directory of a zip archive, read once for all its members. Its
+// file is open while one of them is; several may be at once.
+type archive struct {
+	zr    *zip.Reader
+	mu    sync.Mutex
+	users int
+	file  atomic.Pointer[os.File] // nil: closed; what is read then fails
+}
+
+// ReadAt is for a user, who holds the file open.
+func (a *archive) ReadAt(p []byte, at int64) (int, error) { return a.file.Load().ReadAt(p, at) }
+
+// use holds the file of an input open until leave is called.
+func (a *archive) use(in Input) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	f := a.file.Load()
+	if f == nil {
+		var err error
+		if f, err = os.Open(in.Path); err != nil {
+			return fileError(in.Path, err)
+		}
+	}
+	if err := in.unchanged(f); err != nil {
+		if a.users == 0 {
+			f.Close()
+		}
+		return err
+	}
+	a.file.Store(f)
+	a.users++
+	return nil
+}
+
+func (a *archive) leave() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.users--; a.users > 0 {
+		return nil
+	}
+	return a.file.Swap(nil).Close()
+}
+
 // members returns the price files in a zip archive, in its order: those whose
 // names end like one, and that are not empty. Of the others, but for what an
 // operating system adds, the first input tells.
-func members(in Input, f *os.File) ([]Input, error) {
+func members(in Input) ([]Input, error) {
 	bad := func(hint, format string, args ...any) error {
 		return quant.Errorf(quant.Invalid, "%s: "+format, append([]any{clip(in.Path)}, args...)...).WithHint("%s", hint)
 	}
-	zr, err := zip.NewReader(f, in.Size)
+	a := &archive{}
+	if err := a.use(in); err != nil {
+		return nil, err
+	}
+	defer func() { _ = a.leave() }()
+	zr, err := zip.NewReader(a, in.Size)
 	if err != nil {
 		return nil, bad("fetch it again", "damaged zip archive: %s", clip(err.Error()))
 	}
+	a.zr, in.archive = zr, a
 	if slices.ContainsFunc(zr.File, func(m *zip.File) bool { return m.Name == "mimetype" }) {
 		return nil, bad("save it as .xlsx or as CSV", "is an OpenDocument file")
 	}
-	if len(zr.File) > maxMembers {
-		return nil, bad("unpack it and name the files", "has %d members, more than %d", len(zr.File), maxMembers)
+	n := 0
+	for _, m := range zr.File {
+		if !strings.HasSuffix(m.Name, "/") {
+			n++
+		}
+	}
+	if n > maxMembers {
+		return nil, bad("unpack it and name the files", "has %d members, more than %d", n, maxMembers)
 	}
 	var list []Input
 	var leftOut []string
@@ -132,36 +189,42 @@ func members(in Input, f *os.File) ([]Input, error) {
 
 // raw opens the bytes of an input as they stand in the file or the archive.
 func (in Input) raw() (io.ReadCloser, error) {
-	f, err := os.Open(in.Path)
-	if err != nil {
-		return nil, fileError(in.Path, err)
-	}
-	if err := in.unchanged(f); err != nil {
-		f.Close()
-		return nil, err
-	}
 	if in.Member == "" {
+		f, err := os.Open(in.Path)
+		if err != nil {
+			return nil, fileError(in.Path, err)
+		}
+		if err := in.unchanged(f); err != nil {
+			f.Close()
+			return nil, err
+		}
 		return f, nil
 	}
-	zr, err := zip.NewReader(f, in.info.Size())
-	if err != nil || in.member >= len(zr.File) || zr.File[in.member].Name != in.Member {
-		f.Close()
-		return nil, in.same(nil)
+	if err := in.archive.use(in); err != nil {
+		return nil, err
 	}
-	m, err := zr.File[in.member].Open()
+	m, err := in.archive.zr.File[in.member].Open()
 	if err != nil {
-		f.Close()
+		_ = in.archive.leave()
 		return nil, quant.Errorf(quant.Invalid, "%s: damaged zip archive: %s", in.label(), clip(err.Error())).WithHint("fetch it again")
 	}
-	return memberReader{m, f}, nil
+	return &memberReader{ReadCloser: m, archive: in.archive}, nil
 }
 
 type memberReader struct {
 	io.ReadCloser
-	file *os.File
+	archive *archive
+	closed  bool
 }
 
-func (m memberReader) Close() error { return errors.Join(m.ReadCloser.Close(), m.file.Close()) }
+// Close may be called more than once.
+func (m *memberReader) Close() error {
+	if m.closed {
+		return nil
+	}
+	m.closed = true
+	return errors.Join(m.ReadCloser.Close(), m.archive.leave())
+}
 
 // look finds the format of an input by its first bytes.
 func (in *Input) look() error {

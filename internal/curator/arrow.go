@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -13,12 +14,56 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"quant"
 )
 
 // arrowFileMagic begins an Arrow file; a stream begins with a message.
 const arrowFileMagic = "ARROW1"
+
+// Bounds of what an Arrow file may have its reader hold, beside as much as the file
+// is long: a buffer that is not compressed stands in the file.
+const (
+	maxArrowBuffer = 1 << 30 // bytes of one buffer, unpacked
+	maxArrowHeld   = 4 << 30 // bytes of all that are held at once
+)
+
+// arrowMemory is the memory of an Arrow reader. The reader asks for as much as the
+// file says, which a damaged one may say of anything, and memory that cannot be had
+// ends the process. Beyond a bound it panics instead, with an error. It serves one
+// goroutine.
+type arrowMemory struct {
+	memory.Allocator
+	buffer, held int64 // bounds, in bytes
+	now          int64 // bytes that are held
+}
+
+func newArrowMemory(size int64) *arrowMemory {
+	return &arrowMemory{Allocator: memory.NewGoAllocator(), buffer: max(maxArrowBuffer, size), held: maxArrowHeld + size}
+}
+
+func (m *arrowMemory) take(size, instead int) {
+	if size < 0 || int64(size) > m.buffer || m.now-int64(instead)+int64(size) > m.held {
+		panic(fmt.Errorf("it says that it holds %d bytes more, and at most %d, and %d at once, are read", size, m.buffer, m.held))
+	}
+	m.now += int64(size) - int64(instead)
+}
+
+func (m *arrowMemory) Allocate(size int) []byte {
+	m.take(size, 0)
+	return m.Allocator.Allocate(size)
+}
+
+func (m *arrowMemory) Reallocate(size int, b []byte) []byte {
+	m.take(size, len(b))
+	return m.Allocator.Reallocate(size, b)
+}
+
+func (m *arrowMemory) Free(b []byte) {
+	m.now -= int64(len(b))
+	m.Allocator.Free(b)
+}
 
 func beginsArrow(head []byte) bool {
 	return bytes.HasPrefix(head, []byte(arrowFileMagic)) ||
@@ -41,16 +86,17 @@ func arrowRows(ctx context.Context, f *os.File, size int64, _ plan, out *lineWri
 		return bad(err)
 	}
 	var schema *arrow.Schema
+	within := ipc.WithAllocator(newArrowMemory(size))
 	var next func() (arrow.RecordBatch, error)
 	if string(head) == arrowFileMagic {
-		r, err := ipc.NewFileReader(io.NewSectionReader(f, 0, size))
+		r, err := ipc.NewFileReader(io.NewSectionReader(f, 0, size), within)
 		if err != nil {
 			return bad(err)
 		}
 		defer func() { _ = r.Close() }()
 		schema, next = r.Schema(), r.Read
 	} else {
-		r, err := ipc.NewReader(io.LimitReader(f, size))
+		r, err := ipc.NewReader(io.LimitReader(f, size), within)
 		if err != nil {
 			return bad(err)
 		}
@@ -81,6 +127,9 @@ func arrowRows(ctx context.Context, f *os.File, size int64, _ plan, out *lineWri
 			}
 		}
 		for i := range int(batch.NumRows()) {
+			if i%4096 == 0 && ctx.Err() != nil { // rows of nulls cost the file nothing
+				return ctx.Err()
+			}
 			for j, value := range columns {
 				row[j] = cell{}
 				if !batch.Column(j).IsNull(i) {
@@ -180,7 +229,7 @@ func arrowZone(schema, column string) (zone string) {
 	if err != nil {
 		return ""
 	}
-	r, err := ipc.NewReader(bytes.NewReader(data))
+	r, err := ipc.NewReader(bytes.NewReader(data), ipc.WithAllocator(newArrowMemory(int64(len(data)))))
 	if err != nil {
 		return ""
 	}

@@ -32,7 +32,8 @@ type Input struct {
 	Size   int64  // bytes, packed if it is
 
 	info     os.FileInfo // of Path
-	member   int         // index in the archive
+	archive  *archive    // that Member stands in
+	member   int         // index in it
 	packed   bool        // with gzip
 	unpacked string      // a path to the content of a member; "": Path has it
 	leftOut  []string    // members of the archive that are no price files, told with its first one
@@ -132,12 +133,7 @@ func inspect(path string) ([]Input, error) {
 	if in.Format != "" {
 		return []Input{in}, nil
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, fileError(path, err)
-	}
-	defer f.Close()
-	return members(in, f)
+	return members(in)
 }
 
 // isParquetName tells files that say by their names that they are Parquet.

@@ -29,10 +29,14 @@ func jsonRows(ctx context.Context, f *os.File, _ int64, p plan, out *lineWriter)
 	out.place = "record"
 	var names []cell
 	at := map[string]int{}
+	held := 0
 	err := eachObject(ctx, f, func(_ int64, name string, _ cell) error {
 		if _, known := at[name]; !known {
 			if len(names) >= maxJSONColumns {
 				return quant.Errorf(quant.Invalid, "its objects have more than %d names", maxJSONColumns).WithHint("one object a bar: {\"date\": ..., \"close\": ...}")
+			}
+			if held += len(name); held > maxToken {
+				return quant.Errorf(quant.Invalid, "the names of its objects are longer than %d MiB", maxToken>>20).WithHint("one object a bar: {\"date\": ..., \"close\": ...}")
 			}
 			at[name] = len(names)
 			names = append(names, cell{text: name})
@@ -67,11 +71,16 @@ func eachObject(ctx context.Context, r io.Reader, member func(n int64, name stri
 	if mark, _ := buffered.Peek(3); string(mark) == "\ufeff" {
 		_, _ = buffered.Discard(3)
 	}
-	d := jsontext.NewDecoder(buffered)
+	// Of one object all names are held, and its longest text.
+	piece := &pieceReader{ctx: ctx, from: buffered}
+	d := jsontext.NewDecoder(piece)
 	n := int64(0)
 	bad := func(err error) error {
 		if _, ours := errors.AsType[*quant.Error](err); ours || ctx.Err() != nil {
 			return err
+		}
+		if errors.Is(err, errLongToken) {
+			return quant.Errorf(quant.Invalid, "record %d: is longer than %d MiB", n+1, maxToken>>20).WithHint("one object a bar: {\"date\": ..., \"close\": ...}")
 		}
 		return quant.Errorf(quant.Invalid, "record %d: is not JSON: %s", n+1, clip(err.Error())).WithHint("one object a line, or one array of objects; in pandas: to_json(orient=\"records\", lines=True)")
 	}
@@ -86,6 +95,7 @@ func eachObject(ctx context.Context, r io.Reader, member func(n int64, name stri
 		if n%4096 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
+		piece.begin()
 		kind := d.PeekKind()
 		if list && kind == ']' {
 			if _, err := d.ReadToken(); err != nil {

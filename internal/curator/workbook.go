@@ -27,8 +27,16 @@ const (
 	maxSheetColumn = 1 << 14
 	maxSheetPart   = 4 << 30   // bytes of one part, unpacked
 	maxStrings     = 512 << 20 // bytes of the texts that cells share
+	maxStringCount = 10_000_000
 	maxCellText    = 1 << 20
+	maxRowText     = 64 << 20 // bytes of the cells of one row
 )
+
+// maxElements is how many there may be of what a part of a workbook lists. It is
+// spent as the part is read.
+func maxElements() map[string]int {
+	return map[string]int{"sheet": 1000, "Relationship": 10_000, "numFmt": 100_000, "xf": 200_000}
+}
 
 // workbook is an open .xlsx file (ECMA-376).
 type workbook struct {
@@ -54,7 +62,7 @@ func workbookRows(ctx context.Context, f *os.File, size int64, p plan, out *line
 	if err != nil {
 		return damagedWorkbook(err)
 	}
-	w, err := openWorkbook(zr)
+	w, err := openWorkbook(ctx, zr)
 	if err != nil {
 		return damagedWorkbook(err)
 	}
@@ -67,7 +75,7 @@ func workbookRows(ctx context.Context, f *os.File, size int64, p plan, out *line
 }
 
 func damagedWorkbook(err error) error {
-	if _, ours := errors.AsType[*quant.Error](err); ours || errors.Is(err, context.Canceled) || errors.Is(err, io.ErrClosedPipe) {
+	if _, ours := errors.AsType[*quant.Error](err); ours || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.ErrClosedPipe) {
 		return err
 	}
 	return quant.Errorf(quant.Invalid, "cannot be read as an Excel workbook: %s", clip(err.Error())).WithHint("the file may be damaged or cut off: fetch it again, or save it as CSV")
@@ -124,13 +132,13 @@ func (w *workbook) choose(ctx context.Context, name string) (sheet, error) {
 
 var errEnough = errors.New("enough rows were seen")
 
-func openWorkbook(zr *zip.Reader) (*workbook, error) {
+func openWorkbook(ctx context.Context, zr *zip.Reader) (*workbook, error) {
 	w := &workbook{parts: map[string]*zip.File{}, dates: map[int]bool{}, since: time.Date(1899, 12, 30, 0, 0, 0, 0, time.UTC)}
 	for _, f := range zr.File {
 		w.parts[strings.TrimPrefix(f.Name, "/")] = f
 	}
 	main := "xl/workbook.xml"
-	root, err := w.relations("")
+	root, err := w.relations(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -152,36 +160,38 @@ func openWorkbook(zr *zip.Reader) (*workbook, error) {
 			Attrs []xml.Attr `xml:",any,attr"`
 		} `xml:"sheets>sheet"`
 	}
-	if err := w.decode(main, &book); err != nil {
+	if err := w.decode(ctx, main, &book); err != nil {
 		return nil, err
 	}
 	if v := book.Properties.Date1904; v == "1" || v == "true" {
 		w.since, w.is1904 = time.Date(1904, 1, 1, 0, 0, 0, 0, time.UTC), true
 	}
-	relations, err := w.relations(main)
+	relations, err := w.relations(ctx, main)
 	if err != nil {
 		return nil, err
 	}
 	for _, r := range relations {
 		switch {
 		case strings.HasSuffix(r.Type, "/sharedStrings"):
-			err = w.readStrings(r.part)
+			err = w.readStrings(ctx, r.part)
 		case strings.HasSuffix(r.Type, "/styles"):
-			err = w.readStyles(r.part)
+			err = w.readStyles(ctx, r.part)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
+	parts := map[string]string{}
+	for _, r := range relations {
+		if strings.HasSuffix(r.Type, "/worksheet") {
+			parts[r.ID] = r.part
+		}
+	}
 	for _, s := range book.Sheets {
 		for _, a := range s.Attrs {
-			if a.Name.Local != "id" {
-				continue
-			}
-			for _, r := range relations {
-				if r.ID == a.Value && strings.HasSuffix(r.Type, "/worksheet") {
-					w.sheets = append(w.sheets, sheet{s.Name, r.part, s.State != "" && s.State != "visible"})
-				}
+			if part, there := parts[a.Value]; there && a.Name.Local == "id" {
+				w.sheets = append(w.sheets, sheet{s.Name, part, s.State != "" && s.State != "visible"})
+				break
 			}
 		}
 	}
@@ -196,7 +206,7 @@ type relation struct {
 }
 
 // relations are those of a part, "" the whole document.
-func (w *workbook) relations(of string) ([]relation, error) {
+func (w *workbook) relations(ctx context.Context, of string) ([]relation, error) {
 	dir, base := path.Split(of)
 	name := dir + "_rels/" + base + ".rels"
 	if w.parts[name] == nil {
@@ -205,7 +215,7 @@ func (w *workbook) relations(of string) ([]relation, error) {
 	var list struct {
 		Relations []relation `xml:"Relationship"`
 	}
-	if err := w.decode(name, &list); err != nil {
+	if err := w.decode(ctx, name, &list); err != nil {
 		return nil, err
 	}
 	for i, r := range list.Relations {
@@ -230,26 +240,26 @@ func (w *workbook) part(name string, limit int64) (io.ReadCloser, error) {
 	return f.Open()
 }
 
-func (w *workbook) decode(name string, into any) error {
+func (w *workbook) decode(ctx context.Context, name string, into any) error {
 	r, err := w.part(name, 64<<20)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	return xml.NewDecoder(r).Decode(into)
+	return xml.NewTokenDecoder(newXMLTokens(ctx, r, maxElements())).Decode(into)
 }
 
-func (w *workbook) readStrings(name string) error {
+func (w *workbook) readStrings(ctx context.Context, name string) error {
 	r, err := w.part(name, maxStrings)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	d := xml.NewDecoder(r)
+	tokens := newXMLTokens(ctx, r, map[string]int{"si": maxStringCount})
 	var text strings.Builder
 	inText, phonetic := false, 0
 	for {
-		token, err := d.Token()
+		token, err := tokens.Token()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -277,13 +287,16 @@ func (w *workbook) readStrings(name string) error {
 			}
 		case xml.CharData:
 			if inText {
+				if text.Len()+len(t) > maxCellText {
+					return fmt.Errorf("text %d is longer than %d bytes", len(w.strings)+1, maxCellText)
+				}
 				text.Write(t)
 			}
 		}
 	}
 }
 
-func (w *workbook) readStyles(name string) error {
+func (w *workbook) readStyles(ctx context.Context, name string) error {
 	var styles struct {
 		Formats []struct {
 			ID   int    `xml:"numFmtId,attr"`
@@ -293,7 +306,7 @@ func (w *workbook) readStyles(name string) error {
 			ID int `xml:"numFmtId,attr"`
 		} `xml:"cellXfs>xf"`
 	}
-	if err := w.decode(name, &styles); err != nil {
+	if err := w.decode(ctx, name, &styles); err != nil {
 		return err
 	}
 	own := map[int]bool{}
@@ -355,12 +368,12 @@ func (w *workbook) rows(ctx context.Context, s sheet, row func(number int64, cel
 	place := func(format string, args ...any) error {
 		return quant.Errorf(quant.Invalid, "sheet %q: "+format, append([]any{clip(s.name)}, args...)...).WithHint("save it again in Excel, or as CSV")
 	}
-	d := xml.NewDecoder(r)
+	tokens := newXMLTokens(ctx, r, nil)
 	var cells []cell
-	number, column := int64(0), 0
+	number, column, held := int64(0), 0, 0
 	var c xmlCell
 	for {
-		token, err := d.Token()
+		token, err := tokens.Token()
 		if errors.Is(err, io.EOF) {
 			return nil // the decoder has seen every element closed
 		}
@@ -382,10 +395,7 @@ func (w *workbook) rows(ctx context.Context, s sheet, row func(number int64, cel
 				if number = next; number > maxSheetRow {
 					return place("row %d: a sheet has %d rows", number, maxSheetRow)
 				}
-				if number%1024 == 0 && ctx.Err() != nil {
-					return ctx.Err()
-				}
-				cells, column = cells[:0], 0
+				cells, column, held = cells[:0], 0, 0
 			case "c":
 				c = xmlCell{}
 				for _, a := range t.Attr {
@@ -430,6 +440,9 @@ func (w *workbook) rows(ctx context.Context, s sheet, row func(number int64, cel
 				value, problem := w.value(c)
 				if problem != "" {
 					return place("cell %s%d: %s", columnName(column), number, problem)
+				}
+				if held += len(c.text); held > maxRowText {
+					return place("row %d: its cells are longer than %d MiB", number, maxRowText>>20)
 				}
 				for len(cells) < column {
 					cells = append(cells, cell{})
