@@ -63,7 +63,7 @@ func (a *App) afterCrash(args []string) int {
 		return err
 	})
 	if err != nil && !errors.Is(err, registry.ErrFinished) {
-		env.Notice("run %s is closed by the next command: %v", crashed.RunID, err)
+		env.Notice("run %s was not closed here: %v", crashed.RunID, err)
 	}
 	return status
 }

@@ -1,7 +1,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -17,10 +19,13 @@ static char *volatile path;
 static char **volatile argv;
 volatile int quant_crash_armed;
 char quant_crash_line[512];
-static volatile sig_atomic_t ending;
+
+// The thread that ends the process, 0: none does.
+static uintptr_t ending;
 static volatile int ended = -1;
 
-// What libraries wrote on stderr in their last words.
+// What libraries wrote on stderr in their last words; line is of the thread that
+// ends the process.
 static char words[1024];
 static char line[512];
 static char descriptor[12];
@@ -66,9 +71,14 @@ static void add_words(void) {
 }
 
 // last_act says what happened and starts the program anew. It does not return.
+// Of several threads the first does; the others wait until execve ends them.
 static void last_act(const char *what) {
-	if (ending || ended >= 0) _exit(ended >= 0 ? ended : 1);
-	ending = 1;
+	if (ended >= 0) _exit(ended);
+	uintptr_t me = (uintptr_t)pthread_self(), first = 0;
+	if (!__atomic_compare_exchange_n(&ending, &first, me, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+		if (first == me) _exit(1);
+		for (;;) pause();
+	}
 	line[0] = 0;
 	if (strstr(words, "pthread_create failed")) {
 		add(line, sizeof line, "a thread could not be started");
@@ -174,7 +184,8 @@ static ssize_t written(void *cookie, const char *text, size_t length) {
 			add(words, sizeof words, start);
 			return length;
 		}
-	return write(2, text, length);
+	ssize_t passed = write(2, text, length);
+	return passed < 0 ? 0 : passed; // what tells stdio of an error here
 }
 #endif
 

@@ -34,15 +34,16 @@ func TestMain(m *testing.M) {
 func TestACrashEndsInOneLineAndStartsTheProgramAnew(t *testing.T) {
 	t.Parallel()
 	for how, want := range map[string]string{
-		"abort":       "a library aborted",
-		"fault":       "a library touched memory that is not its own",
-		"far thread":  "a library touched memory that is not its own",
-		"terminate":   "a library aborted: the engine is out of its depth",
-		"panic":       "panic: boom",
-		"concurrency": "fatal error: concurrent map",
-		"stack":       "stack overflow",
-		"no thread":   "a thread could not be started: Resource temporarily unavailable",
-		"memory":      "fatal error: ",
+		"abort":        "a library aborted",
+		"fault":        "a library touched memory that is not its own",
+		"far thread":   "a library touched memory that is not its own",
+		"many threads": "a library touched memory that is not its own",
+		"terminate":    "a library aborted: the engine is out of its depth",
+		"panic":        "panic: boom",
+		"concurrency":  "fatal error: concurrent map",
+		"stack":        "stack overflow",
+		"no thread":    "a thread could not be started: Resource temporarily unavailable",
+		"memory":       "fatal error: ",
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()

@@ -56,12 +56,14 @@ func swap(metaFile string, places []string, ending string) (aside []string, err 
 	var out, in []move
 	for _, part := range places {
 		for _, suffix := range suffixes() {
-			if _, err := os.Lstat(part + suffix); err == nil {
+			switch _, err := os.Lstat(part + suffix); {
+			case suffix == place.Salvaged: // tells of what was moved aside before
+			case err == nil:
 				out = append(out, move{relative(dir, part+suffix), relative(dir, part+ending+suffix)})
 				if suffix == "" {
 					aside = append(aside, part+ending)
 				}
-			} else if !errors.Is(err, fs.ErrNotExist) {
+			case !errors.Is(err, fs.ErrNotExist):
 				return nil, failed(err, untouched)
 			}
 			if _, err := os.Lstat(part + place.Staging + suffix); err == nil {

@@ -94,3 +94,25 @@ func TestALabIsReplacedOnlyByWhoHasItAlone(t *testing.T) {
 	}
 	<-entered
 }
+
+// Next to what is moved aside a note would say that it was taken over already.
+func TestANoteOfALiveFileIsNotMovedAsideWithIt(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	meta := filepath.Join(dir, "meta.db")
+	put(t, meta, "old")
+	put(t, meta+place.Salvaged, "note")
+	put(t, meta+place.Staging, "new")
+	aside, err := swap(meta, []string{meta}, place.Aside+"1")
+	if err != nil || len(aside) != 1 {
+		t.Fatal(aside, err)
+	}
+	for name, want := range map[string]string{meta: "new", aside[0]: "old", meta + place.Salvaged: "note"} {
+		if got, err := os.ReadFile(name); err != nil || string(got) != want {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
+	}
+	if _, err := os.Lstat(aside[0] + place.Salvaged); !errors.Is(err, os.ErrNotExist) {
+		t.Error("what was moved aside has a note:", err)
+	}
+}

@@ -13,13 +13,18 @@ import (
 const CrashText = "the process crashed: "
 
 // Crashed closes a run whose process crashed as FAIL, with what ended it, in one
-// line, and returns it. The caller knows that nobody works on it any more: it is
-// the process of the run, started anew. It asks Options.Facts without waiting.
-// Errors: NotFound; ErrFinished if somebody closed it before; Store.
+// line, and returns it. Only the process of the run closes it so, started anew
+// (execve keeps pid and start): nobody else works on it any more. It asks
+// Options.Facts without waiting. Errors: NotFound; ErrFinished if somebody closed it
+// before; Conflict if it is the run of another process; Store.
 func (g *Registry) Crashed(ctx context.Context, runID, what string) (metastore.RunDetail, error) {
 	run, err := g.Store.GetRun(ctx, runID)
 	if err != nil {
 		return run, err
+	}
+	if p, me := run.Process, g.Process; string(p.MachineID) != me.MachineID || string(p.BootID) != me.BootID || p.PID != int64(me.PID) || string(p.ProcessStart) != me.Start {
+		return run, quant.Errorf(quant.Conflict, "finish run %s: it is the run of another process", runID).
+			WithHint("`quant doctor` closes the runs whose processes have died")
 	}
 	facts := quant.FactsNone
 	if run.Process.Changes {

@@ -100,11 +100,14 @@ func (g *Registry) reconcile(ctx context.Context, most int, long time.Duration) 
 		return done, nil
 	}
 	running, err := g.Store.CountRunningOn(ctx, machine)
+	if err != nil {
+		return done, err
+	}
 	done.Left = max(running-int64(looked-len(dead)), 0)
 	if done.Left == 0 && all {
 		g.Liveness.Sweep(ctx)
 	}
-	return done, err
+	return done, nil
 }
 
 // closeDead closes dead runs in their order, as many as it can before late is

@@ -2,6 +2,9 @@ package registry_test
 
 import (
 	"context"
+	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -111,5 +114,30 @@ func TestOneRunIsClosedWhateverElseIsDead(t *testing.T) {
 	}
 	if a, b := l.get(ids[0]), l.get(ids[1]); a.Status != quant.Fail || b.Status != quant.Running {
 		t.Errorf("%s, %s", a.Status, b.Status)
+	}
+}
+
+// uncounted is a store that closes nothing, since others were faster, and then
+// cannot count.
+type uncounted struct{ metastore.Store }
+
+var errUncounted = errors.New("cannot count")
+
+func (uncounted) FinishRuns(context.Context, []string, metastore.RunEnd) ([]string, error) {
+	return nil, nil
+}
+
+func (uncounted) CountRunningOn(context.Context, string) (int64, error) { return 0, errUncounted }
+
+func TestNothingIsSweptWhileItIsUnknownWhatRuns(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	dead := l.abandon(*liveness.ThisProcess(), false)
+	g := l.registry(func(o *registry.Options) { o.Store = uncounted{l.store} })
+	if _, err := g.Reconcile(t.Context()); !errors.Is(err, errUncounted) {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(filepath.Join(l.live, dead)); err != nil {
+		t.Error("the file of a dead run was swept:", err)
 	}
 }

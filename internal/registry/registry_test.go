@@ -556,3 +556,38 @@ func TestARecordThatIsRefusedKeepsNoRunOpen(t *testing.T) {
 		t.Error(notes)
 	}
 }
+
+func TestOnlyTheProcessOfARunClosesItAsCrashed(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	me := *liveness.ThisProcess()
+	g := l.registry(nil)
+	for name, change := range map[string]func(*liveness.Process){
+		"machine": func(p *liveness.Process) { p.MachineID = "another-machine" },
+		"boot":    func(p *liveness.Process) { p.BootID = "another-boot" },
+		"pid":     func(p *liveness.Process) { p.PID++ },
+		"start":   func(p *liveness.Process) { p.Start += "1" },
+	} {
+		other := me
+		change(&other)
+		of := l.registry(func(o *registry.Options) { o.Process = &other })
+		id, err := of.Start(t.Context(), "ingest", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer of.Close()
+		if _, err := g.Crashed(t.Context(), id, "text"); !errors.Is(err, quant.Conflict) || errors.Is(err, registry.ErrFinished) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if row := l.get(id); row.Status != quant.Running {
+			t.Errorf("%s: %s %q", name, row.Status, row.ErrorText)
+		}
+	}
+	mine, err := l.registry(nil).Start(t.Context(), "ingest", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Crashed(t.Context(), mine, "text"); err != nil || l.get(mine).Status != quant.Fail {
+		t.Errorf("its own run: %v", err)
+	}
+}

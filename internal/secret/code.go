@@ -110,20 +110,25 @@ func (c *code) line(s string) string {
 func (c *code) privateKey(s string) string {
 	if c.inKey {
 		end := strings.Index(s, endKey)
-		if end < 0 {
-			from := len(s) - len(strings.TrimLeft(s, " \t\"'#/*"))
-			body := strings.TrimRight(s[from:], " \t\r\",'\\")
-			if body == "" || body == Placeholder {
-				return s
-			}
-			if n := strings.TrimSuffix(body, `\n`); strings.Trim(n, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/=") != "" && !strings.Contains(n, ": ") {
-				c.inKey = false // no key after all
-				return s
-			}
-			return s[:from] + Placeholder + s[from+len(body):]
+		text := s
+		if end >= 0 {
+			text = s[:end]
 		}
-		c.inKey = false
-		return s
+		from, to, ok := keyBody(text)
+		c.inKey = ok && end < 0
+		switch {
+		case end >= 0:
+			rest := c.privateKey(s[end:]) // another key may follow
+			if ok && to > from {
+				return s[:from] + Placeholder + s[to:end] + rest
+			}
+			return s[:end] + rest
+		case ok && to > from:
+			return s[:from] + Placeholder + s[to:]
+		case ok:
+			return s
+		}
+		// no key after all
 	}
 	begin := strings.Index(s, beginKey)
 	if begin < 0 {
@@ -133,18 +138,83 @@ func (c *code) privateKey(s string) string {
 	if !found || !strings.Contains(head, keyKind) || strings.ContainsAny(head, "({[.*") {
 		return s
 	}
-	from := len(s) - len(rest)
+	at := len(s) - len(rest)
 	end := strings.Index(rest, endKey)
 	if end < 0 {
 		if strings.Trim(rest, " \t\r\\n\"',;+") == "" {
 			c.inKey = true
+			return s
 		}
-		return s
+		blank := len(rest) - len(strings.TrimLeft(rest, " "))
+		if blank > 0 && len(rest) < shortestKeyLine { // prose goes on
+			return s
+		}
+		from, to, ok := joinedKey(rest[blank:])
+		if !ok || to <= from {
+			return s
+		}
+		c.inKey = true
+		at += blank
+		return s[:at+from] + Placeholder + s[at+to:]
 	}
+	more := c.privateKey(rest[end:])
 	if strings.Trim(rest[:end], `\nr `) == "" {
-		return s
+		return s[:at] + rest[:end] + more
 	}
-	return s[:from] + Placeholder + rest[end:]
+	return s[:at] + Placeholder + more
+}
+
+// shortestKeyLine is how long, in bytes, what stands behind the mark of a key and a
+// blank is at least when it is the key.
+const shortestKeyLine = 32
+
+// keyBody is where in a line, or in the part of it before its end, the body of a
+// key stands; to is not more than from where there is none. ok: the line may belong
+// to a key.
+func keyBody(s string) (from, to int, ok bool) {
+	at := len(s) - len(strings.TrimLeft(s, " \t\"'`#/*"))
+	text := strings.TrimRight(s[at:], " \t\r,\\")
+	if text == "" || text == Placeholder || strings.Trim(text, `\nr`) == "" {
+		return 0, 0, true
+	}
+	if strings.Contains(text, ": ") { // Proc-Type, DEK-Info
+		body := strings.TrimRight(text, `"'`)
+		return at, at + len(body), true
+	}
+	from, to, ok = joinedKey(text)
+	return at + from, at + to, ok
+}
+
+// joinedKey is where in a text that begins within quotes, or without any, the body
+// of a key stands: in one literal, or in several that are joined.
+func joinedKey(s string) (from, to int, ok bool) {
+	from = len(s)
+	for at := 0; at < len(s); at++ {
+		switch c := s[at]; {
+		case c == '\\' && at+1 < len(s) && (s[at+1] == 'n' || s[at+1] == 'r'):
+			at++
+		case isKeyByte(c):
+			from, to = min(from, at), at+1
+		case isQuote(c):
+			next := strings.TrimLeft(s[at+1:], " \t\r+.,;)\\")
+			if next == "" {
+				return from, to, true
+			}
+			if !isQuote(next[0]) {
+				return 0, 0, false
+			}
+			at = len(s) - len(next)
+		case strings.Trim(s[at:], " \t\r\\") == "":
+			return from, to, true
+		default:
+			return 0, 0, false
+		}
+	}
+	return from, to, true
+}
+
+func isKeyByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '='
 }
 
 // following masks the value of a name that stood on an earlier line.

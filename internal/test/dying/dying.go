@@ -17,7 +17,7 @@ import (
 )
 
 // Ways are the names that Now knows.
-var Ways = []string{"abort", "fault", "far thread", "terminate", "panic", "concurrency", "stack", "no thread", "memory"}
+var Ways = []string{"abort", "fault", "far thread", "many threads", "terminate", "panic", "concurrency", "stack", "no thread", "memory"}
 
 // Now ends the process in one of the Ways.
 func Now(how string) {
@@ -28,6 +28,8 @@ func Now(how string) {
 		C.dying_fault()
 	case "far thread":
 		C.dying_in_a_thread()
+	case "many threads":
+		C.dying_in_many_threads()
 	case "terminate":
 		C.dying_by_exception()
 	case "panic":
