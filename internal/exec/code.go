@@ -42,7 +42,7 @@ const maxMasked = 20
 // codeOf finds out what of the code in a work tree is not committed, and masks it
 // unless it is to be exact.
 func codeOf(ctx context.Context, s *session.Session, tree string, exact bool) finding {
-	changes, err := git.Uncommitted(ctx, tree, belongsTo(s))
+	changes, err := git.Uncommitted(ctx, tree, belongsTo(s, tree))
 	if err != nil {
 		return finding{err: err}
 	}

@@ -88,11 +88,14 @@ func (i *inspection) ended() []program.Interpreter {
 	return i.pythons.Stop()
 }
 
-// belongsTo tells which files are the lab's own and no code.
-func belongsTo(s *session.Session) func(path string) bool {
+// belongsTo tells which files of a work tree are the lab's own and no code. A work
+// tree that stands in the lab, as recorded code does that is run again, is no less
+// code for that.
+func belongsTo(s *session.Session, tree string) func(path string) bool {
 	own := []string{s.MetaFile()}
 	for _, path := range []string{s.DataDir, s.FactPath} {
-		if abs, err := filepath.Abs(path); err == nil {
+		abs, err := filepath.Abs(path)
+		if err == nil && !strings.HasPrefix(tree, abs+"/") {
 			own = append(own, abs)
 		}
 	}

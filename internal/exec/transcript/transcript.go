@@ -234,16 +234,7 @@ func (in *Input) masked(line []byte) string {
 
 // shows reports whether a line has anything to see, beside colours and the like.
 func shows(line string) bool {
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; {
-		case c == 0x1b && i+1 < len(line) && line[i+1] == '[':
-			for i += 2; i < len(line) && (line[i] < 0x40 || line[i] > 0x7e); i++ {
-			}
-		case c > ' ' && c != 0x7f:
-			return true
-		}
-	}
-	return false
+	return strings.ContainsFunc(withoutSequences(line), func(r rune) bool { return r > ' ' && r != 0x7f })
 }
 
 // LastLine is the last line so far that shows something, as the transcript has it
@@ -253,7 +244,7 @@ func (in *Input) LastLine() string {
 	in.w.mu.Lock()
 	last := in.last
 	in.w.mu.Unlock()
-	return Plain(last)
+	return in.w.mask.Text(Plain(last)) // a sequence may have stood in a secret
 }
 
 // Plain is a text as one line of words that a terminal may show: without control
@@ -261,7 +252,7 @@ func (in *Input) LastLine() string {
 func Plain(text string) string {
 	var b strings.Builder
 	screen := &Screen{W: &b}
-	_, _ = io.WriteString(screen, strings.TrimRight(text, "\r\n"))
+	_, _ = io.WriteString(screen, withoutSequences(strings.TrimRight(text, "\r\n")))
 	_ = screen.Close()
 	return strings.Join(strings.Fields(strings.ToValidUTF8(b.String(), "\uFFFD")), " ")
 }

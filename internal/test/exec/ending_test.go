@@ -109,6 +109,7 @@ func TestTheErrorOfAProgramThatFailedEndsWithItsLastWords(t *testing.T) {
 		`printf 'ValueError: boom\n\n  \n\033[0m\n' >&2; exit 1`:               "exit status 1: ValueError: boom",
 		`printf '10%%\r50%%\r\nboom' >&2; exit 2`:                              "exit status 2: boom",
 		`printf '\033[31mred\033[0m \033]0;title\007\302\233x\n' >&2; exit 1`:  "",
+		`printf 'Error: \033]0;title\007bad thing\n' >&2; exit 1`:              "exit status 1: Error: bad thing",
 		`echo "token $TRAINER_TOKEN" >&2; exit 1`:                              "exit status 1: token ***",
 		`echo only out; exit 4`:                                                "exit status 4",
 		`echo warned >&2; kill -TERM $$`:                                       "killed by SIGTERM",

@@ -327,3 +327,39 @@ func TestCodeWithoutACommitIsRecordedAndRunAgain(t *testing.T) {
 		t.Error(r)
 	}
 }
+
+func TestCodeThatIsRunAgainIsRecordedAsTheSame(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git here")
+	}
+	l := labtest.New(t)
+	labtest.Must(t, os.MkdirAll(l.Path("lib"), 0o700))
+	labtest.Must(t, os.MkdirAll(l.Path("repo", "vendored"), 0o700))
+	l.Write("lib/code.sh", []byte("echo lib\n"))
+	git(l, "-C", l.Path("lib"), "init", "-q")
+	git(l, "-C", l.Path("lib"), "add", "-A")
+	git(l, "-C", l.Path("lib"), "commit", "-qm", "first")
+	l.Write("repo/job.sh", []byte("sh lib/code.sh; sh vendored/code.sh\n"))
+	git(l, "init", "-q")
+	git(l, "-c", "protocol.file.allow=always", "submodule", "add", "-q", l.Path("lib"), "lib")
+	git(l, "add", "-A")
+	git(l, "commit", "-qm", "first")
+	l.Write("repo/vendored/code.sh", []byte("echo vendored\n"))
+	git(l, "-C", l.Path("repo", "vendored"), "init", "-q")
+	git(l, "-C", l.Path("repo", "vendored"), "add", "-A")
+	git(l, "-C", l.Path("repo", "vendored"), "commit", "-qm", "first")
+	for name, text := range map[string]string{
+		"lib/code.sh": "echo changed\n", "lib/new.sh": "echo new\n", "vendored/code.sh": "echo other\n", "vendored/new.sh": "", "new.sh": "echo no end",
+	} {
+		l.Write("repo/"+name, []byte(text))
+	}
+	_, origin := execIn(l, "--", "sh", "job.sh")
+	l.Must("runs", "rerun", origin, "--code", "--keep")
+	if got := l.MetaRows("SELECT count(*), count(DISTINCT digest) FROM run_artifacts WHERE name = 'code.diff'"); got != "2 1\n" {
+		t.Errorf("the code is recorded as %q", got)
+	}
+	if got := l.MetaRows("SELECT count(*), count(DISTINCT json_extract(environment_json, '$.code')) FROM run_programs"); got != "2 1\n" {
+		t.Errorf("what is recorded of the code is %q", got)
+	}
+}
