@@ -3,19 +3,25 @@ package program
 import (
 	"errors"
 	"os"
+	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // RelayArg is the first argument of a process that keeps reading what is still
-// written after a program has ended; with further arguments, of a leader. It is no
+// written after a program has ended, and stands before how many pairs of
+// descriptors that reads; before a program and its arguments, of a leader. It is no
 // command.
 const RelayArg = "__relay"
 
 // The descriptors of such a process come in pairs from firstRelayFD on: a pipe to
 // read, and where it goes.
 const firstRelayFD = 3
+
+// mostPairs is how many there are at most.
+const mostPairs = 8
 
 // handOver leaves the pipes and terminals that processes still write to, after the
 // program has ended, to the leader or a process of its own, so that writing goes on
@@ -60,7 +66,7 @@ func startRelay(file string, list []carried) {
 		files = append(files, uintptr(c.from), uintptr(c.to))
 	}
 	// In a session of its own: no key of a terminal is meant for it.
-	pid, err := syscall.ForkExec(file, []string{"quant", RelayArg}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(file, []string{"quant", RelayArg, strconv.Itoa(len(list))}, &syscall.ProcAttr{
 		Dir: "/", Env: []string{}, Files: files, Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 	if err == nil {
@@ -82,29 +88,48 @@ func (r *relay) stillWritten() bool {
 // more. args are what stands behind RelayArg, environ is the environment of the
 // process. It returns its exit status: 2 when it was not started by this package.
 func RelayMain(args, environ []string) int {
-	if len(args) > 0 {
+	if len(args) != 1 {
 		return leaderMain(args, environ)
 	}
-	done := make(chan struct{})
-	relays := 0
-	for fd := firstRelayFD; ; fd += 2 {
-		var info unix.Stat_t
-		if unix.Fstat(fd, &info) != nil || info.Mode&unix.S_IFMT != unix.S_IFIFO && !isMaster(fd) {
-			break
-		}
-		relays++
-		go func() {
-			passOn(fd, fd+1)
-			done <- struct{}{}
-		}()
-	}
-	if relays == 0 {
+	pairs, err := strconv.Atoi(args[0])
+	if err != nil || pairs < 1 || pairs > mostPairs {
 		return 2
 	}
-	for range relays {
-		<-done
+	beyond := firstRelayFD + 2*pairs
+	for fd := firstRelayFD; fd < beyond; fd += 2 {
+		var info unix.Stat_t
+		if unix.Fstat(fd, &info) != nil || info.Mode&unix.S_IFMT != unix.S_IFIFO && !isMaster(fd) {
+			return 2
+		}
 	}
+	closeInherited(beyond)
+	var reading sync.WaitGroup
+	for fd := firstRelayFD; fd < beyond; fd += 2 {
+		reading.Go(func() { passOn(fd, fd+1) })
+	}
+	reading.Wait()
 	return 0
+}
+
+// closeInherited closes the descriptors from one on that this process was started
+// with: others wait for the end of what these are of, such as a pipe or a lock. Our
+// own, the Go runtime's among them, are the ones that no other program inherits.
+func closeInherited(from int) {
+	dir, err := os.Open("/dev/fd")
+	if err != nil {
+		return
+	}
+	names, _ := dir.Readdirnames(-1)
+	dir.Close()
+	for _, name := range names {
+		fd, err := strconv.Atoi(name)
+		if err != nil || fd < from {
+			continue
+		}
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			_ = unix.Close(fd)
+		}
+	}
 }
 
 // passOn reads until nobody writes any more; to: -1 drops what it reads.

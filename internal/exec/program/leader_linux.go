@@ -7,14 +7,18 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"quant/internal/process"
 )
 
-// The descriptors of a leader: the program's terminal, and the socket to us.
+// The descriptors of a leader: the program's terminal, the socket to us, and nothing.
 const (
 	leaderTerminal = 0
 	leaderSocket   = 1
+	leaderStderr   = 2 // /dev/null
 )
 
 // What we tell a leader: to start the program, and by that what its stderr is; or
@@ -29,6 +33,9 @@ const (
 	carries
 	drops
 )
+
+// leaderPatience is how long a leader may take to answer that the program has ended.
+const leaderPatience = time.Second
 
 // mostAttached is how many descriptors come with a message at most.
 const mostAttached = 8
@@ -79,11 +86,22 @@ func (s *session) lead() (ok bool) {
 	if s.pid == 0 {
 		l.close()
 		_, _ = retry(func() (int, error) { return syscall.Wait4(pid, nil, 0, nil) })
+		reapSession(pid)
 		return false
 	}
 	go func() { _, _ = retry(func() (int, error) { return syscall.Wait4(pid, nil, 0, nil) }) }()
 	s.leader = l
 	return true
+}
+
+// reapSession waits for our children in the session of a leader that has ended: it
+// cannot wait itself for one that could not become the program.
+func reapSession(leader int) {
+	for _, p := range process.All() {
+		if sid, err := unix.Getsid(p.PID); p.Parent == os.Getpid() && err == nil && sid == leader {
+			_, _ = retry(func() (int, error) { return syscall.Wait4(p.PID, nil, 0, nil) })
+		}
+	}
 }
 
 func rights(fds []int) []byte {
@@ -94,7 +112,8 @@ func rights(fds []int) []byte {
 }
 
 // handOver tells the leader that the program has ended, and what is to be read on.
-// It returns once the program's session is the leader's to keep.
+// It returns once the program's session is the leader's to keep, or after
+// leaderPatience: a leader may have been stopped.
 func (l *leader) handOver(list []carried) {
 	text, attached := []byte{ended}, []int(nil)
 	for _, c := range list {
@@ -105,7 +124,8 @@ func (l *leader) handOver(list []carried) {
 		}
 		text, attached = append(text, carries), append(attached, c.to)
 	}
-	if unix.Sendmsg(l.socket, text, rights(attached), nil, unix.MSG_NOSIGNAL) == nil {
+	wait := unix.NsecToTimeval(int64(leaderPatience))
+	if unix.SetsockoptTimeval(l.socket, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait) == nil && unix.Sendmsg(l.socket, text, rights(attached), nil, unix.MSG_NOSIGNAL) == nil {
 		_, _ = retry(func() (int, error) { return unix.Read(l.socket, make([]byte, 1)) })
 	}
 }
@@ -138,6 +158,7 @@ func leaderMain(argv, environ []string) int {
 	for _, fd := range attached {
 		_ = unix.Close(fd)
 	}
+	closeInherited(leaderStderr + 1) // the program has them
 	// Who has the terminal open is now the program, or was started by it.
 	if null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
 		_ = unix.Dup3(null, leaderTerminal, 0)

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -76,6 +77,48 @@ func TestWhatAProgramLeavesRunningLivesOnAndPrints(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who waits for the end of such a pipe would wait for what was left running, and who
+// reads it would miss what was read for nobody.
+func TestWhatAProgramLeavesRunningLeavesOtherPipesToTheirOwners(t *testing.T) {
+	t.Parallel()
+	l := labtest.New(t)
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	labtest.Must(t, err)
+	defer null.Close()
+	pipe := func() (r, w *os.File) {
+		r, w, err := os.Pipe()
+		labtest.Must(t, err)
+		t.Cleanup(func() { r.Close(); w.Close() })
+		return r, w
+	}
+	five, toFive := pipe()
+	seven, toSeven := pipe()
+	end, nine := pipe()
+	for _, w := range []*os.File{toFive, toSeven} {
+		_, err := w.WriteString("mine")
+		labtest.Must(t, err)
+	}
+	cmd := l.Command("exec", "--", "sh", "-c", `(exec 5<&- 7<&- 9>&-; while [ ! -e go ]; do sleep 0.05; done; echo late; : > lived) & echo soon >&9`)
+	cmd.ExtraFiles = []*os.File{null, null, five, null, seven, null, nine}
+	if r := l.StartCmd(cmd).Wait(); r.Code != 0 {
+		t.Fatal(r)
+	}
+	nine.Close()
+	labtest.Must(t, end.SetReadDeadline(time.Now().Add(10*time.Second)))
+	if got, err := io.ReadAll(end); err != nil || string(got) != "soon\n" {
+		t.Errorf("the end of a pipe: %q, %v", got, err)
+	}
+	for _, r := range []*os.File{five, seven} {
+		b := make([]byte, 10)
+		labtest.Must(t, r.SetReadDeadline(time.Now().Add(time.Second)))
+		if n, err := r.Read(b); err != nil || string(b[:n]) != "mine" {
+			t.Errorf("what was in a pipe: %q, %v", b[:n], err)
+		}
+	}
+	l.Write("go", nil)
+	l.Eventually("what was left running could print", func() bool { _, err := os.Stat(l.Path("lived")); return err == nil })
 }
 
 func TestAProgramThatStopsItselfGoesOnWhenAnotherLetsIt(t *testing.T) {
@@ -310,7 +353,7 @@ func TestWhatAProgramLeavesRunningOnATerminalLivesOnAndPrints(t *testing.T) {
 			l.Write("job.sh", []byte(script))
 			o := shellOnTerminal(l, "quant exec --")
 			o.WaitFor("PROMPT")
-			o.Typing("$RUN sh job.sh; echo en''ded:$?\n")
+			o.Typing("exec 9</dev/null; $RUN sh job.sh; echo en''ded:$?\n")
 			o.WaitFor("ended:0")
 			if _, err := os.Stat(l.Path("lived")); err == nil {
 				t.Error("exec waited for it")
@@ -329,14 +372,18 @@ func TestWhatAProgramLeavesRunningOnATerminalLivesOnAndPrints(t *testing.T) {
 			if _, err := fmt.Sscan(string(text), &relay); err != nil || relay <= 1 {
 				t.Fatalf("the leader of its session is %q", text)
 			}
+			if strings.Contains(string(text), "lost") || strings.Contains(string(text), "held") {
+				t.Errorf("what the program was given besides its streams: %q", text)
+			}
 			l.Eventually("no process of quant is left", func() bool { _, err := process.Of(relay); return err != nil })
 			o.Typing("exit\n")
 		})
 	}
 }
 
-// lateOnTerminal waits until exec has ended and writes the leader of its session.
-const lateOnTerminal = `while kill -0 $PPID 2>/dev/null; do sleep 0.05; done; sleep 0.3; echo late; cut -d' ' -f6 /proc/self/stat > lived.new; mv lived.new lived`
+// lateOnTerminal waits until exec has ended and writes the leader of its session,
+// and whether that has what its starter gave the program as descriptor 9.
+const lateOnTerminal = `while kill -0 $PPID 2>/dev/null; do sleep 0.05; done; sleep 0.3; echo late; leader=$(cut -d' ' -f6 /proc/self/stat); { echo $leader; [ -e /proc/self/fd/9 ] || echo lost; [ -e /proc/$leader/fd/9 ] && echo held; } > lived.new; mv lived.new lived`
 
 func TestAProgramOnATerminalIsHungUpWhenExecIsKilled(t *testing.T) {
 	t.Parallel()
