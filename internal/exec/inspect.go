@@ -92,17 +92,17 @@ func (i *inspection) ended() []program.Interpreter {
 // tree that stands in the lab, as recorded code does that is run again, is no less
 // code for that.
 func belongsTo(s *session.Session, tree string) func(path string) bool {
-	own := []string{s.MetaFile()}
-	for _, path := range []string{s.DataDir, s.FactPath} {
-		abs, err := filepath.Abs(path)
-		if err == nil && !strings.HasPrefix(tree, abs+"/") {
-			own = append(own, abs)
-		}
+	endings := map[string]string{s.MetaFile(): "/.-"} // what a name may go on with
+	if path, err := filepath.Abs(s.FactPath); err == nil {
+		endings[path] = "/.-"
+	}
+	if path, err := filepath.Abs(s.DataDir); err == nil && !strings.HasPrefix(tree, path+"/") {
+		endings[path] = "/"
 	}
 	return func(path string) bool {
-		for _, name := range own {
+		for name, ending := range endings {
 			rest, found := strings.CutPrefix(path, name)
-			if found && (rest == "" || strings.ContainsAny(rest[:1], "/.-")) {
+			if found && (rest == "" || strings.ContainsAny(rest[:1], ending)) {
 				return true
 			}
 		}

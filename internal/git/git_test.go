@@ -110,6 +110,12 @@ func wantCheckedOut(t *testing.T, r repository, c Changes, want map[string]strin
 	if len(got) != len(want) {
 		t.Errorf("there are %v", got)
 	}
+	again, err := Uncommitted(t.Context(), w.top, none)
+	if err != nil {
+		t.Error(err)
+	} else if marked := strings.Contains(string(c.Patch), "***"); !marked && string(again.Patch) != string(c.Patch) || !slices.Equal(again.Inside, c.Inside) || again.LeftOut != nil {
+		t.Errorf("checked out, the changes are, with %v and without %v,\n%s\nand not, with %v,\n%s", again.Inside, again.LeftOut, again.Patch, c.Inside, c.Patch)
+	}
 	if err := w.Remove(); err != nil {
 		t.Error(err)
 	}
@@ -242,6 +248,34 @@ func TestARepositoryInsideThatIsNoSubmoduleIsCheckedOut(t *testing.T) {
 	r.write("vendor/other/new.txt", "changed\n")
 	want = read(t, r.dir)
 	wantCheckedOut(t, r, r.changes(), want)
+}
+
+func TestCodeThatIsCheckedOutDiffersFromItsCommitAsItDid(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	for _, name := range []string{"changed", "gone", "staged gone", "forgotten"} {
+		r.write(name, "committed\n")
+	}
+	r.commit()
+	for name, text := range map[string]string{
+		"changed": "changed\n", "new": "new\n", "new, empty": "", "staged": "s\n", "staged [*] \"é\"": "no end", "staged, empty": "", "staged.bin": "\x00\x01",
+		"other/new": "n\n", "other/staged": "s\n",
+	} {
+		r.write(name, text)
+	}
+	r.in("", "add", "staged", "staged [*] \"é\"", "staged, empty", "staged.bin")
+	r.in("", "rm", "-q", "staged gone")
+	r.in("", "rm", "-q", "--cached", "forgotten")
+	r.in("other", "init", "-q")
+	r.in("other", "add", "staged")
+	if err := os.Remove(filepath.Join(r.dir, "gone")); err != nil {
+		t.Fatal(err)
+	}
+	c := r.changes()
+	if len(c.Inside) != 1 || len(c.LeftOut) != 0 {
+		t.Fatalf("inside are %v, left out %v", c.Inside, c.LeftOut)
+	}
+	wantCheckedOut(t, r, c, read(t, r.dir))
 }
 
 func TestMarkedLinesThatAreCommittedComeFromTheCommit(t *testing.T) {

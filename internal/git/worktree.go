@@ -83,6 +83,9 @@ func CheckOut(ctx context.Context, code Recorded, top string) (_ *Worktree, err 
 		if _, err := cmd.Output(); err != nil {
 			return nil, quant.Errorf(quant.Refused, "apply the recorded changes to %s: %w", or(code.Commit, "an empty folder"), reason(err))
 		}
+		if err := asIndexed(ctx, top, code); err != nil {
+			return nil, err
+		}
 	}
 	if info, err := os.Stat(w.Dir); err != nil || !info.IsDir() {
 		return nil, quant.Errorf(quant.Refused, "the commit %s has no folder %s", or(code.Commit, "(none)"), strings.TrimPrefix(w.Dir, top+"/"))
@@ -173,10 +176,10 @@ func (w *Worktree) inside(ctx context.Context, repo string, r Repository) error 
 			WithHint("run it again without --code")
 	}
 	at := filepath.Join(w.top, r.Path)
-	if r.Commit == "" { // all of it is in the patch
-		return nil
-	}
 	from := filepath.Join(repo, r.Path)
+	if r.Commit == "" { // all of it is in the patch
+		return start(ctx, at, from)
+	}
 	if dirOf(filepath.Join(from, ".git")) == "" {
 		out, err := run(ctx, repo, "rev-parse", "--path-format=absolute", "--git-common-dir")
 		if err != nil {
@@ -236,13 +239,8 @@ func completed(ctx context.Context, top string, code Recorded) ([]byte, error) {
 
 // committedLines are the lines of a file of a checkout as its commit has it.
 func committedLines(ctx context.Context, top, file string, inside []Repository) ([]string, error) {
-	dir, name := top, file
-	for _, r := range inside { // the innermost comes last
-		if rest, found := strings.CutPrefix(file, r.Path+"/"); found {
-			dir, name = filepath.Join(top, r.Path), rest
-		}
-	}
-	out, err := run(ctx, dir, "cat-file", "blob", "HEAD:"+name)
+	repo, name := within(file, inside)
+	out, err := run(ctx, filepath.Join(top, repo), "cat-file", "blob", "HEAD:"+name)
 	if err != nil {
 		return nil, quant.Errorf(quant.Refused, "read %s as it is committed: %w", file, reason(err))
 	}

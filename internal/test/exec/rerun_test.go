@@ -363,3 +363,31 @@ func TestCodeThatIsRunAgainIsRecordedAsTheSame(t *testing.T) {
 		t.Errorf("what is recorded of the code is %q", got)
 	}
 }
+
+func TestAFileThatIsNamedLikeTheLabIsCode(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("there is no git here")
+	}
+	l := labtest.New(t)
+	for _, name := range []string{"repo", "data-code"} {
+		labtest.Must(t, os.MkdirAll(l.Path(name), 0o700))
+	}
+	l.Write("repo/job.sh", []byte("true\n"))
+	git(l, "-C", l.Path(), "init", "-q")
+	git(l, "add", "-A")
+	git(l, "commit", "-qm", "first")
+	l.Write("data.py", []byte("new\n"))
+	l.Write("data-code/a.py", []byte("new\n"))
+	l.Write("data/note", []byte("the lab's own\n"))
+	_, origin := execIn(l, "--", "sh", "job.sh")
+	diff := l.Must("runs", "artifact", origin, "code.diff").Stdout
+	for _, name := range []string{"data.py", "data-code/a.py"} {
+		if !strings.Contains(diff, "+++ b/"+name+"\n") {
+			t.Errorf("%s is missing in\n%s", name, diff)
+		}
+	}
+	if strings.Contains(diff, "b/data/") {
+		t.Errorf("a file of the lab is code:\n%s", diff)
+	}
+}
