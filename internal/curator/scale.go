@@ -13,7 +13,7 @@ import (
 // its stored bars, and lacks some of these, which would have kept the old one.
 type Left struct {
 	Symbol string     `json:"symbol"`
-	Day    quant.Text `json:"day"`    // a stored day on which this shows, next to one that the input lacks
+	Day    quant.Text `json:"day"`    // the first stored day on which this shows
 	Price  string     `json:"price"`  // what moved there: adjusted_close (against close), or close
 	Factor float64    `json:"factor"` // by which it did: of the input over what is stored
 	Rows   int64      `json:"rows"`   // of the input, which were not taken
@@ -78,17 +78,22 @@ func factorOf(to, toUnit, from, fromUnit, name string) string {
 // scales, in byte order.
 //
 // A rescaling moves every day before it. So what counts is each stored day that
-// the input has next to one that it lacks. Two things are looked at: the factor
-// of the close, and that of the adjusted close, as intervals in which they lie
-// whatever the rounding was.
+// the input has next to one that it lacks, or at an end of what is stored, where
+// new days join. Two things are looked at: the factor of the close, and that of
+// the adjusted close, as intervals in which they lie whatever the rounding was.
 //
 //   - The two differ there. Not if it is one corrected close: no other day shows
-//     it, and the adjusted close may be what it was.
+//     it, and the adjusted close may be what it was; nor if it is one corrected
+//     adjusted close at an end, whose ratio comes closer to its neighbour's.
 //   - The close moved, and by the same factor on the next day that the input has.
 //     A day alone has moved if its open, high, low and close did by one factor:
 //     one that is more than any dividend, and takes the close away from that of
 //     the day that the input lacks, or, where it is the only day and not flat,
 //     a smaller one.
+//   - A stretch of days elsewhere moved by one factor, so that the input is on
+//     two scales in itself: several at an end of what is stored, or by more than
+//     any dividend several anywhere or one at an end. Not if the latter brings
+//     its close nearer to that of the day beside it: that is a correction.
 //
 // every: any day on which the first is so counts, wherever it is; and one on
 // which only one side has an adjusted close.
@@ -118,7 +123,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 				s.open AS to_open, s.high AS to_high, s.low AS to_low, s.close AS to_close, CASE WHEN s.said THEN s.adjusted_close END AS to_adj
 			FROM (SELECT * FROM ohlcv SEMI JOIN changed USING (symbol)) o LEFT JOIN input s ON s.symbol = o.symbol AND s.ts = o.ts
 			QUALIFY bool_and(given) OVER (PARTITION BY o.symbol) = false)
-		SELECT *, lag(given) OVER w = false AS after_kept, lead(given) OVER w = false AS before_kept, lag(close) OVER w AS close_before, lead(close) OVER w AS close_after
+		SELECT *, lag(given) OVER w = false AS after_kept, lead(given) OVER w = false AS before_kept, lag(given) OVER w IS NULL OR lead(given) OVER w IS NULL AS at_end, lag(close) OVER w AS close_before, lead(close) OVER w AS close_after
 		FROM paired WINDOW w AS (PARTITION BY symbol ORDER BY ts)`); err != nil {
 		return nil, err
 	}
@@ -130,7 +135,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 		FROM temp.main.`+overlapTable+` WHERE given GROUP BY symbol`); err != nil {
 		return nil, err
 	}
-	ratioRule := "edge AND ratio AND NOT (ratios = 1 AND adj_lo <= 1 AND adj_hi >= 1)"
+	ratioRule := "ratio AND NOT (ratios = 1 AND adj_lo <= 1 AND adj_hi >= 1) AND (edge OR at_end AND NOT (ratios = 1 AND ratio_nearer))"
 	if every {
 		ratioRule = "ratio OR (adj IS NULL) <> (to_adj IS NULL)"
 	}
@@ -150,14 +155,26 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 			FROM factor),
 		beside AS (
 			SELECT *, count(*) OVER s AS given_days, count(*) FILTER (WHERE ratio) OVER s AS ratios,
+				lag(to_close) OVER w AS to_before, lead(to_close) OVER w AS to_after,
+				coalesce(abs(ln(to_adj / to_close / beside_ratio)) < abs(ln(adj / close / beside_ratio)), false) AS ratio_nearer,
 				moved AND lag(moved) OVER w AND greatest(close_lo, lag(close_lo) OVER w) <= least(close_hi, lag(close_hi) OVER w) AS as_before,
 				moved AND lead(moved) OVER w AND greatest(close_lo, lead(close_lo) OVER w) <= least(close_hi, lead(close_hi) OVER w) AS as_after
-			FROM day WINDOW s AS (PARTITION BY symbol), w AS (PARTITION BY symbol ORDER BY ts)),
+			FROM (SELECT *, coalesce(lag(to_adj / to_close) OVER (PARTITION BY symbol ORDER BY ts), lead(to_adj / to_close) OVER (PARTITION BY symbol ORDER BY ts)) AS beside_ratio FROM day)
+			WINDOW s AS (PARTITION BY symbol), w AS (PARTITION BY symbol ORDER BY ts)),
+		run AS (
+			SELECT *, count(*) FILTER (NOT coalesce(as_before, false)) OVER (PARTITION BY symbol ORDER BY ts) AS run FROM beside),
+		stretch AS (
+			SELECT *, count(*) OVER r AS run_days, bool_or(at_end) OVER r AS run_at_end,
+				bool_or(NOT coalesce(as_before, false) AND abs(ln(to_close / to_before)) < abs(ln(close / to_before))
+					OR NOT coalesce(as_after, false) AND abs(ln(to_close / to_after)) < abs(ln(close / to_after))) OVER r AS mends
+			FROM run WINDOW r AS (PARTITION BY symbol, run)),
 		verdict AS (
 			SELECT symbol, ts, to_close / close AS close_factor, to_adj / adj / (to_close / close) AS ratio_factor, `+ratioRule+` AS ratio_moved,
 				edge AND (coalesce(as_before, false) OR coalesce(as_after, false)
-					OR moved AND lo <= hi AND (lo > 1 OR hi < 1) AND (far AND NOT nearer OR NOT far AND NOT flat AND given_days = 1)) AS level_moved
-			FROM beside),
+					OR moved AND lo <= hi AND (lo > 1 OR hi < 1) AND (far AND NOT nearer OR NOT far AND NOT flat AND given_days = 1))
+				OR moved AND run_days > 1 AND (far AND NOT coalesce(mends, false) OR NOT far AND run_at_end)
+				OR moved AND at_end AND run_days = 1 AND given_days > 1 AND lo <= hi AND (lo > 1 OR hi < 1) AND far AND NOT coalesce(mends, false) AS level_moved
+			FROM stretch),
 		found AS (
 			SELECT symbol, min(ts) AS ts, first(level_moved ORDER BY ts) AS level, coalesce(first(CASE WHEN level_moved THEN close_factor ELSE ratio_factor END ORDER BY ts), 1) AS factor
 			FROM verdict WHERE ratio_moved OR level_moved GROUP BY symbol)

@@ -64,6 +64,19 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 			return nil
 		}
 	}
+	within := func(first, last int, by, adj float64) func(int) []any {
+		return func(d int) []any {
+			if d < first || d > last {
+				return nil
+			}
+			c := 100 + 3*math.Sin(float64(d))
+			p := func(x float64) string { return fmt.Sprintf("%.4f", x*by) }
+			return []any{p(c - 0.5), p(c + 1), p(c - 1.25), p(c), 1000, p(c * adj)}
+		}
+	}
+	from := func(day int, by, adj float64) func(int) []any { return within(day, 99, by, adj) }
+	until := func(day int, by float64) func(int) []any { return within(0, day, by, 1) }
+	between := func(first, last int, by float64) func(int) []any { return within(first, last, by, 1) }
 	// Days 1 to 10 are stored at 100, unless said otherwise.
 	base := scaled{1, 10, 1, 1, 4, true, nil}
 	with := func(from, to int, change func(*scaled)) scaled {
@@ -115,6 +128,22 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 				return nil
 			}
 		}), "adjusted_close 0.98"},
+		{"the newer days in common over 2", base, with(6, 12, func(s *scaled) { s.change = from(9, 0.5, 1) }), "close 0.5"},
+		{"the newer days in common over 2, without adjusted closes", with(1, 10, raw), with(6, 12, func(s *scaled) { s.column = false; s.change = from(9, 0.5, 1) }), "close 0.5"},
+		{"the newer days in common over 2, no new days", base, with(6, 10, func(s *scaled) { s.change = from(9, 0.5, 1) }), "close 0.5"},
+		{"the last day in common over 2", base, with(6, 12, func(s *scaled) { s.change = from(10, 0.5, 1) }), "close 0.5"},
+		{"the last day in common times 10", base, with(9, 12, func(s *scaled) { s.change = from(10, 10, 1) }), "close 10"},
+		{"the newer days in common, prices that a dividend lowers", base, with(6, 12, func(s *scaled) { s.change = from(9, 0.98, 1) }), "close 0.98"},
+		{"the newer days in common with a dividend", base, with(6, 12, func(s *scaled) { s.change = from(9, 1, 0.98) }), "adjusted_close 0.98"},
+		{"the last day in common with a dividend", base, with(6, 12, func(s *scaled) { s.change = from(10, 1, 0.98) }), "adjusted_close 0.98"},
+		{"the older days in common over 2", with(10, 20, nil), with(5, 14, func(s *scaled) { s.change = until(11, 0.5) }), "close 0.5"},
+		{"a stretch in the middle over 2", base, with(4, 11, func(s *scaled) { s.change = between(6, 8, 0.5) }), "close 0.5"},
+		{"a stretch ten times too high corrected", with(1, 10, func(s *scaled) { s.change = between(6, 8, 10) }), with(4, 11, nil), ""},
+		{"the last days ten times too high corrected", with(1, 10, func(s *scaled) { s.change = between(9, 10, 10) }), with(6, 12, nil), ""},
+		{"the adjusted close of the last day corrected", with(1, 10, func(s *scaled) { s.change = from(10, 1, 0.98) }), with(6, 12, nil), ""},
+		{"the last day of many was provisional", base, with(6, 12, func(s *scaled) { s.change = on(10, 97.868, 101.5, 97.118, 99.25, 2000, 99.25) }), ""},
+		{"new days over 2 behind the last day as it was", base, with(6, 12, func(s *scaled) { s.change = from(11, 0.5, 1) }), ""},
+		{"new days over 2 behind one day as it was", base, with(10, 12, func(s *scaled) { s.change = from(11, 0.5, 1) }), ""},
 		{"one day of many corrected", base, with(5, 11, func(s *scaled) { s.change = on(7, 99, 103, 98, 100, 1000, 100) }), ""},
 		{"the first day of many corrected", base, with(5, 11, func(s *scaled) { s.change = on(5, 96.6232, 98.1232, 95.8732, 96, 1000, 96) }), ""},
 		{"the close alone corrected, of the first day of many", base, with(5, 11, func(s *scaled) { s.change = on(5, 96.6232, 98.1232, 95.8732, 97, 1000, 97.1232) }), ""},
