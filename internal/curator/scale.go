@@ -1,19 +1,24 @@
 package curator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/price"
 )
 
 // Left is a symbol that stayed as it was: the input is on another scale than
-// its stored bars, and lacks some of these, which would have kept the old one.
+// its stored bars, and lacks some of these, which would have kept the old one; or
+// may be, and lacks the stored day that would show it.
 type Left struct {
 	Symbol string     `json:"symbol"`
-	Day    quant.Text `json:"day"`    // the first stored day on which this shows
+	Day    quant.Text `json:"day"`    // the first day on which this shows: a stored one, or a new one next to Beside
+	Beside quant.Text `json:"beside"` // the stored day next to a new one, which the input lacks; "" where Day is stored
 	Price  string     `json:"price"`  // what moved there: adjusted_close (against close), or close
 	Factor float64    `json:"factor"` // by which it did: of the input over what is stored
 	Rows   int64      `json:"rows"`   // of the input, which were not taken
@@ -27,6 +32,9 @@ type Left struct {
 func (l Left) String() string { return l.Symbol + ": " + l.reason() }
 
 func (l Left) reason() string {
+	if l.Beside != "" {
+		return fmt.Sprintf("the %s of the new day %s is x %.4g of that of %s, the stored day next to it, as after a split, and the input lacks that day", l.Price, l.Day, l.Factor, l.Beside)
+	}
 	what := "the close"
 	if l.Price == adjustedClose.String() {
 		what = "adjusted_close / close"
@@ -204,6 +212,63 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 	return list, rows.Err()
 }
 
+// unseenScale lists the symbols of which the input has a new day next to a stored one
+// that it lacks, with a step between them that looks like a split: of the adjusted
+// closes where both days have one, otherwise of the closes. Nothing tells such a
+// step from another scale of the input; the stored day would. In byte order. diff
+// is that of the merge (factstore.Merge.Review).
+func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff string) ([]Left, error) {
+	fresh := "SELECT symbol, ts, close, adjusted_close FROM " + diff + ` WHERE "stored rowid" IS NULL`
+	var some bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS ("+fresh+")").Scan(&some); err != nil || !some {
+		return nil, err
+	}
+	given := "SELECT symbol, ts FROM temp.main." + staged + " WHERE " + givenFaults()
+	rows, err := tx.Query(ctx, `
+		WITH fresh AS (`+fresh+`),
+		ends AS (SELECT symbol, min(ts) AS first, max(ts) AS last FROM fresh GROUP BY symbol),
+		reach AS (
+			SELECT symbol, coalesce(max(o.ts) FILTER (o.ts < first), first) AS since, coalesce(min(o.ts) FILTER (o.ts > last), last) AS until
+			FROM ohlcv o JOIN ends USING (symbol) GROUP BY symbol, first, last),
+		near AS (SELECT o.symbol, o.ts, o.close, o.adjusted_close FROM ohlcv o JOIN reach r ON r.symbol = o.symbol AND o.ts BETWEEN since AND until),
+		joined AS (
+			SELECT *, true AS new, false AS kept FROM fresh SEMI JOIN reach USING (symbol)
+			UNION ALL SELECT n.*, false, g.ts IS NULL FROM near n LEFT JOIN (`+given+`) g ON g.symbol = n.symbol AND g.ts = n.ts),
+		beside AS (
+			SELECT symbol, new, lag(kept) OVER w AS kept_before, lead(kept) OVER w AS kept_after, ts, lag(ts) OVER w AS ts_before, lead(ts) OVER w AS ts_after,
+				CASE WHEN adjusted_close IS NOT NULL AND lag(adjusted_close) OVER w IS NOT NULL THEN adjusted_close / lag(adjusted_close) OVER w ELSE close / lag(close) OVER w END AS from_before,
+				CASE WHEN adjusted_close IS NOT NULL AND lead(adjusted_close) OVER w IS NOT NULL THEN lead(adjusted_close) OVER w / adjusted_close ELSE lead(close) OVER w / close END AS to_after,
+				adjusted_close IS NOT NULL AND lag(adjusted_close) OVER w IS NOT NULL AS adj_before, adjusted_close IS NOT NULL AND lead(adjusted_close) OVER w IS NOT NULL AS adj_after
+			FROM joined WINDOW w AS (PARTITION BY symbol ORDER BY ts)),
+		step AS (
+			SELECT symbol, ts, ts_before AS beside, from_before AS factor, adj_before AS adj FROM beside WHERE new AND kept_before AND `+price.LooksLikeSplit("from_before")+`
+			UNION ALL SELECT symbol, ts, ts_after, 1 / to_after, adj_after FROM beside WHERE new AND kept_after AND `+price.LooksLikeSplit("to_after")+`),
+		found AS (SELECT DISTINCT ON (symbol) * FROM step ORDER BY symbol, ts, beside),
+		days AS (
+			SELECT o.symbol, count(*) AS stored, count(*) FILTER (g.ts IS NULL) AS lacks, min(o.ts) FILTER (g.ts IS NULL) AS first, max(o.ts) FILTER (g.ts IS NULL) AS last
+			FROM (SELECT symbol, ts FROM ohlcv SEMI JOIN found USING (symbol)) o LEFT JOIN (`+given+`) g ON g.symbol = o.symbol AND g.ts = o.ts GROUP BY o.symbol)
+		SELECT f.*, (SELECT count(*) FROM (`+given+`) g WHERE g.symbol = f.symbol), d.* EXCLUDE (symbol) FROM found f JOIN days d ON d.symbol = f.symbol ORDER BY f.symbol`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Left
+	for rows.Next() {
+		l := Left{Price: closing.String()}
+		var day, beside, first, last quant.Date
+		var adjusted bool
+		if err := rows.Scan(&l.Symbol, &day, &beside, &l.Factor, &adjusted, &l.Rows, &l.Stored, &l.Lacks, &first, &last); err != nil {
+			return nil, err
+		}
+		if adjusted {
+			l.Price = adjustedClose.String()
+		}
+		l.Day, l.Beside, l.First, l.Last = dayText(day), dayText(beside), dayText(first), dayText(last)
+		list = append(list, l)
+	}
+	return list, rows.Err()
+}
+
 // givenFaults is a condition on a staged row: it is a bar of the input, whether a
 // file of another name brought it before or not.
 func givenFaults() string { return fmt.Sprintf("fault IN (%d, %d)", sound, stored) }
@@ -212,8 +277,20 @@ func givenFaults() string { return fmt.Sprintf("fault IN (%d, %d)", sound, store
 // how many of these are stored from a file of another name.
 func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) (same int64, err error) {
 	list, err := in.otherScale(ctx, tx, diff, in.newest)
-	if err != nil || list == nil {
+	if err != nil {
 		return 0, err
+	}
+	unseen, err := in.unseenScale(ctx, tx, diff)
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range unseen {
+		if i, known := slices.BinarySearchFunc(list, l.Symbol, func(a Left, symbol string) int { return cmp.Compare(a.Symbol, symbol) }); !known {
+			list = slices.Insert(list, i, l)
+		}
+	}
+	if list == nil {
+		return 0, nil
 	}
 	if in.series != nil {
 		return 0, &errOtherScale{list[0]}
@@ -240,9 +317,17 @@ func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) (sam
 
 // leftError is the error of an ingest that left symbols as they were.
 func leftError(list []Left) error {
-	names, what := make([]string, len(list)), make([]string, 0, 4)
+	var moved, unseen, what []string
+	beside := "last"
 	for i, l := range list {
-		names[i] = l.Symbol
+		if l.Beside == "" {
+			moved = append(moved, l.Symbol)
+		} else {
+			unseen = append(unseen, l.Symbol)
+			if l.Beside > l.Day {
+				beside = "next"
+			}
+		}
 		switch {
 		case i < 3:
 			what = append(what, l.String())
@@ -250,8 +335,15 @@ func leftError(list []Left) error {
 			what = append(what, fmt.Sprintf("and %d more", len(list)-3))
 		}
 	}
+	var hints []string
+	if moved != nil {
+		hints = append(hints, fmt.Sprintf("ingest the whole history of %s in one run, from the first stored day on: it replaces what is stored; if the source has dropped the oldest days, docs/price-files.md says how to scale these", quant.SomeOf(moved, 3)))
+	}
+	if unseen != nil {
+		hints = append(hints, fmt.Sprintf("for %s, ingest a file that also has the %s stored days: they show whether the scale moved", quant.SomeOf(unseen, 3), beside))
+	}
 	return quant.Errorf(quant.Partial, "%s stayed as %s: %s", quant.Count(len(list), "symbol"), asWas(len(list)), strings.Join(what, "; ")).
-		WithHint("ingest the whole history of %s in one run, from the first stored day on: it replaces what is stored; if the source has dropped the oldest days, docs/price-files.md says how to scale these", quant.SomeOf(names, 3))
+		WithHint("%s", strings.Join(hints, "; "))
 }
 
 func asWas(n int) string {
@@ -266,5 +358,8 @@ func asWas(n int) string {
 type errOtherScale struct{ Left }
 
 func (e *errOtherScale) Error() string {
+	if e.Beside != "" {
+		return e.String()
+	}
 	return e.Symbol + ": the provider rescaled its history: " + e.reason()
 }
