@@ -45,7 +45,9 @@ stop the others: exit status 3, or 7 if none could be had.
 A split or a dividend moves the whole past of a symbol. Where the input is on
 another scale than the stored days that it has too, it replaces the history if it
 has every stored day; otherwise the symbol stays as it was, is named, and the exit
-status is 3: ingest its whole history in one run.
+status is 3: ingest its whole history in one run. So does one whose new days are
+away from the stored ones by a step that looks like a split, if the input lacks the
+stored day next to them: ingest a file that also has the last stored days.
 
 A day without a trade, such as a halted one (no volume; open, high and low 0 or
 empty, the close carried), becomes a bar at the close and is counted.
@@ -140,6 +142,10 @@ func (r ingestReport) Sections() []output.Section {
 		lines = append(lines, fmt.Sprintf("of the rows updated, %d only have their adjusted close rescaled, by one factor a symbol", r.RowsRescaled))
 	}
 	for _, l := range r.Left {
+		if l.Beside != "" {
+			lines = append(lines, fmt.Sprintf("left as it was: %s (%d rows not taken): its %s is x %.4g on %s of what it is on %s, a stored day that the input lacks", l.Symbol, l.Rows, l.Price, l.Factor, l.Day, l.Beside))
+			continue
+		}
 		lines = append(lines, fmt.Sprintf("left as it was: %s (%d rows not taken): its %s moved by x %.4g, and the input lacks %d of its %d stored days", l.Symbol, l.Rows, l.Price, l.Factor, l.Lacks, l.Stored))
 	}
 	if len(r.SymbolsAdded) > 0 {

@@ -138,6 +138,16 @@ func TestAHistoryThatCannotBeRescaledWholeStaysAsItWas(t *testing.T) {
 	m.want("bars of A", m.list(strings.Replace(barColumns, "ORDER", "WHERE symbol = 'A' ORDER", 1)), before)
 }
 
+// Without an overlap the new days alone show the step.
+func TestARescaledHistoryIsFetchedWholeWithoutAnOverlapToo(t *testing.T) {
+	m := newMarket(t)
+	m.server.PlayDays("A", play.Weekdays(today-1, 400, 1))
+	m.mustFetch("A")
+	m.server.PlayDays("A", play.Weekdays(today, 401, 0.5))
+	_, series, err := m.fetch(func(r *FetchRequest) { r.Overlap = 0 }, "A")
+	m.want("after a split", fmt.Sprint(counts(series[0]), err), "full fetched 401: +1 ~0 x400 =0 !0<nil>")
+}
+
 // A split may move the close and the adjusted close alike, so that their ratio
 // says nothing.
 func TestASplitThatMovesEveryPriceIsFetchedWholeToo(t *testing.T) {

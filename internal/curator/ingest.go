@@ -32,7 +32,7 @@ import (
 //
 // A symbol whose stored bars the input would leave on two scales, because a
 // split or a dividend moved the input's and it lacks some that are stored, stays
-// as it was and is named in Report.Left; otherScale has the rule. The others
+// as it was and is named in Report.Left; otherScale and unseenScale have the rules. The others
 // are taken.
 //
 // Errors: quant.NotFound, quant.Invalid or quant.Failed for a file that cannot

@@ -1,19 +1,24 @@
 package curator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/price"
 )
 
 // Left is a symbol that stayed as it was: the input is on another scale than
-// its stored bars, and lacks some of these, which would have kept the old one.
+// its stored bars, and lacks some of these, which would have kept the old one; or
+// may be, and lacks the stored day that would show it.
 type Left struct {
 	Symbol string     `json:"symbol"`
-	Day    quant.Text `json:"day"`    // a stored day on which this shows, next to one that the input lacks
+	Day    quant.Text `json:"day"`    // the first day on which this shows: a stored one, or a new one next to Beside
+	Beside quant.Text `json:"beside"` // the stored day next to a new one, which the input lacks; "" where Day is stored
 	Price  string     `json:"price"`  // what moved there: adjusted_close (against close), or close
 	Factor float64    `json:"factor"` // by which it did: of the input over what is stored
 	Rows   int64      `json:"rows"`   // of the input, which were not taken
@@ -27,6 +32,9 @@ type Left struct {
 func (l Left) String() string { return l.Symbol + ": " + l.reason() }
 
 func (l Left) reason() string {
+	if l.Beside != "" {
+		return fmt.Sprintf("the %s of the new day %s is x %.4g of that of %s, the stored day next to it, as after a split, and the input lacks that day", l.Price, l.Day, l.Factor, l.Beside)
+	}
 	what := "the close"
 	if l.Price == adjustedClose.String() {
 		what = "adjusted_close / close"
@@ -78,17 +86,22 @@ func factorOf(to, toUnit, from, fromUnit, name string) string {
 // scales, in byte order.
 //
 // A rescaling moves every day before it. So what counts is each stored day that
-// the input has next to one that it lacks. Two things are looked at: the factor
-// of the close, and that of the adjusted close, as intervals in which they lie
-// whatever the rounding was.
+// the input has next to one that it lacks, or at an end of what is stored, where
+// new days join. Two things are looked at: the factor of the close, and that of
+// the adjusted close, as intervals in which they lie whatever the rounding was.
 //
 //   - The two differ there. Not if it is one corrected close: no other day shows
-//     it, and the adjusted close may be what it was.
+//     it, and the adjusted close may be what it was; nor if it is one corrected
+//     adjusted close at an end, whose ratio comes closer to its neighbour's.
 //   - The close moved, and by the same factor on the next day that the input has.
 //     A day alone has moved if its open, high, low and close did by one factor:
 //     one that is more than any dividend, and takes the close away from that of
 //     the day that the input lacks, or, where it is the only day and not flat,
 //     a smaller one.
+//   - A stretch of days elsewhere moved by one factor, so that the input is on
+//     two scales in itself: several at an end of what is stored, or by more than
+//     any dividend several anywhere or one at an end. Not if the latter brings
+//     its close nearer to that of the day beside it: that is a correction.
 //
 // every: any day on which the first is so counts, wherever it is; and one on
 // which only one side has an adjusted close.
@@ -118,7 +131,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 				s.open AS to_open, s.high AS to_high, s.low AS to_low, s.close AS to_close, CASE WHEN s.said THEN s.adjusted_close END AS to_adj
 			FROM (SELECT * FROM ohlcv SEMI JOIN changed USING (symbol)) o LEFT JOIN input s ON s.symbol = o.symbol AND s.ts = o.ts
 			QUALIFY bool_and(given) OVER (PARTITION BY o.symbol) = false)
-		SELECT *, lag(given) OVER w = false AS after_kept, lead(given) OVER w = false AS before_kept, lag(close) OVER w AS close_before, lead(close) OVER w AS close_after
+		SELECT *, lag(given) OVER w = false AS after_kept, lead(given) OVER w = false AS before_kept, lag(given) OVER w IS NULL OR lead(given) OVER w IS NULL AS at_end, lag(close) OVER w AS close_before, lead(close) OVER w AS close_after
 		FROM paired WINDOW w AS (PARTITION BY symbol ORDER BY ts)`); err != nil {
 		return nil, err
 	}
@@ -130,7 +143,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 		FROM temp.main.`+overlapTable+` WHERE given GROUP BY symbol`); err != nil {
 		return nil, err
 	}
-	ratioRule := "edge AND ratio AND NOT (ratios = 1 AND adj_lo <= 1 AND adj_hi >= 1)"
+	ratioRule := "ratio AND NOT (ratios = 1 AND adj_lo <= 1 AND adj_hi >= 1) AND (edge OR at_end AND NOT (ratios = 1 AND ratio_nearer))"
 	if every {
 		ratioRule = "ratio OR (adj IS NULL) <> (to_adj IS NULL)"
 	}
@@ -150,14 +163,26 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 			FROM factor),
 		beside AS (
 			SELECT *, count(*) OVER s AS given_days, count(*) FILTER (WHERE ratio) OVER s AS ratios,
+				lag(to_close) OVER w AS to_before, lead(to_close) OVER w AS to_after,
+				coalesce(abs(ln(to_adj / to_close / beside_ratio)) < abs(ln(adj / close / beside_ratio)), false) AS ratio_nearer,
 				moved AND lag(moved) OVER w AND greatest(close_lo, lag(close_lo) OVER w) <= least(close_hi, lag(close_hi) OVER w) AS as_before,
 				moved AND lead(moved) OVER w AND greatest(close_lo, lead(close_lo) OVER w) <= least(close_hi, lead(close_hi) OVER w) AS as_after
-			FROM day WINDOW s AS (PARTITION BY symbol), w AS (PARTITION BY symbol ORDER BY ts)),
+			FROM (SELECT *, coalesce(lag(to_adj / to_close) OVER (PARTITION BY symbol ORDER BY ts), lead(to_adj / to_close) OVER (PARTITION BY symbol ORDER BY ts)) AS beside_ratio FROM day)
+			WINDOW s AS (PARTITION BY symbol), w AS (PARTITION BY symbol ORDER BY ts)),
+		run AS (
+			SELECT *, count(*) FILTER (NOT coalesce(as_before, false)) OVER (PARTITION BY symbol ORDER BY ts) AS run FROM beside),
+		stretch AS (
+			SELECT *, count(*) OVER r AS run_days, bool_or(at_end) OVER r AS run_at_end,
+				bool_or(NOT coalesce(as_before, false) AND abs(ln(to_close / to_before)) < abs(ln(close / to_before))
+					OR NOT coalesce(as_after, false) AND abs(ln(to_close / to_after)) < abs(ln(close / to_after))) OVER r AS mends
+			FROM run WINDOW r AS (PARTITION BY symbol, run)),
 		verdict AS (
 			SELECT symbol, ts, to_close / close AS close_factor, to_adj / adj / (to_close / close) AS ratio_factor, `+ratioRule+` AS ratio_moved,
 				edge AND (coalesce(as_before, false) OR coalesce(as_after, false)
-					OR moved AND lo <= hi AND (lo > 1 OR hi < 1) AND (far AND NOT nearer OR NOT far AND NOT flat AND given_days = 1)) AS level_moved
-			FROM beside),
+					OR moved AND lo <= hi AND (lo > 1 OR hi < 1) AND (far AND NOT nearer OR NOT far AND NOT flat AND given_days = 1))
+				OR moved AND run_days > 1 AND (far AND NOT coalesce(mends, false) OR NOT far AND run_at_end)
+				OR moved AND at_end AND run_days = 1 AND given_days > 1 AND lo <= hi AND (lo > 1 OR hi < 1) AND far AND NOT coalesce(mends, false) AS level_moved
+			FROM stretch),
 		found AS (
 			SELECT symbol, min(ts) AS ts, first(level_moved ORDER BY ts) AS level, coalesce(first(CASE WHEN level_moved THEN close_factor ELSE ratio_factor END ORDER BY ts), 1) AS factor
 			FROM verdict WHERE ratio_moved OR level_moved GROUP BY symbol)
@@ -187,6 +212,63 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 	return list, rows.Err()
 }
 
+// unseenScale lists the symbols of which the input has a new day next to a stored one
+// that it lacks, with a step between them that looks like a split: of the adjusted
+// closes where both days have one, otherwise of the closes. Nothing tells such a
+// step from another scale of the input; the stored day would. In byte order. diff
+// is that of the merge (factstore.Merge.Review).
+func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff string) ([]Left, error) {
+	fresh := "SELECT symbol, ts, close, adjusted_close FROM " + diff + ` WHERE "stored rowid" IS NULL`
+	var some bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS ("+fresh+")").Scan(&some); err != nil || !some {
+		return nil, err
+	}
+	given := "SELECT symbol, ts FROM temp.main." + staged + " WHERE " + givenFaults()
+	rows, err := tx.Query(ctx, `
+		WITH fresh AS (`+fresh+`),
+		ends AS (SELECT symbol, min(ts) AS first, max(ts) AS last FROM fresh GROUP BY symbol),
+		reach AS (
+			SELECT symbol, coalesce(max(o.ts) FILTER (o.ts < first), first) AS since, coalesce(min(o.ts) FILTER (o.ts > last), last) AS until
+			FROM ohlcv o JOIN ends USING (symbol) GROUP BY symbol, first, last),
+		near AS (SELECT o.symbol, o.ts, o.close, o.adjusted_close FROM ohlcv o JOIN reach r ON r.symbol = o.symbol AND o.ts BETWEEN since AND until),
+		joined AS (
+			SELECT *, true AS new, false AS kept FROM fresh SEMI JOIN reach USING (symbol)
+			UNION ALL SELECT n.*, false, g.ts IS NULL FROM near n LEFT JOIN (`+given+`) g ON g.symbol = n.symbol AND g.ts = n.ts),
+		beside AS (
+			SELECT symbol, new, lag(kept) OVER w AS kept_before, lead(kept) OVER w AS kept_after, ts, lag(ts) OVER w AS ts_before, lead(ts) OVER w AS ts_after,
+				CASE WHEN adjusted_close IS NOT NULL AND lag(adjusted_close) OVER w IS NOT NULL THEN adjusted_close / lag(adjusted_close) OVER w ELSE close / lag(close) OVER w END AS from_before,
+				CASE WHEN adjusted_close IS NOT NULL AND lead(adjusted_close) OVER w IS NOT NULL THEN lead(adjusted_close) OVER w / adjusted_close ELSE lead(close) OVER w / close END AS to_after,
+				adjusted_close IS NOT NULL AND lag(adjusted_close) OVER w IS NOT NULL AS adj_before, adjusted_close IS NOT NULL AND lead(adjusted_close) OVER w IS NOT NULL AS adj_after
+			FROM joined WINDOW w AS (PARTITION BY symbol ORDER BY ts)),
+		step AS (
+			SELECT symbol, ts, ts_before AS beside, from_before AS factor, adj_before AS adj FROM beside WHERE new AND kept_before AND `+price.LooksLikeSplit("from_before")+`
+			UNION ALL SELECT symbol, ts, ts_after, 1 / to_after, adj_after FROM beside WHERE new AND kept_after AND `+price.LooksLikeSplit("to_after")+`),
+		found AS (SELECT DISTINCT ON (symbol) * FROM step ORDER BY symbol, ts, beside),
+		days AS (
+			SELECT o.symbol, count(*) AS stored, count(*) FILTER (g.ts IS NULL) AS lacks, min(o.ts) FILTER (g.ts IS NULL) AS first, max(o.ts) FILTER (g.ts IS NULL) AS last
+			FROM (SELECT symbol, ts FROM ohlcv SEMI JOIN found USING (symbol)) o LEFT JOIN (`+given+`) g ON g.symbol = o.symbol AND g.ts = o.ts GROUP BY o.symbol)
+		SELECT f.*, (SELECT count(*) FROM (`+given+`) g WHERE g.symbol = f.symbol), d.* EXCLUDE (symbol) FROM found f JOIN days d ON d.symbol = f.symbol ORDER BY f.symbol`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Left
+	for rows.Next() {
+		l := Left{Price: closing.String()}
+		var day, beside, first, last quant.Date
+		var adjusted bool
+		if err := rows.Scan(&l.Symbol, &day, &beside, &l.Factor, &adjusted, &l.Rows, &l.Stored, &l.Lacks, &first, &last); err != nil {
+			return nil, err
+		}
+		if adjusted {
+			l.Price = adjustedClose.String()
+		}
+		l.Day, l.Beside, l.First, l.Last = dayText(day), dayText(beside), dayText(first), dayText(last)
+		list = append(list, l)
+	}
+	return list, rows.Err()
+}
+
 // givenFaults is a condition on a staged row: it is a bar of the input, whether a
 // file of another name brought it before or not.
 func givenFaults() string { return fmt.Sprintf("fault IN (%d, %d)", sound, stored) }
@@ -195,8 +277,20 @@ func givenFaults() string { return fmt.Sprintf("fault IN (%d, %d)", sound, store
 // how many of these are stored from a file of another name.
 func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) (same int64, err error) {
 	list, err := in.otherScale(ctx, tx, diff, in.newest)
-	if err != nil || list == nil {
+	if err != nil {
 		return 0, err
+	}
+	unseen, err := in.unseenScale(ctx, tx, diff)
+	if err != nil {
+		return 0, err
+	}
+	for _, l := range unseen {
+		if i, known := slices.BinarySearchFunc(list, l.Symbol, func(a Left, symbol string) int { return cmp.Compare(a.Symbol, symbol) }); !known {
+			list = slices.Insert(list, i, l)
+		}
+	}
+	if list == nil {
+		return 0, nil
 	}
 	if in.series != nil {
 		return 0, &errOtherScale{list[0]}
@@ -223,9 +317,17 @@ func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) (sam
 
 // leftError is the error of an ingest that left symbols as they were.
 func leftError(list []Left) error {
-	names, what := make([]string, len(list)), make([]string, 0, 4)
+	var moved, unseen, what []string
+	beside := "last"
 	for i, l := range list {
-		names[i] = l.Symbol
+		if l.Beside == "" {
+			moved = append(moved, l.Symbol)
+		} else {
+			unseen = append(unseen, l.Symbol)
+			if l.Beside > l.Day {
+				beside = "next"
+			}
+		}
 		switch {
 		case i < 3:
 			what = append(what, l.String())
@@ -233,8 +335,15 @@ func leftError(list []Left) error {
 			what = append(what, fmt.Sprintf("and %d more", len(list)-3))
 		}
 	}
+	var hints []string
+	if moved != nil {
+		hints = append(hints, fmt.Sprintf("ingest the whole history of %s in one run, from the first stored day on: it replaces what is stored; if the source has dropped the oldest days, docs/price-files.md says how to scale these", quant.SomeOf(moved, 3)))
+	}
+	if unseen != nil {
+		hints = append(hints, fmt.Sprintf("for %s, ingest a file that also has the %s stored days: they show whether the scale moved", quant.SomeOf(unseen, 3), beside))
+	}
 	return quant.Errorf(quant.Partial, "%s stayed as %s: %s", quant.Count(len(list), "symbol"), asWas(len(list)), strings.Join(what, "; ")).
-		WithHint("ingest the whole history of %s in one run, from the first stored day on: it replaces what is stored; if the source has dropped the oldest days, docs/price-files.md says how to scale these", quant.SomeOf(names, 3))
+		WithHint("%s", strings.Join(hints, "; "))
 }
 
 func asWas(n int) string {
@@ -249,5 +358,8 @@ func asWas(n int) string {
 type errOtherScale struct{ Left }
 
 func (e *errOtherScale) Error() string {
+	if e.Beside != "" {
+		return e.String()
+	}
 	return e.Symbol + ": the provider rescaled its history: " + e.reason()
 }

@@ -18,6 +18,7 @@ type scaled struct {
 	by, adj  float64
 	decimals int
 	column   bool                // of adjusted closes
+	lacks    []int               // days that are left out
 	change   func(day int) []any // of one day, in its place: open, high, low, close, volume, adjusted close
 }
 
@@ -29,6 +30,9 @@ func (s scaled) csv() string {
 	}
 	b.WriteString("\n")
 	for d := s.from; d <= s.to; d++ {
+		if slices.Contains(s.lacks, d) {
+			continue
+		}
 		price := func(x float64) string { return fmt.Sprintf("%.*f", s.decimals, x*s.by) }
 		c := 100 + 3*math.Sin(float64(d))
 		values := []any{price(c - 0.5), price(c + 1), price(c - 1.25), price(c), math.Round(1000 / s.by), fmt.Sprintf("%.*f", s.decimals, c*s.by*s.adj)}
@@ -64,8 +68,21 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 			return nil
 		}
 	}
+	within := func(first, last int, by, adj float64) func(int) []any {
+		return func(d int) []any {
+			if d < first || d > last {
+				return nil
+			}
+			c := 100 + 3*math.Sin(float64(d))
+			p := func(x float64) string { return fmt.Sprintf("%.4f", x*by) }
+			return []any{p(c - 0.5), p(c + 1), p(c - 1.25), p(c), 1000, p(c * adj)}
+		}
+	}
+	from := func(day int, by, adj float64) func(int) []any { return within(day, 99, by, adj) }
+	until := func(day int, by float64) func(int) []any { return within(0, day, by, 1) }
+	between := func(first, last int, by float64) func(int) []any { return within(first, last, by, 1) }
 	// Days 1 to 10 are stored at 100, unless said otherwise.
-	base := scaled{1, 10, 1, 1, 4, true, nil}
+	base := scaled{1, 10, 1, 1, 4, true, nil, nil}
 	with := func(from, to int, change func(*scaled)) scaled {
 		s := base
 		s.from, s.to = from, to
@@ -115,6 +132,22 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 				return nil
 			}
 		}), "adjusted_close 0.98"},
+		{"the newer days in common over 2", base, with(6, 12, func(s *scaled) { s.change = from(9, 0.5, 1) }), "close 0.5"},
+		{"the newer days in common over 2, without adjusted closes", with(1, 10, raw), with(6, 12, func(s *scaled) { s.column = false; s.change = from(9, 0.5, 1) }), "close 0.5"},
+		{"the newer days in common over 2, no new days", base, with(6, 10, func(s *scaled) { s.change = from(9, 0.5, 1) }), "close 0.5"},
+		{"the last day in common over 2", base, with(6, 12, func(s *scaled) { s.change = from(10, 0.5, 1) }), "close 0.5"},
+		{"the last day in common times 10", base, with(9, 12, func(s *scaled) { s.change = from(10, 10, 1) }), "close 10"},
+		{"the newer days in common, prices that a dividend lowers", base, with(6, 12, func(s *scaled) { s.change = from(9, 0.98, 1) }), "close 0.98"},
+		{"the newer days in common with a dividend", base, with(6, 12, func(s *scaled) { s.change = from(9, 1, 0.98) }), "adjusted_close 0.98"},
+		{"the last day in common with a dividend", base, with(6, 12, func(s *scaled) { s.change = from(10, 1, 0.98) }), "adjusted_close 0.98"},
+		{"the older days in common over 2", with(10, 20, nil), with(5, 14, func(s *scaled) { s.change = until(11, 0.5) }), "close 0.5"},
+		{"a stretch in the middle over 2", base, with(4, 11, func(s *scaled) { s.change = between(6, 8, 0.5) }), "close 0.5"},
+		{"a stretch ten times too high corrected", with(1, 10, func(s *scaled) { s.change = between(6, 8, 10) }), with(4, 11, nil), ""},
+		{"the last days ten times too high corrected", with(1, 10, func(s *scaled) { s.change = between(9, 10, 10) }), with(6, 12, nil), ""},
+		{"the adjusted close of the last day corrected", with(1, 10, func(s *scaled) { s.change = from(10, 1, 0.98) }), with(6, 12, nil), ""},
+		{"the last day of many was provisional", base, with(6, 12, func(s *scaled) { s.change = on(10, 97.868, 101.5, 97.118, 99.25, 2000, 99.25) }), ""},
+		{"new days over 2 behind the last day as it was", base, with(6, 12, func(s *scaled) { s.change = from(11, 0.5, 1) }), ""},
+		{"new days over 2 behind one day as it was", base, with(10, 12, func(s *scaled) { s.change = from(11, 0.5, 1) }), ""},
 		{"one day of many corrected", base, with(5, 11, func(s *scaled) { s.change = on(7, 99, 103, 98, 100, 1000, 100) }), ""},
 		{"the first day of many corrected", base, with(5, 11, func(s *scaled) { s.change = on(5, 96.6232, 98.1232, 95.8732, 96, 1000, 96) }), ""},
 		{"the close alone corrected, of the first day of many", base, with(5, 11, func(s *scaled) { s.change = on(5, 96.6232, 98.1232, 95.8732, 97, 1000, 97.1232) }), ""},
@@ -124,7 +157,18 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 		{"the whole history over 4", base, with(1, 11, func(s *scaled) { s.by = 0.25 }), ""},
 		{"the whole history with a dividend", base, with(1, 11, func(s *scaled) { s.adj = 0.98 }), ""},
 		{"all but the first day", base, with(2, 11, func(s *scaled) { s.adj = 0.98 }), "adjusted_close 0.98"},
-		{"no day in common", base, with(11, 13, func(s *scaled) { s.by = 0.25 }), ""},
+		{"no day in common, over 4", base, with(11, 13, func(s *scaled) { s.by = 0.25 }), "adjusted_close 0.24"},
+		{"no day in common, over 2", base, with(11, 12, func(s *scaled) { s.by = 0.5 }), "adjusted_close 0.49"},
+		{"no day in common, over 2, without adjusted closes", with(1, 10, raw), with(11, 12, func(s *scaled) { s.by, s.column = 0.5, false }), "close 0.49"},
+		{"no day in common, over 2, the adjusted close as before", base, with(11, 12, func(s *scaled) { s.by, s.adj = 0.5, 2 }), ""},
+		{"no day in common, the adjusted close over 2", base, with(11, 12, func(s *scaled) { s.adj = 0.5 }), "adjusted_close 0.49"},
+		{"no day in common, over 2, weeks later", base, with(25, 28, func(s *scaled) { s.by = 0.5 }), "adjusted_close 0.50"},
+		{"no day in common, the same scale", base, with(11, 12, nil), ""},
+		{"no day in common, a fall by a third", base, with(11, 12, func(s *scaled) { s.by = 0.67 }), ""},
+		{"no day in common, a rise that is near no simple ratio", base, with(11, 12, func(s *scaled) { s.by = 2.25 }), ""},
+		{"older days, none in common, times 4", with(10, 20, nil), with(5, 9, func(s *scaled) { s.by = 4 }), "adjusted_close 4.1"},
+		{"some in common, not the last, new days over 2", base, with(6, 12, func(s *scaled) { s.lacks = []int{10}; s.change = from(11, 0.5, 1) }), "adjusted_close 0.49"},
+		{"a day between stored ones, over 2", with(1, 10, func(s *scaled) { s.lacks = []int{5} }), with(5, 5, func(s *scaled) { s.by = 0.5 }), "adjusted_close 0.49"},
 		{"the same prices with two decimals", base, with(8, 11, func(s *scaled) { s.decimals = 2 }), ""},
 		{"an adjusted history with two decimals", with(1, 10, func(s *scaled) { s.adj = 0.7 }), with(8, 11, func(s *scaled) { s.adj, s.decimals = 0.7, 2 }), ""},
 		{"pennies in steps of a hundredth", with(1, 10, func(s *scaled) { s.by, s.decimals = 0.0005, 2; s.change = flat(0.05, 0.05) }), with(8, 11, func(s *scaled) { s.change = flat(0.05, 0.049) }), ""},
@@ -145,6 +189,9 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 				if c.left == "" {
 					l.want("taken", []any{err, len(r.Left), r.RowsLeft, r.Symbols}, []any{nil, 0, 0, []string{"D", "E"}})
 					for d := c.file.from; d <= c.file.to; d++ {
+						if slices.Contains(c.file.lacks, d) {
+							continue
+						}
 						day := fmt.Sprintf("D|2020-01-%02d|", d)
 						if !slices.ContainsFunc(l.bars(), func(s string) bool { return strings.HasPrefix(s, day) }) {
 							t.Errorf("no bar of %s", day)
@@ -159,8 +206,15 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 				if len(r.Left) != 1 || r.Left[0].Symbol != "D" || !strings.HasPrefix(fmt.Sprintf("%s %.4g", r.Left[0].Price, r.Left[0].Factor), c.left) {
 					t.Fatalf("left: %+v", r.Left)
 				}
-				l.want("rows", []any{r.RowsLeft, r.RowsLeft + r.RowsInserted + r.RowsUpdated + r.RowsUnchanged, len(l.rejects())}, []any{c.file.to - c.file.from + 1, r.RowsRead, 0})
-				if !strings.Contains(quant.HintOf(err), "whole history of D") || strings.Contains(err.Error(), "E:") {
+				l.want("rows", []any{r.RowsLeft, r.RowsLeft + r.RowsInserted + r.RowsUpdated + r.RowsUnchanged, len(l.rejects())}, []any{c.file.to - c.file.from + 1 - len(c.file.lacks), r.RowsRead, 0})
+				advice := "whole history of D"
+				switch beside := r.Left[0].Beside; {
+				case beside > r.Left[0].Day:
+					advice = "for D, ingest a file that also has the next stored days"
+				case beside != "":
+					advice = "for D, ingest a file that also has the last stored days"
+				}
+				if !strings.Contains(quant.HintOf(err), advice) || strings.Contains(err.Error(), "E:") {
 					t.Errorf("%v (%s)", err, quant.HintOf(err))
 				}
 			}
@@ -172,14 +226,14 @@ func TestASymbolIsNeverLeftOnTwoScales(t *testing.T) {
 // replace a stored one.
 func TestAWholeHistoryIsOneOfWhichEveryDayCanBeTaken(t *testing.T) {
 	l := newLab(t)
-	l.mustIngest(nil, l.file("old.csv", scaled{1, 10, 1, 1, 4, true, nil}.csv()))
+	l.mustIngest(nil, l.file("old.csv", scaled{1, 10, 1, 1, 4, true, nil, nil}.csv()))
 	before := l.bars()
-	half := l.file("half.csv", scaled{1, 12, 0.25, 1, 4, true, nil}.csv())
+	half := l.file("half.csv", scaled{1, 12, 0.25, 1, 4, true, nil, nil}.csv())
 	duck(t, fmt.Sprintf("COPY (FROM read_csv('%s') WHERE date <> DATE '2020-01-04') TO '%s' (FORMAT parquet)", half, half+".parquet"))
 	r, err := l.ingest(nil, half+".parquet")
 	l.want("in place", []any{quant.CodeOf(err), r.Left[0].Lacks, r.Left[0].First, r.Left[0].Last, r.RowsInserted}, []any{quant.Partial, 1, "2020-01-04", "2020-01-04", 0})
 	l.want("bars", l.bars(), before)
-	bad := scaled{1, 12, 0.25, 1, 4, true, func(d int) []any {
+	bad := scaled{1, 12, 0.25, 1, 4, true, nil, func(d int) []any {
 		if d == 4 {
 			return []any{25, 24, 26, 25, 1, 25}
 		}
@@ -191,6 +245,6 @@ func TestAWholeHistoryIsOneOfWhichEveryDayCanBeTaken(t *testing.T) {
 	r = l.mustIngest(nil, half)
 	l.want("whole", []int64{r.RowsInserted, r.RowsUpdated, r.Revisions}, []int64{2, 10, 10})
 	// Two files that have it between them.
-	l.mustIngest(nil, l.file("one.csv", scaled{1, 6, 1, 1, 4, true, nil}.csv()), l.file("two.csv", scaled{7, 12, 1, 1, 4, true, nil}.csv()))
+	l.mustIngest(nil, l.file("one.csv", scaled{1, 6, 1, 1, 4, true, nil, nil}.csv()), l.file("two.csv", scaled{7, 12, 1, 1, 4, true, nil, nil}.csv()))
 	l.want("as before, and two days", l.bars()[:10], before)
 }

@@ -16,10 +16,10 @@ type Merge struct {
 	Table  string // of Tables, with a key
 	Source string // TEMP table, or view, with the table's columns in any order, matched by name; one for the stamp is ignored
 	Unique bool   // the caller has shown in this transaction's source that no key is NULL or stands twice; it is not shown again
-	// Review, which may be nil, is told the TEMP table of the rows that will change,
-	// as the source has them, with "stored rowid", that of the row that each replaces
-	// or NULL; not where the source can share no key with the table. again: it has
-	// taken rows out of the source, and the table is made anew. Its error is Merge's.
+	// Review, which may be nil, is told the TEMP table or view of the rows that will
+	// change, as the source has them, with "stored rowid", that of the row that each
+	// replaces or NULL; not where the table is empty. again: it has taken rows out of
+	// the source, and the diff is made anew. Its error is Merge's.
 	Review func(ctx context.Context, diff string) (again bool, err error)
 }
 
@@ -52,7 +52,7 @@ func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 			return Delta{}, err
 		}
 	}
-	overlap, err := p.overlaps(ctx)
+	filled, overlap, err := p.overlaps(ctx)
 	if err != nil {
 		return Delta{}, err
 	}
@@ -60,7 +60,12 @@ func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 	if overlap {
 		d, err = p.replace(ctx)
 	} else {
-		d.Inserted, err = p.insert(ctx, p.source, "")
+		if filled && m.Review != nil {
+			err = p.reviewNew(ctx)
+		}
+		if err == nil {
+			d.Inserted, err = p.insert(ctx, p.source, "")
+		}
 	}
 	if err != nil {
 		return Delta{}, err
@@ -202,15 +207,15 @@ func (p *merging) offender(ctx context.Context, what, clause string) error {
 	return p.invalid("key (%s) %s", key, what)
 }
 
-// overlaps reports whether a stored row lies within the bounds of the source's
-// keys, column by column; the stored ones are pruned by their own bounds.
-func (p *merging) overlaps(ctx context.Context) (bool, error) {
-	var filled bool
+// overlaps reports whether the table has rows, and whether one lies within the bounds
+// of the source's keys, column by column; the stored ones are pruned by their own
+// bounds.
+func (p *merging) overlaps(ctx context.Context) (filled, overlap bool, err error) {
 	if err := p.tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+p.table+")").Scan(&filled); err != nil {
-		return false, p.failure(ctx, err)
+		return filled, false, p.failure(ctx, err)
 	}
 	if !filled {
-		return false, nil // spares the pass over the source
+		return filled, false, nil // spares the pass over the source
 	}
 	bounds := make([]string, 0, 2*len(p.key))
 	for _, k := range p.key {
@@ -222,7 +227,7 @@ func (p *merging) overlaps(ctx context.Context) (bool, error) {
 		targets[i] = &values[i]
 	}
 	if err := p.tx.QueryRow(ctx, "SELECT "+strings.Join(bounds, ", ")+" FROM "+p.source).Scan(targets...); err != nil {
-		return false, p.failure(ctx, err)
+		return filled, false, p.failure(ctx, err)
 	}
 	within, args := make([]string, len(p.key)), make([]any, len(values))
 	for i, k := range p.key {
@@ -231,14 +236,27 @@ func (p *merging) overlaps(ctx context.Context) (bool, error) {
 		args[2*i], args[2*i+1] = values[2*i], values[2*i+1]
 	}
 	if !values[0].Valid { // a source without rows has no bounds
-		return false, nil
+		return filled, false, nil
 	}
-	var overlap bool
-	err := p.tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+p.table+" WHERE "+strings.Join(within, " AND ")+")", args...).Scan(&overlap)
+	err = p.tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+p.table+" WHERE "+strings.Join(within, " AND ")+")", args...).Scan(&overlap)
 	if err != nil {
-		return false, p.failure(ctx, err)
+		return filled, false, p.failure(ctx, err)
 	}
-	return overlap, nil
+	return filled, overlap, nil
+}
+
+// reviewNew lets a source be reviewed of which every row is new.
+func (p *merging) reviewNew(ctx context.Context) error {
+	if _, err := p.tx.affected(ctx, `CREATE TEMP VIEW factstore_diff AS SELECT *, NULL::BIGINT AS "stored rowid" FROM `+p.source); err != nil {
+		return p.failure(ctx, err)
+	}
+	if _, err := p.m.Review(ctx, diffTable); err != nil {
+		return err
+	}
+	if _, err := p.tx.affected(ctx, "DROP VIEW "+diffTable); err != nil {
+		return p.failure(ctx, err)
+	}
+	return nil
 }
 
 // insert inserts all rows of a relation with the source's columns.

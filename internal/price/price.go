@@ -190,15 +190,21 @@ var splitRatios = []float64{3. / 2, 5. / 3, 5. / 2, 2, 3, 4, 5, 6, 7, 8, 9, 10, 
 // nearRatio is how near, relatively, a move must be to one of them.
 const nearRatio = 0.03
 
-func refuseSplits(ctx context.Context, db *factstore.DB) error {
-	var ratios []string
-	for _, r := range splitRatios {
-		ratios = append(ratios, fmt.Sprintf("abs(r / %v - 1) < %v OR abs(r * %v - 1) < %v", r, nearRatio, r, nearRatio))
+// LooksLikeSplit is an SQL condition on r, an expression for the ratio of one
+// price to the one before it: it moves by more than 40 % and near a simple ratio.
+func LooksLikeSplit(r string) string {
+	near := make([]string, len(splitRatios))
+	for i, ratio := range splitRatios {
+		near[i] = fmt.Sprintf("abs(%[1]s / %[2]v - 1) < %[3]v OR abs(%[1]s * %[2]v - 1) < %[3]v", r, ratio, nearRatio)
 	}
+	return "(abs(" + r + " - 1) > 0.4 AND (" + strings.Join(near, " OR ") + "))"
+}
+
+func refuseSplits(ctx context.Context, db *factstore.DB) error {
 	rows, err := db.Query(ctx, `SELECT symbol, ts, r FROM (
 			SELECT p.symbol, p.ts, p.raw_close / lag(p.raw_close) OVER (PARTITION BY p.symbol ORDER BY p.ts) AS r
 			FROM temp.main.`+BarView+` p JOIN temp.main.`+BasisTable+` b ON b.symbol = p.symbol WHERE NOT b.adjusted)
-		WHERE abs(r - 1) > 0.4 AND (`+strings.Join(ratios, " OR ")+`) ORDER BY symbol, ts`)
+		WHERE `+LooksLikeSplit("r")+` ORDER BY symbol, ts`)
 	if err != nil {
 		return err
 	}
