@@ -50,7 +50,8 @@ away from the stored ones by a step that looks like a split, if the input lacks 
 stored day next to them: ingest a file that also has the last stored days.
 
 A day without a trade, such as a halted one (no volume; open, high and low 0 or
-empty, the close carried), becomes a bar at the close and is counted.
+empty, the close carried), becomes a bar at the close and is counted; one whose
+close is not that of the day before is named.
 
 A symbol that is not in symbols yet is added there. Rows that fail the quality
 gate are kept in the table rejects. If more than --max-reject-ratio of the rows

@@ -64,24 +64,25 @@ const (
 // Report is what an ingest did. Every row read is one of inserted, updated,
 // unchanged, collapsed, rejected, skipped and left, unless the ingest was refused.
 type Report struct {
-	Files         []FileReport `json:"files"`
-	RowsRead      int64        `json:"rows_read"`
-	RowsInserted  int64        `json:"rows_inserted"`
-	RowsUpdated   int64        `json:"rows_updated"`
-	RowsRescaled  int64        `json:"rows_rescaled"` // of those updated: only the adjusted close changed, by their symbol's one factor
-	RowsUnchanged int64        `json:"rows_unchanged"`
-	RowsCollapsed int64        `json:"rows_collapsed"` // the same symbol, day and values stand earlier in the input
-	RowsRejected  int64        `json:"rows_rejected"`
-	RowsNoTrade   int64        `json:"rows_no_trade"` // of those that became bars: days without a trade, at the close
-	RowsSkipped   int64        `json:"rows_skipped"`  // without a price and a volume: no bar
-	RowsLeft      int64        `json:"rows_left"`     // of symbols that stayed as they were
-	Left          []Left       `json:"left"`          // these symbols, in byte order
-	Reasons       []Reason     `json:"reasons"`       // most frequent first
-	Symbols       []string     `json:"symbols"`       // of the bars, in byte order
-	FirstDate     quant.Text   `json:"first_date"`
-	LastDate      quant.Text   `json:"last_date"`
-	Notices       []string     `json:"notices"`   // what the user should know, a sentence each
-	Revisions     int64        `json:"revisions"` // rows that keep what was updated
+	Files            []FileReport `json:"files"`
+	RowsRead         int64        `json:"rows_read"`
+	RowsInserted     int64        `json:"rows_inserted"`
+	RowsUpdated      int64        `json:"rows_updated"`
+	RowsRescaled     int64        `json:"rows_rescaled"` // of those updated: only the adjusted close changed, by their symbol's one factor
+	RowsUnchanged    int64        `json:"rows_unchanged"`
+	RowsCollapsed    int64        `json:"rows_collapsed"` // the same symbol, day and values stand earlier in the input
+	RowsRejected     int64        `json:"rows_rejected"`
+	RowsNoTrade      int64        `json:"rows_no_trade"`       // of those that became bars: days without a trade, at the close
+	RowsNoTradeMoved int64        `json:"rows_no_trade_moved"` // of these: their close is not that of the day before
+	RowsSkipped      int64        `json:"rows_skipped"`        // without a price and a volume: no bar
+	RowsLeft         int64        `json:"rows_left"`           // of symbols that stayed as they were
+	Left             []Left       `json:"left"`                // these symbols, in byte order
+	Reasons          []Reason     `json:"reasons"`             // most frequent first
+	Symbols          []string     `json:"symbols"`             // of the bars, in byte order
+	FirstDate        quant.Text   `json:"first_date"`
+	LastDate         quant.Text   `json:"last_date"`
+	Notices          []string     `json:"notices"`   // what the user should know, a sentence each
+	Revisions        int64        `json:"revisions"` // rows that keep what was updated
 }
 
 // Inputs are the files that were read, as their paths stand in the report.

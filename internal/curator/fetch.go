@@ -273,6 +273,7 @@ func (f *fetch) store(ctx context.Context, s *SeriesReport, answer provider.Seri
 	f.report.RowsRejected += r.RowsRejected
 	f.report.RowsCollapsed += r.RowsCollapsed
 	f.report.RowsNoTrade += r.RowsNoTrade
+	f.report.RowsNoTradeMoved += r.RowsNoTradeMoved
 	f.report.RowsSkipped += r.RowsSkipped
 	f.report.Reasons = addReasons(f.report.Reasons, r.Reasons)
 	for _, n := range r.Notices {

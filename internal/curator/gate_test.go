@@ -96,6 +96,26 @@ func TestAFileOfClosesAloneIsNoFileOfHalts(t *testing.T) {
 	l.want("halted", []any{l.bars(), r.RowsNoTrade}, []any{[]string{"C|2020-01-02|11.0|11.0|11.0|11.0|0.0|-"}, 1})
 }
 
+// A close that moves on a day without a trade is counted apart and named, against the
+// day before, in the input or stored.
+func TestADayWithoutATradeWhoseCloseMovesIsNamed(t *testing.T) {
+	l := newLab(t)
+	const head = "symbol,date,open,high,low,close,volume\n"
+	const notice = "without a trade (no volume; open, high and low 0 or empty) became bars at the close"
+	for _, c := range []struct {
+		name, rows, notice string
+		moved              int64
+	}{
+		{"carried, then moved", "A,2020-01-02,10,11,9,10,5\nA,2020-01-03,0,0,0,10,0\nA,2020-01-06,0,0,0,17,0\nB,2020-01-02,0,0,0,3,0\n", "3 days of A, B " + notice + "; of these, 1 with another close than the day before: A 2020-01-06", 1},
+		{"against what is stored", "A,2020-01-07,0,0,0,24,0\nB,2020-01-03,0,0,0,3,0\n", "2 days of A, B " + notice + "; of these, 1 with another close than the day before: A 2020-01-07", 1},
+		{"the input comes before what is stored", "A,2020-01-07,22,22,22,22,5\nA,2020-01-08,0,0,0,22,0\n", "1 day of A " + notice, 0},
+		{"many", "C,2020-01-02,1,1,1,1,1\nC,2020-01-03,0,0,0,2,0\nC,2020-01-06,0,0,0,3,0\nC,2020-01-07,0,0,0,4,0\nC,2020-01-08,0,0,0,5,0\n", "4 days of C " + notice + "; of these, 4 with another close than the day before: C 2020-01-03, C 2020-01-06, C 2020-01-07 and 1 more", 4},
+	} {
+		r := l.mustIngest(nil, l.file("h.csv", head+c.rows))
+		l.want(c.name, []any{r.Notices, r.RowsNoTradeMoved}, []any{[]string{c.notice}, c.moved})
+	}
+}
+
 // Few of many are let in without a flag, and counted.
 func TestHaltedDaysAreNoReasonToRefuseAFile(t *testing.T) {
 	l := newLab(t)

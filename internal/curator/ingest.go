@@ -564,7 +564,11 @@ func (in *ingest) noticeNoTrade(ctx context.Context) error {
 		if err := rows.Err(); err != nil {
 			return err
 		}
-		in.notice("%s of %s without a trade (no volume; open, high and low 0 or empty) became bars at the close", quant.Count(int(r.RowsNoTrade), "day"), quant.SomeOf(names, 3))
+		moved, err := in.findMovedNoTrade(ctx)
+		if err != nil {
+			return err
+		}
+		in.notice("%s of %s without a trade (no volume; open, high and low 0 or empty) became bars at the close%s", quant.Count(int(r.RowsNoTrade), "day"), quant.SomeOf(names, 3), moved)
 	}
 	if r.RowsSkipped > 0 {
 		examples, err := in.examples(ctx, untraded)
@@ -574,6 +578,43 @@ func (in *ingest) noticeNoTrade(ctx context.Context) error {
 		in.notice("%s without a price or a volume (first: %s line %d) became no bars", quant.Count(int(r.RowsSkipped), "row"), examples[0].File, examples[0].Line)
 	}
 	return nil
+}
+
+// findMovedNoTrade counts the days without a trade whose close is not that of the day
+// before, in the input or stored, and names the first: nothing was traded at it. ""
+// where there is none.
+func (in *ingest) findMovedNoTrade(ctx context.Context) (string, error) {
+	rows, err := in.db.Query(ctx, `
+		WITH input AS (
+			SELECT symbol, ts, close, no_trade, lag(ts) OVER w AS ts_before, lag(close) OVER w AS close_before
+			FROM temp.main.`+staged+` s WHERE fault = 0 AND symbol IN (SELECT symbol FROM temp.main.`+staged+` WHERE fault = 0 AND no_trade)
+			WINDOW w AS (PARTITION BY symbol ORDER BY ts)),
+		quiet AS (SELECT * FROM input WHERE no_trade),
+		joined AS (SELECT q.*, o.ts AS stored_before, o.close AS stored_close FROM quiet q ASOF LEFT JOIN (SELECT symbol, ts, close FROM ohlcv SEMI JOIN quiet USING (symbol)) o ON o.symbol = q.symbol AND q.ts > o.ts)
+		SELECT symbol, ts, count(*) OVER () FROM joined
+		WHERE close <> CASE WHEN ts_before IS NULL OR stored_before > ts_before THEN stored_close ELSE close_before END ORDER BY symbol, ts LIMIT 3`)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	var first []string
+	n := &in.report.RowsNoTradeMoved
+	for rows.Next() {
+		var name string
+		var day quant.Date
+		if err := rows.Scan(&name, &day, n); err != nil {
+			return "", err
+		}
+		first = append(first, name+" "+day.String())
+	}
+	if err := rows.Err(); err != nil || *n == 0 {
+		return "", err
+	}
+	more := ""
+	if rest := *n - int64(len(first)); rest > 0 {
+		more = fmt.Sprintf(" and %d more", rest)
+	}
+	return fmt.Sprintf("; of these, %d with another close than the day before: %s%s", *n, strings.Join(first, ", "), more), nil
 }
 
 // rejectSymbols rejects the rows whose symbol is none: those of Parquet files,
@@ -630,7 +671,7 @@ func (in *ingest) findTwice(ctx context.Context) (some bool, err error) {
 // count counts the rows of each file by their fault.
 func (in *ingest) count(ctx context.Context) error {
 	r := &in.report
-	r.RowsRead, r.RowsCollapsed, r.RowsRejected, r.RowsNoTrade, r.RowsSkipped = 0, 0, 0, 0, 0
+	r.RowsRead, r.RowsCollapsed, r.RowsRejected, r.RowsNoTrade, r.RowsNoTradeMoved, r.RowsSkipped = 0, 0, 0, 0, 0, 0
 	for i := range r.Files {
 		r.Files[i].RowsRead, r.Files[i].RowsRejected = 0, 0
 	}
