@@ -58,6 +58,11 @@ const (
 	alone = "0.2"
 )
 
+// seamDays is how many days may lie between a stored day and a new one that are next
+// to each other: a month and a half, more than a missed update. Over a longer gap a price may
+// have moved by any factor.
+const seamDays = "45"
+
 // roundingUnit is an expression for the unit to which a group's prices are rounded: as
 // many decimals as the finest of them has, but not more than a hundredth, which
 // the last digits of a few prices may hide, unless all are whole numbers of a
@@ -215,8 +220,9 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 // unseenScale lists the symbols of which the input has a new day next to a stored one
 // that it lacks, with a step between them that looks like a split: of the adjusted
 // closes where both days have one, otherwise of the closes. Nothing tells such a
-// step from another scale of the input; the stored day would. In byte order. diff
-// is that of the merge (factstore.Merge.Review).
+// step from another scale of the input; the stored day would. Days that are further
+// apart than seamDays say nothing about each other. In byte order. diff is that of
+// the merge (factstore.Merge.Review).
 func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff string) ([]Left, error) {
 	fresh := "SELECT symbol, ts, close, adjusted_close FROM " + diff + ` WHERE "stored rowid" IS NULL`
 	var some bool
@@ -241,8 +247,8 @@ func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff string
 				adjusted_close IS NOT NULL AND lag(adjusted_close) OVER w IS NOT NULL AS adj_before, adjusted_close IS NOT NULL AND lead(adjusted_close) OVER w IS NOT NULL AS adj_after
 			FROM joined WINDOW w AS (PARTITION BY symbol ORDER BY ts)),
 		step AS (
-			SELECT symbol, ts, ts_before AS beside, from_before AS factor, adj_before AS adj FROM beside WHERE new AND kept_before AND `+price.LooksLikeSplit("from_before")+`
-			UNION ALL SELECT symbol, ts, ts_after, 1 / to_after, adj_after FROM beside WHERE new AND kept_after AND `+price.LooksLikeSplit("to_after")+`),
+			SELECT symbol, ts, ts_before AS beside, from_before AS factor, adj_before AS adj FROM beside WHERE new AND kept_before AND ts - ts_before <= `+seamDays+` AND `+price.LooksLikeSplit("from_before")+`
+			UNION ALL SELECT symbol, ts, ts_after, 1 / to_after, adj_after FROM beside WHERE new AND kept_after AND ts_after - ts <= `+seamDays+` AND `+price.LooksLikeSplit("to_after")+`),
 		found AS (SELECT DISTINCT ON (symbol) * FROM step ORDER BY symbol, ts, beside),
 		days AS (
 			SELECT o.symbol, count(*) AS stored, count(*) FILTER (g.ts IS NULL) AS lacks, min(o.ts) FILTER (g.ts IS NULL) AS first, max(o.ts) FILTER (g.ts IS NULL) AS last

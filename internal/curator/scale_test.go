@@ -248,3 +248,12 @@ func TestAWholeHistoryIsOneOfWhichEveryDayCanBeTaken(t *testing.T) {
 	l.mustIngest(nil, l.file("one.csv", scaled{1, 6, 1, 1, 4, true, nil, nil}.csv()), l.file("two.csv", scaled{7, 12, 1, 1, 4, true, nil, nil}.csv()))
 	l.want("as before, and two days", l.bars()[:10], before)
 }
+
+// Over months a price may have halved.
+func TestDaysThatAreFarApartAreNotOfTwoScales(t *testing.T) {
+	l := newLab(t)
+	l.mustIngest(nil, l.file("old.csv", scaled{1, 10, 1, 1, 4, true, nil, nil}.csv()))
+	later := strings.ReplaceAll(scaled{1, 3, 0.5, 1, 4, true, nil, nil}.csv(), "2020-01-", "2020-06-")
+	r := l.mustIngest(nil, l.file("later.csv", later))
+	l.want("rows", []any{r.RowsLeft, r.RowsInserted}, []any{int64(0), r.RowsRead})
+}
