@@ -37,9 +37,12 @@ var mu sync.Mutex
 
 // Arm makes the process end in one line. args, a command line, and the id of its
 // run, "" while there is none, are what the successor is told; a later call
-// replaces them. It is cheap, and for any goroutine. Without Arm, and after Disarm,
-// a crash is as Go and C make it.
+// replaces them. It is cheap, and for any goroutine. Without Arm, after Disarm, and
+// with the race detector a crash is as Go and C make it.
 func Arm(args []string, runID string) {
+	if raceDetector {
+		return
+	}
 	mu.Lock()
 	defer mu.Unlock()
 	self, err := executable()

@@ -9,6 +9,7 @@ import (
 
 	"quant/internal/crash"
 	"quant/internal/test/dying"
+	"quant/internal/test/labtest"
 )
 
 func TestMain(m *testing.M) {
@@ -32,6 +33,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestACrashEndsInOneLineAndStartsTheProgramAnew(t *testing.T) {
+	if labtest.RaceDetector {
+		t.Skip("with the race detector a crash is as Go makes it")
+	}
 	t.Parallel()
 	for how, want := range map[string]string{
 		"abort":        "a library aborted",
