@@ -202,21 +202,20 @@ func TestMoveTakesWhateverStandsThere(t *testing.T) {
 	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 1000 {
 		t.Errorf("%d rows came along", n)
 	}
-	fresh := openWrite(t, path)
-	if !fresh.Created() {
-		t.Error("something was left")
-	}
-	closeDB(t, fresh)
-	for name, make := range map[string]func() error{
-		"a database": func() error { return nil },
+	for name, put := range map[string]func() error{
+		"a database": func() error {
+			fresh := openWrite(t, path)
+			if !fresh.Created() {
+				t.Error("something was left")
+			}
+			closeDB(t, fresh)
+			return nil
+		},
 		"a folder":   func() error { return os.Mkdir(path, 0o700) },
 		"garbage":    func() error { return os.WriteFile(path, []byte("garbage"), 0o600) },
 		"only a log": func() error { return os.WriteFile(path+".wal", []byte("x"), 0o600) },
 	} {
-		if name == "a database" {
-			closeDB(t, openWrite(t, path))
-		}
-		if err := make(); err != nil {
+		if err := put(); err != nil {
 			t.Fatal(err)
 		}
 		if err := factstore.Move(t.Context(), options(path), dst(name)); err != nil {
