@@ -115,6 +115,12 @@ static void last_act(const char *what) {
 	// Locks on files that are open without O_CLOEXEC would outlive this image.
 	for (int fd = 3; fd < 1024; fd++)
 		if (fd != kept) fcntl(fd, F_SETFD, FD_CLOEXEC);
+	// What this image died of, the next one would, too.
+	struct rlimit memory;
+	if (getrlimit(RLIMIT_AS, &memory) == 0) {
+		memory.rlim_cur = memory.rlim_max;
+		setrlimit(RLIMIT_AS, &memory);
+	}
 	execve(path, argv, environ);
 	_exit(1);
 }
