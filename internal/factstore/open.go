@@ -62,6 +62,7 @@ type DB struct {
 	closed  bool
 
 	functions []string // what RegisterTable has made known
+	columns   heldColumns
 }
 
 // OpenRead opens the Fact DB for reading. quant.Store: there is none, or it

@@ -164,6 +164,10 @@ func (db *DB) Append(ctx context.Context, table string, fill func(row func(value
 // RegisterTable makes a table function known to the connection, for statements
 // of Query and Stage. The same name again changes nothing.
 func (db *DB) RegisterTable(name string, f duckdb.ChunkTableFunction) error {
+	return register(db, name, f)
+}
+
+func register[T duckdb.TableFunction](db *DB, name string, f T) error {
 	if slices.Contains(db.functions, name) {
 		return nil
 	}
