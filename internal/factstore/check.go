@@ -20,6 +20,9 @@ func (db *DB) Tables(ctx context.Context) ([]TableCount, error) {
 	}
 	var counts []TableCount
 	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		if storesFor(name) != "" {
+			continue
+		}
 		c := TableCount{Table: name}
 		if err := db.QueryRow(ctx, "SELECT count(*) FROM "+factTable(name)).Scan(&c.Rows); err != nil {
 			return nil, db.failure(ctx, "count "+name, err)
@@ -59,7 +62,7 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 	}
 	facts := map[string]int64{}
 	for name, cols := range tables {
-		if t, _ := LookupTable(name); !has(cols, "symbol") || t.Bookkeeping {
+		if t, _ := LookupTable(name); !has(cols, "symbol") || t.Bookkeeping || storesFor(name) != "" {
 			continue
 		}
 		var n int64
@@ -102,7 +105,9 @@ func (db *DB) Check(ctx context.Context) ([]Problem, error) {
 	a := &audit{db: db}
 	if a.shape(ctx) {
 		for _, table := range slices.Sorted(maps.Keys(a.tables)) {
-			a.readable(ctx, table)
+			if storage(table) == nil {
+				a.readable(ctx, table)
+			}
 		}
 		for _, t := range Tables() {
 			a.keys(ctx, t)

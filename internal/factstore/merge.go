@@ -89,7 +89,7 @@ type merging struct {
 
 func (tx *Tx) plan(ctx context.Context, m Merge) (*merging, error) {
 	t, known := LookupTable(m.Table)
-	p := &merging{tx: tx, m: m, stamp: t.Stamp, foreign: t.Unexplained(), table: factTable(m.Table), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
+	p := &merging{tx: tx, m: m, stamp: t.Stamp, foreign: t.Unexplained(), table: factTable(longTable(m.Table)), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
 	tables, err := columns(ctx, tx.db.conn, catalog)
 	if err != nil {
 		return nil, p.failure(ctx, err)
