@@ -67,7 +67,7 @@ func FeatureTable(version string) (table string, names []string, ok bool) {
 // it has no value; a row where any of them has one. How features are stored is
 // this file's alone.
 func FeatureRelation(version string, names ...string) string {
-	var pivot, merged, columns strings.Builder
+	var pivot, merged strings.Builder
 	wide, have := wideOf(version)
 	var of []string // the names that the table of the version has
 	for _, name := range names {
@@ -79,7 +79,6 @@ func FeatureRelation(version string, names ...string) string {
 		} else {
 			fmt.Fprintf(&merged, ", o.%s", column)
 		}
-		columns.WriteString(", " + column)
 	}
 	other := fmt.Sprintf("(SELECT symbol, ts%s FROM %s WHERE feature_version = %s AND feature_name IN (%s) GROUP BY symbol, ts)",
 		pivot.String(), factTable(FeaturesOther), sqltext.Literal(version), sqltext.Literals(names))
@@ -87,7 +86,7 @@ func FeatureRelation(version string, names ...string) string {
 		return other
 	}
 	list := strings.Join(of, ", ")
-	return fmt.Sprintf("(SELECT coalesce(w.symbol, o.symbol) AS symbol, coalesce(w.ts, o.ts) AS ts%s FROM (SELECT symbol, ts, %s FROM %s WHERE coalesce(%[2]s) IS NOT NULL) w FULL JOIN %s o ON o.symbol = w.symbol AND o.ts = w.ts)",
+	return fmt.Sprintf("(SELECT coalesce(w.symbol, o.symbol) AS symbol, coalesce(w.ts, o.ts) AS ts%[1]s FROM (SELECT symbol, ts, %[2]s FROM %[3]s WHERE coalesce(%[2]s) IS NOT NULL) w FULL JOIN %[4]s o ON o.symbol = w.symbol AND o.ts = w.ts)",
 		merged.String(), list, factTable(wide.table()), other)
 }
 
