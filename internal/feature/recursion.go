@@ -48,9 +48,6 @@ type recursion struct {
 	signal         float64 // sum of the first 9 macd, then their EMA
 }
 
-// kernelVersion is raised when the kernel gives other values.
-const kernelVersion = 1
-
 const (
 	wilderN = 14
 	fastN   = 12
