@@ -64,6 +64,13 @@ var measurements = []measurement{
 }
 
 func main() {
+	if os.Getenv(launchVariable) != "" {
+		if err := launch(os.Args[1], os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	flag.StringVar(&o.only, "only", "", "run the measurements whose name contains this")
 	flag.BoolVar(&o.write, "write", false, "write the table into docs/benchmarks.md")
@@ -168,21 +175,42 @@ type usage struct {
 	peak int64         // bytes
 }
 
-// process runs one whole process to its end; its output is thrown away.
+// launchVariable makes this program run its arguments and tell what they cost.
+const launchVariable = "QUANT_BENCH_LAUNCH"
+
+// process runs one whole process to its end; its output is thrown away. A small
+// process launches it: the peak that the kernel tells of a process is never below
+// the memory of the one that launched it, and this one has held databases.
 func process(ctx context.Context, dir, name string, args ...string) (usage, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir = dir
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	start := time.Now()
-	err := cmd.Run()
-	u := usage{wall: time.Since(start)}
+	self, err := os.Executable()
 	if err != nil {
-		return u, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, stderr.String())
+		return usage{}, err
 	}
-	u.peak = peakOf(cmd.ProcessState)
-	u.work = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return u, nil
+	cmd := exec.CommandContext(ctx, self, append([]string{name}, args...)...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), launchVariable+"=1")
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return usage{}, fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, stderr.String())
+	}
+	var u usage
+	_, err = fmt.Sscan(stdout.String(), &u.wall, &u.work, &u.peak)
+	return u, err
+}
+
+// launch runs a command and writes its usage: nanoseconds of the wall clock and of
+// the processors, and bytes.
+func launch(name string, args []string) error {
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = os.Stderr
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, launchVariable+"=") })
+	start := time.Now()
+	if err := cmd.Run(); err != nil {
+		return err
+	}
+	wall := time.Since(start)
+	_, err := fmt.Println(int64(wall), int64(cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime()), peakOf(cmd.ProcessState))
+	return err
 }
 
 // peakOf is the peak memory of a process that has ended, in bytes.
