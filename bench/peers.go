@@ -31,6 +31,7 @@ type peers struct {
 	*bench
 	peerOptions
 	market
+	home    string // where markets are kept
 	scripts string
 }
 
@@ -55,6 +56,7 @@ func (b *bench) peerMeasurements(ctx context.Context, o peerOptions) ([]measurem
 			return nil, err
 		}
 	}
+	p.home = folder
 	dir := filepath.Join(folder, fmt.Sprintf("market%d", p.size))
 	if p.market, err = p.prepared(ctx, dir); err != nil {
 		return nil, err
@@ -66,6 +68,9 @@ func (b *bench) peerMeasurements(ctx context.Context, o peerOptions) ([]measurem
 	}{
 		{"peers features", "features v1 at most the time of Polars that computes them and writes them wide, v2 at most that of Polars with TA-Lib", (*peers).features},
 		{"peers day", "one more day's features and labels in at most 0.5 s each; through the whole pipeline in at most 3 % of the full chain", (*peers).day},
+		{"peers account", "recommend and backtest at most the time of a NumPy program each", (*peers).account},
+		{"peers sweep", "at most 0.1 s a trial, each recorded as a run, and ahead of NumPy, numba and vectorbt", (*peers).sweep},
+		{"peers thousand", "1,000 trials at 0.1 s, within 2 GiB", (*peers).thousand},
 	} {
 		list = append(list, measurement{m.name, m.bound, func(ctx context.Context, b *bench) ([]figure, error) { return m.run(p, ctx) }})
 	}
