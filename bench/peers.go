@@ -70,6 +70,7 @@ func (b *bench) peerMeasurements(ctx context.Context, o peerOptions) ([]measurem
 		{"peers day", "one more day's features and labels in at most 0.5 s each; through the whole pipeline in at most 3 % of the full chain", (*peers).day},
 		{"peers account", "recommend and backtest at most the time of a NumPy program each", (*peers).account},
 		{"peers sweep", "at most 0.1 s a trial, each recorded as a run, and ahead of NumPy, numba and vectorbt", (*peers).sweep},
+		{"peers model", "train, score and factor report at most the time of Polars with scikit-learn each", (*peers).model},
 		{"peers thousand", "1,000 trials at 0.1 s, within 2 GiB", (*peers).thousand},
 	} {
 		list = append(list, measurement{m.name, m.bound, func(ctx context.Context, b *bench) ([]figure, error) { return m.run(p, ctx) }})
