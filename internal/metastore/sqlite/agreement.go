@@ -361,7 +361,7 @@ func (a *agreed) add(hash uint64) { a.count, a.sum = a.count+1, a.sum+hash }
 
 // sequence takes records apart and keeps the one before.
 type sequence struct {
-	most  int // values of a record
+	most         int // values of a record
 	count        int
 	now, before  []cell
 	bytes, older []byte

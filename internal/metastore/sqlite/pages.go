@@ -448,4 +448,3 @@ func (p *pages) stable() bool {
 	_, err = io.ReadFull(f, header)
 	return err == nil && string(header) == string(p.log[:32])
 }
-
