@@ -2,6 +2,8 @@ package factstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 
 	"quant"
@@ -32,7 +34,8 @@ func digest128(row Row) (int64, string, error) {
 	if err := row.Scan(&n, &a, &b); err != nil {
 		return 0, "", err
 	}
-	return n, digestText(n, a, b), nil
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s", n, a, b))
+	return n, "rows:" + hex.EncodeToString(sum[:16]), nil
 }
 
 // Writers returns the runs that wrote the rows of a table for which where
