@@ -72,16 +72,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if err != nil {
 		return r, err
 	}
-	read := symbolsOf(decisions) // symbols whose prices are read
-	switch req.Benchmark {
-	case "":
-	case EqualWeight:
-		read = append(read, req.Universe...)
-	default:
-		read = append(read, req.Benchmark)
-	}
-	slices.Sort(read)
-	read = slices.Compact(read)
+	read := req.symbols(decisions)
 	notices, err := checkCurrencies(req, read)
 	if err != nil {
 		return r, err
@@ -90,27 +81,65 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if err != nil {
 		return r, err
 	}
-	notices = append(notices, basis.Notices...)
 	market, err := readMarket(ctx, db, cal, req, basis)
 	if err != nil {
 		return r, err
 	}
 	market.Known = ofSymbols(req.Known, market.Symbols)
-	result, err := Simulate(market, decisions, req.Options)
+	if req.PricesAt.IsZero() {
+		at, err := db.PricesAt(ctx)
+		if err != nil {
+			return r, err
+		}
+		req.PricesAt = quant.Time{Time: at}
+	}
+	r, result, err := replay(ctx, market, decisions, req, basis, cal.Identity(), append(notices, basis.Notices...))
 	if err != nil {
 		return r, err
+	}
+	if r.Inputs, err = inputs(ctx, db, req, market); err != nil {
+		return r, err
+	}
+	r.Outputs, err = write(ctx, db, &r, result)
+	return r, err
+}
+
+// symbols are those whose prices a replay reads, in byte order.
+func (req Request) symbols(decisions []Decision) []string {
+	read := symbolsOf(decisions)
+	switch req.Benchmark {
+	case "":
+	case EqualWeight:
+		read = append(read, req.Universe...)
+	default:
+		read = append(read, req.Benchmark)
+	}
+	slices.Sort(read)
+	return slices.Compact(read)
+}
+
+// replay simulates decisions on a market, with every variant, and says what came
+// of it: all of a Report but Inputs and Outputs. It is a pure function. basis is
+// that of the market's prices, notices what is to be said beside what the replay
+// says. Errors: those of Simulate; NotFound: the benchmark is not traded at the
+// first fill; the cause of ctx.
+func replay(ctx context.Context, market Market, decisions []Decision, req Request, basis price.Basis, calendar string, notices []string) (Report, Result, error) {
+	var r Report
+	result, err := Simulate(market, decisions, req.Options)
+	if err != nil {
+		return r, result, err
 	}
 	measured := Measured{Metrics: result.Metrics}
 	var missed []Delisting
 	if measured.Benchmark, missed, err = benchmark(market, req, &result); err != nil {
-		return r, err
+		return r, result, err
 	}
 	if measured.Lags, err = lags(ctx, market, decisions, req.Options); err != nil {
-		return r, err
+		return r, result, err
 	}
 	table, err := sensitivity(ctx, market, decisions, req.Options)
 	if err != nil {
-		return r, err
+		return r, result, err
 	}
 	r.Stored = Stored{
 		Summary: Summary{
@@ -120,7 +149,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 			NumTrades: result.Metrics.NumTrades, FeeBps: req.FeeBps, SlippageBps: req.SlippageBps,
 		},
 		Details: Details{
-			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: cal.Identity(),
+			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: calendar,
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
 			InSample: req.InSample, Sensitivity: table, Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
@@ -131,18 +160,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	r.Curve = result.Days
 	r.Notices = append(r.notices(), notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
-	if r.PricesAt.IsZero() {
-		at, err := db.PricesAt(ctx)
-		if err != nil {
-			return r, err
-		}
-		r.PricesAt = quant.Time{Time: at}
-	}
-	if r.Inputs, err = inputs(ctx, db, req, market); err != nil {
-		return r, err
-	}
-	r.Outputs, err = write(ctx, db, &r, result)
-	return r, err
+	return r, result, nil
 }
 
 func (req Request) validate() error {

@@ -87,13 +87,14 @@ type ingest struct {
 	counts    map[fault]int64
 	first     int64 // day of the sound rows, and the last, since 1970-01-01
 	last      int64
-	about     int64      // how many symbols there are, roughly
-	inPlace   string     // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
-	skipped   []bool     // inputs that say the same as another
-	unpacked  []*os.File // members of archives that DuckDB reads
-	panels    []int      // inputs whose rows have bars of several symbols
-	fromNames []string   // symbols that are the names of their files
-	silent    []int      // inputs without a column for adjusted closes
+	about     int64            // how many symbols there are, roughly
+	inPlace   string           // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
+	skipped   []bool           // inputs that say the same as another
+	unpacked  []*os.File       // members of archives that DuckDB reads
+	panels    []int            // inputs whose rows have bars of several symbols
+	bars      map[string]int64 // how many sound rows there are of each symbol
+	fromNames []string         // symbols that are the names of their files
+	silent    []int            // inputs without a column for adjusted closes
 }
 
 func (in *ingest) run(ctx context.Context) error {
@@ -732,13 +733,14 @@ func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
 	if (in.about+in.about/4+1)*(in.last-in.first+1) <= maxDayBits {
 		days = fmt.Sprintf("bit_count(bitstring_agg((ts - DATE '1970-01-01')::INTEGER, %d, %d))", in.first, in.last)
 	}
-	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE "+givenFaults()+" GROUP BY symbol, file")
+	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE "+given+" GROUP BY symbol, file")
 	if err != nil {
 		return false, err
 	}
 	defer rows.Close()
 	type span struct{ first, last quant.Text }
 	spans := map[string]span{}
+	in.bars = map[string]int64{}
 	for rows.Next() {
 		var name string
 		var file int
@@ -762,6 +764,7 @@ func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
 			r.Symbols = append(r.Symbols, name)
 		}
 		spans[name] = s
+		in.bars[name] += n
 	}
 	slices.Sort(r.Symbols)
 	return doubtful, rows.Err()

@@ -20,6 +20,9 @@ func (db *DB) Tables(ctx context.Context) ([]TableCount, error) {
 	}
 	var counts []TableCount
 	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		if storesFor(name) != "" {
+			continue
+		}
 		c := TableCount{Table: name}
 		if err := db.QueryRow(ctx, "SELECT count(*) FROM "+factTable(name)).Scan(&c.Rows); err != nil {
 			return nil, db.failure(ctx, "count "+name, err)
@@ -59,7 +62,7 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 	}
 	facts := map[string]int64{}
 	for name, cols := range tables {
-		if t, _ := LookupTable(name); !has(cols, "symbol") || t.Bookkeeping {
+		if t, _ := LookupTable(name); !has(cols, "symbol") || t.Bookkeeping || storesFor(name) != "" {
 			continue
 		}
 		var n int64
@@ -95,6 +98,40 @@ func (db *DB) Ledger(ctx context.Context, runID string) ([]LedgerRow, error) {
 	return ledger, nil
 }
 
+// EachChange calls fn for every run in the ledger with the tables that it changed, in
+// their order: the newest run first, by id. The first error of fn ends it and is
+// returned.
+func (db *DB) EachChange(ctx context.Context, fn func(runID string, tables []string) error) error {
+	const what = "read the ledger"
+	rows, err := db.Query(ctx, `SELECT DISTINCT run_id, table_name FROM `+factTable(Ledger)+` ORDER BY run_id DESC, table_name`)
+	if err != nil {
+		return db.failure(ctx, what, err)
+	}
+	defer rows.Close()
+	var run string
+	var tables []string
+	for rows.Next() {
+		var next, table string
+		if err := rows.Scan(&next, &table); err != nil {
+			return db.failure(ctx, what, err)
+		}
+		if next != run && len(tables) > 0 {
+			if err := fn(run, tables); err != nil {
+				return err
+			}
+			tables = nil
+		}
+		run, tables = next, append(tables, table)
+	}
+	if err := rows.Err(); err != nil {
+		return db.failure(ctx, what, err)
+	}
+	if len(tables) == 0 {
+		return nil
+	}
+	return fn(run, tables)
+}
+
 // Check reads everything and returns what is wrong, worst first; nil when all
 // is well. The error is that of ctx only: a database that cannot be read is a
 // problem.
@@ -102,7 +139,9 @@ func (db *DB) Check(ctx context.Context) ([]Problem, error) {
 	a := &audit{db: db}
 	if a.shape(ctx) {
 		for _, table := range slices.Sorted(maps.Keys(a.tables)) {
-			a.readable(ctx, table)
+			if storage(table) == nil {
+				a.readable(ctx, table)
+			}
 		}
 		for _, t := range Tables() {
 			a.keys(ctx, t)

@@ -316,10 +316,11 @@ func makeSchema(ctx context.Context, conn *sql.Conn, now time.Time, before, afte
 	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
 		return err
 	}
-	_, err := conn.ExecContext(ctx, schemaSQL)
-	if err == nil {
-		_, err = conn.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", SchemaVersion, quant.NewTime(now).Time)
+	if err := changeSchema(ctx, conn); err != nil {
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		return err
 	}
+	_, err := conn.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", SchemaVersion, quant.NewTime(now).Time)
 	if err != nil {
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return err
@@ -332,6 +333,22 @@ func makeSchema(ctx context.Context, conn *sql.Conn, now time.Time, before, afte
 	failpoint.Hit(after)
 	_, err = conn.ExecContext(ctx, "CHECKPOINT")
 	return err
+}
+
+// changeSchema makes what is missing in the catalog in use, and moves the rows of
+// tables that an older schema had.
+func changeSchema(ctx context.Context, conn *sql.Conn) error {
+	old, err := tablesInUse(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := setAside(ctx, conn, old); err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, schemaSQL+featureSchema()); err != nil {
+		return err
+	}
+	return moveFeatures(ctx, conn, old)
 }
 
 // create makes the file, whole or not at all. The caller holds the lock file.

@@ -166,11 +166,14 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
 	return tx.db.QueryRow(ctx, query, args...)
 }
 
+// Insert, Update and Delete reach of features_daily and returns only the rows that no
+// table of a feature version holds; StoreFeatures and RemoveFeatures the others.
+
 // Insert inserts into a table what a query selects, counts the rows, and returns
 // their number. rows is what follows the table's name in INSERT INTO: a query,
 // with the columns in front of it in brackets where they are not all of them.
 func (tx *Tx) Insert(ctx context.Context, table, rows string, args ...any) (int64, error) {
-	n, err := tx.change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" "+rows, args...)
+	n, err := tx.change(ctx, "insert into", table, "INSERT INTO "+factTable(longTable(table))+" "+rows, args...)
 	if err == nil {
 		tx.count(table, n, 0, 0)
 	}
@@ -180,7 +183,7 @@ func (tx *Tx) Insert(ctx context.Context, table, rows string, args ...any) (int6
 // Update changes rows of a table, counts them, and returns their number. set is
 // what follows SET in UPDATE, with the condition.
 func (tx *Tx) Update(ctx context.Context, table, set string, args ...any) (int64, error) {
-	n, err := tx.change(ctx, "update", table, "UPDATE "+factTable(table)+" SET "+set, args...)
+	n, err := tx.change(ctx, "update", table, "UPDATE "+factTable(longTable(table))+" SET "+set, args...)
 	if err == nil {
 		tx.count(table, 0, n, 0)
 	}
@@ -193,7 +196,7 @@ func (tx *Tx) Delete(ctx context.Context, table, where string, args ...any) (int
 	if where == "" {
 		return 0, quant.Errorf(quant.Invalid, "delete from %s: no condition", table)
 	}
-	n, err := tx.change(ctx, "delete from", table, "DELETE FROM "+factTable(table)+" WHERE "+where, args...)
+	n, err := tx.change(ctx, "delete from", table, "DELETE FROM "+factTable(longTable(table))+" WHERE "+where, args...)
 	if err != nil {
 		return 0, tx.db.failure(ctx, "delete from "+table, err)
 	}
@@ -206,6 +209,11 @@ func (tx *Tx) change(ctx context.Context, doing, table, query string, args ...an
 	if t, known := LookupTable(table); !known || t.Name == Ledger || t.Name == schemaVersions {
 		return 0, quant.Errorf(quant.Invalid, "%s %s: it is no table for facts", doing, table)
 	}
+	return tx.runChange(ctx, doing, query, args...)
+}
+
+// runChange runs one statement that inserts, updates or deletes.
+func (tx *Tx) runChange(ctx context.Context, doing, query string, args ...any) (int64, error) {
 	if err := tx.db.mustBe(ctx, doing, query, duckdb.STATEMENT_TYPE_INSERT, duckdb.STATEMENT_TYPE_UPDATE, duckdb.STATEMENT_TYPE_DELETE); err != nil {
 		return 0, err
 	}

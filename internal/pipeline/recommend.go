@@ -17,7 +17,6 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/dataset"
-	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/price"
 	"quant/internal/sqltext"
@@ -117,7 +116,7 @@ func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommend
 			return r.report, err
 		}
 	}
-	for _, step := range []func(context.Context) error{r.findBasis, r.readPrices, r.readSignals, r.readCloses, r.decide, r.write} {
+	for _, step := range []func(context.Context) error{r.findBasis, r.readPrices, r.readSignals, r.readCloses, r.makeDecisions, r.write} {
 		if err := step(ctx); err != nil {
 			return r.report, err
 		}
@@ -137,18 +136,7 @@ type recommending struct {
 	prices    price.Basis
 	signals   *strategy.Signals
 	closes    closes
-	index     map[string]int // of Signals.Symbols
 	sets      []decided
-}
-
-// decided is one decision with what it was made of.
-type decided struct {
-	asof     quant.Date
-	k        int // row of closes
-	proposal []strategy.Candidate
-	decision supervisor.Decision
-	basis    *quant.Date
-	digest   string
 }
 
 // findBasis finds the last decision of this strategy and version before the
@@ -356,10 +344,6 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	if r.signals, err = r.s.Read(ctx, r.db, days, r.others()); err != nil {
 		return err
 	}
-	r.index = make(map[string]int, len(r.signals.Symbols))
-	for n, symbol := range r.signals.Symbols {
-		r.index[symbol] = n
-	}
 	first := len(days) - len(r.days)
 	var with int
 	if err := r.db.QueryRow(ctx, "SELECT count(DISTINCT k) FROM temp.main."+strategy.SignalTable+" WHERE k >= ? AND n < ?", first, len(r.s.Universe.Symbols)).Scan(&with); err != nil {
@@ -428,18 +412,6 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 		`strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, r.last.asof)
 }
 
-// closes are the last closes at or before each day, from GoneAfter sessions
-// before the first one on.
-type closes struct {
-	width int
-	price []float64 // [day][symbol]; NaN: no bar yet
-	age   []int32   // sessions since that bar
-}
-
-func (c closes) at(k, n int) (close float64, age int32) {
-	return c.price[k*c.width+n], c.age[k*c.width+n]
-}
-
 func (r *recommending) readCloses(ctx context.Context) error {
 	days, width := len(r.signals.Days), len(r.signals.Symbols)
 	c := closes{width: width, price: make([]float64, days*width), age: make([]int32, days*width)}
@@ -499,124 +471,14 @@ func (r *recommending) readCloses(ctx context.Context) error {
 	return rows.Err()
 }
 
-// decide decides day by day, each from the one before it.
-func (r *recommending) decide(ctx context.Context) error {
-	v := r.s.Supervisor
-	policy := supervisor.Policy{GrossExposureCap: v.GrossExposureCap, MaxWeightPerSymbol: v.MaxWeightPerSymbol,
-		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor}
-	r.sets = make([]decided, 0, len(r.days))
-	first := len(r.signals.Days) - len(r.days)
-	struck := map[supervisor.Flag]int{}
-	for d, day := range r.days {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		k := first + d
-		set := decided{asof: day, k: k, proposal: r.s.Propose(r.signals, k)}
-		proposed := make([]supervisor.Proposed, len(set.proposal))
-		for i, c := range set.proposal {
-			_, age := r.closes.at(k, c.N)
-			proposed[i] = supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0}
-		}
-		var held []supervisor.Held
-		if r.last != nil {
-			set.basis = &r.last.asof
-			held = r.drift(r.last, k)
-		}
-		var err error
-		if set.decision, err = supervisor.Decide(policy, proposed, held); err != nil {
-			return fmt.Errorf("decide on %s: %w", day, err)
-		}
-		set.digest = digestOf(set)
-		for _, row := range set.decision.Rows {
-			for _, f := range row.Flags {
-				struck[f]++
-			}
-		}
-		r.sets = append(r.sets, set)
-		r.last = &r.sets[len(r.sets)-1]
-		r.account(set)
+// makeDecisions decides, and says what was decided.
+func (r *recommending) makeDecisions(ctx context.Context) error {
+	var err error
+	if r.sets, err = (decisionInputs{strategy: r.s, days: r.days, signals: r.signals, closes: r.closes, last: r.last}).decisions(ctx); err != nil {
+		return err
 	}
-	for _, rule := range supervisor.Catalogue() {
-		if n := struck[rule.Flag]; n > 0 {
-			r.report.Flags = append(r.report.Flags, FlagCount{rule.Flag, n})
-		}
-	}
-	r.report.From, r.report.To, r.report.Decisions = r.days[0], r.days[len(r.days)-1], len(r.days)
-	for _, row := range r.last.decision.Rows {
-		t := Target{Symbol: row.Symbol, Weight: row.Weight, Approved: row.Approved, Flags: append([]supervisor.Flag{}, row.Flags...), Reason: row.Reason}
-		if !math.IsNaN(row.Score) {
-			t.Score = &row.Score
-		}
-		r.report.Targets = append(r.report.Targets, t)
-	}
+	r.report.tell(r.sets)
 	return nil
-}
-
-func (r *recommending) account(set decided) {
-	approved := 0
-	for _, row := range set.decision.Rows {
-		if row.Approved {
-			approved++
-		}
-	}
-	if approved == 0 {
-		r.report.ToCash++
-	}
-	r.report.Sets = append(r.report.Sets, TargetSet{Asof: set.asof, Proposed: len(set.proposal), Approved: approved, Gross: set.decision.Gross,
-		Turnover: set.decision.Turnover, ExemptTurnover: set.decision.Exempt, BasisAsof: set.basis, Digest: set.digest})
-}
-
-// drift is what the approved weights of a decision have become by the close of
-// day k: each grows with its close, cash does not, and all is a share of their
-// sum again. A name without a bar that day stands at its last close.
-func (r *recommending) drift(last *decided, k int) []supervisor.Held {
-	var held []supervisor.Held
-	var invested, total float64
-	// In byte order, as they are read back from targets: the order of a sum is
-	// part of its bits.
-	rows := slices.SortedFunc(slices.Values(last.decision.Rows), func(a, b supervisor.Row) int { return strings.Compare(a.Symbol, b.Symbol) })
-	for _, row := range rows {
-		if !row.Approved {
-			continue
-		}
-		n := r.index[row.Symbol]
-		h := supervisor.Held{Symbol: row.Symbol, Weight: row.Weight, Score: r.signals.Score(k, n)}
-		invested += row.Weight
-		then, _ := r.closes.at(last.k, n)
-		now, age := r.closes.at(k, n)
-		if growth := now / then; growth > 0 && !math.IsInf(growth, 0) {
-			h.Weight *= growth
-		}
-		if _, in := slices.BinarySearch(r.s.Universe.Symbols, row.Symbol); !in {
-			h.Left = supervisor.LeftUniverse
-		} else if age >= GoneAfter {
-			h.Left = supervisor.LeftMarket
-		}
-		total += h.Weight
-		held = append(held, h)
-	}
-	total += max(1-invested, 0)
-	for i := range held {
-		held[i].Weight /= total
-	}
-	return held
-}
-
-// digestOf tells a decision, with its proposal, from every other.
-func digestOf(set decided) string {
-	h := durable.NewSum()
-	var b []byte
-	for _, c := range set.proposal {
-		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\n", c.Symbol, math.Float64bits(c.Score), math.Float64bits(c.Weight))
-		h.Write(b)
-	}
-	h.Write([]byte{0})
-	for _, row := range set.decision.Rows {
-		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\x00%v\x00%s\n", row.Symbol, math.Float64bits(row.Weight), math.Float64bits(row.Score), row.Flags, row.Reason)
-		h.Write(b)
-	}
-	return h.Digest()
 }
 
 // write stores the decisions in one transaction.
