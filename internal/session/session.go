@@ -59,6 +59,7 @@ type Options struct {
 	Build    Build         // of this program
 	Calendar string        // whose sessions count: XNYS, XKRX or data
 	Wait     time.Duration // for a locked Fact DB
+	Memory   int64         // bytes that the Fact DB may hold before it spills; 0: its default
 	// Settings, and the flags that every command has, are recorded with each run
 	// that is started inside this one.
 	Settings map[string]string
@@ -90,7 +91,7 @@ func New(o Options) *Session {
 		o.Voice = Silent{}
 	}
 	s := &Session{Lab: o.Lab, options: o, begun: time.Now(), done: make(chan struct{})}
-	s.facts = facts.Store{Lab: o.Lab, Wait: o.Wait, Waiting: func(text string) { o.Voice.Notice("%s", text) }}
+	s.facts = facts.Store{Lab: o.Lab, Wait: o.Wait, Memory: o.Memory, Waiting: func(text string) { o.Voice.Notice("%s", text) }}
 	return s
 }
 
@@ -112,9 +113,10 @@ func (s *Session) Build() Build { return s.options.Build }
 func (s *Session) CalendarName() string { return s.options.Calendar }
 
 // Settle replaces what is known only once the command line is parsed.
-func (s *Session) Settle(calendar string, wait time.Duration, settings, globals map[string]string) {
+func (s *Session) Settle(calendar string, wait time.Duration, memory int64, settings, globals map[string]string) {
 	s.options.Calendar, s.options.Wait, s.options.Settings, s.options.Globals = calendar, wait, settings, globals
-	s.facts.Wait = wait
+	s.options.Memory = memory
+	s.facts.Wait, s.facts.Memory = wait, memory
 }
 
 // RunID is the id of the run; "" if there is none.
