@@ -14,9 +14,9 @@ import (
 // panel holds the bars of a factor report, a symbol after another and each in
 // the order of its sessions.
 type panel struct {
-	symbols  []string // in byte order
+	symbols  []string  // in byte order
 	series   []stretch // of each symbol
-	from, to int      // the sessions [from, to) that are judged, by the calendar's index
+	from, to int       // the sessions [from, to) that are judged, by the calendar's index
 
 	// By cell: a session of a symbol. Without a bar, or without a value, NaN.
 	bar                    []bool
