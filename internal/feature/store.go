@@ -234,6 +234,9 @@ func (c *computation) growth(symbol string) bool {
 	}
 	for k, s := range c.slices {
 		stands := c.before[k][symbol]
+		if c.current(k, symbol) {
+			continue // another version's run brought the returns up to date
+		}
 		if stands.last != upTo || stands.inputs != c.prefix[k][symbol] {
 			return false
 		}
@@ -306,11 +309,16 @@ func (c *computation) spoiled(ctx context.Context, symbols []string) (map[string
 		}
 	}
 	for _, symbol := range symbols {
-		if of, stand := c.returnsOf[symbol]; c.returns != nil && (!stand || of != c.req.Version) {
+		if of, stand := c.returnsOf[symbol]; stand && of == "" {
 			spoiled[symbol] = true
 		}
 	}
 	return spoiled, nil
+}
+
+// current is whether what stands of a slice is what would be computed.
+func (c *computation) current(k int, symbol string) bool {
+	return c.before[k][symbol].inputs == c.inputs[k][symbol]
 }
 
 // choose finds the symbols to compute, and those that have rows but no bars.
@@ -319,7 +327,7 @@ func (c *computation) choose(ctx context.Context) error {
 	for _, symbol := range c.basis.Symbols {
 		same := !c.req.Force
 		for k := range c.slices {
-			same = same && c.before[k][symbol].inputs == c.inputs[k][symbol]
+			same = same && c.current(k, symbol)
 		}
 		switch {
 		case same:

@@ -127,17 +127,17 @@ func (w *writing) computePart(ctx context.Context, symbols []string, grown bool)
 	if err != nil {
 		return err
 	}
-	keep := w.numberRows(starts)
+	computed := w.numberRows(starts)
 	if len(w.numbers) == 0 && grown {
 		return nil
 	}
 	if c.returns != nil {
-		if err := w.moveReturns(ctx, symbols); err != nil {
+		if err := w.moveReturns(ctx, symbols, computed, grown); err != nil {
 			return err
 		}
 	}
 	for _, s := range c.sinks {
-		if err := w.store(ctx, s, symbols, keep, grown); err != nil {
+		if err := w.store(ctx, s, symbols, computed, grown); err != nil {
 			return err
 		}
 	}
@@ -267,8 +267,11 @@ func (c *computation) noteSums(symbol string, days []quant.Date, out [][]float64
 	list := make([]outcome, len(c.slices))
 	for n, s := range c.slices {
 		sums := make([]rowSums, len(s.parts))
-		if grown {
-			before := c.before[n][symbol]
+		if before := c.before[n][symbol]; grown {
+			if c.current(n, symbol) {
+				list[n] = outcome{before.sums, before.facts}
+				continue
+			}
 			sums, _ = parseSums(s.parts, before.sums, before.facts) // choose looked
 		}
 		for k, part := range s.parts {
@@ -333,7 +336,7 @@ func (w *writing) store(ctx context.Context, s *sink, symbols []string, computed
 		skip[i] = computed != nil && !computed[i]
 	}
 	var d difference
-	d.begin(w, s, skip)
+	d.begin(w, s, skip, grown)
 	if !grown {
 		if err := w.compare(ctx, s, symbols, &d); err != nil {
 			return err
@@ -357,6 +360,7 @@ type difference struct {
 	s      *sink
 	skip   []bool // bars that are not stored: none was computed, or what stands is the same
 	seen   []bool // bars whose row stands
+	grown  bool
 	remove []int64
 
 	inserted, updated, deleted                      int64
@@ -364,8 +368,8 @@ type difference struct {
 	returnsInserted, returnsUpdated, returnsDeleted int64
 }
 
-func (d *difference) begin(w *writing, s *sink, skip []bool) {
-	d.w, d.s, d.skip = w, s, skip
+func (d *difference) begin(w *writing, s *sink, skip []bool, grown bool) {
+	d.w, d.s, d.skip, d.grown = w, s, skip, grown
 	d.seen = make([]bool, len(skip))
 	if s.table == factstore.FeaturesDaily {
 		d.returns = w.c.returns
@@ -375,7 +379,8 @@ func (d *difference) begin(w *writing, s *sink, skip []bool) {
 // holdsReturns is whether the rows of a symbol in the table of the version are its
 // returns.
 func (d *difference) holdsReturns(k int) bool {
-	return d.returns != nil && d.w.c.returnsOf[d.w.c.bars.Symbols[k]] == d.w.c.req.Version
+	symbol := d.w.c.bars.Symbols[k]
+	return d.returns != nil && d.w.c.returnsOf[symbol] == d.w.c.req.Version && !(d.grown && d.w.c.current(1, symbol))
 }
 
 // added counts the bars whose rows do not stand.
@@ -646,8 +651,9 @@ func without[T any](list []T, skip []bool) []T {
 }
 
 // moveReturns makes the table of the version hold the returns of those symbols whose
-// returns stand elsewhere, or nowhere, and differ.
-func (w *writing) moveReturns(ctx context.Context, symbols []string) error {
+// returns stand elsewhere, or nowhere, and differ. Where symbols have grown, returns that
+// stand elsewhere are those that this version has up to there: they are of the same bars.
+func (w *writing) moveReturns(ctx context.Context, symbols []string, computed []bool, grown bool) error {
 	c := w.c
 	b := &c.bars
 	position := map[string]int{}
@@ -656,7 +662,9 @@ func (w *writing) moveReturns(ctx context.Context, symbols []string) error {
 		switch of, stand := c.returnsOf[symbol]; {
 		case !stand:
 			moved = append(moved, symbol)
-		case of != c.req.Version:
+		case grown && of != c.req.Version && !c.current(1, symbol):
+			moved = append(moved, symbol)
+		case of != c.req.Version && !grown:
 			elsewhere = append(elsewhere, symbol)
 			position[symbol] = k
 		}
@@ -706,16 +714,16 @@ func (w *writing) moveReturns(ctx context.Context, symbols []string) error {
 	}
 	for k, symbol := range symbols {
 		of, stand := c.returnsOf[symbol]
-		if stand && of == c.req.Version {
+		if stand && of == c.req.Version || grown && c.current(1, symbol) {
 			continue
 		}
 		for i := b.From[k]; i < b.From[k+1]; i++ {
-			if !seen[i] && w.hasAny(c.returns, i) {
+			if !seen[i] && (computed == nil || computed[i]) && w.hasAny(c.returns, i) {
 				inserted++
 				differ[symbol] = true
 			}
 		}
-		if stand && differ[symbol] {
+		if stand && differ[symbol] && !grown {
 			moved = append(moved, symbol)
 		}
 		if differ[symbol] {
