@@ -143,7 +143,12 @@ func (p Place) TargetDir() string { return p.MetaFile() + targets }
 // CacheRoot is the folder of the folders of providers' answers.
 func (p Place) CacheRoot() string { return filepath.Join(p.DataDir, cache) }
 
-// CacheDir is the folder of a provider's answers, which are kept for the day.
+// Pythons is the name under which the cache keeps what interpreters say of their
+// packages.
+const Pythons = "python"
+
+// CacheDir is the folder of a provider's answers, which are kept for the day, or of
+// what else can be asked for again.
 func (p Place) CacheDir(provider string) string { return filepath.Join(p.CacheRoot(), provider) }
 
 // ReportDir is the folder of reports that no other file was named for.

@@ -31,22 +31,29 @@ const (
 func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
 	var quick quickCheck
 	var proof tableProof
-	var references, rest []step
+	var metrics, rest []step
 	inProof, stop := context.WithCancel(ctx)
 	defer stop()
 	first := func(q querier) error {
 		if quick = quickly(ctx, q); !quick.sound {
 			stop()
 		}
-		references = stepsOf(ctx, q, checkReferences)
+		metrics = stepsOf(ctx, q, checkMetrics)
 		return nil
 	}
 	second := func(q querier) error {
 		proof.unproven, proof.err = db.unproven(inProof, q)
-		rest = stepsOf(ctx, q, db.checkHeader, checkProcesses, checkMetrics)
+		rest = stepsOf(ctx, q, db.checkHeader, checkReferences, checkProcesses)
 		return nil
 	}
-	if err := db.beside(ctx, first, second); err != nil {
+	ahead := make(chan struct{})
+	go func() {
+		defer close(ahead)
+		readAhead(ctx, db.path)
+	}()
+	err := db.beside(ctx, first, second)
+	<-ahead
+	if err != nil {
 		return nil, db.classify("check", err)
 	}
 	q, err := db.reader(ctx)
@@ -60,10 +67,11 @@ func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
 		return db.tableProblems(ctx, q, proof.unproven)
 	}
 	rows := func(ctx context.Context, q querier) ([]metastore.Problem, error) {
-		return db.checkSchemaAndRows(ctx, q, quick.sound)
+		// SQLite reads no CHECK of a database that it may not write.
+		return db.checkSchemaAndRows(ctx, q, quick.sound && !db.readOnly)
 	}
 	var found []metastore.Problem
-	for _, s := range slices.Concat(stepsOf(ctx, q, pages), rest[:1], stepsOf(ctx, q, rows), references, rest[1:]) {
+	for _, s := range slices.Concat(stepsOf(ctx, q, pages), rest[:1], stepsOf(ctx, q, rows), rest[1:], metrics) {
 		if s.err != nil {
 			if !isDamage(s.err) {
 				return nil, db.classify("check", s.err)

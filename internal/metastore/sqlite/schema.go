@@ -100,7 +100,7 @@ func checkReferences(ctx context.Context, q querier) ([]metastore.Problem, error
 			return foreignKeyProblems(ctx, q)
 		}
 		column, key := sqltext.Identifier(r.column), sqltext.Identifier(r.key)
-		missing, err := texts(ctx, q, `SELECT 'one' FROM (SELECT DISTINCT `+column+` AS value FROM main.`+sqltext.Identifier(r.table)+`) c
+		missing, err := texts(ctx, q, `SELECT 'one' FROM (SELECT DISTINCT `+column+` AS value FROM main.`+sqltext.Identifier(r.table)+` NOT INDEXED) c
 			WHERE value IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.`+sqltext.Identifier(r.parent)+` p WHERE p.`+key+` = c.value) LIMIT 1`)
 		if err != nil || len(missing) > 0 {
 			return foreignKeyProblems(ctx, q)
