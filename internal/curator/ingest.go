@@ -51,7 +51,7 @@ func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) 
 	if err != nil {
 		return Report{}, err
 	}
-	in := &ingest{plan: p, db: db, inputs: inputs, directFrom: directFrom}
+	in := &ingest{plan: p, db: db, inputs: inputs, directFrom: directFrom, rememberFrom: rememberFrom}
 	return in.do(ctx)
 }
 
@@ -67,6 +67,7 @@ func (in *ingest) do(ctx context.Context) (Report, error) {
 		}
 		return in.report, err
 	}
+	in.remember(ctx)
 	return in.report, nil
 }
 
@@ -86,6 +87,8 @@ type ingest struct {
 	// directFrom is the size from which a file is read directly beside stored bars;
 	// below 0 none ever is.
 	directFrom int64
+	// rememberFrom is the size from which a file is remembered.
+	rememberFrom int64
 
 	sources   []string // of each input, as ohlcv has it
 	counts    map[fault]int64
@@ -102,6 +105,9 @@ type ingest struct {
 }
 
 func (in *ingest) run(ctx context.Context) error {
+	if known, err := in.recall(ctx); known || err != nil {
+		return err
+	}
 	in.drop(ctx)
 	// The gate looks at every value, whatever bounds a Parquet file gives.
 	if err := in.db.TrustBounds(ctx, false); err != nil {
