@@ -45,7 +45,15 @@ func EmptySessions(ctx context.Context, db *factstore.DB, cal *calendar.Calendar
 		return nil, err
 	}
 	bounds := []quant.Date{days[0], days[len(days)-1]}
-	if symbols != nil {
+	stored, err := db.Symbols(ctx)
+	if err != nil {
+		return nil, err
+	}
+	named := map[string]bool{}
+	for _, s := range symbols {
+		named[s] = true
+	}
+	if symbols != nil && slices.ContainsFunc(stored, func(s string) bool { return !named[s] }) {
 		of := "(ts) FROM " + factstore.OHLCV + " WHERE symbol IN (" + sqltext.Literals(symbols) + ") HAVING count(*) > 0"
 		bounds, err = dates(ctx, db, "SELECT min"+of+" UNION ALL SELECT max"+of)
 		if err != nil || len(bounds) == 0 {
