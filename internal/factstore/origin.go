@@ -34,8 +34,13 @@ func digest128(row Row) (int64, string, error) {
 	if err := row.Scan(&n, &a, &b); err != nil {
 		return 0, "", err
 	}
+	return n, digestOfSums(n, a, b), nil
+}
+
+// digestOfSums is the digest of n rows whose two sums are these, in decimal.
+func digestOfSums(n int64, a, b string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s", n, a, b))
-	return n, "rows:" + hex.EncodeToString(sum[:16]), nil
+	return "rows:" + hex.EncodeToString(sum[:16])
 }
 
 // Writers returns the runs that wrote the rows of a table for which where
