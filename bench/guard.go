@@ -26,7 +26,7 @@ const (
 	guardWorse   = 1.5 // times what is written down
 	guardRounds  = 3
 	guardAgain   = 5 // more rounds for what looks worse
-	guardSymbols = 100
+	guardSymbols = 40
 )
 
 // guarded is the ratio of a command to its yardstick.
@@ -128,12 +128,13 @@ func (b *bench) round(ctx context.Context, checks []*check) error {
 			return err
 		}
 		c.bare = append(c.bare, u)
+		fmt.Fprintf(os.Stderr, "%s: %s against %s\n", c.name, c.mine[len(c.mine)-1], u)
 	}
 	return nil
 }
 
 func (b *bench) writeGuard(ctx context.Context, checks []*check) error {
-	for range guardAgain {
+	for range guardRounds {
 		if err := b.round(ctx, checks); err != nil {
 			return err
 		}
@@ -248,7 +249,7 @@ func (b *bench) checks(ctx context.Context) ([]*check, error) {
 	return append(checks,
 		&check{name: "recommend", lab: computed, quant: append([]string{"recommend"}, period(m.strategy)...), yardstick: numpy("account")},
 		&check{name: "backtest", lab: later, quant: append([]string{"backtest"}, period(m.strategy)...), yardstick: numpy("account")},
-		&check{name: "sweep", lab: computed, quant: append([]string{"sweep", "--set", "portfolio.top_k=20,30,40,50"}, period(m.strategy)...), yardstick: numpy("sweep")},
+		&check{name: "sweep", lab: computed, quant: append([]string{"sweep", "--set", "portfolio.top_k=10,20,30,40"}, period(m.strategy)...), yardstick: numpy("sweep")},
 		&check{name: "train", lab: computed, quant: []string{"train", "--experiment", "bench"}, yardstick: numpy("ridge")},
 		&check{name: "score", lab: later, quant: []string{"score", "--model", "experiment:bench", "--from", scoreFrom, "--to", marketLast}, yardstick: numpy("ridge")},
 	), nil

@@ -2,7 +2,7 @@
 
 usage: guard.py account|sweep|ridge CLOSES.f64 SYMBOLS OUT.npy
 
-account decides and replays a daily top 50 once, sweep four times; ridge fits
+account decides and replays a daily top 40 once, sweep four times; ridge fits
 eight lagged returns in five expanding folds and predicts the blocks after them.
 """
 import sys
@@ -52,9 +52,9 @@ def ridge():
 
 
 if how == "account":
-    result = account(50)
+    result = account(40)
 elif how == "sweep":
-    result = np.array([account(k) for k in (20, 30, 40, 50)])
+    result = np.array([account(k) for k in (10, 20, 30, 40)])
 else:
     result = ridge()
 np.save(out, result)
