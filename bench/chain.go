@@ -244,7 +244,7 @@ var bareFeatures = append(append([]string{
 		adjusted_close / lag(adjusted_close, 20) OVER w - 1 AS ret_20d, adjusted_close / lag(adjusted_close, 60) OVER w - 1 AS ret_60d,
 		row_number() OVER w AS n
 		FROM ohlcv WINDOW w AS (PARTITION BY symbol ORDER BY ts)`,
-	`CREATE TEMP TABLE wide AS SELECT *, CASE WHEN n > 20 THEN stddev_samp(ret_1d) OVER (PARTITION BY symbol ORDER BY ts ROWS 19 PRECEDING) END AS vol_20d,
+	`CREATE OR REPLACE TEMP TABLE wide AS SELECT *, CASE WHEN n > 20 THEN stddev_samp(ret_1d) OVER (PARTITION BY symbol ORDER BY ts ROWS 19 PRECEDING) END AS vol_20d,
 		o / lag(p) OVER (PARTITION BY symbol ORDER BY ts) - 1 AS gap_open,
 		CASE WHEN n >= 20 THEN v / avg(v) OVER (PARTITION BY symbol ORDER BY ts ROWS 19 PRECEDING) END AS volume_ratio_20d
 		FROM r ORDER BY ts, symbol`,
@@ -255,7 +255,7 @@ var bareLabels = append(append([]string{
 	`BEGIN`,
 	`CREATE SCHEMA bare`,
 	`CREATE TABLE bare.labels (symbol TEXT NOT NULL, ts DATE NOT NULL, label_name TEXT NOT NULL, label_value DOUBLE, label_version TEXT NOT NULL)`,
-	`CREATE TEMP TABLE wide AS SELECT *, CASE WHEN fwd_ret_60d > 0 THEN 1 WHEN fwd_ret_60d <= 0 THEN 0 END AS direction_60d FROM (
+	`CREATE OR REPLACE TEMP TABLE wide AS SELECT *, CASE WHEN fwd_ret_60d > 0 THEN 1 WHEN fwd_ret_60d <= 0 THEN 0 END AS direction_60d FROM (
 		SELECT symbol, ts, lead(adjusted_close, 60) OVER (PARTITION BY symbol ORDER BY ts) / adjusted_close - 1 AS fwd_ret_60d FROM ohlcv) ORDER BY ts, symbol`,
 }, bareInserts("bare.labels", "'v1'", "fwd_ret_60d", "direction_60d")...), `COMMIT`)
 

@@ -6,6 +6,7 @@
 //	go run ./bench                 every measurement
 //	go run ./bench -only ingest    those whose name contains "ingest"
 //	go run ./bench -write          also writes the table into docs/benchmarks.md
+//	go run ./bench -guard          instead, whether the chain became slower (guard.go)
 //	go run ./bench -peers          instead, quant beside Polars, NumPy and others (peers.go), which come from PyPI
 package main
 
@@ -48,6 +49,7 @@ type options struct {
 	write bool
 	quant string // the program to measure, "" to build it
 	peers bool
+	guard bool
 	peerOptions
 }
 
@@ -65,6 +67,13 @@ var measurements = []measurement{
 }
 
 func main() {
+	if path := os.Getenv(sqlVariable); path != "" {
+		if _, err := bareSQL(context.Background(), path, os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv(launchVariable) != "" {
 		if err := launch(os.Args[1], os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -77,6 +86,7 @@ func main() {
 	flag.BoolVar(&o.write, "write", false, "write the table into docs/benchmarks.md")
 	flag.StringVar(&o.quant, "quant", "", "measure this program (default: build it from ./cmd/quant)")
 	flag.BoolVar(&o.peers, "peers", false, "compare with peer programs in Python instead")
+	flag.BoolVar(&o.guard, "guard", false, "compare a small market with the ratios of bench/guard.json instead, or with -write write them")
 	flag.IntVar(&o.size, "size", 1000, "with -peers: symbols of the market")
 	flag.IntVar(&o.rounds, "rounds", 3, "with -peers: how often everything is timed, in turn")
 	flag.StringVar(&o.keep, "keep", "", "with -peers: make the market and its labs in this folder, and use what is there (default: a temporary one)")
@@ -105,6 +115,9 @@ func runAll(ctx context.Context, o options) error {
 		}
 	} else if b.quant, err = filepath.Abs(b.quant); err != nil {
 		return err
+	}
+	if o.guard {
+		return b.guard(ctx, o.only, o.write)
 	}
 	list, part := measurements, ""
 	if o.peers {
@@ -197,6 +210,19 @@ func process(ctx context.Context, dir, name string, args ...string) (usage, erro
 	var u usage
 	_, err = fmt.Sscan(stdout.String(), &u.wall, &u.work, &u.peak)
 	return u, err
+}
+
+// sqlVariable makes this program run its arguments, SQL statements, on the DuckDB
+// file that it names.
+const sqlVariable = "QUANT_BENCH_SQL"
+
+// sqlProcess runs statements on a DuckDB file as a process of their own.
+func (b *bench) sqlProcess(ctx context.Context, path string, statements []string) (usage, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return usage{}, err
+	}
+	return process(ctx, b.dir, "env", append([]string{sqlVariable + "=" + path, self}, statements...)...)
 }
 
 // launch runs a command and writes its usage: nanoseconds of the wall clock and of

@@ -163,10 +163,13 @@ func (p *peers) raw(ctx context.Context) (string, error) {
 	return p.lab(ctx, "raw", "", []string{"ingest", p.bars})
 }
 
-// forked copies a lab to a new folder, whose files are on the disk when it
+// forked copies a lab to a new folder.
+func (p *peers) forked(lab string) (string, error) { return forkLab(p.bench.dir, lab) }
+
+// forkLab copies a lab to a new folder, whose files are on the disk when it
 // returns: what the copy costs is no part of what comes next.
-func (p *peers) forked(lab string) (string, error) {
-	dir, err := os.MkdirTemp(p.bench.dir, "fork")
+func forkLab(within, lab string) (string, error) {
+	dir, err := os.MkdirTemp(within, "fork")
 	if err != nil {
 		return "", err
 	}
