@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
+	"strconv"
 
 	"quant"
 	"quant/internal/durable"
@@ -136,34 +136,83 @@ func null[T any](v *T) driver.Value {
 // trades and the summary, every number in full.
 func digestOf(s Summary, result Result) string {
 	h := durable.NewSum()
-	for _, d := range result.Days {
-		line(h, "E", d.TS, d.Equity, d.Cash, d.Positions, d.Ret, d.Drawdown, d.Turnover, d.Costs, d.Benchmark)
+	w := lineWriter{to: h}
+	for i := range result.Days {
+		d := &result.Days[i]
+		w.text("E")
+		w.date(&d.TS)
+		w.floats(d.Equity, d.Cash, d.Positions)
+		w.float(d.Ret)
+		w.floats(d.Drawdown, d.Turnover, d.Costs)
+		w.float(d.Benchmark)
+		w.end()
 	}
-	for _, t := range result.Trades {
-		line(h, "T", t.Symbol, t.EntryTS, t.EntryPrice, t.Qty, t.ExitTS, t.ExitPrice, t.PnL, t.Fees, t.Slippage, t.Reason)
+	for i := range result.Trades {
+		t := &result.Trades[i]
+		w.text("T")
+		w.text(t.Symbol)
+		w.date(&t.EntryTS)
+		w.floats(t.EntryPrice, t.Qty)
+		w.date(t.ExitTS)
+		w.floats(t.ExitPrice, t.PnL, t.Fees, t.Slippage)
+		w.text(t.Reason)
+		w.end()
 	}
-	line(h, "S", s.StrategyID, s.FromTS, s.ToTS, s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade, s.NumTrades, s.FeeBps, s.SlippageBps)
+	w.text("S")
+	w.text(s.StrategyID)
+	w.date(s.FromTS)
+	w.date(s.ToTS)
+	for _, v := range []*float64{s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade} {
+		w.float(v)
+	}
+	w.text(strconv.FormatInt(s.NumTrades, 10))
+	w.floats(s.FeeBps, s.SlippageBps)
+	w.end()
+	w.flush()
 	return h.Digest()
 }
 
-// line writes values, floats with the shortest digits that are theirs alone.
-func line(h io.Writer, values ...any) {
-	var b strings.Builder
-	for _, v := range values {
-		switch v := v.(type) {
-		case *float64:
-			if v != nil {
-				fmt.Fprint(&b, *v)
-			}
-		case *quant.Date:
-			if v != nil {
-				fmt.Fprint(&b, *v)
-			}
-		default:
-			fmt.Fprint(&b, v)
-		}
-		b.WriteByte('\t')
+// lineWriter writes lines of values, each with a tab behind it; floats with the
+// shortest digits that are theirs alone, nothing for nil.
+type lineWriter struct {
+	to  io.Writer // a hash, which takes everything
+	b   []byte
+	day quant.Date // the last one, and its text
+	as  []byte
+}
+
+func (w *lineWriter) text(s string) { w.b = append(append(w.b, s...), '\t') }
+
+func (w *lineWriter) floats(list ...float64) {
+	for _, v := range list {
+		w.b = append(strconv.AppendFloat(w.b, v, 'g', -1, 64), '\t')
 	}
-	b.WriteByte('\n')
-	_, _ = h.Write([]byte(b.String())) // a hash takes everything
+}
+
+func (w *lineWriter) float(v *float64) {
+	if v != nil {
+		w.b = strconv.AppendFloat(w.b, *v, 'g', -1, 64)
+	}
+	w.b = append(w.b, '\t')
+}
+
+func (w *lineWriter) date(d *quant.Date) {
+	if d != nil {
+		if w.as == nil || w.day != *d {
+			w.day, w.as = *d, append(w.as[:0], d.String()...)
+		}
+		w.b = append(w.b, w.as...)
+	}
+	w.b = append(w.b, '\t')
+}
+
+func (w *lineWriter) end() {
+	if w.b = append(w.b, '\n'); len(w.b) > 1<<15 {
+		w.flush()
+	}
+}
+
+func (w *lineWriter) flush() {
+	_, _ = w.to.Write(w.b)
+	w.b = w.b[:0]
 }
