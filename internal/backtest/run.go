@@ -78,11 +78,11 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if err != nil {
 		return r, err
 	}
-	basis, err := price.Stage(ctx, db, cal, price.Request{Symbols: read, AcceptRaw: req.AcceptRaw, Source: req.Source})
+	prices, err := price.ReadCloses(ctx, db, cal, price.Request{Symbols: read, AcceptRaw: req.AcceptRaw, Source: req.Source})
 	if err != nil {
 		return r, err
 	}
-	market, err := readMarket(ctx, db, cal, req, basis)
+	market, err := readMarket(ctx, db, cal, req, prices)
 	if err != nil {
 		return r, err
 	}
@@ -94,11 +94,11 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 		}
 		req.PricesAt = quant.Time{Time: at}
 	}
-	r, result, err := replay(ctx, market, decisions, req, basis, cal.Identity(), append(notices, basis.Notices...))
+	r, result, err := replay(ctx, market, decisions, req, prices.Basis, cal.Identity(), append(notices, prices.Notices...))
 	if err != nil {
 		return r, err
 	}
-	if r.Inputs, err = inputs(ctx, db, req, market); err != nil {
+	if r.Inputs, err = inputs(ctx, db, req, market, prices); err != nil {
 		return r, err
 	}
 	r.Outputs, err = write(ctx, db, &r, result)
