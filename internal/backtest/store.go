@@ -5,8 +5,7 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
-	"io"
-	"strings"
+	"strconv"
 
 	"quant"
 	"quant/internal/durable"
@@ -135,35 +134,71 @@ func null[T any](v *T) driver.Value {
 // digestOf is the digest of a result, without run and times: the equity, the
 // trades and the summary, every number in full.
 func digestOf(s Summary, result Result) string {
-	h := durable.NewSum()
-	for _, d := range result.Days {
-		line(h, "E", d.TS, d.Equity, d.Cash, d.Positions, d.Ret, d.Drawdown, d.Turnover, d.Costs, d.Benchmark)
+	l := lines{sum: durable.NewSum()}
+	for i := range result.Days {
+		d := &result.Days[i]
+		l.text("E").day(&d.TS).floats(&d.Equity, &d.Cash, &d.Positions, d.Ret, &d.Drawdown, &d.Turnover, &d.Costs, d.Benchmark).end()
 	}
-	for _, t := range result.Trades {
-		line(h, "T", t.Symbol, t.EntryTS, t.EntryPrice, t.Qty, t.ExitTS, t.ExitPrice, t.PnL, t.Fees, t.Slippage, t.Reason)
+	for i := range result.Trades {
+		t := &result.Trades[i]
+		l.text("T").text(t.Symbol).day(&t.EntryTS).floats(&t.EntryPrice, &t.Qty).day(t.ExitTS).floats(&t.ExitPrice, &t.PnL, &t.Fees, &t.Slippage).text(t.Reason).end()
 	}
-	line(h, "S", s.StrategyID, s.FromTS, s.ToTS, s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade, s.NumTrades, s.FeeBps, s.SlippageBps)
-	return h.Digest()
+	l.text("S").text(s.StrategyID).day(s.FromTS).day(s.ToTS).floats(s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade)
+	l.text(strconv.FormatInt(s.NumTrades, 10)).floats(&s.FeeBps, &s.SlippageBps).end()
+	return l.digest()
 }
 
-// line writes values, floats with the shortest digits that are theirs alone.
-func line(h io.Writer, values ...any) {
-	var b strings.Builder
-	for _, v := range values {
-		switch v := v.(type) {
-		case *float64:
-			if v != nil {
-				fmt.Fprint(&b, *v)
-			}
-		case *quant.Date:
-			if v != nil {
-				fmt.Fprint(&b, *v)
-			}
-		default:
-			fmt.Fprint(&b, v)
-		}
-		b.WriteByte('\t')
+// lines digests lines of values, each with a tab behind it: floats with the
+// shortest digits that are theirs alone, nothing where there is no value.
+type lines struct {
+	sum  *durable.Sum
+	b    []byte
+	days map[quant.Date]string
+}
+
+func (l *lines) text(text string) *lines {
+	l.b = append(append(l.b, text...), '\t')
+	return l
+}
+
+func (l *lines) day(d *quant.Date) *lines {
+	if d == nil {
+		return l.text("")
 	}
-	b.WriteByte('\n')
-	_, _ = h.Write([]byte(b.String())) // a hash takes everything
+	text, known := l.days[*d]
+	if !known {
+		if l.days == nil {
+			l.days = map[quant.Date]string{}
+		}
+		text = d.String()
+		l.days[*d] = text
+	}
+	return l.text(text)
+}
+
+func (l *lines) floats(values ...*float64) *lines {
+	for _, v := range values {
+		if v != nil {
+			l.b = strconv.AppendFloat(l.b, *v, 'g', -1, 64)
+		}
+		l.b = append(l.b, '\t')
+	}
+	return l
+}
+
+// end ends a line.
+func (l *lines) end() {
+	if l.b = append(l.b, '\n'); len(l.b) >= 1<<15 {
+		l.flush()
+	}
+}
+
+func (l *lines) flush() {
+	_, _ = l.sum.Write(l.b) // a hash takes everything
+	l.b = l.b[:0]
+}
+
+func (l *lines) digest() string {
+	l.flush()
+	return l.sum.Digest()
 }
