@@ -350,6 +350,53 @@ func (c Column) Rows(from, to int) Column {
 	return cut
 }
 
+// joinColumns are the rows of several relations of the same columns, one after
+// the other.
+func joinColumns(parts [][]Column) []Column {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	joined := make([]Column, len(parts[0]))
+	for k := range joined {
+		to := &joined[k]
+		to.Name = parts[0][k].Name
+		var names Names
+		nulls := false
+		for _, part := range parts {
+			nulls = nulls || part[k].Nulls != nil
+		}
+		for _, part := range parts {
+			c := part[k]
+			to.Floats, to.Integers, to.Dates = append(to.Floats, c.Floats...), append(to.Integers, c.Integers...), append(to.Dates, c.Dates...)
+			to.Bigints, to.Booleans = append(to.Bigints, c.Bigints...), append(to.Booleans, c.Booleans...)
+			if nulls {
+				to.Nulls = append(to.Nulls, c.Nulls...)
+				if c.Nulls == nil {
+					to.Nulls = append(to.Nulls, make([]bool, c.rows())...)
+				}
+			}
+			if c.Numbers == nil {
+				to.Texts = append(to.Texts, c.Texts...)
+				continue
+			}
+			number := make([]int32, len(c.Texts))
+			for i, text := range c.Texts {
+				number[i] = names.Number(text)
+			}
+			for _, n := range c.Numbers {
+				if n >= 0 {
+					n = number[n]
+				}
+				to.Numbers = append(to.Numbers, n)
+			}
+		}
+		if to.Numbers != nil {
+			to.Texts = names.List
+		}
+	}
+	return joined
+}
+
 // heldFunction is the table function of DB.Hold; its argument is which.
 const heldFunction = "quant_held"
 

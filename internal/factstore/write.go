@@ -202,18 +202,53 @@ func (tx *Tx) Insert(ctx context.Context, table, rows string, args ...any) (int6
 	return n, err
 }
 
-// InsertAll is Insert for the rows of several Tx of one transaction in one
-// statement: of the rows that the query selects, counts says how many are each
-// Tx's. Failed: it selects another number.
-func InsertAll(ctx context.Context, txs []*Tx, counts []int64, table, rows string, args ...any) error {
-	n, err := txs[0].change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" "+rows, args...)
+// InsertColumns is Insert of rows that Go holds, those of several Tx of one
+// transaction in one statement: rows has the columns of each, called as the
+// table's, without its stamp, which is set. Columns of a type TIMESTAMP are
+// microseconds.
+func InsertColumns(ctx context.Context, db *DB, txs []*Tx, table string, rows [][]Column) error {
+	t, _ := LookupTable(table)
+	types, err := columns(ctx, db.conn, catalog)
 	if err != nil {
-		return txs[0].db.failure(ctx, "insert into "+table, err)
+		return db.failure(ctx, "list tables", err)
 	}
+	var parts [][]Column
 	var want int64
 	for i, tx := range txs {
-		want += counts[i]
-		tx.count(table, counts[i], 0, 0)
+		n := rows[i][0].rows()
+		if n == 0 {
+			continue
+		}
+		part := slices.Clip(rows[i])
+		if t.Stamp != "" {
+			part = append(part, Column{Name: t.Stamp, Bigints: slices.Repeat([]int64{tx.Now.UnixMicro()}, n)})
+		}
+		parts = append(parts, part)
+		want += int64(n)
+		tx.count(table, int64(n), 0, 0)
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	// In one relation, for DuckDB stores whole row groups at once, and what is left
+	// of each relation a second time.
+	held := joinColumns(parts)
+	relation, release, err := db.Hold(held...)
+	if err != nil {
+		return err
+	}
+	defer release()
+	names, values := make([]string, len(held)), make([]string, len(held))
+	for k, c := range held {
+		names[k] = sqltext.Identifier(c.Name)
+		values[k] = names[k]
+		if slices.Contains(types[table], column{Name: c.Name, Type: "TIMESTAMP"}) {
+			values[k] = "make_timestamp(" + names[k] + ")"
+		}
+	}
+	n, err := txs[0].change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+" FROM "+relation)
+	if err != nil {
+		return db.failure(ctx, "insert into "+table, err)
 	}
 	if n != want {
 		return quant.Errorf(quant.Failed, "insert into %s: %d rows were stored, and %d belong to the runs", table, n, want)

@@ -185,6 +185,17 @@ func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) erro
 	return s.facts.Write(ctx, fn)
 }
 
+// WriteFactsInside is WriteFacts for runs inside this one: what is committed is
+// theirs, not this run's. Who calls says so with FactsBecame.
+func (s *Session) WriteFactsInside(ctx context.Context, fn func(db *factstore.DB) error) error {
+	store := facts.Store{Lab: s.Lab, Self: s.facts.Self, Wait: s.facts.Wait, Waiting: s.facts.Waiting}
+	return store.Write(ctx, fn)
+}
+
+// FactsBecame says what became of facts that were written for this run with
+// WriteFactsInside. It may be called from any goroutine.
+func (s *Session) FactsBecame(c factstore.Commit) { s.facts.Became(c) }
+
 // Command says what a run is recorded as.
 type Command struct {
 	Kind     string            // the command's path joined by dots
