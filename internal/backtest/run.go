@@ -101,8 +101,10 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if r.Inputs, err = inputs(ctx, db, req, market, prices); err != nil {
 		return r, err
 	}
-	r.Outputs, err = write(ctx, db, &r, result)
-	return r, err
+	stored := &Replayed{Report: r}
+	stored.arrange(result)
+	err = StoreAll(ctx, db, []*Replayed{stored})
+	return stored.Report, err
 }
 
 // symbols are those whose prices a replay reads, in byte order.
