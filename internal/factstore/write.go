@@ -215,40 +215,41 @@ func InsertColumns(ctx context.Context, db *DB, txs []*Tx, table string, rows []
 	if err != nil {
 		return db.failure(ctx, "list tables", err)
 	}
-	var parts, names []string
+	var parts [][]Column
 	var want int64
 	for i, tx := range txs {
 		n := rows[i][0].rows()
 		if n == 0 {
 			continue
 		}
-		held := slices.Clip(rows[i])
+		part := slices.Clip(rows[i])
 		if t.Stamp != "" {
-			held = append(held, Column{Name: t.Stamp, Bigints: slices.Repeat([]int64{tx.Now.UnixMicro()}, n)})
+			part = append(part, Column{Name: t.Stamp, Bigints: slices.Repeat([]int64{tx.Now.UnixMicro()}, n)})
 		}
-		relation, release, err := db.Hold(held...)
-		if err != nil {
-			return err
-		}
-		defer release()
-		values := make([]string, len(held))
-		names = names[:0]
-		for k, c := range held {
-			name := sqltext.Identifier(c.Name)
-			values[k] = name
-			if slices.Contains(types[table], column{Name: c.Name, Type: "TIMESTAMP"}) {
-				values[k] = "make_timestamp(" + name + ")"
-			}
-			names = append(names, name)
-		}
-		parts = append(parts, "SELECT "+strings.Join(values, ", ")+" FROM "+relation)
+		parts = append(parts, part)
 		want += int64(n)
 		tx.count(table, int64(n), 0, 0)
 	}
 	if len(parts) == 0 {
 		return nil
 	}
-	n, err := txs[0].change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" ("+strings.Join(names, ", ")+") "+strings.Join(parts, " UNION ALL "))
+	// In one relation, for DuckDB stores whole row groups at once, and what is left
+	// of each relation a second time.
+	held := joinColumns(parts)
+	relation, release, err := db.Hold(held...)
+	if err != nil {
+		return err
+	}
+	defer release()
+	names, values := make([]string, len(held)), make([]string, len(held))
+	for k, c := range held {
+		names[k] = sqltext.Identifier(c.Name)
+		values[k] = names[k]
+		if slices.Contains(types[table], column{Name: c.Name, Type: "TIMESTAMP"}) {
+			values[k] = "make_timestamp(" + names[k] + ")"
+		}
+	}
+	n, err := txs[0].change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+" FROM "+relation)
 	if err != nil {
 		return db.failure(ctx, "insert into "+table, err)
 	}

@@ -19,7 +19,7 @@ import (
 const (
 	// trialsAtOnce is how many trials are decided, replayed and stored together: so
 	// many are in memory, and so many share a commit.
-	trialsAtOnce = 16
+	trialsAtOnce = 8
 	// readingsBytes bounds the signals and closes that are kept for later trials.
 	readingsBytes = 512 << 20
 )
@@ -432,6 +432,7 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	}
 	t.rows = r.decisionRows()
 	t.decisions = r.approved()
+	r.sets = nil
 	return nil
 }
 
