@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"quant"
 	"quant/internal/calendar"
@@ -125,19 +126,23 @@ func (req Request) symbols(decisions []Decision) []string {
 // first fill; the cause of ctx.
 func replay(ctx context.Context, market Market, decisions []Decision, req Request, basis price.Basis, calendar string, notices []string) (Report, Result, error) {
 	var r Report
-	result, err := Simulate(market, decisions, req.Options)
-	if err != nil {
-		return r, result, err
+	if err := req.Options.Validate(); err != nil {
+		return r, Result{}, err
 	}
+	p, err := prepare(market, decisions)
+	if err != nil {
+		return r, Result{}, err
+	}
+	result := p.simulate(req.Options, detail{trades: true})
 	measured := Measured{Metrics: result.Metrics}
 	var missed []Delisting
 	if measured.Benchmark, missed, err = benchmark(market, req, &result); err != nil {
 		return r, result, err
 	}
-	if measured.Lags, err = lags(ctx, market, decisions, req.Options); err != nil {
+	if measured.Lags, err = lags(ctx, p, req.Options); err != nil {
 		return r, result, err
 	}
-	table, err := sensitivity(ctx, market, decisions, req.Options)
+	table, err := sensitivity(ctx, p, req.Options)
 	if err != nil {
 		return r, result, err
 	}
@@ -288,9 +293,13 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 	if err != nil {
 		return nil, nil, err
 	}
+	wanted := make(map[string]bool, len(names))
+	for _, name := range names {
+		wanted[name] = true
+	}
 	at := account{market: market, spans: spans}
 	for k, symbol := range market.Symbols {
-		if _, ok := at.tradable(k, s); ok && slices.Contains(names, symbol) {
+		if _, ok := at.tradable(k, s); ok && wanted[symbol] {
 			decision.Weights = append(decision.Weights, Weight{Symbol: symbol})
 		}
 	}
@@ -321,14 +330,14 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 }
 
 // lags replays with lag 0, 1 and the one asked for.
-func lags(ctx context.Context, market Market, decisions []Decision, options Options) ([]Lag, error) {
+func lags(ctx context.Context, p *prepared, options Options) ([]Lag, error) {
 	var variants []Options
 	for _, lag := range slices.Compact(slices.Sorted(slices.Values([]int{0, 1, options.Lag}))) {
 		o := options
 		o.Lag = lag
 		variants = append(variants, o)
 	}
-	measured, err := replays(ctx, market, decisions, variants)
+	measured, err := replays(ctx, p, variants)
 	var list []Lag
 	for i, m := range measured {
 		list = append(list, Lag{LagDays: int64(variants[i].Lag), Optimistic: variants[i].Lag == 0, Performance: m.Performance, Turnover: m.Turnover})
@@ -337,7 +346,7 @@ func lags(ctx context.Context, market Market, decisions []Decision, options Opti
 }
 
 // sensitivity replays with every pair of these lags and costs.
-func sensitivity(ctx context.Context, market Market, decisions []Decision, options Options) ([]Sensitivity, error) {
+func sensitivity(ctx context.Context, p *prepared, options Options) ([]Sensitivity, error) {
 	var variants []Options
 	for _, lag := range []int{0, 1, 2, 5} {
 		for _, bps := range []float64{0, 5, 10, 20, 50} {
@@ -346,7 +355,7 @@ func sensitivity(ctx context.Context, market Market, decisions []Decision, optio
 			variants = append(variants, o)
 		}
 	}
-	measured, err := replays(ctx, market, decisions, variants)
+	measured, err := replays(ctx, p, variants)
 	var list []Sensitivity
 	for i, m := range measured {
 		list = append(list, Sensitivity{LagDays: int64(variants[i].Lag), CostBps: variants[i].FeeBps, CAGR: m.CAGR, Sharpe: m.Sharpe, MaxDD: m.MaxDD})
@@ -355,30 +364,28 @@ func sensitivity(ctx context.Context, market Market, decisions []Decision, optio
 }
 
 // replays simulates each variant, as many at once as there are processors.
-func replays(ctx context.Context, market Market, decisions []Decision, variants []Options) ([]Metrics, error) {
+func replays(ctx context.Context, p *prepared, variants []Options) ([]Metrics, error) {
 	measured := make([]Metrics, len(variants))
-	errs := make([]error, len(variants))
-	var wg sync.WaitGroup
-	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, o := range variants {
-		wg.Go(func() {
-			turn <- struct{}{}
-			defer func() { <-turn }()
-			if errs[i] = context.Cause(ctx); errs[i] != nil {
-				return
-			}
-			var result Result
-			result, errs[i] = simulate(market, decisions, o, detail{})
-			measured[i] = result.Metrics
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
+	for _, o := range variants {
+		if err := o.Validate(); err != nil {
 			return nil, err
 		}
 	}
-	return measured, nil
+	var wg sync.WaitGroup
+	var taken atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(variants)) {
+		wg.Go(func() {
+			for {
+				i := int(taken.Add(1)) - 1
+				if i >= len(variants) || ctx.Err() != nil {
+					return
+				}
+				measured[i] = p.simulate(variants[i], detail{}).Metrics
+			}
+		})
+	}
+	wg.Wait()
+	return measured, context.Cause(ctx)
 }
 
 func some(list []string) string {

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 
 	"quant"
@@ -134,71 +135,84 @@ func null[T any](v *T) driver.Value {
 // digestOf is the digest of a result, without run and times: the equity, the
 // trades and the summary, every number in full.
 func digestOf(s Summary, result Result) string {
-	l := lines{sum: durable.NewSum()}
+	h := durable.NewSum()
+	w := lineWriter{to: h}
 	for i := range result.Days {
 		d := &result.Days[i]
-		l.text("E").day(&d.TS).floats(&d.Equity, &d.Cash, &d.Positions, d.Ret, &d.Drawdown, &d.Turnover, &d.Costs, d.Benchmark).end()
+		w.text("E")
+		w.date(&d.TS)
+		w.floats(d.Equity, d.Cash, d.Positions)
+		w.float(d.Ret)
+		w.floats(d.Drawdown, d.Turnover, d.Costs)
+		w.float(d.Benchmark)
+		w.end()
 	}
 	for i := range result.Trades {
 		t := &result.Trades[i]
-		l.text("T").text(t.Symbol).day(&t.EntryTS).floats(&t.EntryPrice, &t.Qty).day(t.ExitTS).floats(&t.ExitPrice, &t.PnL, &t.Fees, &t.Slippage).text(t.Reason).end()
+		w.text("T")
+		w.text(t.Symbol)
+		w.date(&t.EntryTS)
+		w.floats(t.EntryPrice, t.Qty)
+		w.date(t.ExitTS)
+		w.floats(t.ExitPrice, t.PnL, t.Fees, t.Slippage)
+		w.text(t.Reason)
+		w.end()
 	}
-	l.text("S").text(s.StrategyID).day(s.FromTS).day(s.ToTS).floats(s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade)
-	l.text(strconv.FormatInt(s.NumTrades, 10)).floats(&s.FeeBps, &s.SlippageBps).end()
-	return l.digest()
-}
-
-// lines digests lines of values, each with a tab behind it: floats with the
-// shortest digits that are theirs alone, nothing where there is no value.
-type lines struct {
-	sum  *durable.Sum
-	b    []byte
-	days map[quant.Date]string
-}
-
-func (l *lines) text(text string) *lines {
-	l.b = append(append(l.b, text...), '\t')
-	return l
-}
-
-func (l *lines) day(d *quant.Date) *lines {
-	if d == nil {
-		return l.text("")
+	w.text("S")
+	w.text(s.StrategyID)
+	w.date(s.FromTS)
+	w.date(s.ToTS)
+	for _, v := range []*float64{s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade} {
+		w.float(v)
 	}
-	text, known := l.days[*d]
-	if !known {
-		if l.days == nil {
-			l.days = map[quant.Date]string{}
+	w.text(strconv.FormatInt(s.NumTrades, 10))
+	w.floats(s.FeeBps, s.SlippageBps)
+	w.end()
+	w.flush()
+	return h.Digest()
+}
+
+// lineWriter writes lines of values, each with a tab behind it; floats with the
+// shortest digits that are theirs alone, nothing for nil.
+type lineWriter struct {
+	to  io.Writer // a hash, which takes everything
+	b   []byte
+	day quant.Date // the last one, and its text
+	as  []byte
+}
+
+func (w *lineWriter) text(s string) { w.b = append(append(w.b, s...), '\t') }
+
+func (w *lineWriter) floats(list ...float64) {
+	for _, v := range list {
+		w.b = append(strconv.AppendFloat(w.b, v, 'g', -1, 64), '\t')
+	}
+}
+
+func (w *lineWriter) float(v *float64) {
+	if v != nil {
+		w.b = strconv.AppendFloat(w.b, *v, 'g', -1, 64)
+	}
+	w.b = append(w.b, '\t')
+}
+
+func (w *lineWriter) date(d *quant.Date) {
+	if d != nil {
+		if w.as == nil || w.day != *d {
+			w.day, w.as = *d, append(w.as[:0], d.String()...)
 		}
-		text = d.String()
-		l.days[*d] = text
+		w.b = append(w.b, w.as...)
 	}
-	return l.text(text)
+	w.b = append(w.b, '\t')
 }
 
-func (l *lines) floats(values ...*float64) *lines {
-	for _, v := range values {
-		if v != nil {
-			l.b = strconv.AppendFloat(l.b, *v, 'g', -1, 64)
-		}
-		l.b = append(l.b, '\t')
-	}
-	return l
-}
-
-// end ends a line.
-func (l *lines) end() {
-	if l.b = append(l.b, '\n'); len(l.b) >= 1<<15 {
-		l.flush()
+func (w *lineWriter) end() {
+	if w.b = append(w.b, '\n'); len(w.b) > 1<<15 {
+		w.flush()
 	}
 }
 
-func (l *lines) flush() {
-	_, _ = l.sum.Write(l.b) // a hash takes everything
-	l.b = l.b[:0]
-}
-
-func (l *lines) digest() string {
-	l.flush()
-	return l.sum.Digest()
+func (w *lineWriter) flush() {
+	_, _ = w.to.Write(w.b)
+	w.b = w.b[:0]
 }

@@ -250,26 +250,30 @@ func (c *Chunk) Text(column, row int) string {
 type Names struct {
 	List   []string // by number, in the order of their first appearance
 	number map[string]int32
-	last   string
-	lastN  int32
+	last   int32
+	next   []int32 // the text that came after each the last time
 }
 
 // Number is the number of a text, which may be in DuckDB's memory. The same text
-// as the time before costs least.
+// as the time before costs least, and then the one that followed it before.
 func (n *Names) Number(text string) int32 {
 	if n.number == nil {
 		n.number = map[string]int32{}
-	} else if text == n.last {
-		return n.lastN
+	} else if text == n.List[n.last] {
+		return n.last
+	} else if k := n.next[n.last]; text == n.List[k] {
+		n.last = k
+		return k
 	}
 	k, known := n.number[text]
 	if !known {
 		text = strings.Clone(text)
 		k = int32(len(n.List))
-		n.List = append(n.List, text)
+		n.List, n.next = append(n.List, text), append(n.next, k)
 		n.number[text] = k
 	}
-	n.last, n.lastN = n.List[k], k
+	n.next[n.last] = k
+	n.last = k
 	return k
 }
 
@@ -285,7 +289,7 @@ func (c *Chunk) AppendNumbers(to []int32, column int, names *Names) []int32 {
 // slices of values is set.
 type Column struct {
 	Name     string
-	Floats   []float64 // DOUBLE; NaN is NULL
+	Floats   []float64 // DOUBLE; NaN is NULL, unless NaNs
 	Integers []int32   // INTEGER
 	Dates    []quant.Date
 	Bigints  []int64
@@ -295,6 +299,7 @@ type Column struct {
 	Texts   []string
 	Numbers []int32 // indices of Texts; below 0: NULL
 	Nulls   []bool  // the rows that are NULL whatever their value; nil: none
+	NaNs    bool    // NaN is a number
 }
 
 func (c Column) rows() int {
@@ -322,7 +327,7 @@ func (c Column) kind() duckdb.Type {
 
 // Rows are the rows from one to before another.
 func (c Column) Rows(from, to int) Column {
-	cut := Column{Name: c.Name, Texts: c.Texts}
+	cut := Column{Name: c.Name, Texts: c.Texts, NaNs: c.NaNs}
 	switch {
 	case c.Floats != nil:
 		cut.Floats = c.Floats[from:to]
@@ -566,7 +571,7 @@ func (c heldColumn) fill(v duck.Vector, from, n int) {
 		values := c.Floats[from : from+n]
 		copyInto(v, values)
 		for i, x := range values {
-			if x != x {
+			if x != x && !c.NaNs {
 				setNull(v, i)
 			}
 		}

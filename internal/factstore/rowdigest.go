@@ -101,7 +101,10 @@ const (
 	textLength = 0xc6a4a7935bd1e995
 )
 
-var hashOfOne = mix(1)
+var (
+	hashOfOne = mix(1)
+	hashOfNaN = mix(0x7ff8000000000000)
+)
 
 func mix(x uint64) uint64 {
 	x ^= x >> 32
@@ -143,10 +146,13 @@ func (c Column) hash(hashes []uint64, from int, texts []uint64, first bool) {
 	switch {
 	case c.Floats != nil:
 		hashAll(hashes, c.Floats[from:], c.nulls(from), first, func(x float64) uint64 {
-			if x != x {
-				return hashOfNull
+			switch {
+			case x == x:
+				return hashFloat(x)
+			case c.NaNs:
+				return hashOfNaN
 			}
-			return hashFloat(x)
+			return hashOfNull
 		})
 	case c.Integers != nil:
 		hashAll(hashes, c.Integers[from:], c.nulls(from), first, func(x int32) uint64 { return mix(uint64(uint32(x))) })

@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/calendar"
 	"quant/internal/durable"
+	"quant/internal/price"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
 )
@@ -37,13 +39,43 @@ type decided struct {
 // closes are the last closes at or before each day, from GoneAfter sessions
 // before the first one on.
 type closes struct {
-	width int
-	price []float64 // [day][symbol]; NaN: no bar yet
-	age   []int32   // sessions since that bar
+	prices  *price.Closes
+	row     []int32 // of a symbol of the signals: index of prices.Symbols, -1: it has no bars
+	session []int   // of a day of the signals: index of prices.Sessions, which it may be beyond
+	low     int     // session from which on bars count
 }
 
+// closesOf are the closes of the symbols and days of signals.
+func closesOf(prices *price.Closes, cal *calendar.Calendar, signals *strategy.Signals) closes {
+	c := closes{prices: prices, row: make([]int32, len(signals.Symbols)), session: make([]int, len(signals.Days))}
+	for n, symbol := range signals.Symbols {
+		c.row[n] = -1
+		if k, found := slices.BinarySearch(prices.Symbols, symbol); found {
+			c.row[n] = int32(k)
+		}
+	}
+	for k, d := range signals.Days {
+		i, _ := cal.Index(d)
+		c.session[k] = i - prices.FirstAt
+	}
+	// A name held on the first day had a bar less than GoneAfter sessions before.
+	c.low = max(c.session[0]-GoneAfter+1, 0)
+	return c
+}
+
+// at is the last close of symbol n at or before day k, and how many sessions ago it
+// was; NaN and math.MaxInt32: none.
 func (c closes) at(k, n int) (close float64, age int32) {
-	return c.price[k*c.width+n], c.age[k*c.width+n]
+	row := c.row[n]
+	if row < 0 {
+		return math.NaN(), math.MaxInt32
+	}
+	for s := min(c.session[k], len(c.prices.Sessions)-1); s >= c.low; s-- {
+		if c.prices.HasBar(int(row), s) {
+			return c.prices.Close[row][s], int32(c.session[k] - s)
+		}
+	}
+	return math.NaN(), math.MaxInt32
 }
 
 // decisions decides day by day, each from the one before it. It is a pure

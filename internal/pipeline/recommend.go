@@ -19,7 +19,6 @@ import (
 	"quant/internal/dataset"
 	"quant/internal/factstore"
 	"quant/internal/price"
-	"quant/internal/sqltext"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
 )
@@ -138,7 +137,7 @@ type recommending struct {
 	last      *decided     // the decision that the next one starts from
 	days      []quant.Date // to decide on
 	low, high quant.Date   // range that is replaced
-	prices    price.Basis
+	prices    *price.Closes
 	signals   *strategy.Signals
 	closes    closes
 	sets      []decided
@@ -216,7 +215,7 @@ func (r *recommending) others() []string {
 // readPrices stages the prices, and finds the days to decide on.
 func (r *recommending) readPrices(ctx context.Context) error {
 	var err error
-	r.prices, err = price.Stage(ctx, r.db, r.Calendar, price.Request{Symbols: append(slices.Clone(r.s.Universe.Symbols), r.others()...), AcceptRaw: r.AcceptRaw})
+	r.prices, err = price.ReadCloses(ctx, r.db, r.Calendar, price.Request{Symbols: append(slices.Clone(r.s.Universe.Symbols), r.others()...), AcceptRaw: r.AcceptRaw})
 	if err != nil {
 		return err
 	}
@@ -229,7 +228,7 @@ func (r *recommending) readPrices(ctx context.Context) error {
 		r.notice("%d of %d symbols of the universe have no prices", missing, len(r.s.Universe.Symbols))
 	}
 	if r.Asof != nil {
-		return r.oneDay(ctx)
+		return r.oneDay()
 	}
 	r.low, r.high = *r.From, r.prices.Last
 	if r.To != nil {
@@ -239,10 +238,7 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	traded, err := r.tradedDays(ctx)
-	if err != nil {
-		return err
-	}
+	traded := r.tradedDays()
 	var held []string
 	for _, d := range wanted {
 		if d < r.prices.First || d > r.prices.Last {
@@ -269,36 +265,32 @@ func (r *recommending) readPrices(ctx context.Context) error {
 }
 
 // tradedDays are the sessions on which a symbol of the universe has a bar.
-func (r *recommending) tradedDays(ctx context.Context) (map[quant.Date]bool, error) {
-	rows, err := r.db.Query(ctx, "SELECT DISTINCT ts FROM temp.main."+price.BarView+" WHERE symbol IN ("+sqltext.Literals(r.s.Universe.Symbols)+")")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	days := map[quant.Date]bool{}
-	for rows.Next() {
-		var d quant.Date
-		if err := rows.Scan(&d); err != nil {
-			return nil, err
+func (r *recommending) tradedDays() map[quant.Date]bool {
+	days := make(map[quant.Date]bool, len(r.prices.Sessions))
+	for k, symbol := range r.prices.Symbols {
+		if _, in := slices.BinarySearch(r.s.Universe.Symbols, symbol); !in || len(days) == len(r.prices.Sessions) {
+			continue
 		}
-		days[d] = true
+		for s, day := range r.prices.Sessions {
+			if r.prices.HasBar(k, s) {
+				days[day] = true
+			}
+		}
 	}
-	return days, rows.Err()
+	return days
 }
 
 // oneDay checks that the day asked for is a session with bars.
-func (r *recommending) oneDay(ctx context.Context) error {
+func (r *recommending) oneDay() error {
 	day := *r.Asof
 	r.days, r.low, r.high = []quant.Date{day}, day, day
-	var near *quant.Date
-	if err := r.db.QueryRow(ctx, "SELECT max(ts) FROM temp.main."+price.BarView+" WHERE ts <= CAST(? AS DATE)", day).Scan(&near); err != nil {
-		return err
-	}
-	if near != nil && *near == day {
+	first, end := r.prices.Range(r.prices.First, day)
+	_, near, any := r.prices.Bounds(first, end)
+	if any && near == day {
 		return nil
 	}
 	err := quant.Errorf(quant.NotFound, "strategy %s: no symbol of its universe has a bar on %s", r.s.ID, day)
-	if near == nil {
+	if !any {
 		return err.WithHint("its prices begin on %s", r.prices.First)
 	}
 	return err.WithHint("no decision is made, the book is held; the last session with bars before it is %s", near)
@@ -349,10 +341,11 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	if r.signals, err = r.s.Read(ctx, r.db, days, r.others()); err != nil {
 		return err
 	}
-	first := len(days) - len(r.days)
-	var with int
-	if err := r.db.QueryRow(ctx, "SELECT count(DISTINCT k) FROM temp.main."+strategy.SignalTable+" WHERE k >= ? AND n < ?", first, len(r.s.Universe.Symbols)).Scan(&with); err != nil {
-		return err
+	with := 0
+	for k := len(days) - len(r.days); k < len(days); k++ {
+		if r.signals.Any(k, len(r.s.Universe.Symbols)) {
+			with++
+		}
 	}
 	if with == 0 {
 		err := quant.Errorf(quant.NotFound, "strategy %s: no %s for its universe on any of %d days, %s to %s",
@@ -376,104 +369,54 @@ func signalInWords(s strategy.Strategy) string {
 
 // noteInputs notes what was read, and the runs that wrote it.
 func (r *recommending) noteInputs(ctx context.Context) error {
-	signal := r.s.SignalDataset()
-	from, _ := factstore.LookupTable(signal.Table)
-	writers := map[string]bool{}
-	note := func(of dataset.Name, query, where string, args ...any) error {
-		rows, digest, err := r.db.Digest(ctx, "SELECT * EXCLUDE (stamp, k, n) FROM ("+query+")", args...)
-		if err != nil {
-			return err
-		}
+	noted := map[string]bool{}
+	note := func(of dataset.Name, rows int64, digest string, first, last quant.Date, writers []string) {
 		io := quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: of.String(), Rows: &rows, Digest: quant.Text(digest)}
-		var first, last *quant.Date
-		if err := r.db.QueryRow(ctx, "SELECT min(ts), max(ts) FROM ("+query+")", args...).Scan(&first, &last); err != nil {
-			return err
-		}
-		if first != nil {
+		if rows > 0 {
 			io.FirstDate, io.LastDate = quant.Text(first.String()), quant.Text(last.String())
 		}
 		r.report.Inputs = append(r.report.Inputs, io)
-		runs, err := r.db.Writers(ctx, of.Table, where, args...)
-		for _, run := range runs {
-			if !writers[run] {
-				writers[run] = true
+		for _, run := range writers {
+			if !noted[run] {
+				noted[run] = true
 				r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: run})
 			}
 		}
+	}
+	signal := r.s.SignalDataset()
+	writers, err := r.db.WritersOf(ctx, signal.Table, r.signals.Stamps())
+	if err != nil {
 		return err
 	}
-	if err := note(signal, "SELECT * FROM temp.main."+strategy.SignalTable, from.Stamp+" IN (SELECT DISTINCT stamp FROM temp.main."+strategy.SignalTable+")"); err != nil {
+	rows, digest := r.signals.Sum().Digest()
+	first, last, _ := r.signals.Bounds()
+	note(signal, rows, digest, first, last, writers)
+	end := r.days[len(r.days)-1]
+	if writers, err = r.db.WritersOf(ctx, factstore.OHLCV, r.prices.Stamps(r.prices.First, end)); err != nil {
 		return err
 	}
-	last := r.days[len(r.days)-1]
-	if err := note(dataset.PricesOn(r.prices.Name()), "SELECT symbol, ts, close, NULL AS stamp, NULL AS k, NULL AS n FROM temp.main."+price.BarView+" WHERE ts <= CAST(? AS DATE)",
-		"symbol IN (SELECT symbol FROM temp.main."+price.BasisTable+") AND ts <= CAST(? AS DATE)", last); err != nil {
-		return err
-	}
+	from, to := r.prices.Range(r.prices.First, end)
+	rows, digest = r.prices.Sum(from, to).Digest()
+	first, last, _ = r.prices.Bounds(from, to)
+	note(dataset.PricesOn(r.prices.Name()), rows, digest, first, last, writers)
 	if r.last == nil {
 		return nil
 	}
-	return note(dataset.TargetsOf(r.s.ID, r.s.Version), `SELECT symbol, "asof" AS ts, weight, NULL AS stamp, NULL AS k, NULL AS n FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved`,
-		`strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, r.last.asof)
+	const held = `strategy_id = ? AND "asof" = CAST(? AS DATE)`
+	if rows, digest, err = r.db.Digest(ctx, `SELECT symbol, "asof" AS ts, weight FROM main.targets WHERE `+held+" AND approved", r.s.ID, r.last.asof); err != nil {
+		return err
+	}
+	if writers, err = r.db.Writers(ctx, factstore.Targets, held, r.s.ID, r.last.asof); err != nil {
+		return err
+	}
+	note(dataset.TargetsOf(r.s.ID, r.s.Version), rows, digest, r.last.asof, r.last.asof, writers)
+	return nil
 }
 
-func (r *recommending) readCloses(ctx context.Context) error {
-	days, width := len(r.signals.Days), len(r.signals.Symbols)
-	c := closes{width: width, price: make([]float64, days*width), age: make([]int32, days*width)}
-	for i := range c.price {
-		c.price[i], c.age[i] = math.NaN(), math.MaxInt32
-	}
-	// Each session counts for the first day at or after it. A name held on the
-	// first day had a bar less than GoneAfter sessions before.
-	if _, err := r.db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE recommend_session (i INTEGER NOT NULL, k INTEGER NOT NULL)"); err != nil {
-		return err
-	}
-	sessions := make([]int, days)
-	for k, d := range r.signals.Days {
-		sessions[k], _ = r.Calendar.Index(d)
-	}
-	err := r.db.Append(ctx, "recommend_session", func(row func(...driver.Value) error) error {
-		i := max(sessions[0]-GoneAfter+1, 0)
-		for k := range days {
-			for ; i <= sessions[k]; i++ {
-				if err := row(int32(i), int32(k)); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	rows, err := r.db.Query(ctx, `SELECT s.k, u.i, b.close, b.i FROM temp.main.`+price.BarView+` b
-		JOIN temp.main.recommend_session s ON s.i = b.i JOIN temp.main.`+strategy.SymbolTable+` u ON u.v = b.symbol`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var k, n, i int32
-		var close float64
-		if err := rows.Scan(&k, &n, &close, &i); err != nil {
-			return err
-		}
-		cell := int(k)*width + int(n)
-		if age := int32(sessions[k]) - i; age < c.age[cell] {
-			c.price[cell], c.age[cell] = close, age
-		}
-	}
-	// Where a day has no bar of its own, the last one before stands.
-	for k := 1; k < days; k++ {
-		for n := range width {
-			before, cell := (k-1)*width+n, k*width+n
-			if c.age[cell] == math.MaxInt32 && c.age[before] != math.MaxInt32 {
-				c.price[cell], c.age[cell] = c.price[before], c.age[before]+int32(sessions[k]-sessions[k-1])
-			}
-		}
-	}
-	r.closes = c
-	return rows.Err()
+// readCloses finds the closes of the names that have signals.
+func (r *recommending) readCloses(context.Context) error {
+	r.closes = closesOf(r.prices, r.Calendar, r.signals)
+	return nil
 }
 
 // makeDecisions decides, and says what was decided.
