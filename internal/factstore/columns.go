@@ -69,8 +69,16 @@ func (db *DB) Columns(ctx context.Context, query string, args []any, each func(*
 		if duck.PendingPreparedStreaming(stmt, &pending) == duck.StateError {
 			return fmt.Errorf("%s", duck.PendingError(pending))
 		}
-		stop := context.AfterFunc(ctx, func() { duck.Interrupt(conn) })
-		defer stop()
+		interrupted := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(interrupted)
+			duck.Interrupt(conn)
+		})
+		defer func() {
+			if !stop() {
+				<-interrupted // it must meet neither another statement nor a connection that is closed
+			}
+		}()
 		var res duck.Result
 		defer duck.DestroyResult(&res)
 		if duck.ExecutePending(pending, &res) == duck.StateError {

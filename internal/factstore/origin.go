@@ -26,6 +26,28 @@ func (tx *Tx) Digest(ctx context.Context, query string, args ...any) (rows int64
 	return digest128(tx.QueryRow(ctx, digestOf(query), args...))
 }
 
+// Digests are the digests of rows by a text. The query selects for each row that
+// text, whether something holds for it, and its hash; each is told, for every text,
+// whether that holds for all its rows, and their digest. Digest hashes a row by
+// hash(c1, c2, ...).
+func (db *DB) Digests(ctx context.Context, query string, args []any, each func(of string, holds bool, digest string)) error {
+	rows, err := db.Query(ctx, `SELECT k, bool_and(holds), count(*), sum(h::HUGEINT)::VARCHAR, sum(hash(h, 1)::HUGEINT)::VARCHAR FROM (`+query+`) AS t(k, holds, h) GROUP BY k ORDER BY k`, args...)
+	if err != nil {
+		return db.failure(ctx, "digest rows", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var of, a, b string
+		var holds bool
+		var n int64
+		if err := rows.Scan(&of, &holds, &n, &a, &b); err != nil {
+			return db.failure(ctx, "digest rows", err)
+		}
+		each(of, holds, digestOfSums(n, a, b))
+	}
+	return rows.Err()
+}
+
 func digestOf(query string) string {
 	return `SELECT count(*), coalesce(sum(h::HUGEINT), 0)::VARCHAR, coalesce(sum(hash(h, 1)::HUGEINT), 0)::VARCHAR FROM (SELECT hash(*COLUMNS(*)) AS h FROM (` + query + `))`
 }

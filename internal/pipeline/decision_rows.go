@@ -10,6 +10,7 @@ import (
 	"quant"
 	"quant/internal/backtest"
 	"quant/internal/factstore"
+	"quant/internal/sqltext"
 	"quant/internal/supervisor"
 )
 
@@ -39,9 +40,9 @@ func (d *decisionRows) tables() []struct {
 	}
 }
 
-// decisionRows makes the rows of the decisions, and notes them as outputs, all of
-// them new.
-func (r *recommending) decisionRows() *decisionRows {
+// decisionRows makes the rows of the decisions, and what a run records that has
+// stored all of them.
+func (r *recommending) decisionRows() (_ *decisionRows, outputs []quant.RunIO) {
 	targets, proposals := 0, 0
 	for i := range r.sets {
 		targets += len(r.sets[i].decision.Rows)
@@ -89,10 +90,9 @@ func (r *recommending) decisionRows() *decisionRows {
 			digested[i] = of.columns[slices.IndexFunc(of.columns, func(c factstore.Column) bool { return c.Name == name })]
 		}
 		n, digest := factstore.RowDigest(digested...)
-		r.report.Outputs = append(r.report.Outputs, r.output(of.table, n, digest))
+		outputs = append(outputs, r.output(of.table, n, digest))
 	}
-	r.report.Changed = len(r.sets)
-	return d
+	return d, outputs
 }
 
 func flagsText(flags []supervisor.Flag) string {
@@ -167,4 +167,99 @@ func storeDecisions(ctx context.Context, db *factstore.DB, list []*trialRun) err
 		t.rows = nil
 	}
 	return err
+}
+
+// decideAnew stores decisions in the place of others of the range.
+func (t *trialRun) decideAnew(ctx context.Context, db *factstore.DB) error {
+	r := t.recommending
+	r.db, t.rows = db, nil
+	if err := r.write(ctx); err != nil {
+		return err
+	}
+	r.sets = nil
+	var err error
+	t.decidedBy, err = texts(ctx, db, `SELECT DISTINCT run_id FROM `+factstore.TargetSets+` WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND run_id IS NOT NULL`,
+		r.s.ID, r.s.Version, r.low, r.high)
+	return err
+}
+
+// standingDecisions are what a strategy has decided before.
+type standingDecisions struct {
+	plain   bool              // all of them within the range, and written by runs
+	digests map[string]string // of the rows of each table, as a run records them
+	runs    []string          // that wrote the sets
+}
+
+// as reports whether the decisions stand as they are recorded.
+func (d *standingDecisions) as(outputs []quant.RunIO) bool {
+	for _, io := range outputs {
+		if d.digests[io.Name] != string(io.Digest) {
+			return false
+		}
+	}
+	return true
+}
+
+// standingDecisionsOf reads what the strategies whose ids begin so have decided.
+func standingDecisionsOf(ctx context.Context, db *factstore.DB, ids string, from, to quant.Date) (map[string]*standingDecisions, error) {
+	found := map[string]*standingDecisions{}
+	for _, of := range (&decisionRows{}).tables() {
+		table, _ := factstore.LookupTable(of.table)
+		quoted := make([]string, len(of.digested))
+		for i, c := range of.digested {
+			quoted[i] = sqltext.Identifier(c)
+		}
+		err := db.Digests(ctx, `SELECT strategy_id, "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND NOT `+table.Unexplained()+`, hash(`+strings.Join(quoted, ", ")+`)
+			FROM `+of.table+` f WHERE starts_with(strategy_id, ?)`, []any{from, to, ids}, func(id string, plain bool, digest string) {
+			d := found[id]
+			if d == nil {
+				none := digestOfNone()
+				d = &standingDecisions{plain: true, digests: map[string]string{factstore.Targets: none, factstore.Proposals: none, factstore.TargetSets: none}}
+				found[id] = d
+			}
+			d.plain, d.digests[of.table] = d.plain && plain, digest
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(found) == 0 {
+		return found, nil
+	}
+	rows, err := db.Query(ctx, `SELECT DISTINCT strategy_id, run_id FROM `+factstore.TargetSets+` WHERE starts_with(strategy_id, ?) AND run_id IS NOT NULL ORDER BY ALL`, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, run string
+		if err := rows.Scan(&id, &run); err != nil {
+			return nil, err
+		}
+		found[id].runs = append(found[id].runs, run)
+	}
+	return found, rows.Err()
+}
+
+// digestOfNone is the digest of no rows.
+func digestOfNone() string {
+	_, digest := factstore.RowDigest()
+	return digest
+}
+
+func texts(ctx context.Context, db *factstore.DB, query string, args ...any) ([]string, error) {
+	rows, err := db.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, err
+		}
+		list = append(list, text)
+	}
+	return list, rows.Err()
 }

@@ -41,7 +41,7 @@ type trials struct {
 	known    []backtest.Known
 	readings []reading // the newest last
 	panel    *backtest.Panel
-	decided  map[string]bool // strategies that have decisions already
+	standing map[string]*standingDecisions // by strategy; what is not there has decided nothing
 
 	symbols []quant.Symbol // of the Meta DB
 }
@@ -63,7 +63,9 @@ type trialRun struct {
 	decisions []backtest.Decision
 	replayed  *backtest.Replayed
 	rows      *decisionRows
-	alone     bool // its backtest runs by itself
+	stands    *standingDecisions // what was decided before; nil: nothing
+	decidedBy []string           // the runs that wrote the decisions
+	alone     bool               // its backtest runs by itself
 }
 
 // run runs some trials, and returns the error of each. alone runs a trial, or for
@@ -125,8 +127,8 @@ func newestChange(ctx context.Context, db *factstore.DB) (quant.Time, error) {
 }
 
 // read reads what trials need, unless it has been read and still stands, and
-// returns those that can run together: whose strategies have decided nothing yet,
-// and of whose reading nothing is to be said that depends on the trial. nil: the
+// returns those that can run together: whose strategies have decided nothing yet
+// but in the range, and of whose reading nothing is to be said that depends on the trial. nil: the
 // trial cannot.
 func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*trialRun, error) {
 	ready := make([]*trialRun, len(list))
@@ -149,7 +151,7 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 		if w.known, err = Delistings(w.s); err != nil {
 			return ready, err
 		}
-		if w.decided, err = w.haveDecided(ctx, db); err != nil {
+		if w.standing, err = standingDecisionsOf(ctx, db, w.report.StrategyID+"#", w.report.From, w.report.To); err != nil {
 			return ready, err
 		}
 		if w.panel, err = w.readPanel(ctx, db); err != nil && ctx.Err() != nil {
@@ -162,7 +164,8 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 	from, to := w.report.From, w.report.To
 	for i, t := range list {
 		of := w.resolved(t)
-		if w.decided[of.ID] || of.CheckScale(priceLevel) != nil {
+		stands := w.standing[of.ID]
+		if stands != nil && !stands.plain || of.CheckScale(priceLevel) != nil {
 			continue
 		}
 		read, err := w.reading(ctx, db, of)
@@ -172,7 +175,7 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 		if read == nil {
 			continue
 		}
-		ready[i] = &trialRun{Trial: t, of: of, recommending: read,
+		ready[i] = &trialRun{Trial: t, of: of, recommending: read, stands: stands,
 			recommend: RecommendOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw},
 			backtest:  BacktestOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, AllowInSample: w.o.AllowInSample},
 		}
@@ -192,29 +195,6 @@ func (w *trials) resolved(t *Trial) strategy.Strategy {
 		}
 	}
 	return t.of.WithSymbols(symbols)
-}
-
-func (w *trials) haveDecided(ctx context.Context, db *factstore.DB) (map[string]bool, error) {
-	decided := map[string]bool{}
-	for _, table := range []string{factstore.TargetSets, factstore.Targets, factstore.Proposals} {
-		rows, err := db.Query(ctx, "SELECT DISTINCT strategy_id FROM "+table+" WHERE starts_with(strategy_id, ?)", w.report.StrategyID+"#")
-		if err != nil {
-			return nil, err
-		}
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				rows.Close()
-				return nil, err
-			}
-			decided[id] = true
-		}
-		rows.Close()
-		if err := rows.Err(); err != nil {
-			return nil, err
-		}
-	}
-	return decided, nil
 }
 
 func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Panel, error) {
@@ -275,7 +255,12 @@ func (w *trials) together(ctx context.Context, db *factstore.DB, list []*trialRu
 	errs := make([]error, len(list))
 	w.begin(ctx, list, errs, func(t *trialRun) session.Command { return t.recommend.Command() }, func(t *trialRun, id quant.Text) { t.RecommendID = id })
 	w.each(ctx, list, errs, w.decide)
-	w.store(ctx, db, list, errs, func(list []*trialRun) error { return storeDecisions(ctx, db, list) })
+	w.store(ctx, db, list, errs, func(t *trialRun) bool { return t.stands == nil }, func(list []*trialRun) error { return storeDecisions(ctx, db, list) })
+	for _, again := range list {
+		if again.stands != nil && again.rows != nil { // not as they were
+			w.store(ctx, db, list, errs, func(t *trialRun) bool { return t == again }, func([]*trialRun) error { return again.decideAnew(ctx, db) })
+		}
+	}
 	for i, t := range list {
 		if t.inner != nil {
 			t.report.record(t.inner, errs[i])
@@ -295,7 +280,7 @@ func (w *trials) together(ctx context.Context, db *factstore.DB, list []*trialRu
 	failed := make([]error, len(replays))
 	w.begin(ctx, replays, failed, func(t *trialRun) session.Command { return t.backtest.Command() }, func(t *trialRun, id quant.Text) { t.RunID = id })
 	w.each(ctx, replays, failed, w.replay)
-	w.store(ctx, db, replays, failed, func(list []*trialRun) error {
+	w.store(ctx, db, replays, failed, func(*trialRun) bool { return true }, func(list []*trialRun) error {
 		rows := make([]*backtest.Replayed, len(list))
 		for i, t := range list {
 			rows[i] = t.replayed
@@ -365,12 +350,12 @@ func (w *trials) each(ctx context.Context, list []*trialRun, errs []error, step 
 	wg.Wait()
 }
 
-// store stores the facts of the trials that have no error in one transaction. Its
-// error is that of each of them.
-func (w *trials) store(ctx context.Context, db *factstore.DB, list []*trialRun, errs []error, do func([]*trialRun) error) {
+// store stores the facts of those trials that are chosen and have no error in one
+// transaction. Its error is that of each of them.
+func (w *trials) store(ctx context.Context, db *factstore.DB, list []*trialRun, errs []error, choose func(*trialRun) bool, do func([]*trialRun) error) {
 	var of []*trialRun
 	for i, t := range list {
-		if t.inner != nil && errs[i] == nil {
+		if t.inner != nil && errs[i] == nil && choose(t) {
 			of = append(of, t)
 			t.inner.FactsBecame(factstore.Unknown) // until the commit has returned
 		}
@@ -430,8 +415,23 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	if err := r.makeDecisions(ctx); err != nil {
 		return err
 	}
-	t.rows = r.decisionRows()
 	t.decisions = r.approved()
+	t.decidedBy = []string{r.RunID}
+	rows, outputs := r.decisionRows()
+	switch {
+	case t.stands == nil:
+		t.rows, r.report.Outputs, r.report.Changed = rows, outputs, len(r.sets)
+	case t.stands.as(outputs):
+		none := int64(0)
+		for _, io := range outputs {
+			io.Rows = &none
+			r.report.Outputs = append(r.report.Outputs, io)
+		}
+		t.decidedBy = t.stands.runs
+	default:
+		t.rows = rows
+		return nil
+	}
 	r.sets = nil
 	return nil
 }
@@ -449,7 +449,7 @@ func (w *trials) replay(ctx context.Context, t *trialRun) error {
 	}
 	req.Known, req.Model = w.known, of.Signal.Inputs.ModelID
 	w.noteCalendar(t.inner)
-	t.replayed, err = w.panel.Replay(ctx, t.decisions, []string{string(t.RecommendID)}, req)
+	t.replayed, err = w.panel.Replay(ctx, t.decisions, t.decidedBy, req)
 	return err
 }
 

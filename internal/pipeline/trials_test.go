@@ -60,6 +60,7 @@ var oneByOne = runnerFunc(func(ctx context.Context, s *session.Session, call pip
 // the lab aside.
 func TestATrialIsWhatItsRunsAreAlone(t *testing.T) {
 	t.Parallel()
+	asIs := func(*sessiontest.Session) {}
 	for name, sets := range map[string][]string{
 		"decisions":  {"portfolio.top_k=1,3", "portfolio.weighting=equal,score_weighted", "supervisor.turnover_cap=0.2,1"},
 		"replays":    {"execution.lag_days=0,3", "backtest.fee_bps=7.5", "backtest.benchmark=null,A,equal_weight"},
@@ -70,26 +71,51 @@ func TestATrialIsWhatItsRunsAreAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			swept, alone := sweepOf(t, sets, pipeline.InProcess{Quiet: true, Unsaid: true}), sweepOf(t, sets, oneByOne)
-			if len(swept) != len(alone) {
-				t.Fatalf("%d trials, %d alone", len(swept), len(alone))
-			}
-			for i := range swept {
-				if !reflect.DeepEqual(swept[i], alone[i]) {
-					for key := range alone[i] {
-						if a, b := fmt.Sprint(swept[i][key]), fmt.Sprint(alone[i][key]); a != b {
-							t.Errorf("trial %d: %s\n%.2000s\nalone\n%.2000s", i, key, a, b)
-						}
-					}
-				}
-			}
+			sameTrials(t, sweepOf(t, sets, pipeline.InProcess{Quiet: true, Unsaid: true}, 1, asIs), sweepOf(t, sets, oneByOne, 1, asIs))
 		})
 	}
 }
 
-// sweepOf sweeps a lab of its own, and returns for each trial everything that is
-// recorded and stored of it.
-func sweepOf(t *testing.T, sets []string, r pipeline.Runner) []map[string]any {
+// So does a trial that is tried again: decisions that stand stay, others take the
+// place of those that rest on other prices.
+func TestATrialThatIsTriedAgainIsWhatItsRunsAreAlone(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(s *sessiontest.Session){
+		"nothing has changed": func(*sessiontest.Session) {},
+		"a price has": func(s *sessiontest.Session) {
+			ingest(t, s, s.Write("late.csv", "date,symbol,open,high,low,close,adjusted_close,volume\n2023-08-15,A,100,150,90,140,128.254,1000\n"))
+			inside(t, s, pipeline.Features, pipeline.FeaturesOptions{Version: "v1"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			sets := []string{"portfolio.top_k=1,3", "execution.lag_days=0"}
+			sameTrials(t, sweepOf(t, sets, pipeline.InProcess{Quiet: true, Unsaid: true}, 2, change), sweepOf(t, sets, oneByOne, 2, change))
+		})
+	}
+}
+
+func sameTrials(t *testing.T, swept, alone []map[string]any) {
+	t.Helper()
+	if len(swept) != len(alone) {
+		t.Fatalf("%d trials, %d alone", len(swept), len(alone))
+	}
+	for i := range swept {
+		if reflect.DeepEqual(swept[i], alone[i]) {
+			continue
+		}
+		for key := range alone[i] {
+			if a, b := fmt.Sprint(swept[i][key]), fmt.Sprint(alone[i][key]); a != b {
+				t.Errorf("trial %d: %s\n%.2000s\nalone\n%.2000s", i, key, a, b)
+			}
+		}
+	}
+}
+
+// sweepOf sweeps a lab of its own so many times, with a change in between, and
+// returns for each trial of the last time everything that is recorded and stored of
+// it.
+func sweepOf(t *testing.T, sets []string, r pipeline.Runner, times int, change func(*sessiontest.Session)) []map[string]any {
 	t.Helper()
 	s := sessiontest.Begin(t)
 	ingest(t, s, s.Write("prices.csv", restless()))
@@ -100,12 +126,18 @@ func sweepOf(t *testing.T, sets []string, r pipeline.Runner) []map[string]any {
 		text = strings.Replace(text, "type: symbols, symbols: [A, B, C, D, E, F, NOWHERE]", "type: all", 1)
 	}
 	var report pipeline.SweepReport
-	_, err := s.Inside(t.Context(), session.Command{Kind: "sweep"}, func(ctx context.Context, inner *session.Session) (err error) {
-		report, err = pipeline.Sweep(ctx, inner, r, pipeline.SweepOptions{Strategy: s.Write("s.yaml", text), Sets: sets, MaxTrials: 40})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for n := range times {
+		if n > 0 {
+			change(s)
+		}
+		_, err = s.Inside(t.Context(), session.Command{Kind: "sweep"}, func(ctx context.Context, inner *session.Session) (err error) {
+			report, err = pipeline.Sweep(ctx, inner, r, pipeline.SweepOptions{Strategy: s.Write("s.yaml", text), Sets: sets, MaxTrials: 40})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, inProcess := r.(pipeline.InProcess); inProcess && report.Trials[0].RunID < report.Trials[1].RecommendID {
 		t.Error("the trials ran one by one")
