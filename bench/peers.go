@@ -66,12 +66,19 @@ func (b *bench) peerMeasurements(ctx context.Context, o peerOptions) ([]measurem
 		name, bound string
 		run         func(*peers, context.Context) ([]figure, error)
 	}{
-		{"peers features", "features v1 at most the time of Polars that computes them and writes them wide, v2 at most that of Polars with TA-Lib", (*peers).features},
-		{"peers day", "one more day's features and labels in at most 0.5 s each; through the whole pipeline in at most 3 % of the full chain", (*peers).day},
-		{"peers account", "recommend and backtest at most the time of a NumPy program each", (*peers).account},
+		{"peers features v1", "at most the time of Polars that computes them and writes them wide", func(p *peers, ctx context.Context) ([]figure, error) { return p.features(ctx, "v1") }},
+		{"peers features v2", "at most the time of Polars with TA-Lib", func(p *peers, ctx context.Context) ([]figure, error) { return p.features(ctx, "v2") }},
+		{"peers size", "features v1 take at most two thirds of one long table", (*peers).featureSize},
+		{"peers day", "one more day's features and labels in at most 0.5 s each", (*peers).day},
+		{"peers pipeline", "one more day through the whole chain in at most 3 % of the chain", (*peers).pipelines},
+		{"peers recommend", "at most the time of a NumPy program", (*peers).recommend},
+		{"peers backtest", "at most the time of a NumPy program", (*peers).backtest},
 		{"peers sweep", "at most 0.1 s a trial, each recorded as a run, and ahead of NumPy, numba and vectorbt", (*peers).sweep},
-		{"peers model", "train, score and factor report at most the time of Polars with scikit-learn each", (*peers).model},
 		{"peers thousand", "1,000 trials at 0.1 s, within 2 GiB", (*peers).thousand},
+		{"peers train", "at most the time of Polars with scikit-learn", (*peers).train},
+		{"peers score", "at most the time of Polars with NumPy", (*peers).score},
+		{"peers report", "factor report at most the time of the same figures in Polars", (*peers).report},
+		{"peers growth", "every command of the chain with 5 times the symbols: within 2 GiB, no worse than linear", (*peers).growth},
 	} {
 		list = append(list, measurement{m.name, m.bound, func(ctx context.Context, b *bench) ([]figure, error) { return m.run(p, ctx) }})
 	}
@@ -201,11 +208,13 @@ func (p *peers) contest(ctx context.Context, c contest) ([]figure, error) {
 			return nil, err
 		}
 		mine = append(mine, u)
+		fmt.Fprintf(os.Stderr, "  %s: quant %s\n", c.what, u)
 		u, err = process(ctx, p.scripts, p.python, c.script...)
 		if err != nil {
 			return nil, err
 		}
 		theirs = append(theirs, u)
+		fmt.Fprintf(os.Stderr, "  %s: peer %s\n", c.what, u)
 		if round == p.rounds-1 && c.agrees != nil {
 			if agreement, err = c.agrees(ctx, dir); err != nil {
 				return nil, err

@@ -60,8 +60,36 @@ func (p *peers) signal(ctx context.Context, lab string) (string, error) {
 	return p.exported(ctx, lab, "signal.parquet", "SELECT symbol, ts AS date, feature_value AS value FROM features_daily WHERE feature_name = 'ret_20d' AND feature_version = 'v1' ORDER BY symbol, ts")
 }
 
-// account compares deciding and replaying.
-func (p *peers) account(ctx context.Context) ([]figure, error) {
+// recommend compares deciding.
+func (p *peers) recommend(ctx context.Context) ([]figure, error) {
+	strategy, err := p.peerStrategy()
+	if err != nil {
+		return nil, err
+	}
+	lab, err := p.computed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	signal, err := p.signal(ctx, lab)
+	if err != nil || p.prepare {
+		return nil, err
+	}
+	decisions := filepath.Join(p.bench.dir, "decisions.parquet")
+	return p.contest(ctx, contest{
+		what: "recommend, daily top 50", lab: lab, quant: append([]string{"recommend"}, period(strategy)...),
+		peer: "NumPy, from the signal as Parquet", script: p.decides(signal, decisions),
+		agrees: func(ctx context.Context, dir string) (figure, error) {
+			return agreement(ctx, dir, "symbol, ts", "SELECT symbol, \"asof\" AS ts, weight AS value FROM targets WHERE approved", fmt.Sprintf("SELECT symbol, date AS ts, weight AS value FROM '%s'", decisions), 1e-9)
+		},
+	})
+}
+
+func (p *peers) decides(signal, out string) []string {
+	return []string{"recommend.py", signal, decideFrom, "50", "0.05", out}
+}
+
+// backtest compares replaying.
+func (p *peers) backtest(ctx context.Context) ([]figure, error) {
 	strategy, err := p.peerStrategy()
 	if err != nil {
 		return nil, err
@@ -75,28 +103,20 @@ func (p *peers) account(ctx context.Context) ([]figure, error) {
 		return nil, err
 	}
 	signal, err := p.signal(ctx, lab)
-	if err != nil || p.prepare {
-		return nil, err
-	}
-	decisions, replay := filepath.Join(p.bench.dir, "decisions.parquet"), filepath.Join(p.bench.dir, "replay")
-	figures, err := p.contest(ctx, contest{
-		what: "recommend, daily top 50", lab: lab, quant: append([]string{"recommend"}, period(strategy)...),
-		peer: "NumPy, from the signal as Parquet", script: []string{"recommend.py", signal, decideFrom, "50", "0.05", decisions},
-		agrees: func(ctx context.Context, dir string) (figure, error) {
-			return agreement(ctx, dir, "symbol, ts", "SELECT symbol, \"asof\" AS ts, weight AS value FROM targets WHERE approved", fmt.Sprintf("SELECT symbol, date AS ts, weight AS value FROM '%s'", decisions), 1e-9)
-		},
-	})
 	if err != nil {
 		return nil, err
 	}
-	more, err := p.contest(ctx, contest{
+	decisions, replay := p.file("decisions.parquet"), filepath.Join(p.bench.dir, "replay")
+	if _, err := process(ctx, p.scripts, p.python, p.decides(signal, decisions)...); err != nil || p.prepare {
+		return nil, err
+	}
+	return p.contest(ctx, contest{
 		what: "backtest, with costs", lab: decided, quant: append([]string{"backtest"}, period(strategy)...),
 		peer: "NumPy, from decisions and closes as Parquet (lag 0 alone; quant replays lag 1, too)", script: []string{"backtest.py", decisions, p.bars, costBps, replay},
 		agrees: func(ctx context.Context, dir string) (figure, error) {
 			return agreement(ctx, dir, "ts", "SELECT ts, equity AS value FROM backtest_equity", fmt.Sprintf("SELECT date AS ts, equity AS value FROM '%s.equity.parquet'", replay), 1e-9)
 		},
 	})
-	return append(figures, more...), err
 }
 
 // grid are the trials of a sweep.

@@ -17,34 +17,24 @@ func (p *peers) sampled(column string) string {
 	return column + " LIKE '%7'"
 }
 
-// features compares whole versions, and the size of the file with the long
-// table that holds the same values as text and number.
-func (p *peers) features(ctx context.Context) ([]figure, error) {
+// features compares a whole version.
+func (p *peers) features(ctx context.Context, version string) ([]figure, error) {
 	raw, err := p.raw(ctx)
 	if err != nil || p.prepare {
 		return nil, err
 	}
-	var figures []figure
-	for _, version := range []string{"v1", "v2"} {
-		out := filepath.Join(p.bench.dir, "features.parquet")
-		peer := "Polars, from the same Parquet to one wide Parquet file"
-		if version == "v2" {
-			peer = "Polars with TA-Lib, from the same Parquet to one wide Parquet file"
-		}
-		more, err := p.contest(ctx, contest{
-			what: "features " + version, lab: raw, quant: []string{"features", "--feature-version", version},
-			peer: peer, script: []string{"features.py", version, p.bars, out},
-			agrees: func(ctx context.Context, dir string) (figure, error) {
-				return p.sameFeatures(ctx, dir, version, out, "true", 1e-6)
-			},
-		})
-		if err != nil {
-			return nil, err
-		}
-		figures = append(figures, more...)
+	out := filepath.Join(p.bench.dir, "features.parquet")
+	peer := "Polars"
+	if version == "v2" {
+		peer = "Polars with TA-Lib"
 	}
-	size, err := p.featureSize(ctx, raw)
-	return append(figures, size), err
+	return p.contest(ctx, contest{
+		what: "features " + version, lab: raw, quant: []string{"features", "--feature-version", version},
+		peer: peer + ", from the same Parquet to one wide Parquet file", script: []string{"features.py", version, p.bars, out},
+		agrees: func(ctx context.Context, dir string) (figure, error) {
+			return p.sameFeatures(ctx, dir, version, out, "true", 1e-6)
+		},
+	})
 }
 
 func (p *peers) sameFeatures(ctx context.Context, dir, version, file, where string, enough float64) (figure, error) {
@@ -55,7 +45,11 @@ func (p *peers) sameFeatures(ctx context.Context, dir, version, file, where stri
 
 // featureSize compares what features v1 add to the Fact DB with what the long
 // table of the contract, and returns, would.
-func (p *peers) featureSize(ctx context.Context, raw string) (figure, error) {
+func (p *peers) featureSize(ctx context.Context) ([]figure, error) {
+	raw, err := p.raw(ctx)
+	if err != nil || p.prepare {
+		return nil, err
+	}
 	var sizes [3]int64
 	for i, fill := range []func(dir string) error{
 		func(string) error { return nil },
@@ -70,10 +64,10 @@ func (p *peers) featureSize(ctx context.Context, raw string) (figure, error) {
 	} {
 		dir, err := p.forked(raw)
 		if err != nil {
-			return figure{}, err
+			return nil, err
 		}
 		if err := fill(dir); err != nil {
-			return figure{}, err
+			return nil, err
 		}
 		// The whole data folder: how a version is stored is free.
 		err = filepath.WalkDir(filepath.Join(dir, "data"), func(path string, entry os.DirEntry, err error) error {
@@ -85,25 +79,22 @@ func (p *peers) featureSize(ctx context.Context, raw string) (figure, error) {
 			return err
 		})
 		if err != nil {
-			return figure{}, err
+			return nil, err
 		}
 		if err := os.RemoveAll(dir); err != nil {
-			return figure{}, err
+			return nil, err
 		}
 	}
 	mine, long := float64(sizes[1]-sizes[0]), float64(sizes[2]-sizes[0])
-	return figure{"features v1: what they add to the data folder, at most two thirds of one long table", fmt.Sprintf("%.0f MB / %.0f MB = %.2f", mine/1e6, long/1e6, mine/long), mine <= long*2/3}, nil
+	return []figure{{"features v1: what they add to the data folder, at most two thirds of one long table", fmt.Sprintf("%.0f MB / %.0f MB = %.2f", mine/1e6, long/1e6, mine/long), mine <= long*2/3}}, nil
 }
 
-// day compares what one more day costs: by single commands, and by a pipeline.
+// day compares what one more day costs by single commands.
 func (p *peers) day(ctx context.Context) ([]figure, error) {
 	lab, err := p.lab(ctx, "day", "", []string{"ingest", p.file("most.parquet")}, []string{"features", "--feature-version", "v1"}, []string{"features", "--feature-version", "v2"},
 		[]string{"labels", "--horizon", "60"}, []string{"ingest", p.file("last.parquet")})
 	if err != nil {
 		return nil, err
-	}
-	pipeline := func(file string) []string {
-		return []string{"pipeline", "run", "--strategy", p.strategy, "--from", "2010-03-01", "--to", marketLast, "--ingest", p.file(file)}
 	}
 	if p.prepare {
 		return nil, nil
@@ -130,6 +121,17 @@ func (p *peers) day(ctx context.Context) ([]figure, error) {
 		}
 		figures = append(figures, more...)
 	}
+	return figures, nil
+}
+
+// pipelines compares the chain from nothing with the chain after one more day.
+func (p *peers) pipelines(ctx context.Context) ([]figure, error) {
+	if p.prepare {
+		return nil, nil
+	}
+	pipeline := func(file string) []string {
+		return []string{"pipeline", "run", "--strategy", p.strategy, "--from", "2010-03-01", "--to", marketLast, "--ingest", p.file(file)}
+	}
 	var full, more []usage
 	for range p.rounds {
 		dir, err := os.MkdirTemp(p.bench.dir, "fork")
@@ -153,6 +155,8 @@ func (p *peers) day(ctx context.Context) ([]figure, error) {
 		}
 	}
 	a, b := typical(full), typical(more)
-	return append(figures, note("`pipeline run` from nothing: ingest, features, labels, recommend, backtest", "%s", a),
-		figure{"`pipeline run` with one more day, at most 3 % of that", fmt.Sprintf("%s = %.1f %%", b, 100*ratio(b.wall, a.wall)), ratio(b.wall, a.wall) <= 0.03}), nil
+	return []figure{
+		note("`pipeline run` from nothing: ingest, features, labels, recommend, backtest", "%s", a),
+		figure{"`pipeline run` with one more day, at most 3 % of that", fmt.Sprintf("%s = %.1f %%", b, 100*ratio(b.wall, a.wall)), ratio(b.wall, a.wall) <= 0.03},
+	}, nil
 }

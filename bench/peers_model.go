@@ -25,91 +25,104 @@ func modelFeatures() []string {
 	return []string{"ret_1d", "ret_5d", "ret_20d", "ret_60d", "vol_20d", "gap_open", "hl_range", "volume_ratio_20d"}
 }
 
-// model compares training, scoring and judging a factor.
-func (p *peers) model(ctx context.Context) ([]figure, error) {
+// design makes the lab with the experiment, and the Parquet files of its features
+// and its label.
+func (p *peers) design(ctx context.Context) (lab, features, label string, err error) {
 	computed, err := p.computed(ctx)
 	if err != nil {
-		return nil, err
+		return "", "", "", err
 	}
-	train := []string{"train", "--experiment", "bench"}
-	designed, err := p.lab(ctx, "designed", computed, []string{"experiments", "create", "bench", "--features", strings.Join(modelFeatures(), "@v1,") + "@v1",
-		"--label", modelLabel + "@v1", "--folds", modelFolds, "--algo", "ridge", "--param", "alpha=" + modelAlpha})
-	if err != nil {
-		return nil, err
-	}
-	trained, err := p.lab(ctx, "trained", designed, train)
-	if err != nil {
-		return nil, err
+	if lab, err = p.lab(ctx, "designed", computed, []string{"experiments", "create", "bench", "--features", strings.Join(modelFeatures(), "@v1,") + "@v1",
+		"--label", modelLabel + "@v1", "--folds", modelFolds, "--algo", "ridge", "--param", "alpha=" + modelAlpha}); err != nil {
+		return "", "", "", err
 	}
 	var columns []string
 	for _, name := range modelFeatures() {
 		columns = append(columns, fmt.Sprintf("any_value(feature_value) FILTER (feature_name = '%s') AS %[1]s", name))
 	}
-	features, err := p.exported(ctx, computed, "features.parquet", "SELECT symbol, ts AS date, "+strings.Join(columns, ", ")+" FROM features_daily WHERE feature_version = 'v1' GROUP BY symbol, ts ORDER BY symbol, ts")
+	if features, err = p.exported(ctx, computed, "features.parquet", "SELECT symbol, ts AS date, "+strings.Join(columns, ", ")+" FROM features_daily WHERE feature_version = 'v1' GROUP BY symbol, ts ORDER BY symbol, ts"); err != nil {
+		return "", "", "", err
+	}
+	label, err = p.label(ctx, computed, modelLabel)
+	return lab, features, label, err
+}
+
+func (p *peers) label(ctx context.Context, lab, name string) (string, error) {
+	return p.exported(ctx, lab, name+".parquet", "SELECT symbol, ts AS date, label_value AS value FROM labels WHERE label_name = '"+name+"' AND label_version = 'v1' ORDER BY symbol, ts")
+}
+
+func fits(features, label, out string) []string {
+	return []string{"train.py", features, label, modelHorizon, modelFolds, modelAlpha, out}
+}
+
+// train compares fitting and judging a model.
+func (p *peers) train(ctx context.Context) ([]figure, error) {
+	lab, features, label, err := p.design(ctx)
+	if err != nil || p.prepare {
+		return nil, err
+	}
+	out := filepath.Join(p.bench.dir, "model.json")
+	return p.contest(ctx, contest{
+		what: "train, ridge on 8 features, 5 folds", lab: lab, quant: []string{"train", "--experiment", "bench"},
+		peer: "Polars with scikit-learn, from features and label as Parquet", script: fits(features, label, out),
+		agrees: func(ctx context.Context, dir string) (figure, error) { return p.sameModel(ctx, dir, out) },
+	})
+}
+
+// score compares predicting.
+func (p *peers) score(ctx context.Context) ([]figure, error) {
+	designed, features, label, err := p.design(ctx)
 	if err != nil {
 		return nil, err
 	}
-	label := func(name string) (string, error) {
-		return p.exported(ctx, computed, name+".parquet", "SELECT symbol, ts AS date, label_value AS value FROM labels WHERE label_name = '"+name+"' AND label_version = 'v1' ORDER BY symbol, ts")
-	}
-	short, err := label(modelLabel)
+	lab, err := p.lab(ctx, "trained", designed, []string{"train", "--experiment", "bench"})
 	if err != nil {
 		return nil, err
-	}
-	long, err := label(factorLabel)
-	if err != nil {
-		return nil, err
-	}
-	signal, err := p.signal(ctx, computed)
-	if err != nil {
-		return nil, err
-	}
-	script := func(out string) []string {
-		return []string{"train.py", features, short, modelHorizon, modelFolds, modelAlpha, out}
 	}
 	model := p.file("model.json")
 	if _, err := os.Stat(model); err != nil {
-		if _, err := process(ctx, p.scripts, p.python, script(model)...); err != nil {
+		if _, err := process(ctx, p.scripts, p.python, fits(features, label, model)...); err != nil {
 			return nil, err
 		}
 	}
 	if p.prepare {
 		return nil, nil
 	}
-	out := filepath.Join(p.bench.dir, "model.json")
-	figures, err := p.contest(ctx, contest{
-		what: "train, ridge on 8 features, 5 folds", lab: designed, quant: train, peer: "Polars with scikit-learn, from features and label as Parquet", script: script(out),
-		agrees: func(ctx context.Context, dir string) (figure, error) { return p.sameModel(ctx, dir, out) },
-	})
-	if err != nil {
-		return nil, err
-	}
 	scores := filepath.Join(p.bench.dir, "scores.parquet")
-	more, err := p.contest(ctx, contest{
-		what: "score, five years", lab: trained, quant: []string{"score", "--model", "experiment:bench", "--from", scoreFrom, "--to", marketLast},
+	return p.contest(ctx, contest{
+		what: "score, five years", lab: lab, quant: []string{"score", "--model", "experiment:bench", "--from", scoreFrom, "--to", marketLast},
 		peer: "Polars and NumPy, from features as Parquet", script: []string{"score.py", features, model, scoreFrom, marketLast, scores},
 		agrees: func(ctx context.Context, dir string) (figure, error) {
 			return agreement(ctx, dir, "symbol, ts, task_id", "SELECT symbol, ts, task_id, score AS value FROM predictions", fmt.Sprintf("SELECT symbol, date AS ts, 'wf:' || task AS task_id, score AS value FROM '%s'", scores), 1e-6)
 		},
 	})
+}
+
+// report compares judging a factor.
+func (p *peers) report(ctx context.Context) ([]figure, error) {
+	lab, err := p.computed(ctx)
 	if err != nil {
 		return nil, err
 	}
-	figures = append(figures, more...)
+	label, err := p.label(ctx, lab, factorLabel)
+	if err != nil {
+		return nil, err
+	}
+	signal, err := p.signal(ctx, lab)
+	if err != nil || p.prepare {
+		return nil, err
+	}
 	report := []string{"factor", "report", "--feature", "ret_20d@v1", "--label", factorLabel + "@v1"}
-	judged := filepath.Join(p.bench.dir, "report.json")
-	if more, err = p.contest(ctx, contest{
-		what: "factor report", lab: computed, quant: report, peer: "Polars, from feature, label and bars as Parquet", script: []string{"report.py", signal, long, p.bars, judged},
-		agrees: func(ctx context.Context, dir string) (figure, error) { return p.sameReport(ctx, dir, report, judged) },
-	}); err != nil {
-		return nil, err
-	}
-	figures = append(figures, more...)
-	u, err := process(ctx, p.scripts, p.python, "report_alphalens.py", signal, p.bars, judged)
+	out := filepath.Join(p.bench.dir, "report.json")
+	figures, err := p.contest(ctx, contest{
+		what: "factor report", lab: lab, quant: report, peer: "Polars, from feature, label and bars as Parquet", script: []string{"report.py", signal, label, p.bars, out},
+		agrees: func(ctx context.Context, dir string) (figure, error) { return p.sameReport(ctx, dir, report, out) },
+	})
 	if err != nil {
 		return nil, err
 	}
-	return append(figures, note("factor report: alphalens, once", "%s", u)), nil
+	u, err := process(ctx, p.scripts, p.python, "report_alphalens.py", signal, p.bars, out)
+	return append(figures, note("factor report: alphalens, once", "%s", u)), err
 }
 
 // answer is the standard output of quant in a lab, as JSON.

@@ -281,7 +281,8 @@ func (c *Chunk) AppendNumbers(to []int32, column int, names *Names) []int32 {
 	return to
 }
 
-// Column is a column that Go holds, for DB.Hold. Exactly one of the slices is set.
+// Column is a column that Go holds, for DB.Hold and RowDigest. Exactly one of the
+// slices of values is set.
 type Column struct {
 	Name     string
 	Floats   []float64 // DOUBLE; NaN is NULL
@@ -289,12 +290,17 @@ type Column struct {
 	Dates    []quant.Date
 	Bigints  []int64
 	Booleans []bool
-	// Texts are dear, about 100 ns each: give rows the number of a text, and join a
-	// table of the texts.
-	Texts []string
+	// Texts are dear, about 100 ns each, but where Numbers say which of them each row
+	// has: then a text costs once.
+	Texts   []string
+	Numbers []int32 // indices of Texts; below 0: NULL
+	Nulls   []bool  // the rows that are NULL whatever their value; nil: none
 }
 
 func (c Column) rows() int {
+	if c.Numbers != nil {
+		return len(c.Numbers)
+	}
 	return max(len(c.Floats), len(c.Integers), len(c.Dates), len(c.Bigints), len(c.Booleans), len(c.Texts))
 }
 
@@ -314,6 +320,31 @@ func (c Column) kind() duckdb.Type {
 	return duckdb.TYPE_VARCHAR
 }
 
+// Rows are the rows from one to before another.
+func (c Column) Rows(from, to int) Column {
+	cut := Column{Name: c.Name, Texts: c.Texts}
+	switch {
+	case c.Floats != nil:
+		cut.Floats = c.Floats[from:to]
+	case c.Integers != nil:
+		cut.Integers = c.Integers[from:to]
+	case c.Dates != nil:
+		cut.Dates = c.Dates[from:to]
+	case c.Bigints != nil:
+		cut.Bigints = c.Bigints[from:to]
+	case c.Booleans != nil:
+		cut.Booleans = c.Booleans[from:to]
+	case c.Numbers != nil:
+		cut.Numbers = c.Numbers[from:to]
+	default:
+		cut.Texts = c.Texts[from:to]
+	}
+	if c.Nulls != nil {
+		cut.Nulls = c.Nulls[from:to]
+	}
+	return cut
+}
+
 // heldFunction is the table function of DB.Hold; its argument is which.
 const heldFunction = "quant_held"
 
@@ -321,7 +352,25 @@ const heldFunction = "quant_held"
 type heldColumns struct {
 	mu   sync.Mutex
 	next int64
-	by   map[int64][]Column
+	by   map[int64][]heldColumn
+}
+
+// heldColumn is a column with the vector of its texts, where numbers say which.
+type heldColumn struct {
+	Column
+	dictionary duck.Vector
+}
+
+// dictionaryOf is a vector of texts, and behind them a NULL.
+func dictionaryOf(texts []string) duck.Vector {
+	kind := duck.CreateLogicalType(duck.TypeVarchar)
+	defer duck.DestroyLogicalType(&kind)
+	v := duck.CreateVector(kind, duck.IdxT(len(texts)+1))
+	for i, text := range texts {
+		duck.VectorAssignStringElement(v, duck.IdxT(i), text)
+	}
+	setNull(v, len(texts))
+	return v
 }
 
 // Hold makes columns of equal length a relation that statements of Query, Columns,
@@ -354,18 +403,28 @@ func (db *DB) Hold(columns ...Column) (relation string, release func(), err erro
 	}); err != nil {
 		return "", nil, err
 	}
+	held := make([]heldColumn, len(columns))
+	for i, c := range columns {
+		held[i].Column = c
+		if c.Numbers != nil {
+			held[i].dictionary = dictionaryOf(c.Texts)
+		}
+	}
 	db.columns.mu.Lock()
 	defer db.columns.mu.Unlock()
 	if db.columns.by == nil {
-		db.columns.by = map[int64][]Column{}
+		db.columns.by = map[int64][]heldColumn{}
 	}
 	db.columns.next++
 	id := db.columns.next
-	db.columns.by[id] = columns
+	db.columns.by[id] = held
 	return fmt.Sprintf("%s(%d)", heldFunction, id), func() {
 		db.columns.mu.Lock()
 		defer db.columns.mu.Unlock()
 		delete(db.columns.by, id)
+		for i := range held {
+			duck.DestroyVector(&held[i].dictionary)
+		}
 	}, nil
 }
 
@@ -385,7 +444,7 @@ func (db *DB) Unordered(ctx context.Context, do func() error) error {
 
 // heldTable is one reading of held columns.
 type heldTable struct {
-	columns []Column
+	columns []heldColumn
 	rows    int
 	taken   atomic.Int64 // rows that some thread has taken
 }
@@ -451,8 +510,11 @@ func (t *heldTable) FillChunk(state any, chunk duckdb.DataChunk) (err error) {
 }
 
 // fill writes rows of the column into a vector of DuckDB.
-func (c Column) fill(v duck.Vector, from, n int) {
+func (c heldColumn) fill(v duck.Vector, from, n int) {
 	switch {
+	case c.Numbers != nil:
+		c.choose(v, from, n)
+		return
 	case c.Floats != nil:
 		values := c.Floats[from : from+n]
 		copyInto(v, values)
@@ -474,6 +536,29 @@ func (c Column) fill(v duck.Vector, from, n int) {
 			duck.VectorAssignStringElement(v, duck.IdxT(i), text)
 		}
 	}
+	if c.Nulls != nil {
+		for i, null := range c.Nulls[from : from+n] {
+			if null {
+				setNull(v, i)
+			}
+		}
+	}
+}
+
+// choose makes a vector of the texts that numbers say: each text stands in memory
+// once.
+func (c heldColumn) choose(v duck.Vector, from, n int) {
+	chosen := duck.CreateSelectionVector(duck.IdxT(n))
+	defer duck.DestroySelectionVector(&chosen)
+	at := unsafe.Slice((*uint32)(unsafe.Pointer(duck.SelectionVectorGetDataPtr(chosen))), n)
+	for i, number := range c.Numbers[from : from+n] {
+		if number < 0 || c.Nulls != nil && c.Nulls[from+i] {
+			number = int32(len(c.Texts))
+		}
+		at[i] = uint32(number)
+	}
+	duck.VectorReferenceVector(v, c.dictionary)
+	duck.SliceVector(v, chosen, duck.IdxT(n))
 }
 
 func copyInto[T any](v duck.Vector, values []T) {

@@ -17,8 +17,10 @@ import (
 // of other names or versions, and rows that other programs wrote before there were
 // tables of versions. returns is a view of the returns among the features.
 const (
-	featuresOther = "features_other" // features_daily's rows that no table of a version holds
-	returnsOther  = "returns_other"  // returns's rows that no table of a version holds
+	// FeaturesOther and ReturnsOther hold the rows of features_daily and returns that no
+	// table of a version does.
+	FeaturesOther = "features_other"
+	ReturnsOther  = "returns_other"
 	// ReturnsVersion names, for each symbol, the feature version whose table holds
 	// its returns: that of the run that last changed them.
 	ReturnsVersion = "returns_version"
@@ -80,7 +82,7 @@ func FeatureRelation(version string, names ...string) string {
 		columns.WriteString(", " + column)
 	}
 	other := fmt.Sprintf("(SELECT symbol, ts%s FROM %s WHERE feature_version = %s AND feature_name IN (%s) GROUP BY symbol, ts)",
-		pivot.String(), factTable(featuresOther), sqltext.Literal(version), sqltext.Literals(names))
+		pivot.String(), factTable(FeaturesOther), sqltext.Literal(version), sqltext.Literals(names))
 	if of == nil {
 		return other
 	}
@@ -98,9 +100,9 @@ func storage(table string) []string {
 		for _, w := range wideVersions() {
 			list = append(list, w.table())
 		}
-		return append(list, featuresOther)
+		return append(list, FeaturesOther)
 	case Returns:
-		return []string{ReturnsVersion, returnsOther}
+		return []string{ReturnsVersion, ReturnsOther}
 	}
 	return nil
 }
@@ -136,35 +138,33 @@ func featureSchema() string {
 		list := strings.Join(returnNames, ", ")
 		fmt.Fprintf(&returns, "SELECT symbol, ts, %s FROM main.%s WHERE coalesce(%[1]s) IS NOT NULL AND symbol IN (SELECT symbol FROM main.%[3]s WHERE version = '%[4]s') UNION ALL\n", list, w.table(), ReturnsVersion, w.version)
 	}
-	fmt.Fprintf(&s, "CREATE OR REPLACE VIEW %s AS %sSELECT symbol, ts, feature_name, feature_value, feature_version, computed_at FROM main.%s;\n", FeaturesDaily, daily.String(), featuresOther)
-	fmt.Fprintf(&s, "CREATE OR REPLACE VIEW %s AS %sSELECT symbol, ts, %s FROM main.%s;\n", Returns, returns.String(), strings.Join(returnNames, ", "), returnsOther)
+	fmt.Fprintf(&s, "CREATE OR REPLACE VIEW %s AS %sSELECT symbol, ts, feature_name, feature_value, feature_version, computed_at FROM main.%s;\n", FeaturesDaily, daily.String(), FeaturesOther)
+	fmt.Fprintf(&s, "CREATE OR REPLACE VIEW %s AS %sSELECT symbol, ts, %s FROM main.%s;\n", Returns, returns.String(), strings.Join(returnNames, ", "), ReturnsOther)
 	return s.String()
 }
 
-// StoreFeatures inserts into the table of a version, and is counted by CountValues
-// alone. rows is as of Insert.
-func (tx *Tx) StoreFeatures(ctx context.Context, version, rows string, args ...any) error {
-	return tx.changeWide(ctx, "insert into", version, "INSERT INTO %s "+rows, args)
+// Store inserts into a table of facts, or one that FeatureTable names, and counts nothing:
+// Count does. rows is as of Insert.
+func (tx *Tx) Store(ctx context.Context, table, rows string, args ...any) error {
+	return tx.changeUncounted(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" "+rows, args)
 }
 
-// RemoveFeatures deletes rows of the table of a version, and is counted by
-// CountValues alone.
-func (tx *Tx) RemoveFeatures(ctx context.Context, version, where string, args ...any) error {
-	return tx.changeWide(ctx, "delete from", version, "DELETE FROM %s WHERE "+where, args)
+// Remove deletes rows of a table as Store names it, and counts nothing.
+func (tx *Tx) Remove(ctx context.Context, table, where string, args ...any) error {
+	return tx.changeUncounted(ctx, "delete from", table, "DELETE FROM "+factTable(table)+" WHERE "+where, args)
 }
 
-func (tx *Tx) changeWide(ctx context.Context, doing, version, query string, args []any) error {
-	w, ok := wideOf(version)
-	if !ok {
-		return quant.Errorf(quant.Invalid, "%s the features of version %s: there is no such version", doing, version)
+func (tx *Tx) changeUncounted(ctx context.Context, doing, table, query string, args []any) error {
+	if t, known := LookupTable(table); storesFor(table) == "" && (!known || t.Bookkeeping || storage(table) != nil) {
+		return quant.Errorf(quant.Invalid, "%s %s: it is no table for facts", doing, table)
 	}
-	_, err := tx.runChange(ctx, doing, fmt.Sprintf(query, factTable(w.table())), args...)
+	_, err := tx.runChange(ctx, doing, query, args...)
 	return err
 }
 
-// CountValues counts in the ledger what StoreFeatures and RemoveFeatures changed: rows of
-// the table of the contract, one a value for features_daily.
-func (tx *Tx) CountValues(table string, inserted, updated, deleted int64) {
+// Count counts in the ledger what Store and Remove changed: rows of the table of the
+// contract, which are one a value for features_daily.
+func (tx *Tx) Count(table string, inserted, updated, deleted int64) {
 	tx.count(table, inserted, updated, deleted)
 }
 
@@ -221,14 +221,14 @@ func moveFeatures(ctx context.Context, conn *sql.Conn, tables []string) error {
 			return err
 		}
 	}
-	if err := exec(fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM %s WHERE symbol NOT IN (SELECT symbol FROM %s)", returnsOther, old, ReturnsVersion)); err != nil {
+	if err := exec(fmt.Sprintf("INSERT INTO %s BY NAME SELECT * FROM %s WHERE symbol NOT IN (SELECT symbol FROM %s)", ReturnsOther, old, ReturnsVersion)); err != nil {
 		return err
 	}
 	return exec("DROP TABLE " + old)
 }
 
 // moveLong moves the values that fit into the tables of the versions, some symbols at a
-// time, and all others into featuresOther.
+// time, and all others into FeaturesOther.
 func moveLong(ctx context.Context, conn *sql.Conn) error {
 	const old, pivoted = FeaturesDaily + longSuffix, "temp.main.features_pivoted"
 	exec := func(format string, args ...any) error {
@@ -269,7 +269,7 @@ func moveLong(ctx context.Context, conn *sql.Conn) error {
 			if found {
 				twice = " OR (symbol, ts) IN (SELECT (symbol, ts) FROM " + pivoted + " WHERE NOT once)"
 			}
-			if err := exec("INSERT INTO %s BY NAME SELECT * FROM %s WHERE %s AND (NOT %s%s)", featuresOther, old, these, fits, twice); err != nil {
+			if err := exec("INSERT INTO %s BY NAME SELECT * FROM %s WHERE %s AND (NOT %s%s)", FeaturesOther, old, these, fits, twice); err != nil {
 				return err
 			}
 		}
@@ -277,7 +277,7 @@ func moveLong(ctx context.Context, conn *sql.Conn) error {
 	if err := exec("DROP TABLE IF EXISTS %s", pivoted); err != nil {
 		return err
 	}
-	return exec("INSERT INTO %s BY NAME SELECT * FROM %s WHERE NOT (%s)", featuresOther, old, strings.Join(known, " OR "))
+	return exec("INSERT INTO %s BY NAME SELECT * FROM %s WHERE NOT (%s)", FeaturesOther, old, strings.Join(known, " OR "))
 }
 
 // tablesInUse are the tables, not the views, of the catalog in use.

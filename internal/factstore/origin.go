@@ -39,6 +39,7 @@ func digest128(row Row) (int64, string, error) {
 	return n, digestOfSums(n, a, b), nil
 }
 
+// digestOfSums is the digest of n rows whose two sums are these, in decimal.
 func digestOfSums(n int64, a, b string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s", n, a, b))
 	return "rows:" + hex.EncodeToString(sum[:16])

@@ -14,18 +14,18 @@ import (
 // panel holds the bars of a factor report, a symbol after another and each in
 // the order of its sessions.
 type panel struct {
-	symbols  []string // in byte order
-	series   []series // of each symbol
-	from, to int      // the sessions [from, to) that are judged, by the calendar's index
+	symbols  []string  // in byte order
+	series   []stretch // of each symbol
+	from, to int       // the sessions [from, to) that are judged, by the calendar's index
 
 	// By cell: a session of a symbol. Without a bar, or without a value, NaN.
 	bar                    []bool
 	close, feature, labels []float64
 }
 
-// series is where a symbol's sessions first to last stand: the cell of the first
+// stretch is where a symbol's sessions first to last stand: the cell of the first
 // is at, and the others follow.
-type series struct{ first, last, at int }
+type stretch struct{ first, last, at int }
 
 // readPanel reads the closes on their basis, as price.Stage has staged them, and
 // the feature and the label of each bar.
@@ -62,7 +62,7 @@ func readPanel(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, ba
 	for k := range first {
 		i, _ := cal.Index(first[k])
 		end, _ := cal.Index(last[k] + 1)
-		p.series = append(p.series, series{i, end - 1, cells})
+		p.series = append(p.series, stretch{i, end - 1, cells})
 		cells += max(0, end-i)
 	}
 	p.bar = make([]bool, cells)

@@ -196,9 +196,7 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 		return nil, quant.Errorf(quant.Refused, "no day has the label %s and every one of the features", spec.Label).
 			WithHint("look at the ranges of both: quant sql \"SELECT feature_name, feature_version, min(ts), max(ts) FROM features_daily GROUP BY ALL\"")
 	}
-	if err := k.digest(ctx, db, d); err != nil {
-		return nil, err
-	}
+	d.digest = k.digest(d)
 	for _, day := range k.days {
 		t, ok := cal.Index(day.date)
 		if !ok || t+spec.Label.Horizon >= cal.Len() {
@@ -393,7 +391,7 @@ func complete(x [][]float64, row int) bool {
 }
 
 // digest is that of the samples: label, symbol, day, features.
-func (k *labelled) digest(ctx context.Context, db *factstore.DB, d *loaded) error {
+func (k *labelled) digest(d *loaded) string {
 	days := make([]quant.Date, len(d.y))
 	for i, day := range k.days {
 		end := len(days)
@@ -404,26 +402,12 @@ func (k *labelled) digest(ctx context.Context, db *factstore.DB, d *loaded) erro
 			days[at] = day.date
 		}
 	}
-	held := []factstore.Column{{Name: "y", Floats: d.y}, {Name: "k", Integers: k.symbol}, {Name: "ts", Dates: days}}
-	columns := "y, n.symbol, ts"
-	for j, x := range d.x {
-		held = append(held, factstore.Column{Name: xColumn(j), Floats: x})
-		columns += ", " + xColumn(j)
+	columns := []factstore.Column{{Floats: d.y}, {Numbers: k.symbol, Texts: k.names.List}, {Dates: days}}
+	for _, x := range d.x {
+		columns = append(columns, factstore.Column{Floats: x})
 	}
-	samples, release, err := db.Hold(held...)
-	if err != nil {
-		return err
-	}
-	defer release()
-	names, releaseNames, err := holdNames(db, k.names.List)
-	if err != nil {
-		return err
-	}
-	defer releaseNames()
-	return db.Unordered(ctx, func() (err error) {
-		_, d.digest, err = db.Digest(ctx, "SELECT "+columns+" FROM "+samples+" s JOIN "+names+" n ON n.k = s.k")
-		return err
-	})
+	_, digest := factstore.RowDigest(columns...)
+	return digest
 }
 
 // holdNames is a relation of texts and their numbers: k INTEGER, symbol TEXT.

@@ -109,8 +109,7 @@ type Target struct {
 // that move as in a split. Store: the database.
 func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommendation, error) {
 	r := &recommending{decideRequest: req, db: db, s: req.Strategy}
-	r.report = Recommendation{StrategyID: r.s.ID, Version: r.s.Version, ConfigDigest: r.s.DecisionDigest(),
-		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: r.s.Notices()}
+	r.report = newRecommendation(r.s)
 	if req.PriceLevel != nil {
 		if err := r.s.CheckScale(req.PriceLevel); err != nil {
 			return r.report, err
@@ -122,6 +121,12 @@ func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommend
 		}
 	}
 	return r.report, nil
+}
+
+// newRecommendation is what is to be said of a strategy before it has decided.
+func newRecommendation(s strategy.Strategy) Recommendation {
+	return Recommendation{StrategyID: s.ID, Version: s.Version, ConfigDigest: s.DecisionDigest(),
+		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: s.Notices()}
 }
 
 type recommending struct {
@@ -542,11 +547,15 @@ func (r *recommending) write(ctx context.Context) error {
 		return nil
 	})
 	for i, table := range tables {
-		n := changed[table]
-		r.report.Outputs = append(r.report.Outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: table, Rows: &n, Digest: quant.Text(digests[i]),
-			FirstDate: quant.Text(r.days[0].String()), LastDate: quant.Text(r.days[len(r.days)-1].String())})
+		r.report.Outputs = append(r.report.Outputs, r.output(table, changed[table], digests[i]))
 	}
 	return err
+}
+
+// output is what a run records of a table that it changed n rows of.
+func (r *recommending) output(table string, n int64, digest string) quant.RunIO {
+	return quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: table, Rows: &n, Digest: quant.Text(digest),
+		FirstDate: quant.Text(r.days[0].String()), LastDate: quant.Text(r.days[len(r.days)-1].String())}
 }
 
 // tellReplaced says whose decisions in the range these take the place of, where

@@ -185,6 +185,13 @@ func (s *Store) Committed() factstore.Commit {
 	return s.commit
 }
 
+// Became says what became of facts that were written for this run elsewhere.
+func (s *Store) Became(c factstore.Commit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commit = c
+}
+
 // Ledger is what the ledger says of a run, without waiting for the Fact DB; never
 // nil without an error.
 func (s *Store) Ledger(ctx context.Context, runID string) ([]factstore.LedgerRow, error) {
