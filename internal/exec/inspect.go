@@ -11,6 +11,7 @@ import (
 	"quant"
 	"quant/internal/exec/program"
 	"quant/internal/git"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/session"
 )
@@ -39,6 +40,7 @@ type inspection struct {
 	pythons *program.Watcher // nil: the program has not started
 	asked   map[string]chan answer
 	askedMu sync.Mutex
+	memory  program.Memory // what interpreters said before
 }
 
 // answer is what an interpreter said of itself.
@@ -59,6 +61,7 @@ type finding struct {
 // inspect begins. It returns once the program may start.
 func inspect(ctx context.Context, s *session.Session, path string, argv, environ []string, keepSecrets bool) *inspection {
 	i := &inspection{session: s, path: path, argv: argv, environ: environ, asked: map[string]chan answer{}}
+	i.memory = program.Memory{Dir: s.CacheDir(place.Pythons), Keep: func(text string) bool { return s.Mask.Known(text) == text }}
 	i.ctx, i.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if tree := git.WorkTree(s.Registry.Process.WorkDir); tree != "" {
 		i.code = make(chan finding, 1)

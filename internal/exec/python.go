@@ -37,7 +37,7 @@ func (i *inspection) ask(python program.Interpreter) chan answer {
 		to = make(chan answer, 1)
 		i.asked[key] = to
 		go func() {
-			p, err := program.AskPython(i.ctx, python)
+			p, err := i.memory.Ask(i.ctx, python)
 			to <- answer{p, err}
 		}()
 	}

@@ -98,6 +98,40 @@ func (db *DB) Ledger(ctx context.Context, runID string) ([]LedgerRow, error) {
 	return ledger, nil
 }
 
+// EachChange calls fn for every run in the ledger with the tables that it changed, in
+// their order: the newest run first, by id. The first error of fn ends it and is
+// returned.
+func (db *DB) EachChange(ctx context.Context, fn func(runID string, tables []string) error) error {
+	const what = "read the ledger"
+	rows, err := db.Query(ctx, `SELECT DISTINCT run_id, table_name FROM `+factTable(Ledger)+` ORDER BY run_id DESC, table_name`)
+	if err != nil {
+		return db.failure(ctx, what, err)
+	}
+	defer rows.Close()
+	var run string
+	var tables []string
+	for rows.Next() {
+		var next, table string
+		if err := rows.Scan(&next, &table); err != nil {
+			return db.failure(ctx, what, err)
+		}
+		if next != run && len(tables) > 0 {
+			if err := fn(run, tables); err != nil {
+				return err
+			}
+			tables = nil
+		}
+		run, tables = next, append(tables, table)
+	}
+	if err := rows.Err(); err != nil {
+		return db.failure(ctx, what, err)
+	}
+	if len(tables) == 0 {
+		return nil
+	}
+	return fn(run, tables)
+}
+
 // Check reads everything and returns what is wrong, worst first; nil when all
 // is well. The error is that of ctx only: a database that cannot be read is a
 // problem.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -102,6 +103,7 @@ func TestLabelsAreExplainedByTheirSlices(t *testing.T) {
 		"": true,
 		"'B', DATE '2024-01-02', 'fwd_ret_5d', 9, 'v1'": false,
 		"'A', DATE '2024-01-12', 'fwd_ret_5d', 9, 'v1'": false,
+		"'A', DATE '2024-01-01', 'fwd_ret_5d', 9, 'v1'": false,
 		"'A', DATE '2024-01-02', 'fwd_ret_9d', 9, 'v1'": false,
 		"'A', DATE '2024-01-02', 'fwd_ret_5d', 9, 'v2'": false,
 	} {
@@ -113,6 +115,15 @@ func TestLabelsAreExplainedByTheirSlices(t *testing.T) {
 		if (err == nil) != want || err != nil && quant.CodeOf(err) != quant.Refused {
 			t.Errorf("%q: %v", other, err)
 		}
+	}
+	// Two slices that no row stands between explain it as well.
+	two := append(slices.Clone(own), "INSERT INTO labels SELECT 'A', DATE '2024-02-01' + i::INTEGER, 'fwd_ret_5d', 0.1, 'v1' FROM range(10) AS r(i)",
+		"INSERT INTO fact_slices VALUES ('labels', 'A', 'fwd_ret_5d', 'v1', DATE '2024-02-01', DATE '2024-02-10', 'r2')")
+	if err := foreign(t, two).RequireExplained(t.Context(), factstore.Labels, "", "label_version = 'v1'"); err != nil {
+		t.Errorf("two slices: %v", err)
+	}
+	if err := foreign(t, two, "INSERT INTO labels VALUES ('A', DATE '2024-01-20', 'fwd_ret_5d', 9, 'v1')").RequireExplained(t.Context(), factstore.Labels, "", "true"); quant.CodeOf(err) != quant.Refused {
+		t.Errorf("a row between two slices: %v", err)
 	}
 	if err := foreign(t, own).RequireExplained(t.Context(), factstore.BacktestEquity, "", "true"); quant.CodeOf(err) != quant.Invalid {
 		t.Errorf("rows without a writer: %v", err)

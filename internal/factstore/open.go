@@ -33,7 +33,6 @@ import (
 const catalog = "fact"
 
 const (
-	defaultMemory  = "1.5GB"
 	noticeAfter    = 200 * time.Millisecond
 	noticeEvery    = 5 * time.Second
 	firstBackOff   = 10 * time.Millisecond
@@ -126,12 +125,9 @@ func dsn(o Options, spill string) string {
 		"autoload_known_extensions":    {"false"},
 		"allow_community_extensions":   {"false"},
 		"preserve_insertion_order":     {"true"},
-		"memory_limit":                 {defaultMemory},
 		"temp_directory":               {spill},
 	}
-	if o.MemoryLimit != "" {
-		v.Set("memory_limit", o.MemoryLimit)
-	}
+	v.Set("memory_limit", strconv.FormatInt(o.memory()>>10, 10)+"KiB")
 	if o.Threads > 0 {
 		v.Set("threads", strconv.Itoa(o.Threads))
 	}

@@ -1,7 +1,6 @@
 package feature
 
 import (
-	"database/sql"
 	"math"
 )
 
@@ -278,12 +277,4 @@ func labelsOf(s *series, horizon int, forward, direction []float64) {
 			}
 		}
 	}
-}
-
-// orNaN is NaN for NULL.
-func orNaN(x sql.NullFloat64) float64 {
-	if !x.Valid {
-		return math.NaN()
-	}
-	return x.Float64
 }

@@ -165,6 +165,21 @@ type Runs interface {
 	// ListOutputs returns what all runs wrote of one kind, newest run first, then
 	// by name, in one pass.
 	ListOutputs(ctx context.Context, kind string) ([]quant.RunIO, error)
+	// EachClaim calls fn for every run that says something of facts: that it changed
+	// a table, or how it failed. Newest first, deleted ones too; none is kept. The
+	// first error of fn ends it and is returned.
+	EachClaim(ctx context.Context, fn func(Claim) error) error
+}
+
+// Claim is what the record of a run says of the facts that it changed.
+type Claim struct {
+	RunID, Kind string
+	Status      quant.Status
+	Tables      []string    // of which it says that it changed rows, in order
+	Facts       quant.Facts // of a run that failed
+	ErrorText   string      // where Facts is FactsNotChecked
+	Changes     bool        // it may have changed something
+	Imported    bool        // it ran in another lab, on that one's facts
 }
 
 // RunEnd is how a run ends.

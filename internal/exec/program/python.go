@@ -26,6 +26,8 @@ type Python struct {
 	Version    string   `json:"version"`
 	Prefix     string   `json:"prefix"`   // its virtual environment, or its own folder
 	Packages   []string `json:"packages"` // NAME==VERSION, sorted
+	// Depends are the paths, there or not, whose change may change the packages.
+	Depends []string `json:"depends,omitempty"`
 }
 
 var pythonName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(python|pypy)[0-9.]*[dmtw]*$|^Python$`) })
@@ -87,8 +89,9 @@ func shebang(file string) []string {
 // started in is no place to import from: its modules are the program's.
 const askPython = `import sys
 sys.path[:1] = []
-import json
+import json, os
 packages = set()
+depends = set(sys.path)
 try:
     from importlib.metadata import distributions
     for d in distributions():
@@ -96,9 +99,33 @@ try:
             packages.add("%s==%s" % (d.metadata["Name"], d.version))
         except Exception:
             pass
+        try:
+            at = str(d._path)
+            depends.update([at] + [os.path.join(at, name) for name in ("METADATA", "PKG-INFO", "EGG-INFO")])
+        except Exception:
+            depends.add("")
 except Exception:
     pass
-print("\n" + json.dumps({"executable": sys.executable, "version": sys.version.split()[0], "prefix": sys.prefix, "packages": sorted(packages)}))
+try:
+    import site
+    try:
+        depends.update(site.getsitepackages())
+    except Exception:
+        pass
+    depends.add(site.getusersitepackages())
+    for folder in list(depends):
+        if os.path.isdir(folder):
+            depends.update(os.path.join(folder, name) for name in os.listdir(folder) if name.endswith((".pth", ".egg-link")))
+    for name in ("sitecustomize", "usercustomize"):
+        if getattr(sys.modules.get(name), "__file__", None):
+            depends.add(sys.modules[name].__file__)
+    bin = os.path.dirname(sys.executable)
+    depends.update(os.path.join(folder, "pyvenv.cfg") for folder in (bin, os.path.dirname(bin)))
+    for root in set([sys.prefix, sys.exec_prefix, sys.base_prefix]):
+        depends.add(root)
+except Exception:
+    depends.add("")
+print("\n" + json.dumps({"executable": sys.executable, "version": sys.version.split()[0], "prefix": sys.prefix, "packages": sorted(packages), "depends": sorted(depends)}))
 `
 
 const maxPythonAnswer = 8 << 20

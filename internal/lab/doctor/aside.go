@@ -123,16 +123,14 @@ func (e *examination) unfinishedReset(ctx context.Context) {
 	if err != nil || len(running) > 0 {
 		return // it may be under way; e.meta says what is wrong
 	}
-	backups, err := e.outputs(ctx, quant.IOBackup)
+	backups, err := e.Meta.ListOutputs(ctx, quant.IOBackup)
 	if err != nil {
 		e.failed("run_io", err)
 		return
 	}
 	named := map[string]bool{}
-	for _, list := range backups {
-		for _, io := range list {
-			named[filepath.Join(filepath.Base(filepath.Dir(io.Name)), filepath.Base(io.Name))] = true
-		}
+	for _, io := range backups {
+		named[filepath.Join(filepath.Base(filepath.Dir(io.Name)), filepath.Base(io.Name))] = true
 	}
 	for _, path := range moved {
 		folder := filepath.Base(filepath.Dir(path))

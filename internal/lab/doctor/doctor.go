@@ -23,7 +23,6 @@ import (
 	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
-	"quant/internal/registry"
 )
 
 // Severity is how bad a finding is.
@@ -170,7 +169,9 @@ func (e *examination) facts(ctx context.Context) {
 	e.unfinishedReset(ctx)
 	if _, err := os.Lstat(e.FactPath); errors.Is(err, fs.ErrNotExist) {
 		e.add(Note, e.FactPath, "`quant init-db` or the first command that writes facts makes it", "there is no Fact DB yet")
-		e.runsAgainstLedger(ctx, nil)
+		if e.Meta != nil {
+			_ = e.runsAgainstLedger(ctx, func(context.Context, func(string, []string) error) error { return nil })
+		}
 		return
 	}
 	err := e.store.Read(ctx, func(db *factstore.DB) error {
@@ -181,15 +182,13 @@ func (e *examination) facts(ctx context.Context) {
 		for _, p := range problems {
 			e.add(Fault, p.Object, p.Mend, "%s", p.What)
 		}
-		ledger, err := db.Ledger(ctx, "")
-		if err != nil {
+		if e.Meta == nil {
+			return nil
+		}
+		if err := e.runsAgainstLedger(ctx, db.EachChange); err != nil {
 			return err
 		}
-		if e.Meta != nil {
-			e.runsAgainstLedger(ctx, ledger)
-			return e.symbols(ctx, db)
-		}
-		return nil
+		return e.symbols(ctx, db)
 	})
 	switch {
 	case errors.Is(err, quant.Locked):
@@ -198,169 +197,6 @@ func (e *examination) facts(ctx context.Context) {
 	case err != nil && ctx.Err() == nil:
 		e.failed(e.FactPath, err)
 	}
-}
-
-// runsAgainstLedger holds every run that may have written facts against the
-// ledger, and settles the dead runs whose facts were not checked.
-func (e *examination) runsAgainstLedger(ctx context.Context, ledger []factstore.LedgerRow) {
-	if e.Meta == nil {
-		return
-	}
-	committed := map[string]map[string]bool{} // run, table
-	for _, row := range ledger {
-		if committed[row.RunID] == nil {
-			committed[row.RunID] = map[string]bool{}
-		}
-		committed[row.RunID][row.Table] = true
-	}
-	runs, err := e.Meta.ListRuns(ctx, metastore.RunFilter{Brief: true})
-	if err != nil {
-		e.failed("runs", err)
-		return
-	}
-	// Deleted ones count: lists only do not show them.
-	deleted, err := e.Meta.ListRuns(ctx, metastore.RunFilter{Brief: true, Deleted: true})
-	if err != nil {
-		e.failed("runs", err)
-		return
-	}
-	if len(deleted) > 0 {
-		runs = append(runs, deleted...)
-		slices.SortFunc(runs, func(a, b metastore.RunDetail) int { return strings.Compare(b.RunID, a.RunID) })
-	}
-	byID := make(map[string]metastore.RunDetail, len(runs))
-	for _, run := range runs {
-		byID[run.RunID] = run
-	}
-	for id, tables := range committed {
-		run, known := byID[id]
-		if !known { // one that says it only reads, or none
-			var err error
-			switch run, err = e.Meta.GetRun(ctx, id); {
-			case errors.Is(err, quant.NotFound):
-				e.add(Fault, "run "+id, "restore the Meta DB that knows it from a backup, or keep this as the only trace of it",
-					"the ledger says that it changed %s, but no such run is recorded", names(tables))
-				continue
-			case err != nil:
-				e.failed("run "+id, err)
-				continue
-			}
-		}
-		if run.Status == quant.Fail {
-			e.add(Note, "run "+id, "", "%s ended as FAIL after it had committed %s", run.Kind, names(tables))
-		}
-	}
-	if runs, err = e.ownRuns(ctx, runs); err != nil {
-		e.failed("run_imports", err)
-		return
-	}
-	written, err := e.outputs(ctx, quant.IOTable)
-	if err != nil {
-		e.failed("run_io", err)
-		return
-	}
-	reset, err := e.lastReset(ctx, runs)
-	if err != nil {
-		e.failed("run_io", err)
-		return
-	}
-	for _, run := range runs {
-		if run.RunID < reset {
-			continue // what it wrote, and its ledger rows, are in the backup
-		}
-		tables := committed[run.RunID]
-		facts := run.Process.Facts
-		switch {
-		case run.Status == quant.Success:
-			e.wrote(run, written[run.RunID], tables)
-		case facts == quant.FactsNotChecked:
-			e.settle(ctx, run, len(tables) > 0)
-		case facts == quant.FactsNone && len(tables) > 0, facts == quant.FactsCommitted && len(tables) == 0:
-			e.add(Fault, "run "+run.RunID, "the Fact DB or the Meta DB was replaced by another state of it; restore both from one backup",
-				"its text says %q, the ledger says otherwise", registry.FactsClause(facts))
-		}
-	}
-}
-
-// ownRuns leaves out the runs that came from another lab: what they wrote is in
-// that lab's Fact DB, and their texts stay as they are.
-func (e *examination) ownRuns(ctx context.Context, runs []metastore.RunDetail) ([]metastore.RunDetail, error) {
-	imports, err := e.Meta.Imports(ctx)
-	if err != nil {
-		return nil, err
-	}
-	imported := make(map[string]bool, len(imports))
-	for _, i := range imports {
-		imported[i.RunID] = true
-	}
-	return slices.DeleteFunc(runs, func(r metastore.RunDetail) bool { return imported[r.RunID] }), nil
-}
-
-// outputs returns what every run wrote of one kind, by run.
-func (e *examination) outputs(ctx context.Context, kind string) (map[string][]quant.RunIO, error) {
-	all, err := e.Meta.ListOutputs(ctx, kind)
-	if err != nil {
-		return nil, err
-	}
-	byRun := map[string][]quant.RunIO{}
-	for _, io := range all {
-		byRun[io.RunID] = append(byRun[io.RunID], io)
-	}
-	return byRun, nil
-}
-
-// lastReset returns the newest run that made the Fact DB anew, "" for none.
-// runs are newest first.
-func (e *examination) lastReset(ctx context.Context, runs []metastore.RunDetail) (string, error) {
-	backups, err := e.outputs(ctx, quant.IOBackup)
-	if err != nil {
-		return "", err
-	}
-	for _, run := range runs {
-		if run.Kind != "init-db" || run.Status == quant.Running {
-			continue
-		}
-		for _, io := range backups[run.RunID] {
-			// One that failed has done so only if it had moved the Fact DB.
-			if run.Status == quant.Success || filepath.Base(io.Name) == place.FactDB {
-				return run.RunID, nil
-			}
-		}
-	}
-	return "", nil
-}
-
-// wrote checks that a run that ended well has in the ledger what it says it
-// wrote.
-func (e *examination) wrote(run metastore.RunDetail, says []quant.RunIO, tables map[string]bool) {
-	for _, io := range says {
-		if io.Rows != nil && *io.Rows > 0 && !tables[io.Name] {
-			e.add(Fault, "run "+run.RunID, "run it again, or restore the Fact DB from a backup",
-				"%s ended as SUCCESS and says it changed %s, but the ledger does not have it", run.Kind, io.Name)
-		}
-	}
-}
-
-func (e *examination) settle(ctx context.Context, run metastore.RunDetail, committed bool) {
-	facts := quant.FactsNone
-	if committed {
-		facts = quant.FactsCommitted
-	}
-	text, clause := registry.ReplaceFacts(string(run.ErrorText), run.Process.Facts, facts), registry.FactsClause(facts)
-	if err := e.Meta.SettleFacts(ctx, run.RunID, facts, text); err != nil {
-		e.add(Warning, "run "+run.RunID, quant.HintOf(err), "its facts were not checked: %s; its text could not be amended: %v", clause, err)
-		return
-	}
-	e.add(Fixed, "run "+run.RunID, "", "its facts had not been checked: %s", clause)
-}
-
-func names(tables map[string]bool) string {
-	var list []string
-	for t := range tables {
-		list = append(list, t)
-	}
-	slices.Sort(list)
-	return strings.Join(list, ", ")
 }
 
 // symbols checks that every symbol with prices is in symbols.

@@ -23,6 +23,7 @@ const (
 	scratch = "tmp"
 	backups = "backups"
 	cache   = "cache"
+	memory  = "files"
 	reports = "reports"
 	plan    = "plan.json"
 
@@ -143,8 +144,17 @@ func (p Place) TargetDir() string { return p.MetaFile() + targets }
 // CacheRoot is the folder of the folders of providers' answers.
 func (p Place) CacheRoot() string { return filepath.Join(p.DataDir, cache) }
 
-// CacheDir is the folder of a provider's answers, which are kept for the day.
+// Pythons is the name under which the cache keeps what interpreters say of their
+// packages.
+const Pythons = "python"
+
+// CacheDir is the folder of a provider's answers, which are kept for the day, or of
+// what else can be asked for again.
 func (p Place) CacheDir(provider string) string { return filepath.Join(p.CacheRoot(), provider) }
+
+// MemoryDir is the folder of what ingests of files left, beside the providers'
+// answers. Nothing is lost with it.
+func (p Place) MemoryDir() string { return filepath.Join(p.CacheRoot(), memory) }
 
 // ReportDir is the folder of reports that no other file was named for.
 func (p Place) ReportDir() string { return filepath.Join(p.DataDir, reports) }

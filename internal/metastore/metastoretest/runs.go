@@ -265,6 +265,45 @@ func runTests() []test {
 			})
 			equal(t, len(one(s.ListOutputs(ctx, "backup"))(t)), 0)
 		}},
+		{"ClaimsAreOfTheRunsThatSayTheyChangedTablesAndOfThoseThatFailed", func(t *testing.T, s metastore.Store) {
+			for n := 1; n <= 6; n++ {
+				createRun(t, s, n, func(_ *quant.Run, p *quant.RunProcess) { p.Changes = n != 4 })
+				end := successOf(n)
+				switch n {
+				case 2, 4:
+					end.IO = []quant.RunIO{
+						{RunID: RunID(n), Direction: quant.Out, Kind: quant.IOTable, Name: "b", Rows: pointer(int64(1))},
+						{RunID: RunID(n), Direction: quant.Out, Kind: quant.IOTable, Name: "a", Rows: pointer(int64(2))},
+						{RunID: RunID(n), Direction: quant.Out, Kind: quant.IOTable, Name: "none", Rows: pointer(int64(0))},
+						{RunID: RunID(n), Direction: quant.In, Kind: quant.IOTable, Name: "read", Rows: pointer(int64(2))},
+					}
+				case 3:
+					end.Status, end.ErrorText, end.Facts = quant.Fail, "it broke; facts not checked", quant.FactsNotChecked
+				case 5:
+					end.Status, end.ErrorText = quant.Fail, "it said nothing of facts"
+				case 6:
+					end.Status, end.ErrorText, end.Facts = quant.Fail, "it broke; no facts committed", quant.FactsNone
+				}
+				ok(t, s.FinishRun(ctx, end))
+			}
+			one(s.DeleteRuns(ctx, []quant.Deletion{{RunID: RunID(2), DeletedAt: startedAt(3600)}}))(t)
+			var claims []metastore.Claim
+			ok(t, s.EachClaim(ctx, func(c metastore.Claim) error {
+				c.Kind = ""
+				claims = append(claims, c)
+				return nil
+			}))
+			equal(t, claims, []metastore.Claim{
+				{RunID: RunID(6), Status: quant.Fail, Facts: quant.FactsNone, Changes: true, Tables: []string{}},
+				{RunID: RunID(4), Status: quant.Success, Tables: []string{"a", "b"}},
+				{RunID: RunID(3), Status: quant.Fail, Facts: quant.FactsNotChecked, ErrorText: "it broke; facts not checked", Changes: true, Tables: []string{}},
+				{RunID: RunID(2), Status: quant.Success, Changes: true, Tables: []string{"a", "b"}},
+			})
+			stop := errors.New("stop")
+			if err := s.EachClaim(ctx, func(metastore.Claim) error { return stop }); !errors.Is(err, stop) {
+				t.Errorf("%v", err)
+			}
+		}},
 		{"ABriefListLacksOnlyTheDocuments", func(t *testing.T, s metastore.Store) {
 			createRun(t, s, 1, func(r *quant.Run, p *quant.RunProcess) {
 				r.ConfigJSON, p.Argv = quant.JSON(`{"a":1}`), quant.JSON(`["quant"]`)

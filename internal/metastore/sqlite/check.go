@@ -1,8 +1,10 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -21,29 +23,109 @@ const (
 
 // Check is documented at metastore.Store. What damage keeps it from examining
 // is a finding as well; the error is for a database that it could not get at.
+//
+// Two readers work beside each other: SQLite's quick check, which reads every page
+// and puts every row to the rules, and everything else. What they show to be sound
+// is not looked at twice: only where the quick check finds something are indexes and
+// rows examined by the slower means that name what is wrong.
 func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
+	var quick quickCheck
+	var proof tableProof
+	var metrics, rest []step
+	inProof, stop := context.WithCancel(ctx)
+	defer stop()
+	first := func(q querier) error {
+		if quick = quickly(ctx, q); !quick.sound {
+			stop()
+		}
+		metrics = stepsOf(ctx, q, checkMetrics)
+		return nil
+	}
+	second := func(q querier) error {
+		proof.unproven, proof.err = db.unproven(inProof, q)
+		rest = stepsOf(ctx, q, db.checkHeader, checkReferences, checkProcesses)
+		return nil
+	}
+	ahead := make(chan struct{})
+	go func() {
+		defer close(ahead)
+		readAhead(ctx, db.path)
+	}()
+	err := db.beside(ctx, first, second)
+	<-ahead
+	if err != nil {
+		return nil, db.classify("check", err)
+	}
 	q, err := db.reader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var found []metastore.Problem
-	for _, step := range []func(context.Context, querier) ([]metastore.Problem, error){
-		db.checkPages, db.checkHeader, db.checkSchemaAndRows, foreignKeyProblems, checkProcesses, checkMetrics,
-	} {
-		more, err := step(ctx, q)
-		if err != nil {
-			if !isDamage(err) {
-				return nil, db.classify("check", err)
-			}
-			more = append(more, metastore.Problem{Object: db.shown, What: "cannot be examined: " + err.Error(), Mend: mendFile})
+	pages := func(ctx context.Context, q querier) ([]metastore.Problem, error) {
+		if !quick.sound || proof.err != nil {
+			return db.checkPages(ctx, q)
 		}
-		for _, p := range more {
+		return db.tableProblems(ctx, q, proof.unproven)
+	}
+	rows := func(ctx context.Context, q querier) ([]metastore.Problem, error) {
+		// SQLite reads no CHECK of a database that it may not write.
+		return db.checkSchemaAndRows(ctx, q, quick.sound && !db.readOnly)
+	}
+	var found []metastore.Problem
+	for _, s := range slices.Concat(stepsOf(ctx, q, pages), rest[:1], stepsOf(ctx, q, rows), rest[1:], metrics) {
+		if s.err != nil {
+			if !isDamage(s.err) {
+				return nil, db.classify("check", s.err)
+			}
+			s.found = append(s.found, metastore.Problem{Object: db.shown, What: "cannot be examined: " + s.err.Error(), Mend: mendFile})
+		}
+		for _, p := range s.found {
 			if !slices.Contains(found, p) {
 				found = append(found, p)
 			}
 		}
 	}
 	return found, nil
+}
+
+// step is what one part of a check found.
+type step struct {
+	found []metastore.Problem
+	err   error
+}
+
+func stepsOf(ctx context.Context, q querier, parts ...func(context.Context, querier) ([]metastore.Problem, error)) []step {
+	all := make([]step, len(parts))
+	for i, part := range parts {
+		all[i].found, all[i].err = part(ctx, q)
+	}
+	return all
+}
+
+// quickCheck is whether SQLite's quick check finds nothing at all: every page is in
+// its place, and every row keeps the rules that the file has.
+type quickCheck struct{ sound bool }
+
+func quickly(ctx context.Context, q querier) quickCheck {
+	lines, err := texts(ctx, q, `PRAGMA quick_check(1)`)
+	return quickCheck{err == nil && len(lines) == 1 && lines[0] == "ok"}
+}
+
+// tableProof is which tables the pages themselves did not show to be sound.
+type tableProof struct {
+	unproven []string
+	err      error
+}
+
+// beside runs both functions at the same time, each on a state of the database of
+// its own, and inside a transaction one after the other on that.
+func (db *DB) beside(ctx context.Context, first, second func(q querier) error) error {
+	if db.current(ctx) != nil {
+		return errors.Join(db.snapshot(ctx, first), db.snapshot(ctx, second))
+	}
+	done := make(chan error, 1)
+	go func() { done <- db.snapshot(ctx, first) }()
+	err := db.snapshot(ctx, second)
+	return errors.Join(<-done, err)
 }
 
 // checkPages lets SQLite examine its pages and indexes.
@@ -56,6 +138,26 @@ func (db *DB) checkPages(ctx context.Context, q querier) ([]metastore.Problem, e
 // not give is an error and no finding: nothing is known of it.
 func (db *DB) pageProblems(ctx context.Context, q querier, check string) ([]metastore.Problem, error) {
 	lines, err := texts(ctx, q, `PRAGMA `+check+`(20)`)
+	found, pageErr := db.problemsIn(lines)
+	return found, cmp.Or(pageErr, err)
+}
+
+// tableProblems is what SQLite's integrity check finds in some tables.
+func (db *DB) tableProblems(ctx context.Context, q querier, tables []string) ([]metastore.Problem, error) {
+	var lines []string
+	for _, table := range tables {
+		more, err := texts(ctx, q, `PRAGMA integrity_check(`+sqltext.Literal(table)+`)`)
+		lines = append(lines, more...)
+		if err != nil {
+			found, _ := db.problemsIn(lines)
+			return found, err
+		}
+	}
+	return db.problemsIn(lines)
+}
+
+// problemsIn makes problems of the lines of a check of SQLite.
+func (db *DB) problemsIn(lines []string) ([]metastore.Problem, error) {
 	var found []metastore.Problem
 	for _, line := range lines {
 		if e := pageNotRead(line); e != nil {
@@ -70,7 +172,7 @@ func (db *DB) pageProblems(ctx context.Context, q querier, check string) ([]meta
 			found = append(found, metastore.Problem{Object: db.shown, What: line, Mend: mendFile})
 		}
 	}
-	return found, err
+	return found, nil
 }
 
 // pageNotRead is the error in a line of integrity_check about a page that could not
@@ -123,8 +225,9 @@ func checkProcesses(ctx context.Context, q querier) ([]metastore.Problem, error)
 
 // checkSchemaAndRows compares the schema with one made just now, and puts the
 // rows to that one's rules: a statement may have gone round the rules, or have
-// dropped them.
-func (db *DB) checkSchemaAndRows(ctx context.Context, q querier) ([]metastore.Problem, error) {
+// dropped them. kept: SQLite has put every row to the rules that the file has, and
+// all keep them; where those are the same nothing is left to look for.
+func (db *DB) checkSchemaAndRows(ctx context.Context, q querier, kept bool) ([]metastore.Problem, error) {
 	fresh := sql.OpenDB(connector(dsn(":memory:", db.wait, "mode=memory&_txlock=immediate")))
 	fresh.SetMaxOpenConns(1)
 	defer func() { _ = fresh.Close() }()
@@ -142,7 +245,8 @@ func (db *DB) checkSchemaAndRows(ctx context.Context, q querier) ([]metastore.Pr
 	found := compare(want, have)
 
 	for _, o := range want {
-		if o.kind != "table" || !slices.ContainsFunc(have, func(h object) bool { return h.kind == "table" && h.name == o.name }) {
+		at := slices.IndexFunc(have, func(h object) bool { return h.kind == "table" && h.name == o.name })
+		if o.kind != "table" || at < 0 || kept && have[at].sql == o.sql {
 			continue
 		}
 		broken, err := brokenRows(ctx, fresh, q, o)

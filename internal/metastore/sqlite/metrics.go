@@ -193,11 +193,23 @@ func (db *DB) EachPoint(ctx context.Context, runID string, fn func(quant.MetricP
 	return db.classify(what, rows.Err())
 }
 
-// checkMetrics finds metrics whose sums are not those of their points. It reads
-// both tables once, in the order of their keys.
+// checkMetrics finds metrics whose sums are not those of their points. It reads the
+// points once, in the order of their key, and looks for what is wrong only where
+// not every metric is what its points make it.
 func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
 	const sums = `SELECT run_id, name, max(point) AS points, max(step) AS last_step, min(value) AS least, max(value) AS greatest
 		FROM run_metric_points GROUP BY run_id, name`
+	var agree, pointed, all int64
+	err := q.QueryRowContext(ctx, `SELECT coalesce(sum(p.points IS m.points AND p.last_step IS m.last_step AND p.least IS m.min AND p.greatest IS m.max
+			AND m.last IS (SELECT value FROM run_metric_points l WHERE l.run_id = p.run_id AND l.name = p.name AND l.step = p.last_step ORDER BY l.point DESC LIMIT 1)), 0),
+			count(*), (SELECT count(*) FROM run_metrics)
+		FROM (`+sums+`) p LEFT JOIN run_metrics m ON m.run_id = p.run_id AND m.name = p.name`).Scan(&agree, &pointed, &all)
+	if err != nil {
+		return nil, err
+	}
+	if agree == pointed && pointed == all {
+		return nil, nil
+	}
 	broken, err := texts(ctx, q, `SELECT m.run_id || ' metric ' || m.name FROM run_metrics m LEFT JOIN (`+sums+`) p
 			ON p.run_id = m.run_id AND p.name = m.name
 		WHERE p.points IS NOT m.points OR p.last_step IS NOT m.last_step OR p.least IS NOT m.min OR p.greatest IS NOT m.max

@@ -85,6 +85,30 @@ func foreignKeyProblems(ctx context.Context, q querier) ([]metastore.Problem, er
 	return found, rows.Err()
 }
 
+// checkReferences is foreignKeyProblems, but looks up what is referred to once for
+// each value, in the order of the key, and counts only where something is missing.
+func checkReferences(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	type reference struct{ table, column, parent, key, wholly string }
+	all, err := rowsOf(ctx, q, `SELECT t.name, f."from", f."table", coalesce(f."to", ''), count(*) OVER (PARTITION BY t.name, f.id) = 1
+		FROM pragma_table_list t JOIN pragma_foreign_key_list(t.name) f WHERE t.schema = 'main' AND t.type = 'table'`,
+		nil, func(r *reference) []any { return []any{&r.table, &r.column, &r.parent, &r.key, &r.wholly} })
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range all {
+		if r.wholly != "1" || r.key == "" {
+			return foreignKeyProblems(ctx, q)
+		}
+		column, key := sqltext.Identifier(r.column), sqltext.Identifier(r.key)
+		missing, err := texts(ctx, q, `SELECT 'one' FROM (SELECT DISTINCT `+column+` AS value FROM main.`+sqltext.Identifier(r.table)+` NOT INDEXED) c
+			WHERE value IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.`+sqltext.Identifier(r.parent)+` p WHERE p.`+key+` = c.value) LIMIT 1`)
+		if err != nil || len(missing) > 0 {
+			return foreignKeyProblems(ctx, q)
+		}
+	}
+	return nil, nil
+}
+
 const mendRows = "quant init-db --reset carries the sound rows over, after a backup"
 
 // companions are the tables keyed by run_id whose rows go with their run.
