@@ -51,7 +51,11 @@ func ReadPanel(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, re
 	if err := db.QueryRow(ctx, "SELECT max(ts) FROM "+factstore.OHLCV+" WHERE ts <= CAST(? AS DATE)", req.To).Scan(&end); err != nil {
 		return nil, err
 	}
-	if len(p.basis.Symbols) == 0 || len(p.basis.Notices) > 0 || p.basis.Outside > 0 || len(p.basis.Empty) > 0 || !end.Valid || end.V < req.From {
+	said := 0
+	if len(p.basis.Unadjusted) > 0 {
+		said = 1 // basisOf says it of those that are read
+	}
+	if len(p.basis.Symbols) == 0 || len(p.basis.Notices) > said || p.basis.Outside > 0 || len(p.basis.Empty) > 0 || !end.Valid || end.V < req.From {
 		return nil, nil
 	}
 	// Replays may begin before the first bar, and end after the last one of these.
@@ -154,12 +158,18 @@ func (p *Panel) basisOf(symbols []string) (b price.Basis, numbers []int, ok bool
 			continue
 		}
 		b.Symbols, numbers = append(b.Symbols, symbol), append(numbers, k)
+		if _, raw := slices.BinarySearch(p.basis.Unadjusted, symbol); raw {
+			b.Unadjusted = append(b.Unadjusted, symbol)
+		}
 		first, last = min(first, p.first[k]), max(last, p.last[k])
 	}
 	if len(numbers) == 0 {
 		return b, nil, false
 	}
 	b.First, b.Last = p.sessions[first], p.sessions[last]
+	if len(b.Unadjusted) > 0 {
+		b.Notices = append(b.Notices, price.UnadjustedNotice(b.Unadjusted))
+	}
 	// Every session between has a bar of one of them.
 	for s := first; s <= last; s++ {
 		if !slices.ContainsFunc(numbers, func(k int) bool { return p.closes[k][s] == p.closes[k][s] }) {
@@ -200,7 +210,7 @@ func (p *Panel) Replay(ctx context.Context, decisions []Decision, decidedBy []st
 		market.Close[i] = p.closes[k][p.at[0]:p.at[1]]
 	}
 	req.PricesAt = p.pricesAt
-	report, result, err := replay(ctx, market, decisions, req, basis, p.calendar, notices)
+	report, result, err := replay(ctx, market, decisions, req, basis, p.calendar, append(notices, basis.Notices...))
 	if err != nil {
 		return nil, err
 	}

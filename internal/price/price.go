@@ -52,6 +52,11 @@ func (b Basis) Name() string {
 	return "mixed"
 }
 
+// UnadjustedNotice is what there is to be said of symbols on the raw basis.
+func UnadjustedNotice(symbols []string) string {
+	return "UNADJUSTED: raw prices of " + some(symbols) + ", which have no adjusted_close on every row; dividends and splits are not in their returns"
+}
+
 // The names that Stage makes in DuckDB's temp catalog, to be read as
 // temp.main.<name>.
 const (
@@ -168,7 +173,7 @@ func (b *Basis) tellOutside(cal *calendar.Calendar) {
 
 func (b *Basis) tellUnadjusted() {
 	if len(b.Unadjusted) > 0 {
-		b.Notices = append(b.Notices, "UNADJUSTED: raw prices of "+some(b.Unadjusted)+", which have no adjusted_close on every row; dividends and splits are not in their returns")
+		b.Notices = append(b.Notices, UnadjustedNotice(b.Unadjusted))
 	}
 }
 
