@@ -16,12 +16,12 @@ import (
 const (
 	memoryShare = 4 // of the machine's memory: one in so many
 	leastMemory = 512 << 20
-	mostMemory  = 1 << 30
+	mostMemory  = 768 << 20
 )
 
 // DefaultMemory is the engine's limit where none is named, in bytes: a quarter of
 // the memory of the machine, or of the control group that the process runs in, and
-// from 512 MiB to 1 GiB.
+// from 512 MiB to 768 MiB.
 var DefaultMemory = sync.OnceValue(func() int64 {
 	return shareOf(memlimit.FromCgroup, memlimit.FromSystem)
 })

@@ -15,8 +15,8 @@ func TestTheEngineGetsAShareOfWhatThereIs(t *testing.T) {
 		want    int64
 	}{
 		{[]func() (uint64, error){none, of(64 << 30)}, mostMemory},
-		{[]func() (uint64, error){of(3 << 30), of(64 << 30)}, 768 << 20}, // a control group of 3 GiB
-		{[]func() (uint64, error){of(math.MaxUint64), of(3 << 30)}, 768 << 20},
+		{[]func() (uint64, error){of(2560 << 20), of(64 << 30)}, 640 << 20}, // a control group of 2.5 GiB
+		{[]func() (uint64, error){of(math.MaxUint64), of(2560 << 20)}, 640 << 20},
 		{[]func() (uint64, error){of(512 << 20), of(64 << 30)}, leastMemory},
 		{[]func() (uint64, error){none, none}, leastMemory},
 	} {

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -188,6 +189,7 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 	if err != nil {
 		return nil, err
 	}
+	debug.FreeOSMemory() // the rows as they came, before the features need as much again
 	if err := k.fill(ctx, db, f, d); err != nil {
 		return nil, err
 	}
@@ -205,6 +207,7 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 		}
 		d.days = append(d.days, sessionStart{t, day.at})
 	}
+	debug.FreeOSMemory() // what it took to put them in order
 	return d, nil
 }
 
