@@ -47,19 +47,19 @@ type check struct {
 	mine, bare []usage
 }
 
-// guard compares, or with write writes down, the ratios.
-func (b *bench) guard(ctx context.Context, only string, write bool) error {
-	checks, err := b.checks(ctx)
+// guard compares, or with -write writes down, the ratios.
+func (b *bench) guard(ctx context.Context, o options) error {
+	checks, err := b.checks(ctx, o.everything)
 	if err != nil {
 		return err
 	}
-	checks = slices.DeleteFunc(checks, func(c *check) bool { return !strings.Contains(c.name, only) })
+	checks = slices.DeleteFunc(checks, func(c *check) bool { return !strings.Contains(c.name, o.only) })
 	for range guardRounds {
 		if err := b.round(ctx, checks); err != nil {
 			return err
 		}
 	}
-	if write {
+	if o.write {
 		return b.writeGuard(ctx, checks)
 	}
 	text, err := os.ReadFile(guardFile)
@@ -167,7 +167,7 @@ func (b *bench) writeGuard(ctx context.Context, checks []*check) error {
 }
 
 // checks makes the labs and the yardsticks.
-func (b *bench) checks(ctx context.Context) ([]*check, error) {
+func (b *bench) checks(ctx context.Context, everything bool) ([]*check, error) {
 	m, err := b.makeMarket(ctx, guardSymbols)
 	if err != nil {
 		return nil, err
@@ -231,7 +231,7 @@ func (b *bench) checks(ctx context.Context) ([]*check, error) {
 	}
 	python, err := b.pythonWithNumPy(ctx, filepath.Join(scripts, "requirements.txt"))
 	if err != nil {
-		if os.Getenv("QUANT_TEST_EVERYTHING") != "" {
+		if everything {
 			return nil, err
 		}
 		fmt.Fprintf(os.Stderr, "recommend, backtest, sweep, train and score are not compared: %v\n", err)

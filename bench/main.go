@@ -45,11 +45,12 @@ type bench struct {
 
 // options are the flags.
 type options struct {
-	only  string
-	write bool
-	quant string // the program to measure, "" to build it
-	peers bool
-	guard bool
+	only       string
+	write      bool
+	quant      string // the program to measure, "" to build it
+	peers      bool
+	guard      bool
+	everything bool
 	peerOptions
 }
 
@@ -67,19 +68,24 @@ var measurements = []measurement{
 }
 
 func main() {
-	if path := os.Getenv(sqlVariable); path != "" {
-		if _, err := bareSQL(context.Background(), path, os.Args[1:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	if len(os.Args) > 2 {
+		var part func() error
+		switch os.Args[1] {
+		case launchPart:
+			part = func() error { return launch(os.Args[2], os.Args[3:]) }
+		case sqlPart:
+			part = func() error {
+				_, err := bareSQL(context.Background(), os.Args[2], os.Args[3:])
+				return err
+			}
 		}
-		return
-	}
-	if os.Getenv(launchVariable) != "" {
-		if err := launch(os.Args[1], os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+		if part != nil {
+			if err := part(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	var o options
 	flag.StringVar(&o.only, "only", "", "run the measurements whose name contains this")
@@ -87,6 +93,7 @@ func main() {
 	flag.StringVar(&o.quant, "quant", "", "measure this program (default: build it from ./cmd/quant)")
 	flag.BoolVar(&o.peers, "peers", false, "compare with peer programs in Python instead")
 	flag.BoolVar(&o.guard, "guard", false, "compare a small market with the ratios of bench/guard.json instead, or with -write write them")
+	flag.BoolVar(&o.everything, "everything", false, "with -guard: fail, rather than leave out what needs NumPy, where it is missing")
 	flag.IntVar(&o.size, "size", 1000, "with -peers: symbols of the market")
 	flag.IntVar(&o.rounds, "rounds", 3, "with -peers: how often everything is timed, in turn")
 	flag.StringVar(&o.keep, "keep", "", "with -peers: make the market and its labs in this folder, and use what is there (default: a temporary one)")
@@ -117,7 +124,7 @@ func runAll(ctx context.Context, o options) error {
 		return err
 	}
 	if o.guard {
-		return b.guard(ctx, o.only, o.write)
+		return b.guard(ctx, o)
 	}
 	list, part := measurements, ""
 	if o.peers {
@@ -189,8 +196,13 @@ type usage struct {
 	peak int64         // bytes
 }
 
-// launchVariable makes this program run its arguments and tell what they cost.
-const launchVariable = "QUANT_BENCH_LAUNCH"
+// The first arguments with which this program is a part of itself in a process of
+// its own: launch NAME ARGUMENT... runs a command and tells what it cost, sql FILE
+// STATEMENT... runs statements on a DuckDB file.
+const (
+	launchPart = "launch"
+	sqlPart    = "sql"
+)
 
 // process runs one whole process to its end; its output is thrown away. A small
 // process launches it: the peak that the kernel tells of a process is never below
@@ -200,8 +212,8 @@ func process(ctx context.Context, dir, name string, args ...string) (usage, erro
 	if err != nil {
 		return usage{}, err
 	}
-	cmd := exec.CommandContext(ctx, self, append([]string{name}, args...)...)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), launchVariable+"=1")
+	cmd := exec.CommandContext(ctx, self, append([]string{launchPart, name}, args...)...)
+	cmd.Dir = dir
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -212,17 +224,13 @@ func process(ctx context.Context, dir, name string, args ...string) (usage, erro
 	return u, err
 }
 
-// sqlVariable makes this program run its arguments, SQL statements, on the DuckDB
-// file that it names.
-const sqlVariable = "QUANT_BENCH_SQL"
-
 // sqlProcess runs statements on a DuckDB file as a process of their own.
 func (b *bench) sqlProcess(ctx context.Context, path string, statements []string) (usage, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return usage{}, err
 	}
-	return process(ctx, b.dir, "env", append([]string{sqlVariable + "=" + path, self}, statements...)...)
+	return process(ctx, b.dir, self, append([]string{sqlPart, path}, statements...)...)
 }
 
 // launch runs a command and writes its usage: nanoseconds of the wall clock and of
@@ -230,7 +238,6 @@ func (b *bench) sqlProcess(ctx context.Context, path string, statements []string
 func launch(name string, args []string) error {
 	cmd := exec.Command(name, args...)
 	cmd.Stderr = os.Stderr
-	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, launchVariable+"=") })
 	start := time.Now()
 	if err := cmd.Run(); err != nil {
 		return err
