@@ -128,7 +128,7 @@ func (req Request) symbols(decisions []Decision) []string {
 // first fill; the cause of ctx.
 func replay(ctx context.Context, market Market, decisions []Decision, req Request, basis price.Basis, calendar string, notices []string) (Report, Result, error) {
 	var r Report
-	if err := req.Options.Validate(); err != nil {
+	if err := req.Validate(); err != nil {
 		return r, Result{}, err
 	}
 	p, err := prepare(market, decisions)
