@@ -3,6 +3,7 @@ package feature
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -115,6 +116,10 @@ func (w *writing) addPart(ctx context.Context, symbols []string) error {
 	return w.nameReturns(ctx, moved)
 }
 
+// memoryOfStoring is what the engine needs to store: each thread a row group of every
+// column, and the blocks it is writing. What it has written it need not keep.
+func memoryOfStoring() int64 { return max(384<<20, int64(runtime.GOMAXPROCS(0))*96<<20) }
+
 // adding is one statement that stores the bars that were read.
 type adding struct {
 	w       *writing
@@ -173,7 +178,9 @@ func (a *adding) store(ctx context.Context) error {
 	}
 	defer release()
 	return c.db.Unordered(ctx, func() error {
-		return a.w.tx.Store(ctx, s.stored, fmt.Sprintf("(%s) SELECT %s FROM %s", strings.Join(into, ", "), strings.Join(picked, ", "), relation), args...)
+		return c.db.WithMemory(ctx, memoryOfStoring(), func() error {
+			return a.w.tx.Store(ctx, s.stored, fmt.Sprintf("(%s) SELECT %s FROM %s", strings.Join(into, ", "), strings.Join(picked, ", "), relation), args...)
+		})
 	})
 }
 
@@ -187,7 +194,7 @@ type addedBlock struct {
 	out     [][]float64
 	numbers []int32
 	sinks   []int32
-	skip    []bool
+	kept    []int // rows
 }
 
 // fill computes the next bars; nil: there are none.
@@ -222,8 +229,7 @@ func (b *addedBlock) compute(from, to int) (some bool) {
 	bars, s := &c.bars, c.sinks[b.of.sink]
 	begin, n := bars.From[from], bars.From[to]-bars.From[from]
 	b.out = outputs(b.out, c.outputs, n)
-	b.numbers, b.sinks, b.skip = b.numbers[:0], b.sinks[:0], b.skip[:0]
-	skipped := 0
+	b.numbers, b.sinks, b.kept = b.numbers[:0], b.sinks[:0], b.kept[:0]
 	out := make([][]float64, c.outputs)
 	for k := from; k < to; k++ {
 		i, j := bars.From[k], bars.From[k+1]
@@ -241,10 +247,8 @@ func (b *addedBlock) compute(from, to int) (some bool) {
 		}
 		for bar := range j - i {
 			b.numbers, b.sinks = append(b.numbers, int32(k)), append(b.sinks, int32(b.of.sink))
-			skip := !hasAny(out, s.values, bar)
-			if b.skip = append(b.skip, skip); skip {
-				skipped++
-			} else {
+			if hasAny(out, s.values, bar) {
+				b.kept = append(b.kept, i-begin+bar)
 				b.a.some[b.of.sink][k] = true
 			}
 			if c.returns != nil && hasAny(out, c.returns, bar) {
@@ -252,7 +256,7 @@ func (b *addedBlock) compute(from, to int) (some bool) {
 			}
 		}
 	}
-	if skipped == n {
+	if len(b.kept) == 0 {
 		return false
 	}
 	b.columns[0].Numbers, b.columns[1].Dates = b.numbers, bars.Days[begin:begin+n]
@@ -262,9 +266,9 @@ func (b *addedBlock) compute(from, to int) (some bool) {
 	for k := 2 + len(s.values); k < len(b.columns); k++ {
 		b.columns[k].Numbers = b.sinks
 	}
-	if skipped > 0 {
+	if len(b.kept) < n {
 		for k := range b.columns {
-			b.columns[k] = packed(b.columns[k], b.skip)
+			b.columns[k] = packed(b.columns[k], b.kept)
 		}
 	}
 	return true

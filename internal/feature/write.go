@@ -602,21 +602,18 @@ func (w *writing) insert(ctx context.Context, s *sink, skip []bool) error {
 		columns = append(columns, factstore.Column{Name: name, Floats: w.out[v]})
 		into, picked = into+", "+s.columns[k], picked+", h."+name
 	}
-	empty := 0
+	var kept []int
 	for i := range skip {
-		if !skip[i] && !w.hasAny(s.values, i) {
-			skip[i] = true
-		}
-		if skip[i] {
-			empty++
+		if !skip[i] && w.hasAny(s.values, i) {
+			kept = append(kept, i)
 		}
 	}
-	if empty == len(skip) {
+	if len(kept) == 0 {
 		return nil
 	}
-	if empty > 0 {
+	if len(kept) < len(skip) {
 		for k := range columns {
-			columns[k] = packed(columns[k], skip)
+			columns[k] = packed(columns[k], kept)
 		}
 	}
 	var args []any
@@ -637,27 +634,25 @@ func (w *writing) insert(ctx context.Context, s *sink, skip []bool) error {
 	})
 }
 
-// packed is a column without the rows that are skipped.
-func packed(c factstore.Column, skip []bool) factstore.Column {
+// packed is a column of the rows that are kept.
+func packed(c factstore.Column, kept []int) factstore.Column {
 	switch {
 	case c.Floats != nil:
-		c.Floats = without(c.Floats, skip)
+		c.Floats = chosen(c.Floats, kept)
 	case c.Integers != nil:
-		c.Integers = without(c.Integers, skip)
+		c.Integers = chosen(c.Integers, kept)
 	case c.Numbers != nil:
-		c.Numbers = without(c.Numbers, skip)
+		c.Numbers = chosen(c.Numbers, kept)
 	default:
-		c.Dates = without(c.Dates, skip)
+		c.Dates = chosen(c.Dates, kept)
 	}
 	return c
 }
 
-func without[T any](list []T, skip []bool) []T {
-	var out []T
-	for i, x := range list {
-		if !skip[i] {
-			out = append(out, x)
-		}
+func chosen[T any](list []T, kept []int) []T {
+	out := make([]T, len(kept))
+	for k, i := range kept {
+		out[k] = list[i]
 	}
 	return out
 }
