@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -412,7 +413,15 @@ const heldFunction = "quant_held"
 type heldColumns struct {
 	mu   sync.Mutex
 	next int64
-	by   map[int64][]heldColumn
+	by   map[int64]heldRelation
+}
+
+// heldRelation is what one call of Hold or Produce made known. With a producer the
+// columns say names, types and texts, and blocks have the rows.
+type heldRelation struct {
+	columns []heldColumn
+	rows    int
+	produce func() func() ([]Column, error)
 }
 
 // heldColumn is a column with the vector of its texts, where numbers say which.
@@ -444,6 +453,20 @@ func (db *DB) Hold(columns ...Column) (relation string, release func(), err erro
 			return "", nil, quant.Errorf(quant.Failed, "column %s has %d rows, %s has %d", c.Name, c.rows(), columns[0].Name, columns[0].rows())
 		}
 	}
+	return db.hold(heldRelation{rows: columns[0].rows()}, columns)
+}
+
+// Produce is Hold of about so many rows that are made while they are read: each thread
+// of DuckDB that reads calls a function of its own, which produce returns, for a block
+// of rows until that has none. A block is read before the next call, and its memory may
+// then be used again. columns say, without rows, the names, the types and the Texts of
+// the columns of every block. Within Unordered produce and what it returned are called
+// by several threads at a time.
+func (db *DB) Produce(columns []Column, rows int, produce func() func() ([]Column, error)) (relation string, release func(), err error) {
+	return db.hold(heldRelation{rows: rows, produce: produce}, columns)
+}
+
+func (db *DB) hold(r heldRelation, columns []Column) (relation string, release func(), err error) {
 	bigint, err := duckdb.NewTypeInfo(duckdb.TYPE_BIGINT)
 	if err != nil {
 		return "", nil, err
@@ -454,11 +477,11 @@ func (db *DB) Hold(columns ...Column) (relation string, release func(), err erro
 			id, _ := args[0].(int64)
 			db.columns.mu.Lock()
 			defer db.columns.mu.Unlock()
-			columns, ok := db.columns.by[id]
+			relation, ok := db.columns.by[id]
 			if !ok {
 				return nil, fmt.Errorf("there are no columns %d", id)
 			}
-			return &heldTable{columns: columns, rows: columns[0].rows()}, nil
+			return &heldTable{heldRelation: relation}, nil
 		},
 	}); err != nil {
 		return "", nil, err
@@ -470,14 +493,15 @@ func (db *DB) Hold(columns ...Column) (relation string, release func(), err erro
 			held[i].dictionary = dictionaryOf(c.Texts)
 		}
 	}
+	r.columns = held
 	db.columns.mu.Lock()
 	defer db.columns.mu.Unlock()
 	if db.columns.by == nil {
-		db.columns.by = map[int64][]heldColumn{}
+		db.columns.by = map[int64]heldRelation{}
 	}
 	db.columns.next++
 	id := db.columns.next
-	db.columns.by[id] = held
+	db.columns.by[id] = r
 	return fmt.Sprintf("%s(%d)", heldFunction, id), func() {
 		db.columns.mu.Lock()
 		defer db.columns.mu.Unlock()
@@ -504,16 +528,42 @@ func (db *DB) Unordered(ctx context.Context, do func() error) error {
 
 // heldTable is one reading of held columns.
 type heldTable struct {
-	columns []heldColumn
-	rows    int
-	taken   atomic.Int64 // rows that some thread has taken
+	heldRelation
+	taken atomic.Int64 // rows that some thread has taken
 }
 
 // heldBlock is how many rows a thread takes at a time: those of one of DuckDB's
 // row groups.
 const heldBlock = 122_880
 
-type heldBlockRead struct{ from, to int }
+// heldBlockRead is what a thread is reading.
+type heldBlockRead struct {
+	columns  []heldColumn
+	from, to int
+	next     func() ([]Column, error) // of a producer
+}
+
+// block begins the next rows; none are left: from is to.
+func (t *heldTable) block(b *heldBlockRead) error {
+	if t.produce == nil {
+		b.columns = t.columns
+		b.from = min(int(t.taken.Add(heldBlock))-heldBlock, t.rows)
+		b.to = min(b.from+heldBlock, t.rows)
+		return nil
+	}
+	if b.next == nil {
+		b.next, b.columns = t.produce(), slices.Clone(t.columns)
+	}
+	rows, err := b.next()
+	if b.from, b.to = 0, 0; err != nil || rows == nil {
+		return err
+	}
+	for k := range b.columns {
+		b.columns[k].Column = rows[k]
+	}
+	b.to = rows[0].rows()
+	return nil
+}
 
 // ColumnInfos implements duckdb.ParallelChunkTableSource.
 func (t *heldTable) ColumnInfos() []duckdb.ColumnInfo {
@@ -527,11 +577,14 @@ func (t *heldTable) ColumnInfos() []duckdb.ColumnInfo {
 
 // Cardinality implements duckdb.ParallelChunkTableSource.
 func (t *heldTable) Cardinality() *duckdb.CardinalityInfo {
-	return &duckdb.CardinalityInfo{Cardinality: uint(t.rows), Exact: true}
+	return &duckdb.CardinalityInfo{Cardinality: uint(t.rows), Exact: t.produce == nil}
 }
 
 // Init implements duckdb.ParallelChunkTableSource.
 func (t *heldTable) Init() duckdb.ParallelTableSourceInfo {
+	if t.produce != nil {
+		return duckdb.ParallelTableSourceInfo{MaxThreads: runtime.GOMAXPROCS(0)}
+	}
 	return duckdb.ParallelTableSourceInfo{MaxThreads: (t.rows + heldBlock - 1) / heldBlock}
 }
 
@@ -547,15 +600,16 @@ func (t *heldTable) FillChunk(state any, chunk duckdb.DataChunk) (err error) {
 	}()
 	b := state.(*heldBlockRead)
 	if b.from == b.to {
-		b.from = min(int(t.taken.Add(heldBlock))-heldBlock, t.rows)
-		b.to = min(b.from+heldBlock, t.rows)
+		if err := t.block(b); err != nil {
+			return err
+		}
 	}
 	n := min(b.to-b.from, duckdb.GetDataChunkCapacity())
 	raw, projection, err := engineChunk(&chunk)
 	if err != nil {
 		return err
 	}
-	for i, c := range t.columns {
+	for i, c := range b.columns {
 		k := i
 		if projection != nil {
 			k = projection[i]

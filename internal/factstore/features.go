@@ -126,11 +126,15 @@ func longTable(table string) string {
 	return table
 }
 
+// plain is how values of features are stored: what compresses them by a sixth costs a
+// quarter of the time of storing them.
+const plain = " USING COMPRESSION uncompressed"
+
 // featureSchema is the part of the schema that follows from the versions.
 func featureSchema() string {
 	var s, daily, returns strings.Builder
 	for _, w := range wideVersions() {
-		fmt.Fprintf(&s, "CREATE TABLE IF NOT EXISTS %s (symbol TEXT NOT NULL, ts DATE NOT NULL, %s DOUBLE, computed_at TIMESTAMP);\n", w.table(), strings.Join(w.names, " DOUBLE, "))
+		fmt.Fprintf(&s, "CREATE TABLE IF NOT EXISTS %s (symbol TEXT NOT NULL, ts DATE NOT NULL, %s DOUBLE%s, computed_at TIMESTAMP);\n", w.table(), strings.Join(w.names, " DOUBLE"+plain+", "), plain)
 		for _, name := range w.names {
 			fmt.Fprintf(&daily, "SELECT symbol, ts, '%s' AS feature_name, %[1]s AS feature_value, '%s' AS feature_version, computed_at FROM main.%s WHERE %[1]s IS NOT NULL UNION ALL\n", name, w.version, w.table())
 		}

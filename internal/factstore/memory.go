@@ -1,7 +1,9 @@
 package factstore
 
 import (
+	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -46,6 +48,26 @@ func (o Options) memory() int64 {
 
 // Memory is the engine's limit, in bytes.
 func (db *DB) Memory() int64 { return db.o.memory() }
+
+// WithMemory runs do while the engine's limit is at most so many bytes, so that pages
+// it has no more use for leave room for what Go holds.
+func (db *DB) WithMemory(ctx context.Context, limit int64, do func() error) error {
+	if limit >= db.Memory() {
+		return do()
+	}
+	set := func(ctx context.Context, limit int64) error {
+		_, err := db.conn.ExecContext(ctx, "SET memory_limit = '"+strconv.FormatInt(limit>>10, 10)+"KiB'")
+		return err
+	}
+	if err := set(ctx, limit); err != nil {
+		return do() // it holds more now than that
+	}
+	err := do()
+	if failed := set(context.WithoutCancel(ctx), db.Memory()); failed != nil && err == nil {
+		err = failed
+	}
+	return err
+}
 
 // OutOfMemory reports whether the engine gave up because what it could not spill
 // passed its limit.

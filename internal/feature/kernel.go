@@ -2,6 +2,7 @@ package feature
 
 import (
 	"math"
+	"slices"
 )
 
 // series are the bars of one symbol on sessions, in their order. What an entry
@@ -21,6 +22,7 @@ type series struct {
 	sums            map[string]*windowSums
 	recursions      []recursive
 	spare           []*windowSums
+	room            [][]float64 // memory of variables
 }
 
 // none is how a column says that a bar has no value. It is a NaN that no operation on
@@ -54,8 +56,13 @@ func (s *series) bind(session []int32, open, high, low, close, volume []float64)
 	if s.first, s.start = 0, 0; len(session) > 0 {
 		s.first = session[0]
 	}
-	s.p, s.v, s.r1, s.illiq = nil, nil, nil, nil
-	s.recursions = nil
+	for _, x := range []*[]float64{&s.p, &s.v, &s.r1, &s.illiq} {
+		if *x != nil {
+			s.room = append(s.room, *x)
+		}
+		*x = nil
+	}
+	s.recursions = s.recursions[:0]
 	for _, w := range s.sums {
 		s.spare = append(s.spare, w)
 	}
@@ -66,10 +73,19 @@ func (s *series) bind(session []int32, open, high, low, close, volume []float64)
 // illiq.
 func (s *series) variable(name string) []float64 {
 	n := len(s.session)
+	// A window of the first bar that is asked for, and the returns in it, reach no
+	// further back.
+	since := max(0, s.start-window-1)
 	fill := func(to *[]float64, x func(i int) float64) []float64 {
 		if *to == nil {
-			*to = make([]float64, n)
-			for i := range n {
+			if k := len(s.room) - 1; k >= 0 {
+				*to, s.room = s.room[k], s.room[:k]
+			}
+			if cap(*to) < n {
+				*to = make([]float64, n)
+			}
+			*to = (*to)[:n]
+			for i := since; i < n; i++ {
 				(*to)[i] = x(i)
 			}
 		}
@@ -83,7 +99,7 @@ func (s *series) variable(name string) []float64 {
 	case "r1":
 		p := s.variable("p")
 		return fill(&s.r1, func(i int) float64 {
-			if i == 0 || s.session[i]-s.session[i-1] != 1 || isNone(p[i]) || isNone(p[i-1]) {
+			if i == since || s.session[i]-s.session[i-1] != 1 || isNone(p[i]) || isNone(p[i-1]) {
 				return none
 			}
 			return number(p[i]/p[i-1] - 1)
@@ -156,13 +172,16 @@ func (s *series) sum(name string) *windowSums {
 	return w
 }
 
-// recursive runs the recursion of the bars, once.
+// recursive runs the recursion of the bars, once; the states are those from start on.
 func (s *series) recursive() []recursive {
-	if s.recursions == nil {
-		s.recursions = make([]recursive, len(s.session))
+	if want := len(s.session) - s.start; len(s.recursions) < want {
+		s.recursions = slices.Grow(s.recursions[:0], want)[:want]
 		var kernel recursion
 		for i, session := range s.session {
-			s.recursions[i] = kernel.step(bar{int(session), s.high[i], s.low[i], s.close[i]})
+			state := kernel.step(bar{int(session), s.high[i], s.low[i], s.close[i]})
+			if i >= s.start {
+				s.recursions[i-s.start] = state
+			}
 		}
 	}
 	return s.recursions
@@ -248,7 +267,7 @@ func recursed(name string) kernel {
 	return func(s *series, out []float64) {
 		r := s.recursive()
 		for i := s.start; i < len(out); i++ {
-			if out[i] = r[i].value(name, s.close[i]); math.IsNaN(out[i]) {
+			if out[i] = r[i-s.start].value(name, s.close[i]); math.IsNaN(out[i]) {
 				out[i] = none
 			}
 		}

@@ -34,6 +34,7 @@ type writing struct {
 	out     [][]float64 // by output, bar
 	numbers []int32     // of the symbols of the bars
 
+	mu              sync.Mutex         // of what follows and facts, while symbols are computed
 	rows, nonFinite []int64            // by output
 	spans           []map[string]*span // by sink that fact_slices speak of, symbol: days with a value of this run
 }
@@ -54,10 +55,19 @@ func (w *writing) run(ctx context.Context) error {
 	if err := w.removeGone(ctx); err != nil {
 		return err
 	}
+	added, changed, err := w.divide(ctx)
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(added, c.symbolsAtATime(barsToRead)) {
+		if err := w.addPart(ctx, part); err != nil {
+			return err
+		}
+	}
 	for _, group := range []struct {
 		symbols []string
 		grown   bool
-	}{{c.changed, false}, {c.grown, true}} {
+	}{{changed, false}, {c.grown, true}} {
 		for part := range w.parts(group.symbols, group.grown) {
 			if err := w.computePart(ctx, part, group.grown); err != nil {
 				return err
@@ -155,8 +165,6 @@ func (w *writing) kernel(ctx context.Context, grown bool, since quant.Date) ([]i
 	b := &c.bars
 	w.out = outputs(w.out, c.outputs, len(b.Days))
 	starts := make([]int, len(b.Symbols))
-	noted := make([][]outcome, len(b.Symbols))
-	var mu sync.Mutex
 	err := c.eachSymbol(ctx, func(k int, s *series) {
 		from, to := b.From[k], b.From[k+1]
 		if grown {
@@ -167,45 +175,54 @@ func (w *writing) kernel(ctx context.Context, grown bool, since quant.Date) ([]i
 		for n := range out {
 			out[n] = w.out[n][from:to]
 		}
-		c.kernel(s, out)
-		spans := c.spansOf(b.Days[from:to], out, s.start)
-		noted[k] = c.noteSums(b.Symbols[k], b.Days[from:to], out, s.start, grown)
-		rows, nonFinite := make([]int64, c.outputs), make([]int64, c.outputs)
-		for n, x := range out {
-			for i := s.start; i < len(x); i++ {
-				switch {
-				case finite(x[i]):
-					rows[n]++
-				case isNone(x[i]):
-				default:
-					nonFinite[n]++
-					x[i] = none
-				}
-			}
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		for n := range out {
-			w.rows[n] += rows[n]
-			w.nonFinite[n] += nonFinite[n]
-		}
-		for n := range c.slices {
-			if first := c.sliceFrom[n][b.Symbols[k]]; grown && first != 0 {
-				if spans[n].first = first; spans[n].last == 0 {
-					spans[n].last = first
-				}
-			}
-			w.spans[n][b.Symbols[k]] = &spans[n]
-		}
+		w.computeSymbol(k, s, out, grown)
 	})
-	for k, symbol := range b.Symbols {
-		for n := range c.slices {
-			if err == nil {
-				w.facts[n][symbol] = noted[k][n]
+	return starts, err
+}
+
+// computeSymbol computes the outputs of a symbol's bars, notes the digests, and leaves
+// out what is no number. It may run for several symbols at a time.
+func (w *writing) computeSymbol(k int, s *series, out [][]float64, grown bool) {
+	c := w.c
+	b := &c.bars
+	days, symbol := b.Days[b.From[k]:b.From[k+1]], b.Symbols[k]
+	c.kernel(s, out)
+	spans := c.spansOf(days, out, s.start)
+	noted := c.noteSums(symbol, days, out, s.start, grown)
+	rows, nonFinite := make([]int64, c.outputs), make([]int64, c.outputs)
+	for n, x := range out {
+		rows[n], nonFinite[n] = leaveOut(x[s.start:])
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for n := range out {
+		w.rows[n] += rows[n]
+		w.nonFinite[n] += nonFinite[n]
+	}
+	for n := range c.slices {
+		if first := c.sliceFrom[n][symbol]; grown && first != 0 {
+			if spans[n].first = first; spans[n].last == 0 {
+				spans[n].last = first
 			}
+		}
+		w.spans[n][symbol] = &spans[n]
+		w.facts[n][symbol] = noted[n]
+	}
+}
+
+// leaveOut puts none where a value is no number, and counts both kinds.
+func leaveOut(x []float64) (rows, nonFinite int64) {
+	for i := range x {
+		switch {
+		case finite(x[i]):
+			rows++
+		case isNone(x[i]):
+		default:
+			nonFinite++
+			x[i] = none
 		}
 	}
-	return starts, err
+	return rows, nonFinite
 }
 
 // outputs makes room for n columns of this length, in the memory of earlier ones.
@@ -413,14 +430,7 @@ func (d *difference) added() {
 	}
 }
 
-func (w *writing) hasAny(values []int, i int) bool {
-	for _, v := range values {
-		if x := w.out[v][i]; x == x {
-			return true
-		}
-	}
-	return false
-}
+func (w *writing) hasAny(values []int, i int) bool { return hasAny(w.out, values, i) }
 
 // touch notes that a slice of a symbol changed.
 func (w *writing) touch(slice, k int) { w.spans[slice][w.c.bars.Symbols[k]].touched = true }
@@ -592,21 +602,18 @@ func (w *writing) insert(ctx context.Context, s *sink, skip []bool) error {
 		columns = append(columns, factstore.Column{Name: name, Floats: w.out[v]})
 		into, picked = into+", "+s.columns[k], picked+", h."+name
 	}
-	empty := 0
+	var kept []int
 	for i := range skip {
-		if !skip[i] && !w.hasAny(s.values, i) {
-			skip[i] = true
-		}
-		if skip[i] {
-			empty++
+		if !skip[i] && w.hasAny(s.values, i) {
+			kept = append(kept, i)
 		}
 	}
-	if empty == len(skip) {
+	if len(kept) == 0 {
 		return nil
 	}
-	if empty > 0 {
+	if len(kept) < len(skip) {
 		for k := range columns {
-			columns[k] = packed(columns[k], skip)
+			columns[k] = packed(columns[k], kept)
 		}
 	}
 	var args []any
@@ -627,25 +634,25 @@ func (w *writing) insert(ctx context.Context, s *sink, skip []bool) error {
 	})
 }
 
-// packed is a column without the rows that are skipped.
-func packed(c factstore.Column, skip []bool) factstore.Column {
+// packed is a column of the rows that are kept.
+func packed(c factstore.Column, kept []int) factstore.Column {
 	switch {
 	case c.Floats != nil:
-		c.Floats = without(c.Floats, skip)
+		c.Floats = chosen(c.Floats, kept)
 	case c.Integers != nil:
-		c.Integers = without(c.Integers, skip)
+		c.Integers = chosen(c.Integers, kept)
+	case c.Numbers != nil:
+		c.Numbers = chosen(c.Numbers, kept)
 	default:
-		c.Dates = without(c.Dates, skip)
+		c.Dates = chosen(c.Dates, kept)
 	}
 	return c
 }
 
-func without[T any](list []T, skip []bool) []T {
-	var out []T
-	for i, x := range list {
-		if !skip[i] {
-			out = append(out, x)
-		}
+func chosen[T any](list []T, kept []int) []T {
+	out := make([]T, len(kept))
+	for k, i := range kept {
+		out[k] = list[i]
 	}
 	return out
 }
@@ -734,13 +741,7 @@ func (w *writing) moveReturns(ctx context.Context, symbols []string, computed []
 	if len(moved) == 0 {
 		return nil
 	}
-	these := "symbol IN (" + sqltext.Literals(moved) + ")"
-	for _, table := range []string{factstore.ReturnsVersion, factstore.ReturnsOther} {
-		if err := w.tx.Remove(ctx, table, these); err != nil {
-			return err
-		}
-	}
-	return w.tx.Store(ctx, factstore.ReturnsVersion, "SELECT symbol, "+sqltext.Literal(c.req.Version)+" FROM temp.main."+symbolTable+" WHERE "+these+" ORDER BY n")
+	return w.nameReturns(ctx, moved)
 }
 
 // removeGone removes what stands of symbols whose bars are gone.

@@ -35,6 +35,9 @@ func (b Basis) Read(ctx context.Context, db *factstore.DB, cal *calendar.Calenda
 		source = factstore.OHLCV
 	}
 	bars.reset(symbols)
+	if since == 0 {
+		bars.grow(int(b.Bars/int64(max(1, len(b.Symbols)))+1) * len(symbols))
+	}
 	if len(symbols) == 0 {
 		return nil
 	}
@@ -122,6 +125,14 @@ func (b *Bars) reset(symbols []string) {
 	b.Session, b.Days, b.symbol = b.Session[:0], b.Days[:0], b.symbol[:0]
 	for _, x := range []*[]float64{&b.Open, &b.High, &b.Low, &b.Close, &b.Volume, &b.adjusted} {
 		*x = (*x)[:0]
+	}
+}
+
+// grow makes room for so many bars.
+func (b *Bars) grow(n int) {
+	b.Session, b.Days, b.symbol = slices.Grow(b.Session, n), slices.Grow(b.Days, n), slices.Grow(b.symbol, n)
+	for _, x := range []*[]float64{&b.Open, &b.High, &b.Low, &b.Close, &b.Volume, &b.adjusted} {
+		*x = slices.Grow(*x, n)
 	}
 }
 
