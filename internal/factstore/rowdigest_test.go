@@ -56,3 +56,31 @@ func TestRowsHaveTheDigestThatDuckDBGivesThem(t *testing.T) {
 		release()
 	}
 }
+
+// In a column of NaNs a NaN, whatever its bits, is a number, and only Nulls are NULL.
+func TestAColumnMayHoldNaNs(t *testing.T) {
+	t.Parallel()
+	db := openWrite(t, newPath(t))
+	values := []float64{1, math.NaN(), math.Float64frombits(0xfff8_0000_0000_0007), math.Inf(1), 0, math.NaN()}
+	column := factstore.Column{Name: "x", Floats: values, NaNs: true, Nulls: []bool{false, false, false, false, true, true}}
+	relation, release, err := db.Hold(column)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	var nulls, nans int
+	if err := db.QueryRow(t.Context(), "SELECT count(*) FILTER (x IS NULL), count(*) FILTER (isnan(x)) FROM "+relation).Scan(&nulls, &nans); err != nil || nulls != 2 || nans != 2 {
+		t.Errorf("%d are NULL and %d NaN, %v", nulls, nans, err)
+	}
+	rows, want, err := db.Digest(t.Context(), "SELECT x FROM "+relation)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, digest := factstore.RowDigest(column); n != rows || digest != want {
+		t.Errorf("%d %s, DuckDB has %d %s", n, digest, rows, want)
+	}
+	column.NaNs = false
+	if _, digest := factstore.RowDigest(column); digest == want {
+		t.Error("a NaN is digested as NULL is")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"quant"
@@ -199,12 +200,23 @@ func digestOf(set decided) string {
 	h := durable.NewSum()
 	var b []byte
 	for _, c := range set.proposal {
-		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\n", c.Symbol, math.Float64bits(c.Score), math.Float64bits(c.Weight))
+		b = append(append(b[:0], c.Symbol...), 0)
+		b = append(strconv.AppendUint(b, math.Float64bits(c.Score), 16), 0)
+		b = append(strconv.AppendUint(b, math.Float64bits(c.Weight), 16), '\n')
 		h.Write(b)
 	}
 	h.Write([]byte{0})
 	for _, row := range set.decision.Rows {
-		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\x00%v\x00%s\n", row.Symbol, math.Float64bits(row.Weight), math.Float64bits(row.Score), row.Flags, row.Reason)
+		b = append(append(b[:0], row.Symbol...), 0)
+		b = append(strconv.AppendUint(b, math.Float64bits(row.Weight), 16), 0)
+		b = append(strconv.AppendUint(b, math.Float64bits(row.Score), 16), 0, '[')
+		for i, flag := range row.Flags {
+			if i > 0 {
+				b = append(b, ' ')
+			}
+			b = append(b, flag...)
+		}
+		b = append(append(append(b, ']', 0), row.Reason...), '\n')
 		h.Write(b)
 	}
 	return h.Digest()

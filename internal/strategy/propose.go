@@ -273,6 +273,7 @@ func (r *signalReader) take(c *factstore.Chunk) {
 		if !r.tasks {
 			r.used[at] = true
 		} else {
+			v += 0 // a score of minus zero has always been decided on as zero
 			task := c.Text(4, row)
 			if known := r.into.scores[cell]; known == known && r.task.List[r.taskOf[cell]] <= task {
 				continue
