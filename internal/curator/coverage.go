@@ -54,14 +54,19 @@ func (c *dayCount) add(d day) {
 func (c *coverage) add(b *batch) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	name, of := c.name, (*symbolDays)(nil)
+	var of *symbolDays
+	list := make([]*symbolDays, len(b.names.List))
 	traded, adjusted := b.number[volume-open], b.number[adjustedClose-open]
 	for i, d := range b.day[:b.n] {
-		if of == nil || c.name == "" && b.symbol[i] != name {
-			if c.name == "" {
-				name = b.symbol[i]
+		switch {
+		case c.name == "":
+			k := b.symbol[i]
+			if list[k] == nil {
+				list[k] = c.of(b.names.List[k], day(d))
 			}
-			of = c.of(name, day(d))
+			of = list[k]
+		case of == nil:
+			of = c.of(c.name, day(d))
 		}
 		if !c.set(of, day(d)) {
 			return errTwice
