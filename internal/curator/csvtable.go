@@ -12,6 +12,7 @@ import (
 	"github.com/duckdb/duckdb-go/v2"
 
 	"quant"
+	"quant/internal/factstore"
 	"quant/internal/sqltext"
 )
 
@@ -45,7 +46,8 @@ type batch struct {
 	line   []int64
 	fault  []uint8
 	day    []int32
-	symbol []string
+	symbol []int32 // numbers of names
+	names  factstore.Names
 	number [numberFields][]float64
 	err    error // that stands behind the rows
 }
@@ -136,7 +138,7 @@ func (t *csvTable) parse(b block) (out *batch) {
 	out.reset()
 	r := t.file.rows(b)
 	var row row
-	known := ""
+	known, number := "", int32(-1)
 	for {
 		more, err := r.read(&row)
 		if more && err == nil && t.coverage != nil && row.fault != sound {
@@ -175,17 +177,18 @@ func (t *csvTable) parse(b block) (out *batch) {
 			out.number[f] = append(out.number[f], row.number[f])
 		}
 		if t.names {
-			if string(row.symbol) != known {
+			if number < 0 || string(row.symbol) != known {
 				known = string(row.symbol)
+				number = out.names.Number(known)
 			}
-			out.symbol = append(out.symbol, known)
+			out.symbol = append(out.symbol, number)
 		}
 		out.n++
 	}
 }
 
 func (b *batch) reset() {
-	b.n, b.err = 0, nil
+	b.n, b.err, b.names = 0, nil, factstore.Names{}
 	b.line, b.fault, b.day, b.symbol = b.line[:0], b.fault[:0], b.day[:0], b.symbol[:0]
 	for f := range b.number {
 		b.number[f] = b.number[f][:0]
@@ -249,36 +252,26 @@ func (t *csvTable) copy(chunk duckdb.DataChunk) error {
 	n := min(b.n-from, duckdb.GetDataChunkCapacity())
 	t.pos += n
 	at := 0
+	var err error
+	fill := func(c factstore.Column) {
+		err = errors.Join(err, factstore.FillColumn(&chunk, at, c, from, n))
+		at++
+	}
 	if t.coverage == nil {
-		if err := errors.Join(setColumn(chunk, 0, b.line[from:from+n]), setColumn(chunk, 1, b.fault[from:from+n])); err != nil {
-			return err
+		fill(factstore.Column{Bigints: b.line})
+		for i, f := range b.fault[from : from+n] {
+			err = errors.Join(err, duckdb.SetChunkValue(chunk, at, i, f))
 		}
-		at = 2
+		at++
 	}
-	if err := setColumn(chunk, at, b.day[from:from+n]); err != nil {
-		return err
-	}
-	at++
-	for i, f := range t.numbers {
-		if err := setColumn(chunk, at+i, b.number[f][from:from+n]); err != nil {
-			return err
-		}
+	fill(factstore.Column{Integers: b.day})
+	for _, f := range t.numbers {
+		fill(factstore.Column{Floats: b.number[f], NaNs: true})
 	}
 	if t.names {
-		if err := setColumn(chunk, at+len(t.numbers), b.symbol[from:from+n]); err != nil {
-			return err
-		}
+		fill(factstore.Column{Numbers: b.symbol, Texts: b.names.List})
 	}
-	return chunk.SetSize(n)
-}
-
-func setColumn[T any](chunk duckdb.DataChunk, column int, values []T) error {
-	for i, v := range values {
-		if err := duckdb.SetChunkValue(chunk, column, i, v); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(err, chunk.SetSize(n))
 }
 
 // rowsSQL is a query for the table's rows as the gate reads them. name is the symbol

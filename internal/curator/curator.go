@@ -87,6 +87,8 @@ type Report struct {
 	LastDate         quant.Text   `json:"last_date"`
 	Notices          []string     `json:"notices"`   // what the user should know, a sentence each
 	Revisions        int64        `json:"revisions"` // rows that keep what was updated
+
+	stored *coverage // of all that is stored, where that is what this ingest brought; nil: not known
 }
 
 // Inputs are the files that were read, as their paths stand in the report.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"quant"
 	"quant/internal/factstore"
@@ -64,6 +63,7 @@ func (in *ingest) direct(ctx context.Context) error {
 	if _, err = in.db.Write(ctx, in.RunID, func(ctx context.Context, tx *factstore.Tx) error { return d.store(ctx, tx, cols) }); err != nil {
 		r := &in.report
 		r.RowsInserted, r.RowsUpdated, r.RowsUnchanged, r.RowsRescaled, r.Revisions = 0, 0, 0, 0, 0
+		r.stored = nil
 	}
 	return err
 }
@@ -74,6 +74,7 @@ type directFile struct {
 	filled bool         // the table has rows
 	rows   string       // query for the gate's columns
 	table  *csvTable    // that rows reads; nil: a Parquet file
+	days   *coverage    // of the rows, when they are read
 	text   *csvFile     // of table
 	digest chan hashing // of a Parquet file, which is hashed beside; nil: it is hashed
 	hashed hashing
@@ -107,7 +108,8 @@ func (d *directFile) openText(ctx context.Context) (columns, error) {
 	if err := register(d.db); err != nil {
 		return columns{}, err
 	}
-	d.table = newCSVTable(file, 0, &d.texts, newCoverage(name))
+	d.days = newCoverage(name)
+	d.table = newCSVTable(file, 0, &d.texts, d.days)
 	d.rows = d.table.rowsSQL(name)
 	return file.cols, nil
 }
@@ -201,13 +203,13 @@ func (d *directFile) store(ctx context.Context, tx *factstore.Tx, cols columns) 
 	}
 	failpoint.Hit("ingest.staged")
 	if d.table == nil && d.filled {
-		if err := d.survey(ctx, tx, bars); err != nil {
+		if err := d.survey(ctx, bars); err != nil {
 			return doubtful(err)
 		}
 	}
 	m := factstore.Merge{Table: factstore.OHLCV, Source: bars, Unique: true, Aside: []string{sourceColumn}, Review: func(ctx context.Context, diff string) (bool, error) {
 		if d.table != nil {
-			d.surveyText()
+			d.tellDays()
 		}
 		// Whether a symbol is on another scale is for the careful way to say.
 		if list, err := lackingDays(ctx, tx, diff, d.bars); err != nil || list != "" {
@@ -216,20 +218,18 @@ func (d *directFile) store(ctx context.Context, tx *factstore.Tx, cols columns) 
 		return false, nil
 	}}
 	if d.table != nil {
-		m.Once = func() int64 { return d.table.coverage.rows }
+		m.Once = func() int64 { return d.days.rows }
 	}
 	delta, err := d.merge(ctx, tx, m)
 	d.awaitDigest() // which tells of its progress, too
 	d.progress(0, Checking, d.inputs[0].Size)
 	if err == nil && d.table == nil && !d.filled {
-		err = d.survey(ctx, tx, factstore.OHLCV)
+		err = d.survey(ctx, factstore.OHLCV)
 	}
 	if err != nil {
 		return doubtful(err)
 	}
-	if d.table != nil {
-		d.surveyText()
-	}
+	d.tellDays()
 	if err := d.finish(); err != nil {
 		return err
 	}
@@ -240,6 +240,9 @@ func (d *directFile) store(ctx context.Context, tx *factstore.Tx, cols columns) 
 	}
 	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged
 	r.RowsRescaled, r.Revisions = delta.Rescaled, delta.Revisions
+	if !d.filled {
+		r.stored = d.days
+	}
 	if d.BeforeCommit != nil {
 		if err := d.BeforeCommit(ctx, r.Symbols); err != nil {
 			return err
@@ -263,49 +266,35 @@ func (d *directFile) merge(ctx context.Context, tx *factstore.Tx, m factstore.Me
 
 // survey fills the report from the rows of a relation: their symbols and days.
 // errTwice: a day of a symbol may stand there more than once.
-func (d *directFile) survey(ctx context.Context, tx *factstore.Tx, from string) error {
-	r := &d.report
-	var first, last, about int64
-	if err := tx.QueryRow(ctx, "SELECT count(*), min(ts) - DATE '1970-01-01', max(ts) - DATE '1970-01-01', approx_count_distinct(symbol) FROM "+from).Scan(&r.RowsRead, &first, &last, &about); err != nil {
-		return err
-	}
-	if (about+about/4+1)*(last-first+1) > maxDayBits {
-		return errTwice
-	}
-	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT symbol, count(*), bit_count(bitstring_agg((ts - DATE '1970-01-01')::INTEGER, %d, %d))::BIGINT, min(ts), max(ts) FROM %s GROUP BY symbol", first, last, from))
+func (d *directFile) survey(ctx context.Context, from string) error {
+	first, err := quant.ParseDate(firstDay)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	d.bars = map[string]int64{}
-	for rows.Next() {
-		var name string
-		var n, days int64
-		var from, to time.Time
-		if err := rows.Scan(&name, &n, &days, &from, &to); err != nil {
-			return err
-		}
-		if days != n {
-			return errTwice
-		}
+	last, err := quant.ParseDate(d.tomorrow)
+	if err != nil {
+		return err
+	}
+	d.days = newCoverage("")
+	if err := d.days.addRows(ctx, d.db, from, day(first), day(last)); err != nil {
+		return err
+	}
+	for name := range d.days.symbols {
 		if err := quant.ValidateSymbol(name); err != nil {
 			return err
 		}
-		d.bars[name] = n
-		r.add(name, dateText(from), dateText(to))
 	}
-	slices.Sort(r.Symbols)
-	r.Files[0].RowsRead = r.RowsRead
-	return rows.Err()
+	d.tellDays()
+	return nil
 }
 
-// surveyText is survey of a text file, whose rows were counted when they were read.
-func (d *directFile) surveyText() {
+// tellDays fills the report from what is known of the rows.
+func (d *directFile) tellDays() {
 	if d.bars != nil {
 		return
 	}
 	d.bars = map[string]int64{}
-	d.table.coverage.fill(&d.report, d.bars)
+	d.days.fill(&d.report, d.bars)
 	slices.Sort(d.report.Symbols)
 }
 

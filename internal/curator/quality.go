@@ -147,11 +147,16 @@ func CheckQuality(ctx context.Context, db *factstore.DB, cal *calendar.Calendar,
 			return q.report, err
 		}
 	}
+	q.sort()
+	return q.report, nil
+}
+
+// sort puts the findings in the order of the report.
+func (q *quality) sort() {
 	slices.SortFunc(q.report.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Symbol, b.Symbol), -cmp.Compare(a.Severity, b.Severity),
 			cmp.Compare(slices.Index(checkOrder, a.Check), slices.Index(checkOrder, b.Check)))
 	})
-	return q.report, nil
 }
 
 func contains(sorted []string, s string) bool {
@@ -229,30 +234,36 @@ func (q *quality) counts() error {
 			if err := scan(targets...); err != nil {
 				return err
 			}
-			add := func(check string, severity Severity, s span, format string, args ...any) {
-				if s.n > 0 {
-					q.find(Finding{symbol, check, severity, s.n, textOf(s.first), textOf(s.last), fmt.Sprintf(format, args...)})
-				}
-			}
-			empty, outside, raw, zero := *found[EmptyValues], *found[OutsideCalendar], *found[AdjustedPartly], *found[ZeroVolume]
-			add(EmptyValues, Warning, empty, "%s without a number in open, high, low, close or volume", barsOf(empty.n))
-			severity, sentence := q.outside(all.n, outside)
-			add(OutsideCalendar, severity, outside, "%s", sentence)
-			if held.n > 0 && !q.report.Deep {
-				missing := countSessions(q.cal, held.first.V, held.last.V) - held.n
-				add(MissingSessions, Warning, span{n: missing}, "no bar on %s of %s", sessionsOf(missing), q.cal.Name())
-			}
-			if raw.n == all.n {
-				add(Unadjusted, Note, raw, "no adjusted_close: raw prices are used, without dividends and splits")
-			} else {
-				add(AdjustedPartly, Warning, raw, "no adjusted_close on %s of %d: raw prices are used for all", barsOf(raw.n), all.n)
-			}
-			add(ZeroVolume, Note, zero, "%s without volume (%s)", barsOf(zero.n), percent(zero.n, all.n))
-			if all.n < q.MinBars {
-				add(ShortHistory, Note, all, "%s only, fewer than %d", barsOf(all.n), q.MinBars)
-			}
+			q.judge(symbol, all, held, *found[EmptyValues], *found[OutsideCalendar], *found[AdjustedPartly], *found[ZeroVolume])
 			return nil
 		})
+}
+
+// judge says what is to be said of a symbol: of all its bars, of those held on
+// sessions, and of those without a number, outside the calendar, without an adjusted
+// close and without volume.
+func (q *quality) judge(symbol string, all, held, empty, outside, raw, zero span) {
+	add := func(check string, severity Severity, s span, format string, args ...any) {
+		if s.n > 0 {
+			q.find(Finding{symbol, check, severity, s.n, textOf(s.first), textOf(s.last), fmt.Sprintf(format, args...)})
+		}
+	}
+	add(EmptyValues, Warning, empty, "%s without a number in open, high, low, close or volume", barsOf(empty.n))
+	severity, sentence := q.outside(all.n, outside)
+	add(OutsideCalendar, severity, outside, "%s", sentence)
+	if held.n > 0 && !q.report.Deep {
+		missing := countSessions(q.cal, held.first.V, held.last.V) - held.n
+		add(MissingSessions, Warning, span{n: missing}, "no bar on %s of %s", sessionsOf(missing), q.cal.Name())
+	}
+	if raw.n == all.n {
+		add(Unadjusted, Note, raw, "no adjusted_close: raw prices are used, without dividends and splits")
+	} else {
+		add(AdjustedPartly, Warning, raw, "no adjusted_close on %s of %d: raw prices are used for all", barsOf(raw.n), all.n)
+	}
+	add(ZeroVolume, Note, zero, "%s without volume (%s)", barsOf(zero.n), percent(zero.n, all.n))
+	if all.n < q.MinBars {
+		add(ShortHistory, Note, all, "%s only, fewer than %d", barsOf(all.n), q.MinBars)
+	}
 }
 
 // barsOnSessions is the rest of a query: the bars o for which the condition

@@ -623,6 +623,35 @@ func (t *heldTable) FillChunk(state any, chunk duckdb.DataChunk) (err error) {
 	return nil
 }
 
+// FillColumn writes n rows of a column, from one on, into a column of a chunk that a
+// table function is to fill, or nothing where the statement does not read it.
+func FillColumn(chunk *duckdb.DataChunk, at int, c Column, from, n int) error {
+	raw, projection, err := engineChunk(chunk)
+	if err != nil {
+		return err
+	}
+	if projection != nil {
+		if at = projection[at]; at < 0 {
+			return nil
+		}
+	}
+	held := heldColumn{Column: c}
+	switch {
+	case c.Numbers == nil:
+	case len(c.Texts) > n: // a dictionary of them would be larger than the rows
+		texts := make([]string, n)
+		for i, number := range c.Numbers[from : from+n] {
+			texts[i] = c.Texts[number]
+		}
+		held, from = heldColumn{Column: Column{Texts: texts}}, 0
+	default:
+		held.dictionary = dictionaryOf(c.Texts)
+		defer duck.DestroyVector(&held.dictionary)
+	}
+	held.fill(duck.DataChunkGetVector(raw, duck.IdxT(at)), from, n)
+	return nil
+}
+
 // fill writes rows of the column into a vector of DuckDB.
 func (c heldColumn) fill(v duck.Vector, from, n int) {
 	switch {

@@ -205,3 +205,10 @@ func (db *DB) Alone(ctx context.Context, alone bool) error {
 	_, err := db.conn.ExecContext(ctx, setting)
 	return err
 }
+
+// without says which of DuckDB's ways of compression is not tried on columns; "":
+// all are.
+func (db *DB) without(ctx context.Context, method string) error {
+	_, err := db.conn.ExecContext(ctx, "SET disabled_compression_methods = '"+method+"'")
+	return err
+}

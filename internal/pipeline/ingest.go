@@ -169,7 +169,7 @@ func Ingest(ctx context.Context, s *session.Session, o IngestOptions) (*IngestRe
 		}
 		var err error
 		if report, err = curator.Ingest(ctx, db, req); !o.Unexamined && (err == nil || errors.Is(err, quant.Partial) && len(report.Symbols) > 0) {
-			findings, ended = qualityNotices(ctx, s, db, report.Symbols)
+			findings, ended = qualityNotices(ctx, s, db, report)
 		}
 		return err
 	})
@@ -281,7 +281,7 @@ func Fetch(ctx context.Context, s *session.Session, o FetchOptions) (*IngestRepo
 	var ended error // told to end after the prices were stored
 	if len(report.Symbols) > 0 && !o.Unexamined && ctx.Err() == nil {
 		unread := s.ReadFacts(ctx, func(db *factstore.DB) error {
-			findings, err := qualityNotices(ctx, s, db, report.Symbols)
+			findings, err := qualityNotices(ctx, s, db, report)
 			report.Notices = append(report.Notices, findings...)
 			return err
 		})

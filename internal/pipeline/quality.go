@@ -140,15 +140,20 @@ func knownSymbol(ctx context.Context, s *session.Session, symbol string) error {
 // lost in the ingest itself.
 const deepBars = 250_000
 
-// qualityNotices examines the symbols of an ingest and gives a sentence for
+// qualityNotices examines the symbols of an ingest, once it is committed, and gives a sentence for
 // each kind of warning. It fails one only if the command is told to end
 // meanwhile: the prices are stored.
-func qualityNotices(ctx context.Context, s *session.Session, db *factstore.DB, symbols []string) ([]string, error) {
+func qualityNotices(ctx context.Context, s *session.Session, db *factstore.DB, ingested curator.Report) ([]string, error) {
 	req := curator.DefaultQuality()
-	req.Symbols, req.DeepBars = symbols, deepBars
+	req.Symbols, req.DeepBars = ingested.Symbols, deepBars
 	var report curator.QualityReport
+	var empty []quant.Date
+	known := false
 	cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 	if err == nil {
+		report, empty, known = ingested.Loaded(cal, req)
+	}
+	if err == nil && !known {
 		report, err = curator.CheckQuality(ctx, db, cal, req)
 	}
 	if ctx.Err() != nil {
@@ -171,7 +176,9 @@ func qualityNotices(ctx context.Context, s *session.Session, db *factstore.DB, s
 	for _, kind := range kinds {
 		notices = append(notices, fmt.Sprintf("data check: %s for %s: see `quant data check`", kind, quant.SomeOf(found[kind], 3)))
 	}
-	empty, err := price.EmptySessions(ctx, db, cal, symbols)
+	if !known {
+		empty, err = price.EmptySessions(ctx, db, cal, req.Symbols)
+	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
