@@ -3,7 +3,6 @@ package factstore
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -91,54 +90,18 @@ func (db *DB) WritersOf(ctx context.Context, table string, stamps []int64) ([]st
 	if err != nil {
 		return nil, err
 	}
+	return writersAmong(written, stamps), nil
+}
+
+// writersAmong are the runs of stamps, oldest first.
+func writersAmong(committed map[int64]string, stamps []int64) []string {
 	var runs []string
 	for _, at := range slices.Sorted(slices.Values(stamps)) {
-		if run, known := written[at]; known && !slices.Contains(runs, run) {
+		if run, known := committed[at]; known && !slices.Contains(runs, run) {
 			runs = append(runs, run)
 		}
 	}
-	return runs, nil
-}
-
-// ValueDigest tells of the values of one column: of the rows (symbol, ts, value)
-// where it is a finite number, how many there are, their digest as DB.Digest has it,
-// and their first and last day, "" of none.
-type ValueDigest struct {
-	Rows        int64
-	Digest      string
-	First, Last quant.Text
-}
-
-// DigestValues digests DOUBLE columns of a relation that has symbol and ts, each by
-// itself, in one pass.
-func (db *DB) DigestValues(ctx context.Context, relation string, columns []string) ([]ValueDigest, error) {
-	var hashes, sums []string
-	for i, c := range columns {
-		hashes = append(hashes, fmt.Sprintf("CASE WHEN isfinite(%[1]s) THEN hash(symbol, ts, %[1]s) END AS h%[2]d", sqltext.Identifier(c), i))
-		sums = append(sums, fmt.Sprintf(`count(h%[1]d), coalesce(sum(h%[1]d::HUGEINT), 0)::VARCHAR, coalesce(sum(hash(h%[1]d, 1)::HUGEINT) FILTER (h%[1]d IS NOT NULL), 0)::VARCHAR,
-			min(ts) FILTER (h%[1]d IS NOT NULL), max(ts) FILTER (h%[1]d IS NOT NULL)`, i))
-	}
-	type row struct {
-		n           int64
-		a, b        string
-		first, last sql.Null[quant.Date]
-	}
-	rows := make([]row, len(columns))
-	var into []any
-	for i := range rows {
-		into = append(into, &rows[i].n, &rows[i].a, &rows[i].b, &rows[i].first, &rows[i].last)
-	}
-	if err := db.QueryRow(ctx, "SELECT "+strings.Join(sums, ", ")+" FROM (SELECT ts, "+strings.Join(hashes, ", ")+" FROM "+relation+")").Scan(into...); err != nil {
-		return nil, err
-	}
-	out := make([]ValueDigest, len(columns))
-	for i, r := range rows {
-		out[i] = ValueDigest{Rows: r.n, Digest: digestOfSums(r.n, r.a, r.b)}
-		if r.n > 0 {
-			out[i].First, out[i].Last = quant.Text(r.first.V.String()), quant.Text(r.last.V.String())
-		}
-	}
-	return out, nil
+	return runs
 }
 
 // Writers returns the runs that wrote the rows of a table for which where

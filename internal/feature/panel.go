@@ -87,7 +87,10 @@ func readPanel(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, ba
 		}
 		return index[d-basis.First]
 	}
-	feature, label := req.values()
+	feature, label, err := req.values(ctx, db)
+	if err != nil {
+		return nil, err
+	}
 	if err := db.Columns(ctx, feature, nil, p.into(p.feature, &names, at)); err != nil {
 		return nil, err
 	}
@@ -96,15 +99,16 @@ func readPanel(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, ba
 
 // values are the queries of the feature and of the label, whatever their day:
 // symbol, ts, value.
-func (r FactorRequest) values() (feature, label string) {
+func (r FactorRequest) values(ctx context.Context, db *factstore.DB) (feature, label string, err error) {
 	symbols := ""
 	if r.Symbols != nil {
 		symbols = " AND symbol IN (" + sqltext.Literals(r.Symbols) + ")"
 	}
 	name := sqltext.Identifier(r.Feature)
 	_, labels := r.rows()
-	return "SELECT symbol, ts, " + name + " FROM " + factstore.FeatureRelation(r.FeatureVersion, r.Feature) + " WHERE " + name + " IS NOT NULL" + symbols,
-		"SELECT symbol, ts, label_value FROM labels WHERE " + labels
+	relation, err := db.FeatureRelation(ctx, r.FeatureVersion, r.Feature)
+	return "SELECT symbol, ts, " + name + " FROM " + relation + " WHERE " + name + " IS NOT NULL" + symbols,
+		"SELECT symbol, ts, label_value FROM labels WHERE " + labels, err
 }
 
 // into writes the values of rows (symbol, session or day, value) to their cells.

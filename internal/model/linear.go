@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"quant"
-	"quant/internal/parallel"
 )
 
 // sampleSet holds samples in the order of (t, symbol).
@@ -35,10 +34,10 @@ func (d *sampleSet) until(hi int) []sessionStart {
 type span struct{ lo, hi int }
 
 // learning is what a fit may look at: spans of samples in the order of time, each
-// of whole sessions. Nothing in this file reads a sample outside of them. A sum is
-// one of parts that are cut by what the spans hold alone, added in that order, and
-// products are rounded before they are added, so that the same samples give the
-// same bits, whatever comes after them and however many cores there are.
+// of whole sessions. Nothing in this file reads a sample outside of them. Every sum
+// runs over them in that order, by one goroutine at a time, and products are rounded
+// before they are added, so that the same samples give the same bits, whatever comes
+// after them and however many cores there are.
 type learning struct {
 	*sampleSet
 	spans []span
@@ -50,20 +49,6 @@ func (l learning) count() int {
 		n += s.hi - s.lo
 	}
 	return n
-}
-
-// partSize is how many samples are one part of a sum.
-const partSize = 8192
-
-// parts are the spans, cut.
-func (l learning) parts() []span {
-	var parts []span
-	for _, s := range l.spans {
-		for lo := s.lo; lo < s.hi; lo += partSize {
-			parts = append(parts, span{lo, min(lo+partSize, s.hi)})
-		}
-	}
-	return parts
 }
 
 // scale standardises features: (x - mean) / deviation. The deviation is the
@@ -109,28 +94,42 @@ func (f *fitted) etas(to []float64, x [][]float64, lo, hi int) {
 	}
 }
 
+// fit fits one function for each penalty. Refused: the labels are all alike,
+// where they must not be; Failed: the iteration did not come to an end.
+func (l learning) fit(ctx context.Context, algo Algo, alphas []float64) ([]*fitted, error) {
+	if algo == Logistic {
+		return l.logistic(ctx, alphas)
+	}
+	return l.ridge(ctx, alphas)
+}
+
 // ridge minimises sum (y - b0 - z'b)^2 + alpha |b|^2 over standardised z, the
-// intercept unpenalised, by the normal equations (Hoerl and Kennard, 1970), which
-// the moments of the samples make. alpha > 0 makes them positive definite. It
-// fits one function for each penalty.
-func (m *moments) ridge(alphas []float64) ([]*fitted, error) {
-	p := len(m.mean) - 1
-	s := m.scale(p)
-	label := p * (p + 1) / 2 // the row of the label's products
+// intercept unpenalised, by the normal equations (Hoerl and Kennard, 1970).
+// alpha > 0 makes them positive definite.
+func (l learning) ridge(ctx context.Context, alphas []float64) ([]*fitted, error) {
+	means, err := l.means(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.scale(ctx, means)
+	if err != nil {
+		return nil, err
+	}
+	p, mean := l.width, means[l.width]
+	gram, right, err := l.normal(ctx, s, mean)
+	if err != nil {
+		return nil, err
+	}
 	var out []*fitted
 	for _, alpha := range alphas {
-		a, b := make([]float64, p*p), make([]float64, p)
+		a, b := slices.Clone(gram), slices.Clone(right)
 		for i := range p {
-			for j := range i + 1 {
-				a[i*p+j] = m.sum[i*(i+1)/2+j] / float64(s.deviation[i]*s.deviation[j])
-			}
 			a[i*p+i] += alpha
-			b[i] = m.sum[label+i] / s.deviation[i]
 		}
 		if !solve(a, b) {
 			return nil, quant.Errorf(quant.Refused, "ridge with alpha %v cannot be solved: the features repeat each other", alpha).WithHint("use a larger alpha, or fewer features")
 		}
-		out = append(out, &fitted{s, m.mean[p], b})
+		out = append(out, &fitted{s, mean, b})
 	}
 	return out, nil
 }
@@ -143,16 +142,22 @@ const (
 
 // logistic minimises sum log(1 + exp(-s eta)) + alpha/2 |b|^2, s = 1 for a
 // label of 1 and -1 for 0, the intercept unpenalised, by Newton's method with
-// halved steps: one function for each penalty. m are the moments of the samples.
-// Refused: the labels are all alike; Failed: the iteration did not come to an end.
-func (l learning) logistic(ctx context.Context, m *moments, alphas []float64) ([]*fitted, error) {
+// halved steps.
+func (l learning) logistic(ctx context.Context, alphas []float64) ([]*fitted, error) {
 	ones := l.ones()
 	n := l.count()
 	if ones == 0 || ones == n {
 		return nil, quant.Errorf(quant.Refused, "every label of the %d training samples is the same: there is no direction to learn", n).
 			WithHint("train on a longer range")
 	}
-	s := m.scale(l.width)
+	means, err := l.means(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.scale(ctx, means)
+	if err != nil {
+		return nil, err
+	}
 	var out []*fitted
 	near := &fitted{s, math.Log(float64(ones) / float64(n-ones)), make([]float64, l.width)}
 	for _, alpha := range alphas {
@@ -219,57 +224,6 @@ func (l learning) newton(ctx context.Context, f *fitted, alpha float64) error {
 	}
 	return quant.Errorf(quant.Failed, "logistic with alpha %v did not converge in %d steps", alpha, newtonSteps).
 		WithHint("use a larger alpha, or fewer features")
-}
-
-// curvature returns the loss, its gradient (the intercept's last) and the lower
-// half of its Hessian.
-func (l learning) curvature(ctx context.Context, f *fitted, alpha float64) (loss float64, grad, hess []float64, err error) {
-	p := l.width
-	m := p + 1
-	parts := l.parts()
-	sums := make([][]float64, len(parts)) // of each: loss, gradient, Hessian
-	if err := parallel.Blocks(ctx, len(parts), 1, func() func(lo, hi int) {
-		eta, z := make([]float64, partSize), make([]float64, m)
-		z[p] = 1
-		return func(k, _ int) {
-			s := parts[k]
-			f.etas(eta, l.x, s.lo, s.hi)
-			sum := make([]float64, 1+m+m*m)
-			grad, hess := sum[1:1+m], sum[1+m:]
-			for n, y := range l.y[s.lo:s.hi] {
-				for j, x := range l.x {
-					z[j] = (x[s.lo+n] - f.mean[j]) / f.deviation[j]
-				}
-				sum[0] += logLoss(eta[n], y)
-				prob := sigmoid(eta[n])
-				d, w := prob-y, float64(prob*(1-prob))
-				for i, zi := range z {
-					grad[i] += float64(d * zi)
-					wz := float64(w * zi)
-					row := hess[i*m : i*m+i+1]
-					for j := range row {
-						row[j] += float64(wz * z[j])
-					}
-				}
-			}
-			sums[k] = sum
-		}
-	}); err != nil {
-		return 0, nil, nil, err
-	}
-	total := make([]float64, 1+m+m*m)
-	for _, sum := range sums {
-		for i, v := range sum {
-			total[i] += v
-		}
-	}
-	loss, grad, hess = total[0], total[1:1+m], total[1+m:]
-	for j, c := range f.coefficient {
-		loss += float64(alpha / 2 * float64(c*c))
-		grad[j] += float64(alpha * c)
-		hess[j*m+j] += alpha
-	}
-	return loss, grad, hess, nil
 }
 
 // solve solves a x = b by Cholesky's decomposition of a, of which the lower

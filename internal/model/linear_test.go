@@ -55,16 +55,6 @@ func (g golden) learning(y []float64) learning {
 	return learning{d, []span{{0, 100}, {100, len(g.X)}}}
 }
 
-// fit fits as a walk does.
-func (l learning) fit(t *testing.T, algo Algo, alphas []float64) ([]*fitted, error) {
-	t.Helper()
-	moments, err := l.momentsOf(t.Context(), l.spans)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return walk{spec: Spec{Algo: algo}, d: l.sampleSet, moments: moments}.fit(t.Context(), l, alphas)
-}
-
 func near(t *testing.T, what string, got, want, tolerance float64) {
 	t.Helper()
 	if !(math.Abs(got-want) <= tolerance*max(1, math.Abs(want))) {
@@ -89,7 +79,7 @@ func TestTheFitsAreThoseOfScikitLearn(t *testing.T) {
 		for _, want := range c.want {
 			alphas = append(alphas, want.Alpha)
 		}
-		fits, err := l.fit(t, c.algo, alphas)
+		fits, err := l.fit(t.Context(), c.algo, alphas)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +127,7 @@ func TestAFeatureThatDoesNotVaryHasNoWeight(t *testing.T) {
 		g.X[i] = append(g.X[i], 0.1)
 	}
 	for algo, y := range map[Algo][]float64{Ridge: g.Y, Logistic: g.Direction} {
-		fits, err := g.learning(y).fit(t, algo, []float64{1})
+		fits, err := g.learning(y).fit(t.Context(), algo, []float64{1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +139,7 @@ func TestAFeatureThatDoesNotVaryHasNoWeight(t *testing.T) {
 func TestLabelsThatAreAllAlikeTeachNoDirection(t *testing.T) {
 	t.Parallel()
 	g := readGolden(t)
-	if _, err := g.learning(make([]float64, len(g.X))).fit(t, Logistic, []float64{1}); !errors.Is(err, quant.Refused) {
+	if _, err := g.learning(make([]float64, len(g.X))).fit(t.Context(), Logistic, []float64{1}); !errors.Is(err, quant.Refused) {
 		t.Errorf("one class gave %v", err)
 	}
 }
@@ -165,7 +155,7 @@ func TestAPerfectSeparationStillConverges(t *testing.T) {
 		}
 	}
 	for _, alpha := range []float64{1e-6, 1, 1e6} {
-		fits, err := learning{d, []span{{0, 400}}}.fit(t, Logistic, []float64{alpha})
+		fits, err := learning{d, []span{{0, 400}}}.fit(t.Context(), Logistic, []float64{alpha})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,83 +61,95 @@ func dateLiteral(d quant.Date) string { return "DATE '" + d.String() + "'" }
 // features is what there is of the features of a range: rows of symbol, ts and a
 // DOUBLE column x<i> for each, NULL or not finite where it has no value.
 type features struct {
-	relation string // stands after FROM
-	reads    []Read
+	list     []Feature
+	relation string   // stands after FROM
+	writers  []string // the runs that wrote them
 }
 
-// readFeatures tells what there is to read of the features of a range. NotFound:
-// one of them has no rows. Refused: no run wrote a row.
-func readFeatures(ctx context.Context, db *factstore.DB, list []Feature, r dateRange) (f features, err error) {
-	var wanted []string
-	for _, feature := range list {
-		wanted = append(wanted, "feature_name = "+sqltext.Literal(feature.Name)+" AND feature_version = "+sqltext.Literal(feature.Version))
-	}
-	where := "(" + strings.Join(wanted, " OR ") + ") AND isfinite(feature_value) AND " + r.where()
-	if err := db.RequireExplained(ctx, factstore.FeaturesDaily, "", where); err != nil {
+// findFeatures finds what there is to read of the features of a range. Refused: no
+// run wrote a row.
+func findFeatures(ctx context.Context, db *factstore.DB, list []Feature, r dateRange) (f features, err error) {
+	f.list = list
+	of := byVersion(list)
+	if f.writers, err = db.FeatureWriters(ctx, of, r.where()); err != nil {
 		return f, err
 	}
-	f.relation = "(SELECT * FROM " + sideBySide(list) + " WHERE " + r.where() + ")"
-	columns := make([]string, len(list))
-	for i := range list {
-		columns[i] = xColumn(i)
-	}
-	digests, err := db.DigestValues(ctx, f.relation, columns)
-	if err != nil {
-		return f, err
-	}
-	for i, d := range digests {
-		read, err := readOf(factstore.FeaturesDaily, list[i].String(), d)
-		if err != nil {
-			return f, err
-		}
-		f.reads = append(f.reads, read)
-	}
-	f.reads[0].Writers, err = db.Writers(ctx, factstore.FeaturesDaily, where)
+	relation, err := sideBySide(ctx, db, list, of)
+	f.relation = "(SELECT * FROM " + relation + " WHERE " + r.where() + ")"
 	return f, err
 }
 
 func xColumn(i int) string { return fmt.Sprintf("x%d", i) }
 
-// sideBySide is the relation of features, of one version or of several.
-func sideBySide(list []Feature) string {
-	var versions []string
-	names, columns := map[string][]string{}, map[string][]string{}
-	for i, f := range list {
-		if names[f.Version] == nil {
-			versions = append(versions, f.Version)
+func byVersion(list []Feature) []factstore.VersionFeatures {
+	var of []factstore.VersionFeatures
+	for _, f := range list {
+		k := slices.IndexFunc(of, func(v factstore.VersionFeatures) bool { return v.Version == f.Version })
+		if k < 0 {
+			k, of = len(of), append(of, factstore.VersionFeatures{Version: f.Version})
 		}
-		names[f.Version] = append(names[f.Version], f.Name)
-		columns[f.Version] = append(columns[f.Version], sqltext.Identifier(f.Name)+" AS "+xColumn(i))
+		of[k].Names = append(of[k].Names, f.Name)
 	}
+	return of
+}
+
+// sideBySide is the relation of features, of one version or of several.
+func sideBySide(ctx context.Context, db *factstore.DB, list []Feature, of []factstore.VersionFeatures) (string, error) {
 	joined := ""
-	for k, v := range versions {
-		of := "(SELECT symbol, ts, " + strings.Join(columns[v], ", ") + " FROM " + factstore.FeatureRelation(v, names[v]...) + ")"
+	for k, v := range of {
+		relation, err := db.FeatureRelation(ctx, v.Version, v.Names...)
+		if err != nil {
+			return "", err
+		}
+		columns := ""
+		for i, f := range list {
+			if f.Version == v.Version {
+				columns += ", " + sqltext.Identifier(f.Name) + " AS " + xColumn(i)
+			}
+		}
+		one := "(SELECT symbol, ts" + columns + " FROM " + relation + ")"
 		if k == 0 {
-			joined = of
+			joined = one
 			continue
 		}
-		joined = "(SELECT * FROM " + joined + " FULL JOIN " + of + " USING (symbol, ts))"
+		joined = "(SELECT * FROM " + joined + " FULL JOIN " + one + " USING (symbol, ts))"
 	}
-	return joined
+	return joined, nil
 }
 
 // each gives the rows of the features chunk by chunk: the numbers of their symbols
-// in names, their days, and their values by feature. It keeps none of these.
-func (f features) each(ctx context.Context, db *factstore.DB, names *factstore.Names, fn func(symbols []int32, days []quant.Date, x [][]float64) error) error {
-	x := make([][]float64, len(f.reads))
+// in names, their days, and their values by feature. It keeps none of these. What
+// it returns tells of each feature. NotFound: one of them has no rows.
+func (f features) each(ctx context.Context, db *factstore.DB, names *factstore.Names, fn func(symbols []int32, days []quant.Date, x [][]float64) error) ([]Read, error) {
+	x := make([][]float64, len(f.list))
 	columns := "symbol, ts"
 	for i := range x {
 		columns += ", " + xColumn(i)
 	}
 	var symbols []int32
 	var days []quant.Date
-	return db.Columns(ctx, "SELECT "+columns+" FROM "+f.relation, nil, func(c *factstore.Chunk) error {
+	var sums factstore.ValueSums
+	sums.Add(names, nil, nil, x...)
+	if err := db.Columns(ctx, "SELECT "+columns+" FROM "+f.relation, nil, func(c *factstore.Chunk) error {
 		symbols, days = c.AppendNumbers(symbols[:0], 0, names), c.AppendDates(days[:0], 1)
 		for j := range x {
 			x[j] = c.AppendFloats(x[j][:0], 2+j)
 		}
+		sums.Add(names, symbols, days, x...)
 		return fn(symbols, days, x)
-	})
+	}); err != nil {
+		return nil, err
+	}
+	var reads []Read
+	for i, d := range sums.Digests() {
+		read, err := readOf(factstore.FeaturesDaily, f.list[i].String(), d)
+		if err != nil {
+			return nil, err
+		}
+		reads = append(reads, read)
+	}
+	reads[0].Writers = f.writers
+	return reads, nil
 }
 
 // readOf tells of the values of a column. NotFound: there are none.
@@ -163,7 +175,7 @@ type loaded struct {
 // feature. A day that lacks one is left out and counted, nothing is imputed.
 func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Spec) (*loaded, error) {
 	r := dateRange{spec.Policy.From, spec.Policy.To}
-	f, err := readFeatures(ctx, db, spec.Features, r)
+	f, err := findFeatures(ctx, db, spec.Features, r)
 	if err != nil {
 		return nil, err
 	}
@@ -172,27 +184,19 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 	if err := db.RequireExplained(ctx, factstore.Labels, "", these); err != nil {
 		return nil, err
 	}
-	labels := "(SELECT symbol, ts, label_value FROM labels WHERE " + these + ")"
-	digests, err := db.DigestValues(ctx, labels, []string{"label_value"})
-	if err != nil {
-		return nil, err
-	}
-	read, err := readOf(factstore.Labels, spec.Label.String(), digests[0])
+	k, read, err := readLabels(ctx, db, spec.Label, these)
 	if err != nil {
 		return nil, err
 	}
 	if read.Writers, err = db.SliceWriters(ctx, factstore.Labels, "name = ? AND version = ?", spec.Label.Name, spec.Label.Version); err != nil {
 		return nil, err
 	}
-	d := &loaded{sampleSet: sampleSet{width: len(spec.Features)}, reads: append(f.reads, read)}
-	k, err := readLabels(ctx, db, labels, int(read.Rows))
-	if err != nil {
-		return nil, err
-	}
 	debug.FreeOSMemory() // the rows as they came, before the features need as much again
+	d := &loaded{sampleSet: sampleSet{width: len(spec.Features)}}
 	if err := k.fill(ctx, db, f, d); err != nil {
 		return nil, err
 	}
+	d.reads = append(d.reads, read)
 	d.incomplete = read.Rows - int64(len(d.y))
 	if len(d.y) == 0 {
 		return nil, quant.Errorf(quant.Refused, "no day has the label %s and every one of the features", spec.Label).
@@ -245,15 +249,30 @@ func (k *labelled) place(symbol int32, day quant.Date) int {
 	return int(k.at[s.at+i-s.first])
 }
 
-// readLabels reads so many rows (symbol, ts, label_value).
-func readLabels(ctx context.Context, db *factstore.DB, labels string, rows int) (*labelled, error) {
+// readLabels reads the values of a label for which a condition holds. NotFound:
+// there are none.
+func readLabels(ctx context.Context, db *factstore.DB, label Label, where string) (*labelled, Read, error) {
 	k := &labelled{}
+	var rows int
+	if err := db.QueryRow(ctx, "SELECT count(*) FROM labels WHERE "+where).Scan(&rows); err != nil {
+		return nil, Read{}, err
+	}
 	symbol, date, y := make([]int32, 0, rows), make([]quant.Date, 0, rows), make([]float64, 0, rows)
-	if err := db.Columns(ctx, "SELECT symbol, ts, label_value FROM "+labels, nil, func(c *factstore.Chunk) error {
+	if err := db.Columns(ctx, "SELECT symbol, ts, label_value FROM labels WHERE "+where, nil, func(c *factstore.Chunk) error {
 		symbol, date, y = c.AppendNumbers(symbol, 0, &k.names), c.AppendDates(date, 1), c.AppendFloats(y, 2)
 		return nil
 	}); err != nil {
-		return nil, err
+		return nil, Read{}, err
+	}
+	var sums factstore.ValueSums
+	const atOnce = 1 << 16 // so that the sums hold little beside the rows
+	for from := 0; from < len(y) || from == 0; from += atOnce {
+		to := min(from+atOnce, len(y))
+		sums.Add(&k.names, symbol[from:to], date[from:to], y[from:to])
+	}
+	read, err := readOf(factstore.Labels, label.String(), sums.Digests()[0])
+	if err != nil {
+		return nil, read, err
 	}
 	last := slices.Max(date)
 	k.first = slices.Min(date)
@@ -308,7 +327,7 @@ func readLabels(ctx context.Context, db *factstore.DB, labels string, rows int) 
 			}
 		}
 	}
-	return k, nil
+	return k, read, nil
 }
 
 // inOrder are the numbers of the symbols, in byte order of these.
@@ -329,7 +348,8 @@ func (k *labelled) fill(ctx context.Context, db *factstore.DB, f features, d *lo
 		d.x[j] = make([]float64, n)
 	}
 	have := make([]bool, n)
-	err := f.each(ctx, db, &k.names, func(symbols []int32, days []quant.Date, x [][]float64) error {
+	var err error
+	d.reads, err = f.each(ctx, db, &k.names, func(symbols []int32, days []quant.Date, x [][]float64) error {
 		for row, symbol := range symbols {
 			i := k.place(symbol, days[row])
 			if i < 0 || !complete(x, row) {

@@ -108,11 +108,10 @@ func Score(ctx context.Context, db *factstore.DB, req ScoreRequest) (Scored, err
 		return out, quant.Errorf(quant.Usage, "from %s is after to %s", req.From, req.To).WithHint("swap them")
 	}
 	r := dateRange{&req.From, &req.To}
-	f, err := readFeatures(ctx, db, req.Model.Features, r)
+	f, err := findFeatures(ctx, db, req.Model.Features, r)
 	if err != nil {
 		return out, err
 	}
-	out.Reads = f.reads
 	p := &predicted{days: map[quant.Date]int{}}
 	if err := out.compute(ctx, db, req, models, f, p); err != nil {
 		return out, err
@@ -136,8 +135,8 @@ type predicted struct {
 }
 
 // compute predicts the rows that have every feature, and counts the others.
-func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest, models []scorer, f features, p *predicted) error {
-	return f.each(ctx, db, &p.names, func(symbols []int32, days []quant.Date, x [][]float64) error {
+func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest, models []scorer, f features, p *predicted) (err error) {
+	s.Reads, err = f.each(ctx, db, &p.names, func(symbols []int32, days []quant.Date, x [][]float64) error {
 		for row, day := range days {
 			if !complete(x, row) {
 				if slices.ContainsFunc(x, func(column []float64) bool { return column[row]-column[row] == 0 }) {
@@ -165,6 +164,7 @@ func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest
 		}
 		return nil
 	})
+	return err
 }
 
 // inSample counts the days that no model can score out of sample.
@@ -263,6 +263,10 @@ func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, 
 		if err != nil {
 			return err
 		}
+		if !stood {
+			s.OutputFirst, s.OutputLast, s.Output = p.stands(req.ModelID, taskNames(models))
+			return nil
+		}
 		stands := "SELECT symbol, ts, model_id, task_id, score, calibrated_score FROM predictions WHERE " + mine
 		if _, s.Output, err = tx.Digest(ctx, stands); err != nil {
 			return err
@@ -272,13 +276,30 @@ func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, 
 	return err
 }
 
+// stands tells of the predictions where they alone are stored: their first and last
+// day, and their digest.
+func (p *predicted) stands(modelID string, tasks []string) (first, last quant.Text, digest string) {
+	_, digest = factstore.RowDigest(
+		factstore.Column{Numbers: p.symbol, Texts: p.names.List}, factstore.Column{Dates: p.day},
+		factstore.Column{Numbers: make([]int32, len(p.day)), Texts: []string{modelID}}, factstore.Column{Numbers: p.task, Texts: tasks},
+		factstore.Column{Floats: p.score}, factstore.Column{Floats: p.meaning()})
+	if len(p.day) > 0 {
+		first, last = quant.Text(slices.Min(p.day).String()), quant.Text(slices.Max(p.day).String())
+	}
+	return first, last, digest
+}
+
+// meaning are the calibrated scores.
+func (p *predicted) meaning() []float64 {
+	if p.calibrated == nil {
+		return p.score
+	}
+	return p.calibrated
+}
+
 // hold makes the predictions readable in SQL: relation is the columns of the table,
 // but for its stamp, of the rows for which a condition on their number row holds.
 func (p *predicted) hold(db *factstore.DB, modelID string, tasks []string) (relation func(where string) string, release func(), err error) {
-	calibrated := p.calibrated
-	if calibrated == nil {
-		calibrated = p.score
-	}
 	rows := make([]int32, len(p.task))
 	for i := range rows {
 		rows[i] = int32(i)
@@ -295,7 +316,7 @@ func (p *predicted) hold(db *factstore.DB, modelID string, tasks []string) (rela
 		numbers[i] = int32(i)
 	}
 	for i, columns := range [][]factstore.Column{
-		{{Name: "row", Integers: rows}, {Name: "k", Integers: p.symbol}, {Name: "ts", Dates: p.day}, {Name: "t", Integers: p.task}, {Name: "score", Floats: p.score}, {Name: "calibrated_score", Floats: calibrated}},
+		{{Name: "row", Integers: rows}, {Name: "k", Integers: p.symbol}, {Name: "ts", Dates: p.day}, {Name: "t", Integers: p.task}, {Name: "score", Floats: p.score}, {Name: "calibrated_score", Floats: p.meaning()}},
 		{{Name: "t", Integers: numbers}, {Name: "task_id", Texts: tasks}},
 	} {
 		text, done, err := db.Hold(columns...)
@@ -328,10 +349,7 @@ func (s *Scored) replace(ctx context.Context, db *factstore.DB, tx *factstore.Tx
 	for row, symbol := range p.symbol {
 		at[key{symbol, p.day[row]}] = int32(row)
 	}
-	calibrated := p.calibrated
-	if calibrated == nil {
-		calibrated = p.score
-	}
+	calibrated := p.meaning()
 	same := make([]bool, len(p.symbol))
 	var gone struct {
 		symbol, task []int32

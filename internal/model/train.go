@@ -49,10 +49,9 @@ func Train(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec S
 
 // walk is a walk-forward over samples.
 type walk struct {
-	spec    Spec
-	cal     *calendar.Calendar
-	d       *sampleSet
-	moments map[span]*moments // of every span that a fit learns from
+	spec Spec
+	cal  *calendar.Calendar
+	d    *sampleSet
 }
 
 func (w walk) train(ctx context.Context) (Trained, error) {
@@ -65,9 +64,6 @@ func (w walk) train(ctx context.Context) (Trained, error) {
 		return out, err
 	}
 	n := len(w.d.y)
-	if err := w.sum(ctx, blocks); err != nil {
-		return out, err
-	}
 	j := judging{algo: w.spec.Algo, horizon: w.spec.Label.Horizon, d: w.d, from: blocks[0].lo, eta: make([]float64, n-blocks[0].lo), baseline: make([]float64, n-blocks[0].lo)}
 	for k, b := range blocks {
 		hi := w.trainingEnd(b)
@@ -78,7 +74,7 @@ func (w walk) train(ctx context.Context) (Trained, error) {
 		fold.TestFrom, fold.TestTo = ptr(w.cal.At(b.First)), ptr(w.cal.At(b.Last))
 		out.Document.Folds = append(out.Document.Folds, fold)
 		naive := w.naive(hi)
-		err = parallel.Blocks(ctx, b.hi-b.lo, partSize, func() func(lo, hi int) {
+		err = parallel.Blocks(ctx, b.hi-b.lo, etaBlock, func() func(lo, hi int) {
 			return func(lo, hi int) { f.etas(j.eta[b.lo-j.from+lo:], w.d.x, b.lo+lo, b.lo+hi) }
 		})
 		if err != nil {
@@ -104,38 +100,6 @@ func (w walk) train(ctx context.Context) (Trained, error) {
 		out.Notices = append(out.Notices, "no day of the test blocks has 5 names or more: there is no IC")
 	}
 	return out, err
-}
-
-// sum computes the moments of every span that a fit of the walk learns from.
-func (w *walk) sum(ctx context.Context, blocks []block) (err error) {
-	var spans []span
-	ends := []int{len(w.d.y)}
-	for _, b := range blocks {
-		ends = append(ends, w.trainingEnd(b))
-	}
-	for _, hi := range ends {
-		spans = append(spans, span{0, hi})
-		for _, b := range w.inner(hi) {
-			l, _ := w.around(b, hi)
-			spans = append(spans, l.spans...)
-		}
-	}
-	w.moments, err = w.d.momentsOf(ctx, spans)
-	return err
-}
-
-// fit fits one function for each penalty. Errors: those of ridge and logistic.
-func (w walk) fit(ctx context.Context, l learning, alphas []float64) ([]*fitted, error) {
-	m := newMoments(w.d.width + 1)
-	for _, s := range l.spans {
-		if s.lo < s.hi {
-			m.add(w.moments[s])
-		}
-	}
-	if w.spec.Algo == Logistic {
-		return l.logistic(ctx, m, alphas)
-	}
-	return m.ridge(alphas)
 }
 
 // trainingEnd is the end of the samples from which a fold learns: those before
@@ -169,7 +133,7 @@ func (w walk) fold(ctx context.Context, task string, hi int) (fold Fold, f *fitt
 	if err != nil {
 		return fold, nil, 0, err
 	}
-	fits, err := w.fit(ctx, learning{w.d, []span{{0, hi}}}, []float64{alpha})
+	fits, err := learning{w.d, []span{{0, hi}}}.fit(ctx, w.spec.Algo, []float64{alpha})
 	if err != nil {
 		return fold, nil, 0, err
 	}
@@ -205,7 +169,7 @@ func (w walk) chooseAlpha(ctx context.Context, hi int) (alpha float64, embargoed
 		if !l.teaches(w.spec.Algo) {
 			continue
 		}
-		fits, err := w.fit(ctx, l, alphas)
+		fits, err := l.fit(ctx, w.spec.Algo, alphas)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -232,29 +196,20 @@ func (w walk) inner(hi int) []block {
 	return cut(starts, hi, 0, innerBlocks)
 }
 
-// losses adds to loss that of each fit on the samples of b.
+// losses adds to loss that of each fit on the samples of b, one after the other.
 func (w walk) losses(ctx context.Context, loss []float64, fits []*fitted, b block) error {
-	parts := learning{w.d, []span{{b.lo, b.hi}}}.parts()
-	sums := make([]float64, len(parts)*len(fits))
-	err := parallel.Blocks(ctx, len(parts), 1, func() func(lo, hi int) {
-		eta := make([]float64, partSize)
+	return parallel.Blocks(ctx, len(fits), 1, func() func(lo, hi int) {
+		eta := make([]float64, etaBlock)
 		return func(k, _ int) {
-			for n, f := range fits {
-				f.etas(eta, w.d.x, parts[k].lo, parts[k].hi)
-				sum := 0.0
-				for i, y := range w.d.y[parts[k].lo:parts[k].hi] {
-					sum += lossOf(w.spec.Algo, eta[i], y)
+			for lo := b.lo; lo < b.hi; lo += etaBlock {
+				hi := min(lo+etaBlock, b.hi)
+				fits[k].etas(eta, w.d.x, lo, hi)
+				for i, y := range w.d.y[lo:hi] {
+					loss[k] += lossOf(w.spec.Algo, eta[i], y)
 				}
-				sums[k*len(fits)+n] = sum
 			}
 		}
 	})
-	for k := range parts {
-		for n := range fits {
-			loss[n] += sums[k*len(fits)+n]
-		}
-	}
-	return err
 }
 
 // around is what may be learned from, of the first hi samples, when b, a block

@@ -39,13 +39,25 @@ func (r Repetition) Err() error {
 		return nil
 	}
 	var differ []string
+	hint := fmt.Sprintf("`quant lineage %s` shows what it came from", quant.ShortID(r.RunID))
+	if r.modelsAlone() {
+		hint = "it read the same: a program of another version may give a model other last digits, and so another id; compare the two models' files"
+	}
 	for _, c := range r.Comparisons {
 		if !c.Same {
 			differ = append(differ, fmt.Sprintf("%s (%s of %s)", c.Object, map[quant.Direction]string{quant.In: "input", quant.Out: "output"}[c.Direction], c.Stage))
 		}
 	}
 	return quant.Errorf(quant.Refused, "run %s is not reproduced; other than on record: %s", quant.ShortID(r.RunID), firstOf(differ, 3)).
-		WithHint("`quant lineage %s` shows what it came from", quant.ShortID(r.RunID))
+		WithHint("%s", hint)
+}
+
+// modelsAlone reports whether nothing differs but models that were trained, from
+// inputs that are the same.
+func (r Repetition) modelsAlone() bool {
+	return !slices.ContainsFunc(r.Comparisons, func(c Comparison) bool {
+		return !c.Same && (c.Direction == quant.In || c.Stage != string(StageTrain) || c.Now == "" || !strings.HasPrefix(c.Object, quant.IOModel+" "))
+	})
 }
 
 // firstOf names at most so many of a list.
@@ -71,9 +83,15 @@ type Comparison struct {
 // other: tables, files and models; inputs first. What has no digest cannot be
 // told apart and is left out, and so is an input that only the repetition has.
 // outputs reports whether at least one output was compared: without one,
-// nothing was shown.
+// nothing was shown. A model is named by its digest, and held against the one that
+// was trained instead.
 func compare(kind string, recorded, now []quant.RunIO) (list []Comparison, outputs bool) {
-	key := func(io quant.RunIO) string { return string(io.Direction) + "\x00" + io.Kind + "\x00" + io.Name }
+	key := func(io quant.RunIO) string {
+		if io.Direction == quant.Out && io.Kind == quant.IOModel {
+			return string(io.Direction) + "\x00" + io.Kind
+		}
+		return string(io.Direction) + "\x00" + io.Kind + "\x00" + io.Name
+	}
 	have := map[string]quant.RunIO{}
 	for _, io := range now {
 		have[key(io)] = io

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -225,5 +226,35 @@ func TestWhatCannotBeRepeatedIsRefused(t *testing.T) {
 		if call, err := pipeline.Replay(run); quant.CodeOf(err) != quant.Refused {
 			t.Errorf("%s: %+v, %v", name, call, err)
 		}
+	}
+}
+
+// A model that was trained by another version of the program has other last digits:
+// what it read is the same, and that is said.
+func TestAModelOfAnotherVersionIsToldFromOneOfOtherData(t *testing.T) {
+	t.Parallel()
+	s, _, report := ranLab(t, byModel)
+	train := string(report.Stages[slices.IndexFunc(report.Stages, func(r pipeline.StageReport) bool { return r.Stage == pipeline.StageTrain })].RunID)
+	// The alphas are another program's digits.
+	other := runnerFunc(func(ctx context.Context, s *session.Session, call pipeline.Call, notes []quant.RunIO) (string, error) {
+		o := call.(pipeline.TrainOptions)
+		o.Alphas = []float64{1 + 1e-15}
+		return pipeline.InProcess{}.Run(ctx, s, o, notes)
+	})
+	repeated, err := pipeline.Repeat(t.Context(), s.Session, other, train)
+	if err != nil || repeated.Same {
+		t.Fatalf("%+v, %v", repeated, err)
+	}
+	for _, c := range repeated.Comparisons {
+		if c.Same != (c.Direction == quant.In) || c.Now == "" {
+			t.Errorf("%+v", c)
+		}
+	}
+	if said := quant.HintOf(repeated.Err()); !strings.Contains(said, "other last digits") {
+		t.Error(said)
+	}
+	repeated.Comparisons[0].Same = false // an input
+	if said := quant.HintOf(repeated.Err()); !strings.Contains(said, "lineage") {
+		t.Error(said)
 	}
 }

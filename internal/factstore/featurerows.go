@@ -1,0 +1,165 @@
+package factstore
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"quant"
+	"quant/internal/sqltext"
+)
+
+// FeatureRelation is FeatureRelation where it is read at once: from the table of the
+// version alone, if nothing else holds a value of these features.
+func (db *DB) FeatureRelation(ctx context.Context, version string, names ...string) (string, error) {
+	wide, have := wideOf(version)
+	for _, name := range names {
+		have = have && slices.Contains(wide.names, name)
+	}
+	if !have {
+		return FeatureRelation(version, names...), nil
+	}
+	var other bool
+	err := db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+factTable(FeaturesOther)+" WHERE feature_version = "+sqltext.Literal(version)+" AND feature_name IN ("+sqltext.Literals(names)+"))").Scan(&other)
+	if err != nil {
+		return "", db.failure(ctx, "look for features", err)
+	}
+	if other {
+		return FeatureRelation(version, names...), nil
+	}
+	list := identifiers(names)
+	return "(SELECT symbol, ts, " + list + " FROM " + factTable(wide.table()) + " WHERE coalesce(" + list + ") IS NOT NULL)", nil
+}
+
+func identifiers(names []string) string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = sqltext.Identifier(name)
+	}
+	return strings.Join(list, ", ")
+}
+
+// VersionFeatures are features of a version.
+type VersionFeatures struct {
+	Version string
+	Names   []string
+}
+
+// FeatureWriters returns the runs that wrote the finite values of features, oldest
+// first, of the days for which where holds: a condition on ts. Refused as
+// RequireExplained, where no run wrote one.
+func (db *DB) FeatureWriters(ctx context.Context, of []VersionFeatures, where string) ([]string, error) {
+	var stamped, rows []string
+	for _, f := range of {
+		finite := []string{"false"}
+		wide, _ := wideOf(f.Version)
+		for _, name := range f.Names {
+			if slices.Contains(wide.names, name) {
+				finite = append(finite, "isfinite("+sqltext.Identifier(name)+")")
+			}
+		}
+		if len(finite) > 1 {
+			stamped = append(stamped, "SELECT computed_at FROM "+factTable(wide.table())+" WHERE ("+where+") AND ("+strings.Join(finite, " OR ")+")")
+		}
+		these := "feature_version = " + sqltext.Literal(f.Version) + " AND feature_name IN (" + sqltext.Literals(f.Names) + ") AND isfinite(feature_value)"
+		stamped = append(stamped, "SELECT computed_at FROM "+factTable(FeaturesOther)+" WHERE ("+where+") AND "+these)
+		rows = append(rows, these)
+	}
+	var stamps []int64
+	unstamped := false
+	err := db.Columns(ctx, "SELECT DISTINCT computed_at FROM ("+strings.Join(stamped, " UNION ALL ")+")", nil, func(c *Chunk) error {
+		for i, at := range c.AppendBigints(nil, 0) {
+			if c.Null(0, i) {
+				unstamped = true
+			} else {
+				stamps = append(stamps, at)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, db.failure(ctx, "find the writers", err)
+	}
+	committed, err := db.Committed(ctx, FeaturesDaily)
+	if err != nil {
+		return nil, err
+	}
+	if unstamped || slices.ContainsFunc(stamps, func(at int64) bool { return committed[at] == "" }) {
+		if err := db.RequireExplained(ctx, FeaturesDaily, "", "("+where+") AND ("+strings.Join(rows, " OR ")+")"); err != nil {
+			return nil, err
+		}
+	}
+	return writersAmong(committed, stamps), nil
+}
+
+// ValueDigest tells of the values of one column: of the rows (symbol, ts, value)
+// where it is a finite number, how many there are, their digest as DB.Digest has it,
+// and their first and last day, "" of none.
+type ValueDigest struct {
+	Rows        int64
+	Digest      string
+	First, Last quant.Text
+}
+
+// ValueSums adds up rows of several columns for the ValueDigest of each. The zero
+// value has none.
+type ValueSums struct {
+	columns []valueSum
+	texts   []uint64 // hashes of the names
+	keys    []uint64 // hashes of (symbol, ts)
+}
+
+type valueSum struct {
+	RowSum
+	first, last quant.Date
+}
+
+// Add adds rows: the number of each symbol in names, its day, and its value in each
+// column. The names and the number of columns are those of the time before.
+func (s *ValueSums) Add(names *Names, symbols []int32, days []quant.Date, columns ...[]float64) {
+	for _, text := range names.List[len(s.texts):] {
+		s.texts = append(s.texts, hashText(text))
+	}
+	if s.columns == nil {
+		s.columns = make([]valueSum, len(columns))
+	}
+	s.keys = s.keys[:0]
+	for i, symbol := range symbols {
+		s.keys = append(s.keys, combine(s.texts[symbol], mix(uint64(uint32(days[i])))))
+	}
+	for j, column := range columns {
+		s.columns[j].add(s.keys, days, column)
+	}
+}
+
+func (s *valueSum) add(keys []uint64, days []quant.Date, column []float64) {
+	a, b, rows := s.a, s.b, s.rows
+	for i, x := range column {
+		if x-x != 0 { // NaN or infinite
+			continue
+		}
+		if day := days[i]; rows == 0 {
+			s.first, s.last = day, day
+		} else {
+			s.first, s.last = min(s.first, day), max(s.last, day)
+		}
+		rows++
+		h := combine(keys[i], hashFloat(x))
+		a.add(h)
+		b.add(combine(mix(h), hashOfOne))
+	}
+	s.a, s.b, s.rows = a, b, rows
+}
+
+// Digests tell of each column; none where no rows were added.
+func (s *ValueSums) Digests() []ValueDigest {
+	list := make([]ValueDigest, len(s.columns))
+	for j := range s.columns {
+		c := &s.columns[j]
+		list[j].Rows, list[j].Digest = c.Digest()
+		if c.rows > 0 {
+			list[j].First, list[j].Last = quant.Text(c.first.String()), quant.Text(c.last.String())
+		}
+	}
+	return list
+}
