@@ -37,8 +37,11 @@ generate: ## write docs/man and docs/cli.md anew from the command tree
 fuzz: ## every fuzz target for 20 seconds
 	./.ci/fuzz 20s
 
-bench: ## measure, against the bounds of docs/benchmarks.md
-	$(GO) run ./bench
+bench: ## measure, against the bounds of docs/benchmarks.md; PEERS=1: against Polars, NumPy and others from PyPI
+	$(GO) run ./bench $(if $(PEERS),-peers)
+
+guard: ## whether the chain became slower than bench/guard.json says
+	$(GO) run ./bench -guard
 
 ci: ## what CI does
 	./.ci/run
@@ -46,4 +49,4 @@ ci: ## what CI does
 nightly: ## what CI has no time for: race detector and full counts over everything
 	./.ci/nightly
 
-.PHONY: help build demo test soak faults race lint generate fuzz bench ci nightly
+.PHONY: help build demo test soak faults race lint generate fuzz bench guard ci nightly

@@ -47,7 +47,20 @@ type market struct {
 
 // makeMarket makes a lab with the prices of this many symbols in it.
 func (b *bench) makeMarket(ctx context.Context, symbols int) (market, error) {
-	m := market{dir: filepath.Join(b.dir, fmt.Sprintf("market%d", symbols)), symbols: symbols}
+	m, err := generateMarket(ctx, filepath.Join(b.dir, fmt.Sprintf("market%d", symbols)), symbols)
+	if err != nil {
+		return m, err
+	}
+	if _, err := process(ctx, m.dir, b.quant, "init-db"); err != nil {
+		return m, err
+	}
+	_, err = process(ctx, m.dir, b.quant, "ingest", m.bars)
+	return m, err
+}
+
+// generateMarket writes the bars and the strategy of a market into a folder.
+func generateMarket(ctx context.Context, dir string, symbols int) (market, error) {
+	m := market{dir: dir, symbols: symbols}
 	m.bars, m.strategy = filepath.Join(m.dir, "bars.parquet"), filepath.Join(m.dir, "top50.yaml")
 	cal, err := calendar.Open("XNYS")
 	if err != nil {
@@ -75,14 +88,7 @@ func (b *bench) makeMarket(ctx context.Context, symbols int) (market, error) {
 	for i := range names {
 		names[i] = fmt.Sprintf("S%05d", i)
 	}
-	if err := os.WriteFile(m.strategy, fmt.Appendf(nil, strategyText, strings.Join(names, ", ")), 0o644); err != nil {
-		return m, err
-	}
-	if _, err := process(ctx, m.dir, b.quant, "init-db"); err != nil {
-		return m, err
-	}
-	_, err = process(ctx, m.dir, b.quant, "ingest", m.bars)
-	return m, err
+	return m, os.WriteFile(m.strategy, fmt.Appendf(nil, strategyText, strings.Join(names, ", ")), 0o644)
 }
 
 // steps are the commands of the chain over a market, in order.
@@ -227,25 +233,31 @@ func bareSQL(ctx context.Context, path string, statements []string) (time.Durati
 
 // What one would write by hand: plain window functions, one INSERT a feature.
 // The market has no gaps, so rows are sessions here.
+// It fills tables of its own, as the contract has them.
 var bareFeatures = append(append([]string{
 	`BEGIN`,
+	`CREATE SCHEMA bare`,
+	`CREATE TABLE bare.features_daily (symbol TEXT NOT NULL, ts DATE NOT NULL, feature_name TEXT NOT NULL, feature_value DOUBLE, feature_version TEXT NOT NULL, computed_at TIMESTAMP)`,
+	`CREATE TABLE bare.returns (symbol TEXT NOT NULL, ts DATE NOT NULL, ret_1d DOUBLE, ret_5d DOUBLE, ret_20d DOUBLE, ret_60d DOUBLE)`,
 	`CREATE TEMP TABLE r AS SELECT symbol, ts, adjusted_close AS p, close, volume, open * adjusted_close / close AS o, (high - low) / close AS hl_range, volume * close / adjusted_close AS v,
 		adjusted_close / lag(adjusted_close) OVER w - 1 AS ret_1d, adjusted_close / lag(adjusted_close, 5) OVER w - 1 AS ret_5d,
 		adjusted_close / lag(adjusted_close, 20) OVER w - 1 AS ret_20d, adjusted_close / lag(adjusted_close, 60) OVER w - 1 AS ret_60d,
 		row_number() OVER w AS n
 		FROM ohlcv WINDOW w AS (PARTITION BY symbol ORDER BY ts)`,
-	`CREATE TEMP TABLE wide AS SELECT *, CASE WHEN n > 20 THEN stddev_samp(ret_1d) OVER (PARTITION BY symbol ORDER BY ts ROWS 19 PRECEDING) END AS vol_20d,
+	`CREATE OR REPLACE TEMP TABLE wide AS SELECT *, CASE WHEN n > 20 THEN stddev_samp(ret_1d) OVER (PARTITION BY symbol ORDER BY ts ROWS 19 PRECEDING) END AS vol_20d,
 		o / lag(p) OVER (PARTITION BY symbol ORDER BY ts) - 1 AS gap_open,
 		CASE WHEN n >= 20 THEN v / avg(v) OVER (PARTITION BY symbol ORDER BY ts ROWS 19 PRECEDING) END AS volume_ratio_20d
 		FROM r ORDER BY ts, symbol`,
-	`INSERT INTO returns SELECT symbol, ts, ret_1d, ret_5d, ret_20d, ret_60d FROM wide WHERE ret_1d IS NOT NULL ORDER BY symbol, ts`,
-}, bareInserts("features_daily", "'v1', now()::TIMESTAMP", "ret_1d", "ret_5d", "ret_20d", "ret_60d", "vol_20d", "gap_open", "hl_range", "volume_ratio_20d")...), `COMMIT`)
+	`INSERT INTO bare.returns SELECT symbol, ts, ret_1d, ret_5d, ret_20d, ret_60d FROM wide WHERE ret_1d IS NOT NULL ORDER BY symbol, ts`,
+}, bareInserts("bare.features_daily", "'v1', now()::TIMESTAMP", "ret_1d", "ret_5d", "ret_20d", "ret_60d", "vol_20d", "gap_open", "hl_range", "volume_ratio_20d")...), `COMMIT`)
 
 var bareLabels = append(append([]string{
 	`BEGIN`,
-	`CREATE TEMP TABLE wide AS SELECT *, CASE WHEN fwd_ret_60d > 0 THEN 1 WHEN fwd_ret_60d <= 0 THEN 0 END AS direction_60d FROM (
+	`CREATE SCHEMA bare`,
+	`CREATE TABLE bare.labels (symbol TEXT NOT NULL, ts DATE NOT NULL, label_name TEXT NOT NULL, label_value DOUBLE, label_version TEXT NOT NULL)`,
+	`CREATE OR REPLACE TEMP TABLE wide AS SELECT *, CASE WHEN fwd_ret_60d > 0 THEN 1 WHEN fwd_ret_60d <= 0 THEN 0 END AS direction_60d FROM (
 		SELECT symbol, ts, lead(adjusted_close, 60) OVER (PARTITION BY symbol ORDER BY ts) / adjusted_close - 1 AS fwd_ret_60d FROM ohlcv) ORDER BY ts, symbol`,
-}, bareInserts("labels", "'v1'", "fwd_ret_60d", "direction_60d")...), `COMMIT`)
+}, bareInserts("bare.labels", "'v1'", "fwd_ret_60d", "direction_60d")...), `COMMIT`)
 
 func bareInserts(table, rest string, names ...string) []string {
 	var list []string

@@ -3,7 +3,6 @@ package backtest
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -106,35 +105,50 @@ func DecidedBy(ctx context.Context, db *factstore.DB, strategyID, version string
 }
 
 func readWeights(ctx context.Context, db *factstore.DB, req Request, decisions []Decision) error {
-	rows, err := db.Query(ctx, `SELECT "asof", symbol, weight FROM targets WHERE strategy_id = ? AND version = ? AND approved AND weight <> 0
-		AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) ORDER BY "asof", symbol`, req.StrategyID, req.Version, req.From, req.To)
-	if err != nil {
+	var names factstore.Names
+	var asof []quant.Date
+	var symbol []int32
+	var weight []float64
+	if err := db.Columns(ctx, `SELECT "asof", symbol, weight FROM targets WHERE strategy_id = ? AND version = ? AND approved AND weight <> 0
+		AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`, []any{req.StrategyID, req.Version, req.From, req.To}, func(c *factstore.Chunk) error {
+		asof, symbol, weight = c.AppendDates(asof, 0), c.AppendNumbers(symbol, 1, &names), c.AppendFloats(weight, 2)
+		return nil
+	}); err != nil {
 		return err
 	}
-	defer rows.Close()
-	names := map[string]string{} // one copy of each
-	i := 0
-	for rows.Next() {
-		var asof quant.Date
-		var w Weight
-		if err := rows.Scan(&asof, &w.Symbol, &w.Weight); err != nil {
-			return err
-		}
-		if name, ok := names[w.Symbol]; ok {
-			w.Symbol = name
-		} else {
-			names[w.Symbol] = w.Symbol
-		}
-		for i < len(decisions) && decisions[i].AsOf < asof {
-			i++
-		}
-		if i == len(decisions) || decisions[i].AsOf != asof {
-			return quant.Errorf(quant.Refused, "strategy %s %s has targets on %s without a decision", req.StrategyID, req.Version, asof).
-				WithHint("`quant recommend --strategy F --asof %s` decides anew", asof)
-		}
-		decisions[i].Weights = append(decisions[i].Weights, w)
+	at := make(map[quant.Date]int, len(decisions))
+	for i, d := range decisions {
+		at[d.AsOf] = i
 	}
-	return rows.Err()
+	of, count := make([]int32, len(asof)), make([]int, len(decisions))
+	stray := quant.Date(math.MaxInt32)
+	for i, day := range asof {
+		d, decided := at[day]
+		if !decided {
+			stray = min(stray, day)
+			continue
+		}
+		of[i] = int32(d)
+		count[d]++
+	}
+	if stray != math.MaxInt32 {
+		return quant.Errorf(quant.Refused, "strategy %s %s has targets on %s without a decision", req.StrategyID, req.Version, stray).
+			WithHint("`quant recommend --strategy F --asof %s` decides anew", stray)
+	}
+	all := make([]Weight, 0, len(asof))
+	for d, n := range count {
+		if n > 0 {
+			decisions[d].Weights = all[len(all) : len(all) : len(all)+n]
+			all = all[:len(all)+n]
+		}
+	}
+	for i, d := range of {
+		decisions[d].Weights = append(decisions[d].Weights, Weight{names.List[symbol[i]], weight[i]})
+	}
+	for _, d := range decisions {
+		slices.SortFunc(d.Weights, func(a, b Weight) int { return strings.Compare(a.Symbol, b.Symbol) })
+	}
+	return nil
 }
 
 func symbolsOf(decisions []Decision) []string {
@@ -180,10 +194,6 @@ func checkCurrencies(req Request, symbols []string) ([]string, error) {
 	return nil, nil
 }
 
-// symbolTable numbers the symbols of the market, so that no name crosses over
-// with each close.
-const symbolTable = "backtest_symbol"
-
 func (req Request) source() string {
 	if req.Source == "" {
 		return factstore.OHLCV
@@ -191,10 +201,10 @@ func (req Request) source() string {
 	return req.Source
 }
 
-// readMarket reads what package price has staged. The market ends with the last
-// bar of any symbol, held or not: where all data ends, nobody is delisted.
-func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request, basis price.Basis) (Market, error) {
-	m := Market{Symbols: basis.Symbols}
+// readMarket is the market of prices that were read. It ends with the last bar of
+// any symbol, held or not: where all data ends, nobody is delisted.
+func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request, prices *price.Closes) (Market, error) {
+	m := Market{Symbols: prices.Symbols}
 	var last sql.Null[quant.Date]
 	if err := db.QueryRow(ctx, "SELECT max(ts) FROM "+req.source()+" WHERE ts <= CAST(? AS DATE)", req.To).Scan(&last); err != nil {
 		return m, err
@@ -206,88 +216,72 @@ func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 		return m, quant.Errorf(quant.NotFound, "there are no prices from %s to %s", req.From, req.To).
 			WithHint("`quant ingest` loads prices; QUANT_CALENDAR must be that of their market")
 	}
-	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+symbolTable+" (k INTEGER, symbol TEXT)"); err != nil {
-		return m, err
-	}
-	if err := db.Append(ctx, symbolTable, func(row func(...driver.Value) error) error {
-		for k, symbol := range m.Symbols {
-			if err := row(int32(k), symbol); err != nil {
-				return err
-			}
+	first, _ := cal.Index(m.Sessions[0])
+	from := first - prices.FirstAt // in prices.Sessions; it may begin before these, and end behind
+	to := from + len(m.Sessions)
+	inside := from >= 0 && to <= len(prices.Sessions)
+	for _, of := range prices.Close {
+		if inside {
+			m.Close = append(m.Close, of[from:to:to])
+			continue
 		}
-		return nil
-	}); err != nil {
-		return m, err
-	}
-	for range m.Symbols {
 		closes := make([]float64, len(m.Sessions))
 		for s := range closes {
 			closes[s] = math.NaN()
+			if at := from + s; at >= 0 && at < len(of) {
+				closes[s] = of[at]
+			}
 		}
 		m.Close = append(m.Close, closes)
 	}
-	first, _ := cal.Index(m.Sessions[0])
-	rows, err := db.Query(ctx, `SELECT n.k, p.i - ?, p.close FROM temp.main.`+price.BarView+` p JOIN temp.main.`+symbolTable+` n ON n.symbol = p.symbol
-		WHERE p.i BETWEEN ? AND ? AND p.close IS NOT NULL`, first, first, first+len(m.Sessions)-1)
-	if err != nil {
-		return m, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var k, s int
-		var price float64
-		if err := rows.Scan(&k, &s, &price); err != nil {
-			return m, err
-		}
-		m.Close[k][s] = price
-	}
-	return m, rows.Err()
+	return m, nil
 }
 
 // inputs says what was read, and which runs had written it.
-func inputs(ctx context.Context, db *factstore.DB, req Request, market Market) ([]quant.RunIO, error) {
-	first, last := quant.Text(market.Sessions[0].String()), quant.Text(market.Sessions[len(market.Sessions)-1].String())
+func inputs(ctx context.Context, db *factstore.DB, req Request, market Market, prices *price.Closes) ([]quant.RunIO, error) {
+	first, last := market.Sessions[0], market.Sessions[len(market.Sessions)-1]
 	var list []quant.RunIO
-	table := func(of dataset.Name, from, to, query string, args ...any) error {
-		rows, digest, err := db.Digest(ctx, query, args...)
+	note := func(of dataset.Name, from, to quant.Date, rows int64, digest string) {
 		list = append(list, quant.RunIO{
 			Direction: quant.In, Kind: quant.IOTable, Name: of.String(), Rows: &rows,
-			FirstDate: quant.Text(from), LastDate: quant.Text(to), Digest: quant.Text(digest),
+			FirstDate: quant.Text(from.String()), LastDate: quant.Text(to.String()), Digest: quant.Text(digest),
 		})
-		return err
 	}
 	const these = ` WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`
 	of := []any{req.StrategyID, req.Version, req.From, req.To}
-	if err := table(dataset.TargetSetsOf(req.StrategyID, req.Version), req.From.String(), req.To.String(), `SELECT "asof", status, config_digest FROM target_sets`+these, of...); err != nil {
+	rows, digest, err := db.Digest(ctx, `SELECT "asof", status, config_digest FROM target_sets`+these, of...)
+	if err != nil {
 		return nil, err
 	}
-	if err := table(dataset.TargetsOf(req.StrategyID, req.Version), req.From.String(), req.To.String(), `SELECT "asof", symbol, weight FROM targets`+these+" AND approved", of...); err != nil {
+	note(dataset.TargetSetsOf(req.StrategyID, req.Version), req.From, req.To, rows, digest)
+	if rows, digest, err = db.Digest(ctx, `SELECT "asof", symbol, weight FROM targets`+these+" AND approved", of...); err != nil {
 		return nil, err
 	}
-	if err := table(dataset.Name{Table: dataset.OHLCV}, string(first), string(last), "SELECT symbol, ts, close FROM temp.main."+price.BarView+" WHERE ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)", string(first), string(last)); err != nil {
-		return nil, err
-	}
+	note(dataset.TargetsOf(req.StrategyID, req.Version), req.From, req.To, rows, digest)
+	rows, digest = prices.Sum(prices.Range(first, last)).Digest()
+	note(dataset.Name{Table: dataset.OHLCV}, first, last, rows, digest)
 	if len(market.Known) > 0 { // of the symbols that were read
 		n := int64(len(market.Known))
 		list = append(list, quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: KnownName, Rows: &n, Digest: quant.Text(knownDigest(market.Known))})
 	}
-	rows, err := db.Query(ctx, `SELECT DISTINCT run_id FROM (
-			SELECT run_id FROM target_sets`+these+`
-			UNION ALL SELECT l.run_id FROM (SELECT DISTINCT ingested_at FROM `+req.source()+` WHERE symbol IN (SELECT symbol FROM temp.main.`+symbolTable+`)
-				AND ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)) p JOIN ledger l ON l.committed_at = p.ingested_at AND l.table_name = 'ohlcv')
-		WHERE run_id IS NOT NULL ORDER BY run_id`, append(of, string(first), string(last))...)
+	writers, err := db.WritersOf(ctx, factstore.OHLCV, prices.Stamps(first, last))
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		io := quant.RunIO{Direction: quant.In, Kind: quant.IORun}
-		if err := rows.Scan(&io.Name); err != nil {
+	decided, err := db.Query(ctx, "SELECT DISTINCT run_id FROM target_sets"+these+" AND run_id IS NOT NULL", of...)
+	if err != nil {
+		return nil, err
+	}
+	defer decided.Close()
+	for decided.Next() {
+		var run string
+		if err := decided.Scan(&run); err != nil {
 			return nil, err
 		}
-		list = append(list, io)
+		writers = append(writers, run)
 	}
-	return list, rows.Err()
+	slices.Sort(writers)
+	return append(list, factstore.WrittenBy(slices.Compact(writers))...), decided.Err()
 }
 
 // List returns the backtests of a strategy, or of all for "", newest first.

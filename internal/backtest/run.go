@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"quant"
 	"quant/internal/calendar"
@@ -72,7 +73,43 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if err != nil {
 		return r, err
 	}
-	read := symbolsOf(decisions) // symbols whose prices are read
+	read := req.symbols(decisions)
+	notices, err := checkCurrencies(req, read)
+	if err != nil {
+		return r, err
+	}
+	prices, err := price.ReadCloses(ctx, db, cal, price.Request{Symbols: read, AcceptRaw: req.AcceptRaw, Source: req.Source})
+	if err != nil {
+		return r, err
+	}
+	market, err := readMarket(ctx, db, cal, req, prices)
+	if err != nil {
+		return r, err
+	}
+	market.Known = ofSymbols(req.Known, market.Symbols)
+	if req.PricesAt.IsZero() {
+		at, err := db.PricesAt(ctx)
+		if err != nil {
+			return r, err
+		}
+		req.PricesAt = quant.Time{Time: at}
+	}
+	r, result, err := replay(ctx, market, decisions, req, prices.Basis, cal.Identity(), append(notices, prices.Notices...))
+	if err != nil {
+		return r, err
+	}
+	if r.Inputs, err = inputs(ctx, db, req, market, prices); err != nil {
+		return r, err
+	}
+	stored := &Replayed{Report: r}
+	stored.arrange(result)
+	err = StoreAll(ctx, db, []*Replayed{stored})
+	return stored.Report, err
+}
+
+// symbols are those whose prices a replay reads, in byte order.
+func (req Request) symbols(decisions []Decision) []string {
+	read := symbolsOf(decisions)
 	switch req.Benchmark {
 	case "":
 	case EqualWeight:
@@ -81,36 +118,35 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 		read = append(read, req.Benchmark)
 	}
 	slices.Sort(read)
-	read = slices.Compact(read)
-	notices, err := checkCurrencies(req, read)
-	if err != nil {
-		return r, err
+	return slices.Compact(read)
+}
+
+// replay simulates decisions on a market, with every variant, and says what came
+// of it: all of a Report but Inputs and Outputs. It is a pure function. basis is
+// that of the market's prices, notices what is to be said beside what the replay
+// says. Errors: those of Simulate; NotFound: the benchmark is not traded at the
+// first fill; the cause of ctx.
+func replay(ctx context.Context, market Market, decisions []Decision, req Request, basis price.Basis, calendar string, notices []string) (Report, Result, error) {
+	var r Report
+	if err := req.Options.Validate(); err != nil {
+		return r, Result{}, err
 	}
-	basis, err := price.Stage(ctx, db, cal, price.Request{Symbols: read, AcceptRaw: req.AcceptRaw, Source: req.Source})
+	p, err := prepare(market, decisions)
 	if err != nil {
-		return r, err
+		return r, Result{}, err
 	}
-	notices = append(notices, basis.Notices...)
-	market, err := readMarket(ctx, db, cal, req, basis)
-	if err != nil {
-		return r, err
-	}
-	market.Known = ofSymbols(req.Known, market.Symbols)
-	result, err := Simulate(market, decisions, req.Options)
-	if err != nil {
-		return r, err
-	}
+	result := p.simulate(req.Options, detail{trades: true})
 	measured := Measured{Metrics: result.Metrics}
 	var missed []Delisting
 	if measured.Benchmark, missed, err = benchmark(market, req, &result); err != nil {
-		return r, err
+		return r, result, err
 	}
-	if measured.Lags, err = lags(ctx, market, decisions, req.Options); err != nil {
-		return r, err
+	if measured.Lags, err = lags(ctx, p, req.Options); err != nil {
+		return r, result, err
 	}
-	table, err := sensitivity(ctx, market, decisions, req.Options)
+	table, err := sensitivity(ctx, p, req.Options)
 	if err != nil {
-		return r, err
+		return r, result, err
 	}
 	r.Stored = Stored{
 		Summary: Summary{
@@ -120,7 +156,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 			NumTrades: result.Metrics.NumTrades, FeeBps: req.FeeBps, SlippageBps: req.SlippageBps,
 		},
 		Details: Details{
-			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: cal.Identity(),
+			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: calendar,
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
 			InSample: req.InSample, Sensitivity: table, Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
@@ -131,18 +167,7 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	r.Curve = result.Days
 	r.Notices = append(r.notices(), notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
-	if r.PricesAt.IsZero() {
-		at, err := db.PricesAt(ctx)
-		if err != nil {
-			return r, err
-		}
-		r.PricesAt = quant.Time{Time: at}
-	}
-	if r.Inputs, err = inputs(ctx, db, req, market); err != nil {
-		return r, err
-	}
-	r.Outputs, err = write(ctx, db, &r, result)
-	return r, err
+	return r, result, nil
 }
 
 func (req Request) validate() error {
@@ -270,9 +295,13 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 	if err != nil {
 		return nil, nil, err
 	}
+	wanted := make(map[string]bool, len(names))
+	for _, name := range names {
+		wanted[name] = true
+	}
 	at := account{market: market, spans: spans}
 	for k, symbol := range market.Symbols {
-		if _, ok := at.tradable(k, s); ok && slices.Contains(names, symbol) {
+		if _, ok := at.tradable(k, s); ok && wanted[symbol] {
 			decision.Weights = append(decision.Weights, Weight{Symbol: symbol})
 		}
 	}
@@ -303,14 +332,14 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 }
 
 // lags replays with lag 0, 1 and the one asked for.
-func lags(ctx context.Context, market Market, decisions []Decision, options Options) ([]Lag, error) {
+func lags(ctx context.Context, p *prepared, options Options) ([]Lag, error) {
 	var variants []Options
 	for _, lag := range slices.Compact(slices.Sorted(slices.Values([]int{0, 1, options.Lag}))) {
 		o := options
 		o.Lag = lag
 		variants = append(variants, o)
 	}
-	measured, err := replays(ctx, market, decisions, variants)
+	measured, err := replays(ctx, p, variants)
 	var list []Lag
 	for i, m := range measured {
 		list = append(list, Lag{LagDays: int64(variants[i].Lag), Optimistic: variants[i].Lag == 0, Performance: m.Performance, Turnover: m.Turnover})
@@ -319,7 +348,7 @@ func lags(ctx context.Context, market Market, decisions []Decision, options Opti
 }
 
 // sensitivity replays with every pair of these lags and costs.
-func sensitivity(ctx context.Context, market Market, decisions []Decision, options Options) ([]Sensitivity, error) {
+func sensitivity(ctx context.Context, p *prepared, options Options) ([]Sensitivity, error) {
 	var variants []Options
 	for _, lag := range []int{0, 1, 2, 5} {
 		for _, bps := range []float64{0, 5, 10, 20, 50} {
@@ -328,7 +357,7 @@ func sensitivity(ctx context.Context, market Market, decisions []Decision, optio
 			variants = append(variants, o)
 		}
 	}
-	measured, err := replays(ctx, market, decisions, variants)
+	measured, err := replays(ctx, p, variants)
 	var list []Sensitivity
 	for i, m := range measured {
 		list = append(list, Sensitivity{LagDays: int64(variants[i].Lag), CostBps: variants[i].FeeBps, CAGR: m.CAGR, Sharpe: m.Sharpe, MaxDD: m.MaxDD})
@@ -337,30 +366,28 @@ func sensitivity(ctx context.Context, market Market, decisions []Decision, optio
 }
 
 // replays simulates each variant, as many at once as there are processors.
-func replays(ctx context.Context, market Market, decisions []Decision, variants []Options) ([]Metrics, error) {
+func replays(ctx context.Context, p *prepared, variants []Options) ([]Metrics, error) {
 	measured := make([]Metrics, len(variants))
-	errs := make([]error, len(variants))
-	var wg sync.WaitGroup
-	turn := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, o := range variants {
-		wg.Go(func() {
-			turn <- struct{}{}
-			defer func() { <-turn }()
-			if errs[i] = context.Cause(ctx); errs[i] != nil {
-				return
-			}
-			var result Result
-			result, errs[i] = simulate(market, decisions, o, detail{})
-			measured[i] = result.Metrics
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
+	for _, o := range variants {
+		if err := o.Validate(); err != nil {
 			return nil, err
 		}
 	}
-	return measured, nil
+	var wg sync.WaitGroup
+	var taken atomic.Int64
+	for range min(runtime.GOMAXPROCS(0), len(variants)) {
+		wg.Go(func() {
+			for {
+				i := int(taken.Add(1)) - 1
+				if i >= len(variants) || ctx.Err() != nil {
+					return
+				}
+				measured[i] = p.simulate(variants[i], detail{}).Metrics
+			}
+		})
+	}
+	wg.Wait()
+	return measured, context.Cause(ctx)
 }
 
 func some(list []string) string {

@@ -126,14 +126,17 @@ func simulate(market Market, decisions []Decision, options Options, of detail) (
 	if err := options.Validate(); err != nil {
 		return Result{}, err
 	}
-	plan, err := planOf(market, decisions, options.Lag)
+	p, err := prepare(market, decisions)
 	if err != nil {
 		return Result{}, err
 	}
-	spans, err := spansOf(market)
-	if err != nil {
-		return Result{}, err
-	}
+	return p.simulate(options, of), nil
+}
+
+// simulate replays with valid options. It is for concurrent use.
+func (p *prepared) simulate(options Options, of detail) Result {
+	market, decisions := p.market, p.decisions
+	plan, spans := p.plan(options.Lag), p.spans
 	n := len(market.Symbols)
 	a := &account{
 		market: market, options: options, whole: of.trades, spans: spans, cash: options.InitialCapital,
@@ -143,6 +146,7 @@ func simulate(market Market, decisions []Decision, options Options, of detail) (
 	a.metrics.Decisions = int64(len(decisions))
 	a.metrics.Cancelled, a.metrics.Unfilled = plan.cancelled, plan.unfilled
 	interest := math.Pow(1+options.CashRate, 1./SessionsPerYear) - 1
+	a.days, a.returns = make([]Day, 0, len(market.Sessions)), make([]float64, len(market.Sessions))
 	for s := range market.Sessions {
 		var day traded
 		if a.started {
@@ -150,8 +154,8 @@ func simulate(market Market, decisions []Decision, options Options, of detail) (
 			a.cash += a.cash * interest
 			a.mark(s)
 		}
-		if targets, due := plan.due[s]; due {
-			day = a.fill(s, targets)
+		if d := plan.due[s]; d >= 0 {
+			day = a.fill(s, p.targets[d])
 		}
 		if of.rejoin {
 			a.rejoin(s, &day)
@@ -160,12 +164,22 @@ func simulate(market Market, decisions []Decision, options Options, of detail) (
 			a.close(s, day)
 		}
 	}
-	return a.result(), nil
+	return a.result()
+}
+
+// prepared is a market and decisions that were checked, for replays of any lag and
+// cost.
+type prepared struct {
+	market    Market
+	decisions []Decision
+	spans     [][]span
+	sessions  []int      // of the decisions
+	targets   [][]target // of each decision, in the order of symbols
 }
 
 // plan says what is filled when.
 type plan struct {
-	due                 map[int][]target // by session
+	due                 []int32 // by session: a decision, or -1
 	cancelled, unfilled int64
 }
 
@@ -175,85 +189,122 @@ type target struct {
 	weight float64
 }
 
-func planOf(market Market, decisions []Decision, lag int) (plan, error) {
-	p := plan{due: map[int][]target{}}
-	index := make(map[string]int, len(market.Symbols))
+func prepare(market Market, decisions []Decision) (*prepared, error) {
 	for k, symbol := range market.Symbols {
 		if k > 0 && symbol <= market.Symbols[k-1] {
-			return p, quant.Errorf(quant.Invalid, "market: symbol %q is out of order", symbol)
+			return nil, quant.Errorf(quant.Invalid, "market: symbol %q is out of order", symbol)
 		}
-		index[symbol] = k
 	}
 	if len(market.Close) != len(market.Symbols) {
-		return p, quant.Errorf(quant.Invalid, "market: %d series of closes for %d symbols", len(market.Close), len(market.Symbols))
+		return nil, quant.Errorf(quant.Invalid, "market: %d series of closes for %d symbols", len(market.Close), len(market.Symbols))
 	}
 	for k, closes := range market.Close {
 		if len(closes) != len(market.Sessions) {
-			return p, quant.Errorf(quant.Invalid, "market: %d closes of %s for %d sessions", len(closes), market.Symbols[k], len(market.Sessions))
+			return nil, quant.Errorf(quant.Invalid, "market: %d closes of %s for %d sessions", len(closes), market.Symbols[k], len(market.Sessions))
 		}
 	}
 	for s := 1; s < len(market.Sessions); s++ {
 		if market.Sessions[s] <= market.Sessions[s-1] {
-			return p, quant.Errorf(quant.Invalid, "market: session %s is out of order", market.Sessions[s])
+			return nil, quant.Errorf(quant.Invalid, "market: session %s is out of order", market.Sessions[s])
 		}
 	}
-	var sessions []int // of the decisions
+	p := &prepared{market: market, decisions: decisions, sessions: make([]int, len(decisions)), targets: make([][]target, len(decisions))}
 	for i, d := range decisions {
 		s, found := slices.BinarySearch(market.Sessions, d.AsOf)
 		if !found {
-			return p, quant.Errorf(quant.Invalid, "the decision of %s is on no session of the market", d.AsOf).
+			return nil, quant.Errorf(quant.Invalid, "the decision of %s is on no session of the market", d.AsOf).
 				WithHint("decisions and backtest must use the same QUANT_CALENDAR")
 		}
-		if i > 0 && s <= sessions[i-1] {
-			return p, quant.Errorf(quant.Invalid, "the decision of %s is out of order", d.AsOf)
+		if i > 0 && s <= p.sessions[i-1] {
+			return nil, quant.Errorf(quant.Invalid, "the decision of %s is out of order", d.AsOf)
 		}
-		sessions = append(sessions, s)
+		p.sessions[i] = s
 	}
+	reader := targetReader{index: make(map[string]int32, len(market.Symbols)), named: make([]int32, len(market.Symbols))}
+	for k, symbol := range market.Symbols {
+		reader.index[symbol] = int32(k)
+		reader.named[k] = -1
+	}
+	total := 0
+	for _, d := range decisions {
+		total += len(d.Weights)
+	}
+	reader.all = make([]target, 0, total)
 	for i, d := range decisions {
-		targets, err := targetsOf(d, index)
-		if err != nil {
-			return p, err
-		}
-		at := sessions[i] + lag
-		switch {
-		case i+1 < len(decisions) && sessions[i+1] < at:
-			p.cancelled++
-		case at >= len(market.Sessions):
-			p.unfilled++
-		default:
-			p.due[at] = targets
+		var err error
+		if p.targets[i], err = reader.read(i, d); err != nil {
+			return nil, err
 		}
 	}
-	return p, nil
+	var err error
+	p.spans, err = spansOf(market)
+	return p, err
 }
 
-func targetsOf(d Decision, index map[string]int) ([]target, error) {
-	targets := make([]target, 0, len(d.Weights))
-	seen := make(map[string]bool, len(d.Weights))
-	var sum float64
-	for _, w := range d.Weights {
+func (p *prepared) plan(lag int) plan {
+	plan := plan{due: make([]int32, len(p.market.Sessions))}
+	for s := range plan.due {
+		plan.due[s] = -1
+	}
+	for i, s := range p.sessions {
+		at := s + lag
 		switch {
-		case !(w.Weight >= 0) || math.IsInf(w.Weight, 0):
+		case i+1 < len(p.sessions) && p.sessions[i+1] < at:
+			plan.cancelled++
+		case at >= len(plan.due):
+			plan.unfilled++
+		default:
+			plan.due[at] = int32(i)
+		}
+	}
+	return plan
+}
+
+// targetReader makes targets of decisions.
+type targetReader struct {
+	index map[string]int32
+	named []int32 // by symbol: the last decision that named it
+	all   []target
+}
+
+func (r *targetReader) read(number int, d Decision) ([]target, error) {
+	from := len(r.all)
+	var unknown map[string]bool // named, and not in the market
+	var sum float64
+	ascending := true
+	for _, w := range d.Weights {
+		if !(w.Weight >= 0) || math.IsInf(w.Weight, 0) {
 			return nil, quant.Errorf(quant.Invalid, "the decision of %s: weight %v of %s: a backtest is long only", d.AsOf, w.Weight, w.Symbol).
 				WithHint("`quant recommend` decides anew")
-		case seen[w.Symbol]:
-			return nil, quant.Errorf(quant.Invalid, "the decision of %s names %s twice", d.AsOf, w.Symbol)
 		}
-		seen[w.Symbol] = true
-		k, found := index[w.Symbol]
-		if !found {
-			k = -1
+		k, found := r.index[w.Symbol]
+		twice := unknown[w.Symbol]
+		if found {
+			twice = r.named[k] == int32(number)
+			r.named[k] = int32(number)
+		} else {
+			if k = -1; unknown == nil {
+				unknown = map[string]bool{}
+			}
+			unknown[w.Symbol] = true
+		}
+		if twice {
+			return nil, quant.Errorf(quant.Invalid, "the decision of %s names %s twice", d.AsOf, w.Symbol)
 		}
 		sum += w.Weight
 		if w.Weight > 0 {
-			targets = append(targets, target{k, w.Weight})
+			ascending = ascending && (len(r.all) == from || r.all[len(r.all)-1].k <= int(k))
+			r.all = append(r.all, target{int(k), w.Weight})
 		}
 	}
 	if sum > 1+1e-9 {
 		return nil, quant.Errorf(quant.Invalid, "the decision of %s: the weights add up to %v: a backtest borrows no money", d.AsOf, sum).
 			WithHint("supervisor.gross_exposure_cap of 1 or less keeps them within the account")
 	}
-	slices.SortStableFunc(targets, func(a, b target) int { return a.k - b.k })
+	targets := r.all[from:len(r.all):len(r.all)]
+	if !ascending {
+		slices.SortStableFunc(targets, func(a, b target) int { return a.k - b.k })
+	}
 	return targets, nil
 }
 
@@ -275,6 +326,7 @@ type account struct {
 	started  bool
 	peak     float64
 	days     []Day
+	returns  []float64 // of days, which point to them
 	holdings []Holding
 	trades   []Trade
 	closed   []closing
@@ -282,6 +334,9 @@ type account struct {
 	wins     int64
 	earned   float64 // by the episodes that have ended
 	exposure float64 // sum over days
+
+	orders []order // of a fill, used again by the next
+	merged []int
 }
 
 // lot is shares bought together.
@@ -445,7 +500,7 @@ type order struct {
 
 // fill brings the account to the targets at the closes of session s.
 func (a *account) fill(s int, targets []target) (day traded) {
-	var orders []order
+	orders := a.orders[:0]
 	var frozen float64 // held, and without a bar
 	equity := a.cash
 	i, j := 0, 0
@@ -471,6 +526,7 @@ func (a *account) fill(s int, targets []target) (day traded) {
 		}
 		orders = append(orders, o)
 	}
+	a.orders = orders
 	cost := (a.options.FeeBps + a.options.SlippageBps) / 1e4
 	after := settle(equity, cost, orders)
 	var gross float64
@@ -507,15 +563,7 @@ func (a *account) fill(s int, targets []target) (day traded) {
 	if a.cash < 0 {
 		a.cash = 0 // the rounding of the sums above: some 1e-16 of equity
 	}
-	held := make([]int, 0, len(a.held)+len(orders))
-	merged := append(slices.Clone(a.held), kOf(orders)...)
-	slices.Sort(merged)
-	for _, k := range slices.Compact(merged) {
-		if a.qty[k] > 0 {
-			held = append(held, k)
-		}
-	}
-	a.held = held
+	a.hold(orders)
 	a.metrics.Fees += day.fees
 	a.metrics.Slippage += day.slippage
 	if !a.started && day.buys > 0 {
@@ -526,12 +574,26 @@ func (a *account) fill(s int, targets []target) (day traded) {
 	return day
 }
 
-func kOf(orders []order) []int {
-	var list []int
-	for _, o := range orders {
-		list = append(list, o.k)
+// hold makes held what is held after orders: both are ascending by symbol, and so is
+// their union.
+func (a *account) hold(orders []order) {
+	merged := a.merged[:0]
+	i, j := 0, 0
+	for i < len(a.held) || j < len(orders) {
+		k := 0
+		switch {
+		case j == len(orders) || i < len(a.held) && a.held[i] < orders[j].k:
+			k, i = a.held[i], i+1
+		case i == len(a.held) || orders[j].k < a.held[i]:
+			k, j = orders[j].k, j+1
+		default:
+			k, i, j = a.held[i], i+1, j+1
+		}
+		if a.qty[k] > 0 {
+			merged = append(merged, k)
+		}
 	}
-	return list
+	a.held, a.merged = merged, a.held
 }
 
 // settle returns the x with x + cost x sum|weight x - holding| = budget, which
@@ -639,11 +701,11 @@ func (a *account) close(s int, day traded) {
 		if n == 1 {
 			before = a.options.InitialCapital
 		}
-		ret := 0.0 // nothing stays nothing
-		if before > 0 {
-			ret = d.Equity/before - 1
+		ret := &a.returns[n]
+		if *ret = 0; before > 0 { // nothing stays nothing
+			*ret = d.Equity/before - 1
 		}
-		d.Ret = &ret
+		d.Ret = ret
 	}
 	a.exposure += ratio(d.Positions, d.Equity)
 	a.days = append(a.days, d)
@@ -687,15 +749,14 @@ func (a *account) result() Result {
 		m.FinalEquity = a.days[len(a.days)-1].Equity
 		m.FirstPurchase = a.days[0].Turnover
 		m.AvgExposure = new(a.exposure / float64(len(a.days)))
-		var returns []float64
 		var turnover, worst float64
-		for i, d := range a.days {
-			worst = min(worst, d.Drawdown)
+		for i := range a.days {
+			worst = min(worst, a.days[i].Drawdown)
 			if i > 0 {
-				returns = append(returns, *d.Ret)
-				turnover += d.Turnover
+				turnover += a.days[i].Turnover
 			}
 		}
+		returns := a.returns[1:len(a.days)]
 		m.Performance = performance(returns, m.FinalEquity/a.options.InitialCapital, worst)
 		if len(returns) > 0 {
 			m.Turnover = new(turnover * SessionsPerYear / float64(len(returns)))

@@ -1,12 +1,7 @@
 package backtest
 
 import (
-	"context"
-	"database/sql/driver"
-	"encoding/json"
-	"fmt"
-	"io"
-	"strings"
+	"strconv"
 
 	"quant"
 	"quant/internal/durable"
@@ -24,146 +19,74 @@ var stored = []struct{ table, exclude string }{
 	{factstore.BacktestDetails, "run_id, prices_at, created_at, trial_digest"},
 }
 
-// write stores the result in one transaction and says what each table holds of
-// it now.
-func write(ctx context.Context, db *factstore.DB, r *Report, result Result) ([]quant.RunIO, error) {
-	if err := stage(ctx, db, r, result); err != nil {
-		return nil, err
-	}
-	var list []quant.RunIO
-	_, err := db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
-		r.CreatedAt = quant.NewTime(tx.Now)
-		for _, table := range []string{factstore.BacktestSummary, factstore.BacktestDetails, factstore.BacktestEquity, factstore.BacktestPositions} {
-			if _, err := tx.Merge(ctx, factstore.Merge{Table: table, Source: table + staged}); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.Insert(ctx, factstore.BacktestTrades, "FROM temp.main."+factstore.BacktestTrades+staged); err != nil {
-			return err
-		}
-		for _, s := range stored {
-			rows, digest, err := tx.Digest(ctx, fmt.Sprintf("SELECT * EXCLUDE (%s) FROM %s WHERE run_id = ?", s.exclude, s.table), r.RunID)
-			if err != nil {
-				return err
-			}
-			io := quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: s.table, Rows: &rows, Digest: quant.Text(digest)}
-			if r.FromTS != nil {
-				io.FirstDate, io.LastDate = quant.Text(r.FromTS.String()), quant.Text(r.ToTS.String())
-			}
-			list = append(list, io)
-		}
-		return nil
-	})
-	return list, err
-}
-
-// staged ends the names of the TEMP tables that hold the rows to be stored.
-const staged = "_rows"
-
-func stage(ctx context.Context, db *factstore.DB, r *Report, result Result) error {
-	fill := func(table string, rows func(row func(...driver.Value) error) error) error {
-		if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+table+staged+" AS FROM "+table+" LIMIT 0"); err != nil {
-			return err
-		}
-		return db.Append(ctx, table+staged, rows)
-	}
-	s, d := r.Summary, r.Details
-	if err := fill(factstore.BacktestSummary, func(row func(...driver.Value) error) error {
-		return row(s.RunID, s.StrategyID, null(s.FromTS), null(s.ToTS), null(s.CAGR), null(s.Sharpe), null(s.MaxDD), null(s.Vol), null(s.Turnover),
-			null(s.WinRate), null(s.AvgTrade), s.NumTrades, s.FeeBps, s.SlippageBps, nil)
-	}); err != nil {
-		return err
-	}
-	if err := fill(factstore.BacktestDetails, func(row func(...driver.Value) error) error {
-		var documents [3]string
-		for i, v := range []any{d.Sensitivity, measuredText{d.Metrics, d.Delistings, d.Known}, d.Notices} {
-			text, err := json.Marshal(v)
-			if err != nil {
-				return err
-			}
-			documents[i] = string(text)
-		}
-		var at, benchmark driver.Value
-		if !d.PricesAt.IsZero() {
-			at = d.PricesAt.Time
-		}
-		if d.BenchmarkName != "" {
-			benchmark = string(d.BenchmarkName)
-		}
-		return row(s.RunID, s.StrategyID, d.Version, d.StrategyDigest, d.LagDays, d.Basis, d.Calendar, at, benchmark, d.InitialCapital, d.CashRate,
-			d.InSample, null(d.UniverseFixedAt), d.ResultDigest, documents[0], documents[1], documents[2], nil, string(d.TrialDigest))
-	}); err != nil {
-		return err
-	}
-	if err := fill(factstore.BacktestEquity, func(row func(...driver.Value) error) error {
-		for _, e := range result.Days {
-			if err := row(s.RunID, e.TS, e.Equity, e.Cash, e.Positions, null(e.Ret), e.Drawdown, e.Turnover, e.Costs, null(e.Benchmark)); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	if err := fill(factstore.BacktestPositions, func(row func(...driver.Value) error) error {
-		for _, h := range result.Holdings {
-			if err := row(s.RunID, h.TS, h.Symbol, h.Qty, h.Price, h.Value, h.Weight); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
-		return err
-	}
-	return fill(factstore.BacktestTrades, func(row func(...driver.Value) error) error {
-		for _, t := range result.Trades {
-			if err := row(s.RunID, s.StrategyID, t.Symbol, t.EntryTS, t.EntryPrice, t.Qty, null(t.ExitTS), t.ExitPrice, t.PnL, t.PnLPct, t.Fees, t.Slippage, t.Reason); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func null[T any](v *T) driver.Value {
-	if v == nil {
-		return nil
-	}
-	return *v
-}
-
 // digestOf is the digest of a result, without run and times: the equity, the
 // trades and the summary, every number in full.
 func digestOf(s Summary, result Result) string {
-	h := durable.NewSum()
-	for _, d := range result.Days {
-		line(h, "E", d.TS, d.Equity, d.Cash, d.Positions, d.Ret, d.Drawdown, d.Turnover, d.Costs, d.Benchmark)
+	l := lines{sum: durable.NewSum()}
+	for i := range result.Days {
+		d := &result.Days[i]
+		l.text("E").day(&d.TS).floats(&d.Equity, &d.Cash, &d.Positions, d.Ret, &d.Drawdown, &d.Turnover, &d.Costs, d.Benchmark).end()
 	}
-	for _, t := range result.Trades {
-		line(h, "T", t.Symbol, t.EntryTS, t.EntryPrice, t.Qty, t.ExitTS, t.ExitPrice, t.PnL, t.Fees, t.Slippage, t.Reason)
+	for i := range result.Trades {
+		t := &result.Trades[i]
+		l.text("T").text(t.Symbol).day(&t.EntryTS).floats(&t.EntryPrice, &t.Qty).day(t.ExitTS).floats(&t.ExitPrice, &t.PnL, &t.Fees, &t.Slippage).text(t.Reason).end()
 	}
-	line(h, "S", s.StrategyID, s.FromTS, s.ToTS, s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade, s.NumTrades, s.FeeBps, s.SlippageBps)
-	return h.Digest()
+	l.text("S").text(s.StrategyID).day(s.FromTS).day(s.ToTS).floats(s.CAGR, s.Sharpe, s.MaxDD, s.Vol, s.Turnover, s.WinRate, s.AvgTrade)
+	l.text(strconv.FormatInt(s.NumTrades, 10)).floats(&s.FeeBps, &s.SlippageBps).end()
+	return l.digest()
 }
 
-// line writes values, floats with the shortest digits that are theirs alone.
-func line(h io.Writer, values ...any) {
-	var b strings.Builder
-	for _, v := range values {
-		switch v := v.(type) {
-		case *float64:
-			if v != nil {
-				fmt.Fprint(&b, *v)
-			}
-		case *quant.Date:
-			if v != nil {
-				fmt.Fprint(&b, *v)
-			}
-		default:
-			fmt.Fprint(&b, v)
-		}
-		b.WriteByte('\t')
+// lines digests lines of values, each with a tab behind it: floats with the
+// shortest digits that are theirs alone, nothing where there is no value.
+type lines struct {
+	sum  *durable.Sum
+	b    []byte
+	days map[quant.Date]string
+}
+
+func (l *lines) text(text string) *lines {
+	l.b = append(append(l.b, text...), '\t')
+	return l
+}
+
+func (l *lines) day(d *quant.Date) *lines {
+	if d == nil {
+		return l.text("")
 	}
-	b.WriteByte('\n')
-	_, _ = h.Write([]byte(b.String())) // a hash takes everything
+	text, known := l.days[*d]
+	if !known {
+		if l.days == nil {
+			l.days = map[quant.Date]string{}
+		}
+		text = d.String()
+		l.days[*d] = text
+	}
+	return l.text(text)
+}
+
+func (l *lines) floats(values ...*float64) *lines {
+	for _, v := range values {
+		if v != nil {
+			l.b = strconv.AppendFloat(l.b, *v, 'g', -1, 64)
+		}
+		l.b = append(l.b, '\t')
+	}
+	return l
+}
+
+// end ends a line.
+func (l *lines) end() {
+	if l.b = append(l.b, '\n'); len(l.b) >= 1<<15 {
+		l.flush()
+	}
+}
+
+func (l *lines) flush() {
+	_, _ = l.sum.Write(l.b) // a hash takes everything
+	l.b = l.b[:0]
+}
+
+func (l *lines) digest() string {
+	l.flush()
+	return l.sum.Digest()
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/config"
 	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/output"
@@ -17,7 +18,7 @@ import (
 // words are those of completeWord.
 func flagWords() map[string]string {
 	return map[string]string{
-		"run": "RUN", "kind": "KIND", "status": "STATUS", "output": "FORMAT", "log-level": "LEVEL",
+		"run": "RUN", "kind": "KIND", "status": "STATUS", "output": "FORMAT", "log-level": "LEVEL", "memory-limit": "MEMORY",
 		"experiment": "EXPERIMENT", "model": "MODEL", "symbol": "SYMBOL", "symbols": "SYMBOLS", "benchmark": "SYMBOL",
 		"feature": "FEATURE", "features": "FEATURES", "feature-version": "VERSION", "label": "LABEL",
 	}
@@ -33,6 +34,8 @@ func completeValue(env *Env, name string) completer {
 		return completeOf(string(output.Table), string(output.JSON), string(output.CSV))
 	case "LEVEL":
 		return completeOf("debug", "info", "warn", "error")
+	case "MEMORY":
+		return completeOf(config.Auto, "1GiB", "2GiB", "4GiB", "8GiB")
 	case "VERSION":
 		return completeFrom(func(*cobra.Command) []string { return feature.Versions() })
 	case "FEATURE":

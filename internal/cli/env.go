@@ -61,10 +61,13 @@ func (e *Env) Recorded(flags map[string]string) { e.recorded = flags }
 // locationFlags decide where an execution is recorded.
 var locationFlags = []string{"data-dir", "sqlite", "duckdb"}
 
+// settingFlags are the global flags that set a setting.
+func settingFlags() []string { return append([]string{"log-level", "memory-limit"}, locationFlags...) }
+
 // LocationFlags returns the well-formed location flags of the line.
 func (l Line) LocationFlags() map[string]string {
 	out := map[string]string{}
-	for _, name := range append([]string{"log-level"}, locationFlags...) {
+	for _, name := range settingFlags() {
 		if v, ok := l.Flags[name]; ok {
 			out[name] = v
 		}
@@ -88,7 +91,8 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 	if traits.Records != nil {
 		records, recordsErr = traits.Records(cmd.Context())
 	}
-	e.Settle(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, settingsOf(e.Settings), flagsIn(cmd.Root().PersistentFlags()))
+	memory, _ := e.Settings.MemoryLimit() // Validate tells what is wrong with it
+	e.Settle(e.Settings.Value(config.Calendar), e.tree.Globals.Wait, memory, settingsOf(e.Settings), flagsIn(cmd.Root().PersistentFlags()))
 	if err := e.Resolved(cmd.Context(), e.Argv, flagsOf(cmd), e.Mask.Args(args), records); err != nil {
 		return err
 	}
@@ -134,7 +138,7 @@ func flagsIn(set *pflag.FlagSet) map[string]string {
 			flags[f.Name] = f.Value.String()
 		}
 	})
-	for _, name := range append([]string{"log-level"}, locationFlags...) {
+	for _, name := range settingFlags() {
 		delete(flags, name) // these are settings
 	}
 	return flags

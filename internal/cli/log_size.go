@@ -1,6 +1,9 @@
 package cli
 
-import "quant/internal/exec/transcript"
+import (
+	"quant"
+	"quant/internal/exec/transcript"
+)
 
 // logSize is a number of bytes as flags have it: 512KiB, 64MiB, 1GB, 4096.
 type logSize int64
@@ -16,7 +19,7 @@ func (s *logSize) Set(text string) error {
 }
 
 // String writes a size as Set reads it.
-func (s *logSize) String() string { return transcript.FormatSize(int64(*s)) }
+func (s *logSize) String() string { return quant.FormatBytes(int64(*s)) }
 
 // Type names the flag's value in help texts.
 func (s *logSize) Type() string { return "SIZE" }

@@ -127,12 +127,13 @@ record is closed whatever happens.`,
 	f.String("sqlite", "", "Meta DB file (default DATA-DIR/meta.db)")
 	f.String("duckdb", "", "Fact DB file (default DATA-DIR/quant.duckdb)")
 	f.String("log-level", "", "debug, info, warn or error (default info)")
+	f.String("memory-limit", "", "memory that the Fact DB may take before it spills to disk, such as 2GiB (default a share of the machine's)")
 	f.Var(&env.Format, "output", "form of the result")
 	f.BoolVar(&env.Exact, "exact", false, "in CSV, leave texts as they are that a spreadsheet takes for formulas")
 	f.BoolVarP(&t.Globals.Quiet, "quiet", "q", false, "no notices on stderr, only errors")
 	f.BoolVar(&t.Globals.NoColor, "no-color", false, "no colours")
 	f.Var(newDuration(&t.Globals.Wait, 30*time.Second), "wait", "how long to wait for a locked Fact DB, such as 500ms, 2m or 1d")
-	for _, name := range []string{"data-dir", "sqlite", "duckdb", "log-level"} {
+	for _, name := range []string{"data-dir", "sqlite", "duckdb", "log-level", "memory-limit"} {
 		f.Lookup(name).DefValue = ""
 	}
 	t.Root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

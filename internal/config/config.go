@@ -28,6 +28,7 @@ const (
 	LogLevel        = "QUANT_LOG_LEVEL"
 	AlphaVantageKey = "ALPHA_VANTAGE_API_KEY"
 	Calendar        = "QUANT_CALENDAR"
+	MemoryLimit     = "QUANT_MEMORY_LIMIT"
 
 	// ParentRun is not a setting: it names the run inside which this process
 	// was started.
@@ -48,11 +49,19 @@ var catalogue = []struct {
 	{LogLevel, "log-level", false, func(Settings) string { return "info" }},
 	{AlphaVantageKey, "", true, func(Settings) string { return "" }},
 	{Calendar, "", false, func(Settings) string { return "XNYS" }},
+	{MemoryLimit, "memory-limit", false, func(Settings) string { return Auto }},
 }
 
 // Calendars are the values of QUANT_CALENDAR: two exchanges, and the days on
 // which the data has bars, for any other market.
 var Calendars = []string{"XNYS", "XKRX", "data"}
+
+// Auto is the value of QUANT_MEMORY_LIMIT that leaves it to the Fact DB: a share of
+// the machine's memory.
+const Auto = "auto"
+
+// leastMemory is what the Fact DB needs to do anything at all.
+const leastMemory = 128 << 20
 
 // LogLevels are the values of QUANT_LOG_LEVEL, most talkative first.
 var LogLevels = []string{"debug", "info", "warn", "error"}
@@ -104,7 +113,26 @@ func (s Settings) Validate() error {
 		return quant.Errorf(quant.Usage, "%s: calendar %q is not known", Calendar, name).
 			WithHint("use one of %s", strings.Join(Calendars, ", "))
 	}
-	return nil
+	_, err := s.MemoryLimit()
+	return err
+}
+
+// MemoryLimit is the value of QUANT_MEMORY_LIMIT in bytes, 0 for Auto. Usage: it is
+// no size, or one with which nothing would run.
+func (s Settings) MemoryLimit() (int64, error) {
+	text := s.Value(MemoryLimit)
+	if text == "" || text == Auto {
+		return 0, nil
+	}
+	limit, err := quant.ParseBytes(text)
+	if err != nil {
+		return 0, quant.Errorf(quant.Usage, "%s: %w", MemoryLimit, err).WithHint("or leave it at %s", Auto)
+	}
+	if limit < leastMemory {
+		return 0, quant.Errorf(quant.Usage, "%s: %s is too little", MemoryLimit, text).
+			WithHint("give the Fact DB at least %s, or leave it at %s", quant.FormatBytes(leastMemory), Auto)
+	}
+	return limit, nil
 }
 
 // Environment answers for a variable, as os.LookupEnv does.

@@ -26,6 +26,7 @@ func TestTheStrongestSourceWinsAndIsNamed(t *testing.T) {
 		LogLevel:        {"debug", ".env"},
 		AlphaVantageKey: {"k", ".env"},
 		Calendar:        {"XKRX", ".env"},
+		MemoryLimit:     {"auto", "default"},
 	}
 	for _, item := range s.List() {
 		if w := want[item.Name]; item.Value != w[0] || item.Source != w[1] {
@@ -39,9 +40,19 @@ func TestTheStrongestSourceWinsAndIsNamed(t *testing.T) {
 
 func TestAValueThatCannotBeUsedIsAUsageError(t *testing.T) {
 	t.Parallel()
-	for _, flags := range []map[string]string{{"data-dir": ""}, {"sqlite": "a\x00b"}, {"log-level": "loud"}} {
+	for _, flags := range []map[string]string{{"data-dir": ""}, {"sqlite": "a\x00b"}, {"log-level": "loud"}, {"memory-limit": "much"}, {"memory-limit": "-1GiB"}, {"memory-limit": "1MiB"}, {"memory-limit": ""}} {
 		if err := Resolve(flags, environment(nil), nil).Validate(); quant.CodeOf(err) != quant.Usage {
 			t.Errorf("%v: got %v", flags, err)
+		}
+	}
+}
+
+func TestTheMemoryOfTheFactDBIsASize(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{"auto": 0, "2GiB": 2 << 30, "1500MB": 1_500_000_000, "268435456": 256 << 20} {
+		s := Resolve(nil, environment(map[string]string{MemoryLimit: text}), nil)
+		if got, err := s.MemoryLimit(); err != nil || got != want || s.Validate() != nil {
+			t.Errorf("%s: %d, %v", text, got, err)
 		}
 	}
 }

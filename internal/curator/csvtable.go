@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/duckdb/duckdb-go/v2"
 
 	"quant"
+	"quant/internal/sqltext"
 )
 
 // csvTable gives the rows of one CSV file to DuckDB in the file's order, as a
@@ -20,6 +22,10 @@ type csvTable struct {
 	file  *csvFile
 	index int // of the file
 	texts *rejectTexts
+	// coverage, which may be nil, is of a table that holds sound rows alone: a row
+	// with a fault, or a day that stands twice, ends it (errDoubt), and neither lines
+	// nor faults are among its columns.
+	coverage *coverage
 
 	names   bool  // there is a symbol column
 	numbers []int // the number fields that the file has
@@ -72,8 +78,8 @@ func (t *rejectTexts) add(file int, line int64, text []byte) {
 	}
 }
 
-func newCSVTable(file *csvFile, index int, texts *rejectTexts) *csvTable {
-	t := &csvTable{file: file, index: index, texts: texts, names: file.cols.at[symbol] >= 0,
+func newCSVTable(file *csvFile, index int, texts *rejectTexts, c *coverage) *csvTable {
+	t := &csvTable{file: file, index: index, texts: texts, coverage: c, names: file.cols.at[symbol] >= 0,
 		ordered: make(chan chan *batch, runtime.GOMAXPROCS(0)+1), done: make(chan struct{})}
 	for f := range numberFields {
 		if file.cols.at[open+field(f)] >= 0 {
@@ -133,8 +139,14 @@ func (t *csvTable) parse(b block) (out *batch) {
 	known := ""
 	for {
 		more, err := r.read(&row)
+		if more && err == nil && t.coverage != nil && row.fault != sound {
+			err = errDoubt
+		}
 		if err != nil || !more {
 			out.err = err
+			if err == nil && t.coverage != nil {
+				out.err = t.coverage.add(out)
+			}
 			t.file.split.release(b)
 			return out
 		}
@@ -186,11 +198,11 @@ func (t *csvTable) ColumnInfos() []duckdb.ColumnInfo {
 		ti, _ := duckdb.NewTypeInfo(typ) // fails for nested types only
 		return duckdb.ColumnInfo{Name: name, T: ti}
 	}
-	infos := []duckdb.ColumnInfo{
-		info(duckdb.TYPE_BIGINT, "line"),
-		info(duckdb.TYPE_UTINYINT, "fault"),
-		info(duckdb.TYPE_INTEGER, "day"),
+	var infos []duckdb.ColumnInfo
+	if t.coverage == nil {
+		infos = append(infos, info(duckdb.TYPE_BIGINT, "line"), info(duckdb.TYPE_UTINYINT, "fault"))
 	}
+	infos = append(infos, info(duckdb.TYPE_INTEGER, "day"))
 	for _, f := range t.numbers {
 		infos = append(infos, info(duckdb.TYPE_DOUBLE, (open+field(f)).String()))
 	}
@@ -236,19 +248,24 @@ func (t *csvTable) copy(chunk duckdb.DataChunk) error {
 	b, from := t.batch, t.pos
 	n := min(b.n-from, duckdb.GetDataChunkCapacity())
 	t.pos += n
-	if err := errors.Join(
-		setColumn(chunk, 0, b.line[from:from+n]),
-		setColumn(chunk, 1, b.fault[from:from+n]),
-		setColumn(chunk, 2, b.day[from:from+n])); err != nil {
+	at := 0
+	if t.coverage == nil {
+		if err := errors.Join(setColumn(chunk, 0, b.line[from:from+n]), setColumn(chunk, 1, b.fault[from:from+n])); err != nil {
+			return err
+		}
+		at = 2
+	}
+	if err := setColumn(chunk, at, b.day[from:from+n]); err != nil {
 		return err
 	}
+	at++
 	for i, f := range t.numbers {
-		if err := setColumn(chunk, 3+i, b.number[f][from:from+n]); err != nil {
+		if err := setColumn(chunk, at+i, b.number[f][from:from+n]); err != nil {
 			return err
 		}
 	}
 	if t.names {
-		if err := setColumn(chunk, 3+len(t.numbers), b.symbol[from:from+n]); err != nil {
+		if err := setColumn(chunk, at+len(t.numbers), b.symbol[from:from+n]); err != nil {
 			return err
 		}
 	}
@@ -262,6 +279,31 @@ func setColumn[T any](chunk duckdb.DataChunk, column int, values []T) error {
 		}
 	}
 	return nil
+}
+
+// rowsSQL is a query for the table's rows as the gate reads them. name is the symbol
+// of each, where there is no column.
+func (t *csvTable) rowsSQL(name string) string {
+	exprs := []string{"DATE '1970-01-01' + day AS ts", "symbol"}
+	if !t.names {
+		exprs[1] = sqltext.Literal(name) + " AS symbol"
+	}
+	if t.coverage == nil {
+		exprs = append(exprs, "line", "fault")
+	} else {
+		exprs = append(exprs, fmt.Sprintf("%d::UTINYINT AS fault", sound))
+	}
+	for f := open; f < fieldCount; f++ {
+		switch {
+		case t.file.cols.at[f] < 0:
+			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
+		case t.coverage != nil && f < volume: // a sound row has them
+			exprs = append(exprs, f.String())
+		default:
+			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
+		}
+	}
+	return "SELECT " + strings.Join(exprs, ", ") + " FROM " + csvFunction + "()"
 }
 
 type csvTableKey struct{}

@@ -33,6 +33,10 @@ type Request struct {
 	VolumeMissing  string   // what a row without volume is: reject (also "") or zero
 	MaxRejectRatio float64  // rejected rows a row read, 0 to 1, above which nothing is stored
 
+	// Memory is the folder in which it is kept what an ingest left, so that the same
+	// file again need not be read where nothing can have changed; "": nothing is kept.
+	Memory string
+
 	Now func() time.Time // the clock that says what tomorrow is; nil: time.Now
 	// Progress is told how far the reading is, from other goroutines but never
 	// from two at once; it must not block. May be nil.

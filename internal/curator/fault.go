@@ -39,7 +39,6 @@ const (
 	closeOutside
 	differs   // the day stands elsewhere in the input with other values
 	collapsed // the day stands elsewhere in the input with the same values; no reject
-	stored    // ohlcv has the values already, from a file of another name; no reject
 	untraded  // a day without a price; no reject
 	blank     // a day without a trade whose prices are empty: settled once the whole file is read
 	left      // its symbol stayed as it was, being on another scale; no reject
@@ -57,7 +56,7 @@ func (k fault) lacksPrice() bool {
 // passes reports whether a row with this fault is none that is turned away.
 func (k fault) passes() bool {
 	switch k {
-	case sound, collapsed, stored, untraded, left:
+	case sound, collapsed, untraded, left:
 		return true
 	}
 	return false

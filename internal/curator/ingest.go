@@ -51,7 +51,7 @@ func Ingest(ctx context.Context, db *factstore.DB, req Request) (Report, error) 
 	if err != nil {
 		return Report{}, err
 	}
-	in := &ingest{plan: p, db: db, inputs: inputs}
+	in := &ingest{plan: p, db: db, inputs: inputs, directFrom: directFrom, rememberFrom: rememberFrom}
 	return in.do(ctx)
 }
 
@@ -67,6 +67,7 @@ func (in *ingest) do(ctx context.Context) (Report, error) {
 		}
 		return in.report, err
 	}
+	in.remember(ctx)
 	return in.report, nil
 }
 
@@ -83,33 +84,53 @@ type ingest struct {
 	answer int64            // rows of the answer that series is the newest part of
 	newest bool             // series is not the whole history, which can still be asked for
 
+	// directFrom is the size from which a file is read directly beside stored bars;
+	// below 0 none ever is.
+	directFrom int64
+	// rememberFrom is the size from which a file is remembered.
+	rememberFrom int64
+
 	sources   []string // of each input, as ohlcv has it
 	counts    map[fault]int64
 	first     int64 // day of the sound rows, and the last, since 1970-01-01
 	last      int64
-	about     int64      // how many symbols there are, roughly
-	inPlace   string     // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
-	skipped   []bool     // inputs that say the same as another
-	unpacked  []*os.File // members of archives that DuckDB reads
-	panels    []int      // inputs whose rows have bars of several symbols
-	fromNames []string   // symbols that are the names of their files
-	silent    []int      // inputs without a column for adjusted closes
+	about     int64            // how many symbols there are, roughly
+	inPlace   string           // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
+	skipped   []bool           // inputs that say the same as another
+	unpacked  []*os.File       // members of archives that DuckDB reads
+	panels    []int            // inputs whose rows have bars of several symbols
+	bars      map[string]int64 // how many sound rows there are of each symbol
+	fromNames []string         // symbols that are the names of their files
+	silent    []int            // inputs without a column for adjusted closes
 }
 
 func (in *ingest) run(ctx context.Context) error {
-	in.report = newReport()
-	if files(in.inputs) < len(in.Files) {
-		in.notice("a file was named more than once and is read once")
-	}
-	for _, i := range in.inputs {
-		if i.leftOut != nil {
-			in.notice("%s: no price files by their names, and left out: %s", clip(i.Path), quant.SomeOf(i.leftOut, 5))
-		}
+	if known, err := in.recall(ctx); known || err != nil {
+		return err
 	}
 	in.drop(ctx)
 	// The gate looks at every value, whatever bounds a Parquet file gives.
 	if err := in.db.TrustBounds(ctx, false); err != nil {
 		return err
+	}
+	if in.directFrom >= 0 && in.series == nil {
+		try := &ingest{plan: in.plan, db: in.db, inputs: in.inputs, directFrom: in.directFrom}
+		err := try.direct(ctx)
+		if !errors.Is(err, errDoubt) || ctx.Err() != nil {
+			in.report = try.report
+			return err
+		}
+		try.drop(ctx)
+		if err := in.db.TrustBounds(ctx, false); err != nil {
+			return err
+		}
+	}
+	in.report = newReport()
+	in.noticeTwice()
+	for _, i := range in.inputs {
+		if i.leftOut != nil {
+			in.notice("%s: no price files by their names, and left out: %s", clip(i.Path), quant.SomeOf(i.leftOut, 5))
+		}
 	}
 	if err := stageAll(ctx, in.db, createStaged); err != nil {
 		return err
@@ -125,6 +146,12 @@ func (in *ingest) run(ctx context.Context) error {
 		return err
 	}
 	return in.store(ctx)
+}
+
+func (in *ingest) noticeTwice() {
+	if files(in.inputs) < len(in.Files) {
+		in.notice("a file was named more than once and is read once")
+	}
 }
 
 func (in *ingest) notice(format string, args ...any) {
@@ -257,29 +284,18 @@ func (in *ingest) stageCSV(ctx context.Context, i int) (string, columns, error) 
 	defer file.file.Close()
 	in.report.Notices = append(in.report.Notices, file.notices...)
 	in.noticeShape(i, file.panels)
-	name := "symbol"
+	name := ""
 	if file.cols.at[symbol] < 0 {
-		s, err := in.symbolOf(in.inputs[i])
-		if err != nil {
+		if name, err = in.symbolOf(in.inputs[i]); err != nil {
 			return "", columns{}, err
 		}
-		name = sqltext.Literal(s) + " AS symbol"
 	}
 	file.split.onCut = func() { in.progress(i, Reading, file.read()) }
-	exprs := []string{"line", "fault", "DATE '1970-01-01' + day AS ts", name}
-	for f := open; f < fieldCount; f++ {
-		switch {
-		case file.cols.at[f] < 0:
-			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
-		default:
-			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
-		}
-	}
 	if err := register(in.db); err != nil {
 		return "", file.cols, err
 	}
-	table := newCSVTable(file, i, &in.texts)
-	_, err = in.db.Stage(table.serve(ctx), in.stageSQL(i, "SELECT "+strings.Join(exprs, ", ")+" FROM "+csvFunction+"()"))
+	table := newCSVTable(file, i, &in.texts, nil)
+	_, err = in.db.Stage(table.serve(ctx), in.stageSQL(i, table.rowsSQL(name)))
 	table.close()
 	if table.err != nil {
 		return "", file.cols, file.readError(table.err)
@@ -732,13 +748,14 @@ func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
 	if (in.about+in.about/4+1)*(in.last-in.first+1) <= maxDayBits {
 		days = fmt.Sprintf("bit_count(bitstring_agg((ts - DATE '1970-01-01')::INTEGER, %d, %d))", in.first, in.last)
 	}
-	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE "+givenFaults()+" GROUP BY symbol, file")
+	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE "+given+" GROUP BY symbol, file")
 	if err != nil {
 		return false, err
 	}
 	defer rows.Close()
 	type span struct{ first, last quant.Text }
 	spans := map[string]span{}
+	in.bars = map[string]int64{}
 	for rows.Next() {
 		var name string
 		var file int
@@ -762,6 +779,7 @@ func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
 			r.Symbols = append(r.Symbols, name)
 		}
 		spans[name] = s
+		in.bars[name] += n
 	}
 	slices.Sort(r.Symbols)
 	return doubtful, rows.Err()

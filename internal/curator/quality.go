@@ -208,19 +208,25 @@ func (q *quality) counts() error {
 	if len(q.basis.Unadjusted) > 0 {
 		conditions[AdjustedPartly] = "NOT coalesce(o.adjusted_close > 0, false)"
 	}
-	found := map[string]map[string]span{}
-	for check, condition := range conditions {
-		spans, err := q.spans(condition)
-		if err != nil {
-			return err
+	// One pass counts them all.
+	var checks []string
+	sums := ""
+	for _, check := range []string{EmptyValues, ZeroVolume, OutsideCalendar, AdjustedPartly} {
+		if condition := conditions[check]; condition != "" {
+			checks = append(checks, check)
+			sums += fmt.Sprintf(", count(*) FILTER (%[1]s), min(o.ts) FILTER (%[1]s), max(o.ts) FILTER (%[1]s)", condition)
 		}
-		found[check] = spans
 	}
-	return q.each("SELECT o.symbol, count(*), min(o.ts), max(o.ts), count(s.i), min(s.ts), max(s.ts)"+q.barsOnSessions("true")+" GROUP BY o.symbol ORDER BY o.symbol",
+	return q.each("SELECT o.symbol, count(*), min(o.ts), max(o.ts), count(s.i), min(s.ts), max(s.ts)"+sums+q.barsOnSessions("true")+" GROUP BY o.symbol ORDER BY o.symbol",
 		func(scan func(...any) error) error {
 			var symbol string
 			var all, held span
-			if err := scan(&symbol, &all.n, &all.first, &all.last, &held.n, &held.first, &held.last); err != nil {
+			found := map[string]*span{EmptyValues: {}, ZeroVolume: {}, OutsideCalendar: {}, AdjustedPartly: {}}
+			targets := []any{&symbol, &all.n, &all.first, &all.last, &held.n, &held.first, &held.last}
+			for _, check := range checks {
+				targets = append(targets, &found[check].n, &found[check].first, &found[check].last)
+			}
+			if err := scan(targets...); err != nil {
 				return err
 			}
 			add := func(check string, severity Severity, s span, format string, args ...any) {
@@ -228,7 +234,7 @@ func (q *quality) counts() error {
 					q.find(Finding{symbol, check, severity, s.n, textOf(s.first), textOf(s.last), fmt.Sprintf(format, args...)})
 				}
 			}
-			empty, outside, raw, zero := found[EmptyValues][symbol], found[OutsideCalendar][symbol], found[AdjustedPartly][symbol], found[ZeroVolume][symbol]
+			empty, outside, raw, zero := *found[EmptyValues], *found[OutsideCalendar], *found[AdjustedPartly], *found[ZeroVolume]
 			add(EmptyValues, Warning, empty, "%s without a number in open, high, low, close or volume", barsOf(empty.n))
 			severity, sentence := q.outside(all.n, outside)
 			add(OutsideCalendar, severity, outside, "%s", sentence)
@@ -253,18 +259,6 @@ func (q *quality) counts() error {
 // holds, with the session s of each, NULL where there is none.
 func (q *quality) barsOnSessions(condition string) string {
 	return " FROM ohlcv o LEFT JOIN temp.main." + price.SessionTable + " s ON s.ts = o.ts WHERE (" + condition + ")" + ofSymbols(q.Symbols)
-}
-
-// spans counts, for each symbol, the bars for which the condition holds.
-func (q *quality) spans(condition string) (map[string]span, error) {
-	spans := map[string]span{}
-	return spans, q.each("SELECT o.symbol, count(*), min(o.ts), max(o.ts)"+q.barsOnSessions(condition)+" GROUP BY o.symbol", func(scan func(...any) error) error {
-		var symbol string
-		var s span
-		err := scan(&symbol, &s.n, &s.first, &s.last)
-		spans[symbol] = s
-		return err
-	})
 }
 
 // span is a number of bars and the days of the first and the last.

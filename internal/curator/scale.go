@@ -10,6 +10,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/price"
+	"quant/internal/sqltext"
 )
 
 // Left is a symbol that stayed as it was: the input is on another scale than
@@ -111,10 +112,10 @@ func factorOf(to, toUnit, from, fromUnit, name string) string {
 // every: any day on which the first is so counts, wherever it is; and one on
 // which only one side has an adjusted close.
 //
-// diff is that of the merge (factstore.Merge.Review): of the symbols in which it
-// changes no close and no adjusted close nothing is read.
-func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string, every bool) ([]Left, error) {
-	changed := "SELECT DISTINCT n.symbol FROM " + diff + ` n JOIN ohlcv o ON o.rowid = n."stored rowid" WHERE n.close IS DISTINCT FROM o.close OR n.adjusted_close IS DISTINCT FROM o.adjusted_close`
+// diff is that of the merge (factstore.Merge.Review), doubtful what lackingDays lists: of
+// the symbols in which it changes no close and no adjusted close nothing is read.
+func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff, doubtful string, every bool) ([]Left, error) {
+	changed := "SELECT DISTINCT n.symbol FROM " + diff + ` n JOIN ohlcv o ON o.rowid = n."stored rowid" WHERE n.symbol IN (` + doubtful + `) AND (n.close IS DISTINCT FROM o.close OR n.adjusted_close IS DISTINCT FROM o.adjusted_close)`
 	var some bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS ("+changed+")").Scan(&some); err != nil || !some {
 		return nil, err
@@ -130,7 +131,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 	}
 	if _, err := tx.Stage(ctx, `CREATE OR REPLACE TEMP TABLE `+overlapTable+` AS
 		WITH changed AS (`+changed+`),
-		input AS (SELECT *, `+said+` AS said FROM temp.main.`+staged+` s SEMI JOIN changed USING (symbol) WHERE `+givenFaults()+`),
+		input AS (SELECT *, `+said+` AS said FROM temp.main.`+staged+` s SEMI JOIN changed USING (symbol) WHERE `+given+`),
 		paired AS (
 			SELECT o.symbol, o.ts, s.ts IS NOT NULL AS given, o.open, o.high, o.low, o.close, CASE WHEN s.said THEN o.adjusted_close END AS adj,
 				s.open AS to_open, s.high AS to_high, s.low AS to_low, s.close AS to_close, CASE WHEN s.said THEN s.adjusted_close END AS to_adj
@@ -191,7 +192,7 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 		found AS (
 			SELECT symbol, min(ts) AS ts, first(level_moved ORDER BY ts) AS level, coalesce(first(CASE WHEN level_moved THEN close_factor ELSE ratio_factor END ORDER BY ts), 1) AS factor
 			FROM verdict WHERE ratio_moved OR level_moved GROUP BY symbol)
-		SELECT f.*, (SELECT count(*) FROM temp.main.`+staged+` s WHERE `+givenFaults()+` AND s.symbol = f.symbol), k.* EXCLUDE (symbol)
+		SELECT f.*, (SELECT count(*) FROM temp.main.`+staged+` s WHERE `+given+` AND s.symbol = f.symbol), k.* EXCLUDE (symbol)
 		FROM found f JOIN (
 			SELECT symbol, count(*) AS stored, count(*) FILTER (NOT given) AS lacks, min(ts) FILTER (NOT given) AS first, max(ts) FILTER (NOT given) AS last
 			FROM temp.main.`+overlapTable+` GROUP BY symbol) k ON k.symbol = f.symbol
@@ -222,14 +223,14 @@ func (in *ingest) otherScale(ctx context.Context, tx *factstore.Tx, diff string,
 // closes where both days have one, otherwise of the closes. Nothing tells such a
 // step from another scale of the input; the stored day would. Days that are further
 // apart than seamDays say nothing about each other. In byte order. diff is that of
-// the merge (factstore.Merge.Review).
-func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff string) ([]Left, error) {
-	fresh := "SELECT symbol, ts, close, adjusted_close FROM " + diff + ` WHERE "stored rowid" IS NULL`
+// the merge (factstore.Merge.Review), doubtful what lackingDays lists.
+func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff, doubtful string) ([]Left, error) {
+	fresh := "SELECT symbol, ts, close, adjusted_close FROM " + diff + ` WHERE "stored rowid" IS NULL AND symbol IN (` + doubtful + `)`
 	var some bool
 	if err := tx.QueryRow(ctx, "SELECT EXISTS ("+fresh+")").Scan(&some); err != nil || !some {
 		return nil, err
 	}
-	given := "SELECT symbol, ts FROM temp.main." + staged + " WHERE " + givenFaults()
+	input := "SELECT symbol, ts FROM temp.main." + staged + " WHERE " + given
 	rows, err := tx.Query(ctx, `
 		WITH fresh AS (`+fresh+`),
 		ends AS (SELECT symbol, min(ts) AS first, max(ts) AS last FROM fresh GROUP BY symbol),
@@ -239,7 +240,7 @@ func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff string
 		near AS (SELECT o.symbol, o.ts, o.close, o.adjusted_close FROM ohlcv o JOIN reach r ON r.symbol = o.symbol AND o.ts BETWEEN since AND until),
 		joined AS (
 			SELECT *, true AS new, false AS kept FROM fresh SEMI JOIN reach USING (symbol)
-			UNION ALL SELECT n.*, false, g.ts IS NULL FROM near n LEFT JOIN (`+given+`) g ON g.symbol = n.symbol AND g.ts = n.ts),
+			UNION ALL SELECT n.*, false, g.ts IS NULL FROM near n LEFT JOIN (`+input+`) g ON g.symbol = n.symbol AND g.ts = n.ts),
 		beside AS (
 			SELECT symbol, new, lag(kept) OVER w AS kept_before, lead(kept) OVER w AS kept_after, ts, lag(ts) OVER w AS ts_before, lead(ts) OVER w AS ts_after,
 				CASE WHEN adjusted_close IS NOT NULL AND lag(adjusted_close) OVER w IS NOT NULL THEN adjusted_close / lag(adjusted_close) OVER w ELSE close / lag(close) OVER w END AS from_before,
@@ -252,8 +253,8 @@ func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff string
 		found AS (SELECT DISTINCT ON (symbol) * FROM step ORDER BY symbol, ts, beside),
 		days AS (
 			SELECT o.symbol, count(*) AS stored, count(*) FILTER (g.ts IS NULL) AS lacks, min(o.ts) FILTER (g.ts IS NULL) AS first, max(o.ts) FILTER (g.ts IS NULL) AS last
-			FROM (SELECT symbol, ts FROM ohlcv SEMI JOIN found USING (symbol)) o LEFT JOIN (`+given+`) g ON g.symbol = o.symbol AND g.ts = o.ts GROUP BY o.symbol)
-		SELECT f.*, (SELECT count(*) FROM (`+given+`) g WHERE g.symbol = f.symbol), d.* EXCLUDE (symbol) FROM found f JOIN days d ON d.symbol = f.symbol ORDER BY f.symbol`)
+			FROM (SELECT symbol, ts FROM ohlcv SEMI JOIN found USING (symbol)) o LEFT JOIN (`+input+`) g ON g.symbol = o.symbol AND g.ts = o.ts GROUP BY o.symbol)
+		SELECT f.*, (SELECT count(*) FROM (`+input+`) g WHERE g.symbol = f.symbol), d.* EXCLUDE (symbol) FROM found f JOIN days d ON d.symbol = f.symbol ORDER BY f.symbol`)
 	if err != nil {
 		return nil, err
 	}
@@ -275,20 +276,46 @@ func (in *ingest) unseenScale(ctx context.Context, tx *factstore.Tx, diff string
 	return list, rows.Err()
 }
 
-// givenFaults is a condition on a staged row: it is a bar of the input, whether a
-// file of another name brought it before or not.
-func givenFaults() string { return fmt.Sprintf("fault IN (%d, %d)", sound, stored) }
+// given is a condition on a staged row: it is a bar of the input.
+const given = "fault = 0"
 
-// leave takes the rows of symbols out that would be left on two scales, and returns
-// how many of these are stored from a file of another name.
-func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) (same int64, err error) {
-	list, err := in.otherScale(ctx, tx, diff, in.newest)
+// lackingDays lists the symbols, as SQL texts, in which the merge changes something and
+// of which the input lacks a stored day: of the others no bar keeps an old scale.
+// "" where there is none. bars is how many the input has of each symbol.
+func lackingDays(ctx context.Context, tx *factstore.Tx, diff string, bars map[string]int64) (string, error) {
+	rows, err := tx.Query(ctx, `SELECT d.symbol, d.fresh, k.stored FROM (SELECT symbol, count(*) FILTER ("stored rowid" IS NULL) AS fresh FROM `+diff+` GROUP BY symbol) d
+		JOIN (SELECT symbol, count(*) AS stored FROM ohlcv GROUP BY symbol) k ON k.symbol = d.symbol ORDER BY d.symbol`)
 	if err != nil {
-		return 0, err
+		return "", err
 	}
-	unseen, err := in.unseenScale(ctx, tx, diff)
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var symbol string
+		var fresh, stored int64
+		if err := rows.Scan(&symbol, &fresh, &stored); err != nil {
+			return "", err
+		}
+		if bars[symbol]-fresh < stored {
+			list = append(list, symbol)
+		}
+	}
+	return sqltext.Literals(list), rows.Err()
+}
+
+// leave takes the rows of symbols out that would be left on two scales.
+func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) error {
+	doubtful, err := lackingDays(ctx, tx, diff, in.bars)
+	if err != nil || doubtful == "" {
+		return err
+	}
+	list, err := in.otherScale(ctx, tx, diff, doubtful, in.newest)
 	if err != nil {
-		return 0, err
+		return err
+	}
+	unseen, err := in.unseenScale(ctx, tx, diff, doubtful)
+	if err != nil {
+		return err
 	}
 	for _, l := range unseen {
 		if i, known := slices.BinarySearchFunc(list, l.Symbol, func(a Left, symbol string) int { return cmp.Compare(a.Symbol, symbol) }); !known {
@@ -296,13 +323,13 @@ func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) (sam
 		}
 	}
 	if list == nil {
-		return 0, nil
+		return nil
 	}
 	if in.series != nil {
-		return 0, &errOtherScale{list[0]}
+		return &errOtherScale{list[0]}
 	}
 	if err := in.materialise(ctx); err != nil {
-		return 0, err
+		return err
 	}
 	names := make([]any, len(list))
 	for i, l := range list {
@@ -311,14 +338,11 @@ func (in *ingest) leave(ctx context.Context, tx *factstore.Tx, diff string) (sam
 	}
 	in.report.Left = list
 	of := " AND symbol IN (" + strings.TrimSuffix(strings.Repeat("?, ", len(names)), ", ") + ")"
-	if err := tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM temp.main.%s WHERE fault = %d%s", staged, stored, of), names...).Scan(&same); err != nil {
-		return 0, err
-	}
-	if _, err := tx.Stage(ctx, fmt.Sprintf("UPDATE temp.main.%s SET fault = %d WHERE %s%s", staged, left, givenFaults(), of), names...); err != nil {
-		return 0, err
+	if _, err := tx.Stage(ctx, fmt.Sprintf("UPDATE temp.main.%s SET fault = %d WHERE %s%s", staged, left, given, of), names...); err != nil {
+		return err
 	}
 	_, err = in.summarise(ctx)
-	return same, err
+	return err
 }
 
 // leftError is the error of an ingest that left symbols as they were.

@@ -17,6 +17,9 @@ import (
 // a reject's key, which a file's own name must not change.
 const differsFrom = "differs from line "
 
+// sourceColumn is the column of ohlcv that says where a bar comes from.
+const sourceColumn = "source"
+
 // store commits the rejects, and with them the bars unless there are too many
 // rejects.
 func (in *ingest) store(ctx context.Context) error {
@@ -126,13 +129,9 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	if err := in.keepAdjusted(ctx, tx); err != nil {
 		return err
 	}
-	same, err := in.settleOtherNames(ctx, tx)
-	if err != nil {
-		return err
-	}
-	delta, err := tx.Merge(ctx, factstore.Merge{Table: factstore.OHLCV, Source: bars, Unique: true, Review: func(ctx context.Context, diff string) (bool, error) {
-		n, err := in.leave(ctx, tx, diff)
-		same -= n
+	// A file of another name with the values that are stored brings nothing new.
+	delta, err := tx.Merge(ctx, factstore.Merge{Table: factstore.OHLCV, Source: bars, Unique: true, Aside: []string{sourceColumn}, Review: func(ctx context.Context, diff string) (bool, error) {
+		err := in.leave(ctx, tx, diff)
 		return len(r.Left) > 0, err
 	}})
 	if err != nil {
@@ -143,7 +142,7 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 			return err
 		}
 	}
-	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged+same
+	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged
 	r.RowsRescaled, r.Revisions = delta.Rescaled, delta.Revisions
 	if in.BeforeCommit != nil && len(r.Symbols) > 0 {
 		if err := in.BeforeCommit(ctx, r.Symbols); err != nil {
@@ -152,31 +151,6 @@ func (in *ingest) mergeBars(ctx context.Context, tx *factstore.Tx) error {
 	}
 	failpoint.Hit("ingest.merged")
 	return nil
-}
-
-// settleOtherNames takes out the rows that are stored already, with the same
-// values, from a file of another name, and returns their number: the merge
-// compares every column, and would take the name for a change.
-func (in *ingest) settleOtherNames(ctx context.Context, tx *factstore.Tx) (int64, error) {
-	if len(in.report.Symbols) == 0 {
-		return 0, nil
-	}
-	within, args := in.reach()
-	other := "true"
-	if len(in.sources) == 1 {
-		other = "o.source IS DISTINCT FROM " + sqltext.Literal(in.sources[0])
-	}
-	var some bool
-	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM ohlcv o WHERE "+other+" AND "+within+")", args...).Scan(&some); err != nil || !some {
-		return 0, err
-	}
-	if err := in.materialise(ctx); err != nil {
-		return 0, err
-	}
-	return tx.Stage(ctx, fmt.Sprintf(`UPDATE temp.main.%s AS s SET fault = %d FROM ohlcv o WHERE s.fault = 0 AND s.symbol = o.symbol AND s.ts = o.ts
-		AND o.source IS DISTINCT FROM %s
-		AND s.open IS NOT DISTINCT FROM o.open AND s.high IS NOT DISTINCT FROM o.high AND s.low IS NOT DISTINCT FROM o.low AND s.close IS NOT DISTINCT FROM o.close
-		AND s.volume IS NOT DISTINCT FROM o.volume AND s.adjusted_close IS NOT DISTINCT FROM o.adjusted_close`, staged, stored, in.byFile(in.sources)))
 }
 
 // byFile is an expression that gives each file's rows its text.

@@ -33,7 +33,7 @@ func BenchmarkMerge(b *testing.B) {
 			for range b.N {
 				b.StopTimer()
 				o := options(filepath.Join(b.TempDir(), "quant.duckdb"))
-				o.MemoryLimit = ""
+				o.MemoryLimit = 0
 				db, err := factstore.OpenWrite(b.Context(), o)
 				if err != nil {
 					b.Fatal(err)

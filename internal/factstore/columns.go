@@ -69,8 +69,16 @@ func (db *DB) Columns(ctx context.Context, query string, args []any, each func(*
 		if duck.PendingPreparedStreaming(stmt, &pending) == duck.StateError {
 			return fmt.Errorf("%s", duck.PendingError(pending))
 		}
-		stop := context.AfterFunc(ctx, func() { duck.Interrupt(conn) })
-		defer stop()
+		interrupted := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(interrupted)
+			duck.Interrupt(conn)
+		})
+		defer func() {
+			if !stop() {
+				<-interrupted // it must meet neither another statement nor a connection that is closed
+			}
+		}()
 		var res duck.Result
 		defer duck.DestroyResult(&res)
 		if duck.ExecutePending(pending, &res) == duck.StateError {
@@ -250,26 +258,30 @@ func (c *Chunk) Text(column, row int) string {
 type Names struct {
 	List   []string // by number, in the order of their first appearance
 	number map[string]int32
-	last   string
-	lastN  int32
+	last   int32
+	next   []int32 // the text that came after each the last time
 }
 
 // Number is the number of a text, which may be in DuckDB's memory. The same text
-// as the time before costs least.
+// as the time before costs least, and then the one that followed it before.
 func (n *Names) Number(text string) int32 {
 	if n.number == nil {
 		n.number = map[string]int32{}
-	} else if text == n.last {
-		return n.lastN
+	} else if text == n.List[n.last] {
+		return n.last
+	} else if k := n.next[n.last]; text == n.List[k] {
+		n.last = k
+		return k
 	}
 	k, known := n.number[text]
 	if !known {
 		text = strings.Clone(text)
 		k = int32(len(n.List))
-		n.List = append(n.List, text)
+		n.List, n.next = append(n.List, text), append(n.next, k)
 		n.number[text] = k
 	}
-	n.last, n.lastN = n.List[k], k
+	n.next[n.last] = k
+	n.last = k
 	return k
 }
 
@@ -281,20 +293,27 @@ func (c *Chunk) AppendNumbers(to []int32, column int, names *Names) []int32 {
 	return to
 }
 
-// Column is a column that Go holds, for DB.Hold. Exactly one of the slices is set.
+// Column is a column that Go holds, for DB.Hold and RowDigest. Exactly one of the
+// slices of values is set.
 type Column struct {
 	Name     string
-	Floats   []float64 // DOUBLE; NaN is NULL
+	Floats   []float64 // DOUBLE; NaN is NULL, unless NaNs
 	Integers []int32   // INTEGER
 	Dates    []quant.Date
 	Bigints  []int64
 	Booleans []bool
-	// Texts are dear, about 100 ns each: give rows the number of a text, and join a
-	// table of the texts.
-	Texts []string
+	// Texts are dear, about 100 ns each, but where Numbers say which of them each row
+	// has: then a text costs once.
+	Texts   []string
+	Numbers []int32 // indices of Texts; below 0: NULL
+	Nulls   []bool  // the rows that are NULL whatever their value; nil: none
+	NaNs    bool    // NaN is a number
 }
 
 func (c Column) rows() int {
+	if c.Numbers != nil {
+		return len(c.Numbers)
+	}
 	return max(len(c.Floats), len(c.Integers), len(c.Dates), len(c.Bigints), len(c.Booleans), len(c.Texts))
 }
 
@@ -314,6 +333,78 @@ func (c Column) kind() duckdb.Type {
 	return duckdb.TYPE_VARCHAR
 }
 
+// Rows are the rows from one to before another.
+func (c Column) Rows(from, to int) Column {
+	cut := Column{Name: c.Name, Texts: c.Texts, NaNs: c.NaNs}
+	switch {
+	case c.Floats != nil:
+		cut.Floats = c.Floats[from:to]
+	case c.Integers != nil:
+		cut.Integers = c.Integers[from:to]
+	case c.Dates != nil:
+		cut.Dates = c.Dates[from:to]
+	case c.Bigints != nil:
+		cut.Bigints = c.Bigints[from:to]
+	case c.Booleans != nil:
+		cut.Booleans = c.Booleans[from:to]
+	case c.Numbers != nil:
+		cut.Numbers = c.Numbers[from:to]
+	default:
+		cut.Texts = c.Texts[from:to]
+	}
+	if c.Nulls != nil {
+		cut.Nulls = c.Nulls[from:to]
+	}
+	return cut
+}
+
+// joinColumns are the rows of several relations of the same columns, one after
+// the other.
+func joinColumns(parts [][]Column) []Column {
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	joined := make([]Column, len(parts[0]))
+	for k := range joined {
+		to := &joined[k]
+		to.Name = parts[0][k].Name
+		var names Names
+		nulls := false
+		for _, part := range parts {
+			nulls = nulls || part[k].Nulls != nil
+		}
+		for _, part := range parts {
+			c := part[k]
+			to.Floats, to.Integers, to.Dates = append(to.Floats, c.Floats...), append(to.Integers, c.Integers...), append(to.Dates, c.Dates...)
+			to.Bigints, to.Booleans = append(to.Bigints, c.Bigints...), append(to.Booleans, c.Booleans...)
+			if nulls {
+				to.Nulls = append(to.Nulls, c.Nulls...)
+				if c.Nulls == nil {
+					to.Nulls = append(to.Nulls, make([]bool, c.rows())...)
+				}
+			}
+			if c.Numbers == nil {
+				to.Texts = append(to.Texts, c.Texts...)
+				continue
+			}
+			number := make([]int32, len(c.Texts))
+			for i, text := range c.Texts {
+				number[i] = names.Number(text)
+			}
+			for _, n := range c.Numbers {
+				if n >= 0 {
+					n = number[n]
+				}
+				to.Numbers = append(to.Numbers, n)
+			}
+		}
+		if to.Numbers != nil {
+			to.Texts = names.List
+		}
+	}
+	return joined
+}
+
 // heldFunction is the table function of DB.Hold; its argument is which.
 const heldFunction = "quant_held"
 
@@ -321,7 +412,25 @@ const heldFunction = "quant_held"
 type heldColumns struct {
 	mu   sync.Mutex
 	next int64
-	by   map[int64][]Column
+	by   map[int64][]heldColumn
+}
+
+// heldColumn is a column with the vector of its texts, where numbers say which.
+type heldColumn struct {
+	Column
+	dictionary duck.Vector
+}
+
+// dictionaryOf is a vector of texts, and behind them a NULL.
+func dictionaryOf(texts []string) duck.Vector {
+	kind := duck.CreateLogicalType(duck.TypeVarchar)
+	defer duck.DestroyLogicalType(&kind)
+	v := duck.CreateVector(kind, duck.IdxT(len(texts)+1))
+	for i, text := range texts {
+		duck.VectorAssignStringElement(v, duck.IdxT(i), text)
+	}
+	setNull(v, len(texts))
+	return v
 }
 
 // Hold makes columns of equal length a relation that statements of Query, Columns,
@@ -354,18 +463,28 @@ func (db *DB) Hold(columns ...Column) (relation string, release func(), err erro
 	}); err != nil {
 		return "", nil, err
 	}
+	held := make([]heldColumn, len(columns))
+	for i, c := range columns {
+		held[i].Column = c
+		if c.Numbers != nil {
+			held[i].dictionary = dictionaryOf(c.Texts)
+		}
+	}
 	db.columns.mu.Lock()
 	defer db.columns.mu.Unlock()
 	if db.columns.by == nil {
-		db.columns.by = map[int64][]Column{}
+		db.columns.by = map[int64][]heldColumn{}
 	}
 	db.columns.next++
 	id := db.columns.next
-	db.columns.by[id] = columns
+	db.columns.by[id] = held
 	return fmt.Sprintf("%s(%d)", heldFunction, id), func() {
 		db.columns.mu.Lock()
 		defer db.columns.mu.Unlock()
 		delete(db.columns.by, id)
+		for i := range held {
+			duck.DestroyVector(&held[i].dictionary)
+		}
 	}, nil
 }
 
@@ -385,7 +504,7 @@ func (db *DB) Unordered(ctx context.Context, do func() error) error {
 
 // heldTable is one reading of held columns.
 type heldTable struct {
-	columns []Column
+	columns []heldColumn
 	rows    int
 	taken   atomic.Int64 // rows that some thread has taken
 }
@@ -451,13 +570,16 @@ func (t *heldTable) FillChunk(state any, chunk duckdb.DataChunk) (err error) {
 }
 
 // fill writes rows of the column into a vector of DuckDB.
-func (c Column) fill(v duck.Vector, from, n int) {
+func (c heldColumn) fill(v duck.Vector, from, n int) {
 	switch {
+	case c.Numbers != nil:
+		c.choose(v, from, n)
+		return
 	case c.Floats != nil:
 		values := c.Floats[from : from+n]
 		copyInto(v, values)
 		for i, x := range values {
-			if x != x {
+			if x != x && !c.NaNs {
 				setNull(v, i)
 			}
 		}
@@ -474,6 +596,29 @@ func (c Column) fill(v duck.Vector, from, n int) {
 			duck.VectorAssignStringElement(v, duck.IdxT(i), text)
 		}
 	}
+	if c.Nulls != nil {
+		for i, null := range c.Nulls[from : from+n] {
+			if null {
+				setNull(v, i)
+			}
+		}
+	}
+}
+
+// choose makes a vector of the texts that numbers say: each text stands in memory
+// once.
+func (c heldColumn) choose(v duck.Vector, from, n int) {
+	chosen := duck.CreateSelectionVector(duck.IdxT(n))
+	defer duck.DestroySelectionVector(&chosen)
+	at := unsafe.Slice((*uint32)(unsafe.Pointer(duck.SelectionVectorGetDataPtr(chosen))), n)
+	for i, number := range c.Numbers[from : from+n] {
+		if number < 0 || c.Nulls != nil && c.Nulls[from+i] {
+			number = int32(len(c.Texts))
+		}
+		at[i] = uint32(number)
+	}
+	duck.VectorReferenceVector(v, c.dictionary)
+	duck.SliceVector(v, chosen, duck.IdxT(n))
 }
 
 func copyInto[T any](v duck.Vector, values []T) {

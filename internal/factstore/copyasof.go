@@ -62,7 +62,13 @@ func (db *DB) rewind(ctx context.Context, past Past) (changed bool, err error) {
 		if !known {
 			return false, quant.Errorf(quant.Invalid, "prepare the copy of the facts: there is no table %s", name)
 		}
-		statements = append(statements, "DELETE FROM "+factTable(name))
+		tables := storage(name)
+		if tables == nil {
+			tables = []string{name}
+		}
+		for _, table := range tables {
+			statements = append(statements, "DELETE FROM "+factTable(table))
+		}
 		for _, companion := range t.Companions {
 			statements = append(statements, "DELETE FROM "+factTable(companion)+" WHERE table_name = "+sqltext.Literal(name))
 		}

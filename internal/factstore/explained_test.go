@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,7 +47,7 @@ func TestRowsThatNoRunWroteAreRefusedByName(t *testing.T) {
 			"INSERT INTO predictions VALUES ('B', DATE '2024-01-03', 'm', 'wf:1', 9, 9, TIMESTAMP '2026-02-03 04:05:06'), ('C', DATE '2024-01-03', 'm', 'wf:1', 9, 9, NULL)",
 			"model_id = 'm'", "predictions: 2 rows that are read were not written by quant: no run explains them, such as (symbol B, ts 2024-01-03, model_id m, task_id wf:1, generated_at 2026-02-03 04:05:06)"},
 		"features": {"features_daily", "SELECT 'A' AS symbol, DATE '2024-01-02' AS ts, 'f' AS feature_name, 1.0::DOUBLE AS feature_value, 'v1' AS feature_version",
-			"INSERT INTO features_daily VALUES ('A', DATE '2024-01-03', 'f', 9, 'v1', now())", "feature_name = 'f'", "features_daily: 1 row that is read was not written by quant"},
+			"INSERT INTO features_other VALUES ('A', DATE '2024-01-03', 'f', 9, 'v1', now())", "feature_name = 'f'", "features_daily: 1 row that is read was not written by quant"},
 		"bars": {"ohlcv", "SELECT 'A' AS symbol, DATE '2024-01-02' AS ts, 1.0::DOUBLE AS open, 1.0::DOUBLE AS high, 1.0::DOUBLE AS low, 1.0::DOUBLE AS close, 1.0::DOUBLE AS volume, 1.0::DOUBLE AS adjusted_close, 's' AS source",
 			"INSERT INTO ohlcv VALUES ('A', DATE '2024-01-03', 1, 1, 1, 1, 1, 1, 's', NULL)", "symbol = 'A'", "symbol A, ts 2024-01-03, ingested_at NULL"},
 	} {
@@ -102,6 +103,7 @@ func TestLabelsAreExplainedByTheirSlices(t *testing.T) {
 		"": true,
 		"'B', DATE '2024-01-02', 'fwd_ret_5d', 9, 'v1'": false,
 		"'A', DATE '2024-01-12', 'fwd_ret_5d', 9, 'v1'": false,
+		"'A', DATE '2024-01-01', 'fwd_ret_5d', 9, 'v1'": false,
 		"'A', DATE '2024-01-02', 'fwd_ret_9d', 9, 'v1'": false,
 		"'A', DATE '2024-01-02', 'fwd_ret_5d', 9, 'v2'": false,
 	} {
@@ -113,6 +115,15 @@ func TestLabelsAreExplainedByTheirSlices(t *testing.T) {
 		if (err == nil) != want || err != nil && quant.CodeOf(err) != quant.Refused {
 			t.Errorf("%q: %v", other, err)
 		}
+	}
+	// Two slices that no row stands between explain it as well.
+	two := append(slices.Clone(own), "INSERT INTO labels SELECT 'A', DATE '2024-02-01' + i::INTEGER, 'fwd_ret_5d', 0.1, 'v1' FROM range(10) AS r(i)",
+		"INSERT INTO fact_slices VALUES ('labels', 'A', 'fwd_ret_5d', 'v1', DATE '2024-02-01', DATE '2024-02-10', 'r2')")
+	if err := foreign(t, two).RequireExplained(t.Context(), factstore.Labels, "", "label_version = 'v1'"); err != nil {
+		t.Errorf("two slices: %v", err)
+	}
+	if err := foreign(t, two, "INSERT INTO labels VALUES ('A', DATE '2024-01-20', 'fwd_ret_5d', 9, 'v1')").RequireExplained(t.Context(), factstore.Labels, "", "true"); quant.CodeOf(err) != quant.Refused {
+		t.Errorf("a row between two slices: %v", err)
 	}
 	if err := foreign(t, own).RequireExplained(t.Context(), factstore.BacktestEquity, "", "true"); quant.CodeOf(err) != quant.Invalid {
 		t.Errorf("rows without a writer: %v", err)

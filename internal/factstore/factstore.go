@@ -38,7 +38,7 @@ type Options struct {
 	Now         func() time.Time // the clock; nil: time.Now
 	TempDir     string           // where DuckDB spills to, in a folder of its own; "": <Path>.tmp
 	Threads     int              // 0: one a core
-	MemoryLimit string           // in DuckDB's spelling; "": 1.5GB
+	MemoryLimit int64            // bytes that the engine may hold before it spills to disk; 0: DefaultMemory
 }
 
 // Wait is a wait for the lock.

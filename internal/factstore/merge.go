@@ -15,7 +15,14 @@ import (
 type Merge struct {
 	Table  string // of Tables, with a key
 	Source string // TEMP table, or view, with the table's columns in any order, matched by name; one for the stamp is ignored
-	Unique bool   // the caller has shown in this transaction's source that no key is NULL or stands twice; it is not shown again
+	Unique bool   // the caller shows, in this transaction, that no key of the source is NULL or stands twice; it is not shown here
+	// Aside are columns of which a change alone changes no row: the stored row stays
+	// whole. Where another value of it changes, they change with it.
+	Aside []string
+	// Once, which may be nil, says that the source is to be read one time only, and
+	// tells afterwards how many rows it had. Its keys are then not looked at before
+	// the rows are compared, so it must be Unique.
+	Once func() int64
 	// Review, which may be nil, is told the TEMP table or view of the rows that will
 	// change, as the source has them, with "stored rowid", that of the row that each
 	// replaces or NULL; not where the table is empty. again: it has taken rows out of
@@ -89,7 +96,7 @@ type merging struct {
 
 func (tx *Tx) plan(ctx context.Context, m Merge) (*merging, error) {
 	t, known := LookupTable(m.Table)
-	p := &merging{tx: tx, m: m, stamp: t.Stamp, foreign: t.Unexplained(), table: factTable(m.Table), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
+	p := &merging{tx: tx, m: m, stamp: t.Stamp, foreign: t.Unexplained(), table: factTable(longTable(m.Table)), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
 	tables, err := columns(ctx, tx.db.conn, catalog)
 	if err != nil {
 		return nil, p.failure(ctx, err)
@@ -217,6 +224,9 @@ func (p *merging) overlaps(ctx context.Context) (filled, overlap bool, err error
 	if !filled {
 		return filled, false, nil // spares the pass over the source
 	}
+	if p.m.Once != nil {
+		return filled, true, nil // may be: the comparison shows it
+	}
 	bounds := make([]string, 0, 2*len(p.key))
 	for _, k := range p.key {
 		t := p.types[k]
@@ -293,6 +303,9 @@ func (p *merging) replace(ctx context.Context) (d Delta, err error) {
 	}
 	for _, v := range p.values {
 		selected = append(selected, "s."+v)
+		if slices.ContainsFunc(p.m.Aside, func(c string) bool { return sqltext.Identifier(c) == v }) {
+			continue
+		}
 		// Compared as they would be stored.
 		distinct = append(distinct, fmt.Sprintf("CAST(s.%s AS %s) IS DISTINCT FROM f.%s", v, p.types[v], v))
 	}
@@ -333,7 +346,9 @@ func (p *merging) replace(ctx context.Context) (d Delta, err error) {
 	}
 	exec("DROP TABLE " + diffTable)
 	var total int64
-	if err == nil {
+	if p.m.Once != nil {
+		total = p.m.Once()
+	} else if err == nil {
 		err = p.tx.QueryRow(ctx, "SELECT count(*) FROM "+p.source).Scan(&total)
 	}
 	if err != nil {

@@ -33,7 +33,6 @@ import (
 const catalog = "fact"
 
 const (
-	defaultMemory  = "1.5GB"
 	noticeAfter    = 200 * time.Millisecond
 	noticeEvery    = 5 * time.Second
 	firstBackOff   = 10 * time.Millisecond
@@ -126,12 +125,9 @@ func dsn(o Options, spill string) string {
 		"autoload_known_extensions":    {"false"},
 		"allow_community_extensions":   {"false"},
 		"preserve_insertion_order":     {"true"},
-		"memory_limit":                 {defaultMemory},
 		"temp_directory":               {spill},
 	}
-	if o.MemoryLimit != "" {
-		v.Set("memory_limit", o.MemoryLimit)
-	}
+	v.Set("memory_limit", strconv.FormatInt(o.memory()>>10, 10)+"KiB")
 	if o.Threads > 0 {
 		v.Set("threads", strconv.Itoa(o.Threads))
 	}
@@ -320,10 +316,11 @@ func makeSchema(ctx context.Context, conn *sql.Conn, now time.Time, before, afte
 	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
 		return err
 	}
-	_, err := conn.ExecContext(ctx, schemaSQL)
-	if err == nil {
-		_, err = conn.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", SchemaVersion, quant.NewTime(now).Time)
+	if err := changeSchema(ctx, conn); err != nil {
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		return err
 	}
+	_, err := conn.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", SchemaVersion, quant.NewTime(now).Time)
 	if err != nil {
 		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		return err
@@ -336,6 +333,22 @@ func makeSchema(ctx context.Context, conn *sql.Conn, now time.Time, before, afte
 	failpoint.Hit(after)
 	_, err = conn.ExecContext(ctx, "CHECKPOINT")
 	return err
+}
+
+// changeSchema makes what is missing in the catalog in use, and moves the rows of
+// tables that an older schema had.
+func changeSchema(ctx context.Context, conn *sql.Conn) error {
+	old, err := tablesInUse(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := setAside(ctx, conn, old); err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, schemaSQL+featureSchema()); err != nil {
+		return err
+	}
+	return moveFeatures(ctx, conn, old)
 }
 
 // create makes the file, whole or not at all. The caller holds the lock file.

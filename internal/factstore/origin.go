@@ -3,8 +3,11 @@ package factstore
 import (
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strings"
 
 	"quant"
 	"quant/internal/sqltext"
@@ -24,6 +27,28 @@ func (tx *Tx) Digest(ctx context.Context, query string, args ...any) (rows int64
 	return digest128(tx.QueryRow(ctx, digestOf(query), args...))
 }
 
+// Digests are the digests of rows by a text. The query selects for each row that
+// text, whether something holds for it, and its hash; each is told, for every text,
+// whether that holds for all its rows, and their digest. Digest hashes a row by
+// hash(c1, c2, ...).
+func (db *DB) Digests(ctx context.Context, query string, args []any, each func(of string, holds bool, digest string)) error {
+	rows, err := db.Query(ctx, `SELECT k, bool_and(holds), count(*), sum(h::HUGEINT)::VARCHAR, sum(hash(h, 1)::HUGEINT)::VARCHAR FROM (`+query+`) AS t(k, holds, h) GROUP BY k ORDER BY k`, args...)
+	if err != nil {
+		return db.failure(ctx, "digest rows", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var of, a, b string
+		var holds bool
+		var n int64
+		if err := rows.Scan(&of, &holds, &n, &a, &b); err != nil {
+			return db.failure(ctx, "digest rows", err)
+		}
+		each(of, holds, digestOfSums(n, a, b))
+	}
+	return rows.Err()
+}
+
 func digestOf(query string) string {
 	return `SELECT count(*), coalesce(sum(h::HUGEINT), 0)::VARCHAR, coalesce(sum(hash(h, 1)::HUGEINT), 0)::VARCHAR FROM (SELECT hash(*COLUMNS(*)) AS h FROM (` + query + `))`
 }
@@ -34,8 +59,86 @@ func digest128(row Row) (int64, string, error) {
 	if err := row.Scan(&n, &a, &b); err != nil {
 		return 0, "", err
 	}
+	return n, digestOfSums(n, a, b), nil
+}
+
+// digestOfSums is the digest of n rows whose two sums are these, in decimal.
+func digestOfSums(n int64, a, b string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s %s", n, a, b))
-	return n, "rows:" + hex.EncodeToString(sum[:16]), nil
+	return "rows:" + hex.EncodeToString(sum[:16])
+}
+
+// Committed returns the run of each transaction that changed a table, by its time in
+// microseconds since 1970, which is the stamp of the rows that it wrote.
+func (db *DB) Committed(ctx context.Context, table string) (map[int64]string, error) {
+	runs := map[int64]string{}
+	err := db.Columns(ctx, "SELECT committed_at, run_id FROM "+factTable(Ledger)+" WHERE table_name = "+sqltext.Literal(table), nil, func(c *Chunk) error {
+		for i, at := range c.AppendBigints(nil, 0) {
+			runs[at] = strings.Clone(c.Text(1, i))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, db.failure(ctx, "read the ledger", err)
+	}
+	return runs, nil
+}
+
+// WritersOf returns the runs of transactions that changed a table, by the stamps of
+// its rows, oldest first.
+func (db *DB) WritersOf(ctx context.Context, table string, stamps []int64) ([]string, error) {
+	written, err := db.Committed(ctx, table)
+	if err != nil {
+		return nil, err
+	}
+	var runs []string
+	for _, at := range slices.Sorted(slices.Values(stamps)) {
+		if run, known := written[at]; known && !slices.Contains(runs, run) {
+			runs = append(runs, run)
+		}
+	}
+	return runs, nil
+}
+
+// ValueDigest tells of the values of one column: of the rows (symbol, ts, value)
+// where it is a finite number, how many there are, their digest as DB.Digest has it,
+// and their first and last day, "" of none.
+type ValueDigest struct {
+	Rows        int64
+	Digest      string
+	First, Last quant.Text
+}
+
+// DigestValues digests DOUBLE columns of a relation that has symbol and ts, each by
+// itself, in one pass.
+func (db *DB) DigestValues(ctx context.Context, relation string, columns []string) ([]ValueDigest, error) {
+	var hashes, sums []string
+	for i, c := range columns {
+		hashes = append(hashes, fmt.Sprintf("CASE WHEN isfinite(%[1]s) THEN hash(symbol, ts, %[1]s) END AS h%[2]d", sqltext.Identifier(c), i))
+		sums = append(sums, fmt.Sprintf(`count(h%[1]d), coalesce(sum(h%[1]d::HUGEINT), 0)::VARCHAR, coalesce(sum(hash(h%[1]d, 1)::HUGEINT) FILTER (h%[1]d IS NOT NULL), 0)::VARCHAR,
+			min(ts) FILTER (h%[1]d IS NOT NULL), max(ts) FILTER (h%[1]d IS NOT NULL)`, i))
+	}
+	type row struct {
+		n           int64
+		a, b        string
+		first, last sql.Null[quant.Date]
+	}
+	rows := make([]row, len(columns))
+	var into []any
+	for i := range rows {
+		into = append(into, &rows[i].n, &rows[i].a, &rows[i].b, &rows[i].first, &rows[i].last)
+	}
+	if err := db.QueryRow(ctx, "SELECT "+strings.Join(sums, ", ")+" FROM (SELECT ts, "+strings.Join(hashes, ", ")+" FROM "+relation+")").Scan(into...); err != nil {
+		return nil, err
+	}
+	out := make([]ValueDigest, len(columns))
+	for i, r := range rows {
+		out[i] = ValueDigest{Rows: r.n, Digest: digestOfSums(r.n, r.a, r.b)}
+		if r.n > 0 {
+			out[i].First, out[i].Last = quant.Text(r.first.V.String()), quant.Text(r.last.V.String())
+		}
+	}
+	return out, nil
 }
 
 // Writers returns the runs that wrote the rows of a table for which where

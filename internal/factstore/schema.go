@@ -9,7 +9,7 @@ import (
 )
 
 // SchemaVersion is the version of the schema that this program makes and reads.
-const SchemaVersion = 3
+const SchemaVersion = 4
 
 //go:embed schema.sql
 var schemaSQL string
@@ -19,12 +19,11 @@ type column struct {
 	NotNull    bool
 }
 
-// columns returns the columns of every table of a catalog, in their order.
+// columns returns the columns of every table and view of a catalog, in their order.
 func columns(ctx context.Context, q querier, catalog string) (map[string][]column, error) {
 	rows, err := q.QueryContext(ctx, `SELECT table_name, column_name, data_type, NOT is_nullable
 		FROM duckdb_columns() WHERE database_name = ? AND schema_name = 'main' AND NOT internal
-		AND table_name IN (SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = 'main')
-		ORDER BY table_name, column_index`, catalog, catalog)
+		ORDER BY table_name, column_index`, catalog)
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +47,7 @@ func freshColumns(ctx context.Context) (map[string][]column, error) {
 		return nil, err
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(ctx, schemaSQL); err != nil {
+	if _, err := db.ExecContext(ctx, schemaSQL+featureSchema()); err != nil {
 		return nil, err
 	}
 	return columns(ctx, db, "memory")

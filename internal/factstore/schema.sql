@@ -28,7 +28,19 @@ CREATE TABLE IF NOT EXISTS ohlcv (
     ingested_at    TIMESTAMP
 );
 
-CREATE TABLE IF NOT EXISTS returns (
+-- features_daily and returns are views, made by featureSchema of features.go together
+-- with a table for each feature version, one column a feature. What follows stands
+-- beside these.
+CREATE TABLE IF NOT EXISTS features_other (
+    symbol          TEXT NOT NULL,
+    ts              DATE NOT NULL,
+    feature_name    TEXT NOT NULL,
+    feature_value   DOUBLE,
+    feature_version TEXT NOT NULL,
+    computed_at     TIMESTAMP
+);
+
+CREATE TABLE IF NOT EXISTS returns_other (
     symbol  TEXT NOT NULL,
     ts      DATE NOT NULL,
     ret_1d  DOUBLE,
@@ -37,13 +49,9 @@ CREATE TABLE IF NOT EXISTS returns (
     ret_60d DOUBLE
 );
 
-CREATE TABLE IF NOT EXISTS features_daily (
-    symbol          TEXT NOT NULL,
-    ts              DATE NOT NULL,
-    feature_name    TEXT NOT NULL,
-    feature_value   DOUBLE,
-    feature_version TEXT NOT NULL,
-    computed_at     TIMESTAMP
+CREATE TABLE IF NOT EXISTS returns_version (
+    symbol  TEXT NOT NULL,
+    version TEXT NOT NULL
 );
 
 CREATE TABLE IF NOT EXISTS labels (
@@ -260,3 +268,9 @@ CREATE TABLE IF NOT EXISTS backtest_details (
 -- Tells a trial from every other: what was set, decided and replayed on. NULL in
 -- what was stored before there was this column.
 ALTER TABLE backtest_details ADD COLUMN IF NOT EXISTS trial_digest TEXT;
+
+-- How far a slice was computed, so that later bars can be added to it: the day of
+-- its last bar, and the sums that facts digests. NULL in what was stored before there
+-- were these columns.
+ALTER TABLE fact_inputs ADD COLUMN IF NOT EXISTS last_ts DATE;
+ALTER TABLE fact_inputs ADD COLUMN IF NOT EXISTS sums TEXT;

@@ -189,3 +189,19 @@ func (db *DB) TrustBounds(ctx context.Context, trust bool) error {
 	_, err := db.conn.ExecContext(ctx, setting)
 	return err
 }
+
+// Alone says whether statements run on the caller's thread alone. It is for a
+// statement that one thread works at, fed by goroutines: of the engine's threads
+// the others have nothing to do then, and the one that waits for the result does
+// not sleep but takes a whole processor from the goroutines.
+func (db *DB) Alone(ctx context.Context, alone bool) error {
+	setting := "RESET threads"
+	switch {
+	case alone:
+		setting = "SET threads = 1"
+	case db.o.Threads > 0:
+		setting = fmt.Sprintf("SET threads = %d", db.o.Threads)
+	}
+	_, err := db.conn.ExecContext(ctx, setting)
+	return err
+}

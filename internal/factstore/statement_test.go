@@ -272,7 +272,7 @@ func TestACopyForARepetitionHasThePastAndTheOriginalKeepsThePresent(t *testing.T
 		for table, rows := range map[string]string{
 			factstore.Labels:        "VALUES ('A', DATE '2020-01-01', 'l', 1, 'v1')",
 			factstore.FactSlices:    "VALUES ('labels', 'A', 'l', 'v1', NULL, NULL, 'r2'), ('returns', 'A', '', '', NULL, NULL, 'r2')",
-			factstore.FactInputs:    "VALUES ('labels', 'A', 'l', 'v1', 'i', 'f'), ('features_daily', 'A', '', 'v1', 'i', 'f')",
+			factstore.FactInputs:    "VALUES ('labels', 'A', 'l', 'v1', 'i', 'f', NULL, NULL), ('features_daily', 'A', '', 'v1', 'i', 'f', NULL, NULL)",
 			factstore.FeaturesDaily: "VALUES ('A', DATE '2020-01-01', 'f', 1, 'v1', NULL)",
 		} {
 			if _, err := tx.Insert(ctx, table, rows); err != nil {

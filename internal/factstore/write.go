@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/duckdb/duckdb-go/v2"
@@ -36,7 +37,14 @@ type Tx struct {
 // a commit that has begun is not interrupted. After an error State says what
 // became of the facts.
 func (db *DB) Write(ctx context.Context, runID string, fn func(context.Context, *Tx) error) (_ []LedgerRow, err error) {
-	if runID == "" {
+	return db.WriteAll(ctx, []string{runID}, func(ctx context.Context, txs []*Tx) error { return fn(ctx, txs[0]) })
+}
+
+// WriteAll is Write for several runs in one transaction of the file: all of them
+// commit, or none. Each has a Tx of its own, with a Now of its own, in the order of
+// the runs, and ledger rows of its own, as if it had committed alone.
+func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Context, []*Tx) error) (_ []LedgerRow, err error) {
+	if len(runIDs) == 0 || slices.Contains(runIDs, "") {
 		return nil, quant.Errorf(quant.Invalid, "write facts: run_id is missing")
 	}
 	if db.readOnly {
@@ -56,11 +64,15 @@ func (db *DB) Write(ctx context.Context, runID string, fn func(context.Context, 
 			_, _ = db.conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		}
 	}()
-	tx := &Tx{RunID: runID, db: db, changes: map[string]*LedgerRow{}}
-	if tx.Now, err = db.nextTime(ctx); err != nil {
+	now, err := db.nextTime(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := fn(ctx, tx); err != nil {
+	txs := make([]*Tx, len(runIDs))
+	for i, runID := range runIDs {
+		txs[i] = &Tx{Now: now.Add(time.Duration(i) * time.Microsecond), RunID: runID, db: db, changes: map[string]*LedgerRow{}}
+	}
+	if err := fn(ctx, txs); err != nil {
 		if ctx.Err() != nil && !errors.Is(err, context.Cause(ctx)) {
 			// A statement that was ended leaves the transaction aborted, and the next
 			// one says only that.
@@ -68,9 +80,16 @@ func (db *DB) Write(ctx context.Context, runID string, fn func(context.Context, 
 		}
 		return nil, err
 	}
-	rows, err := tx.writeLedger(ctx)
-	if err != nil || len(rows) == 0 {
-		return nil, err
+	var rows []LedgerRow
+	for _, tx := range txs {
+		written, err := tx.writeLedger(ctx)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, written...)
+	}
+	if len(rows) == 0 {
+		return nil, nil
 	}
 	if ctx.Err() != nil {
 		return nil, quant.Errorf(quant.Failed, "write facts: %w", context.Cause(ctx))
@@ -80,7 +99,7 @@ func (db *DB) Write(ctx context.Context, runID string, fn func(context.Context, 
 	earlier := db.State()
 	db.setState(Unknown)
 	if _, err := db.conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
-		return nil, db.afterFailedCommit(context.WithoutCancel(ctx), tx.Now, earlier, err)
+		return nil, db.afterFailedCommit(context.WithoutCancel(ctx), now, txs[len(txs)-1].Now, earlier, err)
 	}
 	db.setState(Committed)
 	failpoint.Hit("fact.commit.after")
@@ -108,26 +127,32 @@ func (db *DB) nextTime(ctx context.Context) (time.Time, error) {
 
 func (tx *Tx) writeLedger(ctx context.Context) ([]LedgerRow, error) {
 	var rows []LedgerRow
+	var values []string
+	var args []any
 	for _, table := range slices.Sorted(maps.Keys(tx.changes)) {
 		row := *tx.changes[table]
 		if row.Inserted == 0 && row.Updated == 0 && row.Deleted == 0 {
 			continue
 		}
 		row.RunID, row.Table, row.CommittedAt = tx.RunID, table, quant.NewTime(tx.Now)
-		if _, err := tx.affected(ctx, "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?)",
-			row.RunID, row.Table, row.Inserted, row.Updated, row.Deleted, tx.Now); err != nil {
-			return nil, tx.db.failure(ctx, "write the ledger", err)
-		}
+		values = append(values, "(?, ?, ?, ?, ?, ?)")
+		args = append(args, row.RunID, row.Table, row.Inserted, row.Updated, row.Deleted, tx.Now)
 		rows = append(rows, row)
+	}
+	if len(rows) == 0 {
+		return nil, nil
+	}
+	if _, err := tx.affected(ctx, "INSERT INTO ledger VALUES "+strings.Join(values, ", "), args...); err != nil {
+		return nil, tx.db.failure(ctx, "write the ledger", err)
 	}
 	return rows, nil
 }
 
 // afterFailedCommit asks the database what became of a COMMIT that failed.
-func (db *DB) afterFailedCommit(ctx context.Context, now time.Time, earlier Commit, cause error) error {
+func (db *DB) afterFailedCommit(ctx context.Context, first, last time.Time, earlier Commit, cause error) error {
 	_, _ = db.conn.ExecContext(ctx, "ROLLBACK")
 	var these int64
-	err := db.conn.QueryRowContext(ctx, "SELECT count(*) FROM ledger WHERE committed_at = ?", now).Scan(&these)
+	err := db.conn.QueryRowContext(ctx, "SELECT count(*) FROM ledger WHERE committed_at BETWEEN ? AND ?", first, last).Scan(&these)
 	what := "nothing was committed"
 	switch {
 	case err != nil:
@@ -166,21 +191,78 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
 	return tx.db.QueryRow(ctx, query, args...)
 }
 
+// Insert, Update and Delete reach of features_daily and returns only the rows that no
+// table of a feature version holds; Store and Remove reach the others.
+
 // Insert inserts into a table what a query selects, counts the rows, and returns
 // their number. rows is what follows the table's name in INSERT INTO: a query,
 // with the columns in front of it in brackets where they are not all of them.
 func (tx *Tx) Insert(ctx context.Context, table, rows string, args ...any) (int64, error) {
-	n, err := tx.change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" "+rows, args...)
+	n, err := tx.change(ctx, "insert into", table, "INSERT INTO "+factTable(longTable(table))+" "+rows, args...)
 	if err == nil {
 		tx.count(table, n, 0, 0)
 	}
 	return n, err
 }
 
+// InsertColumns is Insert of rows that Go holds, those of several Tx of one
+// transaction in one statement: rows has the columns of each, called as the
+// table's, without its stamp, which is set. Columns of a type TIMESTAMP are
+// microseconds.
+func InsertColumns(ctx context.Context, db *DB, txs []*Tx, table string, rows [][]Column) error {
+	t, _ := LookupTable(table)
+	types, err := columns(ctx, db.conn, catalog)
+	if err != nil {
+		return db.failure(ctx, "list tables", err)
+	}
+	var parts [][]Column
+	var want int64
+	for i, tx := range txs {
+		n := rows[i][0].rows()
+		if n == 0 {
+			continue
+		}
+		part := slices.Clip(rows[i])
+		if t.Stamp != "" {
+			part = append(part, Column{Name: t.Stamp, Bigints: slices.Repeat([]int64{tx.Now.UnixMicro()}, n)})
+		}
+		parts = append(parts, part)
+		want += int64(n)
+		tx.count(table, int64(n), 0, 0)
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	// In one relation, for DuckDB stores whole row groups at once, and what is left
+	// of each relation a second time.
+	held := joinColumns(parts)
+	relation, release, err := db.Hold(held...)
+	if err != nil {
+		return err
+	}
+	defer release()
+	names, values := make([]string, len(held)), make([]string, len(held))
+	for k, c := range held {
+		names[k] = sqltext.Identifier(c.Name)
+		values[k] = names[k]
+		if slices.Contains(types[table], column{Name: c.Name, Type: "TIMESTAMP"}) {
+			values[k] = "make_timestamp(" + names[k] + ")"
+		}
+	}
+	n, err := txs[0].change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+" FROM "+relation)
+	if err != nil {
+		return db.failure(ctx, "insert into "+table, err)
+	}
+	if n != want {
+		return quant.Errorf(quant.Failed, "insert into %s: %d rows were stored, and %d belong to the runs", table, n, want)
+	}
+	return nil
+}
+
 // Update changes rows of a table, counts them, and returns their number. set is
 // what follows SET in UPDATE, with the condition.
 func (tx *Tx) Update(ctx context.Context, table, set string, args ...any) (int64, error) {
-	n, err := tx.change(ctx, "update", table, "UPDATE "+factTable(table)+" SET "+set, args...)
+	n, err := tx.change(ctx, "update", table, "UPDATE "+factTable(longTable(table))+" SET "+set, args...)
 	if err == nil {
 		tx.count(table, 0, n, 0)
 	}
@@ -193,7 +275,7 @@ func (tx *Tx) Delete(ctx context.Context, table, where string, args ...any) (int
 	if where == "" {
 		return 0, quant.Errorf(quant.Invalid, "delete from %s: no condition", table)
 	}
-	n, err := tx.change(ctx, "delete from", table, "DELETE FROM "+factTable(table)+" WHERE "+where, args...)
+	n, err := tx.change(ctx, "delete from", table, "DELETE FROM "+factTable(longTable(table))+" WHERE "+where, args...)
 	if err != nil {
 		return 0, tx.db.failure(ctx, "delete from "+table, err)
 	}
@@ -206,6 +288,11 @@ func (tx *Tx) change(ctx context.Context, doing, table, query string, args ...an
 	if t, known := LookupTable(table); !known || t.Name == Ledger || t.Name == schemaVersions {
 		return 0, quant.Errorf(quant.Invalid, "%s %s: it is no table for facts", doing, table)
 	}
+	return tx.runChange(ctx, doing, query, args...)
+}
+
+// runChange runs one statement that inserts, updates or deletes.
+func (tx *Tx) runChange(ctx context.Context, doing, query string, args ...any) (int64, error) {
 	if err := tx.db.mustBe(ctx, doing, query, duckdb.STATEMENT_TYPE_INSERT, duckdb.STATEMENT_TYPE_UPDATE, duckdb.STATEMENT_TYPE_DELETE); err != nil {
 		return 0, err
 	}

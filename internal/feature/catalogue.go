@@ -24,11 +24,11 @@ type Entry struct {
 	Twin       string   `json:"twin"`       // of a price-level entry: the scale-free one to rank and train with
 	Source     string   `json:"source"`     // of the formula
 
-	// How it is computed: lagged is SQL over the bars of the symbol in their
-	// order, the window w; rolled is SQL over the sums of wideSQL; neither: the
-	// kernel of recursion.go has it by its name.
-	lagged, rolled string
+	compute kernel
 }
+
+// recursive reports whether a value reads all bars since the symbol's first.
+func (e Entry) recursive() bool { return e.Gaps == gapsRecursive }
 
 // The values of Entry.Gaps.
 const (
@@ -91,18 +91,11 @@ func Lookup(name, version string) (Entry, error) {
 
 // returnEntry is the return over k sessions: every session of the window has
 // its bar exactly when the k-th bar before is the k-th session before.
-func returnEntry(name, k string, lookback int) Entry {
+func returnEntry(name string, k int) Entry {
 	return Entry{
-		Name: name, Definition: "P[t] / P[t-" + k + "] - 1", Lookback: lookback, FirstRow: lookback + 1, Gaps: gapsNone,
-		Unit: "decimal", ScaleFree: true, Source: "simple return",
-		lagged: "CASE WHEN i - lag(i, " + k + ") OVER w = " + k + " THEN close / lag(close, " + k + ") OVER w - 1 END",
+		Name: name, Definition: fmt.Sprintf("P[t] / P[t-%d] - 1", k), Lookback: k, FirstRow: k + 1, Gaps: gapsNone,
+		Unit: "decimal", ScaleFree: true, Source: "simple return", compute: returnOver(k, 0),
 	}
-}
-
-// rolling is a value over the last 20 sessions that needs at least 16 of the
-// variable, and a window that is whole since the symbol's first bar.
-func rolling(variable string, warm int, expr string) string {
-	return fmt.Sprintf("CASE WHEN i - i0 >= %d AND %s_n >= 16 THEN %s END", warm, variable, expr)
 }
 
 func entries() []Entry {
@@ -114,71 +107,70 @@ func entries() []Entry {
 			list = append(list, e)
 		}
 	}
-	const deviation = "sqrt(p_sq / p_n)"
 	add(both,
-		returnEntry("ret_1d", "1", 1), returnEntry("ret_5d", "5", 5), returnEntry("ret_20d", "20", 20), returnEntry("ret_60d", "60", 60),
+		returnEntry("ret_1d", 1), returnEntry("ret_5d", 5), returnEntry("ret_20d", 20), returnEntry("ret_60d", 60),
 		Entry{
 			Name: "vol_20d", Definition: "sample standard deviation of the last 20 ret_1d, not annualised", Lookback: 20, FirstRow: 21, Gaps: gapsRolling,
-			Unit: "decimal", ScaleFree: true, Source: "historical volatility, n - 1", rolled: rolling("r1", 20, "sqrt(r1_sq / (r1_n - 1))"),
+			Unit: "decimal", ScaleFree: true, Source: "historical volatility, n - 1", compute: rolling("r1", 20, 16, sampleDeviation),
 		},
 		Entry{
 			Name: "gap_open", Definition: "open[t] / P[t-1] - 1", Lookback: 1, FirstRow: 2, Gaps: gapsNone,
-			Unit: "decimal", ScaleFree: true, Source: "overnight return", lagged: "CASE WHEN i - lag(i, 1) OVER w = 1 THEN open / lag(close, 1) OVER w - 1 END",
+			Unit: "decimal", ScaleFree: true, Source: "overnight return", compute: gapOpen,
 		},
 		Entry{
 			Name: "hl_range", Definition: "(high[t] - low[t]) / P[t]", Lookback: 0, FirstRow: 1, Gaps: gapsNone,
-			Unit: "decimal", ScaleFree: true, Source: "daily range", lagged: "(high - low) / close",
+			Unit: "decimal", ScaleFree: true, Source: "daily range", compute: dayRange,
 		},
 		Entry{
 			Name: "volume_ratio_20d", Definition: "volume[t] / mean of the last 20 volumes, t among them", Lookback: 19, FirstRow: 20, Gaps: gapsRolling,
-			Unit: "ratio", ScaleFree: true, Source: "relative volume", rolled: rolling("v", 19, "v / v_mean"),
+			Unit: "ratio", ScaleFree: true, Source: "relative volume", compute: rolling("v", 19, 16, relativeVolume),
 		},
 	)
 	add(second,
 		Entry{
 			Name: "rsi_14", Definition: "100 x U / (U + D), U and D Wilder's averages of 14 gains and losses; 50 where both are 0", Lookback: 14, FirstRow: 15, Gaps: gapsRecursive,
-			Unit: "points, 0 to 100", ScaleFree: true, Source: "Wilder 1978; TA-Lib RSI, but for the flat series",
+			Unit: "points, 0 to 100", ScaleFree: true, Source: "Wilder 1978; TA-Lib RSI, but for the flat series", compute: recursed("rsi_14"),
 		},
 		Entry{
 			Name: "atr_14", Definition: "Wilder's average of 14 true ranges, max(high, P[t-1]) - min(low, P[t-1])", Lookback: 14, FirstRow: 15, Gaps: gapsRecursive,
-			Unit: "price", Twin: "atr_pct_14", Source: "Wilder 1978; TA-Lib ATR",
+			Unit: "price", Twin: "atr_pct_14", Source: "Wilder 1978; TA-Lib ATR", compute: recursed("atr_14"),
 		},
 		Entry{
 			Name: "atr_pct_14", Definition: "atr_14 / P[t]", Lookback: 14, FirstRow: 15, Gaps: gapsRecursive,
-			Unit: "decimal", ScaleFree: true, Source: "atr_14; TA-Lib NATR / 100",
+			Unit: "decimal", ScaleFree: true, Source: "atr_14; TA-Lib NATR / 100", compute: recursed("atr_pct_14"),
 		},
 		Entry{
 			Name: "macd", Definition: "EMA 12 - EMA 26 of P, k = 2 / (n + 1), both seeded with the plain mean that ends at bar 26", Lookback: 33, FirstRow: 34, Gaps: gapsRecursive,
-			Unit: "price", Twin: "macd_pct", Source: "Appel; TA-Lib MACD",
+			Unit: "price", Twin: "macd_pct", Source: "Appel; TA-Lib MACD", compute: recursed("macd"),
 		},
 		Entry{
 			Name: "macd_signal", Definition: "EMA 9 of macd, seeded with the plain mean of its first 9", Lookback: 33, FirstRow: 34, Gaps: gapsRecursive,
-			Unit: "price", Twin: "macd_pct", Source: "Appel; TA-Lib MACD",
+			Unit: "price", Twin: "macd_pct", Source: "Appel; TA-Lib MACD", compute: recursed("macd_signal"),
 		},
 		Entry{
 			Name: "macd_pct", Definition: "macd / P[t]", Lookback: 33, FirstRow: 34, Gaps: gapsRecursive,
-			Unit: "decimal", ScaleFree: true, Source: "macd",
+			Unit: "decimal", ScaleFree: true, Source: "macd", compute: recursed("macd_pct"),
 		},
 		Entry{
 			Name: "bb_upper", Definition: "mean of the last 20 P + 2 population deviations", Lookback: 19, FirstRow: 20, Gaps: gapsRolling,
-			Unit: "price", Twin: "bb_pctb", Source: "Bollinger; TA-Lib BBANDS", rolled: rolling("p", 19, "p_mean + 2 * "+deviation),
+			Unit: "price", Twin: "bb_pctb", Source: "Bollinger; TA-Lib BBANDS", compute: rolling("p", 19, 16, bollinger(2)),
 		},
 		Entry{
 			Name: "bb_lower", Definition: "mean of the last 20 P - 2 population deviations", Lookback: 19, FirstRow: 20, Gaps: gapsRolling,
-			Unit: "price", Twin: "bb_pctb", Source: "Bollinger; TA-Lib BBANDS", rolled: rolling("p", 19, "p_mean - 2 * "+deviation),
+			Unit: "price", Twin: "bb_pctb", Source: "Bollinger; TA-Lib BBANDS", compute: rolling("p", 19, 16, bollinger(-2)),
 		},
 		Entry{
 			Name: "bb_pctb", Definition: "(P[t] - bb_lower) / (bb_upper - bb_lower); no row where the bands meet", Lookback: 19, FirstRow: 20, Gaps: gapsRolling,
-			Unit: "ratio", ScaleFree: true, Source: "Bollinger's %b", rolled: rolling("p", 19, "0.5 + (p - p_mean) / (4 * nullif("+deviation+", 0))"),
+			Unit: "ratio", ScaleFree: true, Source: "Bollinger's %b", compute: rolling("p", 19, 16, withinBands),
 		},
 		Entry{
 			Name: "mom_12_1", Definition: "P[t-21] / P[t-252] - 1", Lookback: 252, FirstRow: 253, Gaps: gapsNone,
-			Unit: "decimal", ScaleFree: true, Source: "Jegadeesh and Titman 1993, in sessions", lagged: "CASE WHEN i - lag(i, 252) OVER w = 252 THEN lag(close, 21) OVER w / lag(close, 252) OVER w - 1 END",
+			Unit: "decimal", ScaleFree: true, Source: "Jegadeesh and Titman 1993, in sessions", compute: returnOver(252, 21),
 		},
 		Entry{
 			Name: "amihud_20d", Definition: "1e6 x mean of |ret_1d| / (P x volume) over the last 20 sessions, those without volume left out, at least 15", Lookback: 20, FirstRow: 21, Gaps: gapsAmihud,
 			Unit: "decimal per million of currency", ScaleFree: true, Source: "Amihud 2002",
-			rolled: "CASE WHEN i - i0 >= 20 AND illiq_n >= 15 THEN 1e6 * illiq_mean END",
+			compute: rolling("illiq", 20, 15, illiquidity),
 		},
 	)
 	return list

@@ -2,16 +2,16 @@ package feature
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"quant"
 	"quant/internal/calendar"
+	"quant/internal/correlation"
 	"quant/internal/dataset"
 	"quant/internal/factstore"
+	"quant/internal/parallel"
 	"quant/internal/price"
 	"quant/internal/sqltext"
 )
@@ -21,7 +21,7 @@ import (
 const MinNames = 5
 
 // decayHorizons are the horizons, in sessions, of FactorReport.Decay.
-func decayHorizons() []int { return []int{1, 5, 10, 20, 60} }
+var decayHorizons = [...]int{1, 5, 10, 20, 60}
 
 // FactorRequest says which feature is judged by which label.
 type FactorRequest struct {
@@ -179,16 +179,20 @@ func Factor(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req F
 	if err := db.RequireExplained(ctx, factstore.Labels, "", labelRows); err != nil {
 		return FactorReport{}, err
 	}
-	j := newJudgement(req, horizon)
-	j.report.Notices = append([]string{}, basis.Notices...)
-	if err := j.read(ctx, db, basis.Symbols); err != nil {
+	p, err := readPanel(ctx, db, cal, basis, req)
+	if err != nil {
 		return FactorReport{}, err
 	}
-	if j.report.Pairs == 0 {
+	j := newJudgement(req, horizon, p)
+	j.report.Notices = append([]string{}, basis.Notices...)
+	if err := j.judge(ctx, cal); err != nil {
+		return FactorReport{}, err
+	}
+	report := j.report
+	if report.Pairs == 0 {
 		return FactorReport{}, quant.Errorf(quant.NotFound, "no bar in the range has both %s@%s and %s@%s", req.Feature, req.FeatureVersion, req.Label, req.LabelVersion).
 			WithHint("widen --from and --to, or the symbols")
 	}
-	report := j.finish(basis.Symbols)
 	report.Inputs, err = factorInputs(ctx, db, req, report)
 	return report, err
 }
@@ -242,37 +246,18 @@ func factorInputs(ctx context.Context, db *factstore.DB, req FactorRequest, repo
 	return append(inputs, factstore.WrittenBy(slices.Concat(features, bars, labels))...), err
 }
 
-// judgement gathers a factor report, session by session.
+// judgement is a factor report in the making: what the sessions and the symbols
+// say each by itself, put together in their order.
 type judgement struct {
-	report   FactorReport
-	from, to *quant.Date
-	horizon  int
-	wanted   int // quantiles
-
-	withFeature int64
-	ic, rankIC  []float64
-	decay       [][2][]float64 // by horizon: IC, RankIC
-	quantiles   [][]float64    // by quantile: means of the label
-	spread      []float64
-	autocorr    []float64
-	along       map[int][2][]float64 // by symbol: feature, label
-	before      []observation
-	beforeAt    int
+	report  FactorReport
+	horizon int
+	wanted  int // quantiles
+	*panel
 }
 
-// observation is one bar: the symbol's index, the feature, and the label and
-// the returns over decayHorizons, NaN where there is none.
-type observation struct {
-	symbol  int
-	feature float64
-	label   float64
-	forward []float64
-}
-
-func newJudgement(req FactorRequest, horizon int) *judgement {
+func newJudgement(req FactorRequest, horizon int, p *panel) *judgement {
 	return &judgement{
-		from: req.From, to: req.To,
-		horizon: horizon, wanted: req.Quantiles, decay: make([][2][]float64, len(decayHorizons())), quantiles: make([][]float64, req.Quantiles), along: map[int][2][]float64{},
+		horizon: horizon, wanted: req.Quantiles, panel: p,
 		report: FactorReport{
 			Feature: req.Feature, FeatureVersion: req.FeatureVersion, Label: req.Label, LabelVersion: req.LabelVersion, Horizon: horizon,
 			Daily: []DailyIC{}, TimeSeries: []TimeSeries{}, Decay: []Decay{}, Quantiles: []Quantile{},
@@ -280,189 +265,253 @@ func newJudgement(req FactorRequest, horizon int) *judgement {
 	}
 }
 
-func (j *judgement) read(ctx context.Context, db *factstore.DB, symbols []string) error {
-	var forward, joins strings.Builder
-	for k, h := range decayHorizons() {
-		fmt.Fprintf(&forward, ", d%d.close / b.close - 1", k)
-		fmt.Fprintf(&joins, " LEFT JOIN b d%d ON d%[1]d.k = b.k AND d%[1]d.i = b.i + %d", k, h)
+// crossSection is what one session says. A figure that it does not have is NaN.
+type crossSection struct {
+	bars, features, names int // names have a pair
+	ic, rankIC            float64
+	decay                 [][2]float64 // by horizon: IC, RankIC
+	quantiles             []float64    // by quantile: mean of the label
+	spread                float64
+	autocorr              float64
+}
+
+// sectionBlock is how many sessions a core takes at a time: neighbours share the
+// cache lines of a symbol.
+const sectionBlock = 32
+
+// sections are those of the sessions of the panel, computed on all cores.
+func (j *judgement) sections(ctx context.Context) ([]crossSection, error) {
+	out := make([]crossSection, j.to-j.from)
+	err := parallel.Blocks(ctx, len(out), sectionBlock, func() func(lo, hi int) {
+		w := sectioning{panel: j.panel, wanted: j.wanted}
+		return func(lo, hi int) {
+			w.before = -1
+			for k := lo; k < hi; k++ {
+				out[k] = w.section(j.from + k)
+			}
+		}
+	})
+	return out, err
+}
+
+// sectioning is one goroutine's room for the cross-sections of neighbouring
+// sessions.
+type sectioning struct {
+	*panel
+	wanted int
+	ranker correlation.Ranker
+
+	x, label         []float64 // of the session's bars that have the feature
+	forward          [len(decayHorizons)][]float64
+	rank, rankBefore []float64 // of x, and of that of the session before
+	before           int       // how many have the feature in the session before; -1: it was not looked at
+
+	subX, subY, rankX, rankY []float64
+}
+
+func (w *sectioning) section(i int) crossSection {
+	c := crossSection{decay: make([][2]float64, len(decayHorizons)), spread: math.NaN(), autocorr: math.NaN()}
+	w.rank, w.rankBefore = w.rankBefore, w.rank
+	w.x, w.label = w.x[:0], w.label[:0]
+	for k := range w.forward {
+		w.forward[k] = w.forward[k][:0]
 	}
-	where, args := "true", []any{j.report.Feature, j.report.FeatureVersion, j.report.Label, j.report.LabelVersion}
-	for _, bound := range []struct {
-		op string
-		d  *quant.Date
-	}{{">=", j.from}, {"<=", j.to}} {
-		if bound.d != nil {
-			where += " AND b.ts " + bound.op + " CAST(? AS DATE)"
-			args = append(args, *bound.d)
+	w.subX, w.subY = w.subX[:0], w.subY[:0] // features of those that had one in the session before: now, then
+	for _, s := range w.series {
+		if i < s.first || i > s.last {
+			continue
+		}
+		cell := s.at + i - s.first
+		if !w.bar[cell] {
+			continue
+		}
+		c.bars++
+		x := w.feature[cell]
+		if math.IsNaN(x) {
+			continue
+		}
+		w.x, w.label = append(w.x, x), append(w.label, w.labels[cell])
+		for k, h := range decayHorizons {
+			next := math.NaN()
+			if i+h <= s.last {
+				next = w.close[cell+h]/w.close[cell] - 1
+			}
+			w.forward[k] = append(w.forward[k], next)
+		}
+		if i > w.from && i > s.first && !math.IsNaN(w.feature[cell-1]) {
+			w.subX, w.subY = append(w.subX, x), append(w.subY, w.feature[cell-1])
 		}
 	}
-	rows, err := db.Query(ctx, `WITH k AS (SELECT symbol, row_number() OVER (ORDER BY symbol) - 1 AS k FROM temp.main.`+price.BasisTable+`),
-		b AS (SELECT symbol, k, i, ts, close FROM temp.main.`+price.BarView+` JOIN k USING (symbol))
-		SELECT b.i, (b.ts - DATE '1970-01-01')::INTEGER, b.k, f.feature_value, l.label_value`+forward.String()+` FROM b
-		LEFT JOIN (SELECT symbol, ts, feature_value FROM features_daily WHERE feature_name = ? AND feature_version = ?) f ON f.symbol = b.symbol AND f.ts = b.ts
-		LEFT JOIN (SELECT symbol, ts, label_value FROM labels WHERE label_name = ? AND label_version = ?) l ON l.symbol = b.symbol AND l.ts = b.ts`+joins.String()+
-		` WHERE `+where+` ORDER BY b.i, b.k`, args...)
+	c.features = len(w.x)
+	w.rank = w.ranker.Ranks(w.rank, w.x)
+	if n := len(w.subX); n >= MinNames {
+		now, then := w.rank, w.rankBefore
+		if n != len(w.x) {
+			w.rankX = w.ranker.Ranks(w.rankX, w.subX)
+			now = w.rankX
+		}
+		if n != w.before {
+			w.rankY = w.ranker.Ranks(w.rankY, w.subY)
+			then = w.rankY
+		}
+		c.autocorr = correlation.Pearson(now, then)
+	}
+	w.before = len(w.x)
+	x, y, rank := w.pairs(w.label)
+	c.names = len(x)
+	c.ic, c.rankIC = w.coefficients(x, y, rank)
+	w.quantilesOf(&c, x, y, rank)
+	for k := range c.decay {
+		x, y, rank := w.pairs(w.forward[k])
+		c.decay[k][0], c.decay[k][1] = w.coefficients(x, y, rank)
+	}
+	return c
+}
+
+// pairs returns the features and the other values of those that have both, and
+// the features' ranks.
+func (w *sectioning) pairs(other []float64) (x, y, rank []float64) {
+	whole := true
+	for _, v := range other {
+		whole = whole && finite(v)
+	}
+	if whole {
+		return w.x, other, w.rank
+	}
+	w.subX, w.subY = w.subX[:0], w.subY[:0]
+	for k, v := range other {
+		if finite(v) {
+			w.subX, w.subY = append(w.subX, w.x[k]), append(w.subY, v)
+		}
+	}
+	w.rankX = w.ranker.Ranks(w.rankX, w.subX)
+	return w.subX, w.subY, w.rankX
+}
+
+// coefficients returns IC and RankIC, NaN below MinNames names or where one
+// side is all the same.
+func (w *sectioning) coefficients(x, y, rank []float64) (ic, rankIC float64) {
+	if len(x) < MinNames {
+		return math.NaN(), math.NaN()
+	}
+	w.rankY = w.ranker.Ranks(w.rankY, y)
+	return correlation.Pearson(x, y), correlation.Pearson(rank, w.rankY)
+}
+
+// quantilesOf puts the names of a session into quantiles by the rank of the
+// feature; equal values share one.
+func (w *sectioning) quantilesOf(c *crossSection, x, y, rank []float64) {
+	if len(x) < max(MinNames, w.wanted) {
+		return
+	}
+	c.quantiles = make([]float64, w.wanted)
+	counts := make([]int, w.wanted)
+	for k, r := range rank {
+		q := min(int((r-0.5)*float64(w.wanted)/float64(len(x))), w.wanted-1)
+		c.quantiles[q] += y[k]
+		counts[q]++
+	}
+	for q, n := range counts {
+		c.quantiles[q] /= float64(n) // of none: NaN
+	}
+	c.spread = c.quantiles[w.wanted-1] - c.quantiles[0]
+}
+
+// judge fills the report.
+func (j *judgement) judge(ctx context.Context, cal *calendar.Calendar) error {
+	sections, err := j.sections(ctx)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	var day []observation
-	at, date := -1, quant.Date(0)
-	var i int
-	var d int32
-	var feature, label sql.NullFloat64
-	returns := make([]sql.NullFloat64, len(decayHorizons()))
-	o := observation{}
-	into := []any{&i, &d, &o.symbol, &feature, &label}
-	for k := range returns {
-		into = append(into, &returns[k])
-	}
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		if i != at && at >= 0 {
-			j.session(at, date, day)
-			day = day[:0:0]
-		}
-		at, date = i, quant.Date(d)
-		j.report.Bars++
-		if !feature.Valid {
-			continue
-		}
-		o.feature, o.label, o.forward = feature.Float64, orNaN(label), make([]float64, len(returns))
-		for k, r := range returns {
-			o.forward[k] = orNaN(r)
-		}
-		day = append(day, o)
-	}
-	if at >= 0 {
-		j.session(at, date, day)
-	}
-	return rows.Err()
-}
-
-func (j *judgement) session(at int, date quant.Date, day []observation) {
-	j.withFeature += int64(len(day))
-	x, y := pairs(day, func(o observation) float64 { return o.label })
-	if len(x) > 0 {
-		j.report.Sessions++
-		j.report.Pairs += int64(len(x))
-		if j.report.FirstDate == "" {
-			j.report.FirstDate = quant.Text(date.String())
-		}
-		j.report.LastDate = quant.Text(date.String())
-		ic, rankIC := coefficients(x, y)
-		j.ic, j.rankIC = appendFinite(j.ic, ic), appendFinite(j.rankIC, rankIC)
-		j.report.Daily = append(j.report.Daily, DailyIC{date, len(x), known(ic), known(rankIC)})
-		j.rankInto(x, y)
-	}
-	for _, o := range day {
-		if !math.IsNaN(o.label) {
-			s := j.along[o.symbol]
-			j.along[o.symbol] = [2][]float64{append(s[0], o.feature), append(s[1], o.label)}
-		}
-	}
-	for k := range j.decay {
-		ic, rankIC := coefficients(pairs(day, func(o observation) float64 { return o.forward[k] }))
-		j.decay[k] = [2][]float64{appendFinite(j.decay[k][0], ic), appendFinite(j.decay[k][1], rankIC)}
-	}
-	if j.before != nil && j.beforeAt == at-1 {
-		var now, then []float64
-		for _, o := range day {
-			if k, found := slices.BinarySearchFunc(j.before, o.symbol, func(b observation, symbol int) int { return b.symbol - symbol }); found {
-				now, then = append(now, o.feature), append(then, j.before[k].feature)
-			}
-		}
-		if len(now) >= MinNames {
-			j.autocorr = appendFinite(j.autocorr, correlation(ranks(now), ranks(then)))
-		}
-	}
-	j.before, j.beforeAt = day, at
-}
-
-// rankInto puts the names of a session into quantiles by the rank of the
-// feature; equal values share one.
-func (j *judgement) rankInto(x, y []float64) {
-	if len(x) < max(MinNames, j.wanted) {
-		return
-	}
-	sums, counts := make([]float64, j.wanted), make([]int, j.wanted)
-	for k, r := range ranks(x) {
-		q := min(int((r-0.5)*float64(j.wanted)/float64(len(x))), j.wanted-1)
-		sums[q] += y[k]
-		counts[q]++
-	}
-	for q := range sums {
-		if counts[q] > 0 {
-			j.quantiles[q] = appendFinite(j.quantiles[q], sums[q]/float64(counts[q]))
-		}
-	}
-	if top := j.wanted - 1; counts[0] > 0 && counts[top] > 0 {
-		j.spread = appendFinite(j.spread, sums[top]/float64(counts[top])-sums[0]/float64(counts[0]))
-	}
-}
-
-func (j *judgement) finish(symbols []string) FactorReport {
 	r := &j.report
-	r.Symbols = len(j.along)
+	var ic, rankIC, spread, autocorr []float64
+	decay := make([][2][]float64, len(decayHorizons))
+	quantiles := make([][]float64, j.wanted)
+	withFeature := 0
+	for k, c := range sections {
+		r.Bars += int64(c.bars)
+		withFeature += c.features
+		if c.names > 0 {
+			date := cal.At(j.from + k)
+			r.Sessions++
+			r.Pairs += int64(c.names)
+			if r.FirstDate == "" {
+				r.FirstDate = quant.Text(date.String())
+			}
+			r.LastDate = quant.Text(date.String())
+			ic, rankIC = appendFinite(ic, c.ic), appendFinite(rankIC, c.rankIC)
+			r.Daily = append(r.Daily, DailyIC{date, c.names, known(c.ic), known(c.rankIC)})
+		}
+		for k, d := range c.decay {
+			decay[k] = [2][]float64{appendFinite(decay[k][0], d[0]), appendFinite(decay[k][1], d[1])}
+		}
+		for q, mean := range c.quantiles {
+			quantiles[q] = appendFinite(quantiles[q], mean)
+		}
+		spread, autocorr = appendFinite(spread, c.spread), appendFinite(autocorr, c.autocorr)
+	}
 	if r.Bars > 0 {
-		r.FeatureCoverage, r.PairCoverage = known(float64(j.withFeature)/float64(r.Bars)), known(float64(r.Pairs)/float64(r.Bars))
+		r.FeatureCoverage, r.PairCoverage = known(float64(withFeature)/float64(r.Bars)), known(float64(r.Pairs)/float64(r.Bars))
 	}
-	r.IC, r.RankIC = information(j.ic, j.horizon), information(j.rankIC, j.horizon)
-	for k, h := range decayHorizons() {
-		r.Decay = append(r.Decay, Decay{h, len(j.decay[k][1]), known(mean(j.decay[k][0])), known(mean(j.decay[k][1]))})
+	r.IC, r.RankIC = information(ic, j.horizon), information(rankIC, j.horizon)
+	for k, h := range decayHorizons {
+		r.Decay = append(r.Decay, Decay{h, len(decay[k][1]), known(correlation.Mean(decay[k][0])), known(correlation.Mean(decay[k][1]))})
 	}
-	for q, means := range j.quantiles {
-		r.Quantiles = append(r.Quantiles, Quantile{q + 1, known(mean(means)), len(means)})
+	for q, means := range quantiles {
+		r.Quantiles = append(r.Quantiles, Quantile{q + 1, known(correlation.Mean(means)), len(means)})
 	}
-	r.Spread, r.RankAutocorr = known(mean(j.spread)), known(mean(j.autocorr))
-	var along []float64
-	for k, symbol := range symbols {
-		s, found := j.along[k]
-		if !found {
-			continue
-		}
-		t := TimeSeries{Symbol: symbol, Pairs: len(s[0]), EffectiveSample: float64(len(s[0])) / float64(j.horizon)}
-		if len(s[0]) >= MinNames {
-			c := correlation(s[0], s[1])
-			t.Correlation, along = known(c), appendFinite(along, c)
-		}
-		r.TimeSeries = append(r.TimeSeries, t)
+	r.Spread, r.RankAutocorr = known(correlation.Mean(spread)), known(correlation.Mean(autocorr))
+	if err := j.along(ctx); err != nil {
+		return err
 	}
-	r.TimeSeriesMean = known(mean(along))
 	if r.RankIC.Sessions == 0 {
 		r.Notices = append(r.Notices, fmt.Sprintf("no session has the %d names that an IC needs; what there is to see is each symbol's own time series", MinNames))
 	}
-	return *r
+	return nil
+}
+
+// along judges each symbol along its sessions.
+func (j *judgement) along(ctx context.Context) error {
+	all := make([]TimeSeries, len(j.series))
+	coefficients := make([]float64, len(j.series))
+	err := parallel.Blocks(ctx, len(all), 1, func() func(lo, hi int) {
+		var x, y []float64
+		return func(k, _ int) {
+			s := j.series[k]
+			x, y = x[:0], y[:0]
+			for i := max(s.first, j.from); i <= min(s.last, j.to-1); i++ {
+				cell := s.at + i - s.first
+				if f, l := j.feature[cell], j.labels[cell]; !math.IsNaN(f) && !math.IsNaN(l) {
+					x, y = append(x, f), append(y, l)
+				}
+			}
+			all[k] = TimeSeries{Symbol: j.symbols[k], Pairs: len(x), EffectiveSample: float64(len(x)) / float64(j.horizon)}
+			coefficients[k] = math.NaN()
+			if len(x) >= MinNames {
+				coefficients[k] = correlation.Pearson(x, y)
+				all[k].Correlation = known(coefficients[k])
+			}
+		}
+	})
+	var found []float64
+	for k, t := range all {
+		if t.Pairs > 0 {
+			j.report.TimeSeries = append(j.report.TimeSeries, t)
+			found = appendFinite(found, coefficients[k])
+		}
+	}
+	j.report.Symbols = len(j.report.TimeSeries)
+	j.report.TimeSeriesMean = known(correlation.Mean(found))
+	return err
 }
 
 func information(daily []float64, horizon int) Information {
-	m, dev := mean(daily), deviation(daily)
+	m, dev := correlation.Mean(daily), deviation(daily)
 	effective := float64(len(daily)) / float64(horizon)
 	return Information{
 		Sessions: len(daily), Mean: known(m), Deviation: known(dev), ICIR: known(m / dev),
 		EffectiveSample: known(effective), T: known(m / dev * math.Sqrt(effective)),
 	}
-}
-
-// pairs returns the features and the other values of those that have both.
-func pairs(day []observation, other func(observation) float64) (x, y []float64) {
-	for _, o := range day {
-		if v := other(o); finite(v) {
-			x, y = append(x, o.feature), append(y, v)
-		}
-	}
-	return x, y
-}
-
-// coefficients returns IC and RankIC, NaN below MinNames names or where one
-// side is all the same.
-func coefficients(x, y []float64) (ic, rankIC float64) {
-	if len(x) < MinNames {
-		return math.NaN(), math.NaN()
-	}
-	return correlation(x, y), correlation(ranks(x), ranks(y))
 }
 
 // known is nil for what is no number.
@@ -480,77 +529,15 @@ func appendFinite(list []float64, x float64) []float64 {
 	return append(list, x)
 }
 
-// mean is NaN of nothing.
-func mean(x []float64) float64 {
-	var total float64
-	for _, v := range x {
-		total += v
-	}
-	return total / float64(len(x))
-}
-
 // deviation is the sample deviation, NaN below two values.
 func deviation(x []float64) float64 {
 	if len(x) < 2 {
 		return math.NaN()
 	}
-	m := mean(x)
+	m := correlation.Mean(x)
 	var total float64
 	for _, v := range x {
 		total += float64((v - m) * (v - m))
 	}
 	return math.Sqrt(total / float64(len(x)-1))
-}
-
-// correlation is Pearson's, NaN where one side is all the same.
-func correlation(x, y []float64) float64 {
-	if same(x) || same(y) {
-		return math.NaN()
-	}
-	mx, my := mean(x), mean(y)
-	var xx, yy, xy float64
-	for k := range x {
-		dx, dy := x[k]-mx, y[k]-my
-		xx, yy, xy = xx+float64(dx*dx), yy+float64(dy*dy), xy+float64(dx*dy)
-	}
-	return max(-1, min(1, xy/(math.Sqrt(xx)*math.Sqrt(yy))))
-}
-
-func same(x []float64) bool {
-	for _, v := range x {
-		if v != x[0] {
-			return false
-		}
-	}
-	return true
-}
-
-// ranks returns the rank of each value, from 1; equal values have the mean of
-// their ranks.
-func ranks(x []float64) []float64 {
-	order := make([]int, len(x))
-	for k := range order {
-		order[k] = k
-	}
-	slices.SortFunc(order, func(a, b int) int {
-		switch {
-		case x[a] < x[b]:
-			return -1
-		case x[a] > x[b]:
-			return 1
-		}
-		return a - b
-	})
-	r := make([]float64, len(x))
-	for from := 0; from < len(order); {
-		to := from + 1
-		for to < len(order) && x[order[to]] == x[order[from]] {
-			to++
-		}
-		for _, k := range order[from:to] {
-			r[k] = float64(from+1+to) / 2
-		}
-		from = to
-	}
-	return r
 }

@@ -12,7 +12,9 @@ package feature
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +22,7 @@ import (
 	"quant/internal/calendar"
 	"quant/internal/factstore"
 	"quant/internal/price"
+	"quant/internal/sqltext"
 )
 
 // Request says which features, or labels, of which symbols.
@@ -54,8 +57,8 @@ type Report struct {
 	Outputs []quant.RunIO `json:"-"`
 }
 
-// Series is one feature or label as it was computed by this run, for those
-// symbols whose inputs had changed.
+// Series is one feature or label as it was computed by this run: for those symbols
+// whose inputs had changed, from their first new bar on where only bars were added.
 type Series struct {
 	Name      string `json:"name"`
 	Rows      int64  `json:"rows"`
@@ -91,118 +94,64 @@ func Features(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req
 
 // compute computes these entries as the features of the version.
 func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request, list []Entry) (Report, error) {
-	c := &computation{
-		db: db, cal: cal, req: req, what: "features " + req.Version,
+	table, columns, _ := factstore.FeatureTable(req.Version)
+	c := &computation{db: db, cal: cal, req: req, what: "features " + req.Version, outputs: len(list)}
+	features := &sink{
+		table: factstore.FeaturesDaily, stored: table, stamp: "computed_at", other: "feature_version = " + sqltext.Literal(req.Version),
 	}
-	var recursions []string
-	returns := part{table: factstore.Returns, from: wideTable, slice: 1}
-	returnList := []Entry{}
-	for _, e := range list {
-		p := part{table: factstore.FeaturesDaily, stamp: "computed_at", from: wideTable, name: e.Name, values: []string{"feature_value", e.Name}}
-		p.fixed = []string{"feature_name", e.Name, "feature_version", req.Version}
-		if e.lagged+e.rolled == "" {
-			p.from = recursiveTable
-			recursions = append(recursions, e.Name)
+	plain, recursions, returns := digestPart{}, digestPart{}, digestPart{}
+	for k, e := range list {
+		c.series = append(c.series, e.Name)
+		if slices.Contains(columns, e.Name) {
+			features.columns, features.values = append(features.columns, e.Name), append(features.values, k)
 		}
-		c.parts = append(c.parts, p)
+		part := &plain
+		if e.recursive() {
+			part, c.lookback = &recursions, wholeHistory
+		} else {
+			c.lookback = max(c.lookback, e.Lookback)
+		}
+		part.add(e.Name, k)
 		if strings.HasPrefix(e.Name, "ret_") {
-			returns.values = append(returns.values, e.Name, e.Name)
-			returnList = append(returnList, e)
+			returns.add(e.Name, k)
 		}
 	}
-	c.slices = []slice{{factstore.FeaturesDaily, "", req.Version, fmt.Sprintf("%s\nkernel %d %s", wideSQL(list), kernelVersion, recursions)}}
-	if len(returnList) > 0 {
-		c.parts = append(c.parts, returns)
-		c.slices = append(c.slices, slice{factstore.Returns, "", "", wideSQL(returnList)})
+	c.sinks = []*sink{features}
+	c.slices = []slice{{factstore.FeaturesDaily, "", req.Version, definitionOf(req.Version, list), compactParts(plain, recursions)}}
+	if len(returns.columns) > 0 {
+		c.returns = returns.columns
+		c.slices = append(c.slices, slice{factstore.Returns, "", "", returnsDefinition, compactParts(returns)})
 	}
-	c.stage = func(ctx context.Context) error {
-		// Long rows are stored, and read by day, for less when the wide ones
-		// stand in the order of days.
-		if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+wideSQL(list)+" ORDER BY ts, symbol"); err != nil {
-			return err
+	c.kernel = func(s *series, out [][]float64) {
+		for k, e := range list {
+			e.compute(s, out[k])
 		}
-		if recursions == nil {
-			return nil
-		}
-		return stageRecursions(ctx, db, recursions)
 	}
 	return c.run(ctx)
 }
 
-// The TEMP tables of a computation: one row a bar, one column a series.
+// The definitions of what is computed, as digests. One is replaced when an entry of it
+// gets other values, so that what was computed by the earlier one is computed anew;
+// TestDefinitionsStandForTheirValues holds them to the values. They are of the SQL that
+// first defined these values, so that what it computed stands.
 const (
-	wideTable      = "feature_wide"
-	recursiveTable = "feature_recursive"
+	definitionV1      = "c15462cf35141eeee24baf8a5fbb0f4e5a0d03335e7773795b96b4d9e2384a3a"
+	definitionV2      = "15de9e4ab26b5d680451ca0dfc8189890bed897411349466f4a87f93ed1f9cbc"
+	returnsDefinition = "2a3251f228216b4047eeb202adca7b3c3bbfd42cd36d2acc9ac5b358a3bb7c88"
 )
 
-// wideSQL selects the wide table of these entries for the symbols of
-// symbolTable.
-//
-// Entries see of a bar: symbol, i, ts, open, high, low, close, volume, and i0,
-// the symbol's first bar; for sums p (close), v (volume), r1 (ret_1d) and illiq,
-// which are NULL where they are no number, so that a sum takes such a bar for a
-// missing one. (A figure of 1e100 is none either: its square is infinite.) Of
-// these each that is asked for has, over the last 20 sessions, _n, their number,
-// _mean, and _sq, the sum of the squared distances from it.
-//
-// The sums are written out, lag by lag, from the newest bar to the oldest: no
-// window of DuckDB promises an order of addition, and those over DOUBLE change
-// their last bits with the rows around the frame. They are taken from the
-// newest value, which keeps a flat series flat.
-func wideSQL(list []Entry) string {
-	var lagged, rolled, lags, inWindow, sums, means, squares strings.Builder
-	for _, e := range list {
-		switch {
-		case e.lagged != "":
-			fmt.Fprintf(&lagged, ", %s AS %s", e.lagged, e.Name)
-			fmt.Fprintf(&rolled, ", %s", e.Name)
-		case e.rolled != "":
-			fmt.Fprintf(&rolled, ", %s AS %s", e.rolled, e.Name)
+func definitionOf(version string, list []Entry) string {
+	switch whole, _ := Catalogue(version); {
+	case len(list) != len(whole):
+		var names []string // a test's
+		for _, e := range list {
+			names = append(names, e.Name)
 		}
+		return strings.Join(names, " ")
+	case version == "v1":
+		return definitionV1
 	}
-	const window = 20
-	some := false
-	for _, x := range []string{"p", "v", "r1", "illiq"} {
-		if !strings.Contains(rolled.String(), " "+x+"_n ") {
-			continue
-		}
-		if !some {
-			for k := 1; k < window; k++ {
-				fmt.Fprintf(&lags, ", lag(i, %d) OVER w >= i - %d AS has%[1]d", k, window-1)
-			}
-			some = true
-		}
-		n, total, sq := "("+x+" IS NOT NULL)::INTEGER", "0", fmt.Sprintf("coalesce((%s - %[1]s_mean) * (%[1]s - %[1]s_mean), 0)", x)
-		for k := 1; k < window; k++ {
-			y := fmt.Sprintf("%s_%d", x, k)
-			fmt.Fprintf(&lags, ", lag(%s, %d) OVER w AS lag_%s", x, k, y)
-			fmt.Fprintf(&inWindow, ", CASE WHEN has%d THEN lag_%s END AS %[2]s", k, y)
-			n += fmt.Sprintf(" + (%s IS NOT NULL)::INTEGER", y)
-			total += fmt.Sprintf(" + coalesce(%s - %s_0, 0)", y, x)
-			sq += fmt.Sprintf(" + coalesce((%s - %s_mean) * (%[1]s - %[2]s_mean), 0)", y, x)
-		}
-		fmt.Fprintf(&sums, ", %s AS %s_n, %s AS %[2]s_total", n, x, total)
-		fmt.Fprintf(&inWindow, ", coalesce(%s, 0) AS %[1]s_0", x)
-		fmt.Fprintf(&means, ", %[1]s_0 + %[1]s_total / %[1]s_n AS %[1]s_mean", x)
-		if strings.Contains(rolled.String(), x+"_sq") {
-			fmt.Fprintf(&squares, ", %s AS %s_sq", sq, x)
-		}
-	}
-	return fmt.Sprintf(`
-WITH b AS (
-	SELECT symbol, i, ts, open, high, low, close, volume, CASE WHEN abs(close) < 1e100 THEN close END AS p, CASE WHEN abs(volume) < 1e100 THEN volume END AS v
-	FROM temp.main.%s SEMI JOIN temp.main.%s USING (symbol)),
-r AS (
-	SELECT *, min(i) OVER (PARTITION BY symbol) AS i0, CASE WHEN i - lag(i) OVER o = 1 THEN p / lag(p) OVER o - 1 END AS r1
-	FROM b WINDOW o AS (PARTITION BY symbol ORDER BY i)),
-q AS (
-	SELECT * REPLACE (CASE WHEN abs(r1) < 1e100 THEN r1 END AS r1), CASE WHEN p * v > 0 AND abs(r1) / (p * v) < 1e100 THEN abs(r1) / (p * v) END AS illiq FROM r),
-l AS (SELECT symbol, i, ts, i0, p, v, r1, illiq%s%s FROM q WINDOW w AS (PARTITION BY symbol ORDER BY i)),
-k AS (SELECT *%s FROM l),
-s AS (SELECT *%s FROM k),
-m AS (SELECT *%s FROM s),
-d AS (SELECT *%s FROM m)
-SELECT symbol, ts%s FROM d`, price.BarView, symbolTable, lagged.String(), lags.String(), inWindow.String(), sums.String(), means.String(), squares.String(), rolled.String())
+	return definitionV2
 }
 
 // Labels computes fwd_ret_<h>d and direction_<h>d, and makes labels hold
@@ -218,24 +167,30 @@ func Labels(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req R
 	}
 	forward, direction := LabelNames(req.Horizon)
 	c := &computation{
-		db: db, cal: cal, req: req, what: fmt.Sprintf("labels %s, %d sessions", req.Version, req.Horizon),
+		db: db, cal: cal, req: req, what: fmt.Sprintf("labels %s, %d sessions", req.Version, req.Horizon), series: []string{forward, direction}, outputs: 2,
+		lookback: req.Horizon, horizon: req.Horizon,
+		kernel: func(s *series, out [][]float64) { labelsOf(s, req.Horizon, out[0], out[1]) },
 	}
-	for k, name := range []string{forward, direction} {
-		c.parts = append(c.parts, part{
-			table: factstore.Labels, from: wideTable, slice: k, name: name,
-			fixed: []string{"label_name", name, "label_version", req.Version}, values: []string{"label_value", []string{"forward", "direction"}[k]},
+	definition := fmt.Sprintf("%x", sha256.Sum256([]byte(labelDefinition(req.Horizon))))
+	for k, name := range c.series {
+		c.sinks = append(c.sinks, &sink{
+			table: factstore.Labels, stored: factstore.Labels, columns: []string{"label_value"}, values: []int{k}, slice: k,
+			fixed: []string{"label_name", name, "label_version", req.Version},
 		})
-	}
-	query := `
-WITH b AS (SELECT symbol, i::BIGINT AS i, ts, close FROM temp.main.` + price.BarView + ` SEMI JOIN temp.main.` + symbolTable + ` USING (symbol)),
-f AS (SELECT b.symbol, b.ts, t1.close / b.close - 1 AS forward FROM b JOIN b t1 ON t1.symbol = b.symbol AND t1.i = b.i + ` + strconv.Itoa(req.Horizon) + `)
-SELECT symbol, ts, forward, CASE WHEN isfinite(forward) THEN CASE WHEN forward > 0 THEN 1.0::DOUBLE ELSE 0.0::DOUBLE END END AS direction FROM f`
-	c.slices = []slice{{factstore.Labels, forward, req.Version, query}, {factstore.Labels, direction, req.Version, query}}
-	c.stage = func(ctx context.Context) error {
-		_, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+wideTable+" AS "+query)
-		return err
+		var part digestPart
+		part.add([]string{"forward", "direction"}[k], k)
+		c.slices = append(c.slices, slice{factstore.Labels, name, req.Version, definition, compactParts(part)})
 	}
 	return c.run(ctx)
+}
+
+// labelDefinition is SQL that gives the labels from BarView and a table of symbols. It
+// says what labels are; labelsOf computes them.
+func labelDefinition(horizon int) string {
+	return `
+WITH b AS (SELECT symbol, i::BIGINT AS i, ts, close FROM temp.main.` + price.BarView + ` SEMI JOIN temp.main.` + symbolTable + ` USING (symbol)),
+f AS (SELECT b.symbol, b.ts, t1.close / b.close - 1 AS forward FROM b JOIN b t1 ON t1.symbol = b.symbol AND t1.i = b.i + ` + strconv.Itoa(horizon) + `)
+SELECT symbol, ts, forward, CASE WHEN isfinite(forward) THEN CASE WHEN forward > 0 THEN 1.0::DOUBLE ELSE 0.0::DOUBLE END END AS direction FROM f`
 }
 
 // LabelVersion is the version of the definitions of the labels.

@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 
 	"quant"
 	"quant/internal/calendar"
-	"quant/internal/price"
 )
 
 // gapShare is the share of a series' rows in a year above which it is said that
@@ -17,54 +17,34 @@ const gapShare = 0.05
 // rowCounts are the rows of each series in each year.
 type rowCounts map[string]map[int]int64
 
-// rowsWithoutGaps counts the rows that there would be if no session without any
-// bar were one; nil where there is no such session. The prices are staged as they
-// were afterwards.
-func (c *computation) rowsWithoutGaps(ctx context.Context) (rowCounts, error) {
-	if len(c.basis.Unknown) == 0 {
-		return nil, nil
-	}
-	closed := make([]calendar.Change, len(c.basis.Unknown))
-	for i, d := range c.basis.Unknown {
-		closed[i] = calendar.Change{Calendar: c.cal.Name(), Day: d, Kind: calendar.Closed}
-	}
-	req := price.Request{Symbols: c.req.Symbols, AcceptRaw: true}
-	if _, err := price.Stage(ctx, c.db, c.cal.Amend(closed), req); err != nil {
-		return nil, err
-	}
-	if err := c.stage(ctx); err != nil {
-		return nil, err
-	}
-	counts, err := c.countRows(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_, err = price.Stage(ctx, c.db, c.cal, req)
-	return counts, err
-}
-
-func (c *computation) countRows(ctx context.Context) (rowCounts, error) {
+// countRows counts the rows that the symbols to compute have under a calendar.
+func (c *computation) countRows(ctx context.Context, cal *calendar.Calendar) (rowCounts, error) {
 	counts := rowCounts{}
-	for _, p := range c.parts {
-		if p.name == "" {
-			continue
-		}
-		rows, err := c.db.Query(ctx, fmt.Sprintf("SELECT year(ts), count(*) FROM temp.main.%s WHERE isfinite(%s) GROUP BY ALL", p.from, p.values[1]))
-		if err != nil {
+	for _, name := range c.series {
+		counts[name] = map[int]int64{}
+	}
+	w := writing{c: c}
+	var mu sync.Mutex
+	symbols := slices.Sorted(slices.Values(slices.Concat(c.changed, c.grown)))
+	for part := range w.parts(symbols, false) {
+		if err := c.basis.Read(ctx, c.db, cal, c.priceRequest(), part, 0, &c.bars); err != nil {
 			return nil, err
 		}
-		defer rows.Close()
-		counts[p.name] = map[int]int64{}
-		for rows.Next() {
-			var year int
-			var n int64
-			if err := rows.Scan(&year, &n); err != nil {
-				return nil, err
+		err := c.eachSymbol(ctx, func(k int, s *series) {
+			days := c.bars.Days[c.bars.From[k]:c.bars.From[k+1]]
+			out := outputs(nil, c.outputs, len(days))
+			c.kernel(s, out)
+			mu.Lock()
+			defer mu.Unlock()
+			for n, name := range c.series {
+				for i, x := range out[n] {
+					if finite(x) {
+						counts[name][days[i].Time().Year()]++
+					}
+				}
 			}
-			counts[p.name][year] = n
-		}
-		rows.Close()
-		if err := rows.Err(); err != nil {
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -73,11 +53,19 @@ func (c *computation) countRows(ctx context.Context) (rowCounts, error) {
 
 // sayGaps says which series lack more than gapShare of a year's rows because of
 // sessions without any bar, those that lack most first.
-func (c *computation) sayGaps(ctx context.Context, without rowCounts) error {
-	if without == nil {
+func (c *computation) sayGaps(ctx context.Context) error {
+	if len(c.basis.Unknown) == 0 || len(c.changed)+len(c.grown) == 0 {
 		return nil
 	}
-	have, err := c.countRows(ctx)
+	closed := make([]calendar.Change, len(c.basis.Unknown))
+	for i, d := range c.basis.Unknown {
+		closed[i] = calendar.Change{Calendar: c.cal.Name(), Day: d, Kind: calendar.Closed}
+	}
+	without, err := c.countRows(ctx, c.cal.Amend(closed))
+	if err != nil {
+		return err
+	}
+	have, err := c.countRows(ctx, c.cal)
 	if err != nil {
 		return err
 	}
@@ -86,13 +74,13 @@ func (c *computation) sayGaps(ctx context.Context, without rowCounts) error {
 		share float64
 	}
 	var losses []loss
-	for _, p := range c.parts {
+	for _, name := range c.series {
 		worst := loss{}
-		for _, year := range years(without[p.name]) {
-			full := without[p.name][year]
-			gone := full - have[p.name][year]
+		for _, year := range years(without[name]) {
+			full := without[name][year]
+			gone := full - have[name][year]
 			if share := float64(gone) / float64(full); share > gapShare && share > worst.share {
-				worst = loss{fmt.Sprintf("%s %d of %d rows of %d", p.name, gone, full, year), share}
+				worst = loss{fmt.Sprintf("%s %d of %d rows of %d", name, gone, full, year), share}
 			}
 		}
 		if worst.share > 0 {

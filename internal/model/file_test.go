@@ -31,10 +31,13 @@ func FuzzModelFiles(f *testing.F) {
 		}
 		// What is accepted can score any day.
 		models := d.scorers()
-		x, z := make([]float64, len(d.Features)), make([]float64, len(d.Features))
+		x := make([][]float64, len(d.Features))
+		for j := range x {
+			x[j] = []float64{0}
+		}
 		for day := quant.Date(-10); day < 20_000; day += 1000 {
 			if k := scorerOf(models, day, AllowInSample); k >= 0 {
-				models[min(k, len(models)-1)].eta(z, x)
+				models[min(k, len(models)-1)].eta(x, 0)
 			}
 		}
 	})

@@ -1,28 +1,44 @@
 package model
 
 import (
+	"context"
 	"math"
+	"slices"
 
 	"quant"
+	"quant/internal/parallel"
 )
 
 // sampleSet holds samples in the order of (t, symbol).
 type sampleSet struct {
 	width int
-	x     []float64 // len = width x number of samples, a sample after another
+	x     [][]float64 // by feature: of each sample
 	y     []float64
-	t     []int // session of each sample, ascending
+	days  []sessionStart // ascending, each with the first of its samples
 }
 
-func (d *sampleSet) row(i int) []float64 { return d.x[i*d.width : (i+1)*d.width] }
+// end is the end of the samples of the session at a position of days.
+func (d *sampleSet) end(k int) int {
+	if k+1 < len(d.days) {
+		return d.days[k+1].at
+	}
+	return len(d.y)
+}
+
+// until are the sessions of the samples before hi, which begins one or is the end.
+func (d *sampleSet) until(hi int) []sessionStart {
+	k, _ := slices.BinarySearchFunc(d.days, hi, func(day sessionStart, hi int) int { return day.at - hi })
+	return d.days[:k]
+}
 
 // span is the samples [lo, hi).
 type span struct{ lo, hi int }
 
-// learning is what a fit may look at: spans of samples in the order of time.
-// Nothing in this file reads a sample outside of them. Every sum runs over them
-// in that order, by one goroutine, and products are rounded before they are
-// added, so that the same samples give the same bits.
+// learning is what a fit may look at: spans of samples in the order of time, each
+// of whole sessions. Nothing in this file reads a sample outside of them. A sum is
+// one of parts that are cut by what the spans hold alone, added in that order, and
+// products are rounded before they are added, so that the same samples give the
+// same bits, whatever comes after them and however many cores there are.
 type learning struct {
 	*sampleSet
 	spans []span
@@ -36,50 +52,23 @@ func (l learning) count() int {
 	return n
 }
 
-func (l learning) each(fn func(x []float64, y float64)) {
+// partSize is how many samples are one part of a sum.
+const partSize = 8192
+
+// parts are the spans, cut.
+func (l learning) parts() []span {
+	var parts []span
 	for _, s := range l.spans {
-		for i := s.lo; i < s.hi; i++ {
-			fn(l.row(i), l.y[i])
+		for lo := s.lo; lo < s.hi; lo += partSize {
+			parts = append(parts, span{lo, min(lo+partSize, s.hi)})
 		}
 	}
+	return parts
 }
 
 // scale standardises features: (x - mean) / deviation. The deviation is the
 // population's; a feature that does not vary gets 1, and so the coefficient 0.
 type scale struct{ mean, deviation []float64 }
-
-func (l learning) scale() scale {
-	n := float64(l.count())
-	s := scale{make([]float64, l.width), make([]float64, l.width)}
-	l.each(func(x []float64, _ float64) {
-		for j, v := range x {
-			s.mean[j] += v
-		}
-	})
-	for j := range s.mean {
-		s.mean[j] /= n
-	}
-	l.each(func(x []float64, _ float64) {
-		for j, v := range x {
-			d := v - s.mean[j]
-			s.deviation[j] += float64(d * d)
-		}
-	})
-	for j, sum := range s.deviation {
-		s.deviation[j] = math.Sqrt(sum / n)
-		// What rounding makes of a constant is no variation.
-		if !(s.deviation[j] > 1e-12*math.Abs(s.mean[j])) {
-			s.deviation[j] = 1
-		}
-	}
-	return s
-}
-
-func (s scale) apply(z, x []float64) {
-	for j, v := range x {
-		z[j] = (v - s.mean[j]) / s.deviation[j]
-	}
-}
 
 // fitted is a linear function of standardised features: a return for Ridge,
 // the logarithm of the odds for Logistic.
@@ -89,56 +78,59 @@ type fitted struct {
 	coefficient []float64
 }
 
-// eta is the value of the function; z is room for the standardised features.
-func (f *fitted) eta(z, x []float64) float64 {
-	f.apply(z, x)
+// eta is the value of the function of one row of x, which is by feature.
+func (f *fitted) eta(x [][]float64, row int) float64 {
 	sum := f.intercept
 	for j, c := range f.coefficient {
-		sum += float64(c * z[j])
+		sum += float64(c * ((x[j][row] - f.mean[j]) / f.deviation[j]))
 	}
 	return sum
 }
 
-// fit fits one function for each penalty. Refused: the labels are all alike,
-// where they must not be; Failed: the iteration did not come to an end.
-func (l learning) fit(algo Algo, alphas []float64) ([]*fitted, error) {
-	if algo == Logistic {
-		return l.logistic(alphas)
+// etaBlock is how many samples are computed feature by feature before the next
+// ones: few enough to stay in the nearest cache.
+const etaBlock = 1024
+
+// etas writes the value of the function of the samples [lo, hi), by feature in x,
+// to to, which begins with that of lo.
+func (f *fitted) etas(to []float64, x [][]float64, lo, hi int) {
+	for from := lo; from < hi; from += etaBlock {
+		end := min(from+etaBlock, hi)
+		out := to[from-lo : end-lo]
+		for i := range out {
+			out[i] = f.intercept
+		}
+		for j, c := range f.coefficient {
+			mean, deviation := f.mean[j], f.deviation[j]
+			for i, v := range x[j][from:end] {
+				out[i] += float64(c * ((v - mean) / deviation))
+			}
+		}
 	}
-	return l.ridge(alphas)
 }
 
 // ridge minimises sum (y - b0 - z'b)^2 + alpha |b|^2 over standardised z, the
-// intercept unpenalised, by the normal equations (Hoerl and Kennard, 1970).
-// alpha > 0 makes them positive definite.
-func (l learning) ridge(alphas []float64) ([]*fitted, error) {
-	s, p := l.scale(), l.width
-	mean := 0.0
-	l.each(func(_ []float64, y float64) { mean += y })
-	mean /= float64(l.count())
-	gram, right, z := make([]float64, p*p), make([]float64, p), make([]float64, p)
-	l.each(func(x []float64, y float64) {
-		s.apply(z, x)
-		d := y - mean
-		for i, zi := range z {
-			right[i] += float64(zi * d)
-			row := gram[i*p : i*p+i+1]
-			for j := range row {
-				row[j] += float64(zi * z[j])
-			}
-		}
-	})
+// intercept unpenalised, by the normal equations (Hoerl and Kennard, 1970), which
+// the moments of the samples make. alpha > 0 makes them positive definite. It
+// fits one function for each penalty.
+func (m *moments) ridge(alphas []float64) ([]*fitted, error) {
+	p := len(m.mean) - 1
+	s := m.scale(p)
+	label := p * (p + 1) / 2 // the row of the label's products
 	var out []*fitted
 	for _, alpha := range alphas {
-		a := append([]float64(nil), gram...)
+		a, b := make([]float64, p*p), make([]float64, p)
 		for i := range p {
+			for j := range i + 1 {
+				a[i*p+j] = m.sum[i*(i+1)/2+j] / float64(s.deviation[i]*s.deviation[j])
+			}
 			a[i*p+i] += alpha
+			b[i] = m.sum[label+i] / s.deviation[i]
 		}
-		b := append([]float64(nil), right...)
 		if !solve(a, b) {
 			return nil, quant.Errorf(quant.Refused, "ridge with alpha %v cannot be solved: the features repeat each other", alpha).WithHint("use a larger alpha, or fewer features")
 		}
-		out = append(out, &fitted{s, mean, b})
+		out = append(out, &fitted{s, m.mean[p], b})
 	}
 	return out, nil
 }
@@ -151,26 +143,22 @@ const (
 
 // logistic minimises sum log(1 + exp(-s eta)) + alpha/2 |b|^2, s = 1 for a
 // label of 1 and -1 for 0, the intercept unpenalised, by Newton's method with
-// halved steps.
-func (l learning) logistic(alphas []float64) ([]*fitted, error) {
-	ones := 0
-	l.each(func(_ []float64, y float64) {
-		if y > 0 {
-			ones++
-		}
-	})
+// halved steps: one function for each penalty. m are the moments of the samples.
+// Refused: the labels are all alike; Failed: the iteration did not come to an end.
+func (l learning) logistic(ctx context.Context, m *moments, alphas []float64) ([]*fitted, error) {
+	ones := l.ones()
 	n := l.count()
 	if ones == 0 || ones == n {
 		return nil, quant.Errorf(quant.Refused, "every label of the %d training samples is the same: there is no direction to learn", n).
 			WithHint("train on a longer range")
 	}
-	s := l.scale()
+	s := m.scale(l.width)
 	var out []*fitted
 	near := &fitted{s, math.Log(float64(ones) / float64(n-ones)), make([]float64, l.width)}
 	for _, alpha := range alphas {
 		// The fit of one penalty is not far from that of the next.
 		f := &fitted{s, near.intercept, append([]float64(nil), near.coefficient...)}
-		if err := l.newton(f, alpha); err != nil {
+		if err := l.newton(ctx, f, alpha); err != nil {
 			return nil, err
 		}
 		out, near = append(out, f), f
@@ -178,9 +166,25 @@ func (l learning) logistic(alphas []float64) ([]*fitted, error) {
 	return out, nil
 }
 
-func (l learning) newton(f *fitted, alpha float64) error {
+// ones counts the labels above 0.
+func (l learning) ones() int {
+	n := 0
+	for _, s := range l.spans {
+		for _, y := range l.y[s.lo:s.hi] {
+			if y > 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (l learning) newton(ctx context.Context, f *fitted, alpha float64) error {
 	trial := &fitted{f.scale, 0, make([]float64, l.width)}
-	now, step, hess := l.curvature(f, alpha)
+	now, step, hess, err := l.curvature(ctx, f, alpha)
+	if err != nil {
+		return err
+	}
 	for range newtonSteps {
 		if !solve(hess, step) {
 			break
@@ -203,7 +207,10 @@ func (l learning) newton(f *fitted, alpha float64) error {
 		var grad []float64
 		for share := 1.0; share > 1e-9; share /= 2 {
 			move(trial, share)
-			if next, grad, hess = l.curvature(trial, alpha); next <= now*(1+1e-12) {
+			if next, grad, hess, err = l.curvature(ctx, trial, alpha); err != nil {
+				return err
+			}
+			if next <= now*(1+1e-12) {
 				break
 			}
 		}
@@ -216,32 +223,53 @@ func (l learning) newton(f *fitted, alpha float64) error {
 
 // curvature returns the loss, its gradient (the intercept's last) and the lower
 // half of its Hessian.
-func (l learning) curvature(f *fitted, alpha float64) (loss float64, grad, hess []float64) {
+func (l learning) curvature(ctx context.Context, f *fitted, alpha float64) (loss float64, grad, hess []float64, err error) {
 	p := l.width
 	m := p + 1
-	grad, hess = make([]float64, m), make([]float64, m*m)
-	z := make([]float64, m)
-	z[p] = 1
-	l.each(func(x []float64, y float64) {
-		eta := f.eta(z[:p], x)
-		loss += logLoss(eta, y)
-		prob := sigmoid(eta)
-		d, w := prob-y, float64(prob*(1-prob))
-		for i, zi := range z {
-			grad[i] += float64(d * zi)
-			wz := float64(w * zi)
-			row := hess[i*m : i*m+i+1]
-			for j := range row {
-				row[j] += float64(wz * z[j])
+	parts := l.parts()
+	sums := make([][]float64, len(parts)) // of each: loss, gradient, Hessian
+	if err := parallel.Blocks(ctx, len(parts), 1, func() func(lo, hi int) {
+		eta, z := make([]float64, partSize), make([]float64, m)
+		z[p] = 1
+		return func(k, _ int) {
+			s := parts[k]
+			f.etas(eta, l.x, s.lo, s.hi)
+			sum := make([]float64, 1+m+m*m)
+			grad, hess := sum[1:1+m], sum[1+m:]
+			for n, y := range l.y[s.lo:s.hi] {
+				for j, x := range l.x {
+					z[j] = (x[s.lo+n] - f.mean[j]) / f.deviation[j]
+				}
+				sum[0] += logLoss(eta[n], y)
+				prob := sigmoid(eta[n])
+				d, w := prob-y, float64(prob*(1-prob))
+				for i, zi := range z {
+					grad[i] += float64(d * zi)
+					wz := float64(w * zi)
+					row := hess[i*m : i*m+i+1]
+					for j := range row {
+						row[j] += float64(wz * z[j])
+					}
+				}
 			}
+			sums[k] = sum
 		}
-	})
+	}); err != nil {
+		return 0, nil, nil, err
+	}
+	total := make([]float64, 1+m+m*m)
+	for _, sum := range sums {
+		for i, v := range sum {
+			total[i] += v
+		}
+	}
+	loss, grad, hess = total[0], total[1:1+m], total[1+m:]
 	for j, c := range f.coefficient {
 		loss += float64(alpha / 2 * float64(c*c))
 		grad[j] += float64(alpha * c)
 		hess[j*m+j] += alpha
 	}
-	return loss, grad, hess
+	return loss, grad, hess, nil
 }
 
 // solve solves a x = b by Cholesky's decomposition of a, of which the lower

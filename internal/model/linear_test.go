@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"quant"
+	"quant/internal/correlation"
 )
 
 // golden is testdata/sklearn.json; its origin stands in it.
@@ -44,12 +45,24 @@ func readGolden(t *testing.T) golden {
 }
 
 func (g golden) learning(y []float64) learning {
-	d := &sampleSet{width: len(g.X[0]), y: y}
+	d := &sampleSet{width: len(g.X[0]), y: y, x: make([][]float64, len(g.X[0]))}
 	for i, row := range g.X {
-		d.x = append(d.x, row...)
-		d.t = append(d.t, i)
+		for j, v := range row {
+			d.x[j] = append(d.x[j], v)
+		}
+		d.days = append(d.days, sessionStart{i, i})
 	}
 	return learning{d, []span{{0, 100}, {100, len(g.X)}}}
+}
+
+// fit fits as a walk does.
+func (l learning) fit(t *testing.T, algo Algo, alphas []float64) ([]*fitted, error) {
+	t.Helper()
+	moments, err := l.momentsOf(t.Context(), l.spans)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return walk{spec: Spec{Algo: algo}, d: l.sampleSet, moments: moments}.fit(t.Context(), l, alphas)
 }
 
 func near(t *testing.T, what string, got, want, tolerance float64) {
@@ -76,7 +89,7 @@ func TestTheFitsAreThoseOfScikitLearn(t *testing.T) {
 		for _, want := range c.want {
 			alphas = append(alphas, want.Alpha)
 		}
-		fits, err := l.fit(c.algo, alphas)
+		fits, err := l.fit(t, c.algo, alphas)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,11 +98,14 @@ func TestTheFitsAreThoseOfScikitLearn(t *testing.T) {
 			for j, coefficient := range want.Coefficients {
 				near(t, string(c.algo)+" coefficient", fits[k].coefficient[j], coefficient, c.tolerance)
 			}
-			eta, z := make([]float64, len(l.y)), make([]float64, l.width)
-			for i := range eta {
-				eta[i] = fits[k].eta(z, l.row(i))
+			j := judging{algo: c.algo, horizon: 1, d: l.sampleSet, eta: make([]float64, len(l.y)), baseline: make([]float64, len(l.y))}
+			fits[k].etas(j.eta, l.x, 0, len(l.y))
+			for i, eta := range j.eta {
+				if one := fits[k].eta(l.x, i); one != eta {
+					t.Errorf("sample %d: %v by itself, %v in its column", i, one, eta)
+				}
 			}
-			m := measure(c.algo, 1, l.sampleSet, 0, len(l.y), eta, make([]float64, len(l.y)))
+			m := j.measure(0, len(l.y))
 			if c.algo == Ridge {
 				near(t, "rmse", *m.RMSE, want.RMSE, 1e-12)
 			} else {
@@ -108,11 +124,9 @@ func TestCorrelationsAreThoseOfNumpyAndScipy(t *testing.T) {
 	for _, row := range g.X {
 		a = append(a, math.RoundToEven(row[3]))
 	}
-	near(t, "pearson", correlation(a, g.Y), g.Pearson, 1e-12)
-	near(t, "spearman", correlation(ranks(a), ranks(g.Y)), g.Spearman, 1e-12)
-	if got := correlation([]float64{1, 1, 1}, []float64{1, 2, 3}); !math.IsNaN(got) {
-		t.Errorf("the correlation with a constant is %v", got)
-	}
+	var r correlation.Ranker
+	near(t, "pearson", correlation.Pearson(a, g.Y), g.Pearson, 1e-12)
+	near(t, "spearman", correlation.Pearson(r.Ranks(nil, a), r.Ranks(nil, g.Y)), g.Spearman, 1e-12)
 	near(t, "the area with ties", areaUnderCurve([]float64{1, 2, 2, 3}, []float64{0, 0, 1, 1}), 0.875, 0)
 }
 
@@ -123,7 +137,7 @@ func TestAFeatureThatDoesNotVaryHasNoWeight(t *testing.T) {
 		g.X[i] = append(g.X[i], 0.1)
 	}
 	for algo, y := range map[Algo][]float64{Ridge: g.Y, Logistic: g.Direction} {
-		fits, err := g.learning(y).fit(algo, []float64{1})
+		fits, err := g.learning(y).fit(t, algo, []float64{1})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,27 +149,30 @@ func TestAFeatureThatDoesNotVaryHasNoWeight(t *testing.T) {
 func TestLabelsThatAreAllAlikeTeachNoDirection(t *testing.T) {
 	t.Parallel()
 	g := readGolden(t)
-	if _, err := g.learning(make([]float64, len(g.X))).fit(Logistic, []float64{1}); !errors.Is(err, quant.Refused) {
+	if _, err := g.learning(make([]float64, len(g.X))).fit(t, Logistic, []float64{1}); !errors.Is(err, quant.Refused) {
 		t.Errorf("one class gave %v", err)
 	}
 }
 
 func TestAPerfectSeparationStillConverges(t *testing.T) {
 	t.Parallel()
-	d := &sampleSet{width: 1}
+	d := &sampleSet{width: 1, x: make([][]float64, 1)}
 	for i := range 400 {
 		x := float64(i) - 199.5
-		d.x, d.y, d.t = append(d.x, x), append(d.y, 0), append(d.t, i)
+		d.x[0], d.y, d.days = append(d.x[0], x), append(d.y, 0), append(d.days, sessionStart{i, i})
 		if x > 0 {
 			d.y[i] = 1
 		}
 	}
 	for _, alpha := range []float64{1e-6, 1, 1e6} {
-		fits, err := learning{d, []span{{0, 400}}}.fit(Logistic, []float64{alpha})
+		fits, err := learning{d, []span{{0, 400}}}.fit(t, Logistic, []float64{alpha})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, grad, _ := learning{d, []span{{0, 400}}}.curvature(fits[0], alpha)
+		_, grad, _, err := learning{d, []span{{0, 400}}}.curvature(t.Context(), fits[0], alpha)
+		if err != nil {
+			t.Fatal(err)
+		}
 		near(t, "gradient", grad[0], 0, 1e-6)
 		near(t, "gradient of the intercept", grad[1], 0, 1e-6)
 	}

@@ -1,11 +1,12 @@
 package model
 
 import (
-	"cmp"
+	"context"
 	"math"
-	"slices"
 
 	"quant"
+	"quant/internal/correlation"
+	"quant/internal/parallel"
 )
 
 // minNames is the number of names below which a day has no IC.
@@ -64,32 +65,63 @@ type Metrics struct {
 	Folds   []FoldMetrics `json:"folds"`
 }
 
-// measure judges predictions eta of the samples [lo, hi) against baseline; both
-// are indexed as the samples are.
-func measure(algo Algo, horizon int, d *sampleSet, lo, hi int, eta, baseline []float64) Measures {
-	m := Measures{Samples: hi - lo}
-	pred := eta
-	if algo == Logistic {
-		pred = make([]float64, len(eta))
-		for i := lo; i < hi; i++ {
-			pred[i] = sigmoid(eta[i])
-		}
+// judging judges predictions against the labels and a baseline.
+type judging struct {
+	algo          Algo
+	horizon       int
+	d             *sampleSet
+	from          int // the sample that eta and baseline begin with
+	eta, baseline []float64
+
+	ic, rankIC map[int]float64 // by the first sample of a session, NaN where there is none
+}
+
+// days judges the sessions of the samples [lo, hi), each by itself.
+func (j *judging) days(ctx context.Context, lo, hi int) error {
+	if j.ic == nil {
+		j.ic, j.rankIC = map[int]float64{}, map[int]float64{}
 	}
-	var ics, rankICs []float64
-	for i := lo; i < hi; {
-		j := i
-		for j < hi && d.t[j] == d.t[i] {
-			j++
-		}
-		m.Sessions++
-		if j-i >= minNames {
-			if ic := correlation(pred[i:j], d.y[i:j]); !math.IsNaN(ic) {
-				ics = append(ics, ic)
+	from := len(j.d.until(lo))
+	days := j.d.days[from:len(j.d.until(hi))]
+	ic, rankIC := make([]float64, len(days)), make([]float64, len(days))
+	err := parallel.Blocks(ctx, len(days), 1, func() func(lo, hi int) {
+		var ranker correlation.Ranker
+		var pred, a, b []float64
+		return func(k, _ int) {
+			ic[k], rankIC[k] = math.NaN(), math.NaN()
+			at, end := days[k].at, j.d.end(from+k)
+			if end-at < minNames {
+				return
+			}
+			eta, y := j.eta[at-j.from:end-j.from], j.d.y[at:end]
+			pred = append(pred[:0], eta...)
+			if j.algo == Logistic {
+				for i, e := range eta {
+					pred[i] = sigmoid(e)
+				}
+			}
+			if ic[k] = correlation.Pearson(pred, y); !math.IsNaN(ic[k]) {
 				// Ranks of eta, where probabilities may have run into 0 or 1.
-				rankICs = appendNumber(rankICs, correlation(ranks(eta[i:j]), ranks(d.y[i:j])))
+				a, b = ranker.Ranks(a, eta), ranker.Ranks(b, y)
+				rankIC[k] = correlation.Pearson(a, b)
 			}
 		}
-		i = j
+	})
+	for k, day := range days {
+		j.ic[day.at], j.rankIC[day.at] = ic[k], rankIC[k]
+	}
+	return err
+}
+
+// measure sums up the samples [lo, hi), of whole sessions that days has judged.
+func (j *judging) measure(lo, hi int) Measures {
+	m := Measures{Samples: hi - lo}
+	d, algo, horizon := j.d, j.algo, j.horizon
+	eta, baseline, y := j.eta[lo-j.from:hi-j.from], j.baseline[lo-j.from:hi-j.from], d.y[lo:hi]
+	var ics, rankICs []float64
+	for _, day := range d.days[len(d.until(lo)):len(d.until(hi))] {
+		m.Sessions++
+		ics, rankICs = appendNumber(ics, j.ic[day.at]), appendNumber(rankICs, j.rankIC[day.at])
 	}
 	m.EffectiveSample = float64(m.Sessions) / float64(horizon)
 	m.ICDays = len(ics)
@@ -101,21 +133,21 @@ func measure(algo Algo, horizon int, d *sampleSet, lo, hi int, eta, baseline []f
 	n := float64(hi - lo)
 	mean := func(loss func(i int) float64) float64 {
 		sum := 0.0
-		for i := lo; i < hi; i++ {
+		for i := range y {
 			sum += loss(i)
 		}
 		return sum / n
 	}
 	if algo == Ridge {
-		square := func(x float64) float64 { return x * x }
-		m.RMSE = number(math.Sqrt(mean(func(i int) float64 { return square(eta[i] - d.y[i]) })))
-		m.BaselineRMSE = number(math.Sqrt(mean(func(i int) float64 { return square(baseline[i] - d.y[i]) })))
+		square := func(x float64) float64 { return float64(x * x) }
+		m.RMSE = number(math.Sqrt(mean(func(i int) float64 { return square(eta[i] - y[i]) })))
+		m.BaselineRMSE = number(math.Sqrt(mean(func(i int) float64 { return square(baseline[i] - y[i]) })))
 		return m
 	}
-	m.LogLoss = number(mean(func(i int) float64 { return logLoss(eta[i], d.y[i]) }))
-	m.BaselineLogLoss = number(mean(func(i int) float64 { return logLoss(baseline[i], d.y[i]) }))
-	m.AUC = number(areaUnderCurve(eta[lo:hi], d.y[lo:hi]))
-	m.BaselineAUC = number(areaUnderCurve(baseline[lo:hi], d.y[lo:hi]))
+	m.LogLoss = number(mean(func(i int) float64 { return logLoss(eta[i], y[i]) }))
+	m.BaselineLogLoss = number(mean(func(i int) float64 { return logLoss(baseline[i], y[i]) }))
+	m.AUC = number(areaUnderCurve(eta, y))
+	m.BaselineAUC = number(areaUnderCurve(baseline, y))
 	return m
 }
 
@@ -139,7 +171,7 @@ func meanAndRatio(list []float64) (mean, ratio *float64) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	m := average(list)
+	m := correlation.Mean(list)
 	squares := 0.0
 	for _, v := range list {
 		squares += float64((v - m) * (v - m))
@@ -150,64 +182,11 @@ func meanAndRatio(list []float64) (mean, ratio *float64) {
 	return number(m), ratio
 }
 
-func average(list []float64) float64 {
-	sum := 0.0
-	for _, v := range list {
-		sum += v
-	}
-	return sum / float64(len(list))
-}
-
-// correlation is Pearson's, NaN where one side does not vary.
-func correlation(a, b []float64) float64 {
-	ma, mb := average(a), average(b)
-	var ab, aa, bb float64
-	for i := range a {
-		da, db := a[i]-ma, b[i]-mb
-		ab += float64(da * db)
-		aa += float64(da * da)
-		bb += float64(db * db)
-	}
-	if alike(a) || alike(b) {
-		return math.NaN()
-	}
-	return max(-1, min(1, ab/(math.Sqrt(aa)*math.Sqrt(bb))))
-}
-
-func alike(list []float64) bool {
-	for _, v := range list {
-		if v != list[0] {
-			return false
-		}
-	}
-	return true
-}
-
-// ranks are from 1; equal values share the mean of their places.
-func ranks(list []float64) []float64 {
-	order := make([]int, len(list))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(list[i], list[j]) })
-	out := make([]float64, len(list))
-	for i := 0; i < len(order); {
-		j := i + 1 // whatever it is equal to
-		for j < len(order) && list[order[j]] == list[order[i]] {
-			j++
-		}
-		for _, k := range order[i:j] {
-			out[k] = float64(i+j+1) / 2
-		}
-		i = j
-	}
-	return out
-}
-
 // areaUnderCurve is the chance that a label of 1 has a higher score than one of
 // 0, ties counted half (Mann and Whitney); NaN where one of the two is missing.
 func areaUnderCurve(score, label []float64) float64 {
-	r := ranks(score)
+	var ranker correlation.Ranker
+	r := ranker.Ranks(nil, score)
 	sum, ones := 0.0, 0.0
 	for i, y := range label {
 		if y > 0 {

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"quant"
@@ -56,65 +57,96 @@ func (r dateRange) where() string {
 
 func dateLiteral(d quant.Date) string { return "DATE '" + d.String() + "'" }
 
-// pivotTable is the TEMP table that stageFeatures makes: symbol, ts and a column
-// x<i> for each feature, one row a (symbol, ts) that has one of them. Its view
-// featureTable has the rows that have them all.
-const (
-	pivotTable   = "temp.main.model_pivot"
-	featureTable = "temp.main.model_feature"
-)
-
-// stageFeatures pivots the features of the range, in one pass over the table,
-// and tells what it read and how many rows lack a feature. NotFound: one of
-// them has no rows. Refused: no run wrote a row.
-func stageFeatures(ctx context.Context, db *factstore.DB, list []Feature, r dateRange) (reads []Read, incomplete int64, err error) {
-	var columns, complete, wanted []string
-	for i, f := range list {
-		// A key stands once: any_value of one value is that value.
-		columns = append(columns, fmt.Sprintf("any_value(feature_value) FILTER (feature_name = %s AND feature_version = %s) AS x%d", sqltext.Literal(f.Name), sqltext.Literal(f.Version), i))
-		complete = append(complete, fmt.Sprintf("x%d IS NOT NULL", i))
-		wanted = append(wanted, "("+sqltext.Literal(f.Name)+", "+sqltext.Literal(f.Version)+")")
-	}
-	all := strings.Join(complete, " AND ")
-	where := "(feature_name, feature_version) IN (" + strings.Join(wanted, ", ") + ") AND isfinite(feature_value) AND " + r.where()
-	if err := db.RequireExplained(ctx, factstore.FeaturesDaily, "", where); err != nil {
-		return nil, 0, err
-	}
-	for _, query := range []string{
-		"CREATE OR REPLACE TEMP TABLE model_pivot AS SELECT symbol, ts, " + strings.Join(columns, ", ") + " FROM features_daily WHERE " + where + " GROUP BY symbol, ts",
-		"CREATE OR REPLACE TEMP VIEW model_feature AS SELECT * FROM " + pivotTable + " WHERE " + all,
-	} {
-		if _, err := db.Stage(ctx, query); err != nil {
-			return nil, 0, err
-		}
-	}
-	for i, f := range list {
-		read, err := readOf(ctx, db, factstore.FeaturesDaily, f.String(), fmt.Sprintf("SELECT symbol, ts, x%d FROM %s WHERE x%d IS NOT NULL", i, pivotTable, i))
-		if err != nil {
-			return reads, 0, err
-		}
-		reads = append(reads, read)
-	}
-	if reads[0].Writers, err = db.Writers(ctx, factstore.FeaturesDaily, where); err != nil {
-		return reads, 0, err
-	}
-	err = db.QueryRow(ctx, "SELECT count(*) FROM "+pivotTable+" WHERE NOT ("+all+")").Scan(&incomplete)
-	return reads, incomplete, err
+// features is what there is of the features of a range: rows of symbol, ts and a
+// DOUBLE column x<i> for each, NULL or not finite where it has no value.
+type features struct {
+	relation string // stands after FROM
+	reads    []Read
 }
 
-// readOf tells of the rows of a query, which has the column ts. NotFound: there
-// are none.
-func readOf(ctx context.Context, db *factstore.DB, table, ref, query string) (Read, error) {
-	r := Read{Name: dataset.Name{Table: table, Rows: ref}.String()}
-	var err error
-	if r.Rows, r.Digest, err = db.Digest(ctx, query); err != nil {
-		return r, err
+// readFeatures tells what there is to read of the features of a range. NotFound:
+// one of them has no rows. Refused: no run wrote a row.
+func readFeatures(ctx context.Context, db *factstore.DB, list []Feature, r dateRange) (f features, err error) {
+	var wanted []string
+	for _, feature := range list {
+		wanted = append(wanted, "feature_name = "+sqltext.Literal(feature.Name)+" AND feature_version = "+sqltext.Literal(feature.Version))
 	}
+	where := "(" + strings.Join(wanted, " OR ") + ") AND isfinite(feature_value) AND " + r.where()
+	if err := db.RequireExplained(ctx, factstore.FeaturesDaily, "", where); err != nil {
+		return f, err
+	}
+	f.relation = "(SELECT * FROM " + sideBySide(list) + " WHERE " + r.where() + ")"
+	columns := make([]string, len(list))
+	for i := range list {
+		columns[i] = xColumn(i)
+	}
+	digests, err := db.DigestValues(ctx, f.relation, columns)
+	if err != nil {
+		return f, err
+	}
+	for i, d := range digests {
+		read, err := readOf(factstore.FeaturesDaily, list[i].String(), d)
+		if err != nil {
+			return f, err
+		}
+		f.reads = append(f.reads, read)
+	}
+	f.reads[0].Writers, err = db.Writers(ctx, factstore.FeaturesDaily, where)
+	return f, err
+}
+
+func xColumn(i int) string { return fmt.Sprintf("x%d", i) }
+
+// sideBySide is the relation of features, of one version or of several.
+func sideBySide(list []Feature) string {
+	var versions []string
+	names, columns := map[string][]string{}, map[string][]string{}
+	for i, f := range list {
+		if names[f.Version] == nil {
+			versions = append(versions, f.Version)
+		}
+		names[f.Version] = append(names[f.Version], f.Name)
+		columns[f.Version] = append(columns[f.Version], sqltext.Identifier(f.Name)+" AS "+xColumn(i))
+	}
+	joined := ""
+	for k, v := range versions {
+		of := "(SELECT symbol, ts, " + strings.Join(columns[v], ", ") + " FROM " + factstore.FeatureRelation(v, names[v]...) + ")"
+		if k == 0 {
+			joined = of
+			continue
+		}
+		joined = "(SELECT * FROM " + joined + " FULL JOIN " + of + " USING (symbol, ts))"
+	}
+	return joined
+}
+
+// each gives the rows of the features chunk by chunk: the numbers of their symbols
+// in names, their days, and their values by feature. It keeps none of these.
+func (f features) each(ctx context.Context, db *factstore.DB, names *factstore.Names, fn func(symbols []int32, days []quant.Date, x [][]float64) error) error {
+	x := make([][]float64, len(f.reads))
+	columns := "symbol, ts"
+	for i := range x {
+		columns += ", " + xColumn(i)
+	}
+	var symbols []int32
+	var days []quant.Date
+	return db.Columns(ctx, "SELECT "+columns+" FROM "+f.relation, nil, func(c *factstore.Chunk) error {
+		symbols, days = c.AppendNumbers(symbols[:0], 0, names), c.AppendDates(days[:0], 1)
+		for j := range x {
+			x[j] = c.AppendFloats(x[j][:0], 2+j)
+		}
+		return fn(symbols, days, x)
+	})
+}
+
+// readOf tells of the values of a column. NotFound: there are none.
+func readOf(table, ref string, d factstore.ValueDigest) (Read, error) {
+	r := Read{Name: dataset.Name{Table: table, Rows: ref}.String(), Rows: d.Rows, Digest: d.Digest, First: d.First, Last: d.Last}
 	if r.Rows == 0 {
 		return r, quant.Errorf(quant.NotFound, "%s has no rows of %s in this range", table, ref).
 			WithHint("compute them first (`quant features`, `quant labels`), or name another version or range")
 	}
-	return r, db.QueryRow(ctx, "SELECT min(ts)::VARCHAR, max(ts)::VARCHAR FROM ("+query+")").Scan(&r.First, &r.Last)
+	return r, nil
 }
 
 // loaded is what there is to train on.
@@ -123,15 +155,14 @@ type loaded struct {
 	reads      []Read
 	digest     string // of the samples
 	symbols    int64
-	labels     int64 // rows of the label in the range
-	incomplete int64 // of these, the ones without every feature
+	incomplete int64 // labels of days without every feature
 }
 
 // load reads the samples: the days t of a symbol that have the label and every
 // feature. A day that lacks one is left out and counted, nothing is imputed.
 func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Spec) (*loaded, error) {
 	r := dateRange{spec.Policy.From, spec.Policy.To}
-	reads, _, err := stageFeatures(ctx, db, spec.Features, r)
+	f, err := readFeatures(ctx, db, spec.Features, r)
 	if err != nil {
 		return nil, err
 	}
@@ -140,72 +171,250 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 	if err := db.RequireExplained(ctx, factstore.Labels, "", these); err != nil {
 		return nil, err
 	}
-	labels := "SELECT symbol, ts, label_value FROM labels WHERE " + these
-	read, err := readOf(ctx, db, factstore.Labels, spec.Label.String(), labels)
+	labels := "(SELECT symbol, ts, label_value FROM labels WHERE " + these + ")"
+	digests, err := db.DigestValues(ctx, labels, []string{"label_value"})
+	if err != nil {
+		return nil, err
+	}
+	read, err := readOf(factstore.Labels, spec.Label.String(), digests[0])
 	if err != nil {
 		return nil, err
 	}
 	if read.Writers, err = db.SliceWriters(ctx, factstore.Labels, "name = ? AND version = ?", spec.Label.Name, spec.Label.Version); err != nil {
 		return nil, err
 	}
-	d := &loaded{sampleSet: sampleSet{width: len(spec.Features)}, reads: append(reads, read), labels: read.Rows}
-	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE model_sample AS SELECT l.label_value AS y, f.* FROM ("+labels+") l JOIN "+featureTable+" f ON f.symbol = l.symbol AND f.ts = l.ts"); err != nil {
+	d := &loaded{sampleSet: sampleSet{width: len(spec.Features)}, reads: append(f.reads, read)}
+	k, err := readLabels(ctx, db, labels, int(read.Rows))
+	if err != nil {
 		return nil, err
 	}
-	var n int64
-	if n, d.digest, err = db.Digest(ctx, "SELECT * FROM temp.main.model_sample"); err != nil {
+	if err := k.fill(ctx, db, f, d); err != nil {
 		return nil, err
 	}
-	d.incomplete = d.labels - n
-	if err := db.QueryRow(ctx, "SELECT count(DISTINCT symbol) FROM temp.main.model_sample").Scan(&d.symbols); err != nil {
-		return nil, err
-	}
-	if n == 0 {
+	d.incomplete = read.Rows - int64(len(d.y))
+	if len(d.y) == 0 {
 		return nil, quant.Errorf(quant.Refused, "no day has the label %s and every one of the features", spec.Label).
 			WithHint("look at the ranges of both: quant sql \"SELECT feature_name, feature_version, min(ts), max(ts) FROM features_daily GROUP BY ALL\"")
 	}
-	d.x, d.y, d.t = make([]float64, 0, int(n)*d.width), make([]float64, 0, n), make([]int, 0, n)
-	row := make([]float64, d.width+1) // the label first
-	err = eachRow(ctx, db, "model_sample", "ts, symbol", "y", d.width, func(day quant.Date, _ string) error {
-		t, ok := cal.Index(day)
+	d.digest = k.digest(d)
+	for _, day := range k.days {
+		t, ok := cal.Index(day.date)
 		if !ok || t+spec.Label.Horizon >= cal.Len() {
-			return quant.Errorf(quant.Refused, "%s on %s: that day, or its end %d sessions later, is no session of the calendar %s", spec.Label, day, spec.Label.Horizon, cal.Name()).
+			return nil, quant.Errorf(quant.Refused, "%s on %s: that day, or its end %d sessions later, is no session of the calendar %s", spec.Label, day.date, spec.Label.Horizon, cal.Name()).
 				WithHint("train with the QUANT_CALENDAR with which the labels were computed")
 		}
-		d.t, d.y, d.x = append(d.t, t), append(d.y, row[0]), append(d.x, row[1:]...)
-		return nil
-	}, row)
-	return d, err
+		d.days = append(d.days, sessionStart{t, day.at})
+	}
+	return d, nil
 }
 
-// eachRow streams a TEMP table or view with symbol, ts and the columns x<i>,
-// and before these the column first, if it is not "", into row.
-func eachRow(ctx context.Context, db *factstore.DB, table, order, first string, width int, fn func(day quant.Date, symbol string) error, row []float64) error {
-	columns := []string{"(ts - DATE '1970-01-01')::INTEGER", "symbol"}
-	if first != "" {
-		columns = append(columns, first)
+// labelled are the labels in the order of (day, symbol), and where that of a symbol
+// and a day is.
+type labelled struct {
+	names  factstore.Names
+	y      []float64
+	symbol []int32      // the name's number
+	days   []labelledOn // ascending
+	first  quant.Date   // of the days
+	of     []int32      // the place in days of each day from first on; -1: none
+	series []series     // by symbol
+	at     []int32      // by cell of a series: the place in y; -1: none
+}
+
+// labelledOn is a day and the first of its labels.
+type labelledOn struct {
+	date quant.Date
+	at   int
+}
+
+// series is where a symbol's days stand: from the first to the last of days, the
+// cell of the first at.
+type series struct{ first, last, at int }
+
+func (k *labelled) place(symbol int32, day quant.Date) int {
+	if int(symbol) >= len(k.series) || day < k.first || int(day-k.first) >= len(k.of) {
+		return -1
 	}
-	for i := range width {
-		columns = append(columns, fmt.Sprintf("x%d", i))
+	s, i := k.series[symbol], int(k.of[day-k.first])
+	if i < s.first || i > s.last {
+		return -1
 	}
-	rows, err := db.Query(ctx, "SELECT "+strings.Join(columns, ", ")+" FROM temp.main."+table+" ORDER BY "+order)
+	return int(k.at[s.at+i-s.first])
+}
+
+// readLabels reads so many rows (symbol, ts, label_value).
+func readLabels(ctx context.Context, db *factstore.DB, labels string, rows int) (*labelled, error) {
+	k := &labelled{}
+	symbol, date, y := make([]int32, 0, rows), make([]quant.Date, 0, rows), make([]float64, 0, rows)
+	if err := db.Columns(ctx, "SELECT symbol, ts, label_value FROM "+labels, nil, func(c *factstore.Chunk) error {
+		symbol, date, y = c.AppendNumbers(symbol, 0, &k.names), c.AppendDates(date, 1), c.AppendFloats(y, 2)
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	last := slices.Max(date)
+	k.first = slices.Min(date)
+	k.of = make([]int32, last-k.first+1)
+	for _, d := range date {
+		k.of[d-k.first]++
+	}
+	at := 0
+	for i, n := range k.of {
+		k.of[i] = -1
+		if n > 0 {
+			k.of[i] = int32(len(k.days))
+			k.days = append(k.days, labelledOn{k.first + quant.Date(i), at})
+			at += int(n)
+		}
+	}
+	k.series = make([]series, len(k.names.List))
+	for i := range k.series {
+		k.series[i] = series{first: len(k.days), last: -1}
+	}
+	for row, d := range date {
+		s, i := &k.series[symbol[row]], int(k.of[d-k.first])
+		s.first, s.last = min(s.first, i), max(s.last, i)
+	}
+	cells := 0
+	for i := range k.series {
+		s := &k.series[i]
+		s.at = cells
+		cells += s.last - s.first + 1
+	}
+	k.at = make([]int32, cells)
+	for i := range k.at {
+		k.at[i] = -1
+	}
+	for row, d := range date {
+		s := k.series[symbol[row]]
+		k.at[s.at+int(k.of[d-k.first])-s.first] = int32(row)
+	}
+	// Symbol after symbol in their order, each row takes the next place of its day.
+	k.y, k.symbol = make([]float64, len(y)), make([]int32, len(y))
+	next := make([]int, len(k.days))
+	for i, day := range k.days {
+		next[i] = day.at
+	}
+	for _, n := range k.inOrder() {
+		s := k.series[n]
+		for i := s.first; i <= s.last; i++ {
+			if row := k.at[s.at+i-s.first]; row >= 0 {
+				k.y[next[i]], k.symbol[next[i]] = y[row], n
+				k.at[s.at+i-s.first] = int32(next[i])
+				next[i]++
+			}
+		}
+	}
+	return k, nil
+}
+
+// inOrder are the numbers of the symbols, in byte order of these.
+func (k *labelled) inOrder() []int32 {
+	order := make([]int32, len(k.names.List))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return strings.Compare(k.names.List[a], k.names.List[b]) })
+	return order
+}
+
+// fill reads the features of the labels, and leaves in both only what has all.
+func (k *labelled) fill(ctx context.Context, db *factstore.DB, f features, d *loaded) error {
+	n := len(k.y)
+	d.x = make([][]float64, d.width)
+	for j := range d.x {
+		d.x[j] = make([]float64, n)
+	}
+	have := make([]bool, n)
+	err := f.each(ctx, db, &k.names, func(symbols []int32, days []quant.Date, x [][]float64) error {
+		for row, symbol := range symbols {
+			i := k.place(symbol, days[row])
+			if i < 0 || !complete(x, row) {
+				continue
+			}
+			have[i] = true
+			for j := range x {
+				d.x[j][i] = x[j][row]
+			}
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	var day int32
-	var symbol string
-	into := []any{&day, &symbol}
-	for i := range row {
-		into = append(into, &row[i])
-	}
-	for rows.Next() {
-		if err := rows.Scan(into...); err != nil {
-			return err
+	to, seen := 0, make([]bool, len(k.series))
+	days := k.days[:0]
+	for i, day := range k.days {
+		end := n
+		if i+1 < len(k.days) {
+			end = k.days[i+1].at
 		}
-		if err := fn(quant.Date(day), symbol); err != nil {
-			return err
+		from := to
+		for at := day.at; at < end; at++ {
+			if !have[at] {
+				continue
+			}
+			if to != at {
+				k.y[to], k.symbol[to] = k.y[at], k.symbol[at]
+				for _, x := range d.x {
+					x[to] = x[at]
+				}
+			}
+			seen[k.symbol[to]] = true
+			to++
+		}
+		if to > from {
+			days = append(days, labelledOn{day.date, from})
 		}
 	}
-	return rows.Err()
+	k.days, k.y, k.symbol, k.at = days, k.y[:to], k.symbol[:to], nil
+	for j := range d.x {
+		d.x[j] = d.x[j][:to]
+	}
+	d.y = k.y
+	for _, s := range seen {
+		if s {
+			d.symbols++
+		}
+	}
+	return nil
+}
+
+// complete reports whether a row has a number of every feature.
+func complete(x [][]float64, row int) bool {
+	for _, column := range x {
+		if v := column[row]; v-v != 0 { // NaN or infinite
+			return false
+		}
+	}
+	return true
+}
+
+// digest is that of the samples: label, symbol, day, features.
+func (k *labelled) digest(d *loaded) string {
+	days := make([]quant.Date, len(d.y))
+	for i, day := range k.days {
+		end := len(days)
+		if i+1 < len(k.days) {
+			end = k.days[i+1].at
+		}
+		for at := day.at; at < end; at++ {
+			days[at] = day.date
+		}
+	}
+	columns := []factstore.Column{{Floats: d.y}, {Numbers: k.symbol, Texts: k.names.List}, {Dates: days}}
+	for _, x := range d.x {
+		columns = append(columns, factstore.Column{Floats: x})
+	}
+	_, digest := factstore.RowDigest(columns...)
+	return digest
+}
+
+// holdNames is a relation of texts and their numbers: k INTEGER, symbol TEXT.
+func holdNames(db *factstore.DB, list []string) (relation string, release func(), err error) {
+	numbers := make([]int32, len(list))
+	for i := range numbers {
+		numbers[i] = int32(i)
+	}
+	return db.Hold(factstore.Column{Name: "k", Integers: numbers}, factstore.Column{Name: "symbol", Texts: list})
 }

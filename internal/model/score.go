@@ -2,8 +2,7 @@ package model
 
 import (
 	"context"
-	"database/sql/driver"
-	"math"
+	"slices"
 
 	"quant"
 	"quant/internal/factstore"
@@ -109,77 +108,87 @@ func Score(ctx context.Context, db *factstore.DB, req ScoreRequest) (Scored, err
 		return out, quant.Errorf(quant.Usage, "from %s is after to %s", req.From, req.To).WithHint("swap them")
 	}
 	r := dateRange{&req.From, &req.To}
-	var err error
-	if out.Reads, out.Incomplete, err = stageFeatures(ctx, db, req.Model.Features, r); err != nil {
+	f, err := readFeatures(ctx, db, req.Model.Features, r)
+	if err != nil {
 		return out, err
 	}
-	if err := out.inSample(ctx, db, req); err != nil {
+	out.Reads = f.reads
+	p := &predicted{days: map[quant.Date]int{}}
+	if err := out.compute(ctx, db, req, models, f, p); err != nil {
 		return out, err
 	}
-	if err := out.compute(ctx, db, req, models); err != nil {
+	if err := out.inSample(req, p); err != nil {
 		return out, err
 	}
-	return out, out.write(ctx, db, req, r)
+	out.tell(models, p)
+	return out, out.write(ctx, db, req, r, models, p)
+}
+
+// predicted are predictions, a row after another.
+type predicted struct {
+	names             factstore.Names
+	symbol            []int32 // the name's number
+	day               []quant.Date
+	task              []int32 // index of models; len(models): in sample
+	score, calibrated []float64
+
+	days map[quant.Date]int // the task of each day that has every feature of a symbol, -1 of none
+}
+
+// compute predicts the rows that have every feature, and counts the others.
+func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest, models []scorer, f features, p *predicted) error {
+	return f.each(ctx, db, &p.names, func(symbols []int32, days []quant.Date, x [][]float64) error {
+		for row, day := range days {
+			if !complete(x, row) {
+				if slices.ContainsFunc(x, func(column []float64) bool { return column[row]-column[row] == 0 }) {
+					s.Incomplete++
+				}
+				continue
+			}
+			task, known := p.days[day]
+			if !known {
+				task = scorerOf(models, day, req.InSample)
+				p.days[day] = task
+			}
+			if task < 0 {
+				continue
+			}
+			eta := models[min(task, len(models)-1)].eta(x, row)
+			if eta-eta != 0 { // NaN or infinite
+				s.Incomplete++
+				continue
+			}
+			p.symbol, p.day, p.task, p.score = append(p.symbol, symbols[row]), append(p.day, day), append(p.task, int32(task)), append(p.score, eta)
+			if req.Model.Algo == Logistic {
+				p.calibrated = append(p.calibrated, sigmoid(eta))
+			}
+		}
+		return nil
+	})
 }
 
 // inSample counts the days that no model can score out of sample.
-func (s *Scored) inSample(ctx context.Context, db *factstore.DB, req ScoreRequest) error {
+func (s *Scored) inSample(req ScoreRequest, p *predicted) error {
 	if req.InSample == AllowInSample {
 		return nil
 	}
-	var days int
-	if err := db.QueryRow(ctx, "SELECT count(DISTINCT ts), count(DISTINCT ts) FILTER (ts <= CAST(? AS DATE)) FROM "+featureTable, s.OutOfSampleAfter).Scan(&days, &s.Skipped); err != nil {
-		return err
+	for day := range p.days {
+		if day <= s.OutOfSampleAfter {
+			s.Skipped++
+		}
 	}
-	if s.Skipped == 0 || req.InSample == SkipInSample && s.Skipped < days {
+	if s.Skipped == 0 || req.InSample == SkipInSample && s.Skipped < len(p.days) {
 		return nil
 	}
-	return quant.Errorf(quant.Refused, "model %s was trained on %d of the %d days from %s to %s, or on days after them, and cannot score these out of sample", req.ModelID, s.Skipped, days, req.From, req.To).
+	return quant.Errorf(quant.Refused, "model %s was trained on %d of the %d days from %s to %s, or on days after them, and cannot score these out of sample", req.ModelID, s.Skipped, len(p.days), req.From, req.To).
 		WithHint("score days after %s, leave the others out with --skip-in-sample, or look at them with --allow-in-sample", s.OutOfSampleAfter)
 }
 
-// compute fills the TEMP table model_prediction, in key order.
-func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest, models []scorer) error {
-	type prediction struct {
-		symbol string
-		day    quant.Date
-		task   int // index of models; len(models): in sample
-		eta    float64
-	}
-	var list []prediction
-	x, z := make([]float64, len(req.Model.Features)), make([]float64, len(req.Model.Features))
-	symbol := ""
-	taskOf := map[quant.Date]int{}
-	err := eachRow(ctx, db, "model_feature", "symbol, ts", "", len(x), func(day quant.Date, sym string) error {
-		task, known := taskOf[day]
-		if !known {
-			task = scorerOf(models, day, req.InSample)
-			taskOf[day] = task
-		}
-		if task < 0 {
-			return nil
-		}
-		if sym != symbol {
-			symbol = sym
-		}
-		eta := models[min(task, len(models)-1)].eta(z, x)
-		if math.IsNaN(eta) || math.IsInf(eta, 0) {
-			s.Incomplete++
-			return nil
-		}
-		list = append(list, prediction{symbol, day, task, eta})
-		return nil
-	}, x)
-	if err != nil {
-		return err
-	}
-	names := make([]string, 0, len(models)+1)
-	for _, m := range models {
-		names = append(names, m.task)
-	}
-	names = append(names, TaskInSample)
+// tell says what each task scored.
+func (s *Scored) tell(models []scorer, p *predicted) {
+	names := taskNames(models)
 	counts := make([]TaskRows, len(names))
-	for day, task := range taskOf {
+	for day, task := range p.days {
 		if task < 0 {
 			continue
 		}
@@ -190,22 +199,9 @@ func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest
 		c.First, c.Last = min(c.First, day), max(c.Last, day)
 		c.Days++
 	}
-	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE model_prediction (symbol TEXT, ts DATE, model_id TEXT, task_id TEXT, score DOUBLE, calibrated_score DOUBLE)"); err != nil {
-		return err
+	for _, task := range p.task {
+		counts[task].Rows++
 	}
-	err = db.Append(ctx, "model_prediction", func(row func(...driver.Value) error) error {
-		for _, p := range list {
-			calibrated := p.eta
-			if req.Model.Algo == Logistic {
-				calibrated = sigmoid(p.eta)
-			}
-			counts[p.task].Rows++
-			if err := row(p.symbol, p.day, req.ModelID, names[p.task], p.eta, calibrated); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 	// In-sample days come before the others.
 	for k := range counts {
 		k = (k + len(models)) % len(counts)
@@ -214,8 +210,16 @@ func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest
 			s.Tasks = append(s.Tasks, counts[k])
 		}
 	}
-	s.Rows = int64(len(list))
-	return err
+	s.Rows = int64(len(p.task))
+}
+
+// taskNames are those of the models, and that of what is in sample.
+func taskNames(models []scorer) []string {
+	var names []string
+	for _, m := range models {
+		names = append(names, m.task)
+	}
+	return append(names, TaskInSample)
 }
 
 // scorerOf is the index of the model that scores a day: the latest whose
@@ -234,28 +238,31 @@ func scorerOf(models []scorer, day quant.Date, in OutsideSample) int {
 	return -1
 }
 
-func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, r dateRange) error {
+func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, r dateRange, models []scorer, p *predicted) error {
 	// Who does not ask for in-sample predictions does not judge them.
 	mine := "model_id = " + sqltext.Literal(req.ModelID) + " AND " + r.where()
 	if req.InSample != AllowInSample {
 		mine += " AND task_id <> '" + TaskInSample + "'"
 	}
-	_, err := db.Write(ctx, req.RunID, func(ctx context.Context, tx *factstore.Tx) error {
+	relation, release, err := p.hold(db, req.ModelID, taskNames(models))
+	if err != nil {
+		return err
+	}
+	defer release()
+	_, err = db.Write(ctx, req.RunID, func(ctx context.Context, tx *factstore.Tx) error {
 		var stood bool
 		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM predictions WHERE "+mine+")").Scan(&stood)
 		if err != nil {
 			return err
 		}
-		if stood {
-			if s.Deleted, err = tx.Delete(ctx, factstore.Predictions, mine+" AND (symbol, ts, task_id) NOT IN (SELECT (symbol, ts, task_id) FROM temp.main.model_prediction)"); err != nil {
-				return err
-			}
+		if !stood {
+			s.Inserted, err = tx.Insert(ctx, factstore.Predictions, "(symbol, ts, model_id, task_id, score, calibrated_score, generated_at) SELECT *, CAST(? AS TIMESTAMP) FROM "+relation("true"), tx.Now)
+		} else {
+			err = s.replace(ctx, db, tx, p, taskNames(models), mine, relation)
 		}
-		d, err := tx.Merge(ctx, factstore.Merge{Table: factstore.Predictions, Source: "model_prediction"})
 		if err != nil {
 			return err
 		}
-		s.Inserted, s.Updated, s.Unchanged = d.Inserted, d.Updated, d.Unchanged
 		stands := "SELECT symbol, ts, model_id, task_id, score, calibrated_score FROM predictions WHERE " + mine
 		if _, s.Output, err = tx.Digest(ctx, stands); err != nil {
 			return err
@@ -263,4 +270,136 @@ func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, 
 		return tx.QueryRow(ctx, "SELECT min(ts)::VARCHAR, max(ts)::VARCHAR FROM ("+stands+")").Scan(&s.OutputFirst, &s.OutputLast)
 	})
 	return err
+}
+
+// hold makes the predictions readable in SQL: relation is the columns of the table,
+// but for its stamp, of the rows for which a condition on their number row holds.
+func (p *predicted) hold(db *factstore.DB, modelID string, tasks []string) (relation func(where string) string, release func(), err error) {
+	calibrated := p.calibrated
+	if calibrated == nil {
+		calibrated = p.score
+	}
+	rows := make([]int32, len(p.task))
+	for i := range rows {
+		rows[i] = int32(i)
+	}
+	var releases []func()
+	release = func() {
+		for _, r := range releases {
+			r()
+		}
+	}
+	var from [3]string
+	numbers := make([]int32, len(tasks))
+	for i := range numbers {
+		numbers[i] = int32(i)
+	}
+	for i, columns := range [][]factstore.Column{
+		{{Name: "row", Integers: rows}, {Name: "k", Integers: p.symbol}, {Name: "ts", Dates: p.day}, {Name: "t", Integers: p.task}, {Name: "score", Floats: p.score}, {Name: "calibrated_score", Floats: calibrated}},
+		{{Name: "t", Integers: numbers}, {Name: "task_id", Texts: tasks}},
+	} {
+		text, done, err := db.Hold(columns...)
+		if err != nil {
+			release()
+			return nil, nil, err
+		}
+		from[i] = text
+		releases = append(releases, done)
+	}
+	text, done, err := holdNames(db, p.names.List)
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	releases = append(releases, done)
+	return func(where string) string {
+		return "(SELECT n.symbol, p.ts, " + sqltext.Literal(modelID) + " AS model_id, j.task_id, p.score, p.calibrated_score FROM " + from[0] + " p JOIN " + text + " n ON n.k = p.k JOIN " + from[1] + " j ON j.t = p.t WHERE " + where + ")"
+	}, release, nil
+}
+
+// replace makes the predictions that stand those that were computed: what does not
+// come out again is deleted, and what is new or another is merged.
+func (s *Scored) replace(ctx context.Context, db *factstore.DB, tx *factstore.Tx, p *predicted, tasks []string, mine string, relation func(where string) string) error {
+	type key struct {
+		symbol int32
+		day    quant.Date
+	}
+	at := make(map[key]int32, len(p.symbol))
+	for row, symbol := range p.symbol {
+		at[key{symbol, p.day[row]}] = int32(row)
+	}
+	calibrated := p.calibrated
+	if calibrated == nil {
+		calibrated = p.score
+	}
+	same := make([]bool, len(p.symbol))
+	var gone struct {
+		symbol, task []int32
+		day          []quant.Date
+	}
+	names, taskNumbers := p.names, factstore.Names{}
+	for _, task := range tasks {
+		taskNumbers.Number(task)
+	}
+	var symbol, task []int32
+	var day []quant.Date
+	var score, calibratedScore []float64
+	var foreign []bool
+	table, _ := factstore.LookupTable(factstore.Predictions)
+	err := db.Columns(ctx, "SELECT f.symbol, f.ts, f.task_id, f.score, f.calibrated_score, "+table.Unexplained()+" FROM predictions f WHERE "+mine, nil, func(c *factstore.Chunk) error {
+		symbol, day, task = c.AppendNumbers(symbol[:0], 0, &names), c.AppendDates(day[:0], 1), c.AppendNumbers(task[:0], 2, &taskNumbers)
+		score, calibratedScore, foreign = c.AppendFloats(score[:0], 3), c.AppendFloats(calibratedScore[:0], 4), c.AppendBooleans(foreign[:0], 5)
+		for i := range symbol {
+			row, again := at[key{symbol[i], day[i]}]
+			if !again || p.task[row] != task[i] {
+				gone.symbol, gone.task, gone.day = append(gone.symbol, symbol[i]), append(gone.task, task[i]), append(gone.day, day[i])
+			} else if score[i] == p.score[row] && calibratedScore[i] == calibrated[row] && !foreign[i] {
+				same[row] = true
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if len(gone.day) > 0 {
+		if s.Deleted, err = deleteKeys(ctx, db, tx, mine, names.List, taskNumbers.List, gone.symbol, gone.task, gone.day); err != nil {
+			return err
+		}
+	}
+	var changed []int32
+	for row, s := range same {
+		if !s {
+			changed = append(changed, int32(row))
+		}
+	}
+	s.Unchanged = int64(len(same) - len(changed))
+	if len(changed) == 0 {
+		return nil
+	}
+	rows, release, err := db.Hold(factstore.Column{Name: "row", Integers: changed})
+	if err != nil {
+		return err
+	}
+	defer release()
+	if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE model_prediction AS SELECT * FROM "+relation("p.row IN (SELECT row FROM "+rows+")")); err != nil {
+		return err
+	}
+	d, err := tx.Merge(ctx, factstore.Merge{Table: factstore.Predictions, Source: "model_prediction"})
+	s.Inserted, s.Updated = d.Inserted, d.Updated
+	return err
+}
+
+// deleteKeys deletes the predictions of mine with these keys.
+func deleteKeys(ctx context.Context, db *factstore.DB, tx *factstore.Tx, mine string, symbols, tasks []string, symbol, task []int32, day []quant.Date) (int64, error) {
+	texts := [2][]string{make([]string, len(day)), make([]string, len(day))}
+	for i := range day {
+		texts[0][i], texts[1][i] = symbols[symbol[i]], tasks[task[i]]
+	}
+	keys, release, err := db.Hold(factstore.Column{Name: "symbol", Texts: texts[0]}, factstore.Column{Name: "ts", Dates: day}, factstore.Column{Name: "task_id", Texts: texts[1]})
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	return tx.Delete(ctx, factstore.Predictions, mine+" AND (symbol, ts, task_id) IN (SELECT (symbol, ts, task_id) FROM "+keys+")")
 }

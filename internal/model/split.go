@@ -78,10 +78,9 @@ func (p Policy) embargoes(b block, t int) bool {
 	return t > b.Last+p.Horizon && t <= b.Last+p.Horizon+p.Embargo
 }
 
-// walkForward cuts samples, given by their sessions in ascending order, into
+// walkForward cuts so many samples, given by the sessions that they are of, into
 // the test blocks of the policy. Refused: there are too few.
-func (p Policy) walkForward(sessions []int) ([]block, error) {
-	starts := distinct(sessions)
+func (p Policy) walkForward(starts []sessionStart, samples int) ([]block, error) {
 	n := len(starts)
 	first := (n + p.Folds) / (p.Folds + 1) // equal parts, the first of which is for training alone
 	for first < n && p.trainable(starts, first) < p.MinTrainSessions {
@@ -91,7 +90,7 @@ func (p Policy) walkForward(sessions []int) ([]block, error) {
 		return nil, quant.Errorf(quant.Refused, "%d sessions with samples are too few: %d folds need at least %d", n, p.Folds, first+p.Folds).
 			WithHint("compute features and labels of more days, or choose fewer folds, a shorter horizon or a lower --min-train")
 	}
-	return cut(sessions, starts, first, p.Folds), nil
+	return cut(starts, samples, first, p.Folds), nil
 }
 
 // trainable counts the sessions before the one at position first that remain
@@ -107,26 +106,16 @@ func (p Policy) trainable(starts []sessionStart, first int) int {
 // sessionStart is a session and its first sample.
 type sessionStart struct{ session, at int }
 
-func distinct(sessions []int) []sessionStart {
-	var starts []sessionStart
-	for i, t := range sessions {
-		if i == 0 || t != sessions[i-1] {
-			starts = append(starts, sessionStart{t, i})
-		}
-	}
-	return starts
-}
-
-// cut cuts the sessions from the position first on into n blocks of equal
-// length, the longer ones first.
-func cut(sessions []int, starts []sessionStart, first, n int) []block {
+// cut cuts the sessions of so many samples from the position first on into n
+// blocks of equal length, the longer ones first.
+func cut(starts []sessionStart, samples, first, n int) []block {
 	blocks := make([]block, n)
 	from := first
 	for k := range n {
 		rest := len(starts) - from
 		length := (rest + n - k - 1) / (n - k)
 		to := from + length
-		b := block{First: starts[from].session, Last: starts[to-1].session, lo: starts[from].at, hi: len(sessions)}
+		b := block{First: starts[from].session, Last: starts[to-1].session, lo: starts[from].at, hi: samples}
 		if to < len(starts) {
 			b.hi = starts[to].at
 		}

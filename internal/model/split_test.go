@@ -29,7 +29,7 @@ func TestNoTrainingWindowMeetsATestWindow(t *testing.T) {
 			}
 		}
 		p := Policy{Method: Method, Folds: 1 + rng.IntN(8), Horizon: 1 + rng.IntN(40), Embargo: rng.IntN(40), MinTrainSessions: 1 + rng.IntN(20)}
-		blocks, err := p.walkForward(sessions)
+		blocks, err := p.walkForward(startsOf(sessions), len(sessions))
 		if err != nil {
 			if !errors.Is(err, quant.Refused) {
 				t.Fatal(err)
@@ -37,7 +37,7 @@ func TestNoTrainingWindowMeetsATestWindow(t *testing.T) {
 			continue
 		}
 		split++
-		w := walk{Spec{Policy: p}, nil, &sampleSet{t: sessions}}
+		w := walk{spec: Spec{Policy: p}, d: &sampleSet{days: startsOf(sessions), y: make([]float64, len(sessions))}}
 		if len(blocks) != p.Folds || blocks[p.Folds-1].hi != len(sessions) {
 			t.Fatalf("%+v: blocks %+v of %d samples", p, blocks, len(sessions))
 		}
@@ -64,7 +64,7 @@ func TestNoTrainingWindowMeetsATestWindow(t *testing.T) {
 			if n := len(slices.Compact(slices.Clone(sessions[:hi]))); n < p.MinTrainSessions {
 				t.Fatalf("%+v: %d sessions to train on", p, n)
 			}
-			inner(t, w, hi)
+			inner(t, w, sessions, hi)
 		}
 	}
 	if split < 500 {
@@ -72,15 +72,22 @@ func TestNoTrainingWindowMeetsATestWindow(t *testing.T) {
 	}
 }
 
-// inner states the rule for the inner split, with its embargo.
-func inner(t *testing.T, w walk, hi int) {
-	t.Helper()
-	sessions, p := w.d.t, w.spec.Policy
-	starts := distinct(sessions[:hi])
-	if len(starts) < innerBlocks {
-		return
+// startsOf are the sessions of samples in ascending order.
+func startsOf(sessions []int) []sessionStart {
+	var starts []sessionStart
+	for i, t := range sessions {
+		if i == 0 || t != sessions[i-1] {
+			starts = append(starts, sessionStart{t, i})
+		}
 	}
-	for _, b := range cut(sessions[:hi], starts, 0, innerBlocks) {
+	return starts
+}
+
+// inner states the rule for the inner split, with its embargo.
+func inner(t *testing.T, w walk, sessions []int, hi int) {
+	t.Helper()
+	p := w.spec.Policy
+	for _, b := range w.inner(hi) {
 		l, embargoed := w.around(b, hi)
 		kept := map[int]bool{}
 		for _, s := range l.spans {

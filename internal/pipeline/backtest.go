@@ -165,10 +165,15 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 	if err != nil {
 		return report, err
 	}
+	recordBacktest(s, report)
+	return report, nil
+}
+
+// recordBacktest records what a backtest read, wrote and measured.
+func recordBacktest(s *session.Session, report backtest.Report) {
 	s.Record(report.Inputs...)
 	s.Record(report.Outputs...)
 	logMeasured(s, "", 0, report.Summary)
-	return report, nil
 }
 
 // request is what backtest.Run is asked for: a strategy that what is set has

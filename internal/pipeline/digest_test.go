@@ -51,7 +51,7 @@ func TestTheDemosFactsHaveTheDigestsOfEarlierPrograms(t *testing.T) {
 		}
 	}
 	s := sessiontest.Begin(t)
-	s.Settle("XNYS", 0, nil, nil)
+	s.Settle("XNYS", 0, 0, nil, nil)
 	prices, err := demo.WritePrices(filepath.Dir(s.DataDir))
 	if err != nil {
 		t.Fatal(err)

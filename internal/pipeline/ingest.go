@@ -196,6 +196,7 @@ func (o IngestOptions) request(s *session.Session) curator.Request {
 		Files: o.Files, Symbol: o.Symbol, Encoding: o.Encoding, Sheet: o.Sheet, Layout: o.Layout, CloseOnly: o.CloseOnly, DateFormat: o.DateFormat, VolumeMissing: o.VolumeMissing,
 		Map: o.Map, NoHeader: o.NoHeader, Date: o.Date, Timezone: o.Timezone, Decimal: o.Decimal,
 		MaxRejectRatio: o.MaxRejectRatio, Progress: o.Progress,
+		Memory: s.MemoryDir(),
 	}
 }
 

@@ -17,10 +17,8 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/dataset"
-	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/price"
-	"quant/internal/sqltext"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
 )
@@ -110,19 +108,24 @@ type Target struct {
 // that move as in a split. Store: the database.
 func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommendation, error) {
 	r := &recommending{decideRequest: req, db: db, s: req.Strategy}
-	r.report = Recommendation{StrategyID: r.s.ID, Version: r.s.Version, ConfigDigest: r.s.DecisionDigest(),
-		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: r.s.Notices()}
+	r.report = newRecommendation(r.s)
 	if req.PriceLevel != nil {
 		if err := r.s.CheckScale(req.PriceLevel); err != nil {
 			return r.report, err
 		}
 	}
-	for _, step := range []func(context.Context) error{r.findBasis, r.readPrices, r.readSignals, r.readCloses, r.decide, r.write} {
+	for _, step := range []func(context.Context) error{r.findBasis, r.readPrices, r.readSignals, r.readCloses, r.makeDecisions, r.write} {
 		if err := step(ctx); err != nil {
 			return r.report, err
 		}
 	}
 	return r.report, nil
+}
+
+// newRecommendation is what is to be said of a strategy before it has decided.
+func newRecommendation(s strategy.Strategy) Recommendation {
+	return Recommendation{StrategyID: s.ID, Version: s.Version, ConfigDigest: s.DecisionDigest(),
+		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: s.Notices()}
 }
 
 type recommending struct {
@@ -134,21 +137,10 @@ type recommending struct {
 	last      *decided     // the decision that the next one starts from
 	days      []quant.Date // to decide on
 	low, high quant.Date   // range that is replaced
-	prices    price.Basis
+	prices    *price.Closes
 	signals   *strategy.Signals
 	closes    closes
-	index     map[string]int // of Signals.Symbols
 	sets      []decided
-}
-
-// decided is one decision with what it was made of.
-type decided struct {
-	asof     quant.Date
-	k        int // row of closes
-	proposal []strategy.Candidate
-	decision supervisor.Decision
-	basis    *quant.Date
-	digest   string
 }
 
 // findBasis finds the last decision of this strategy and version before the
@@ -223,7 +215,7 @@ func (r *recommending) others() []string {
 // readPrices stages the prices, and finds the days to decide on.
 func (r *recommending) readPrices(ctx context.Context) error {
 	var err error
-	r.prices, err = price.Stage(ctx, r.db, r.Calendar, price.Request{Symbols: append(slices.Clone(r.s.Universe.Symbols), r.others()...), AcceptRaw: r.AcceptRaw})
+	r.prices, err = price.ReadCloses(ctx, r.db, r.Calendar, price.Request{Symbols: append(slices.Clone(r.s.Universe.Symbols), r.others()...), AcceptRaw: r.AcceptRaw})
 	if err != nil {
 		return err
 	}
@@ -236,7 +228,7 @@ func (r *recommending) readPrices(ctx context.Context) error {
 		r.notice("%d of %d symbols of the universe have no prices", missing, len(r.s.Universe.Symbols))
 	}
 	if r.Asof != nil {
-		return r.oneDay(ctx)
+		return r.oneDay()
 	}
 	r.low, r.high = *r.From, r.prices.Last
 	if r.To != nil {
@@ -246,10 +238,7 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	traded, err := r.tradedDays(ctx)
-	if err != nil {
-		return err
-	}
+	traded := r.tradedDays()
 	var held []string
 	for _, d := range wanted {
 		if d < r.prices.First || d > r.prices.Last {
@@ -276,36 +265,32 @@ func (r *recommending) readPrices(ctx context.Context) error {
 }
 
 // tradedDays are the sessions on which a symbol of the universe has a bar.
-func (r *recommending) tradedDays(ctx context.Context) (map[quant.Date]bool, error) {
-	rows, err := r.db.Query(ctx, "SELECT DISTINCT ts FROM temp.main."+price.BarView+" WHERE symbol IN ("+sqltext.Literals(r.s.Universe.Symbols)+")")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	days := map[quant.Date]bool{}
-	for rows.Next() {
-		var d quant.Date
-		if err := rows.Scan(&d); err != nil {
-			return nil, err
+func (r *recommending) tradedDays() map[quant.Date]bool {
+	days := make(map[quant.Date]bool, len(r.prices.Sessions))
+	for k, symbol := range r.prices.Symbols {
+		if _, in := slices.BinarySearch(r.s.Universe.Symbols, symbol); !in || len(days) == len(r.prices.Sessions) {
+			continue
 		}
-		days[d] = true
+		for s, day := range r.prices.Sessions {
+			if r.prices.HasBar(k, s) {
+				days[day] = true
+			}
+		}
 	}
-	return days, rows.Err()
+	return days
 }
 
 // oneDay checks that the day asked for is a session with bars.
-func (r *recommending) oneDay(ctx context.Context) error {
+func (r *recommending) oneDay() error {
 	day := *r.Asof
 	r.days, r.low, r.high = []quant.Date{day}, day, day
-	var near *quant.Date
-	if err := r.db.QueryRow(ctx, "SELECT max(ts) FROM temp.main."+price.BarView+" WHERE ts <= CAST(? AS DATE)", day).Scan(&near); err != nil {
-		return err
-	}
-	if near != nil && *near == day {
+	first, end := r.prices.Range(r.prices.First, day)
+	_, near, any := r.prices.Bounds(first, end)
+	if any && near == day {
 		return nil
 	}
 	err := quant.Errorf(quant.NotFound, "strategy %s: no symbol of its universe has a bar on %s", r.s.ID, day)
-	if near == nil {
+	if !any {
 		return err.WithHint("its prices begin on %s", r.prices.First)
 	}
 	return err.WithHint("no decision is made, the book is held; the last session with bars before it is %s", near)
@@ -356,14 +341,11 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	if r.signals, err = r.s.Read(ctx, r.db, days, r.others()); err != nil {
 		return err
 	}
-	r.index = make(map[string]int, len(r.signals.Symbols))
-	for n, symbol := range r.signals.Symbols {
-		r.index[symbol] = n
-	}
-	first := len(days) - len(r.days)
-	var with int
-	if err := r.db.QueryRow(ctx, "SELECT count(DISTINCT k) FROM temp.main."+strategy.SignalTable+" WHERE k >= ? AND n < ?", first, len(r.s.Universe.Symbols)).Scan(&with); err != nil {
-		return err
+	with := 0
+	for k := len(days) - len(r.days); k < len(days); k++ {
+		if r.signals.Any(k, len(r.s.Universe.Symbols)) {
+			with++
+		}
 	}
 	if with == 0 {
 		err := quant.Errorf(quant.NotFound, "strategy %s: no %s for its universe on any of %d days, %s to %s",
@@ -387,236 +369,64 @@ func signalInWords(s strategy.Strategy) string {
 
 // noteInputs notes what was read, and the runs that wrote it.
 func (r *recommending) noteInputs(ctx context.Context) error {
-	signal := r.s.SignalDataset()
-	from, _ := factstore.LookupTable(signal.Table)
-	writers := map[string]bool{}
-	note := func(of dataset.Name, query, where string, args ...any) error {
-		rows, digest, err := r.db.Digest(ctx, "SELECT * EXCLUDE (stamp, k, n) FROM ("+query+")", args...)
-		if err != nil {
-			return err
-		}
+	noted := map[string]bool{}
+	note := func(of dataset.Name, rows int64, digest string, first, last quant.Date, writers []string) {
 		io := quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: of.String(), Rows: &rows, Digest: quant.Text(digest)}
-		var first, last *quant.Date
-		if err := r.db.QueryRow(ctx, "SELECT min(ts), max(ts) FROM ("+query+")", args...).Scan(&first, &last); err != nil {
-			return err
-		}
-		if first != nil {
+		if rows > 0 {
 			io.FirstDate, io.LastDate = quant.Text(first.String()), quant.Text(last.String())
 		}
 		r.report.Inputs = append(r.report.Inputs, io)
-		runs, err := r.db.Writers(ctx, of.Table, where, args...)
-		for _, run := range runs {
-			if !writers[run] {
-				writers[run] = true
+		for _, run := range writers {
+			if !noted[run] {
+				noted[run] = true
 				r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: run})
 			}
 		}
+	}
+	signal := r.s.SignalDataset()
+	writers, err := r.db.WritersOf(ctx, signal.Table, r.signals.Stamps())
+	if err != nil {
 		return err
 	}
-	if err := note(signal, "SELECT * FROM temp.main."+strategy.SignalTable, from.Stamp+" IN (SELECT DISTINCT stamp FROM temp.main."+strategy.SignalTable+")"); err != nil {
+	rows, digest := r.signals.Sum().Digest()
+	first, last, _ := r.signals.Bounds()
+	note(signal, rows, digest, first, last, writers)
+	end := r.days[len(r.days)-1]
+	if writers, err = r.db.WritersOf(ctx, factstore.OHLCV, r.prices.Stamps(r.prices.First, end)); err != nil {
 		return err
 	}
-	last := r.days[len(r.days)-1]
-	if err := note(dataset.PricesOn(r.prices.Name()), "SELECT symbol, ts, close, NULL AS stamp, NULL AS k, NULL AS n FROM temp.main."+price.BarView+" WHERE ts <= CAST(? AS DATE)",
-		"symbol IN (SELECT symbol FROM temp.main."+price.BasisTable+") AND ts <= CAST(? AS DATE)", last); err != nil {
-		return err
-	}
+	from, to := r.prices.Range(r.prices.First, end)
+	rows, digest = r.prices.Sum(from, to).Digest()
+	first, last, _ = r.prices.Bounds(from, to)
+	note(dataset.PricesOn(r.prices.Name()), rows, digest, first, last, writers)
 	if r.last == nil {
 		return nil
 	}
-	return note(dataset.TargetsOf(r.s.ID, r.s.Version), `SELECT symbol, "asof" AS ts, weight, NULL AS stamp, NULL AS k, NULL AS n FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved`,
-		`strategy_id = ? AND "asof" = CAST(? AS DATE)`, r.s.ID, r.last.asof)
-}
-
-// closes are the last closes at or before each day, from GoneAfter sessions
-// before the first one on.
-type closes struct {
-	width int
-	price []float64 // [day][symbol]; NaN: no bar yet
-	age   []int32   // sessions since that bar
-}
-
-func (c closes) at(k, n int) (close float64, age int32) {
-	return c.price[k*c.width+n], c.age[k*c.width+n]
-}
-
-func (r *recommending) readCloses(ctx context.Context) error {
-	days, width := len(r.signals.Days), len(r.signals.Symbols)
-	c := closes{width: width, price: make([]float64, days*width), age: make([]int32, days*width)}
-	for i := range c.price {
-		c.price[i], c.age[i] = math.NaN(), math.MaxInt32
-	}
-	// Each session counts for the first day at or after it. A name held on the
-	// first day had a bar less than GoneAfter sessions before.
-	if _, err := r.db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE recommend_session (i INTEGER NOT NULL, k INTEGER NOT NULL)"); err != nil {
+	const held = `strategy_id = ? AND "asof" = CAST(? AS DATE)`
+	if rows, digest, err = r.db.Digest(ctx, `SELECT symbol, "asof" AS ts, weight FROM main.targets WHERE `+held+" AND approved", r.s.ID, r.last.asof); err != nil {
 		return err
 	}
-	sessions := make([]int, days)
-	for k, d := range r.signals.Days {
-		sessions[k], _ = r.Calendar.Index(d)
-	}
-	err := r.db.Append(ctx, "recommend_session", func(row func(...driver.Value) error) error {
-		i := max(sessions[0]-GoneAfter+1, 0)
-		for k := range days {
-			for ; i <= sessions[k]; i++ {
-				if err := row(int32(i), int32(k)); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if writers, err = r.db.Writers(ctx, factstore.Targets, held, r.s.ID, r.last.asof); err != nil {
 		return err
 	}
-	rows, err := r.db.Query(ctx, `SELECT s.k, u.i, b.close, b.i FROM temp.main.`+price.BarView+` b
-		JOIN temp.main.recommend_session s ON s.i = b.i JOIN temp.main.`+strategy.SymbolTable+` u ON u.v = b.symbol`)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var k, n, i int32
-		var close float64
-		if err := rows.Scan(&k, &n, &close, &i); err != nil {
-			return err
-		}
-		cell := int(k)*width + int(n)
-		if age := int32(sessions[k]) - i; age < c.age[cell] {
-			c.price[cell], c.age[cell] = close, age
-		}
-	}
-	// Where a day has no bar of its own, the last one before stands.
-	for k := 1; k < days; k++ {
-		for n := range width {
-			before, cell := (k-1)*width+n, k*width+n
-			if c.age[cell] == math.MaxInt32 && c.age[before] != math.MaxInt32 {
-				c.price[cell], c.age[cell] = c.price[before], c.age[before]+int32(sessions[k]-sessions[k-1])
-			}
-		}
-	}
-	r.closes = c
-	return rows.Err()
-}
-
-// decide decides day by day, each from the one before it.
-func (r *recommending) decide(ctx context.Context) error {
-	v := r.s.Supervisor
-	policy := supervisor.Policy{GrossExposureCap: v.GrossExposureCap, MaxWeightPerSymbol: v.MaxWeightPerSymbol,
-		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor}
-	r.sets = make([]decided, 0, len(r.days))
-	first := len(r.signals.Days) - len(r.days)
-	struck := map[supervisor.Flag]int{}
-	for d, day := range r.days {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		k := first + d
-		set := decided{asof: day, k: k, proposal: r.s.Propose(r.signals, k)}
-		proposed := make([]supervisor.Proposed, len(set.proposal))
-		for i, c := range set.proposal {
-			_, age := r.closes.at(k, c.N)
-			proposed[i] = supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0}
-		}
-		var held []supervisor.Held
-		if r.last != nil {
-			set.basis = &r.last.asof
-			held = r.drift(r.last, k)
-		}
-		var err error
-		if set.decision, err = supervisor.Decide(policy, proposed, held); err != nil {
-			return fmt.Errorf("decide on %s: %w", day, err)
-		}
-		set.digest = digestOf(set)
-		for _, row := range set.decision.Rows {
-			for _, f := range row.Flags {
-				struck[f]++
-			}
-		}
-		r.sets = append(r.sets, set)
-		r.last = &r.sets[len(r.sets)-1]
-		r.account(set)
-	}
-	for _, rule := range supervisor.Catalogue() {
-		if n := struck[rule.Flag]; n > 0 {
-			r.report.Flags = append(r.report.Flags, FlagCount{rule.Flag, n})
-		}
-	}
-	r.report.From, r.report.To, r.report.Decisions = r.days[0], r.days[len(r.days)-1], len(r.days)
-	for _, row := range r.last.decision.Rows {
-		t := Target{Symbol: row.Symbol, Weight: row.Weight, Approved: row.Approved, Flags: append([]supervisor.Flag{}, row.Flags...), Reason: row.Reason}
-		if !math.IsNaN(row.Score) {
-			t.Score = &row.Score
-		}
-		r.report.Targets = append(r.report.Targets, t)
-	}
+	note(dataset.TargetsOf(r.s.ID, r.s.Version), rows, digest, r.last.asof, r.last.asof, writers)
 	return nil
 }
 
-func (r *recommending) account(set decided) {
-	approved := 0
-	for _, row := range set.decision.Rows {
-		if row.Approved {
-			approved++
-		}
-	}
-	if approved == 0 {
-		r.report.ToCash++
-	}
-	r.report.Sets = append(r.report.Sets, TargetSet{Asof: set.asof, Proposed: len(set.proposal), Approved: approved, Gross: set.decision.Gross,
-		Turnover: set.decision.Turnover, ExemptTurnover: set.decision.Exempt, BasisAsof: set.basis, Digest: set.digest})
+// readCloses finds the closes of the names that have signals.
+func (r *recommending) readCloses(context.Context) error {
+	r.closes = closesOf(r.prices, r.Calendar, r.signals)
+	return nil
 }
 
-// drift is what the approved weights of a decision have become by the close of
-// day k: each grows with its close, cash does not, and all is a share of their
-// sum again. A name without a bar that day stands at its last close.
-func (r *recommending) drift(last *decided, k int) []supervisor.Held {
-	var held []supervisor.Held
-	var invested, total float64
-	// In byte order, as they are read back from targets: the order of a sum is
-	// part of its bits.
-	rows := slices.SortedFunc(slices.Values(last.decision.Rows), func(a, b supervisor.Row) int { return strings.Compare(a.Symbol, b.Symbol) })
-	for _, row := range rows {
-		if !row.Approved {
-			continue
-		}
-		n := r.index[row.Symbol]
-		h := supervisor.Held{Symbol: row.Symbol, Weight: row.Weight, Score: r.signals.Score(k, n)}
-		invested += row.Weight
-		then, _ := r.closes.at(last.k, n)
-		now, age := r.closes.at(k, n)
-		if growth := now / then; growth > 0 && !math.IsInf(growth, 0) {
-			h.Weight *= growth
-		}
-		if _, in := slices.BinarySearch(r.s.Universe.Symbols, row.Symbol); !in {
-			h.Left = supervisor.LeftUniverse
-		} else if age >= GoneAfter {
-			h.Left = supervisor.LeftMarket
-		}
-		total += h.Weight
-		held = append(held, h)
+// makeDecisions decides, and says what was decided.
+func (r *recommending) makeDecisions(ctx context.Context) error {
+	var err error
+	if r.sets, err = (decisionInputs{strategy: r.s, days: r.days, signals: r.signals, closes: r.closes, last: r.last}).decisions(ctx); err != nil {
+		return err
 	}
-	total += max(1-invested, 0)
-	for i := range held {
-		held[i].Weight /= total
-	}
-	return held
-}
-
-// digestOf tells a decision, with its proposal, from every other.
-func digestOf(set decided) string {
-	h := durable.NewSum()
-	var b []byte
-	for _, c := range set.proposal {
-		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\n", c.Symbol, math.Float64bits(c.Score), math.Float64bits(c.Weight))
-		h.Write(b)
-	}
-	h.Write([]byte{0})
-	for _, row := range set.decision.Rows {
-		b = fmt.Appendf(b[:0], "%s\x00%x\x00%x\x00%v\x00%s\n", row.Symbol, math.Float64bits(row.Weight), math.Float64bits(row.Score), row.Flags, row.Reason)
-		h.Write(b)
-	}
-	return h.Digest()
+	r.report.tell(r.sets)
+	return nil
 }
 
 // write stores the decisions in one transaction.
@@ -680,11 +490,15 @@ func (r *recommending) write(ctx context.Context) error {
 		return nil
 	})
 	for i, table := range tables {
-		n := changed[table]
-		r.report.Outputs = append(r.report.Outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: table, Rows: &n, Digest: quant.Text(digests[i]),
-			FirstDate: quant.Text(r.days[0].String()), LastDate: quant.Text(r.days[len(r.days)-1].String())})
+		r.report.Outputs = append(r.report.Outputs, r.output(table, changed[table], digests[i]))
 	}
 	return err
+}
+
+// output is what a run records of a table that it changed n rows of.
+func (r *recommending) output(table string, n int64, digest string) quant.RunIO {
+	return quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: table, Rows: &n, Digest: quant.Text(digest),
+		FirstDate: quant.Text(r.days[0].String()), LastDate: quant.Text(r.days[len(r.days)-1].String())}
 }
 
 // tellReplaced says whose decisions in the range these take the place of, where

@@ -84,22 +84,28 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 		})
 		return err
 	})
-	for _, notice := range report.Notices {
+	report.record(s, err)
+	return report, err
+}
+
+// record says what there is to say of a recommendation, or of one that failed, and
+// records what its run read and wrote.
+func (r Recommendation) record(s *session.Session, failed error) {
+	for _, notice := range r.Notices {
 		s.Say().Notice("%s", notice)
 	}
-	s.Record(report.Inputs...)
-	s.Record(report.Outputs...)
-	if err != nil {
-		return report, err
+	s.Record(r.Inputs...)
+	s.Record(r.Outputs...)
+	if failed != nil {
+		return
 	}
-	if report.Changed == 0 && report.Removed == 0 {
+	if r.Changed == 0 && r.Removed == 0 {
 		s.Say().Notice("nothing changed: the decisions stand as they are")
 	}
-	if report.Removed > 0 {
-		s.Say().Notice("%s of %s on days that are no rebalance days were removed", quant.Count(int(report.Removed), "earlier decision"), report.StrategyID)
+	if r.Removed > 0 {
+		s.Say().Notice("%s of %s on days that are no rebalance days were removed", quant.Count(int(r.Removed), "earlier decision"), r.StrategyID)
 	}
-	if report.Stale > 0 {
-		s.Say().Notice("%s of %s rest on what changed and are stale: recommend from %s on", quant.Count(int(report.Stale), "later decision"), report.StrategyID, report.To)
+	if r.Stale > 0 {
+		s.Say().Notice("%s of %s rest on what changed and are stale: recommend from %s on", quant.Count(int(r.Stale), "later decision"), r.StrategyID, r.To)
 	}
-	return report, nil
 }

@@ -196,9 +196,9 @@ func TestAPlanThatCannotBeGoneOnWithIsRefused(t *testing.T) {
 	s.Write("s.yaml", strategyText(byFeature, days)+"\n")
 	refused("another strategy", run.RunID, quant.Refused, "has changed since run")
 	s.Write("s.yaml", strategyText(byFeature, days))
-	s.Settle("XNYS", 0, nil, nil)
+	s.Settle("XNYS", 0, 0, nil, nil)
 	refused("another calendar", run.RunID, quant.Refused, "counted the sessions of data")
-	s.Settle("data", 0, nil, nil)
+	s.Settle("data", 0, 0, nil, nil)
 	if err := os.WriteFile(plan, []byte(strings.Replace(string(kept), "2024-03-29", "2024-03-28", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestAPlanOfAnEarlierProgramIsGoneOnWith(t *testing.T) {
 	}
 	s, r := sessiontest.Begin(t), &fakeRunner{model: "ridge-1"}
 	experiment(t, s)
-	s.Settle(plan.Calendar, 0, nil, nil)
+	s.Settle(plan.Calendar, 0, 0, nil, nil)
 	earlier, _ := s.Inside(t.Context(), session.Command{Kind: pipeline.RunKind}, func(_ context.Context, inner *session.Session) error {
 		text := strings.ReplaceAll(string(doc), "experiment:momentum", "experiment:e")
 		text = strings.ReplaceAll(text, `"model.yaml"`, `"`+s.Write("model.yaml", strategyText(byModel, days))+`"`)

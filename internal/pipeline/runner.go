@@ -40,8 +40,13 @@ func (unsaid) Failed(error) {}
 
 // Run implements Runner.
 func (p InProcess) Run(ctx context.Context, s *session.Session, call Call, notes []quant.RunIO) (runID string, err error) {
-	c := call.Command()
+	c := p.voiced(s, call.Command())
 	c.Notes = notes
+	return s.Inside(ctx, c, func(ctx context.Context, inner *session.Session) error { return p.run(ctx, inner, call) })
+}
+
+// voiced is a command that says what it has to say as p does.
+func (p InProcess) voiced(s *session.Session, c session.Command) session.Command {
 	if p.Quiet {
 		c.Voice = session.Quiet{Voice: s.Say()}
 	}
@@ -51,7 +56,7 @@ func (p InProcess) Run(ctx context.Context, s *session.Session, call Call, notes
 		}
 		c.Voice = unsaid{c.Voice}
 	}
-	return s.Inside(ctx, c, func(ctx context.Context, inner *session.Session) error { return p.run(ctx, inner, call) })
+	return c
 }
 
 func (p InProcess) run(ctx context.Context, s *session.Session, call Call) (err error) {

@@ -241,7 +241,7 @@ func TestEveryStageRunsInProcessAndPrintsNothing(t *testing.T) {
 func TestAStageInsideIsRecordedLikeOneTypedByHand(t *testing.T) {
 	t.Parallel()
 	s := sessiontest.Begin(t)
-	s.Settle("data", time.Second, map[string]string{"QUANT_CALENDAR": "data"}, map[string]string{"output": "table"})
+	s.Settle("data", time.Second, 0, map[string]string{"QUANT_CALENDAR": "data"}, map[string]string{"output": "table"})
 	path := s.Write("prices.csv", bars("A"))
 	_, run := ingest(t, s, path)
 	want := `{"args":["` + path + `"],"argv":["quant","ingest","--","` + path + `"],"flags":{"base-url":"","close-only":"false","date":"","date-format":"","decimal":"","encoding":"utf-8","full":"false","layout":"auto",` +

@@ -126,6 +126,7 @@ type Trial struct {
 	Error       quant.Text `json:"error"`
 
 	sets []string
+	of   strategy.Strategy // with the universe of its file
 }
 
 // Overrides are the values of a trial, one for each key.
@@ -231,7 +232,7 @@ func (o SweepOptions) plan(ctx context.Context, session *session.Session) (Sweep
 		}
 		seen[trial.StrategyID] = trial.Overrides
 		trial.sets = append(trial.sets, "strategy_id="+trial.StrategyID)
-		if _, err := strategy.Parse(o.Strategy, data, trial.sets); err != nil {
+		if trial.of, err = strategy.Parse(o.Strategy, data, trial.sets); err != nil {
 			return r, nil, quant.Errorf(quant.Invalid, "strategy %s: the name is too long for a trial: %w", base.ID, err).
 				WithHint("a trial adds 9 letters to strategy_id: use at most 55")
 		}
@@ -259,23 +260,8 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 	for _, p := range report.Parameters {
 		logParams(s, "set."+p.Key, strings.Join(p.Values, ","))
 	}
-	said := map[string]bool{}
-	for i := range report.Trials {
-		t := &report.Trials[i]
-		if o.Trying != nil {
-			o.Trying(i+1, len(report.Trials), t.Overrides)
-		}
-		if err := t.run(ctx, s, r, o, report.From, report.To); err != nil {
-			t.Error = quant.Text(s.Mask.Text(err.Error()))
-			report.Failed++
-			if alike := report.Alike(*t); !said[alike] && ctx.Err() == nil {
-				said[alike] = true
-				s.Say().Failed(err)
-			}
-		}
-		if ctx.Err() != nil {
-			return report, context.Cause(ctx)
-		}
+	if err := report.try(ctx, s, r, o, data); err != nil {
+		return report, err
 	}
 	if report.Failed < len(report.Trials) {
 		if err := s.ReadFacts(ctx, func(db *factstore.DB) error { return report.judge(ctx, db) }); err != nil {
@@ -290,6 +276,42 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 		logMeasured(s, "best.", 0, report.Best)
 	}
 	return report, nil
+}
+
+// try runs the trials: several at once where r runs stages in this process.
+func (r *SweepReport) try(ctx context.Context, s *session.Session, runner Runner, o SweepOptions, data []byte) error {
+	alone := func(t *Trial, decided bool) error { return t.run(ctx, s, runner, o, r.From, r.To, decided) }
+	at, run := 1, func(list []*Trial) []error { return []error{alone(list[0], false)} }
+	if p, inProcess := runner.(InProcess); inProcess {
+		w := &trials{s: s, runner: p, o: o, report: r, file: quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: o.Strategy, Digest: quant.Text(durable.Digest(data))}}
+		at, run = trialsAtOnce, func(list []*Trial) []error { return w.run(ctx, list, alone) }
+	}
+	said := map[string]bool{}
+	for from := 0; from < len(r.Trials); from += at {
+		var list []*Trial
+		for i := from; i < min(from+at, len(r.Trials)); i++ {
+			list = append(list, &r.Trials[i])
+			if o.Trying != nil {
+				o.Trying(i+1, len(r.Trials), r.Trials[i].Overrides)
+			}
+		}
+		for i, err := range run(list) {
+			if err == nil {
+				continue
+			}
+			t := list[i]
+			t.Error = quant.Text(s.Mask.Text(err.Error()))
+			r.Failed++
+			if alike := r.Alike(*t); !said[alike] && ctx.Err() == nil {
+				said[alike] = true
+				s.Say().Failed(err)
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // Alike is the error of a trial without what tells it from those of trials that
@@ -312,8 +334,9 @@ func (r SweepReport) Err() error {
 		WithHint("their errors stand above and in the result; the same sweep again tries them again")
 }
 
-// run decides the trial and replays it, and notes both runs as inputs of that of s.
-func (t *Trial) run(ctx context.Context, s *session.Session, r Runner, o SweepOptions, from, to quant.Date) error {
+// run decides the trial, unless that is done, and replays it, and notes both runs
+// as inputs of that of s.
+func (t *Trial) run(ctx context.Context, s *session.Session, r Runner, o SweepOptions, from, to quant.Date, decided bool) error {
 	stage := func(call Call) (quant.Text, error) {
 		id, err := r.Run(ctx, s, call, nil)
 		if id != "" {
@@ -322,7 +345,9 @@ func (t *Trial) run(ctx context.Context, s *session.Session, r Runner, o SweepOp
 		return quant.Text(id), err
 	}
 	var err error
-	t.RecommendID, err = stage(RecommendOptions{Strategy: o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: o.AcceptRaw})
+	if !decided {
+		t.RecommendID, err = stage(RecommendOptions{Strategy: o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: o.AcceptRaw})
+	}
 	if err != nil {
 		return err
 	}
@@ -330,7 +355,12 @@ func (t *Trial) run(ctx context.Context, s *session.Session, r Runner, o SweepOp
 	return err
 }
 
-// judge reads the results of the trials, and judges the best of them by how many
+// measured takes over what a backtest of the trial came to.
+func (t *Trial) measured(b backtest.Stored) {
+	t.Sharpe, t.CAGR, t.MaxDD, t.Vol, t.Turnover, t.NumTrades = b.Sharpe, b.CAGR, b.MaxDD, b.Vol, b.Turnover, &b.NumTrades
+}
+
+// judge reads the results of the trials that are not known yet, and judges the best of them by how many
 // have been recorded.
 func (r *SweepReport) judge(ctx context.Context, db *factstore.DB) error {
 	for i := range r.Trials {
@@ -338,11 +368,13 @@ func (r *SweepReport) judge(ctx context.Context, db *factstore.DB) error {
 		if t.Error != "" {
 			continue
 		}
-		b, err := backtest.Read(ctx, db, string(t.RunID))
-		if err != nil {
-			return err
+		if t.NumTrades == nil {
+			b, err := backtest.Read(ctx, db, string(t.RunID))
+			if err != nil {
+				return err
+			}
+			t.measured(b)
 		}
-		t.Sharpe, t.CAGR, t.MaxDD, t.Vol, t.Turnover, t.NumTrades = b.Sharpe, b.CAGR, b.MaxDD, b.Vol, b.Turnover, &b.NumTrades
 		if t.Sharpe != nil && (r.Best == nil || *t.Sharpe > *r.Best.Sharpe) {
 			best := *t
 			r.Best = &best

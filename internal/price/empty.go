@@ -22,6 +22,12 @@ func (b *Basis) findEmpty(ctx context.Context, db *factstore.DB, cal *calendar.C
 	if b.Unknown, err = dates(ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN "+source+" p ON p.ts = s.ts ORDER BY s.ts"); err != nil {
 		return err
 	}
+	b.tellEmpty(cal)
+	return nil
+}
+
+// tellEmpty says what Empty and Unknown may mean.
+func (b *Basis) tellEmpty(cal *calendar.Calendar) {
 	if notice := AskAbout(cal, b.Unknown); notice != "" {
 		b.Notices = append(b.Notices, notice)
 	}
@@ -34,7 +40,6 @@ func (b *Basis) findEmpty(ctx context.Context, db *factstore.DB, cal *calendar.C
 	if len(halted) > 0 {
 		b.Notices = append(b.Notices, "none of these symbols has a bar on "+some(halted)+"; other symbols have")
 	}
-	return nil
 }
 
 // EmptySessions are the sessions on which no symbol at all has a bar, between the
@@ -45,7 +50,15 @@ func EmptySessions(ctx context.Context, db *factstore.DB, cal *calendar.Calendar
 		return nil, err
 	}
 	bounds := []quant.Date{days[0], days[len(days)-1]}
-	if symbols != nil {
+	stored, err := db.Symbols(ctx)
+	if err != nil {
+		return nil, err
+	}
+	named := map[string]bool{}
+	for _, s := range symbols {
+		named[s] = true
+	}
+	if symbols != nil && slices.ContainsFunc(stored, func(s string) bool { return !named[s] }) {
 		of := "(ts) FROM " + factstore.OHLCV + " WHERE symbol IN (" + sqltext.Literals(symbols) + ") HAVING count(*) > 0"
 		bounds, err = dates(ctx, db, "SELECT min"+of+" UNION ALL SELECT max"+of)
 		if err != nil || len(bounds) == 0 {

@@ -125,9 +125,7 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 		return b, err
 	}
 	rows.Close()
-	if len(b.Symbols) > 0 && cal.Len() > 0 && (b.First < cal.First() || b.Last > cal.Last()) && cal.Name() != calendar.Data {
-		b.Notices = append(b.Notices, fmt.Sprintf("the calendar %s knows %s to %s; bars outside are left out", cal.Name(), cal.First(), cal.Last()))
-	}
+	b.tellCalendar(cal)
 	if err := stageSessions(exec, cal, b); err != nil {
 		return b, err
 	}
@@ -145,19 +143,33 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 	if err := db.QueryRow(ctx, `SELECT count(*) FROM `+source+` p JOIN temp.main.`+BasisTable+` b ON b.symbol = p.symbol ANTI JOIN temp.main.`+SessionTable+` s ON s.ts = p.ts`).Scan(&b.Outside); err != nil {
 		return b, err
 	}
-	if b.Outside > 0 {
-		b.Notices = append(b.Notices, fmt.Sprintf("%d of %d bars are on days that are no session of %s: left out (another market? QUANT_CALENDAR=data)", b.Outside, b.Bars, cal.Name()))
-	}
+	b.tellOutside(cal)
 	if err := b.findEmpty(ctx, db, cal, source); err != nil {
 		return b, err
 	}
-	if len(b.Unadjusted) > 0 {
-		b.Notices = append(b.Notices, "UNADJUSTED: raw prices of "+some(b.Unadjusted)+", which have no adjusted_close on every row; dividends and splits are not in their returns")
-		if !req.AcceptRaw {
-			return b, refuseSplits(ctx, db)
-		}
+	b.tellUnadjusted()
+	if len(b.Unadjusted) > 0 && !req.AcceptRaw {
+		return b, refuseSplits(ctx, db)
 	}
 	return b, nil
+}
+
+func (b *Basis) tellCalendar(cal *calendar.Calendar) {
+	if len(b.Symbols) > 0 && cal.Len() > 0 && (b.First < cal.First() || b.Last > cal.Last()) && cal.Name() != calendar.Data {
+		b.Notices = append(b.Notices, fmt.Sprintf("the calendar %s knows %s to %s; bars outside are left out", cal.Name(), cal.First(), cal.Last()))
+	}
+}
+
+func (b *Basis) tellOutside(cal *calendar.Calendar) {
+	if b.Outside > 0 {
+		b.Notices = append(b.Notices, fmt.Sprintf("%d of %d bars are on days that are no session of %s: left out (another market? QUANT_CALENDAR=data)", b.Outside, b.Bars, cal.Name()))
+	}
+}
+
+func (b *Basis) tellUnadjusted() {
+	if len(b.Unadjusted) > 0 {
+		b.Notices = append(b.Notices, "UNADJUSTED: raw prices of "+some(b.Unadjusted)+", which have no adjusted_close on every row; dividends and splits are not in their returns")
+	}
 }
 
 func stageSessions(exec func(string, ...any) error, cal *calendar.Calendar, b Basis) error {

@@ -266,46 +266,98 @@ func Argv(argv []string) StartOption { return func(s *start) { s.argv = argv } }
 // that cannot be stored, else the store's, or Store when the lock file cannot
 // be made.
 func (g *Registry) Start(ctx context.Context, kind string, config any, options ...StartOption) (string, error) {
+	ids, err := g.StartAll(ctx, []Beginning{{Kind: kind, Config: config, Options: options}})
+	if err != nil {
+		return "", err
+	}
+	return ids[0], nil
+}
+
+// Beginning is a run that shall start, as Start's arguments say it.
+type Beginning struct {
+	Kind    string
+	Config  any
+	Options []StartOption
+}
+
+// StartAll is Start for several runs in one durable commit: all of them are
+// recorded when it returns, or none. It returns their ids in the same order.
+func (g *Registry) StartAll(ctx context.Context, list []Beginning) ([]string, error) {
+	runs, rows, processes := make([]*Run, len(list)), make([]quant.Run, len(list)), make([]quant.RunProcess, len(list))
+	for i, b := range list {
+		var err error
+		if runs[i], rows[i], processes[i], err = g.prepare(ctx, b); err != nil {
+			return nil, err
+		}
+	}
+	create := func(ctx context.Context) error {
+		for i := range rows {
+			if err := g.Store.CreateRun(ctx, rows[i], processes[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var err error
+	if len(list) == 1 {
+		err = create(ctx)
+	} else {
+		err = g.Store.Tx(ctx, create)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(runs))
+	var dirty func() *bool // git is asked once for all of them
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i, run := range runs {
+		if g.AskGit && processes[i].GitCommit != "" && processes[i].Changes {
+			if dirty == nil {
+				dirty = sync.OnceValue(git.AskDirty(g.Process.WorkDir))
+			}
+			run.gitDirty = dirty
+		}
+		g.open[run.ID], ids[i] = run, run.ID
+	}
+	return ids, nil
+}
+
+// prepare makes what is recorded of a run that shall start.
+func (g *Registry) prepare(ctx context.Context, b Beginning) (*Run, quant.Run, quant.RunProcess, error) {
+	var row quant.Run
+	var process quant.RunProcess
 	s := start{}
-	for _, o := range options {
+	for _, o := range b.Options {
 		o(&s)
 	}
 	now := g.Now()
 	id, err := newRunID(now, g.Random)
 	if err != nil {
-		return "", quant.Errorf(quant.Failed, "make a run id: %w", err)
+		return nil, row, process, quant.Errorf(quant.Failed, "make a run id: %w", err)
 	}
-	run := &Run{ID: id, Kind: kind, Started: quant.NewTime(now), begun: time.Now()}
-	row := quant.Run{RunID: id, Kind: kind, Status: quant.Running, StartedAt: run.Started}
-	if row.ConfigJSON, err = g.maskedJSON(config); err != nil {
-		return "", err
+	run := &Run{ID: id, Kind: b.Kind, Started: quant.NewTime(now), begun: time.Now()}
+	row = quant.Run{RunID: id, Kind: b.Kind, Status: quant.Running, StartedAt: run.Started}
+	if row.ConfigJSON, err = g.maskedJSON(b.Config); err != nil {
+		return nil, row, process, err
 	}
-	process := processRow(g.Process, id, !s.readsOnly)
+	process = processRow(g.Process, id, !s.readsOnly)
 	for _, shown := range []*quant.Text{&process.Host, &process.User, &process.WorkDir} {
 		*shown = quant.Text(g.Mask.Text(strings.ToValidUTF8(string(*shown), "\uFFFD")))
 	}
 	live, err := g.Liveness.Hold(ctx, id)
 	if err != nil {
-		return "", err
+		return nil, row, process, err
 	}
 	process.LiveLock = quant.Text(live)
 	process.ParentRunID = quant.Text(s.parent)
 	process.BinaryVersion = quant.Text(g.BinaryVersion)
 	process.BinaryCommit = quant.Text(g.BinaryCommit)
 	if process.Argv, err = g.maskedArgv(s.argv); err != nil {
-		return "", err
+		return nil, row, process, err
 	}
 	process.GitCommit = quant.Text(g.checkedOut())
-	if err := g.Store.CreateRun(ctx, row, process); err != nil {
-		return "", err
-	}
-	if g.AskGit && process.GitCommit != "" && !s.readsOnly {
-		run.gitDirty = git.AskDirty(g.Process.WorkDir)
-	}
-	g.mu.Lock()
-	g.open[id] = run
-	g.mu.Unlock()
-	return id, nil
+	return run, row, process, nil
 }
 
 // Configure replaces, once the settings are resolved, the config that Start
@@ -332,7 +384,7 @@ func (g *Registry) Get(runID string) *Run {
 
 // Success closes a run as SUCCESS. See Fail for the errors.
 func (g *Registry) Success(ctx context.Context, runID string) error {
-	return g.finish(ctx, runID, quant.Success, nil)
+	return g.finish(ctx, Ending{RunID: runID})
 }
 
 // Fail closes a run as FAIL, with the masked text of cause and the exit status
@@ -343,19 +395,59 @@ func (g *Registry) Fail(ctx context.Context, runID string, cause error) error {
 	if cause == nil {
 		cause = quant.Errorf(quant.Failed, "failed without saying why")
 	}
-	return g.finish(ctx, runID, quant.Fail, cause)
+	return g.finish(ctx, Ending{RunID: runID, Cause: cause})
 }
 
-func (g *Registry) finish(ctx context.Context, runID string, status quant.Status, cause error) error {
-	end := metastore.RunEnd{RunID: runID, Status: status, EndedAt: quant.NewTime(g.Now())}
-	run := g.Get(runID)
+// Ending is how a run ends: nil is a success, anything else why it failed.
+type Ending struct {
+	RunID string
+	Cause error
+}
+
+// FinishAll is Success or Fail for several runs in one durable commit, where that
+// is possible; a run that cannot be closed with the others is closed alone. It
+// returns the error of each, in the same order, as Fail has it.
+func (g *Registry) FinishAll(ctx context.Context, list []Ending) []error {
+	errs := make([]error, len(list))
+	if len(list) == 1 {
+		errs[0] = g.finish(ctx, list[0])
+		return errs
+	}
+	committed := g.Store.Tx(ctx, func(ctx context.Context) error {
+		for i, e := range list {
+			end, _ := g.ending(e)
+			errs[i] = g.Store.FinishRun(ctx, end) // its failure leaves the others as they are
+		}
+		return nil
+	})
+	for i, e := range list {
+		if committed != nil || errs[i] != nil {
+			errs[i] = g.finish(ctx, e)
+			continue
+		}
+		g.forget(e.RunID)
+	}
+	return errs
+}
+
+func (g *Registry) forget(runID string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	delete(g.open, runID)
+}
+
+// ending is what is stored of the end of a run, and the run if this process
+// started it.
+func (g *Registry) ending(e Ending) (metastore.RunEnd, *Run) {
+	end := metastore.RunEnd{RunID: e.RunID, Status: quant.Success, EndedAt: quant.NewTime(g.Now())}
+	run := g.Get(e.RunID)
 	if run != nil {
-		exit := int64(quant.ExitStatus(cause))
+		exit := int64(quant.ExitStatus(e.Cause))
 		duration := time.Since(run.begun).Microseconds()
 		end.ExitCode, end.DurationUS = &exit, &duration
 		run.mu.Lock()
 		end.IO = append(end.IO, run.io...)
-		end.Batch = g.loggable(ofRun(run.batch, runID))
+		end.Batch = g.loggable(ofRun(run.batch, e.RunID))
 		end.Program = run.program
 		run.mu.Unlock()
 		end.IO = g.storable(end.IO)
@@ -363,9 +455,15 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 			end.GitDirty = run.gitDirty()
 		}
 	}
-	if cause != nil {
-		end.ErrorText, end.Facts = g.errorText(cause), factsOf(cause)
+	if e.Cause != nil {
+		end.Status, end.ErrorText, end.Facts = quant.Fail, g.errorText(e.Cause), factsOf(e.Cause)
 	}
+	return end, run
+}
+
+func (g *Registry) finish(ctx context.Context, e Ending) error {
+	end, run := g.ending(e)
+	runID := e.RunID
 	err := g.Store.FinishRun(ctx, end)
 	if err != nil && end.Batch.Len() > 0 && !errors.Is(err, quant.Store) && !errors.Is(err, quant.Locked) {
 		// No record may keep a run open; that it was not stored is one itself.
@@ -383,9 +481,7 @@ func (g *Registry) finish(ctx context.Context, runID string, status quant.Status
 		err = quant.Errorf(quant.NotFound, "finish run %s: %w", runID, ErrUnknown)
 	}
 	if run != nil && (err == nil || errors.Is(err, ErrFinished) || errors.Is(err, ErrUnknown)) {
-		g.mu.Lock()
-		delete(g.open, runID)
-		g.mu.Unlock()
+		g.forget(runID)
 	}
 	return err
 }

@@ -59,6 +59,7 @@ type Options struct {
 	Build    Build         // of this program
 	Calendar string        // whose sessions count: XNYS, XKRX or data
 	Wait     time.Duration // for a locked Fact DB
+	Memory   int64         // bytes that the Fact DB may hold before it spills; 0: its default
 	// Settings, and the flags that every command has, are recorded with each run
 	// that is started inside this one.
 	Settings map[string]string
@@ -90,7 +91,7 @@ func New(o Options) *Session {
 		o.Voice = Silent{}
 	}
 	s := &Session{Lab: o.Lab, options: o, begun: time.Now(), done: make(chan struct{})}
-	s.facts = facts.Store{Lab: o.Lab, Wait: o.Wait, Waiting: func(text string) { o.Voice.Notice("%s", text) }}
+	s.facts = facts.Store{Lab: o.Lab, Wait: o.Wait, Memory: o.Memory, Waiting: func(text string) { o.Voice.Notice("%s", text) }}
 	return s
 }
 
@@ -112,9 +113,10 @@ func (s *Session) Build() Build { return s.options.Build }
 func (s *Session) CalendarName() string { return s.options.Calendar }
 
 // Settle replaces what is known only once the command line is parsed.
-func (s *Session) Settle(calendar string, wait time.Duration, settings, globals map[string]string) {
+func (s *Session) Settle(calendar string, wait time.Duration, memory int64, settings, globals map[string]string) {
 	s.options.Calendar, s.options.Wait, s.options.Settings, s.options.Globals = calendar, wait, settings, globals
-	s.facts.Wait = wait
+	s.options.Memory = memory
+	s.facts.Wait, s.facts.Memory = wait, memory
 }
 
 // RunID is the id of the run; "" if there is none.
@@ -185,6 +187,17 @@ func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) erro
 	return s.facts.Write(ctx, fn)
 }
 
+// WriteFactsInside is WriteFacts for runs inside this one: what is committed is
+// theirs, not this run's. Who calls says so with FactsBecame.
+func (s *Session) WriteFactsInside(ctx context.Context, fn func(db *factstore.DB) error) error {
+	store := facts.Store{Lab: s.Lab, Self: s.facts.Self, Wait: s.facts.Wait, Waiting: s.facts.Waiting}
+	return store.Write(ctx, fn)
+}
+
+// FactsBecame says what became of facts that were written for this run with
+// WriteFactsInside. It may be called from any goroutine.
+func (s *Session) FactsBecame(c factstore.Commit) { s.facts.Became(c) }
+
 // Command says what a run is recorded as.
 type Command struct {
 	Kind     string            // the command's path joined by dots
@@ -200,12 +213,23 @@ type Command struct {
 // the run inside which it was started; "" or no run id: none. What is recorded is
 // masked; masked is c's command line as it is stored.
 func (s *Session) Start(ctx context.Context, c Command, parent string) (masked []string, err error) {
-	options := []registry.StartOption{registry.Argv(append([]string{"quant"}, c.Args...))}
+	b, masked := s.beginning(c, parent)
+	ids, err := s.Registry.StartAll(context.WithoutCancel(ctx), []registry.Beginning{b})
+	if err != nil {
+		return nil, err
+	}
+	s.started(ids[0], c)
+	return masked, nil
+}
+
+// beginning is what is recorded of a run that shall start.
+func (s *Session) beginning(c Command, parent string) (b registry.Beginning, masked []string) {
+	b = registry.Beginning{Kind: c.Kind, Options: []registry.StartOption{registry.Argv(append([]string{"quant"}, c.Args...))}}
 	if registry.IsRunID(parent) {
-		options = append(options, registry.ChildOf(parent))
+		b.Options = append(b.Options, registry.ChildOf(parent))
 	}
 	if c.Reads {
-		options = append(options, registry.ReadsOnly())
+		b.Options = append(b.Options, registry.ReadsOnly())
 	}
 	masked = append([]string{"quant"}, s.Mask.Args(c.Args)...)
 	config := map[string]any{"argv": masked}
@@ -217,13 +241,14 @@ func (s *Session) Start(ctx context.Context, c Command, parent string) (masked [
 		maps.Copy(flags, c.Flags)
 		config = s.config(masked, flags, s.Mask.Args(c.Operands))
 	}
-	id, err := s.Registry.Start(context.WithoutCancel(ctx), c.Kind, config, options...)
-	if err != nil {
-		return nil, err
-	}
+	b.Config = config
+	return b, masked
+}
+
+// started makes a run that was started the session's.
+func (s *Session) started(id string, c Command) {
 	s.Run, s.facts.Self = s.Registry.Get(id), id
 	s.Record(c.Notes...)
-	return masked, nil
 }
 
 // config is what config_json holds once a command line is parsed. Flags are
@@ -244,36 +269,62 @@ func (s *Session) Resolved(ctx context.Context, argv []string, flags map[string]
 // Inside runs do as a run of its own inside this one and returns its id. Its
 // error is said and recorded before Inside returns it; a panic of do is one.
 func (s *Session) Inside(ctx context.Context, c Command, do func(ctx context.Context, inner *Session) error) (runID string, err error) {
-	if s.Registry == nil {
-		return "", quant.Errorf(quant.Store, "nothing can be run while runs cannot be recorded").WithHint("run quant doctor")
-	}
-	o := s.options
-	if c.Voice != nil {
-		o.Voice = c.Voice
-	}
-	if s.isEnded() {
-		return "", quant.Errorf(quant.Conflict, "run %s has ended: nothing can be run inside it", s.RunID())
-	}
-	inner := New(o)
-	if _, err := inner.Start(ctx, c, s.RunID()); err != nil {
-		err = quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).WithHint("%s", quant.HintOf(err))
-		s.Say().Failed(err)
+	list, err := s.Begin(ctx, []Command{c})
+	if err != nil {
 		return "", err
 	}
-	s.mu.Lock()
-	s.inside = append(s.inside, inner)
-	ended := s.ended
-	s.mu.Unlock()
-	if ended { // meanwhile, by somebody who did not see this run
-		return inner.RunID(), inner.End(ctx, quant.Errorf(quant.Conflict, "run %s ended before this one began", s.RunID()))
+	inner := list[0]
+	if s.isEnded() { // meanwhile, by somebody who did not see this run
+		err = quant.Errorf(quant.Conflict, "run %s ended before this one began", s.RunID())
+	} else {
+		err = Guard(func() error { return do(ctx, inner) })
 	}
-	defer func() {
-		s.mu.Lock()
-		s.inside = slices.DeleteFunc(s.inside, func(o *Session) bool { return o == inner })
-		s.mu.Unlock()
-	}()
-	err = Guard(func() error { return do(ctx, inner) })
-	return inner.Run.ID, inner.End(ctx, err)
+	return inner.Run.ID, s.Finish(ctx, list, []error{err})[0]
+}
+
+// Begin starts a run inside this one for each command, all in one durable commit,
+// and returns their sessions in the same order. Finish ends them. An error has been
+// said, and none was started.
+func (s *Session) Begin(ctx context.Context, commands []Command) ([]*Session, error) {
+	if s.Registry == nil {
+		return nil, quant.Errorf(quant.Store, "nothing can be run while runs cannot be recorded").WithHint("run quant doctor")
+	}
+	if s.isEnded() {
+		return nil, quant.Errorf(quant.Conflict, "run %s has ended: nothing can be run inside it", s.RunID())
+	}
+	list, begin := make([]*Session, len(commands)), make([]registry.Beginning, len(commands))
+	for i, c := range commands {
+		o := s.options
+		if c.Voice != nil {
+			o.Voice = c.Voice
+		}
+		list[i] = New(o)
+		begin[i], _ = list[i].beginning(c, s.RunID())
+	}
+	ids, err := s.Registry.StartAll(context.WithoutCancel(ctx), begin)
+	if err != nil {
+		err = quant.Errorf(quant.CodeOf(err), "this run cannot be recorded, so it did not start: %w", err).WithHint("%s", quant.HintOf(err))
+		s.Say().Failed(err)
+		return nil, err
+	}
+	for i, inner := range list {
+		inner.started(ids[i], commands[i])
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inside = append(s.inside, list...)
+	return list, nil
+}
+
+// Finish ends runs that Begin has started, each with its error, in one durable
+// commit where that is possible; a success has none. It returns the error of each
+// as End does.
+func (s *Session) Finish(ctx context.Context, list []*Session, errs []error) []error {
+	ended := endAll(ctx, list, errs)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inside = slices.DeleteFunc(s.inside, func(o *Session) bool { return slices.Contains(list, o) })
+	return ended
 }
 
 func (s *Session) isEnded() bool {
@@ -297,19 +348,48 @@ func Guard(step func() error) (err error) {
 // Only the first call does anything; a later one waits until the first is done.
 // It works also when ctx is cancelled.
 func (s *Session) End(ctx context.Context, err error) error {
-	s.mu.Lock()
-	first := !s.ended
-	s.ended = true
-	open := slices.Clone(s.inside)
-	s.mu.Unlock()
-	if !first {
-		select {
-		case <-s.done:
-		case <-time.After(registry.ClosingTime):
+	return endAll(ctx, []*Session{s}, []error{err})[0]
+}
+
+// endAll is End for several sessions of one lab, whose records are closed in one
+// commit where that is possible.
+func endAll(ctx context.Context, list []*Session, errs []error) []error {
+	errs = slices.Clone(errs)
+	var closes []int // of list
+	var endings []registry.Ending
+	for i, s := range list {
+		s.mu.Lock()
+		first := !s.ended
+		s.ended = true
+		open := slices.Clone(s.inside)
+		s.mu.Unlock()
+		if !first {
+			select {
+			case <-s.done:
+			case <-time.After(registry.ClosingTime):
+			}
+			continue
 		}
-		return err
+		defer close(s.done)
+		errs[i] = s.tellWhy(ctx, open, errs[i])
+		if s.Run != nil {
+			closes, endings = append(closes, i), append(endings, registry.Ending{RunID: s.Run.ID, Cause: errs[i]})
+		}
 	}
-	defer close(s.done)
+	if len(endings) == 0 {
+		return errs
+	}
+	closing, stop := registry.Closing(ctx)
+	defer stop()
+	for n, closed := range list[closes[0]].Registry.FinishAll(closing, endings) {
+		i := closes[n]
+		errs[i] = list[i].tellEnd(errs[i], closed)
+	}
+	return errs
+}
+
+// tellWhy ends the runs inside this one, and says and returns why it failed.
+func (s *Session) tellWhy(ctx context.Context, open []*Session, err error) error {
 	for _, inner := range slices.Backward(open) {
 		_ = inner.End(ctx, err)
 	}
@@ -322,29 +402,28 @@ func (s *Session) End(ctx context.Context, err error) error {
 		}
 		s.Say().Failed(err)
 	}
-	if s.Run == nil {
-		return err
-	}
-	closing, stop := registry.Closing(ctx)
-	defer stop()
-	status, closeErr := quant.Success, error(nil)
-	if err == nil {
-		closeErr = s.Registry.Success(closing, s.Run.ID)
-	} else {
-		status, closeErr = quant.Fail, s.Registry.Fail(closing, s.Run.ID, err)
-	}
-	if errors.Is(closeErr, registry.ErrFinished) {
+	return err
+}
+
+// tellEnd says how the run ended, with err if it failed, and whether its record
+// could be closed, and returns the error that the caller goes on with.
+func (s *Session) tellEnd(err, closed error) error {
+	if errors.Is(closed, registry.ErrFinished) {
 		s.Say().Warn("run %s %s was closed by another command meanwhile; it keeps that end", s.Run.ID, s.Run.Kind)
 		return err
 	}
-	if closeErr != nil {
-		closeErr = quant.Errorf(quant.CodeOf(closeErr), "run %s is over but its record could not be closed: %w", s.Run.ID, closeErr).
+	if closed != nil {
+		closed = quant.Errorf(quant.CodeOf(closed), "run %s is over but its record could not be closed: %w", s.Run.ID, closed).
 			WithHint("the next command of this host closes it as FAIL; what it printed above holds")
-		s.Say().Failed(closeErr)
+		s.Say().Failed(closed)
 		if err == nil {
-			return closeErr
+			return closed
 		}
 		return err
+	}
+	status := quant.Success
+	if err != nil {
+		status = quant.Fail
 	}
 	s.Say().Notice("run %s %s %s %s", s.Run.ID, s.Run.Kind, status, elapsed(time.Since(s.begun)))
 	return err

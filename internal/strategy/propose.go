@@ -1,30 +1,17 @@
 package strategy
 
 import (
-	"cmp"
 	"context"
-	"database/sql/driver"
 	"fmt"
 	"math"
+	"runtime"
 	"slices"
-	"strings"
+	"sync"
 
 	"quant"
 	"quant/internal/dataset"
 	"quant/internal/factstore"
 	"quant/internal/sqltext"
-)
-
-// The TEMP tables that Read makes, to be read as temp.main.<name>.
-const (
-	// SignalTable: symbol TEXT, ts DATE, value DOUBLE, stamp TIMESTAMP (of the
-	// run that wrote the row), k INTEGER (index of the day), n INTEGER (index of
-	// the symbol).
-	SignalTable = "strategy_signal"
-	// SymbolTable: i INTEGER, v TEXT. The symbols, by their index.
-	SymbolTable = "strategy_symbol"
-
-	dayTable = "strategy_day" // i INTEGER, v DATE
 )
 
 // Signals is what a strategy knew on its days: one score a symbol and day,
@@ -33,10 +20,78 @@ type Signals struct {
 	Days    []quant.Date
 	Symbols []string
 	scores  []float64 // [day][symbol]; NaN: no row of that very day
+	sign    bool      // scores are the negatives of what is stored
+	stamps  []int64
 }
 
 // Score is the score of Symbols[n] on Days[k]; NaN where there is none.
 func (s *Signals) Score(k, n int) float64 { return s.scores[k*len(s.Symbols)+n] }
+
+// scoresOf are the scores of Days[k], by symbol.
+func (s *Signals) scoresOf(k int) []float64 {
+	return s.scores[k*len(s.Symbols) : (k+1)*len(s.Symbols)]
+}
+
+// Stamps are the times of the transactions that wrote the rows that count, in
+// microseconds since 1970 and in no order.
+func (s *Signals) Stamps() []int64 { return s.stamps }
+
+// Any reports whether one of the first n symbols has a score on Days[k].
+func (s *Signals) Any(k, n int) bool {
+	for _, x := range s.scoresOf(k)[:n] {
+		if x == x {
+			return true
+		}
+	}
+	return false
+}
+
+// Sum is the digest of symbol, ts and value, as they are stored, of the rows that
+// count.
+func (s *Signals) Sum() *factstore.RowSum {
+	const daysAtOnce = 64 // each symbol is hashed once for so many
+	parts := make([]factstore.RowSum, runtime.GOMAXPROCS(0))
+	var wg sync.WaitGroup
+	for p := range parts {
+		wg.Go(func() {
+			most := daysAtOnce * len(s.Symbols)
+			symbol, day, value := make([]int32, 0, most), make([]quant.Date, 0, most), make([]float64, 0, most)
+			for from := p * daysAtOnce; from < len(s.Days); from += len(parts) * daysAtOnce {
+				symbol, day, value = symbol[:0], day[:0], value[:0]
+				for k := from; k < min(from+daysAtOnce, len(s.Days)); k++ {
+					for n, x := range s.scoresOf(k) {
+						if x != x {
+							continue
+						}
+						if s.sign {
+							x = 0 - x
+						}
+						symbol, day, value = append(symbol, int32(n)), append(day, s.Days[k]), append(value, x)
+					}
+				}
+				parts[p].Add(factstore.Column{Texts: s.Symbols, Numbers: symbol}, factstore.Column{Dates: day}, factstore.Column{Floats: value})
+			}
+		})
+	}
+	wg.Wait()
+	for p := range parts[1:] {
+		parts[0].Join(&parts[p+1])
+	}
+	return &parts[0]
+}
+
+// Bounds are the first and the last day with a score; false: there is none.
+func (s *Signals) Bounds() (first, last quant.Date, ok bool) {
+	for k, day := range s.Days {
+		if s.Any(k, len(s.Symbols)) {
+			if !ok {
+				first = day
+			}
+			last, ok = day, true
+		}
+	}
+	return first, last, ok
+}
 
 // Candidate is one name of a proposal.
 type Candidate struct {
@@ -72,87 +127,199 @@ func (s Strategy) SignalDataset() dataset.Name {
 	return dataset.Feature(in.FeatureName, in.FeatureVersion)
 }
 
-// source is the table of the signal, its value, its stamp, and which rows.
-func (s Strategy) source() (table, value, stamp, where string, args []any) {
+// source is the table of the signal, its value, its stamp, and which rows. What
+// they are of stands there as literals, for the bounds that DuckDB prunes by.
+func (s Strategy) source() (table, value, stamp, where string) {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
+		where := "model_id = " + sqltext.Literal(in.ModelID)
 		if in.TaskID == WalkForward {
-			return factstore.Predictions, "score", "generated_at", "model_id = ? AND (task_id = 'final' OR starts_with(task_id, 'wf:'))", []any{in.ModelID}
+			return factstore.Predictions, "score", "generated_at", where + " AND (task_id = 'final' OR starts_with(task_id, 'wf:'))"
 		}
-		return factstore.Predictions, "score", "generated_at", "model_id = ? AND task_id = ?", []any{in.ModelID, in.TaskID}
+		return factstore.Predictions, "score", "generated_at", where + " AND task_id = " + sqltext.Literal(in.TaskID)
 	}
-	return factstore.FeaturesDaily, "feature_value", "computed_at", "feature_name = ? AND feature_version = ?", []any{in.FeatureName, in.FeatureVersion}
+	return factstore.FeaturesDaily, "feature_value", "computed_at", "feature_name = " + sqltext.Literal(in.FeatureName) + " AND feature_version = " + sqltext.Literal(in.FeatureVersion)
 }
 
+// manySymbols are so many that reading the rows of all costs less than telling them
+// apart in SQL.
+const manySymbols = 200
+
 // Read reads the signals of these days, ascending, for the universe and for
-// others (names held that left it: their score is for the order of sales), and
-// stages SignalTable. A value that is no finite number counts as none. Where a
-// walk-forward model has several out-of-sample scores of one day, the one whose
-// task_id is first in byte order counts, so final before any fold. Refused: a row
-// of these days that no run wrote.
+// others (names held that left it: their score is for the order of sales), in one
+// pass over the rows from the first day to the last. A value that is no finite
+// number counts as none. Where a walk-forward model has several out-of-sample
+// scores of one day, the one whose task_id is first in byte order counts, so final
+// before any fold. Refused: a row of these days that no run wrote.
 func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date, others []string) (*Signals, error) {
-	r := &Signals{Days: days, Symbols: s.Universe.Symbols}
+	r := &Signals{Days: days, Symbols: s.Universe.Symbols, sign: s.Signal.Order == Asc}
 	for _, symbol := range others {
 		if !slices.Contains(r.Symbols, symbol) {
 			r.Symbols = append(slices.Clone(r.Symbols), symbol)
 		}
 	}
+	if len(days) == 0 || len(r.Symbols) == 0 {
+		return r, nil
+	}
 	r.scores = make([]float64, len(r.Days)*len(r.Symbols))
 	for i := range r.scores {
 		r.scores[i] = math.NaN()
 	}
-	if err := stageIndex(ctx, db, dayTable, "DATE", len(days), func(i int) driver.Value { return days[i] }); err != nil {
+	table, value, stamp, where := s.source()
+	first, last := days[0], days[len(days)-1]
+	where += " AND f.ts BETWEEN DATE " + sqltext.Literal(first.String()) + " AND DATE " + sqltext.Literal(last.String())
+	sorted := slices.Sorted(slices.Values(r.Symbols))
+	among := "f.symbol BETWEEN " + sqltext.Literal(sorted[0]) + " AND " + sqltext.Literal(sorted[len(sorted)-1])
+	if len(sorted) < manySymbols {
+		among = "f.symbol IN (" + sqltext.Literals(sorted) + ")"
+	}
+	read := signalReader{into: r, tasks: table == factstore.Predictions, index: make(map[string]int32, len(r.Symbols)), first: first, day: make([]int32, last-first+1), stampAt: map[int64]int32{}}
+	task := ""
+	if read.tasks {
+		task = ", f.task_id"
+		read.taskOf, read.stampOf = make([]int32, len(r.scores)), make([]int32, len(r.scores))
+	}
+	for n, symbol := range r.Symbols {
+		read.index[symbol] = int32(n)
+	}
+	for i := range read.day {
+		read.day[i] = -1
+	}
+	for k, d := range days {
+		read.day[d-first] = int32(k)
+	}
+	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM main."+table+" f WHERE "+where+" AND "+among, nil, func(c *factstore.Chunk) error {
+		read.take(c)
+		return nil
+	}); err != nil {
 		return nil, err
 	}
-	if err := stageIndex(ctx, db, SymbolTable, "TEXT", len(r.Symbols), func(i int) driver.Value { return r.Symbols[i] }); err != nil {
-		return nil, err
-	}
-	table, value, stamp, where, args := s.source()
-	key := ""
-	if table == factstore.Predictions {
-		key = " QUALIFY row_number() OVER (PARTITION BY f.symbol, f.ts ORDER BY f.task_id) = 1"
-	}
-	// The bounds let DuckDB skip what no day is in.
-	if len(days) > 0 {
-		where += " AND f.ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)"
-		args = append(args, days[0], days[len(days)-1])
-	}
-	read := where + " AND f.ts IN (SELECT v FROM temp.main." + dayTable + ") AND f.symbol IN (SELECT v FROM temp.main." + SymbolTable + ")"
-	if err := db.RequireExplained(ctx, table, "", read, args...); err != nil {
-		return nil, err
-	}
-	_, err := db.Stage(ctx, fmt.Sprintf(`CREATE OR REPLACE TEMP TABLE %s AS
-		SELECT f.symbol, f.ts, f.%s AS value, f.%s AS stamp, d.i AS k, u.i AS n
-		FROM main.%s f JOIN temp.main.%s d ON d.v = f.ts JOIN temp.main.%s u ON u.v = f.symbol
-		WHERE %s AND isfinite(f.%s)%s`, SignalTable, value, stamp, table, dayTable, SymbolTable, where, value, key), args...)
+	written, err := db.Committed(ctx, table)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := db.Query(ctx, "SELECT k, n, value FROM temp.main."+SignalTable)
-	if err != nil {
-		return nil, err
+	explained := !read.unstamped
+	for _, micros := range read.stamps {
+		_, known := written[micros]
+		explained = explained && known
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var k, n int32
-		var v float64
-		if err := rows.Scan(&k, &n, &v); err != nil {
+	if !explained {
+		list := make([]string, len(days))
+		for i, d := range days {
+			list[i] = d.String()
+		}
+		if err := db.RequireExplained(ctx, table, "", where+" AND f.ts IN (SELECT unnest(["+sqltext.Literals(list)+"])::DATE) AND f.symbol IN ("+sqltext.Literals(sorted)+")"); err != nil {
 			return nil, err
 		}
-		if s.Signal.Order == Asc {
+	}
+	r.stamps = read.counted()
+	return r, nil
+}
+
+// signalReader takes the rows of a signal as they come.
+type signalReader struct {
+	into   *Signals
+	names  factstore.Names
+	symbol []int32 // by number of a name: index of Signals.Symbols, -1 if it is not asked for
+	index  map[string]int32
+	first  quant.Date
+	day    []int32 // by day from first on: index of Signals.Days, -1: it is none
+
+	stamps    []int64
+	stampAt   map[int64]int32
+	used      []bool // stamps of the rows that count; where tasks compete, stampOf says it
+	last      int64
+	lastAt    int32
+	unstamped bool
+
+	// A cell may have rows of several tasks.
+	tasks   bool
+	task    factstore.Names
+	taskOf  []int32 // of the row that counts, by cell
+	stampOf []int32
+
+	numbers []int32
+	days    []quant.Date
+	values  []float64
+	written []int64
+}
+
+func (r *signalReader) take(c *factstore.Chunk) {
+	r.numbers = c.AppendNumbers(r.numbers[:0], 0, &r.names)
+	r.days, r.values, r.written = c.AppendDates(r.days[:0], 1), c.AppendFloats(r.values[:0], 2), c.AppendBigints(r.written[:0], 3)
+	for len(r.symbol) < len(r.names.List) {
+		n, known := r.index[r.names.List[len(r.symbol)]]
+		if !known {
+			n = -1
+		}
+		r.symbol = append(r.symbol, n)
+	}
+	width := len(r.into.Symbols)
+	for row, number := range r.numbers {
+		n, k := r.symbol[number], r.day[r.days[row]-r.first]
+		if n < 0 || k < 0 {
+			continue
+		}
+		at := r.stamp(r.written[row])
+		r.unstamped = r.unstamped || r.written[row] == 0 && c.Null(3, row)
+		v := r.values[row]
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			continue
+		}
+		if r.into.sign {
 			v = 0 - v // not -v: no minus zero
 		}
-		r.scores[int(k)*len(r.Symbols)+int(n)] = v
+		cell := int(k)*width + int(n)
+		if !r.tasks {
+			r.used[at] = true
+		} else {
+			task := c.Text(4, row)
+			if known := r.into.scores[cell]; known == known && r.task.List[r.taskOf[cell]] <= task {
+				continue
+			}
+			r.taskOf[cell], r.stampOf[cell] = r.task.Number(task), at
+		}
+		r.into.scores[cell] = v
 	}
-	return r, rows.Err()
+}
+
+// stamp is the number of a time.
+func (r *signalReader) stamp(micros int64) int32 {
+	if micros == r.last && r.stamps != nil {
+		return r.lastAt
+	}
+	at, known := r.stampAt[micros]
+	if !known {
+		at = int32(len(r.stamps))
+		r.stampAt[micros] = at
+		r.stamps, r.used = append(r.stamps, micros), append(r.used, false)
+	}
+	r.last, r.lastAt = micros, at
+	return at
+}
+
+// counted are the stamps of the rows that count.
+func (r *signalReader) counted() []int64 {
+	for cell, at := range r.stampOf {
+		if x := r.into.scores[cell]; x == x {
+			r.used[at] = true
+		}
+	}
+	var list []int64
+	for at, is := range r.used {
+		if is {
+			list = append(list, r.stamps[at])
+		}
+	}
+	return list
 }
 
 // SignalDays are the days, in order, on which a symbol of the universe has a
 // signal.
 func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Date, error) {
-	table, value, _, where, args := s.source()
+	table, value, _, where := s.source()
 	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM main.%s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
-		table, where, value, sqltext.Literals(s.Universe.Symbols)), args...)
+		table, where, value, sqltext.Literals(s.Universe.Symbols)))
 	if err != nil {
 		return nil, err
 	}
@@ -168,46 +335,19 @@ func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Dat
 	return days, rows.Err()
 }
 
-// stageIndex makes a TEMP table of values and their indices: i INTEGER, v.
-func stageIndex(ctx context.Context, db *factstore.DB, table, kind string, count int, value func(int) driver.Value) error {
-	if _, err := db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+table+" (i INTEGER NOT NULL, v "+kind+" NOT NULL)"); err != nil {
-		return err
-	}
-	return db.Append(ctx, table, func(row func(...driver.Value) error) error {
-		for i := range count {
-			if err := row(int32(i), value(i)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // Propose returns the portfolio that the strategy wants on Days[k], in rank
 // order: its top_k names by score, ties by symbol in byte order, weighted.
 // Empty where no symbol of the universe has a score: all cash.
 func (s Strategy) Propose(r *Signals, k int) []Candidate {
-	var list []Candidate
-	for n := range s.Universe.Symbols {
-		if score := r.Score(k, n); !math.IsNaN(score) {
-			list = append(list, Candidate{N: n, Symbol: r.Symbols[n], Score: score})
-		}
-	}
-	slices.SortFunc(list, func(a, b Candidate) int {
-		if a.Score != b.Score {
-			return cmp.Compare(b.Score, a.Score)
-		}
-		return strings.Compare(a.Symbol, b.Symbol)
-	})
-	list = slices.Clone(list[:min(len(list), s.Portfolio.TopK)])
+	list := best(r.scoresOf(k)[:len(s.Universe.Symbols)], r.Symbols, s.Portfolio.TopK)
 	// Divided by the largest, no sum of scores overflows.
-	var best, total float64
+	var most, total float64
 	for _, c := range list {
-		best = max(best, c.Score)
+		most = max(most, c.Score)
 	}
 	for _, c := range list {
-		if best > 0 {
-			total += max(c.Score, 0) / best
+		if most > 0 {
+			total += max(c.Score, 0) / most
 		}
 	}
 	for i := range list {
@@ -215,14 +355,66 @@ func (s Strategy) Propose(r *Signals, k int) []Candidate {
 		c.Rank = i + 1
 		switch {
 		case s.Portfolio.Weighting == ScoreWeighted:
-			if best > 0 {
-				c.Weight = max(c.Score, 0) / best / total
+			if most > 0 {
+				c.Weight = max(c.Score, 0) / most / total
 			}
 		case s.Portfolio.Fill == FillRedistribute:
 			c.Weight = 1 / float64(len(list))
 		default:
 			c.Weight = 1 / float64(s.Portfolio.TopK)
 		}
+	}
+	return list
+}
+
+// best are the names of the k highest scores, in their order, ties by symbol in
+// byte order; NaN has none. symbols are in byte order.
+func best(scores []float64, symbols []string, k int) []Candidate {
+	// The heap's root is the worst of the best so far. A later symbol with the same
+	// score is worse.
+	heap := make([]int32, 0, min(k, len(scores)))
+	worse := func(a, b int32) bool {
+		return scores[a] < scores[b] || scores[a] == scores[b] && a > b
+	}
+	down := func(at int) {
+		for {
+			least := 2*at + 1
+			if least >= len(heap) {
+				return
+			}
+			if least+1 < len(heap) && worse(heap[least+1], heap[least]) {
+				least++
+			}
+			if !worse(heap[least], heap[at]) {
+				return
+			}
+			heap[least], heap[at] = heap[at], heap[least]
+			at = least
+		}
+	}
+	for n, score := range scores {
+		switch {
+		case score != score:
+		case len(heap) < cap(heap):
+			if heap = append(heap, int32(n)); len(heap) == cap(heap) {
+				for at := len(heap)/2 - 1; at >= 0; at-- {
+					down(at)
+				}
+			}
+		case score > scores[heap[0]]:
+			heap[0] = int32(n)
+			down(0)
+		}
+	}
+	slices.SortFunc(heap, func(a, b int32) int {
+		if worse(b, a) {
+			return -1
+		}
+		return 1
+	})
+	list := make([]Candidate, len(heap))
+	for i, n := range heap {
+		list[i] = Candidate{N: int(n), Symbol: symbols[n], Score: scores[n]}
 	}
 	return list
 }

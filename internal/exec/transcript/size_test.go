@@ -1,6 +1,10 @@
 package transcript
 
-import "testing"
+import (
+	"testing"
+
+	"quant"
+)
 
 func TestSizesAreReadAndWritten(t *testing.T) {
 	t.Parallel()
@@ -28,8 +32,8 @@ func FuzzASizeIsRefusedOrWrittenAsItIsRead(f *testing.F) {
 		if size != 0 && size < MinSize {
 			t.Fatalf("%q is %d", text, size)
 		}
-		if again, err := ParseSize(FormatSize(size)); err != nil || again != size {
-			t.Fatalf("%q is %d, and %q is %d: %v", text, size, FormatSize(size), again, err)
+		if again, err := ParseSize(quant.FormatBytes(size)); err != nil || again != size {
+			t.Fatalf("%q is %d, and %q is %d: %v", text, size, quant.FormatBytes(size), again, err)
 		}
 	})
 }

@@ -35,6 +35,8 @@ type Store struct {
 	Lab  *lab.Lab
 	Self string        // the run that works with it; "": none is recorded
 	Wait time.Duration // for a lock; 0: not at all
+	// Memory is the limit of the engine in bytes; 0: factstore.DefaultMemory.
+	Memory int64
 	// Waiting is told that another process holds the Fact DB, in words that name its
 	// run; nil: nobody is.
 	Waiting func(text string)
@@ -46,7 +48,7 @@ type Store struct {
 
 // Options are the options of every opening.
 func (s *Store) Options(ctx context.Context) factstore.Options {
-	o := factstore.Options{Path: s.Lab.FactPath, Wait: s.Wait, Now: s.Lab.Now, TempDir: s.Lab.SpillDir()}
+	o := factstore.Options{Path: s.Lab.FactPath, Wait: s.Wait, Now: s.Lab.Now, TempDir: s.Lab.SpillDir(), MemoryLimit: s.Memory}
 	if s.Waiting != nil {
 		o.Waiting = func(w factstore.Wait) {
 			s.Waiting(fmt.Sprintf("waiting for the Fact DB %s, held by %s (%s so far, --wait %s)", w.Path, s.Holder(ctx, w.PID, w.Program), w.Waited.Round(time.Second), s.Wait))
@@ -92,7 +94,16 @@ func (s *Store) Read(ctx context.Context, fn func(db *factstore.DB) error) error
 		return err
 	}
 	defer db.Close()
-	return fn(db)
+	return explained(db, fn(db))
+}
+
+// explained says of work that did not fit into the engine's memory what would help.
+func explained(db *factstore.DB, err error) error {
+	if !factstore.OutOfMemory(err) {
+		return err
+	}
+	return &quant.Error{Code: quant.Failed, Err: err, Msg: "the Fact DB needs more memory than the " + quant.Bytes(db.Memory()) + " that it may take",
+		Hint: "set QUANT_MEMORY_LIMIT (or --memory-limit) higher, such as " + quant.FormatBytes(max(2<<30, 2*(db.Memory()>>30)<<30)) + ", or ask for fewer symbols or days"}
 }
 
 // Write runs fn with the Fact DB open for writing, made or brought up to date
@@ -116,7 +127,7 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 			err = closing
 		}
 	}()
-	return fn(db)
+	return explained(db, fn(db))
 }
 
 // Naming tells which of these runs the tables of the Fact DB name, and which tables
@@ -172,6 +183,13 @@ func (s *Store) Committed() factstore.Commit {
 		}
 	}
 	return s.commit
+}
+
+// Became says what became of facts that were written for this run elsewhere.
+func (s *Store) Became(c factstore.Commit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commit = c
 }
 
 // Ledger is what the ledger says of a run, without waiting for the Fact DB; never

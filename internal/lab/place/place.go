@@ -23,6 +23,7 @@ const (
 	scratch = "tmp"
 	backups = "backups"
 	cache   = "cache"
+	memory  = "files"
 	reports = "reports"
 	plan    = "plan.json"
 
@@ -150,6 +151,10 @@ const Pythons = "python"
 // CacheDir is the folder of a provider's answers, which are kept for the day, or of
 // what else can be asked for again.
 func (p Place) CacheDir(provider string) string { return filepath.Join(p.CacheRoot(), provider) }
+
+// MemoryDir is the folder of what ingests of files left, beside the providers'
+// answers. Nothing is lost with it.
+func (p Place) MemoryDir() string { return filepath.Join(p.CacheRoot(), memory) }
 
 // ReportDir is the folder of reports that no other file was named for.
 func (p Place) ReportDir() string { return filepath.Join(p.DataDir, reports) }
