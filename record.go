@@ -165,6 +165,9 @@ func ValidateArtifactName(name string) error {
 		return Errorf(Invalid, "artifact %q: a name is a relative path without . and .., such as plots/equity.png", name)
 	}
 	for _, r := range name {
+		if r > ' ' && r < unicode.MaxASCII && r != '`' {
+			continue // of thousands of points each has a name
+		}
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
 			return Errorf(Invalid, "artifact %q: the name contains the character %U", name, r)
 		}
@@ -236,6 +239,9 @@ func ValidateRecordName(noun, name string) error {
 		return Errorf(Invalid, "%s %q: its name begins or ends with a space", noun, name)
 	}
 	for _, r := range name {
+		if r > ' ' && r < unicode.MaxASCII && r != '`' {
+			continue // of thousands of points each has a name
+		}
 		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == utf8.RuneError || r == '`' {
 			return Errorf(Invalid, "%s %q: its name contains the character %U", noun, name, r)
 		}
@@ -249,6 +255,9 @@ func validNamed(noun, runID, name, value string) error {
 	}
 	if err := ValidateRecordName(noun, name); err != nil {
 		return err
+	}
+	if value == "" {
+		return nil
 	}
 	if len(value) > MaxRecordValue {
 		return Errorf(Invalid, "%s %q: its value is %d bytes long, more than %d", noun, name, len(value), MaxRecordValue).

@@ -56,6 +56,11 @@ func recordedProgram(ctx context.Context, b *bench) ([]figure, error) {
 		note(fmt.Sprintf("its %d bare durable commits", commitsOfExec), "%s", ms(durable)),
 		{"what is left, outside a git work tree", ms(beyond), beyond <= execBound},
 	}
+	packages, err := packagesOfPython(ctx, outside, b.quant, whole-bare)
+	if err != nil {
+		return nil, err
+	}
+	figures = append(figures, packages)
 	git, err := exec.LookPath("git")
 	if err != nil {
 		return append(figures, note("inside a git work tree", "not measured: no git here")), nil
@@ -77,6 +82,32 @@ func recordedProgram(ctx context.Context, b *bench) ([]figure, error) {
 		note("`git status --porcelain` there", "%s", ms(status)),
 		note("what the work tree costs over that", "%s", ms(within-whole-status)),
 	), nil
+}
+
+// packagesBound is what the list of an unchanged interpreter's packages may add.
+const packagesBound = 10 * time.Millisecond
+
+// packagesOfPython times a recorded Python script beside the bare one. What exec
+// takes of any program is no part of it.
+func packagesOfPython(ctx context.Context, dir, quant string, ofAny time.Duration) (figure, error) {
+	const what = "the list of the packages of a Python script, unchanged since it was made"
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		return note(what, "not measured: no python3 here"), nil
+	}
+	script := []string{"-c", "import time; time.sleep(0.02)"}
+	run := func(name string, args ...string) func() (time.Duration, error) {
+		return func() (time.Duration, error) {
+			u, err := process(ctx, dir, name, args...)
+			return u.wall, err
+		}
+	}
+	times, err := inTurn(20, run(quant, append([]string{"exec", "--", python}, script...)...), run(python, script...))
+	if err != nil {
+		return figure{}, err
+	}
+	beyond := median(times[0]) - median(times[1]) - ofAny
+	return figure{what, ms(beyond), beyond <= packagesBound}, nil
 }
 
 func commitsIn(ctx context.Context, b *bench, dir string) (func(n int) (time.Duration, error), func(), error) {

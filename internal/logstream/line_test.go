@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -236,4 +237,56 @@ func BenchmarkParse(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// TestAScannedLineIsTheParsersLine gives both readers lines of points, and those
+// that look like them.
+func TestAScannedLineIsTheParsersLine(t *testing.T) {
+	t.Parallel()
+	scanned := 0
+	for _, text := range scannedLines {
+		if sameDocument(t, text) {
+			scanned++
+		}
+	}
+	if scanned != 8 {
+		t.Errorf("%d lines are scanned", scanned)
+	}
+}
+
+// scannedLines are eight lines that scan reads, and those that it leaves.
+var scannedLines = []string{
+	`{"metric":"loss","value":0.5}`,
+	`{"metric":"loss","value":1e-05,"step":3,"time":"2026-01-15T09:30:00.000001Z"}`,
+	`{"metrics":{"loss":-0.5,"acc":1E+2},"time":"2026-01-15T09:30:00Z","step":-3}`,
+	"  { \"metrics\" : {\t\"a\" : 0 } , \"step\" : 1.5 } \r",
+	`{"metric":"loss","metrics":{"a":1}}`,
+	`{"step":1}`, `{"metric":"","value":1}`, `{"metric":"a","value":1e999}`,
+	``, `{`, `{}`, `{"metrics":{}}`, `{"metric":"a","value":01}`, `{"metric":"a","value":1.}`, `{"metric":"a","value":.5}`,
+	`{"metric":"a","value":-}`, `{"metric":"a","value":1e}`, `{"metric":"a","value":+1}`, `{"metric":"a","value":NaN}`,
+	`{"metric":"a","metric":"b","value":1}`, `{"metrics":{"a":1,"a":2}}`, `{"metric":"a","value":1}x`, `{"metric":"a","value":1,}`,
+	`{"metric":"a","value":"1"}`, `{"metric":"a\u0062","value":1}`, `{"metric":"한","value":1}`, "{\"metric\":\"a\tb\",\"value\":1}",
+	`{"metric":"a","value":1,"run":"last"}`, `{"param":"a","value":1}`, `{"metrics":{"a":null}}`, `{"metrics":1}`, `{"metric":"a","value":1`,
+}
+
+// sameDocument reports whether scan reads a line, and compares it then with what
+// the parser of JSON makes of it.
+func sameDocument(t *testing.T, text string) bool {
+	t.Helper()
+	p := newParser()
+	var got, want document
+	if !p.scan(text, &got) {
+		return false
+	}
+	if err := newParser().read([]byte(text), &want); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%s\n got %+v\nwant %+v %v", text, got, want, err)
+	}
+	return true
+}
+
+func FuzzAScannedLineIsTheParsersLine(f *testing.F) {
+	for _, text := range scannedLines {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) { sameDocument(t, text) })
 }

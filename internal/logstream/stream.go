@@ -19,7 +19,10 @@ const (
 	// chunkLines and chunkBytes are how much goes from the reader to the writer at
 	// once.
 	chunkLines = 1 << 10
-	chunkBytes = 1 << 20
+	chunkBytes = 256 << 10
+	// chunksAhead is how many wait for the writer at most: as many lines as a batch
+	// has, so that the next one is read while one is stored.
+	chunksAhead = 16
 	// listedBadLines is how many bad lines a Report lists, warnedBadLines how many
 	// are told at once.
 	listedBadLines = 100
@@ -113,7 +116,7 @@ func (s Stream) Store(ctx context.Context) (Report, error) {
 	defer batcher.Abandon() // what could not be stored is lost, and told
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
-	chunks := make(chan []Record, 1)
+	chunks := make(chan []Record, chunksAhead)
 	var readErr error
 	go func() {
 		defer close(chunks)

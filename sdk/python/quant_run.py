@@ -29,7 +29,6 @@ tell of a secret (``password``, ``api_key``) are stored as ``***``.
 """
 
 import atexit
-import datetime
 import json
 import math
 import os
@@ -38,6 +37,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 __all__ = ["QuantError", "Run", "run"]
 
@@ -88,6 +88,8 @@ class Run:
             self._command.append("--data-dir=" + os.fspath(data_dir))
         self._strict = strict
         self._left_out = set()  # metrics of which a point was
+        self._quoted = {}  # names of metrics as they stand in a line
+        self._clock = _Clock()
         self._lock = threading.RLock()
         self._child = None
         self._errors = None
@@ -119,22 +121,37 @@ class Run:
 
     def metrics(self, values, step=None):
         """Record points of several metrics at one step, all of them or none."""
-        line = {"metrics": {}, "time": _now()}
-        for name, value in dict(values).items():
-            name, number = _name("metric", name), _number(name, value)
-            if math.isfinite(number):
-                line["metrics"][name] = number
-            elif self._strict:
-                raise ValueError("metric %r: %r is no finite number; leave the point out" % (name, number))
-            else:
-                self._leave_out(name, number)
-        if step is not None:
+        points = self._points(dict(values))
+        if step is not None and type(step) is not int:
             try:
-                line["step"] = int(step)
+                step = int(step)
             except (TypeError, OverflowError) as error:
                 raise ValueError("step %.60r is no whole number: %s" % (step, error)) from error
-        if line["metrics"]:
-            self._write(line)
+        if not points:
+            return
+        at = "" if step is None else ',"step":%d' % step
+        self._write_text('{"metrics":{%s},"time":"%s"%s}\n' % (points, self._clock.now(), at))
+
+    def _points(self, values):
+        # Members of a JSON object. The repr of a finite float is a JSON number, and
+        # the shortest that reads back as the same float. Written out here because
+        # json.dumps takes longer than all the rest of a call.
+        written = {}  # by what a name is as a text: 1 and "1" are one, the last counts
+        for name, value in values.items():
+            quoted = self._quoted.get(name) if type(name) is str else None
+            if quoted is None:
+                name = _name("metric", name)
+                quoted = json.dumps(name)
+                if len(self._quoted) < 10000:
+                    self._quoted[name] = quoted
+            number = value if type(value) is float else _number(name, value)
+            if not math.isfinite(number):
+                if self._strict:
+                    raise ValueError("metric %r: %r is no finite number; leave the point out" % (name, number))
+                self._leave_out(name, number)
+                continue
+            written[quoted] = float.__repr__(number)
+        return ",".join([quoted + ":" + number for quoted, number in written.items()])
 
     def _leave_out(self, name, number):
         # The training goes on, and its other points are stored.
@@ -162,7 +179,7 @@ class Run:
             raise ValueError("the note is empty")
         if len(text.encode("utf-8")) > _MAX_NOTE:
             raise ValueError("the note is longer than %d bytes; keep it as an artifact" % _MAX_NOTE)
-        self._write({"note": text, "time": _now()})
+        self._write({"note": text, "time": self._clock.now()})
 
     def artifact(self, path, name=None):
         """Keep a file, or all files of a folder, under a name: its own without
@@ -171,7 +188,7 @@ class Run:
         path = os.path.abspath(os.fspath(path))
         if not os.path.exists(path):
             raise FileNotFoundError("artifact %s does not exist" % path)
-        line = {"artifact": path, "time": _now()}
+        line = {"artifact": path, "time": self._clock.now()}
         if name is not None:
             line["name"] = str(name)
         self._write(line)
@@ -234,7 +251,10 @@ class Run:
         )
 
     def _write(self, line):
-        text = json.dumps(line, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+        self._write_text(json.dumps(line, ensure_ascii=True, allow_nan=False) + "\n")
+
+    def _write_text(self, text):
+        # Straight into the pipe, so that a program that is killed loses nothing.
         with self._lock:
             if self._closed:
                 raise QuantError("the run is closed: record before close()")
@@ -247,7 +267,7 @@ class Run:
             try:
                 if self._child is None:
                     self._start()
-                self._send(text)
+                self._send(text.encode("ascii"))
             except OSError as error:
                 if self._child is None:
                     self._tell("quant could not be started: %s" % error)
@@ -256,7 +276,7 @@ class Run:
 
     def _send(self, text):
         # A line is written whole: Ctrl-C waits for its end, a second one does not.
-        rest, interrupted = memoryview(text), None
+        rest, interrupted = text, None
         while rest:
             try:
                 rest = rest[self._child.stdin.write(rest) or 0 :]
@@ -306,8 +326,20 @@ class Run:
                 pass  # there is no stderr to tell it on
 
 
-def _now():
-    return datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+class _Clock:
+    """The present time as lines have it. What of it holds for a second is kept,
+    since formatting a date takes longer than writing a line."""
+
+    def __init__(self):
+        self._second = None, ""
+
+    def now(self):
+        second, micros = divmod(time.time_ns() // 1000, 1000000)
+        at, text = self._second  # one assignment: threads need no lock
+        if at != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second, text
+        return "%s.%06dZ" % (text, micros)
 
 
 def _name(noun, name):

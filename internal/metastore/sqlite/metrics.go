@@ -11,67 +11,25 @@ import (
 	"quant/internal/metastore"
 )
 
-// points stores points in their order and brings the sums up to date, each
-// metric's once.
+// points stores points, numbered in their order, and brings the sums up to date,
+// each metric's once. The points of a metric are stored together: they lie together
+// in the table, and a statement binds their run and their name once.
 func (w *recorder) points(list []quant.MetricPoint) error {
-	if len(list) == 0 {
-		return nil
-	}
-	type key struct{ run, name string }
-	sums := map[key]*quant.Metric{}
-	var order []*quant.Metric
-	rows := make([]any, 0, pointsAtOnce*pointTable.fields)
-	flush := func() error {
-		if len(rows) == 0 {
-			return nil
-		}
-		_, err := w.q.ExecContext(w.ctx, insertPoints(len(rows)/pointTable.fields), rows...)
-		rows = rows[:0]
+	metrics, next, err := w.metricsOf(list)
+	if err != nil {
 		return err
 	}
-	for _, p := range list {
-		sum := sums[key{p.RunID, p.Name}]
-		if sum == nil {
-			if err := w.run(p.RunID); err != nil {
-				return err
-			}
-			sum = &quant.Metric{RunID: p.RunID, Name: p.Name, LastStep: -1}
-			err := w.q.QueryRowContext(w.ctx, `SELECT `+metricTable.columns+` FROM run_metrics WHERE run_id = ? AND name = ?`, p.RunID, p.Name).Scan(metricTable.scan(sum)...)
-			if err != nil && !errors.Is(err, sql.ErrNoRows) {
-				return err
-			}
-			sums[key{p.RunID, p.Name}] = sum
-			order = append(order, sum)
-		}
-		if p.Step == quant.AutoStep {
-			if sum.LastStep == math.MaxInt64 {
-				return quant.Errorf(quant.Invalid, "metric %q: there is no step after %d", p.Name, sum.LastStep)
-			}
-			p.Step = sum.LastStep + 1
-		}
-		sum.Points++
-		if sum.Points == 1 {
-			sum.LastStep, sum.Last, sum.Min, sum.Max = p.Step, p.Value, p.Value, p.Value
-		}
-		if p.Step >= sum.LastStep {
-			sum.LastStep, sum.Last = p.Step, p.Value
-		}
-		sum.Min, sum.Max = min(sum.Min, p.Value), max(sum.Max, p.Value)
-		rows = append(rows, p.RunID, p.Name, sum.Points, p.Step, p.Value, p.LoggedAt)
-		if len(rows) == pointsAtOnce*pointTable.fields {
-			if err := flush(); err != nil {
-				return err
-			}
+	var rows pointRows
+	for _, m := range metrics {
+		if err := w.pointsOfMetric(&rows, list, m, next); err != nil {
+			return err
 		}
 	}
-	if err := flush(); err != nil {
-		return err
-	}
-	for _, m := range order {
+	for _, m := range metrics {
 		_, err := w.q.ExecContext(w.ctx, metricTable.insert()+`
 			ON CONFLICT (run_id, name) DO UPDATE SET points = excluded.points, last_step = excluded.last_step,
 				last = excluded.last, min = excluded.min, max = excluded.max`,
-			metricTable.values(*m)...)
+			metricTable.values(m.sum)...)
 		if err != nil {
 			return err
 		}
@@ -79,16 +37,74 @@ func (w *recorder) points(list []quant.MetricPoint) error {
 	return nil
 }
 
-// pointsAtOnce is how many points one statement inserts: many enough that the
-// call of the statement costs little beside its rows.
-const pointsAtOnce = 64
+// loggedMetric is a metric of a batch.
+type loggedMetric struct {
+	sum         quant.Metric // as it is stored
+	first, last int32        // of its points in the batch
+	count       int
+}
 
-func insertPoints(n int) string {
-	b := []byte(pointTable.insert())
-	for range n - 1 {
-		b = append(b, `, (`+placeholders(pointTable.fields)+`)`...)
+// metricsOf finds the metrics of points, in the order of their first ones. next is
+// for each point where the next one of its metric stands.
+func (w *recorder) metricsOf(list []quant.MetricPoint) (metrics []*loggedMetric, next []int32, err error) {
+	type key struct{ run, name string }
+	known := map[key]*loggedMetric{}
+	next = make([]int32, len(list))
+	for i := range list {
+		p := &list[i]
+		m := known[key{p.RunID, p.Name}]
+		if m == nil {
+			m = &loggedMetric{sum: quant.Metric{RunID: p.RunID, Name: p.Name, LastStep: -1}, first: int32(i)}
+			if err := w.run(p.RunID); err != nil {
+				return nil, nil, err
+			}
+			err := w.q.QueryRowContext(w.ctx, `SELECT `+metricTable.columns+` FROM run_metrics WHERE run_id = ? AND name = ?`, p.RunID, p.Name).Scan(metricTable.scan(&m.sum)...)
+			if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return nil, nil, err
+			}
+			known[key{p.RunID, p.Name}] = m
+			metrics = append(metrics, m)
+		} else {
+			next[m.last] = int32(i)
+		}
+		m.last = int32(i)
+		m.count++
 	}
-	return string(b)
+	return metrics, next, nil
+}
+
+// pointsOfMetric stores the points of one metric, and adds them to its sum.
+func (w *recorder) pointsOfMetric(rows *pointRows, list []quant.MetricPoint, m *loggedMetric, next []int32) error {
+	sum, at := &m.sum, m.first
+	for left := m.count; left > 0; {
+		n := rowsAtOnce(left)
+		left -= n
+		rows.begin(sum.RunID, sum.Name, sum.Points+1)
+		for range n {
+			p := &list[at]
+			at = next[at]
+			step := p.Step
+			if step == quant.AutoStep {
+				if sum.LastStep == math.MaxInt64 {
+					return quant.Errorf(quant.Invalid, "metric %q: there is no step after %d", p.Name, sum.LastStep)
+				}
+				step = sum.LastStep + 1
+			}
+			sum.Points++
+			if sum.Points == 1 {
+				sum.LastStep, sum.Last, sum.Min, sum.Max = step, p.Value, p.Value, p.Value
+			}
+			if step >= sum.LastStep {
+				sum.LastStep, sum.Last = step, p.Value
+			}
+			sum.Min, sum.Max = min(sum.Min, p.Value), max(sum.Max, p.Value)
+			rows.add(step, p.Value, p.LoggedAt)
+		}
+		if err := rows.store(w.ctx, w.q, n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Metrics is documented at metastore.Records.

@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"quant"
@@ -133,8 +135,18 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 	switch e := e.(type) {
 	case metastore.And:
 		within = within.and(rangeOf(e))
+		var others []unequal
 		for _, part := range e {
+			if one, differs := part.(metastore.Compare); differs && one.Op == metastore.Ne {
+				others = unequalTo(others, one)
+				continue
+			}
 			if one, ok := planOf(part, within); ok {
+				p.any = append(p.any, one)
+			}
+		}
+		for _, other := range others {
+			if one, ok := other.plan(within); ok {
 				p.any = append(p.any, one)
 			}
 		}
@@ -151,6 +163,9 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 	case metastore.Compare:
 		if r := rangeOf(e); r != (idRange{}) {
 			return plan{one: &source{index: allRuns, within: within.and(r), byID: true}}, true
+		}
+		if e.Op == metastore.Ne {
+			return unequalTo(nil, e)[0].plan(within)
 		}
 		asked := probe{kind: probeRange, op: e.Op, values: []any{bound(e.Value)}}
 		if e.Op == metastore.Eq {
@@ -188,6 +203,73 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 	default:
 		return plan{}, false
 	}
+}
+
+// unequal is a field and values that it does not have.
+type unequal struct {
+	field   metastore.Field
+	numeric bool
+	values  []any // as they are bound
+}
+
+// unequalTo adds a condition with Ne to those on the same field.
+func unequalTo(list []unequal, e metastore.Compare) []unequal {
+	for i := range list {
+		if list[i].field == e.Field && list[i].numeric == isNumber(e.Value) {
+			list[i].values = append(list[i].values, bound(e.Value))
+			return list
+		}
+	}
+	return append(list, unequal{e.Field, isNumber(e.Value), []any{bound(e.Value)}})
+}
+
+// plan is the ranges of an index between the values: what lies there is passed over
+// nowhere, however many runs have one of the values.
+func (u unequal) plan(within idRange) (p plan, ok bool) {
+	values, ok := sorted(u.values)
+	if !ok {
+		return plan{}, false
+	}
+	for i := range len(values) + 1 {
+		var between []probe
+		if i > 0 {
+			between = append(between, probe{kind: probeRange, op: metastore.Gt, values: values[i-1 : i : i]})
+		}
+		if i < len(values) {
+			between = append(between, probe{kind: probeRange, op: metastore.Lt, values: values[i : i+1 : i+1]})
+		}
+		s, ok := sourceOf(u.field, u.numeric, between[0], within)
+		if !ok {
+			return plan{}, false
+		}
+		if len(s.probes) == 0 { // the index has no values
+			return plan{one: &s}, true
+		}
+		s.probes = append(s.probes, between[1:]...)
+		p.all = append(p.all, plan{one: &s})
+	}
+	return p, true
+}
+
+// sorted is values in the order of an index, each once; ok is false for those that
+// are neither all texts nor all numbers.
+func sorted(values []any) (list []any, ok bool) {
+	list = slices.Clone(values)
+	for _, v := range list {
+		_, text := v.(string)
+		_, number := v.(float64)
+		_, firstText := list[0].(string)
+		if !text && !number || text != firstText {
+			return nil, false
+		}
+	}
+	slices.SortFunc(list, func(a, b any) int {
+		if text, ok := a.(string); ok {
+			return cmp.Compare(text, b.(string))
+		}
+		return cmp.Compare(a.(float64), b.(float64))
+	})
+	return slices.Compact(list), true
 }
 
 // idRange is a part of the ids: what a condition on the start time leaves.
@@ -257,11 +339,6 @@ func positive(e metastore.Expr, not bool) metastore.Expr {
 				metastore.Ge: metastore.Lt, metastore.Gt: metastore.Le, metastore.Le: metastore.Gt,
 			}[e.Op]
 		}
-		if e.Op == metastore.Ne { // two ranges of an index
-			below, above := e, e
-			below.Op, above.Op = metastore.Lt, metastore.Gt
-			return metastore.Or{below, above}
-		}
 		return e
 	case metastore.In:
 		if !not {
@@ -290,9 +367,9 @@ func positive(e metastore.Expr, not bool) metastore.Expr {
 	}
 }
 
-// fewValues is for how many values "not in" is taken apart: each makes drivers
-// that are counted.
-const fewValues = 8
+// fewValues is for how many values "not in" is taken apart: each makes a range
+// more that is counted.
+const fewValues = 32
 
 // present is the condition that a field is not NULL: the one Not that is left.
 func present(f metastore.Field) metastore.Expr {

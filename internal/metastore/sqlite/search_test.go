@@ -124,6 +124,8 @@ func TestASearchReadsNoTableFromEndToEnd(t *testing.T) {
 		{`not (status = "SUCCESS" or status = "FAIL")`, "runs_status"},
 		{`kind != "backtest" and host != "x"`, "INDEX run"},
 		{`not params.none is null`, "run_params_value"},
+		{`host not in ("alpha", "beta")`, "run_process_host (host>? AND host<?)"},
+		{`params.a not in (7, 9) and params.a != 8`, "run_params_number"},
 	} {
 		q, err := search.Parse(tt.query, searchBegin)
 		ok(t, err)

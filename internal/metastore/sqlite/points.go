@@ -1,0 +1,91 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"fmt"
+	"strings"
+
+	"quant"
+)
+
+// pointsAtOnce is the most points that one statement inserts, and a power of 2:
+// many enough that the call of the statement costs little beside its rows.
+const pointsAtOnce = 256
+
+// rowsAtOnce is how many of so many points the next statement inserts: a power of
+// 2, so that a connection keeps the few statements that there are.
+func rowsAtOnce(points int) int {
+	n := pointsAtOnce
+	for n > points {
+		n /= 2
+	}
+	return n
+}
+
+// pointRows is rows of points of one metric that one statement inserts. What is the
+// same in all of them is bound once, and a point is numbered after the first one.
+// The memory is that of the statement before.
+type pointRows struct {
+	args       []driver.NamedValue
+	at         quant.Time // of the last row
+	atText     driver.Value
+	statements map[int]string // by their rows
+}
+
+func (r *pointRows) bind(v driver.Value) {
+	r.args = append(r.args, driver.NamedValue{Ordinal: len(r.args) + 1, Value: v})
+}
+
+// begin starts the rows of a metric from point number first on.
+func (r *pointRows) begin(runID, name string, first int64) {
+	r.args = r.args[:0]
+	r.bind(runID)
+	r.bind(name)
+	r.bind(first)
+}
+
+// add adds a row.
+func (r *pointRows) add(step int64, value float64, at quant.Time) {
+	if r.atText == nil || !at.Equal(r.at.Time) {
+		r.at, r.atText = at, at.String()
+	}
+	r.bind(step)
+	r.bind(value)
+	r.bind(r.atText)
+}
+
+// insertPoints is the statement for n rows.
+func insertPoints(n int) string {
+	var b strings.Builder
+	b.WriteString(`INSERT INTO ` + pointTable.name + ` (` + pointTable.columns + `) VALUES `)
+	for i := range n {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "(?1, ?2, ?3 + %d, ?%d, ?%d, ?%d)", i, 4+3*i, 5+3*i, 6+3*i)
+	}
+	return b.String()
+}
+
+// store inserts the n rows. It binds to the driver's connection: what database/sql
+// does with every argument takes as long as SQLite with a row.
+func (r *pointRows) store(ctx context.Context, q querier, n int) error {
+	statement := r.statements[n]
+	if statement == "" {
+		statement = insertPoints(n)
+		if r.statements == nil {
+			r.statements = map[int]string{}
+		}
+		r.statements[n] = statement
+	}
+	conn, ok := q.(*sql.Conn)
+	if !ok {
+		return fmt.Errorf("points are stored outside a transaction: %T", q)
+	}
+	return conn.Raw(func(c any) error {
+		_, err := c.(driver.ExecerContext).ExecContext(ctx, statement, r.args)
+		return err
+	})
+}
