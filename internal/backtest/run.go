@@ -3,12 +3,9 @@ package backtest
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"quant"
 	"quant/internal/calendar"
@@ -141,13 +138,11 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 	if measured.Benchmark, missed, err = benchmark(market, req, &result); err != nil {
 		return r, result, err
 	}
-	if measured.Lags, err = lags(ctx, p, req.Options); err != nil {
-		return r, result, err
-	}
-	table, err := sensitivity(ctx, p, req.Options)
+	variants, err := p.variants(ctx, req.Options, &result.Metrics)
 	if err != nil {
 		return r, result, err
 	}
+	measured.Lags = lagTable(variants, req.Options)
 	r.Stored = Stored{
 		Summary: Summary{
 			RunID: req.RunID, StrategyID: req.StrategyID, ToTS: result.Metrics.LastSession, FromTS: result.Metrics.FirstFill,
@@ -158,7 +153,7 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 		Details: Details{
 			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: calendar,
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
-			InSample: req.InSample, Sensitivity: table, Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
+			InSample: req.InSample, Sensitivity: sensitivityTable(variants), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
 	if basis.Last != 0 {
@@ -329,65 +324,6 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 		held.Delistings[i].Benchmark = true
 	}
 	return &Benchmark{Name: req.Benchmark, Performance: held.Metrics.Performance, FinalEquity: held.Metrics.FinalEquity}, held.Delistings, nil
-}
-
-// lags replays with lag 0, 1 and the one asked for.
-func lags(ctx context.Context, p *prepared, options Options) ([]Lag, error) {
-	var variants []Options
-	for _, lag := range slices.Compact(slices.Sorted(slices.Values([]int{0, 1, options.Lag}))) {
-		o := options
-		o.Lag = lag
-		variants = append(variants, o)
-	}
-	measured, err := replays(ctx, p, variants)
-	var list []Lag
-	for i, m := range measured {
-		list = append(list, Lag{LagDays: int64(variants[i].Lag), Optimistic: variants[i].Lag == 0, Performance: m.Performance, Turnover: m.Turnover})
-	}
-	return list, err
-}
-
-// sensitivity replays with every pair of these lags and costs.
-func sensitivity(ctx context.Context, p *prepared, options Options) ([]Sensitivity, error) {
-	var variants []Options
-	for _, lag := range []int{0, 1, 2, 5} {
-		for _, bps := range []float64{0, 5, 10, 20, 50} {
-			o := options
-			o.Lag, o.FeeBps, o.SlippageBps = lag, bps, 0
-			variants = append(variants, o)
-		}
-	}
-	measured, err := replays(ctx, p, variants)
-	var list []Sensitivity
-	for i, m := range measured {
-		list = append(list, Sensitivity{LagDays: int64(variants[i].Lag), CostBps: variants[i].FeeBps, CAGR: m.CAGR, Sharpe: m.Sharpe, MaxDD: m.MaxDD})
-	}
-	return list, err
-}
-
-// replays simulates each variant, as many at once as there are processors.
-func replays(ctx context.Context, p *prepared, variants []Options) ([]Metrics, error) {
-	measured := make([]Metrics, len(variants))
-	for _, o := range variants {
-		if err := o.Validate(); err != nil {
-			return nil, err
-		}
-	}
-	var wg sync.WaitGroup
-	var taken atomic.Int64
-	for range min(runtime.GOMAXPROCS(0), len(variants)) {
-		wg.Go(func() {
-			for {
-				i := int(taken.Add(1)) - 1
-				if i >= len(variants) || ctx.Err() != nil {
-					return
-				}
-				measured[i] = p.simulate(variants[i], detail{}).Metrics
-			}
-		})
-	}
-	wg.Wait()
-	return measured, context.Cause(ctx)
 }
 
 func some(list []string) string {

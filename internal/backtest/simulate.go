@@ -141,17 +141,18 @@ func (p *prepared) simulate(options Options, of detail) Result {
 	a := &account{
 		market: market, options: options, whole: of.trades, spans: spans, cash: options.InitialCapital,
 		qty: make([]float64, n), last: make([]float64, n), lastBar: make([]int, n),
-		lots: make([][]lot, n), episode: make([]float64, n),
+		lots: newLots(n, of.trades), episode: make([]float64, n),
 	}
 	a.metrics.Decisions = int64(len(decisions))
 	a.metrics.Cancelled, a.metrics.Unfilled = plan.cancelled, plan.unfilled
-	interest := math.Pow(1+options.CashRate, 1./SessionsPerYear) - 1
+	interest := dailyInterest(options)
 	a.days, a.returns = make([]Day, 0, len(market.Sessions)), make([]float64, len(market.Sessions))
 	for s := range market.Sessions {
 		var day traded
 		if a.started {
-			a.metrics.Interest += a.cash * interest
-			a.cash += a.cash * interest
+			earned := float64(a.cash * interest)
+			a.metrics.Interest += earned
+			a.cash += earned
 			a.mark(s)
 		}
 		if d := plan.due[s]; d >= 0 {
@@ -165,6 +166,11 @@ func (p *prepared) simulate(options Options, of detail) Result {
 		}
 	}
 	return a.result()
+}
+
+// dailyInterest is what a session earns.
+func dailyInterest(options Options) float64 {
+	return math.Pow(1+options.CashRate, 1./SessionsPerYear) - 1
 }
 
 // prepared is a market and decisions that were checked, for replays of any lag and
@@ -320,14 +326,14 @@ type account struct {
 	qty     []float64 // shares
 	last    []float64 // last price of what is held
 	lastBar []int     // and its session
-	lots    [][]lot   // oldest first
+	lots    lots
 	episode []float64 // pnl since the position was last flat
 
 	started  bool
 	peak     float64
 	days     []Day
 	returns  []float64 // of days, which point to them
-	holdings []Holding
+	rows     []Holding
 	trades   []Trade
 	closed   []closing
 	metrics  Metrics
@@ -335,8 +341,12 @@ type account struct {
 	earned   float64 // by the episodes that have ended
 	exposure float64 // sum over days
 
-	orders []order // of a fill, used again by the next
-	merged []int
+	// Of a fill, used again by the next: the orders with the weight and the value of
+	// the position of each, and what is held after them.
+	orders   []order
+	weights  []float64
+	holdings []float64
+	merged   []int
 }
 
 // lot is shares bought together.
@@ -345,6 +355,59 @@ type lot struct {
 	price, qty     float64
 	left           float64 // of qty
 	fees, slippage float64 // of the purchase, for qty
+}
+
+// lots are the shares of every symbol, in queues of one slice: a replay of ten years
+// buys some hundred thousand lots, and holds few of them at once.
+type lots struct {
+	all         []lot
+	next        []int32 // after a lot in its queue, or in that of the free ones; -1: none
+	first, last []int32 // of a symbol's queue; -1: none
+	free        int32
+}
+
+func newLots(symbols int, wanted bool) lots {
+	l := lots{free: -1}
+	if wanted {
+		l.first, l.last = make([]int32, symbols), make([]int32, symbols)
+		for k := range l.first {
+			l.first[k], l.last[k] = -1, -1
+		}
+	}
+	return l
+}
+
+func (l *lots) push(k int, x lot) {
+	at := l.free
+	if at >= 0 {
+		l.free = l.next[at]
+		l.all[at], l.next[at] = x, -1
+	} else {
+		at = int32(len(l.all))
+		l.all, l.next = append(l.all, x), append(l.next, -1)
+	}
+	if l.first[k] < 0 {
+		l.first[k] = at
+	} else {
+		l.next[l.last[k]] = at
+	}
+	l.last[k] = at
+}
+
+// oldest is the first lot of a symbol, nil without one. It is valid until the next
+// push.
+func (l *lots) oldest(k int) *lot {
+	if l.first[k] < 0 {
+		return nil
+	}
+	return &l.all[l.first[k]]
+}
+
+// pop takes the oldest lot of a symbol away.
+func (l *lots) pop(k int) {
+	at := l.first[k]
+	l.first[k] = l.next[at]
+	l.next[at], l.free = l.free, at
 }
 
 // traded is what a session's fill came to, in money.
@@ -418,6 +481,14 @@ func (a *account) gone(k, s int) bool {
 	return s-since >= a.options.DelistAfter
 }
 
+// delistingReturn is that of what is known, or for nil of the rule.
+func (o Options) delistingReturn(known *span) float64 {
+	if known != nil && known.known.Return != nil {
+		return *known.known.Return
+	}
+	return o.DelistingReturn
+}
+
 // closing is a position that was closed as Delisted.
 type closing struct {
 	Delisting
@@ -431,17 +502,14 @@ type closing struct {
 func (a *account) delist(k, s int, known *span) {
 	c := closing{k: k, s: s, Delisting: Delisting{
 		Symbol: a.market.Symbols[k], LastBar: a.market.Sessions[a.lastBar[k]], ClosedOn: a.market.Sessions[s],
-		LastPrice: a.last[k], Return: a.options.DelistingReturn, Qty: a.qty[k], Cause: CauseRule,
+		LastPrice: a.last[k], Return: a.options.delistingReturn(known), Qty: a.qty[k], Cause: CauseRule,
 	}}
 	if known != nil {
 		c.Cause, c.Reason = CauseKnown, known.known.Reason
-		if known.known.Return != nil {
-			c.Return = *known.known.Return
-		}
 	}
 	p := c.LastPrice * (1 + c.Return)
-	c.money = c.Qty * p
-	c.PnL = c.money - c.Qty*c.LastPrice
+	c.money = float64(c.Qty * p)
+	c.PnL = c.money - float64(c.Qty*c.LastPrice)
 	a.cash += c.money
 	a.metrics.Delisted++
 	a.closed = append(a.closed, c)
@@ -493,55 +561,56 @@ func (a *account) delistings() []Delisting {
 
 // order is one symbol at a fill.
 type order struct {
-	k              int
-	weight         float64
-	price, holding float64 // holding is the value of the position
+	k     int
+	price float64
 }
 
 // fill brings the account to the targets at the closes of session s.
 func (a *account) fill(s int, targets []target) (day traded) {
-	orders := a.orders[:0]
+	orders, weights, holdings := a.orders[:0], a.weights[:0], a.holdings[:0]
 	var frozen float64 // held, and without a bar
 	equity := a.cash
 	i, j := 0, 0
 	for i < len(a.held) || j < len(targets) { // both ascending by k
-		o := order{}
+		var k int
+		var weight, holding float64
 		switch {
 		case j == len(targets) || i < len(a.held) && a.held[i] < targets[j].k:
-			o.k, i = a.held[i], i+1
+			k, i = a.held[i], i+1
 		case i == len(a.held) || targets[j].k < a.held[i]:
-			o.k, o.weight, j = targets[j].k, targets[j].weight, j+1
+			k, weight, j = targets[j].k, targets[j].weight, j+1
 		default:
-			o.k, o.weight, i, j = a.held[i], targets[j].weight, i+1, j+1
+			k, weight, i, j = a.held[i], targets[j].weight, i+1, j+1
 		}
-		price, ok := a.tradable(o.k, s)
-		if o.k >= 0 {
-			o.price, o.holding = price, a.qty[o.k]*a.last[o.k]
+		price, ok := a.tradable(k, s)
+		if k >= 0 {
+			holding = float64(a.qty[k] * a.last[k])
 		}
-		equity += o.holding
+		equity += holding
 		if !ok {
-			frozen += o.holding
+			frozen += holding
 			a.metrics.Dropped++
 			continue
 		}
-		orders = append(orders, o)
+		orders, weights, holdings = append(orders, order{k, price}), append(weights, weight), append(holdings, holding)
 	}
-	a.orders = orders
+	a.orders, a.weights, a.holdings = orders, weights, holdings
 	cost := (a.options.FeeBps + a.options.SlippageBps) / 1e4
-	after := settle(equity, cost, orders)
+	after := settle(equity, cost, weights, holdings)
 	var gross float64
-	for _, o := range orders {
-		gross += o.weight
+	for _, w := range weights {
+		gross += w
 	}
 	if gross*after > after-frozen { // more than what there is beside the frozen
-		for i := range orders {
-			orders[i].weight /= gross
+		for i := range weights {
+			weights[i] /= gross
 		}
-		after = settle(equity-frozen, cost, orders)
+		after = settle(equity-frozen, cost, weights, holdings)
 	}
-	for _, o := range orders {
-		change := o.weight*after - o.holding
-		if o.weight > 0 && math.Abs(change) <= dust*equity || change == 0 {
+	for i, o := range orders {
+		weight, holding := weights[i], holdings[i]
+		change := float64(weight*after) - holding
+		if weight > 0 && math.Abs(change) <= dust*equity || change == 0 {
 			continue
 		}
 		fees, slippage := math.Abs(change)*a.options.FeeBps/1e4, math.Abs(change)*a.options.SlippageBps/1e4
@@ -552,7 +621,7 @@ func (a *account) fill(s int, targets []target) (day traded) {
 		case change > 0:
 			day.buys += change
 			a.buy(o.k, s, change/o.price, o.price, fees, slippage)
-		case o.weight == 0:
+		case weight == 0:
 			day.sells -= change
 			a.sell(o.k, s, a.qty[o.k], o.price, fees, slippage, Closed)
 		default:
@@ -602,24 +671,23 @@ func (a *account) hold(orders []order) {
 // so that Newton's method from the right, from x = budget, walks from piece to
 // piece to the exact root, in at most one step a piece; there are as many
 // pieces as orders, and two or three steps in practice.
-func settle(budget, cost float64, orders []order) float64 {
+func settle(budget, cost float64, weights, holdings []float64) float64 {
 	x := budget
 	if cost == 0 {
 		return x
 	}
-	for range len(orders) + 2 {
-		// On x's piece, sum|...| = slope x + offset.
+	weights = weights[:len(holdings)]
+	for range len(holdings) + 2 {
+		// On x's piece, sum|...| = slope x + offset. Which side of its piece an order is
+		// on cannot be foreseen, so its sign is moved to the summands without a branch:
+		// + weight and - holding where weight x > holding, else the negatives.
 		var slope, offset float64
-		for _, o := range orders {
-			if o.weight*x > o.holding {
-				slope += o.weight
-				offset -= o.holding
-			} else {
-				slope -= o.weight
-				offset += o.holding
-			}
+		for i, h := range holdings {
+			buys := math.Float64bits(h-float64(weights[i]*x)) & signBit
+			slope += math.Float64frombits(math.Float64bits(weights[i]) ^ buys ^ signBit)
+			offset += math.Float64frombits(math.Float64bits(h) ^ buys)
 		}
-		next := (budget - cost*offset) / (1 + cost*slope)
+		next := (budget - float64(cost*offset)) / (1 + float64(cost*slope))
 		if !(next < x) {
 			break // the piece of the root
 		}
@@ -628,11 +696,14 @@ func settle(budget, cost float64, orders []order) float64 {
 	return x
 }
 
+// signBit is that of a float.
+const signBit = 1 << 63
+
 func (a *account) buy(k, s int, qty, price, fees, slippage float64) {
 	a.qty[k] += qty
 	a.last[k], a.lastBar[k] = price, s
 	if a.whole {
-		a.lots[k] = append(a.lots[k], lot{session: s, price: price, qty: qty, left: qty, fees: fees, slippage: slippage})
+		a.lots.push(k, lot{session: s, price: price, qty: qty, left: qty, fees: fees, slippage: slippage})
 	}
 }
 
@@ -647,22 +718,23 @@ func (a *account) sell(k, s int, qty, price, fees, slippage float64, reason stri
 		return
 	}
 	remaining := qty
-	lots := a.lots[k]
-	for len(lots) > 0 && (remaining > 0 || reason != Reduced) {
-		l := &lots[0]
+	for remaining > 0 || reason != Reduced {
+		l := a.lots.oldest(k)
+		if l == nil {
+			break
+		}
 		take := min(l.left, remaining)
 		if reason != Reduced || l.left-take <= dust*l.qty {
 			take = l.left
 		}
 		share := take / qty
-		a.trade(k, *l, take, price, fees*share, slippage*share, &a.market.Sessions[s], reason)
+		a.trade(k, l, take, price, fees*share, slippage*share, &a.market.Sessions[s], reason)
 		remaining -= take
 		l.left -= take
 		if l.left <= 0 {
-			lots = lots[1:]
+			a.lots.pop(k)
 		}
 	}
-	a.lots[k] = lots
 	if reason != Reduced {
 		a.metrics.NumTrades++
 		a.earned += a.episode[k]
@@ -674,13 +746,13 @@ func (a *account) sell(k, s int, qty, price, fees, slippage float64, reason stri
 }
 
 // trade notes a round trip of qty shares of a lot.
-func (a *account) trade(k int, l lot, qty, price, fees, slippage float64, exit *quant.Date, reason string) {
+func (a *account) trade(k int, l *lot, qty, price, fees, slippage float64, exit *quant.Date, reason string) {
 	part := qty / l.qty
 	t := Trade{
 		Symbol: a.market.Symbols[k], EntryTS: a.market.Sessions[l.session], EntryPrice: l.price, Qty: qty,
 		ExitTS: exit, ExitPrice: price, Fees: l.fees*part + fees, Slippage: l.slippage*part + slippage, Reason: reason,
 	}
-	t.PnL = qty*(price-l.price) - t.Fees - t.Slippage
+	t.PnL = float64(qty*(price-l.price)) - t.Fees - t.Slippage
 	t.PnLPct = t.PnL / (qty * l.price)
 	a.episode[k] += t.PnL
 	a.trades = append(a.trades, t)
@@ -690,7 +762,7 @@ func (a *account) trade(k int, l lot, qty, price, fees, slippage float64, exit *
 func (a *account) close(s int, day traded) {
 	d := Day{TS: a.market.Sessions[s], Cash: a.cash, Costs: day.fees + day.slippage}
 	for _, k := range a.held {
-		d.Positions += a.qty[k] * a.last[k]
+		d.Positions += float64(a.qty[k] * a.last[k])
 	}
 	d.Equity = d.Cash + d.Positions
 	a.peak = max(a.peak, d.Equity)
@@ -714,7 +786,7 @@ func (a *account) close(s int, day traded) {
 	}
 	for _, k := range a.held {
 		value := a.qty[k] * a.last[k]
-		a.holdings = append(a.holdings, Holding{TS: d.TS, Symbol: a.market.Symbols[k], Qty: a.qty[k], Price: a.last[k], Value: value, Weight: ratio(value, d.Equity)})
+		a.rows = append(a.rows, Holding{TS: d.TS, Symbol: a.market.Symbols[k], Qty: a.qty[k], Price: a.last[k], Value: value, Weight: ratio(value, d.Equity)})
 	}
 }
 
@@ -731,8 +803,9 @@ func (a *account) result() Result {
 	m.OpenPositions = int64(len(a.held))
 	if a.whole {
 		for _, k := range a.held {
-			for _, l := range a.lots[k] {
+			for l := a.lots.oldest(k); l != nil; l = a.lots.oldest(k) {
 				a.trade(k, l, l.left, a.last[k], 0, 0, nil, Open)
+				a.lots.pop(k)
 			}
 		}
 		if m.NumTrades > 0 {
@@ -762,5 +835,5 @@ func (a *account) result() Result {
 			m.Turnover = new(turnover * SessionsPerYear / float64(len(returns)))
 		}
 	}
-	return Result{Days: a.days, Holdings: a.holdings, Trades: a.trades, Delistings: a.delistings(), Metrics: *m}
+	return Result{Days: a.days, Holdings: a.rows, Trades: a.trades, Delistings: a.delistings(), Metrics: *m}
 }

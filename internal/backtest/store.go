@@ -1,6 +1,7 @@
 package backtest
 
 import (
+	"math"
 	"strconv"
 
 	"quant"
@@ -22,7 +23,10 @@ var stored = []struct{ table, exclude string }{
 // digestOf is the digest of a result, without run and times: the equity, the
 // trades and the summary, every number in full.
 func digestOf(s Summary, result Result) string {
-	l := lines{sum: durable.NewSum()}
+	l := lines{sum: durable.NewSum(), b: make([]byte, 0, 1<<16)}
+	if n := len(result.Days); n > 0 && result.Days[n-1].TS >= result.Days[0].TS {
+		l.from, l.days = result.Days[0].TS, make([]string, result.Days[n-1].TS-result.Days[0].TS+1)
+	}
 	for i := range result.Days {
 		d := &result.Days[i]
 		l.text("E").day(&d.TS).floats(&d.Equity, &d.Cash, &d.Positions, d.Ret, &d.Drawdown, &d.Turnover, &d.Costs, d.Benchmark).end()
@@ -41,7 +45,8 @@ func digestOf(s Summary, result Result) string {
 type lines struct {
 	sum  *durable.Sum
 	b    []byte
-	days map[quant.Date]string
+	days []string   // texts of days from first on; "": not made yet
+	from quant.Date // the first
 }
 
 func (l *lines) text(text string) *lines {
@@ -53,20 +58,23 @@ func (l *lines) day(d *quant.Date) *lines {
 	if d == nil {
 		return l.text("")
 	}
-	text, known := l.days[*d]
-	if !known {
-		if l.days == nil {
-			l.days = map[quant.Date]string{}
-		}
-		text = d.String()
-		l.days[*d] = text
+	at := int(*d) - int(l.from)
+	if at < 0 || at >= len(l.days) {
+		return l.text(d.String())
 	}
-	return l.text(text)
+	if l.days[at] == "" {
+		l.days[at] = d.String()
+	}
+	return l.text(l.days[at])
 }
 
 func (l *lines) floats(values ...*float64) *lines {
 	for _, v := range values {
-		if v != nil {
+		switch {
+		case v == nil:
+		case math.Float64bits(*v) == 0:
+			l.b = append(l.b, '0')
+		default:
 			l.b = strconv.AppendFloat(l.b, *v, 'g', -1, 64)
 		}
 		l.b = append(l.b, '\t')

@@ -85,12 +85,12 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 	v := in.strategy.Supervisor
 	policy := supervisor.Policy{GrossExposureCap: v.GrossExposureCap, MaxWeightPerSymbol: v.MaxWeightPerSymbol,
 		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor}
+	decider := supervisor.NewDecider(policy)
+	drifter := in.drifter()
 	sets := make([]decided, 0, len(in.days))
 	last := in.last
-	index := make(map[string]int, len(in.signals.Symbols))
-	for n, symbol := range in.signals.Symbols {
-		index[symbol] = n
-	}
+	var proposed []supervisor.Proposed
+	var digested []byte
 	first := len(in.signals.Days) - len(in.days)
 	for d, day := range in.days {
 		if ctx.Err() != nil {
@@ -98,21 +98,21 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 		}
 		k := first + d
 		set := decided{asof: day, k: k, proposal: in.strategy.Propose(in.signals, k)}
-		proposed := make([]supervisor.Proposed, len(set.proposal))
-		for i, c := range set.proposal {
+		proposed = proposed[:0]
+		for _, c := range set.proposal {
 			_, age := in.closes.at(k, c.N)
-			proposed[i] = supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0}
+			proposed = append(proposed, supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0})
 		}
 		var held []supervisor.Held
 		if last != nil {
 			set.basis = &last.asof
-			held = in.drift(last, index, k)
+			held = drifter.drift(last, k)
 		}
 		var err error
-		if set.decision, err = supervisor.Decide(policy, proposed, held); err != nil {
+		if set.decision, err = decider.Decide(proposed, held); err != nil {
 			return nil, fmt.Errorf("decide on %s: %w", day, err)
 		}
-		set.digest = digestOf(set)
+		set.digest, digested = digestOf(set, digested)
 		sets = append(sets, set)
 		last = &sets[len(sets)-1]
 	}
@@ -159,20 +159,54 @@ func (r *Recommendation) account(set decided) {
 		Turnover: set.decision.Turnover, ExemptTurnover: set.decision.Exempt, BasisAsof: set.basis, Digest: set.digest})
 }
 
+// drifter carries decisions from one day to the next. It keeps its memory, so it is
+// for one goroutine, and what it returns is valid until the next time.
+type drifter struct {
+	in    decisionInputs
+	index map[string]int32 // of the signals' symbols
+	place []int32          // of each symbol, in byte order
+	left  []bool           // symbols that are not of the universe
+	rows  []heldRow
+	held  []supervisor.Held
+}
+
+// heldRow is a row of a decision that is held.
+type heldRow struct{ place, symbol, row int32 }
+
+func (in decisionInputs) drifter() *drifter {
+	symbols := in.signals.Symbols
+	d := &drifter{in: in, index: make(map[string]int32, len(symbols)), place: make([]int32, len(symbols)), left: make([]bool, len(symbols))}
+	order := make([]int32, len(symbols))
+	for n, symbol := range symbols {
+		d.index[symbol], order[n] = int32(n), int32(n)
+		_, of := slices.BinarySearch(in.strategy.Universe.Symbols, symbol)
+		d.left[n] = !of
+	}
+	slices.SortFunc(order, func(a, b int32) int { return strings.Compare(symbols[a], symbols[b]) })
+	for place, n := range order {
+		d.place[n] = int32(place)
+	}
+	return d
+}
+
 // drift is what the approved weights of a decision have become by the close of
 // day k: each grows with its close, cash does not, and all is a share of their
 // sum again. A name without a bar that day stands at its last close.
-func (in decisionInputs) drift(last *decided, index map[string]int, k int) []supervisor.Held {
-	var held []supervisor.Held
-	var invested, total float64
+func (d *drifter) drift(last *decided, k int) []supervisor.Held {
+	in := d.in
+	d.rows, d.held = d.rows[:0], d.held[:0]
+	for i := range last.decision.Rows {
+		if row := &last.decision.Rows[i]; row.Approved {
+			n := d.index[row.Symbol]
+			d.rows = append(d.rows, heldRow{d.place[n], n, int32(i)})
+		}
+	}
 	// In byte order, as they are read back from targets: the order of a sum is
 	// part of its bits.
-	rows := slices.SortedFunc(slices.Values(last.decision.Rows), func(a, b supervisor.Row) int { return strings.Compare(a.Symbol, b.Symbol) })
-	for _, row := range rows {
-		if !row.Approved {
-			continue
-		}
-		n := index[row.Symbol]
+	slices.SortFunc(d.rows, func(a, b heldRow) int { return int(a.place - b.place) })
+	var invested, total float64
+	for _, r := range d.rows {
+		row, n := &last.decision.Rows[r.row], int(r.symbol)
 		h := supervisor.Held{Symbol: row.Symbol, Weight: row.Weight, Score: in.signals.Score(k, n)}
 		invested += row.Weight
 		then, _ := in.closes.at(last.k, n)
@@ -180,44 +214,47 @@ func (in decisionInputs) drift(last *decided, index map[string]int, k int) []sup
 		if growth := now / then; growth > 0 && !math.IsInf(growth, 0) {
 			h.Weight *= growth
 		}
-		if _, in := slices.BinarySearch(in.strategy.Universe.Symbols, row.Symbol); !in {
+		if d.left[n] {
 			h.Left = supervisor.LeftUniverse
 		} else if age >= GoneAfter {
 			h.Left = supervisor.LeftMarket
 		}
 		total += h.Weight
-		held = append(held, h)
+		d.held = append(d.held, h)
 	}
 	total += max(1-invested, 0)
-	for i := range held {
-		held[i].Weight /= total
+	for i := range d.held {
+		d.held[i].Weight /= total
 	}
-	return held
+	return d.held
 }
 
-// digestOf tells a decision, with its proposal, from every other.
-func digestOf(set decided) string {
-	h := durable.NewSum()
-	var b []byte
-	for _, c := range set.proposal {
-		b = append(append(b[:0], c.Symbol...), 0)
-		b = append(strconv.AppendUint(b, math.Float64bits(c.Score), 16), 0)
-		b = append(strconv.AppendUint(b, math.Float64bits(c.Weight), 16), '\n')
-		h.Write(b)
+// digestOf tells a decision, with its proposal, from every other: a line a name,
+// numbers as the bits of their floats. buffer is used, and returned for the next.
+func digestOf(set decided, buffer []byte) (digest string, _ []byte) {
+	b := buffer[:0]
+	float := func(v float64) { b = strconv.AppendUint(append(b, 0), math.Float64bits(v), 16) }
+	for i := range set.proposal {
+		c := &set.proposal[i]
+		b = append(b, c.Symbol...)
+		float(c.Score)
+		float(c.Weight)
+		b = append(b, '\n')
 	}
-	h.Write([]byte{0})
-	for _, row := range set.decision.Rows {
-		b = append(append(b[:0], row.Symbol...), 0)
-		b = append(strconv.AppendUint(b, math.Float64bits(row.Weight), 16), 0)
-		b = append(strconv.AppendUint(b, math.Float64bits(row.Score), 16), 0, '[')
-		for i, flag := range row.Flags {
-			if i > 0 {
+	b = append(b, 0)
+	for i := range set.decision.Rows {
+		row := &set.decision.Rows[i]
+		b = append(b, row.Symbol...)
+		float(row.Weight)
+		float(row.Score)
+		b = append(b, 0, '[')
+		for k, flag := range row.Flags {
+			if k > 0 {
 				b = append(b, ' ')
 			}
 			b = append(b, flag...)
 		}
 		b = append(append(append(b, ']', 0), row.Reason...), '\n')
-		h.Write(b)
 	}
-	return h.Digest()
+	return durable.Digest(b), b
 }

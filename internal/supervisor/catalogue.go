@@ -27,26 +27,26 @@ func Catalogue() []Rule {
 }
 
 // gate keeps a target from growing beyond what is held.
-func (n *name) gate(flag Flag, why string) {
-	if n.target <= n.weight {
+func (b *book) gate(i int, flag Flag, why ...any) {
+	if b.target[i] <= b.weight[i] {
 		return
 	}
-	n.target = n.weight
-	if n.weight == 0 {
-		n.strike(flag, "%s: not bought", why)
+	b.target[i] = b.weight[i]
+	if b.weight[i] == 0 {
+		b.strike(i, flag, append(why, ": not bought")...)
 	} else {
-		n.strike(flag, "%s: not increased from %s to %s", why, show(n.weight), show(n.wanted))
+		b.strike(i, flag, append(why, ": not increased from ", b.weight[i], " to ", b.names[i].wanted)...)
 	}
 }
 
 func (b *book) gateNoBar() {
-	for _, n := range b.names {
-		switch {
+	for i := range b.names {
+		switch n := &b.names[i]; {
 		case n.left != "":
-			n.gate(n.left, leaving(n.left))
-			n.target = 0
+			b.gate(i, n.left, leaving(n.left))
+			b.target[i] = 0
 		case n.noBar:
-			n.gate(NoBar, "no bar today")
+			b.gate(i, NoBar, "no bar today")
 		}
 	}
 }
@@ -55,45 +55,45 @@ func (b *book) gateScore() {
 	if b.policy.ScoreFloor == nil {
 		return
 	}
-	for _, n := range b.names {
-		if n.score < *b.policy.ScoreFloor {
-			n.gate(ScoreFloor, "score "+show(n.score)+" is below the floor "+show(*b.policy.ScoreFloor))
+	for i := range b.names {
+		if score := b.names[i].score; score < *b.policy.ScoreFloor {
+			b.gate(i, ScoreFloor, "score ", score, " is below the floor ", *b.policy.ScoreFloor)
 		}
 	}
 }
 
 func (b *book) reject() {
 	count := 0
-	for i, n := range b.names {
-		if n.target <= 0 {
+	for i, target := range b.target {
+		if target <= 0 {
 			continue
 		}
 		if count++; count > b.policy.MaxPositions {
-			n.target = 0
-			n.strike(MaxPositions, "rank %d: no place among %d positions", i+1, b.policy.MaxPositions)
+			b.target[i] = 0
+			b.strike(i, MaxPositions, "rank ", i+1, ": no place among ", b.policy.MaxPositions, " positions")
 		}
 	}
 }
 
 func (b *book) clip() {
-	for _, n := range b.names {
-		if most := b.policy.MaxWeightPerSymbol; n.target > most+Tolerance {
-			n.strike(MaxWeight, "clipped from %s to the maximum weight %s", show(n.target), show(most))
-			n.target = most
+	for i, target := range b.target {
+		if most := b.policy.MaxWeightPerSymbol; target > most+Tolerance {
+			b.strike(i, MaxWeight, "clipped from ", target, " to the maximum weight ", most)
+			b.target[i] = most
 		}
 	}
 }
 
 func (b *book) scale() {
-	gross := b.sum(targetOf)
+	gross := sum(b.target)
 	if gross <= b.policy.GrossExposureCap+Tolerance {
 		return
 	}
 	by := b.policy.GrossExposureCap / gross
-	for _, n := range b.names {
-		if n.target > 0 {
-			n.target *= by
-			n.strike(GrossExposure, "scaled by %s to the gross exposure cap %s", show(by), show(b.policy.GrossExposureCap))
+	for i, target := range b.target {
+		if target > 0 {
+			b.target[i] = target * by
+			b.strike(i, GrossExposure, "scaled by ", by, " to the gross exposure cap ", b.policy.GrossExposureCap)
 		}
 	}
 }

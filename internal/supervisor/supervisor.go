@@ -6,11 +6,9 @@ package supervisor
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 
 	"quant"
 )
@@ -79,6 +77,24 @@ type Decision struct {
 	Exempt   float64 // the part of it that no cap holds
 }
 
+// Decider decides by one policy. It keeps its memory from one decision to the next,
+// so it is for one goroutine.
+type Decider struct {
+	book book
+	at   map[string]int32 // index of the book, by symbol
+	tail []Held           // what is held beside the proposal
+}
+
+// NewDecider returns a Decider for a policy.
+func NewDecider(policy Policy) *Decider {
+	return &Decider{book: book{policy: policy, rules: Catalogue()}, at: map[string]int32{}}
+}
+
+// Decide is Decider.Decide, once.
+func Decide(policy Policy, proposal []Proposed, basis []Held) (Decision, error) {
+	return NewDecider(policy).Decide(proposal, basis)
+}
+
 // Decide applies the policy to a proposal, given in rank order, starting from
 // a basis. In order: R5 and R3 reject, R2 clips, R1 scales all; then R4 limits
 // the way from the basis to that target, as a list of trades: (a) reductions
@@ -91,108 +107,121 @@ type Decision struct {
 // turnover cap, all within Tolerance. A proposal that breaks nothing is
 // returned to the bit. Invalid: a weight or score that is no number, a
 // negative weight, a symbol twice, a basis of more than all equity.
-func Decide(policy Policy, proposal []Proposed, basis []Held) (Decision, error) {
-	b, err := newBook(policy, proposal, basis)
-	if err != nil {
+func (d *Decider) Decide(proposal []Proposed, basis []Held) (Decision, error) {
+	if err := d.open(proposal, basis); err != nil {
 		return Decision{}, err
 	}
+	b := &d.book
 	exempt := b.force()
-	for _, r := range Catalogue() {
+	for _, r := range b.rules {
 		if r.apply != nil {
 			r.apply(b)
 		}
 	}
-	if len(basis) == 0 || b.sum(basisOf) == 0 {
-		exempt = b.sum(targetOf)
+	if len(basis) == 0 || sum(b.basis) == 0 {
+		exempt = sum(b.target)
 		b.arrive()
-	} else if b.turnover(weightOf, targetOf) <= policy.TurnoverCap+Tolerance {
+	} else if turnover(b.weight, b.target) <= b.policy.TurnoverCap+Tolerance {
 		b.arrive()
 	} else {
 		b.trade()
 	}
-	return Decision{Rows: b.rows(), Gross: b.sum(weightOf), Turnover: b.turnover(basisOf, weightOf), Exempt: exempt}, nil
+	return Decision{Rows: b.rows(), Gross: sum(b.weight), Turnover: turnover(b.basis, b.weight), Exempt: exempt}, nil
 }
 
 // name is one symbol on its way from basis to target.
 type name struct {
 	symbol   string
 	score    float64
-	proposed bool
 	wanted   float64 // as proposed
-	basis    float64
-	target   float64 // what the rules leave of wanted
-	weight   float64 // where the trades have got to
-	left     Flag
+	proposed bool
+	held     bool
 	noBar    bool
 	forced   bool
+	left     Flag
 	flags    []Flag
-	notes    []string
+	from, to int // of what struck, in book.text
 }
 
 // book is all names, best first: the proposal in its order, then what is held
-// beside it by falling score, without a score last.
+// beside it by falling score, without a score last. Slices have this order.
 type book struct {
 	policy Policy
-	names  []*name
+	rules  []Rule
+	names  []name
+	basis  []float64
+	target []float64 // what the rules leave of wanted
+	weight []float64 // where the trades have got to
+	text   []byte
 }
 
-func newBook(policy Policy, proposal []Proposed, basis []Held) (*book, error) {
-	b := &book{policy: policy}
-	at := make(map[string]*name, len(proposal)+len(basis))
-	for _, p := range proposal {
-		if at[p.Symbol] != nil || !(p.Weight >= 0) || math.IsInf(p.Weight, 0) || math.IsNaN(p.Score) {
-			return nil, quant.Errorf(quant.Invalid, "proposal of %s: weight %v, score %v, or it stands there twice", p.Symbol, p.Weight, p.Score)
+func (b *book) add(n name, wanted, basis float64) {
+	b.names, b.basis, b.target, b.weight = append(b.names, n), append(b.basis, basis), append(b.target, wanted), append(b.weight, basis)
+}
+
+// open fills the book.
+func (d *Decider) open(proposal []Proposed, basis []Held) error {
+	b := &d.book
+	b.names, b.basis, b.target, b.weight, b.text = b.names[:0], b.basis[:0], b.target[:0], b.weight[:0], b.text[:0]
+	clear(d.at)
+	d.tail = d.tail[:0]
+	for i, p := range proposal {
+		_, twice := d.at[p.Symbol]
+		if twice || !(p.Weight >= 0) || math.IsInf(p.Weight, 0) || math.IsNaN(p.Score) {
+			return quant.Errorf(quant.Invalid, "proposal of %s: weight %v, score %v, or it stands there twice", p.Symbol, p.Weight, p.Score)
 		}
-		n := &name{symbol: p.Symbol, score: p.Score, proposed: true, wanted: p.Weight, target: p.Weight, noBar: p.NoBar}
-		at[p.Symbol] = n
-		b.names = append(b.names, n)
+		d.at[p.Symbol] = int32(i)
+		b.add(name{symbol: p.Symbol, score: p.Score, proposed: true, wanted: p.Weight, noBar: p.NoBar}, p.Weight, 0)
 	}
-	seen := make(map[string]bool, len(basis))
 	for _, h := range basis {
-		if seen[h.Symbol] || !(h.Weight >= 0) || math.IsInf(h.Weight, 0) {
-			return nil, quant.Errorf(quant.Invalid, "basis of %s: weight %v, or it stands there twice", h.Symbol, h.Weight)
+		i, known := d.at[h.Symbol]
+		twice := known && (int(i) >= len(proposal) || b.names[i].held)
+		if twice || !(h.Weight >= 0) || math.IsInf(h.Weight, 0) {
+			return quant.Errorf(quant.Invalid, "basis of %s: weight %v, or it stands there twice", h.Symbol, h.Weight)
 		}
-		seen[h.Symbol] = true
-		n := at[h.Symbol]
-		if n == nil {
-			n = &name{symbol: h.Symbol, score: h.Score}
-			b.names = append(b.names, n)
+		if !known {
+			d.at[h.Symbol] = int32(len(proposal) + len(d.tail))
+			d.tail = append(d.tail, h)
+			continue
 		}
-		n.basis, n.weight, n.left = h.Weight, h.Weight, h.Left
+		b.basis[i], b.weight[i], b.names[i].left, b.names[i].held = h.Weight, h.Weight, h.Left, true
 	}
-	if b.sum(basisOf) > 1+1e-9 {
-		return nil, quant.Errorf(quant.Invalid, "the basis sums to %v, more than all equity", b.sum(basisOf))
+	total := sum(b.basis)
+	for _, h := range d.tail {
+		total += h.Weight
 	}
-	slices.SortStableFunc(b.names[len(proposal):], func(x, y *name) int {
+	if total > 1+1e-9 {
+		return quant.Errorf(quant.Invalid, "the basis sums to %v, more than all equity", total)
+	}
+	slices.SortStableFunc(d.tail, func(x, y Held) int {
 		switch {
-		case math.IsNaN(x.score) != math.IsNaN(y.score):
-			return cmp.Compare(number(math.IsNaN(x.score)), number(math.IsNaN(y.score)))
-		case x.score != y.score && !math.IsNaN(x.score):
-			return cmp.Compare(y.score, x.score)
+		case math.IsNaN(x.Score) != math.IsNaN(y.Score):
+			return cmp.Compare(number(math.IsNaN(x.Score)), number(math.IsNaN(y.Score)))
+		case x.Score != y.Score && !math.IsNaN(x.Score):
+			return cmp.Compare(y.Score, x.Score)
 		}
-		return cmp.Compare(x.symbol, y.symbol)
+		return cmp.Compare(x.Symbol, y.Symbol)
 	})
-	return b, nil
+	for _, h := range d.tail {
+		b.add(name{symbol: h.Symbol, score: h.Score, left: h.Left, held: true}, 0, h.Weight)
+	}
+	return nil
 }
 
-func basisOf(n *name) float64  { return n.basis }
-func targetOf(n *name) float64 { return n.target }
-func weightOf(n *name) float64 { return n.weight }
-
-func (b *book) sum(of func(*name) float64) float64 {
+func sum(values []float64) float64 {
 	var s float64
-	for _, n := range b.names {
-		s += of(n)
+	for _, v := range values {
+		s += v
 	}
 	return s
 }
 
 // turnover is half the sum of absolute changes, cash counted as a name. Cash
 // changes by sales less purchases, so that is the larger of the two.
-func (b *book) turnover(from, to func(*name) float64) float64 {
+func turnover(from, to []float64) float64 {
 	var sales, purchases float64
-	for _, n := range b.names {
-		if d := to(n) - from(n); d < 0 {
+	for i, v := range to {
+		if d := v - from[i]; d < 0 {
 			sales -= d
 		} else {
 			purchases += d
@@ -203,8 +232,8 @@ func (b *book) turnover(from, to func(*name) float64) float64 {
 
 func (b *book) positions() int {
 	count := 0
-	for _, n := range b.names {
-		if n.weight > 0 {
+	for _, w := range b.weight {
+		if w > 0 {
 			count++
 		}
 	}
@@ -215,34 +244,35 @@ func (b *book) positions() int {
 // returns their turnover.
 func (b *book) force() float64 {
 	p := b.policy
-	reduce := func(n *name, to float64, flag Flag, format string, args ...any) {
-		n.weight, n.forced = to, true
-		n.strike(flag, format, args...)
-	}
-	for _, n := range b.names {
-		if n.left != "" && n.weight > 0 {
-			reduce(n, 0, n.left, "%s: sold whole", leaving(n.left))
+	reduce := func(i int, to float64) { b.weight[i], b.names[i].forced = to, true }
+	for i := range b.names {
+		if left := b.names[i].left; left != "" && b.weight[i] > 0 {
+			reduce(i, 0)
+			b.strike(i, left, leaving(left), ": sold whole")
 		}
 	}
 	for i, over := len(b.names)-1, b.positions()-p.MaxPositions; i >= 0 && over > 0; i-- {
-		if n := b.names[i]; n.weight > 0 {
-			reduce(n, 0, MaxPositions, "more than %d positions were held: sold whole", p.MaxPositions)
+		if b.weight[i] > 0 {
+			reduce(i, 0)
+			b.strike(i, MaxPositions, "more than ", p.MaxPositions, " positions were held: sold whole")
 			over--
 		}
 	}
-	for _, n := range b.names {
-		if n.weight > p.MaxWeightPerSymbol+Tolerance {
-			reduce(n, p.MaxWeightPerSymbol, MaxWeight, "stood at %s: cut to the maximum weight %s", show(n.weight), show(p.MaxWeightPerSymbol))
+	for i, w := range b.weight {
+		if w > p.MaxWeightPerSymbol+Tolerance {
+			reduce(i, p.MaxWeightPerSymbol)
+			b.strike(i, MaxWeight, "stood at ", w, ": cut to the maximum weight ", p.MaxWeightPerSymbol)
 		}
 	}
-	if gross := b.sum(weightOf); gross > p.GrossExposureCap+Tolerance {
-		for _, n := range b.names {
-			if n.weight > 0 {
-				reduce(n, n.weight*(p.GrossExposureCap/gross), GrossExposure, "the book stood at %s: all cut to the gross exposure cap %s", show(gross), show(p.GrossExposureCap))
+	if gross := sum(b.weight); gross > p.GrossExposureCap+Tolerance {
+		for i, w := range b.weight {
+			if w > 0 {
+				reduce(i, w*(p.GrossExposureCap/gross))
+				b.strike(i, GrossExposure, "the book stood at ", gross, ": all cut to the gross exposure cap ", p.GrossExposureCap)
 			}
 		}
 	}
-	return b.turnover(basisOf, weightOf)
+	return turnover(b.basis, b.weight)
 }
 
 func leaving(f Flag) string {
@@ -253,84 +283,120 @@ func leaving(f Flag) string {
 }
 
 // arrive ends the way at the target.
-func (b *book) arrive() {
-	for _, n := range b.names {
-		n.weight = n.target
-	}
-}
+func (b *book) arrive() { copy(b.weight, b.target) }
 
 // trade goes towards the target as far as the turnover cap lets it.
 func (b *book) trade() {
 	p := b.policy
 	left := p.TurnoverCap
-	for _, n := range slices.Backward(b.names) {
-		want := n.weight - n.target
+	for i := len(b.names) - 1; i >= 0; i-- {
+		want := b.weight[i] - b.target[i]
 		if want <= 0 {
 			continue
 		}
 		if want <= left+Tolerance {
-			n.weight, left = n.target, left-want
+			b.weight[i], left = b.target[i], left-want
 			continue
 		}
 		if left > Tolerance {
-			n.weight, left = n.weight-left, 0
+			b.weight[i], left = b.weight[i]-left, 0
 		}
-		n.strike(Turnover, "wanted at %s, kept at %s: the turnover cap %s is used up", show(n.target), show(n.weight), show(p.TurnoverCap))
+		b.strike(i, Turnover, "wanted at ", b.target[i], ", kept at ", b.weight[i], ": the turnover cap ", p.TurnoverCap, " is used up")
 	}
 	left = p.TurnoverCap
-	for _, n := range b.names {
-		want := n.target - n.weight
+	positions := b.positions()
+	for i := range b.names {
+		want := b.target[i] - b.weight[i]
 		if want <= 0 {
 			continue
 		}
-		room := p.GrossExposureCap - b.sum(weightOf)
-		can := min(left, room)
-		switch {
-		case n.weight == 0 && b.positions() >= p.MaxPositions:
-			n.strike(Turnover, "wanted at %s, not bought: what the turnover cap %s does not let go yet takes its place", show(n.target), show(p.TurnoverCap))
-		case want <= can+Tolerance:
-			n.weight, left = n.target, left-want
-		default:
+		none := b.weight[i] == 0
+		if none && positions >= p.MaxPositions {
+			b.strike(i, Turnover, "wanted at ", b.target[i], ", not bought: what the turnover cap ", p.TurnoverCap, " does not let go yet takes its place")
+			continue
+		}
+		can := left
+		if can > Tolerance || want <= can+Tolerance { // else no room helps
+			can = min(left, p.GrossExposureCap-sum(b.weight))
+		}
+		if want <= can+Tolerance {
+			b.weight[i], left = b.target[i], left-want
+		} else {
 			if can > Tolerance {
-				n.weight, left = n.weight+can, left-can
+				b.weight[i], left = b.weight[i]+can, left-can
 			}
-			n.strike(Turnover, "wanted at %s, bought to %s: the turnover cap %s allows no more", show(n.target), show(n.weight), show(p.TurnoverCap))
+			b.strike(i, Turnover, "wanted at ", b.target[i], ", bought to ", b.weight[i], ": the turnover cap ", p.TurnoverCap, " allows no more")
+		}
+		if none && b.weight[i] > 0 {
+			positions++
 		}
 	}
 }
 
 func (b *book) rows() []Row {
-	var rows, held []Row
-	for _, n := range b.names {
-		if !n.proposed && n.weight == 0 && !n.forced {
+	rows := make([]Row, 0, len(b.names))
+	text := string(b.text)
+	proposed := 0
+	for i := range b.names {
+		n := &b.names[i]
+		if !n.proposed && b.weight[i] == 0 && !n.forced {
 			continue // sold as it was meant to be
 		}
-		r := Row{Symbol: n.symbol, Weight: n.weight, Score: n.score, Approved: n.weight > 0, Flags: n.flags, Reason: strings.Join(n.notes, "; ")}
+		r := Row{Symbol: n.symbol, Weight: b.weight[i], Score: n.score, Approved: b.weight[i] > 0, Flags: n.flags, Reason: text[n.from:n.to]}
 		if r.Reason == "" {
 			r.Reason = "as proposed"
 			if !r.Approved {
 				r.Reason = "proposed with no weight"
 			}
 		}
-		if n.proposed {
-			rows = append(rows, r)
-		} else {
-			held = append(held, r)
+		if rows = append(rows, r); n.proposed {
+			proposed = len(rows)
 		}
 	}
-	slices.SortFunc(held, func(x, y Row) int { return cmp.Compare(x.Symbol, y.Symbol) })
-	return append(rows, held...)
+	slices.SortFunc(rows[proposed:], func(x, y Row) int { return cmp.Compare(x.Symbol, y.Symbol) })
+	return rows
 }
 
-// strike notes that a rule changed what happens to a name.
-func (n *name) strike(flag Flag, format string, args ...any) {
-	if !slices.Contains(n.flags, flag) {
+// struck are the flags of a name that one rule struck.
+func struck(flag Flag) []Flag {
+	for i := range flags {
+		if flags[i] == flag {
+			return flags[i : i+1 : i+1]
+		}
+	}
+	return []Flag{flag}
+}
+
+var flags = [...]Flag{Turnover, GrossExposure, MaxWeight, MaxPositions, ScoreFloor, LeftUniverse, LeftMarket, NoBar}
+
+// strike notes that a rule changed what happens to a name, and why: texts, weights
+// and counts.
+func (b *book) strike(i int, flag Flag, why ...any) {
+	n := &b.names[i]
+	switch {
+	case n.flags == nil:
+		n.flags = struck(flag) // full: what is appended to it is another slice
+	case !slices.Contains(n.flags, flag):
 		n.flags = append(n.flags, flag)
 	}
-	n.notes = append(n.notes, fmt.Sprintf(format, args...))
+	from := len(b.text)
+	if n.to > n.from {
+		b.text = append(append(b.text, b.text[n.from:n.to]...), "; "...)
+	}
+	for _, part := range why {
+		switch part := part.(type) {
+		case string:
+			b.text = append(b.text, part...)
+		case float64:
+			b.text = show(b.text, part)
+		case int:
+			b.text = strconv.AppendInt(b.text, int64(part), 10)
+		}
+	}
+	n.from, n.to = from, len(b.text)
 }
 
-func show(x float64) string { return strconv.FormatFloat(x, 'g', 6, 64) }
+func show(text []byte, x float64) []byte { return strconv.AppendFloat(text, x, 'g', 6, 64) }
 
 func number(b bool) int {
 	if b {
