@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"slices"
@@ -185,6 +186,12 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 		return nil, err
 	}
 	k, read, err := readLabels(ctx, db, spec.Label, these)
+	if errors.Is(err, quant.NotFound) {
+		// What is missing of the features comes first in the chain, and is told first.
+		if _, missing := f.each(ctx, db, &factstore.Names{}, func([]int32, []quant.Date, [][]float64) error { return nil }); missing != nil {
+			return nil, missing
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
