@@ -21,3 +21,8 @@ func (tx *Tx) CountUnchecked(table string, inserted, updated, deleted int64) {
 
 // AttachError is what is made of an error of attaching a file.
 var AttachError = attachError
+
+// FeatureRelation is the relation whatever other tables hold.
+func FeatureRelation(version string, names ...string) string {
+	return featureRelation(version, names...)
+}

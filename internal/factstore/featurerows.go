@@ -9,15 +9,18 @@ import (
 	"quant/internal/sqltext"
 )
 
-// FeatureRelation is FeatureRelation where it is read at once: from the table of the
-// version alone, if nothing else holds a value of these features.
+// FeatureRelation is what stands after FROM to read features of a version side by
+// side: symbol TEXT, ts DATE, and a DOUBLE column of its name for each, NULL where
+// it has no value; a row where any of them has one, in no order. It holds until
+// facts change: where nothing but the table of the version has a value of these
+// features, it is that table alone.
 func (db *DB) FeatureRelation(ctx context.Context, version string, names ...string) (string, error) {
 	wide, have := wideOf(version)
 	for _, name := range names {
 		have = have && slices.Contains(wide.names, name)
 	}
 	if !have {
-		return FeatureRelation(version, names...), nil
+		return featureRelation(version, names...), nil
 	}
 	var other bool
 	err := db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+factTable(FeaturesOther)+" WHERE feature_version = "+sqltext.Literal(version)+" AND feature_name IN ("+sqltext.Literals(names)+"))").Scan(&other)
@@ -25,7 +28,7 @@ func (db *DB) FeatureRelation(ctx context.Context, version string, names ...stri
 		return "", db.failure(ctx, "look for features", err)
 	}
 	if other {
-		return FeatureRelation(version, names...), nil
+		return featureRelation(version, names...), nil
 	}
 	list := identifiers(names)
 	return "(SELECT symbol, ts, " + list + " FROM " + factTable(wide.table()) + " WHERE coalesce(" + list + ") IS NOT NULL)", nil

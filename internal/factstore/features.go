@@ -62,11 +62,11 @@ func FeatureTable(version string) (table string, names []string, ok bool) {
 	return w.table(), w.names, ok
 }
 
-// FeatureRelation is what stands after FROM to read features of a version side by
+// featureRelation is what stands after FROM to read features of a version side by
 // side: symbol TEXT, ts DATE, and a DOUBLE column of its name for each, NULL where
 // it has no value; a row where any of them has one. How features are stored is
 // this file's alone.
-func FeatureRelation(version string, names ...string) string {
+func featureRelation(version string, names ...string) string {
 	var pivot, merged strings.Builder
 	wide, have := wideOf(version)
 	var of []string // the names that the table of the version has

@@ -79,7 +79,7 @@ func (w *recorder) pointsOfMetric(rows *pointRows, list []quant.MetricPoint, m *
 	for left := m.count; left > 0; {
 		n := rowsAtOnce(left)
 		left -= n
-		rows.begin(sum.RunID, sum.Name, sum.Points+1)
+		rows.of(sum.RunID, sum.Name, sum.Points+1)
 		for range n {
 			p := &list[at]
 			at = next[at]

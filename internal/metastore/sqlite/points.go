@@ -38,8 +38,8 @@ func (r *pointRows) bind(v driver.Value) {
 	r.args = append(r.args, driver.NamedValue{Ordinal: len(r.args) + 1, Value: v})
 }
 
-// begin starts the rows of a metric from point number first on.
-func (r *pointRows) begin(runID, name string, first int64) {
+// of starts the rows of a metric from point number first on.
+func (r *pointRows) of(runID, name string, first int64) {
 	r.args = r.args[:0]
 	r.bind(runID)
 	r.bind(name)
