@@ -33,12 +33,13 @@ var (
 // Options say which Fact DB, and how to open it. Only Path is required.
 type Options struct {
 	Path        string
-	Wait        time.Duration    // how long to wait for the lock; 0 or less: not at all
-	Waiting     func(Wait)       // called when the wait begins (after some 200 ms), then about every 5 s; may be nil
-	Now         func() time.Time // the clock; nil: time.Now
-	TempDir     string           // where DuckDB spills to, in a folder of its own; "": <Path>.tmp
-	Threads     int              // 0: one a core
-	MemoryLimit int64            // bytes that the engine may hold before it spills to disk; 0: DefaultMemory
+	Wait        time.Duration      // how long to wait for the lock; 0 or less: not at all
+	Waiting     func(Wait)         // called when the wait begins (after some 200 ms), then about every 5 s; may be nil
+	Upgrading   func(from, to int) // called before a file of an older schema is changed, which may take a minute; may be nil
+	Now         func() time.Time   // the clock; nil: time.Now
+	TempDir     string             // where DuckDB spills to, in a folder of its own; "": <Path>.tmp
+	Threads     int                // 0: one a core
+	MemoryLimit int64              // bytes that the engine may hold before it spills to disk; 0: DefaultMemory
 }
 
 // Wait is a wait for the lock.

@@ -30,7 +30,17 @@ func TestFeaturesOfAnOlderSchemaMoveAndStay(t *testing.T) {
 		run(t, db, q)
 	}
 	closeDB(t, db)
-	db = openWrite(t, path)
+	o := options(path)
+	var told [2]int
+	o.Upgrading = func(from, to int) { told = [2]int{from, to} }
+	db, err := factstore.OpenWrite(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	if told != [2]int{3, factstore.SchemaVersion} {
+		t.Errorf("told of %v", told)
+	}
 	if !db.Upgraded() {
 		t.Fatal("it was not moved")
 	}

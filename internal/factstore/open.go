@@ -301,6 +301,9 @@ func (db *DB) ensureSchema(ctx context.Context) error {
 		return &quant.Error{Code: quant.Store, Err: ErrOlder, Msg: fmt.Sprintf("fact db %s has schema version %d, this program needs %d", db.path, version, SchemaVersion),
 			Hint: "bring it up to date with `quant init-db`"}
 	}
+	if version > 0 && db.o.Upgrading != nil {
+		db.o.Upgrading(version, SchemaVersion)
+	}
 	if err := makeSchema(ctx, db.conn, db.o.Now(), "fact.upgrade.before", "fact.upgrade.after"); err != nil {
 		return quant.Errorf(quant.Store, "bring fact db %s up to date: %w", db.path, err).
 			WithHint("nothing was changed; `quant doctor` examines it")

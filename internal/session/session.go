@@ -190,7 +190,7 @@ func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) erro
 // WriteFactsInside is WriteFacts for runs inside this one: what is committed is
 // theirs, not this run's. Who calls says so with FactsBecame.
 func (s *Session) WriteFactsInside(ctx context.Context, fn func(db *factstore.DB) error) error {
-	store := facts.Store{Lab: s.Lab, Self: s.facts.Self, Wait: s.facts.Wait, Waiting: s.facts.Waiting}
+	store := facts.Store{Lab: s.Lab, Self: s.facts.Self, Wait: s.facts.Wait, Memory: s.facts.Memory, Waiting: s.facts.Waiting}
 	return store.Write(ctx, fn)
 }
 

@@ -37,8 +37,8 @@ type Store struct {
 	Wait time.Duration // for a lock; 0: not at all
 	// Memory is the limit of the engine in bytes; 0: factstore.DefaultMemory.
 	Memory int64
-	// Waiting is told that another process holds the Fact DB, in words that name its
-	// run; nil: nobody is.
+	// Waiting is told why an opening takes its time, in words: another process holds
+	// the Fact DB (they name its run), or an older schema is changed; nil: nobody is.
 	Waiting func(text string)
 
 	mu      sync.Mutex
@@ -52,6 +52,9 @@ func (s *Store) Options(ctx context.Context) factstore.Options {
 	if s.Waiting != nil {
 		o.Waiting = func(w factstore.Wait) {
 			s.Waiting(fmt.Sprintf("waiting for the Fact DB %s, held by %s (%s so far, --wait %s)", w.Path, s.Holder(ctx, w.PID, w.Program), w.Waited.Round(time.Second), s.Wait))
+		}
+		o.Upgrading = func(from, to int) {
+			s.Waiting(fmt.Sprintf("bringing the Fact DB %s from schema %d to %d; with many features that takes a minute", o.Path, from, to))
 		}
 	}
 	return o
