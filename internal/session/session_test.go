@@ -189,3 +189,31 @@ func TestASessionWithoutARegistryStartsNothing(t *testing.T) {
 	s.Record(quant.RunIO{}) // of no run: nothing to record it with
 	s.Log(metastore.Batch{})
 }
+
+func TestEveryOpeningOfTheFactDBHasTheMemoryThatIsSet(t *testing.T) {
+	t.Parallel()
+	at := place.In(t.TempDir())
+	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at.FactPath)})
+	if err := l.Open(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	s := session.New(session.Options{Lab: l, Voice: &said{}, Calendar: "XNYS", Memory: 600 << 20})
+	if _, err := s.Start(t.Context(), session.Command{Kind: "outer", Args: []string{"outer"}}, ""); err != nil {
+		t.Fatal(err)
+	}
+	for name, open := range map[string]func(context.Context, func(*factstore.DB) error) error{
+		"for this run": s.WriteFacts, "for runs inside": s.WriteFactsInside,
+	} {
+		if err := open(t.Context(), func(db *factstore.DB) error {
+			var limit string
+			err := db.QueryRow(t.Context(), "SELECT current_setting('memory_limit')").Scan(&limit)
+			if limit != "600.0 MiB" {
+				t.Errorf("%s: %q", name, limit)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
