@@ -175,19 +175,22 @@ func (db *DB) problemsIn(lines []string) ([]metastore.Problem, error) {
 	return found, nil
 }
 
-// pageNotRead is the error in a line of integrity_check about a page that could not
-// be got for a reason that is not the file's; nil for any other line.
+// pageNotRead is the error in a line of integrity_check, which may be several lines
+// of text, about a page that could not be got for a reason that is not the file's; nil
+// for any other line.
 func pageNotRead(line string) error {
-	_, text, told := strings.Cut(line, "unable to get the page. error code=")
-	code, err := strconv.Atoi(strings.TrimSpace(text))
-	if !told || err != nil {
-		return nil
+	for text := range strings.Lines(line) {
+		_, number, told := strings.Cut(text, "unable to get the page. error code=")
+		code, err := strconv.Atoi(strings.TrimSpace(number))
+		if !told || err != nil {
+			continue
+		}
+		e := sqlite3.Error{Code: sqlite3.ErrNo(code & 0xff), ExtendedCode: sqlite3.ErrNoExtended(code)}
+		if !isDamage(e) {
+			return e
+		}
 	}
-	e := sqlite3.Error{Code: sqlite3.ErrNo(code & 0xff), ExtendedCode: sqlite3.ErrNoExtended(code)}
-	if isDamage(e) {
-		return nil
-	}
-	return e
+	return nil
 }
 
 func (db *DB) checkHeader(ctx context.Context, q querier) ([]metastore.Problem, error) {

@@ -653,6 +653,7 @@ func TestAPageThatCannotBeGotIsNoFinding(t *testing.T) {
 		"row 3 missing from index unable to get the page.":       true,
 		"Tree 5 page 7: unable to get the page. error code=six":  true,
 		"Tree 5 page 7: unable to get the page. error code=8458": false,
+		"*** in database main ***\nTree 34 page 34: unable to get the page. error code=8458\nTree 3 page 3: unable to get the page. error code=8458": false,
 	} {
 		if got := pageNotRead(line) == nil; got != damage {
 			t.Errorf("%q: %v", line, got)

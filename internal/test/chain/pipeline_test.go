@@ -139,7 +139,7 @@ func TestSkippingStagesGivesTheFactsThatForceGives(t *testing.T) {
 		case 0:
 			l.Write("s.yaml", []byte(strings.Replace(demoStrategy, "top_k: 2", fmt.Sprintf("top_k: %d", 1+random.IntN(3)), 1)))
 		case 1: // a correction by hand, which the file then undoes
-			l.Write("other.csv", []byte("symbol,date,open,high,low,close,volume,adj close\nIBM,2010-03-01,100,120,90,110,1000,95\n"))
+			l.Write("other.csv", []byte("symbol,date,open,high,low,close,volume,adj close\nIBM,2010-03-01,127.5,130,127.47,128.57,1000,105.37854405815\n"))
 			l.Must("ingest", "other.csv")
 		case 2:
 			l.Must("features", "--feature-version", "v2")
