@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"quant"
@@ -79,6 +80,9 @@ type ingest struct {
 	done   int64 // bytes of the files before the present one
 	texts  rejectTexts
 	report Report
+
+	telling sync.Mutex // held while Progress is told
+
 	series *provider.Series // the one input, where it is no file
 	of     string           // the symbol of series
 	answer int64            // rows of the answer that series is the newest part of
@@ -166,6 +170,9 @@ func (in *ingest) progress(file int, stage Stage, read int64) {
 	for _, i := range in.inputs {
 		total += i.Size
 	}
+	// The reading goroutine may be told to stop and not yet be seen to have.
+	in.telling.Lock()
+	defer in.telling.Unlock()
 	in.Progress(Progress{File: in.inputs[file].Path, Stage: stage, Done: in.done + read, Total: total})
 }
 
