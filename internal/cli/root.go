@@ -172,6 +172,7 @@ record is closed whatever happens.`,
 		restoreCommand(env),
 		doctorCommand(env),
 		demoCommand(env),
+		serveCommand(env),
 		versionCommand(env),
 	})
 	t.Root.InitDefaultHelpCmd()

@@ -710,7 +710,7 @@ func TestADatabaseThatLacksOnlyAnIndexIsReadAsItIs(t *testing.T) {
 	db, err := open(context.Background(), Options{Path: path, Now: noon}, all[:4])
 	ok(t, err)
 	ok(t, db.Close())
-	db, err = Open(context.Background(), Options{Path: path, ReadOnly: true})
+	db, err = open(context.Background(), Options{Path: path, ReadOnly: true}, all[:5]) // the fifth makes an index
 	ok(t, err)
 	if list, err := db.ListRuns(context.Background(), metastore.RunFilter{All: true}); err != nil || len(list) != 0 {
 		t.Errorf("%v, %v", list, err)

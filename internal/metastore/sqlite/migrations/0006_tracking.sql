@@ -1,0 +1,2 @@
+-- What clients that speak MLflow's protocol know of experiments and runs, beyond
+-- the columns of the tables that they stand in.

@@ -1,0 +1,1 @@
+-- The models that clients log and register, with their versions, tags and aliases.

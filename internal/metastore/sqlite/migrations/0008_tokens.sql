@@ -1,0 +1,1 @@
+-- The tokens with which a server lets clients in.
