@@ -21,7 +21,7 @@ func storeTests() []test {
 			}
 			equal(t, names, []string{
 				"experiments", "models", "run_artifacts", "run_deletions", "run_imports", "run_io", "run_metric_points", "run_metrics",
-				"run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols",
+				"run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols", "tokens",
 			})
 		}},
 		{"TablesCountsRows", func(t *testing.T, s metastore.Store) {

@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Deletions", deletionTests()},
 		{"Overview", overviewTests()},
 		{"Searches", searchTests()},
+		{"Tokens", tokenTests()},
 		{"Tx", txTests()},
 		{"Store", storeTests()},
 	} {
