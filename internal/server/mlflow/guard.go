@@ -6,31 +6,6 @@ import (
 	"strings"
 )
 
-// reading are the ends of paths that change nothing although they are asked by
-// POST.
-func reading(path string) bool {
-	for _, end := range []string{
-		"/search", "/search-datasets", "/get-latest-versions", "/get-history-bulk", "/get-history-bulk-interval",
-		"/batchGet", "/graphql",
-	} {
-		if strings.HasSuffix(path, end) {
-			return true
-		}
-	}
-	return false
-}
-
-// Reads tells whether a request changes nothing, so that the scope read is enough.
-func Reads(r *http.Request) bool {
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions:
-		return true
-	case http.MethodPost:
-		return reading(r.URL.Path)
-	}
-	return false
-}
-
 // Streams tells whether a request brings the content of an artifact, which is
 // stored as it comes and may have any size.
 func Streams(r *http.Request) bool {
