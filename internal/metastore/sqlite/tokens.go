@@ -31,12 +31,12 @@ func (db *DB) CreateToken(ctx context.Context, t quant.Token) error {
 
 // GetToken is documented at metastore.Tokens.
 func (db *DB) GetToken(ctx context.Context, digest string) (quant.Token, error) {
-	return get(ctx, db, "this token", `SELECT `+tokenTable.columns+` FROM tokens WHERE digest = ?`, digest, tokenTable.scan)
+	return get(ctx, db, "the token of this digest", `SELECT `+tokenTable.columns+` FROM tokens WHERE digest = ?`, digest, tokenTable.scan)
 }
 
 // ListTokens is documented at metastore.Tokens.
 func (db *DB) ListTokens(ctx context.Context) ([]quant.Token, error) {
-	return list(ctx, db, "list tokens", `SELECT `+tokenTable.columns+` FROM tokens ORDER BY name, created_at, digest`, nil, tokenTable.scan)
+	return list(ctx, db, "look at what tokens there are", `SELECT `+tokenTable.columns+` FROM tokens ORDER BY name, created_at, digest`, nil, tokenTable.scan)
 }
 
 // RevokeToken is documented at metastore.Tokens.
@@ -62,7 +62,7 @@ func (db *DB) RevokeToken(ctx context.Context, name string, at quant.Time) (quan
 
 // TokensUsed is documented at metastore.Tokens.
 func (db *DB) TokensUsed(ctx context.Context, used map[string]quant.Time) error {
-	return db.write(ctx, "note the use of tokens", "", func(ctx context.Context, q querier) error {
+	return db.write(ctx, "note when tokens were used", "", func(ctx context.Context, q querier) error {
 		for _, digest := range slices.Sorted(maps.Keys(used)) {
 			if _, err := q.ExecContext(ctx, `UPDATE tokens SET last_used_at = ?1 WHERE digest = ?2 AND (last_used_at IS NULL OR last_used_at < ?1)`,
 				used[digest], digest); err != nil {
