@@ -32,6 +32,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Overview", overviewTests()},
 		{"Searches", searchTests()},
 		{"Tokens", tokenTests()},
+		{"Registered", registeredTests()},
 		{"Tx", txTests()},
 		{"Store", storeTests()},
 	} {
