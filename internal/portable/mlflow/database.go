@@ -32,7 +32,7 @@ func openDatabase(ctx context.Context, name string, n *notes) (source, error) {
 	return d, nil
 }
 
-func (d *database) close() { d.file.Close() }
+func (d *database) close() { _ = d.file.Close() }
 
 // reading reads the columns of a row and keeps the first error.
 type reading struct {

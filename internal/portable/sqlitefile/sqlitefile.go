@@ -81,7 +81,7 @@ func Open(ctx context.Context, path string) (*File, error) {
 		err = f.prepare(ctx)
 	}
 	if err != nil {
-		f.Close()
+		_ = f.Close()
 		return nil, f.failed("open", err)
 	}
 	return f, nil
