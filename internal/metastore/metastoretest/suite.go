@@ -31,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Deletions", deletionTests()},
 		{"Overview", overviewTests()},
 		{"Searches", searchTests()},
+		{"Registered", registeredTests()},
 		{"Tx", txTests()},
 		{"Store", storeTests()},
 	} {
