@@ -30,6 +30,7 @@ type Store interface {
 	Runs
 	Records
 	Overview
+	Parts
 	Deletions
 	Portable
 	Searches
