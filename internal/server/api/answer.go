@@ -118,17 +118,29 @@ func (e refusal) Unwrap() error { return e.cause }
 
 func problemOf(status int, err *quant.Error) error { return refusal{err, status} }
 
-// statuses are those of the codes.
-var statuses = map[quant.Code]int{
-	quant.Failed: http.StatusInternalServerError, quant.Usage: http.StatusBadRequest, quant.Invalid: http.StatusBadRequest,
-	quant.Partial: http.StatusInternalServerError, quant.NotFound: http.StatusNotFound, quant.Conflict: http.StatusConflict,
-	quant.Locked: http.StatusServiceUnavailable, quant.Refused: http.StatusUnprocessableEntity, quant.Provider: http.StatusBadGateway,
-	quant.Store: http.StatusInternalServerError,
+// statusOf is the status of a code.
+func statusOf(code quant.Code) int {
+	switch code {
+	case quant.Usage, quant.Invalid:
+		return http.StatusBadRequest
+	case quant.NotFound:
+		return http.StatusNotFound
+	case quant.Conflict:
+		return http.StatusConflict
+	case quant.Refused:
+		return http.StatusUnprocessableEntity
+	case quant.Provider:
+		return http.StatusBadGateway
+	case quant.Locked:
+		return http.StatusServiceUnavailable
+	default:
+		return http.StatusInternalServerError
+	}
 }
 
 // fail answers with an error as a problem document.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := Problem{Status: statuses[quant.CodeOf(err)], Detail: err.Error(), Code: quant.CodeOf(err), Hint: quant.Text(quant.HintOf(err))}
+	p := Problem{Status: statusOf(quant.CodeOf(err)), Detail: err.Error(), Code: quant.CodeOf(err), Hint: quant.Text(quant.HintOf(err))}
 	if own, is := errors.AsType[refusal](err); is {
 		p.Status = own.status
 	}

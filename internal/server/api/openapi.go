@@ -21,12 +21,17 @@ type document struct {
 	Components schema                       `json:"components"`
 }
 
+// group is a part of the API.
+type group struct{ name, text string }
+
 // groups are the parts of the API, in their order.
-var groups = []struct{ name, text string }{
-	{"runs", "One run, and what is recorded of it."},
-	{"search", "Runs that a query finds, several side by side, in sums."},
-	{"actions", "What changes something. Each is a run of its own inside the one that serves, with the tag `by` that names who asked."},
-	{"lab", "What the lab has beside runs."},
+func groups() []group {
+	return []group{
+		{"runs", "One run, and what is recorded of it."},
+		{"search", "Runs that a query finds, several side by side, in sums."},
+		{"actions", "What changes something. Each is a run of its own inside the one that serves, with the tag `by` that names who asked."},
+		{"lab", "What the lab has beside runs."},
+	}
 }
 
 // describe is the document of routes.
@@ -42,7 +47,7 @@ func describe(routes []route, version string) document {
 		Servers: []schema{{"url": strings.TrimSuffix(Prefix, "/")}},
 		Paths:   map[string]map[string]schema{},
 	}
-	for _, g := range groups {
+	for _, g := range groups() {
 		d.Tags = append(d.Tags, schema{"name": g.name, "description": g.text})
 	}
 	problem := all.of(reflect.TypeFor[Problem]())
@@ -161,7 +166,7 @@ func problems() []problemText {
 		{quant.Provider, "A data provider did not deliver."},
 		{quant.Locked, "Somebody else holds it just now; try again."},
 	}
-	slices.SortStableFunc(list, func(a, b problemText) int { return statuses[a.Code] - statuses[b.Code] })
+	slices.SortStableFunc(list, func(a, b problemText) int { return a.Status() - b.Status() })
 	return list
 }
 
@@ -172,7 +177,7 @@ type problemText struct {
 }
 
 // Status is the status of the code.
-func (p problemText) Status() int { return statuses[p.Code] }
+func (p problemText) Status() int { return statusOf(p.Code) }
 
 // Anchor is where the page explains it.
 func (p problemText) Anchor() string { return problemAnchor(p.Code) }

@@ -57,14 +57,14 @@ type typeText struct{ Before, Schema, After string }
 func newReference(version string) reference {
 	all := schemas{named: map[string]schema{}}
 	ref := reference{Version: version, Prefix: Prefix, Problems: problems()}
-	for _, g := range groups {
-		group := referenceGroup{Name: g.name, Text: g.text}
+	for _, g := range groups() {
+		one := referenceGroup{Name: g.name, Text: g.text}
 		for _, r := range routes() {
 			if r.group == g.name {
-				group.Operations = append(group.Operations, all.describe(r))
+				one.Operations = append(one.Operations, all.describe(r))
 			}
 		}
-		ref.Groups = append(ref.Groups, group)
+		ref.Groups = append(ref.Groups, one)
 	}
 	all.of(reflect.TypeFor[Problem]())
 	for _, name := range slices.Sorted(maps.Keys(all.named)) {

@@ -5,6 +5,7 @@ import (
 	"path"
 	"reflect"
 	"strings"
+	"sync"
 
 	"quant"
 )
@@ -18,20 +19,22 @@ type schemas struct {
 }
 
 // scalars are the types that write themselves.
-var scalars = map[reflect.Type]schema{
-	reflect.TypeFor[quant.Time]():      {"type": []string{"string", "null"}, "format": "date-time"},
-	reflect.TypeFor[quant.Date]():      {"type": "string", "format": "date"},
-	reflect.TypeFor[quant.Text]():      {"type": []string{"string", "null"}},
-	reflect.TypeFor[quant.Facts]():     {"type": []string{"string", "null"}},
-	reflect.TypeFor[quant.JSON]():      {},
-	reflect.TypeFor[json.RawMessage](): {},
-	reflect.TypeFor[quant.Status]():    {"type": "string", "enum": []quant.Status{quant.Running, quant.Success, quant.Fail}},
-	reflect.TypeFor[quant.Code]():      {"type": "string", "enum": quant.Codes()},
-}
+var scalars = sync.OnceValue(func() map[reflect.Type]schema {
+	return map[reflect.Type]schema{
+		reflect.TypeFor[quant.Time]():      {"type": []string{"string", "null"}, "format": "date-time"},
+		reflect.TypeFor[quant.Date]():      {"type": "string", "format": "date"},
+		reflect.TypeFor[quant.Text]():      {"type": []string{"string", "null"}},
+		reflect.TypeFor[quant.Facts]():     {"type": []string{"string", "null"}},
+		reflect.TypeFor[quant.JSON]():      {},
+		reflect.TypeFor[json.RawMessage](): {},
+		reflect.TypeFor[quant.Status]():    {"type": "string", "enum": []quant.Status{quant.Running, quant.Success, quant.Fail}},
+		reflect.TypeFor[quant.Code]():      {"type": "string", "enum": quant.Codes()},
+	}
+})
 
 // of is the schema of what encoding/json makes of a type.
 func (s *schemas) of(t reflect.Type) schema {
-	if known, is := scalars[t]; is {
+	if known, is := scalars()[t]; is {
 		return known
 	}
 	switch t.Kind() {
