@@ -34,6 +34,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return quant.Errorf(quant.Conflict, "serve on %s: %w", o.Addr, err).WithHint("choose another address with --addr")
 	}
+	defer o.Session.ShareFacts()()
 	srv := &http.Server{Handler: Handler(o), ReadHeaderTimeout: 10 * time.Second}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()
