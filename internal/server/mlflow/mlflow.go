@@ -7,11 +7,14 @@ import (
 	"net/http"
 
 	"quant/internal/session"
+	"quant/internal/tracking"
 )
 
 // Options are what the answers rest on.
 type Options struct {
 	Session *session.Session
+	// Tracking is the lab as MLflow's clients see it.
+	Tracking *tracking.Tracking
 }
 
 // Prefixes are the paths below which MLflow's clients ask.
@@ -19,5 +22,31 @@ func Prefixes() []string {
 	return []string{"/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/"}
 }
 
+// face is what the endpoints answer from.
+type face struct {
+	Options
+}
+
+// endpoints are all that is offered, each noun's in a file of its own.
+func (f *face) endpoints() []endpoint {
+	var all []endpoint
+	for _, some := range [][]endpoint{
+		notOffered(),
+	} {
+		all = append(all, some...)
+	}
+	return all
+}
+
 // Handler answers below Prefixes.
-func Handler(o Options) http.Handler { return http.NotFoundHandler() }
+func Handler(o Options) http.Handler {
+	return newRouter((&face{o}).endpoints())
+}
+
+// Reads tells whether a request to a path below Prefixes only reads, so that a
+// caller who may not write may send it. A path that is not offered reads: its
+// answer changes nothing.
+func Reads(r *http.Request) bool {
+	e, _, found := routes().find(r.Method, r.URL.EscapedPath())
+	return !found || e.reads
+}
