@@ -94,3 +94,6 @@ func arguments(list ...any) (map[string]any, error) {
 	}
 	return all, nil
 }
+
+// exact is a measured value with all its digits.
+func exact(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }

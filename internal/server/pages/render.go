@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
+	"encoding/json"
 	"html/template"
 	"net/http"
 	"sync"
@@ -124,4 +125,15 @@ func (p *pages) send(w http.ResponseWriter, r *http.Request, contentType string,
 	}
 	w.WriteHeader(status)
 	_, _ = w.Write(content)
+}
+
+// json answers a script with a value. Known secrets are masked before their text is
+// encoded, so that the document stays valid.
+func (p *pages) json(w http.ResponseWriter, r *http.Request, v any) error {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	p.send(w, r, "application/json", http.StatusOK, p.Mask.KnownJSON(doc))
+	return nil
 }
