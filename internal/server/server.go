@@ -71,6 +71,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer o.Session.ShareFacts()()
 	h := newHandler(o, place)
 	if err := h.admission.ready(ctx); err != nil {
 		return err
