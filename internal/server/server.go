@@ -111,8 +111,8 @@ func Serve(ctx context.Context, o Options) error {
 			o.Session.Say().Warn("what is sent to %s can be read on its way: give --tls-cert and --tls-key, or put a proxy with TLS before it", url)
 		}
 		// After the first answer, which does not wait for it.
-		err := o.Session.Registry.Log(ctx, o.Session.RunID(), metastore.Batch{Tags: []quant.Tag{{Name: URLTag, Value: url}}})
-		if err != nil && ctx.Err() == nil {
+		err := o.Session.Registry.Log(context.WithoutCancel(ctx), o.Session.RunID(), metastore.Batch{Tags: []quant.Tag{{Name: URLTag, Value: url}}})
+		if err != nil {
 			o.Session.Say().Warn("that this run serves %s is not recorded: %v", url, err)
 		}
 	}

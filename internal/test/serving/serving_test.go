@@ -316,7 +316,7 @@ func TestATokenLivesFromItsCreationToItsRevocation(t *testing.T) {
 	asks := func(headers ...string) (get, post int) {
 		return s.get("/no-such-page", headers...).status, s.post("/no-such-page", "", headers...).status
 	}
-	if get, post := asks(); get != 401 || post != 401 {
+	if get, post := asks(); get != 303 || post != 401 {
 		t.Errorf("without: %d %d", get, post)
 	}
 	if get, post := asks("Authorization: Bearer " + secret); get != 404 || post == 401 || post == 403 {
