@@ -33,6 +33,7 @@ type Store interface {
 	Deletions
 	Portable
 	Searches
+	Tracking
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

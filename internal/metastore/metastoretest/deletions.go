@@ -75,7 +75,8 @@ func deletionTests() []test {
 			ok(t, s.PurgeRuns(ctx, []string{RunID(1), RunID(2)}))
 			for _, table := range one(s.Tables(ctx))(t) {
 				switch table.Table {
-				case "symbols", "experiments", "models", "run_io", "run_deletions", "run_imports":
+				case "symbols", "experiments", "client_experiments", "experiment_tags", "models", "run_io", "run_deletions", "run_imports",
+					"run_clients", "run_metric_latest", "run_metric_nans":
 				default:
 					if table.Rows == 0 || table.Rows > 2 {
 						t.Errorf("%s has %d rows", table.Table, table.Rows)

@@ -20,13 +20,14 @@ func storeTests() []test {
 				equal(t, c.Rows, 0)
 			}
 			equal(t, names, []string{
-				"experiments", "models", "run_artifacts", "run_deletions", "run_imports", "run_io", "run_metric_points", "run_metrics",
-				"run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols",
+				"client_experiments", "experiment_tags", "experiments", "models", "run_artifacts", "run_clients", "run_deletions", "run_imports", "run_io",
+				"run_metric_latest", "run_metric_nans", "run_metric_points", "run_metrics", "run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols",
 			})
 		}},
 		{"TablesCountsRows", func(t *testing.T, s metastore.Store) {
 			fill(t, s)
 			equal(t, slices.DeleteFunc(one(s.Tables(ctx))(t), func(c metastore.TableCount) bool { return c.Rows == 0 }), []metastore.TableCount{
+				{Table: "client_experiments", Rows: 1},
 				{Table: "experiments", Rows: 1},
 				{Table: "models", Rows: 1},
 				{Table: "run_io", Rows: 1},

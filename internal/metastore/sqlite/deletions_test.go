@@ -38,6 +38,9 @@ func companioned(t *testing.T) (*DB, string) {
 			},
 		}))
 		ok(t, db.SaveProgram(ctx, quant.Program{RunID: id, Path: "/bin/true"}))
+		raw(t, path, `INSERT INTO run_clients VALUES ('`+id+`', 'client `+id+`', 'FINISHED', '`+at.String()+`', NULL)`)
+		raw(t, path, `INSERT INTO run_metric_latest VALUES ('`+id+`', 'm', 5, '`+at.String()+`', 2)`)
+		raw(t, path, `INSERT INTO run_metric_nans VALUES ('`+id+`', 'm', 1, 1, '`+at.String()+`')`)
 		raw(t, path, `INSERT INTO run_imports VALUES ('`+id+`', '`+at.String()+`', NULL)`)
 	}
 	must(db.DeleteRuns(ctx, []quant.Deletion{{RunID: metastoretest.RunID(0), DeletedAt: at}, {RunID: metastoretest.RunID(1), DeletedAt: at}, {RunID: metastoretest.RunID(2), DeletedAt: at}}))
