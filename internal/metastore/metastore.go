@@ -34,6 +34,7 @@ type Store interface {
 	Portable
 	Searches
 	Registered
+	Tracking
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)
