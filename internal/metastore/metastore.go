@@ -30,9 +30,11 @@ type Store interface {
 	Runs
 	Records
 	Overview
+	Parts
 	Deletions
 	Portable
 	Searches
+	Tokens
 	Registered
 	Tracking
 
