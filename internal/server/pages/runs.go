@@ -22,6 +22,7 @@ func (p *pages) runRoutes(mux *http.ServeMux) []section {
 	p.handle(mux, "GET /runs", p.runList)
 	p.handle(mux, "GET /runs/rows", p.runRows)
 	p.handle(mux, "GET /runs/complete", p.completeSearch)
+	p.pageRoutes(mux)
 	return []section{{Name: "Runs", Path: "/runs", Key: "r"}}
 }
 

@@ -332,4 +332,39 @@
     });
     count();
   });
+
+  // data-follow: a log that the server sends as it grows.
+  quant.each("[data-follow]", (el) => {
+    const source = new EventSource(el.dataset.follow), said = document.querySelector("[data-following]");
+    const most = 500000;
+    const tell = (text) => { if (said) said.textContent = text; };
+    source.addEventListener("begin", () => { el.textContent = ""; tell("following"); });
+    source.addEventListener("message", (e) => {
+      const atEnd = el.scrollHeight - el.scrollTop - el.clientHeight < 40;
+      el.append(e.data);
+      if (el.textContent.length > most) {
+        const kept = el.textContent.slice(-most / 2);
+        el.textContent = kept.slice(kept.indexOf("\n") + 1);
+      }
+      if (atEnd) el.scrollTop = el.scrollHeight;
+    });
+    source.addEventListener("end", () => { source.close(); tell("the run has ended"); });
+    source.addEventListener("error", () => tell(source.readyState === EventSource.CLOSED ? "there is no log to follow" : "the connection is lost, and tried again"));
+  });
+  quant.each("pre.log", (el) => { el.scrollTop = el.scrollHeight; });
+  quant.each("[data-wrap]", (box) => {
+    box.addEventListener("change", () => { for (const el of document.querySelectorAll("pre.log")) el.classList.toggle("nowrap", !box.checked); });
+  });
+
+  // data-since: how long ago a time is, by the second.
+  function sinceText(from) {
+    const s = Math.max(0, Math.floor((Date.now() - Date.parse(from)) / 1000));
+    if (s < 120) return s + "s";
+    if (s < 7200) return Math.floor(s / 60) + "m " + (s % 60) + "s";
+    if (s < 172800) return Math.floor(s / 3600) + "h " + Math.floor(s % 3600 / 60) + "m";
+    return Math.floor(s / 86400) + "d " + Math.floor(s % 86400 / 3600) + "h";
+  }
+  setInterval(() => {
+    for (const el of document.querySelectorAll("[data-since]")) el.textContent = (el.dataset.before || "running for ") + sinceText(el.dataset.since);
+  }, 1000);
 })();
