@@ -90,7 +90,6 @@ func (p *pages) runLineage(w http.ResponseWriter, r *http.Request) error {
 // draw places the nodes of a lineage: the run, to its left what it came from by how
 // many steps away it is, to its right what it wrote.
 func draw(l pipeline.Lineage, outputs []quant.RunIO) graph {
-	column := map[string]int{}
 	nodes := map[string]pipeline.Node{}
 	for _, n := range l.Nodes {
 		nodes[n.ID] = n
@@ -100,12 +99,11 @@ func draw(l pipeline.Lineage, outputs []quant.RunIO) graph {
 		below[e.From] = append(below[e.From], e.To)
 	}
 	self := "run:" + l.Run
-	order := []string{self}
-	column[self] = 0
+	order, known := []string{self}, map[string]bool{self: true} // the nearest first
 	for at := 0; at < len(order); at++ {
 		for _, to := range below[order[at]] {
-			if _, placed := column[to]; !placed {
-				column[to] = column[order[at]] + 1
+			if !known[to] {
+				known[to] = true
 				order = append(order, to)
 			}
 		}
@@ -115,6 +113,7 @@ func draw(l pipeline.Lineage, outputs []quant.RunIO) graph {
 		g.Left = len(order) - maxNodes
 		order = order[:maxNodes]
 	}
+	column := columns(order, below)
 	deepest := 0
 	for _, id := range order {
 		n := graphNode{id: id, column: column[id], At: id == self}
@@ -154,6 +153,30 @@ func draw(l pipeline.Lineage, outputs []quant.RunIO) graph {
 		g.Edges = append(g.Edges, graphEdge{fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x1, y1, x1+bend, y1, x2-bend, y2, x2, y2), e.kind})
 	}
 	return g
+}
+
+// columns says how many steps the longest way from the first node to each is, so that
+// every edge leads one way. What records say in a circle is followed once.
+func columns(order []string, below map[string][]string) map[string]int {
+	column, within := map[string]int{}, map[string]bool{}
+	for _, id := range order {
+		column[id] = 0
+	}
+	var push func(id string, steps int)
+	left := 100 * len(order) // of the ways through a graph there may be very many
+	push = func(id string, steps int) {
+		at, drawn := column[id]
+		if left--; !drawn || within[id] || left < 0 || steps < at || steps == at && steps > 0 {
+			return
+		}
+		column[id], within[id] = steps, true
+		for _, to := range below[id] {
+			push(to, steps+1)
+		}
+		within[id] = false
+	}
+	push(order[0], 0)
+	return column
 }
 
 // place gives the nodes their places: the deepest column is the leftmost.

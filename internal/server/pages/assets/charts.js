@@ -64,11 +64,11 @@
       legend: { show: doc.series.length <= 12, live: true },
       cursor: { sync: { key: data.time ? "time" : "step" }, drag: { x: true, y: false } },
       scales: { x: { time: data.time }, y: { distr: settings.log ? 3 : 1 } },
-      axes: [Object.assign({ values: data.time ? undefined : (u, list) => list.map((v) => (v >= 1e5 ? short(v) : v)) }, axis), Object.assign({ size: 54, values: (u, list) => list.map(short) }, axis)],
+      axes: [Object.assign({ size: 30, values: data.time ? undefined : (u, list) => list.map((v) => (v >= 1e5 ? short(v) : v)) }, axis), Object.assign({ size: 54, values: (u, list) => list.map(short) }, axis)],
       series,
     }, columns, plot);
     const note = el.querySelector(".chart-note");
-    if (note) note.textContent = doc.note || doc.series.map((s) => s.y.length.toLocaleString("en")).join(" + ") + (doc.series.length === 1 && doc.series[0].y.length === 1 ? " point" : " points");
+    if (note) note.textContent = doc.note ? "shown: " + doc.note : doc.series.map((s) => s.y.length.toLocaleString("en")).join(" + ") + (doc.series.length === 1 && doc.series[0].y.length === 1 ? " point" : " points");
     const values = doc.series.length === 1 ? doc.series[0].y.filter((v) => v != null) : [];
     plot.setAttribute("role", "img");
     plot.setAttribute("aria-label", doc.title + (values.length ? ": from " + short(values[0]) + " to " + short(values[values.length - 1]) + ", least " + short(values.reduce((a, b) => Math.min(a, b))) + ", greatest " + short(values.reduce((a, b) => Math.max(a, b))) : ""));
