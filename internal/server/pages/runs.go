@@ -168,6 +168,9 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 		return t, err
 	}
 	shown := slices.DeleteFunc(slices.Clone(f.Columns), func(f metastore.Field) bool { return f == nameField || f == metastore.Field{Name: "run_id"} })
+	if l.Columns == "" { // what became of a run stands first, where a small window shows it
+		slices.SortStableFunc(shown, func(a, b metastore.Field) int { return rankOf(a) - rankOf(b) })
+	}
 	for _, field := range shown {
 		t.Heads = append(t.Heads, l.head(f, field))
 	}
@@ -205,6 +208,14 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 		}
 	}
 	return t, nil
+}
+
+// rankOf puts the status before all other fields.
+func rankOf(f metastore.Field) int {
+	if f == (metastore.Field{Name: "status"}) {
+		return 0
+	}
+	return 1
 }
 
 var (

@@ -351,6 +351,11 @@
     source.addEventListener("end", () => { source.close(); tell("the run has ended"); });
     source.addEventListener("error", () => tell(source.readyState === EventSource.CLOSED ? "there is no log to follow" : "the connection is lost, and tried again"));
   });
+  // A graph that is wider than the window begins where the run stands.
+  quant.each(".graph", (el) => {
+    const at = el.querySelector(".node.at");
+    if (at) el.scrollLeft += at.getBoundingClientRect().left - el.getBoundingClientRect().left - el.clientWidth / 2 + 88;
+  });
   quant.each("pre.log", (el) => { el.scrollTop = el.scrollHeight; });
   quant.each("[data-wrap]", (box) => {
     box.addEventListener("change", () => { for (const el of document.querySelectorAll("pre.log")) el.classList.toggle("nowrap", !box.checked); });
