@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -76,7 +75,7 @@ func pagesOfRuns(ctx context.Context, b *bench) ([]figure, error) {
 // serve starts a server of a lab and returns its address.
 func serve(ctx context.Context, b *bench, dir string) (address string, stop func(), err error) {
 	cmd := exec.CommandContext(ctx, b.quant, "serve", "--addr", "127.0.0.1:0")
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "QUANT_DATA_DIR=")
+	cmd.Dir = dir
 	said, err := cmd.StderrPipe()
 	if err != nil {
 		return "", nil, err
