@@ -32,6 +32,8 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Overview", overviewTests()},
 		{"Parts", partTests()},
 		{"Searches", searchTests()},
+		{"Tokens", tokenTests()},
+		{"Registered", registeredTests()},
 		{"Tx", txTests()},
 		{"Store", storeTests()},
 	} {
