@@ -129,17 +129,12 @@ func (m masked) Write(b []byte) (int, error) {
 }
 
 // followLog sends the end of a log and what comes, as events of the server: begin,
-// then texts, then end.
+// then texts, then end, or gone where there is no log.
 func (p *pages) followLog(w http.ResponseWriter, r *http.Request) error {
 	id, err := p.runOf(r)
 	if err != nil {
 		return err
 	}
-	log, err := p.openLog(r, id, true)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = log.Close() }() // it was only read
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
@@ -148,6 +143,14 @@ func (p *pages) followLog(w http.ResponseWriter, r *http.Request) error {
 	if err := e.send("begin", ""); err != nil {
 		return nil // nobody listens
 	}
+	log, err := p.openLog(r, id, true)
+	if err != nil {
+		if r.Context().Err() == nil {
+			_ = e.send("gone", quant.FirstLine(err.Error()))
+		}
+		return nil // an answer has begun, and says it
+	}
+	defer func() { _ = log.Close() }() // it was only read
 	screen := &transcript.Screen{W: &e.held}
 	if err := log.Follow(r.Context(), flushed{screen, e.Flush}, logLines); err == nil && screen.Close() == nil && e.Flush() == nil {
 		_ = e.send("end", "")

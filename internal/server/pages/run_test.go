@@ -183,7 +183,9 @@ func TestALogIsShownFromItsEndAndFollowed(t *testing.T) {
 	if lines := strings.Count(whole.text, "\n"); lines != 3002 || !strings.HasPrefix(whole.Header.Get("Content-Disposition"), "attachment") {
 		t.Errorf("the file has %d lines", lines)
 	}
-	b.get("/runs/"+b.recorded("train", metastore.Batch{})+"/log").wants(t, http.StatusOK, "has no log")
+	none := "/runs/" + b.recorded("train", metastore.Batch{}) + "/log"
+	b.get(none).wants(t, http.StatusOK, "has no log")
+	b.do(httptest.NewRequest(http.MethodGet, none+"/follow", nil)).wants(t, http.StatusOK, "event: gone\ndata: run", "has no log")
 }
 
 func TestLineageIsDrawnOneWay(t *testing.T) {

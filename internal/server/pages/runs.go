@@ -325,7 +325,7 @@ func thousandsOf(f metastore.Field, n int64) string {
 }
 
 // suggestedNames is how many names of a kind are offered as columns.
-const suggestedNames = 12
+const suggestedNames = 20
 
 // suggested are fields that a list may show, of what runs have recorded.
 func (p *pages) suggested(ctx context.Context) (list []string, err error) {

@@ -128,6 +128,12 @@
   document.addEventListener("submit", (e) => {
     const text = e.target.dataset && e.target.dataset.confirm;
     if (text && !confirm(text)) e.preventDefault();
+    // What is empty says nothing in an address.
+    if (e.target.method === "get") {
+      const empty = [...e.target.elements].filter((el) => el.name && !el.value && !el.disabled);
+      for (const el of empty) el.disabled = true;
+      setTimeout(() => { for (const el of empty) el.disabled = false; });
+    }
   });
 
   // data-live: what is asked for again every few seconds while the page is looked
@@ -263,7 +269,7 @@
       if (!button) return;
       const input = el.closest("form").elements[el.dataset.suggest];
       const has = input.value.split(",").map((s) => s.trim()).filter(Boolean);
-      if (!has.length) has.push("kind", "status", "started", "duration");
+      if (!has.length) has.push(...(el.dataset.shown || "status,kind,started,duration").split(","));
       if (!has.includes(button.dataset.value)) has.push(button.dataset.value);
       input.value = has.join(", ");
       el.closest("form").requestSubmit();
@@ -348,8 +354,9 @@
       }
       if (atEnd) el.scrollTop = el.scrollHeight;
     });
+    source.addEventListener("gone", (e) => { source.close(); tell(e.data); });
     source.addEventListener("end", () => { source.close(); tell("the run has ended"); });
-    source.addEventListener("error", () => tell(source.readyState === EventSource.CLOSED ? "there is no log to follow" : "the connection is lost, and tried again"));
+    source.addEventListener("error", () => tell(source.readyState === EventSource.CLOSED ? "the log cannot be followed" : "the connection is lost, and tried again"));
   });
   // A graph that is wider than the window begins where the run stands.
   quant.each(".graph", (el) => {
