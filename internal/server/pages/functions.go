@@ -24,6 +24,7 @@ func functions() template.FuncMap {
 		"stamp":  stamp,
 		"json":   jsonText,
 		"args":   arguments,
+		"add":    func(a, b int) int { return a + b },
 	}
 }
 
