@@ -308,8 +308,13 @@ func (c compareRequest) rows(m runs.Matrix, by *runs.Column, direction runs.Dire
 	t := &comparedRows{}
 	var shown []runs.Column
 	for _, col := range m.Columns {
-		if !col.Differs() && !c.All {
+		switch {
+		case c.All:
+		case !col.Differs():
 			t.Identical++
+			continue
+		case col.Names():
+			t.Hidden++
 			continue
 		}
 		shown = append(shown, col)
@@ -331,7 +336,7 @@ func (c compareRequest) rows(m runs.Matrix, by *runs.Column, direction runs.Dire
 	}
 	slices.SortStableFunc(shown, func(a, b runs.Column) int { return rank(a) - rank(b) })
 	if !c.All && len(shown) > maxColumns {
-		t.Hidden = len(shown) - maxColumns
+		t.Hidden += len(shown) - maxColumns
 		shown = shown[:maxColumns]
 	}
 	sorted, descending := by, direction != runs.Lower

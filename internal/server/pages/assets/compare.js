@@ -29,11 +29,22 @@
     });
   }
 
+  // A run has the same line in every chart.
+  const places = new Map();
+  function look(id) {
+    if (!places.has(id)) places.set(id, places.size);
+    const i = places.get(id), round = Math.floor(i / palette.length);
+    return { stroke: quant.color(palette[i % palette.length]), dash: round ? [2 + 2 * round, 3] : [] };
+  }
+  const inKey = 8;
+
   function course(figure) {
     const place = figure.querySelector(".plot"), note = figure.querySelector("[data-note]");
     const said = document.createElement("div");
+    const key = document.createElement("div");
     said.className = "plotted";
-    place.after(said);
+    key.className = "key";
+    place.after(said, key);
     let doc = null, plot = null, asked = "";
 
     function draw() {
@@ -49,7 +60,7 @@
         scales: { x: { time: false }, y: { distr: s.log ? 3 : 1 } },
         axes: [{ ...axis, values: s.x === "time" ? (u, vs) => vs.map(seconds) : (u, vs) => vs.map(format) }, { ...axis, size: 58, values: (u, vs) => vs.map((v) => v == null ? "" : format(v)) }],
         series: [{}].concat(doc.lines.map((l, i) => ({
-          label: l.label, stroke: quant.color(palette[i % palette.length]), width: 1.4, dash: i >= palette.length ? [4 + 2 * Math.floor(i / palette.length), 3] : [], spanGaps: true, points: { show: l.x.length === 1 },
+          label: l.label, ...look(l.id), width: 1.4, spanGaps: true, points: { show: l.x.length === 1 },
         }))),
         hooks: {
           setSeries: [(u, i) => { said.textContent = i ? doc.lines[i - 1].label : ""; }],
@@ -60,6 +71,13 @@
           }],
         },
       }, data, place);
+      key.replaceChildren(...doc.lines.slice(0, doc.lines.length > inKey ? 0 : inKey).map((l) => {
+        const a = document.createElement("a"), { stroke, dash } = look(l.id);
+        a.href = "/runs/" + l.id;
+        a.append(element("svg", { viewBox: "0 0 18 8", "aria-hidden": "true" }, element("line", { x1: 0, x2: 18, y1: 4, y2: 4, stroke, "stroke-dasharray": dash.join(" ") })), l.label);
+        return a;
+      }));
+      if (doc.lines.length > inKey && !said.textContent) said.textContent = "Point at a line to see which run it is.";
     }
 
     async function ask() {
@@ -108,7 +126,7 @@
   // ---- What many runs are drawn from.
   const held = document.getElementById("compared");
   if (!held) return;
-  const data = JSON.parse(held.textContent), columns = data.columns, runs = data.runs;
+  const data = JSON.parse(held.dataset.values), columns = data.columns, runs = data.runs;
   const column = (name) => columns.find((c) => c.name === name);
 
   // scale maps the values of a column to [0, 1]; texts stand at even distances.
@@ -117,7 +135,8 @@
     if (has.every((v) => typeof v === "number")) {
       const low = Math.min(...has), high = Math.max(...has);
       const to = (v) => v == null ? null : high > low ? (v - low) / (high - low) : 0.5;
-      return { to, ticks: ticks(low, high).map((v) => [to(v), format(v)]), numeric: true };
+      const few = [...new Set(has)].sort((a, b) => a - b);
+      return { to, ticks: (!c.metric && few.length <= 8 ? few : ticks(low, high)).map((v) => [to(v), format(v)]), numeric: true };
     }
     const names = [...new Set(has.map(String))].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
     const to = (v) => v == null ? null : names.length > 1 ? names.indexOf(String(v)) / (names.length - 1) : 0.5;
@@ -217,7 +236,8 @@
       svg.append(element("line", { x1: at, x2: at, y1: top, y2: top + tall, class: "axis" }));
       svg.append(text(at, k % 2 && room / axes.length < 130 ? 12 : 28, clip(short(c.name), 22), { "text-anchor": k === 0 ? "start" : last ? "end" : "middle" }));
       const marks = c.scale.ticks.length > 12 ? c.scale.ticks.filter((_, i, all) => i % Math.ceil(all.length / 10) === 0) : c.scale.ticks;
-      for (const [v, name] of marks) svg.append(text(at + (last ? 5 : -5), y(v) + 4, clip(name, 9), { class: "soft", "text-anchor": last ? "start" : "end" }));
+      let above = -Infinity;
+      for (const [v, name] of marks) if (v * tall - above >= 12 && (above = v * tall, true)) svg.append(text(at + (last ? 5 : -5), y(v) + 4, clip(name, 9), { class: "soft", "text-anchor": last ? "start" : "end" }));
       const brush = element("rect", { x: at - 7, width: 14, y: 0, height: 0, class: "brush" });
       const grab = element("rect", { x: at - 12, y: top - 4, width: 24, height: tall + 8, class: "grab" });
       const show = () => {
@@ -271,7 +291,10 @@
       svg.append(element("line", { x1: x(at), x2: x(at), y1: top, y2: height - bottom, class: "rule" }));
       if (x(at) - before > 46) { svg.append(text(x(at), height - bottom + 16, clip(name, 9), { class: "soft", "text-anchor": "middle" })); before = x(at); }
     }
+    let above = -Infinity;
     for (const [at, name] of cy.scale.ticks) {
+      if ((height - top - bottom) * at - above < 12) continue;
+      above = (height - top - bottom) * at;
       svg.append(element("line", { x1: left, x2: width - right, y1: y(at), y2: y(at), class: "rule" }));
       svg.append(text(left - 6, y(at) + 4, clip(name, 9), { class: "soft", "text-anchor": "end" }));
     }
