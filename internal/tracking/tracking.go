@@ -8,15 +8,17 @@ import (
 	"errors"
 	"time"
 
+	"quant/internal/artifact"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
 
 // Options are what a Tracking rests on.
 type Options struct {
-	Store    metastore.Store
-	Registry *registry.Registry // masks, and makes the ids of runs
-	Now      func() time.Time   // nil: time.Now
+	Store     metastore.Store
+	Registry  *registry.Registry // masks, and makes the ids of runs
+	Artifacts artifact.Store     // the contents of files
+	Now       func() time.Time   // nil: time.Now
 }
 
 // Tracking is a lab as MLflow's clients see it. Safe for concurrent use.
