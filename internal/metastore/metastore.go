@@ -36,6 +36,7 @@ type Store interface {
 	Searches
 	Tokens
 	Registered
+	Tracking
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

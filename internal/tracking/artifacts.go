@@ -52,7 +52,7 @@ func modelFolder(experiment, modelID string) string {
 
 // errPath is the error of a path that could lead out of its folder, in the
 // reference server's words.
-func errPath() error { return quant.Errorf(quant.Invalid, "Invalid path") }
+func errPath() error { return invalidf("Invalid path") }
 
 // cleanPath checks a path below a folder, without its slashes at the end: it has to
 // keep the rules of an artifact's name, however often it is decoded. "" is the
@@ -62,15 +62,8 @@ func cleanPath(p string) (string, error) {
 	if p == "" || p == "." {
 		return "", nil
 	}
-	for seen, decoded := 0, p; ; seen++ {
-		if hostile(decoded) || seen > 10 {
-			return "", errPath()
-		}
-		next, err := url.PathUnescape(decoded)
-		if err != nil || next == decoded {
-			break
-		}
-		decoded = next
+	if hostile(p) {
+		return "", errPath()
 	}
 	p = path.Clean(p) // a//b and a/./b are a/b
 	if quant.ValidateArtifactName(p) != nil {
@@ -87,8 +80,22 @@ func ValidatePath(p string) error {
 }
 
 // hostile tells whether a path is absolute on any system, climbs, or hides where it
-// leads.
+// leads, as it stands or decoded, however often.
 func hostile(p string) bool {
+	for range 10 {
+		if leads(p) {
+			return true
+		}
+		next, err := url.PathUnescape(p)
+		if err != nil || next == p {
+			return false
+		}
+		p = next
+	}
+	return true
+}
+
+func leads(p string) bool {
 	if strings.ContainsAny(p, "\\#\x00") || strings.HasPrefix(p, "/") || strings.HasPrefix(strings.ToLower(p), "file:") {
 		return true
 	}
@@ -110,11 +117,15 @@ type place struct {
 // placeOf finds it. Errors: NotFound for the folder of a run or model that does not
 // exist; Invalid.
 func (t *Tracking) placeOf(ctx context.Context, p string) (place, error) {
+	whole := p
 	p, err := cleanPath(p)
 	if err != nil || p == "" {
 		return place{}, err
 	}
 	parts := strings.Split(p, "/")
+	if _, name, found := strings.Cut(whole, "/"+artifactsFolder+"/"); found && hostile(name) {
+		return place{}, errPath() // within the folder of a run or a model
+	}
 	switch {
 	case len(parts) >= 4 && parts[1] == modelsFolder && parts[3] == artifactsFolder && strings.HasPrefix(parts[2], "m-"):
 		m, err := t.loggedModel(ctx, parts[2])
@@ -141,7 +152,7 @@ func (t *Tracking) placeOf(ctx context.Context, p string) (place, error) {
 }
 
 func noSuchFolder(p string) error {
-	return quant.Errorf(quant.NotFound, "No run and no model of this server has the folder of '%s'", p)
+	return notFoundf("No run and no model of this server has the folder of '%s'", p)
 }
 
 // isClientID tells whether a text has the form of the ids that are given to runs.
@@ -165,11 +176,11 @@ func (t *Tracking) PutFile(ctx context.Context, p string, r io.Reader) error {
 	if at.run != nil {
 		return t.putOfRun(ctx, *at.run, at.name, r)
 	}
-	a := quant.ClientArtifact{Path: at.path, LoggedAt: quant.NewTime(t.Now())}
+	a := quant.ClientArtifact{Path: at.path, LoggedAt: t.now()}
 	if a.Digest, a.Bytes, err = t.Artifacts.Put(ctx, r); err != nil {
 		return err
 	}
-	return t.Store.PutClientArtifact(ctx, a)
+	return t.writes.do(ctx, func(ctx context.Context) error { return t.Store.PutClientArtifact(ctx, a) })
 }
 
 // PutRunFile is PutFile for a path within the folder of a run.
@@ -189,15 +200,19 @@ func (t *Tracking) PutRunFile(ctx context.Context, clientID, name string, r io.R
 }
 
 func (t *Tracking) putOfRun(ctx context.Context, run target, name string, r io.Reader) (err error) {
-	a := quant.Artifact{RunID: run.runID, Name: name, LoggedAt: quant.NewTime(t.Now())}
+	a := quant.Artifact{RunID: run.runID, Name: name, LoggedAt: t.now()}
 	if a.Digest, a.Bytes, err = t.Artifacts.Put(ctx, r); err != nil {
 		return err
 	}
-	t.sawRun(run)
-	if !run.client {
-		return t.Store.Log(ctx, metastore.Batch{Artifacts: []quant.Artifact{a}})
+	if err := t.sawRun(ctx, run); err != nil {
+		return err
 	}
-	return t.Store.PutArtifact(ctx, a)
+	return t.writes.do(ctx, func(ctx context.Context) error {
+		if !run.client {
+			return t.Store.Log(ctx, metastore.Batch{Artifacts: []quant.Artifact{a}})
+		}
+		return t.Store.PutArtifact(ctx, a)
+	})
 }
 
 // RemoveFiles takes away the file at a path below the artifact root, or all files of
@@ -215,7 +230,9 @@ func (t *Tracking) RemoveFiles(ctx context.Context, p string) error {
 	case !at.run.client:
 		return quant.Errorf(quant.Refused, "run %s was recorded by quant: its artifacts stay", at.run.runID)
 	default:
-		t.sawRun(*at.run)
+		if err := t.sawRun(ctx, *at.run); err != nil {
+			return err
+		}
 		_, err = t.Store.RemoveArtifacts(ctx, []string{at.run.runID}, at.name)
 	}
 	return err
@@ -393,7 +410,7 @@ func (t *Tracking) open(ctx context.Context, at place) (*Content, error) {
 		}
 	}
 	if c.Digest == "" {
-		return nil, quant.Errorf(quant.NotFound, "No such artifact: '%s'", at.path)
+		return nil, notFoundf("No such artifact: '%s'", at.path)
 	}
 	f, err := t.Artifacts.Open(c.Digest)
 	if err != nil {

@@ -19,14 +19,11 @@ const (
 	maxInputTagValue  = 500
 )
 
-// Pair is a name and a value: a tag, a param.
-type Pair struct{ Name, Value string }
-
 // Dataset is what a client says of data that a run was given. What Source names is
 // never opened.
 type Dataset struct {
 	Name, Digest, SourceType, Source, Schema, Profile string
-	Tags                                              []Pair
+	Tags                                              []Tag
 }
 
 // ModelUse is a logged model that a run used or made.
@@ -44,7 +41,7 @@ type RunInputs struct {
 // LogInputs records what a run was given, also as its lineage. A dataset or model
 // that it has already stays as it is. Errors: NotFound; Invalid.
 func (t *Tracking) LogInputs(ctx context.Context, clientID string, in RunInputs) error {
-	run, err := t.target(ctx, clientID)
+	run, err := t.activeTarget(ctx, clientID)
 	if err != nil {
 		return err
 	}
@@ -61,7 +58,7 @@ func (t *Tracking) LogInputs(ctx context.Context, clientID string, in RunInputs)
 
 // LogOutputs records the models that a run made. Errors: as of LogInputs.
 func (t *Tracking) LogOutputs(ctx context.Context, clientID string, models []ModelUse) error {
-	run, err := t.target(ctx, clientID)
+	run, err := t.activeTarget(ctx, clientID)
 	if err != nil {
 		return err
 	}
@@ -73,8 +70,10 @@ func (t *Tracking) logModels(ctx context.Context, run target, datasets []quant.R
 	for _, m := range uses {
 		models = append(models, quant.RunModel{RunID: run.runID, Direction: direction, ModelID: m.ModelID, Step: m.Step})
 	}
-	t.sawRun(run)
-	return t.Store.LogInputs(ctx, datasets, models)
+	if err := t.sawRun(ctx, run); err != nil {
+		return err
+	}
+	return t.writes.do(ctx, func(ctx context.Context) error { return t.Store.LogInputs(ctx, datasets, models) })
 }
 
 func (t *Tracking) dataset(runID string, d Dataset) (row quant.RunDataset, err error) {
@@ -89,24 +88,24 @@ func (t *Tracking) dataset(runID string, d Dataset) (row quant.RunDataset, err e
 			return row, err
 		}
 	}
-	mask := t.Registry.Mask.Text
+	mask := t.mask
 	row = quant.RunDataset{
 		RunID: runID, Name: mask(d.Name), Digest: d.Digest, SourceType: d.SourceType, Source: mask(d.Source),
 		Schema: quant.Text(mask(d.Schema)), Profile: quant.Text(mask(d.Profile)),
 	}
 	tags := [][2]string{}
 	for _, tag := range d.Tags {
-		if err := atMost("key", tag.Name, maxInputTagKey); err != nil {
+		if err := atMost("key", tag.Key, maxInputTagKey); err != nil {
 			return row, err
 		}
 		if err := atMost("value", tag.Value, maxInputTagValue); err != nil {
 			return row, err
 		}
-		tag.Value = t.masked(tag.Name, tag.Value)
-		if tag.Name == quant.DatasetContextTag {
+		tag.Value = t.maskValue(tag.Key, tag.Value)
+		if tag.Key == quant.DatasetContextTag {
 			row.Context = quant.Text(tag.Value)
 		}
-		tags = append(tags, [2]string{tag.Name, tag.Value})
+		tags = append(tags, [2]string{tag.Key, tag.Value})
 	}
 	if len(tags) > 0 {
 		row.TagsJSON, err = quant.NewJSON(tags)
@@ -114,18 +113,10 @@ func (t *Tracking) dataset(runID string, d Dataset) (row quant.RunDataset, err e
 	return row, err
 }
 
-// masked is the value of a tag or param as it is stored.
-func (t *Tracking) masked(name, value string) string {
-	if text, ok := t.Registry.Mask.Value(name, value).(string); ok {
-		return text
-	}
-	return value
-}
-
 // atMost refuses a text that is longer, in the reference server's words.
 func atMost(name, text string, most int) error {
 	if n := utf8.RuneCountInString(text); n > most {
-		return quant.Errorf(quant.Invalid, "'%s' exceeds the maximum length of %d characters", name, most)
+		return invalidf("'%s' exceeds the maximum length of %d characters", name, most)
 	}
 	return nil
 }
@@ -154,7 +145,7 @@ func (t *Tracking) InputsOf(ctx context.Context, runIDs []string) (inputs map[st
 			}
 		}
 		for _, tag := range tags {
-			d.Tags = append(d.Tags, Pair{tag[0], tag[1]})
+			d.Tags = append(d.Tags, Tag{tag[0], tag[1]})
 		}
 		in := inputs[row.RunID]
 		in.Datasets = append(in.Datasets, d)
@@ -186,10 +177,10 @@ type DatasetSummary struct{ Experiment, Name, Digest, Context string }
 // Invalid for none or more than 20 experiments.
 func (t *Tracking) DatasetsOfExperiments(ctx context.Context, experiments []string) ([]DatasetSummary, error) {
 	if len(experiments) == 0 {
-		return nil, quant.Errorf(quant.Invalid, "SearchDatasets request must specify at least one experiment_id.")
+		return nil, invalidf("SearchDatasets request must specify at least one experiment_id.")
 	}
 	if n := len(experiments); n > maxDatasetExperiments {
-		return nil, quant.Errorf(quant.Invalid, "SearchDatasets request cannot specify more than %d experiment_ids. Received %d experiment_ids.", maxDatasetExperiments, n)
+		return nil, invalidf("SearchDatasets request cannot specify more than %d experiment_ids. Received %d experiment_ids.", maxDatasetExperiments, n)
 	}
 	known, err := t.experimentIDs(ctx, experiments)
 	if err != nil {

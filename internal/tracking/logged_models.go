@@ -26,8 +26,8 @@ type LoggedModel struct {
 	SourceRunID string
 	Created     quant.Time
 	Updated     quant.Time
-	Tags        []Pair
-	Params      []Pair
+	Tags        []Tag
+	Params      []Param
 	Metrics     []ModelMetric
 }
 
@@ -44,7 +44,8 @@ type ModelMetric struct {
 // NewModel is what a client says of a model that it begins to log.
 type NewModel struct {
 	Experiment, Name, Type, SourceRunID string
-	Params, Tags                        []Pair
+	Params                              []Param
+	Tags                                []Tag
 }
 
 // CreateLoggedModel records a model whose files are yet to come: its status is
@@ -53,7 +54,7 @@ func (t *Tracking) CreateLoggedModel(ctx context.Context, n NewModel) (LoggedMod
 	if err := validModelName(n.Name); err != nil {
 		return LoggedModel{}, err
 	}
-	e, err := t.activeExperiment(ctx, n.Experiment)
+	e, err := t.active(ctx, n.Experiment)
 	if err != nil {
 		return LoggedModel{}, err
 	}
@@ -62,15 +63,15 @@ func (t *Tracking) CreateLoggedModel(ctx context.Context, n NewModel) (LoggedMod
 		return LoggedModel{}, err
 	}
 	if n.Name == "" {
-		n.Name = "model-" + id[2:10]
+		n.Name = randomName()
 	}
-	now := quant.NewTime(t.Now())
+	now := t.now()
 	m := quant.LoggedModel{
-		ModelID: id, ExperimentID: e.id, Name: t.Registry.Mask.Text(n.Name), SourceRunID: quant.Text(n.SourceRunID), ModelType: quant.Text(n.Type),
+		ModelID: id, ExperimentID: e.ExperimentID, Name: t.mask(n.Name), SourceRunID: quant.Text(n.SourceRunID), ModelType: quant.Text(n.Type),
 		Status: quant.LoggedModelPending, CreatedAt: now, UpdatedAt: now,
 	}
 	params, tags := t.modelRecords(id, n.Params, n.Tags)
-	if err := t.Store.CreateLoggedModel(ctx, m, params, tags); err != nil {
+	if err := t.writes.do(ctx, func(ctx context.Context) error { return t.Store.CreateLoggedModel(ctx, m, params, tags) }); err != nil {
 		return LoggedModel{}, err
 	}
 	return t.GetLoggedModel(ctx, id)
@@ -88,7 +89,7 @@ func newModelID() (string, error) {
 // to be made.
 func validModelName(name string) error {
 	if strings.ContainsAny(name, `/:.%"'`) {
-		return quant.Errorf(quant.Invalid, "Invalid model name (%s) provided. Model name must be a non-empty string and cannot contain the following characters: ('/', ':', '.', '%%', '\"', \"'\")", pythonText(name))
+		return invalidf("Invalid model name (%s) provided. Model name must be a non-empty string and cannot contain the following characters: ('/', ':', '.', '%%', '\"', \"'\")", pythonText(name))
 	}
 	return atMost("name", name, maxDatasetName)
 }
@@ -101,18 +102,18 @@ func pythonText(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `\'`) + "'"
 }
 
-func (t *Tracking) modelRecords(id string, params, tags []Pair) (p []quant.LoggedModelParam, g []quant.LoggedModelTag) {
+func (t *Tracking) modelRecords(id string, params []Param, tags []Tag) (p []quant.LoggedModelParam, g []quant.LoggedModelTag) {
 	for _, one := range params {
-		p = append(p, quant.LoggedModelParam{ModelID: id, Name: one.Name, Value: t.masked(one.Name, one.Value)})
+		p = append(p, quant.LoggedModelParam{ModelID: id, Name: t.mask(one.Key), Value: t.maskValue(one.Key, one.Value)})
 	}
 	for _, one := range tags {
-		g = append(g, quant.LoggedModelTag{ModelID: id, Name: one.Name, Value: t.masked(one.Name, one.Value)})
+		g = append(g, quant.LoggedModelTag{ModelID: id, Name: t.mask(one.Key), Value: t.maskValue(one.Key, one.Value)})
 	}
 	return p, g
 }
 
 func noLoggedModel(id string) error {
-	return quant.Errorf(quant.NotFound, "Logged model with ID '%s' not found.", id)
+	return notFoundf("Logged model with ID '%s' not found.", id)
 }
 
 // GetLoggedModel returns a model that is not deleted; NotFound.
@@ -160,10 +161,10 @@ func (t *Tracking) told(ctx context.Context, list []metastore.LoggedModelDetail)
 			Message: string(d.StatusMessage), Type: string(d.ModelType), SourceRunID: string(d.SourceRunID), Created: d.CreatedAt, Updated: d.UpdatedAt,
 		}
 		for _, tag := range d.Tags {
-			m.Tags = append(m.Tags, Pair{tag.Name, tag.Value})
+			m.Tags = append(m.Tags, Tag{tag.Name, tag.Value})
 		}
 		for _, p := range d.Params {
-			m.Params = append(m.Params, Pair{p.Name, p.Value})
+			m.Params = append(m.Params, Param{p.Name, p.Value})
 		}
 		for _, metric := range d.Metrics {
 			value := math.NaN()
@@ -195,7 +196,7 @@ func (t *Tracking) DeleteLoggedModel(ctx context.Context, id string) error {
 }
 
 func (t *Tracking) changeModel(ctx context.Context, id string, change func(*quant.LoggedModel)) error {
-	now := quant.NewTime(t.Now())
+	now := t.now()
 	return modelGone(id, t.Store.ChangeLoggedModel(ctx, id, func(m *quant.LoggedModel) {
 		m.UpdatedAt = now
 		change(m)
@@ -210,7 +211,7 @@ func modelGone(id string, err error) error {
 }
 
 // SetLoggedModelTags stores or replaces tags. NotFound.
-func (t *Tracking) SetLoggedModelTags(ctx context.Context, id string, tags []Pair) error {
+func (t *Tracking) SetLoggedModelTags(ctx context.Context, id string, tags []Tag) error {
 	if _, err := t.GetLoggedModel(ctx, id); err != nil {
 		return err
 	}
@@ -225,19 +226,43 @@ func (t *Tracking) DeleteLoggedModelTag(ctx context.Context, id, name string) er
 	}
 	err := t.Store.DeleteLoggedModelTag(ctx, id, name)
 	if errors.Is(err, quant.NotFound) {
-		return quant.Errorf(quant.NotFound, "No tag with key %s found for model with ID %s.", pythonText(name), pythonText(id))
+		return notFoundf("No tag with key %s found for model with ID %s.", pythonText(name), pythonText(id))
 	}
 	return err
 }
 
 // LogLoggedModelParams adds params. NotFound; Invalid for a param that has another
 // value.
-func (t *Tracking) LogLoggedModelParams(ctx context.Context, id string, params []Pair) error {
+func (t *Tracking) LogLoggedModelParams(ctx context.Context, id string, params []Param) error {
 	if _, err := t.GetLoggedModel(ctx, id); err != nil {
 		return err
 	}
 	rows, _ := t.modelRecords(id, params, nil)
 	return modelGone(id, t.Store.LogLoggedModel(ctx, rows, nil, nil))
+}
+
+// logOfModels adds those metrics of a run that are of logged models to these.
+func (t *Tracking) logOfModels(ctx context.Context, clientID string, metrics []Metric) error {
+	var of []ModelMetric
+	for _, m := range metrics {
+		if m.ModelID == "" {
+			continue
+		}
+		at, err := timeOf("timestamp", m.Timestamp)
+		if err != nil {
+			return err
+		}
+		of = append(of, ModelMetric{
+			ModelID: m.ModelID, RunID: clientID, Name: m.Key, Value: m.Value, At: at, Step: m.Step, DatasetName: m.DatasetName, DatasetDigest: m.DatasetDigest,
+		})
+	}
+	if of == nil {
+		return nil
+	}
+	if _, err := t.findActive(ctx, clientID); err != nil {
+		return err
+	}
+	return t.LogModelMetrics(ctx, of)
 }
 
 // LogModelMetrics adds what a run measured of logged models: the metrics of a
@@ -247,7 +272,7 @@ func (t *Tracking) LogModelMetrics(ctx context.Context, metrics []ModelMetric) e
 	var rows []quant.LoggedModelMetric
 	for _, m := range metrics {
 		row := quant.LoggedModelMetric{
-			ModelID: m.ModelID, Name: t.Registry.Mask.Text(m.Name), LoggedAt: m.At, Step: m.Step, RunID: m.RunID,
+			ModelID: m.ModelID, Name: t.mask(m.Name), LoggedAt: m.At, Step: m.Step, RunID: m.RunID,
 			DatasetName: quant.Text(m.DatasetName), DatasetDigest: quant.Text(m.DatasetDigest),
 		}
 		if !math.IsNaN(m.Value) {
@@ -259,7 +284,15 @@ func (t *Tracking) LogModelMetrics(ctx context.Context, metrics []ModelMetric) e
 	if len(rows) == 0 {
 		return nil
 	}
-	return t.Store.LogLoggedModel(ctx, nil, nil, rows)
+	err := t.writes.do(ctx, func(ctx context.Context) error { return t.Store.LogLoggedModel(ctx, nil, nil, rows) })
+	if errors.Is(err, quant.NotFound) {
+		for _, m := range metrics {
+			if _, e := t.GetLoggedModel(ctx, m.ModelID); e != nil {
+				return e
+			}
+		}
+	}
+	return err
 }
 
 // ModelOrder is a key of an order of logged models.
@@ -302,7 +335,7 @@ func (t *Tracking) SearchLoggedModels(ctx context.Context, s ModelSearch) ([]Log
 	}
 	for _, d := range s.Datasets {
 		if d.Name == "" {
-			return nil, false, quant.Errorf(quant.Invalid, "`dataset_name` in the `datasets` clause must be specified.")
+			return nil, false, invalidf("`dataset_name` in the `datasets` clause must be specified.")
 		}
 	}
 	for _, o := range s.Order {
@@ -312,11 +345,11 @@ func (t *Tracking) SearchLoggedModels(ctx context.Context, s ModelSearch) ([]Log
 		case !dotted:
 			attribute, ok := loggedAttributes()[o.Field]
 			if !ok {
-				return nil, false, quant.Errorf(quant.Invalid, "Invalid order by field name: %s", o.Field)
+				return nil, false, invalidf("Invalid order by field name: %s", o.Field)
 			}
 			key.Of, key.Name = metastore.AttributeField, attribute
 		case of != "metrics":
-			return nil, false, quant.Errorf(quant.Invalid, "Invalid order by field name: %s. Only metrics are supported.", o.Field)
+			return nil, false, invalidf("Invalid order by field name: %s. Only metrics are supported.", o.Field)
 		default:
 			key.Of, key.Name = metastore.MetricField, name
 		}
@@ -353,7 +386,7 @@ func loggedConditions(filter string) ([]metastore.ModelCondition, error) {
 		case "", "attributes":
 			name, ok := loggedAttributes()[c.key]
 			if !ok {
-				return nil, quant.Errorf(quant.Invalid, "Invalid attribute key '%s' specified.", c.key)
+				return nil, invalidf("Invalid attribute key '%s' specified.", c.key)
 			}
 			one.Of, one.Name = metastore.AttributeField, name
 		case "metrics":
@@ -363,7 +396,7 @@ func loggedConditions(filter string) ([]metastore.ModelCondition, error) {
 		case "tags":
 			one.Of, one.Name = metastore.TagField, c.key
 		default:
-			return nil, quant.Errorf(quant.Invalid, "Invalid entity type: %s. Expected one of ['attributes', 'metrics', 'params', 'tags'].", pythonText(c.of))
+			return nil, invalidf("Invalid entity type: %s. Expected one of ['attributes', 'metrics', 'params', 'tags'].", pythonText(c.of))
 		}
 		number := one.Of == metastore.MetricField || strings.HasSuffix(one.Name, "_at") && one.Of == metastore.AttributeField
 		ops := []string{"=", "!=", "LIKE", "ILIKE", "IN", "NOT IN"}
@@ -371,13 +404,13 @@ func loggedConditions(filter string) ([]metastore.ModelCondition, error) {
 			ops = []string{"<", "<=", ">", ">=", "=", "!="}
 		}
 		if !slices.Contains(ops, c.op) {
-			return nil, quant.Errorf(quant.Invalid, "Invalid comparison operator for %s: %s. Expected one of %s.", c.named(), pythonText(c.op), strings.Join(ops, ", "))
+			return nil, invalidf("Invalid comparison operator for %s: %s. Expected one of %s.", c.named(), pythonText(c.op), strings.Join(ops, ", "))
 		}
 		switch {
 		case number:
 			v, err := strconv.ParseFloat(c.text, 64)
 			if err != nil || c.list != nil {
-				return nil, quant.Errorf(quant.Invalid, "Expected a number for %s, got %s", c.named(), c.written)
+				return nil, invalidf("Expected a number for %s, got %s", c.named(), c.written)
 			}
 			if one.Value = v; one.Of == metastore.AttributeField {
 				one.Value = int64(v)
@@ -388,7 +421,7 @@ func loggedConditions(filter string) ([]metastore.ModelCondition, error) {
 			one.Value = c.text
 		}
 		if (c.list != nil) != strings.HasSuffix(c.op, "IN") {
-			return nil, quant.Errorf(quant.Invalid, "Invalid comparison: %s does not compare with %s", c.op, c.written)
+			return nil, invalidf("Invalid comparison: %s does not compare with %s", c.op, c.written)
 		}
 		where = append(where, one)
 	}

@@ -50,7 +50,7 @@ func (f *modelFilter) wrong() error {
 	if at == "" {
 		at = "it ends too early"
 	}
-	return quant.Errorf(quant.Invalid, "Invalid clause(s) in filter string: %s. Expected comparisons separated by AND, such as name = 'model' AND tags.`stage` = 'final'", quant.Clip(at, 100))
+	return invalidf("Invalid clause(s) in filter string: %s. Expected comparisons separated by AND, such as name = 'model' AND tags.`stage` = 'final'", quant.Clip(at, 100))
 }
 
 func (f *modelFilter) space() { f.rest = strings.TrimSpace(f.rest) }

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"quant"
 	"quant/internal/metastore"
@@ -28,7 +27,6 @@ type ModelVersion = metastore.ModelVersionDetail
 const (
 	maxModelName         = 256
 	maxModelDescription  = 5000
-	maxModelTagKey       = 250
 	maxModelTagValue     = 100_000
 	maxModelAlias        = 255
 	maxModelsOfPage      = 1000
@@ -60,57 +58,35 @@ func canonicalStage(stage string) (string, error) {
 			return s, nil
 		}
 	}
-	return "", quant.Errorf(quant.Invalid, "Invalid Model Version stage: %s. Value must be one of %s.", stage, strings.Join(stages(), ", "))
+	return "", invalidf("Invalid Model Version stage: %s. Value must be one of %s.", stage, strings.Join(stages(), ", "))
 }
 
 func validRegisteredName(field, name string) error {
 	if strings.TrimSpace(name) == "" {
-		return quant.Errorf(quant.Invalid, "Missing value for required parameter '%s'.", field)
+		return invalidf("Missing value for required parameter '%s'.", field)
 	}
 	if strings.ContainsAny(name, "/:") {
-		return quant.Errorf(quant.Invalid, "Invalid model name '%s'. Names cannot contain '/' or ':'.", name)
+		return invalidf("Invalid model name '%s'. Names cannot contain '/' or ':'.", name)
 	}
-	if err := notUnique("name", name); err != nil {
-		return err
+	if p := normal(name); p != name || p == "." || strings.HasPrefix(p, "..") {
+		return invalidValue("name", name, "Names may be treated as files in certain cases, and must not resolve to other names when treated as such. This name would resolve to '"+p+"'")
 	}
 	return atMost("name", name, maxModelName)
 }
 
-// notUnique refuses a name that would be another one as a path.
-func notUnique(field, name string) error {
-	if norm := path.Clean(name); norm != name || norm == "." || strings.HasPrefix(norm, "..") || strings.HasPrefix(norm, "/") {
-		return quant.Errorf(quant.Invalid, "Invalid value %s for parameter '%s' supplied: Names may be treated as files in certain cases, and must not resolve to other names when treated as such. This name would resolve to %s",
-			jsonText(name), field, pythonText(norm))
-	}
-	return nil
-}
-
-func jsonText(s string) string {
-	b, _ := json.Marshal(s)
-	return string(b)
-}
-
 // validModelTag refuses the tag of a registered model or version.
-func validModelTag(p Pair) error {
-	for _, r := range p.Name {
-		if !unicode.IsLetter(r) && !unicode.IsNumber(r) && !strings.ContainsRune("_/.- :", r) {
-			return quant.Errorf(quant.Invalid, "Invalid value %s for parameter 'name' supplied: Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/).", jsonText(p.Name))
-		}
-	}
-	if err := notUnique("name", p.Name); err != nil {
+func validModelTag(tag Tag) error {
+	if err := validName("key", "name", tag.Key); err != nil {
 		return err
 	}
-	if err := atMost("key", p.Name, maxModelTagKey); err != nil {
-		return err
-	}
-	return atMost("value", p.Value, maxModelTagValue)
+	return atMost("value", tag.Value, maxModelTagValue)
 }
 
 // version reads the number of a version.
 func version(text string) (int64, error) {
 	v, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		return 0, quant.Errorf(quant.Invalid, "Parameter 'version' must be an integer, got '%s'.", text)
+		return 0, invalidf("Parameter 'version' must be an integer, got '%s'.", text)
 	}
 	return v, nil
 }
@@ -123,26 +99,19 @@ var (
 func validAlias(alias string) error {
 	switch {
 	case alias == "":
-		return quant.Errorf(quant.Invalid, "Registered model alias name cannot be empty.")
+		return invalidf("Registered model alias name cannot be empty.")
 	case !aliasName.MatchString(alias):
-		return quant.Errorf(quant.Invalid, "Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes (-).", alias)
+		return invalidf("Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes (-).", alias)
 	}
 	return atMost("Registered model alias name", alias, maxModelAlias)
 }
 
-// taken marks an error of a name that somebody has.
-func taken(format string, args ...any) error {
-	e := quant.Errorf(quant.Conflict, format, args...)
-	e.Err = ErrExists
-	return e
-}
-
 func noRegistered(name string) error {
-	return quant.Errorf(quant.NotFound, "Registered Model with name=%s not found", name)
+	return notFoundf("Registered Model with name=%s not found", name)
 }
 
 func noVersion(name, version string) error {
-	return quant.Errorf(quant.NotFound, "Model Version (name=%s, version=%s) not found", name, version)
+	return notFoundf("Model Version (name=%s, version=%s) not found", name, version)
 }
 
 // instead is another error in the place of one with a code.
@@ -155,7 +124,7 @@ func instead(err error, code quant.Code, other error) error {
 
 // CreateRegisteredModel registers a name. Errors: Conflict, marked ErrExists, if it
 // is taken; Invalid.
-func (t *Tracking) CreateRegisteredModel(ctx context.Context, name, description string, tags []Pair) (RegisteredModel, error) {
+func (t *Tracking) CreateRegisteredModel(ctx context.Context, name, description string, tags []Tag) (RegisteredModel, error) {
 	if err := validRegisteredName("name", name); err != nil {
 		return RegisteredModel{}, err
 	}
@@ -168,18 +137,18 @@ func (t *Tracking) CreateRegisteredModel(ctx context.Context, name, description 
 		if err := validModelTag(tag); err != nil {
 			return RegisteredModel{}, err
 		}
-		prompt = prompt || tag.Name == promptTag
-		rows = append(rows, quant.RegisteredModelTag{Name: tag.Name, Value: t.masked(tag.Name, tag.Value)})
+		prompt = prompt || tag.Key == promptTag
+		rows = append(rows, quant.RegisteredModelTag{Name: tag.Key, Value: t.maskValue(tag.Key, tag.Value)})
 	}
-	now := quant.NewTime(t.Now())
-	m := quant.RegisteredModel{Name: name, Description: quant.Text(t.Registry.Mask.Text(description)), CreatedAt: now, UpdatedAt: now}
+	now := t.now()
+	m := quant.RegisteredModel{Name: name, Description: quant.Text(t.mask(description)), CreatedAt: now, UpdatedAt: now}
 	err := t.Store.CreateRegisteredModel(ctx, m, rows)
 	if errors.Is(err, quant.Conflict) {
 		what := "Registered Model"
 		if prompt {
 			what = "Prompt"
 		}
-		err = taken("%s (name=%s) already exists.", what, name)
+		err = marked(quant.Conflict, ErrExists, "%s (name=%s) already exists.", what, name)
 	}
 	if err != nil {
 		return RegisteredModel{}, err
@@ -204,7 +173,7 @@ func (t *Tracking) DescribeRegisteredModel(ctx context.Context, name, descriptio
 	if err := atMost("description", description, maxModelDescription); err != nil {
 		return RegisteredModel{}, err
 	}
-	err := t.Store.DescribeRegisteredModel(ctx, name, quant.Text(t.Registry.Mask.Text(description)), quant.NewTime(t.Now()))
+	err := t.Store.DescribeRegisteredModel(ctx, name, quant.Text(t.mask(description)), t.now())
 	if err != nil {
 		return RegisteredModel{}, instead(err, quant.NotFound, noRegistered(name))
 	}
@@ -220,12 +189,12 @@ func (t *Tracking) RenameRegisteredModel(ctx context.Context, name, newName stri
 	if err := validRegisteredName("new_name", newName); err != nil {
 		return RegisteredModel{}, err
 	}
-	err := t.Store.RenameRegisteredModel(ctx, name, newName, quant.NewTime(t.Now()))
+	err := t.Store.RenameRegisteredModel(ctx, name, newName, t.now())
 	switch {
 	case errors.Is(err, quant.NotFound):
 		return RegisteredModel{}, noRegistered(name)
 	case errors.Is(err, quant.Conflict):
-		return RegisteredModel{}, taken("Registered Model (name=%s) already exists.", newName)
+		return RegisteredModel{}, marked(quant.Conflict, ErrExists, "Registered Model (name=%s) already exists.", newName)
 	case err != nil:
 		return RegisteredModel{}, err
 	}
@@ -277,10 +246,10 @@ func registrySearch(s RegistrySearch, attributes map[string]string, numbers []st
 		q.Limit = byDefault
 	}
 	if q.Limit > most {
-		return q, quant.Errorf(quant.Invalid, "Invalid value for request parameter max_results. It must be at most %d, but got value %d", most, q.Limit)
+		return q, invalidf("Invalid value for request parameter max_results. It must be at most %d, but got value %d", most, q.Limit)
 	}
 	if q.Limit < 1 {
-		return q, quant.Errorf(quant.Invalid, "Invalid value for max_results. It must be a positive integer, but got %d", q.Limit)
+		return q, invalidf("Invalid value for max_results. It must be a positive integer, but got %d", q.Limit)
 	}
 	list, err := parseModelFilter(s.Filter)
 	if err != nil {
@@ -314,10 +283,10 @@ func registrySearch(s RegistrySearch, attributes map[string]string, numbers []st
 				valid = append(valid, k)
 			}
 			slices.Sort(valid)
-			return q, quant.Errorf(quant.Invalid, "Invalid order by key '%s' specified. Valid keys are '%s'", key, strings.Join(valid, "', '"))
+			return q, invalidf("Invalid order by key '%s' specified. Valid keys are '%s'", key, strings.Join(valid, "', '"))
 		}
 		if seen[name] {
-			return q, quant.Errorf(quant.Invalid, "`order_by` contains duplicate fields: %s", strings.Join(s.Order, ", "))
+			return q, invalidf("`order_by` contains duplicate fields: %s", strings.Join(s.Order, ", "))
 		}
 		seen[name] = true
 		q.Order = append(q.Order, metastore.ModelOrder{Of: metastore.AttributeField, Name: name, Desc: desc})
@@ -331,16 +300,16 @@ func registryCondition(c modelComparison, attributes map[string]string, numbers 
 	case "tag", "tags":
 		one.Of, one.Name = metastore.TagField, c.key
 		if !slices.Contains([]string{"=", "!=", "LIKE", "ILIKE"}, c.op) {
-			return one, quant.Errorf(quant.Invalid, "Invalid comparator for tag: %s", c.op)
+			return one, invalidf("Invalid comparator for tag: %s", c.op)
 		}
 		if !c.quoted {
-			return one, quant.Errorf(quant.Invalid, "Expected a quoted string value for tag (e.g. 'my-value'). Got value %s", c.written)
+			return one, invalidf("Expected a quoted string value for tag (e.g. 'my-value'). Got value %s", c.written)
 		}
 		one.Value = c.text
 		return one, nil
 	case "", "attribute":
 	default:
-		return one, quant.Errorf(quant.Invalid, "Invalid entity type '%s'. Valid entity types are ('attribute', 'tag', 'tags')", c.of)
+		return one, invalidf("Invalid entity type '%s'. Valid entity types are ('attribute', 'tag', 'tags')", c.of)
 	}
 	name, ok := attributes[c.key]
 	if !ok {
@@ -349,16 +318,16 @@ func registryCondition(c modelComparison, attributes map[string]string, numbers 
 			valid = append(valid, k)
 		}
 		slices.Sort(valid)
-		return one, quant.Errorf(quant.Invalid, "Invalid attribute key '%s' specified. Valid keys are '%s'", c.key, strings.Join(valid, "', '"))
+		return one, invalidf("Invalid attribute key '%s' specified. Valid keys are '%s'", c.key, strings.Join(valid, "', '"))
 	}
 	one.Of, one.Name = metastore.AttributeField, name
 	if slices.Contains(numbers, name) {
 		if strings.HasSuffix(c.op, "LIKE") || c.list != nil || strings.HasSuffix(c.op, "IN") {
-			return one, quant.Errorf(quant.Invalid, "Invalid comparator for attribute %s: %s", c.key, c.op)
+			return one, invalidf("Invalid comparator for attribute %s: %s", c.key, c.op)
 		}
 		v, err := strconv.ParseInt(c.text, 10, 64)
 		if err != nil {
-			return one, quant.Errorf(quant.Invalid, "Expected an integer value for attribute %s. Got value %s", c.key, c.written)
+			return one, invalidf("Expected an integer value for attribute %s. Got value %s", c.key, c.written)
 		}
 		one.Value = v
 		return one, nil
@@ -366,16 +335,16 @@ func registryCondition(c modelComparison, attributes map[string]string, numbers 
 	switch {
 	case c.op == "IN" || c.op == "NOT IN":
 		if name != "run_id" && name != "name" {
-			return one, quant.Errorf(quant.Invalid, "Only the 'run_id' attribute supports comparison with a list of quoted string values.")
+			return one, invalidf("Only the 'run_id' attribute supports comparison with a list of quoted string values.")
 		}
 		if len(c.list) == 0 {
-			return one, quant.Errorf(quant.Invalid, "While parsing a list in the query, expected a non-empty list of string values, but got %s", c.written)
+			return one, invalidf("While parsing a list in the query, expected a non-empty list of string values, but got %s", c.written)
 		}
 		one.Value = c.list
 	case !slices.Contains([]string{"=", "!=", "LIKE", "ILIKE"}, c.op):
-		return one, quant.Errorf(quant.Invalid, "Invalid comparator for attribute: %s", c.op)
+		return one, invalidf("Invalid comparator for attribute: %s", c.op)
 	case c.list != nil || !c.quoted:
-		return one, quant.Errorf(quant.Invalid, "Expected a quoted string value or a list of quoted string values for attributes. Got value %s", c.written)
+		return one, invalidf("Expected a quoted string value or a list of quoted string values for attributes. Got value %s", c.written)
 	default:
 		one.Value = c.text
 	}
@@ -386,7 +355,7 @@ func registryCondition(c modelComparison, attributes map[string]string, numbers 
 func orderOf(text string) (key string, desc bool, err error) {
 	parts := strings.Fields(text)
 	if len(parts) == 0 || len(parts) > 2 {
-		return "", false, quant.Errorf(quant.Invalid, "Invalid order_by clause '%s'. Could not be parsed.", text)
+		return "", false, invalidf("Invalid order_by clause '%s'. Could not be parsed.", text)
 	}
 	if len(parts) == 2 {
 		switch strings.ToLower(parts[1]) {
@@ -394,7 +363,7 @@ func orderOf(text string) (key string, desc bool, err error) {
 		case "desc":
 			desc = true
 		default:
-			return "", false, quant.Errorf(quant.Invalid, "Invalid ordering key in order_by clause '%s'.", text)
+			return "", false, invalidf("Invalid ordering key in order_by clause '%s'.", text)
 		}
 	}
 	return strings.Trim(strings.TrimPrefix(parts[0], "attribute."), "`\""), desc, nil
@@ -422,14 +391,14 @@ func (t *Tracking) LatestVersions(ctx context.Context, name string, wanted []str
 }
 
 // SetRegisteredModelTag stores or replaces a tag. NotFound; Invalid.
-func (t *Tracking) SetRegisteredModelTag(ctx context.Context, name string, tag Pair) error {
+func (t *Tracking) SetRegisteredModelTag(ctx context.Context, name string, tag Tag) error {
 	if err := validRegisteredName("name", name); err != nil {
 		return err
 	}
 	if err := validModelTag(tag); err != nil {
 		return err
 	}
-	err := t.Store.SetRegisteredModelTag(ctx, quant.RegisteredModelTag{Model: name, Name: tag.Name, Value: t.masked(tag.Name, tag.Value)})
+	err := t.Store.SetRegisteredModelTag(ctx, quant.RegisteredModelTag{Model: name, Name: tag.Key, Value: t.maskValue(tag.Key, tag.Value)})
 	return instead(err, quant.NotFound, noRegistered(name))
 }
 
@@ -451,10 +420,10 @@ func (t *Tracking) SetRegisteredModelAlias(ctx context.Context, name, alias, num
 		return err
 	}
 	if strings.EqualFold(alias, "latest") {
-		return quant.Errorf(quant.Invalid, "'latest' alias name (case insensitive) is reserved.")
+		return invalidf("'latest' alias name (case insensitive) is reserved.")
 	}
 	if aliasReserved.MatchString(alias) {
-		return quant.Errorf(quant.Invalid, "Version alias name '%s' is reserved.", alias)
+		return invalidf("Version alias name '%s' is reserved.", alias)
 	}
 	v, err := version(number)
 	if err != nil {
@@ -488,18 +457,18 @@ func (t *Tracking) VersionOfAlias(ctx context.Context, name, alias string) (Mode
 	}
 	if strings.EqualFold(alias, "latest") {
 		if len(m.Latest) == 0 {
-			return ModelVersion{}, quant.Errorf(quant.NotFound, "Latest version not found for model %s.", name)
+			return ModelVersion{}, notFoundf("Latest version not found for model %s.", name)
 		}
 		return m.Latest[len(m.Latest)-1], nil
 	}
 	v, err := t.Store.ModelVersionOf(ctx, name, alias)
-	return v, instead(err, quant.NotFound, quant.Errorf(quant.Invalid, "Registered model alias %s not found.", alias))
+	return v, instead(err, quant.NotFound, invalidf("Registered model alias %s not found.", alias))
 }
 
 // NewVersion is what a client says of a version that it registers.
 type NewVersion struct {
 	Name, Source, RunID, RunLink, Description, ModelID string
-	Tags                                               []Pair
+	Tags                                               []Tag
 }
 
 // CreateModelVersion registers a version under the next number. What its source
@@ -518,15 +487,15 @@ func (t *Tracking) CreateModelVersion(ctx context.Context, n NewVersion) (ModelV
 		if err := validModelTag(tag); err != nil {
 			return ModelVersion{}, err
 		}
-		prompt = prompt || tag.Name == promptTag
-		tags = append(tags, quant.ModelVersionTag{Name: tag.Name, Value: t.masked(tag.Name, tag.Value)})
+		prompt = prompt || tag.Key == promptTag
+		tags = append(tags, quant.ModelVersionTag{Name: tag.Key, Value: t.maskValue(tag.Key, tag.Value)})
 	}
 	location, err := t.sourceOf(ctx, &n, prompt)
 	if err != nil {
 		return ModelVersion{}, err
 	}
-	now := quant.NewTime(t.Now())
-	mask := t.Registry.Mask.Text
+	now := t.now()
+	mask := t.mask
 	number, err := t.Store.CreateModelVersion(ctx, quant.ModelVersion{
 		Model: n.Name, Description: quant.Text(mask(n.Description)), Stage: stageNone, Source: mask(n.Source), Location: mask(location),
 		RunID: quant.Text(n.RunID), RunLink: quant.Text(mask(n.RunLink)), ModelID: quant.Text(n.ModelID), Status: statusReady, CreatedAt: now, UpdatedAt: now,
@@ -554,7 +523,7 @@ func (t *Tracking) sourceOf(ctx context.Context, n *NewVersion, prompt bool) (st
 	location := n.Source
 	if rest, ok := strings.CutPrefix(n.Source, "models:/"); ok {
 		if strings.HasPrefix(rest, "/") {
-			return "", quant.Errorf(quant.Invalid, "Invalid model version source: '%s'. Registered model sources must use the active model registry.", n.Source)
+			return "", invalidf("Invalid model version source: '%s'. Registered model sources must use the active model registry.", n.Source)
 		}
 		name, number, versioned := strings.Cut(rest, "/")
 		if !versioned && !strings.Contains(rest, "@") {
@@ -616,7 +585,7 @@ func (t *Tracking) versionNamed(ctx context.Context, name, suffix string, versio
 		return ModelVersion{}, err
 	}
 	if len(list) == 0 {
-		return ModelVersion{}, quant.Errorf(quant.NotFound, "No versions of model with name '%s' and stage '%s' found", name, suffix)
+		return ModelVersion{}, notFoundf("No versions of model with name '%s' and stage '%s' found", name, suffix)
 	}
 	return list[len(list)-1], nil
 }
@@ -636,7 +605,7 @@ func validSource(source string, ofModel bool) error {
 		if ofModel {
 			parameter = "model_id"
 		}
-		return quant.Errorf(quant.Invalid, "Invalid model version source: '%s'. To use a local path as a model version source, the %s request parameter has to be specified and the local path has to be contained within the artifact directory of the run specified by the %s.", source, parameter, parameter)
+		return invalidf("Invalid model version source: '%s'. To use a local path as a model version source, the %s request parameter has to be specified and the local path has to be contained within the artifact directory of the run specified by the %s.", source, parameter, parameter)
 	}
 	decoded := source
 	for range 10 {
@@ -671,7 +640,7 @@ func validSource(source string, ofModel bool) error {
 }
 
 func climbs(source string) error {
-	return quant.Errorf(quant.Invalid, "Invalid model version source: '%s'. If supplying a source as an http, https, local file path, ftp, objectstore, or mlflow-artifacts uri, an absolute path must be provided without relative path references present. Please provide an absolute path.", source)
+	return invalidf("Invalid model version source: '%s'. If supplying a source as an http, https, local file path, ftp, objectstore, or mlflow-artifacts uri, an absolute path must be provided without relative path references present. Please provide an absolute path.", source)
 }
 
 // noteVersion adds a version to the tag of its logged model.
@@ -692,7 +661,7 @@ func (t *Tracking) noteVersion(ctx context.Context, modelID, name string, number
 		} else if text != "[" {
 			text += ", "
 		}
-		text += fmt.Sprintf(`{"name": %s, "version": %d}]`, jsonText(name), number)
+		text += fmt.Sprintf(`{"name": %s, "version": %d}]`, jsonOf(name), number)
 		return t.Store.LogLoggedModel(ctx, nil, []quant.LoggedModelTag{{ModelID: modelID, Name: versionsTag, Value: text}}, nil)
 	})
 }
@@ -725,7 +694,7 @@ func (t *Tracking) onVersion(ctx context.Context, name, number string, change fu
 	if err != nil {
 		return ModelVersion{}, err
 	}
-	if err := change(v, quant.NewTime(t.Now())); err != nil {
+	if err := change(v, t.now()); err != nil {
 		return ModelVersion{}, instead(err, quant.NotFound, noVersion(name, number))
 	}
 	return t.ModelVersion(ctx, name, number)
@@ -737,7 +706,7 @@ func (t *Tracking) DescribeModelVersion(ctx context.Context, name, number, descr
 		return ModelVersion{}, err
 	}
 	return t.onVersion(ctx, name, number, func(v int64, at quant.Time) error {
-		return t.Store.DescribeModelVersion(ctx, name, v, quant.Text(t.Registry.Mask.Text(description)), at)
+		return t.Store.DescribeModelVersion(ctx, name, v, quant.Text(t.mask(description)), at)
 	})
 }
 
@@ -751,7 +720,7 @@ func (t *Tracking) StageModelVersion(ctx context.Context, name, number, stage st
 	others := ""
 	if archive {
 		if canonical == stageNone || canonical == stageArchived {
-			return ModelVersion{}, quant.Errorf(quant.Invalid, "Model version transition cannot archive existing model versions because '%s' is not an Active stage. Valid stages are ['Staging', 'Production']", stage)
+			return ModelVersion{}, invalidf("Model version transition cannot archive existing model versions because '%s' is not an Active stage. Valid stages are ['Staging', 'Production']", stage)
 		}
 		others = stageArchived
 	}
@@ -769,16 +738,16 @@ func (t *Tracking) DeleteModelVersion(ctx context.Context, name, number string) 
 	if err != nil {
 		return err
 	}
-	return instead(t.Store.DeleteModelVersion(ctx, name, v, quant.NewTime(t.Now())), quant.NotFound, noVersion(name, number))
+	return instead(t.Store.DeleteModelVersion(ctx, name, v, t.now()), quant.NotFound, noVersion(name, number))
 }
 
 // SetModelVersionTag stores or replaces a tag. NotFound; Invalid.
-func (t *Tracking) SetModelVersionTag(ctx context.Context, name, number string, tag Pair) error {
+func (t *Tracking) SetModelVersionTag(ctx context.Context, name, number string, tag Tag) error {
 	if err := validModelTag(tag); err != nil {
 		return err
 	}
 	_, err := t.onVersion(ctx, name, number, func(v int64, _ quant.Time) error {
-		return t.Store.SetModelVersionTag(ctx, quant.ModelVersionTag{Model: name, Version: v, Name: tag.Name, Value: t.masked(tag.Name, tag.Value)})
+		return t.Store.SetModelVersionTag(ctx, quant.ModelVersionTag{Model: name, Version: v, Name: tag.Key, Value: t.maskValue(tag.Key, tag.Value)})
 	})
 	return err
 }

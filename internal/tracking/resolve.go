@@ -2,62 +2,92 @@ package tracking
 
 import (
 	"context"
-	"strings"
+	"errors"
+	"strconv"
 
 	"quant"
+	"quant/internal/metastore"
 )
 
 // target is a run that a client names, and where its records stand.
 type target struct {
+	clientID   string
 	runID      string // of the current run of the client's id
 	experiment string // the number that clients know
 	client     bool   // a client made it
 }
 
-// target finds a run; NotFound.
+// target finds a run, deleted or not; NotFound.
 func (t *Tracking) target(ctx context.Context, clientID string) (target, error) {
-	id := clientID
-	if isClientID(id) {
-		id = strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:]}, "-")
-	}
-	run, err := t.Store.GetRun(ctx, id)
-	if err != nil {
-		return target{}, quant.Errorf(quant.NotFound, "Run with id=%s not found", clientID)
-	}
-	tags, err := t.Store.Tags(ctx, id)
+	r, err := t.find(ctx, clientID)
 	if err != nil {
 		return target{}, err
 	}
-	found := target{runID: id, experiment: "0", client: run.Kind == "mlflow"}
-	for _, tag := range tags {
-		if tag.Name == quant.ExperimentTag {
-			found.experiment = tag.Value
-		}
-	}
-	return found, nil
+	return targetOf(r), nil
 }
 
-// sawRun notes a sign of life of the client of a run.
-func (t *Tracking) sawRun(target) {}
+// activeTarget is target for what needs a run that is not deleted.
+func (t *Tracking) activeTarget(ctx context.Context, clientID string) (target, error) {
+	r, err := t.findActive(ctx, clientID)
+	if err != nil {
+		return target{}, err
+	}
+	return targetOf(r), nil
+}
+
+func targetOf(r metastore.ClientRun) target {
+	return target{r.ClientID, r.RunID, strconv.FormatInt(r.Number, 10), r.Status != ""}
+}
+
+// sawRun stores a sign of life of the client of a run, where one is due.
+func (t *Tracking) sawRun(ctx context.Context, run target) error {
+	if !run.client {
+		return nil
+	}
+	seen := t.life.see(run.clientID, t.now())
+	if seen.IsZero() {
+		return nil
+	}
+	return t.writes.do(ctx, func(ctx context.Context) error {
+		return t.Store.SeeClientRuns(ctx, map[string]quant.Time{run.runID: seen})
+	})
+}
 
 // experiment is an experiment by its id and by the number that clients know.
 type experiment struct{ id, number string }
 
 // experimentIDs finds experiments by their numbers; those that do not exist are left
 // out.
-func (t *Tracking) experimentIDs(_ context.Context, numbers []string) ([]experiment, error) {
+func (t *Tracking) experimentIDs(ctx context.Context, numbers []string) ([]experiment, error) {
 	var all []experiment
 	for _, n := range numbers {
-		all = append(all, experiment{n, n})
+		e, err := t.row(ctx, n)
+		if errors.Is(err, quant.NotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, experiment{e.ExperimentID, strconv.FormatInt(e.Number, 10)})
 	}
 	return all, nil
 }
 
-// activeExperiment finds an experiment that is not deleted. NotFound.
-func (t *Tracking) activeExperiment(ctx context.Context, number string) (experiment, error) {
-	_, err := t.Store.GetExperiment(ctx, number)
-	return experiment{number, number}, err
+// experimentNumber is the number of an experiment, which never changes; that of the
+// default one for an experiment that is gone.
+func (t *Tracking) experimentNumber(ctx context.Context, id string) (string, error) {
+	if number, known := t.numbers.Load(id); known {
+		return number.(string), nil
+	}
+	all, err := t.Store.ListClientExperiments(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range all {
+		t.numbers.Store(e.ExperimentID, strconv.FormatInt(e.Number, 10))
+	}
+	if number, known := t.numbers.Load(id); known {
+		return number.(string), nil
+	}
+	return "0", nil
 }
-
-// experimentNumber is the number of an experiment.
-func (t *Tracking) experimentNumber(_ context.Context, id string) (string, error) { return id, nil }

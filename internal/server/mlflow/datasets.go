@@ -7,27 +7,6 @@ import (
 	"quant/internal/tracking"
 )
 
-type keyValue struct {
-	Key   string `json:"key" rule:"required"`
-	Value string `json:"value"`
-}
-
-func pairs(list []keyValue) []tracking.Pair {
-	var all []tracking.Pair
-	for _, one := range list {
-		all = append(all, tracking.Pair{Name: one.Key, Value: one.Value})
-	}
-	return all
-}
-
-func keyValues(list []tracking.Pair) []keyValue {
-	var all []keyValue
-	for _, one := range list {
-		all = append(all, keyValue{one.Name, one.Value})
-	}
-	return all
-}
-
 type datasetDocument struct {
 	Name       string `json:"name" rule:"required"`
 	Digest     string `json:"digest" rule:"required"`
@@ -38,7 +17,7 @@ type datasetDocument struct {
 }
 
 type datasetInput struct {
-	Tags    []keyValue       `json:"tags,omitempty"`
+	Tags    []tag            `json:"tags,omitempty"`
 	Dataset *datasetDocument `json:"dataset" rule:"required"`
 }
 
@@ -51,22 +30,22 @@ type modelOutput struct {
 	Step    int64  `json:"step"`
 }
 
-// runInputs and runOutputs are how a run tells what it was given and what it made.
-type (
-	runInputs struct {
-		Datasets []datasetInput `json:"dataset_inputs,omitempty"`
-		Models   []modelInput   `json:"model_inputs,omitempty"`
-	}
-	runOutputs struct {
-		Models []modelOutput `json:"model_outputs,omitempty"`
-	}
-)
+// runInputs are what a run was given: datasets and models.
+type runInputs struct {
+	Datasets []datasetInput `json:"dataset_inputs,omitempty"`
+	Models   []modelInput   `json:"model_inputs,omitempty"`
+}
 
-func inputsDocument(in tracking.RunInputs) runInputs {
-	var doc runInputs
+// runOutputs are what a run made: models.
+type runOutputs struct {
+	Models []modelOutput `json:"model_outputs,omitempty"`
+}
+
+func inputsOf(in tracking.RunInputs) *runInputs {
+	doc := &runInputs{}
 	for _, d := range in.Datasets {
 		doc.Datasets = append(doc.Datasets, datasetInput{
-			Tags: keyValues(d.Tags),
+			Tags: tagDocuments(d.Tags),
 			Dataset: &datasetDocument{
 				Name: d.Name, Digest: d.Digest, SourceType: d.SourceType, Source: d.Source, Schema: d.Schema, Profile: d.Profile,
 			},
@@ -78,8 +57,8 @@ func inputsDocument(in tracking.RunInputs) runInputs {
 	return doc
 }
 
-func outputsDocument(models []tracking.ModelUse) runOutputs {
-	var doc runOutputs
+func outputsOf(models []tracking.ModelUse) *runOutputs {
+	doc := &runOutputs{}
 	for _, m := range models {
 		doc.Models = append(doc.Models, modelOutput{m.ModelID, m.Step})
 	}
@@ -105,7 +84,7 @@ func (f *face) logInputs(ctx context.Context, in struct {
 	for _, d := range in.Datasets {
 		inputs.Datasets = append(inputs.Datasets, tracking.Dataset{
 			Name: d.Dataset.Name, Digest: d.Dataset.Digest, SourceType: d.Dataset.SourceType, Source: d.Dataset.Source,
-			Schema: d.Dataset.Schema, Profile: d.Dataset.Profile, Tags: pairs(d.Tags),
+			Schema: d.Dataset.Schema, Profile: d.Dataset.Profile, Tags: tagsOf(d.Tags),
 		})
 	}
 	for _, m := range in.Models {

@@ -22,20 +22,20 @@ type modelMetric struct {
 
 type loggedModelDocument struct {
 	Info struct {
-		ModelID       string     `json:"model_id"`
-		Experiment    string     `json:"experiment_id"`
-		Name          string     `json:"name"`
-		Created       int64      `json:"creation_timestamp_ms"`
-		Updated       int64      `json:"last_updated_timestamp_ms"`
-		Root          string     `json:"artifact_uri"`
-		Status        string     `json:"status"`
-		Type          string     `json:"model_type,omitempty"`
-		SourceRunID   string     `json:"source_run_id,omitempty"`
-		StatusMessage string     `json:"status_message,omitempty"`
-		Tags          []keyValue `json:"tags,omitempty"`
+		ModelID       string `json:"model_id"`
+		Experiment    string `json:"experiment_id"`
+		Name          string `json:"name"`
+		Created       int64  `json:"creation_timestamp_ms"`
+		Updated       int64  `json:"last_updated_timestamp_ms"`
+		Root          string `json:"artifact_uri"`
+		Status        string `json:"status"`
+		Type          string `json:"model_type,omitempty"`
+		SourceRunID   string `json:"source_run_id,omitempty"`
+		StatusMessage string `json:"status_message,omitempty"`
+		Tags          []tag  `json:"tags,omitempty"`
 	} `json:"info"`
 	Data struct {
-		Params  []keyValue    `json:"params,omitempty"`
+		Params  []tag         `json:"params,omitempty"`
 		Metrics []modelMetric `json:"metrics,omitempty"`
 	} `json:"data"`
 }
@@ -70,8 +70,10 @@ func loggedDocument(m tracking.LoggedModel) loggedModelDocument {
 	i := &doc.Info
 	i.ModelID, i.Experiment, i.Name, i.Root = m.ID, m.Experiment, m.Name, m.Root
 	i.Created, i.Updated, i.Status = m.Created.UnixMilli(), m.Updated.UnixMilli(), statusName(m.Status)
-	i.Type, i.SourceRunID, i.StatusMessage, i.Tags = m.Type, m.SourceRunID, m.Message, keyValues(m.Tags)
-	doc.Data.Params = keyValues(m.Params)
+	i.Type, i.SourceRunID, i.StatusMessage, i.Tags = m.Type, m.SourceRunID, m.Message, tagDocuments(m.Tags)
+	for _, p := range m.Params {
+		doc.Data.Params = append(doc.Data.Params, tag{p.Key, p.Value})
+	}
 	for _, one := range m.Metrics {
 		doc.Data.Metrics = append(doc.Data.Metrics, modelMetric{
 			Key: one.Name, Value: Float{V: one.Value, Set: true}, Timestamp: one.At.UnixMilli(), Step: one.Step,
@@ -109,11 +111,11 @@ func (f *face) loggedModelEndpoints() []endpoint {
 			return empty{}, f.Tracking.DeleteLoggedModel(ctx, in.ModelID)
 		}),
 		on(http.MethodPatch, model+"/tags", func(ctx context.Context, in struct {
-			ModelID string     `json:"model_id" rule:"required"`
-			Tags    []keyValue `json:"tags"`
+			ModelID string `json:"model_id" rule:"required"`
+			Tags    []tag  `json:"tags"`
 		},
 		) (any, error) {
-			return empty{}, f.Tracking.SetLoggedModelTags(ctx, in.ModelID, pairs(in.Tags))
+			return empty{}, f.Tracking.SetLoggedModelTags(ctx, in.ModelID, tagsOf(in.Tags))
 		}),
 		on(http.MethodDelete, model+"/tags/{tag_key}", func(ctx context.Context, in struct {
 			ModelID string `json:"model_id" rule:"required"`
@@ -123,11 +125,11 @@ func (f *face) loggedModelEndpoints() []endpoint {
 			return empty{}, f.Tracking.DeleteLoggedModelTag(ctx, in.ModelID, in.Key)
 		}),
 		on(http.MethodPost, model+"/params", func(ctx context.Context, in struct {
-			ModelID string     `json:"model_id" rule:"required"`
-			Params  []keyValue `json:"params"`
+			ModelID string `json:"model_id" rule:"required"`
+			Params  []tag  `json:"params"`
 		},
 		) (any, error) {
-			return empty{}, f.Tracking.LogLoggedModelParams(ctx, in.ModelID, pairs(in.Params))
+			return empty{}, f.Tracking.LogLoggedModelParams(ctx, in.ModelID, paramsOf(in.Params))
 		}),
 		on(http.MethodGet, model+"/artifacts/directories", func(ctx context.Context, in struct {
 			ModelID string `json:"model_id" rule:"required"`
@@ -149,16 +151,16 @@ func (f *face) loggedModelEndpoints() []endpoint {
 }
 
 func (f *face) createLoggedModel(ctx context.Context, in struct {
-	Experiment  string     `json:"experiment_id" rule:"required"`
-	Name        string     `json:"name"`
-	Type        string     `json:"model_type"`
-	SourceRunID string     `json:"source_run_id"`
-	Params      []keyValue `json:"params"`
-	Tags        []keyValue `json:"tags"`
+	Experiment  string `json:"experiment_id" rule:"required"`
+	Name        string `json:"name"`
+	Type        string `json:"model_type"`
+	SourceRunID string `json:"source_run_id"`
+	Params      []tag  `json:"params"`
+	Tags        []tag  `json:"tags"`
 },
 ) (any, error) {
 	return answerModel(f.Tracking.CreateLoggedModel(ctx, tracking.NewModel{
-		Experiment: in.Experiment, Name: in.Name, Type: in.Type, SourceRunID: in.SourceRunID, Params: pairs(in.Params), Tags: pairs(in.Tags),
+		Experiment: in.Experiment, Name: in.Name, Type: in.Type, SourceRunID: in.SourceRunID, Params: paramsOf(in.Params), Tags: tagsOf(in.Tags),
 	}))
 }
 

@@ -9,19 +9,19 @@ import (
 )
 
 type versionDocument struct {
-	Name          string     `json:"name"`
-	Version       string     `json:"version"`
-	Created       int64      `json:"creation_timestamp"`
-	Updated       int64      `json:"last_updated_timestamp"`
-	Stage         string     `json:"current_stage"`
-	Description   string     `json:"description,omitempty"`
-	Source        string     `json:"source"`
-	RunID         string     `json:"run_id,omitempty"`
-	Status        string     `json:"status"`
-	StatusMessage string     `json:"status_message,omitempty"`
-	Tags          []keyValue `json:"tags,omitempty"`
-	RunLink       string     `json:"run_link,omitempty"`
-	Aliases       []string   `json:"aliases,omitempty"`
+	Name          string   `json:"name"`
+	Version       string   `json:"version"`
+	Created       int64    `json:"creation_timestamp"`
+	Updated       int64    `json:"last_updated_timestamp"`
+	Stage         string   `json:"current_stage"`
+	Description   string   `json:"description,omitempty"`
+	Source        string   `json:"source"`
+	RunID         string   `json:"run_id,omitempty"`
+	Status        string   `json:"status"`
+	StatusMessage string   `json:"status_message,omitempty"`
+	Tags          []tag    `json:"tags,omitempty"`
+	RunLink       string   `json:"run_link,omitempty"`
+	Aliases       []string `json:"aliases,omitempty"`
 }
 
 func documentOfVersion(v tracking.ModelVersion) versionDocument {
@@ -31,7 +31,7 @@ func documentOfVersion(v tracking.ModelVersion) versionDocument {
 		StatusMessage: string(v.StatusMessage), RunLink: string(v.RunLink), Aliases: v.Aliases,
 	}
 	for _, t := range v.Tags {
-		doc.Tags = append(doc.Tags, keyValue{t.Name, t.Value})
+		doc.Tags = append(doc.Tags, tag{t.Name, t.Value})
 	}
 	return doc
 }
@@ -50,7 +50,7 @@ type registeredDocument struct {
 	Updated     int64             `json:"last_updated_timestamp"`
 	Description string            `json:"description,omitempty"`
 	Latest      []versionDocument `json:"latest_versions,omitempty"`
-	Tags        []keyValue        `json:"tags,omitempty"`
+	Tags        []tag             `json:"tags,omitempty"`
 	Aliases     []aliasDocument   `json:"aliases,omitempty"`
 }
 
@@ -64,7 +64,7 @@ func documentOfModel(m tracking.RegisteredModel) registeredDocument {
 		Name: m.Name, Created: m.CreatedAt.UnixMilli(), Updated: m.UpdatedAt.UnixMilli(), Description: string(m.Description), Latest: documentsOfVersions(m.Latest),
 	}
 	for _, t := range m.Tags {
-		doc.Tags = append(doc.Tags, keyValue{t.Name, t.Value})
+		doc.Tags = append(doc.Tags, tag{t.Name, t.Value})
 	}
 	for _, a := range m.Aliases {
 		doc.Aliases = append(doc.Aliases, aliasDocument{a.Alias, strconv.FormatInt(a.Version, 10)})
@@ -144,12 +144,12 @@ func (f *face) registeredModelEndpoints() []endpoint {
 	}
 	return []endpoint{
 		on(http.MethodPost, models+"/create", func(ctx context.Context, in struct {
-			Name        string     `json:"name" rule:"required"`
-			Tags        []keyValue `json:"tags"`
-			Description string     `json:"description"`
+			Name        string `json:"name" rule:"required"`
+			Tags        []tag  `json:"tags"`
+			Description string `json:"description"`
 		},
 		) (any, error) {
-			return answerRegistered(t.CreateRegisteredModel(ctx, in.Name, in.Description, pairs(in.Tags)))
+			return answerRegistered(t.CreateRegisteredModel(ctx, in.Name, in.Description, tagsOf(in.Tags)))
 		}),
 		on(http.MethodGet, models+"/get", func(ctx context.Context, in named) (any, error) {
 			return answerRegistered(t.RegisteredModel(ctx, in.Name))
@@ -175,7 +175,7 @@ func (f *face) registeredModelEndpoints() []endpoint {
 		reading(on(http.MethodPost, models+"/get-latest-versions", latest)),
 		on(http.MethodGet, models+"/get-latest-versions", latest),
 		on(http.MethodPost, models+"/set-tag", func(ctx context.Context, in tagged) (any, error) {
-			return empty{}, t.SetRegisteredModelTag(ctx, in.Name, tracking.Pair{Name: in.Key, Value: in.Value})
+			return empty{}, t.SetRegisteredModelTag(ctx, in.Name, tracking.Tag{Key: in.Key, Value: in.Value})
 		}),
 		on(http.MethodDelete, models+"/delete-tag", func(ctx context.Context, in tagged) (any, error) {
 			return empty{}, t.DeleteRegisteredModelTag(ctx, in.Name, in.Key)
@@ -194,17 +194,17 @@ func (f *face) registeredModelEndpoints() []endpoint {
 		}),
 
 		on(http.MethodPost, versions+"/create", func(ctx context.Context, in struct {
-			Name        string     `json:"name" rule:"required"`
-			Source      string     `json:"source" rule:"required"`
-			RunID       string     `json:"run_id"`
-			Tags        []keyValue `json:"tags"`
-			RunLink     string     `json:"run_link"`
-			Description string     `json:"description"`
-			ModelID     string     `json:"model_id"`
+			Name        string `json:"name" rule:"required"`
+			Source      string `json:"source" rule:"required"`
+			RunID       string `json:"run_id"`
+			Tags        []tag  `json:"tags"`
+			RunLink     string `json:"run_link"`
+			Description string `json:"description"`
+			ModelID     string `json:"model_id"`
 		},
 		) (any, error) {
 			return answerVersion(t.CreateModelVersion(ctx, tracking.NewVersion{
-				Name: in.Name, Source: in.Source, RunID: in.RunID, RunLink: in.RunLink, Description: in.Description, ModelID: in.ModelID, Tags: pairs(in.Tags),
+				Name: in.Name, Source: in.Source, RunID: in.RunID, RunLink: in.RunLink, Description: in.Description, ModelID: in.ModelID, Tags: tagsOf(in.Tags),
 			}))
 		}),
 		on(http.MethodGet, versions+"/get", func(ctx context.Context, in ofVersion) (any, error) {
@@ -238,7 +238,7 @@ func (f *face) registeredModelEndpoints() []endpoint {
 			}{uri}, err
 		}),
 		on(http.MethodPost, versions+"/set-tag", func(ctx context.Context, in versionTagged) (any, error) {
-			return empty{}, t.SetModelVersionTag(ctx, in.Name, in.Version, tracking.Pair{Name: in.Key, Value: in.Value})
+			return empty{}, t.SetModelVersionTag(ctx, in.Name, in.Version, tracking.Tag{Key: in.Key, Value: in.Value})
 		}),
 		on(http.MethodDelete, versions+"/delete-tag", func(ctx context.Context, in versionTagged) (any, error) {
 			return empty{}, t.DeleteModelVersionTag(ctx, in.Name, in.Version, in.Key)

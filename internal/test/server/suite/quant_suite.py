@@ -26,7 +26,7 @@ if not hasattr(workspace_context, "clear_workspace"):
 OUTSIDE = re.compile(
     r"workspace|graphql|trace|scorer|gateway|promptlab|evaluation_dataset|assessments|"
     r"(add|remove)_(dataset|experiments|multiple_experiments)|dataset_experiment_association|idempotent_(add|remove)|client_api_add_remove|"
-    r"test_mlflow_artifacts_example|calls_optimized_impl|validation_regex|online_scor|webhook"
+    r"test_mlflow_artifacts_example|calls_optimized_impl|validation_regex|online_scor|otel|webhook"
 )
 
 
