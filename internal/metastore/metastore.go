@@ -34,9 +34,9 @@ type Store interface {
 	Deletions
 	Portable
 	Searches
+	Tracking
 	Tokens
 	Registered
-	Tracking
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

@@ -36,7 +36,11 @@ type Options struct {
 	Ready func(url string)
 	// Now means the wait for those requests that are answered is over; nil: never.
 	Now <-chan struct{}
-	// Sweep closes what clients left open, and is called now and then; nil: nothing.
+	// ClientLease is how long a client of MLflow may be silent before its run is
+	// closed; 0: tracking.DefaultLease.
+	ClientLease time.Duration
+	// Sweep closes what clients left open, and is called now and then; nil: it closes
+	// the runs of clients that are silent for longer than ClientLease.
 	Sweep func(ctx context.Context) error
 	// Clock is nil for time.Now.
 	Clock func() time.Time
