@@ -1,0 +1,10 @@
+package metastoretest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"quant"
+	"quant/internal/metastore"
+)
