@@ -91,7 +91,7 @@ func importStore(ctx context.Context, env *Env, path string, o mlflow.Options) e
 	if _, err := env.MetaDB(); err != nil {
 		return err
 	}
-	o.At, o.By, o.Mask = quant.NewTime(env.Now()), env.RunID(), env.Mask.Text
+	o.At, o.By, o.Registry = quant.NewTime(env.Now()), env.RunID(), env.Registry
 	done, err := mlflow.Import(ctx, env.Lab, path, o)
 	if len(done.Counts) > 0 {
 		found, imported := done.Counts[mlflow.Runs].Found, done.Counts[mlflow.Runs].Imported

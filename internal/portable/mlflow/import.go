@@ -15,10 +15,8 @@ import (
 	"quant/internal/lab"
 	"quant/internal/metastore"
 	"quant/internal/registry"
+	"quant/internal/tracking"
 )
-
-// Kind is the kind of runs that clients of MLflow made.
-const Kind = "mlflow"
 
 // Leftovers is the artifact in which an imported run keeps the params and tags that
 // break a rule of quant's.
@@ -29,9 +27,8 @@ type Options struct {
 	Artifacts []string // folders that hold artifacts, beside the store's own
 	MaxBytes  int64    // of one artifact; larger ones are left out
 	At        quant.Time
-	By        string // run_id of the run that imports
-	// Mask takes secrets out of texts that are stored; nil: they are stored as they are.
-	Mask func(string) string
+	By        string             // run_id of the run that imports
+	Registry  *registry.Registry // masks what is stored
 }
 
 // Count says how much of one noun was brought over.
@@ -126,12 +123,8 @@ func (im *importing) result() Imported {
 	return Imported{im.counts[:], im.bytes, im.notes.skipped, im.notes.told, append([]Note{}, im.notes.list...)}
 }
 
-func (im *importing) mask(s string) string {
-	if im.o.Mask == nil {
-		return s
-	}
-	return im.o.Mask(s)
-}
+// mask takes secrets out of a text that is stored or told.
+func (im *importing) mask(s string) string { return im.o.Registry.Mask.Text(s) }
 
 // timeOr is a time of MLflow's, or another where there is none or it is out of range.
 func timeOr(ms int64, otherwise quant.Time) quant.Time {
@@ -216,9 +209,8 @@ type prepared struct {
 	run
 	quantID    string
 	experiment home
+	row        quant.Run
 	process    quant.RunProcess
-	started    quant.Time
-	config     quant.JSON
 	batch      metastore.Batch
 	datasets   []quant.RunDataset
 	models     []quant.RunModel
@@ -273,7 +265,7 @@ func (im *importing) prepare(ctx context.Context, r run) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &prepared{run: r, quantID: RunID(start, r.ID), experiment: in, started: quant.NewTime(time.UnixMilli(start).UTC())}
+	p := &prepared{run: r, quantID: RunID(start, r.ID), experiment: in}
 	there, err := im.there(ctx, r.ID, p.quantID)
 	if err != nil {
 		return nil, err
@@ -282,23 +274,34 @@ func (im *importing) prepare(ctx context.Context, r run) (*prepared, error) {
 		im.counts[Runs].There++
 		return nil, nil
 	}
-	p.process = quant.RunProcess{RunID: p.quantID, Changes: true, User: quant.Text(im.mask(r.User))}
-	if commit := valueOf(r.Tags, "mlflow.source.git.commit"); commit != "" && len(commit) <= 64 {
-		p.process.GitCommit = quant.Text(commit)
-	}
-	if parent := valueOf(r.Tags, "mlflow.parentRunId"); parent != "" {
-		if p.process.ParentRunID, err = im.parentOf(ctx, r, parent); err != nil {
-			return nil, err
-		}
-	}
-	p.config, err = json.Marshal(map[string]any{"mlflow": map[string]string{
-		"run_id": r.ID, "experiment_id": r.ExperimentID, "status": string(r.Status), "artifact_uri": im.mask(r.ArtifactURI), "store": im.mask(im.path),
-	}})
-	if err != nil {
+	if err := im.describe(ctx, p, start); err != nil {
 		return nil, err
 	}
-	im.describe(p)
+	im.sort(p)
 	return p, im.files(ctx, p)
+}
+
+// describe fills in what quant records of a run beside its records.
+func (im *importing) describe(ctx context.Context, p *prepared, start int64) (err error) {
+	e := registry.Elsewhere{
+		Kind: tracking.Kind, Started: time.UnixMilli(start).UTC(), User: p.User, GitCommit: valueOf(p.Tags, "mlflow.source.git.commit"),
+		Config: map[string]any{"client": "mlflow", "imported": map[string]string{
+			"store": im.path, "run_id": p.ID, "experiment_id": p.ExperimentID, "status": string(p.Status), "artifact_uri": p.ArtifactURI,
+		}},
+	}
+	if source := valueOf(p.Tags, "mlflow.source.name"); source != "" {
+		e.Argv = []string{source}
+	}
+	if parent := valueOf(p.Tags, "mlflow.parentRunId"); parent != "" {
+		if e.Parent, err = im.parentOf(ctx, p.run, parent); err != nil {
+			return err
+		}
+	}
+	if p.row, p.process, err = im.o.Registry.PrepareElsewhere(e); err != nil {
+		return err
+	}
+	p.row.RunID, p.process.RunID = p.quantID, p.quantID
+	return nil
 }
 
 // startOf is the start of a run: of one that has none, its end, or its experiment's
@@ -358,13 +361,13 @@ func (im *importing) there(ctx context.Context, clientID, quantID string) (bool,
 }
 
 // parentOf is the run_id of a parent: of one in the lab, or of one that the store has.
-func (im *importing) parentOf(ctx context.Context, r run, parent string) (quant.Text, error) {
+func (im *importing) parentOf(ctx context.Context, r run, parent string) (string, error) {
 	found, err := im.lab.Meta.ClientRuns(ctx, []string{parent}, true)
 	if err != nil {
 		return "", err
 	}
 	if len(found) > 0 {
-		return quant.Text(found[0].RunID), nil
+		return found[0].RunID, nil
 	}
 	of, stands, err := im.from.runOf(ctx, r, parent)
 	if err != nil || !stands {
@@ -374,7 +377,7 @@ func (im *importing) parentOf(ctx context.Context, r run, parent string) (quant.
 	if err != nil {
 		return "", nil
 	}
-	return quant.Text(RunID(start, parent)), nil
+	return RunID(start, parent), nil
 }
 
 // leftover is what a run had that breaks a rule of quant's.
@@ -383,30 +386,38 @@ type leftover struct {
 	Tags   map[string]string `json:"tags,omitempty"`
 }
 
-// describe fills in the params, tags, datasets and models of a run.
-func (im *importing) describe(p *prepared) {
+// sort parts the params, tags, datasets and models of a run into those that are stored
+// and those that break a rule.
+func (im *importing) sort(p *prepared) {
 	object := "run " + p.ID
-	var left leftover
+	var all metastore.Batch
 	for _, one := range p.Params {
-		v := quant.Param{RunID: p.quantID, Name: one.Key, Value: im.mask(one.Value)}
+		all.Params = append(all.Params, quant.Param{Name: one.Key, Value: one.Value})
+	}
+	for _, one := range p.Tags {
+		all.Tags = append(all.Tags, quant.Tag{Name: tracking.TagName(one.Key), Value: one.Value})
+	}
+	all = im.o.Registry.Masked(p.quantID, all)
+	var left leftover
+	leave := func(noun int, into map[string]string, name, value string, err error) map[string]string {
+		p.leftOut[noun]++
+		im.notes.add(Note{Object: object, Why: "kept in " + Leftovers + ": " + err.Error()})
+		if into == nil {
+			into = map[string]string{}
+		}
+		into[name] = value
+		return into
+	}
+	for _, v := range all.Params {
 		if err := v.Validate(); err != nil {
-			p.leftOut[params]++
-			im.notes.add(Note{Object: object, Why: "kept in " + Leftovers + ": " + err.Error()})
-			left.Params = with(left.Params, one.Key, v.Value)
+			left.Params = leave(params, left.Params, v.Name, v.Value, err)
 			continue
 		}
 		p.batch.Params = append(p.batch.Params, v)
 	}
-	for _, one := range p.Tags {
-		v := quant.Tag{RunID: p.quantID, Name: one.Key, Value: im.mask(one.Value)}
-		err := v.Validate()
-		if err == nil && v.Name == quant.ExperimentTag {
-			err = quant.Errorf(quant.Invalid, "tag %q names the experiment of a run here", v.Name)
-		}
-		if err != nil {
-			p.leftOut[tags]++
-			im.notes.add(Note{Object: object, Why: "kept in " + Leftovers + ": " + err.Error()})
-			left.Tags = with(left.Tags, one.Key, v.Value)
+	for _, v := range all.Tags {
+		if err := v.Validate(); err != nil {
+			left.Tags = leave(tags, left.Tags, v.Name, v.Value, err)
 			continue
 		}
 		p.batch.Tags = append(p.batch.Tags, v)
@@ -440,14 +451,6 @@ func (im *importing) describe(p *prepared) {
 	if left.Params != nil || left.Tags != nil {
 		p.leftover = &left
 	}
-}
-
-func with(m map[string]string, key, value string) map[string]string {
-	if m == nil {
-		m = map[string]string{}
-	}
-	m[key] = value
-	return m
 }
 
 func (im *importing) datasetOf(runID string, in input) (quant.RunDataset, error) {

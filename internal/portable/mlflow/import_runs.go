@@ -14,6 +14,7 @@ import (
 	"quant"
 	"quant/internal/failpoint"
 	"quant/internal/metastore"
+	"quant/internal/tracking"
 )
 
 // files stores the contents of a run's artifacts, and notes what has none.
@@ -121,7 +122,7 @@ func (im *importing) put(ctx context.Context, p *prepared, name string, r io.Rea
 }
 
 // ended is when a run ended; of one that nobody saw end, when it started.
-func (im *importing) ended(p *prepared) quant.Time { return timeOr(p.End, p.started) }
+func (im *importing) ended(p *prepared) quant.Time { return timeOr(p.End, p.row.StartedAt) }
 
 // flush stores the runs that wait, in one commit. Where one of them is refused, each is
 // stored in a commit of its own, and that one noted.
@@ -206,9 +207,8 @@ func (im *importing) store(ctx context.Context, p *prepared) (s stored, err erro
 	if s.there, err = im.there(ctx, p.ID, p.quantID); err != nil || s.there {
 		return s, err
 	}
-	row := quant.Run{RunID: p.quantID, Kind: Kind, Status: quant.Running, StartedAt: p.started, ConfigJSON: p.config}
-	client := metastore.RunClient{RunID: p.quantID, ClientID: p.ID, Status: string(running), SeenAt: p.started}
-	if err := meta.CreateClientRun(ctx, row, p.process, client, p.batch); err != nil {
+	client := metastore.RunClient{RunID: p.quantID, ClientID: p.ID, Status: tracking.Running, SeenAt: p.row.StartedAt}
+	if err := meta.CreateClientRun(ctx, p.row, p.process, client, p.batch); err != nil {
 		return s, err
 	}
 	last, err := im.storePoints(ctx, p, &s)
@@ -221,7 +221,7 @@ func (im *importing) store(ctx context.Context, p *prepared) (s stored, err erro
 		}
 	}
 	end := metastore.RunEnd{RunID: p.quantID, EndedAt: timeOr(p.End, last)}
-	took := end.EndedAt.Sub(p.started.Time)
+	took := end.EndedAt.Sub(p.row.StartedAt.Time)
 	if us := took.Microseconds(); p.End > 0 && us >= 0 {
 		end.DurationUS = &us
 	}
@@ -229,10 +229,8 @@ func (im *importing) store(ctx context.Context, p *prepared) (s stored, err erro
 	switch p.Status {
 	case finished:
 		end.Status = quant.Success
-	case failed:
-		end.Status, end.ErrorText = quant.Fail, "its client ended it as FAILED"
-	case killed:
-		end.Status, end.ErrorText = quant.Fail, "its client ended it as KILLED"
+	case failed, killed:
+		end.Status, end.ErrorText = quant.Fail, "its client said "+string(p.Status)
 	default:
 		end.Status, end.ErrorText, word = quant.Fail, fmt.Sprintf("it was %s when it was imported", p.Status), killed
 		im.notes.add(Note{Object: "run " + p.ID, Why: fmt.Sprintf("it was %s: it is imported as ended then, as FAIL", p.Status)})
@@ -252,7 +250,7 @@ func (im *importing) store(ctx context.Context, p *prepared) (s stored, err erro
 // storePoints stores the points of a run, and returns when the last was logged: at least
 // when the run started.
 func (im *importing) storePoints(ctx context.Context, p *prepared, s *stored) (last quant.Time, err error) {
-	last = p.started
+	last = p.row.StartedAt
 	var batch metastore.ClientBatch
 	flush := func() error {
 		if len(batch.Metrics)+len(batch.NaNs) == 0 {
@@ -264,7 +262,7 @@ func (im *importing) storePoints(ctx context.Context, p *prepared, s *stored) (l
 	}
 	bad := map[string]int64{} // points by the reason that keeps them out
 	err = im.from.eachPoint(ctx, p.run, func(one point) error {
-		v := quant.MetricPoint{RunID: p.quantID, Name: one.Key, Step: one.Step, Value: finite(one.Value), LoggedAt: timeOr(one.Timestamp, p.started)}
+		v := quant.MetricPoint{RunID: p.quantID, Name: one.Key, Step: one.Step, Value: finite(one.Value), LoggedAt: timeOr(one.Timestamp, p.row.StartedAt)}
 		nan := math.IsNaN(one.Value)
 		if nan {
 			v.Value = 0

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +22,8 @@ import (
 	labplace "quant/internal/lab/place"
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
+	"quant/internal/secret"
+	"quant/internal/tracking"
 )
 
 func newLab(t *testing.T) *lab.Lab {
@@ -54,11 +57,16 @@ const importer = "019bc0f3-7800-7000-8000-000000000001"
 
 func importInto(t *testing.T, l *lab.Lab, path string, change ...func(*Options)) Imported {
 	t.Helper()
-	o := Options{At: importedAt, By: importer, MaxBytes: 1 << 20}
+	o := Options{At: importedAt, By: importer, MaxBytes: 1 << 20, Registry: masking()}
 	for _, c := range change {
 		c(&o)
 	}
 	return must(Import(context.Background(), l, path, o))
+}
+
+// masking is a registry that masks, and does nothing else.
+func masking() *registry.Registry {
+	return registry.New(registry.Options{Now: time.Now, Mask: &secret.Masker{}})
 }
 
 // dump is every row of the Meta DB.
@@ -142,7 +150,7 @@ func TestAStoreIsBroughtOverOnce(t *testing.T) {
 					t.Fatalf("run %q: %v", runName, found)
 				}
 				one := found[0]
-				if !registry.IsRunID(one.RunID) || one.Kind != Kind || one.Status != string(r.Status) && r.Status != running ||
+				if !registry.IsRunID(one.RunID) || one.Kind != tracking.Kind || one.Status != string(r.Status) && r.Status != running ||
 					one.Run.Status != states[r.Status] || one.StartedAt.UnixMilli() != r.Start || r.End != 0 && one.EndedAt.UnixMilli() != r.End ||
 					string(one.Process.User) != "ada" || one.DeletedAt.IsZero() == r.Deleted {
 					t.Errorf("run %q: %+v is %+v", runName, r, one)
@@ -307,15 +315,11 @@ func TestAnInterruptedImportLeavesWholeRunsAndIsGoneOnWith(t *testing.T) {
 	whole := newLab(t)
 	importInto(t, whole, dir)
 	l := newLab(t)
-	for _, after := range []int{120, 100} {
+	for _, after := range []int64{150, 300} {
 		ctx, cancel := context.WithCancelCause(context.Background())
-		seen := 0
-		_, err := Import(ctx, l, dir, Options{At: importedAt, By: importer, Mask: func(s string) string {
-			if seen++; seen == after*5 {
-				cancel(quant.Signalled{Number: 2, Name: "SIGINT"})
-			}
-			return s
-		}})
+		c := countdown{ctx, new(atomic.Int64), func() { cancel(quant.Signalled{Number: 2, Name: "SIGINT"}) }}
+		c.left.Store(after)
+		_, err := Import(c, l, dir, Options{At: importedAt, By: importer, Registry: masking()})
 		var signal quant.Signalled
 		if !errors.As(err, &signal) {
 			t.Fatalf("an import that was interrupted ends with %v", err)
@@ -338,6 +342,20 @@ func TestAnInterruptedImportLeavesWholeRunsAndIsGoneOnWith(t *testing.T) {
 	if dump(t, l) != dump(t, whole) {
 		t.Error("the lab is another one than after one import")
 	}
+}
+
+// countdown is a context that is cancelled when it has been asked so often.
+type countdown struct {
+	context.Context
+	left   *atomic.Int64
+	cancel func()
+}
+
+func (c countdown) Err() error {
+	if c.left.Add(-1) == 0 {
+		c.cancel()
+	}
+	return c.Context.Err()
 }
 
 // writeRun writes a run of experiment 7, and the experiment.
@@ -519,12 +537,12 @@ func TestWhatIsNoStoreIsRefused(t *testing.T) {
 		other:                         {quant.Invalid, "mlflow.db"},
 		broken:                        {quant.Invalid, ""},
 	} {
-		_, err := Import(context.Background(), newLab(t), path, Options{At: importedAt, By: importer})
+		_, err := Import(context.Background(), newLab(t), path, Options{At: importedAt, By: importer, Registry: masking()})
 		if !errors.Is(err, want.code) || !strings.Contains(strings.ToLower(quant.HintOf(err)), want.hint) {
 			t.Errorf("%s: %v (hint %q)", path, err, quant.HintOf(err))
 		}
 	}
-	if _, err := Import(context.Background(), newLab(t), filepath.Join(dir, "project", "mlruns"), Options{At: importedAt, Artifacts: []string{filepath.Join(dir, "no")}}); !errors.Is(err, quant.NotFound) {
+	if _, err := Import(context.Background(), newLab(t), filepath.Join(dir, "project", "mlruns"), Options{At: importedAt, Registry: masking(), Artifacts: []string{filepath.Join(dir, "no")}}); !errors.Is(err, quant.NotFound) {
 		t.Errorf("a folder of artifacts that is not there: %v", err)
 	}
 }
