@@ -23,6 +23,7 @@ const (
 	NameTag       = "name"       // `@NAME` is the newest run of this name
 	ExperimentTag = "experiment" // experiment_id of the experiment that the run belongs to
 	RerunOfTag    = "rerun_of"   // run_id of the run that this one repeats
+	ByTag         = "by"         // who asked a server for what this run did
 )
 
 // The artifacts that quant exec keeps of a run by itself.

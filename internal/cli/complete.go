@@ -211,44 +211,12 @@ func completeColumns(env *Env) completer {
 	}
 }
 
-// completeField completes the field with which a text ends.
+// completeField completes the last word of a query or a list of columns.
 func completeField(env *Env, cmd *cobra.Command, text string) (found []cobra.Completion) {
-	word := text[strings.LastIndexAny(text, " \t\n,()=<>!\"'")+1:]
-	before := text[:len(text)-len(word)]
-	source, name, dotted := strings.Cut(word, ".")
-	if !dotted {
-		for _, a := range append(search.Attributes(), "metrics.", "params.", "tags.") {
-			if strings.HasPrefix(a, word) {
-				found = append(found, before+a)
-			}
-		}
-		return found
-	}
-	kinds := map[string]struct {
-		names metastore.NameSource
-		of    metastore.Source
-	}{
-		"params": {metastore.ParamNames, metastore.ParamOf}, "tags": {metastore.TagNames, metastore.TagOf}, "metrics": {metastore.MetricNames, metastore.MetricOf},
-	}
-	kind, known := kinds[source]
-	if !known {
-		return nil
-	}
+	// Without a lab there are still the attributes.
+	found = search.Complete(text, func(metastore.NameSource, string) []string { return nil })
 	env.toComplete(cmd, func(ctx context.Context, meta metastore.Store) {
-		for _, n := range namesOf(ctx, meta, kind.names, strings.TrimPrefix(name, "`")) {
-			full := search.Name(metastore.Field{Of: kind.of, Name: n})
-			if kind.of == metastore.TagOf && (n == quant.NameTag || n == quant.ExperimentTag) {
-				full = "tags." + n
-			}
-			found = append(found, before+full)
-		}
-		if metric, agg, twice := strings.Cut(name, "."); twice && kind.of == metastore.MetricOf {
-			for _, a := range []string{"last", "max", "min"} {
-				if strings.HasPrefix(a, agg) {
-					found = append(found, before+"metrics."+metric+"."+a)
-				}
-			}
-		}
+		found = search.Complete(text, func(of metastore.NameSource, prefix string) []string { return namesOf(ctx, meta, of, prefix) })
 	})
 	return found
 }

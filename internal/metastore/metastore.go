@@ -30,10 +30,14 @@ type Store interface {
 	Runs
 	Records
 	Overview
+	Parts
 	Deletions
 	Portable
 	Searches
+	Tracking
+	Tokens
 	Registered
+	Foreign
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

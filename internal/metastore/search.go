@@ -134,6 +134,7 @@ type Search struct {
 	Limit   int        // 0: none
 	All     bool       // also the runs that only read
 	Except  string     // this run_id is left out
+	After   string     // only the runs that come after this run_id in the order, wherever it is found or not
 	Columns []Field
 }
 
@@ -162,8 +163,9 @@ type Searches interface {
 	// those of one moment; cells are read as they are handed over, and a run that
 	// is purged meanwhile is left out. An error of each ends the search and is
 	// returned as it is. An order by the attribute "started" is the order of the
-	// ids, whose head is that time. Errors: Invalid for a field, a value or a limit
-	// that cannot be.
+	// ids, whose head is that time. A search that goes on after a run costs about
+	// what its first page does. Errors: Invalid for a field, a value or a limit that
+	// cannot be; NotFound where the run of After does not exist.
 	SearchRuns(ctx context.Context, s Search, each func(cells []any) error) error
 	// ExplainSearch runs a search and returns the statements that found its runs,
 	// in their order, each with its plan. The bounded looks by which it chose them

@@ -144,3 +144,6 @@ func Folder(int) string { return "" }
 
 // DispositionOf is not told here.
 func DispositionOf(int, syscall.Signal) Disposition { return ByDefault }
+
+// Resident is the memory that this process holds, in bytes; 0 where it is not told.
+func Resident() int64 { return 0 }

@@ -42,6 +42,7 @@ const (
 	state      = 0
 	ppid       = 1
 	starttime  = 19
+	rss        = 21
 	startstack = 25
 )
 
@@ -173,4 +174,17 @@ func DispositionOf(pid int, sig syscall.Signal) Disposition {
 		return Caught
 	}
 	return ByDefault
+}
+
+// Resident is the memory that this process holds, in bytes; 0 where it is not told.
+func Resident() int64 {
+	_, fields, err := stat(os.Getpid())
+	if err != nil {
+		return 0
+	}
+	pages, err := strconv.ParseInt(string(fields[rss]), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }

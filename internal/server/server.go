@@ -5,65 +5,140 @@ package server
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"quant"
-	"quant/internal/server/api"
-	"quant/internal/server/caller"
-	"quant/internal/server/mlflow"
-	"quant/internal/server/pages"
 	"quant/internal/session"
 )
 
-// Options say what is served, and where.
+// Options say what is served, where, and to whom.
 type Options struct {
 	Session *session.Session // the run that serving is recorded as
-	Addr    string           // HOST:PORT; port 0: any
+	Addr    string           // HOST:PORT; no HOST: every address of this machine; port 0: any
+	// TrustedHosts are names under which the server is reached, beside those of
+	// this machine's loopback and the host of Addr.
+	TrustedHosts []string
+	// Auth demands a token from everybody, as is demanded at any address but
+	// loopback.
+	Auth bool
+	// TLSCert and TLSKey are PEM files; both or none.
+	TLSCert, TLSKey string
+	// AccessLog takes a line for each request; nil: none is written.
+	AccessLog io.Writer
 	// Ready is told the address once requests are answered.
 	Ready func(url string)
+	// Now means the wait for those requests that are answered is over; nil: never.
+	Now <-chan struct{}
+	// ClientLease is how long a client of MLflow may be silent before its run is
+	// closed; 0: tracking.DefaultLease.
+	ClientLease time.Duration
+	// Sweep closes what clients left open, and is called now and then; nil: it closes
+	// the runs of clients that are silent for longer than ClientLease.
+	Sweep func(ctx context.Context) error
+	// Clock is nil for time.Now.
+	Clock func() time.Time
 }
 
+// The bounds of what one client can take.
+const (
+	maxHeader   = 64 << 10
+	maxBody     = 32 << 20 // of what is read into memory; a stream has none
+	maxConns    = 1000
+	headerTime  = 10 * time.Second
+	bodyTime    = 2 * time.Minute  // for all of a body that is no stream
+	stallTime   = 30 * time.Second // between two pieces of a body or an answer
+	idleTime    = 2 * time.Minute  // between two requests
+	closingTime = 5 * time.Second  // for the requests that are answered when serving ends
+)
+
 // Serve answers requests until ctx ends, then lets those that it is answering
-// finish. Errors: Conflict when the address is taken, Invalid when it is none.
+// finish for a moment; streams of events it ends at once. Errors: Invalid for an
+// address or a certificate that is none, Conflict when the address is taken,
+// Refused when nobody could be let in, or may not listen there.
 func Serve(ctx context.Context, o Options) error {
-	var listen net.ListenConfig
-	l, err := listen.Listen(ctx, "tcp", o.Addr)
-	if err != nil {
-		return quant.Errorf(quant.Conflict, "serve on %s: %w", o.Addr, err).WithHint("choose another address with --addr")
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
-	srv := &http.Server{Handler: Handler(o), ReadHeaderTimeout: 10 * time.Second}
+	certificate, err := loadCertificate(o.TLSCert, o.TLSKey)
+	if err != nil {
+		return err
+	}
+	place, err := resolve(ctx, o.Addr)
+	if err != nil {
+		return err
+	}
+	defer o.Session.ShareFacts()()
+	h := newHandler(o, place)
+	if err := h.admission.ready(ctx); err != nil {
+		return err
+	}
+	l, err := listen(ctx, o, place)
+	if err != nil {
+		return err
+	}
+	url := "http://" + l.Addr().String()
+	l = &limited{Listener: l, room: make(chan struct{}, maxConns)}
+	if certificate != nil {
+		url = "https://" + l.Addr().String()
+		l = tls.NewListener(l, certificate)
+	}
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		ErrorLog: log.New(h.access, "", 0),
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()
+	keeping, stop := context.WithCancel(ctx)
+	defer stop()
+	kept := make(chan struct{})
+	go func() { defer close(kept); keep(keeping, h) }()
+	defer func() {
+		stop()
+		<-kept
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = h.admission.flush(closing) // when a token was used last is worth no error
+	}()
 	if o.Ready != nil {
-		o.Ready("http://" + l.Addr().String())
+		o.Ready(url)
 	}
 	select {
 	case err := <-ended:
 		return quant.Errorf(quant.Failed, "serve on %s: %w", o.Addr, err)
 	case <-ctx.Done():
 	}
-	closing, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer stop()
-	if err := srv.Shutdown(closing); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	h.streams.end()
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closingTime)
+	defer cancel()
+	if o.Now != nil {
+		go func() {
+			select {
+			case <-o.Now:
+				cancel()
+			case <-closing.Done():
+			}
+		}()
+	}
+	switch err := srv.Shutdown(closing); {
+	case closing.Err() != nil: // who is still asking has been waited for
+		_ = srv.Close()
+	case err != nil && !errors.Is(err, net.ErrClosed):
 		return quant.Errorf(quant.Failed, "end serving: %w", err)
 	}
 	return nil
 }
 
-// Handler answers what Serve answers.
+// Handler answers what Serve answers on loopback.
 func Handler(o Options) http.Handler {
-	mux := http.NewServeMux()
-	client := mlflow.Handler(mlflow.Options{Session: o.Session})
-	for _, prefix := range mlflow.Prefixes() {
-		mux.Handle(prefix, client)
+	if o.Clock == nil {
+		o.Clock = time.Now
 	}
-	mux.Handle(api.Prefix, api.Handler(api.Options{Session: o.Session}))
-	mux.Handle("/", pages.Handler(pages.Options{Session: o.Session}))
-	mux.HandleFunc("GET /health", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("OK")) })
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		mux.ServeHTTP(w, r.WithContext(caller.With(r.Context(), caller.Local())))
-	})
+	return newHandler(o, address{ip: netip.AddrFrom4([4]byte{127, 0, 0, 1})})
 }

@@ -158,7 +158,7 @@ func (e *Evaluator) LoseProcesses(r *rand.Rand, lose func(runID string)) {
 
 // Describe writes a question out, for messages of a test.
 func Describe(s metastore.Search) string {
-	return fmt.Sprintf("%s (all %v, limit %d, except %s)", search.Query{Where: s.Where, Order: s.Order}, s.All, s.Limit, s.Except)
+	return fmt.Sprintf("%s (all %v, limit %d, except %s, after %s)", search.Query{Where: s.Where, Order: s.Order}, s.All, s.Limit, s.Except, s.After)
 }
 
 func pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
@@ -389,7 +389,7 @@ func (e *Evaluator) Search(s metastore.Search) []string {
 			found = append(found, d)
 		}
 	}
-	slices.SortFunc(found, func(a, b metastore.RunDetail) int {
+	order := func(a, b metastore.RunDetail) int {
 		key := func(x, y any, desc bool) int {
 			switch {
 			case x == nil && y == nil:
@@ -427,7 +427,13 @@ func (e *Evaluator) Search(s metastore.Search) []string {
 			}
 		}
 		return key(a.RunID, b.RunID, desc)
-	})
+	}
+	slices.SortFunc(found, order)
+	for _, d := range e.runs {
+		if d.RunID == s.After {
+			found = slices.DeleteFunc(found, func(other metastore.RunDetail) bool { return order(other, d) <= 0 })
+		}
+	}
 	var ids []string
 	for _, d := range found {
 		ids = append(ids, d.RunID)
@@ -522,6 +528,9 @@ func (e *Evaluator) Question(r *rand.Rand) metastore.Search {
 	}
 	if r.IntN(5) == 0 {
 		s.Except = pick(r, e.runs...).RunID
+	}
+	if r.IntN(3) == 0 {
+		s.After = pick(r, e.runs...).RunID
 	}
 	return s
 }

@@ -36,6 +36,31 @@ func searchTests() []test {
 			equal(t, find(t, s, metastore.Search{Limit: 2, Except: RunID(3)}), []string{RunID(2), RunID(1)})
 			equal(t, find(t, s, metastore.Search{Limit: 1, Order: []metastore.OrderKey{{Field: metastore.Field{Name: "started"}}}}), []string{RunID(0)})
 		}},
+		{"PagesOfASearchMakeItsWhole", func(t *testing.T, s metastore.Store) {
+			r := soak.Random(t)
+			e := NewEvaluator(t, s, r, 120)
+			for range soak.Count(t, 40, 1000) {
+				q := e.Question(r)
+				q.Limit, q.After = 0, ""
+				whole := find(t, s, q)
+				q.Limit = 1 + r.IntN(40)
+				paged := []string{}
+				for {
+					page := find(t, s, q)
+					if paged = append(paged, page...); len(page) < q.Limit || len(paged) > len(whole) {
+						break
+					}
+					q.After = page[len(page)-1]
+				}
+				if !slices.Equal(paged, whole) {
+					t.Fatalf("%s\n got %d %q\nwant %d %q", Describe(q), len(paged), paged, len(whole), whole)
+				}
+			}
+			none := func([]any) error { return nil }
+			if err := s.SearchRuns(ctx, metastore.Search{After: RunID(9999)}, none); !errors.Is(err, quant.NotFound) {
+				t.Errorf("after a run that does not exist: %v", err)
+			}
+		}},
 		{"ANumberComparesWithAParamThatReadsAsOne", func(t *testing.T, s metastore.Store) {
 			for n, v := range []string{"5", "5.0", "x", "10"} {
 				createRun(t, s, n, nil)

@@ -30,8 +30,11 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Portable", portableTests()},
 		{"Deletions", deletionTests()},
 		{"Overview", overviewTests()},
+		{"Parts", partTests()},
 		{"Searches", searchTests()},
+		{"Tokens", tokenTests()},
 		{"Registered", registeredTests()},
+		{"Foreign", foreignTests()},
 		{"Tx", txTests()},
 		{"Store", storeTests()},
 	} {

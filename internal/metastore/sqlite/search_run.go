@@ -27,13 +27,14 @@ const (
 
 // driversOf returns the drivers of a search, of which the first is all runs that
 // it may find, and what is known of every run found: its condition, made positive.
-func driversOf(s metastore.Search) (drivers []plan, known metastore.Expr) {
+// No other ids than those within are found.
+func driversOf(s metastore.Search, within idRange) (drivers []plan, known metastore.Expr) {
 	known = positive(s.Where, false)
-	base := source{index: allRuns, within: rangeOf(known), byID: true}
+	base := source{index: allRuns, within: within.and(rangeOf(known)), byID: true}
 	if !s.All {
 		base.index = changingRuns
 	}
-	p, _ := planOf(metastore.And{known}, idRange{})
+	p, _ := planOf(metastore.And{known}, within)
 	return append([]plan{{one: &base}}, p.choices()...), known
 }
 
@@ -47,12 +48,23 @@ func driversOf(s metastore.Search) (drivers []plan, known metastore.Expr) {
 // so many runs. If neither ends, again with four times as much. The cost is a
 // small multiple of what the better way takes.
 func (w *searcher) ids(s metastore.Search) ([]string, error) {
-	query, err := compile(s)
+	at, err := w.standingOf(s)
 	if err != nil {
 		return nil, err
 	}
-	drivers, known := driversOf(s)
+	query, err := compile(s, at)
+	if err != nil {
+		return nil, err
+	}
+	drivers, known := driversOf(s, at.ids())
 	walk := walkOf(s, drivers)
+	if at != nil && walk != nil && walk.byValue != nil {
+		here, ok := at.probe()
+		if !ok {
+			return w.ids(withoutValue(s, s.Limit))
+		}
+		walk.byValue.probes = append(walk.byValue.probes, here)
+	}
 	if len(drivers) == 1 && walk == nil {
 		return w.run(query, drivers[0].one.ids())
 	}
@@ -181,19 +193,26 @@ func (w *searcher) walk(s metastore.Search, q runsQuery, drivers []plan, how wal
 		return nil, false, err
 	}
 	// Those that have the key are found; those without come last.
-	f := s.Order[0].Field
-	if requires(known, f) {
+	if requires(known, s.Order[0].Field) {
 		return found, true, nil
 	}
-	rest := s
-	rest.Where = metastore.IsNull{Field: f}
-	if s.Where != nil {
-		rest.Where = metastore.And{s.Where, rest.Where}
-	}
-	rest.Order = []metastore.OrderKey{{Field: metastore.Field{Name: "run_id"}, Desc: how.descending}}
-	rest.Limit = s.Limit - len(found)
+	rest := withoutValue(s, s.Limit-len(found))
+	rest.After = "" // those come after every run that has one
 	more, err := w.ids(rest)
 	return append(found, more...), true, err
+}
+
+// withoutValue is the end of a search in the order of one key: the runs that have no
+// value there, at most so many.
+func withoutValue(s metastore.Search, limit int) metastore.Search {
+	key := s.Order[0]
+	none := metastore.Expr(metastore.IsNull{Field: key.Field})
+	if s.Where != nil {
+		none = metastore.And{s.Where, none}
+	}
+	s.Where, s.Limit = none, limit
+	s.Order = []metastore.OrderKey{{Field: metastore.Field{Name: "run_id"}, Desc: key.Desc}}
+	return s
 }
 
 // walkByID walks the sparsest of the indexes that have the runs by id: the one

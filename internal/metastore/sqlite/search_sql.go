@@ -212,29 +212,43 @@ func globOf(pattern string) (glob, prefix string) {
 	return b.String(), head.String()
 }
 
-// orderBy is the order of a search as SQL.
-func orderBy(order []metastore.OrderKey) (fragment, error) {
-	var all fragment
-	key := func(f metastore.Field, numeric bool, direction string) {
-		v := valueOf(f, numeric)
-		all.sql += v.sql + direction + " NULLS LAST, "
-		all.args = append(all.args, v.args...)
-	}
+// orderKey is one key of an order as SQL. The last one of an order is the id, which
+// no two runs share; NULL comes last, whatever the direction.
+type orderKey struct {
+	value      fragment
+	descending bool
+}
+
+// orderKeys are the keys of an order.
+func orderKeys(order []metastore.OrderKey) ([]orderKey, error) {
+	var all []orderKey
 	for _, k := range order {
 		if err := checkField(k.Field); err != nil {
-			return fragment{}, err
+			return nil, err
 		}
-		direction := direction(k.Desc)
 		if isTime(k.Field) {
-			all.sql += "r.run_id" + direction
-			return all, nil // no two runs are equal there
+			return append(all, orderKey{fragmentOf("r.run_id"), k.Desc}), nil
 		}
 		if t, _ := k.Field.Type(); t == metastore.Mixed {
-			key(k.Field, true, direction)
+			all = append(all, orderKey{valueOf(k.Field, true), k.Desc})
 		}
-		key(k.Field, false, direction)
+		all = append(all, orderKey{valueOf(k.Field, false), k.Desc})
 	}
-	all.sql += "r.run_id" + direction(newestFirst(order))
+	return append(all, orderKey{fragmentOf("r.run_id"), newestFirst(order)}), nil
+}
+
+// orderBy is the order of a search as SQL.
+func orderBy(order []metastore.OrderKey) (fragment, error) {
+	keys, err := orderKeys(order)
+	if err != nil {
+		return fragment{}, err
+	}
+	var all fragment
+	for _, k := range keys[:len(keys)-1] {
+		all.sql += k.value.sql + direction(k.descending) + " NULLS LAST, "
+		all.args = append(all.args, k.value.args...)
+	}
+	all.sql += "r.run_id" + direction(keys[len(keys)-1].descending)
 	return all, nil
 }
 
@@ -256,8 +270,9 @@ type runsQuery struct {
 	limit        int
 }
 
-// compile makes the statement of a search, all but its driver.
-func compile(s metastore.Search) (runsQuery, error) {
+// compile makes the statement of a search that goes on after a standing, all but its
+// driver.
+func compile(s metastore.Search, at *standing) (runsQuery, error) {
 	where, err := condition(s.Where)
 	if err != nil {
 		return runsQuery{}, err
@@ -272,6 +287,9 @@ func compile(s metastore.Search) (runsQuery, error) {
 	}
 	if s.Except != "" {
 		all = append(all, fragmentOf("r.run_id <> ?", s.Except))
+	}
+	if at != nil {
+		all = append(all, at.condition())
 	}
 	return runsQuery{where: joined(all, " AND ", "1"), order: order, limit: s.Limit}, nil
 }

@@ -40,12 +40,16 @@ func (s *searcher) answer(t *testing.T, db *DB, q metastore.Search) ([]string, e
 
 // byDriver answers a question by all runs of one driver, however many they are.
 func byDriver(db *DB, q metastore.Search, driver plan) (ids []string, err error) {
-	query, err := compile(q)
-	if err != nil {
-		return nil, err
-	}
 	err = db.snapshot(context.Background(), func(conn querier) error {
 		w := searcher{ctx: context.Background(), q: conn}
+		at, err := w.standingOf(q)
+		if err != nil {
+			return err
+		}
+		query, err := compile(q, at)
+		if err != nil {
+			return err
+		}
 		_, chosen, err := w.count(driver, math.MaxInt32)
 		if err == nil {
 			ids, err = w.run(query, union(chosen))
@@ -79,7 +83,7 @@ func TestASearchAnswersAsAPlainEvaluator(t *testing.T) {
 		if got, err = (&searcher{look: 8}).answer(t, db, q); err != nil || !slices.Equal(got, want) {
 			t.Fatalf("with short looks: %s\n got %d %q %v\nwant %d %q", metastoretest.Describe(q), len(got), got, err, len(want), want)
 		}
-		choices, _ := driversOf(q)
+		choices, _ := driversOf(q, idRange{})
 		for n, driver := range choices {
 			drivers++
 			if got, err := byDriver(db, q, driver); err != nil || !slices.Equal(got, want) {

@@ -1,10 +1,17 @@
 // Package pages shows the lab in a browser: pages rendered here, with their
 // scripts and styles embedded, so that nothing is loaded from elsewhere.
+//
+// A group of pages is one file with its handlers and its routes, and its templates
+// below templates. A handler parses, calls one function of the package that owns
+// the rule, and shows the result; what it returns as an error becomes a page that
+// says what, why and what to do next.
 package pages
 
 import (
 	"net/http"
 
+	"quant"
+	"quant/internal/server/caller"
 	"quant/internal/session"
 )
 
@@ -13,5 +20,54 @@ type Options struct {
 	Session *session.Session
 }
 
+// pages answers requests, many at once.
+type pages struct {
+	*session.Session
+	templates templates
+	sections  []section
+}
+
+// section is an entry of the navigation.
+type section struct {
+	Name string // as shown
+	Path string // where it leads
+	Key  string // after g, the key that leads there
+}
+
 // Handler answers every path that no other face has.
-func Handler(o Options) http.Handler { return http.NotFoundHandler() }
+func Handler(o Options) http.Handler {
+	p := &pages{Session: o.Session}
+	mux := http.NewServeMux()
+	for _, routes := range []func(*http.ServeMux) []section{p.runRoutes, p.compareRoutes, p.researchRoutes, p.sqlRoutes} {
+		p.sections = append(p.sections, routes(mux)...)
+	}
+	mux.HandleFunc("GET "+assetPrefix+"{version}/{name}", serveAsset)
+	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, assetURL("icon.svg"), http.StatusFound)
+	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/runs", http.StatusFound) })
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		p.fail(w, r, quant.Errorf(quant.NotFound, "there is no page %s", r.URL.Path).WithHint("start from the list of runs"))
+	})
+	return mux
+}
+
+// handle answers pattern with h; its error becomes a page.
+func (p *pages) handle(mux *http.ServeMux, pattern string, h func(w http.ResponseWriter, r *http.Request) error) {
+	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if err := session.Guard(func() error { return h(w, r) }); err != nil {
+			p.fail(w, r, err)
+		}
+	})
+}
+
+// change is handle for what changes the lab: the caller needs the scope to write.
+func (p *pages) change(mux *http.ServeMux, pattern string, h func(w http.ResponseWriter, r *http.Request) error) {
+	p.handle(mux, pattern, func(w http.ResponseWriter, r *http.Request) error {
+		if c := caller.From(r.Context()); !c.May(caller.Write) {
+			return forbidden{quant.Errorf(quant.Refused, "%q may read this lab, not change it", c.Name).
+				WithHint("ask for a token with the scope write")}
+		}
+		return h(w, r)
+	})
+}
