@@ -209,6 +209,23 @@ func (db *DB) EachPoint(ctx context.Context, runID string, fn func(quant.MetricP
 	return db.classify(what, rows.Err())
 }
 
+// lastOf is what the last value of a metric is, as SQL: of the points of its highest
+// step the one that clients of MLflow call the latest, where a client logged it, else the
+// one logged last. Where the latest is no number, it may be any of them that stands.
+func lastOf(run, name, step, stands string) string {
+	latest := func(column string) string {
+		return `(SELECT x.` + column + ` FROM run_metric_latest x WHERE x.run_id = ` + run + ` AND x.name = ` + name + `)`
+	}
+	// From the last point backwards, so that the first that fits ends it.
+	point := func(more string) string {
+		return `(SELECT l.value FROM run_metric_points l WHERE l.run_id = ` + run + ` AND l.name = ` + name + ` AND l.step = ` + step + more + ` ORDER BY l.point DESC LIMIT 1)`
+	}
+	return `CASE WHEN ` + latest("step") + ` IS NULL THEN ` + point("") + `
+		WHEN ` + latest("value") + ` IS NULL THEN coalesce(` + point(` AND l.value = `+stands) + `, ` + point("") + `)
+		WHEN ` + latest("step") + ` = ` + step + ` THEN coalesce(` + point(` AND l.value = `+latest("value")) + `, ` + point("") + `)
+		ELSE ` + point("") + ` END`
+}
+
 // checkMetrics finds metrics whose sums are not those of their points. It reads the
 // points once, in the order of their key, and looks for what is wrong only where
 // not every metric is what its points make it.
@@ -217,7 +234,7 @@ func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
 		FROM run_metric_points GROUP BY run_id, name`
 	var agree, pointed, all int64
 	err := q.QueryRowContext(ctx, `SELECT coalesce(sum(p.points IS m.points AND p.last_step IS m.last_step AND p.least IS m.min AND p.greatest IS m.max
-			AND m.last IS (SELECT value FROM run_metric_points l WHERE l.run_id = p.run_id AND l.name = p.name AND l.step = p.last_step ORDER BY l.point DESC LIMIT 1)), 0),
+			AND m.last IS `+lastOf("p.run_id", "p.name", "p.last_step", "m.last")+`), 0),
 			count(*), (SELECT count(*) FROM run_metrics)
 		FROM (`+sums+`) p LEFT JOIN run_metrics m ON m.run_id = p.run_id AND m.name = p.name`).Scan(&agree, &pointed, &all)
 	if err != nil {
@@ -229,7 +246,7 @@ func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
 	broken, err := texts(ctx, q, `SELECT m.run_id || ' metric ' || m.name FROM run_metrics m LEFT JOIN (`+sums+`) p
 			ON p.run_id = m.run_id AND p.name = m.name
 		WHERE p.points IS NOT m.points OR p.last_step IS NOT m.last_step OR p.least IS NOT m.min OR p.greatest IS NOT m.max
-			OR m.last IS NOT (SELECT value FROM run_metric_points l WHERE l.run_id = m.run_id AND l.name = m.name AND l.step = m.last_step ORDER BY l.point DESC LIMIT 1)
+			OR m.last IS NOT `+lastOf("m.run_id", "m.name", "m.last_step", "m.last")+`
 		LIMIT 10`)
 	if err != nil {
 		return nil, err
@@ -246,9 +263,9 @@ func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
 // fillMetrics works the sums of metrics out of their points.
 func fillMetrics(ctx context.Context, q querier) error {
 	_, err := q.ExecContext(ctx, `INSERT OR REPLACE INTO run_metrics (`+metricTable.columns+`)
-		SELECT run_id, name, max(point), max(step), (SELECT value FROM run_metric_points l WHERE l.run_id = p.run_id AND l.name = p.name
-			ORDER BY l.step DESC, l.point DESC LIMIT 1), min(value), max(value)
-		FROM run_metric_points p GROUP BY run_id, name`)
+		SELECT run_id, name, points, last_step, `+lastOf("p.run_id", "p.name", "p.last_step", "NULL")+`, least, greatest FROM (
+			SELECT run_id, name, max(point) AS points, max(step) AS last_step, min(value) AS least, max(value) AS greatest
+			FROM run_metric_points GROUP BY run_id, name) p`)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,11 @@ func Import(ctx context.Context, to *lab.Lab, path string, o Options) (done Impo
 	}
 	defer im.places.close()
 	for _, step := range []func(context.Context) error{im.allExperiments, im.allRuns, im.allLoggedModels, im.allRegisteredModels, im.tellOthers} {
-		if err := step(ctx); err != nil {
+		err := step(ctx)
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		if err != nil {
 			return im.result(), err
 		}
 	}

@@ -169,7 +169,7 @@ func TestAStoreIsBroughtOverOnce(t *testing.T) {
 					}
 				}
 				for _, p := range r.Tags {
-					if tags[p.Key] != p.Value {
+					if tags[tracking.TagName(p.Key)] != p.Value {
 						t.Errorf("run %q: tag %s is %q", runName, p.Key, tags[p.Key])
 					}
 				}
@@ -315,11 +315,15 @@ func TestAnInterruptedImportLeavesWholeRunsAndIsGoneOnWith(t *testing.T) {
 	whole := newLab(t)
 	importInto(t, whole, dir)
 	l := newLab(t)
-	for _, after := range []int64{150, 300} {
+	between := 0
+	for after := int64(200); ; after += after / 2 {
 		ctx, cancel := context.WithCancelCause(context.Background())
 		c := countdown{ctx, new(atomic.Int64), func() { cancel(quant.Signalled{Number: 2, Name: "SIGINT"}) }}
 		c.left.Store(after)
 		_, err := Import(c, l, dir, Options{At: importedAt, By: importer, Registry: masking()})
+		if err == nil {
+			break
+		}
 		var signal quant.Signalled
 		if !errors.As(err, &signal) {
 			t.Fatalf("an import that was interrupted ends with %v", err)
@@ -329,15 +333,17 @@ func TestAnInterruptedImportLeavesWholeRunsAndIsGoneOnWith(t *testing.T) {
 			rows[c.Table] = c.Rows
 		}
 		n := rows["runs"]
+		if n > 0 && n < all {
+			between++
+		}
 		for table, want := range map[string]int64{"run_metric_points": 6 * n, "run_params": n, "run_clients": n, "run_imports": n} {
 			if rows[table] != want {
 				t.Errorf("%d runs, %d rows of %s", n, rows[table], table)
 			}
 		}
 	}
-	done := importInto(t, l, dir)
-	if c := counted(done, "runs"); c.There == 0 || c.Imported == 0 || c.There+c.Imported != all {
-		t.Errorf("the last import: %+v", c)
+	if between == 0 {
+		t.Error("no import was interrupted between two runs")
 	}
 	if dump(t, l) != dump(t, whole) {
 		t.Error("the lab is another one than after one import")
@@ -425,7 +431,7 @@ func TestAHostileStoreIsBroughtOverAsFarAsItGoes(t *testing.T) {
 	}
 	for _, want := range []string{
 		id(2) + `", "why": "its status \"99\" is none`, id(3), id(4), id(5), id(6), "linked is no regular file", "251 bytes long", "9000 bytes long", "it is not UTF-8",
-		"names the experiment of a run", "2 lines are no points", "a step out of range", "U+0060", `artifact \"big.bin\" left out`, `artifact \"link.txt\" left out`,
+		"2 lines are no points", "a step out of range", "U+0060", `artifact \"big.bin\" left out`, `artifact \"link.txt\" left out`,
 		`artifact \"dir\" left out`, `artifact \"pipe\" left out`, "s3://bucket", "was RUNNING", "version 9999999999 left out", "alias \\\"x\\\" is of no version", "m-1", "1 traces",
 	} {
 		if !strings.Contains(strings.ReplaceAll(text, "\",\n   \"", "\", \""), want) {
@@ -456,8 +462,13 @@ func TestAHostileStoreIsBroughtOverAsFarAsItGoes(t *testing.T) {
 	if !slices.Equal(names, []string{Leftovers, "ok.txt"}) {
 		t.Errorf("artifacts: %v", names)
 	}
-	if left.Params["long"] != strings.Repeat("가", 3000) || left.Params[strings.Repeat("n", 251)] != "too long a name" || left.Tags["experiment"] != "mine" {
+	if left.Params["long"] != strings.Repeat("가", 3000) || left.Params[strings.Repeat("n", 251)] != "too long a name" || left.Tags != nil {
 		t.Errorf("left over: %v", left)
+	}
+	for _, tag := range must(l.Meta.Tags(ctx, first.RunID)) {
+		if tag.Name == quant.ExperimentTag && tag.Value == "mine" || tag.Name == tracking.TagName("experiment") && tag.Value != "mine" {
+			t.Errorf("tag %s is %s", tag.Name, tag.Value)
+		}
 	}
 	if found := must(l.Meta.Check(ctx)); len(found) > 0 {
 		t.Errorf("doctor would say: %v", found)

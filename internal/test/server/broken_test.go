@@ -35,7 +35,7 @@ func reset(t *testing.T, conn *net.TCPConn) {
 func TestARequestThatEndsInTheMiddleStoresNothingAndTheServerGoesOn(t *testing.T) {
 	t.Parallel()
 	l := labtest.New(t)
-	s := serve(l)
+	s := startServer(l)
 	experiment := s.experiment("broken")
 	run, err := s.run(context.Background(), experiment)
 	labtest.Must(t, err)
@@ -104,7 +104,7 @@ func TestMemoryDoesNotGrowWithRequests(t *testing.T) {
 	t.Parallel()
 	requests := soak.Count(t, 4000, 100_000)
 	l := labtest.New(t)
-	s := serve(l)
+	s := startServer(l)
 	if memory(s.Process.Process.Pid) == 0 {
 		labtest.CannotTry(t, "the system does not tell the memory of a process")
 	}

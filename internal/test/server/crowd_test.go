@@ -20,7 +20,7 @@ func TestACrowdOfClientsBesideOtherCommandsLosesNothing(t *testing.T) {
 	each := soak.Count(t, 20, 400)
 	l := labtest.New(t)
 	l.Write("prices.csv", labtest.PriceFile(1, 300, "AAA", "BBB"))
-	s := serve(l)
+	s := startServer(l)
 	experiment := s.experiment("crowd")
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -48,7 +48,7 @@ func TestEveryAcknowledgedPointIsThereAfterAKill(t *testing.T) {
 	var known []*writer
 	var experiment string
 	for kill := range kills {
-		s := serve(l)
+		s := startServer(l)
 		if kill == 0 {
 			experiment = s.experiment("killed")
 		}

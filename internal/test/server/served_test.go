@@ -38,7 +38,7 @@ type server struct {
 
 var address = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
 
-func serve(l *labtest.Lab) *server {
+func startServer(l *labtest.Lab) *server {
 	l.T.Helper()
 	s := &server{
 		Process: l.Start(nil, "serve", "--addr", "127.0.0.1:0"), lab: l,
