@@ -89,6 +89,9 @@ func TestARequestThatEndsInTheMiddleStoresNothingAndTheServerGoesOn(t *testing.T
 	labtest.Must(t, err)
 	resp, err := s.client.Do(req)
 	labtest.Must(t, err)
+	if b, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+		t.Errorf("a whole upload: %s %s %v", resp.Status, b, err)
+	}
 	_ = resp.Body.Close()
 	resp, err = s.client.Get(s.base + upload)
 	labtest.Must(t, err)
