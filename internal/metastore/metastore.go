@@ -34,10 +34,10 @@ type Store interface {
 	Deletions
 	Portable
 	Searches
+	Tracking
 	Tokens
 	Registered
 	Foreign
-	Tracking
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

@@ -20,10 +20,11 @@ func storeTests() []test {
 				equal(t, c.Rows, 0)
 			}
 			equal(t, names, []string{
-				"client_artifacts", "client_experiments", "experiment_tags", "experiments", "logged_model_metrics", "logged_model_params", "logged_model_tags", "logged_models",
-				"model_version_tags", "model_versions", "models", "registered_model_aliases", "registered_model_tags", "registered_models",
-				"run_artifacts", "run_clients", "run_datasets", "run_deletions", "run_imports", "run_io", "run_metric_latest", "run_metric_nans", "run_metric_points", "run_metrics",
-				"run_models", "run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols", "tokens",
+				"client_artifacts", "client_experiments", "experiment_tags", "experiments", "logged_model_metrics", "logged_model_params",
+				"logged_model_tags", "logged_models", "model_version_tags", "model_versions", "models", "registered_model_aliases",
+				"registered_model_tags", "registered_models", "run_artifacts", "run_clients", "run_datasets", "run_deletions", "run_imports",
+				"run_io", "run_metric_latest", "run_metric_nans", "run_metric_points", "run_metrics", "run_models", "run_notes", "run_params",
+				"run_process", "run_programs", "run_tags", "runs", "symbols", "tokens",
 			})
 		}},
 		{"TablesCountsRows", func(t *testing.T, s metastore.Store) {
