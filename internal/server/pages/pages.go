@@ -25,6 +25,7 @@ type pages struct {
 	*session.Session
 	templates templates
 	sections  []section
+	looking   chan struct{} // a place for each process that looks into a file
 }
 
 // section is an entry of the navigation.
@@ -36,7 +37,7 @@ type section struct {
 
 // Handler answers every path that no other face has.
 func Handler(o Options) http.Handler {
-	p := &pages{Session: o.Session}
+	p := &pages{Session: o.Session, looking: make(chan struct{}, 2)}
 	mux := http.NewServeMux()
 	for _, routes := range []func(*http.ServeMux) []section{p.runRoutes, p.compareRoutes, p.researchRoutes, p.sqlRoutes} {
 		p.sections = append(p.sections, routes(mux)...)
