@@ -31,7 +31,7 @@ lint: ## gofmt, golangci-lint with go vet and the import arrows (pinned in tools
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 
-generate: ## write docs/man and docs/cli.md anew from the command tree
+generate: ## write docs/man and docs/cli.md anew from the command tree, docs/api.md from the routes of the API
 	$(GO) run ./internal/cli/generate
 
 fuzz: ## every fuzz target for 20 seconds

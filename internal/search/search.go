@@ -209,6 +209,16 @@ func must[T any](v T, err error) T {
 // shownAround is how much of a long query an error shows on each side.
 const shownAround = 60
 
+// Fault is what is wrong with a query, and where. errors.AsType finds it in the
+// errors of Parse and ParseColumns.
+type Fault struct {
+	Column int // from 1, in characters
+	Reason string
+}
+
+// Error returns the column and the reason.
+func (f Fault) Error() string { return fmt.Sprintf("column %d: %s", f.Column, f.Reason) }
+
 // fail makes an error that points at a place in the query.
 func (r *reader) fail(pos lexer.Position, format string, args ...any) *quant.Error {
 	offset := min(max(pos.Offset, 0), len(r.text))
@@ -227,8 +237,8 @@ func (r *reader) fail(pos lexer.Position, format string, args ...any) *quant.Err
 		}
 		return c
 	}, head+string(before)+string(after)+tail)
-	return quant.Errorf(quant.Usage, "search, column %d: %s\n  %s\n  %s^",
-		column, fmt.Sprintf(format, args...), line, strings.Repeat(" ", len(head)+len(before)))
+	return quant.Errorf(quant.Usage, "search, %w\n  %s\n  %s^",
+		Fault{column, fmt.Sprintf(format, args...)}, line, strings.Repeat(" ", len(head)+len(before)))
 }
 
 func (r *reader) or(n *orNode) (metastore.Expr, error) {

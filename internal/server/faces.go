@@ -22,6 +22,9 @@ type face struct {
 	refuse func(w http.ResponseWriter, r *http.Request, status int, err error)
 }
 
+// pagesName is the face that browsers see.
+const pagesName = "pages"
+
 // route is the face that answers below a path.
 type route struct {
 	prefix string
@@ -41,7 +44,7 @@ func routes(o Options) []route {
 		reads: api.Reads, streams: never, refuse: api.Refuse,
 	}
 	shown := &face{
-		name: "pages", Handler: pages.Handler(pages.Options{Session: o.Session}),
+		name: pagesName, Handler: pages.Handler(pages.Options{Session: o.Session}),
 		reads: pages.Reads, streams: never, refuse: pages.Refuse,
 	}
 	var list []route

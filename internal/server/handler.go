@@ -31,7 +31,7 @@ func newHandler(o Options, place address) *handler {
 	if o.Session != nil {
 		h.access.mask = o.Session.Mask
 	}
-	h.admission = newAdmission(o, place)
+	h.admission = newAdmission(o, place, h.metrics)
 	return h
 }
 
@@ -128,8 +128,7 @@ func (h *handler) serve(a *answer, r *http.Request, f *face) {
 func (h *handler) health(w http.ResponseWriter, r *http.Request) {
 	r.Pattern = "/health"
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "GET only", http.StatusMethodNotAllowed)
+		notAllowed(w, "GET, HEAD")
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

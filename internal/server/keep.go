@@ -30,6 +30,9 @@ func keep(ctx context.Context, h *handler) {
 		for _, run := range done.Closed {
 			say.Notice("run %s %s FAIL: %s", run.RunID, run.Kind, run.ErrorText)
 		}
+		if err == nil {
+			err = h.admission.flush(ctx)
+		}
 		if err == nil && o.Sweep != nil {
 			err = o.Sweep(ctx)
 		}

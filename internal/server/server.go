@@ -95,7 +95,13 @@ func Serve(ctx context.Context, o Options) error {
 	defer stop()
 	kept := make(chan struct{})
 	go func() { defer close(kept); keep(keeping, h) }()
-	defer func() { stop(); <-kept }()
+	defer func() {
+		stop()
+		<-kept
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = h.admission.flush(closing) // when a token was used last is worth no error
+	}()
 	if o.Ready != nil {
 		o.Ready(url)
 	}

@@ -1,6 +1,7 @@
 // Command generate writes the reference of the command line from the command
-// tree: docs/cli.md and one manual page a command in docs/man. What it writes
-// depends on the tree alone: no date, no machine. Run it at the root of the
+// tree, docs/cli.md and one manual page a command in docs/man, and that of the API
+// from its routes, docs/api.md. What it writes depends on these alone: no date, no
+// machine. Run it at the root of the
 // repository:
 //
 //	go run ./internal/cli/generate
@@ -24,6 +25,7 @@ import (
 	"quant/internal/cli"
 	"quant/internal/output"
 	"quant/internal/secret"
+	"quant/internal/server/api"
 )
 
 func main() {
@@ -37,7 +39,7 @@ func main() {
 	}
 }
 
-// generate writes cli.md and man/*.1 into folder, and removes the manual pages
+// generate writes cli.md, api.md and man/*.1 into folder, and removes the manual pages
 // of commands that are no more.
 func generate(folder string) error {
 	root := tree()
@@ -46,6 +48,9 @@ func generate(folder string) error {
 		return err
 	}
 	if err := write(filepath.Join(folder, "cli.md"), reference(root)); err != nil {
+		return err
+	}
+	if err := write(filepath.Join(folder, "api.md"), api.Markdown()); err != nil {
 		return err
 	}
 	pages := map[string]bool{}

@@ -14,7 +14,7 @@ func TestTheGeneratedDocumentsAreCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	stored := filepath.Join("..", "..", "..", "docs")
-	for _, pattern := range []string{"cli.md", "man/*.1"} {
+	for _, pattern := range []string{"cli.md", "api.md", "man/*.1"} {
 		names := map[string]bool{}
 		for _, folder := range []string{fresh, stored} {
 			found, err := filepath.Glob(filepath.Join(folder, pattern))

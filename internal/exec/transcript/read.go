@@ -96,6 +96,27 @@ func (r *Reader) Copy(w io.Writer, lines int) error {
 	return c.advance(true)
 }
 
+// CopyFrom writes to w what is there from the byte at on, of all that were to be
+// stored, at most limit bytes and what says how much is not there, and returns the
+// byte with which to go on. One that is overwritten already goes on with what is
+// there.
+func (r *Reader) CopyFrom(w io.Writer, at, limit int64) (next int64, err error) {
+	if err := r.refresh(); err != nil {
+		return at, err
+	}
+	c := &cursor{r: r, w: w, at: min(max(at, 0), r.h.kept), atLineStart: true, limit: limit}
+	err = c.advance(false)
+	return c.at, err
+}
+
+// LastLines returns the byte with which the last n lines begin, for CopyFrom.
+func (r *Reader) LastLines(n int) (int64, error) {
+	if err := r.refresh(); err != nil {
+		return 0, err
+	}
+	return r.lastLines(n)
+}
+
 // lastLines returns where the last n lines begin, of those that are there.
 func (r *Reader) lastLines(n int) (int64, error) {
 	if n == 0 {
@@ -151,6 +172,7 @@ type cursor struct {
 	w           io.Writer
 	at          int64 // the next byte
 	told        int64 // of what the disk did not take, what was said
+	limit       int64 // how many bytes are still copied; 0: any number
 	atLineStart bool
 }
 
@@ -182,6 +204,9 @@ func (c *cursor) advance(final bool) error {
 		if c.at < headEnd {
 			n = min(n, headEnd-c.at)
 		}
+		if c.limit > 0 {
+			n = min(n, c.limit)
+		}
 		if err := c.r.readAt(buf[:n], c.at); err != nil {
 			return err
 		}
@@ -199,6 +224,12 @@ func (c *cursor) advance(final bool) error {
 		}
 		c.at += n
 		c.atLineStart = buf[n-1] == '\n'
+		if c.limit == n {
+			return nil
+		}
+		if c.limit > 0 {
+			c.limit -= n
+		}
 	}
 }
 

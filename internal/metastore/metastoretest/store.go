@@ -20,8 +20,10 @@ func storeTests() []test {
 				equal(t, c.Rows, 0)
 			}
 			equal(t, names, []string{
-				"experiments", "models", "run_artifacts", "run_deletions", "run_imports", "run_io", "run_metric_points", "run_metrics",
-				"run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols",
+				"client_artifacts", "experiments", "logged_model_metrics", "logged_model_params", "logged_model_tags", "logged_models",
+				"model_version_tags", "model_versions", "models", "registered_model_aliases", "registered_model_tags", "registered_models",
+				"run_artifacts", "run_datasets", "run_deletions", "run_imports", "run_io", "run_metric_points", "run_metrics", "run_models",
+				"run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols", "tokens",
 			})
 		}},
 		{"TablesCountsRows", func(t *testing.T, s metastore.Store) {

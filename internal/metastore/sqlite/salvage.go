@@ -25,7 +25,7 @@ import (
 
 // salvageable are the tables that Salvage knows, parents first.
 func salvageable() []string {
-	return append([]string{"symbols", "experiments", "models"}, carriedTables()...)
+	return append([]string{"symbols", "experiments", "models", "tokens"}, carriedTables()...)
 }
 
 // Salvage takes over what can be read from another, usually damaged and moved

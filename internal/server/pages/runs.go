@@ -17,9 +17,6 @@ import (
 // pageSize is how many runs a page has.
 const pageSize = 100
 
-// starTag marks a run that somebody wants to find again.
-const starTag = "star"
-
 // runRoutes are the pages of runs.
 func (p *pages) runRoutes(mux *http.ServeMux) []section {
 	p.handle(mux, "GET /runs", p.runList)
@@ -68,9 +65,8 @@ type runTable struct {
 	First   int      // number of the first row
 	Next    string   // address of the next page
 	Back    string   // of the first one, where this is not it
-	Cut     bool
-	Live    string // where the table is asked for again
-	Compare bool   // there is a page that compares
+	Live    string   // where the table is asked for again
+	Compare bool     // there is a page that compares
 	Missing []runs.Unrecorded
 }
 
@@ -186,7 +182,7 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 	for i, id := range page.IDs {
 		t.Rows = append(t.Rows, newRunRow(id, shown, page.Cells[i]))
 	}
-	t.First, t.Cut = page.Passed+1, page.Cut
+	t.First = page.Passed + 1
 	if page.Next != "" {
 		next := l
 		next.From = page.Next
@@ -212,7 +208,7 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 
 var (
 	nameField = metastore.Field{Of: metastore.TagOf, Name: quant.NameTag}
-	starField = metastore.Field{Of: metastore.TagOf, Name: starTag}
+	starField = metastore.Field{Of: metastore.TagOf, Name: runs.StarTag}
 )
 
 // maxRunning is how many of the runs that run now stand above the others.

@@ -11,6 +11,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/runs"
 	"quant/internal/session"
 )
 
@@ -34,7 +35,7 @@ func (b *browser) recorded(kind string, batch metastore.Batch) string {
 func TestTheListShowsWhatRunsAreAndEscapesWhatTheySay(t *testing.T) {
 	b := browse(t)
 	id := b.recorded("train", metastore.Batch{
-		Tags:    []quant.Tag{{Name: quant.NameTag, Value: `<script>alert("모멘텀")</script>`}, {Name: starTag, Value: "1"}, {Name: "team", Value: "a\u202Eb\x1b[31m"}},
+		Tags:    []quant.Tag{{Name: quant.NameTag, Value: `<script>alert("모멘텀")</script>`}, {Name: runs.StarTag, Value: "1"}, {Name: "team", Value: "a\u202Eb\x1b[31m"}},
 		Params:  []quant.Param{{Name: "top_k", Value: "5"}},
 		Metrics: []quant.MetricPoint{{Name: "sharpe", Step: 1, Value: 1.23456789}},
 	})
