@@ -24,6 +24,14 @@ func functions() template.FuncMap {
 		"stamp":  stamp,
 		"json":   jsonText,
 		"args":   arguments,
+
+		"percent": percentText,
+		"figure":  figureText,
+		"day":     dayText,
+		"heat":    heatClass,
+		"floatOf": func(v float64) *float64 { return &v },
+		"sumOf":   sumOf,
+		"int":     func(n int64) int { return int(n) },
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 var templateFiles embed.FS
 
 // templates are parsed when they are first needed, each file together with
-// layout.html.
+// layout.html and the parts of the pages of facts.
 type templates struct {
 	mu     sync.Mutex
 	parsed map[string]*template.Template
@@ -31,7 +31,7 @@ func (t *templates) get(file string) (*template.Template, error) {
 	if found := t.parsed[file]; found != nil {
 		return found, nil
 	}
-	parsed, err := template.New(file).Funcs(functions()).ParseFS(templateFiles, "templates/layout.html", "templates/"+file)
+	parsed, err := template.New(file).Funcs(functions()).ParseFS(templateFiles, "templates/layout.html", "templates/research_parts.html", "templates/"+file)
 	if err != nil {
 		return nil, err
 	}
