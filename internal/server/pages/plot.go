@@ -16,6 +16,7 @@ const plotPoints = 600
 type plotData struct {
 	Time   bool       `json:"time"` // x are seconds since 1970
 	X      []float64  `json:"x"`
+	XName  string     `json:"xname,omitempty"` // what a whole number on it is
 	Lines  []plotLine `json:"lines"`
 	Unit   string     `json:"unit,omitempty"` // % multiplies by 100
 	Height int        `json:"height,omitempty"`

@@ -111,14 +111,14 @@ func drawFactor(f feature.FactorReport) []*plotFigure {
 		each.Summary = fmt.Sprintf("mean %s", figureText(f.RankIC.Mean))
 		list = append(list, ic, each)
 	}
-	quantiles := &plotFigure{Title: "Mean label by quantile of the feature", plotData: plotData{Lines: []plotLine{{Name: "mean " + f.Label, Color: "c2", Kind: barLine}}, Height: 180}}
+	quantiles := &plotFigure{Title: "Mean label by quantile of the feature", plotData: plotData{Lines: []plotLine{{Name: "mean " + f.Label, Color: "c2", Kind: barLine}}, Height: 180, XName: "quantile"}}
 	for _, q := range f.Quantiles {
 		if q.Mean != nil {
 			quantiles.X, quantiles.Lines[0].Y = append(quantiles.X, float64(q.Quantile)), append(quantiles.Lines[0].Y, short6(*q.Mean))
 		}
 	}
 	quantiles.Summary = lineEnds("lowest to highest quantile", quantiles.Lines[0].Y)
-	decay := &plotFigure{Title: "Decay: IC over other horizons", plotData: plotData{Lines: []plotLine{{Name: "IC", Color: "c1"}, {Name: "RankIC", Color: "c3"}}, Height: 180}}
+	decay := &plotFigure{Title: "Decay: IC over other horizons", plotData: plotData{Lines: []plotLine{{Name: "IC", Color: "c1"}, {Name: "RankIC", Color: "c3"}}, Height: 180, XName: "horizon"}}
 	for _, d := range f.Decay {
 		if d.IC == nil && d.RankIC == nil {
 			continue

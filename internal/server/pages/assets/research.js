@@ -18,6 +18,8 @@
     if (Math.abs(v) >= 1000) return Math.round(v).toLocaleString("en-US");
     return String(+v.toPrecision(5));
   }
+  const compact = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 2 });
+  const tick = (v, unit) => v == null ? "" : unit === "%" ? +(v * 100).toPrecision(4) + " %" : Math.abs(v) >= 1e4 ? compact.format(v) : String(+v.toPrecision(5));
 
   // stacked are the lines of a drawing, each standing on those before it.
   function stacked(lines) {
@@ -27,7 +29,7 @@
 
   function options(d, width) {
     const axis = { stroke: quant.color("soft"), grid: { stroke: quant.color("line"), width: 1 }, ticks: { stroke: quant.color("line"), width: 1 }, font: "12px " + getComputedStyle(document.body).fontFamily };
-    const series = [{ label: d.time ? "day" : "", value: (u, v) => v == null ? "–" : d.time ? new Date(v * 1000).toISOString().slice(0, 10) : String(v) }];
+    const series = [{ label: d.time ? "day" : d.xname || "x", value: (u, v) => v == null ? "–" : d.time ? new Date(v * 1000).toISOString().slice(0, 10) : String(v) }];
     d.lines.forEach((l, k) => {
       const s = { label: l.name, stroke: quant.color(l.color), width: 1.5, points: { show: d.x.length < 40 && l.kind !== "bars" }, value: (u, v, i, at) => text(at == null ? null : d.lines[k].y[at], d.unit), spanGaps: true };
       if (l.kind === "dash") s.dash = [5, 4];
@@ -53,8 +55,8 @@
     return {
       width, height: d.height || 200, series,
       tzDate: (ts) => uPlot.tzDate(new Date(ts * 1e3), "Etc/UTC"),
-      scales: { x: { time: !!d.time }, y: d.log ? { distr: 3 } : d.stack ? { range: (u, lo, hi) => [Math.min(0, lo), Math.max(1, hi)] } : {} },
-      axes: [axis, Object.assign({ size: 62, values: (u, list) => list.map((v) => v == null ? "" : d.unit === "%" ? +(v * 100).toPrecision(4) + " %" : text(v)) }, axis)],
+      scales: { x: d.time ? { time: true } : { time: false, range: (u, lo, hi) => d.lines.some((l) => l.kind === "bars") ? [lo - 0.6, hi + 0.6] : [lo, hi] }, y: d.log ? { distr: 3 } : d.stack ? { range: (u, lo, hi) => [Math.min(0, lo), Math.max(1, hi)] } : {} },
+      axes: [d.time ? axis : Object.assign({ incrs: d.xname ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined }, axis), Object.assign({ size: 62, values: (u, list) => list.map((v) => tick(v, d.unit)) }, axis)],
       cursor: { sync: d.sync ? { key: d.sync, setSeries: false } : undefined, drag: { x: true, y: false } },
       legend: { live: true },
       hooks: { draw: [marks] },
