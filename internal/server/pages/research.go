@@ -49,7 +49,7 @@ func (p *pages) facts(h factHandler) func(w http.ResponseWriter, r *http.Request
 		err := h(w, r, p.looking())
 		switch {
 		case errors.Is(err, factstore.ErrMissing):
-			return p.show(w, r, view{File: "research_empty.html", Title: "No facts yet", Data: quant.HintOf(err)})
+			return p.show(w, r, view{File: "research_empty.html", Styles: []string{"research.css"}, Title: "No facts yet", Data: quant.HintOf(err)})
 		case quant.CodeOf(err) == quant.Locked:
 			w.Header().Set("Retry-After", againAfter)
 			if r.Header.Get("HX-Request") != "true" {

@@ -30,7 +30,7 @@ func (p *pages) backtestList(w http.ResponseWriter, r *http.Request, s *session.
 	if err != nil {
 		return err
 	}
-	return p.show(w, r, view{File: "research_backtests.html", Title: "Backtests", Section: "/backtests", Wide: true, Data: struct {
+	return p.show(w, r, view{File: "research_backtests.html", Styles: []string{"research.css"}, Title: "Backtests", Section: "/backtests", Wide: true, Data: struct {
 		List     []backtest.Overview
 		Heads    []sortHead
 		Pager    pager

@@ -19,7 +19,7 @@ func (p *pages) dataList(w http.ResponseWriter, r *http.Request, s *session.Sess
 	if err != nil {
 		return err
 	}
-	return p.show(w, r, view{File: "research_data.html", Title: "Data", Section: "/data", Wide: true, Data: struct {
+	return p.show(w, r, view{File: "research_data.html", Styles: []string{"research.css"}, Title: "Data", Section: "/data", Wide: true, Data: struct {
 		List     []pipeline.SymbolState
 		Text     string
 		All      int

@@ -56,7 +56,7 @@ func (p *pages) factorList(w http.ResponseWriter, r *http.Request, s *session.Se
 	if err != nil {
 		return err
 	}
-	return p.show(w, r, view{File: "research_factors.html", Title: "Factors", Section: "/factors", Styles: plotStyles(), Data: struct {
+	return p.show(w, r, view{File: "research_factors.html", Title: "Factors", Section: "/factors", Styles: []string{"research.css"}, Data: struct {
 		Form    factorForm
 		Entries []feature.Entry
 	}{form, entries}})

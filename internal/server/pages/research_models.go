@@ -35,7 +35,7 @@ func (p *pages) modelList(w http.ResponseWriter, r *http.Request, s *session.Ses
 		rows[i].Model = m
 		_ = json.Unmarshal(m.MetricsJSON, &rows[i].Metrics) // another program's may not fit: no figures then
 	}
-	return p.show(w, r, view{File: "research_models.html", Title: "Models", Section: "/models", Data: struct {
+	return p.show(w, r, view{File: "research_models.html", Styles: []string{"research.css"}, Title: "Models", Section: "/models", Data: struct {
 		List       []modelRow
 		Pager      pager
 		Experiment string

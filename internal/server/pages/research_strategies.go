@@ -18,7 +18,7 @@ func (p *pages) strategyList(w http.ResponseWriter, r *http.Request, s *session.
 	if err != nil {
 		return err
 	}
-	return p.show(w, r, view{File: "research_strategies.html", Title: "Strategies", Section: "/strategies", Data: struct {
+	return p.show(w, r, view{File: "research_strategies.html", Styles: []string{"research.css"}, Title: "Strategies", Section: "/strategies", Data: struct {
 		List  []pipeline.DecidedStrategy
 		Pager pager
 	}{list, newPager(r, "start", from, len(list), listSize, total, "strategy")}})
