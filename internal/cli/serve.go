@@ -14,6 +14,7 @@ import (
 	"quant/internal/config"
 	"quant/internal/output"
 	"quant/internal/server"
+	"quant/internal/tracking"
 )
 
 func serveCommand(env *Env) Command {
@@ -61,6 +62,7 @@ only who has a token (quant tokens create), and is to be reached by TLS: with
 	f.StringVar(&o.TLSCert, "tls-cert", "", "certificate with its chain, a PEM file")
 	f.StringVar(&o.TLSKey, "tls-key", "", "private key of the certificate, a PEM file")
 	f.StringArrayVar(&o.TrustedHosts, "trusted-host", nil, "another name under which this server is reached, as a proxy passes it on; may be given more than once")
+	f.DurationVar(&o.ClientLease, "client-lease", tracking.DefaultLease, "how long a client of MLflow may be silent before its run is closed as FAIL")
 	f.StringVar(&accessLog, "access-log", "", "file to which a line is added for each request; - is stderr")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }

@@ -34,6 +34,7 @@ type Store interface {
 	Deletions
 	Portable
 	Searches
+	Tracking
 	Tokens
 	Registered
 

@@ -24,8 +24,15 @@ type handler struct {
 }
 
 func newHandler(o Options, place address) *handler {
+	clients := clientsOf(o)
+	if o.Sweep == nil && clients != nil && clients.Store != nil {
+		o.Sweep = func(ctx context.Context) error {
+			_, err := clients.Sweep(ctx)
+			return err
+		}
+	}
 	h := &handler{
-		options: o, routes: routes(o), hosts: hostsOf(place, o.TrustedHosts), origins: http.NewCrossOriginProtection(),
+		options: o, routes: routes(o, clients), hosts: hostsOf(place, o.TrustedHosts), origins: http.NewCrossOriginProtection(),
 		metrics: newMetrics(o.Clock()), access: &accessLog{to: o.AccessLog}, streams: newStreams(),
 	}
 	if o.Session != nil {

@@ -39,6 +39,9 @@ func companioned(t *testing.T) (*DB, string) {
 			},
 		}))
 		ok(t, db.SaveProgram(ctx, quant.Program{RunID: id, Path: "/bin/true"}))
+		raw(t, path, `INSERT INTO run_clients VALUES ('`+id+`', 'client `+id+`', 'FINISHED', '`+at.String()+`', NULL)`)
+		raw(t, path, `INSERT INTO run_metric_latest VALUES ('`+id+`', 'm', 5, '`+at.String()+`', 2)`)
+		raw(t, path, `INSERT INTO run_metric_nans VALUES ('`+id+`', 'm', 1, 1, '`+at.String()+`')`)
 		ok(t, db.LogInputs(ctx, []quant.RunDataset{{RunID: id, Name: "d", Digest: "1", SourceType: "local", Source: "x"}},
 			[]quant.RunModel{{RunID: id, Direction: quant.Out, ModelID: loggedID(n)}}))
 		ok(t, db.PutClientArtifact(ctx, quant.ClientArtifact{Path: "traces/" + id, Digest: "sha256:" + strings.Repeat("1", 64), LoggedAt: at}))

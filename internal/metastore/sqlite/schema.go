@@ -116,6 +116,7 @@ func companions() []string {
 	return []string{
 		"run_process", "run_io", "run_params", "run_tags", "run_metrics", "run_metric_points",
 		"run_notes", "run_artifacts", "run_programs", "run_deletions", "run_imports",
+		"run_clients", "run_metric_latest", "run_metric_nans",
 		"run_datasets", "run_models",
 	}
 }

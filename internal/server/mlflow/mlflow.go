@@ -19,7 +19,7 @@ type Options struct {
 
 // Prefixes are the paths below which MLflow's clients ask.
 func Prefixes() []string {
-	return []string{"/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/"}
+	return []string{"/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/", "/get-artifact", "/model-versions/get-artifact"}
 }
 
 // face is what the endpoints answer from.
@@ -31,6 +31,14 @@ type face struct {
 func (f *face) endpoints() []endpoint {
 	var all []endpoint
 	for _, some := range [][]endpoint{
+		f.experimentEndpoints(),
+		f.runEndpoints(),
+		f.logEndpoints(),
+		f.metricEndpoints(),
+		f.artifactEndpoints(),
+		f.datasetEndpoints(),
+		f.loggedModelEndpoints(),
+		f.registeredModelEndpoints(),
 		notOffered(),
 	} {
 		all = append(all, some...)

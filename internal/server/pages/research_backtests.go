@@ -198,13 +198,13 @@ func drawSheet(s *tearsheet.Sheet, days []tearsheet.Day, otherName string, other
 			return nil
 		})
 	}
-	equity := &plotFigure{Title: "Equity", plotData: overDays(dates, lines, of)}
+	equity := &plotFigure{Title: "Equity", factPlot: overDays(dates, lines, of)}
 	equity.Height, equity.Sync, equity.Log = 280, "sheet", log
 	equity.Shown = thinnedText(len(equity.X), len(days), "session")
 	for _, l := range equity.Lines {
 		equity.Summary += lineEnds(l.Name, l.Y) + ". "
 	}
-	depth := &plotFigure{Title: "Drawdown", plotData: overDays(dates, []plotLine{{Name: "drawdown", Color: "bad", Kind: areaLine}}, []func(i int) any{func(i int) any { return short6(days[i].Drawdown) }})}
+	depth := &plotFigure{Title: "Drawdown", factPlot: overDays(dates, []plotLine{{Name: "drawdown", Color: "bad", Kind: areaLine}}, []func(i int) any{func(i int) any { return short6(days[i].Drawdown) }})}
 	depth.Height, depth.Unit, depth.Sync = 140, "%", "sheet"
 	depth.Shown = thinnedText(len(depth.X), len(days), "session")
 	depth.Summary = "deepest " + percentText(deepestOf(days))

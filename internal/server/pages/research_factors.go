@@ -103,22 +103,22 @@ func drawFactor(f feature.FactorReport) []*plotFigure {
 		}
 	}
 	if len(days) > 1 {
-		ic := &plotFigure{Title: "RankIC, running sum", plotData: overDays(days, []plotLine{{Name: "running sum of RankIC", Color: "c1"}}, []func(i int) any{func(i int) any { return short6(running[i]) }})}
+		ic := &plotFigure{Title: "RankIC, running sum", factPlot: overDays(days, []plotLine{{Name: "running sum of RankIC", Color: "c1"}}, []func(i int) any{func(i int) any { return short6(running[i]) }})}
 		ic.Height, ic.Sync, ic.Shown = 200, "ic", thinnedText(len(ic.X), len(days), "session")
 		ic.Summary = lineEnds("running sum of RankIC", ic.Lines[0].Y)
-		each := &plotFigure{Title: "RankIC by session", plotData: overDays(days, []plotLine{{Name: "RankIC", Color: "c3", Kind: barLine}}, []func(i int) any{func(i int) any { return short6(daily[i]) }})}
+		each := &plotFigure{Title: "RankIC by session", factPlot: overDays(days, []plotLine{{Name: "RankIC", Color: "c3", Kind: barLine}}, []func(i int) any{func(i int) any { return short6(daily[i]) }})}
 		each.Height, each.Sync, each.Shown = 140, "ic", thinnedText(len(each.X), len(days), "session")
 		each.Summary = fmt.Sprintf("mean %s", figureText(f.RankIC.Mean))
 		list = append(list, ic, each)
 	}
-	quantiles := &plotFigure{Title: "Mean label by quantile of the feature", plotData: plotData{Lines: []plotLine{{Name: "mean " + f.Label, Color: "c2", Kind: barLine}}, Height: 180, XName: "quantile"}}
+	quantiles := &plotFigure{Title: "Mean label by quantile of the feature", factPlot: factPlot{Lines: []plotLine{{Name: "mean " + f.Label, Color: "c2", Kind: barLine}}, Height: 180, XName: "quantile"}}
 	for _, q := range f.Quantiles {
 		if q.Mean != nil {
 			quantiles.X, quantiles.Lines[0].Y = append(quantiles.X, float64(q.Quantile)), append(quantiles.Lines[0].Y, short6(*q.Mean))
 		}
 	}
 	quantiles.Summary = lineEnds("lowest to highest quantile", quantiles.Lines[0].Y)
-	decay := &plotFigure{Title: "Decay: IC over other horizons", plotData: plotData{Lines: []plotLine{{Name: "IC", Color: "c1"}, {Name: "RankIC", Color: "c3"}}, Height: 180, XName: "horizon"}}
+	decay := &plotFigure{Title: "Decay: IC over other horizons", factPlot: factPlot{Lines: []plotLine{{Name: "IC", Color: "c1"}, {Name: "RankIC", Color: "c3"}}, Height: 180, XName: "horizon"}}
 	for _, d := range f.Decay {
 		if d.IC == nil && d.RankIC == nil {
 			continue

@@ -54,7 +54,7 @@ func (p *pages) modelPage(w http.ResponseWriter, r *http.Request, s *session.Ses
 	folds := report.Metrics.Folds
 	logistic := slices.ContainsFunc(folds, func(f model.FoldMetrics) bool { return f.AUC != nil })
 	lines := []plotLine{{Name: "IC", Color: "c1", Kind: barLine}, {Name: "RankIC", Color: "c3"}}
-	d := &plotFigure{Title: "Information coefficient by fold, out of sample", plotData: plotData{Lines: lines, Height: 180, XName: "fold"}}
+	d := &plotFigure{Title: "Information coefficient by fold, out of sample", factPlot: factPlot{Lines: lines, Height: 180, XName: "fold"}}
 	for i, f := range folds {
 		d.X = append(d.X, float64(i+1))
 		d.Lines[0].Y, d.Lines[1].Y = append(d.Lines[0].Y, shortOf(f.IC)), append(d.Lines[1].Y, shortOf(f.RankIC))

@@ -46,7 +46,7 @@ func (p *pages) strategyPage(w http.ResponseWriter, r *http.Request, s *session.
 		days[i] = t.Asof
 	}
 	turnover := &plotFigure{Title: "Turnover and gross weight of each decision", Shown: ""}
-	turnover.plotData = overDays(days, lines, []func(i int) any{
+	turnover.factPlot = overDays(days, lines, []func(i int) any{
 		func(i int) any { return shortOf(d.Turnover[i].Turnover) }, func(i int) any { return shortOf(d.Turnover[i].Gross) },
 	})
 	turnover.Unit, turnover.Height = "%", 180

@@ -12,8 +12,8 @@ import (
 // plotPoints is how many points a line shows at most.
 const plotPoints = 600
 
-// plotData is a chart as research.js draws it.
-type plotData struct {
+// factPlot is a chart as research.js draws it.
+type factPlot struct {
 	Time   bool       `json:"time"` // x are seconds since 1970
 	X      []float64  `json:"x"`
 	XName  string     `json:"xname,omitempty"` // what a whole number on it is
@@ -51,7 +51,7 @@ type plotMark struct {
 
 // plotFigure is a drawing with its words.
 type plotFigure struct {
-	plotData
+	factPlot
 	Title   string
 	Summary string // for who does not see it
 	Shown   string // "600 of 2,516 sessions shown"; "": all are
@@ -88,8 +88,8 @@ func shortOf(v *float64) any {
 }
 
 // overDays draws lines over days, thinned by the first of them.
-func overDays(days []quant.Date, lines []plotLine, of []func(i int) any) plotData {
-	d := plotData{Time: true, Lines: lines}
+func overDays(days []quant.Date, lines []plotLine, of []func(i int) any) factPlot {
+	d := factPlot{Time: true, Lines: lines}
 	chosen := chart.Thin(len(days), plotPoints, func(i int) float64 {
 		v, _ := of[0](i).(float64)
 		return v
