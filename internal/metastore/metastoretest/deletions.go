@@ -3,7 +3,6 @@ package metastoretest
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"testing"
 	"time"
