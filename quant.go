@@ -232,6 +232,10 @@ const (
 	IOCalendar = "calendar" // in: an exchange's calendar, by its name; the digest is of what the lab changed of it
 	IORemoved  = "removed"  // out: garbage that was collected, by its kind
 	IORuns     = "runs"     // out: records of runs that were imported
+	IODataset  = "dataset"  // in: a dataset as a client describes it, by its name; the digest is the client's
+	// IOLoggedModel is a model that a client logged, by its id: in where it was
+	// used, out where it was made.
+	IOLoggedModel = "logged-model"
 )
 
 // RunIO is one thing that a run read or wrote. A companion of runs.

@@ -41,6 +41,9 @@ type figure struct {
 type bench struct {
 	dir   string // temporary
 	quant string // the built program
+	// mlflow is an interpreter that has MLflow, whose server is measured too; "": it is
+	// not.
+	mlflow string
 }
 
 // options are the flags.
@@ -51,6 +54,7 @@ type options struct {
 	peers      bool
 	guard      bool
 	everything bool
+	mlflow     string
 	peerOptions
 }
 
@@ -60,10 +64,14 @@ var measurements = []measurement{
 	{"a million runs", "runs list and runs show last at most 1.5 x their cost with 1,000", millionRuns},
 	{"log", "100,000 metrics through log --stdin at 100,000 a second or more, whole process", logFromStdin},
 	{"search", "the search of the documents under 100 ms as a whole process with 1,000,000 runs, every other one under 100 ms in process, those apart that no index answers", searchRuns},
+	{"pages", "a page of 100 runs among 1,000,000 under 30 ms", pagesOfRuns},
 	{"doctor", "a lab of 1,000,000 runs under 20 s and 256 MiB, at most linear", doctorOfManyRuns},
 	{"ingest", "a first load at most 1.25 x DuckDB's own COPY; the same file again at most 1.25 x, 1 % changed at most 1.5 x the bare diff; peak memory under 1 GiB", ingestAgainstCopy},
 	{"production chain", "features and labels at most 1.5 x the bare SQL; recommend and backtest under 10 s each; an unchanged pipeline under 1 s; peak memory under 4 GiB", chain},
 	{"exec", "quant exec -- true at most 15 ms beyond quant version, true and its bare durable commits, outside a git work tree", recordedProgram},
+	{"server", "first answer at most 3 x quant version, log_metric at most 1.5 x and log_batch at most 2 x a bare handler with the same durable commit, under 64 MiB", serveRequests},
+	{"server: a million runs", "a page of 100 under 30 ms, under 64 MiB", servePages},
+	{"server: a crowd", "200 clients for a minute beside a pipeline: no error, no lost point, the 99th answer of a hundred under 250 ms", serveCrowd},
 	{"a declared key", "none: why ohlcv has no PRIMARY KEY", declaredKey},
 }
 
@@ -73,6 +81,8 @@ func main() {
 		switch os.Args[1] {
 		case launchPart:
 			part = func() error { return launch(os.Args[2], os.Args[3:]) }
+		case barePart:
+			part = func() error { return bareServer(os.Args[2], os.Args[3]) }
 		case sqlPart:
 			part = func() error {
 				_, err := bareSQL(context.Background(), os.Args[2], os.Args[3:])
@@ -94,6 +104,7 @@ func main() {
 	flag.BoolVar(&o.peers, "peers", false, "compare with peer programs in Python instead")
 	flag.BoolVar(&o.guard, "guard", false, "compare a small market with the ratios of bench/guard.json instead, or with -write write them")
 	flag.BoolVar(&o.everything, "everything", false, "with -guard: fail, rather than leave out what needs NumPy, where it is missing")
+	flag.StringVar(&o.mlflow, "mlflow", "", "an interpreter that has the package mlflow: its server is measured beside quant's")
 	flag.IntVar(&o.size, "size", 1000, "with -peers: symbols of the market")
 	flag.IntVar(&o.rounds, "rounds", 3, "with -peers: how often everything is timed, in turn")
 	flag.StringVar(&o.keep, "keep", "", "with -peers: make the market and its labs in this folder, and use what is there (default: a temporary one)")
@@ -112,7 +123,7 @@ func runAll(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	b := &bench{dir: dir, quant: o.quant}
+	b := &bench{dir: dir, quant: o.quant, mlflow: o.mlflow}
 	if b.quant == "" {
 		b.quant = filepath.Join(dir, "quant")
 		build := exec.CommandContext(ctx, "go", "build", "-o", b.quant, "./cmd/quant")

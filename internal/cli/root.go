@@ -173,6 +173,7 @@ record is closed whatever happens.`,
 		doctorCommand(env),
 		demoCommand(env),
 		serveCommand(env),
+		tokensCommand(env),
 		versionCommand(env),
 	})
 	t.Root.InitDefaultHelpCmd()

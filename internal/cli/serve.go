@@ -14,6 +14,7 @@ import (
 	"quant/internal/config"
 	"quant/internal/output"
 	"quant/internal/server"
+	"quant/internal/tracking"
 )
 
 func serveCommand(env *Env) Command {
@@ -57,10 +58,11 @@ only who has a token (quant tokens create), and is to be reached by TLS: with
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.Addr, "addr", "127.0.0.1:5000", "where to listen, HOST:PORT; port 0 is any that is free")
-	f.BoolVar(&o.Auth, "auth", false, "demand a token at loopback, too")
+	f.BoolVar(&o.Auth, "login", false, "demand a token at loopback, too")
 	f.StringVar(&o.TLSCert, "tls-cert", "", "certificate with its chain, a PEM file")
 	f.StringVar(&o.TLSKey, "tls-key", "", "private key of the certificate, a PEM file")
 	f.StringArrayVar(&o.TrustedHosts, "trusted-host", nil, "another name under which this server is reached, as a proxy passes it on; may be given more than once")
+	f.DurationVar(&o.ClientLease, "client-lease", tracking.DefaultLease, "how long a client of MLflow may be silent before its run is closed as FAIL")
 	f.StringVar(&accessLog, "access-log", "", "file to which a line is added for each request; - is stderr")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }

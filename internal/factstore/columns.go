@@ -47,6 +47,7 @@ func (db *DB) Columns(ctx context.Context, query string, args []any, each func(*
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
+	ctx = db.within(ctx)
 	if err := db.mustBe(ctx, "read", query, duckdb.STATEMENT_TYPE_SELECT); err != nil {
 		return err
 	}
@@ -475,9 +476,9 @@ func (db *DB) hold(r heldRelation, columns []Column) (relation string, release f
 		Config: duckdb.TableFunctionConfig{Arguments: []duckdb.TypeInfo{bigint}},
 		BindArguments: func(_ map[string]any, args ...any) (duckdb.ParallelChunkTableSource, error) {
 			id, _ := args[0].(int64)
-			db.columns.mu.Lock()
-			defer db.columns.mu.Unlock()
-			relation, ok := db.columns.by[id]
+			db.made.columns.mu.Lock()
+			defer db.made.columns.mu.Unlock()
+			relation, ok := db.made.columns.by[id]
 			if !ok {
 				return nil, fmt.Errorf("there are no columns %d", id)
 			}
@@ -494,18 +495,18 @@ func (db *DB) hold(r heldRelation, columns []Column) (relation string, release f
 		}
 	}
 	r.columns = held
-	db.columns.mu.Lock()
-	defer db.columns.mu.Unlock()
-	if db.columns.by == nil {
-		db.columns.by = map[int64]heldRelation{}
+	db.made.columns.mu.Lock()
+	defer db.made.columns.mu.Unlock()
+	if db.made.columns.by == nil {
+		db.made.columns.by = map[int64]heldRelation{}
 	}
-	db.columns.next++
-	id := db.columns.next
-	db.columns.by[id] = r
+	db.made.columns.next++
+	id := db.made.columns.next
+	db.made.columns.by[id] = r
 	return fmt.Sprintf("%s(%d)", heldFunction, id), func() {
-		db.columns.mu.Lock()
-		defer db.columns.mu.Unlock()
-		delete(db.columns.by, id)
+		db.made.columns.mu.Lock()
+		defer db.made.columns.mu.Unlock()
+		delete(db.made.columns.by, id)
 		for i := range held {
 			duck.DestroyVector(&held[i].dictionary)
 		}
@@ -515,7 +516,13 @@ func (db *DB) hold(r heldRelation, columns []Column) (relation string, release f
 // Unordered runs do while DuckDB is free to store and return rows in any order,
 // which lets it insert on all threads. What do inserts must mean the same in every
 // order.
+//
+// A DB that shares its engine with others (Beside) keeps the order: the setting is the
+// engine's.
 func (db *DB) Unordered(ctx context.Context, do func() error) error {
+	if db.life != nil {
+		return do()
+	}
 	if _, err := db.conn.ExecContext(ctx, "SET preserve_insertion_order = false"); err != nil {
 		return err
 	}

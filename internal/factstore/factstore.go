@@ -39,6 +39,7 @@ type Options struct {
 	Now         func() time.Time   // the clock; nil: time.Now
 	TempDir     string             // where DuckDB spills to, in a folder of its own; "": <Path>.tmp
 	Threads     int                // 0: one a core
+	Yields      bool               // a reader stays away while a process waits to write: see Wanted
 	MemoryLimit int64              // bytes that the engine may hold before it spills to disk; 0: DefaultMemory
 }
 

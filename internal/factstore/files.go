@@ -38,7 +38,12 @@ func CommittedRuns(ctx context.Context, o Options, runIDs []string) (map[string]
 		return nil, err
 	}
 	defer db.Close()
-	wanted := make(map[string]bool, len(runIDs))
+	return db.CommittedOf(ctx, runIDs)
+}
+
+// CommittedOf tells which of the runs have committed facts.
+func (db *DB) CommittedOf(ctx context.Context, runIDs []string) (map[string]bool, error) {
+	committed, wanted := map[string]bool{}, make(map[string]bool, len(runIDs))
 	for _, id := range runIDs {
 		wanted[id] = true
 	}
@@ -75,6 +80,9 @@ func logLeft(path string) bool {
 // (quant.Conflict). A database opened for writing is checkpointed first. The
 // copy is 0600 and durable, and stands at dst only when it is whole.
 func (db *DB) Backup(ctx context.Context, dst string) error {
+	if db.life != nil {
+		return errShared(db.path)
+	}
 	if !db.readOnly {
 		if _, err := db.conn.ExecContext(ctx, "CHECKPOINT"); err != nil {
 			return failure("checkpoint fact db "+db.path, err)
@@ -188,7 +196,7 @@ func Move(ctx context.Context, o Options, dst string) error {
 		return quant.Errorf(quant.Conflict, "move fact db: %s exists already", dst).WithHint("choose another name")
 	}
 	o.Path = path
-	return whileHeld(ctx, o, func() error { return move(path, dst) })
+	return writing(ctx, o, func() error { return move(path, dst) })
 }
 
 // MoveBack undoes Move: what it renamed to moved stands at o.Path again.
@@ -199,7 +207,7 @@ func MoveBack(ctx context.Context, o Options, moved string) error {
 		return err
 	}
 	o.Path = path
-	return whileHeld(ctx, o, func() error {
+	return writing(ctx, o, func() error {
 		lock, err := lockFile(path)
 		if err != nil {
 			return err
@@ -358,6 +366,9 @@ func removeSpills(tempDir string) {
 // reading keeps every writer out until Close, so that together they are
 // consistent; for one opened for writing it is Failed.
 func (db *DB) Files(take func(suffix string, size int64, r io.Reader) error) error {
+	if db.life != nil {
+		return errShared(db.path)
+	}
 	if !db.readOnly {
 		return quant.Errorf(quant.Failed, "fact db %s: its files are handed out to readers only", db.path)
 	}
@@ -396,7 +407,7 @@ func Apart(ctx context.Context, o Options, fn func() error) error {
 	if err := makeFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return whileHeld(ctx, o, func() error {
+	return writing(ctx, o, func() error {
 		lock, err := lockFile(path)
 		if err != nil {
 			return err

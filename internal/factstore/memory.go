@@ -52,7 +52,7 @@ func (db *DB) Memory() int64 { return db.o.memory() }
 // WithMemory runs do while the engine's limit is at most so many bytes, so that pages
 // it has no more use for leave room for what Go holds.
 func (db *DB) WithMemory(ctx context.Context, limit int64, do func() error) error {
-	if limit >= db.Memory() {
+	if limit >= db.Memory() || db.life != nil { // the limit is the engine's, and others work with it
 		return do()
 	}
 	set := func(ctx context.Context, limit int64) error {

@@ -60,6 +60,13 @@ type DB struct {
 	writing bool
 	closed  bool
 
+	made *madeKnown      // to the engine, for all its connections
+	life context.Context // of a DB that Beside returned: its end interrupts what runs; nil: none
+}
+
+// madeKnown is what Go has made known to an engine.
+type madeKnown struct {
+	mu        sync.Mutex
 	functions []string // what RegisterTable has made known
 	columns   heldColumns
 }
@@ -87,7 +94,7 @@ func open(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) {
 	if o.TempDir == "" {
 		o.TempDir = path + ".tmp"
 	}
-	db := &DB{path: path, o: o, readOnly: readOnly, spill: filepath.Join(o.TempDir, "spill-"+strconv.Itoa(os.Getpid()))}
+	db := &DB{path: path, o: o, readOnly: readOnly, made: &madeKnown{}, spill: filepath.Join(o.TempDir, "spill-"+strconv.Itoa(os.Getpid()))}
 	if readOnly {
 		// Before an engine is started for nothing.
 		if _, err := inspect(path); err != nil {
@@ -111,7 +118,11 @@ func open(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) {
 	}
 	waiting := o
 	waiting.Path = path
-	if err = whileHeld(ctx, waiting, func() error { return db.attach(ctx) }); err != nil {
+	wait := writing
+	if readOnly {
+		wait = whileHeld
+	}
+	if err = wait(ctx, waiting, func() error { return db.attach(ctx) }); err != nil {
 		return nil, err
 	}
 	return db, nil
@@ -183,7 +194,7 @@ func (e *heldError) Error() string { return "held" }
 
 func (e *heldError) locked(path string, waited time.Duration) error {
 	if e.here {
-		return quant.Errorf(quant.Locked, "fact db %s is open in this process already", path)
+		return &quant.Error{Code: quant.Locked, Err: e, Msg: fmt.Sprintf("fact db %s is open in this process already", path)}
 	}
 	by := "another process"
 	if e.pid > 0 {
@@ -196,8 +207,8 @@ func (e *heldError) locked(path string, waited time.Duration) error {
 	if waited > 0 {
 		after = fmt.Sprintf(", still after %v", waited.Round(100*time.Millisecond))
 	}
-	return quant.Errorf(quant.Locked, "fact db %s is held by %s%s", path, by, after).
-		WithHint("try again when it has finished, or wait longer with `--wait`")
+	return &quant.Error{Code: quant.Locked, Err: e, Msg: fmt.Sprintf("fact db %s is held by %s%s", path, by, after),
+		Hint: "try again when it has finished, or wait longer with `--wait`"}
 }
 
 // attach makes one attempt: *heldError if somebody holds the file.
@@ -223,6 +234,11 @@ func (db *DB) attach(ctx context.Context) (err error) {
 	before, err := inspect(db.path)
 	if err != nil {
 		return err
+	}
+	if db.readOnly && db.o.Yields {
+		if pid, wanted := Wanted(db.path); wanted {
+			return &heldError{pid: pid}
+		}
 	}
 	release, ok := acquire(before)
 	if !ok {
@@ -458,10 +474,17 @@ func (db *DB) Close() error {
 	if db.release != nil {
 		db.release()
 	}
+	if db.life != nil {
+		return closed(db.path, err) // the folders are those of the DB beside it
+	}
 	_ = os.Remove(db.spill)     // the engine empties it
 	_ = os.Remove(db.o.TempDir) // only when empty
+	return closed(db.path, err)
+}
+
+func closed(path string, err error) error {
 	if err != nil {
-		return quant.Errorf(quant.Store, "close fact db %s: %w", db.path, err)
+		return quant.Errorf(quant.Store, "close fact db %s: %w", path, err)
 	}
 	return nil
 }

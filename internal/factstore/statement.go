@@ -59,6 +59,7 @@ func (db *DB) mustBe(ctx context.Context, what, query string, types ...duckdb.St
 // refused (quant.Failed) and not run. The rows must be closed before the next
 // call.
 func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	ctx = db.within(ctx)
 	if err := db.mustBe(ctx, "read", query, duckdb.STATEMENT_TYPE_SELECT); err != nil {
 		return nil, err
 	}
@@ -82,6 +83,7 @@ func (r Row) Scan(dest ...any) error {
 
 // QueryRow is Query for the first row.
 func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
+	ctx = db.within(ctx)
 	if err := db.mustBe(ctx, "read", query, duckdb.STATEMENT_TYPE_SELECT); err != nil {
 		return Row{err: err}
 	}
@@ -94,6 +96,7 @@ func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
 // changes nothing. It may be called within a Write, and is then undone with it;
 // there it must name its target as temp.main.<name>, or CREATE it TEMP.
 func (db *DB) Stage(ctx context.Context, query string, args ...any) (int64, error) {
+	ctx = db.within(ctx)
 	if err := db.mustBe(ctx, "stage rows", query, duckdb.STATEMENT_TYPE_CREATE, duckdb.STATEMENT_TYPE_INSERT,
 		duckdb.STATEMENT_TYPE_UPDATE, duckdb.STATEMENT_TYPE_DELETE, duckdb.STATEMENT_TYPE_DROP); err != nil {
 		return 0, err
@@ -136,6 +139,7 @@ func (db *DB) affected(ctx context.Context, query string, args ...any) (int64, e
 // quant.Date). About a million rows a second; nothing is visible until Append
 // returns. An error of fill is returned as it is.
 func (db *DB) Append(ctx context.Context, table string, fill func(row func(values ...driver.Value) error) error) error {
+	ctx = db.within(ctx)
 	return db.conn.Raw(func(c any) error {
 		a, err := duckdb.NewAppender(c.(driver.Conn), "temp", "main", table)
 		if err != nil {
@@ -168,13 +172,15 @@ func (db *DB) RegisterTable(name string, f duckdb.ChunkTableFunction) error {
 }
 
 func register[T duckdb.TableFunction](db *DB, name string, f T) error {
-	if slices.Contains(db.functions, name) {
+	db.made.mu.Lock()
+	defer db.made.mu.Unlock()
+	if slices.Contains(db.made.functions, name) {
 		return nil
 	}
 	if err := duckdb.RegisterTableUDF(db.conn, name, f); err != nil {
 		return fmt.Errorf("register table function %s: %w", name, err)
 	}
-	db.functions = append(db.functions, name)
+	db.made.functions = append(db.made.functions, name)
 	return nil
 }
 
@@ -182,6 +188,9 @@ func register[T duckdb.TableFunction](db *DB, name string, f T) error {
 // claims for its columns, which leave NaN out and may be wrong altogether. It
 // does unless told otherwise.
 func (db *DB) TrustBounds(ctx context.Context, trust bool) error {
+	if db.life != nil {
+		return errShared(db.path)
+	}
 	setting := "SET disabled_optimizers = 'statistics_propagation'"
 	if trust {
 		setting = "RESET disabled_optimizers"
@@ -195,6 +204,9 @@ func (db *DB) TrustBounds(ctx context.Context, trust bool) error {
 // the others have nothing to do then, and the one that waits for the result does
 // not sleep but takes a whole processor from the goroutines.
 func (db *DB) Alone(ctx context.Context, alone bool) error {
+	if db.life != nil {
+		return errShared(db.path)
+	}
 	setting := "RESET threads"
 	switch {
 	case alone:

@@ -31,7 +31,8 @@ type Deletions interface {
 	ClearReads(ctx context.Context, before quant.Time, after string, limit int) (gone int64, next string, err error)
 	// CountReads counts what ClearReads would remove in all.
 	CountReads(ctx context.Context, before quant.Time) (int64, error)
-	// StoredArtifacts returns the artifacts of all runs, deleted ones included, one
-	// for each digest, in the order of digests.
+	// StoredArtifacts returns the artifacts of all runs, deleted ones included, and
+	// the files of clients that are no run's (their run_id is ""), one for each
+	// digest, in the order of digests.
 	StoredArtifacts(ctx context.Context) ([]quant.Artifact, error)
 }

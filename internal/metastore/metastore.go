@@ -30,9 +30,13 @@ type Store interface {
 	Runs
 	Records
 	Overview
+	Parts
 	Deletions
 	Portable
 	Searches
+	Tracking
+	Tokens
+	Registered
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)
@@ -322,7 +326,7 @@ type Records interface {
 	Notes(ctx context.Context, runID string) ([]quant.Note, error)
 	Artifacts(ctx context.Context, runID string) ([]quant.Artifact, error)
 	// ArtifactUsed tells whether any run, deleted ones included, has an artifact of
-	// this digest.
+	// this digest, or a file of a client that is no run's.
 	ArtifactUsed(ctx context.Context, digest string) (bool, error)
 	// TaggedRuns returns the newest runs that have the tag with this value, those
 	// deleted left out.

@@ -37,7 +37,7 @@ func TestPagesTogetherAreTheWholeSearch(t *testing.T) {
 	measured(t, s, 23)
 	for _, query := range []string{
 		`kind = "k"`, `kind = "k" order by started`, `kind = "k" order by started desc limit 11`,
-		`kind = "k" order by metrics.m desc`, `kind = "k" order by metrics.m limit 15`, `kind = "none"`,
+		`kind = "k" order by metrics.m desc`, `kind = "k" order by metrics.m limit 15`, `kind = "k" limit 0`, `kind = "none"`,
 	} {
 		f, err := ParseFind(query, s.Now())
 		if err != nil {
@@ -77,7 +77,7 @@ func TestAPlaceThatIsNoneIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, from := range []string{"x", "+x", "+99999999", "-1", "3.", "x." + s.RunID(), "+-3"} {
+	for _, from := range []string{"x", "+3", "-1", "3-", "x-" + s.RunID(), "-3-" + s.RunID(), "3-" + s.RunID()[:35]} {
 		if _, err := f.Page(t.Context(), s.Meta, from, 5); quant.CodeOf(err) != quant.Usage {
 			t.Errorf("from %q: %v", from, err)
 		}

@@ -92,7 +92,7 @@ func endsKeyFirst(lines []string) bool {
 }
 
 func (c *code) line(s string) string {
-	s = c.m.Known(s)
+	s = maskTokens(c.m.Known(s))
 	s = c.privateKey(s)
 	if masked, done := c.following(s); done {
 		return masked

@@ -20,7 +20,7 @@ var flagName = sync.OnceValue(func() *regexp.Regexp { // nothing is done at star
 // object or array stays one: if it holds a secret, its keys come out sorted.
 // The time it takes is linear in the length of s.
 func (m *Masker) Text(s string) string {
-	s = m.Known(s)
+	s = maskTokens(m.Known(s))
 	if doc, ok := m.document(s); ok {
 		return doc
 	}

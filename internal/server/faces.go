@@ -7,6 +7,7 @@ import (
 	"quant/internal/server/api"
 	"quant/internal/server/mlflow"
 	"quant/internal/server/pages"
+	"quant/internal/tracking"
 )
 
 // face is what answers below some paths, and what the guard must know of it.
@@ -22,18 +23,31 @@ type face struct {
 	refuse func(w http.ResponseWriter, r *http.Request, status int, err error)
 }
 
+// pagesName is the face that browsers see.
+const pagesName = "pages"
+
 // route is the face that answers below a path.
 type route struct {
 	prefix string
 	*face
 }
 
+// clientsOf is the lab as MLflow's clients see it; nil where there is no lab.
+func clientsOf(o Options) *tracking.Tracking {
+	if o.Session == nil {
+		return nil
+	}
+	return tracking.New(tracking.Options{
+		Store: o.Session.Meta, Registry: o.Session.Registry, RunID: o.Session.RunID(), Now: o.Clock, Lease: o.ClientLease,
+	})
+}
+
 // routes are the faces of a lab by the paths below which each answers, the last of
 // them every path. No path is cleaned before a face is chosen: all are guarded
 // alike, so none is a way around another's guard.
-func routes(o Options) []route {
+func routes(o Options, clients *tracking.Tracking) []route {
 	client := &face{
-		name: "mlflow", Handler: mlflow.Handler(mlflow.Options{Session: o.Session}),
+		name: "mlflow", Handler: mlflow.Handler(mlflow.Options{Session: o.Session, Tracking: clients}),
 		reads: mlflow.Reads, streams: mlflow.Streams, refuse: mlflow.Refuse,
 	}
 	own := &face{
@@ -41,7 +55,7 @@ func routes(o Options) []route {
 		reads: api.Reads, streams: never, refuse: api.Refuse,
 	}
 	shown := &face{
-		name: "pages", Handler: pages.Handler(pages.Options{Session: o.Session}),
+		name: pagesName, Handler: pages.Handler(pages.Options{Session: o.Session}),
 		reads: pages.Reads, streams: never, refuse: pages.Refuse,
 	}
 	var list []route

@@ -24,14 +24,21 @@ type handler struct {
 }
 
 func newHandler(o Options, place address) *handler {
+	clients := clientsOf(o)
+	if o.Sweep == nil && clients != nil && clients.Store != nil {
+		o.Sweep = func(ctx context.Context) error {
+			_, err := clients.Sweep(ctx)
+			return err
+		}
+	}
 	h := &handler{
-		options: o, routes: routes(o), hosts: hostsOf(place, o.TrustedHosts), origins: http.NewCrossOriginProtection(),
+		options: o, routes: routes(o, clients), hosts: hostsOf(place, o.TrustedHosts), origins: http.NewCrossOriginProtection(),
 		metrics: newMetrics(o.Clock()), access: &accessLog{to: o.AccessLog}, streams: newStreams(),
 	}
 	if o.Session != nil {
 		h.access.mask = o.Session.Mask
 	}
-	h.admission = newAdmission(o, place)
+	h.admission = newAdmission(o, place, h.metrics)
 	return h
 }
 
@@ -128,8 +135,7 @@ func (h *handler) serve(a *answer, r *http.Request, f *face) {
 func (h *handler) health(w http.ResponseWriter, r *http.Request) {
 	r.Pattern = "/health"
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "GET only", http.StatusMethodNotAllowed)
+		notAllowed(w, "GET, HEAD")
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

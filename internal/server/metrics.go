@@ -149,8 +149,7 @@ func label(s string) string {
 func (h *handler) showMetrics(w http.ResponseWriter, r *http.Request) {
 	r.Pattern = metricsPath
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "GET only", http.StatusMethodNotAllowed)
+		notAllowed(w, "GET, HEAD")
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/metastore"
 	"quant/internal/session"
 )
 
@@ -36,7 +37,11 @@ type Options struct {
 	Ready func(url string)
 	// Now means the wait for those requests that are answered is over; nil: never.
 	Now <-chan struct{}
-	// Sweep closes what clients left open, and is called now and then; nil: nothing.
+	// ClientLease is how long a client of MLflow may be silent before its run is
+	// closed; 0: tracking.DefaultLease.
+	ClientLease time.Duration
+	// Sweep closes what clients left open, and is called now and then; nil: it closes
+	// the runs of clients that are silent for longer than ClientLease.
 	Sweep func(ctx context.Context) error
 	// Clock is nil for time.Now.
 	Clock func() time.Time
@@ -70,6 +75,7 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	defer o.Session.ShareFacts()()
 	h := newHandler(o, place)
 	if err := h.admission.ready(ctx); err != nil {
 		return err
@@ -94,9 +100,25 @@ func Serve(ctx context.Context, o Options) error {
 	defer stop()
 	kept := make(chan struct{})
 	go func() { defer close(kept); keep(keeping, h) }()
-	defer func() { stop(); <-kept }()
+	defer func() {
+		stop()
+		<-kept
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = h.admission.flush(closing) // when a token was used last is worth no error
+	}()
 	if o.Ready != nil {
 		o.Ready(url)
+	}
+	if o.Session != nil && o.Session.Run != nil {
+		if certificate == nil && !place.loopback() {
+			o.Session.Say().Warn("what is sent to %s can be read on its way: give --tls-cert and --tls-key, or put a proxy with TLS before it", url)
+		}
+		// After the first answer, which does not wait for it.
+		err := o.Session.Registry.Log(context.WithoutCancel(ctx), o.Session.RunID(), metastore.Batch{Tags: []quant.Tag{{Name: URLTag, Value: url}}})
+		if err != nil {
+			o.Session.Say().Warn("that this run serves %s is not recorded: %v", url, err)
+		}
 	}
 	select {
 	case err := <-ended:

@@ -60,6 +60,9 @@ type Options struct {
 	Calendar string        // whose sessions count: XNYS, XKRX or data
 	Wait     time.Duration // for a locked Fact DB
 	Memory   int64         // bytes that the Fact DB may hold before it spills; 0: its default
+	// Shared is the opening that this process reads the facts of the lab through; nil:
+	// each read opens them.
+	Shared *facts.Shared
 	// Settings, and the flags that every command has, are recorded with each run
 	// that is started inside this one.
 	Settings map[string]string
@@ -91,7 +94,7 @@ func New(o Options) *Session {
 		o.Voice = Silent{}
 	}
 	s := &Session{Lab: o.Lab, options: o, begun: time.Now(), done: make(chan struct{})}
-	s.facts = facts.Store{Lab: o.Lab, Wait: o.Wait, Memory: o.Memory, Waiting: func(text string) { o.Voice.Notice("%s", text) }}
+	s.facts = facts.Store{Lab: o.Lab, Wait: o.Wait, Memory: o.Memory, Shared: o.Shared, Waiting: func(text string) { o.Voice.Notice("%s", text) }}
 	return s
 }
 
@@ -99,8 +102,20 @@ func New(o Options) *Session {
 // things to v. It has no run yet.
 func (s *Session) In(l *lab.Lab, v Voice) *Session {
 	o := s.options
+	if l != s.Lab {
+		o.Shared = nil
+	}
 	o.Lab, o.Voice = l, v
 	return New(o)
+}
+
+// ShareFacts makes this session, and those made of it from now on, read the facts
+// through one opening of the process, which gives way to writers; end closes it. It is
+// called once, before anything else reads.
+func (s *Session) ShareFacts() (end func()) {
+	s.options.Shared = &facts.Shared{Lab: s.Lab}
+	s.facts.Shared = s.options.Shared
+	return s.options.Shared.Close
 }
 
 // Say is where this execution says things.
@@ -190,7 +205,7 @@ func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) erro
 // WriteFactsInside is WriteFacts for runs inside this one: what is committed is
 // theirs, not this run's. Who calls says so with FactsBecame.
 func (s *Session) WriteFactsInside(ctx context.Context, fn func(db *factstore.DB) error) error {
-	store := facts.Store{Lab: s.Lab, Self: s.facts.Self, Wait: s.facts.Wait, Memory: s.facts.Memory, Waiting: s.facts.Waiting}
+	store := facts.Store{Lab: s.Lab, Self: s.facts.Self, Wait: s.facts.Wait, Memory: s.facts.Memory, Shared: s.facts.Shared, Waiting: s.facts.Waiting}
 	return store.Write(ctx, fn)
 }
 

@@ -5,23 +5,42 @@
 package tracking
 
 import (
-	"errors"
+	"context"
+	"sync"
 	"time"
 
+	"quant"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
+
+// Kind is the kind of the runs that clients make.
+const Kind = "mlflow"
 
 // Options are what a Tracking rests on.
 type Options struct {
 	Store    metastore.Store
 	Registry *registry.Registry // masks, and makes the ids of runs
 	Now      func() time.Time   // nil: time.Now
+	// RunID is the run that serving is recorded as: it deletes what clients delete.
+	RunID string
+	// Lease is how long a client may be silent before Sweep takes its run for
+	// abandoned; 0: DefaultLease.
+	Lease time.Duration
+	// Datasets makes a condition on the runs that have a dataset; nil: there are no
+	// datasets.
+	Datasets func(ctx context.Context, c DatasetCondition) (metastore.Expr, error)
 }
 
 // Tracking is a lab as MLflow's clients see it. Safe for concurrent use.
 type Tracking struct {
 	Options
+
+	writes committer
+	life   lives
+
+	ready sync.Mutex
+	begun bool // the default experiment is there
 }
 
 // New makes it; it touches nothing yet.
@@ -29,12 +48,26 @@ func New(o Options) *Tracking {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Tracking{Options: o}
+	if o.Lease <= 0 {
+		o.Lease = DefaultLease
+	}
+	t := &Tracking{Options: o}
+	t.writes.store = o.Store
+	return t
 }
 
-// Marks of errors that a code of quant does not tell apart.
-var (
-	ErrExists = errors.New("it exists already")              // of a name that is taken
-	ErrState  = errors.New("its state does not allow it")    // of what must be active or deleted first
-	ErrLimit  = errors.New("it has more than a request may") // of a batch or a text that is too long
-)
+func (t *Tracking) now() quant.Time { return quant.NewTime(t.Now()) }
+
+// millis is a time as clients say it.
+func millis(t quant.Time) int64 { return t.UnixMilli() }
+
+// lastMillis is the last moment of the year 9999, the last that is stored.
+const lastMillis = 253402300799999
+
+// timeOf is a time that a client says; Invalid for one that cannot be stored.
+func timeOf(name string, ms int64) (quant.Time, error) {
+	if ms < 0 || ms > lastMillis {
+		return quant.Time{}, invalidf("Invalid value %d for parameter '%s' supplied: it is not a number of milliseconds since 1970 before the year 10000", ms, name)
+	}
+	return quant.NewTime(time.UnixMilli(ms)), nil
+}

@@ -172,8 +172,17 @@ type Weights struct {
 
 // Read reads the backtest of a run. quant.NotFound: the run has none.
 func Read(ctx context.Context, db *factstore.DB, runID string) (*Sheet, error) {
+	s, err := ReadDays(ctx, db, runID)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.readTrades(ctx, db)
+}
+
+// ReadDays is Read without the trades, of which there may be many.
+func ReadDays(ctx context.Context, db *factstore.DB, runID string) (*Sheet, error) {
 	s := &Sheet{RunID: runID}
-	for _, part := range []func(context.Context, *factstore.DB) error{s.readResult, s.readDays, s.readWeights, s.readTrades} {
+	for _, part := range []func(context.Context, *factstore.DB) error{s.readResult, s.readDays, s.readWeights} {
 		if err := part(ctx, db); err != nil {
 			return nil, err
 		}
@@ -295,17 +304,9 @@ func (s *Sheet) readWeights(ctx context.Context, db *factstore.DB) error {
 	return nil
 }
 
-func (s *Sheet) readTrades(ctx context.Context, db *factstore.DB) error {
-	return each(ctx, db, func(rows *sql.Rows) error {
-		var t Trade
-		if err := rows.Scan(&t.Symbol, &t.EntryTS, &t.EntryPrice, &t.Qty, nullDate{&t.ExitTS}, &t.ExitPrice,
-			&t.PnL, &t.PnLPct, &t.Fees, &t.Slipped, &t.Reason); err != nil {
-			return err
-		}
-		s.Trades = append(s.Trades, t)
-		return nil
-	}, `SELECT symbol, entry_ts, entry_price, qty, exit_ts, exit_price, pnl, pnl_pct, fees, slippage_est, coalesce(reason, '')
-		FROM backtest_trades WHERE run_id = ? ORDER BY entry_ts, symbol, exit_ts NULLS LAST, qty, pnl`, s.RunID)
+func (s *Sheet) readTrades(ctx context.Context, db *factstore.DB) (err error) {
+	s.Trades, _, err = ReadTrades(ctx, db, TradeQuery{RunID: s.RunID})
+	return err
 }
 
 // months are the returns of calendar months: from the last equity of the month

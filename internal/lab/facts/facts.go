@@ -4,6 +4,7 @@ package facts
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -25,10 +26,22 @@ const EngineVersion = factstore.EngineVersion
 // Committed tells, without waiting, which runs have committed facts to the Fact
 // DB at path.
 func Committed(path string) func(ctx context.Context, runIDs []string) (map[string]bool, error) {
-	return func(ctx context.Context, ids []string) (map[string]bool, error) {
+	return func(ctx context.Context, ids []string) (committed map[string]bool, err error) {
+		if shared, ok := sharing.Load(path); ok && len(ids) > 0 {
+			err = shared.(*Shared).read(ctx, soon, func(db *factstore.DB) (err error) {
+				committed, err = db.CommittedOf(ctx, ids)
+				return err
+			})
+			if !errors.Is(err, factstore.ErrMissing) {
+				return committed, err
+			}
+		}
 		return factstore.CommittedRuns(ctx, factstore.Options{Path: path}, ids)
 	}
 }
+
+// soon is how long a read that does not wait for writers waits for its turn.
+const soon = 100 * time.Millisecond
 
 // Store opens the Fact DB of a lab for one run. It is for one goroutine at a time.
 type Store struct {
@@ -40,6 +53,9 @@ type Store struct {
 	// Waiting is told why an opening takes its time, in words: another process holds
 	// the Fact DB (they name its run), or an older schema is changed; nil: nobody is.
 	Waiting func(text string)
+	// Shared is the opening that this process reads through; nil: each read opens the
+	// Fact DB for itself.
+	Shared *Shared
 
 	mu      sync.Mutex
 	commit  factstore.Commit
@@ -92,6 +108,9 @@ func (s *Store) Exists() bool {
 
 // Read runs fn with the Fact DB open for reading.
 func (s *Store) Read(ctx context.Context, fn func(db *factstore.DB) error) error {
+	if s.Shared != nil {
+		return s.Shared.Read(ctx, fn)
+	}
 	db, err := factstore.OpenRead(ctx, s.Options(ctx))
 	if err != nil {
 		return err
@@ -112,6 +131,13 @@ func explained(db *factstore.DB, err error) error {
 // Write runs fn with the Fact DB open for writing, made or brought up to date
 // where needed.
 func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err error) {
+	if s.Shared != nil {
+		resume, err := s.Shared.Aside(ctx)
+		if err != nil {
+			return err
+		}
+		defer resume()
+	}
 	db, err := factstore.OpenWrite(ctx, s.Options(ctx))
 	if err != nil {
 		return err
@@ -197,13 +223,16 @@ func (s *Store) Became(c factstore.Commit) {
 
 // Ledger is what the ledger says of a run, without waiting for the Fact DB; never
 // nil without an error.
-func (s *Store) Ledger(ctx context.Context, runID string) ([]factstore.LedgerRow, error) {
-	db, err := factstore.OpenRead(ctx, factstore.Options{Path: s.Lab.FactPath, Now: s.Lab.Now, TempDir: s.Lab.SpillDir()})
-	if err != nil {
-		return nil, err
+func (s *Store) Ledger(ctx context.Context, runID string) (rows []factstore.LedgerRow, err error) {
+	now := Store{Lab: s.Lab, Memory: s.Memory}
+	read := now.Read
+	if s.Shared != nil {
+		read = func(ctx context.Context, fn func(db *factstore.DB) error) error { return s.Shared.read(ctx, soon, fn) }
 	}
-	defer db.Close()
-	rows, err := db.Ledger(ctx, runID)
+	err = read(ctx, func(db *factstore.DB) (err error) {
+		rows, err = db.Ledger(ctx, runID)
+		return err
+	})
 	if rows == nil && err == nil {
 		rows = []factstore.LedgerRow{}
 	}

@@ -98,7 +98,7 @@ func fileTests() []fileTest {
 			ok(t, s.Backup(ctx, path))
 			one(s.Reset(ctx, ""))(t)
 			carried := one(s.Salvage(ctx, path, nil))(t)
-			equal(t, carried, metastore.Carried{Rows: map[string]int64{"symbols": 2, "experiments": 1, "models": 1}, Lost: map[string]int64{}})
+			equal(t, carried, metastore.Carried{Rows: map[string]int64{"symbols": 2, "client_experiments": 1, "experiments": 1, "models": 1}, Lost: map[string]int64{}})
 			equal(t, len(one(s.ListSymbols(ctx, metastore.SymbolFilter{}))(t)), 2)
 			_, err := s.Salvage(ctx, path, []string{"no_table"})
 			refused(t, err, quant.Invalid)

@@ -20,13 +20,17 @@ func storeTests() []test {
 				equal(t, c.Rows, 0)
 			}
 			equal(t, names, []string{
-				"experiments", "models", "run_artifacts", "run_deletions", "run_imports", "run_io", "run_metric_points", "run_metrics",
-				"run_notes", "run_params", "run_process", "run_programs", "run_tags", "runs", "symbols",
+				"client_artifacts", "client_experiments", "experiment_tags", "experiments", "logged_model_metrics", "logged_model_params",
+				"logged_model_tags", "logged_models", "model_version_tags", "model_versions", "models", "registered_model_aliases",
+				"registered_model_tags", "registered_models", "run_artifacts", "run_clients", "run_datasets", "run_deletions", "run_imports",
+				"run_io", "run_metric_latest", "run_metric_nans", "run_metric_points", "run_metrics", "run_models", "run_notes", "run_params",
+				"run_process", "run_programs", "run_tags", "runs", "symbols", "tokens",
 			})
 		}},
 		{"TablesCountsRows", func(t *testing.T, s metastore.Store) {
 			fill(t, s)
 			equal(t, slices.DeleteFunc(one(s.Tables(ctx))(t), func(c metastore.TableCount) bool { return c.Rows == 0 }), []metastore.TableCount{
+				{Table: "client_experiments", Rows: 1},
 				{Table: "experiments", Rows: 1},
 				{Table: "models", Rows: 1},
 				{Table: "run_io", Rows: 1},

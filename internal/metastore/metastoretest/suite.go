@@ -30,7 +30,10 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Portable", portableTests()},
 		{"Deletions", deletionTests()},
 		{"Overview", overviewTests()},
+		{"Parts", partTests()},
 		{"Searches", searchTests()},
+		{"Tokens", tokenTests()},
+		{"Registered", registeredTests()},
 		{"Tx", txTests()},
 		{"Store", storeTests()},
 	} {

@@ -34,12 +34,14 @@ func (db *DB) Artifacts(ctx context.Context, runID string) ([]quant.Artifact, er
 
 // ArtifactUsed is documented at metastore.Records.
 func (db *DB) ArtifactUsed(ctx context.Context, digest string) (bool, error) {
-	found, err := list(ctx, db, "look for an artifact", `SELECT digest FROM run_artifacts WHERE digest = ? LIMIT 1`, []any{digest},
+	found, err := list(ctx, db, "look for an artifact", `SELECT digest FROM run_artifacts WHERE digest = ?1
+		UNION ALL SELECT digest FROM client_artifacts WHERE digest = ?1 LIMIT 1`, []any{digest},
 		func(s *string) []any { return []any{s} })
 	return len(found) > 0, err
 }
 
 // StoredArtifacts is documented at metastore.Deletions.
 func (db *DB) StoredArtifacts(ctx context.Context) ([]quant.Artifact, error) {
-	return list(ctx, db, "list artifacts", `SELECT `+artifactTable.columns+` FROM run_artifacts GROUP BY digest ORDER BY digest`, nil, artifactTable.scan)
+	return list(ctx, db, "list artifacts", `SELECT `+artifactTable.columns+` FROM (SELECT `+artifactTable.columns+` FROM run_artifacts
+		UNION ALL SELECT '', path, digest, bytes, logged_at FROM client_artifacts) GROUP BY digest ORDER BY digest`, nil, artifactTable.scan)
 }

@@ -21,6 +21,10 @@ func (db *DB) Log(ctx context.Context, b metastore.Batch) error {
 
 func logBatch(ctx context.Context, q querier, b metastore.Batch) error {
 	w := recorder{ctx: ctx, q: q, known: map[string]bool{}}
+	return w.batch(b)
+}
+
+func (w *recorder) batch(b metastore.Batch) error {
 	for _, p := range b.Params {
 		if err := w.param(p); err != nil {
 			return err

@@ -12,7 +12,13 @@ import (
 )
 
 // carriedTables are the tables that Reset carries over, parents first.
-func carriedTables() []string { return append([]string{"runs"}, companions()...) }
+func carriedTables() []string {
+	tables := append([]string{"runs"}, companions()...)
+	for _, r := range registered() {
+		tables = append(tables, r.table)
+	}
+	return tables
+}
 
 // Reset is documented at metastore.FileStore. Errors: Failed inside a Tx; Store,
 // marked metastore.ErrDamaged, when what is to be carried over cannot be read (move the
@@ -133,6 +139,11 @@ func copyRows(ctx context.Context, q querier, schema, from, into string) (int64,
 	}
 	if len(names) == 0 {
 		return 0, nil
+	}
+	for _, r := range registered() {
+		if r.table == into && r.parent != "" {
+			where = append(where, r.parent)
+		}
 	}
 	switch {
 	case slices.Contains(companions(), into):

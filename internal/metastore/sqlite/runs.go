@@ -74,32 +74,36 @@ func (db *DB) FinishRun(ctx context.Context, end metastore.RunEnd) error {
 		return err
 	}
 	return db.write(ctx, "finish run "+end.RunID, "meta.finish", func(ctx context.Context, q querier) error {
-		res, err := q.ExecContext(ctx, `UPDATE runs SET status = ?, ended_at = ?, error_text = ? WHERE run_id = ? AND status = 'RUNNING'`,
-			string(end.Status), end.EndedAt, quant.Text(end.ErrorText), end.RunID)
-		if err := mustChange(ctx, q, res, err, end.RunID); err != nil {
-			return err
+		return finishRun(ctx, q, end)
+	})
+}
+
+func finishRun(ctx context.Context, q querier, end metastore.RunEnd) error {
+	res, err := q.ExecContext(ctx, `UPDATE runs SET status = ?, ended_at = ?, error_text = ? WHERE run_id = ? AND status = 'RUNNING'`,
+		string(end.Status), end.EndedAt, quant.Text(end.ErrorText), end.RunID)
+	if err := mustChange(ctx, q, res, err, end.RunID); err != nil {
+		return err
+	}
+	_, err = q.ExecContext(ctx, `UPDATE run_process SET exit_code = ?, duration_us = ?, git_dirty = coalesce(?, git_dirty), facts = ? WHERE run_id = ?`,
+		end.ExitCode, end.DurationUS, end.GitDirty, end.Facts, end.RunID)
+	if err != nil {
+		return err
+	}
+	for _, io := range end.IO {
+		_, err := q.ExecContext(ctx, ioTable.insert(), ioTable.values(io)...)
+		if is(err, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintUnique) {
+			return quant.Errorf(quant.Invalid, "run %s: %s %s %q is given twice: %w", end.RunID, io.Direction, io.Kind, io.Name, err)
 		}
-		_, err = q.ExecContext(ctx, `UPDATE run_process SET exit_code = ?, duration_us = ?, git_dirty = coalesce(?, git_dirty), facts = ? WHERE run_id = ?`,
-			end.ExitCode, end.DurationUS, end.GitDirty, end.Facts, end.RunID)
 		if err != nil {
 			return err
 		}
-		for _, io := range end.IO {
-			_, err := q.ExecContext(ctx, ioTable.insert(), ioTable.values(io)...)
-			if is(err, sqlite3.ErrConstraintPrimaryKey, sqlite3.ErrConstraintUnique) {
-				return quant.Errorf(quant.Invalid, "run %s: %s %s %q is given twice: %w", end.RunID, io.Direction, io.Kind, io.Name, err)
-			}
-			if err != nil {
-				return err
-			}
+	}
+	if end.Program != nil {
+		if err := saveProgram(ctx, q, *end.Program); err != nil {
+			return err
 		}
-		if end.Program != nil {
-			if err := saveProgram(ctx, q, *end.Program); err != nil {
-				return err
-			}
-		}
-		return logBatch(ctx, q, end.Batch)
-	})
+	}
+	return logBatch(ctx, q, end.Batch)
 }
 
 // mustChange tells an update of a RUNNING run that found none why.

@@ -25,7 +25,7 @@ import (
 
 // salvageable are the tables that Salvage knows, parents first.
 func salvageable() []string {
-	return append([]string{"symbols", "experiments", "models"}, carriedTables()...)
+	return append([]string{"symbols", "experiments", "client_experiments", "experiment_tags", "models", "tokens"}, carriedTables()...)
 }
 
 // Salvage takes over what can be read from another, usually damaged and moved
@@ -65,9 +65,18 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 		return none, db.classify("salvage from "+brokenPath, err)
 	}
 	err = db.write(ctx, "salvage from "+brokenPath, "", func(ctx context.Context, q querier) error {
+		var numbered int64
+		if err := q.QueryRowContext(ctx, highestNumber).Scan(&numbered); err != nil {
+			return err
+		}
 		for _, table := range salvageable() {
 			if tables != nil && !slices.Contains(tables, table) {
 				continue
+			}
+			if table == "client_experiments" { // those just saved had numbers of their own
+				if _, err := q.ExecContext(ctx, `DELETE FROM client_experiments WHERE number > ?`, numbered); err != nil {
+					return err
+				}
 			}
 			// Of a guessed table, only a row that has its own kind of key shows
 			// that the guess was right; anything could be a symbol.
@@ -89,6 +98,9 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 		}
 		if unread != nil {
 			carried.Unread = append(carried.Unread, "not or not wholly read: "+strings.Join(unread, ", "))
+		}
+		if err := fillNumbers(ctx, q); err != nil {
+			return err
 		}
 		if err := fillProcesses(ctx, q); err != nil {
 			return err

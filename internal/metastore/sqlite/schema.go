@@ -116,5 +116,19 @@ func companions() []string {
 	return []string{
 		"run_process", "run_io", "run_params", "run_tags", "run_metrics", "run_metric_points",
 		"run_notes", "run_artifacts", "run_programs", "run_deletions", "run_imports",
+		"run_clients", "run_metric_latest", "run_metric_nans",
+		"run_datasets", "run_models",
+	}
+}
+
+// registered are the tables of what clients log beside runs, parents first, each
+// with what a row needs to have its parent.
+func registered() []struct{ table, parent string } {
+	const model, version = `model_id IN (SELECT model_id FROM main.logged_models)`, `model IN (SELECT name FROM main.registered_models)`
+	return []struct{ table, parent string }{
+		{"client_artifacts", ""},
+		{"logged_models", ""}, {"logged_model_params", model}, {"logged_model_tags", model}, {"logged_model_metrics", model},
+		{"registered_models", ""}, {"registered_model_tags", version}, {"registered_model_aliases", version},
+		{"model_versions", version}, {"model_version_tags", version},
 	}
 }

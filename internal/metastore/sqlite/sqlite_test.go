@@ -619,7 +619,7 @@ func TestTheSchemaHasTheColumnsOfTheModels(t *testing.T) {
 		"runs": quant.Run{}, "run_process": quant.RunProcess{}, "run_io": quant.RunIO{},
 		"run_params": quant.Param{}, "run_tags": quant.Tag{}, "run_metrics": quant.Metric{}, "run_metric_points": quant.MetricPoint{},
 		"run_notes": quant.Note{}, "run_artifacts": quant.Artifact{}, "run_programs": quant.Program{},
-		"run_deletions": quant.Deletion{}, "run_imports": quant.Import{},
+		"run_deletions": quant.Deletion{}, "run_imports": quant.Import{}, "tokens": quant.Token{},
 	} {
 		var want, got []string
 		for i := range reflect.TypeOf(model).NumField() {
@@ -645,6 +645,7 @@ func TestTheSchemaHasTheColumnsOfTheModels(t *testing.T) {
 		paramTable.name: paramTable.columns, tagTable.name: tagTable.columns, metricTable.name: metricTable.columns,
 		pointTable.name: pointTable.columns, noteTable.name: noteTable.columns, artifactTable.name: artifactTable.columns,
 		programTable.name: programTable.columns, deletionTable.name: deletionTable.columns, importTable.name: importTable.columns,
+		tokenTable.name: tokenTable.columns,
 	} {
 		var got []string
 		for _, c := range must(columnsOf(context.Background(), db.pool, "main", table)) {

@@ -60,6 +60,13 @@ func (n Int) Or(other int64) int64 {
 	return other
 }
 
+func (n Int) pointer() *int64 {
+	if !n.Set {
+		return nil
+	}
+	return &n.V
+}
+
 // Float is a double, of which the values that JSON has not travel as texts.
 type Float struct {
 	V   float64
@@ -239,7 +246,7 @@ func fromQuery(query url.Values, t reflect.Type) ([]byte, error) {
 		if !given {
 			continue
 		}
-		kind := t.Field(f.index).Type
+		kind := t.FieldByIndex(f.index).Type
 		if kind.Kind() == reflect.Slice {
 			doc[f.name] = values
 			continue
@@ -260,7 +267,7 @@ func fromQuery(query url.Values, t reflect.Type) ([]byte, error) {
 
 // field is what the tags of a struct's field say.
 type field struct {
-	index    int
+	index    []int
 	name     string
 	required bool
 	enum     []string
@@ -269,10 +276,12 @@ type field struct {
 
 func fieldsOf(t reflect.Type) []field {
 	var all []field
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for _, f := range reflect.VisibleFields(t) { // those of embedded structs are its own
+		if f.Anonymous {
+			continue
+		}
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		one := field{index: i, name: name, deep: deep(f.Type)}
+		one := field{index: f.Index, name: name, deep: deep(f.Type)}
 		for rule := range strings.SplitSeq(f.Tag.Get("rule"), ",") {
 			if rule == "required" {
 				one.required = true
@@ -315,7 +324,7 @@ func complete(v reflect.Value, path string) error {
 			if path != "" {
 				at = path + "." + f.name
 			}
-			one := v.Field(f.index)
+			one := v.FieldByIndex(f.index)
 			if f.required && (one.IsZero() || one.Kind() == reflect.Pointer && one.Elem().Kind() == reflect.String && one.Elem().Len() == 0) {
 				return missing(at)
 			}
@@ -382,7 +391,7 @@ func explainStruct(fields map[string]json.RawMessage, t reflect.Type, path strin
 		if none {
 			continue
 		}
-		if err := explainValue(value, t.Field(f.index).Type, f, at); err != nil {
+		if err := explainValue(value, t.FieldByIndex(f.index).Type, f, at); err != nil {
 			return err
 		}
 	}

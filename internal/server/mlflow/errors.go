@@ -23,11 +23,8 @@ const (
 	alreadyExists    errorCode = "RESOURCE_ALREADY_EXISTS"
 	endpointNotFound errorCode = "ENDPOINT_NOT_FOUND"
 	notImplemented   errorCode = "NOT_IMPLEMENTED"
-	permissionDenied errorCode = "PERMISSION_DENIED"
-	unauthenticated  errorCode = "UNAUTHENTICATED"
 	invalidState     errorCode = "INVALID_STATE"
 	unavailable      errorCode = "TEMPORARILY_UNAVAILABLE"
-	limitExceeded    errorCode = "REQUEST_LIMIT_EXCEEDED"
 )
 
 // statusOf is the HTTP status of each code.
@@ -35,8 +32,8 @@ var statusOf = map[errorCode]int{
 	internalError: http.StatusInternalServerError, invalidState: http.StatusInternalServerError,
 	invalidParameter: http.StatusBadRequest, badRequest: http.StatusBadRequest, alreadyExists: http.StatusBadRequest,
 	doesNotExist: http.StatusNotFound, endpointNotFound: http.StatusNotFound,
-	notImplemented: http.StatusNotImplemented, permissionDenied: http.StatusForbidden, unauthenticated: http.StatusUnauthorized,
-	unavailable: http.StatusServiceUnavailable, limitExceeded: http.StatusTooManyRequests,
+	notImplemented: http.StatusNotImplemented,
+	unavailable:    http.StatusServiceUnavailable,
 }
 
 // codeOf is the one table from quant's codes to MLflow's.
@@ -93,17 +90,6 @@ func fail(w http.ResponseWriter, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_, _ = w.Write(b)
-}
-
-// Unauthenticated answers a request that says nobody's name, and Forbidden one
-// that its caller may not send, with MLflow's error document.
-func Unauthenticated(w http.ResponseWriter, message string) {
-	fail(w, &apiError{Code: unauthenticated, Message: message})
-}
-
-// Forbidden is described at Unauthenticated.
-func Forbidden(w http.ResponseWriter, message string) {
-	fail(w, &apiError{Code: permissionDenied, Message: message})
 }
 
 // clean is a text of a request, short and without control characters.

@@ -31,6 +31,10 @@ type face struct {
 func (f *face) endpoints() []endpoint {
 	var all []endpoint
 	for _, some := range [][]endpoint{
+		f.experimentEndpoints(),
+		f.runEndpoints(),
+		f.logEndpoints(),
+		f.metricEndpoints(),
 		notOffered(),
 	} {
 		all = append(all, some...)

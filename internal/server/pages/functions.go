@@ -21,30 +21,42 @@ func functions() template.FuncMap {
 		"first":  quant.FirstLine,
 		"count":  count,
 		"number": number,
+		"thousands": func(n any) (string, error) {
+			many, err := wholeNumber(n)
+			return thousands(many), err
+		},
 		"moment": moment,
 		"stamp":  stamp,
 		"json":   jsonText,
 		"args":   arguments,
 		"add":    func(a, b int) int { return a + b },
 		"bare":   bare,
+		"path":   pathOf,
+		"exact":  exact,
 	}
 }
 
 // count is a number of things with separators between the thousands: 1,000 points.
 func count(n any, noun string) (string, error) {
-	var many int64
-	switch n := n.(type) {
-	case int:
-		many = int64(n)
-	case int64:
-		many = n
-	default:
-		return "", quant.Errorf(quant.Failed, "count: %T is no whole number", n)
-	}
+	many, err := wholeNumber(n)
 	if many != 1 {
 		noun += "s"
 	}
-	return thousands(many) + " " + noun, nil
+	return thousands(many) + " " + noun, err
+}
+
+// wholeNumber is a whole number as a template has it.
+func wholeNumber(n any) (int64, error) {
+	switch n := n.(type) {
+	case int:
+		return int64(n), nil
+	case int64:
+		return n, nil
+	case *int64:
+		return *n, nil
+	default:
+		return 0, quant.Errorf(quant.Failed, "%T is no whole number", n)
+	}
 }
 
 // thousands writes a whole number with separators.

@@ -17,14 +17,12 @@ import (
 // pageSize is how many runs a page has.
 const pageSize = 100
 
-// starTag marks a run that somebody wants to find again.
-const starTag = "star"
-
 // runRoutes are the pages of runs.
 func (p *pages) runRoutes(mux *http.ServeMux) []section {
 	p.handle(mux, "GET /runs", p.runList)
 	p.handle(mux, "GET /runs/rows", p.runRows)
 	p.handle(mux, "GET /runs/complete", p.completeSearch)
+	p.pageRoutes(mux)
 	return []section{{Name: "Runs", Path: "/runs", Key: "r"}}
 }
 
@@ -68,9 +66,8 @@ type runTable struct {
 	First   int      // number of the first row
 	Next    string   // address of the next page
 	Back    string   // of the first one, where this is not it
-	Cut     bool
-	Live    string // where the table is asked for again
-	Compare bool   // there is a page that compares
+	Live    string   // where the table is asked for again
+	Compare bool     // there is a page that compares
 	Missing []runs.Unrecorded
 }
 
@@ -171,6 +168,9 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 		return t, err
 	}
 	shown := slices.DeleteFunc(slices.Clone(f.Columns), func(f metastore.Field) bool { return f == nameField || f == metastore.Field{Name: "run_id"} })
+	if l.Columns == "" { // what became of a run stands first, where a small window shows it
+		slices.SortStableFunc(shown, func(a, b metastore.Field) int { return rankOf(a) - rankOf(b) })
+	}
 	for _, field := range shown {
 		t.Heads = append(t.Heads, l.head(f, field))
 	}
@@ -186,7 +186,7 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 	for i, id := range page.IDs {
 		t.Rows = append(t.Rows, newRunRow(id, shown, page.Cells[i]))
 	}
-	t.First, t.Cut = page.Passed+1, page.Cut
+	t.First = page.Passed + 1
 	if page.Next != "" {
 		next := l
 		next.From = page.Next
@@ -210,9 +210,17 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 	return t, nil
 }
 
+// rankOf puts the status before all other fields.
+func rankOf(f metastore.Field) int {
+	if f == (metastore.Field{Name: "status"}) {
+		return 0
+	}
+	return 1
+}
+
 var (
 	nameField = metastore.Field{Of: metastore.TagOf, Name: quant.NameTag}
-	starField = metastore.Field{Of: metastore.TagOf, Name: starTag}
+	starField = metastore.Field{Of: metastore.TagOf, Name: runs.StarTag}
 )
 
 // maxRunning is how many of the runs that run now stand above the others.
@@ -317,7 +325,7 @@ func thousandsOf(f metastore.Field, n int64) string {
 }
 
 // suggestedNames is how many names of a kind are offered as columns.
-const suggestedNames = 12
+const suggestedNames = 20
 
 // suggested are fields that a list may show, of what runs have recorded.
 func (p *pages) suggested(ctx context.Context) (list []string, err error) {

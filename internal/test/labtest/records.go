@@ -213,7 +213,7 @@ func (l *Lab) WantTidy() {
 	Must(l.T, err)
 	for _, e := range entries {
 		switch e.Name() {
-		case "meta.db", "meta.db.lock", "meta.db.live", "meta.db-wal", "meta.db-shm", "meta.db.reserve", "quant.duckdb", "quant.duckdb.lock":
+		case "meta.db", "meta.db.lock", "meta.db.live", "meta.db-wal", "meta.db-shm", "meta.db.reserve", "quant.duckdb", "quant.duckdb.lock", "quant.duckdb.wanted.lock":
 		default:
 			l.T.Fatalf("left behind: data/%s", e.Name())
 		}
