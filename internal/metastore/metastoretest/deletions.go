@@ -177,4 +177,6 @@ func everything(t *testing.T, s metastore.Store, n int) {
 		Artifacts: []quant.Artifact{{RunID: RunID(n), Name: "a", Digest: digestOf(n), Bytes: 1, LoggedAt: at}},
 	}))
 	ok(t, s.SaveProgram(ctx, quant.Program{RunID: RunID(n), Path: "/bin/true"}))
+	ok(t, s.LogInputs(ctx, []quant.RunDataset{{RunID: RunID(n), Name: "d", Digest: "1", SourceType: "local", Source: "x"}},
+		[]quant.RunModel{{RunID: RunID(n), Direction: quant.Out, ModelID: "m-1"}}))
 }

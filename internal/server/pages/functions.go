@@ -29,10 +29,10 @@ func functions() template.FuncMap {
 		"stamp":  stamp,
 		"json":   jsonText,
 		"args":   arguments,
-		"add":    func(a, b int) int { return a + b },
-		"bare":   bare,
 		"path":   pathOf,
 		"exact":  exact,
+		"add":    func(a, b int) int { return a + b },
+		"bare":   bare,
 	}
 }
 
