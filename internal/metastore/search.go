@@ -1,6 +1,9 @@
 package metastore
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Source says where the value of a Field stands.
 type Source int
@@ -11,16 +14,32 @@ const (
 	ParamOf
 	TagOf
 	MetricOf
+	ClientOf // what clients of MLflow know of the run: one of ClientFields
 )
+
+// The fields of ClientOf, all of them texts.
+const (
+	ClientID          = "id"           // what clients call the run by
+	ClientStatus      = "status"       // RUNNING, SCHEDULED, FINISHED, FAILED or KILLED
+	ClientArtifactURI = "artifact_uri" // where they put its artifacts
+	ContinuedBy       = "continued_by" // run_id of the run that continues it; NULL: it is current
+)
+
+// ClientFields are the names of the fields of ClientOf.
+func ClientFields() []string {
+	return []string{ClientID, ClientStatus, ClientArtifactURI, ContinuedBy}
+}
 
 // Aggregate is which value of a metric a Field means.
 type Aggregate string
 
-// The values of a metric.
+// The values of a metric, and the text of a param or tag.
 const (
-	Last Aggregate = ""
-	Min  Aggregate = "min"
-	Max  Aggregate = "max"
+	Last   Aggregate = ""
+	Min    Aggregate = "min"
+	Max    Aggregate = "max"
+	IsNaN  Aggregate = "nan"  // 1 where the value that clients show is no number, or NULL
+	AsText Aggregate = "text" // of a param or tag: its value as a text alone, also where it reads as a number
 )
 
 // Field is one value that every run has or has not: an attribute, a param, a
@@ -28,7 +47,7 @@ const (
 type Field struct {
 	Of   Source
 	Name string
-	Agg  Aggregate // of a metric
+	Agg  Aggregate // of a metric, a param or a tag
 }
 
 // Type is what the values of a field are.
@@ -64,7 +83,12 @@ func (f Field) Type() (t Type, ok bool) {
 		return t, ok
 	case MetricOf:
 		return Number, true
+	case ClientOf:
+		return Text, slices.Contains(ClientFields(), f.Name)
 	default:
+		if f.Agg == AsText {
+			return Text, true
+		}
 		return Mixed, true
 	}
 }
@@ -90,13 +114,25 @@ type (
 		Values []any
 	}
 	// Like compares a text, with its case, with a pattern: % is any text, _ any
-	// one character, \ takes the meaning from the next one.
+	// one character, \ takes the meaning from the next one. With Fold the letters A
+	// to Z are as a to z.
 	Like struct {
 		Field   Field
 		Pattern string
+		Fold    bool
 	}
 	IsNull struct{ Field Field }
 )
+
+// HasDataset is true of a run that was given a dataset whose Key, which is name,
+// digest or context, compares so with the values: one of them for = != LIKE ILIKE,
+// any number for IN and NOT IN. A pattern has % and _, and no escape.
+type HasDataset struct {
+	Key, Op string
+	Values  []string
+}
+
+func (HasDataset) condition() {}
 
 func (And) condition()     {}
 func (Or) condition()      {}
@@ -127,12 +163,23 @@ type OrderKey struct {
 	Desc  bool
 }
 
+// Lifecycle says whether a search finds deleted runs.
+type Lifecycle int
+
+// What a search finds.
+const (
+	NotDeleted Lifecycle = iota
+	OnlyDeleted
+	DeletedToo
+)
+
 // Search says which runs to find and what to tell of them.
 type Search struct {
 	Where   Expr       // nil: all
 	Order   []OrderKey // none: newest first; the id breaks ties, in the direction of the last key
 	Limit   int        // 0: none
 	All     bool       // also the runs that only read
+	Deleted Lifecycle  // which runs are found
 	Except  string     // this run_id is left out
 	After   string     // only the runs that come after this run_id in the order, wherever it is found or not
 	Columns []Field
@@ -159,7 +206,7 @@ const (
 // Searches is the repository of questions about all runs.
 type Searches interface {
 	// SearchRuns hands the cells of every run found to each, in order, a value for
-	// each of s.Columns; nil is NULL. Deleted runs are never found. The runs are
+	// each of s.Columns; nil is NULL. Deleted runs are found as Search.Deleted says. The runs are
 	// those of one moment; cells are read as they are handed over, and a run that
 	// is purged meanwhile is left out. An error of each ends the search and is
 	// returned as it is. An order by the attribute "started" is the order of the

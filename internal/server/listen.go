@@ -148,7 +148,7 @@ func loadCertificate(certFile, keyFile string) (*tls.Config, error) {
 		return nil, nil
 	}
 	if certFile == "" || keyFile == "" {
-		return nil, quant.Errorf(quant.Usage, "--tls-cert and --tls-key are given together or not at all").
+		return nil, quant.Errorf(quant.Usage, "the certificate (--tls-cert) and the private key (--tls-key) are given together or not at all").
 			WithHint("the first is the certificate with its chain, the second its private key, both PEM files")
 	}
 	var pem [2][]byte

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"quant"
+	"quant/internal/metastore"
 )
 
 // The limits of a dataset, in characters, are the reference server's.
@@ -201,4 +202,13 @@ func (t *Tracking) DatasetsOfExperiments(ctx context.Context, experiments []stri
 		found = append(found, DatasetSummary{number[r.ExperimentID], r.Name, r.Digest, string(r.Context)})
 	}
 	return found, nil
+}
+
+// datasetCondition is a condition on the runs that have a dataset.
+func datasetCondition(_ context.Context, c DatasetCondition) (metastore.Expr, error) {
+	switch c.Key {
+	case "name", "digest", "context":
+		return metastore.HasDataset{Key: c.Key, Op: c.Comparator, Values: c.Values}, nil
+	}
+	return nil, invalidf("Invalid dataset key '%s' specified. Valid keys are 'name', 'digest', 'context'", c.Key)
 }

@@ -29,8 +29,8 @@ type Options struct {
 	// Lease is how long a client may be silent before Sweep takes its run for
 	// abandoned; 0: DefaultLease.
 	Lease time.Duration
-	// Datasets makes a condition on the runs that have a dataset; nil: there are no
-	// datasets.
+	// Datasets makes a condition on the runs that have a dataset; nil: by what was
+	// logged of them.
 	Datasets func(ctx context.Context, c DatasetCondition) (metastore.Expr, error)
 }
 
@@ -54,6 +54,9 @@ func New(o Options) *Tracking {
 	}
 	if o.Lease <= 0 {
 		o.Lease = DefaultLease
+	}
+	if o.Datasets == nil {
+		o.Datasets = datasetCondition
 	}
 	t := &Tracking{Options: o}
 	t.writes.store = o.Store

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"quant"
 	"quant/internal/metastore"
 )
 
@@ -94,6 +95,18 @@ var searchFields = map[string]searchField{
 	"argv":           {value: "(SELECT group_concat(value, ' ') FROM json_each(p.argv))"},
 }
 
+// clientFields are what clients of MLflow know of a run r.
+var clientFields = map[string]string{
+	metastore.ClientID: `coalesce((SELECT client_id FROM run_clients WHERE run_id = r.run_id), replace(r.run_id, '-', ''))`,
+	metastore.ClientStatus: `(CASE r.status WHEN 'SUCCESS' THEN 'FINISHED'
+		WHEN 'FAIL' THEN CASE (SELECT status FROM run_clients WHERE run_id = r.run_id) WHEN 'KILLED' THEN 'KILLED' ELSE 'FAILED' END
+		ELSE CASE (SELECT status FROM run_clients WHERE run_id = r.run_id) WHEN 'SCHEDULED' THEN 'SCHEDULED' ELSE 'RUNNING' END END)`,
+	metastore.ClientArtifactURI: `('mlflow-artifacts:/' || (SELECT e.number FROM run_tags t JOIN client_experiments e ON e.experiment_id = t.value
+		WHERE t.run_id = r.run_id AND t.name = '` + quant.ExperimentTag + `') || '/' ||
+		coalesce((SELECT client_id FROM run_clients WHERE run_id = r.run_id), replace(r.run_id, '-', '')) || '/artifacts')`,
+	metastore.ContinuedBy: `(SELECT continued_by FROM run_clients WHERE run_id = r.run_id)`,
+}
+
 // The indexes of params, tags and metrics, by name and then by their column.
 var (
 	paramValues  = index{table: "run_params", name: "run_params_value", column: "value"}
@@ -102,6 +115,7 @@ var (
 	tagNumbers   = index{table: "run_tags", name: "run_tags_number", column: "number", condition: "number IS NOT NULL"}
 	metricLasts  = index{table: "run_metrics", name: "run_metrics_last", column: "last"}
 	metricMins   = index{table: "run_metrics", name: "run_metrics_min", column: "min"}
+	metricNaNs   = index{table: "run_metric_latest", name: "run_metric_latest_nan", condition: "value IS NULL"}
 	metricMaxes  = index{table: "run_metrics", name: "run_metrics_max", column: "max"}
 )
 
@@ -127,6 +141,8 @@ func recordIndex(f metastore.Field, numeric bool) index {
 		return metricMins
 	case f.Agg == metastore.Max:
 		return metricMaxes
+	case f.Agg == metastore.IsNaN:
+		return metricNaNs
 	default:
 		return metricLasts
 	}
@@ -138,8 +154,11 @@ func fieldOf(f metastore.Field, numeric bool) searchField {
 	if f.Of == metastore.Attribute {
 		return searchFields[f.Name]
 	}
+	if f.Of == metastore.ClientOf {
+		return searchField{value: clientFields[f.Name]}
+	}
 	i := recordIndex(f, numeric)
-	return searchField{index: &i, present: inIndex, walkable: f.Of == metastore.MetricOf}
+	return searchField{index: &i, present: inIndex, walkable: f.Of == metastore.MetricOf && f.Agg != metastore.IsNaN || f.Agg == metastore.AsText}
 }
 
 // valueOf is the value of a field as SQL; numeric chooses the number of a Mixed
@@ -148,7 +167,13 @@ func valueOf(f metastore.Field, numeric bool) fragment {
 	if f.Of == metastore.Attribute {
 		return fragmentOf(searchFields[f.Name].value)
 	}
+	if f.Of == metastore.ClientOf {
+		return fragmentOf(clientFields[f.Name])
+	}
 	i := recordIndex(f, numeric)
+	if f.Agg == metastore.IsNaN {
+		return fragmentOf(`(SELECT 1 FROM run_metric_latest WHERE run_id = r.run_id AND name = ? AND value IS NULL)`, f.Name)
+	}
 	return fragmentOf(`(SELECT `+i.column+` FROM `+i.table+` WHERE run_id = r.run_id AND name = ?)`, f.Name)
 }
 

@@ -18,7 +18,7 @@ func TestTheFieldsOfSearchesAreThoseOfRuns(t *testing.T) {
 	if !slices.Equal(want, got) {
 		t.Errorf("the attributes are %q, the table has %q", want, got)
 	}
-	indexes := []index{paramValues, paramNumbers, tagValues, tagNumbers, metricLasts, metricMins, metricMaxes, allRuns, changingRuns}
+	indexes := []index{paramValues, paramNumbers, tagValues, tagNumbers, metricLasts, metricMins, metricMaxes, metricNaNs, allRuns, changingRuns}
 	for _, f := range searchFields {
 		if f.index != nil {
 			indexes = append(indexes, *f.index)

@@ -186,7 +186,7 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 		}
 		return p, len(p.all) > 0
 	case metastore.Like:
-		if _, prefix := globOf(e.Pattern); prefix != "" {
+		if _, prefix := globOf(e.Pattern); prefix != "" && !e.Fold {
 			return from(e.Field, false, probe{kind: probePrefix, values: []any{prefix}})
 		}
 		return from(e.Field, false, probe{kind: probePresent})
@@ -411,4 +411,7 @@ func requires(e metastore.Expr, f metastore.Field) bool {
 }
 
 // sameValue tells whether two fields are NULL together.
-func sameValue(a, b metastore.Field) bool { return a.Of == b.Of && a.Name == b.Name }
+func sameValue(a, b metastore.Field) bool {
+	nan := a.Agg == metastore.IsNaN || b.Agg == metastore.IsNaN // that of a metric alone is NULL apart
+	return a.Of == b.Of && a.Name == b.Name && (!nan || a.Agg == b.Agg)
+}

@@ -147,6 +147,7 @@ func (w *searcher) count(p plan, limit int) (int, []source, error) {
 type walking struct {
 	byValue    *source // through the values of the first key; nil: by id
 	descending bool
+	newest     bool // of one value, the newest run first
 }
 
 // walkOf finds an index that has the runs in the order asked for; nil: there is
@@ -162,7 +163,7 @@ func walkOf(s metastore.Search, drivers []plan) *walking {
 	if isTime(first.Field) {
 		return &walking{descending: first.Desc}
 	}
-	if len(s.Order) > 1 || !fieldOf(first.Field, false).walkable {
+	if len(s.Order) > 2 || len(s.Order) == 2 && !isTime(s.Order[1].Field) || !fieldOf(first.Field, false).walkable {
 		return nil
 	}
 	by, ok := sourceOf(first.Field, false, probe{kind: probePresent}, idRange{})
@@ -175,7 +176,7 @@ func walkOf(s metastore.Search, drivers []plan) *walking {
 			by.within = by.within.and(d.one.within)
 		}
 	}
-	return &walking{byValue: &by, descending: first.Desc}
+	return &walking{byValue: &by, descending: first.Desc, newest: newestFirst(s.Order)}
 }
 
 // walk evaluates the first n runs of an index in the order asked for. done: what
@@ -184,7 +185,7 @@ func (w *searcher) walk(s metastore.Search, q runsQuery, drivers []plan, how wal
 	if how.byValue == nil {
 		return w.walkByID(q, drivers, how.descending, n)
 	}
-	some := how.byValue.firstByValue(n, how.descending)
+	some := how.byValue.firstByValue(n, how.descending, how.newest)
 	found, err = w.run(q, some)
 	if err != nil || len(found) == q.limit {
 		return found, true, err
@@ -205,13 +206,12 @@ func (w *searcher) walk(s metastore.Search, q runsQuery, drivers []plan, how wal
 // withoutValue is the end of a search in the order of one key: the runs that have no
 // value there, at most so many.
 func withoutValue(s metastore.Search, limit int) metastore.Search {
-	key := s.Order[0]
-	none := metastore.Expr(metastore.IsNull{Field: key.Field})
+	none := metastore.Expr(metastore.IsNull{Field: s.Order[0].Field})
 	if s.Where != nil {
 		none = metastore.And{s.Where, none}
 	}
 	s.Where, s.Limit = none, limit
-	s.Order = []metastore.OrderKey{{Field: metastore.Field{Name: "run_id"}, Desc: key.Desc}}
+	s.Order = []metastore.OrderKey{{Field: metastore.Field{Name: "run_id"}, Desc: newestFirst(s.Order)}}
 	return s
 }
 

@@ -146,6 +146,9 @@ func condition(e metastore.Expr) (fragment, error) {
 		}
 		glob, _ := globOf(e.Pattern)
 		v := valueOf(e.Field, false)
+		if e.Fold {
+			return fragment{"(lower(" + v.sql + ") GLOB lower(?))", append(v.args, glob)}, nil
+		}
 		return fragment{"(" + v.sql + " GLOB ?)", append(v.args, glob)}, nil
 	case metastore.IsNull:
 		if err := checkField(e.Field); err != nil {
@@ -153,6 +156,8 @@ func condition(e metastore.Expr) (fragment, error) {
 		}
 		v := valueOf(e.Field, false)
 		return fragment{"(" + v.sql + " IS NULL)", v.args}, nil
+	case metastore.HasDataset:
+		return hasDataset(e)
 	default:
 		return fragment{}, quant.Errorf(quant.Invalid, "search: %T is no condition", e)
 	}
@@ -281,7 +286,13 @@ func compile(s metastore.Search, at *standing) (runsQuery, error) {
 	if err != nil {
 		return runsQuery{}, err
 	}
-	all := []fragment{where, fragmentOf(`NOT EXISTS (SELECT 1 FROM run_deletions d WHERE d.run_id = r.run_id)`)}
+	all := []fragment{where}
+	switch s.Deleted {
+	case metastore.NotDeleted:
+		all = append(all, fragmentOf(`NOT EXISTS (SELECT 1 FROM run_deletions d WHERE d.run_id = r.run_id)`))
+	case metastore.OnlyDeleted:
+		all = append(all, fragmentOf(`EXISTS (SELECT 1 FROM run_deletions d WHERE d.run_id = r.run_id)`))
+	}
 	if !s.All {
 		all = append(all, fragmentOf("p.changes = 1"))
 	}
@@ -372,10 +383,10 @@ func (s source) nth(n int, descending bool) fragment {
 }
 
 // firstByValue is the statement that reads the first n ids of a source, in the
-// order of its values.
-func (s source) firstByValue(n int, descending bool) fragment {
-	ids, d := s.ids(), direction(descending)
-	return fragment{ids.sql + ` ORDER BY ` + s.index.column + d + `, run_id` + d + ` LIMIT ?`, append(ids.args, n)}
+// order of its values, and of one value by their ids.
+func (s source) firstByValue(n int, descending, newest bool) fragment {
+	ids := s.ids()
+	return fragment{ids.sql + ` ORDER BY ` + s.index.column + direction(descending) + `, run_id` + direction(newest) + ` LIMIT ?`, append(ids.args, n)}
 }
 
 // counted is the statement that counts the ids of another up to a limit.

@@ -68,7 +68,7 @@ CREATE TABLE run_metric_latest (
     CONSTRAINT "value is finite" CHECK (value IS NULL OR abs(value) <= 1.7976931348623157e308)
 ) STRICT, WITHOUT ROWID;
 
-CREATE INDEX run_metric_latest_nan ON run_metric_latest (name) WHERE value IS NULL;
+CREATE INDEX run_metric_latest_nan ON run_metric_latest (name, value) WHERE value IS NULL;
 
 -- Points whose value is no number, which run_metric_points does not take.
 CREATE TABLE run_metric_nans (
