@@ -64,6 +64,7 @@ var measurements = []measurement{
 	{"a million runs", "runs list and runs show last at most 1.5 x their cost with 1,000", millionRuns},
 	{"log", "100,000 metrics through log --stdin at 100,000 a second or more, whole process", logFromStdin},
 	{"search", "the search of the documents under 100 ms as a whole process with 1,000,000 runs, every other one under 100 ms in process, those apart that no index answers", searchRuns},
+	{"pages", "a page of 100 runs among 1,000,000 under 30 ms", pagesOfRuns},
 	{"doctor", "a lab of 1,000,000 runs under 20 s and 256 MiB, at most linear", doctorOfManyRuns},
 	{"ingest", "a first load at most 1.25 x DuckDB's own COPY; the same file again at most 1.25 x, 1 % changed at most 1.5 x the bare diff; peak memory under 1 GiB", ingestAgainstCopy},
 	{"production chain", "features and labels at most 1.5 x the bare SQL; recommend and backtest under 10 s each; an unchanged pipeline under 1 s; peak memory under 4 GiB", chain},

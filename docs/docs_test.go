@@ -544,6 +544,9 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("symbols set", 0, "symbols", "set", "AAPL", "--name", "Apple")
 	run("symbols list", 0, "symbols", "list")
 	run("symbols remove", 0, "symbols", "remove", "MSFT")
+	run("tokens create", 0, "tokens", "create", "laptop", "--expires", "1d")
+	run("tokens list", 0, "tokens", "list")
+	run("tokens revoke", 0, "tokens", "revoke", "laptop")
 	run("calendar add", 0, "calendar", "add", "--closed", "2031-01-02", "--reason", "why")
 	run("calendar add", 0, "calendar", "add", "--closed", "2031-01-01")
 	run("calendar list", 0, "calendar", "list")
@@ -759,6 +762,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"symbols set", "AAPL --sector Technology"},
 		{"symbols remove", "MSFT"},
 		{"symbols list", ""},
+		{"tokens create", "laptop"},
+		{"tokens list", ""},
+		{"tokens revoke", "laptop"},
 		{"calendar add", "--closed 2031-01-02"},
 		{"calendar list", ""},
 		{"calendar remove", "2031-01-02"},

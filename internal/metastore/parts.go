@@ -17,6 +17,8 @@ type Parts interface {
 	ArtifactsAfter(ctx context.Context, runID, name string, limit int) ([]quant.Artifact, error)
 	// LastNotes returns the last notes, by number.
 	LastNotes(ctx context.Context, runID string, limit int) ([]quant.Note, error)
+	// TagOf returns one tag; NotFound where the run has none of that name.
+	TagOf(ctx context.Context, runID, name string) (quant.Tag, error)
 	// MetricOf returns one metric; NotFound where the run has none of that name.
 	MetricOf(ctx context.Context, runID, name string) (quant.Metric, error)
 	// ArtifactOf returns one artifact; NotFound where the run has none of that name.

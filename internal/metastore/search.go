@@ -128,6 +128,16 @@ type (
 	IsNull struct{ Field Field }
 )
 
+// HasDataset is true of a run that was given a dataset whose Key, which is name,
+// digest or context, compares so with the values: one of them for = != LIKE ILIKE,
+// any number for IN and NOT IN. A pattern has % and _, and no escape.
+type HasDataset struct {
+	Key, Op string
+	Values  []string
+}
+
+func (HasDataset) condition() {}
+
 func (And) condition()     {}
 func (Or) condition()      {}
 func (Not) condition()     {}

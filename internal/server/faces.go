@@ -38,7 +38,7 @@ func clientsOf(o Options) *tracking.Tracking {
 		return nil
 	}
 	return tracking.New(tracking.Options{
-		Store: o.Session.Meta, Registry: o.Session.Registry, RunID: o.Session.RunID(), Now: o.Clock, Lease: o.ClientLease,
+		Store: o.Session.Meta, Registry: o.Session.Registry, Artifacts: o.Session.Artifacts(), RunID: o.Session.RunID(), Now: o.Clock, Lease: o.ClientLease,
 	})
 }
 

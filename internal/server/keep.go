@@ -3,10 +3,16 @@ package server
 import (
 	"context"
 	"time"
+
+	"quant/internal/process"
 )
 
 // keepEvery is how often a server looks for runs whose processes died.
 const keepEvery = 5 * time.Second
+
+// roomy is how much memory a server may hold before it lets go of what it can have
+// again at any time.
+const roomy = 32 << 20
 
 // keep does, as long as a server runs, what every command does once: it closes runs
 // of processes that died. What it cannot do now it tries again.
@@ -15,6 +21,7 @@ func keep(ctx context.Context, h *handler) {
 	if o.Session == nil || o.Session.Registry == nil {
 		return
 	}
+	letGo() // the start is over
 	say := o.Session.Say()
 	tick := time.NewTicker(keepEvery)
 	defer tick.Stop()
@@ -24,6 +31,9 @@ func keep(ctx context.Context, h *handler) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if process.Resident() > roomy {
+			letGo()
 		}
 		done, err := o.Session.Registry.Reconcile(ctx)
 		h.metrics.dead.Add(int64(len(done.Closed)))

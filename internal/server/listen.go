@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -147,22 +148,30 @@ func loadCertificate(certFile, keyFile string) (*tls.Config, error) {
 		return nil, nil
 	}
 	if certFile == "" || keyFile == "" {
-		return nil, quant.Errorf(quant.Usage, "--tls-cert and --tls-key are given together or not at all").
+		return nil, quant.Errorf(quant.Usage, "the certificate (--tls-cert) and the private key (--tls-key) are given together or not at all").
 			WithHint("the first is the certificate with its chain, the second its private key, both PEM files")
 	}
 	var pem [2][]byte
 	for i, file := range []string{certFile, keyFile} {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return nil, quant.Errorf(quant.Invalid, "read %s of TLS: %w", []string{"the certificate", "the key"}[i], err).
+			// Not the path: that of a key is recorded as a secret, and masked.
+			if path, ok := errors.AsType[*fs.PathError](err); ok {
+				err = path.Err
+			}
+			return nil, quant.Errorf(quant.Invalid, "read the %s: %w", []string{"certificate (--tls-cert)", "private key (--tls-key)"}[i], err).
 				WithHint("check the path and that you may read the file")
 		}
 		pem[i] = b
 	}
 	pair, err := tls.X509KeyPair(pem[0], pem[1])
-	if err != nil {
-		return nil, quant.Errorf(quant.Invalid, "the certificate %s and the key %s cannot be used: %w", certFile, keyFile, err).
-			WithHint("both must be PEM files, and the key that of the certificate")
+	switch {
+	case err != nil && strings.Contains(err.Error(), "does not match"):
+		return nil, quant.Errorf(quant.Invalid, "the certificate (--tls-cert) and the private key (--tls-key) do not belong together: %w", err).
+			WithHint("give the key that the certificate was made for")
+	case err != nil:
+		return nil, quant.Errorf(quant.Invalid, "the certificate (--tls-cert) and the private key (--tls-key) cannot be used: %w", err).
+			WithHint("the first is the certificate with its chain, the second its private key, both PEM files")
 	}
 	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}}, nil
 }

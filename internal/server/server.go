@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/metastore"
 	"quant/internal/session"
 )
 
@@ -108,6 +109,16 @@ func Serve(ctx context.Context, o Options) error {
 	}()
 	if o.Ready != nil {
 		o.Ready(url)
+	}
+	if o.Session != nil && o.Session.Run != nil {
+		if certificate == nil && !place.loopback() {
+			o.Session.Say().Warn("what is sent to %s can be read on its way: give --tls-cert and --tls-key, or put a proxy with TLS before it", url)
+		}
+		// After the first answer, which does not wait for it.
+		err := o.Session.Registry.Log(context.WithoutCancel(ctx), o.Session.RunID(), metastore.Batch{Tags: []quant.Tag{{Name: URLTag, Value: url}}})
+		if err != nil {
+			o.Session.Say().Warn("that this run serves %s is not recorded: %v", url, err)
+		}
 	}
 	select {
 	case err := <-ended:

@@ -17,6 +17,8 @@ type Metric struct {
 	Value     float64 // NaN and infinities included
 	Timestamp int64   // milliseconds
 	Step      int64
+	// ModelID is the logged model that was measured; "": none, or not known.
+	ModelID, DatasetName, DatasetDigest string
 }
 
 // Param is a param as a client says it.
@@ -93,6 +95,9 @@ func (t *Tracking) LogMetric(ctx context.Context, clientID string, m Metric) err
 		b.NaNs = []quant.MetricPoint{p}
 	} else {
 		b.Metrics = []quant.MetricPoint{p}
+	}
+	if err := t.logOfModels(ctx, clientID, []Metric{m}); err != nil {
+		return err
 	}
 	return t.log(ctx, clientID, b)
 }
@@ -184,6 +189,9 @@ func (t *Tracking) Log(ctx context.Context, clientID string, b LogBatch) error {
 	}
 	if len(b.Metrics)+len(b.Params)+len(b.Tags) == 0 {
 		_, err := t.findActive(ctx, clientID)
+		return err
+	}
+	if err := t.logOfModels(ctx, clientID, b.Metrics); err != nil {
 		return err
 	}
 	err := t.log(ctx, clientID, rows)

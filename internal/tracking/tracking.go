@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/artifact"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
@@ -19,16 +20,17 @@ const Kind = "mlflow"
 
 // Options are what a Tracking rests on.
 type Options struct {
-	Store    metastore.Store
-	Registry *registry.Registry // masks, and makes the ids of runs
-	Now      func() time.Time   // nil: time.Now
+	Store     metastore.Store
+	Registry  *registry.Registry // masks, and makes the ids of runs
+	Artifacts artifact.Store     // the contents of files
+	Now       func() time.Time   // nil: time.Now
 	// RunID is the run that serving is recorded as: it deletes what clients delete.
 	RunID string
 	// Lease is how long a client may be silent before Sweep takes its run for
 	// abandoned; 0: DefaultLease.
 	Lease time.Duration
-	// Datasets makes a condition on the runs that have a dataset; nil: there are no
-	// datasets.
+	// Datasets makes a condition on the runs that have a dataset; nil: by what was
+	// logged of them.
 	Datasets func(ctx context.Context, c DatasetCondition) (metastore.Expr, error)
 }
 
@@ -38,6 +40,8 @@ type Tracking struct {
 
 	writes committer
 	life   lives
+
+	numbers sync.Map // of experiments, by their ids
 
 	ready sync.Mutex
 	begun bool // the default experiment is there
@@ -50,6 +54,9 @@ func New(o Options) *Tracking {
 	}
 	if o.Lease <= 0 {
 		o.Lease = DefaultLease
+	}
+	if o.Datasets == nil {
+		o.Datasets = datasetCondition
 	}
 	t := &Tracking{Options: o}
 	t.writes.store = o.Store

@@ -40,6 +40,7 @@ func partTests() []test {
 			equal(t, one(s.LastNotes(ctx, id, 3))(t), one(s.Notes(ctx, id))(t)[4:])
 			equal(t, one(s.MetricOf(ctx, id, "n3"))(t), one(s.Metrics(ctx, id))(t)[3])
 			equal(t, one(s.ArtifactOf(ctx, id, "n3"))(t), one(s.Artifacts(ctx, id))(t)[3])
+			equal(t, one(s.TagOf(ctx, id, "n3"))(t), one(s.Tags(ctx, id))(t)[3])
 			_, err := s.MetricOf(ctx, id, "' OR 1 --")
 			refused(t, err, quant.NotFound)
 			_, err = s.ArtifactOf(ctx, RunID(9), "n3")

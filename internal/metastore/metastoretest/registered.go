@@ -109,6 +109,25 @@ func registeredTests() []test {
 				{ExperimentID: "e", Name: "train", Digest: "abc", Context: "training"}, {ExperimentID: "e", Name: "train", Digest: "def", Context: "training"},
 			})
 			equal(t, len(one(s.DatasetsOfExperiments(ctx, []string{"e"}, 1))(t)), 1)
+			createRun(t, s, 2, nil)
+			for _, tt := range []struct {
+				e    metastore.Expr
+				want int
+			}{
+				{metastore.HasDataset{Key: "name", Op: "=", Values: []string{"train"}}, 1},
+				{metastore.HasDataset{Key: "name", Op: "LIKE", Values: []string{"TR%"}}, 0},
+				{metastore.HasDataset{Key: "name", Op: "ILIKE", Values: []string{"TR%"}}, 1},
+				{metastore.HasDataset{Key: "digest", Op: "IN", Values: []string{"def", "x"}}, 1},
+				{metastore.HasDataset{Key: "digest", Op: "NOT IN", Values: []string{"abc", "def"}}, 0},
+				{metastore.HasDataset{Key: "context", Op: "!=", Values: []string{"training"}}, 0},
+				{metastore.And{metastore.HasDataset{Key: "context", Op: "=", Values: []string{"training"}}, metastore.Compare{Field: metastore.Field{Of: metastore.TagOf, Name: quant.ExperimentTag}, Op: metastore.Eq, Value: "e"}}, 1},
+			} {
+				got := 0
+				ok(t, s.SearchRuns(ctx, metastore.Search{Where: tt.e, All: true}, func([]any) error { got++; return nil }))
+				if got != tt.want {
+					t.Errorf("%+v: found %d, want %d", tt.e, got, tt.want)
+				}
+			}
 			d.RunID = RunID(9)
 			refused(t, s.LogInputs(ctx, []quant.RunDataset{d}, nil), quant.NotFound)
 			used.Direction = "sideways"

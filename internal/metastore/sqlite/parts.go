@@ -68,6 +68,11 @@ func (db *DB) LastNotes(ctx context.Context, runID string, limit int) ([]quant.N
 		`SELECT * FROM (SELECT `+noteTable.columns+` FROM run_notes WHERE run_id = ? ORDER BY note DESC LIMIT ?) ORDER BY note`, []any{runID, limit}, noteTable.scan)
 }
 
+// TagOf is documented at metastore.Parts.
+func (db *DB) TagOf(ctx context.Context, runID, name string) (quant.Tag, error) {
+	return only(ctx, db, tagTable, "tag", runID, name)
+}
+
 // MetricOf is documented at metastore.Parts.
 func (db *DB) MetricOf(ctx context.Context, runID, name string) (quant.Metric, error) {
 	return only(ctx, db, metricTable, "metric", runID, name)

@@ -277,3 +277,20 @@ func registrySearch(shape modelShape, s metastore.ModelSearch, hidden string) (*
 	}
 	return q, nil
 }
+
+// hasDataset is a condition on a run r.
+func hasDataset(e metastore.HasDataset) (fragment, error) {
+	column, ok := map[string]string{"name": "x.name", "digest": "x.digest", "context": "x.context"}[e.Key]
+	if !ok {
+		return fragment{}, quant.Errorf(quant.Invalid, "search: a dataset has no %q", e.Key)
+	}
+	value := any(e.Values)
+	if !strings.HasSuffix(e.Op, "IN") {
+		if len(e.Values) != 1 {
+			return fragment{}, quant.Errorf(quant.Invalid, "search: %s compares a dataset with one value, not %d", e.Op, len(e.Values))
+		}
+		value = e.Values[0]
+	}
+	f, err := comparison(column, e.Op, value)
+	return fragment{`(EXISTS (SELECT 1 FROM run_datasets x WHERE x.run_id = r.run_id AND ` + f.sql + `))`, f.args}, err
+}

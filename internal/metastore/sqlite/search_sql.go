@@ -156,6 +156,8 @@ func condition(e metastore.Expr) (fragment, error) {
 		}
 		v := valueOf(e.Field, false)
 		return fragment{"(" + v.sql + " IS NULL)", v.args}, nil
+	case metastore.HasDataset:
+		return hasDataset(e)
 	default:
 		return fragment{}, quant.Errorf(quant.Invalid, "search: %T is no condition", e)
 	}

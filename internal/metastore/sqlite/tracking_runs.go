@@ -131,7 +131,7 @@ func setClientStatus(ctx context.Context, q querier, runID, status string, seen 
 
 // continued are the tables whose rows a run that continues another one takes over.
 func continued() []string {
-	return []string{"run_io", "run_params", "run_tags", "run_metrics", "run_metric_points", "run_metric_latest", "run_metric_nans", "run_notes", "run_artifacts"}
+	return []string{"run_io", "run_params", "run_tags", "run_metrics", "run_metric_points", "run_metric_latest", "run_metric_nans", "run_notes", "run_artifacts", "run_datasets", "run_models"}
 }
 
 // ContinueClientRun is documented at metastore.Tracking.

@@ -13,10 +13,17 @@ type logged struct {
 	Value     Float  `json:"value" rule:"required"`
 	Timestamp Int    `json:"timestamp" rule:"required"`
 	Step      Int    `json:"step"`
+	// Of a metric of a logged model.
+	ModelID       string `json:"model_id"`
+	DatasetName   string `json:"dataset_name"`
+	DatasetDigest string `json:"dataset_digest"`
 }
 
 func (m logged) metric() tracking.Metric {
-	return tracking.Metric{Key: m.Key, Value: m.Value.V, Timestamp: m.Timestamp.V, Step: m.Step.V}
+	return tracking.Metric{
+		Key: m.Key, Value: m.Value.V, Timestamp: m.Timestamp.V, Step: m.Step.V,
+		ModelID: m.ModelID, DatasetName: m.DatasetName, DatasetDigest: m.DatasetDigest,
+	}
 }
 
 func (f *face) logEndpoints() []endpoint {

@@ -19,7 +19,7 @@ type Options struct {
 
 // Prefixes are the paths below which MLflow's clients ask.
 func Prefixes() []string {
-	return []string{"/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/"}
+	return []string{"/api/2.0/", "/api/3.0/", "/ajax-api/2.0/", "/ajax-api/3.0/", "/get-artifact", "/model-versions/get-artifact"}
 }
 
 // face is what the endpoints answer from.
@@ -36,6 +36,10 @@ func (f *face) endpoints() []endpoint {
 		f.logEndpoints(),
 		f.searchEndpoints(),
 		f.metricEndpoints(),
+		f.artifactEndpoints(),
+		f.datasetEndpoints(),
+		f.loggedModelEndpoints(),
+		f.registeredModelEndpoints(),
 		notOffered(),
 	} {
 		all = append(all, some...)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"strconv"
+	"strings"
 	"time"
 
 	"quant"
@@ -20,28 +21,42 @@ func functions() template.FuncMap {
 		"first":  quant.FirstLine,
 		"count":  count,
 		"number": number,
+		"thousands": func(n any) (string, error) {
+			many, err := wholeNumber(n)
+			return thousands(many), err
+		},
 		"moment": moment,
 		"stamp":  stamp,
 		"json":   jsonText,
 		"args":   arguments,
+		"path":   pathOf,
+		"exact":  exact,
+		"add":    func(a, b int) int { return a + b },
+		"bare":   bare,
 	}
 }
 
 // count is a number of things with separators between the thousands: 1,000 points.
 func count(n any, noun string) (string, error) {
-	var many int64
-	switch n := n.(type) {
-	case int:
-		many = int64(n)
-	case int64:
-		many = n
-	default:
-		return "", quant.Errorf(quant.Failed, "count: %T is no whole number", n)
-	}
+	many, err := wholeNumber(n)
 	if many != 1 {
 		noun += "s"
 	}
-	return thousands(many) + " " + noun, nil
+	return thousands(many) + " " + noun, err
+}
+
+// wholeNumber is a whole number as a template has it.
+func wholeNumber(n any) (int64, error) {
+	switch n := n.(type) {
+	case int:
+		return int64(n), nil
+	case int64:
+		return n, nil
+	case *int64:
+		return *n, nil
+	default:
+		return 0, quant.Errorf(quant.Failed, "%T is no whole number", n)
+	}
 }
 
 // thousands writes a whole number with separators.
@@ -97,3 +112,11 @@ func arguments(list ...any) (map[string]any, error) {
 
 // exact is a measured value with all its digits.
 func exact(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// bare is a param or a metric without the word that says which of them it is.
+func bare(field string) string {
+	if name, is := strings.CutPrefix(field, "params."); is {
+		return name
+	}
+	return strings.TrimPrefix(field, "metrics.")
+}

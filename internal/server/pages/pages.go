@@ -61,12 +61,17 @@ func (p *pages) handle(mux *http.ServeMux, pattern string, h func(w http.Respons
 	})
 }
 
-// change is handle for what changes the lab: the caller needs the scope to write.
+// change is handle for what changes the lab: the caller needs the scope to write, and
+// the form must be one of these pages.
 func (p *pages) change(mux *http.ServeMux, pattern string, h func(w http.ResponseWriter, r *http.Request) error) {
+	origin := http.NewCrossOriginProtection()
 	p.handle(mux, pattern, func(w http.ResponseWriter, r *http.Request) error {
 		if c := caller.From(r.Context()); !c.May(caller.Write) {
 			return forbidden{quant.Errorf(quant.Refused, "%q may read this lab, not change it", c.Name).
 				WithHint("ask for a token with the scope write")}
+		}
+		if err := origin.Check(r); err != nil {
+			return forbidden{quant.Errorf(quant.Refused, "a form of another site was sent here: %w", err).WithHint("do it on the page of the run")}
 		}
 		return h(w, r)
 	})

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"net/http"
+	"strings"
 	"sync"
 
 	"quant/internal/output"
@@ -31,7 +32,7 @@ func (t *templates) get(file string) (*template.Template, error) {
 	if found := t.parsed[file]; found != nil {
 		return found, nil
 	}
-	parsed, err := template.New(file).Funcs(functions()).ParseFS(templateFiles, "templates/layout.html", "templates/"+file)
+	parsed, err := template.New(file).Funcs(functions()).ParseFS(templateFiles, filesOf(file)...)
 	if err != nil {
 		return nil, err
 	}
@@ -40,6 +41,15 @@ func (t *templates) get(file string) (*template.Template, error) {
 	}
 	t.parsed[file] = parsed
 	return parsed, nil
+}
+
+// filesOf are the files of a page's template: those of a run share some.
+func filesOf(file string) []string {
+	files := []string{"templates/layout.html", "templates/error.html"}
+	if strings.HasPrefix(file, "run") {
+		files = append(files, "templates/run_frame.html", "templates/run_parts.html")
+	}
+	return append(files, "templates/"+file)
 }
 
 // view is one page: a file below templates, which defines content, and what it

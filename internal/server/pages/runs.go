@@ -22,6 +22,7 @@ func (p *pages) runRoutes(mux *http.ServeMux) []section {
 	p.handle(mux, "GET /runs", p.runList)
 	p.handle(mux, "GET /runs/rows", p.runRows)
 	p.handle(mux, "GET /runs/complete", p.completeSearch)
+	p.pageRoutes(mux)
 	return []section{{Name: "Runs", Path: "/runs", Key: "r"}}
 }
 
@@ -167,6 +168,9 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 		return t, err
 	}
 	shown := slices.DeleteFunc(slices.Clone(f.Columns), func(f metastore.Field) bool { return f == nameField || f == metastore.Field{Name: "run_id"} })
+	if l.Columns == "" { // what became of a run stands first, where a small window shows it
+		slices.SortStableFunc(shown, func(a, b metastore.Field) int { return rankOf(a) - rankOf(b) })
+	}
 	for _, field := range shown {
 		t.Heads = append(t.Heads, l.head(f, field))
 	}
@@ -204,6 +208,14 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 		}
 	}
 	return t, nil
+}
+
+// rankOf puts the status before all other fields.
+func rankOf(f metastore.Field) int {
+	if f == (metastore.Field{Name: "status"}) {
+		return 0
+	}
+	return 1
 }
 
 var (
@@ -313,7 +325,7 @@ func thousandsOf(f metastore.Field, n int64) string {
 }
 
 // suggestedNames is how many names of a kind are offered as columns.
-const suggestedNames = 12
+const suggestedNames = 20
 
 // suggested are fields that a list may show, of what runs have recorded.
 func (p *pages) suggested(ctx context.Context) (list []string, err error) {

@@ -2,12 +2,15 @@ package pages
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"quant"
 	"quant/internal/metastore"
@@ -130,6 +133,62 @@ func TestTheSearchIsCompleted(t *testing.T) {
 		}
 		if !slices.Contains(found, want) {
 			t.Errorf("%q is completed as %q, want %q among them", text, found, want)
+		}
+	}
+}
+
+// filled makes n runs by hand, each with a metric and a param.
+func (b *browser) filled(n int) {
+	b.t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+b.MetaPath+"?_foreign_keys=on")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	for _, statement := range []string{
+		fmt.Sprintf(`CREATE TEMP TABLE n AS WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d - 1)
+			SELECT i, printf('%%08x-%%04x-7000-8000-%%012x', 0x019bc0de + (i >> 6), (i & 63) << 10, (i * 2654435761) & 0xffffffffffff) AS id,
+			strftime('%%Y-%%m-%%dT%%H:%%M:%%S.000000Z', 1768469400 + i, 'unixepoch') AS at FROM n`, n),
+		`INSERT INTO runs SELECT id, 'kind' || (i % 10), CASE WHEN i % 200 = 0 THEN 'FAIL' ELSE 'SUCCESS' END, at, at, '{}', CASE WHEN i % 200 = 0 THEN 'x' END FROM n`,
+		`INSERT INTO run_process (run_id, changes, pid, host, machine_id, exit_code, duration_us) SELECT id, 1, i, 'h', 'm', 0, 1000 FROM n`,
+		`INSERT INTO run_metrics (run_id, name, points, last_step, last, min, max) SELECT id, 'sharpe', 1, 0, v, v, v FROM (SELECT id, (i * 7919) % 10007 AS v FROM n)`,
+		`INSERT INTO run_params (run_id, name, value, number) SELECT id, 'top_k', i % 50, i % 50 FROM n`,
+	} {
+		if _, err := db.Exec(statement); err != nil {
+			b.t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+func TestAPageOfManyRunsIsAsFastAsOneOfFew(t *testing.T) {
+	few, many := browse(t), browse(t)
+	few.filled(1_000)
+	many.filled(100_000)
+	next := func(b *browser, path string) string {
+		page := b.get(path).text
+		before := page[:strings.Index(page, `" rel="next"`)]
+		return strings.ReplaceAll(before[strings.LastIndex(before, `"`)+1:], "&amp;", "&")
+	}
+	fastest := func(b *browser, path string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			begun := time.Now()
+			b.get(path).wants(t, http.StatusOK, ">2026-")
+			best = min(best, time.Since(begun))
+		}
+		return best
+	}
+	for _, query := range []string{"", "?sort=-metrics.sharpe&columns=started,metrics.sharpe,params.top_k", "?q=" + url.QueryEscape("metrics.sharpe > 5000 and params.top_k = 7")} {
+		small, large := fastest(few, "/runs"+query), fastest(many, "/runs"+query)
+		if strings.HasPrefix(query, "?q") { // of these the smaller lab has few
+			t.Logf("%-30s %8v of 1,000 runs, %8v of 100,000", query, small, large)
+			continue
+		}
+		second := fastest(many, next(many, next(many, "/runs"+query)))
+		t.Logf("%-30s %8v of 1,000 runs, %8v of 100,000, its third page %8v", query, small, large, second)
+		if bound := 4*small + 20*time.Millisecond; large > bound || second > bound {
+			t.Errorf("/runs%s: %v and %v with 100,000 runs, %v with 1,000", query, large, second, small)
 		}
 	}
 }

@@ -128,6 +128,12 @@
   document.addEventListener("submit", (e) => {
     const text = e.target.dataset && e.target.dataset.confirm;
     if (text && !confirm(text)) e.preventDefault();
+    // What is empty says nothing in an address.
+    if (e.target.method === "get") {
+      const empty = [...e.target.elements].filter((el) => el.name && !el.value && !el.disabled);
+      for (const el of empty) el.disabled = true;
+      setTimeout(() => { for (const el of empty) el.disabled = false; });
+    }
   });
 
   // data-live: what is asked for again every few seconds while the page is looked
@@ -263,7 +269,7 @@
       if (!button) return;
       const input = el.closest("form").elements[el.dataset.suggest];
       const has = input.value.split(",").map((s) => s.trim()).filter(Boolean);
-      if (!has.length) has.push("kind", "status", "started", "duration");
+      if (!has.length) has.push(...(el.dataset.shown || "status,kind,started,duration").split(","));
       if (!has.includes(button.dataset.value)) has.push(button.dataset.value);
       input.value = has.join(", ");
       el.closest("form").requestSubmit();
@@ -332,4 +338,45 @@
     });
     count();
   });
+
+  // data-follow: a log that the server sends as it grows.
+  quant.each("[data-follow]", (el) => {
+    const source = new EventSource(el.dataset.follow), said = document.querySelector("[data-following]");
+    const most = 500000;
+    const tell = (text) => { if (said) said.textContent = text; };
+    source.addEventListener("begin", () => { el.textContent = ""; tell("following"); });
+    source.addEventListener("message", (e) => {
+      const atEnd = el.scrollHeight - el.scrollTop - el.clientHeight < 40;
+      el.append(e.data);
+      if (el.textContent.length > most) {
+        const kept = el.textContent.slice(-most / 2);
+        el.textContent = kept.slice(kept.indexOf("\n") + 1);
+      }
+      if (atEnd) el.scrollTop = el.scrollHeight;
+    });
+    source.addEventListener("gone", (e) => { source.close(); tell(e.data); });
+    source.addEventListener("end", () => { source.close(); tell("the run has ended"); });
+    source.addEventListener("error", () => tell(source.readyState === EventSource.CLOSED ? "the log cannot be followed" : "the connection is lost, and tried again"));
+  });
+  // A graph that is wider than the window begins where the run stands.
+  quant.each(".graph", (el) => {
+    const at = el.querySelector(".node.at");
+    if (at) el.scrollLeft += at.getBoundingClientRect().left - el.getBoundingClientRect().left - el.clientWidth / 2 + 88;
+  });
+  quant.each("pre.log", (el) => { el.scrollTop = el.scrollHeight; });
+  quant.each("[data-wrap]", (box) => {
+    box.addEventListener("change", () => { for (const el of document.querySelectorAll("pre.log")) el.classList.toggle("nowrap", !box.checked); });
+  });
+
+  // data-since: how long ago a time is, by the second.
+  function sinceText(from) {
+    const s = Math.max(0, Math.floor((Date.now() - Date.parse(from)) / 1000));
+    if (s < 120) return s + "s";
+    if (s < 7200) return Math.floor(s / 60) + "m " + (s % 60) + "s";
+    if (s < 172800) return Math.floor(s / 3600) + "h " + Math.floor(s % 3600 / 60) + "m";
+    return Math.floor(s / 86400) + "d " + Math.floor(s % 86400 / 3600) + "h";
+  }
+  setInterval(() => {
+    for (const el of document.querySelectorAll("[data-since]")) el.textContent = (el.dataset.before || "running for ") + sinceText(el.dataset.since);
+  }, 1000);
 })();
