@@ -135,8 +135,10 @@ type Tracking interface {
 	// of time, step and value, without the first offset ones, at most limit (0: all).
 	// steps, if not nil, are those that are wanted.
 	ClientHistory(ctx context.Context, runID, name string, steps []int64, offset, limit int) ([]LatestMetric, error)
-	// NaNRuns returns the runs whose latest value of a metric is NaN.
-	NaNRuns(ctx context.Context, name string) ([]string, error)
+	// ClientSteps returns the steps of a metric of a run, each once, ascending.
+	ClientSteps(ctx context.Context, runID, name string) ([]int64, error)
+	// HasNaN tells whether the latest value of a metric is NaN in any run.
+	HasNaN(ctx context.Context, name string) (bool, error)
 	// SeeClientRuns stores when clients gave their last sign of life, by run_id.
 	SeeClientRuns(ctx context.Context, seen map[string]quant.Time) error
 	// SilentClientRuns returns the current RUNNING runs whose clients gave no sign of

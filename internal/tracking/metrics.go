@@ -2,6 +2,7 @@ package tracking
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"quant/internal/metastore"
@@ -70,4 +71,80 @@ func (t *Tracking) Histories(ctx context.Context, clientIDs []string, key string
 		}
 	}
 	return all, nil
+}
+
+// IntervalSearch asks for a sample of a metric of several runs, by its steps.
+type IntervalSearch struct {
+	ClientIDs   []string
+	Key         string
+	First, Last *int64 // steps; both or none
+	Max         *int64 // steps in the sample, 1 to 2,500; nil: 2,500
+}
+
+// Interval returns the points at a sample of the steps between two: of all steps
+// that any of the runs has, so many at equal distances, and of each run its first
+// and last one. All runs are sampled at the same steps. Errors: Invalid; NotFound.
+func (t *Tracking) Interval(ctx context.Context, s IntervalSearch) ([]RunPoints, error) {
+	most := int64(maxSamplesPerMetric)
+	if s.Max != nil {
+		most = *s.Max
+	}
+	switch {
+	case len(s.ClientIDs) > maxHistoryRuns:
+		return nil, invalidf("GetMetricHistoryBulkInterval request must specify at most %d run_ids. Received %d run_ids.", maxHistoryRuns, len(s.ClientIDs))
+	case most < 1 || most > maxSamplesPerMetric:
+		return nil, invalidf("max_results must be between 1 and %d.", maxSamplesPerMetric)
+	case (s.First == nil) != (s.Last == nil):
+		return nil, invalidf("If either start step or end step are specified, both must be specified.")
+	case s.First != nil && *s.First > *s.Last:
+		return nil, invalidf("end_step must be greater than start_step. Found start_step=%d and end_step=%d.", *s.First, *s.Last)
+	}
+	name := t.mask(s.Key)
+	ids := make([]string, len(s.ClientIDs))
+	steps, wanted := map[int64]bool{}, map[int64]bool{}
+	for i, clientID := range s.ClientIDs {
+		r, err := t.find(ctx, clientID)
+		if err != nil {
+			return nil, err
+		}
+		ids[i] = r.RunID
+		ofRun, err := t.Store.ClientSteps(ctx, r.RunID, name)
+		if err != nil {
+			return nil, err
+		}
+		ofRun = slices.DeleteFunc(ofRun, func(step int64) bool { return s.First != nil && (step < *s.First || step > *s.Last) })
+		for _, step := range ofRun {
+			steps[step] = true
+		}
+		if len(ofRun) > 0 {
+			wanted[ofRun[0]], wanted[ofRun[len(ofRun)-1]] = true, true
+		}
+	}
+	for _, step := range sampled(slices.Sorted(maps.Keys(steps)), int(most)) {
+		wanted[step] = true
+	}
+	at := slices.Sorted(maps.Keys(wanted))
+	var all []RunPoints
+	for i, id := range ids {
+		points, err := t.Store.ClientHistory(ctx, id, name, append([]int64{}, at...), 0, maxHistory)
+		if err != nil {
+			return nil, err
+		}
+		if len(points) > 0 {
+			all = append(all, RunPoints{s.ClientIDs[i], points})
+		}
+	}
+	return all, nil
+}
+
+// sampled are n of some steps at equal distances, and the last one.
+func sampled(steps []int64, n int) []int64 {
+	if len(steps) <= n {
+		return steps
+	}
+	some := make([]int64, 0, n+1)
+	for i := range n {
+		some = append(some, steps[int(float64(i)*float64(len(steps))/float64(n))])
+	}
+	return append(some, steps[len(steps)-1])
 }

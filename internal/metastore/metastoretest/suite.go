@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Parts", partTests()},
 		{"Searches", searchTests()},
 		{"Tokens", tokenTests()},
+		{"Tracking", trackingTests()},
 		{"Registered", registeredTests()},
 		{"Tx", txTests()},
 		{"Store", storeTests()},

@@ -209,15 +209,29 @@ func (db *DB) EachPoint(ctx context.Context, runID string, fn func(quant.MetricP
 	return db.classify(what, rows.Err())
 }
 
+// lastOf is, as SQL, the value that is the last of the metric of row: of the points of
+// its highest step the one logged last; of a metric that clients have logged the
+// greatest of the latest time.
+func lastOf(row, step string) string {
+	of := func(order string) string {
+		return `SELECT value FROM run_metric_points l WHERE l.run_id = ` + row + `.run_id AND l.name = ` + row + `.name AND l.step = ` + step + ` ORDER BY ` + order + ` LIMIT 1`
+	}
+	return `CASE WHEN EXISTS (SELECT 1 FROM run_metric_latest c WHERE c.run_id = ` + row + `.run_id AND c.name = ` + row + `.name)
+		THEN (` + of("l.logged_at DESC, l.value DESC") + `) ELSE (` + of("l.point DESC") + `) END`
+}
+
+// sumsOfPoints are the sums of all metrics but their last value.
+const sumsOfPoints = `SELECT run_id, name, max(point) AS points, max(step) AS last_step, min(value) AS least, max(value) AS greatest
+	FROM run_metric_points GROUP BY run_id, name`
+
 // checkMetrics finds metrics whose sums are not those of their points. It reads the
 // points once, in the order of their key, and looks for what is wrong only where
 // not every metric is what its points make it.
 func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
-	const sums = `SELECT run_id, name, max(point) AS points, max(step) AS last_step, min(value) AS least, max(value) AS greatest
-		FROM run_metric_points GROUP BY run_id, name`
+	const sums = sumsOfPoints
 	var agree, pointed, all int64
 	err := q.QueryRowContext(ctx, `SELECT coalesce(sum(p.points IS m.points AND p.last_step IS m.last_step AND p.least IS m.min AND p.greatest IS m.max
-			AND m.last IS (SELECT value FROM run_metric_points l WHERE l.run_id = p.run_id AND l.name = p.name AND l.step = p.last_step ORDER BY l.point DESC LIMIT 1)), 0),
+			AND m.last IS (`+lastOf("p", "p.last_step")+`)), 0),
 			count(*), (SELECT count(*) FROM run_metrics)
 		FROM (`+sums+`) p LEFT JOIN run_metrics m ON m.run_id = p.run_id AND m.name = p.name`).Scan(&agree, &pointed, &all)
 	if err != nil {
@@ -229,7 +243,7 @@ func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
 	broken, err := texts(ctx, q, `SELECT m.run_id || ' metric ' || m.name FROM run_metrics m LEFT JOIN (`+sums+`) p
 			ON p.run_id = m.run_id AND p.name = m.name
 		WHERE p.points IS NOT m.points OR p.last_step IS NOT m.last_step OR p.least IS NOT m.min OR p.greatest IS NOT m.max
-			OR m.last IS NOT (SELECT value FROM run_metric_points l WHERE l.run_id = m.run_id AND l.name = m.name AND l.step = m.last_step ORDER BY l.point DESC LIMIT 1)
+			OR m.last IS NOT (`+lastOf("m", "m.last_step")+`)
 		LIMIT 10`)
 	if err != nil {
 		return nil, err
@@ -246,9 +260,8 @@ func checkMetrics(ctx context.Context, q querier) ([]metastore.Problem, error) {
 // fillMetrics works the sums of metrics out of their points.
 func fillMetrics(ctx context.Context, q querier) error {
 	_, err := q.ExecContext(ctx, `INSERT OR REPLACE INTO run_metrics (`+metricTable.columns+`)
-		SELECT run_id, name, max(point), max(step), (SELECT value FROM run_metric_points l WHERE l.run_id = p.run_id AND l.name = p.name
-			ORDER BY l.step DESC, l.point DESC LIMIT 1), min(value), max(value)
-		FROM run_metric_points p GROUP BY run_id, name`)
+		SELECT p.run_id, p.name, p.points, p.last_step, (`+lastOf("p", "p.last_step")+`), p.least, p.greatest
+		FROM (`+sumsOfPoints+`) p`)
 	if err != nil {
 		return err
 	}

@@ -151,10 +151,11 @@ func (w *recorder) latest(runID string, points, nans []quant.MetricPoint) error 
 		if err != nil {
 			return err
 		}
-		if r.nan {
-			continue
+		last, args := `?3`, []any{runID, name, r.value}
+		if r.nan { // the last of the others
+			last, args = `(SELECT value FROM run_metric_points WHERE run_id = ?1 AND name = ?2 ORDER BY step DESC, logged_at DESC, value DESC LIMIT 1)`, args[:2]
 		}
-		_, err = w.q.ExecContext(w.ctx, `UPDATE run_metrics SET last = ?3 WHERE run_id = ?1 AND name = ?2 AND last <> ?3`, runID, name, r.value)
+		_, err = w.q.ExecContext(w.ctx, `UPDATE run_metrics SET last = `+last+` WHERE run_id = ?1 AND name = ?2 AND last <> `+last, args...)
 		if err != nil {
 			return err
 		}
@@ -225,8 +226,15 @@ func (db *DB) ClientHistory(ctx context.Context, runID, name string, steps []int
 	return list(ctx, db, "read metric "+name+" of run "+runID, query, args, scanLatest)
 }
 
-// NaNRuns is documented at metastore.Tracking.
-func (db *DB) NaNRuns(ctx context.Context, name string) ([]string, error) {
-	return list(ctx, db, "look for metrics that are no number", `SELECT run_id FROM run_metric_latest INDEXED BY run_metric_latest_nan WHERE name = ? AND value IS NULL`,
+// ClientSteps is documented at metastore.Tracking.
+func (db *DB) ClientSteps(ctx context.Context, runID, name string) ([]int64, error) {
+	return list(ctx, db, "read steps of metric "+name+" of run "+runID, `SELECT step FROM run_metric_points WHERE run_id = ?1 AND name = ?2
+		UNION SELECT step FROM run_metric_nans WHERE run_id = ?1 AND name = ?2 ORDER BY 1`, []any{runID, name}, func(n *int64) []any { return []any{n} })
+}
+
+// HasNaN is documented at metastore.Tracking.
+func (db *DB) HasNaN(ctx context.Context, name string) (bool, error) {
+	found, err := list(ctx, db, "look for a metric that is no number", `SELECT run_id FROM run_metric_latest INDEXED BY run_metric_latest_nan WHERE name = ? AND value IS NULL LIMIT 1`,
 		[]any{name}, func(s *string) []any { return []any{s} })
+	return len(found) > 0, err
 }

@@ -52,6 +52,18 @@ func (f *face) metricEndpoints() []endpoint {
 			runs, err := f.Tracking.Histories(ctx, in.RunIDs, in.Key, int(in.MaxResults.V))
 			return bulkOf(runs), err
 		}),
+		on(get, "/2.0/mlflow/metrics/get-history-bulk-interval", func(ctx context.Context, in struct {
+			RunIDs     []string `json:"run_ids" rule:"required"`
+			Key        string   `json:"metric_key" rule:"required"`
+			First      Int      `json:"start_step"`
+			Last       Int      `json:"end_step"`
+			MaxResults Int      `json:"max_results"`
+		}) (any, error) {
+			runs, err := f.Tracking.Interval(ctx, tracking.IntervalSearch{
+				ClientIDs: in.RunIDs, Key: in.Key, First: in.First.pointer(), Last: in.Last.pointer(), Max: in.MaxResults.pointer(),
+			})
+			return bulkOf(runs), err
+		}),
 	}
 }
 

@@ -34,6 +34,7 @@ func (f *face) endpoints() []endpoint {
 		f.experimentEndpoints(),
 		f.runEndpoints(),
 		f.logEndpoints(),
+		f.searchEndpoints(),
 		f.metricEndpoints(),
 		f.artifactEndpoints(),
 		f.datasetEndpoints(),

@@ -42,6 +42,7 @@ def lengths():
         out["param value %d" % n] = post("runs/log-parameter", run_id=r, key="v%d" % n, value="v" * n)
     for n in (5000, 8000, 8001):
         out["tag value %d" % n] = post("runs/set-tag", run_id=r, key="v%d" % n, value="v" * n)
+    out["kept"] = {k: len(v) for k, v in {**client.get_run(r).data.params, **client.get_run(r).data.tags}.items() if k.startswith("v")}
     out["batch key"] = post("runs/log-batch", run_id=r, metrics=[{"key": "k" * 251, "value": 1, "timestamp": 1, "step": 0}])
     out["batch param"] = post("runs/log-batch", run_id=r, params=[{"key": "k", "value": "v" * 6001}])
     out["batch tag"] = post("runs/log-batch", run_id=r, tags=[{"key": "k", "value": "v" * 8001}])

@@ -51,7 +51,7 @@ def loaded_by_the_run():
 def the_logged_model():
     m = client.get_logged_model(kept["model"])
     d = m.to_dictionary()
-    d["tags"] = sorted(d["tags"])
+    d["tags"] = sorted(k for k in d["tags"] if not k.startswith("mlflow.source.git"))
     d["metrics"] = [{k: v for k, v in dict(x).items() if k != "timestamp"} for x in (d.get("metrics") or [])]
     return d
 
@@ -145,7 +145,7 @@ def versions():
     client.delete_model_version_tag("Made", 2, "i")
     client.delete_model_version("Made", 1)
     after = client.create_model_version("Made", "runs:/%s/line" % kept["run"], run_id=kept["run"])
-    return {"made": out, "two": plain(client.get_model_version("Made", 2)), "one": error(client.get_model_version, "Made", 1), "next": after.version, "uri": client.get_model_version_download_uri("Made", 2), "raw": steps.server.get("model-versions/get", name="Made", version="2"), "letters": error(client.get_model_version, "Made", "two"), "of another run": error(client.create_model_version, "Made", "runs:/%s/line" % kept["run"])}
+    return {"made": out, "two": plain(client.get_model_version("Made", 2)), "one": error(client.get_model_version, "Made", 1), "next": after.version, "uri": client.get_model_version_download_uri("Made", 2), "raw": steps.server.get("model-versions/get", name="Made", version="2"), "letters": error(client.get_model_version, "Made", "two")}
 
 
 @step("registry")
@@ -213,6 +213,12 @@ def deleted_models():
     client.delete_registered_model("Found B")
     client.delete_registered_model("Made")
     return {"gone": error(client.get_registered_model, "Made"), "version": error(client.get_model_version, "Made", 2), "again": error(client.delete_registered_model, "Made"), "left": [v.version for v in client.search_model_versions("name = 'Made'")], "version of none": error(client.create_model_version, "Made", "runs:/%s/line" % kept["run"])}
+
+
+@step("registry")
+def source_without_its_run():
+    client.create_registered_model("Loose")
+    return error(lambda: client.create_model_version("Loose", "runs:/%s/line" % kept["run"]).version)
 
 
 @step("registry")

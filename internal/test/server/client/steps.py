@@ -91,7 +91,7 @@ class Normal:
         s = s.replace(server.uri, "<server>")
         s = re.sub(r"\b[a-z]+-[a-z]+-\d{1,3}\b", "<run name>", s)
         s = re.sub(r"\b1[78]\d{11}\b", "<time>", s)
-        s = re.sub(r"(?<=with id=)\d+\b|(?<=experiment )\d+(?= )|(?<=experiment_id=)\d+\b|(?<=Experiment )\d+(?= )", lambda m: "<%s>" % experiments[m[0]] if m[0] in experiments else m[0], s)
+        s = re.sub(r"(?<=with id=)\d+\b|(?<=experiment )\d+(?= )|(?<=experiment with id )\d+\b|(?<=experiment_id=)\d+\b|(?<=Experiment )\d+(?= )", lambda m: "<%s>" % experiments[m[0]] if m[0] in experiments else m[0], s)
         s = re.sub(r"'\{('[^{}]*')\}'", lambda m: "'{%s}'" % ", ".join(sorted(m[1].split(", "))), s)  # a set of Python's
         s = re.sub(r"mlflow-artifacts:/(\d+)(?=/|$)", lambda m: "mlflow-artifacts:/<%s>" % experiments.get(m[1], "experiment?"), s)
         s = re.sub(r"\bm-[0-9a-f]{32}\b", lambda m: self.name("model", m[0]), s)
