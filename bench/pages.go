@@ -28,7 +28,7 @@ func pagesOfRuns(ctx context.Context, b *bench) ([]figure, error) {
 	}
 	servers := map[string]string{}
 	for _, dir := range []string{few, many} {
-		address, stop, err := serve(ctx, b, dir)
+		address, stop, err := startServer(ctx, b, dir)
 		if err != nil {
 			return nil, err
 		}
@@ -73,7 +73,7 @@ func pagesOfRuns(ctx context.Context, b *bench) ([]figure, error) {
 }
 
 // serve starts a server of a lab and returns its address.
-func serve(ctx context.Context, b *bench, dir string) (address string, stop func(), err error) {
+func startServer(ctx context.Context, b *bench, dir string) (address string, stop func(), err error) {
 	cmd := exec.CommandContext(ctx, b.quant, "serve", "--addr", "127.0.0.1:0")
 	cmd.Dir = dir
 	said, err := cmd.StderrPipe()

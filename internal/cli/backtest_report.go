@@ -2,12 +2,10 @@ package cli
 
 import (
 	"fmt"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/backtest/deflated"
 	"quant/internal/output"
 	"quant/internal/pipeline"
 )
@@ -73,7 +71,7 @@ func (r backtestSheet) Sections() []output.Section {
 	lines := []string{
 		fmt.Sprintf("%s %s: %s to %s, cagr %s, sharpe %s, max_dd %s", r.StrategyID, r.Version, day(r.From), day(r.To),
 			percent(r.CAGR), number(r.Sharpe), percent(r.MaxDD)),
-		judgedLine(r.Deflated),
+		r.Deflated.String(),
 	}
 	var files []string
 	for _, f := range r.Files {
@@ -84,13 +82,4 @@ func (r backtestSheet) Sections() []output.Section {
 		sections = append(sections, output.Section{Lines: r.chart})
 	}
 	return append(sections, output.Section{Lines: files})
-}
-
-// judgedLine is the deflated Sharpe ratio as a sentence.
-func judgedLine(j deflated.Judgement) string {
-	if j.DSR == nil {
-		return fmt.Sprintf("deflated Sharpe ratio: cannot be said of %s (%s recorded)", quant.Count(int(j.Returns), "return"), quant.Count(int(j.Trials), "trial"))
-	}
-	return fmt.Sprintf("deflated Sharpe ratio %s: probability that the true ratio is above what the best of %s shows by chance (above 0: %s)",
-		strconv.FormatFloat(*j.DSR, 'f', 4, 64), quant.Count(int(j.Trials), "recorded trial"), strconv.FormatFloat(*j.PSR, 'f', 4, 64))
 }

@@ -117,7 +117,7 @@ func (r sweepReport) Sections() []output.Section {
 	if r.Best != nil {
 		sections = append(sections, output.Section{Lines: []string{
 			fmt.Sprintf("best: %s, Sharpe ratio %s, run %s", r.Best.Overrides, number(r.Best.Sharpe), quant.ShortID(string(r.Best.RunID))),
-			judgedLine(*r.Deflated),
+			r.Deflated.String(),
 		}})
 	}
 	return sections

@@ -633,7 +633,7 @@ func TestMetricsCountByRouteAndNoClientMakesThemMany(t *testing.T) {
 
 func TestAFaceKnowsWhereAPathEndsOnlyByItsPrefix(t *testing.T) {
 	t.Parallel()
-	list := routes(Options{})
+	list := routes(Options{}, nil)
 	for path, want := range map[string]string{
 		"/api/2.0/mlflow/runs/create": "mlflow", "/ajax-api/2.0/mlflow/runs/search": "mlflow", "/api/3.0/mlflow/traces": "mlflow",
 		"/api/v1/runs": "api", "/": "pages", "/runs": "pages", "*": "pages", "": "pages",

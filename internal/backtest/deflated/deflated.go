@@ -9,8 +9,10 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 
 	"quant"
@@ -86,6 +88,15 @@ type Judgement struct {
 func Root(strategyID string) string {
 	root, _, _ := strings.Cut(strategyID, "#")
 	return root
+}
+
+// String is the judgement as a sentence.
+func (j Judgement) String() string {
+	if j.DSR == nil {
+		return fmt.Sprintf("deflated Sharpe ratio: cannot be said of %s (%s recorded)", quant.Count(int(j.Returns), "return"), quant.Count(int(j.Trials), "trial"))
+	}
+	return fmt.Sprintf("deflated Sharpe ratio %s: probability that the true ratio is above what the best of %s shows by chance (above 0: %s)",
+		strconv.FormatFloat(*j.DSR, 'f', 4, 64), quant.Count(int(j.Trials), "recorded trial"), strconv.FormatFloat(*j.PSR, 'f', 4, 64))
 }
 
 // Judge computes the judgement of one backtest from backtest_equity and from all

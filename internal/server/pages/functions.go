@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"html/template"
 	"strconv"
+	"strings"
 	"time"
 
 	"quant"
@@ -30,6 +31,8 @@ func functions() template.FuncMap {
 		"args":   arguments,
 		"path":   pathOf,
 		"exact":  exact,
+		"add":    func(a, b int) int { return a + b },
+		"bare":   bare,
 	}
 }
 
@@ -109,3 +112,11 @@ func arguments(list ...any) (map[string]any, error) {
 
 // exact is a measured value with all its digits.
 func exact(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// bare is a param or a metric without the word that says which of them it is.
+func bare(field string) string {
+	if name, is := strings.CutPrefix(field, "params."); is {
+		return name
+	}
+	return strings.TrimPrefix(field, "metrics.")
+}
