@@ -180,3 +180,6 @@ func everything(t *testing.T, s metastore.Store, n int) {
 	ok(t, s.LogInputs(ctx, []quant.RunDataset{{RunID: RunID(n), Name: "d", Digest: "1", SourceType: "local", Source: "x"}},
 		[]quant.RunModel{{RunID: RunID(n), Direction: quant.Out, ModelID: "m-1"}}))
 }
+
+// clientOf is what clients call a run of quant by.
+func clientOf(n int) string { return strings.ReplaceAll(RunID(n), "-", "") }
