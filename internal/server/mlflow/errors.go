@@ -29,7 +29,7 @@ const (
 
 // statusOf is the HTTP status of each code.
 var statusOf = map[errorCode]int{
-	internalError: http.StatusInternalServerError,
+	internalError:    http.StatusInternalServerError,
 	invalidParameter: http.StatusBadRequest, badRequest: http.StatusBadRequest, alreadyExists: http.StatusBadRequest, invalidState: http.StatusBadRequest,
 	doesNotExist: http.StatusNotFound, endpointNotFound: http.StatusNotFound,
 	notImplemented: http.StatusNotImplemented,
