@@ -166,3 +166,22 @@ func TestOlderClientsKeepTheModelsOfARunInATag(t *testing.T) {
 	s.refused(http.MethodPost, "runs/log-model", `{"run_id":"`+s.run+`","model_json":"{\"flavors\":{}}"}`, 400, "INVALID_PARAMETER_VALUE", "missing mandatory fields: {'artifact_path', 'run_id', 'utc_time_created'}")
 	s.refused(http.MethodPost, "runs/log-model", `{"run_id":"`+s.run+`"}`, 400, "INVALID_PARAMETER_VALUE", "Missing value for required parameter 'model_json'")
 }
+
+func TestRunsAreFoundByTheirDatasets(t *testing.T) {
+	t.Parallel()
+	s := newModelServer(t)
+	s.must(http.MethodPost, "runs/create", `{"experiment_id":"`+s.number+`"}`)
+	s.must(http.MethodPost, "runs/log-inputs", `{"run_id":"`+s.run+`","datasets":[{"tags":[{"key":"mlflow.data.context","value":"training"}],"dataset":{"name":"prices","digest":"abc","source_type":"local","source":"x"}}]}`)
+	for filter, want := range map[string]int{
+		"dataset.name = 'prices'": 1, "datasets.name = 'none'": 0, "datasets.digest IN ('abc','x')": 1, "datasets.context = 'training'": 1, "datasets.name LIKE 'PR%'": 0, "datasets.name ILIKE 'PR%'": 1,
+	} {
+		doc := s.must(http.MethodPost, "runs/search", `{"experiment_ids":["`+s.number+`"],"filter":"`+filter+`"}`)
+		runs, _ := doc["runs"].([]any)
+		if len(runs) != want {
+			t.Errorf("%s: %d runs, want %d", filter, len(runs), want)
+		}
+		if want == 1 {
+			same(t, at(t, runs, 0, "inputs", "dataset_inputs", 0, "dataset", "name"), "prices")
+		}
+	}
+}
