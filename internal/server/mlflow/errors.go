@@ -29,8 +29,8 @@ const (
 
 // statusOf is the HTTP status of each code.
 var statusOf = map[errorCode]int{
-	internalError: http.StatusInternalServerError, invalidState: http.StatusInternalServerError,
-	invalidParameter: http.StatusBadRequest, badRequest: http.StatusBadRequest, alreadyExists: http.StatusBadRequest,
+	internalError:    http.StatusInternalServerError,
+	invalidParameter: http.StatusBadRequest, badRequest: http.StatusBadRequest, alreadyExists: http.StatusBadRequest, invalidState: http.StatusBadRequest,
 	doesNotExist: http.StatusNotFound, endpointNotFound: http.StatusNotFound,
 	notImplemented: http.StatusNotImplemented,
 	unavailable:    http.StatusServiceUnavailable,

@@ -107,7 +107,6 @@ func script(t *testing.T, interpreter, uri string, args ...string) string {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%s: %v\n%s\n%s", strings.Join(args, " "), err, labtest.Clipped(stderr.String()), labtest.Clipped(stdout.String()))
 	}
-	t.Logf("%s", stderr.String())
 	return stdout.String()
 }
 

@@ -20,6 +20,7 @@ os.environ.update(
     MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",  # a fault shows itself at once
     MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR="false",
     MLFLOW_LOCK_MODEL_DEPENDENCIES="false",
+    MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT="true",
     MPLBACKEND="agg",
     GIT_PYTHON_REFRESH="quiet",
 )

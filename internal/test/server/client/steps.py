@@ -93,6 +93,7 @@ class Normal:
         s = re.sub(r"\b1[78]\d{11}\b", "<time>", s)
         s = re.sub(r"(?<=with id=)\d+\b|(?<=experiment )\d+(?= )|(?<=experiment with id )\d+\b|(?<=experiment_id=)\d+\b|(?<=Experiment )\d+(?= )", lambda m: "<%s>" % experiments[m[0]] if m[0] in experiments else m[0], s)
         s = re.sub(r"'\{('[^{}]*')\}'", lambda m: "'{%s}'" % ", ".join(sorted(m[1].split(", "))), s)  # a set of Python's
+        s = re.sub(r"port=\d+", "port=<port>", s)
         s = re.sub(r"mlflow-artifacts:/(\d+)(?=/|$)", lambda m: "mlflow-artifacts:/<%s>" % experiments.get(m[1], "experiment?"), s)
         s = re.sub(r"\bm-[0-9a-f]{32}\b", lambda m: self.name("model", m[0]), s)
         s = re.sub(r"\b[0-9a-f]{32}\b", lambda m: self.name("id", m[0]), s)
