@@ -56,6 +56,11 @@ func ChildMain() int {
 	}
 	if err != nil {
 		done.Code, done.Msg, done.Hint = quant.CodeOf(err), err.Error(), quant.HintOf(err)
+		if at, known := errors.AsType[Position](err); known {
+			done.At = &at
+		} else if at, known := errors.AsType[offset](err); known {
+			done.At = new(at.in(t.SQL))
+		}
 	}
 	r.send(done)
 	return 0
@@ -93,9 +98,12 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 		w.mask.Know(t.Secrets...)
 	}
 	var err error
-	if t.Store == Meta {
+	switch t.Store {
+	case Meta:
 		err = runSQLite(t, r, w)
-	} else {
+	case parquetFile:
+		err = runParquet(t, r, w)
+	default:
 		err = runDuckDB(t, r, w)
 	}
 	if err == nil || errors.Is(err, errCut) {
