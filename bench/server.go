@@ -53,6 +53,7 @@ func bareServer(addr, file string) error {
 		tx, err := db.Begin()
 		if err == nil {
 			one := tx.Stmt(insert)
+			defer one.Close()
 			for _, m := range list {
 				if _, err = one.Exec(run, m.Key, m.Step, m.Value, m.Timestamp); err != nil {
 					break

@@ -77,21 +77,26 @@ func dump(t *testing.T, l *lab.Lab) string {
 	defer db.Close()
 	var b strings.Builder
 	for _, table := range must(l.Meta.Tables(context.Background())) {
-		rows, err := db.Query(`SELECT * FROM "` + table.Table + `" ORDER BY 1, 2`)
-		ok(t, err)
-		columns := must(rows.Columns())
-		for rows.Next() {
-			values, into := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				into[i] = &values[i]
-			}
-			ok(t, rows.Scan(into...))
-			fmt.Fprintln(&b, table.Table, values)
-		}
-		ok(t, rows.Err())
-		rows.Close()
+		dumpTable(t, &b, db, table.Table)
 	}
 	return b.String()
+}
+
+func dumpTable(t *testing.T, b *strings.Builder, db *sql.DB, table string) {
+	t.Helper()
+	rows, err := db.Query(`SELECT * FROM "` + table + `" ORDER BY 1, 2`)
+	ok(t, err)
+	defer rows.Close()
+	columns := must(rows.Columns())
+	for rows.Next() {
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		ok(t, rows.Scan(into...))
+		fmt.Fprintln(b, table, values)
+	}
+	ok(t, rows.Err())
 }
 
 func counted(done Imported, what string) Count {
