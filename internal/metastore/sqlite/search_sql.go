@@ -277,13 +277,13 @@ func byMillisecond(order []metastore.OrderKey) bool {
 	return len(order) > 0 && order[len(order)-1].Field == metastore.Field{Of: metastore.ClientOf, Name: metastore.ClientStarted}
 }
 
-// ties is how ids break ties within one value of an index that is walked.
+// ties is how ids break ties within one value of an index that is walked: in the
+// order of the index, as near to that of the search as it comes.
 func ties(order []metastore.OrderKey) string {
-	id := "run_id" + direction(newestFirst(order))
 	if byMillisecond(order) {
-		id = millisecondOf("run_id") + direction(order[len(order)-1].Desc) + ", " + id
+		return "run_id" + direction(order[len(order)-1].Desc)
 	}
-	return id
+	return "run_id" + direction(newestFirst(order))
 }
 
 // runsQuery is the condition, order and limit of the runs of a driver.
