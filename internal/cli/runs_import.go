@@ -117,8 +117,8 @@ func importStore(ctx context.Context, env *Env, path string, o mlflow.Options) e
 		return err
 	}
 	if done.Skipped > 0 {
-		return quant.Errorf(quant.Partial, "%d things of %s could not be brought over", done.Skipped, path).
-			WithHint("they are named above; what was brought stays, and another import takes up the rest")
+		return quant.Errorf(quant.Partial, "%s of %s could not be brought over", quant.Count(int(done.Skipped), "thing"), path).
+			WithHint("what was brought stays; mend what is named above, and import again")
 	}
 	return nil
 }

@@ -76,6 +76,11 @@ func (d *database) pairs(ctx context.Context, object, table, key, value string, 
 	return out, err
 }
 
+// nounOf are the tables whose rows are counted as things of their own.
+var nounOf = map[string]int{
+	"experiments": experiments, "runs": Runs, "logged_models": loggedModels, "registered_models": registeredModels, "model_versions": versions,
+}
+
 // each collects the rows of a query before fn is called, so that fn may read the file.
 func each[T any](ctx context.Context, d *database, q sqlitefile.Query, read func(*reading) (T, string), fn func(T) error) error {
 	var list []T
@@ -83,7 +88,11 @@ func each[T any](ctx context.Context, d *database, q sqlitefile.Query, read func
 		r := &reading{Row: row}
 		one, object := read(r)
 		if r.err != nil {
-			d.note.skip(object, r.err)
+			if noun, counted := nounOf[q.Table]; counted {
+				d.note.unread(noun, object, r.err)
+			} else {
+				d.note.add(Note{Object: object, Why: r.err.Error()})
+			}
 			return nil
 		}
 		list = append(list, one)
@@ -138,7 +147,7 @@ func (d *database) eachRun(ctx context.Context, fn func(run) error) error {
 	err := d.file.Each(ctx, sqlitefile.Query{Table: "runs", Columns: []string{"run_uuid"}}, func(row sqlitefile.Row) error {
 		id, err := row.Text("run_uuid")
 		if err != nil || id == "" {
-			d.note.skip("a run", or(err, errors.New("it has no id")))
+			d.note.unread(Runs, "a run", or(err, errors.New("it has no id")))
 			return nil
 		}
 		ids = append(ids, id)

@@ -162,7 +162,7 @@ func (f *folder) eachExperiment(ctx context.Context, fn func(experiment) error) 
 		object := "experiment " + path.Base(name)
 		d, err := f.meta(name)
 		if err != nil {
-			f.note.skip(object, err)
+			f.note.unread(experiments, object, err)
 			return nil
 		}
 		e := experiment{
@@ -174,7 +174,7 @@ func (f *folder) eachExperiment(ctx context.Context, fn func(experiment) error) 
 			e.ID = path.Base(name)
 		}
 		if d.err != nil || e.Name == "" {
-			f.note.skip(object, or(d.err, errors.New("it has no name")))
+			f.note.unread(experiments, object, or(d.err, errors.New("it has no name")))
 			return nil
 		}
 		e.Tags = f.records(object, path.Join(name, tagsFolder))
@@ -199,7 +199,7 @@ func (f *folder) eachRun(ctx context.Context, fn func(run) error) error {
 			}
 			r, err := f.run(within, name)
 			if err != nil {
-				f.note.skip("run "+e.Name(), err)
+				f.note.unread(Runs, "run "+e.Name(), err)
 				continue
 			}
 			if err := fn(r); err != nil {
@@ -476,7 +476,7 @@ func (f *folder) eachLoggedModel(ctx context.Context, fn func(loggedModel) error
 			}
 			m, err := f.loggedModel(name)
 			if err != nil {
-				f.note.skip("logged model "+e.Name(), err)
+				f.note.unread(loggedModels, "logged model "+e.Name(), err)
 				continue
 			}
 			if err := fn(m); err != nil {
@@ -559,14 +559,14 @@ func (f *folder) eachRegisteredModel(ctx context.Context, fn func(registeredMode
 		object := "registered model " + e.Name()
 		d, err := f.meta(name)
 		if err != nil {
-			f.note.skip(object, err)
+			f.note.unread(registeredModels, object, err)
 			continue
 		}
 		m := registeredModel{
 			Name: d.text("name"), Description: d.text("description"), Created: d.int("creation_timestamp"), Updated: d.int("last_updated_timestamp"),
 		}
 		if d.err != nil || m.Name == "" {
-			f.note.skip(object, or(d.err, errors.New("it has no name")))
+			f.note.unread(registeredModels, object, or(d.err, errors.New("it has no name")))
 			continue
 		}
 		m.Tags = f.records(object, path.Join(name, tagsFolder))
@@ -609,7 +609,7 @@ func (f *folder) versions(object, name string, m *registeredModel) error {
 			err = errors.New("it has no number")
 		}
 		if err != nil {
-			f.note.skip(object+", "+e.Name(), err)
+			f.note.unread(versions, object+", "+e.Name(), err)
 			continue
 		}
 		v.Tags = f.records(object, path.Join(within, tagsFolder))

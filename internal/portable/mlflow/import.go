@@ -124,6 +124,10 @@ type home struct {
 }
 
 func (im *importing) result() Imported {
+	for noun, n := range im.notes.broken {
+		im.counts[noun].Found += n
+		im.counts[noun].LeftOut += n
+	}
 	return Imported{im.counts[:], im.bytes, im.notes.skipped, im.notes.told, append([]Note{}, im.notes.list...)}
 }
 

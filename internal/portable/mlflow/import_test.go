@@ -77,21 +77,26 @@ func dump(t *testing.T, l *lab.Lab) string {
 	defer db.Close()
 	var b strings.Builder
 	for _, table := range must(l.Meta.Tables(context.Background())) {
-		rows, err := db.Query(`SELECT * FROM "` + table.Table + `" ORDER BY 1, 2`)
-		ok(t, err)
-		columns := must(rows.Columns())
-		for rows.Next() {
-			values, into := make([]any, len(columns)), make([]any, len(columns))
-			for i := range values {
-				into[i] = &values[i]
-			}
-			ok(t, rows.Scan(into...))
-			fmt.Fprintln(&b, table.Table, values)
-		}
-		ok(t, rows.Err())
-		rows.Close()
+		dumpTable(t, &b, db, table.Table)
 	}
 	return b.String()
+}
+
+func dumpTable(t *testing.T, b *strings.Builder, db *sql.DB, table string) {
+	t.Helper()
+	rows, err := db.Query(`SELECT * FROM "` + table + `" ORDER BY 1, 2`)
+	ok(t, err)
+	defer rows.Close()
+	columns := must(rows.Columns())
+	for rows.Next() {
+		values, into := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			into[i] = &values[i]
+		}
+		ok(t, rows.Scan(into...))
+		fmt.Fprintln(b, table, values)
+	}
+	ok(t, rows.Err())
 }
 
 func counted(done Imported, what string) Count {
@@ -426,7 +431,7 @@ func TestAHostileStoreIsBroughtOverAsFarAsItGoes(t *testing.T) {
 	l := newLab(t)
 	done := importInto(t, l, dir)
 	text := string(must(json.MarshalIndent(done, "", " ")))
-	if c := counted(done, "runs"); c.Found != 5 || c.Imported != 4 || c.LeftOut != 1 {
+	if c := counted(done, "runs"); c.Found != 9 || c.Imported != 4 || c.LeftOut != 5 {
 		t.Errorf("runs: %+v", c)
 	}
 	for _, want := range []string{
@@ -508,7 +513,7 @@ func TestAHostileDatabaseIsReadWithoutRunningAnythingOfIt(t *testing.T) {
 	sum := must(os.ReadFile(path))
 	l := newLab(t)
 	done := importInto(t, l, path)
-	if c := counted(done, "runs"); c.Imported != 5 || c.LeftOut != 1 {
+	if c := counted(done, "runs"); c.Imported != 5 || c.LeftOut != 2 {
 		t.Errorf("runs: %+v, %v", c, done.Notes)
 	}
 	if c := counted(done, "params"); c.Imported != 10 {

@@ -152,6 +152,7 @@ type notes struct {
 	list    []Note
 	skipped int64
 	told    int64
+	broken  [nouns]int64 // those of a noun that could not be read
 }
 
 func (n *notes) add(note Note) {
@@ -162,6 +163,12 @@ func (n *notes) add(note Note) {
 	if len(n.list) < maxNotes {
 		n.list = append(n.list, note)
 	}
+}
+
+// unread notes one of a noun that cannot be read.
+func (n *notes) unread(noun int, object string, err error) {
+	n.broken[noun]++
+	n.skip(object, err)
 }
 
 func (n *notes) skip(object string, err error) {
