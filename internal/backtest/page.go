@@ -59,3 +59,6 @@ func Page(ctx context.Context, db *factstore.DB, q Query) (list []Overview, tota
 	}
 	return list, total, rows.Err()
 }
+
+// CostBps is what a trade costs, in basis points of its value.
+func (o Overview) CostBps() float64 { return o.FeeBps + o.SlippageBps }

@@ -32,10 +32,15 @@ func ListStored(ctx context.Context, db *factstore.DB) (features, labels []Store
 			labels = append(labels, one)
 			continue
 		}
-		if e, err := Lookup(one.Name, one.Version); err == nil {
-			one.ScaleFree = e.ScaleFree
+		entries, err := Catalogue(one.Version)
+		if err != nil {
+			continue // of a version that this program does not know
 		}
-		features = append(features, one)
+		for _, e := range entries {
+			if one.Name == "" || one.Name == e.Name { // "": the whole version
+				features = append(features, Stored{e.Name, one.Version, one.Symbols, e.ScaleFree})
+			}
+		}
 	}
 	return features, labels, rows.Err()
 }

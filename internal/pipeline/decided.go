@@ -117,14 +117,14 @@ func ReadDecisions(ctx context.Context, s *session.Session, id string, asof *qua
 			return quant.Errorf(quant.NotFound, "strategy %q has no decisions", id).WithHint("`quant recommend --strategy FILE` decides; ids are case-sensitive")
 		}
 		d.Strategy = found[0]
-		if d.Sets, err = readSets(ctx, db, id, "true ORDER BY asof DESC LIMIT ? OFFSET ?", size, from); err != nil {
+		if d.Sets, err = readSets(ctx, db, id, `true ORDER BY "asof" DESC LIMIT ? OFFSET ?`, size, from); err != nil {
 			return err
 		}
 		day := d.Strategy.Last
 		if asof != nil {
 			day = *asof
 		}
-		at, err := readSets(ctx, db, id, "asof = CAST(? AS DATE)", day)
+		at, err := readSets(ctx, db, id, `"asof" = CAST(? AS DATE)`, day)
 		if err != nil {
 			return err
 		}
@@ -170,8 +170,8 @@ func readSets(ctx context.Context, db *factstore.DB, id, where string, args ...a
 
 func readTargets(ctx context.Context, db *factstore.DB, id string, day quant.Date) (list []ProposedTarget, err error) {
 	rows, err := db.Query(ctx, `SELECT t.symbol, coalesce(t.weight, 0), t.score, coalesce(t.approved, false), coalesce(t.risk_flags, '[]'), coalesce(t.reason, ''), p.rank, p.weight
-		FROM targets t LEFT JOIN proposals p ON p.strategy_id = t.strategy_id AND p.asof = t.asof AND p.symbol = t.symbol
-		WHERE t.strategy_id = ? AND t.asof = CAST(? AS DATE) ORDER BY t.approved DESC, t.weight DESC, p.rank NULLS LAST, t.symbol`, id, day)
+		FROM targets t LEFT JOIN proposals p ON p.strategy_id = t.strategy_id AND p."asof" = t."asof" AND p.symbol = t.symbol
+		WHERE t.strategy_id = ? AND t."asof" = CAST(? AS DATE) ORDER BY t.approved DESC, t.weight DESC, p.rank NULLS LAST, t.symbol`, id, day)
 	if err != nil {
 		return nil, err
 	}

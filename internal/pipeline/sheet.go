@@ -82,3 +82,24 @@ func closeOf(b curator.StoredBar, adjusted bool) *float64 {
 	}
 	return b.Close
 }
+
+// SheetTrades are trades of a backtest.
+type SheetTrades struct {
+	RunID    string
+	Trades   []tearsheet.Trade
+	Matching int64
+}
+
+// ReadTrades reads trades of the backtest of a run, named as session.Resolve has it.
+// NotFound: there is no such run; one without a backtest has no trades.
+func ReadTrades(ctx context.Context, s *session.Session, ref string, q tearsheet.TradeQuery) (t SheetTrades, err error) {
+	if q.RunID, err = s.Resolve(ctx, ref); err != nil {
+		return t, err
+	}
+	t.RunID = q.RunID
+	err = s.ReadFacts(ctx, func(db *factstore.DB) (err error) {
+		t.Trades, t.Matching, err = tearsheet.ReadTrades(ctx, db, q)
+		return err
+	})
+	return t, err
+}

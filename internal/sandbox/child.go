@@ -56,6 +56,11 @@ func ChildMain() int {
 	}
 	if err != nil {
 		done.Code, done.Msg, done.Hint = quant.CodeOf(err), err.Error(), quant.HintOf(err)
+		if at, known := errors.AsType[Position](err); known {
+			done.At = &at
+		} else if at, known := errors.AsType[offset](err); known {
+			done.At = new(at.in(t.SQL))
+		}
 	}
 	r.send(done)
 	return 0

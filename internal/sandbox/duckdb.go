@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -181,7 +182,7 @@ func runDuckDB(t task, r *report, w *rowWriter) error {
 		return err
 	}
 	if err := vetTree(tree, parsePermits(functionList)); err != nil {
-		return err
+		return withinText(err, t.SQL, sql)
 	}
 
 	c, err := openFact(t, r)
@@ -196,7 +197,7 @@ func runDuckDB(t task, r *report, w *rowWriter) error {
 	r.send(event{Kind: "opened"})
 	var stmt duck.PreparedStatement
 	if duck.Prepare(c.conn, prefix+sql, &stmt) == duck.StateError {
-		return errDuck(duck.PrepareError(stmt), t.MemoryLimit)
+		return withinText(errDuck(duck.PrepareError(stmt), t.MemoryLimit), t.SQL, prefix+sql)
 	}
 	switch kind := duck.PreparedStatementType(stmt); {
 	case prefix == "" && kind != duck.StatementTypeSelect, prefix != "" && kind != duck.StatementTypeExplain:
@@ -206,6 +207,20 @@ func runDuckDB(t task, r *report, w *rowWriter) error {
 	}
 	// Nothing is closed: the process ends, and closing could take long.
 	return c.stream(stmt, w.begin, w.row, t.MemoryLimit)
+}
+
+// withinText makes a position in what was run one in the user's text; where that was
+// changed, it is not known.
+func withinText(err error, text, ran string) error {
+	e, is := errors.AsType[*quant.Error](err)
+	if !is || e.Err == nil || text == ran {
+		return err
+	}
+	at, bytes := e.Err.(offset)
+	if e.Err = nil; bytes && strings.HasSuffix(text, ran) {
+		e.Err = at + offset(len(text)-len(ran))
+	}
+	return e
 }
 
 // checkSchema refuses a file whose schema is newer than the task knows.

@@ -100,7 +100,7 @@ type Result struct {
 // they come; it never holds the whole result. It returns when the child is gone.
 //
 // Errors: Usage (the text is empty, does not parse, or names what does not
-// exist), Refused (it is not one reading statement, or uses something that is
+// exist; it wraps a Position where that is known), Refused (it is not one reading statement, or uses something that is
 // not allowed), Locked (a writer held the file for longer than Wait), Store
 // (the file is missing, damaged or too new), Failed (deadline, memory, an error
 // while running). The cause of ctx, and an error of out.Write, are returned as
@@ -218,6 +218,7 @@ type event struct {
 	Code    quant.Code `json:"code,omitempty"` // empty: the query succeeded
 	Msg     string     `json:"msg,omitempty"`
 	Hint    string     `json:"hint,omitempty"`
+	At      *Position  `json:"at,omitempty"`
 }
 
 // task is what the parent tells the child.
@@ -357,7 +358,11 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 	case last.Kind != "done":
 		return res, c.exitError(state, req)
 	case last.Code != "":
-		return res, &quant.Error{Code: last.Code, Msg: last.Msg, Hint: last.Hint}
+		err := &quant.Error{Code: last.Code, Msg: last.Msg, Hint: last.Hint}
+		if last.At != nil {
+			err.Err = *last.At
+		}
+		return res, err
 	}
 	return res, nil
 }

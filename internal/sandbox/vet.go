@@ -2,7 +2,10 @@ package sandbox
 
 import (
 	"encoding/json"
+	"fmt"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"quant"
 	"quant/internal/output/rows"
@@ -35,6 +38,7 @@ func vetTree(tree []byte, p permits) error {
 		Error      bool              `json:"error"`
 		Type       string            `json:"error_type"`
 		Message    string            `json:"error_message"`
+		Position   string            `json:"position"` // in bytes, from 0
 		Statements []json.RawMessage `json:"statements"`
 	}
 	if err := json.Unmarshal(tree, &doc); err != nil {
@@ -45,7 +49,11 @@ func vetTree(tree []byte, p permits) error {
 		return quant.Errorf(quant.Refused, "the statement is not one that only reads").
 			WithHint("write one SELECT, WITH, VALUES, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN; a PIVOT must name its values: PIVOT t ON c IN (...)")
 	case doc.Error:
-		return errSQL("Parser Error: " + doc.Message)
+		err := errSQL("Parser Error: " + doc.Message)
+		if at, bad := strconv.Atoi(doc.Position); bad == nil && at >= 0 {
+			err.Err = offset(at)
+		}
+		return err
 	case len(doc.Statements) == 0:
 		return errEmpty()
 	case len(doc.Statements) > 1:
@@ -189,11 +197,50 @@ func errSQL(msg string) *quant.Error {
 			code = quant.Usage
 		}
 	}
-	e := quant.Errorf(code, "query: %s", first)
+	e := &quant.Error{Code: code, Msg: "query: " + first}
+	if at, found := positionIn(lines); found {
+		e.Err = at
+	}
 	if code == quant.Usage {
 		return e.WithHint("%s", hint)
 	}
 	return e
+}
+
+// Position is where in a query an error is, from 1: the Err of a quant.Error, where
+// that is known.
+type Position struct {
+	Line   int `json:"line"`
+	Column int `json:"column"` // in characters
+}
+
+func (p Position) Error() string { return fmt.Sprintf("line %d, column %d", p.Line, p.Column) }
+
+// offset is a position in bytes.
+type offset int
+
+func (o offset) Error() string { return fmt.Sprintf("byte %d", int(o)) }
+
+// in is the position in a text.
+func (o offset) in(text string) Position {
+	before := text[:min(int(o), len(text))]
+	return Position{Line: 1 + strings.Count(before, "\n"), Column: 1 + utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:])}
+}
+
+// positionIn reads the picture that DuckDB draws under a message: the line, after
+// "LINE 2: ", and a caret below it. Of a long line it draws a part: then the column is
+// not known.
+func positionIn(lines []string) (Position, bool) {
+	for i, l := range lines[:len(lines)-1] {
+		number, line, found := strings.Cut(strings.TrimPrefix(l, "LINE "), ": ")
+		n, err := strconv.Atoi(number)
+		caret := strings.IndexByte(lines[i+1], '^')
+		if !found || err != nil || caret < 0 || strings.HasPrefix(line, "...") {
+			continue
+		}
+		return Position{Line: n, Column: caret - len("LINE "+number+": ") + 1}, true
+	}
+	return Position{}, false
 }
 
 // cutExplain takes EXPLAIN or EXPLAIN ANALYZE from the head of a text. What is

@@ -238,3 +238,12 @@ func (s *Store) Ledger(ctx context.Context, runID string) (rows []factstore.Ledg
 	}
 	return rows, err
 }
+
+// Yielding runs fn, which lets another process read the Fact DB: through Shared where
+// there is one (see Shared.Yielding), else as it is.
+func (s *Store) Yielding(ctx context.Context, fn func(ctx context.Context) error) error {
+	if s.Shared != nil {
+		return s.Shared.Yielding(ctx, fn)
+	}
+	return fn(ctx)
+}

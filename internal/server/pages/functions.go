@@ -33,6 +33,14 @@ func functions() template.FuncMap {
 		"exact":  exact,
 		"add":    func(a, b int) int { return a + b },
 		"bare":   bare,
+
+		"percent": percentText,
+		"figure":  figureText,
+		"day":     dayText,
+		"heat":    heatClass,
+		"floatOf": func(v float64) *float64 { return &v },
+		"sumOf":   sumOf,
+		"int":     func(n int64) int { return int(n) },
 	}
 }
 

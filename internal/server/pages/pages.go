@@ -29,7 +29,7 @@ type pages struct {
 	templates templates
 	sections  []section
 	clients   *tracking.Tracking
-	looking   chan struct{} // a place for each process that looks into a file
+	places    chan struct{} // a place for each process that looks into a file
 }
 
 // section is an entry of the navigation.
@@ -41,7 +41,7 @@ type section struct {
 
 // Handler answers every path that no other face has.
 func Handler(o Options) http.Handler {
-	p := &pages{Session: o.Session, clients: o.Tracking, looking: make(chan struct{}, 2)}
+	p := &pages{Session: o.Session, clients: o.Tracking, places: make(chan struct{}, 2)}
 	mux := http.NewServeMux()
 	for _, routes := range []func(*http.ServeMux) []section{p.runRoutes, p.compareRoutes, p.researchRoutes, p.sqlRoutes} {
 		p.sections = append(p.sections, routes(mux)...)

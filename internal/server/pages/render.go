@@ -43,11 +43,15 @@ func (t *templates) get(file string) (*template.Template, error) {
 	return parsed, nil
 }
 
-// filesOf are the files of a page's template: those of a run share some.
+// filesOf are the files of a page's template: those of a run share some,
+// and those of facts.
 func filesOf(file string) []string {
 	files := []string{"templates/layout.html", "templates/error.html"}
 	if strings.HasPrefix(file, "run") {
 		files = append(files, "templates/run_frame.html", "templates/run_parts.html")
+	}
+	if strings.HasPrefix(file, "research_") {
+		files = append(files, "templates/research_parts.html")
 	}
 	return append(files, "templates/"+file)
 }

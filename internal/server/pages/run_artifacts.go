@@ -169,11 +169,11 @@ func (p *pages) preview(r *http.Request, a quant.Artifact) (preview, error) {
 	return shown, nil
 }
 
-// bounded keeps a text that is not too long to be shown.
-type bounded struct{ strings.Builder }
+// shownText keeps a text that is not too long to be shown.
+type shownText struct{ strings.Builder }
 
 // Write fails once the text is too long.
-func (b *bounded) Write(text []byte) (int, error) {
+func (b *shownText) Write(text []byte) (int, error) {
 	if b.Len()+len(text) > 16*previewText {
 		return 0, errors.New("its rows are too long to be shown here")
 	}
@@ -188,12 +188,12 @@ func (p *pages) parquet(ctx context.Context, shown *preview) error {
 		return err
 	}
 	select { // each is a process
-	case p.looking <- struct{}{}:
-		defer func() { <-p.looking }()
+	case p.places <- struct{}{}:
+		defer func() { <-p.places }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	var text bounded
+	var text shownText
 	result, err := sandbox.ReadParquet(ctx, file, previewRows, &text)
 	if err != nil {
 		shown.Why = quant.FirstLine(err.Error())
