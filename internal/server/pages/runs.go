@@ -71,6 +71,23 @@ type runTable struct {
 	Missing []runs.Unrecorded
 }
 
+// numbers tells whether a column shows numbers alone, as a param may.
+func (t runTable) numbers(column int) (all bool) {
+	for _, row := range t.Rows {
+		switch row.Cells[column].Kind {
+		case "number":
+			all = true
+		case "":
+			if row.Cells[column].Text != "" {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return all
+}
+
 // Last is the number of the last row.
 func (t runTable) Last() int { return t.First + len(t.Rows) - 1 }
 
@@ -187,6 +204,9 @@ func (p *pages) runTable(ctx context.Context, l listRequest) (runTable, error) {
 		t.Rows = append(t.Rows, newRunRow(id, shown, page.Cells[i]))
 	}
 	t.First = page.Passed + 1
+	for i := range t.Heads {
+		t.Heads[i].Number = t.Heads[i].Number || t.numbers(i)
+	}
 	if page.Next != "" {
 		next := l
 		next.From = page.Next
