@@ -69,7 +69,7 @@ var measurements = []measurement{
 	{"ingest", "a first load at most 1.25 x DuckDB's own COPY; the same file again at most 1.25 x, 1 % changed at most 1.5 x the bare diff; peak memory under 1 GiB", ingestAgainstCopy},
 	{"production chain", "features and labels at most 1.5 x the bare SQL; recommend and backtest under 10 s each; an unchanged pipeline under 1 s; peak memory under 4 GiB", chain},
 	{"exec", "quant exec -- true at most 15 ms beyond quant version, true and its bare durable commits, outside a git work tree", recordedProgram},
-	{"server", "first answer at most 3 x quant version, log_metric at most 1.5 x and log_batch at most 2 x a bare handler with the same durable commit, under 64 MiB", serveRequests},
+	{"server: requests", "first answer at most 3 x quant version, log_metric at most 1.5 x and log_batch at most 2 x a bare handler with the same durable commit, under 64 MiB", serveRequests},
 	{"server: a million runs", "a page of 100 under 30 ms, under 64 MiB", servePages},
 	{"server: a crowd", "200 clients for a minute beside a pipeline: no error, no lost point, the 99th answer of a hundred under 250 ms", serveCrowd},
 	{"a declared key", "none: why ohlcv has no PRIMARY KEY", declaredKey},

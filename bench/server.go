@@ -134,8 +134,8 @@ func freePort() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// serve starts a server and waits for its first answer. args are made of the address.
-func serve(ctx context.Context, dir, name string, limit time.Duration, args func(addr string) []string) (*served, error) {
+// startServed starts a server and waits for its first answer. args are made of the address.
+func startServed(ctx context.Context, dir, name string, limit time.Duration, args func(addr string) []string) (*served, error) {
 	addr, err := freePort()
 	if err != nil {
 		return nil, err
@@ -324,7 +324,7 @@ func serveRequests(ctx context.Context, b *bench) ([]figure, error) {
 	var figures []figure
 
 	times, err := inTurn(20, func() (time.Duration, error) {
-		s, err := serve(ctx, dir, b.quant, 10*time.Second, quantArgs)
+		s, err := startServed(ctx, dir, b.quant, 10*time.Second, quantArgs)
 		if err != nil {
 			return 0, err
 		}
@@ -340,12 +340,12 @@ func serveRequests(ctx context.Context, b *bench) ([]figure, error) {
 	figures = append(figures, figure{"from the start of `quant serve` to its first answer / `quant version`, median of 20",
 		fmt.Sprintf("%s / %s = %.2f", ms(median(times[0])), ms(median(times[1])), r), r <= 3})
 
-	bare, err := serve(ctx, dir, self, 10*time.Second, func(addr string) []string { return []string{barePart, addr, filepath.Join(dir, "bare.db")} })
+	bare, err := startServed(ctx, dir, self, 10*time.Second, func(addr string) []string { return []string{barePart, addr, filepath.Join(dir, "bare.db")} })
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = bare.stop() }()
-	ours, err := serve(ctx, dir, b.quant, 10*time.Second, quantArgs)
+	ours, err := startServed(ctx, dir, b.quant, 10*time.Second, quantArgs)
 	if err != nil {
 		return nil, err
 	}
@@ -399,7 +399,7 @@ func serveRequests(ctx context.Context, b *bench) ([]figure, error) {
 
 // serveMLflow starts MLflow's own server, with its defaults, on a SQLite file.
 func serveMLflow(ctx context.Context, dir, python string) (*served, error) {
-	s, err := serve(ctx, dir, python, 2*time.Minute, func(addr string) []string {
+	s, err := startServed(ctx, dir, python, 2*time.Minute, func(addr string) []string {
 		host, port, _ := net.SplitHostPort(addr)
 		return []string{"-m", "mlflow", "server", "--host", host, "--port", port, "--backend-store-uri", "sqlite:///peer.db", "--artifacts-destination", "./peer-artifacts"}
 	})
@@ -456,7 +456,7 @@ func servePages(ctx context.Context, b *bench) ([]figure, error) {
 			return nil, fmt.Errorf("make a lab of %d runs: %w", manyRuns, err)
 		}
 	}
-	s, err := serve(ctx, dir, b.quant, 30*time.Second, func(addr string) []string { return []string{"serve", "--addr", addr} })
+	s, err := startServed(ctx, dir, b.quant, 30*time.Second, func(addr string) []string { return []string{"serve", "--addr", addr} })
 	if err != nil {
 		return nil, err
 	}
@@ -482,7 +482,7 @@ func servePages(ctx context.Context, b *bench) ([]figure, error) {
 	if err := putAllInto(ctx, dir, "everything"); err != nil {
 		return nil, err
 	}
-	if s, err = serve(ctx, dir, b.quant, 30*time.Second, func(addr string) []string { return []string{"serve", "--addr", addr} }); err != nil {
+	if s, err = startServed(ctx, dir, b.quant, 30*time.Second, func(addr string) []string { return []string{"serve", "--addr", addr} }); err != nil {
 		return nil, err
 	}
 	figures := []figure{note("from its start to its first answer, with 1,000,000 runs", "%s", ms(s.first))}
@@ -564,7 +564,7 @@ func serveCrowd(ctx context.Context, b *bench) ([]figure, error) {
 		return nil, err
 	}
 	dir := m.dir
-	s, err := serve(ctx, dir, b.quant, 10*time.Second, func(addr string) []string { return []string{"serve", "--addr", addr} })
+	s, err := startServed(ctx, dir, b.quant, 10*time.Second, func(addr string) []string { return []string{"serve", "--addr", addr} })
 	if err != nil {
 		return nil, err
 	}

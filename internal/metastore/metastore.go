@@ -37,6 +37,7 @@ type Store interface {
 	Tracking
 	Tokens
 	Registered
+	Foreign
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

@@ -23,11 +23,14 @@ const (
 	ClientStatus      = "status"       // RUNNING, SCHEDULED, FINISHED, FAILED or KILLED
 	ClientArtifactURI = "artifact_uri" // where they put its artifacts
 	ContinuedBy       = "continued_by" // run_id of the run that continues it; NULL: it is current
+	// ClientStarted is the millisecond in which it began. Runs of one come in the
+	// order of what clients call them by, whatever the direction.
+	ClientStarted = "started"
 )
 
 // ClientFields are the names of the fields of ClientOf.
 func ClientFields() []string {
-	return []string{ClientID, ClientStatus, ClientArtifactURI, ContinuedBy}
+	return []string{ClientID, ClientStatus, ClientArtifactURI, ContinuedBy, ClientStarted}
 }
 
 // Aggregate is which value of a metric a Field means.
@@ -38,8 +41,9 @@ const (
 	Last   Aggregate = ""
 	Min    Aggregate = "min"
 	Max    Aggregate = "max"
-	IsNaN  Aggregate = "nan"  // 1 where the value that clients show is no number, or NULL
-	AsText Aggregate = "text" // of a param or tag: its value as a text alone, also where it reads as a number
+	IsNaN  Aggregate = "nan"   // 1 where the value that clients show is no number, or NULL
+	Shown  Aggregate = "shown" // the last value, or NULL where IsNaN is 1
+	AsText Aggregate = "text"  // of a param or tag: its value as a text alone, also where it reads as a number
 )
 
 // Field is one value that every run has or has not: an attribute, a param, a

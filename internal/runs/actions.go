@@ -26,6 +26,9 @@ const (
 type Actor struct {
 	Session *session.Session // of the face; its run is open
 	By      string           // who asks
+	// StopClient ends a run that a client of the face makes, and tells whether it is
+	// one; nil: there are none.
+	StopClient func(ctx context.Context, runID, by string) (made bool, err error)
 }
 
 // Acted is what became of the runs that an action was about.

@@ -64,14 +64,23 @@ func stoppable(ctx context.Context, s *session.Session, run metastore.RunDetail)
 	return nil
 }
 
-// Stop is Stop as an action.
+// Stop is Stop as an action; a run that a client makes is ended by StopClient.
 func (a Actor) Stop(ctx context.Context, ref string) (Acted, error) {
 	id, err := a.Session.Resolve(ctx, ref)
 	if err != nil {
 		return Acted{}, err
 	}
+	run, err := a.Session.Meta.GetRun(ctx, id)
+	if err != nil {
+		return Acted{}, err
+	}
 	c := session.Command{Kind: "runs.stop", Args: []string{"runs", "stop", id}, Operands: []string{id}, Flags: map[string]string{}}
 	return a.act(ctx, c, func(ctx context.Context, s *session.Session) ([]Change, error) {
+		if a.StopClient != nil {
+			if made, err := a.StopClient(ctx, id, a.By); err != nil || made {
+				return []Change{{RunID: id, Kind: run.Kind, Change: Stopped}}, err
+			}
+		}
 		change, err := Stop(ctx, s, id)
 		if err != nil {
 			return nil, err

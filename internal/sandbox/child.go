@@ -98,9 +98,12 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 		w.mask.Know(t.Secrets...)
 	}
 	var err error
-	if t.Store == Meta {
+	switch t.Store {
+	case Meta:
 		err = runSQLite(t, r, w)
-	} else {
+	case parquetFile:
+		err = runParquet(t, r, w)
+	default:
 		err = runDuckDB(t, r, w)
 	}
 	if err == nil || errors.Is(err, errCut) {

@@ -43,12 +43,16 @@ type duckConn struct {
 // openDuck opens path, or an empty database in memory for "". The error is
 // DuckDB's text.
 func openDuck(path string, memory int64) (*duckConn, string) {
+	return openDuckWith(connectionSettings(memory, path != ""), path)
+}
+
+func openDuckWith(settings [][2]string, path string) (*duckConn, string) {
 	var config duck.Config
 	if duck.CreateConfig(&config) == duck.StateError {
 		return nil, "cannot make a configuration"
 	}
 	defer duck.DestroyConfig(&config)
-	for _, s := range connectionSettings(memory, path != "") {
+	for _, s := range settings {
 		if duck.SetConfig(config, s[0], s[1]) == duck.StateError {
 			return nil, "cannot set " + s[0]
 		}

@@ -149,7 +149,7 @@ func (r *Request) complete() error {
 		r.MemoryLimit = DefaultMemoryLimit
 	}
 	switch {
-	case r.Store != Fact && r.Store != Meta:
+	case r.Store != Fact && r.Store != Meta && r.Store != parquetFile:
 		return quant.Errorf(quant.Usage, "query: store %q is neither %s nor %s", r.Store, Fact, Meta)
 	case r.Format != Table && r.Format != JSON && r.Format != CSV:
 		return quant.Errorf(quant.Usage, "output format %q is none of table, json, csv", r.Format)

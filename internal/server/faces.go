@@ -55,7 +55,7 @@ func routes(o Options, clients *tracking.Tracking) []route {
 		reads: api.Reads, streams: never, refuse: api.Refuse,
 	}
 	shown := &face{
-		name: pagesName, Handler: pages.Handler(pages.Options{Session: o.Session}),
+		name: pagesName, Handler: pages.Handler(pages.Options{Session: o.Session, Tracking: clients}),
 		reads: pages.Reads, streams: never, refuse: pages.Refuse,
 	}
 	var list []route

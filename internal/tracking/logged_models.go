@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"math"
 	"slices"
@@ -426,4 +427,43 @@ func loggedConditions(filter string) ([]metastore.ModelCondition, error) {
 		where = append(where, one)
 	}
 	return where, nil
+}
+
+// historyTag is the tag of a run in which older clients keep the models they logged.
+const historyTag = "mlflow.log-model.history"
+
+// RecordModel adds the document of a model to the history of a run. Errors: NotFound;
+// Invalid for what is no document of a model.
+func (t *Tracking) RecordModel(ctx context.Context, clientID, document string) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(document), &fields); err != nil {
+		return invalidf("Malformed model info. \n %s \n is not a valid JSON.", quant.Clip(document, 200))
+	}
+	var absent []string
+	for _, name := range []string{"artifact_path", "flavors", "run_id", "utc_time_created"} {
+		if _, given := fields[name]; !given {
+			absent = append(absent, "'"+name+"'")
+		}
+	}
+	if absent != nil {
+		return invalidf("Model json is missing mandatory fields: {%s}", strings.Join(absent, ", "))
+	}
+	r, err := t.GetRun(ctx, clientID)
+	if err != nil {
+		return err
+	}
+	var history []json.RawMessage
+	for _, tag := range r.Tags {
+		if tag.Key != historyTag {
+			continue
+		}
+		if err := json.Unmarshal([]byte(tag.Value), &history); err != nil {
+			return invalidf("the tag %s of run %s is no list of models", historyTag, clientID)
+		}
+	}
+	value, err := json.Marshal(append(history, json.RawMessage(document)))
+	if err != nil {
+		return err
+	}
+	return t.SetTag(ctx, clientID, Tag{historyTag, string(value)})
 }

@@ -7,6 +7,7 @@ import (
 	"path"
 	"regexp"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"quant"
@@ -52,7 +53,9 @@ func tagKey(name string) string {
 }
 
 // nameForm is what names of metrics, params and tags are made of.
-var nameForm = regexp.MustCompile(`^[/\pL\pN_.\- :]*$`)
+var nameForm = sync.OnceValue(func() *regexp.Regexp { // nothing is done at start-up
+	return regexp.MustCompile(`^[/\pL\pN_.\- :]*$`)
+})
 
 const badCharacters = "Names may only contain alphanumerics, underscores (_), dashes (-), periods (.), spaces ( ), colon(:) and slashes (/)."
 
@@ -67,7 +70,7 @@ func normal(name string) string {
 
 // validName refuses a name that MLflow's server refuses, and one that is too long.
 func validName(noun, field, name string) error {
-	if !nameForm.MatchString(name) {
+	if !nameForm().MatchString(name) {
 		return invalidValue(field, name, badCharacters)
 	}
 	if p := normal(name); p != name || p == "." || strings.HasPrefix(p, "..") || strings.HasPrefix(p, "/") {
@@ -123,11 +126,16 @@ func validText(field, value string, most int) error {
 }
 
 var (
-	adjectives = strings.Fields("able agile amber bold brave bright brisk calm clear clever cosmic crisp daring eager early fair fancy fast fine fleet fond frank fresh gentle glad golden grand happy handy honest humble jolly keen kind lively loyal lucky mellow merry mild neat nimble noble plain polite proud quick quiet rapid rare ready rich rosy serene sharp shy silent silver sleek smooth snappy solid spry stately steady still sunny swift tidy trusty upbeat vivid warm wise witty young zesty")
-	nouns      = strings.Fields("ant ape bass bear bee bird bison bug calf carp cat chimp cod colt cow crab crane crow cub deer doe dog dolphin dove duck eel elk fawn finch fish flea fly foal fowl fox frog gnat goat goose grouse gull hare hawk hen hog horse hound jay kit kite koi lamb lark loon lynx mare mink mole moose moth mouse mule newt owl ox panda penguin perch pig pug quail ram rat ray robin rook seal shad shark sheep shrew shrike skunk slug snail snake sow squid stag steed stoat stork swan tern toad trout turtle vole wasp whale wolf worm wren yak zebra")
+	adjectives = sync.OnceValue(func() []string {
+		return strings.Fields("able agile amber bold brave bright brisk calm clear clever cosmic crisp daring eager early fair fancy fast fine fleet fond frank fresh gentle glad golden grand happy handy honest humble jolly keen kind lively loyal lucky mellow merry mild neat nimble noble plain polite proud quick quiet rapid rare ready rich rosy serene sharp shy silent silver sleek smooth snappy solid spry stately steady still sunny swift tidy trusty upbeat vivid warm wise witty young zesty")
+	})
+	nouns = sync.OnceValue(func() []string {
+		return strings.Fields("ant ape bass bear bee bird bison bug calf carp cat chimp cod colt cow crab crane crow cub deer doe dog dolphin dove duck eel elk fawn finch fish flea fly foal fowl fox frog gnat goat goose grouse gull hare hawk hen hog horse hound jay kit kite koi lamb lark loon lynx mare mink mole moose moth mouse mule newt owl ox panda penguin perch pig pug quail ram rat ray robin rook seal shad shark sheep shrew shrike skunk slug snail snake sow squid stag steed stoat stork swan tern toad trout turtle vole wasp whale wolf worm wren yak zebra")
+	})
 )
 
 // randomName names a run whose client did not.
 func randomName() string {
-	return fmt.Sprintf("%s-%s-%d", adjectives[rand.IntN(len(adjectives))], nouns[rand.IntN(len(nouns))], rand.IntN(1000))
+	first, second := adjectives(), nouns()
+	return fmt.Sprintf("%s-%s-%d", first[rand.IntN(len(first))], second[rand.IntN(len(second))], rand.IntN(1000))
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"quant"
 	"quant/internal/metastore"
@@ -92,15 +93,15 @@ func version(text string) (int64, error) {
 }
 
 var (
-	aliasName     = regexp.MustCompile(`^[\pL\pN_\-]+$`)
-	aliasReserved = regexp.MustCompile(`^[vV]\d+$`)
+	aliasName     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\pL\pN_\-]+$`) }) // nothing is done at start-up
+	aliasReserved = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[vV]\d+$`) })
 )
 
 func validAlias(alias string) error {
 	switch {
 	case alias == "":
 		return invalidf("Registered model alias name cannot be empty.")
-	case !aliasName.MatchString(alias):
+	case !aliasName().MatchString(alias):
 		return invalidf("Invalid alias name: '%s'. Names may only contain alphanumerics, underscores (_), and dashes (-).", alias)
 	}
 	return atMost("Registered model alias name", alias, maxModelAlias)
@@ -422,7 +423,7 @@ func (t *Tracking) SetRegisteredModelAlias(ctx context.Context, name, alias, num
 	if strings.EqualFold(alias, "latest") {
 		return invalidf("'latest' alias name (case insensitive) is reserved.")
 	}
-	if aliasReserved.MatchString(alias) {
+	if aliasReserved().MatchString(alias) {
 		return invalidf("Version alias name '%s' is reserved.", alias)
 	}
 	v, err := version(number)

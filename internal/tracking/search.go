@@ -115,9 +115,9 @@ func (t *Tracking) plan(ctx context.Context, s RunSearch) ([]metastore.Search, e
 	}
 	base := metastore.Search{
 		Where: append(metastore.And{among, metastore.IsNull{Field: metastore.Field{Of: metastore.ClientOf, Name: metastore.ContinuedBy}}}, where...),
-		All:   true, Deleted: s.View, Columns: []metastore.Field{runID},
+		All:   true, Deleted: s.View, Columns: []metastore.Field{runID, clientField(metastore.ClientID)},
 	}
-	for _, o := range orders {
+	for i, o := range orders {
 		if o.kind == datasetKind {
 			return nil, invalidf("Invalid identifier type 'dataset'")
 		}
@@ -125,18 +125,46 @@ func (t *Tracking) plan(ctx context.Context, s RunSearch) ([]metastore.Search, e
 		if err != nil {
 			return nil, err
 		}
-		base.Order = append(base.Order, key)
 		if key.Field == started {
-			break // no two runs share it
+			last := i == len(orders)-1 || orders[i+1].kind == attributeKind && orders[i+1].key == "run_id" && !orders[i+1].descending
+			if last {
+				base.Order = append(base.Order, byStart(base.Order, key.Desc))
+				break
+			}
+			key.Field = clientField(metastore.ClientStarted)
 		}
+		if o.kind == metricKind && len(base.Order) > 0 {
+			some, err := t.Store.HasNaN(ctx, o.key)
+			if err != nil {
+				return nil, err
+			}
+			if some { // what is no number comes between the values and those that have none
+				key.Field.Agg = metastore.Shown
+				nan := metastore.Field{Of: metastore.MetricOf, Name: o.key, Agg: metastore.IsNaN}
+				base.Order = append(base.Order, key, metastore.OrderKey{Field: nan})
+				continue
+			}
+		}
+		base.Order = append(base.Order, key)
 	}
-	if n := len(base.Order); n == 0 || base.Order[n-1].Field != started {
-		base.Order = append(base.Order, metastore.OrderKey{Field: started, Desc: true})
+	if !slices.ContainsFunc(orders, func(o order) bool { return o.kind == attributeKind && o.key == "start_time" }) {
+		base.Order = append(base.Order, byStart(base.Order, true))
+	} else if n := len(base.Order); base.Order[n-1].Field != started && base.Order[n-1].Field != clientField(metastore.ClientStarted) {
+		base.Order = append(base.Order, metastore.OrderKey{Field: clientField(metastore.ClientID)})
 	}
 	if len(orders) == 0 {
 		return []metastore.Search{base}, nil
 	}
 	return t.inParts(ctx, base, orders[0])
+}
+
+// byStart is the key of the start behind other ones. Alone it is the order of the
+// ids, in which inOrder turns what began in one millisecond.
+func byStart(others []metastore.OrderKey, descending bool) metastore.OrderKey {
+	if len(others) == 0 {
+		return metastore.OrderKey{Field: started, Desc: descending}
+	}
+	return metastore.OrderKey{Field: clientField(metastore.ClientStarted), Desc: descending}
 }
 
 var (
@@ -244,9 +272,13 @@ func (t *Tracking) inParts(ctx context.Context, base metastore.Search, first ord
 		return s
 	}
 	without := func(s metastore.Search) metastore.Search { // all have the same value, or none
-		s.Order = base.Order[1:]
+		s.Order = slices.Clone(base.Order[1:])
+		if len(s.Order) == 1 && s.Order[0].Field == clientField(metastore.ClientStarted) {
+			s.Order = []metastore.OrderKey{byStart(nil, s.Order[0].Desc)}
+		}
 		return s
 	}
+	value := base.Order[0].Field
 	switch {
 	case first.kind == attributeKind && first.key == "status":
 		var parts []metastore.Search
@@ -259,10 +291,12 @@ func (t *Tracking) inParts(ctx context.Context, base metastore.Search, first ord
 		return parts, nil
 	case first.kind == metricKind:
 		some, err := t.Store.HasNaN(ctx, first.key)
-		if err != nil || !some {
-			return []metastore.Search{base}, err
+		if err != nil {
+			return nil, err
 		}
-		value := metastore.Field{Of: metastore.MetricOf, Name: first.key}
+		if !some {
+			break
+		}
 		nan := metastore.Field{Of: metastore.MetricOf, Name: first.key, Agg: metastore.IsNaN}
 		isNaN, none := metastore.Not{Expr: metastore.IsNull{Field: nan}}, metastore.IsNull{Field: nan}
 		return []metastore.Search{
@@ -271,7 +305,13 @@ func (t *Tracking) inParts(ctx context.Context, base metastore.Search, first ord
 			without(part(none, metastore.IsNull{Field: value})),
 		}, nil
 	}
-	return []metastore.Search{base}, nil
+	if value.Of != metastore.MetricOf && value.Of != metastore.ParamOf && value.Of != metastore.TagOf && value != ended {
+		return []metastore.Search{base}, nil
+	}
+	return []metastore.Search{
+		part(metastore.Not{Expr: metastore.IsNull{Field: value}}),
+		without(part(metastore.IsNull{Field: value})),
+	}, nil
 }
 
 // statusIs is the condition that a run's status is a word of clients.
@@ -312,46 +352,45 @@ func (t *Tracking) page(ctx context.Context, parts []metastore.Search, offset, l
 	return found[offset:min(len(found), want)], nil
 }
 
-// inOrder returns the first run_ids of a search. The store has runs of one
-// millisecond in the order of their ids and the newest first; clients see them, as
-// all that starts at one time, in the order of their ids from the first one on.
+// inOrder returns the first run_ids of a search. The store has the newest runs first,
+// in the order of their ids; clients see those that began in one millisecond in the
+// order of what they call them by.
 func (t *Tracking) inOrder(ctx context.Context, s metastore.Search, n int) ([]string, error) {
-	// Within one value of another key the turn is not known here.
-	turned := len(s.Order) == 1 && s.Order[0].Desc
+	type one struct{ id, clientID string }
+	turned := len(s.Order) == 1 && s.Order[0].Field == started
 	for ask := n; ; ask = 2*ask + 64 {
 		s.Limit = ask
 		if turned {
 			s.Limit++
 		}
-		var ids []string
+		var found []one
 		if err := t.Store.SearchRuns(ctx, s, func(cells []any) error {
 			id, _ := cells[0].(string)
-			ids = append(ids, id)
+			clientID, _ := cells[1].(string)
+			found = append(found, one{id, clientID})
 			return nil
 		}); err != nil {
 			return nil, err
 		}
-		if !turned {
-			return ids, nil
-		}
-		whole := len(ids) < s.Limit // all there are
+		whole := !turned || len(found) < s.Limit // all there are
 		at := 0
-		for at < len(ids) {
+		for turned && at < len(found) {
 			end := at + 1
-			for end < len(ids) && moment(ids[end]) == moment(ids[at]) {
+			for end < len(found) && moment(found[end].id) == moment(found[at].id) {
 				end++
 			}
-			if end == len(ids) && !whole {
+			if end == len(found) && !whole {
 				break // more of that time may follow
 			}
-			slices.Reverse(ids[at:end])
+			slices.SortFunc(found[at:end], func(a, b one) int { return strings.Compare(a.clientID, b.clientID) })
 			at = end
 		}
-		if whole {
-			return ids[:min(n, len(ids))], nil
-		}
-		if at >= n {
-			return ids[:n], nil
+		if whole || at >= n {
+			ids := make([]string, min(n, len(found)))
+			for i := range ids {
+				ids[i] = found[i].id
+			}
+			return ids, nil
 		}
 	}
 }
@@ -377,7 +416,6 @@ func (t *Tracking) condition(ctx context.Context, c clause) (metastore.Expr, err
 	case metricKind:
 		value := metastore.Field{Of: metastore.MetricOf, Name: c.key}
 		n := numberOfText(c.values[0])
-		n = max(min(n, math.MaxFloat64), -math.MaxFloat64)
 		is := metastore.Compare{Field: value, Op: metastore.Op(c.comparator), Value: n}
 		some, err := t.Store.HasNaN(ctx, c.key)
 		if err != nil || !some {

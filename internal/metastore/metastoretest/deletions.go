@@ -77,8 +77,7 @@ func deletionTests() []test {
 			for _, table := range one(s.Tables(ctx))(t) {
 				switch {
 				case table.Table != "runs" && !strings.HasPrefix(table.Table, "run_"):
-				case table.Table == "run_io", table.Table == "run_deletions", table.Table == "run_imports",
-					table.Table == "run_clients", strings.HasPrefix(table.Table, "run_metric_"):
+				case table.Table == "run_io", table.Table == "run_deletions", table.Table == "run_imports", table.Table == "run_clients":
 				default:
 					if table.Rows == 0 || table.Rows > 2 {
 						t.Errorf("%s has %d rows", table.Table, table.Rows)
@@ -178,5 +177,9 @@ func everything(t *testing.T, s metastore.Store, n int) {
 	}))
 	ok(t, s.SaveProgram(ctx, quant.Program{RunID: RunID(n), Path: "/bin/true"}))
 	ok(t, s.LogInputs(ctx, []quant.RunDataset{{RunID: RunID(n), Name: "d", Digest: "1", SourceType: "local", Source: "x"}},
-		[]quant.RunModel{{RunID: RunID(n), Direction: quant.Out, ModelID: "m-1"}}))
+		[]quant.RunModel{{RunID: RunID(n), Direction: quant.Out, ModelID: "m-" + strings.Repeat("0", 32)}}))
+	ok(t, s.LogClient(ctx, clientOf(n), metastore.ClientBatch{NaNs: []quant.MetricPoint{{Name: "nan", LoggedAt: at}}}))
 }
+
+// clientOf is what clients call a run of quant by.
+func clientOf(n int) string { return strings.ReplaceAll(RunID(n), "-", "") }

@@ -35,6 +35,7 @@ func Run(t *testing.T, open func(t *testing.T) metastore.Store) {
 		{"Tokens", tokenTests()},
 		{"Tracking", trackingTests()},
 		{"Registered", registeredTests()},
+		{"Foreign", foreignTests()},
 		{"Tx", txTests()},
 		{"Store", storeTests()},
 	} {

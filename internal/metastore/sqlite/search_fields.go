@@ -85,7 +85,7 @@ var searchFields = map[string]searchField{
 		index: &index{table: "run_process", name: "run_process_parent", column: "parent_run_id", condition: "parent_run_id IS NOT NULL"},
 	},
 	"host":           {value: "p.host", index: &index{table: "run_process", name: "run_process_host", column: "host"}},
-	"user":           {value: "p.user", index: &index{table: "run_process", name: "run_process_user", column: "user"}},
+	"user":           {value: "p.user", index: &index{table: "run_process", name: "run_process_user", column: "user"}, walkable: true},
 	"work_dir":       {value: "p.work_dir", index: &index{table: "run_process", name: "run_process_dir", column: "work_dir"}},
 	"binary_version": {value: "p.binary_version", index: &index{table: "run_process", name: "run_process_version", column: "binary_version"}},
 	"binary_commit":  {value: "p.binary_commit"},
@@ -94,6 +94,9 @@ var searchFields = map[string]searchField{
 	"changes":        {value: "coalesce(p.changes, 1)"}, // as everywhere, where its process was lost
 	"argv":           {value: "(SELECT group_concat(value, ' ') FROM json_each(p.argv))"},
 }
+
+// millisecondOf is the head of an id, the millisecond of the start.
+func millisecondOf(id string) string { return `substr(` + id + `, 1, 13)` }
 
 // clientFields are what clients of MLflow know of a run r.
 var clientFields = map[string]string{
@@ -104,7 +107,8 @@ var clientFields = map[string]string{
 	metastore.ClientArtifactURI: `('mlflow-artifacts:/' || (SELECT e.number FROM run_tags t JOIN client_experiments e ON e.experiment_id = t.value
 		WHERE t.run_id = r.run_id AND t.name = '` + quant.ExperimentTag + `') || '/' ||
 		coalesce((SELECT client_id FROM run_clients WHERE run_id = r.run_id), replace(r.run_id, '-', '')) || '/artifacts')`,
-	metastore.ContinuedBy: `(SELECT continued_by FROM run_clients WHERE run_id = r.run_id)`,
+	metastore.ClientStarted: millisecondOf("r.run_id"),
+	metastore.ContinuedBy:   `(SELECT continued_by FROM run_clients WHERE run_id = r.run_id)`,
 }
 
 // The indexes of params, tags and metrics, by name and then by their column.
@@ -158,7 +162,7 @@ func fieldOf(f metastore.Field, numeric bool) searchField {
 		return searchField{value: clientFields[f.Name]}
 	}
 	i := recordIndex(f, numeric)
-	return searchField{index: &i, present: inIndex, walkable: f.Of == metastore.MetricOf && f.Agg != metastore.IsNaN || f.Agg == metastore.AsText}
+	return searchField{index: &i, present: inIndex, walkable: f.Of == metastore.MetricOf && f.Agg != metastore.IsNaN && f.Agg != metastore.Shown || f.Agg == metastore.AsText}
 }
 
 // valueOf is the value of a field as SQL; numeric chooses the number of a Mixed
@@ -173,6 +177,10 @@ func valueOf(f metastore.Field, numeric bool) fragment {
 	i := recordIndex(f, numeric)
 	if f.Agg == metastore.IsNaN {
 		return fragmentOf(`(SELECT 1 FROM run_metric_latest WHERE run_id = r.run_id AND name = ? AND value IS NULL)`, f.Name)
+	}
+	if f.Agg == metastore.Shown {
+		return fragmentOf(`(SELECT m.last FROM run_metrics m WHERE m.run_id = r.run_id AND m.name = ?
+			AND NOT EXISTS (SELECT 1 FROM run_metric_latest l WHERE l.run_id = m.run_id AND l.name = m.name AND l.value IS NULL))`, f.Name)
 	}
 	return fragmentOf(`(SELECT `+i.column+` FROM `+i.table+` WHERE run_id = r.run_id AND name = ?)`, f.Name)
 }

@@ -36,6 +36,8 @@ const (
 	probeValues            // one of values
 	probeRange             // op, and one value
 	probePrefix            // a text that begins with the value
+	probeGlob              // a text that matches the pattern, wherever it begins
+	probeFolded            // as probeGlob, A to Z as a to z
 	probeNull
 )
 
@@ -186,10 +188,14 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 		}
 		return p, len(p.all) > 0
 	case metastore.Like:
-		if _, prefix := globOf(e.Pattern); prefix != "" && !e.Fold {
+		glob, prefix := globOf(e.Pattern)
+		switch {
+		case e.Fold:
+			return from(e.Field, false, probe{kind: probeFolded, values: []any{glob}})
+		case prefix != "":
 			return from(e.Field, false, probe{kind: probePrefix, values: []any{prefix}})
 		}
-		return from(e.Field, false, probe{kind: probePresent})
+		return from(e.Field, false, probe{kind: probeGlob, values: []any{glob}})
 	case metastore.IsNull:
 		switch {
 		case e.Field == metastore.Field{Name: "ended"}:
@@ -412,6 +418,6 @@ func requires(e metastore.Expr, f metastore.Field) bool {
 
 // sameValue tells whether two fields are NULL together.
 func sameValue(a, b metastore.Field) bool {
-	nan := a.Agg == metastore.IsNaN || b.Agg == metastore.IsNaN // that of a metric alone is NULL apart
-	return a.Of == b.Of && a.Name == b.Name && (!nan || a.Agg == b.Agg)
+	apart := func(f metastore.Field) bool { return f.Agg == metastore.IsNaN || f.Agg == metastore.Shown } // NULL by themselves
+	return a.Of == b.Of && a.Name == b.Name && (a.Agg == b.Agg || !apart(a) && !apart(b))
 }

@@ -147,7 +147,7 @@ func (w *searcher) count(p plan, limit int) (int, []source, error) {
 type walking struct {
 	byValue    *source // through the values of the first key; nil: by id
 	descending bool
-	newest     bool // of one value, the newest run first
+	ties       string // the order of the ids of one value, as SQL
 }
 
 // walkOf finds an index that has the runs in the order asked for; nil: there is
@@ -163,12 +163,13 @@ func walkOf(s metastore.Search, drivers []plan) *walking {
 	if isTime(first.Field) {
 		return &walking{descending: first.Desc}
 	}
-	if len(s.Order) > 2 || len(s.Order) == 2 && !isTime(s.Order[1].Field) || !fieldOf(first.Field, false).walkable {
+	how := fieldOf(first.Field, false)
+	if len(s.Order) > 2 || len(s.Order) == 2 && !isTime(s.Order[1].Field) && !byMillisecond(s.Order) || !how.walkable {
 		return nil
 	}
 	by, ok := sourceOf(first.Field, false, probe{kind: probePresent}, idRange{})
-	if !ok {
-		return nil
+	if !ok { // nearly every run has a value: they are no choice, but an order
+		by = source{field: first.Field, index: *how.index, probes: []probe{{kind: probePresent}}}
 	}
 	for _, d := range drivers {
 		if d.one != nil && d.one.field == by.field && d.one.index == by.index {
@@ -176,7 +177,7 @@ func walkOf(s metastore.Search, drivers []plan) *walking {
 			by.within = by.within.and(d.one.within)
 		}
 	}
-	return &walking{byValue: &by, descending: first.Desc, newest: newestFirst(s.Order)}
+	return &walking{byValue: &by, descending: first.Desc, ties: ties(s.Order)}
 }
 
 // walk evaluates the first n runs of an index in the order asked for. done: what
@@ -185,7 +186,7 @@ func (w *searcher) walk(s metastore.Search, q runsQuery, drivers []plan, how wal
 	if how.byValue == nil {
 		return w.walkByID(q, drivers, how.descending, n)
 	}
-	some := how.byValue.firstByValue(n, how.descending, how.newest)
+	some := how.byValue.firstByValue(n, how.descending, how.ties)
 	found, err = w.run(q, some)
 	if err != nil || len(found) == q.limit {
 		return found, true, err

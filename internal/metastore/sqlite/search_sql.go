@@ -239,6 +239,9 @@ func orderKeys(order []metastore.OrderKey) ([]orderKey, error) {
 		}
 		all = append(all, orderKey{valueOf(k.Field, false), k.Desc})
 	}
+	if byMillisecond(order) {
+		all = append(all, orderKey{fragmentOf(clientFields[metastore.ClientID]), false})
+	}
 	return append(all, orderKey{fragmentOf("r.run_id"), newestFirst(order)}), nil
 }
 
@@ -266,7 +269,21 @@ func direction(descending bool) string {
 
 // newestFirst is the direction in which the ids break ties.
 func newestFirst(order []metastore.OrderKey) bool {
-	return len(order) == 0 || order[len(order)-1].Desc
+	return len(order) == 0 || order[len(order)-1].Desc && !byMillisecond(order)
+}
+
+// byMillisecond tells whether an order ends with the millisecond of the start.
+func byMillisecond(order []metastore.OrderKey) bool {
+	return len(order) > 0 && order[len(order)-1].Field == metastore.Field{Of: metastore.ClientOf, Name: metastore.ClientStarted}
+}
+
+// ties is how ids break ties within one value of an index that is walked: in the
+// order of the index, as near to that of the search as it comes.
+func ties(order []metastore.OrderKey) string {
+	if byMillisecond(order) {
+		return "run_id" + direction(order[len(order)-1].Desc)
+	}
+	return "run_id" + direction(newestFirst(order))
 }
 
 // runsQuery is the condition, order and limit of the runs of a driver.
@@ -329,6 +346,10 @@ func (p probe) sql(column string) fragment {
 		return fragmentOf(column+" IN ("+placeholders(len(p.values))+")", p.values...)
 	case probeRange:
 		return fragmentOf(column+" "+string(p.op)+" ?", p.values...)
+	case probeGlob:
+		return fragmentOf(column+" GLOB ?", p.values...)
+	case probeFolded:
+		return fragmentOf("lower("+column+") GLOB lower(?)", p.values...)
 	case probePrefix:
 		prefix := p.values[0].(string)
 		after := []byte(prefix)
@@ -383,10 +404,10 @@ func (s source) nth(n int, descending bool) fragment {
 }
 
 // firstByValue is the statement that reads the first n ids of a source, in the
-// order of its values, and of one value by their ids.
-func (s source) firstByValue(n int, descending, newest bool) fragment {
+// order of its values, and of one value as ties says.
+func (s source) firstByValue(n int, descending bool, ties string) fragment {
 	ids := s.ids()
-	return fragment{ids.sql + ` ORDER BY ` + s.index.column + direction(descending) + `, run_id` + direction(newest) + ` LIMIT ?`, append(ids.args, n)}
+	return fragment{ids.sql + ` ORDER BY ` + s.index.column + direction(descending) + `, ` + ties + ` LIMIT ?`, append(ids.args, n)}
 }
 
 // counted is the statement that counts the ids of another up to a limit.

@@ -28,6 +28,11 @@ type place struct {
 	root *os.Root
 }
 
+func (p place) isFolder(name string) bool {
+	info, err := p.root.Stat(name)
+	return err == nil && info.IsDir()
+}
+
 // openPlaces opens the folders of a store at name and then the extra ones. Errors:
 // NotFound or Failed for an extra one that cannot be opened.
 func openPlaces(name string, extra []string) (places, error) {
@@ -84,7 +89,7 @@ func (l places) locate(uri, id string) (at place, folder string, found, remote b
 	for i := 0; i <= last; i++ {
 		name := path.Join(parts[i:]...)
 		for _, p := range l {
-			if info, err := p.root.Stat(name); err == nil && info.IsDir() {
+			if p.isFolder(name) {
 				return p, name, true, remote
 			}
 		}

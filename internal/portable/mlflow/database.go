@@ -412,3 +412,17 @@ func (d *database) others(ctx context.Context) (map[string]int64, error) {
 	}
 	return out, nil
 }
+
+// runOf finds another run by its id.
+func (d *database) runOf(ctx context.Context, _ run, id string) (r run, found bool, err error) {
+	q := sqlitefile.Query{
+		Table: "runs", Columns: []string{"experiment_id", "start_time", "end_time", "artifact_uri"}, Where: []sqlitefile.Equal{{Column: "run_uuid", Value: id}},
+	}
+	err = d.file.Each(ctx, q, func(row sqlitefile.Row) error {
+		c := reading{Row: row}
+		r = run{ID: id, ExperimentID: c.text("experiment_id"), Start: c.int("start_time"), End: c.int("end_time"), ArtifactURI: c.text("artifact_uri")}
+		found = c.err == nil
+		return nil
+	})
+	return r, found, err
+}

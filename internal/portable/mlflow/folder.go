@@ -34,7 +34,9 @@ const (
 	datasetsFolder = "datasets"
 	tracesFolder   = "traces"
 	aliasesFolder  = "aliases"
-	versionPrefix  = "version-"
+
+	artifactsFolder = "artifacts"
+	versionPrefix   = "version-"
 )
 
 // What is read of one file at once, in bytes.
@@ -493,7 +495,7 @@ func (f *folder) loggedModel(name string) (loggedModel, error) {
 	m := loggedModel{
 		ID: d.text("model_id"), ExperimentID: d.text("experiment_id"), Name: d.text("name"), ArtifactLocation: d.text("artifact_location"),
 		Created: d.int("creation_timestamp"), Updated: d.int("last_updated_timestamp"), StatusMessage: d.text("status_message"),
-		ModelType: d.text("model_type"), SourceRunID: d.text("source_run_id"), Deleted: d.text("lifecycle_stage") == "deleted",
+		ModelType: d.text("model_type"), SourceRunID: d.text("source_run_id"), Deleted: d.text("lifecycle_stage") == "deleted", folder: name,
 	}
 	if m.Status, err = modelStatus(d.text("status")); err != nil {
 		return m, err
@@ -637,4 +639,34 @@ func or(errs ...error) error {
 		}
 	}
 	return nil
+}
+
+// runOf finds another run by its id, in the experiment of one first.
+func (f *folder) runOf(_ context.Context, beside run, id string) (run, bool, error) {
+	if id == "" || id == "." || id == ".." || strings.ContainsAny(id, `/\`) {
+		return run{}, false, nil
+	}
+	within := path.Dir(beside.folder) // "." of none
+	if !f.isFile(path.Join(within, id, metaFile)) {
+		within = ""
+		err := f.experimentFolders(func(name string) error {
+			if f.isFile(path.Join(name, id, metaFile)) {
+				within = name
+				return fs.SkipAll
+			}
+			return nil
+		})
+		if within == "" {
+			if errors.Is(err, fs.SkipAll) {
+				err = nil
+			}
+			return run{}, false, err
+		}
+	}
+	d, err := f.meta(path.Join(within, id))
+	if err != nil {
+		return run{}, false, nil // told where that run is read
+	}
+	r := run{ID: id, ExperimentID: d.text("experiment_id"), Start: d.int("start_time"), End: d.int("end_time"), ArtifactURI: d.text("artifact_uri")}
+	return r, d.err == nil, nil
 }

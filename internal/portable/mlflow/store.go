@@ -23,6 +23,9 @@ type source interface {
 	eachRun(ctx context.Context, fn func(run) error) error
 	// eachPoint is given the points of a run: of each metric in the order of logging.
 	eachPoint(ctx context.Context, r run, fn func(point) error) error
+	// runOf finds the id, the experiment and the times of another run by its id: of the
+	// parent of a run, say.
+	runOf(ctx context.Context, beside run, id string) (r run, found bool, err error)
 	eachLoggedModel(ctx context.Context, fn func(loggedModel) error) error
 	eachRegisteredModel(ctx context.Context, fn func(registeredModel) error) error
 	// others counts what the store has beside these, by its own words for it.
@@ -98,6 +101,7 @@ type loggedModel struct {
 	ModelType, SourceRunID string
 	Params, Tags           []pair
 	Metrics                []modelMetric
+	folder                 string // where a store of files has it
 }
 
 type modelMetric struct {
@@ -164,10 +168,9 @@ func (n *notes) skip(object string, err error) {
 	n.add(Note{Object: object, Why: err.Error(), Skipped: true})
 }
 
-// IsStore tells whether path is, by its content, what Import reads: a folder in which
-// MLflow keeps experiments, or a SQLite file with its tables. What cannot be read is
-// none.
-func IsStore(ctx context.Context, path string) bool {
+// IsStore tells whether path is, by its content, of the form of a store: a folder, or a
+// SQLite file. Whether it is MLflow's, Import tells. What cannot be read is none.
+func IsStore(path string) bool {
 	info, err := os.Stat(path)
 	if err != nil {
 		return false

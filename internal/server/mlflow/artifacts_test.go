@@ -157,7 +157,7 @@ func hostilePaths() []string {
 		"../x", "..", "a/../../x", "%2e%2e/x", "%2E%2E%2Fx", "..%2f..%2fetc%2fpasswd", "..%5c..%5cx", "a%5cb", "%252e%252e%252fx", "%25252e%25252e/x",
 		"/etc/passwd", "//etc/passwd", "%2fetc%2fpasswd", "C:/windows", "C:%5Cwindows", "c%3a%2fx", "a%00b", "a%0ab", "a%1b%5b2J",
 		"a%23b", "file:///etc/passwd", "file:%2f%2f%2fetc%2fpasswd", "%ff%fe", "%E2%80%AEx", strings.Repeat("a", 2000), strings.Repeat("a/", 1000) + "b",
-		"a/..%2f..%2f..%2fb", "....//....//x/..", "%c0%ae%c0%ae/x",
+		"a/..%2f..%2f..%2fb", "....//....//x/..", "x;/../../y", "%3b/..%2f..%2fx", "%c0%ae%c0%ae/x",
 	}
 }
 

@@ -3,6 +3,7 @@ package mlflow
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // A request is a struct. Its fields have a tag json with the name on the wire, and
@@ -168,6 +170,9 @@ func decodeDocument(doc []byte, parts map[string]string, in any) error {
 	if len(doc) == 0 || string(doc) == "null" {
 		doc = []byte("{}")
 	}
+	if !utf8.Valid(doc) {
+		return apiErrorf(badRequest, "The request body could not be parsed: it is not UTF-8")
+	}
 	for name, value := range parts {
 		doc = withPart(doc, name, value)
 	}
@@ -181,9 +186,25 @@ func decodeDocument(doc []byte, parts map[string]string, in any) error {
 		return err
 	}
 	if failed != nil {
-		return apiErrorf(badRequest, "The request body could not be parsed: %v", clean(failed.Error()))
+		return unparsed(failed)
 	}
 	return complete(v, "")
+}
+
+// unparsed says why a document could not be read, without the types that it was to
+// be read into.
+func unparsed(err error) error {
+	const failed = "The request body could not be parsed: "
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		if wrong.Field == "" {
+			return apiErrorf(badRequest, failed+"it is no JSON object")
+		}
+		return apiErrorf(badRequest, failed+"%s has a value of another type", clean(wrong.Field))
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return apiErrorf(badRequest, failed+"%s at byte %d", clean(syntax.Error()), syntax.Offset)
+	}
+	return apiErrorf(badRequest, failed+"it is no JSON document of this endpoint")
 }
 
 // withPart adds a field to a document.

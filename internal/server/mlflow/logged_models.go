@@ -131,6 +131,13 @@ func (f *face) loggedModelEndpoints() []endpoint {
 		) (any, error) {
 			return empty{}, f.Tracking.LogLoggedModelParams(ctx, in.ModelID, paramsOf(in.Params))
 		}),
+		on(http.MethodPost, "/2.0/mlflow/runs/log-model", func(ctx context.Context, in struct {
+			RunID string `json:"run_id" rule:"required"`
+			Model string `json:"model_json" rule:"required"`
+		},
+		) (any, error) {
+			return empty{}, f.Tracking.RecordModel(ctx, in.RunID, in.Model)
+		}),
 		on(http.MethodGet, model+"/artifacts/directories", func(ctx context.Context, in struct {
 			ModelID string `json:"model_id" rule:"required"`
 			Path    string `json:"artifact_directory_path"`

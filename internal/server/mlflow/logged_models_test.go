@@ -1,6 +1,7 @@
 package mlflow
 
 import (
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -148,4 +149,39 @@ func TestDatasetsAreInputsOfTheirRun(t *testing.T) {
 	s.must(http.MethodPost, "runs/update", `{"run_id":"`+s.run+`","status":"RUNNING"}`)
 	doc = s.must(http.MethodGet, "runs/get?run_id="+s.run, "")
 	same(t, at(t, doc, "run", "inputs", "dataset_inputs", 0, "dataset", "name"), "d")
+}
+
+func TestOlderClientsKeepTheModelsOfARunInATag(t *testing.T) {
+	t.Parallel()
+	s := newModelServer(t)
+	for _, path := range []string{"a", "b"} {
+		model := `{\"artifact_path\":\"` + path + `\",\"flavors\":{},\"run_id\":\"x\",\"utc_time_created\":\"now\"}`
+		s.must(http.MethodPost, "runs/log-model", `{"run_id":"`+s.run+`","model_json":"`+model+`"}`)
+	}
+	list := at(t, s.must(http.MethodGet, "runs/get?run_id="+s.run, ""), "run", "data", "tags").([]any)
+	if got := fmt.Sprint(list); !strings.Contains(got, `[{"artifact_path":"a"`) || !strings.Contains(got, `,{"artifact_path":"b"`) {
+		t.Error(got)
+	}
+	s.refused(http.MethodPost, "runs/log-model", `{"run_id":"`+s.run+`","model_json":"x"}`, 400, "INVALID_PARAMETER_VALUE", "is not a valid JSON")
+	s.refused(http.MethodPost, "runs/log-model", `{"run_id":"`+s.run+`","model_json":"{\"flavors\":{}}"}`, 400, "INVALID_PARAMETER_VALUE", "missing mandatory fields: {'artifact_path', 'run_id', 'utc_time_created'}")
+	s.refused(http.MethodPost, "runs/log-model", `{"run_id":"`+s.run+`"}`, 400, "INVALID_PARAMETER_VALUE", "Missing value for required parameter 'model_json'")
+}
+
+func TestRunsAreFoundByTheirDatasets(t *testing.T) {
+	t.Parallel()
+	s := newModelServer(t)
+	s.must(http.MethodPost, "runs/create", `{"experiment_id":"`+s.number+`"}`)
+	s.must(http.MethodPost, "runs/log-inputs", `{"run_id":"`+s.run+`","datasets":[{"tags":[{"key":"mlflow.data.context","value":"training"}],"dataset":{"name":"prices","digest":"abc","source_type":"local","source":"x"}}]}`)
+	for filter, want := range map[string]int{
+		"dataset.name = 'prices'": 1, "datasets.name = 'none'": 0, "datasets.digest IN ('abc','x')": 1, "datasets.context = 'training'": 1, "datasets.name LIKE 'PR%'": 0, "datasets.name ILIKE 'PR%'": 1,
+	} {
+		doc := s.must(http.MethodPost, "runs/search", `{"experiment_ids":["`+s.number+`"],"filter":"`+filter+`"}`)
+		runs, _ := doc["runs"].([]any)
+		if len(runs) != want {
+			t.Errorf("%s: %d runs, want %d", filter, len(runs), want)
+		}
+		if want == 1 {
+			same(t, at(t, runs, 0, "inputs", "dataset_inputs", 0, "dataset", "name"), "prices")
+		}
+	}
 }

@@ -621,5 +621,5 @@ func codeParts(patch runs.Patch) (parts []codePart) {
 
 // Url is the address of this view with another value for one of its names.
 func (data comparison) Url(name, value string) string {
-	return data.compareRequest.url(map[string]string{name: value})
+	return data.url(map[string]string{name: value})
 }

@@ -13,11 +13,14 @@ import (
 	"quant"
 	"quant/internal/server/caller"
 	"quant/internal/session"
+	"quant/internal/tracking"
 )
 
 // Options are what the pages rest on.
 type Options struct {
 	Session *session.Session
+	// Tracking ends the runs that clients make; nil: there are none.
+	Tracking *tracking.Tracking
 }
 
 // pages answers requests, many at once.
@@ -25,6 +28,8 @@ type pages struct {
 	*session.Session
 	templates templates
 	sections  []section
+	clients   *tracking.Tracking
+	places    chan struct{} // a place for each process that looks into a file
 }
 
 // section is an entry of the navigation.
@@ -36,7 +41,7 @@ type section struct {
 
 // Handler answers every path that no other face has.
 func Handler(o Options) http.Handler {
-	p := &pages{Session: o.Session}
+	p := &pages{Session: o.Session, clients: o.Tracking, places: make(chan struct{}, 2)}
 	mux := http.NewServeMux()
 	for _, routes := range []func(*http.ServeMux) []section{p.runRoutes, p.compareRoutes, p.researchRoutes, p.sqlRoutes} {
 		p.sections = append(p.sections, routes(mux)...)

@@ -154,8 +154,8 @@ func (p *pages) runPage(w http.ResponseWriter, r *http.Request) error {
 		Facts, Config, Program []fact
 		Cards                  []chartCard
 	}{Facts: v.facts(), Config: configOf(v.RunDetail), Cards: chartCards(v.RunID, v.Metrics[:min(len(v.Metrics), 6)], v.Live())}
-	if v.Outline.Program != nil {
-		more.Program = programFacts(*v.Outline.Program)
+	if v.Program != nil {
+		more.Program = programFacts(*v.Program)
 	}
 	var scripts []string
 	if len(more.Cards) > 0 {
@@ -185,7 +185,7 @@ func (v runView) facts() (list []fact) {
 		}
 	}
 	p := v.Process
-	if v.RunDetail.Process.ExitCode != nil {
+	if p.ExitCode != nil {
 		add("exit code", strconv.FormatInt(*p.ExitCode, 10))
 	}
 	add("facts", string(p.Facts))

@@ -20,7 +20,11 @@ func (p *pages) actionRoutes(mux *http.ServeMux) {
 			if err != nil {
 				return err
 			}
-			if err := do(r, runs.Actor{Session: p.Session, By: caller.From(r.Context()).Name}, id); err != nil {
+			actor := runs.Actor{Session: p.Session, By: caller.From(r.Context()).Name}
+			if p.clients != nil {
+				actor.StopClient = p.clients.Stop
+			}
+			if err := do(r, actor, id); err != nil {
 				return err
 			}
 			http.Redirect(w, r, "/runs/"+id+"#"+anchorOf(name), http.StatusSeeOther)

@@ -2,6 +2,7 @@ package pages
 
 import (
 	"bytes"
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"quant"
 	"quant/internal/artifact"
 	"quant/internal/runs"
+	"quant/internal/sandbox"
 )
 
 // The bounds of what a page shows of an artifact. A content is verified before any of
@@ -131,6 +133,10 @@ func (p *pages) preview(r *http.Request, a quant.Artifact) (preview, error) {
 		return shown, err
 	}
 	defer func() { _ = content.Close() }() // it was only read
+	if kind == ".parquet" {
+		err := p.parquet(r.Context(), &shown)
+		return shown, err
+	}
 	text, cut, err := content.Text(previewText)
 	switch {
 	case errors.Is(err, artifact.ErrNoText):
@@ -161,6 +167,43 @@ func (p *pages) preview(r *http.Request, a quant.Artifact) (preview, error) {
 	}
 	shown.Text = &text
 	return shown, nil
+}
+
+// shownText keeps a text that is not too long to be shown.
+type shownText struct{ strings.Builder }
+
+// Write fails once the text is too long.
+func (b *shownText) Write(text []byte) (int, error) {
+	if b.Len()+len(text) > 16*previewText {
+		return 0, errors.New("its rows are too long to be shown here")
+	}
+	return b.Builder.Write(text)
+}
+
+// parquet reads the first rows of a verified Parquet file; what cannot be read is said
+// and no error.
+func (p *pages) parquet(ctx context.Context, shown *preview) error {
+	file, err := p.Artifacts().Path(shown.Artifact.Digest)
+	if err != nil {
+		return err
+	}
+	select { // each is a process
+	case p.places <- struct{}{}:
+		defer func() { <-p.places }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	var text shownText
+	result, err := sandbox.ReadParquet(ctx, file, previewRows, &text)
+	if err != nil {
+		shown.Why = quant.FirstLine(err.Error())
+		return nil
+	}
+	shown.Table, _ = readTable(text.String(), false)
+	if result.Cut {
+		shown.Cut = "the first " + thousands(result.Rows) + " rows of " + quant.Bytes(shown.Artifact.Bytes)
+	}
+	return nil
 }
 
 // readTable reads the first rows of a CSV; nil: it is none. more: there are others.

@@ -21,6 +21,7 @@ import (
 	"quant/internal/process"
 	"quant/internal/server/caller"
 	"quant/internal/session"
+	"quant/internal/tracking"
 )
 
 // kept is the content of an artifact, stored for a run.
@@ -318,6 +319,26 @@ func TestAProcessOfThisMachineIsStopped(t *testing.T) {
 		}
 	case <-time.After(10 * time.Second):
 		t.Fatal("the process was not ended")
+	}
+}
+
+func TestARunThatAClientMakesIsEndedForIt(t *testing.T) {
+	b := browse(t)
+	clients := tracking.New(tracking.Options{Store: b.Meta, Registry: b.Registry, RunID: b.RunID()})
+	b.handler = Handler(Options{Session: b.Session.Session, Tracking: clients})
+	b.caller = caller.Caller{Name: "kim", Scopes: []caller.Scope{caller.Write}}
+	made, err := clients.CreateRun(t.Context(), tracking.NewRun{ExperimentID: "0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := "/runs/" + made.RunID
+	b.get(at).wants(t, http.StatusOK, "Stop</button>")
+	if a := b.post(at+"/stop", ""); a.StatusCode != http.StatusSeeOther {
+		t.Fatalf("%d %s", a.StatusCode, a.text)
+	}
+	b.get(at).wants(t, http.StatusOK, `<span class="status FAIL">`, "stopped by kim")
+	if run, err := clients.GetRun(t.Context(), made.ClientID); err != nil || run.Status() != tracking.Killed {
+		t.Errorf("its client reads %q, %v", run.Status(), err)
 	}
 }
 

@@ -169,6 +169,9 @@ func TestReference(t *testing.T) {
 		t.Skip("QUANT_TEST_MLFLOW_SERVER names no program mlflow")
 	}
 	lines := script(t, filepath.Join(filepath.Dir(program), "python"), mlflowServer(t, program), "client")
+	if strings.Contains(lines, `"unexpected"`) {
+		t.Fatalf("a step ended with an error that it does not expect:\n%s", labtest.Clipped(lines))
+	}
 	if *update {
 		head := "# MLflow's server 3.17.2 (SQLite, --serve-artifacts) asked by internal/test/server/client; written by: go test -run Reference -update\n"
 		labtest.Must(t, os.WriteFile(reference, []byte(head+lines), 0o644))

@@ -270,7 +270,9 @@
     });
     box.replaceChildren(svg);
   }
-  watchers.push((out) => runs.forEach((r, i) => lines[i].classList.toggle("out", out.has(r.id))));
+  watchers.push((out) => runs.forEach((r, i) => {
+    if (lines[i].classList.toggle("out", out.has(r.id))) lines[i].parentNode.prepend(lines[i]);
+  }));
 
   // ---- Scatter.
   const spot = document.querySelector("[data-scatter]");
