@@ -216,7 +216,7 @@ func withinText(err error, text, ran string) error {
 	if !is || e.Err == nil || text == ran {
 		return err
 	}
-	at, bytes := e.Err.(offset)
+	at, bytes := errors.AsType[offset](e.Err)
 	if e.Err = nil; bytes && strings.HasSuffix(text, ran) {
 		e.Err = at + offset(len(text)-len(ran))
 	}

@@ -14,6 +14,7 @@ import (
 const (
 	sharedMemory  = 256 << 20
 	sharedReads   = 4
+	sharedQueries = 2
 	sharedWait    = time.Second
 	sharedGrace   = 300 * time.Millisecond
 	sharedIdle    = 100 * time.Millisecond
@@ -36,6 +37,9 @@ type Shared struct {
 	Lab    *lab.Lab
 	Memory int64 // bytes that the engine may hold, for all reads together; 0: 256 MiB
 	Reads  int   // at once; others wait for their turn; 0: 4
+	// Queries is how many processes that Yielding runs may read at once, beside Reads;
+	// 0: 2.
+	Queries int
 	// Wait is how long a read waits for a writer, or for its turn; 0: 1 s.
 	Wait time.Duration
 	// Grace is how long reads may go on while a writer waits; 0: 300 ms.
@@ -45,8 +49,9 @@ type Shared struct {
 	// Longest is how long one read may take; 0: 30 s.
 	Longest time.Duration
 
-	once sync.Once
-	turn chan struct{}
+	once    sync.Once
+	turn    chan struct{}
+	queries chan struct{}
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and made anew at every change
@@ -88,7 +93,8 @@ func (s *Shared) settle() {
 	s.once.Do(func() {
 		s.Memory, s.Reads = orDefault(s.Memory, sharedMemory), orDefault(s.Reads, sharedReads)
 		s.Wait, s.Grace, s.Idle, s.Longest = orDefault(s.Wait, sharedWait), orDefault(s.Grace, sharedGrace), orDefault(s.Idle, sharedIdle), orDefault(s.Longest, sharedLongest)
-		s.turn, s.changed = make(chan struct{}, s.Reads), make(chan struct{})
+		s.Queries = orDefault(s.Queries, sharedQueries)
+		s.turn, s.queries, s.changed = make(chan struct{}, s.Reads), make(chan struct{}, s.Queries), make(chan struct{})
 		sharing.Store(s.Lab.FactPath, s)
 	})
 }
@@ -112,7 +118,7 @@ func (s *Shared) Read(ctx context.Context, fn func(db *factstore.DB) error) erro
 func (s *Shared) read(ctx context.Context, wait time.Duration, fn func(db *factstore.DB) error) error {
 	s.settle()
 	deadline := time.Now().Add(wait)
-	release, err := s.takeTurn(ctx, wait)
+	release, err := takeTurn(ctx, s.turn, wait)
 	if err != nil {
 		return err
 	}
@@ -138,21 +144,22 @@ func (s *Shared) read(ctx context.Context, wait time.Duration, fn func(db *facts
 	return err
 }
 
-func (s *Shared) takeTurn(ctx context.Context, wait time.Duration) (release func(), err error) {
+func takeTurn(ctx context.Context, turn chan struct{}, wait time.Duration) (release func(), err error) {
+	release = func() { <-turn }
+	select {
+	case turn <- struct{}{}:
+		return release, nil
+	default:
+	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
-	case s.turn <- struct{}{}:
-		return func() { <-s.turn }, nil
-	default:
-	}
-	select {
-	case s.turn <- struct{}{}:
-		return func() { <-s.turn }, nil
+	case turn <- struct{}{}:
+		return release, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-timer.C:
-		return nil, quant.Errorf(quant.Locked, "%s at once read the Fact DB, and none has ended", quant.Count(s.Reads, "request")).WithHint("try again in a moment")
+		return nil, quant.Errorf(quant.Locked, "%s at once read the Fact DB, and none has ended", quant.Count(cap(turn), "request")).WithHint("try again in a moment")
 	}
 }
 
@@ -340,7 +347,7 @@ func (s *Shared) Aside(ctx context.Context) (resume func(), err error) {
 // has waited for Grace. fn must let the file go then, and return the context's cause.
 func (s *Shared) Yielding(ctx context.Context, fn func(ctx context.Context) error) error {
 	s.settle()
-	release, err := s.takeTurn(ctx, s.Wait)
+	release, err := takeTurn(ctx, s.queries, s.Wait)
 	if err != nil {
 		return err
 	}

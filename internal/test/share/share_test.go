@@ -195,21 +195,21 @@ func TestReadsAreApart(t *testing.T) {
 func TestReadsAreBounded(t *testing.T) {
 	_, shared := begin(t)
 	shared.Longest = 300 * time.Millisecond
-	read := func(ctx context.Context) (error, time.Duration) {
+	read := func(ctx context.Context) (time.Duration, error) {
 		begun := time.Now()
 		err := shared.Read(ctx, func(db *factstore.DB) error {
 			var sum float64
 			return db.QueryRow(ctx, heavy).Scan(&sum)
 		})
-		return err, time.Since(begun)
+		return time.Since(begun), err
 	}
-	if err, took := read(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than 300ms") || took > 5*time.Second {
+	if took, err := read(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than 300ms") || took > 5*time.Second {
 		t.Errorf("a long read ends with %v after %v", err, took)
 	}
 	shared.Longest = time.Minute
 	ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer stop()
-	if err, took := read(ctx); err == nil || took > 5*time.Second {
+	if took, err := read(ctx); err == nil || took > 5*time.Second {
 		t.Errorf("a read whose request ended goes on: %v after %v", err, took)
 	}
 }
