@@ -23,8 +23,8 @@ func (b *browser) trials(n, points int, hostile bool) (sweep string, ids []strin
 	ctx := b.t.Context()
 	sweep, err := b.Inside(ctx, session.Command{Kind: "sweep", Args: []string{"sweep"}}, func(ctx context.Context, s *session.Session) error {
 		var list []session.Command
-		for range n {
-			list = append(list, session.Command{Kind: "backtest", Args: []string{"backtest"}, Flags: map[string]string{"from": "2004-01-02"}})
+		for i := range n {
+			list = append(list, session.Command{Kind: "backtest", Args: []string{"backtest"}, Flags: map[string]string{"set": fmt.Sprint(i)}})
 		}
 		inner, err := s.Begin(ctx, list)
 		if err != nil {
