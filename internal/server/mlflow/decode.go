@@ -181,7 +181,7 @@ func decodeDocument(doc []byte, parts map[string]string, in any) error {
 		return err
 	}
 	if failed != nil {
-		return apiErrorf(badRequest, "The request body could not be parsed: %v", clean(failed.Error()))
+		return apiErrorf(badRequest, "The request body could not be parsed: it is no JSON object")
 	}
 	return complete(v, "")
 }
