@@ -55,6 +55,7 @@ func BenchmarkBareBatch(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+		defer insert.Close()
 		for n := range 1000 {
 			if _, err := insert.Exec("run", "m", n, n, float64(n)); err != nil {
 				b.Fatal(err)

@@ -60,7 +60,6 @@ func (c *committer) lead(own *write) {
 		c.mu.Unlock()
 		c.commit(some)
 		if own != nil {
-			own = nil
 			c.mu.Lock()
 			more := len(c.waiting) > 0
 			c.leading = more

@@ -114,7 +114,6 @@ type token struct {
 // scanner takes a filter apart.
 type scanner struct {
 	rest string
-	prev byte // the character before rest; 0: none
 }
 
 func isWord(r rune) bool {

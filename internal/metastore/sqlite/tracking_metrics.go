@@ -25,7 +25,7 @@ func (db *DB) LogClient(ctx context.Context, clientID string, b metastore.Client
 			return err
 		}
 		named(b.Batch, id.String)
-		if err := b.Batch.Validate(); err != nil {
+		if err := b.Validate(); err != nil {
 			return err
 		}
 		if err := w.batch(b.Batch); err != nil {
