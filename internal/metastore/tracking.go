@@ -133,7 +133,8 @@ type Tracking interface {
 	LatestMetrics(ctx context.Context, runIDs []string) ([]LatestMetric, error)
 	// ClientHistory returns points of a metric of a run, NaNs among them, in the order
 	// of time, step and value, without the first offset ones, at most limit (0: all).
-	// steps, if not nil, are those that are wanted.
+	// A point that was logged twice, in all that it says, is one. steps, if not nil,
+	// are those that are wanted.
 	ClientHistory(ctx context.Context, runID, name string, steps []int64, offset, limit int) ([]LatestMetric, error)
 	// ClientSteps returns the steps of a metric of a run, each once, ascending.
 	ClientSteps(ctx context.Context, runID, name string) ([]int64, error)

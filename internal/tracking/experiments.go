@@ -56,7 +56,10 @@ func numberOf(id string) (int64, error) {
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(id, 10, 64)
-	if err != nil || n < 0 {
+	if err != nil {
+		return 0, invalidf("Invalid experiment ID '%s'. Experiment ID must be a valid integer.", quant.Clip(id, 100))
+	}
+	if n < 0 {
 		return 0, notFoundf("No Experiment with id=%s exists", quant.Clip(id, 100))
 	}
 	return n, nil

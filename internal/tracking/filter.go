@@ -74,7 +74,7 @@ var experimentGrammar = grammar{
 	orders:     []string{"name", "experiment_id", "creation_time", "last_update_time"},
 	numeric:    []string{"creation_time", "last_update_time"},
 	comparators: map[string][]string{
-		tagKind: textComparators, attributeKind: textComparators,
+		tagKind: recordComparators, attributeKind: textComparators,
 	},
 }
 

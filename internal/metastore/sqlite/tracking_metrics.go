@@ -212,7 +212,7 @@ func (db *DB) ClientHistory(ctx context.Context, runID, name string, steps []int
 		order = `3, 4, 5`
 	}
 	query := `SELECT run_id, name, step, logged_at, value, 0 FROM run_metric_points ` + where + `
-		UNION ALL SELECT run_id, name, step, logged_at, 0.0, 1 FROM run_metric_nans ` + where + ` ORDER BY ` + order
+		UNION SELECT run_id, name, step, logged_at, 0.0, 1 FROM run_metric_nans ` + where + ` ORDER BY ` + order
 	args := []any{runID, name, wanted}
 	if limit > 0 || offset > 0 {
 		if limit <= 0 {

@@ -30,7 +30,7 @@ type loggedModelDocument struct {
 		Root          string `json:"artifact_uri"`
 		Status        string `json:"status"`
 		Type          string `json:"model_type,omitempty"`
-		SourceRunID   string `json:"source_run_id,omitempty"`
+		SourceRunID   string `json:"source_run_id"`
 		StatusMessage string `json:"status_message,omitempty"`
 		Tags          []tag  `json:"tags,omitempty"`
 	} `json:"info"`

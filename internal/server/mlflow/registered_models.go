@@ -14,13 +14,13 @@ type versionDocument struct {
 	Created       int64    `json:"creation_timestamp"`
 	Updated       int64    `json:"last_updated_timestamp"`
 	Stage         string   `json:"current_stage"`
-	Description   string   `json:"description,omitempty"`
+	Description   string   `json:"description"`
 	Source        string   `json:"source"`
 	RunID         string   `json:"run_id,omitempty"`
 	Status        string   `json:"status"`
 	StatusMessage string   `json:"status_message,omitempty"`
 	Tags          []tag    `json:"tags,omitempty"`
-	RunLink       string   `json:"run_link,omitempty"`
+	RunLink       string   `json:"run_link"`
 	Aliases       []string `json:"aliases,omitempty"`
 }
 
