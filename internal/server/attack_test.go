@@ -229,7 +229,7 @@ func TestNoRequestTakesMoreTimeThanItsLengthIsWorth(t *testing.T) {
 		"params.a LIKE '" + strings.Repeat("%a", 1<<18) + "'",
 		"params.a ILIKE '" + strings.Repeat("%_", 1<<14) + "b'",
 		"attributes.run_id IN ('" + strings.Repeat("a','", 1<<17) + "a')",
-		strings.Repeat("tags.a = 'b' AND ", 300) + "tags.a = 'b'",
+		strings.Repeat("a.", 1<<16), strings.Repeat("tags.a = 'b' AND ", 499) + "tags.a = 'b'", strings.Repeat("metrics.a > 1 AND ", 499) + "metrics.a > 1",
 	} {
 		all = append(all, document("runs/search", `{"experiment_ids":["0"],"filter":"`+quoted(filter)+`"}`))
 		all = append(all, document("experiments/search", `{"max_results":10,"filter":"`+quoted(filter)+`"}`))
@@ -242,6 +242,7 @@ func TestNoRequestTakesMoreTimeThanItsLengthIsWorth(t *testing.T) {
 		document("runs/set-tag", `{"run_id":"`+run+`","key":"`+strings.Repeat("k", 1<<20)+`","value":"`+strings.Repeat("v", 1<<20)+`"}`),
 		document("runs/search", `{"experiment_ids":[`+strings.Repeat(`"1",`, 100000)+`"0"]}`),
 		document("runs/search", `{"experiment_ids":["0"],"order_by":[`+strings.Repeat(`"metrics.a",`, 100000)+`"metrics.b"]}`),
+		document("logged-models/search", `{"experiment_ids":["0"],"order_by":[`+strings.Repeat(`{"field_name":"metrics.a"},`, 100000)+`{"field_name":"metrics.b"}]}`),
 	)
 	for _, one := range all {
 		begun := time.Now()
