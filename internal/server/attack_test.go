@@ -254,6 +254,17 @@ func TestNoRequestTakesMoreTimeThanItsLengthIsWorth(t *testing.T) {
 			t.Errorf("%s %.80s: answered by %d bytes", one.method, one.path, len(r.body))
 		}
 	}
+	for _, path := range []string{"/api/v1/runs?", "/runs?", "/runs/rows?"} {
+		var columns []string
+		for i := range 3000 {
+			columns = append(columns, fmt.Sprintf("params.p%d", i))
+		}
+		begun := time.Now()
+		r := g.ask("GET", path+"columns="+strings.Join(columns, ","), "")
+		if took := time.Since(begun); took > 5*time.Second || r.StatusCode >= 500 {
+			t.Errorf("%d columns at %s: %d %.200s in %s", len(columns), path, r.StatusCode, r.body, took)
+		}
+	}
 	for _, query := range []string{strings.Repeat("(", 10000), strings.Repeat("not ", 8000), strings.Repeat("a=1 and ", 3000) + "a=1", strings.Repeat("'", 20000)} {
 		for _, path := range []string{"/api/v1/runs?q=", "/runs?q=", "/runs/complete?q=", "/compare?q="} {
 			begun := time.Now()
