@@ -354,3 +354,29 @@ func TestFiftyAtOnceActThroughOneServer(t *testing.T) {
 		}
 	}
 }
+
+// An id that somebody put into a browser before does not become a session's, and a
+// session of one server is none of another.
+func TestNobodyChoosesTheIdOfASession(t *testing.T) {
+	t.Parallel()
+	g, other := whole(t, Options{Auth: true}), whole(t, Options{Auth: true})
+	secret, chosen := g.token("writer", quant.TokenWrites, 0), g.admission.sessions.cookie+"=chosen"
+	r := g.ask("POST", "/login", "token="+secret, "Content-Type", "application/x-www-form-urlencoded", "Cookie", chosen)
+	made := r.Cookies()
+	if r.StatusCode != http.StatusSeeOther || len(made) != 1 || len(made[0].Value) < 26 || strings.Contains(made[0].Value, "chosen") || strings.Contains(made[0].Value, secret) {
+		t.Fatalf("%d %v", r.StatusCode, made)
+	}
+	if again := g.ask("POST", "/login", "token="+secret, "Content-Type", "application/x-www-form-urlencoded", "Cookie", made[0].Name+"="+made[0].Value).Cookies(); len(again) != 1 || again[0].Value == made[0].Value {
+		t.Errorf("a second login has the id of the first: %v", again)
+	}
+	for server, statuses := range map[*guarded]map[string]int{
+		g:     {chosen: 303, made[0].Name + "=" + made[0].Value: 200, made[0].Name + "=" + strings.ToLower(made[0].Value): 303, made[0].Name + "=": 303},
+		other: {made[0].Name + "=" + made[0].Value: 303},
+	} {
+		for cookie, status := range statuses {
+			if r := server.ask("GET", "/runs", "", "Cookie", cookie); r.StatusCode != status {
+				t.Errorf("%s: %d, want %d", cookie, r.StatusCode, status)
+			}
+		}
+	}
+}

@@ -196,6 +196,7 @@ func (e *events) send(name, text string) error {
 		b.WriteString("event: " + name + "\n")
 	}
 	text = strings.ToValidUTF8(e.p.Mask.Known(text), "\uFFFD")
+	text = strings.ReplaceAll(text, "\r", "\n") // which ends a line as well: no text begins a field
 	for line := range strings.SplitSeq(text, "\n") {
 		b.WriteString("data: " + line + "\n")
 	}
