@@ -163,11 +163,12 @@ func startServed(ctx context.Context, dir, name string, limit time.Duration, arg
 				s.first = time.Since(start)
 				return s, nil
 			}
+			err = errors.New(resp.Status)
 		}
 		if time.Since(start) > limit {
 			_ = s.stop()
 			text, _ := os.ReadFile(log.Name())
-			return nil, fmt.Errorf("%s does not answer after %s: %v\n%s", filepath.Base(name), limit, err, text)
+			return nil, fmt.Errorf("%s does not answer after %s: %w\n%s", filepath.Base(name), limit, err, text)
 		}
 		time.Sleep(200 * time.Microsecond)
 	}
