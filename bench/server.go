@@ -53,7 +53,7 @@ func bareServer(addr, file string) error {
 		tx, err := db.Begin()
 		if err == nil {
 			one := tx.Stmt(insert)
-			defer one.Close()
+			defer func() { _ = one.Close() }()
 			for _, m := range list {
 				if _, err = one.Exec(run, m.Key, m.Step, m.Value, m.Timestamp); err != nil {
 					break
@@ -131,7 +131,7 @@ func freePort() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String(), nil
 }
 
