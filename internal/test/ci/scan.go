@@ -25,6 +25,7 @@ var endToEnd = map[string]bool{
 	"internal/test/script":  false,
 	"internal/test/chain":   false,
 	"internal/test/backup":  false,
+	"internal/test/server":  false,
 	"internal/test/crash":   false,
 	"internal/test/faults":  false,
 	"docs":                  false,
