@@ -114,7 +114,8 @@ func (t *Tracking) plan(ctx context.Context, s RunSearch) ([]metastore.Search, e
 		return nil, err
 	}
 	base := metastore.Search{
-		Where: append(metastore.And{among, metastore.IsNull{Field: metastore.Field{Of: metastore.ClientOf, Name: metastore.ContinuedBy}}}, where...),
+		// First what few runs meet: the rest is not looked up for the others.
+		Where: append(where, among, metastore.IsNull{Field: clientField(metastore.ContinuedBy)}),
 		All:   true, Deleted: s.View, Columns: []metastore.Field{runID, clientField(metastore.ClientID)},
 	}
 	for i, o := range orders {
@@ -268,7 +269,7 @@ var statusWords = []struct {
 func (t *Tracking) inParts(ctx context.Context, base metastore.Search, first order) ([]metastore.Search, error) {
 	part := func(more ...metastore.Expr) metastore.Search {
 		s := base
-		s.Where = append(slices.Clone(base.Where.(metastore.And)), more...)
+		s.Where = append(metastore.And(more), base.Where.(metastore.And)...)
 		return s
 	}
 	without := func(s metastore.Search) metastore.Search { // all have the same value, or none
