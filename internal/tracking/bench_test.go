@@ -168,6 +168,13 @@ func TestAPageAmongManyRunsIsFoundInTheOrderOfAnIndex(t *testing.T) {
 		{},
 		{Filter: "metrics.m0 > 0.5"},
 		{Filter: "metrics.m0 > 0.9999"},
+		{Filter: "metrics.m0 > 0.98"},
+		{Filter: "metrics.m0 > 0.95"},
+		{Filter: "metrics.m0 > 0.5 AND metrics.m1 < 0.5"},
+		{Filter: "metrics.m0 > 0.9 AND metrics.m1 < 0.1"},
+		{Filter: "run_id = '018bd05c12e870008000000000001e61'"},
+		{Filter: "run_id IN ('018bd05c12e870008000000000001e61', 'none')"},
+		{Filter: "artifact_uri = 'mlflow-artifacts:/1/018bd05c12e870008000000000001e61/artifacts'"},
 		{Filter: "params.p0 = '7'"},
 		{Filter: "tags.t0 = 'v3' AND metrics.m1 < 0.1"},
 		{Filter: "attributes.status = 'FAILED'"},
@@ -181,6 +188,10 @@ func TestAPageAmongManyRunsIsFoundInTheOrderOfAnIndex(t *testing.T) {
 		{Filter: "params.p0 != '7'"},
 		{Filter: "tags.none IS NULL"},
 		{Filter: "params.p1 LIKE '%9%'"},
+		{Offset: 4900},
+		{Filter: "params.p0 = '7'", Offset: 4900},
+		{OrderBy: []string{"metrics.m0 DESC"}, Offset: 4900},
+		{OrderBy: []string{"params.p0 ASC"}, Offset: 4900},
 		{OrderBy: []string{"metrics.m0 DESC"}},
 		{OrderBy: []string{"metrics.m0 ASC"}},
 		{OrderBy: []string{"params.p0 ASC"}},
@@ -207,7 +218,7 @@ func TestAPageAmongManyRunsIsFoundInTheOrderOfAnIndex(t *testing.T) {
 			}
 			best = min(best, time.Since(begun))
 		}
-		t.Logf("%8.1f ms %4d runs  %s %v", float64(best.Microseconds())/1000, len(page.Runs), s.Filter, s.OrderBy)
+		t.Logf("%8.1f ms %4d runs after %d  %s %v", float64(best.Microseconds())/1000, len(page.Runs), s.Offset, s.Filter, s.OrderBy)
 		if os.Getenv("QUANT_TRACKING_EXPLAIN") != "" && best > 25*time.Millisecond {
 			plans, err := tr.Explain(ctx, s)
 			for _, p := range plans {

@@ -442,6 +442,10 @@ func (t *Tracking) condition(ctx context.Context, c clause) (metastore.Expr, err
 		if e, done, err := t.idCondition(ctx, c); done || err != nil {
 			return e, err
 		}
+	case "artifact_uri":
+		if c.comparator == "=" {
+			return t.uriCondition(ctx, c.values[0])
+		}
 	case "status":
 		if c.comparator == "=" {
 			return statusIs(c.values[0]), nil
@@ -504,6 +508,17 @@ func (t *Tracking) idCondition(ctx context.Context, c clause) (e metastore.Expr,
 		return metastore.Not{Expr: in}, true, nil
 	}
 	return in, true, nil
+}
+
+// uriCondition is the condition that the artifacts of a run are at a URI. It names
+// the run, so that it is found by its key.
+func (t *Tracking) uriCondition(ctx context.Context, uri string) (metastore.Expr, error) {
+	clientID := strings.TrimSuffix(uri, "/artifacts")
+	found, err := t.Store.ClientRuns(ctx, []string{clientID[strings.LastIndex(clientID, "/")+1:]}, true)
+	if err != nil || len(found) == 0 || ArtifactURI(found[0].Number, found[0].ClientID) != uri {
+		return metastore.Or{}, err
+	}
+	return metastore.Compare{Field: runID, Op: metastore.Eq, Value: found[0].RunID}, nil
 }
 
 // timeCondition compares a time with a number of milliseconds. What is stored is
