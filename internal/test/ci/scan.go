@@ -26,6 +26,7 @@ var endToEnd = map[string]bool{
 	"internal/test/chain":   false,
 	"internal/test/backup":  false,
 	"internal/test/server":  false,
+	"internal/test/browser": false,
 	"internal/test/crash":   false,
 	"internal/test/faults":  false,
 	"docs":                  false,
