@@ -114,7 +114,8 @@ func (t *Tracking) plan(ctx context.Context, s RunSearch) ([]metastore.Search, e
 		return nil, err
 	}
 	base := metastore.Search{
-		Where: append(metastore.And{among, metastore.IsNull{Field: metastore.Field{Of: metastore.ClientOf, Name: metastore.ContinuedBy}}}, where...),
+		// First what few runs meet: the rest is not looked up for the others.
+		Where: append(where, among, metastore.IsNull{Field: clientField(metastore.ContinuedBy)}),
 		All:   true, Deleted: s.View, Columns: []metastore.Field{runID, clientField(metastore.ClientID)},
 	}
 	for i, o := range orders {
@@ -268,7 +269,7 @@ var statusWords = []struct {
 func (t *Tracking) inParts(ctx context.Context, base metastore.Search, first order) ([]metastore.Search, error) {
 	part := func(more ...metastore.Expr) metastore.Search {
 		s := base
-		s.Where = append(slices.Clone(base.Where.(metastore.And)), more...)
+		s.Where = append(metastore.And(more), base.Where.(metastore.And)...)
 		return s
 	}
 	without := func(s metastore.Search) metastore.Search { // all have the same value, or none
@@ -441,6 +442,10 @@ func (t *Tracking) condition(ctx context.Context, c clause) (metastore.Expr, err
 		if e, done, err := t.idCondition(ctx, c); done || err != nil {
 			return e, err
 		}
+	case "artifact_uri":
+		if c.comparator == "=" {
+			return t.uriCondition(ctx, c.values[0])
+		}
 	case "status":
 		if c.comparator == "=" {
 			return statusIs(c.values[0]), nil
@@ -503,6 +508,17 @@ func (t *Tracking) idCondition(ctx context.Context, c clause) (e metastore.Expr,
 		return metastore.Not{Expr: in}, true, nil
 	}
 	return in, true, nil
+}
+
+// uriCondition is the condition that the artifacts of a run are at a URI. It names
+// the run, so that it is found by its key.
+func (t *Tracking) uriCondition(ctx context.Context, uri string) (metastore.Expr, error) {
+	clientID := strings.TrimSuffix(uri, "/artifacts")
+	found, err := t.Store.ClientRuns(ctx, []string{clientID[strings.LastIndex(clientID, "/")+1:]}, true)
+	if err != nil || len(found) == 0 || ArtifactURI(found[0].Number, found[0].ClientID) != uri {
+		return metastore.Or{}, err
+	}
+	return metastore.Compare{Field: runID, Op: metastore.Eq, Value: found[0].RunID}, nil
 }
 
 // timeCondition compares a time with a number of milliseconds. What is stored is

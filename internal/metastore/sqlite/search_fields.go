@@ -1,6 +1,8 @@
 package sqlite
 
 import (
+	"fmt"
+
 	"quant"
 	"quant/internal/metastore"
 )
@@ -95,8 +97,11 @@ var searchFields = map[string]searchField{
 	"argv":           {value: "(SELECT group_concat(value, ' ') FROM json_each(p.argv))"},
 }
 
-// millisecondOf is the head of an id, the millisecond of the start.
-func millisecondOf(id string) string { return `substr(` + id + `, 1, 13)` }
+// millisecondChars is how long the head of an id is that is the millisecond of the
+// start.
+const millisecondChars = 13
+
+func millisecondOf(id string) string { return fmt.Sprintf(`substr(%s, 1, %d)`, id, millisecondChars) }
 
 // clientFields are what clients of MLflow know of a run r.
 var clientFields = map[string]string{

@@ -76,6 +76,9 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 		if n < look && (walk == nil || n <= 2*look/walkShare || look > math.MaxInt32/lookAgain) {
 			return w.run(query, union(chosen))
 		}
+		if n < look && walk.byValue == nil {
+			return w.firstByID(query, chosen, n, walk.descending)
+		}
 		if walk != nil {
 			found, done, err := w.walk(s, query, drivers, *walk, known, look/walkShare)
 			if done || err != nil {
@@ -141,103 +144,4 @@ func (w *searcher) count(p plan, limit int) (int, []source, error) {
 		}
 		return least, best, nil
 	}
-}
-
-// walking is how a search can be walked.
-type walking struct {
-	byValue    *source // through the values of the first key; nil: by id
-	descending bool
-	ties       string // the order of the ids of one value, as SQL
-}
-
-// walkOf finds an index that has the runs in the order asked for; nil: there is
-// none, or no limit at which a walk could stop.
-func walkOf(s metastore.Search, drivers []plan) *walking {
-	if s.Limit == 0 {
-		return nil
-	}
-	if len(s.Order) == 0 {
-		return &walking{descending: true}
-	}
-	first := s.Order[0]
-	if isTime(first.Field) {
-		return &walking{descending: first.Desc}
-	}
-	how := fieldOf(first.Field, false)
-	if len(s.Order) > 2 || len(s.Order) == 2 && !isTime(s.Order[1].Field) && !byMillisecond(s.Order) || !how.walkable {
-		return nil
-	}
-	by, ok := sourceOf(first.Field, false, probe{kind: probePresent}, idRange{})
-	if !ok { // nearly every run has a value: they are no choice, but an order
-		by = source{field: first.Field, index: *how.index, probes: []probe{{kind: probePresent}}}
-	}
-	for _, d := range drivers {
-		if d.one != nil && d.one.field == by.field && d.one.index == by.index {
-			by.probes = append(append([]probe{}, by.probes...), d.one.probes...)
-			by.within = by.within.and(d.one.within)
-		}
-	}
-	return &walking{byValue: &by, descending: first.Desc, ties: ties(s.Order)}
-}
-
-// walk evaluates the first n runs of an index in the order asked for. done: what
-// it found is the answer.
-func (w *searcher) walk(s metastore.Search, q runsQuery, drivers []plan, how walking, known metastore.Expr, n int) (found []string, done bool, err error) {
-	if how.byValue == nil {
-		return w.walkByID(q, drivers, how.descending, n)
-	}
-	some := how.byValue.firstByValue(n, how.descending, how.ties)
-	found, err = w.run(q, some)
-	if err != nil || len(found) == q.limit {
-		return found, true, err
-	}
-	if walked, err := w.number(fragment{`SELECT count(*) FROM (` + some.sql + `)`, some.args}); err != nil || walked == n {
-		return nil, false, err
-	}
-	// Those that have the key are found; those without come last.
-	if requires(known, s.Order[0].Field) {
-		return found, true, nil
-	}
-	rest := withoutValue(s, s.Limit-len(found))
-	rest.After = "" // those come after every run that has one
-	more, err := w.ids(rest)
-	return append(found, more...), true, err
-}
-
-// withoutValue is the end of a search in the order of one key: the runs that have no
-// value there, at most so many.
-func withoutValue(s metastore.Search, limit int) metastore.Search {
-	none := metastore.Expr(metastore.IsNull{Field: s.Order[0].Field})
-	if s.Where != nil {
-		none = metastore.And{s.Where, none}
-	}
-	s.Where, s.Limit = none, limit
-	s.Order = []metastore.OrderKey{{Field: metastore.Field{Name: "run_id"}, Desc: newestFirst(s.Order)}}
-	return s
-}
-
-// walkByID walks the sparsest of the indexes that have the runs by id: the one
-// whose nth run is the farthest away.
-func (w *searcher) walkByID(q runsQuery, drivers []plan, descending bool, n int) (found []string, done bool, err error) {
-	var best *source
-	var end string
-	for _, d := range drivers {
-		if d.one == nil || !d.one.byID {
-			continue
-		}
-		at, err := w.texts(d.one.nth(n, descending))
-		if err != nil {
-			return nil, false, err
-		}
-		if len(at) == 0 {
-			// It has fewer: this is all of it.
-			found, err = w.run(q, d.one.ids())
-			return found, true, err
-		}
-		if best == nil || descending && at[0] < end || !descending && at[0] > end {
-			best, end = d.one, at[0]
-		}
-	}
-	found, err = w.run(q, best.first(n, descending))
-	return found, len(found) == q.limit, err
 }

@@ -277,15 +277,6 @@ func byMillisecond(order []metastore.OrderKey) bool {
 	return len(order) > 0 && order[len(order)-1].Field == metastore.Field{Of: metastore.ClientOf, Name: metastore.ClientStarted}
 }
 
-// ties is how ids break ties within one value of an index that is walked: in the
-// order of the index, as near to that of the search as it comes.
-func ties(order []metastore.OrderKey) string {
-	if byMillisecond(order) {
-		return "run_id" + direction(order[len(order)-1].Desc)
-	}
-	return "run_id" + direction(newestFirst(order))
-}
-
 // runsQuery is the condition, order and limit of the runs of a driver.
 type runsQuery struct {
 	where, order fragment
@@ -375,7 +366,10 @@ func (r idRange) sql() []fragment {
 }
 
 // ids is the statement that reads the ids of a source.
-func (s source) ids() fragment {
+func (s source) ids() fragment { return s.reading("run_id") }
+
+// reading is the statement that reads a column of an index in a source.
+func (s source) reading(column string) fragment {
 	var where []fragment
 	if s.record != "" {
 		where = append(where, fragmentOf("name = ?", s.record))
@@ -388,7 +382,7 @@ func (s source) ids() fragment {
 	}
 	where = append(where, s.within.sql()...)
 	c := joined(where, " AND ", "1")
-	return fragment{"SELECT run_id FROM " + s.index.from() + " WHERE " + c.sql, c.args}
+	return fragment{"SELECT " + column + " FROM " + s.index.from() + " WHERE " + c.sql, c.args}
 }
 
 // first is the statement that reads the first n ids of a source, in their order.
@@ -403,11 +397,10 @@ func (s source) nth(n int, descending bool) fragment {
 	return fragment{ids.sql + ` ORDER BY run_id` + direction(descending) + ` LIMIT 1 OFFSET ?`, append(ids.args, n-1)}
 }
 
-// firstByValue is the statement that reads the first n ids of a source, in the
-// order of its values, and of one value as ties says.
-func (s source) firstByValue(n int, descending bool, ties string) fragment {
-	ids := s.ids()
-	return fragment{ids.sql + ` ORDER BY ` + s.index.column + direction(descending) + `, ` + ties + ` LIMIT ?`, append(ids.args, n)}
+// nthValue is the statement that reads the value number n of a source, in their order.
+func (s source) nthValue(n int, descending bool) fragment {
+	values := s.reading(s.index.column)
+	return fragment{values.sql + ` ORDER BY ` + s.index.column + direction(descending) + ` LIMIT 1 OFFSET ?`, append(values.args, n-1)}
 }
 
 // counted is the statement that counts the ids of another up to a limit.

@@ -177,6 +177,12 @@ func decodeDocument(doc []byte, parts map[string]string, in any) error {
 		doc = withPart(doc, name, value)
 	}
 	v := reflect.ValueOf(in).Elem()
+	if quick, ok := in.(scanned); ok {
+		if quick.scan(doc) {
+			return nil
+		}
+		v.SetZero()
+	}
 	failed := json.Unmarshal(bareNumbers(doc), in)
 	if failed == nil && complete(v, "") == nil {
 		return nil

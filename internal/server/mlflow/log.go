@@ -26,6 +26,14 @@ func (m logged) metric() tracking.Metric {
 	}
 }
 
+// logBatch is what a client logs at once.
+type logBatch struct {
+	RunID   string   `json:"run_id" rule:"required"`
+	Metrics []logged `json:"metrics"`
+	Params  []tag    `json:"params"`
+	Tags    []tag    `json:"tags"`
+}
+
 func (f *face) logEndpoints() []endpoint {
 	const post = http.MethodPost
 	return []endpoint{
@@ -67,12 +75,7 @@ func (f *face) logEndpoints() []endpoint {
 		}) (any, error) {
 			return empty{}, f.Tracking.DeleteTag(ctx, in.RunID, in.Key)
 		}),
-		on(post, "/2.0/mlflow/runs/log-batch", func(ctx context.Context, in struct {
-			RunID   string   `json:"run_id" rule:"required"`
-			Metrics []logged `json:"metrics"`
-			Params  []tag    `json:"params"`
-			Tags    []tag    `json:"tags"`
-		}) (any, error) {
+		on(post, "/2.0/mlflow/runs/log-batch", func(ctx context.Context, in logBatch) (any, error) {
 			b := tracking.LogBatch{Tags: tagsOf(in.Tags), Metrics: make([]tracking.Metric, len(in.Metrics))}
 			for i, m := range in.Metrics {
 				b.Metrics[i] = m.metric()

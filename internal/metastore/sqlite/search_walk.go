@@ -1,0 +1,193 @@
+package sqlite
+
+import (
+	"database/sql"
+	"errors"
+	"math"
+
+	"quant/internal/metastore"
+)
+
+// walking is how a search can be walked.
+type walking struct {
+	byValue    *source // through the values of the first key; nil: by id
+	descending bool
+	// idsInOrder: the runs of one value come in the order of their ids, or of the
+	// milliseconds at the head of these, newestFirst or not. Otherwise other keys say
+	// in what order they come.
+	idsInOrder, newestFirst bool
+}
+
+// walkOf finds an index that has the runs in the order asked for; nil: there is
+// none, or no limit at which a walk could stop.
+func walkOf(s metastore.Search, drivers []plan) *walking {
+	if s.Limit == 0 {
+		return nil
+	}
+	if len(s.Order) == 0 {
+		return &walking{descending: true}
+	}
+	first := s.Order[0]
+	if isTime(first.Field) {
+		return &walking{descending: first.Desc}
+	}
+	how := fieldOf(first.Field, false)
+	if !how.walkable {
+		return nil
+	}
+	by, ok := sourceOf(first.Field, false, probe{kind: probePresent}, idRange{})
+	if !ok { // nearly every run has a value: they are no choice, but an order
+		by = source{field: first.Field, index: *how.index, probes: []probe{{kind: probePresent}}}
+	}
+	for _, d := range drivers {
+		if d.one != nil && d.one.field == by.field && d.one.index == by.index {
+			by.probes = append(append([]probe{}, by.probes...), d.one.probes...)
+			by.within = by.within.and(d.one.within)
+		}
+	}
+	w := walking{byValue: &by, descending: first.Desc}
+	switch {
+	case len(s.Order) == 1:
+		w.idsInOrder, w.newestFirst = true, first.Desc
+	case isTime(s.Order[1].Field), len(s.Order) == 2 && byMillisecond(s.Order):
+		w.idsInOrder, w.newestFirst = true, s.Order[1].Desc
+	}
+	return &w
+}
+
+// walk evaluates the first n runs of an index in the order asked for. done: what
+// it found is the answer.
+func (w *searcher) walk(s metastore.Search, q runsQuery, drivers []plan, how walking, known metastore.Expr, n int) (found []string, done bool, err error) {
+	if how.byValue == nil {
+		return w.walkByID(q, drivers, how.descending, n)
+	}
+	head, whole, err := w.head(how, n)
+	if head == nil || err != nil {
+		return nil, false, err
+	}
+	found, err = w.run(q, union(head))
+	if err != nil || len(found) == q.limit {
+		return found, true, err
+	}
+	if !whole {
+		return nil, false, nil
+	}
+	// Those that have the key are found; those without come last.
+	if requires(known, s.Order[0].Field) {
+		return found, true, nil
+	}
+	rest := withoutValue(s, s.Limit-len(found))
+	rest.After = "" // those come after every run that has one
+	more, err := w.ids(rest)
+	return append(found, more...), true, err
+}
+
+// head is the sources of the first runs of a walk, at least n and not many more. No
+// run that is left out comes before one of them. whole: none is left out. It is nil
+// where too many runs have one value.
+func (w *searcher) head(how walking, n int) (head []source, whole bool, err error) {
+	nth, err := w.value(how.byValue.nthValue(n, how.descending))
+	if nth == nil || err != nil {
+		return []source{*how.byValue}, true, err
+	}
+	nearer := metastore.Lt
+	if how.descending {
+		nearer = metastore.Gt
+	}
+	before, same := *how.byValue, *how.byValue
+	before.probes = append(append([]probe{}, before.probes...), probe{kind: probeRange, op: nearer, values: []any{nth}})
+	same.probes = append(append([]probe{}, same.probes...), probe{kind: probeValues, values: []any{nth}})
+	if !how.idsInOrder {
+		many := n * walkShare
+		if together, err := w.number(same.ids().counted(many)); err != nil || together == many {
+			return nil, false, err
+		}
+		return []source{before, same}, false, nil
+	}
+	last, err := w.texts(same.nth(n, how.newestFirst))
+	if err != nil {
+		return nil, false, err
+	}
+	if len(last) > 0 {
+		// All of its millisecond: they may come in another order than their ids.
+		same.within = same.within.and(millisecond(last[0], how.newestFirst))
+	}
+	return []source{before, same}, false, nil
+}
+
+// value is the one value that a statement finds; nil: there is none.
+func (w *searcher) value(f fragment) (v any, err error) {
+	err = w.q.QueryRowContext(w.ctx, f.sql, f.args...).Scan(&v)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if b, isBytes := v.([]byte); isBytes {
+		v = string(b)
+	}
+	return v, err
+}
+
+// millisecond is the ids of the millisecond of one and of those before it in an order.
+func millisecond(id string, newestFirst bool) idRange {
+	head := id[:min(len(id), millisecondChars)]
+	if newestFirst {
+		return idRange{low: head}
+	}
+	return idRange{high: head + "~"} // no id has a character that comes later
+}
+
+// withoutValue is the end of a search in the order of a key: the runs that have no
+// value there, at most so many.
+func withoutValue(s metastore.Search, limit int) metastore.Search {
+	none := metastore.Expr(metastore.IsNull{Field: s.Order[0].Field})
+	if s.Where != nil {
+		none = metastore.And{s.Where, none}
+	}
+	s.Where, s.Limit = none, limit
+	if len(s.Order) > 1 {
+		s.Order = s.Order[1:]
+		return s
+	}
+	s.Order = []metastore.OrderKey{{Field: metastore.Field{Name: "run_id"}, Desc: newestFirst(s.Order)}}
+	return s
+}
+
+// walkByID walks the sparsest of the indexes that have the runs by id: the one
+// whose nth run is the farthest away.
+func (w *searcher) walkByID(q runsQuery, drivers []plan, descending bool, n int) (found []string, done bool, err error) {
+	var best *source
+	var end string
+	for _, d := range drivers {
+		if d.one == nil || !d.one.byID {
+			continue
+		}
+		at, err := w.texts(d.one.nth(n, descending))
+		if err != nil {
+			return nil, false, err
+		}
+		if len(at) == 0 {
+			// It has fewer: this is all of it.
+			found, err = w.run(q, d.one.ids())
+			return found, true, err
+		}
+		if best == nil || descending && at[0] < end || !descending && at[0] > end {
+			best, end = d.one, at[0]
+		}
+	}
+	found, err = w.run(q, best.first(n, descending))
+	return found, len(found) == q.limit, err
+}
+
+// firstByID finds the first runs, in the order of their ids, among the n of sources:
+// the ids are sorted, and no more of them evaluated than it takes.
+func (w *searcher) firstByID(q runsQuery, sources []source, n int, descending bool) ([]string, error) {
+	all := union(sources)
+	for some := max(2*q.limit, firstLook/walkShare); some < n && some < math.MaxInt32/lookAgain; some *= lookAgain {
+		f := fragment{`SELECT run_id FROM (` + all.sql + `) ORDER BY run_id` + direction(descending) + ` LIMIT ?`, append(append([]any{}, all.args...), some)}
+		found, err := w.run(q, f)
+		if err != nil || len(found) == q.limit {
+			return found, err
+		}
+	}
+	return w.run(q, all)
+}
