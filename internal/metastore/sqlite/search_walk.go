@@ -205,7 +205,16 @@ func (w *searcher) walkByID(q runsQuery, drivers []plan, descending bool, n int)
 			best, end = d.one, at[0]
 		}
 	}
-	found, err = w.run(q, best.first(n, descending))
+	// Up to that one, rather than so many: then SQLite reads the index in the order of
+	// the answer, and stops where that is full.
+	some := *best
+	if descending {
+		some.within = some.within.and(idRange{low: end})
+	} else {
+		some.within = some.within.and(idRange{high: end + "!"})
+	}
+	q.order = fragmentOf("d.run_id" + direction(descending))
+	found, err = w.run(q, some.ids())
 	return found, len(found) == q.limit, err
 }
 
