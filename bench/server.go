@@ -53,7 +53,7 @@ func bareServer(addr, file string) error {
 		tx, err := db.Begin()
 		if err == nil {
 			one := tx.Stmt(insert)
-			defer one.Close()
+			defer func() { _ = one.Close() }()
 			for _, m := range list {
 				if _, err = one.Exec(run, m.Key, m.Step, m.Value, m.Timestamp); err != nil {
 					break
@@ -131,7 +131,7 @@ func freePort() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String(), nil
 }
 
@@ -163,11 +163,12 @@ func startServed(ctx context.Context, dir, name string, limit time.Duration, arg
 				s.first = time.Since(start)
 				return s, nil
 			}
+			err = errors.New(resp.Status)
 		}
 		if time.Since(start) > limit {
 			_ = s.stop()
 			text, _ := os.ReadFile(log.Name())
-			return nil, fmt.Errorf("%s does not answer after %s: %v\n%s", filepath.Base(name), limit, err, text)
+			return nil, fmt.Errorf("%s does not answer after %s: %w\n%s", filepath.Base(name), limit, err, text)
 		}
 		time.Sleep(200 * time.Microsecond)
 	}

@@ -982,7 +982,7 @@ var reference = regexp.MustCompile("`((?:[a-z0-9_]+/)*[a-z0-9_]+\\.go)(?: ([A-Za
 func TestEveryFileAndFunctionThatTheDocumentsNameIsThere(t *testing.T) {
 	t.Parallel()
 	counted := map[string]int{}
-	for _, path := range []string{"docs/walkthrough/p1-meta-db.md", "docs/walkthrough/chain.md", "docs/architecture.md", "docs/plan.md", "CONTRIBUTING.md"} {
+	for _, path := range []string{"docs/walkthrough/p1-meta-db.md", "docs/walkthrough/chain.md", "docs/architecture.md", "docs/plan.md", "docs/server.md", "CONTRIBUTING.md"} {
 		for _, m := range reference.FindAllStringSubmatch(read(t, path), -1) {
 			counted[path]++
 			if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(m[1]))); err != nil {
@@ -994,6 +994,38 @@ func TestEveryFileAndFunctionThatTheDocumentsNameIsThere(t *testing.T) {
 	}
 	if counted["docs/walkthrough/p1-meta-db.md"] < 20 {
 		t.Errorf("the walkthrough names %d files and functions", counted["docs/walkthrough/p1-meta-db.md"])
+	}
+}
+
+// Each class of weakness that other servers had names the test that shows that this
+// one does not; that the test is there, TestEveryFileAndFunctionThatTheDocumentsNameIsThere
+// shows.
+func TestEveryWeaknessOfOtherServersNamesATest(t *testing.T) {
+	t.Parallel()
+	_, table, found := strings.Cut(read(t, "docs/server.md"), "\n| class | known as | here | test |\n|---|---|---|---|\n")
+	if !found {
+		t.Fatal("docs/server.md has no table of them")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	rows := strings.Split(table, "\n")
+	if len(rows) < 15 {
+		t.Errorf("it has %d rows", len(rows))
+	}
+	for _, row := range rows {
+		cells := strings.Split(strings.Trim(row, "| "), " | ")
+		if len(cells) != 4 {
+			t.Errorf("%d cells: %s", len(cells), row)
+			continue
+		}
+		named := reference.FindAllStringSubmatch(cells[3], -1)
+		for _, m := range named {
+			if !strings.HasPrefix(m[2], "Test") && !strings.HasPrefix(m[2], "Fuzz") {
+				t.Errorf("%s is no test: %s", m[0], row)
+			}
+		}
+		if len(named) != strings.Count(cells[3], "`")/2 || len(named) == 0 {
+			t.Errorf("it names no test, or something else: %s", row)
+		}
 	}
 }
 

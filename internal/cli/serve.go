@@ -88,8 +88,9 @@ func (e *Env) serving(ctx context.Context, url string) {
 // sparing makes the collector of garbage keep a server small, which lives long and
 // mostly waits. What the environment asks of it counts more.
 func (e *Env) sparing() {
+	lookup, _ := config.System()
 	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
-		if _, set := os.LookupEnv(name); set {
+		if _, set := lookup(name); set {
 			return
 		}
 	}

@@ -101,6 +101,11 @@ func (h *handler) serve(a *answer, r *http.Request, f *face) {
 			WithHint("open the page at this server itself; behind a proxy, keep the Host header as the browser sent it"))
 		return
 	}
+	if embedded(r) {
+		f.refuse(a, r, http.StatusForbidden, quant.Errorf(quant.Refused, "a page of another origin loads this").
+			WithHint("open it by a link, or at this server itself"))
+		return
+	}
 	body := boundBody(a, r, f.streams(r))
 	defer body.end()
 	if h.admission.answers(a, r) {
@@ -130,6 +135,17 @@ func (h *handler) serve(a *answer, r *http.Request, f *face) {
 	inner := r.WithContext(caller.With(r.Context(), who))
 	f.ServeHTTP(a, inner)
 	r.Pattern = inner.Pattern // that of the face's own routes
+}
+
+// embedded tells whether a page of another origin loads something, as a picture, a
+// script or a frame, or by a request of its own. A browser would not let it see the
+// answer; so nothing is done for it. A link may lead here.
+func embedded(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none": // a program, a page of this server, who looks
+		return false
+	}
+	return r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
 }
 
 func (h *handler) health(w http.ResponseWriter, r *http.Request) {

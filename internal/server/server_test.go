@@ -85,7 +85,7 @@ func guard(t *testing.T, place string, o Options, do http.HandlerFunc) *guarded 
 	page.name = pagesName
 	g.routes = []route{{"/stream/", &streaming}, {"/page", &page}, {"/", own}}
 	g.Server = httptest.NewServer(g.handler)
-	t.Cleanup(g.Server.Close)
+	t.Cleanup(g.Close)
 	return g
 }
 
@@ -492,8 +492,8 @@ func TestAPanicEndsOneRequestOnly(t *testing.T) {
 			w.(http.Flusher).Flush()
 			panic(errors.New("boom"))
 		case "/nil":
-			var m map[string]int
-			m["x"] = 1
+			var none *answered
+			none.body = "x"
 		}
 		_, _ = io.WriteString(w, "fine")
 	})

@@ -72,8 +72,10 @@ type Options struct {
 	Explain func(error) error
 }
 
-// Session is one execution. A method that starts, ends or writes is called from
-// one goroutine at a time; End may be called from any.
+// Session is one execution. Once it has started, runs inside it may be begun and
+// finished from any goroutine (Inside, Begin, Finish, with a Voice that takes that),
+// and End may be called from any. Every other method that starts or writes is called
+// from one goroutine at a time; the session of a run inside is its own.
 type Session struct {
 	*lab.Lab
 	Run *registry.Run // nil: not recorded

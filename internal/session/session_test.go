@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/session"
+	"quant/internal/session/sessiontest"
 )
 
 // said keeps what a session says.
@@ -158,6 +160,67 @@ func TestNothingRunsInsideARunThatHasEnded(t *testing.T) {
 	_, err := s.Inside(t.Context(), session.Command{Kind: "train"}, func(context.Context, *session.Session) error { t.Error("it ran"); return nil })
 	if !errors.Is(err, quant.Conflict) {
 		t.Error(err)
+	}
+}
+
+// Pages and programs act through one session at the same time.
+func TestManyActAtOnceInsideOneRun(t *testing.T) {
+	t.Parallel()
+	const many = 50
+	s := sessiontest.Begin(t)
+	ids, errs := make([]string, many), make([]error, many)
+	var acting sync.WaitGroup
+	for i := range many {
+		acting.Go(func() {
+			ids[i], errs[i] = s.Inside(t.Context(), session.Command{Kind: "log", Args: []string{"log", strconv.Itoa(i)}}, func(_ context.Context, inner *session.Session) error {
+				inner.Log(metastore.Batch{Tags: []quant.Tag{{Name: "number", Value: strconv.Itoa(i)}}})
+				switch i % 3 {
+				case 1:
+					return quant.Errorf(quant.Refused, "not number %d", i)
+				case 2:
+					panic(i)
+				}
+				return nil
+			})
+		})
+	}
+	acting.Wait()
+	for i, id := range ids {
+		if failed := i%3 != 0; (errs[i] != nil) != failed {
+			t.Errorf("%d: %v", i, errs[i])
+		}
+		run := s.Recorded(id)
+		tags, err := s.Meta.Tags(t.Context(), id)
+		want := quant.Success
+		if i%3 != 0 {
+			want = quant.Fail
+		}
+		if err != nil || run.Status != want || string(run.Process.ParentRunID) != s.RunID() || len(tags) != 1 || tags[0].Value != strconv.Itoa(i) {
+			t.Errorf("%d: %s inside %s with %v, %v", i, run.Status, run.Process.ParentRunID, tags, err)
+		}
+	}
+	if err := s.End(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who begins a run while the one around it ends leaves none open.
+func TestNoRunInsideStaysOpenWhenTheOneAroundItEndsMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := sessiontest.Begin(t)
+	var acting sync.WaitGroup
+	for range 20 {
+		acting.Go(func() {
+			_, _ = s.Inside(t.Context(), session.Command{Kind: "log"}, func(context.Context, *session.Session) error { return nil })
+		})
+	}
+	if err := s.End(t.Context(), nil); err != nil {
+		t.Error(err)
+	}
+	acting.Wait()
+	open, err := s.Meta.ListRuns(t.Context(), metastore.RunFilter{All: true, Status: quant.Running, Limit: 100})
+	if err != nil || len(open) != 0 {
+		t.Errorf("still open: %+v, %v", open, err)
 	}
 }
 

@@ -264,9 +264,36 @@ func invalidClause(text string) error {
 	return invalidf("Invalid clause(s) in filter string: '%s'", quant.Clip(strings.TrimSpace(text), 200))
 }
 
+// The bounds of a search, far above what anybody means: each comparison and each key
+// of an order is work for every row.
+const (
+	maxFilter      = 256 << 10 // bytes
+	maxComparisons = 500
+	maxOrders      = 100
+)
+
+func checkLength(filter string) error {
+	if len(filter) > maxFilter {
+		return invalidf("The filter has %s, more than %s", quant.Bytes(int64(len(filter))), quant.Bytes(maxFilter))
+	}
+	return nil
+}
+
+func tooMany() error { return invalidf("The filter has more than %d comparisons", maxComparisons) }
+
+func checkOrders(keys int) error {
+	if keys > maxOrders {
+		return invalidf("`order_by` has %d keys, more than %d", keys, maxOrders)
+	}
+	return nil
+}
+
 // parse reads a filter: comparisons with AND between them. It takes what MLflow's
 // server takes, and refuses what that refuses.
 func (g *grammar) parse(filter string) ([]clause, error) {
+	if err := checkLength(filter); err != nil {
+		return nil, err
+	}
 	s := scanner{rest: filter}
 	var all []clause
 	for {
@@ -286,7 +313,9 @@ func (g *grammar) parse(filter string) ([]clause, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, c)
+		if all = append(all, c); len(all) > maxComparisons {
+			return nil, tooMany()
+		}
 	}
 }
 
@@ -444,6 +473,9 @@ type order struct {
 
 // parseOrder reads the clauses of order_by, one column each.
 func (g *grammar) parseOrder(clauses []string) ([]order, error) {
+	if err := checkOrders(len(clauses)); err != nil {
+		return nil, err
+	}
 	var all []order
 	for _, text := range clauses {
 		s := scanner{rest: text}

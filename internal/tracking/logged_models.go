@@ -339,6 +339,9 @@ func (t *Tracking) SearchLoggedModels(ctx context.Context, s ModelSearch) ([]Log
 			return nil, false, invalidf("`dataset_name` in the `datasets` clause must be specified.")
 		}
 	}
+	if err := checkOrders(len(s.Order)); err != nil {
+		return nil, false, err
+	}
 	for _, o := range s.Order {
 		key := metastore.ModelOrder{Desc: o.Desc, DatasetName: o.DatasetName, DatasetDigest: o.DatasetDigest}
 		of, name, dotted := strings.Cut(o.Field, ".")

@@ -84,10 +84,10 @@ func (e Experiment) satisfies(c clause) bool {
 	if c.kind == tagKind {
 		for _, t := range e.Tags {
 			if t.Name == c.key {
-				return compared(t.Value, c)
+				return c.comparator == "IS NOT NULL" || c.comparator != "IS NULL" && compared(t.Value, c)
 			}
 		}
-		return false
+		return c.comparator == "IS NULL"
 	}
 	switch c.key {
 	case "creation_time":

@@ -30,6 +30,9 @@ type modelFilter struct {
 
 // parseModelFilter reads one; "" is none. Invalid.
 func parseModelFilter(filter string) ([]modelComparison, error) {
+	if err := checkLength(filter); err != nil {
+		return nil, err
+	}
 	f := modelFilter{all: filter, rest: strings.TrimSpace(filter)}
 	var list []modelComparison
 	for f.rest != "" {
@@ -40,7 +43,9 @@ func parseModelFilter(filter string) ([]modelComparison, error) {
 		if !ok {
 			return nil, f.wrong()
 		}
-		list = append(list, c)
+		if list = append(list, c); len(list) > maxComparisons {
+			return nil, tooMany()
+		}
 	}
 	return list, nil
 }
@@ -80,6 +85,8 @@ func (f *modelFilter) comparison() (c modelComparison, ok bool) {
 	c.key = name
 	if !quoted && strings.HasPrefix(f.rest, ".") {
 		c.of, f.rest = name, f.rest[1:]
+		f.space()
+		whole := f.rest
 		if c.key, quoted, ok = f.name(); !ok {
 			return c, false
 		}
@@ -88,7 +95,8 @@ func (f *modelFilter) comparison() (c modelComparison, ok bool) {
 			for more < len(f.rest) && isNameByte(f.rest[more]) {
 				more++
 			}
-			c.key, f.rest = c.key+f.rest[:more], f.rest[more:]
+			f.rest = f.rest[more:]
+			c.key = whole[:len(whole)-len(f.rest)]
 		}
 	}
 	if c.op, ok = f.op(); !ok {

@@ -252,6 +252,9 @@ func registrySearch(s RegistrySearch, attributes map[string]string, numbers []st
 	if q.Limit < 1 {
 		return q, invalidf("Invalid value for max_results. It must be a positive integer, but got %d", q.Limit)
 	}
+	if err := checkOrders(len(s.Order)); err != nil {
+		return q, err
+	}
 	list, err := parseModelFilter(s.Filter)
 	if err != nil {
 		return q, err

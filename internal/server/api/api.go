@@ -87,3 +87,12 @@ func (u *unsaid) WriteHeader(status int)      { u.status = status }
 func (h *handler) actor(r caller.Caller) runs.Actor {
 	return runs.Actor{Session: h.Session, By: r.Name}
 }
+
+// Routes are what is answered, each METHOD PATH with parts in braces.
+func Routes() []string {
+	var list []string
+	for _, r := range routes() {
+		list = append(list, r.method+" "+Prefix+r.path)
+	}
+	return list
+}

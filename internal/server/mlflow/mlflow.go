@@ -5,6 +5,7 @@ package mlflow
 
 import (
 	"net/http"
+	"strings"
 
 	"quant/internal/session"
 	"quant/internal/tracking"
@@ -58,4 +59,18 @@ func Handler(o Options) http.Handler {
 func Reads(r *http.Request) bool {
 	e, _, found := routes().find(r.Method, r.URL.EscapedPath())
 	return !found || e.reads
+}
+
+// Routes are what is answered, each METHOD PATH with parts in braces, below the
+// first of Prefixes where several lead to it.
+func Routes() []string {
+	var list []string
+	for _, e := range (&face{}).endpoints() {
+		path := e.path
+		if version := strings.SplitN(path, "/", 3)[1]; version == "2.0" || version == "3.0" {
+			path = "/api" + path
+		}
+		list = append(list, e.method+" "+path)
+	}
+	return list
 }

@@ -30,6 +30,7 @@ type pages struct {
 	sections  []section
 	clients   *tracking.Tracking
 	places    chan struct{} // a place for each process that looks into a file
+	routes    []string      // METHOD PATH of what is answered, with parts in braces
 }
 
 // section is an entry of the navigation.
@@ -41,25 +42,41 @@ type section struct {
 
 // Handler answers every path that no other face has.
 func Handler(o Options) http.Handler {
+	_, mux := newPages(o)
+	return mux
+}
+
+// Routes are what is answered, each METHOD PATH with parts in braces.
+func Routes() []string {
+	p, _ := newPages(Options{})
+	return p.routes
+}
+
+func newPages(o Options) (*pages, *http.ServeMux) {
 	p := &pages{Session: o.Session, clients: o.Tracking, places: make(chan struct{}, 2)}
 	mux := http.NewServeMux()
 	for _, routes := range []func(*http.ServeMux) []section{p.runRoutes, p.compareRoutes, p.researchRoutes, p.sqlRoutes} {
 		p.sections = append(p.sections, routes(mux)...)
 	}
-	mux.HandleFunc("GET "+assetPrefix+"{version}/{name}", serveAsset)
-	mux.HandleFunc("GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
+	p.route(mux, "GET "+assetPrefix+"{version}/{name}", serveAsset)
+	p.route(mux, "GET /favicon.ico", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, assetURL("icon.svg"), http.StatusFound)
 	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/runs", http.StatusFound) })
+	p.route(mux, "GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/runs", http.StatusFound) })
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, quant.Errorf(quant.NotFound, "there is no page %s", r.URL.Path).WithHint("start from the list of runs"))
 	})
-	return mux
+	return p, mux
+}
+
+func (p *pages) route(mux *http.ServeMux, pattern string, h http.HandlerFunc) {
+	p.routes = append(p.routes, pattern)
+	mux.HandleFunc(pattern, h)
 }
 
 // handle answers pattern with h; its error becomes a page.
 func (p *pages) handle(mux *http.ServeMux, pattern string, h func(w http.ResponseWriter, r *http.Request) error) {
-	mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+	p.route(mux, pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := session.Guard(func() error { return h(w, r) }); err != nil {
 			p.fail(w, r, err)
 		}

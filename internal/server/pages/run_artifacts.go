@@ -161,12 +161,37 @@ func (p *pages) preview(r *http.Request, a quant.Artifact) (preview, error) {
 		return shown, nil
 	case ".json":
 		var pretty bytes.Buffer
-		if !cut && json.Indent(&pretty, []byte(text), "", "  ") == nil && pretty.Len() < 2*previewText {
+		if !cut && indentedLength(text) < 2*previewText && json.Indent(&pretty, []byte(text), "", "  ") == nil {
 			text = pretty.String()
 		}
 	}
 	shown.Text = &text
 	return shown, nil
+}
+
+// indentedLength is about how long a JSON text is with a line for each value, indented
+// by its depth: a short text that is deep would be gigabytes.
+func indentedLength(text string) (n int) {
+	depth, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		n++
+		switch c := text[i]; {
+		case quoted && c == '\\':
+			n, i = n+1, i+1
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			depth++
+			n += 1 + 2*depth
+		case c == '}' || c == ']':
+			depth = max(0, depth-1)
+			n += 1 + 2*depth
+		case c == ',':
+			n += 1 + 2*depth
+		}
+	}
+	return n
 }
 
 // shownText keeps a text that is not too long to be shown.

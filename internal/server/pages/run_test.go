@@ -141,6 +141,23 @@ func TestArtifactsAreShownAndCannotLeaveTheirFrame(t *testing.T) {
 	}
 }
 
+// Indented, the second would be two gigabytes.
+func TestADeepJSONTextIsNotIndented(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		`{"a":[1,2],"b\\\"[":"]"}`: len("{\n  \"a\": [\n    1,\n    2\n  ],\n  \"b\\\\\\\"[\": \"]\"\n}"),
+		strings.Repeat("[", 9000) + strings.Repeat("1,", 110_000) + "1" + strings.Repeat("]", 9000): 2_000_000_000,
+	} {
+		if got := indentedLength(text); got < want-8 || want < 1<<20 && got > want+8 {
+			t.Errorf("%.40s: %d, want %d", text, got, want)
+		}
+	}
+	b := browse(t)
+	id := b.recorded("train", metastore.Batch{})
+	b.kept(id, "deep.json", strings.Repeat("[", 9000)+strings.Repeat("1,", 110_000)+"1"+strings.Repeat("]", 9000))
+	b.get("/runs/"+id+"/artifacts/deep.json").wants(t, http.StatusOK, "[[[1,1,1")
+}
+
 func TestALogIsShownFromItsEndAndFollowed(t *testing.T) {
 	b := browse(t)
 	list, err := b.Begin(t.Context(), []session.Command{{Kind: "exec", Args: []string{"exec", "--", "x"}}})

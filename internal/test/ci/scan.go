@@ -15,19 +15,24 @@ const soakPath = "quant/internal/test/soak"
 
 // endToEnd says of each package that starts real processes whether the race
 // detector watches these: in record signals, crowds and what is seen of runs, in
-// exec streams, logs and terminals. In the others every process does one thing
+// exec streams, logs and terminals, in serving, server, share and research what a
+// server does for many at once. In the others every process does one thing
 // after another, or what the packages of the program are watched at; the night
 // watches all.
 var endToEnd = map[string]bool{
-	"internal/test/record":  true,
-	"internal/test/exec":    true,
-	"internal/test/serving": true,
-	"internal/test/script":  false,
-	"internal/test/chain":   false,
-	"internal/test/backup":  false,
-	"internal/test/crash":   false,
-	"internal/test/faults":  false,
-	"docs":                  false,
+	"internal/test/record":   true,
+	"internal/test/exec":     true,
+	"internal/test/serving":  true,
+	"internal/test/server":   true,
+	"internal/test/share":    true,
+	"internal/test/research": true,
+	"internal/test/browser":  false,
+	"internal/test/script":   false,
+	"internal/test/chain":    false,
+	"internal/test/backup":   false,
+	"internal/test/crash":    false,
+	"internal/test/faults":   false,
+	"docs":                   false,
 }
 
 // source is the Go files of one folder, tests included.

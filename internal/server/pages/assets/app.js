@@ -358,6 +358,14 @@
     source.addEventListener("end", () => { source.close(); tell("the run has ended"); });
     source.addEventListener("error", () => tell(source.readyState === EventSource.CLOSED ? "the log cannot be followed" : "the connection is lost, and tried again"));
   });
+  // What scrolls and has nothing in it to go to is reached by Tab itself.
+  quant.each(".scroll, pre, .parallel", (el) => {
+    if (el.hasAttribute("tabindex")) return;
+    new ResizeObserver(() => {
+      if (el.scrollWidth > el.clientWidth || el.scrollHeight > el.clientHeight) el.tabIndex = 0;
+      else el.removeAttribute("tabindex");
+    }).observe(el);
+  });
   // A graph that is wider than the window begins where the run stands.
   quant.each(".graph", (el) => {
     const at = el.querySelector(".node.at");
