@@ -209,6 +209,15 @@ func TestAPageAmongManyRunsIsFoundInTheOrderOfAnIndex(t *testing.T) {
 		{Filter: "metrics.m1 > 0.999", OrderBy: []string{"metrics.m0 DESC"}},
 	} {
 		s.ExperimentIDs, s.Max = []string{e.ID()}, 100
+		if s.Offset > 0 { // as a client comes there, page by page
+			before := s
+			before.Offset, before.Max = 0, int64(s.Offset)
+			page, err := tr.SearchRuns(ctx, before)
+			if err != nil {
+				t.Fatal(s, err)
+			}
+			s.After = page.Last
+		}
 		best := time.Hour
 		var page tracking.RunPage
 		for range 3 {

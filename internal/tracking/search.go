@@ -29,6 +29,10 @@ type RunSearch struct {
 	View          View
 	Max           int64 // of the page; 0: 1,000. More than 50,000 is 50,000
 	Offset        int
+	// After is the run_id of the last run of the page before, where that is known: a
+	// page far behind is then found as fast as the first. Offset counts where no such
+	// run is found any more.
+	After string
 }
 
 // RunPage is a page of what a search found.
@@ -36,6 +40,8 @@ type RunPage struct {
 	Runs []Run
 	// Next is where the next page begins; 0: there is none.
 	Next int
+	// Last is the run_id of the last run.
+	Last string
 }
 
 // limited is how many results a page has; most asked is more than anybody means.
@@ -61,7 +67,7 @@ func (t *Tracking) SearchRuns(ctx context.Context, s RunSearch) (RunPage, error)
 	if err != nil || len(parts) == 0 {
 		return RunPage{}, err
 	}
-	ids, err := t.page(ctx, parts, s.Offset, limit)
+	ids, err := t.page(ctx, parts, s, limit)
 	if err != nil || len(ids) == 0 {
 		return RunPage{}, err
 	}
@@ -71,7 +77,7 @@ func (t *Tracking) SearchRuns(ctx context.Context, s RunSearch) (RunPage, error)
 	}
 	page := RunPage{}
 	if len(ids) == limit {
-		page.Next = s.Offset + limit
+		page.Next, page.Last = s.Offset+limit, ids[limit-1]
 	}
 	page.Runs, err = t.recorded(ctx, rows)
 	return page, err
@@ -329,46 +335,91 @@ func statusIs(word string) metastore.Expr {
 	return metastore.Or{}
 }
 
+// listed is a run of a search, by its run_id and what clients call it by.
+type listed struct{ id, clientID string }
+
 // page returns the run_ids of a page: what is before it is passed over.
-func (t *Tracking) page(ctx context.Context, parts []metastore.Search, offset, limit int) ([]string, error) {
-	var found []string
-	want := offset + limit
-	if want < 0 {
+func (t *Tracking) page(ctx context.Context, parts []metastore.Search, s RunSearch, limit int) ([]string, error) {
+	offset := s.Offset
+	if offset+limit < 0 {
 		return nil, invalidf("Invalid page token, the offset %d is too large", offset)
 	}
+	after, part, err := t.passed(ctx, parts, s.After)
+	if err != nil {
+		return nil, err
+	}
+	if after != nil {
+		offset, parts = 0, parts[part:]
+	}
+	var found []string
 	for _, p := range parts {
-		left := want - len(found)
+		left := offset + limit - len(found)
 		if left <= 0 {
 			break
 		}
-		ids, err := t.inOrder(ctx, p, left)
+		ids, err := t.inOrder(ctx, p, left, after)
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, ids...)
+		found, after = append(found, ids...), nil
 	}
 	if len(found) <= offset {
 		return nil, nil
 	}
-	return found[offset:min(len(found), want)], nil
+	return found[offset:min(len(found), offset+limit)], nil
 }
 
-// inOrder returns the first run_ids of a search. The store has the newest runs first,
-// in the order of their ids; clients see those that began in one millisecond in the
-// order of what they call them by.
-func (t *Tracking) inOrder(ctx context.Context, s metastore.Search, n int) ([]string, error) {
-	type one struct{ id, clientID string }
+// passed finds the part of a search in which a run is; nil: it is in none.
+func (t *Tracking) passed(ctx context.Context, parts []metastore.Search, id string) (found *listed, part int, err error) {
+	if id == "" {
+		return nil, 0, nil
+	}
+	for i, p := range parts {
+		p.Where = metastore.And{metastore.Compare{Field: runID, Op: metastore.Eq, Value: id}, p.Where}
+		err := t.Store.SearchRuns(ctx, p, func(cells []any) error {
+			found = listedOf(cells)
+			return nil
+		})
+		if err != nil || found != nil {
+			return found, i, err
+		}
+	}
+	return nil, 0, nil
+}
+
+func listedOf(cells []any) *listed {
+	var l listed
+	l.id, _ = cells[0].(string)
+	l.clientID, _ = cells[1].(string)
+	return &l
+}
+
+// inOrder returns the first run_ids of a search, or the first behind a run of it. The
+// store has the newest runs first, in the order of their ids; clients see those that
+// began in one millisecond in the order of what they call them by.
+func (t *Tracking) inOrder(ctx context.Context, s metastore.Search, n int, after *listed) ([]string, error) {
 	turned := len(s.Order) == 1 && s.Order[0].Field == started
+	switch {
+	case after != nil && !turned:
+		s.After = after.id
+	case after != nil: // from its millisecond on
+		from := metastore.Compare{Field: runID, Op: metastore.Ge, Value: moment(after.id)}
+		if s.Order[0].Desc {
+			from.Op, from.Value = metastore.Lt, moment(after.id)+"~" // behind every character of an id
+		}
+		s.Where = metastore.And{from, s.Where}
+	}
+	passed := func(l listed) bool {
+		return turned && after != nil && moment(l.id) == moment(after.id) && l.clientID <= after.clientID
+	}
 	for ask := n; ; ask = 2*ask + 64 {
 		s.Limit = ask
 		if turned {
 			s.Limit++
 		}
-		var found []one
+		var found []listed
 		if err := t.Store.SearchRuns(ctx, s, func(cells []any) error {
-			id, _ := cells[0].(string)
-			clientID, _ := cells[1].(string)
-			found = append(found, one{id, clientID})
+			found = append(found, *listedOf(cells))
 			return nil
 		}); err != nil {
 			return nil, err
@@ -383,10 +434,14 @@ func (t *Tracking) inOrder(ctx context.Context, s metastore.Search, n int) ([]st
 			if end == len(found) && !whole {
 				break // more of that time may follow
 			}
-			slices.SortFunc(found[at:end], func(a, b one) int { return strings.Compare(a.clientID, b.clientID) })
+			slices.SortFunc(found[at:end], func(a, b listed) int { return strings.Compare(a.clientID, b.clientID) })
 			at = end
 		}
-		if whole || at >= n {
+		if turned {
+			found = found[:at]
+		}
+		found = slices.DeleteFunc(found, passed)
+		if whole || len(found) >= n {
 			ids := make([]string, min(n, len(found)))
 			for i := range ids {
 				ids[i] = found[i].id

@@ -298,6 +298,17 @@ func rangeOf(e metastore.Expr) idRange {
 			r = r.and(rangeOf(part))
 		}
 	case metastore.Compare:
+		if id, isText := e.Value.(string); isText && e.Field == (metastore.Field{Name: "run_id"}) {
+			switch e.Op {
+			case metastore.Lt:
+				r.high = id
+			case metastore.Gt, metastore.Ge:
+				r.low = id
+			case metastore.Eq:
+				r.low, r.high = id, id+"!" // before whatever else begins so
+			}
+			return r
+		}
 		t, isTime := e.Value.(quant.Time)
 		if !isTime || e.Field != (metastore.Field{Name: "started"}) {
 			return r

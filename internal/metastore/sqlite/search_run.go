@@ -63,7 +63,11 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 		if !ok {
 			return w.ids(withoutValue(s, s.Limit))
 		}
-		walk.byValue.probes = append(walk.byValue.probes, here)
+		if walk.idsInOrder {
+			walk.after = &passed{value: here.values[0], ids: millisecondFrom(s.After, walk.newestFirst)}
+		} else {
+			walk.byValue.probes = append(walk.byValue.probes, here)
+		}
 	}
 	if len(drivers) == 1 && walk == nil {
 		return w.run(query, drivers[0].one.ids())

@@ -385,12 +385,6 @@ func (s source) reading(column string) fragment {
 	return fragment{"SELECT " + column + " FROM " + s.index.from() + " WHERE " + c.sql, c.args}
 }
 
-// first is the statement that reads the first n ids of a source, in their order.
-func (s source) first(n int, descending bool) fragment {
-	ids := s.ids()
-	return fragment{ids.sql + ` ORDER BY run_id` + direction(descending) + ` LIMIT ?`, append(ids.args, n)}
-}
-
 // nth is the statement that reads the id number n of a source, in their order.
 func (s source) nth(n int, descending bool) fragment {
 	ids := s.ids()

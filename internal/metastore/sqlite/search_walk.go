@@ -16,6 +16,14 @@ type walking struct {
 	// milliseconds at the head of these, newestFirst or not. Otherwise other keys say
 	// in what order they come.
 	idsInOrder, newestFirst bool
+	// after: it goes on within or behind a value, at the ids of a run that has it.
+	after *passed
+}
+
+// passed is where a walk by value goes on.
+type passed struct {
+	value any
+	ids   idRange // of the runs of the value that may be left
 }
 
 // walkOf finds an index that has the runs in the order asked for; nil: there is
@@ -86,17 +94,30 @@ func (w *searcher) walk(s metastore.Search, q runsQuery, drivers []plan, how wal
 // run that is left out comes before one of them. whole: none is left out. It is nil
 // where too many runs have one value.
 func (w *searcher) head(how walking, n int) (head []source, whole bool, err error) {
+	nearer, further := metastore.Lt, metastore.Gt
+	if how.descending {
+		nearer, further = further, nearer
+	}
+	if after := how.after; after != nil {
+		here, rest := how.byValue.and(probe{kind: probeValues, values: []any{after.value}}), how.byValue.and(probe{kind: probeRange, op: further, values: []any{after.value}})
+		here.within = here.within.and(after.ids)
+		last, err := w.texts(here.nth(n, how.newestFirst))
+		if err != nil {
+			return nil, false, err
+		}
+		if len(last) > 0 {
+			here.within = here.within.and(millisecond(last[0], how.newestFirst))
+			return []source{here}, false, nil
+		}
+		how.byValue, how.after = &rest, nil
+		head, whole, err := w.head(how, n)
+		return append(head, here), whole, err
+	}
 	nth, err := w.value(how.byValue.nthValue(n, how.descending))
 	if nth == nil || err != nil {
 		return []source{*how.byValue}, true, err
 	}
-	nearer := metastore.Lt
-	if how.descending {
-		nearer = metastore.Gt
-	}
-	before, same := *how.byValue, *how.byValue
-	before.probes = append(append([]probe{}, before.probes...), probe{kind: probeRange, op: nearer, values: []any{nth}})
-	same.probes = append(append([]probe{}, same.probes...), probe{kind: probeValues, values: []any{nth}})
+	before, same := how.byValue.and(probe{kind: probeRange, op: nearer, values: []any{nth}}), how.byValue.and(probe{kind: probeValues, values: []any{nth}})
 	if !how.idsInOrder {
 		many := n * walkShare
 		if together, err := w.number(same.ids().counted(many)); err != nil || together == many {
@@ -113,6 +134,12 @@ func (w *searcher) head(how walking, n int) (head []source, whole bool, err erro
 		same.within = same.within.and(millisecond(last[0], how.newestFirst))
 	}
 	return []source{before, same}, false, nil
+}
+
+// and is the source of what a probe more asks of a source.
+func (s source) and(p probe) source {
+	s.probes = append(append([]probe{}, s.probes...), p)
+	return s
 }
 
 // value is the one value that a statement finds; nil: there is none.
@@ -135,6 +162,10 @@ func millisecond(id string, newestFirst bool) idRange {
 	}
 	return idRange{high: head + "~"} // no id has a character that comes later
 }
+
+// millisecondFrom is the ids of the millisecond of one and of those behind it in an
+// order.
+func millisecondFrom(id string, newestFirst bool) idRange { return millisecond(id, !newestFirst) }
 
 // withoutValue is the end of a search in the order of a key: the runs that have no
 // value there, at most so many.
@@ -174,7 +205,16 @@ func (w *searcher) walkByID(q runsQuery, drivers []plan, descending bool, n int)
 			best, end = d.one, at[0]
 		}
 	}
-	found, err = w.run(q, best.first(n, descending))
+	// Up to that one, rather than so many: then SQLite reads the index in the order of
+	// the answer, and stops where that is full.
+	some := *best
+	if descending {
+		some.within = some.within.and(idRange{low: end})
+	} else {
+		some.within = some.within.and(idRange{high: end + "!"})
+	}
+	q.order = fragmentOf("d.run_id" + direction(descending))
+	found, err = w.run(q, some.ids())
 	return found, len(found) == q.limit, err
 }
 

@@ -13,6 +13,28 @@ func pageToken(offset int) string {
 	return base64.StdEncoding.EncodeToString(b)
 }
 
+// runsToken says where the next page of runs begins: behind a run.
+func runsToken(offset int, after string) string {
+	b, _ := json.Marshal(struct {
+		Offset int    `json:"offset"`
+		After  string `json:"after"`
+	}{offset, after})
+	return base64.StdEncoding.EncodeToString(b)
+}
+
+// afterOf is the run behind which the page of a token begins, "" for a token that
+// names none.
+func afterOf(token string) string {
+	var page struct {
+		After string `json:"after"`
+	}
+	b, err := base64.StdEncoding.DecodeString(token)
+	if err != nil || json.Unmarshal(b, &page) != nil {
+		return ""
+	}
+	return page.After
+}
+
 // offsetOf is where the page of a token begins; 0 for none.
 func offsetOf(token string) (int, error) {
 	if token == "" {

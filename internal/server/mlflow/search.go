@@ -69,7 +69,7 @@ func (f *face) searchEndpoints() []endpoint {
 				return nil, err
 			}
 			page, err := f.Tracking.SearchRuns(ctx, tracking.RunSearch{
-				ExperimentIDs: in.ExperimentIDs, Filter: in.Filter, OrderBy: in.OrderBy, View: viewOf(in.ViewType), Max: in.MaxResults.V, Offset: offset,
+				ExperimentIDs: in.ExperimentIDs, Filter: in.Filter, OrderBy: in.OrderBy, View: viewOf(in.ViewType), Max: in.MaxResults.V, Offset: offset, After: afterOf(in.PageToken),
 			})
 			if err != nil {
 				return nil, err
@@ -82,7 +82,7 @@ func (f *face) searchEndpoints() []endpoint {
 				return nil, err
 			}
 			if page.Next > 0 {
-				out.NextToken = pageToken(page.Next)
+				out.NextToken = runsToken(page.Next, page.Last)
 			}
 			return out, nil
 		})),
