@@ -19,17 +19,19 @@ const soakPath = "quant/internal/test/soak"
 // after another, or what the packages of the program are watched at; the night
 // watches all.
 var endToEnd = map[string]bool{
-	"internal/test/record":  true,
-	"internal/test/exec":    true,
-	"internal/test/serving": true,
-	"internal/test/script":  false,
-	"internal/test/chain":   false,
-	"internal/test/backup":  false,
-	"internal/test/server":  false,
-	"internal/test/browser": false,
-	"internal/test/crash":   false,
-	"internal/test/faults":  false,
-	"docs":                  false,
+	"internal/test/record":   true,
+	"internal/test/exec":     true,
+	"internal/test/serving":  true,
+	"internal/test/script":   false,
+	"internal/test/chain":    false,
+	"internal/test/backup":   false,
+	"internal/test/server":   false,
+	"internal/test/browser":  false,
+	"internal/test/research": false,
+	"internal/test/share":    false,
+	"internal/test/crash":    false,
+	"internal/test/faults":   false,
+	"docs":                   false,
 }
 
 // source is the Go files of one folder, tests included.

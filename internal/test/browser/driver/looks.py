@@ -73,7 +73,7 @@ def pages():
     yield "data", "/data", 200, "table"
     yield "symbol", "/data/AAPL", 200, "canvas"
     yield "sql", "/sql", 200, ""
-    yield "sql-result", at("/sql", q="SELECT ts, close FROM ohlcv WHERE symbol = 'AAPL' ORDER BY ts"), 200, "[data-sql-rows]"
+    yield "sql-result", at("/sql", q="SELECT ts, close FROM ohlcv WHERE symbol = 'AAPL' ORDER BY ts LIMIT 50"), 200, "[data-sql-rows]"
     yield "sql-error", at("/sql", q="SELECT nothing_like_that FROM ohlcv"), 200, "#result .failure"
     yield "no-page", "/nothing/like/that", 404, ""
     yield "api-docs", "/api/v1/docs", 200, ""
