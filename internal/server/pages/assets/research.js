@@ -99,6 +99,7 @@
     const fill = () => volume.setData(bars.map((b) => ({ time: b[0], value: b[5], color: shade(b[4] >= b[1] ? "good" : "bad", 0.35) })));
     fill();
     chart.timeScale().fitContent();
+    chart.timeScale().subscribeSizeChange(() => chart.timeScale().fitContent());
     document.addEventListener("quant:theme", () => { chart.applyOptions(look()); candle.applyOptions(colors()); fill(); });
   });
 

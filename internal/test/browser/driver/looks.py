@@ -2,7 +2,6 @@
 nothing sticks out, nothing hinders a reader, and the first page is small."""
 
 import re
-import time
 
 from browsing import BASE, GUARDED, Tab, at, axe_core, check, chromium, found, want
 
@@ -15,6 +14,8 @@ OVERFLOW = """() => {
   const out = [...document.querySelectorAll("body *")].filter((el) => el.getBoundingClientRect().right > room + 1 && !el.closest(".scroll, pre, .visually-hidden"));
   return over + " px: " + out.slice(0, 4).map((el) => el.tagName.toLowerCase() + "." + el.className + " " + (el.textContent || "").trim().slice(0, 40)).join(" | ");
 }"""
+
+DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
 OUTLINE = """() => {
   const heads = [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")];
@@ -73,7 +74,7 @@ def pages():
     yield "data", "/data", 200, "table"
     yield "symbol", "/data/AAPL", 200, "canvas"
     yield "sql", "/sql", 200, ""
-    yield "sql-result", at("/sql", q="SELECT ts, close FROM ohlcv WHERE symbol = 'AAPL' ORDER BY ts"), 200, "[data-sql-rows]"
+    yield "sql-result", at("/sql", q="SELECT ts, close FROM ohlcv WHERE symbol = 'AAPL' ORDER BY ts LIMIT 50"), 200, "[data-sql-rows]"
     yield "sql-error", at("/sql", q="SELECT nothing_like_that FROM ohlcv"), 200, "#result .failure"
     yield "no-page", "/nothing/like/that", 404, ""
     yield "api-docs", "/api/v1/docs", 200, ""
@@ -93,15 +94,15 @@ def looked_at(tab, name, path, status, drawn, theme, axe):
         for member, ok in {"title": outline["title"], "lang": outline["lang"] == "en", "main": outline["main"] == 1, "h1": outline["h1"] == 1, "empty": not outline["empty"], "nav": outline["nav"] or name in ("login", "api-docs")}.items():
             if not ok:
                 wrong.append(f"landmarks and headings, {member}: {outline}")
+        tab.page.evaluate(axe)
         for width in widths:
             tab.page.set_viewport_size({"width": width, "height": 900})
-            time.sleep(0.08)  # charts follow
+            tab.page.evaluate(DRAWN)  # charts follow
             over = tab.page.evaluate(OVERFLOW)
             if over:
                 wrong.append(f"sticks out at {width} px by {over}")
             tab.shot(f"{name}-{theme}-{width}")
             if width == widths[0] or width == 400:
-                tab.page.evaluate(axe)
                 wrong += [f"at {width} px {v}" for v in tab.page.evaluate(AXE)]
 
 
