@@ -138,7 +138,7 @@ func BenchmarkGetRun(b *testing.B) {
 }
 
 // TestAPageAmongManyRunsIsFoundInTheOrderOfAnIndex measures pages among as many runs
-// as QUANT_TRACKING_RUNS says, each with 3 metrics, 2 params and 5 tags. Without it
+// as QUANT_TRACKING_RUNS says, each with 3 metrics, 2 params and 4 tags. Without it
 // there is nothing to measure.
 func TestAPageAmongManyRunsIsFoundInTheOrderOfAnIndex(t *testing.T) {
 	n, _ := strconv.Atoi(os.Getenv("QUANT_TRACKING_RUNS"))
