@@ -55,8 +55,12 @@ func (r runReport) Sections() []output.Section {
 	add("work_dir", string(p.WorkDir))
 	add("config", string(r.ConfigJSON))
 	add("parent_run_id", string(p.ParentRunID))
-	add("host", fmt.Sprintf("%s (machine %s, boot %s)", p.Host, p.MachineID, p.BootID))
-	add("process", fmt.Sprintf("pid %d, user %s, start %s", p.PID, p.User, p.ProcessStart))
+	if p.PID != 0 {
+		add("host", fmt.Sprintf("%s (machine %s, boot %s)", p.Host, p.MachineID, p.BootID))
+		add("process", fmt.Sprintf("pid %d, user %s, start %s", p.PID, p.User, p.ProcessStart))
+	} else { // a client's program, which may run anywhere
+		add("user", string(p.User))
+	}
 	add("quant", strings.TrimSpace(string(p.BinaryVersion)+" "+string(p.BinaryCommit)))
 	git := string(p.GitCommit)
 	if git != "" && p.GitDirty != nil && *p.GitDirty {

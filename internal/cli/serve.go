@@ -35,6 +35,9 @@ only who has a token (quant tokens create), and is to be reached by TLS: with
   quant tokens create laptop && quant serve --addr 0.0.0.0:5000 --tls-cert cert.pem --tls-key key.pem`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.ClientLease == 0 {
+				return quant.Errorf(quant.Usage, "--client-lease 0 would close every run of a client at once").WithHint("give a duration, such as 90m or 7d")
+			}
 			to, err := env.accessLog(accessLog)
 			if err != nil {
 				return err
@@ -62,7 +65,7 @@ only who has a token (quant tokens create), and is to be reached by TLS: with
 	f.StringVar(&o.TLSCert, "tls-cert", "", "certificate with its chain, a PEM file")
 	f.StringVar(&o.TLSKey, "tls-key", "", "private key of the certificate, a PEM file")
 	f.StringArrayVar(&o.TrustedHosts, "trusted-host", nil, "another name under which this server is reached, as a proxy passes it on; may be given more than once")
-	f.DurationVar(&o.ClientLease, "client-lease", tracking.DefaultLease, "how long a client of MLflow may be silent before its run is closed as FAIL")
+	f.Var(newDuration(&o.ClientLease, tracking.DefaultLease), "client-lease", "how long a client of MLflow may be silent before its run is closed as FAIL")
 	f.StringVar(&accessLog, "access-log", "", "file to which a line is added for each request; - is stderr")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }

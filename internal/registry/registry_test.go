@@ -409,7 +409,7 @@ func TestARunIsNamedByIdPrefixSuffixOrLast(t *testing.T) {
 		t.Fatal(err)
 	}
 	for ref, want := range map[string]string{
-		ids[0]: ids[0], ids[1][len(ids[1])-8:]: ids[1], strings.ToUpper(ids[2][24:]): ids[2], "last": ids[2], reading[9:]: reading,
+		ids[0]: ids[0], strings.ReplaceAll(ids[1], "-", ""): ids[1], ids[1][len(ids[1])-8:]: ids[1], strings.ToUpper(ids[2][24:]): ids[2], "last": ids[2], reading[9:]: reading,
 	} {
 		if got, err := registry.Resolve(ctx, l.store, ref, reading); err != nil || got != want {
 			t.Errorf("%q: %q, %v; want %q", ref, got, err, want)

@@ -15,13 +15,17 @@ const (
 	Named    = "@"     // and a name: the newest run of that name
 )
 
+// clientDigits is the length of the id by which clients of MLflow know a run.
+const clientDigits = 32
+
 // hintReference says what names a run.
 const hintReference = "name a run by its id, a unique beginning or ending of it (at least 4 digits), `last`, `last:KIND` or `@NAME`"
 
 // Resolve finds the run that ref names: a whole id, a unique prefix, a unique
-// suffix of at least 4 digits, "last": the newest run that may change
-// something, other than self, "last:KIND" or "@NAME". Deleted runs are named by
-// their ids only. Errors: NotFound, or Invalid for a reference that is no id or
+// suffix of at least 4 digits, the 32 digits by which clients of MLflow know it
+// (where they resumed it: its newest continuation), "last": the newest run that may
+// change something, other than self, "last:KIND" or "@NAME". Deleted runs are named
+// by their ids only. Errors: NotFound, or Invalid for a reference that is no id or
 // that fits more than one run (the hint lists them).
 func Resolve(ctx context.Context, store metastore.Store, ref, self string) (string, error) {
 	if kind, found := strings.CutPrefix(ref, LastKind); found {
@@ -62,6 +66,17 @@ func Resolve(ctx context.Context, store metastore.Store, ref, self string) (stri
 	id, err := runReference(ref)
 	if err != nil {
 		return "", err
+	}
+	if len(id) == clientDigits && !strings.Contains(id, "-") {
+		// What a client of MLflow printed: of a resumed run, the newest under this id.
+		known, err := store.ClientRuns(ctx, []string{id}, true)
+		if err != nil {
+			return "", err
+		}
+		if len(known) == 1 {
+			return known[0].Run.RunID, nil
+		}
+		id = strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:]}, "-")
 	}
 	found, err := store.ResolveRun(ctx, id)
 	if err != nil {

@@ -52,6 +52,10 @@ func stoppable(ctx context.Context, s *session.Session, run metastore.RunDetail)
 	case liveness.Dead:
 		return quant.Errorf(quant.Conflict, "run %s: its process has ended without finishing it", short).WithHint("the next command closes its record")
 	case liveness.Unjudged:
+		if run.Process.PID == 0 {
+			return quant.Errorf(quant.Refused, "run %s is recorded by a client of MLflow, whose process is not known", short).
+				WithHint("end the client's program; `quant runs close %s` ends the record", short)
+		}
 		return quant.Errorf(quant.Refused, "run %s runs on %s, not here", short, run.Process.Host).WithHint("stop it there; `quant runs close %s` ends its record", short)
 	}
 	if parent := string(run.Process.ParentRunID); parent != "" {

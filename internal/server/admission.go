@@ -50,7 +50,7 @@ func (d *admission) ready(ctx context.Context) error {
 	any, err := token.AnyValid(ctx, d.tokens, d.now())
 	if err == nil && !any {
 		err = quant.Errorf(quant.Refused, "whoever is to reach this server needs a token, and there is none").
-			WithHint("quant tokens create NAME makes one; --addr 127.0.0.1:5000 serves this machine alone, without")
+			WithHint("quant tokens create NAME makes one; --addr 127.0.0.1:5000 without --login serves this machine alone, without one")
 	}
 	return err
 }

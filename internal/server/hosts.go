@@ -28,6 +28,21 @@ func hostsOf(place address, trusted []string) hosts {
 	return h
 }
 
+// trusted refuses names that no request can have in its Host header, which would
+// otherwise let in nobody without a word.
+func trusted(names []string) error {
+	for _, name := range names {
+		bare := hostName(name)
+		if _, err := netip.ParseAddr(bare); err != nil && (bare == "" || strings.Contains(name, "/") || strings.ContainsFunc(bare, func(c rune) bool {
+			return c != '-' && c != '.' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z')
+		})) {
+			return quant.Errorf(quant.Usage, "--trusted-host %q is no name of a host", name).
+				WithHint("write the name alone, such as lab.example.com; one that is not ASCII in its xn-- form")
+		}
+	}
+	return nil
+}
+
 // hostName is a host without its port, as names are compared.
 func hostName(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {

@@ -71,6 +71,9 @@ func Serve(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := trusted(o.TrustedHosts); err != nil {
+		return err
+	}
 	place, err := resolve(ctx, o.Addr)
 	if err != nil {
 		return err

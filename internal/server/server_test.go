@@ -769,6 +769,18 @@ func TestAFileIsSentWhole(t *testing.T) {
 	}
 }
 
+func TestTrustedHostsAreNames(t *testing.T) {
+	t.Parallel()
+	if err := trusted([]string{"lab.example.com", "LAB:8443", "10.0.0.1", "[::1]:80", "my_host", "xn--3e0b707e"}); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"", "http://lab.example.com", "lab.example.com/path", "a b", "*.example.com", "연구실"} {
+		if err := trusted([]string{"ok", name}); quant.CodeOf(err) != quant.Usage {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
 func TestAddressesThatAreNoneAreRefused(t *testing.T) {
 	t.Parallel()
 	for addr, says := range map[string]string{

@@ -180,6 +180,11 @@ func TestWhatHasEndedStaysEnded(t *testing.T) {
 	if fourth := status(tracking.Killed); fourth.RunID == third.RunID || fourth.Status() != tracking.Killed {
 		t.Errorf("another end does not continue it: %+v", fourth)
 	}
+	for _, name := range []string{r.ClientID, strings.ToUpper(r.ClientID)} {
+		if id, err := registry.Resolve(ctx, p.store, name, ""); err != nil || id != p.get(r.ClientID).RunID {
+			t.Errorf("what clients call it is run %q, %v", id, err)
+		}
+	}
 	old, err := p.store.GetRun(ctx, first)
 	p.ok(err)
 	points, err := p.store.MetricPoints(ctx, first, "m", 0)

@@ -7,6 +7,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/registry/liveness"
+	"quant/internal/tracking"
 )
 
 // namedRuns is how many runs of a host that cannot be judged are named one by one.
@@ -41,6 +42,10 @@ func (e *examination) running(ctx context.Context) {
 		case liveness.Alive:
 			e.add(Note, object, "", "%s is running: process %d on %s", run.Kind, run.Process.PID, run.Process.Host)
 		case liveness.Unjudged:
+			if run.Kind == tracking.Kind && run.Process.MachineID == "" { // no process of a machine stands behind it
+				e.add(Note, object, "", "a client of MLflow logs to it; quant serve ends it when the client has been silent for the lease, quant runs close %s at once", run.RunID)
+				continue
+			}
 			elsewhere[run.Process.Host] = append(elsewhere[run.Process.Host], run)
 			if len(elsewhere[run.Process.Host]) <= namedRuns {
 				e.add(Warning, object, fmt.Sprintf("if its process is gone: quant runs close %s", run.RunID),

@@ -11,7 +11,6 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
-	"quant/internal/registry"
 	"quant/internal/runs"
 )
 
@@ -41,16 +40,9 @@ func (p *pages) pageRoutes(mux *http.ServeMux) {
 	p.actionRoutes(mux)
 }
 
-// runOf is the run that a request names, as on the command line or as MLflow's
-// clients do, without dashes.
+// runOf is the run that a request names, as on the command line.
 func (p *pages) runOf(r *http.Request) (string, error) {
-	ref := r.PathValue("run")
-	if len(ref) == 32 && !strings.Contains(ref, "-") {
-		if id := strings.Join([]string{ref[:8], ref[8:12], ref[12:16], ref[16:20], ref[20:]}, "-"); registry.IsRunID(id) {
-			return id, nil
-		}
-	}
-	return p.Resolve(r.Context(), ref)
+	return p.Resolve(r.Context(), r.PathValue("run"))
 }
 
 // tab is a page of a run.

@@ -12,6 +12,10 @@
     return null;
   }
 
+  // The address that MLflow's clients print at the end of a run.
+  const printed = /^#\/experiments\/[^/]+\/runs\/([0-9a-f]{32})(\/|$)/.exec(location.hash);
+  if (printed) location.replace("/runs/" + printed[1]);
+
   const chosen = store("quant.theme");
   if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
 
