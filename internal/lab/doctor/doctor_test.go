@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"quant"
 	"quant/internal/factstore"
@@ -16,6 +17,7 @@ import (
 	"quant/internal/metastore/sqlite"
 	"quant/internal/registry"
 	"quant/internal/registry/liveness"
+	"quant/internal/tracking"
 )
 
 // counting is a store that counts the questions about single runs.
@@ -179,5 +181,31 @@ func TestAMissingOutputIsFoundWithoutAskingForEveryRun(t *testing.T) {
 		if f.Severity == doctor.Fault {
 			t.Errorf("after a reset: %+v", f)
 		}
+	}
+}
+
+func TestARunOfAClientIsNoWarning(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	const id = "01900000-0000-7000-8000-000000000001"
+	at := quant.NewTime(time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC))
+	err := l.store.CreateClientRun(t.Context(), quant.Run{RunID: id, Kind: tracking.Kind, Status: quant.Running, StartedAt: at}, quant.RunProcess{RunID: id, Changes: true},
+		metastore.RunClient{RunID: id, ClientID: strings.ReplaceAll(id, "-", ""), Status: "RUNNING", SeenAt: at}, metastore.Batch{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.makeFacts(t).Close()
+	found := false
+	for _, f := range l.examine(t).Findings {
+		if f.Object != "run "+id {
+			continue
+		}
+		found = true
+		if f.Severity != doctor.Note || !strings.Contains(f.What, "a client of MLflow logs to it") {
+			t.Errorf("%+v", f)
+		}
+	}
+	if !found {
+		t.Error("nothing is said of it")
 	}
 }
