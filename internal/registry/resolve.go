@@ -74,7 +74,7 @@ func Resolve(ctx context.Context, store metastore.Store, ref, self string) (stri
 			return "", err
 		}
 		if len(known) == 1 {
-			return known[0].Run.RunID, nil
+			return known[0].RunID, nil
 		}
 		id = strings.Join([]string{id[:8], id[8:12], id[12:16], id[16:20], id[20:]}, "-")
 	}
