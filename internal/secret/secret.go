@@ -85,6 +85,7 @@ type Masker struct {
 	mu     sync.RWMutex
 	values []string
 	known  []form // longest first, of each value every form it may be written in
+	many   bool   // ServesMany
 }
 
 // form is how a known value may stand in a text.
@@ -146,6 +147,26 @@ func (m *Masker) Know(values ...string) {
 	})
 }
 
+// ServesMany says that this process works for many at once, for long: what is
+// masked because of its name is masked in its place from now on, and no longer
+// wherever it occurs. Otherwise the token that one client calls "mean" would take
+// every other's mean away.
+func (m *Masker) ServesMany() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.many = true
+}
+
+// learn is Know for what was masked because of its name.
+func (m *Masker) learn(values ...string) {
+	m.mu.RLock()
+	many := m.many
+	m.mu.RUnlock()
+	if !many {
+		m.Know(values...)
+	}
+}
+
 func (m *Masker) add(text string, kind formKind) {
 	if !slices.ContainsFunc(m.known, func(f form) bool { return f.text == text }) {
 		m.known = append(m.known, form{text, kind})
@@ -202,7 +223,7 @@ func (m *Masker) KnownBytes(b []byte) []byte {
 // Args returns argv masked: --name=value and NAME=VALUE with a telling name,
 // the argument after such a flag, and in every other argument what Text finds.
 // The values it masks by name are known from then on, so that an error message
-// that repeats one is masked too.
+// that repeats one is masked too, unless ServesMany was said.
 func (m *Masker) Args(argv []string) []string {
 	out := make([]string, len(argv))
 	takesNext := false
@@ -212,12 +233,12 @@ func (m *Masker) Args(argv []string) []string {
 		switch {
 		case takesNext && arg != "--":
 			if !strings.HasPrefix(arg, "--") {
-				m.Know(arg, afterNumber(arg))
+				m.learn(arg, afterNumber(arg))
 			}
 			out[i], takesNext = Placeholder, false
 			continue
 		case joined && isPlainName(name) && isFlag(name):
-			m.Know(value, afterNumber(value))
+			m.learn(value, afterNumber(value))
 			out[i] = arg[:len(arg)-len(value)] + Placeholder
 		default:
 			out[i] = arg
@@ -275,7 +296,7 @@ func (m *Masker) Value(name string, v any) any {
 		return out
 	case string:
 		if name != "" && isFlag(name) && v != "" {
-			m.Know(v)
+			m.learn(v)
 			return Placeholder
 		}
 		return m.Text(v)

@@ -202,6 +202,23 @@ func TestASecretThatAClientLogsIsShownNowhere(t *testing.T) {
 	}
 }
 
+func TestWhatOneClientCallsASecretIsNotTakenFromAnother(t *testing.T) {
+	t.Parallel()
+	g := whole(t, Options{})
+	run, _ := g.clientRun()
+	g.ask("POST", "/api/2.0/mlflow/runs/log-parameter", `{"run_id":"`+run+`","key":"token","value":"momentum"}`, "Content-Type", "application/json")
+	g.ask("POST", "/api/2.0/mlflow/runs/set-tag", `{"run_id":"`+run+`","key":"api_key","value":"sharpe"}`, "Content-Type", "application/json")
+	run, _ = g.clientRun()
+	g.ask("POST", "/api/2.0/mlflow/runs/log-batch", `{"run_id":"`+run+`","params":[{"key":"signal","value":"momentum"}],"tags":[{"key":"by","value":"the best sharpe"}],
+		"metrics":[{"key":"sharpe","value":1.5,"timestamp":1,"step":0}]}`, "Content-Type", "application/json")
+	r := g.ask("GET", "/api/2.0/mlflow/runs/get?run_id="+run, "")
+	for _, want := range []string{`"value":"momentum"`, `"value":"the best sharpe"`, `"key":"sharpe"`} {
+		if !strings.Contains(r.body, want) {
+			t.Errorf("%s is not in %s", want, r.body)
+		}
+	}
+}
+
 // clientRun begins a run as a client of MLflow and returns its id there and here.
 func (g *guarded) clientRun() (id, runID string) {
 	g.t.Helper()

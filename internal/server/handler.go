@@ -37,6 +37,9 @@ func newHandler(o Options, place address) *handler {
 	}
 	if o.Session != nil {
 		h.access.mask = o.Session.Mask
+		if o.Session.Mask != nil {
+			o.Session.Mask.ServesMany()
+		}
 	}
 	h.admission = newAdmission(o, place, h.metrics)
 	return h
