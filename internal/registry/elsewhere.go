@@ -48,8 +48,9 @@ func (g *Registry) PrepareElsewhere(e Elsewhere) (quant.Run, quant.RunProcess, e
 	return run, process, nil
 }
 
-// Masked is a batch as Log stores it: masked, with times, of the run that it names
-// where an entry names none.
+// Masked is a batch as Log stores it, masked, with times, of the run that it names
+// where an entry names none; but for the values of params and tags, which are masked
+// where they look like a secret (secret.Masker.Record).
 func (g *Registry) Masked(runID string, b metastore.Batch) metastore.Batch {
-	return g.loggable(ofRun(b, runID))
+	return g.masked(ofRun(b, runID), g.Mask.Record)
 }

@@ -201,11 +201,15 @@ func (g *Registry) DeleteTags(ctx context.Context, runID string, names []string)
 
 // loggable masks a batch and gives it times, in place.
 func (g *Registry) loggable(b metastore.Batch) metastore.Batch {
-	now := quant.NewTime(g.Now())
-	value := func(name, v string) string {
+	return g.masked(b, func(name, v string) string {
 		masked, _ := g.Mask.Value(name, v).(string)
 		return masked
-	}
+	})
+}
+
+// masked is loggable with a rule for the values of params and tags.
+func (g *Registry) masked(b metastore.Batch, value func(name, v string) string) metastore.Batch {
+	now := quant.NewTime(g.Now())
 	for i, p := range b.Params {
 		b.Params[i].Name, b.Params[i].Value = g.Mask.Text(p.Name), value(p.Name, p.Value)
 	}

@@ -145,6 +145,18 @@ func (s strength) masks(name, v string, template bool) bool {
 	return false
 }
 
+// Record masks the value of a param or tag that a program's client says of its run:
+// the whole value where it looks like a secret for one of that name, by the rule of
+// Code (api_key and password hold one, max_tokens and key only where a generated
+// value stands there), otherwise what Text finds.
+func (m *Masker) Record(name, value string) string {
+	if strengthOf(name).masks(name, value, false) {
+		m.learn(value)
+		return Placeholder
+	}
+	return m.Text(value)
+}
+
 // isCommon reports whether v is a word of the language rather than a value.
 func isCommon(v string) bool {
 	if len(v) > 16 {

@@ -146,8 +146,7 @@ func (t *Tracking) mask(text string) string {
 }
 
 func (t *Tracking) maskValue(name, value string) string {
-	masked, _ := t.Registry.Mask.Value(name, strings.ToValidUTF8(value, "\uFFFD")).(string)
-	return masked
+	return t.Registry.Mask.Record(name, strings.ToValidUTF8(value, "\uFFFD"))
 }
 
 // GetExperiment returns an experiment, deleted or not.
