@@ -49,7 +49,7 @@ func (db *DB) PutArtifact(ctx context.Context, a quant.Artifact) error {
 	if err := a.Validate(); err != nil {
 		return err
 	}
-	return db.write(ctx, "put an artifact", "meta.artifact", func(ctx context.Context, q querier) error {
+	return db.write(ctx, "put an artifact", "", func(ctx context.Context, q querier) error {
 		w := recorder{ctx: ctx, q: q, known: map[string]bool{}}
 		if err := w.run(a.RunID); err != nil {
 			return err
@@ -101,7 +101,7 @@ func (db *DB) PutClientArtifact(ctx context.Context, a quant.ClientArtifact) err
 	if err := a.Validate(); err != nil {
 		return err
 	}
-	return db.write(ctx, "put a file", "meta.artifact", func(ctx context.Context, q querier) error {
+	return db.write(ctx, "put a file", "", func(ctx context.Context, q querier) error {
 		if err := asFolder(ctx, q, `client_artifacts WHERE true`, "path", a.Path); err != nil {
 			return err
 		}
