@@ -90,8 +90,11 @@ func unjudged(shown string, cause error) error {
 		WithHint("a read that fails is no damage: check the disk and the system's limits, then run it again; if the file can never be read again, move it away yourself")
 }
 
-// readThrough reads a file, if there is one, to its end. Errors: the operating
-// system's; ctx's.
+// readPiece is as much as SQLite reads of a file at once.
+const readPiece = 4 << 10
+
+// readThrough reads a file, if there is one, to its end, as SQLite reads it: piece by
+// piece, each at its place. Errors: the operating system's; ctx's.
 func readThrough(ctx context.Context, path string) error {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -101,9 +104,9 @@ func readThrough(ctx context.Context, path string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	buffer := make([]byte, 1<<20)
-	for {
-		_, err := f.Read(buffer)
+	buffer := make([]byte, readPiece)
+	for at := int64(0); ; at += readPiece {
+		_, err := f.ReadAt(buffer, at)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
