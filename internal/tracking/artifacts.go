@@ -128,7 +128,7 @@ func (t *Tracking) placeOf(ctx context.Context, p string) (place, error) {
 	}
 	switch {
 	case len(parts) >= 4 && parts[1] == modelsFolder && parts[3] == artifactsFolder && strings.HasPrefix(parts[2], "m-"):
-		m, err := t.loggedModel(ctx, parts[2])
+		m, err := t.loggedModel(ctx, parts[2], true)
 		if err != nil {
 			return place{}, err
 		}
@@ -310,7 +310,7 @@ func (t *Tracking) ModelFiles(ctx context.Context, modelID, dir string) (root st
 	if err != nil {
 		return "", nil, err
 	}
-	m, err := t.loggedModel(ctx, modelID)
+	m, err := t.loggedModel(ctx, modelID, true)
 	if err != nil {
 		return "", nil, err
 	}
@@ -355,7 +355,7 @@ func (t *Tracking) OpenModelFile(ctx context.Context, modelID, name string) (*Co
 	if err != nil {
 		return nil, err
 	}
-	m, err := t.loggedModel(ctx, modelID)
+	m, err := t.loggedModel(ctx, modelID, true)
 	if err != nil {
 		return nil, err
 	}

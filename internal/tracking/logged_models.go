@@ -119,24 +119,13 @@ func noLoggedModel(id string) error {
 
 // GetLoggedModel returns a model that is not deleted; NotFound.
 func (t *Tracking) GetLoggedModel(ctx context.Context, id string) (LoggedModel, error) {
-	list, err := t.Store.LoggedModelsOf(ctx, []string{id}, false)
-	if err != nil {
-		return LoggedModel{}, err
-	}
-	if len(list) == 0 {
-		return LoggedModel{}, noLoggedModel(id)
-	}
-	told, err := t.told(ctx, list)
-	if err != nil {
-		return LoggedModel{}, err
-	}
-	return told[0], nil
+	return t.loggedModel(ctx, id, false)
 }
 
-// loggedModel is GetLoggedModel for its folder: of a deleted one too, whose files
-// stay.
-func (t *Tracking) loggedModel(ctx context.Context, id string) (LoggedModel, error) {
-	list, err := t.Store.LoggedModelsOf(ctx, []string{id}, true)
+// loggedModel is GetLoggedModel, which with deleted also finds a deleted one: its
+// files stay.
+func (t *Tracking) loggedModel(ctx context.Context, id string, deleted bool) (LoggedModel, error) {
+	list, err := t.Store.LoggedModelsOf(ctx, []string{id}, deleted)
 	if err != nil {
 		return LoggedModel{}, err
 	}
