@@ -33,7 +33,7 @@ func (p Portfolio) ByRisk() bool {
 
 // BySectors reports whether decisions depend on the sectors of the symbols.
 func (s Strategy) BySectors() bool {
-	return s.Portfolio.SectorNeutral
+	return s.Portfolio.SectorNeutral || s.Supervisor.SectorCap != nil
 }
 
 // What a file means that does not say so.
@@ -224,3 +224,32 @@ func conditional(section, key string, is, then object) object {
 		{"then", object{{"properties", object{{section, then}}}}},
 	}
 }
+
+// refusesLess reports whether the strategy is refused for caps that leave no room for
+// what it is to invest.
+func (s Strategy) refusesLess() bool {
+	optimised := s.Portfolio.Weighting == MinVariance || s.Portfolio.Weighting == MeanVariance
+	return optimised && float64(s.Portfolio.TopK)*s.Supervisor.MaxWeightPerSymbol < s.Supervisor.GrossExposureCap-1e-12
+}
+
+// riskNotices says what the user should know of weights by risk.
+func (s Strategy) riskNotices() []string {
+	p, v := s.Portfolio, s.Supervisor
+	if !p.ByRisk() {
+		return nil
+	}
+	var notices []string
+	if p.TopK > v.MaxPositions {
+		notices = append(notices, fmt.Sprintf("%s weighs %d names, of which max_positions keeps the best %d: lower portfolio.top_k, or raise supervisor.max_positions", p.Weighting, p.TopK, v.MaxPositions))
+	}
+	if s.refusesLess() {
+		most := float64(p.TopK) * v.MaxWeightPerSymbol
+		notices = append(notices, fmt.Sprintf("%s invests the gross_exposure_cap of %s, and %d names of at most %s are %s: recommend refuses it; raise max_weight_per_symbol or top_k",
+			p.Weighting, percent(v.GrossExposureCap), p.TopK, percent(v.MaxWeightPerSymbol), percent(most)))
+	}
+	return notices
+}
+
+// FullExposure is what the strategy proposes together, long and short, where it finds
+// all its names, as a share of equity.
+func (s Strategy) FullExposure() float64 { return 1 }

@@ -77,6 +77,7 @@ func fields(s *Strategy) []field {
 		{path: "supervisor.max_positions", kind: integer, to: &s.Supervisor.MaxPositions, min: 1, max: 100_000, doc: "R3: most names held"},
 		{path: "supervisor.turnover_cap", kind: number, to: &s.Supervisor.TurnoverCap, min: 0, max: 1, doc: "R4: most of equity turned over by one decision"},
 		{path: "supervisor.score_floor", kind: number, to: &s.Supervisor.ScoreFloor, null: true, min: -inf, max: inf, doc: "R5: a name below it is neither bought nor increased; null: off. With order asc, of the score's negative"},
+		{path: "supervisor.sector_cap", kind: number, to: &s.Supervisor.SectorCap, null: true, min: 0, above: true, max: 1, unsaid: "null", doc: "R7: most of equity in one sector of the lab's symbols; null: off"},
 		{path: "execution.price", kind: text, to: &s.Execution.Price, choices: []string{"close"}, doc: "price of the fill"},
 		{path: "execution.lag_days", kind: integer, to: &s.Execution.LagDays, min: 0, max: 20, doc: "sessions from decision to fill; 0: at the close that the signal used"},
 		{path: "backtest.from", kind: date, to: &s.Backtest.From, null: true, doc: "first day of a backtest"},

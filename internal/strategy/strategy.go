@@ -116,6 +116,7 @@ type Supervisor struct {
 	MaxPositions       int      `json:"max_positions"`         // R3; 1 or more
 	TurnoverCap        float64  `json:"turnover_cap"`          // R4; [0, 1] of equity a decision
 	ScoreFloor         *float64 `json:"score_floor"`           // R5, of the sign-adjusted score; nil: off
+	SectorCap          *float64 `json:"sector_cap,omitzero"`   // R7, of each sector; nil: off
 }
 
 // Execution is how a decision would be filled.
@@ -207,11 +208,11 @@ func (s Strategy) Notices() []string {
 		each = min(each, 1/float64(p.TopK))
 	}
 	var notices []string
-	if most := float64(names) * each; most < v.GrossExposureCap-1e-12 {
+	if most := float64(names) * each; most < v.GrossExposureCap-1e-12 && !s.refusesLess() {
 		notices = append(notices, fmt.Sprintf("at most %s of equity can be invested: %d names of at most %s each, below the gross_exposure_cap of %s; the rest stays cash",
 			percent(most), names, percent(each), percent(v.GrossExposureCap)))
 	}
-	return notices
+	return append(notices, s.riskNotices()...)
 }
 
 func percent(x float64) string { return strconv.FormatFloat(x*100, 'g', 6, 64) + " %" }

@@ -177,8 +177,10 @@ var errNoRisk = errors.New("the covariance matrix is not positive definite: a na
 // Sum is a rule on the sum of the weights of some names.
 type Sum struct {
 	Rule     string // the rule, as an error says it
+	What     string // what the sum is of, such as "in Energy"
 	Names    []int
-	Min, Max float64 // infinite: no bound; equal: exactly that
+	Signs    []float64 // of each, 1 or -1; nil: all 1
+	Min, Max float64   // infinite: no bound; equal: exactly that
 }
 
 // Problem is a portfolio to be optimised: the weights w that make
@@ -228,28 +230,31 @@ func Optimise(p Problem) ([]float64, error) {
 		}
 	}
 	var meaning []rule
-	add := func(r rule, names []int, least, sign float64, equal bool) {
+	add := func(r rule, names []int, signs []float64, least, sign float64, equal bool) {
 		if math.IsInf(least, 0) {
 			return
 		}
 		values := make([]float64, len(names))
 		for i := range values {
-			values[i] = sign
+			if values[i] = sign; signs != nil {
+				values[i] *= signs[i]
+			}
 		}
 		program.Constraints = append(program.Constraints, quadratic.Constraint{Index: names, Value: values, Least: sign * least, Equal: equal})
+		r.upper = sign < 0
 		meaning = append(meaning, r)
 	}
 	for c, s := range p.Sums {
 		if s.Min == s.Max {
-			add(rule{sum: c, name: -1}, s.Names, s.Min, 1, true)
+			add(rule{sum: c, name: -1}, s.Names, s.Signs, s.Min, 1, true)
 			continue
 		}
-		add(rule{sum: c, name: -1}, s.Names, s.Min, 1, false)
-		add(rule{sum: c, name: -1}, s.Names, s.Max, -1, false)
+		add(rule{sum: c, name: -1}, s.Names, s.Signs, s.Min, 1, false)
+		add(rule{sum: c, name: -1}, s.Names, s.Signs, s.Max, -1, false)
 	}
 	for i := range n {
-		add(rule{name: i}, []int{i}, p.Lower[i], 1, false)
-		add(rule{name: i}, []int{i}, p.Upper[i], -1, false)
+		add(rule{name: i}, []int{i}, nil, p.Lower[i], 1, false)
+		add(rule{name: i}, []int{i}, nil, p.Upper[i], -1, false)
 	}
 	s, err := quadratic.Solve(program)
 	if errors.Is(err, quadratic.ErrNotConvex) {
@@ -278,8 +283,9 @@ func Optimise(p Problem) ([]float64, error) {
 
 // rule is what a constraint comes from.
 type rule struct {
-	sum  int // of Problem.Sums, where name is -1
-	name int
+	sum   int // of Problem.Sums, where name is -1
+	name  int
+	upper bool // it is a bound from above
 }
 
 // explain says in numbers why the rules contradict each other: what is wanted of
@@ -306,7 +312,7 @@ func (p Problem) explain(program quadratic.Program, meaning []rule, proof *quadr
 	for k, c := range proof.Constraints {
 		factor := proof.Factors[k] / largest
 		constraint, of := program.Constraints[c], meaning[c]
-		upper := constraint.Value[0]*factor < 0
+		upper := of.upper != (factor < 0)
 		bound := math.Abs(constraint.Least)
 		if of.name >= 0 {
 			say(p.BoundRule)
@@ -320,15 +326,14 @@ func (p Problem) explain(program quadratic.Program, meaning []rule, proof *quadr
 		}
 		s := p.Sums[of.sum]
 		say(s.Rule)
-		value := constraint.Least * constraint.Value[0]
-		clause := fmt.Sprintf("%s of %s", s.Rule, number(value))
-		if len(s.Names) > 0 && len(s.Names) < len(p.Covariance) {
-			clause += fmt.Sprintf(" for %s", count(len(s.Names)))
+		value := constraint.Least
+		if of.upper {
+			value = -value
 		}
-		if upper {
-			left = append(left, clause)
+		if clause := fmt.Sprintf("%s %s (%s)", number(value), s.What, s.Rule); upper {
+			left = append(left, "at most "+clause)
 		} else {
-			wanted = append(wanted, clause)
+			wanted = append(wanted, "a weight of "+clause)
 		}
 	}
 	slices.Sort(order)
@@ -340,18 +345,11 @@ func (p Problem) explain(program quadratic.Program, meaning []rule, proof *quadr
 	case len(wanted) == 0:
 		e.Reason = strings.Join(left, " and ") + " contradict the least weights"
 	case len(left) == 0:
-		e.Reason = strings.Join(wanted, " and ") + ": there is no name to hold it"
+		e.Reason = strings.Join(wanted, " and ") + " cannot be reached: no name is left for it"
 	default:
-		e.Reason = strings.Join(wanted, " and ") + " cannot be met: there " + be(left) + " " + strings.Join(left, " and ")
+		e.Reason = strings.Join(wanted, " and ") + " cannot be reached with " + strings.Join(left, " and ")
 	}
 	return e
-}
-
-func be(list []string) string {
-	if strings.HasPrefix(list[0], "1 ") {
-		return "is"
-	}
-	return "are"
 }
 
 func count(n int) string {

@@ -225,21 +225,21 @@ func TestRulesThatContradictEachOtherAreNamed(t *testing.T) {
 	}
 	covariance, lower, upper, all := eye(5)
 	p := Problem{Covariance: covariance, Aversion: 1, Lower: lower, Upper: upper, BoundRule: "supervisor.max_weight_per_symbol",
-		Sums: []Sum{{Rule: "to invest", Names: all, Min: 1, Max: 1}}}
+		Sums: []Sum{{Rule: "gross_exposure_cap", What: "long", Names: all, Min: 1, Max: 1}}}
 	_, err := Optimise(p)
 	proof, is := errors.AsType[*Infeasible](err)
-	if !is || proof.Reason != "to invest of 1 cannot be met: there are 5 names of at most 0.15 (supervisor.max_weight_per_symbol), 0.75 together" {
+	if !is || proof.Reason != "a weight of 1 long (gross_exposure_cap) cannot be reached with 5 names of at most 0.15 (supervisor.max_weight_per_symbol), 0.75 together" {
 		t.Fatalf("got %v", err)
 	}
 	for i := range upper {
 		upper[i] = 0.5
 	}
-	p.Sums = append(p.Sums, Sum{Rule: "sector_cap of Energy", Names: all[:4], Min: math.Inf(-1), Max: 0.3})
+	p.Sums = append(p.Sums, Sum{Rule: "sector_cap", What: "in Energy", Names: all[:4], Min: math.Inf(-1), Max: 0.3})
 	_, err = Optimise(p)
-	if proof, is = errors.AsType[*Infeasible](err); !is || !slices.Equal(slices.Sorted(slices.Values(proof.Rules)), []string{"sector_cap of Energy", "supervisor.max_weight_per_symbol", "to invest"}) {
+	if proof, is = errors.AsType[*Infeasible](err); !is || !slices.Equal(slices.Sorted(slices.Values(proof.Rules)), []string{"gross_exposure_cap", "sector_cap", "supervisor.max_weight_per_symbol"}) {
 		t.Fatalf("got %v", err)
 	}
-	if !strings.Contains(proof.Reason, "sector_cap of Energy of 0.3 for 4 names and 1 name of at most 0.5") {
+	if !strings.Contains(proof.Reason, "at most 0.3 in Energy (sector_cap) and 1 name of at most 0.5") {
 		t.Fatalf("got %s", proof.Reason)
 	}
 }
