@@ -59,6 +59,7 @@ func Parse(name string, data []byte, sets []string) (Strategy, error) {
 		p.override(set)
 	}
 	p.complete(&s)
+	p.sides(&s)
 	if len(p.found) == 0 {
 		slices.Sort(s.Universe.Symbols)
 		return s, nil

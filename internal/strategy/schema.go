@@ -37,7 +37,11 @@ func Keys() []Key {
 		if f.null {
 			kind += ", or null"
 		}
-		keys = append(keys, Key{f.path, kind, valueOf(f), f.required, f.doc})
+		value := valueOf(f)
+		if f.unsaid != "" {
+			value = f.unsaid
+		}
+		keys = append(keys, Key{f.path, kind, value, f.required, f.doc})
 	}
 	return keys
 }
@@ -61,6 +65,9 @@ func (s Strategy) Settings() []Setting {
 
 // valueOf is a field's value as the file would say it; "" for none.
 func valueOf(f field) string {
+	if f.unsaid != "" && reflect.ValueOf(f.to).Elem().IsZero() {
+		return ""
+	}
 	switch to := f.to.(type) {
 	case **float64:
 		if *to == nil {
@@ -91,9 +98,10 @@ func valueOf(f field) string {
 }
 
 // Schema returns the JSON Schema (2020-12) of the format, for editors. What it
-// accepts Parse accepts, but for three rules that it cannot say: the order of
-// backtest.from and to, days such as 2024-02-30, and symbols that are longer
-// than 64 bytes or hold characters without a shape.
+// accepts Parse accepts, but for rules that it cannot say: the order of
+// backtest.from and to, days such as 2024-02-30, symbols that are longer
+// than 64 bytes or hold characters without a shape, and what margins and exposures
+// must be to each other.
 func Schema() []byte {
 	d := Default()
 	list := fields(&d)
@@ -114,6 +122,7 @@ func Schema() []byte {
 		when("universe", UniverseAll, object{{"properties", none([]string{"symbols"})}}),
 		when("signal", FactorRank, inputs([]string{"feature_name", "feature_version"}, "model_id", "task_id")),
 		when("signal", ModelScore, inputs([]string{"model_id", "task_id"}, "feature_name", "feature_version")),
+		sidesSchema(), openSchema(),
 	}})
 	b, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
