@@ -79,7 +79,7 @@ func sourceOf(f metastore.Field, numeric bool, p probe, within idRange) (s sourc
 		return source{}, false
 	}
 	s = source{field: f, index: *how.index}
-	if f.Of != metastore.Attribute {
+	if f.Of != metastore.Attribute && f.Of != metastore.ClientOf {
 		s.record = f.Name
 	}
 	if s.index.column == "" {

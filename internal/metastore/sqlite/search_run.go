@@ -116,6 +116,9 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 		if n < look {
 			return w.run(query, union(chosen))
 		}
+		if steps != nil && steps.hopeless(look) && look < math.MaxInt32/lookAgain/lookAgain {
+			look *= lookAgain // the end is in a driver, or far away
+		}
 	}
 }
 

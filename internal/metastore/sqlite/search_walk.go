@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -257,10 +258,6 @@ func (w *searcher) walkByID(walk *idWalk, n int) (done bool, err error) {
 	return len(found) == q.limit, err
 }
 
-// manyIDs is how many ids are worth a look at their first and last before they are
-// sorted.
-const manyIDs = 1 << 14
-
 // firstByID finds the first runs, in the order of their ids, among the n of sources:
 // the ids are sorted, and no more of them evaluated than it takes.
 func (w *searcher) firstByID(q runsQuery, sources []source, n int, descending bool) ([]string, error) {
@@ -268,7 +265,7 @@ func (w *searcher) firstByID(q runsQuery, sources []source, n int, descending bo
 	if err != nil {
 		return nil, err
 	}
-	if len(sources) == 1 && n > manyIDs {
+	if len(sources) == 1 && n > lookAgain*cmp.Or(w.look, firstLook) { // else they are as quickly sorted
 		if found, err := w.firstInTime(q, sources[0], n, descending); err != nil || len(found) == q.limit {
 			return found, err
 		}
