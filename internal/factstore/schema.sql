@@ -274,3 +274,15 @@ ALTER TABLE backtest_details ADD COLUMN IF NOT EXISTS trial_digest TEXT;
 -- were these columns.
 ALTER TABLE fact_inputs ADD COLUMN IF NOT EXISTS last_ts DATE;
 ALTER TABLE fact_inputs ADD COLUMN IF NOT EXISTS sums TEXT;
+
+-- Features of one's own: what each set that has a table features_<version> holds.
+CREATE TABLE IF NOT EXISTS feature_sets (
+    version     TEXT      NOT NULL,
+    kind        TEXT      NOT NULL,
+    description TEXT,
+    known_at    TEXT      NOT NULL,
+    digest      TEXT      NOT NULL,
+    features    STRUCT("name" TEXT, kind TEXT, definition TEXT, lookback BIGINT, first_row BIGINT, unit TEXT, scale_free BOOLEAN, cross_sectional BOOLEAN, known_at TEXT)[] NOT NULL,
+    run_id      TEXT      NOT NULL,
+    created_at  TIMESTAMP NOT NULL
+);

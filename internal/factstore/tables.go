@@ -25,6 +25,7 @@ const (
 	BacktestPositions = "backtest_positions"
 	FactSlices        = "fact_slices"
 	FactInputs        = "fact_inputs"
+	FeatureSets       = "feature_sets"
 	Ledger            = "ledger"
 
 	schemaVersions = "schema_version"
@@ -97,6 +98,7 @@ func Tables() []Table {
 		{Name: OHLCVRevisions, Key: []string{"symbol", "ts", "replaced_at"}, Stamp: "replaced_at", Kind: ingests, Bookkeeping: true, ledgered: true},
 		{Name: FactSlices, Key: []string{"table_name", "symbol", "name", "version", "from_ts"}, Bookkeeping: true, ledgered: true, openKey: true},
 		{Name: FactInputs, Key: []string{"table_name", "symbol", "name", "version"}, Bookkeeping: true},
+		{Name: FeatureSets, Key: []string{"version"}, Stamp: "created_at", Bookkeeping: true, ledgered: true},
 		{Name: Ledger, Key: []string{"committed_at", "table_name"}, Bookkeeping: true},
 		{Name: schemaVersions, Bookkeeping: true},
 	}

@@ -94,7 +94,10 @@ func Features(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req
 
 // compute computes these entries as the features of the version.
 func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request, list []Entry) (Report, error) {
-	table, columns, _ := factstore.FeatureTable(req.Version)
+	table, columns, _, err := db.FeatureTable(ctx, req.Version)
+	if err != nil {
+		return Report{}, err
+	}
 	c := &computation{db: db, cal: cal, req: req, what: "features " + req.Version, outputs: len(list)}
 	features := &sink{
 		table: factstore.FeaturesDaily, stored: table, stamp: "computed_at", other: "feature_version = " + sqltext.Literal(req.Version),
