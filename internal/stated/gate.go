@@ -159,7 +159,7 @@ func (in *importing) gate(ctx context.Context) error {
 		if k := in.columns[a.known].kind; (k == moment || k == text) && knownZone != in.zone {
 			known.at = "CASE WHEN date_trunc('day', " + known.at + ") = " + known.at + " THEN " + known.at + " ELSE timezone(" + sqltext.Literal(in.zone) + ", timezone(" + sqltext.Literal(knownZone) + ", " + known.at + ")) END"
 		}
-		knownFaults = fmt.Sprintf(" WHEN no_known THEN %d WHEN known IS NULL THEN %d WHEN known > day + INTERVAL %d MICROSECOND THEN %d", knownUnreadable, knownMissing, in.close.Microseconds(), knownLate)
+		knownFaults = fmt.Sprintf(" WHEN no_known THEN %d WHEN known IS NULL THEN %d WHEN known > day + to_microseconds(%d) THEN %d", knownUnreadable, knownMissing, in.close.Microseconds(), knownLate)
 	}
 	symbol, name := "''", "NULL::VARCHAR"
 	if a.symbol >= 0 {

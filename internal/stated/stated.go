@@ -17,7 +17,6 @@ import (
 
 	"quant"
 	"quant/internal/calendar"
-	"quant/internal/dataset"
 	"quant/internal/factstore"
 )
 
@@ -142,21 +141,12 @@ func (r Report) Inputs() []quant.RunIO {
 	return []quant.RunIO{{Direction: quant.In, Kind: quant.IOFile, Name: r.Path, Rows: &r.RowsRead, FirstDate: r.FirstDate, LastDate: r.LastDate, Digest: quant.Text(r.Digest)}}
 }
 
-// Outputs are the rows that were written, by the names that they are read by.
+// Outputs are the tables that were written.
 func (r Report) Outputs(req Request) []quant.RunIO {
 	changed := r.ValuesInserted + r.ValuesUpdated + r.ValuesDeleted
 	var outputs []quant.RunIO
 	if !r.Refused {
 		outputs = append(outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: req.Table(), Rows: &changed, FirstDate: r.FirstDate, LastDate: r.LastDate})
-		if req.Predictions {
-			outputs = append(outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: dataset.PredictionsOf(r.Set, Task).String(), FirstDate: r.FirstDate, LastDate: r.LastDate})
-		}
-		for _, f := range r.Features {
-			if req.Predictions {
-				break
-			}
-			outputs = append(outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: dataset.Feature(f.Name, r.Set).String(), Rows: &f.Values, FirstDate: r.FirstDate, LastDate: r.LastDate})
-		}
 	}
 	if r.Revisions > 0 {
 		outputs = append(outputs, quant.RunIO{Direction: quant.Out, Kind: quant.IOTable, Name: factstore.StatedRevisions, Rows: &r.Revisions})

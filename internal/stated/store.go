@@ -126,7 +126,7 @@ func (in *importing) stageKnown(ctx context.Context) error {
 	if in.layout.known < 0 {
 		return nil
 	}
-	at := fmt.Sprintf("CASE WHEN date_trunc('day', known) = known THEN known + INTERVAL %d MICROSECOND ELSE known END", in.close.Microseconds())
+	at := fmt.Sprintf("CASE WHEN date_trunc('day', known) = known THEN known + to_microseconds(%d) ELSE known END", in.close.Microseconds())
 	return in.stage(ctx, fmt.Sprintf("CREATE TEMP TABLE %s AS SELECT %s AS table_name, %s AS name, symbol, ts, timezone('UTC', timezone(%s, %s)) AS known_at FROM temp.main.%s",
 		knownRows, sqltext.Literal(in.Table()), sqltext.Literal(in.Set), sqltext.Literal(in.zone), at, fresh))
 }
