@@ -52,7 +52,7 @@ func familyOf(k kernel) family {
 	switch k {
 	case kRef, kDelta:
 		return lagged
-	case kSum:
+	case kSum, kShare:
 		return summed
 	case kMean, kStd, kVar, kSlope, kRsquare, kResi, kWMA:
 		return moments
@@ -130,6 +130,9 @@ func (b *builder) part(n *node) (int, error) {
 	key := fmt.Sprintf("$%s %v", n.field, n.number)
 	if n.function != nil {
 		q.kernel = n.function.kernel
+		if q.kernel == kMean && n.args[0].boolean {
+			q.kernel = kShare
+		}
 		for _, a := range n.args {
 			id, err := b.part(a)
 			if err != nil {

@@ -276,6 +276,7 @@ const (
 	kDelta
 	kMean
 	kSum
+	kShare // Mean of a condition: how many hold / how many there are, which is exact
 	kStd
 	kVar
 	kSkew

@@ -54,7 +54,13 @@ func (w *Worker) rolling(s *step, lo int) {
 	r.counts()
 	switch s.family {
 	case summed:
-		r.sum(w.registers[s.outs[0].register])
+		out := w.registers[s.outs[0].register]
+		r.sum(out)
+		if s.outs[0].kernel == kShare {
+			for t := from; t < cells; t++ {
+				out[t] /= float64(r.in(t-length+1, t+1))
+			}
+		}
 	case moments:
 		r.moments(s.outs)
 	case greatest, least:

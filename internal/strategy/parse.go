@@ -63,6 +63,7 @@ func Parse(name string, data []byte, sets []string) (Strategy, error) {
 		p.override(set)
 	}
 	p.complete(&s)
+	p.books(&s)
 	if len(p.found) == 0 {
 		slices.Sort(s.Universe.Symbols)
 		return s, nil
@@ -320,6 +321,15 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 				*to = &x
 			}
 		}
+	case truth:
+		is, isTruth := n.(*ast.BoolNode)
+		if !isTruth {
+			bad("write true or false", "must be true or false, not %s", kindOf(n))
+			return
+		}
+		*f.to.(*bool) = is.Value
+	case parts:
+		p.parts(where, f, n)
 	case symbols:
 		sequence, isList := n.(*ast.SequenceNode)
 		if !isList {
@@ -558,6 +568,10 @@ func wanted(f *field) string {
 		return "a whole number"
 	case f.kind == number:
 		return "a number"
+	case f.kind == truth:
+		return "true or false"
+	case f.kind == parts:
+		return "a list of strategies"
 	case f.kind == date:
 		return "a day (YYYY-MM-DD)"
 	case f.choices != nil:

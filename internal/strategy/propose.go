@@ -22,6 +22,37 @@ type Signals struct {
 	scores  []float64 // [day][symbol]; NaN: no row of that very day
 	sign    bool      // scores are the negatives of what is stored
 	stamps  []int64
+	absent  []bool // [day][symbol]; nil: all are members on every day
+}
+
+// Restrict keeps those symbols out of proposals that are not members of the universe on
+// a day. Their scores stay, for the order of sales.
+func (s *Signals) Restrict(member func(day quant.Date, symbol int) bool) {
+	s.absent = make([]bool, len(s.scores))
+	for k, day := range s.Days {
+		for n := range s.Symbols {
+			s.absent[k*len(s.Symbols)+n] = !member(day, n)
+		}
+	}
+}
+
+// Member reports whether Symbols[n] may be proposed on Days[k].
+func (s *Signals) Member(k, n int) bool { return s.absent == nil || !s.absent[k*len(s.Symbols)+n] }
+
+// proposable are the scores of Days[k] by symbol, without those of symbols that may
+// not be proposed.
+func (s *Signals) proposable(k int) []float64 {
+	scores := s.scoresOf(k)
+	if s.absent == nil {
+		return scores
+	}
+	scores = slices.Clone(scores)
+	for n := range scores {
+		if !s.Member(k, n) {
+			scores[n] = math.NaN()
+		}
+	}
+	return scores
 }
 
 // Score is the score of Symbols[n] on Days[k]; NaN where there is none.
@@ -38,8 +69,8 @@ func (s *Signals) Stamps() []int64 { return s.stamps }
 
 // Any reports whether one of the first n symbols has a score on Days[k].
 func (s *Signals) Any(k, n int) bool {
-	for _, x := range s.scoresOf(k)[:n] {
-		if x == x {
+	for i, x := range s.scoresOf(k)[:n] {
+		if x == x && s.Member(k, i) {
 			return true
 		}
 	}
@@ -348,7 +379,7 @@ func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Dat
 // order: its top_k names by score, ties by symbol in byte order, weighted.
 // Empty where no symbol of the universe has a score: all cash.
 func (s Strategy) Propose(r *Signals, k int) []Candidate {
-	list := best(r.scoresOf(k)[:len(s.Universe.Symbols)], r.Symbols, s.Portfolio.TopK)
+	list := best(r.proposable(k)[:len(s.Universe.Symbols)], r.Symbols, s.Portfolio.TopK)
 	// Divided by the largest, no sum of scores overflows.
 	var most, total float64
 	for _, c := range list {
@@ -363,6 +394,8 @@ func (s Strategy) Propose(r *Signals, k int) []Candidate {
 		c := &list[i]
 		c.Rank = i + 1
 		switch {
+		case s.Portfolio.Weighting == Combined:
+			c.Weight = c.Score
 		case s.Portfolio.Weighting == ScoreWeighted:
 			if most > 0 {
 				c.Weight = max(c.Score, 0) / most / total
