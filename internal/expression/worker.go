@@ -214,7 +214,7 @@ func (w *Worker) elementwise(s *step, lo int) {
 			return
 		}
 	}
-	binary(k, x, y, out)
+	pairwise(k, x, y, out)
 }
 
 func unary(k kernel, x, out []float64) {
@@ -277,7 +277,7 @@ func power(x []float64, e float64, out []float64) {
 	}
 }
 
-func binary(k kernel, x, y, out []float64) {
+func pairwise(k kernel, x, y, out []float64) {
 	y, out = y[:len(x)], out[:len(x)]
 	switch k {
 	case kAdd:
