@@ -186,8 +186,9 @@ func document(b *Bars, sector int32) barsDocument {
 	return barsDocument{b.Session, column(b.Open), column(b.High), column(b.Low), column(b.Close), column(b.Volume), sector}
 }
 
-// evaluated is what a program gives for some symbols, by feature, symbol and bar.
-func evaluated(t testing.TB, p *Program, bars []*Bars, sectors []int32, start []int) [][][]float64 {
+// evaluated is what a program gives for some symbols from a session on, by feature, symbol
+// and bar.
+func evaluated(t testing.TB, p *Program, bars []*Bars, sectors []int32, session int32) [][][]float64 {
 	t.Helper()
 	w, s := p.NewWorker(), p.NewSections(len(bars))
 	must := func(err error) {
@@ -198,7 +199,7 @@ func evaluated(t testing.TB, p *Program, bars []*Bars, sectors []int32, start []
 	}
 	for stage := range p.Stages() {
 		for k, b := range bars {
-			must(w.Collect(s, stage, k, sectors[k], b, start[k]))
+			must(w.Collect(s, stage, k, sectors[k], b, session))
 		}
 		for part := range 3 {
 			must(s.Compare(stage, part, 3))
@@ -207,7 +208,7 @@ func evaluated(t testing.TB, p *Program, bars []*Bars, sectors []int32, start []
 	features := make([][][]float64, len(p.Features()))
 	for k, b := range bars {
 		out := outputs(len(features), len(b.Session))
-		must(w.ComputeWith(s, k, b, start[k], out))
+		must(w.ComputeWith(s, k, b, firstFrom(b.Session, int64(session)), out))
 		for f := range features {
 			features[f] = append(features[f], out[f])
 		}
@@ -279,7 +280,7 @@ func TestRandomExpressionsAreThoseOfPandas(t *testing.T) {
 		for _, b := range c.bars {
 			first, last = min(first, b.First), max(last, b.Session[len(b.Session)-1])
 		}
-		features := evaluated(t, compiled(t, c.named...), c.bars, sectors, make([]int, len(sectors)))
+		features := evaluated(t, compiled(t, c.named...), c.bars, sectors, 0)
 		table := make([][2]float64, int(last-first+1)*len(sectors))
 		for f := range c.named {
 			for e := range 2 {
