@@ -63,6 +63,7 @@ const (
 const (
 	Repetition = "repro-" // a copy of the lab in which a run is repeated
 	Checkout   = "rerun-" // a commit checked out to run a program again
+	Training   = "train-" // what a program that trains a model is handed, and hands back
 )
 
 // KeptCheckout is the prefix of a checkout that is to stay.
