@@ -211,10 +211,10 @@ func (t *Tree) add(parent *cobra.Command, commands []Command) {
 }
 
 // group is what a group does: run, if it is called as the leaf that it is as
-// well, else help.
+// well, with no words but those behind --, else help.
 func (t *Tree) group(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if run == nil || len(args) > 0 || t.recorded == nil {
+		if run == nil || len(args) > 0 && cmd.ArgsLenAtDash() != 0 || t.recorded == nil {
 			return helpOrUnknown(cmd, args)
 		}
 		return run(cmd, args)
