@@ -324,7 +324,7 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 	case truth:
 		is, isTruth := n.(*ast.BoolNode)
 		if !isTruth {
-			bad("write true or false", "must be true or false, not %s", kindOf(n))
+			bad("write true or false", "must be true or false, not %s", yamltext.KindOf(n))
 			return
 		}
 		*f.to.(*bool) = is.Value
