@@ -83,7 +83,8 @@ func (g *grid) bind(b *Bars, start, reach int) error {
 	for g.from > 0 && int(b.Session[start])-int(b.Session[g.from-1]) <= reach {
 		g.from--
 	}
-	g.base = b.Session[g.from]
+	// Sessions that lack their bar in front of the first one read are in the windows, too.
+	g.base = min(b.Session[g.from], int32(max(int64(b.First), int64(b.Session[start])-int64(reach))))
 	span := int64(b.Session[n-1]) - int64(g.base) + 1
 	if span > maxSessions {
 		return quant.Errorf(quant.Invalid, "bars over %d sessions", span)
