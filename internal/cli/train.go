@@ -60,5 +60,8 @@ func (r trainReport) Sections() []output.Section {
 		fmt.Sprintf("%d samples of %s, %s; %d days left out for want of a feature", r.Samples, quant.Count(int(r.Symbols), "symbol"), r.TrainRange, r.LeftOut),
 		"file " + r.File,
 	}
+	if r.KnownAt != "" {
+		lines = append(lines, "known at: "+string(r.KnownAt))
+	}
 	return append([]output.Section{{Lines: lines}}, metricsSections(r.Metrics)...)
 }

@@ -153,3 +153,34 @@ func proofFolder(s *session.Session) (folder string, clear func(), err error) {
 		_ = os.Remove(s.ScratchDir()) // if nothing else is in it
 	}, nil
 }
+
+// queried is what became of a query for features, as a report of features has it.
+func queried(r sqlfeature.Report, err error) (feature.Report, error) {
+	report := feature.Report{
+		Version: r.Version, Symbols: int(r.Symbols), FirstDate: r.FirstDate, LastDate: r.LastDate, Series: []feature.Series{}, Notices: []string{},
+		Tables: []feature.Table{{Table: factstore.FeaturesDaily, Inserted: r.Inserted, Updated: r.Updated, Deleted: r.Deleted}},
+	}
+	if r.Inserted+r.Updated+r.Deleted > 0 {
+		report.Computed = report.Symbols
+	}
+	for _, f := range r.Features {
+		report.Series = append(report.Series, feature.Series{Name: f.Name, Rows: f.Values})
+	}
+	return report, err
+}
+
+// setKind is what the set of a version is made by; "" where the lab has no such set.
+func setKind(ctx context.Context, s *session.Session, version string) (kind string, err error) {
+	if slices.Contains(feature.Versions(), version) || version == "" || !s.HasFactDB() {
+		return "", nil
+	}
+	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
+		set, err := db.FeatureSet(ctx, version)
+		if errors.Is(err, quant.NotFound) {
+			return nil
+		}
+		kind = set.Kind
+		return err
+	})
+	return kind, err
+}

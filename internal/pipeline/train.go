@@ -13,6 +13,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/session"
+	"quant/internal/stated"
 )
 
 // TrainOptions say what to train.
@@ -70,6 +71,7 @@ type TrainReport struct {
 	Symbols      int64         `json:"symbols"`
 	Alpha        float64       `json:"alpha"` // of the final model
 	Metrics      model.Metrics `json:"metrics"`
+	KnownAt      quant.Text    `json:"known_at"` // where a feature was imported: as its source states; null: proved
 	Notices      []string      `json:"notices"`
 }
 
@@ -101,12 +103,23 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 		"horizon", strconv.Itoa(spec.Policy.Horizon), "embargo", strconv.Itoa(spec.Policy.Embargo), "min_train_sessions", strconv.Itoa(spec.Policy.MinTrainSessions))
 	s.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.ExperimentTag, Value: o.Experiment}}})
 	var trained model.Trained
+	knownAt := ""
 	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
-		trained, err = model.Train(ctx, db, cal, spec)
+		if trained, err = model.Train(ctx, db, cal, spec); err != nil {
+			return err
+		}
+		var versions []string
+		for _, f := range spec.Features {
+			versions = append(versions, f.Version)
+		}
+		by, err := statedBy(ctx, db, nil, versions, "")
+		if by != "" {
+			knownAt, trained.Notices = stated.KnownAt, append([]string{statedNotice(by)}, trained.Notices...)
+		}
 		return err
 	})
 	s.Record(model.Inputs(trained.Reads)...)
@@ -114,6 +127,7 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 		return TrainReport{}, err
 	}
 	report, err := storeTrained(ctx, s, trained)
+	report.KnownAt = quant.Text(knownAt)
 	if err != nil {
 		return report, err
 	}
