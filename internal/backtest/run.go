@@ -37,6 +37,8 @@ type Request struct {
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
 	InSample   bool              // stamped on the result
+	KnownAt    string            // when what decided was known, where the lab cannot prove it; "": it can
+	Stated     string            // the notice that says so
 	AcceptRaw  bool              // as price.Request has it
 	Source     string            // table or view with ohlcv's columns; "": ohlcv as it stands
 	PricesAt   quant.Time        // the state of the prices in Source; zero with "": the present one
@@ -153,14 +155,17 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 		Details: Details{
 			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: calendar,
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
-			InSample: req.InSample, Sensitivity: sensitivityTable(variants), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
+			InSample: req.InSample, KnownAt: quant.Text(req.KnownAt), Sensitivity: sensitivityTable(variants), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
 	if basis.Last != 0 {
 		r.UniverseFixedAt = &basis.Last
 	}
 	r.Curve = result.Days
-	r.Notices = append(r.notices(), notices...)
+	if req.Stated != "" {
+		r.Notices = append(r.Notices, req.Stated)
+	}
+	r.Notices = append(append(r.Notices, r.notices()...), notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	return r, result, nil
 }

@@ -13,6 +13,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/session"
+	"quant/internal/stated"
 	"quant/internal/strategy"
 )
 
@@ -144,6 +145,12 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 			return err
 		}
 		req.Known = known
+		if req.Stated, err = statedOf(ctx, s, db, of); err != nil {
+			return err
+		}
+		if req.Stated != "" {
+			req.KnownAt = stated.KnownAt
+		}
 		req.Model, req.Deciders = of.Signal.Inputs.ModelID, models
 		if o.AsOf != "" {
 			at, err := pricesAsOf(ctx, db, asOf)

@@ -27,6 +27,8 @@ type Signal struct {
 	// Both empty: a feature is ranked, nothing is trained or scored.
 	ModelID  string
 	Training *Training
+	// Imported features, or predictions, came from a file: no stage makes them.
+	ImportedFeatures, ImportedPredictions bool
 }
 
 // Training is the experiment that a strategy's model comes from.
@@ -133,6 +135,12 @@ func newPlan(r planRequest) Plan {
 			step.leave("not among --stages")
 		case stage == StageIngest && len(a.Ingest) == 0 && a.Provider == "":
 			step.leave("no files and no provider")
+		case stage == StageFeatures && r.Signal.ImportedFeatures:
+			step.leave("the features were imported")
+		case stage == StageFeatures && r.Signal.ImportedPredictions:
+			step.leave("the predictions were imported, and read no features")
+		case stage == StageScore && r.Signal.ImportedPredictions:
+			step.leave("the predictions were imported")
 		case stage == StageTrain && r.Signal.Training == nil && r.Signal.ModelID == "":
 			step.leave("the strategy needs no model")
 		case stage == StageTrain && r.Signal.Training == nil:

@@ -258,7 +258,8 @@ func (c *chain) chosenStrategy(ctx context.Context, a *Arguments) (chosen, error
 // signal resolves what the strategy ranks by to what must be computed first.
 func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 	if s.Type == strategy.FactorRank {
-		return Signal{FeatureVersion: s.Inputs.FeatureVersion}, nil
+		kind, err := setKind(ctx, c.Session, s.Inputs.FeatureVersion)
+		return Signal{FeatureVersion: s.Inputs.FeatureVersion, ImportedFeatures: kind == factstore.KindImport}, err
 	}
 	id, trains := strings.CutPrefix(s.Inputs.ModelID, experimentRef)
 	if !trains {
@@ -266,7 +267,11 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 		if err != nil {
 			return Signal{}, err
 		}
-		return Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id}, nil
+		if isStated(m) {
+			return Signal{ModelID: id, ImportedPredictions: true}, nil
+		}
+		kind, err := setKind(ctx, c.Session, string(m.FeatureVersion))
+		return Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id, ImportedFeatures: kind == factstore.KindImport}, err
 	}
 	experiment, err := c.meta.GetExperiment(ctx, id)
 	if err != nil {
@@ -286,9 +291,14 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 				WithHint("create an experiment on the features of one version: v2 has those of v1")
 		}
 	}
+	kind, err := setKind(ctx, c.Session, features[0].Version)
+	if err != nil {
+		return Signal{}, err
+	}
 	return Signal{
-		FeatureVersion: features[0].Version,
-		Training:       &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
+		FeatureVersion:   features[0].Version,
+		ImportedFeatures: kind == factstore.KindImport,
+		Training:         &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
 	}, nil
 }
 

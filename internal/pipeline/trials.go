@@ -13,6 +13,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/session"
+	"quant/internal/stated"
 	"quant/internal/strategy"
 )
 
@@ -64,6 +65,7 @@ type trialRun struct {
 	replayed  *backtest.Replayed
 	rows      *decisionRows
 	stands    *standingDecisions // what was decided before; nil: nothing
+	stated    string             // the notice of a signal that was imported
 	decidedBy []string           // the runs that wrote the decisions
 	alone     bool               // its backtest runs by itself
 }
@@ -175,7 +177,11 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 		if read == nil {
 			continue
 		}
-		ready[i] = &trialRun{Trial: t, of: of, recommending: read, stands: stands,
+		said, err := statedOf(ctx, w.s, db, of)
+		if err != nil {
+			return ready, err
+		}
+		ready[i] = &trialRun{stated: said, Trial: t, of: of, recommending: read, stands: stands,
 			recommend: RecommendOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw},
 			backtest:  BacktestOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, AllowInSample: w.o.AllowInSample},
 		}
@@ -406,6 +412,9 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	r := *read
 	r.s, r.Strategy, r.RunID, r.Sectors = t.of, t.of, t.inner.RunID(), sectorsOf(t.of, w.symbols)
 	r.report = newRecommendation(t.of)
+	if t.stated != "" {
+		r.report.KnownAt, r.report.Notices = stated.KnownAt, append([]string{t.stated}, r.report.Notices...)
+	}
 	r.report.Basis = read.report.Basis
 	r.report.Notices = append(r.report.Notices, read.report.Notices...)
 	r.report.Inputs = slices.Clone(read.report.Inputs)
@@ -448,6 +457,9 @@ func (w *trials) replay(ctx context.Context, t *trialRun) error {
 		return err
 	}
 	req.Known, req.Model = w.known, of.Signal.Inputs.ModelID
+	if req.Stated = t.stated; req.Stated != "" {
+		req.KnownAt = stated.KnownAt
+	}
 	w.noteCalendar(t.inner)
 	t.replayed, err = w.panel.Replay(ctx, t.decisions, t.decidedBy, req)
 	return err

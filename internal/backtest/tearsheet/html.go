@@ -148,6 +148,7 @@ func (v view) Stamps() []Stamp {
 		}
 	}
 	add(v.InSample, "In-sample", "The decisions used scores of dates that their model was trained on.")
+	add(v.Measured.KnownAt != "", "Known at: "+v.Measured.KnownAt, "The signal was imported: that nothing was known later, no one here can prove.")
 	add(v.LagDays == 0, "Optimistic fill", "Lag 0: filled at the close that the decision had already seen.")
 	unadjusted := "Prices are " + v.Basis + ": dividends and splits are not in their returns."
 	for _, notice := range v.Notices { // it names the symbols
@@ -165,7 +166,7 @@ func (v view) Stamps() []Stamp {
 
 // OtherNotices are the notices that no stamp says already.
 func (v view) OtherNotices() []string {
-	caveats := []string{"in-sample", "optimistic", "unadjusted", "universe fixed", "short sample"}
+	caveats := []string{"in-sample", "known at:", "optimistic", "unadjusted", "universe fixed", "short sample"}
 	return slices.DeleteFunc(slices.Clone(v.Notices), func(notice string) bool {
 		low := strings.ToLower(notice)
 		return slices.ContainsFunc(caveats, func(s string) bool { return strings.Contains(low, s) })

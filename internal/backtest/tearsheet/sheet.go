@@ -71,6 +71,7 @@ type Performance struct {
 // Measured is metrics_json: the strategy, the same at other lags, the benchmark.
 type Measured struct {
 	Performance
+	KnownAt     string   `json:"known_at"` // of what was imported; "": proved
 	AvgExposure *float64 `json:"avg_exposure"`
 	Fees        *float64 `json:"fees"`
 	Slippage    *float64 `json:"slippage"`
@@ -343,6 +344,7 @@ func (s *Sheet) Texts(clean func(string) string) {
 	for _, text := range []*string{&s.RunID, &s.StrategyID, &s.Version, &s.StrategyDigest, &s.ResultDigest, &s.Basis, &s.Calendar, &s.Benchmark} {
 		*text = clean(*text)
 	}
+	s.Measured.KnownAt = clean(s.Measured.KnownAt)
 	if s.Measured.Benchmark != nil {
 		s.Measured.Benchmark.Name = clean(s.Measured.Benchmark.Name)
 	}
