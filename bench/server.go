@@ -222,6 +222,7 @@ func (s *served) ask(ctx context.Context, method, path string, body any) (answer
 		return nil, 0, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	req.Header["Idempotency-Key"] = nil // is not sent: asked again where a server closed the connection while it was idle
 	start := time.Now()
 	resp, err := s.client.Do(req)
 	if err != nil {
