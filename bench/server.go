@@ -436,7 +436,7 @@ const asyncPoints = 500
 func (s *served) asynchronous(ctx context.Context, dir, python string) (called, stored time.Duration, err error) {
 	cmd := exec.CommandContext(ctx, python, "-c", asyncProgram, strconv.Itoa(asyncPoints))
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "MLFLOW_TRACKING_URI="+s.base, "MLFLOW_DISABLE_TELEMETRY=true")
+	cmd.Env = append(cmd.Environ(), "MLFLOW_TRACKING_URI="+s.base, "MLFLOW_DISABLE_TELEMETRY=true")
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	if err := cmd.Run(); err != nil {
