@@ -21,6 +21,7 @@ import (
 	"quant/internal/price"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
+	"quant/internal/universe"
 )
 
 // GoneAfter is after how many sessions without a bar a name has left the
@@ -43,6 +44,8 @@ type decideRequest struct {
 	// Deciders are the models that a decision may be of, by the config_digest that
 	// it has then; nil: none.
 	Deciders map[string]string
+	// Members is the list of those of a universe by membership.
+	Members universe.List
 	// Sectors are those of the symbols, where the strategy asks for them.
 	Sectors map[string]string
 }
@@ -341,6 +344,9 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	}
 	var err error
 	if r.signals, err = r.s.Read(ctx, r.db, days, r.others()); err != nil {
+		return err
+	}
+	if err := r.restrict(ctx); err != nil {
 		return err
 	}
 	with := 0
