@@ -22,6 +22,7 @@ type Strategy struct {
 
 // Signal is where the strategy's scores come from.
 type Signal struct {
+	Combines       bool   // what other strategies decided: nothing is computed for it
 	FeatureVersion string // of the features that are ranked, or that the model reads
 	// ModelID is an explicit model to score with; Training trains one first.
 	// Both empty: a feature is ranked, nothing is trained or scored.
@@ -133,6 +134,8 @@ func newPlan(r planRequest) Plan {
 			step.leave("not among --stages")
 		case stage == StageIngest && len(a.Ingest) == 0 && a.Provider == "":
 			step.leave("no files and no provider")
+		case r.Signal.Combines && slices.Contains([]Stage{StageFeatures, StageLabels}, stage):
+			step.leave("the strategy combines what others decided")
 		case stage == StageTrain && r.Signal.Training == nil && r.Signal.ModelID == "":
 			step.leave("the strategy needs no model")
 		case stage == StageTrain && r.Signal.Training == nil:

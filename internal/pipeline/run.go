@@ -257,6 +257,9 @@ func (c *chain) chosenStrategy(ctx context.Context, a *Arguments) (chosen, error
 
 // signal resolves what the strategy ranks by to what must be computed first.
 func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
+	if s.Type == strategy.Strategies {
+		return Signal{Combines: true}, nil
+	}
 	if s.Type == strategy.FactorRank {
 		return Signal{FeatureVersion: s.Inputs.FeatureVersion}, nil
 	}

@@ -240,7 +240,7 @@ func (w *trials) reading(ctx context.Context, db *factstore.DB, of strategy.Stra
 	}
 	from, to := w.report.From, w.report.To
 	r := &recommending{db: db, s: of, decideRequest: decideRequest{Strategy: of, Calendar: w.calendar, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, Members: w.universe(of)}}
-	for _, step := range []func(context.Context) error{r.readPrices, r.readSignals, r.readCloses} {
+	for _, step := range []func(context.Context) error{r.readParts, r.readPrices, r.readSignals, r.readCloses} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
