@@ -33,6 +33,10 @@ type Request struct {
 	Model    string
 	Deciders map[string]string
 	Universe []string // the strategy's symbols
+	// Changing says what the universe is that changes from day to day; "": it is one of
+	// all days. Member tells who was in it on a day; nil: all were.
+	Changing string
+	Member   func(symbol string, day quant.Date) bool
 	From, To quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
@@ -158,14 +162,18 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 			InSample: req.InSample, KnownAt: quant.Text(req.KnownAt), Sensitivity: sensitivityTable(variants), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
-	if basis.Last != 0 {
+	if basis.Last != 0 && req.Changing == "" {
 		r.UniverseFixedAt = &basis.Last
 	}
 	r.Curve = result.Days
 	if req.Stated != "" {
 		r.Notices = append(r.Notices, req.Stated)
 	}
-	r.Notices = append(append(r.Notices, r.notices()...), notices...)
+	r.Notices = append(r.Notices, r.notices()...)
+	if req.Changing != "" {
+		r.Notices = append(r.Notices, req.Changing)
+	}
+	r.Notices = append(r.Notices, notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	return r, result, nil
 }
@@ -297,7 +305,7 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 	}
 	wanted := make(map[string]bool, len(names))
 	for _, name := range names {
-		wanted[name] = true
+		wanted[name] = req.Member == nil || req.Benchmark != EqualWeight || req.Member(name, first)
 	}
 	at := account{market: market, spans: spans}
 	for k, symbol := range market.Symbols {

@@ -250,13 +250,16 @@ func (c *chain) chosenStrategy(ctx context.Context, a *Arguments) (chosen, error
 	if a.To == "" && s.Backtest.To != nil {
 		a.To = s.Backtest.To.String()
 	}
-	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type == strategy.UniverseAll, Rebalance: s.Rebalance}
+	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type != strategy.UniverseSymbols, Rebalance: s.Rebalance}
 	out.Signal, err = c.signal(ctx, s.Signal)
 	return out, err
 }
 
 // signal resolves what the strategy ranks by to what must be computed first.
 func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
+	if s.Type == strategy.Strategies {
+		return Signal{Combines: true}, nil
+	}
 	if s.Type == strategy.FactorRank {
 		kind, err := setKind(ctx, c.Session, s.Inputs.FeatureVersion)
 		return Signal{FeatureVersion: s.Inputs.FeatureVersion, ImportedFeatures: kind == factstore.KindImport}, err
@@ -557,6 +560,11 @@ func (c *chain) metaInputs(ctx context.Context, call Call, into map[string]strin
 		} else if digest != "" {
 			into[backtest.KnownName] = digest
 		}
+	}
+	if digest, err := universesDigest(c.Session); err != nil {
+		return err
+	} else if digest != "" {
+		into["universes"] = digest
 	}
 	symbols, err := c.meta.ListSymbols(ctx, metastore.SymbolFilter{})
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"quant/internal/session"
 	"quant/internal/stated"
 	"quant/internal/strategy"
+	"quant/internal/universe"
 )
 
 const (
@@ -44,7 +45,8 @@ type trials struct {
 	panel    *backtest.Panel
 	standing map[string]*standingDecisions // by strategy; what is not there has decided nothing
 
-	symbols []quant.Symbol // of the Meta DB
+	symbols   []quant.Symbol // of the Meta DB
+	universes []universe.List
 }
 
 // reading is what recommend reads for some strategies.
@@ -141,6 +143,9 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 	if w.symbols, err = meta.ListSymbols(ctx, metastore.SymbolFilter{}); err != nil {
 		return ready, err
 	}
+	if w.universes, err = Universes(w.s); err != nil {
+		return ready, err
+	}
 	state, err := newestChange(ctx, db)
 	if err != nil {
 		return ready, err
@@ -191,16 +196,23 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 
 // resolved is the strategy of a trial, as OpenStrategy gives it.
 func (w *trials) resolved(t *Trial) strategy.Strategy {
-	if t.of.Universe.Type != strategy.UniverseAll {
+	switch t.of.Universe.Type {
+	case strategy.UniverseSymbols:
 		return t.of
+	case strategy.UniverseMembership:
+		return t.of.WithSymbols(w.universe(t.of).Symbols())
 	}
-	var symbols []string
-	for _, one := range w.symbols {
-		if one.IsActive {
-			symbols = append(symbols, one.Symbol)
+	return t.of.WithSymbols(symbolsOf(t.of, w.symbols))
+}
+
+// universe is the list of members of a strategy; none where the lab does not have it.
+func (w *trials) universe(of strategy.Strategy) universe.List {
+	for _, l := range w.universes {
+		if l.Name == of.Universe.Name {
+			return l
 		}
 	}
-	return t.of.WithSymbols(symbols)
+	return universe.List{}
 }
 
 func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Panel, error) {
@@ -233,8 +245,8 @@ func (w *trials) reading(ctx context.Context, db *factstore.DB, of strategy.Stra
 		}
 	}
 	from, to := w.report.From, w.report.To
-	r := &recommending{db: db, s: of, decideRequest: decideRequest{Strategy: of, Calendar: w.calendar, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw}}
-	for _, step := range []func(context.Context) error{r.readPrices, r.readSignals, r.readCloses} {
+	r := &recommending{db: db, s: of, decideRequest: decideRequest{Strategy: of, Calendar: w.calendar, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, Members: w.universe(of)}}
+	for _, step := range []func(context.Context) error{r.readParts, r.readPrices, r.readSignals, r.readCloses} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -452,7 +464,7 @@ func (w *trials) replay(ctx context.Context, t *trialRun) error {
 		return err
 	}
 	logStrategy(t.inner, of)
-	req, err := t.backtest.request(of, t.of.Digest(), t.inner.RunID(), w.symbols)
+	req, err := t.backtest.request(of, t.of.Digest(), t.inner.RunID(), w.symbols, w.universe(of))
 	if err != nil {
 		return err
 	}

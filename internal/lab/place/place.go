@@ -29,6 +29,8 @@ const (
 
 	// Delistings is the file of the delistings and halts that the lab knows of.
 	Delistings = "delistings.csv"
+	// Universes is the file of the lists of members of universes.
+	Universes = "universes.csv"
 	// Calendar is the file of closures and extra sessions.
 	Calendar = "calendar.csv"
 )
@@ -135,6 +137,9 @@ func IsPlanFile(path string) bool { return filepath.Base(path) == plan }
 
 // DelistingsFile is the file of the delistings and halts that the lab knows of.
 func (p Place) DelistingsFile() string { return filepath.Join(p.DataDir, Delistings) }
+
+// UniversesFile is the file of the lists of members of universes.
+func (p Place) UniversesFile() string { return filepath.Join(p.DataDir, Universes) }
 
 // ScratchDir is the folder of what lives no longer than its process.
 func (p Place) ScratchDir() string { return filepath.Join(p.DataDir, scratch) }
