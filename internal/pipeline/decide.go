@@ -23,8 +23,9 @@ type decisionInputs struct {
 	days     []quant.Date      // to decide on, ascending
 	// signals are of days, and before these of the day of last, if there is one.
 	signals *strategy.Signals
-	closes  closes   // on the days of signals
-	last    *decided // the decision that the first one starts from; nil: cash
+	closes  closes            // on the days of signals
+	last    *decided          // the decision that the first one starts from; nil: cash
+	sectors map[string]string // of the symbols, where the strategy asks for them
 }
 
 // decided is one decision with what it was made of.
@@ -36,6 +37,7 @@ type decided struct {
 	basis    *quant.Date
 	ruined   bool // nothing was left of the basis: it started from cash
 	digest   string
+	unknown  int // names of the proposal that could not be weighed
 }
 
 // closes are the last closes at or before each day, from GoneAfter sessions
@@ -100,6 +102,9 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 		}
 		k := first + d
 		set := decided{asof: day, k: k, proposal: in.strategy.Propose(in.signals, k)}
+		if err := in.weigh(&set); err != nil {
+			return nil, err
+		}
 		proposed = proposed[:0]
 		for _, c := range set.proposal {
 			_, age := in.closes.at(k, c.N)
@@ -135,6 +140,7 @@ func (r *Recommendation) tell(sets []decided) {
 		}
 		r.account(set)
 	}
+	r.tellUnknown(sets)
 	for _, rule := range supervisor.Catalogue() {
 		if n := struck[rule.Flag]; n > 0 {
 			r.Flags = append(r.Flags, FlagCount{rule.Flag, n})
@@ -147,6 +153,23 @@ func (r *Recommendation) tell(sets []decided) {
 			t.Score = &row.Score
 		}
 		r.Targets = append(r.Targets, t)
+	}
+}
+
+// tellUnknown says how many names could not be weighed.
+func (r *Recommendation) tellUnknown(sets []decided) {
+	unknown, days, cash := 0, 0, 0
+	for i := range sets {
+		if n := sets[i].unknown; n > 0 {
+			unknown, days = unknown+n, days+1
+			if n == len(sets[i].proposal) {
+				cash++
+			}
+		}
+	}
+	if unknown > 0 {
+		r.Notices = append(r.Notices, fmt.Sprintf("%s on %s had returns on fewer than %g %% of the sessions of portfolio.covariance_window, and no weight; on %s that left cash alone",
+			quant.Count(unknown, "proposed name"), quant.Count(days, "day"), enoughReturns*100, quant.Count(cash, "day")))
 	}
 }
 

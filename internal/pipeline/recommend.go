@@ -43,6 +43,8 @@ type decideRequest struct {
 	// Deciders are the models that a decision may be of, by the config_digest that
 	// it has then; nil: none.
 	Deciders map[string]string
+	// Sectors are those of the symbols, where the strategy asks for them.
+	Sectors map[string]string
 }
 
 // Recommendation is what was decided.
@@ -237,7 +239,7 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if r.To != nil {
 		r.high = *r.To
 	}
-	wanted, err := r.Calendar.Rebalances(r.s.Rebalance.Frequency, r.low, r.high)
+	wanted, err := r.s.Rebalance.Days(r.Calendar, r.low, r.high)
 	if err != nil {
 		return err
 	}
@@ -425,9 +427,10 @@ func (r *recommending) readCloses(context.Context) error {
 // makeDecisions decides, and says what was decided.
 func (r *recommending) makeDecisions(ctx context.Context) error {
 	var err error
-	if r.sets, err = (decisionInputs{strategy: r.s, days: r.days, signals: r.signals, closes: r.closes, last: r.last}).decisions(ctx); err != nil {
+	if r.sets, err = (decisionInputs{strategy: r.s, days: r.days, signals: r.signals, closes: r.closes, last: r.last, sectors: r.Sectors}).decisions(ctx); err != nil {
 		return err
 	}
+	r.tellSectors()
 	r.report.tell(r.sets)
 	return nil
 }

@@ -31,6 +31,8 @@ func Keys() []Key {
 			kind = "a symbol"
 		case f.kind == symbols:
 			kind = "a list of symbols"
+		case f.kind == parts:
+			kind = "a list of strategies"
 		case f.kind == number || f.kind == integer:
 			kind += ", " + f.rangeText()
 		}
@@ -86,12 +88,14 @@ func valueOf(f field) string {
 		return string(*to)
 	case *[]string:
 		return strings.Join(*to, ", ")
+	case *[]Part:
+		return partsText(*to)
 	case *float64:
 		b, _ := json.Marshal(*to) // a finite number has a JSON form
 		return string(b)
 	}
 	v := reflect.ValueOf(f.to).Elem()
-	if v.IsZero() && f.required {
+	if v.IsZero() && (f.required || f.kind == integer && f.min > 0) {
 		return ""
 	}
 	return fmt.Sprint(v.Interface())
@@ -118,10 +122,14 @@ func Schema() []byte {
 		return object{{"properties", object{{"inputs", object{{"required", must}, {"properties", none(others)}}}}}}
 	}
 	doc = append(doc, member{"allOf", []object{
-		when("universe", UniverseSymbols, object{{"required", []string{"symbols"}}}),
-		when("universe", UniverseAll, object{{"properties", none([]string{"symbols"})}}),
-		when("signal", FactorRank, inputs([]string{"feature_name", "feature_version"}, "model_id", "task_id")),
-		when("signal", ModelScore, inputs([]string{"model_id", "task_id"}, "feature_name", "feature_version")),
+		when("universe", UniverseSymbols, object{{"required", []string{"symbols"}}, {"properties", none([]string{"name", "by", "window", "top"})}}),
+		when("universe", UniverseAll, object{{"properties", none([]string{"symbols", "name", "by", "window", "top"})}}),
+		when("universe", UniverseMembership, object{{"required", []string{"name"}}, {"properties", none([]string{"symbols", "by", "window", "top"})}}),
+		when("universe", UniverseRule, object{{"required", []string{"by", "top"}}, {"properties", none([]string{"symbols", "name"})}}),
+		when("signal", FactorRank, inputs([]string{"feature_name", "feature_version"}, "model_id", "task_id", "strategies")),
+		when("signal", ModelScore, inputs([]string{"model_id", "task_id"}, "feature_name", "feature_version", "strategies")),
+		when("signal", Strategies, inputs([]string{"strategies"}, "feature_name", "feature_version", "model_id", "task_id")),
+		everySchema(true), everySchema(false), riskSchema(), aversionSchema(), combinedSchema(true), combinedSchema(false),
 		sidesSchema(), openSchema(),
 	}})
 	b, err := json.MarshalIndent(doc, "", "  ")
@@ -173,8 +181,10 @@ func (f field) schema() object {
 		kind = "integer"
 	case number:
 		kind = "number"
-	case symbols:
+	case symbols, parts:
 		kind = "array"
+	case truth:
+		kind = "boolean"
 	}
 	if f.null {
 		o = object{{"type", []string{kind, "null"}}}
@@ -189,6 +199,8 @@ func (f field) schema() object {
 	switch f.kind {
 	case symbols:
 		o = append(o, member{"minItems", 1}, member{"uniqueItems", true}, member{"items", one})
+	case parts:
+		o = append(o, member{"minItems", 1}, member{"maxItems", mostParts}, member{"items", partSchema()})
 	case symbol:
 		o = append(o, one[1:]...)
 	case date:

@@ -13,7 +13,7 @@ import (
 // on, so that what keeps to that order, as the supervisor does, favours no side.
 func (s Strategy) proposeSides(r *Signals, k int) []Candidate {
 	p := s.Portfolio
-	scores := r.scoresOf(k)[:len(s.Universe.Symbols)]
+	scores := r.proposable(k)[:len(s.Universe.Symbols)]
 	ranked := best(scores, r.Symbols, len(scores))
 	longs, shorts := p.TopK, p.Shorts()
 	if n := len(ranked); n < longs+shorts {

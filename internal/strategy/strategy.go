@@ -33,15 +33,27 @@ type Strategy struct {
 
 // Universe is which symbols may be proposed.
 type Universe struct {
-	Type    string   `json:"type"`              // UniverseSymbols or UniverseAll
-	Symbols []string `json:"symbols,omitempty"` // in byte order, none twice; of UniverseAll, what WithSymbols gave
+	Type    string   `json:"type"`              // UniverseSymbols or another of those below
+	Symbols []string `json:"symbols,omitempty"` // in byte order, none twice; of the other types, what WithSymbols gave
+	Name    string   `json:"name,omitempty"`    // of UniverseMembership: the imported list
+	// Of UniverseRule: the Top symbols by the mean of By over Window sessions.
+	By     string `json:"by,omitempty"` // DollarVolume
+	Window int    `json:"window,omitempty"`
+	Top    int    `json:"top,omitempty"`
 }
 
 // The types of a universe.
 const (
 	UniverseSymbols = "symbols" // the list
 	UniverseAll     = "all"     // every active symbol of the Meta DB, by WithSymbols
+
+	// Those that change from day to day; WithSymbols gives the symbols of all days.
+	UniverseMembership = "membership" // who was a member on the day, by an imported list
+	UniverseRule       = "rule"       // the best by what was known on the day
 )
+
+// DollarVolume is close x volume, as it was traded.
+const DollarVolume = "dollar_volume"
 
 // Signal is what the symbols are ranked by.
 type Signal struct {
@@ -54,17 +66,19 @@ type Signal struct {
 const (
 	FactorRank = "factor_rank" // of features_daily
 	ModelScore = "model_score" // of predictions
+	Strategies = "strategies"  // of targets: what other strategies decided
 	Desc       = "desc"
 	Asc        = "asc"
 )
 
 // Inputs name the rows that a signal reads: the first two of a FactorRank, the
-// other two of a ModelScore.
+// next two of a ModelScore, the last of Strategies.
 type Inputs struct {
 	FeatureName    string `json:"feature_name,omitempty"`
 	FeatureVersion string `json:"feature_version,omitempty"`
 	ModelID        string `json:"model_id,omitempty"`
 	TaskID         string `json:"task_id,omitempty"` // WalkForward: every wf:<fold> and final; else exactly this one
+	Strategies     []Part `json:"strategies,omitempty"`
 }
 
 // WalkForward is the task_id that means all out-of-sample scores of a model.
@@ -73,14 +87,19 @@ const WalkForward = "wf"
 // Rebalance is when a strategy decides.
 type Rebalance struct {
 	Frequency  calendar.Frequency `json:"frequency"`
-	AsofPolicy string             `json:"asof_policy"` // close: with everything known at the close of the day
+	AsofPolicy string             `json:"asof_policy"`    // close: with everything known at the close of the day
+	Every      int                `json:"every,omitzero"` // of calendar.EveryNSessions
 }
 
 // Portfolio is how ranks become weights.
 type Portfolio struct {
 	TopK      int    `json:"top_k"`
-	Weighting string `json:"weighting"` // Equal or ScoreWeighted
+	Weighting string `json:"weighting"` // Equal, ScoreWeighted, or one by risk
 	Fill      string `json:"fill"`      // of Equal with fewer than top_k names. FillNone: the rest is cash; FillRedistribute: 1/n each
+	// What a weighting by risk takes for risk, see ByRisk.
+	CovarianceWindow int     `json:"covariance_window,omitzero"`
+	RiskAversion     float64 `json:"risk_aversion,omitzero"` // of MeanVariance
+	SectorNeutral    bool    `json:"sector_neutral,omitzero"`
 	// Side is LongShort, or "" for a book that is only long. The rest is of LongShort.
 	Side          string   `json:"side,omitempty"`
 	ShortK        int      `json:"short_k,omitzero"`        // 0: as many as TopK; see Shorts
@@ -110,6 +129,7 @@ type Supervisor struct {
 	TurnoverCap        float64  `json:"turnover_cap"`              // R4; [0, 1] of equity a decision, of LongShort [0, 4]
 	ScoreFloor         *float64 `json:"score_floor"`               // R5, of the sign-adjusted score; nil: off
 	NetExposureCap     *float64 `json:"net_exposure_cap,omitzero"` // R6, of LongShort; nil: off
+	SectorCap          *float64 `json:"sector_cap,omitzero"`       // R7, of each sector; nil: off
 }
 
 // Execution is how a decision would be filled.
@@ -190,8 +210,8 @@ func Default() Strategy {
 }
 
 // WithSymbols returns the strategy with these symbols for its universe: the
-// active symbols of the Meta DB where the type is UniverseAll. Canonical and
-// the digests of such a strategy do not show them.
+// active symbols of the Meta DB where the type is UniverseAll, the symbols of all days
+// where it changes. Canonical and the digests of such a strategy do not show them.
 func (s Strategy) WithSymbols(symbols []string) Strategy {
 	s.Universe.Symbols = slices.Compact(slices.Sorted(slices.Values(symbols)))
 	return s
@@ -200,7 +220,7 @@ func (s Strategy) WithSymbols(symbols []string) Strategy {
 // Canonical is the strategy as one line of JSON, defaults included, keys in
 // the order of the format: two files that mean the same have the same bytes.
 func (s Strategy) Canonical() []byte {
-	if s.Universe.Type == UniverseAll {
+	if s.Universe.Type != UniverseSymbols {
 		s.Universe.Symbols = nil
 	}
 	b, err := json.Marshal(s)
@@ -241,15 +261,18 @@ func (s Strategy) Notices() []string {
 		names = min(names, len(s.Universe.Symbols))
 	}
 	each := v.MaxWeightPerSymbol
+	if s.Universe.Type == UniverseRule {
+		names = min(names, s.Universe.Top)
+	}
 	if p.Weighting == Equal && p.Fill == FillNone {
 		each = min(each, 1/float64(p.TopK))
 	}
 	var notices []string
-	if most := float64(names) * each; most < v.GrossExposureCap-1e-12 {
+	if most := float64(names) * each; most < v.GrossExposureCap-1e-12 && !s.refusesLess() {
 		notices = append(notices, fmt.Sprintf("at most %s of equity can be invested: %d names of at most %s each, below the gross_exposure_cap of %s; the rest stays cash",
 			percent(most), names, percent(each), percent(v.GrossExposureCap)))
 	}
-	return notices
+	return append(notices, s.riskNotices()...)
 }
 
 func percent(x float64) string { return strconv.FormatFloat(x*100, 'g', 6, 64) + " %" }
