@@ -259,6 +259,9 @@ func inputs(ctx context.Context, db *factstore.DB, req Request, market Market, p
 	}
 	note(dataset.TargetsOf(req.StrategyID, req.Version), req.From, req.To, rows, digest)
 	rows, digest = prices.Sum(prices.Range(first, last)).Digest()
+	if req.NeedsBars() {
+		rows, digest = sumOfBars(market, seq(len(market.Symbols))).Digest()
+	}
 	note(dataset.Name{Table: dataset.OHLCV}, first, last, rows, digest)
 	if len(market.Known) > 0 { // of the symbols that were read
 		n := int64(len(market.Known))

@@ -69,7 +69,7 @@ func exactly(v float64) func(int) float64         { return func(int) float64 { r
 func orNoDay(d *quant.Date) func(int) *quant.Date { return func(int) *quant.Date { return d } }
 
 // reasons are why a trade ended.
-var reasons = []string{Closed, Reduced, Delisted, Open}
+var reasons = []string{Closed, Reduced, Delisted, Open, MarginCall}
 
 // arrange makes the rows of the tables, in the order of their columns, and their
 // digests.

@@ -218,8 +218,10 @@ func (w *trials) universe(of strategy.Strategy) universe.List {
 func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Panel, error) {
 	var symbols []string
 	seen := map[string]bool{}
+	bars := false
 	for i := range w.report.Trials {
 		of := w.resolved(&w.report.Trials[i])
+		bars = bars || accountOf(of).NeedsBars()
 		for _, symbol := range append(slices.Clip(of.Universe.Symbols), string(of.Backtest.Benchmark)) {
 			if symbol != "" && symbol != backtest.EqualWeight && !seen[symbol] {
 				seen[symbol] = true
@@ -227,7 +229,7 @@ func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Pan
 			}
 		}
 	}
-	return backtest.ReadPanel(ctx, db, w.calendar, backtest.PanelRequest{Symbols: symbols, From: w.report.From, To: w.report.To, AcceptRaw: w.o.AcceptRaw})
+	return backtest.ReadPanel(ctx, db, w.calendar, backtest.PanelRequest{Symbols: symbols, From: w.report.From, To: w.report.To, AcceptRaw: w.o.AcceptRaw, Bars: bars})
 }
 
 // reading is what recommend reads for a strategy that has decided nothing, and

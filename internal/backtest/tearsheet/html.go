@@ -218,6 +218,23 @@ func (v view) Account() []Measure {
 		one("Fees", fixedTrim(v.FeeBps)+" bps of what is traded", number(m.Fees, amount)),
 		one("Slippage", fixedTrim(v.SlippageBps)+" bps of what is traded", number(m.Slippage, amount)),
 	}
+	if b := m.Book; b != nil {
+		add := func(when bool, name, definition string, n Number) {
+			if when {
+				out = append(out, one(name, definition, n))
+			}
+		}
+		short := b.Side == "long_short"
+		add(true, "Filled at", "price of the session", Number{Text: "the " + b.Price})
+		add(b.MaxVolumeShare > 0, "Filled share", "of what was ordered, at most "+percent0(b.MaxVolumeShare)+" of a session\u2019s volume", number(b.FilledShare, percent))
+		add(b.Impact > 0, "Impact", fixedTrim(b.Impact)+" \u00d7 daily volatility \u00d7 \u221a(value / average daily value)", number(&b.ImpactCost, amount))
+		add(short, "Mean gross exposure", "longs and shorts / equity", number(b.AvgGross, percent))
+		add(short, "Mean net exposure", "longs less shorts / equity", number(b.AvgNet, percent))
+		add(short, "Made by longs", "after costs, in currency", number(&b.LongPnL, amount))
+		add(short, "Made by shorts", "after costs, before borrow fees", number(&b.ShortPnL, amount))
+		add(short, "Borrow fees", fixedTrim(b.BorrowBps)+" bps a year of what is short", number(&b.Borrow, amount))
+		add(short, "Margin calls", "equity below "+percent0(b.MarginMaintenance)+" of longs and shorts", number(count(b.MarginCalls), whole))
+	}
 	if m.Interest != nil && *m.Interest != 0 {
 		out = append(out, one("Interest on cash", percent0(v.CashRate)+" a year", number(m.Interest, amount)))
 	}
