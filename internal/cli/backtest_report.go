@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -107,7 +106,7 @@ func (r backtestSheet) risk() []string {
 	}
 	lines := []string{fmt.Sprintf("95 %% intervals: sharpe %s, cagr %s, max_dd %s", between(i.Sharpe, number), between(i.CAGR, percent), between(i.MaxDD, percent))}
 	if needed := r.Deflated.MinTrackRecord; needed != nil {
-		lines = append(lines, fmt.Sprintf("minimum track record: %.0f returns for a ratio above 0 at 95 %%; there are %d", math.Ceil(*needed), r.Deflated.Returns))
+		lines = append(lines, fmt.Sprintf("minimum track record: %.0f returns for a ratio above 0 at 95 %%; there are %d", *needed, r.Deflated.Returns))
 	}
 	if b := r.Risk.Benchmark; b != nil {
 		lines = append(lines, fmt.Sprintf("against the benchmark: alpha %s a year (t %s), beta %s, information ratio %s", said(percent(b.Alpha)), said(number(b.AlphaT)), said(number(b.Beta)), said(number(b.InformationRatio))))
