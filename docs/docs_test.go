@@ -621,6 +621,8 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("delistings remove", 0, "--data-dir", "quant-demo/data", "delistings", "remove", "GONE")
 	run("delistings list", 0, "--data-dir", "quant-demo/data", "delistings", "list")
 	run("backtest", 0, "--data-dir", "quant-demo/data", "backtest", "--strategy", decided)
+	run("backtest report", 0, "--data-dir", "quant-demo/data", "backtest", "report", "--full")
+	run("sweep", 0, "--data-dir", "quant-demo/data", "sweep", "--strategy", decided, "--set", "portfolio.top_k=1,2")
 	run("backtest list", 0, "--data-dir", "quant-demo/data", "backtest", "list")
 	run("backtest compare", 0, "--data-dir", "quant-demo/data", "backtest", "compare", "last", "last")
 	const elsewhere = "01890000-0000-7000-8000-00000000abcd"
