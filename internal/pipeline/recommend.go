@@ -43,6 +43,8 @@ type decideRequest struct {
 	// Deciders are the models that a decision may be of, by the config_digest that
 	// it has then; nil: none.
 	Deciders map[string]string
+	// Sectors are those of the symbols, where the strategy asks for them.
+	Sectors map[string]string
 }
 
 // Recommendation is what was decided.
@@ -66,6 +68,8 @@ type Recommendation struct {
 	// Inputs and Outputs are what the run read and wrote.
 	Inputs  []quant.RunIO `json:"-"`
 	Outputs []quant.RunIO `json:"-"`
+
+	longShort bool
 }
 
 // FlagCount is how many rows a flag stands on.
@@ -79,7 +83,8 @@ type TargetSet struct {
 	Asof           quant.Date  `json:"asof"`
 	Proposed       int         `json:"proposed"`
 	Approved       int         `json:"approved"`
-	Gross          float64     `json:"gross"`
+	Gross          float64     `json:"gross"`         // sum of absolute weights
+	Net            *float64    `json:"net,omitempty"` // sum of weights; nil of a book that is only long
 	Turnover       float64     `json:"turnover"`
 	ExemptTurnover float64     `json:"exempt_turnover"`
 	BasisAsof      *quant.Date `json:"basis_asof"` // the decision it started from; nil: from cash
@@ -89,7 +94,7 @@ type TargetSet struct {
 // Target is one row of a decision.
 type Target struct {
 	Symbol   string            `json:"symbol"`
-	Weight   float64           `json:"weight"`
+	Weight   float64           `json:"weight"` // negative: short
 	Score    *float64          `json:"score"`
 	Approved bool              `json:"approved"`
 	Flags    []supervisor.Flag `json:"risk_flags"`
@@ -125,7 +130,7 @@ func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommend
 // newRecommendation is what is to be said of a strategy before it has decided.
 func newRecommendation(s strategy.Strategy) Recommendation {
 	return Recommendation{StrategyID: s.ID, Version: s.Version, ConfigDigest: s.DecisionDigest(),
-		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: s.Notices()}
+		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: s.Notices(), longShort: s.LongShort()}
 }
 
 type recommending struct {
@@ -179,7 +184,7 @@ func (r *recommending) findBasis(ctx context.Context) error {
 			return err
 		}
 	}
-	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
+	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND (weight > 0 OR weight < 0 AND ?) ORDER BY symbol`, r.s.ID, last.asof, r.s.LongShort())
 	if err != nil {
 		return err
 	}
@@ -234,7 +239,7 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if r.To != nil {
 		r.high = *r.To
 	}
-	wanted, err := r.Calendar.Rebalances(r.s.Rebalance.Frequency, r.low, r.high)
+	wanted, err := r.s.Rebalance.Days(r.Calendar, r.low, r.high)
 	if err != nil {
 		return err
 	}
@@ -422,9 +427,10 @@ func (r *recommending) readCloses(context.Context) error {
 // makeDecisions decides, and says what was decided.
 func (r *recommending) makeDecisions(ctx context.Context) error {
 	var err error
-	if r.sets, err = (decisionInputs{strategy: r.s, days: r.days, signals: r.signals, closes: r.closes, last: r.last}).decisions(ctx); err != nil {
+	if r.sets, err = (decisionInputs{strategy: r.s, days: r.days, signals: r.signals, closes: r.closes, last: r.last, sectors: r.Sectors}).decisions(ctx); err != nil {
 		return err
 	}
+	r.tellSectors()
 	r.report.tell(r.sets)
 	return nil
 }

@@ -73,6 +73,10 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 	if err != nil {
 		return Recommendation{}, err
 	}
+	sectors, err := sectorsFor(ctx, s, of)
+	if err != nil {
+		return Recommendation{}, err
+	}
 	var report Recommendation
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
@@ -80,7 +84,7 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 			return err
 		}
 		report, err = decide(ctx, db, decideRequest{
-			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevel, Deciders: models,
+			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevel, Deciders: models, Sectors: sectors,
 		})
 		return err
 	})

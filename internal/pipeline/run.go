@@ -210,7 +210,7 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 		return quant.Errorf(quant.Usage, "--from %s is after --to %s", from, to).WithHint("give the earlier day first")
 	}
 	req.From, req.To = from, to
-	if req.RebalanceDays, err = c.rebalanceDays(ctx, s.Frequency, from, to); err != nil {
+	if req.RebalanceDays, err = c.rebalanceDays(ctx, s.Rebalance, from, to); err != nil {
 		return err
 	}
 	c.plan = newPlan(req)
@@ -230,7 +230,7 @@ type chosen struct {
 	Universe    []string
 	Everything  bool
 	Signal      Signal
-	Frequency   calendar.Frequency
+	Rebalance   strategy.Rebalance
 }
 
 // chosenStrategy reads the strategy file, and fills in the days that are not
@@ -250,7 +250,7 @@ func (c *chain) chosenStrategy(ctx context.Context, a *Arguments) (chosen, error
 	if a.To == "" && s.Backtest.To != nil {
 		a.To = s.Backtest.To.String()
 	}
-	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type == strategy.UniverseAll, Frequency: s.Rebalance.Frequency}
+	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type == strategy.UniverseAll, Rebalance: s.Rebalance}
 	out.Signal, err = c.signal(ctx, s.Signal)
 	return out, err
 }
@@ -303,13 +303,13 @@ func planDay(flag, text string) (quant.Date, error) {
 	return d, nil
 }
 
-func (c *chain) rebalanceDays(ctx context.Context, frequency calendar.Frequency, from, to quant.Date) (int, error) {
+func (c *chain) rebalanceDays(ctx context.Context, rebalance strategy.Rebalance, from, to quant.Date) (int, error) {
 	count := func(db *factstore.DB) (int, error) {
 		cal, err := openCalendar(ctx, c.Session, db, "ohlcv")
 		if err != nil {
 			return 0, err
 		}
-		days, err := cal.Rebalances(frequency, from, to)
+		days, err := rebalance.Days(cal, from, to)
 		return len(days), err
 	}
 	if c.CalendarName() != calendar.Data {

@@ -404,7 +404,7 @@ func (w *trials) finish(ctx context.Context, list []*trialRun, errs []error) {
 func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	read := t.recommending
 	r := *read
-	r.s, r.Strategy, r.RunID = t.of, t.of, t.inner.RunID()
+	r.s, r.Strategy, r.RunID, r.Sectors = t.of, t.of, t.inner.RunID(), sectorsOf(t.of, w.symbols)
 	r.report = newRecommendation(t.of)
 	r.report.Basis = read.report.Basis
 	r.report.Notices = append(r.report.Notices, read.report.Notices...)
