@@ -174,7 +174,7 @@ func ReportBacktest(ctx context.Context, s *session.Session, o SheetOptions) (Ba
 
 // readSheet reads the sheet of a backtest, and judges it; of the newest for "".
 func readSheet(ctx context.Context, s *session.Session, runID string) (sheet *tearsheet.Sheet, judged judgement, err error) {
-	sectors, err := sectorsOf(ctx, s)
+	sectors, err := sectorsInLab(ctx, s)
 	if err != nil {
 		return nil, judged, err
 	}

@@ -43,8 +43,8 @@ func judgeSheet(ctx context.Context, db *factstore.DB, sheet *tearsheet.Sheet, s
 	return j, nil
 }
 
-// sectorsOf are the sectors of the lab's symbols, by symbol.
-func sectorsOf(ctx context.Context, s *session.Session) (map[string]string, error) {
+// sectorsInLab are the sectors of the lab's symbols, by symbol.
+func sectorsInLab(ctx context.Context, s *session.Session) (map[string]string, error) {
 	meta, err := s.MetaDB()
 	if err != nil {
 		return nil, err

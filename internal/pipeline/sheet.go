@@ -31,7 +31,7 @@ func ReadSheet(ctx context.Context, s *session.Session, ref string, q tearsheet.
 	if err != nil {
 		return o, err
 	}
-	sectors, err := sectorsOf(ctx, s)
+	sectors, err := sectorsInLab(ctx, s)
 	if err != nil {
 		return o, err
 	}
