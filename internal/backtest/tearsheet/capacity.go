@@ -138,7 +138,7 @@ func (s *Sheet) readTraded(ctx context.Context, db *factstore.DB) ([]traded, err
 	var ts []quant.Date
 	var value []float64
 	err := db.Columns(ctx, `SELECT symbol, entry_ts AS ts, abs(qty * entry_price) AS value FROM backtest_trades WHERE run_id = ?
-		UNION ALL SELECT symbol, exit_ts, abs(qty * exit_price) FROM backtest_trades WHERE run_id = ? AND exit_ts IS NOT NULL AND reason IN ('CLOSED', 'REDUCED')
+		UNION ALL SELECT symbol, exit_ts, abs(qty * exit_price) FROM backtest_trades WHERE run_id = ? AND exit_ts IS NOT NULL AND reason <> 'DELISTED'
 		ORDER BY symbol, ts, value`, []any{s.RunID, s.RunID}, func(c *factstore.Chunk) error {
 		symbol, ts, value = c.AppendNumbers(symbol, 0, &names), c.AppendDates(ts, 1), c.AppendFloats(value, 2)
 		return nil
