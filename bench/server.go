@@ -371,6 +371,10 @@ func serveRequests(ctx context.Context, b *bench) ([]figure, error) {
 		}
 		defer func() { _ = theirs.stop() }()
 		run, err := theirs.begin(ctx, "latency")
+		for try := 1; err != nil && try < 10; try++ { // its workers may still be starting, and close what they took
+			time.Sleep(2 * time.Second)
+			run, err = theirs.begin(ctx, fmt.Sprintf("latency %d", try))
+		}
 		if err != nil {
 			return nil, err
 		}
