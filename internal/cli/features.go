@@ -46,7 +46,7 @@ unless --accept-raw. No bars at all: 4.`,
 	}
 	cmd.Flags().StringVar(&o.Version, "feature-version", "v1", "version of the catalogue: v1 or v2")
 	bindFeatureFlags(cmd, &symbols, &o.AcceptRaw, &o.Force)
-	return Command{Command: cmd, Traits: Traits{Changes: always}}
+	return Command{Command: cmd, Traits: Traits{Changes: always, RunsBare: true}, Sub: []Command{featuresImport(env)}}
 }
 
 func bindFeatureFlags(cmd *cobra.Command, symbols *string, acceptRaw, force *bool) {

@@ -130,7 +130,7 @@ type Candidate struct {
 	Symbol string
 	Rank   int // from 1
 	Score  float64
-	Weight float64 // decimal of equity
+	Weight float64 // decimal of equity; negative: short
 }
 
 // CheckScale refuses a signal that cannot rank: a price-level feature says
@@ -158,18 +158,20 @@ func (s Strategy) SignalDataset() dataset.Name {
 	return dataset.Feature(in.FeatureName, in.FeatureVersion)
 }
 
-// source is the table of the signal, its value, its stamp, and which rows. What
-// they are of stands there as literals, for the bounds that DuckDB prunes by.
-func (s Strategy) source() (table, value, stamp, where string) {
+// source is the table of the signal, where its rows are read from, its value, its
+// stamp, and which rows. What they are of stands there as literals, for the bounds that
+// DuckDB prunes by.
+func (s Strategy) source(ctx context.Context, db *factstore.DB) (table, from, value, stamp, where string, err error) {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
 		where := "model_id = " + sqltext.Literal(in.ModelID)
 		if in.TaskID == WalkForward {
-			return factstore.Predictions, "score", "generated_at", where + " AND (task_id = 'final' OR starts_with(task_id, 'wf:'))"
+			return factstore.Predictions, "main." + factstore.Predictions, "score", "generated_at", where + " AND (task_id = 'final' OR starts_with(task_id, 'wf:'))", nil
 		}
-		return factstore.Predictions, "score", "generated_at", where + " AND task_id = " + sqltext.Literal(in.TaskID)
+		return factstore.Predictions, "main." + factstore.Predictions, "score", "generated_at", where + " AND task_id = " + sqltext.Literal(in.TaskID), nil
 	}
-	return factstore.FeaturesDaily, "feature_value", "computed_at", "feature_name = " + sqltext.Literal(in.FeatureName) + " AND feature_version = " + sqltext.Literal(in.FeatureVersion)
+	from, err = db.FeatureRows(ctx, in.FeatureVersion, in.FeatureName)
+	return factstore.FeaturesDaily, from, "feature_value", "computed_at", "feature_name = " + sqltext.Literal(in.FeatureName) + " AND feature_version = " + sqltext.Literal(in.FeatureVersion), err
 }
 
 // manySymbols are so many that reading the rows of all costs less than telling them
@@ -196,7 +198,10 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	for i := range r.scores {
 		r.scores[i] = math.NaN()
 	}
-	table, value, stamp, where := s.source()
+	table, from, value, stamp, where, err := s.source(ctx, db)
+	if err != nil {
+		return nil, err
+	}
 	first, last := days[0], days[len(days)-1]
 	where += " AND f.ts BETWEEN DATE " + sqltext.Literal(first.String()) + " AND DATE " + sqltext.Literal(last.String())
 	sorted := slices.Sorted(slices.Values(r.Symbols))
@@ -219,7 +224,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	for k, d := range days {
 		read.day[d-first] = int32(k)
 	}
-	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM main."+table+" f WHERE "+where+" AND "+among, nil, func(c *factstore.Chunk) error {
+	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM "+from+" f WHERE "+where+" AND "+among, nil, func(c *factstore.Chunk) error {
 		read.take(c)
 		return nil
 	}); err != nil {
@@ -239,7 +244,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 		for i, d := range days {
 			list[i] = d.String()
 		}
-		if err := db.RequireExplained(ctx, table, "", where+" AND f.ts IN (SELECT unnest(["+sqltext.Literals(list)+"])::DATE) AND f.symbol IN ("+sqltext.Literals(sorted)+")"); err != nil {
+		if err := db.RequireExplained(ctx, table, from, where+" AND f.ts IN (SELECT unnest(["+sqltext.Literals(list)+"])::DATE) AND f.symbol IN ("+sqltext.Literals(sorted)+")"); err != nil {
 			return nil, err
 		}
 	}
@@ -349,9 +354,12 @@ func (r *signalReader) counted() []int64 {
 // SignalDays are the days, in order, on which a symbol of the universe has a
 // signal.
 func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Date, error) {
-	table, value, _, where := s.source()
-	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM main.%s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
-		table, where, value, sqltext.Literals(s.Universe.Symbols)))
+	_, from, value, _, where, err := s.source(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM %s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
+		from, where, value, sqltext.Literals(s.Universe.Symbols)))
 	if err != nil {
 		return nil, err
 	}
@@ -369,8 +377,12 @@ func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Dat
 
 // Propose returns the portfolio that the strategy wants on Days[k], in rank
 // order: its top_k names by score, ties by symbol in byte order, weighted.
-// Empty where no symbol of the universe has a score: all cash.
+// Empty where no symbol of the universe has a score: all cash. Of LongShort, see
+// proposeSides.
 func (s Strategy) Propose(r *Signals, k int) []Candidate {
+	if s.LongShort() {
+		return s.proposeSides(r, k)
+	}
 	list := best(r.proposable(k)[:len(s.Universe.Symbols)], r.Symbols, s.Portfolio.TopK)
 	// Divided by the largest, no sum of scores overflows.
 	var most, total float64
