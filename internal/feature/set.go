@@ -165,9 +165,11 @@ func (e *evaluation) compare(ctx context.Context, grown bool) error {
 	for k, symbol := range c.basis.Symbols {
 		e.number[symbol] = k
 	}
-	since := quant.Date(0)
+	since, session := quant.Date(0), int32(0)
 	if grown {
 		since = c.since()
+		i, _ := c.cal.Index(c.cut + 1)
+		session = int32(i)
 	}
 	for stage := range e.program.Stages() {
 		w := writing{c: c}
@@ -181,7 +183,7 @@ func (e *evaluation) compare(ctx context.Context, grown bool) error {
 				}
 				worker := e.workers.Get().(*expression.Worker)
 				defer e.workers.Put(worker)
-				if err := worker.Collect(e.compared, stage, e.number[s.symbol], e.sectorOf(s.symbol), expressionBars(s), s.start); err != nil {
+				if err := worker.Collect(e.compared, stage, e.number[s.symbol], e.sectorOf(s.symbol), expressionBars(s), session); err != nil {
 					e.failed.CompareAndSwap(nil, &err)
 				}
 			})
