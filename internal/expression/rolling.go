@@ -462,7 +462,12 @@ func (r *roll) pairs(outs []result) {
 				out[t] = math.NaN()
 				continue
 			}
-			out[t] = max(-1, min(1, co/float64(math.Sqrt(vx)*math.Sqrt(vy))))
+			// The root of the product makes the correlation of a column with itself 1.
+			scale := math.Sqrt(vx * vy)
+			if !(scale > 1e-150 && scale < 1e150) {
+				scale = math.Sqrt(vx) * math.Sqrt(vy)
+			}
+			out[t] = max(-1, min(1, co/scale))
 		}
 	}
 }
