@@ -113,7 +113,10 @@ func metricsSections(m model.Metrics) []output.Section {
 	for _, f := range m.Folds {
 		r := of(f.TaskID, f.Measures)
 		r.Train, r.Test = f.TrainFrom.String()+".."+f.TrainTo.String(), f.TestFrom.String()+".."+f.TestTo.String()
-		r.Purged, r.Alpha = fmt.Sprint(f.Purged), fmt.Sprint(f.Alpha)
+		r.Purged = fmt.Sprint(f.Purged)
+		if f.Alpha > 0 { // a program has none
+			r.Alpha = fmt.Sprint(f.Alpha)
+		}
 		rows = append(rows, r)
 	}
 	overall := "overall"
