@@ -20,7 +20,7 @@ import (
 
 // The bounds of a file of definitions.
 const (
-	mostDefinitionBytes = 1 << 20
+	MaxDefinitionBytes  = 1 << 20
 	mostDefinitionMarks = 32 << 10
 )
 
@@ -64,8 +64,8 @@ func (p *definitions) problem(where, hint, format string, args ...any) error {
 func (p *definitions) read(data []byte) (ast.Node, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	switch {
-	case len(data) > mostDefinitionBytes:
-		return nil, p.problem(p.file, "put some features into a version of their own", "the file has %d bytes, more than %d", len(data), mostDefinitionBytes)
+	case len(data) > MaxDefinitionBytes:
+		return nil, p.problem(p.file, "put some features into a version of their own", "the file has %d bytes, more than %d", len(data), MaxDefinitionBytes)
 	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
 		return nil, p.problem(p.file, "save it as UTF-8", "the file is no plain text")
 	}

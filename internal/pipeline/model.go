@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"quant"
-	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/session"
@@ -150,31 +149,4 @@ func ListModels(ctx context.Context, s *session.Session, experiment string) ([]q
 		}
 	}
 	return meta.ListModels(ctx, metastore.ModelFilter{ExperimentID: experiment})
-}
-
-// refusePriceLevels refuses features that move with the level of a price, of
-// which a model learns the history of splits and little else.
-func refusePriceLevels(list []model.Feature) error {
-	for _, f := range list {
-		if twin, level := priceLevel(f.Name); level {
-			return quant.Errorf(quant.Refused, "feature %s moves with the price level: it means another thing for each symbol", f).
-				WithHint("use its scale-free twin %s@%s", twin, f.Version)
-		}
-	}
-	return nil
-}
-
-// priceLevel reports whether a feature is at price level, and its scale-free
-// twin. What is not in the catalogue is the user's own.
-func priceLevel(name string) (twin string, level bool) {
-	catalogue, err := feature.Catalogue("")
-	if err != nil {
-		return "", false // there is no version of which it could be said
-	}
-	for _, e := range catalogue {
-		if e.Name == name {
-			return e.Twin, !e.ScaleFree
-		}
-	}
-	return "", false
 }

@@ -39,7 +39,7 @@ type decideRequest struct {
 	RunID     string
 	// PriceLevel tells of a feature whether it is in units of the price, and its
 	// scale-free twin; nil: none is.
-	PriceLevel func(feature string) (twin string, is bool)
+	PriceLevel func(feature, version string) (twin string, is bool)
 	// Deciders are the models that a decision may be of, by the config_digest that
 	// it has then; nil: none.
 	Deciders map[string]string

@@ -88,8 +88,12 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 		if err != nil {
 			return err
 		}
+		sets, err := db.FeatureSets(ctx)
+		if err != nil {
+			return err
+		}
 		report, err = decide(ctx, db, decideRequest{
-			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevel, Deciders: models, Sectors: sectors,
+			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevels(sets), Deciders: models, Sectors: sectors,
 		})
 		if said != "" {
 			report.KnownAt, report.Notices = stated.KnownAt, append([]string{said}, report.Notices...)

@@ -95,7 +95,11 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 	if err := spec.Validate(); err != nil {
 		return TrainReport{}, err
 	}
-	if err := refusePriceLevels(spec.Features); err != nil {
+	sets, err := setsFor(ctx, s, versionsOf(spec.Features)...)
+	if err != nil {
+		return TrainReport{}, err
+	}
+	if err := refusePriceLevels(spec.Features, sets); err != nil {
 		return TrainReport{}, err
 	}
 	logParams(s, "experiment_id", spec.ExperimentID, "algo", string(spec.Algo), "label", spec.Label.String(), "features", listOf(spec.Features),

@@ -163,11 +163,15 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 	if w.panel == nil {
 		return ready, nil
 	}
+	sets, err := db.FeatureSets(ctx)
+	if err != nil {
+		return ready, err
+	}
 	from, to := w.report.From, w.report.To
 	for i, t := range list {
 		of := w.resolved(t)
 		stands := w.standing[of.ID]
-		if stands != nil && !stands.plain || of.CheckScale(priceLevel) != nil {
+		if stands != nil && !stands.plain || of.CheckScale(priceLevels(sets)) != nil {
 			continue
 		}
 		read, err := w.reading(ctx, db, of)

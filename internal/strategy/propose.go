@@ -135,17 +135,21 @@ type Candidate struct {
 
 // CheckScale refuses a signal that cannot rank: a price-level feature says
 // which share is dear, not which is good. priceLevel tells, for a feature, its
-// scale-free twin, and whether it is price-level. quant.Refused.
-func (s Strategy) CheckScale(priceLevel func(feature string) (twin string, is bool)) error {
+// scale-free twin ("" where it has none), and whether it is price-level. quant.Refused.
+func (s Strategy) CheckScale(priceLevel func(feature, version string) (twin string, is bool)) error {
 	if s.Signal.Type != FactorRank {
 		return nil
 	}
-	twin, is := priceLevel(s.Signal.Inputs.FeatureName)
+	twin, is := priceLevel(s.Signal.Inputs.FeatureName, s.Signal.Inputs.FeatureVersion)
 	if !is {
 		return nil
 	}
-	return quant.Errorf(quant.Refused, "strategy %s ranks by %s, which is in units of the price: it ranks shares by what one costs", s.ID, s.Signal.Inputs.FeatureName).
+	err := quant.Errorf(quant.Refused, "strategy %s ranks by %s, which is in units of the price: it ranks shares by what one costs", s.ID, s.Signal.Inputs.FeatureName).
 		WithHint("rank by %s, its scale-free twin", twin)
+	if twin == "" {
+		return err.WithHint("rank by one that is divided by what it is measured in, such as a price by $close, in a new feature version")
+	}
+	return err
 }
 
 // SignalDataset names the rows that the signal reads: those of a feature, or a
