@@ -171,16 +171,14 @@ func queried(r sqlfeature.Report, err error) (feature.Report, error) {
 
 // setKind is what the set of a version is made by; "" where the lab has no such set.
 func setKind(ctx context.Context, s *session.Session, version string) (kind string, err error) {
-	if slices.Contains(feature.Versions(), version) || version == "" || !s.HasFactDB() {
+	if version == "" {
 		return "", nil
 	}
-	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
-		set, err := db.FeatureSet(ctx, version)
-		if errors.Is(err, quant.NotFound) {
-			return nil
+	sets, err := setsFor(ctx, s, version)
+	for _, set := range sets {
+		if set.Version == version {
+			return set.Kind, err
 		}
-		kind = set.Kind
-		return err
-	})
-	return kind, err
+	}
+	return "", err
 }
