@@ -279,6 +279,14 @@ func (in decisionInputs) sectorOf(symbol string) string {
 	return noSector
 }
 
+// cappedSector is the sector of a symbol, where the strategy caps sectors.
+func (in decisionInputs) cappedSector(symbol string) string {
+	if in.strategy.Supervisor.SectorCap == nil {
+		return ""
+	}
+	return in.sectorOf(symbol)
+}
+
 // sectorShares are the shares that sectors have of the universe's names with a score on
 // day k.
 func (in decisionInputs) sectorShares(k int) map[string]float64 {
