@@ -179,8 +179,14 @@ func (p *parsing) books(s *Strategy) {
 		p.problem(p.given["portfolio.weighting"], "portfolio.weighting", "weighting: combined goes with signal.type: strategies, and with no other", "portfolio.weighting cannot be %s with signal.type %s", s.Portfolio.Weighting, s.Signal.Type)
 	}
 	of := "portfolio.weighting " + s.Portfolio.Weighting
-	only("portfolio.covariance_window", of, s.Portfolio.ByRisk(), false)
-	only("portfolio.risk_aversion", of, s.Portfolio.Weighting == MeanVariance, false)
+	// A weighting that has no use for them leaves them out of the canonical form, so that a
+	// sweep may try weightings under one file.
+	if !s.Portfolio.ByRisk() {
+		s.Portfolio.CovarianceWindow = 0
+	}
+	if s.Portfolio.Weighting != MeanVariance {
+		s.Portfolio.RiskAversion = 0
+	}
 	if s.Portfolio.ByRisk() && p.given["portfolio.covariance_window"] == "" {
 		s.Portfolio.CovarianceWindow = DefaultCovarianceWindow
 	}
@@ -201,15 +207,6 @@ func everySchema(is bool) object {
 		then = object{{"properties", none([]string{"every"})}}
 	}
 	return conditional("rebalance", "frequency", frequency, then)
-}
-
-// riskSchema is what a covariance depends on.
-func riskSchema() object {
-	return conditional("portfolio", "weighting", object{{"enum", []string{Equal, ScoreWeighted, Combined}}}, object{{"properties", none([]string{"covariance_window"})}})
-}
-
-func aversionSchema() object {
-	return conditional("portfolio", "weighting", object{{"not", object{{"const", MeanVariance}}}}, object{{"properties", none([]string{"risk_aversion"})}})
 }
 
 // combinedSchema is what the weights of a combination depend on.
