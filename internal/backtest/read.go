@@ -330,7 +330,7 @@ func readStored(ctx context.Context, db *factstore.DB, where string, args ...any
 				return nil, quant.Errorf(quant.Store, "backtest_details of run %s: %w", b.RunID, err).WithHint("`quant doctor` examines the file")
 			}
 		}
-		b.Metrics, b.Delistings, b.Known = measured.Measured, measured.Delistings, measured.Known
+		b.Metrics, b.Delistings, b.Known, b.KnownAt = measured.Measured, measured.Delistings, measured.Known, quant.Text(measured.KnownAt)
 		list = append(list, b)
 	}
 	return list, rows.Err()

@@ -193,8 +193,11 @@ type Details struct {
 	// then of the benchmark; both parts of metrics_json.
 	Delistings []Delisting `json:"delistings"`
 	// Known are the delistings and halts of the symbols read that the lab knew of.
-	Known   []Known  `json:"known_delistings"`
-	Notices []string `json:"notices"`
+	Known []Known `json:"known_delistings"`
+	// KnownAt says when what decided was known, where it was imported; null: proved. It
+	// is a part of metrics_json.
+	KnownAt quant.Text `json:"known_at"`
+	Notices []string   `json:"notices"`
 }
 
 // measuredText is metrics_json. What is not there is left out: a backtest without
@@ -203,6 +206,7 @@ type measuredText struct {
 	Measured
 	Delistings []Delisting `json:"delistings,omitempty"`
 	Known      []Known     `json:"known_delistings,omitempty"`
+	KnownAt    string      `json:"known_at,omitempty"`
 }
 
 // Stored is a backtest as the Fact DB has it, without its rows of equity,

@@ -85,7 +85,7 @@ func (r *Replayed) arrange(result Result) {
 		return k
 	}
 	var documents [3]string
-	for i, v := range []any{d.Sensitivity, measuredText{d.Metrics, d.Delistings, d.Known}, d.Notices} {
+	for i, v := range []any{d.Sensitivity, measuredText{d.Metrics, d.Delistings, d.Known, string(d.KnownAt)}, d.Notices} {
 		text, _ := json.Marshal(v) // numbers, texts and dates: cannot fail; replay lets no NaN pass
 		documents[i] = string(text)
 	}

@@ -33,10 +33,16 @@ type Request struct {
 	Model    string
 	Deciders map[string]string
 	Universe []string // the strategy's symbols
+	// Changing says what the universe is that changes from day to day; "": it is one of
+	// all days. Member tells who was in it on a day; nil: all were.
+	Changing string
+	Member   func(symbol string, day quant.Date) bool
 	From, To quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
 	InSample   bool              // stamped on the result
+	KnownAt    string            // when what decided was known, where the lab cannot prove it; "": it can
+	Stated     string            // the notice that says so
 	AcceptRaw  bool              // as price.Request has it
 	Source     string            // table or view with ohlcv's columns; "": ohlcv as it stands
 	PricesAt   quant.Time        // the state of the prices in Source; zero with "": the present one
@@ -161,14 +167,21 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 		Details: Details{
 			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: calendar,
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
-			InSample: req.InSample, Sensitivity: sensitivityTable(variants, req.Options), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
+			InSample: req.InSample, KnownAt: quant.Text(req.KnownAt), Sensitivity: sensitivityTable(variants, req.Options), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
-	if basis.Last != 0 {
+	if basis.Last != 0 && req.Changing == "" {
 		r.UniverseFixedAt = &basis.Last
 	}
 	r.Curve = result.Days
-	r.Notices = append(r.notices(), notices...)
+	if req.Stated != "" {
+		r.Notices = append(r.Notices, req.Stated)
+	}
+	r.Notices = append(r.Notices, r.notices()...)
+	if req.Changing != "" {
+		r.Notices = append(r.Notices, req.Changing)
+	}
+	r.Notices = append(r.Notices, notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	return r, result, nil
 }
@@ -301,7 +314,7 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 	}
 	wanted := make(map[string]bool, len(names))
 	for _, name := range names {
-		wanted[name] = true
+		wanted[name] = req.Member == nil || req.Benchmark != EqualWeight || req.Member(name, first)
 	}
 	at := account{market: market, spans: spans, options: req.Options}
 	for k, symbol := range market.Symbols {

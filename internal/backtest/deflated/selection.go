@@ -62,20 +62,21 @@ type Selection struct {
 func (s Selection) Lines() []string {
 	text := func(x *float64) string { return strconv.FormatFloat(*x, 'f', 4, 64) }
 	var lines []string
-	compared := quant.Count(int(s.Compared), "trial") + " on " + quant.Count(s.Sessions, "session")
 	switch {
 	case s.PBO != nil:
-		lines = append(lines, fmt.Sprintf("probability of backtest overfitting %s: the best of %s in one half of the time is in the lower half of them in the other; it loses with probability %s",
-			text(s.PBO), compared, text(s.Loss)))
+		lines = append(lines, fmt.Sprintf("probability of backtest overfitting %s: the best of %s in half of %s is in their lower half in the other",
+			text(s.PBO), quant.Count(int(s.Compared), "trial"), quant.Count(s.Sessions, "session")))
 	case s.Trials > inference.MaximumCSCV:
 		lines = append(lines, fmt.Sprintf("probability of backtest overfitting: cannot be said of more than %d trials", inference.MaximumCSCV))
+	case s.Trials < 2:
+		lines = append(lines, "probability of backtest overfitting: cannot be said of "+quant.Count(int(s.Trials), "recorded trial"))
 	default:
-		lines = append(lines, fmt.Sprintf("probability of backtest overfitting: cannot be said of %s; it takes 2 distinct ones on %d", compared, inference.MinimumCSCV))
+		lines = append(lines, fmt.Sprintf("probability of backtest overfitting: cannot be said of %s on %s; it takes 2 distinct ones on %d", quant.Count(int(s.Compared), "trial"), quant.Count(s.Sessions, "session"), inference.MinimumCSCV))
 	}
 	if s.Tested > 1 {
-		line := fmt.Sprintf("Sharpe ratio above 0 at 5 %%: %d of %s; %d by Holm, %d by Benjamini, Hochberg and Yekutieli", s.Significant, quant.Count(int(s.Tested), "tested trial"), s.Holm, s.BHY)
+		line := fmt.Sprintf("Sharpe ratio above 0 at 5 %%: %d of %s, %d by Holm, %d by BHY", s.Significant, quant.Count(int(s.Tested), "tested trial"), s.Holm, s.BHY)
 		if s.P != nil {
-			line += fmt.Sprintf("; this one p %s, %s, %s", text(s.P), text(s.PHolm), text(s.PBHY))
+			line += fmt.Sprintf("; this one p %s, Holm %s, BHY %s", text(s.P), text(s.PHolm), text(s.PBHY))
 		}
 		lines = append(lines, line)
 	}

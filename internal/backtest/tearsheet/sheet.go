@@ -1,7 +1,7 @@
 // Package tearsheet shows one backtest on a page: as a self-contained HTML file,
 // as a picture, and as a chart in a terminal. It reads what the Fact DB has of
-// the run and adds it up; it measures nothing anew, but for the returns of the
-// months. It writes no file.
+// the run and adds it up. What it measures anew is the returns of the months and, by
+// package inference, Risk. It writes no file.
 package tearsheet
 
 import (
@@ -50,7 +50,12 @@ type Sheet struct {
 	// What the reader of the tables adds, if it knows: how the strategy was found,
 	// and what its run read.
 	Deflation *Deflation
+	Selection *Selection
 	Inputs    []quant.RunIO
+
+	Risk *Risk // by ReadRisk
+
+	held map[string][]float64 // weights by symbol and day
 }
 
 // Performance is what a series of returns says, as metrics_json has it.
@@ -72,6 +77,7 @@ type Performance struct {
 // Measured is metrics_json: the strategy, the same at other lags, the benchmark.
 type Measured struct {
 	Performance
+	KnownAt     string   `json:"known_at"` // of what was imported; "": proved
 	AvgExposure *float64 `json:"avg_exposure"`
 	Fees        *float64 `json:"fees"`
 	Slippage    *float64 `json:"slippage"`
@@ -151,6 +157,20 @@ type Deflation struct {
 	ExpectedMaximum float64
 	PSR             *float64
 	DSR             *float64
+	MinTrackRecord  *float64 // returns
+}
+
+// Selection is what choosing one of the trials is worth.
+type Selection struct {
+	Trials, Compared, Short, Flat, Same int64
+	Sessions                            int
+	From, To                            *quant.Date
+	Combinations                        int
+	PBO, Loss, Slope                    *float64
+	MeanCorrelation, EffectiveTrials    *float64
+	DSREffective                        *float64
+	Tested, Significant, Holm, BHY      int64
+	P, PHolm, PBHY                      *float64
 }
 
 // Day is a row of backtest_equity.
@@ -158,6 +178,7 @@ type Day struct {
 	TS        quant.Date
 	Equity    float64
 	Cash      float64
+	Ret       *float64 // nil on the first day
 	Drawdown  float64
 	Benchmark *float64
 }
@@ -257,10 +278,10 @@ func (s *Sheet) readResult(ctx context.Context, db *factstore.DB) error {
 func (s *Sheet) readDays(ctx context.Context, db *factstore.DB) error {
 	return each(ctx, db, func(rows *sql.Rows) error {
 		var d Day
-		err := rows.Scan(&d.TS, &d.Equity, &d.Cash, &d.Drawdown, &d.Benchmark)
+		err := rows.Scan(&d.TS, &d.Equity, &d.Cash, &d.Ret, &d.Drawdown, &d.Benchmark)
 		s.Days = append(s.Days, d)
 		return err
-	}, `SELECT ts, equity, cash, drawdown, benchmark FROM backtest_equity WHERE run_id = ? ORDER BY ts`, s.RunID)
+	}, `SELECT ts, equity, cash, ret, drawdown, benchmark FROM backtest_equity WHERE run_id = ? ORDER BY ts`, s.RunID)
 }
 
 func (s *Sheet) readWeights(ctx context.Context, db *factstore.DB) error {
@@ -290,6 +311,7 @@ func (s *Sheet) readWeights(ctx context.Context, db *factstore.DB) error {
 	if err != nil {
 		return err
 	}
+	s.held = weights
 	type name struct {
 		symbol string
 		mean   float64
@@ -368,6 +390,7 @@ func (s *Sheet) Texts(clean func(string) string) {
 	for _, text := range []*string{&s.RunID, &s.StrategyID, &s.Version, &s.StrategyDigest, &s.ResultDigest, &s.Basis, &s.Calendar, &s.Benchmark} {
 		*text = clean(*text)
 	}
+	s.Measured.KnownAt = clean(s.Measured.KnownAt)
 	if s.Measured.Benchmark != nil {
 		s.Measured.Benchmark.Name = clean(s.Measured.Benchmark.Name)
 	}
@@ -383,6 +406,11 @@ func (s *Sheet) Texts(clean func(string) string) {
 	for i := range s.Measured.Delistings {
 		d := &s.Measured.Delistings[i]
 		d.Symbol, d.Cause, d.Reason = clean(d.Symbol), clean(d.Cause), quant.Text(clean(string(d.Reason)))
+	}
+	if s.Risk != nil {
+		for i := range s.Risk.Sectors {
+			s.Risk.Sectors[i].Sector = quant.Text(clean(string(s.Risk.Sectors[i].Sector)))
+		}
 	}
 	for i := range s.Inputs {
 		s.Inputs[i].Name = clean(s.Inputs[i].Name)

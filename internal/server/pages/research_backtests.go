@@ -2,6 +2,7 @@ package pages
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func (p *pages) backtestPage(w http.ResponseWriter, r *http.Request, s *session.
 			return err
 		}
 	}
-	v.Plots = drawSheet(sheet.Sheet, days, v.Other, other, v.Log)
+	v.Plots = append(drawSheet(sheet.Sheet, days, v.Other, other, v.Log), drawRolling(sheet.Risk.RollingDays, days)...)
 	if trades.Symbol != "" && len(days) > 0 {
 		if v.Price, err = p.drawTrades(r, s, sheet, trades.Symbol, &days[0].TS, &days[len(days)-1].TS); err != nil {
 			return err
@@ -209,6 +210,47 @@ func drawSheet(s *tearsheet.Sheet, days []tearsheet.Day, otherName string, other
 	depth.Shown = thinnedText(len(depth.X), len(days), "session")
 	depth.Summary = "deepest " + percentText(deepestOf(days))
 	return append([]*plotFigure{equity, depth}, drawWeights(s, dates))
+}
+
+// drawRolling draws the rolling figures of days, where there are at least two.
+func drawRolling(list []tearsheet.RollingDay, days []tearsheet.Day) (plots []*plotFigure) {
+	if len(days) == 0 {
+		return nil
+	}
+	first, last := days[0].TS, days[len(days)-1].TS
+	list = slices.DeleteFunc(slices.Clone(list), func(d tearsheet.RollingDay) bool { return d.TS < first || d.TS > last })
+	dates := make([]quant.Date, len(list))
+	for i, d := range list {
+		dates[i] = d.TS
+	}
+	for _, figure := range []struct {
+		title string
+		pick  func(tearsheet.RollingDay) (half, year *float64)
+	}{
+		{"Rolling Sharpe ratio", func(d tearsheet.RollingDay) (half, year *float64) { return d.Sharpe126, d.Sharpe252 }},
+		{"Rolling beta", func(d tearsheet.RollingDay) (half, year *float64) { return d.Beta126, d.Beta252 }},
+	} {
+		known := 0
+		low, high := math.Inf(1), math.Inf(-1)
+		for _, d := range list {
+			if half, _ := figure.pick(d); half != nil {
+				known, low, high = known+1, min(low, *half), max(high, *half)
+			}
+		}
+		if known < 2 {
+			continue
+		}
+		lines := []plotLine{{Name: "252 sessions", Color: "c1"}, {Name: "126 sessions", Color: "c2", Kind: dashLine}}
+		d := &plotFigure{Title: figure.title, factPlot: overDays(dates, lines, []func(i int) any{
+			func(i int) any { _, year := figure.pick(list[i]); return shortOf(year) },
+			func(i int) any { half, _ := figure.pick(list[i]); return shortOf(half) },
+		})}
+		d.Height, d.Sync = 140, "sheet"
+		d.Shown = thinnedText(len(d.X), len(list), "session")
+		d.Summary = "over 126 sessions from " + figureText(low) + " to " + figureText(high)
+		plots = append(plots, d)
+	}
+	return plots
 }
 
 func deepestOf(days []tearsheet.Day) *float64 {
