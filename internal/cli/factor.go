@@ -180,11 +180,15 @@ func (r factorResult) Sections() []output.Section {
 	for _, q := range r.Quantiles {
 		quantiles = append(quantiles, quantileRow{q.Quantile, figure(q.Mean), q.Sessions})
 	}
+	var head []string
+	if r.KnownAt != "" {
+		head = append(head, "known at: "+string(r.KnownAt))
+	}
 	sections := []output.Section{
-		{Lines: []string{
+		{Lines: append([]string{
 			fmt.Sprintf("%s@%s against %s@%s, %s to %s", r.Feature, r.FeatureVersion, r.Label, r.LabelVersion, r.FirstDate, r.LastDate),
 			fmt.Sprintf("%s, %s, %d pairs; coverage %s of the bars, with the label %s", quant.Count(r.Symbols, "symbol"), quant.Count(r.Sessions, "session"), r.Pairs, figure(r.FeatureCoverage), figure(r.PairCoverage)),
-		}},
+		}, head...)},
 		{Rows: []informationRow{of("IC", r.IC), of("RankIC", r.RankIC)}},
 		{Title: "decay over the horizon", Rows: decay},
 		{Title: "label by quantile of the feature", Rows: quantiles},

@@ -15,6 +15,7 @@ import (
 func featuresCommand(env *Env) Command {
 	var o pipeline.FeaturesOptions
 	var symbols string
+	var query pipeline.SQLFeaturesOptions
 	cmd := &cobra.Command{
 		Use:   "features",
 		Short: "Compute the features of a version, and returns, from ohlcv",
@@ -27,9 +28,14 @@ Prices are adjusted where a symbol has an adjusted_close on every row, else raw,
 which is said. Raw prices that move as in a split are refused (exit status 6)
 unless --accept-raw. No bars at all: 4.`,
 		Example: `  quant features --feature-version v1
-  quant features --feature-version v2 --symbols AAPL,IBM`,
+  quant features --feature-version v2 --symbols AAPL,IBM
+  quant features --sql turnover.sql --feature-version my_sql`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("sql") {
+				query.Version = o.Version
+				return computeSQL(cmd, env, query)
+			}
 			if err := feature.CheckVersion(o.Version); err != nil {
 				return err
 			}
@@ -46,6 +52,7 @@ unless --accept-raw. No bars at all: 4.`,
 	}
 	cmd.Flags().StringVar(&o.Version, "feature-version", "v1", "version of the catalogue: v1 or v2")
 	bindFeatureFlags(cmd, &symbols, &o.AcceptRaw, &o.Force)
+	bindSQLFeatures(cmd, &query)
 	return Command{Command: cmd, Traits: Traits{Changes: always, RunsBare: true}, Sub: []Command{featuresImport(env)}}
 }
 

@@ -109,6 +109,7 @@ type FactorReport struct {
 	TimeSeries      []TimeSeries `json:"time_series"`
 	TimeSeriesMean  *float64     `json:"time_series_mean"` // mean of their correlations
 	Daily           []DailyIC    `json:"daily"`
+	KnownAt         quant.Text   `json:"known_at"` // of an imported feature: as its source states; null: proved
 	Notices         []string     `json:"notices"`
 
 	Inputs []quant.RunIO `json:"-"` // what was read, and the runs that wrote it

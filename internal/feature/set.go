@@ -165,10 +165,11 @@ func (e *evaluation) compare(ctx context.Context, grown bool) error {
 	for k, symbol := range c.basis.Symbols {
 		e.number[symbol] = k
 	}
-	since := quant.Date(0)
+	since, from := quant.Date(0), c.basis.First
 	if grown {
-		since = c.since()
+		since, from = c.since(), c.cut+1
 	}
+	session, _ := c.cal.Index(from)
 	for stage := range e.program.Stages() {
 		w := writing{c: c}
 		for part := range w.parts(c.basis.Symbols, grown) {
@@ -181,7 +182,7 @@ func (e *evaluation) compare(ctx context.Context, grown bool) error {
 				}
 				worker := e.workers.Get().(*expression.Worker)
 				defer e.workers.Put(worker)
-				if err := worker.Collect(e.compared, stage, e.number[s.symbol], e.sectorOf(s.symbol), expressionBars(s), s.start); err != nil {
+				if err := worker.Collect(e.compared, stage, e.number[s.symbol], e.sectorOf(s.symbol), expressionBars(s), int32(session)); err != nil {
 					e.failed.CompareAndSwap(nil, &err)
 				}
 			})

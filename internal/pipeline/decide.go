@@ -248,7 +248,7 @@ func (d *drifter) drift(last *decided, k int) (_ []supervisor.Held, ruined bool)
 		if growth := now / then; growth > 0 && !math.IsInf(growth, 0) {
 			h.Weight *= growth
 		}
-		if d.left[n] {
+		if d.left[n] || !in.signals.Member(k, n) {
 			h.Left = supervisor.LeftUniverse
 		} else if age >= GoneAfter {
 			h.Left = supervisor.LeftMarket

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
 	"quant/internal/feature"
@@ -34,6 +35,17 @@ func (o FeaturesOptions) Command() session.Command {
 func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (feature.Report, error) {
 	if err := feature.CheckVersion(o.Version); err != nil {
 		return feature.Report{}, err
+	}
+	switch kind, err := setKind(ctx, s, o.Version); {
+	case err != nil:
+		return feature.Report{}, err
+	case kind == factstore.KindImport:
+		return feature.Report{}, quant.Errorf(quant.Refused, "features %s were imported: there is nothing to compute them by", o.Version).WithHint("`quant features import FILE --feature-version %s` brings those of more days", o.Version)
+	case kind == factstore.KindSQL:
+		if o.Symbols != nil {
+			s.Say().Notice("features %s are computed of all symbols: their query says which", o.Version)
+		}
+		return queried(SQLFeatures(ctx, s, SQLFeaturesOptions{Version: o.Version}))
 	}
 	return compute(ctx, s, feature.Request{Version: o.Version, Symbols: o.Symbols, AcceptRaw: o.AcceptRaw, Force: o.Force}, feature.Features)
 }

@@ -386,6 +386,6 @@ func (r *recommending) tellSectors() {
 	r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IOMeta, Name: "symbols", Rows: &rows, Digest: quant.Text(sum.Digest())})
 	r.notice("sectors are those that the symbols have today, on every day of the past")
 	if without > 0 {
-		r.notice("%d of %d symbols of the universe have no sector, and count as one: `quant symbols update SYMBOL --sector NAME`", without, len(r.s.Universe.Symbols))
+		r.notice("%d of %d symbols of the universe have no sector, and count as one: `quant symbols set SYMBOL --sector NAME`", without, len(r.s.Universe.Symbols))
 	}
 }

@@ -2,6 +2,7 @@ package strategy
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,6 +161,11 @@ func (p *parsing) books(s *Strategy) {
 			u.Window = DefaultUniverseWindow
 		}
 	}
+	for _, part := range s.Signal.Inputs.Strategies {
+		if part.StrategyID == s.ID {
+			p.problem(p.given["signal.inputs.strategies"], "signal.inputs.strategies", "name other strategies", "strategy %s combines itself", s.ID)
+		}
+	}
 	if p.known("signal.type") {
 		only("signal.inputs.strategies", "signal.type "+s.Signal.Type, s.Signal.Type == Strategies, true)
 	}
@@ -252,4 +258,33 @@ func (s Strategy) riskNotices() []string {
 
 // FullExposure is what the strategy proposes together, long and short, where it finds
 // all its names, as a share of equity.
-func (s Strategy) FullExposure() float64 { return 1 }
+func (s Strategy) FullExposure() float64 {
+	if !s.LongShort() {
+		return 1
+	}
+	long, short := s.Portfolio.Exposures()
+	return long + short
+}
+
+// NewSignals are scores, [day][symbol], that were computed rather than read; NaN: none.
+func NewSignals(days []quant.Date, symbols []string, scores []float64) *Signals {
+	return &Signals{Days: days, Symbols: symbols, scores: scores}
+}
+
+// proposeCombined is Propose of Combined: each name has its score for weight, and the
+// top_k largest are kept. A book that is only long leaves out what would be short.
+func (s Strategy) proposeCombined(r *Signals, k int) []Candidate {
+	scores := r.proposable(k)[:len(s.Universe.Symbols)]
+	sizes := make([]float64, len(scores))
+	for n, x := range scores {
+		if sizes[n] = math.Abs(x); x == 0 || x < 0 && !s.LongShort() {
+			sizes[n] = math.NaN()
+		}
+	}
+	list := best(sizes, r.Symbols, s.Portfolio.TopK)
+	for i := range list {
+		c := &list[i]
+		c.Rank, c.Score, c.Weight = i+1, scores[c.N], scores[c.N]
+	}
+	return list
+}

@@ -148,6 +148,7 @@ func (v view) Stamps() []Stamp {
 		}
 	}
 	add(v.InSample, "In-sample", "The decisions used scores of dates that their model was trained on.")
+	add(v.Measured.KnownAt != "", "Known at: "+v.Measured.KnownAt, "The signal was imported: that nothing was known later, no one here can prove.")
 	add(v.LagDays == 0, "Optimistic fill", "Lag 0: filled at the close that the decision had already seen.")
 	unadjusted := "Prices are " + v.Basis + ": dividends and splits are not in their returns."
 	for _, notice := range v.Notices { // it names the symbols
@@ -165,7 +166,7 @@ func (v view) Stamps() []Stamp {
 
 // OtherNotices are the notices that no stamp says already.
 func (v view) OtherNotices() []string {
-	caveats := []string{"in-sample", "optimistic", "unadjusted", "universe fixed", "short sample"}
+	caveats := []string{"in-sample", "known at:", "optimistic", "unadjusted", "universe fixed", "short sample"}
 	return slices.DeleteFunc(slices.Clone(v.Notices), func(notice string) bool {
 		low := strings.ToLower(notice)
 		return slices.ContainsFunc(caveats, func(s string) bool { return strings.Contains(low, s) })
@@ -216,6 +217,23 @@ func (v view) Account() []Measure {
 		one("Average trade", "profit or loss, in currency", number(m.AvgTrade, amount)),
 		one("Fees", fixedTrim(v.FeeBps)+" bps of what is traded", number(m.Fees, amount)),
 		one("Slippage", fixedTrim(v.SlippageBps)+" bps of what is traded", number(m.Slippage, amount)),
+	}
+	if b := m.Book; b != nil {
+		add := func(when bool, name, definition string, n Number) {
+			if when {
+				out = append(out, one(name, definition, n))
+			}
+		}
+		short := b.Side == "long_short"
+		add(true, "Filled at", "price of the session", Number{Text: "the " + b.Price})
+		add(b.MaxVolumeShare > 0, "Filled share", "of what was ordered, at most "+percent0(b.MaxVolumeShare)+" of a session\u2019s volume", number(b.FilledShare, percent))
+		add(b.Impact > 0, "Impact", fixedTrim(b.Impact)+" \u00d7 daily volatility \u00d7 \u221a(value / average daily value)", number(&b.ImpactCost, amount))
+		add(short, "Mean gross exposure", "longs and shorts / equity", number(b.AvgGross, percent))
+		add(short, "Mean net exposure", "longs less shorts / equity", number(b.AvgNet, percent))
+		add(short, "Made by longs", "after costs, in currency", number(&b.LongPnL, amount))
+		add(short, "Made by shorts", "after costs, before borrow fees", number(&b.ShortPnL, amount))
+		add(short, "Borrow fees", fixedTrim(b.BorrowBps)+" bps a year of what is short", number(&b.Borrow, amount))
+		add(short, "Margin calls", "equity below "+percent0(b.MarginMaintenance)+" of longs and shorts", number(count(b.MarginCalls), whole))
 	}
 	if m.Interest != nil && *m.Interest != 0 {
 		out = append(out, one("Interest on cash", percent0(v.CashRate)+" a year", number(m.Interest, amount)))

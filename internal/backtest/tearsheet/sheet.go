@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 
@@ -18,7 +19,7 @@ import (
 )
 
 // TopNames are the symbols that the chart of weights shows one by one: those
-// with the highest mean weight. The others are added up.
+// with the largest mean weight, long or short. The others are added up.
 const TopNames = 7
 
 // Sheet is what a tear sheet shows. Numbers are decimals, and amounts are in the
@@ -76,6 +77,7 @@ type Performance struct {
 // Measured is metrics_json: the strategy, the same at other lags, the benchmark.
 type Measured struct {
 	Performance
+	KnownAt     string   `json:"known_at"` // of what was imported; "": proved
 	AvgExposure *float64 `json:"avg_exposure"`
 	Fees        *float64 `json:"fees"`
 	Slippage    *float64 `json:"slippage"`
@@ -96,6 +98,28 @@ type Measured struct {
 		Performance
 	} `json:"benchmark"`
 	Delistings []Delisting `json:"delistings"`
+	Book       *Book       `json:"book"` // nil: only long, and filled whole at the close
+}
+
+// Book is how an account was filled and held that may be short, or is not filled whole
+// at the close.
+type Book struct {
+	Side              string      `json:"side"`
+	Price             string      `json:"price"`
+	MaxVolumeShare    float64     `json:"max_volume_share"`
+	Impact            float64     `json:"impact"`
+	BorrowBps         float64     `json:"borrow_bps"`
+	MarginInitial     float64     `json:"margin_initial"`
+	MarginMaintenance float64     `json:"margin_maintenance"`
+	AvgGross          *float64    `json:"avg_gross"`
+	AvgNet            *float64    `json:"avg_net"`
+	LongPnL           float64     `json:"long_pnl"`
+	ShortPnL          float64     `json:"short_pnl"`
+	Borrow            float64     `json:"borrow"`
+	ImpactCost        float64     `json:"impact_cost"`
+	FilledShare       *float64    `json:"filled_share"`
+	MarginCalls       int64       `json:"margin_calls"`
+	ClosedOn          *quant.Date `json:"closed_on"`
 }
 
 // Delisting is a position that was closed because its symbol had left the market.
@@ -188,6 +212,7 @@ type Weights struct {
 	Others  []float64   // nil: there are no others
 	NOthers int
 	Cash    []float64
+	Short   bool // a weight is negative
 }
 
 // Read reads the backtest of a run. quant.NotFound: the run has none.
@@ -294,13 +319,14 @@ func (s *Sheet) readWeights(ctx context.Context, db *factstore.DB) error {
 	var names []name
 	for symbol, days := range weights {
 		sum := 0.0
-		for _, w := range days {
-			sum += w
+		for _, one := range days {
+			sum += one
+			s.Weights.Short = s.Weights.Short || one < 0
 		}
 		names = append(names, name{symbol, sum / float64(n)})
 	}
 	slices.SortFunc(names, func(a, b name) int {
-		return cmp.Or(cmp.Compare(b.mean, a.mean), strings.Compare(a.symbol, b.symbol))
+		return cmp.Or(cmp.Compare(math.Abs(b.mean), math.Abs(a.mean)), strings.Compare(a.symbol, b.symbol))
 	})
 	w := &s.Weights
 	for i, name := range names {
@@ -364,6 +390,7 @@ func (s *Sheet) Texts(clean func(string) string) {
 	for _, text := range []*string{&s.RunID, &s.StrategyID, &s.Version, &s.StrategyDigest, &s.ResultDigest, &s.Basis, &s.Calendar, &s.Benchmark} {
 		*text = clean(*text)
 	}
+	s.Measured.KnownAt = clean(s.Measured.KnownAt)
 	if s.Measured.Benchmark != nil {
 		s.Measured.Benchmark.Name = clean(s.Measured.Benchmark.Name)
 	}

@@ -269,15 +269,17 @@ func drawWeights(s *tearsheet.Sheet, dates []quant.Date) *plotFigure {
 	if s.Weights.Others != nil {
 		weights, names = append(weights, s.Weights.Others), append(names, fmt.Sprintf("%d others", s.Weights.NOthers))
 	}
-	weights, names = append(weights, s.Weights.Cash), append(names, "cash")
+	if !s.Weights.Short { // else they are no parts of a whole
+		weights, names = append(weights, s.Weights.Cash), append(names, "cash")
+	}
 	d := &plotFigure{Title: "Weights by day"}
-	d.Time, d.Stack, d.Height, d.Unit, d.Sync = true, true, 220, "%", "sheet"
+	d.Time, d.Stack, d.Height, d.Unit, d.Sync = true, !s.Weights.Short, 220, "%", "sheet"
 	// Evenly: the extremes of one name are not those of another.
 	const most = plotPoints / 2
 	n := len(dates)
 	for k := range names {
 		color := fmt.Sprintf("c%d", k%8+1)
-		if k == len(names)-1 {
+		if k == len(names)-1 && !s.Weights.Short {
 			color = "line"
 		}
 		d.Lines = append(d.Lines, plotLine{Name: names[k], Color: color})
