@@ -62,7 +62,7 @@ func (s *Sheet) capacity(ctx context.Context, db *factstore.DB) (*Capacity, erro
 	if err != nil || len(trades) == 0 {
 		return nil, err
 	}
-	volumes, err := s.readVolumes(ctx, db)
+	volumes, err := s.readVolumes(ctx, db, trades)
 	if err != nil {
 		return nil, err
 	}
@@ -159,31 +159,41 @@ func (s *Sheet) readTraded(ctx context.Context, db *factstore.DB) ([]traded, err
 }
 
 // readVolumes returns the dollar volumes of the symbols that were traded, in order of
-// sessions.
-func (s *Sheet) readVolumes(ctx context.Context, db *factstore.DB) (map[string][]volume, error) {
+// sessions. It scans what lies between the first and the last of these symbols and picks:
+// that is faster than a join.
+func (s *Sheet) readVolumes(ctx context.Context, db *factstore.DB, trades []traded) (map[string][]volume, error) {
 	out := map[string][]volume{}
+	for _, t := range trades { // in order of symbols
+		out[t.symbol] = nil
+	}
 	var names factstore.Names
 	var symbol []int32
 	var ts []quant.Date
 	var dollar []float64
-	var lists [][]volume
-	err := db.Columns(ctx, `SELECT symbol, ts, close * volume FROM ohlcv WHERE symbol IN (SELECT DISTINCT symbol FROM backtest_trades WHERE run_id = ?)
-		AND ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`, []any{s.RunID, s.Days[0].TS - volumeDays, s.Days[len(s.Days)-1].TS}, func(c *factstore.Chunk) error {
-		symbol, ts, dollar = c.AppendNumbers(symbol[:0], 0, &names), c.AppendDates(ts[:0], 1), c.AppendFloats(dollar[:0], 2)
-		for i, k := range symbol {
-			for int(k) >= len(lists) {
-				lists = append(lists, nil)
+	var lists [][]volume // by name
+	var wanted []bool
+	err := db.Columns(ctx, `SELECT symbol, ts, close * volume FROM ohlcv WHERE symbol BETWEEN ? AND ? AND ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`,
+		[]any{trades[0].symbol, trades[len(trades)-1].symbol, s.Days[0].TS - volumeDays, s.Days[len(s.Days)-1].TS}, func(c *factstore.Chunk) error {
+			symbol, ts, dollar = c.AppendNumbers(symbol[:0], 0, &names), c.AppendDates(ts[:0], 1), c.AppendFloats(dollar[:0], 2)
+			for len(lists) < len(names.List) {
+				_, is := out[names.List[len(lists)]]
+				lists, wanted = append(lists, nil), append(wanted, is)
 			}
-			lists[k] = append(lists[k], volume{ts[i], dollar[i]})
-		}
-		return nil
-	})
+			for i, k := range symbol {
+				if wanted[k] {
+					lists[k] = append(lists[k], volume{ts[i], dollar[i]})
+				}
+			}
+			return nil
+		})
 	order := func(a, b volume) int { return cmp.Compare(a.ts, b.ts) }
 	for k, list := range lists {
 		if !slices.IsSortedFunc(list, order) {
 			slices.SortFunc(list, order)
 		}
-		out[names.List[k]] = list
+		if wanted[k] {
+			out[names.List[k]] = list
+		}
 	}
 	return out, err
 }
