@@ -625,6 +625,10 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("sweep", 0, "--data-dir", "quant-demo/data", "sweep", "--strategy", decided, "--set", "portfolio.top_k=1,2")
 	run("backtest list", 0, "--data-dir", "quant-demo/data", "backtest", "list")
 	run("backtest compare", 0, "--data-dir", "quant-demo/data", "backtest", "compare", "last", "last")
+	sided := []string{"--strategy", decided, "--set", "strategy_id=sided", "--set", "portfolio.side=long_short", "--set", "backtest.impact=1", "--from", "2012-06-01", "--to", "2012-12-31"}
+	run("recommend", 0, append([]string{"--data-dir", "quant-demo/data", "recommend"}, sided...)...)
+	run("backtest", 0, append([]string{"--data-dir", "quant-demo/data", "backtest"}, sided...)...)
+	run("backtest compare", 0, "--data-dir", "quant-demo/data", "backtest", "compare", "last", "last")
 	const elsewhere = "01890000-0000-7000-8000-00000000abcd"
 	db, err := sql.Open("sqlite3", filepath.Join(dir, "data", "meta.db"))
 	if err != nil {

@@ -67,6 +67,8 @@ func TestATrialIsWhatItsRunsAreAlone(t *testing.T) {
 		"readings":   {"signal.inputs.feature_name=ret_20d,vol_20d", "signal.order=asc", "rebalance.frequency=weekly,monthly"},
 		"universes":  {"universe.symbols=[A, B, C],[C]", "supervisor.score_floor=null,0"},
 		"some fail":  {"signal.inputs.feature_name=ret_20d,nothing", "backtest.benchmark=null,NOWHERE"},
+		"books":      {"portfolio.side=long,long_short", "execution.price=close,open", "backtest.impact=0,1", "backtest.benchmark=A"},
+		"volumes":    {"portfolio.side=long_short", "execution.max_volume_share=null,0.01", "supervisor.net_exposure_cap=null,0.1", "backtest.borrow_bps=100"},
 		"all active": {"universe.type=all", "supervisor.max_positions=2,3"},
 	} {
 		t.Run(name, func(t *testing.T) {
