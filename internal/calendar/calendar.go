@@ -84,11 +84,27 @@ const (
 	Daily   Frequency = "daily"
 	Weekly  Frequency = "weekly"
 	Monthly Frequency = "monthly"
+	// Quarterly is the last scheduled session of each quarter of the year.
+	Quarterly Frequency = "quarterly"
+	// EveryNSessions has its days from Every.
+	EveryNSessions Frequency = "every_n_sessions"
 )
 
+// Every returns the sessions from first to last, both included, whose index is a
+// multiple of n: which they are does not depend on the range asked for. n is at
+// least 1.
+func (c *Calendar) Every(n int, first, last quant.Date) []quant.Date {
+	var days []quant.Date
+	from, _ := c.Index(first)
+	for i := (from + n - 1) / n * n; i < len(c.sessions) && c.sessions[i] <= last; i += n {
+		days = append(days, c.sessions[i])
+	}
+	return days
+}
+
 // Rebalances returns the rebalance days from first to last, both included:
-// every session, or the last scheduled session of each week (Monday to Sunday)
-// or month. A period that is not finished, because its last scheduled session
+// every session, or the last scheduled session of each week (Monday to Sunday),
+// month or quarter. A period that is not finished, because its last scheduled session
 // is after last, has none; under "data" one is finished once a later one has
 // begun. Invalid for an unknown frequency.
 func (c *Calendar) Rebalances(f Frequency, first, last quant.Date) ([]quant.Date, error) {
@@ -100,8 +116,10 @@ func (c *Calendar) Rebalances(f Frequency, first, last quant.Date) ([]quant.Date
 		period = func(d quant.Date) int { return floorDiv(int(d)+3, 7) } // 1970-01-01 was a Thursday
 	case Monthly:
 		period = func(d quant.Date) int { t := d.Time(); return t.Year()*12 + int(t.Month()) - int(time.January) }
+	case Quarterly:
+		period = func(d quant.Date) int { t := d.Time(); return t.Year()*4 + (int(t.Month())-1)/3 }
 	default:
-		return nil, quant.Errorf(quant.Invalid, "rebalance frequency %q is not known", f).WithHint("use daily, weekly or monthly")
+		return nil, quant.Errorf(quant.Invalid, "rebalance frequency %q is not known", f).WithHint("use daily, weekly, monthly or quarterly")
 	}
 	var days []quant.Date
 	from, _ := c.Index(first)

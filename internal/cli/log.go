@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -44,27 +45,45 @@ about half a second, in batches that are stored whole or not at all:
 
 step and time may be left out, and "run":"RUN" beside any of them names another
 run. A line has at most %[6]d bytes. A bad line is reported and left out, and the
-others go on: exit status 3; with --strict it ends the stream: exit status 2.`,
+others go on: exit status 3; with --strict it ends the stream: exit status 2.
+
+With --start KIND the stream has a run of its own, which stands in the lab until
+the program says {"end":"SUCCESS"} or {"end":"FAIL","error":"what happened"}, or ends
+without a word, which is a FAIL. Behind -- stands the program's command line; it is
+the process that started this one. Printed is {"run_id":"..."}, at once.`,
 			config.ParentRun, quant.MaxRecordName, quant.MaxRecordValue, quant.MaxNoteText, quant.MaxArtifactName, logstream.MaxBytes),
 		Example: `  quant log metric loss=0.25 acc=0.9 --step 3
   quant log param lr=0.001 --run last
-  train.py | quant log --stdin --run 3f2a`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+  train.py | quant log --stdin --run 3f2a
+  quant log --stdin --start fit -- python train.py`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if l.start != "" || len(args) > 0 {
+				return env.logOwnRun(cmd, l, args)
+			}
 			if !l.stdin {
 				return quant.Errorf(quant.Usage, "nothing to log is named").WithHint("`quant log metric NAME=VALUE`, or --stdin for JSON lines")
 			}
 			return env.logLines(cmd.Context(), l)
 		},
 	}
+	cmd.Args = cobra.ArbitraryArgs
 	cmd.PersistentFlags().StringVar(&l.run, "run", "", "the run to log to (default: that of "+config.ParentRun+")")
 	cmd.Flags().BoolVar(&l.stdin, "stdin", false, "read JSON lines from standard input")
+	cmd.Flags().StringVar(&l.start, "start", "", "with --stdin: start a run of this kind, which lives as long as the stream")
+	cmd.Flags().StringVar(&l.name, "name", "", "name of the run that --start starts")
+	cmd.Flags().StringVar(&l.experiment, "experiment", "", "id or name of the experiment of the run that --start starts")
+	sampleFlag(cmd, &l.sample)
+	cmd.Flags().BoolVar(&l.keepSecrets, "keep-secrets", false, "with --start: keep uncommitted code exactly, with the secrets that are written out in it")
 	cmd.Flags().BoolVar(&l.strict, "strict", false, "with --stdin: end at the first bad line")
 	return Command{Command: cmd, Sub: []Command{logMetric(env, &l), logParam(env, &l), logTag(env, &l), logNote(env, &l), logArtifact(env, &l)}}
 }
 
 type logFlags struct {
-	run           string
-	stdin, strict bool
+	run                     string
+	stdin, strict           bool
+	start, name, experiment string
+	keepSecrets             bool
+	sample                  time.Duration
 }
 
 // logReport is the result of the commands that log.

@@ -121,6 +121,9 @@ func (r trainReport) Sections() []output.Section {
 		fmt.Sprintf("%d samples of %s, %s; %d days left out for want of a feature", r.Samples, quant.Count(int(r.Symbols), "symbol"), r.TrainRange, r.LeftOut),
 		"file " + r.File,
 	}
+	if r.KnownAt != "" {
+		lines = append(lines, "known at: "+string(r.KnownAt))
+	}
 	lines = append(lines, programLines(r.Program, r.Files, r.Proof)...)
 	return append(append([]output.Section{{Lines: lines}}, metricsSections(r.Metrics)...), importanceSections(r.Importance)...)
 }

@@ -18,16 +18,20 @@ func (db *DB) Tables(ctx context.Context) ([]TableCount, error) {
 	if err != nil {
 		return nil, db.failure(ctx, "list tables", err)
 	}
+	stored, err := db.stored(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var counts []TableCount
 	for _, name := range slices.Sorted(maps.Keys(tables)) {
-		if storesFor(name) != "" {
+		if slices.Contains(stored, name) {
 			continue
 		}
-		c := TableCount{Table: name}
-		if err := db.QueryRow(ctx, "SELECT count(*) FROM "+factTable(name)).Scan(&c.Rows); err != nil {
+		n, err := db.count(ctx, name, "true")
+		if err != nil {
 			return nil, db.failure(ctx, "count "+name, err)
 		}
-		counts = append(counts, c)
+		counts = append(counts, TableCount{Table: name, Rows: n})
 	}
 	return counts, nil
 }
@@ -60,13 +64,17 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 	if err != nil {
 		return nil, db.failure(ctx, "list tables", err)
 	}
+	stored, err := db.stored(ctx)
+	if err != nil {
+		return nil, err
+	}
 	facts := map[string]int64{}
 	for name, cols := range tables {
-		if t, _ := LookupTable(name); !has(cols, "symbol") || t.Bookkeeping || storesFor(name) != "" {
+		if t, _ := LookupTable(name); !has(cols, "symbol") || t.Bookkeeping || slices.Contains(stored, name) {
 			continue
 		}
-		var n int64
-		if err := db.QueryRow(ctx, "SELECT count(*) FROM "+factTable(name)+" WHERE symbol = ?", symbol).Scan(&n); err != nil {
+		n, err := db.count(ctx, name, "symbol = ?", symbol)
+		if err != nil {
 			return nil, db.failure(ctx, "count "+name, err)
 		}
 		if n > 0 {
@@ -74,6 +82,36 @@ func (db *DB) SymbolFacts(ctx context.Context, symbol string) (map[string]int64,
 		}
 	}
 	return facts, nil
+}
+
+// count counts the rows of a table or a view for which where holds, a condition on
+// symbol and ts. Of the view of features, which has a branch for each, it counts the
+// values in the tables behind it.
+func (db *DB) count(ctx context.Context, table, where string, args ...any) (int64, error) {
+	from := []string{"SELECT count(*)::BIGINT AS n FROM " + factTable(table) + " WHERE " + where}
+	if table == FeaturesDaily {
+		versions, err := db.wideVersions(ctx)
+		if err != nil {
+			return 0, err
+		}
+		from = []string{"SELECT count(*)::BIGINT AS n FROM " + factTable(FeaturesOther) + " WHERE " + where}
+		for _, w := range versions {
+			from = append(from, "SELECT "+w.each("count(%s)")+" FROM "+factTable(w.table())+" WHERE "+where)
+			args = append(args, args[:strings.Count(where, "?")]...)
+		}
+	}
+	var n sql.NullInt64
+	err := db.QueryRow(ctx, "SELECT sum(n)::BIGINT FROM ("+strings.Join(from, " UNION ALL ")+")", args...).Scan(&n)
+	return n.Int64, err
+}
+
+// each is a sum of a term for each feature, in which %s is its column.
+func (w wideVersion) each(term string) string {
+	terms := make([]string, len(w.names))
+	for i, name := range w.names {
+		terms[i] = fmt.Sprintf(term, sqltext.Identifier(name))
+	}
+	return strings.Join(terms, " + ")
 }
 
 // Ledger returns the ledger rows of a run, of all runs for "", oldest first.
@@ -139,7 +177,7 @@ func (db *DB) Check(ctx context.Context) ([]Problem, error) {
 	a := &audit{db: db}
 	if a.shape(ctx) {
 		for _, table := range slices.Sorted(maps.Keys(a.tables)) {
-			if storage(table) == nil {
+			if !isView(table) {
 				a.readable(ctx, table)
 			}
 		}
@@ -163,6 +201,7 @@ const (
 // audit collects what Check finds.
 type audit struct {
 	db       *DB
+	versions []wideVersion // with a table
 	tables   map[string][]column
 	unsound  map[string]bool // tables that cannot be examined further
 	problems []Problem
@@ -187,7 +226,13 @@ func (a *audit) shape(ctx context.Context) bool {
 	} else if version.Int64 != SchemaVersion {
 		a.found(schemaVersions, "run `quant init-db`", "says %d, this program needs %d", version.Int64, SchemaVersion)
 	}
-	fresh, err := freshColumns(ctx)
+	a.versions = ownVersions()
+	if sets, err := readSets(ctx, a.db.conn, factTable(FeatureSets)); err != nil {
+		a.found(FeatureSets, mendReset, "cannot be read: %s", firstLine(err))
+	} else {
+		a.versions = withSets(sets)
+	}
+	fresh, err := freshColumns(ctx, a.versions)
 	if err != nil {
 		a.found(a.db.path, mendReset, "no fresh schema to compare with: %s", firstLine(err))
 		return true
@@ -247,8 +292,11 @@ func (a *audit) keys(ctx context.Context, t Table) {
 		null[i] = sqltext.Identifier(c) + " IS NULL"
 	}
 	from := factTable(t.Name)
-	if storage(t.Name) != nil {
+	if isView(t.Name) {
 		a.storedKeys(ctx, t)
+	}
+	if t.Name == FeaturesDaily { // the key of what stands in tables of versions cannot be NULL
+		from = factTable(FeaturesOther)
 	}
 	if !t.openKey {
 		if n := a.number(ctx, t.Name, "SELECT count(*) FROM "+from+" WHERE "+strings.Join(null, " OR ")); n > 0 {
@@ -256,13 +304,18 @@ func (a *audit) keys(ctx context.Context, t Table) {
 		}
 	}
 	list := strings.Join(quoted, ", ")
-	if storage(t.Name) == nil {
+	if !isView(t.Name) {
 		a.twice(ctx, t, "SELECT count(*) FROM (SELECT 1 FROM "+from+" GROUP BY "+list+" HAVING count(*) > 1)")
 	}
 	if t.Stamp == "" || !a.sound(Ledger) {
 		return
 	}
 	n := a.number(ctx, t.Name, "SELECT count(*) FROM "+from+" f WHERE "+t.Unexplained())
+	if t.Name == FeaturesDaily {
+		for _, w := range a.versions {
+			n += a.number(ctx, w.table(), "SELECT sum("+w.each("(%s IS NOT NULL)::BIGINT")+")::BIGINT FROM "+factTable(w.table())+" f WHERE "+t.Unexplained())
+		}
+	}
 	if n > 0 {
 		a.found(t.Name, mendRewrite, "%d rows have a %s that no ledger row explains", n, t.Stamp)
 	}
@@ -277,22 +330,27 @@ func (a *audit) twice(ctx context.Context, t Table, query string) {
 // storedKeys finds keys of a view that stand twice, in one of the tables behind it or in
 // two: for less than the view's rows, one by one, would cost.
 func (a *audit) storedKeys(ctx context.Context, t Table) {
-	tables := storage(t.Name)
-	if slices.ContainsFunc(tables, func(table string) bool { return !a.sound(table) }) {
+	long := longTable(t.Name)
+	if !a.sound(long) || t.Name == Returns && !a.sound(ReturnsVersion) {
 		return
 	}
-	long := longTable(t.Name)
 	a.twice(ctx, t, "SELECT count(*) FROM (SELECT 1 FROM "+factTable(long)+" GROUP BY "+strings.Join(t.Key, ", ")+" HAVING count(*) > 1)")
 	if t.Name == Returns {
 		a.twice(ctx, t, "SELECT count(*) FROM (SELECT symbol FROM "+factTable(ReturnsVersion)+" GROUP BY symbol HAVING count(*) > 1)")
 		a.twice(ctx, t, "SELECT count(*) FROM "+factTable(long)+" WHERE symbol IN (SELECT symbol FROM "+factTable(ReturnsVersion)+")")
 		return
 	}
-	for _, w := range wideVersions() {
+	for _, w := range a.versions {
+		if !a.sound(w.table()) {
+			continue
+		}
 		a.twice(ctx, t, "SELECT count(*) FROM (SELECT 1 FROM "+factTable(w.table())+" GROUP BY symbol, ts HAVING count(*) > 1)")
+		if a.number(ctx, long, "SELECT count(*) FROM "+factTable(long)+" WHERE feature_version = "+sqltext.Literal(w.version)) == 0 {
+			continue
+		}
 		both := make([]string, len(w.names))
 		for i, name := range w.names {
-			both[i] = fmt.Sprintf("o.feature_name = '%s' AND w.%[1]s IS NOT NULL", name)
+			both[i] = fmt.Sprintf("o.feature_name = %s AND w.%s IS NOT NULL", sqltext.Literal(name), sqltext.Identifier(name))
 		}
 		a.twice(ctx, t, fmt.Sprintf("SELECT count(*) FROM %s o JOIN %s w ON w.symbol = o.symbol AND w.ts = o.ts WHERE o.feature_version = '%s' AND (%s)",
 			factTable(long), factTable(w.table()), w.version, strings.Join(both, " OR ")))
@@ -300,10 +358,19 @@ func (a *audit) storedKeys(ctx context.Context, t Table) {
 }
 
 func (a *audit) values(ctx context.Context) {
+	n := a.number(ctx, FeaturesDaily, "SELECT count(*) FROM "+factTable(FeaturesOther)+" WHERE NOT isfinite(feature_value)")
+	stored := []string{FeaturesDaily, FeaturesOther, ReturnsVersion, ReturnsOther}
+	for _, w := range a.versions {
+		stored = append(stored, w.table())
+		n += a.number(ctx, w.table(), "SELECT sum("+w.each("coalesce(NOT isfinite(%s), false)::BIGINT")+")::BIGINT FROM "+factTable(w.table()))
+	}
+	if n > 0 {
+		a.found(FeaturesDaily, mendRewrite, "%d rows hold NaN or infinity", n)
+	}
 	for _, table := range slices.Sorted(maps.Keys(a.tables)) {
 		var bad []string
-		if storesFor(table) != "" {
-			continue // the view shows what it holds
+		if slices.Contains(stored, table) {
+			continue // the view of the returns shows what it holds
 		}
 		for _, c := range a.tables[table] {
 			if c.Type == "DOUBLE" {
@@ -317,7 +384,7 @@ func (a *audit) values(ctx context.Context) {
 			a.found(table, mendRewrite, "%d rows hold NaN or infinity", n)
 		}
 	}
-	n := a.number(ctx, OHLCV, `SELECT count(*) FROM `+factTable(OHLCV)+` WHERE coalesce(NOT (low > 0 AND low <= open AND low <= close
+	n = a.number(ctx, OHLCV, `SELECT count(*) FROM `+factTable(OHLCV)+` WHERE coalesce(NOT (low > 0 AND low <= open AND low <= close
 		AND open <= high AND close <= high AND volume >= 0), true)`)
 	if n > 0 {
 		a.found(OHLCV, mendRewrite, "%d bars are impossible: a price or volume missing, a price not positive, or low <= open, close <= high not so", n)

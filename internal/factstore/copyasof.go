@@ -62,7 +62,10 @@ func (db *DB) rewind(ctx context.Context, past Past) (changed bool, err error) {
 		if !known {
 			return false, quant.Errorf(quant.Invalid, "prepare the copy of the facts: there is no table %s", name)
 		}
-		tables := storage(name)
+		tables, err := db.storage(ctx, name)
+		if err != nil {
+			return false, err
+		}
 		if tables == nil {
 			tables = []string{name}
 		}

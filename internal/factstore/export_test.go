@@ -24,5 +24,5 @@ var AttachError = attachError
 
 // FeatureRelation is the relation whatever other tables hold.
 func FeatureRelation(version string, names ...string) string {
-	return featureRelation(version, names...)
+	return featureRelation(ownVersions(), version, names...)
 }

@@ -15,20 +15,23 @@ import (
 // facts change: where nothing but the table of the version has a value of these
 // features, it is that table alone.
 func (db *DB) FeatureRelation(ctx context.Context, version string, names ...string) (string, error) {
-	wide, have := wideOf(version)
+	wide, have, err := db.wide(ctx, version)
+	if err != nil {
+		return "", err
+	}
 	for _, name := range names {
 		have = have && slices.Contains(wide.names, name)
 	}
 	if !have {
-		return featureRelation(version, names...), nil
+		return featureRelation([]wideVersion{wide}, version, names...), nil
 	}
 	var other bool
-	err := db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+factTable(FeaturesOther)+" WHERE feature_version = "+sqltext.Literal(version)+" AND feature_name IN ("+sqltext.Literals(names)+"))").Scan(&other)
+	err = db.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+factTable(FeaturesOther)+" WHERE feature_version = "+sqltext.Literal(version)+" AND feature_name IN ("+sqltext.Literals(names)+"))").Scan(&other)
 	if err != nil {
 		return "", db.failure(ctx, "look for features", err)
 	}
 	if other {
-		return featureRelation(version, names...), nil
+		return featureRelation([]wideVersion{wide}, version, names...), nil
 	}
 	list := identifiers(names)
 	return "(SELECT symbol, ts, " + list + " FROM " + factTable(wide.table()) + " WHERE coalesce(" + list + ") IS NOT NULL)", nil
@@ -40,6 +43,28 @@ func identifiers(names []string) string {
 		list[i] = sqltext.Identifier(name)
 	}
 	return strings.Join(list, ", ")
+}
+
+// FeatureRows is what stands after FROM to read one feature as rows of features_daily,
+// with its columns, in no order. It is planned as fast however many sets the file has.
+func (db *DB) FeatureRows(ctx context.Context, version, name string) (string, error) {
+	wide, have, err := db.wide(ctx, version)
+	if err != nil {
+		return "", err
+	}
+	rows := "SELECT symbol, ts, feature_name, feature_value, feature_version, computed_at FROM " + factTable(FeaturesOther) +
+		" WHERE feature_version = " + sqltext.Literal(version) + " AND feature_name = " + sqltext.Literal(name)
+	if have && slices.Contains(wide.names, name) {
+		rows = wide.rows(name, factTable(wide.table())) + " UNION ALL " + rows
+	}
+	return "(" + rows + ")", nil
+}
+
+// rows selects a feature of the table as rows of features_daily.
+func (w wideVersion) rows(name, from string) string {
+	column := sqltext.Identifier(name)
+	return "SELECT symbol, ts, " + sqltext.Literal(name) + " AS feature_name, " + column + " AS feature_value, " + sqltext.Literal(w.version) +
+		" AS feature_version, computed_at FROM " + from + " WHERE " + column + " IS NOT NULL"
 }
 
 // VersionFeatures are features of a version.
@@ -55,7 +80,10 @@ func (db *DB) FeatureWriters(ctx context.Context, of []VersionFeatures, where st
 	var stamped, rows []string
 	for _, f := range of {
 		finite := []string{"false"}
-		wide, _ := wideOf(f.Version)
+		wide, _, err := db.wide(ctx, f.Version)
+		if err != nil {
+			return nil, err
+		}
 		for _, name := range f.Names {
 			if slices.Contains(wide.names, name) {
 				finite = append(finite, "isfinite("+sqltext.Identifier(name)+")")

@@ -11,11 +11,12 @@ import (
 	"quant/internal/sqltext"
 )
 
-// Features of a version that the program computes stand side by side in a table of
-// the version, one row a bar, and features_daily is a view of them, one row a value.
-// What has no place there stands in a long table that the view reads too: features
-// of other names or versions, and rows that other programs wrote before there were
-// tables of versions. returns is a view of the returns among the features.
+// Features of a version stand side by side in a table of the version, one row a bar,
+// and features_daily is a view of them, one row a value. v1 and v2 are in every file;
+// the others are the sets that feature_sets names (see DeclareFeatures). What has no
+// place there stands in a long table that the view reads too: features of other names
+// or versions, and rows that other programs wrote before there were tables of versions.
+// returns is a view of the returns among the features.
 const (
 	// FeaturesOther and ReturnsOther hold the rows of features_daily and returns that no
 	// table of a version does.
@@ -32,11 +33,15 @@ type wideVersion struct {
 	names   []string
 }
 
-func (w wideVersion) table() string { return "features_" + w.version }
+func (w wideVersion) table() string { return TableOfVersion(w.version) }
+
+// TableOfVersion is the table of a feature version, where the file has it.
+func TableOfVersion(version string) string { return "features_" + version }
 
 var returnNames = []string{"ret_1d", "ret_5d", "ret_20d", "ret_60d"}
 
-func wideVersions() []wideVersion {
+// ownVersions are the versions that every file has, and whose returns are the returns.
+func ownVersions() []wideVersion {
 	first := append(slices.Clone(returnNames), "vol_20d", "gap_open", "hl_range", "volume_ratio_20d")
 	return []wideVersion{
 		{"v1", first},
@@ -44,8 +49,8 @@ func wideVersions() []wideVersion {
 	}
 }
 
-func wideOf(version string) (wideVersion, bool) {
-	for _, w := range wideVersions() {
+func wideOf(versions []wideVersion, version string) (wideVersion, bool) {
+	for _, w := range versions {
 		if w.version == version {
 			return w, true
 		}
@@ -53,22 +58,49 @@ func wideOf(version string) (wideVersion, bool) {
 	return wideVersion{}, false
 }
 
+// wideVersions are the versions with a table in this file.
+func (db *DB) wideVersions(ctx context.Context) ([]wideVersion, error) {
+	sets, err := db.FeatureSets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return withSets(sets), nil
+}
+
+func withSets(sets []FeatureSet) []wideVersion {
+	list := ownVersions()
+	for _, s := range sets {
+		list = append(list, wideVersion{s.Version, s.Names()})
+	}
+	return list
+}
+
+// wide is the table of a version, without asking the file for those that every file has.
+func (db *DB) wide(ctx context.Context, version string) (wideVersion, bool, error) {
+	if w, ok := wideOf(ownVersions(), version); ok {
+		return w, true, nil
+	}
+	versions, err := db.wideVersions(ctx)
+	w, ok := wideOf(versions, version)
+	return w, ok, err
+}
+
 // FeatureTable is the table that holds the features of a version side by side:
 // symbol, ts, a DOUBLE column of its name for each of names, and computed_at, the
 // time of the transaction that last changed any value of the row. Its rows are in no
 // order. Not ok: there is no such version.
-func FeatureTable(version string) (table string, names []string, ok bool) {
-	w, ok := wideOf(version)
-	return w.table(), w.names, ok
+func (db *DB) FeatureTable(ctx context.Context, version string) (table string, names []string, ok bool, err error) {
+	w, ok, err := db.wide(ctx, version)
+	return w.table(), w.names, ok, err
 }
 
 // featureRelation is what stands after FROM to read features of a version side by
 // side: symbol TEXT, ts DATE, and a DOUBLE column of its name for each, NULL where
 // it has no value; a row where any of them has one. How features are stored is
 // this file's alone.
-func featureRelation(version string, names ...string) string {
+func featureRelation(versions []wideVersion, version string, names ...string) string {
 	var pivot, merged strings.Builder
-	wide, have := wideOf(version)
+	wide, have := wideOf(versions, version)
 	var of []string // the names that the table of the version has
 	for _, name := range names {
 		column := sqltext.Identifier(name)
@@ -90,38 +122,43 @@ func featureRelation(version string, names ...string) string {
 		merged.String(), list, factTable(wide.table()), other)
 }
 
+// isView reports whether a table of the contract is a view of others.
+func isView(table string) bool { return table == FeaturesDaily || table == Returns }
+
 // storage are the tables behind a view of the contract, nil for a table that is one;
 // the last takes rows of the view's own columns.
-func storage(table string) []string {
+func (db *DB) storage(ctx context.Context, table string) ([]string, error) {
 	switch table {
 	case FeaturesDaily:
+		versions, err := db.wideVersions(ctx)
+		if err != nil {
+			return nil, err
+		}
 		var list []string
-		for _, w := range wideVersions() {
+		for _, w := range versions {
 			list = append(list, w.table())
 		}
-		return append(list, FeaturesOther)
+		return append(list, FeaturesOther), nil
 	case Returns:
-		return []string{ReturnsVersion, ReturnsOther}
+		return []string{ReturnsVersion, ReturnsOther}, nil
 	}
-	return nil
+	return nil, nil
 }
 
-// storesFor is the table of the contract that a table of storage belongs to; ""
-// where it is none.
-func storesFor(table string) string {
-	for _, t := range []string{FeaturesDaily, Returns} {
-		if slices.Contains(storage(t), table) {
-			return t
-		}
-	}
-	return ""
+// stored are all the tables behind views of the contract.
+func (db *DB) stored(ctx context.Context) ([]string, error) {
+	list, err := db.storage(ctx, FeaturesDaily)
+	return append(list, ReturnsVersion, ReturnsOther), err
 }
 
 // longTable is the table that takes rows with the columns of a table of the
 // contract: itself, or the one that stands beside those of the versions.
 func longTable(table string) string {
-	if list := storage(table); list != nil {
-		return list[len(list)-1]
+	switch table {
+	case FeaturesDaily:
+		return FeaturesOther
+	case Returns:
+		return ReturnsOther
 	}
 	return table
 }
@@ -131,13 +168,17 @@ func longTable(table string) string {
 const plain = " USING COMPRESSION uncompressed"
 
 // featureSchema is the part of the schema that follows from the versions.
-func featureSchema() string {
+func featureSchema(versions []wideVersion) string {
 	var s, daily, returns strings.Builder
-	for _, w := range wideVersions() {
-		fmt.Fprintf(&s, "CREATE TABLE IF NOT EXISTS %s (symbol TEXT NOT NULL, ts DATE NOT NULL, %s DOUBLE%s, computed_at TIMESTAMP);\n", w.table(), strings.Join(w.names, " DOUBLE"+plain+", "), plain)
+	for _, w := range versions {
+		s.WriteString("CREATE TABLE IF NOT EXISTS " + w.table() + " (symbol TEXT NOT NULL, ts DATE NOT NULL")
 		for _, name := range w.names {
-			fmt.Fprintf(&daily, "SELECT symbol, ts, '%s' AS feature_name, %[1]s AS feature_value, '%s' AS feature_version, computed_at FROM main.%s WHERE %[1]s IS NOT NULL UNION ALL\n", name, w.version, w.table())
+			s.WriteString(", " + sqltext.Identifier(name) + " DOUBLE" + plain)
+			daily.WriteString(w.rows(name, "main."+w.table()) + " UNION ALL\n")
 		}
+		s.WriteString(", computed_at TIMESTAMP);\n")
+	}
+	for _, w := range ownVersions() {
 		list := strings.Join(returnNames, ", ")
 		fmt.Fprintf(&returns, "SELECT symbol, ts, %s FROM main.%s WHERE coalesce(%[1]s) IS NOT NULL AND symbol IN (SELECT symbol FROM main.%[3]s WHERE version = '%[4]s') UNION ALL\n", list, w.table(), ReturnsVersion, w.version)
 	}
@@ -158,8 +199,14 @@ func (tx *Tx) Remove(ctx context.Context, table, where string, args ...any) erro
 }
 
 func (tx *Tx) changeUncounted(ctx context.Context, doing, table, query string, args []any) error {
-	if t, known := LookupTable(table); storesFor(table) == "" && (!known || t.Bookkeeping || storage(table) != nil) {
-		return quant.Errorf(quant.Invalid, "%s %s: it is no table for facts", doing, table)
+	if t, known := LookupTable(table); !known || t.Bookkeeping || isView(table) {
+		stored, err := tx.db.stored(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(stored, table) {
+			return quant.Errorf(quant.Invalid, "%s %s: it is no table for facts", doing, table)
+		}
 	}
 	_, err := tx.runChange(ctx, doing, query, args...)
 	return err
@@ -215,7 +262,7 @@ func moveFeatures(ctx context.Context, conn *sql.Conn, tables []string) error {
 	for i, name := range returnNames {
 		differ[i] = fmt.Sprintf("r.%s IS DISTINCT FROM w.%[1]s", name)
 	}
-	for _, w := range wideVersions() {
+	for _, w := range ownVersions() {
 		if err := exec(fmt.Sprintf(`INSERT INTO %[1]s SELECT symbol, '%[2]s' FROM (
 			SELECT coalesce(r.symbol, w.symbol) AS symbol, bool_or(r.symbol IS NULL OR w.symbol IS NULL OR %[3]s) AS other
 			FROM (SELECT * FROM %[4]s WHERE symbol NOT IN (SELECT symbol FROM %[1]s)) r
@@ -244,7 +291,7 @@ func moveLong(ctx context.Context, conn *sql.Conn) error {
 	}
 	const fits = "coalesce(isfinite(feature_value) AND computed_at IN (SELECT committed_at FROM " + Ledger + " WHERE table_name = '" + FeaturesDaily + "'), false)"
 	known := []string{"false"}
-	for _, w := range wideVersions() {
+	for _, w := range ownVersions() {
 		of := fmt.Sprintf("feature_version = '%s' AND feature_name IN (%s)", w.version, sqltext.Literals(w.names))
 		known = append(known, of)
 		var pivot strings.Builder

@@ -60,6 +60,10 @@ type DB struct {
 	writing bool
 	closed  bool
 
+	sets      []FeatureSet // what FeatureSets answers, where setsKnown
+	setsKnown bool
+	reshaped  bool // within Write: the schema has changed
+
 	made *madeKnown      // to the engine, for all its connections
 	life context.Context // of a DB that Beside returned: its end interrupts what runs; nil: none
 }
@@ -364,7 +368,14 @@ func changeSchema(ctx context.Context, conn *sql.Conn) error {
 	if err := setAside(ctx, conn, old); err != nil {
 		return err
 	}
-	if _, err := conn.ExecContext(ctx, schemaSQL+featureSchema()); err != nil {
+	if _, err := conn.ExecContext(ctx, schemaSQL); err != nil {
+		return err
+	}
+	sets, err := readSets(ctx, conn, FeatureSets)
+	if err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, featureSchema(withSets(sets))); err != nil {
 		return err
 	}
 	return moveFeatures(ctx, conn, old)

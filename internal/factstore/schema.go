@@ -9,7 +9,7 @@ import (
 )
 
 // SchemaVersion is the version of the schema that this program makes and reads.
-const SchemaVersion = 4
+const SchemaVersion = 5
 
 //go:embed schema.sql
 var schemaSQL string
@@ -40,14 +40,15 @@ func columns(ctx context.Context, q querier, catalog string) (map[string][]colum
 	return tables, rows.Err()
 }
 
-// freshColumns returns what columns returns for a database just made.
-func freshColumns(ctx context.Context) (map[string][]column, error) {
+// freshColumns returns what columns returns for a database just made that has these
+// versions.
+func freshColumns(ctx context.Context, versions []wideVersion) (map[string][]column, error) {
 	db, err := sql.Open("duckdb", dsn(Options{}, ""))
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(ctx, schemaSQL+featureSchema()); err != nil {
+	if _, err := db.ExecContext(ctx, schemaSQL+featureSchema(versions)); err != nil {
 		return nil, err
 	}
 	return columns(ctx, db, "memory")

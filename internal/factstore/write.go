@@ -53,7 +53,7 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 	if db.writing {
 		return nil, quant.Errorf(quant.Failed, "write facts: a transaction is open already")
 	}
-	db.writing = true
+	db.writing, db.reshaped = true, false
 	defer func() { db.writing = false }()
 	if _, err := db.conn.ExecContext(ctx, "BEGIN"); err != nil {
 		return nil, db.failure(ctx, "begin", err)
@@ -62,6 +62,7 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 	defer func() {
 		if open { // error, panic, or nothing to commit
 			_, _ = db.conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			db.sets, db.setsKnown = nil, false
 		}
 	}()
 	now, err := db.nextTime(ctx)
@@ -99,10 +100,15 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 	earlier := db.State()
 	db.setState(Unknown)
 	if _, err := db.conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
+		db.sets, db.setsKnown = nil, false
 		return nil, db.afterFailedCommit(context.WithoutCancel(ctx), now, txs[len(txs)-1].Now, earlier, err)
 	}
 	db.setState(Committed)
 	failpoint.Hit("fact.commit.after")
+	if db.reshaped {
+		// The facts are committed, whatever becomes of it: see makeSchema.
+		_, _ = db.conn.ExecContext(context.WithoutCancel(ctx), "CHECKPOINT")
+	}
 	return rows, nil
 }
 

@@ -33,6 +33,14 @@ type parsedLine struct {
 	Metrics  []quant.MetricPoint
 	Notes    []quant.Note
 	Artifact *artifactFile
+	End      *Ending
+}
+
+// Ending is how a program says that its run ended: the last line of a stream that
+// has a run of its own.
+type Ending struct {
+	Status quant.Status // SUCCESS or FAIL
+	Reason string       // of a FAIL; "": it said none
 }
 
 // artifactFile is an artifact to be read.
@@ -146,20 +154,22 @@ const (
 	tag
 	tags
 	note
-	artifact // the forms end here
+	artifact
+	end // the forms end here
 	value
 	step
 	when
 	name
+	reason
 	run
 	keys
 )
 
-var keyNames = [keys]string{"metric", "metrics", "param", "params", "tag", "tags", "note", "artifact", "value", "step", "time", "name", "run"}
+var keyNames = [keys]string{"metric", "metrics", "param", "params", "tag", "tags", "note", "artifact", "end", "value", "step", "time", "name", "error", "run"}
 
 // belongs says which keys may stand beside which form.
 var belongs = [value][]int{
-	metric: {value, step, when}, metrics: {step, when}, param: {value}, tag: {value}, note: {when}, artifact: {name, when},
+	metric: {value, step, when}, metrics: {step, when}, param: {value}, tag: {value}, note: {when}, artifact: {name, when}, end: {reason},
 	params: {}, tags: {},
 }
 
@@ -428,6 +438,8 @@ func (doc *document) line(now quant.Time) (parsedLine, error) {
 	switch form {
 	case note, artifact:
 		err = l.text(doc, form, now)
+	case end:
+		err = l.ending(doc)
 	case metrics, params, tags:
 		for _, one := range doc.many {
 			if err = l.add(doc, form-1, one, now); err != nil {
@@ -477,6 +489,31 @@ func (l *parsedLine) text(doc *document, form int, now quant.Time) error {
 	}
 	l.Artifact = &f
 	return err
+}
+
+// ending reads how the run ended.
+func (l *parsedLine) ending(doc *document) error {
+	text, err := doc.text(end)
+	if err != nil {
+		return err
+	}
+	e := Ending{Status: quant.Status(text)}
+	if e.Status != quant.Success && e.Status != quant.Fail {
+		return problem(doc.one[end].at, "a run ends as %s or %s, not %q", quant.Success, quant.Fail, clipped(text))
+	}
+	if why := doc.one[reason]; why.kind != 0 {
+		if e.Status == quant.Success {
+			return problem(why.at, "%q does not go with %s", keyNames[reason], quant.Success)
+		}
+		if e.Reason, err = doc.text(reason); err != nil {
+			return err
+		}
+	}
+	if doc.one[run].kind != 0 {
+		return problem(doc.one[run].at, "a line ends the run of its own stream, not another").hint("`quant runs close` ends a run by hand")
+	}
+	l.End = &e
+	return nil
 }
 
 // checked gives a broken rule its column.

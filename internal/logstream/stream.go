@@ -43,6 +43,9 @@ type Stream struct {
 	// NoRun.
 	Run   string
 	NoRun error
+	// Own is whether Run lives as long as the stream, which may end it with a line; of
+	// another run such a line is bad.
+	Own bool
 	// Strict ends the stream at the first bad line; nothing after it is stored.
 	Strict bool
 	// Resolve returns the id of the run that a line names. It is called by one
@@ -69,6 +72,9 @@ type Report struct {
 	Lines  int       `json:"lines"`  // read, blank ones left out
 	Stored int       `json:"stored"` // lines
 	Bad    []BadLine `json:"bad_lines"`
+
+	// End is how the stream said that its own run ended; nil: it did not say.
+	End *Ending `json:"-"`
 
 	first error // the first bad line's
 	ended bool  // by it
@@ -117,13 +123,16 @@ func (s Stream) Store(ctx context.Context) (Report, error) {
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	chunks := make(chan []Record, chunksAhead)
+	r := streamReader{Stream: s, chunks: chunks, runs: map[string]string{}}
 	var readErr error
 	go func() {
 		defer close(chunks)
-		r := streamReader{Stream: s, chunks: chunks, runs: map[string]string{}}
 		readErr = r.read(reading)
 	}()
 	err := pass(ctx, batcher, chunks, due)
+	if err == nil { // the reader has ended
+		w.report.End = r.end
+	}
 	switch {
 	case w.report.ended || err == nil && readErr == nil:
 		return w.report, nil
@@ -164,10 +173,12 @@ type streamReader struct {
 	Stream
 	chunks chan<- []Record
 	runs   map[string]string // ids by reference
+	end    *Ending           // of the run of the stream; nothing is read after it
 }
 
 // read parses the lines and hands them on when there are enough, and whenever the
-// next one has yet to come. Memory is bounded: it waits for the writer.
+// next one has yet to come. A line that ends the run is the last. Memory is bounded:
+// it waits for the writer.
 func (r *streamReader) read(ctx context.Context) error {
 	lines, p := newLineReader(r.In), newParser()
 	var chunk []Record
@@ -203,6 +214,10 @@ func (r *streamReader) read(ctx context.Context) error {
 		} else {
 			record.Batch, record.Err = r.batch(ctx, p, text)
 		}
+		if r.end != nil {
+			hand()
+			return nil
+		}
 		chunk = append(chunk, record)
 		size += record.Bytes
 		last := record.Err != nil && r.Strict
@@ -218,6 +233,13 @@ func (r *streamReader) batch(ctx context.Context, p *parser, text []byte) (metas
 	line, err := p.parse(text, quant.NewTime(r.Now()))
 	if err != nil {
 		return metastore.Batch{}, err
+	}
+	if line.End != nil {
+		if !r.Own {
+			return metastore.Batch{}, quant.Errorf(quant.Invalid, "this stream did not start the run, so it cannot end it").WithHint("`quant log --stdin --start KIND` starts one; `quant runs close` ends a run by hand")
+		}
+		r.end = line.End
+		return metastore.Batch{}, nil
 	}
 	run, err := r.runOf(ctx, line)
 	if err != nil {

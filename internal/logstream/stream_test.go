@@ -272,3 +272,40 @@ func TestEntriesAreReadFromArguments(t *testing.T) {
 		}
 	}
 }
+
+// The line that ends a run is the last that is read, and only the stream that started
+// the run may say it.
+func TestALineEndsTheRunOfItsOwnStream(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]struct {
+		end Ending
+		bad string
+	}{
+		`{"metric":"a","value":1}` + "\n" + `{"end":"SUCCESS"}` + "\n" + `{"metric":"a","value":2}`: {end: Ending{Status: quant.Success}},
+		`{"metric":"a","value":1}` + "\n" + `{"end":"FAIL","error":"boom"}`:                         {end: Ending{quant.Fail, "boom"}},
+		`{"metric":"a","value":1}` + "\n" + `{"end":"DONE"}`:                                        {bad: `a run ends as SUCCESS or FAIL, not "DONE"`},
+		`{"metric":"a","value":1}` + "\n" + `{"end":"SUCCESS","error":"x"}`:                         {bad: `"error" does not go with SUCCESS`},
+		`{"metric":"a","value":1}` + "\n" + `{"end":"FAIL","run":"last"}`:                           {bad: "not another"},
+		`{"metric":"a","value":1}` + "\n" + `{"metric":"a","value":1,"error":"x"}`:                  {bad: `"error" does not go with "metric"`},
+	} {
+		sink := &sinkOf{}
+		s, _ := stream(strings.NewReader(text), sink, newClock())
+		s.Own = true
+		report, err := s.Store(t.Context())
+		must(t, err)
+		switch {
+		case len(sink.all.Metrics) != 1:
+			t.Errorf("%s: stored %+v", text, sink.all.Metrics)
+		case want.bad != "":
+			if report.End != nil || len(report.Bad) != 1 || !strings.Contains(report.Bad[0].Reason, want.bad) {
+				t.Errorf("%s: %+v %+v", text, report.End, report.Bad)
+			}
+		case report.End == nil || *report.End != want.end || len(report.Bad) != 0:
+			t.Errorf("%s: %+v %+v", text, report.End, report.Bad)
+		}
+		s, _ = stream(strings.NewReader(`{"end":"SUCCESS"}`), sink, newClock())
+		if report, err = s.Store(t.Context()); err != nil || len(report.Bad) != 1 || report.End != nil {
+			t.Errorf("a stream ended a run that it did not start: %+v %v", report, err)
+		}
+	}
+}

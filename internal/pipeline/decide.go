@@ -23,8 +23,9 @@ type decisionInputs struct {
 	days     []quant.Date      // to decide on, ascending
 	// signals are of days, and before these of the day of last, if there is one.
 	signals *strategy.Signals
-	closes  closes   // on the days of signals
-	last    *decided // the decision that the first one starts from; nil: cash
+	closes  closes            // on the days of signals
+	last    *decided          // the decision that the first one starts from; nil: cash
+	sectors map[string]string // of the symbols, where the strategy asks for them
 }
 
 // decided is one decision with what it was made of.
@@ -34,7 +35,9 @@ type decided struct {
 	proposal []strategy.Candidate
 	decision supervisor.Decision
 	basis    *quant.Date
+	ruined   bool // nothing was left of the basis: it started from cash
 	digest   string
+	unknown  int // names of the proposal that could not be weighed
 }
 
 // closes are the last closes at or before each day, from GoneAfter sessions
@@ -84,7 +87,8 @@ func (c closes) at(k, n int) (close float64, age int32) {
 func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 	v := in.strategy.Supervisor
 	policy := supervisor.Policy{GrossExposureCap: v.GrossExposureCap, MaxWeightPerSymbol: v.MaxWeightPerSymbol,
-		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor}
+		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor,
+		LongShort: in.strategy.LongShort(), NetExposureCap: v.NetExposureCap, SectorCap: v.SectorCap}
 	decider := supervisor.NewDecider(policy)
 	drifter := in.drifter()
 	sets := make([]decided, 0, len(in.days))
@@ -98,15 +102,18 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 		}
 		k := first + d
 		set := decided{asof: day, k: k, proposal: in.strategy.Propose(in.signals, k)}
+		if err := in.weigh(&set); err != nil {
+			return nil, err
+		}
 		proposed = proposed[:0]
 		for _, c := range set.proposal {
 			_, age := in.closes.at(k, c.N)
-			proposed = append(proposed, supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0})
+			proposed = append(proposed, supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0, Sector: in.cappedSector(c.Symbol)})
 		}
 		var held []supervisor.Held
 		if last != nil {
 			set.basis = &last.asof
-			held = drifter.drift(last, k)
+			held, set.ruined = drifter.drift(last, k)
 		}
 		var err error
 		if set.decision, err = decider.Decide(proposed, held); err != nil {
@@ -123,6 +130,9 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 func (r *Recommendation) tell(sets []decided) {
 	struck := map[supervisor.Flag]int{}
 	for _, set := range sets {
+		if set.ruined {
+			r.Notices = append(r.Notices, fmt.Sprintf("by %s nothing was left of the book of %s: its shorts had lost all of equity; this decision starts from cash", set.asof, set.basis))
+		}
 		for _, row := range set.decision.Rows {
 			for _, f := range row.Flags {
 				struck[f]++
@@ -130,6 +140,7 @@ func (r *Recommendation) tell(sets []decided) {
 		}
 		r.account(set)
 	}
+	r.tellUnknown(sets)
 	for _, rule := range supervisor.Catalogue() {
 		if n := struck[rule.Flag]; n > 0 {
 			r.Flags = append(r.Flags, FlagCount{rule.Flag, n})
@@ -145,6 +156,23 @@ func (r *Recommendation) tell(sets []decided) {
 	}
 }
 
+// tellUnknown says how many names could not be weighed.
+func (r *Recommendation) tellUnknown(sets []decided) {
+	unknown, days, cash := 0, 0, 0
+	for i := range sets {
+		if n := sets[i].unknown; n > 0 {
+			unknown, days = unknown+n, days+1
+			if n == len(sets[i].proposal) {
+				cash++
+			}
+		}
+	}
+	if unknown > 0 {
+		r.Notices = append(r.Notices, fmt.Sprintf("%s on %s had returns on fewer than %g %% of the sessions of portfolio.covariance_window, and no weight; on %s that left cash alone",
+			quant.Count(unknown, "proposed name"), quant.Count(days, "day"), enoughReturns*100, quant.Count(cash, "day")))
+	}
+}
+
 func (r *Recommendation) account(set decided) {
 	approved := 0
 	for _, row := range set.decision.Rows {
@@ -155,8 +183,12 @@ func (r *Recommendation) account(set decided) {
 	if approved == 0 {
 		r.ToCash++
 	}
-	r.Sets = append(r.Sets, TargetSet{Asof: set.asof, Proposed: len(set.proposal), Approved: approved, Gross: set.decision.Gross,
-		Turnover: set.decision.Turnover, ExemptTurnover: set.decision.Exempt, BasisAsof: set.basis, Digest: set.digest})
+	one := TargetSet{Asof: set.asof, Proposed: len(set.proposal), Approved: approved, Gross: set.decision.Gross,
+		Turnover: set.decision.Turnover, ExemptTurnover: set.decision.Exempt, BasisAsof: set.basis, Digest: set.digest}
+	if r.longShort {
+		one.Net = &set.decision.Net
+	}
+	r.Sets = append(r.Sets, one)
 }
 
 // drifter carries decisions from one day to the next. It keeps its memory, so it is
@@ -191,8 +223,10 @@ func (in decisionInputs) drifter() *drifter {
 
 // drift is what the approved weights of a decision have become by the close of
 // day k: each grows with its close, cash does not, and all is a share of their
-// sum again. A name without a bar that day stands at its last close.
-func (d *drifter) drift(last *decided, k int) []supervisor.Held {
+// sum again. A name without a bar that day stands at its last close. Cash is what the
+// weights leave: of a book that may be short it holds the proceeds, or is owed. ruined:
+// the sum is not above 0, so nothing is held.
+func (d *drifter) drift(last *decided, k int) (_ []supervisor.Held, ruined bool) {
 	in := d.in
 	d.rows, d.held = d.rows[:0], d.held[:0]
 	for i := range last.decision.Rows {
@@ -207,14 +241,14 @@ func (d *drifter) drift(last *decided, k int) []supervisor.Held {
 	var invested, total float64
 	for _, r := range d.rows {
 		row, n := &last.decision.Rows[r.row], int(r.symbol)
-		h := supervisor.Held{Symbol: row.Symbol, Weight: row.Weight, Score: in.signals.Score(k, n)}
+		h := supervisor.Held{Symbol: row.Symbol, Weight: row.Weight, Score: in.signals.Score(k, n), Sector: in.cappedSector(row.Symbol)}
 		invested += row.Weight
 		then, _ := in.closes.at(last.k, n)
 		now, age := in.closes.at(k, n)
 		if growth := now / then; growth > 0 && !math.IsInf(growth, 0) {
 			h.Weight *= growth
 		}
-		if d.left[n] {
+		if d.left[n] || !in.signals.Member(k, n) {
 			h.Left = supervisor.LeftUniverse
 		} else if age >= GoneAfter {
 			h.Left = supervisor.LeftMarket
@@ -222,12 +256,22 @@ func (d *drifter) drift(last *decided, k int) []supervisor.Held {
 		total += h.Weight
 		d.held = append(d.held, h)
 	}
-	total += max(1-invested, 0)
+	if cash := 1 - invested; in.strategy.LongShort() {
+		total += cash
+	} else {
+		total += max(cash, 0)
+	}
+	if in.strategy.LongShort() && total <= ruin {
+		return nil, true
+	}
 	for i := range d.held {
 		d.held[i].Weight /= total
 	}
-	return d.held
+	return d.held, false
 }
+
+// ruin is the share of equity at which a book that was short has none left.
+const ruin = 1e-9
 
 // digestOf tells a decision, with its proposal, from every other: a line a name,
 // numbers as the bits of their floats. buffer is used, and returned for the next.

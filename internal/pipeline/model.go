@@ -8,10 +8,10 @@ import (
 	"strings"
 
 	"quant"
-	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/session"
+	"quant/internal/stated"
 )
 
 // experimentRef begins a reference to the newest model of an experiment.
@@ -77,6 +77,9 @@ func ResolveModel(ctx context.Context, s *session.Session, ref string) (quant.Mo
 // loadModel reads and verifies the file of a model.
 func loadModel(s *session.Session, m quant.Model) (model.Document, modelParams, error) {
 	var p modelParams
+	if isStated(m) {
+		return model.Document{}, p, quant.Errorf(quant.Refused, "model %s has no file: its predictions were imported", m.ModelID).WithHint("`quant predictions import FILE --model %s` brings those of more days", m.ModelID)
+	}
 	if err := json.Unmarshal(m.ParamsJSON, &p); err != nil || p.Digest == "" {
 		return model.Document{}, p, quant.Errorf(quant.Store, "model %s has no digest of its file in params_json", m.ModelID).WithHint("train it again")
 	}
@@ -108,6 +111,7 @@ type ModelReport struct {
 	Label        model.Label         `json:"label"`
 	Coefficients []model.Coefficient `json:"coefficients"` // of the final model
 	Intercept    float64             `json:"intercept"`
+	KnownAt      quant.Text          `json:"known_at"` // of imported predictions; null: of a model that was trained here
 	// Of a program: its command line with the files that it names, what it kept of the
 	// final fit, and what was proved of it.
 	Program *model.Program   `json:"program,omitempty"`
@@ -123,6 +127,9 @@ func ShowModel(ctx context.Context, s *session.Session, ref string) (ModelReport
 	m, err := ResolveModel(ctx, s, ref)
 	if err != nil {
 		return ModelReport{}, err
+	}
+	if isStated(m) {
+		return ModelReport{Model: m, Features: []model.Feature{}, Coefficients: []model.Coefficient{}, KnownAt: stated.KnownAt}, nil
 	}
 	doc, p, err := loadModel(s, m)
 	if err != nil {
@@ -150,31 +157,4 @@ func ListModels(ctx context.Context, s *session.Session, experiment string) ([]q
 		}
 	}
 	return meta.ListModels(ctx, metastore.ModelFilter{ExperimentID: experiment})
-}
-
-// refusePriceLevels refuses features that move with the level of a price, of
-// which a model learns the history of splits and little else.
-func refusePriceLevels(list []model.Feature) error {
-	for _, f := range list {
-		if twin, level := priceLevel(f.Name); level {
-			return quant.Errorf(quant.Refused, "feature %s moves with the price level: it means another thing for each symbol", f).
-				WithHint("use its scale-free twin %s@%s", twin, f.Version)
-		}
-	}
-	return nil
-}
-
-// priceLevel reports whether a feature is at price level, and its scale-free
-// twin. What is not in the catalogue is the user's own.
-func priceLevel(name string) (twin string, level bool) {
-	catalogue, err := feature.Catalogue("")
-	if err != nil {
-		return "", false // there is no version of which it could be said
-	}
-	for _, e := range catalogue {
-		if e.Name == name {
-			return e.Twin, !e.ScaleFree
-		}
-	}
-	return "", false
 }

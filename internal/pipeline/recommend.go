@@ -21,6 +21,7 @@ import (
 	"quant/internal/price"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
+	"quant/internal/universe"
 )
 
 // GoneAfter is after how many sessions without a bar a name has left the
@@ -39,10 +40,14 @@ type decideRequest struct {
 	RunID     string
 	// PriceLevel tells of a feature whether it is in units of the price, and its
 	// scale-free twin; nil: none is.
-	PriceLevel func(feature string) (twin string, is bool)
+	PriceLevel func(feature, version string) (twin string, is bool)
 	// Deciders are the models that a decision may be of, by the config_digest that
 	// it has then; nil: none.
 	Deciders map[string]string
+	// Members is the list of those of a universe by membership.
+	Members universe.List
+	// Sectors are those of the symbols, where the strategy asks for them.
+	Sectors map[string]string
 }
 
 // Recommendation is what was decided.
@@ -54,18 +59,21 @@ type Recommendation struct {
 	To           quant.Date  `json:"to"`
 	Basis        string      `json:"basis"` // of the prices: adjusted, raw or mixed
 	Decisions    int         `json:"decisions"`
-	ToCash       int         `json:"to_cash"` // of these, without an approved weight
-	Changed      int         `json:"changed"` // of these, new or other than before
-	Removed      int64       `json:"removed"` // earlier decisions in the range that are on no rebalance day
-	Stale        int64       `json:"stale"`   // later decisions that rest on what changed
-	Flags        []FlagCount `json:"flags"`   // how often each struck, in the order of the rules
-	Sets         []TargetSet `json:"sets"`    // one a day, oldest first
-	Targets      []Target    `json:"targets"` // of the last day, in the decision's order
+	ToCash       int         `json:"to_cash"`  // of these, without an approved weight
+	Changed      int         `json:"changed"`  // of these, new or other than before
+	Removed      int64       `json:"removed"`  // earlier decisions in the range that are on no rebalance day
+	Stale        int64       `json:"stale"`    // later decisions that rest on what changed
+	Flags        []FlagCount `json:"flags"`    // how often each struck, in the order of the rules
+	Sets         []TargetSet `json:"sets"`     // one a day, oldest first
+	Targets      []Target    `json:"targets"`  // of the last day, in the decision's order
+	KnownAt      quant.Text  `json:"known_at"` // where the signal was imported: as its source states; null: proved
 	Notices      []string    `json:"notices"`
 
 	// Inputs and Outputs are what the run read and wrote.
 	Inputs  []quant.RunIO `json:"-"`
 	Outputs []quant.RunIO `json:"-"`
+
+	longShort bool
 }
 
 // FlagCount is how many rows a flag stands on.
@@ -79,7 +87,8 @@ type TargetSet struct {
 	Asof           quant.Date  `json:"asof"`
 	Proposed       int         `json:"proposed"`
 	Approved       int         `json:"approved"`
-	Gross          float64     `json:"gross"`
+	Gross          float64     `json:"gross"`         // sum of absolute weights
+	Net            *float64    `json:"net,omitempty"` // sum of weights; nil of a book that is only long
 	Turnover       float64     `json:"turnover"`
 	ExemptTurnover float64     `json:"exempt_turnover"`
 	BasisAsof      *quant.Date `json:"basis_asof"` // the decision it started from; nil: from cash
@@ -89,7 +98,7 @@ type TargetSet struct {
 // Target is one row of a decision.
 type Target struct {
 	Symbol   string            `json:"symbol"`
-	Weight   float64           `json:"weight"`
+	Weight   float64           `json:"weight"` // negative: short
 	Score    *float64          `json:"score"`
 	Approved bool              `json:"approved"`
 	Flags    []supervisor.Flag `json:"risk_flags"`
@@ -114,7 +123,7 @@ func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommend
 			return r.report, err
 		}
 	}
-	for _, step := range []func(context.Context) error{r.findBasis, r.readPrices, r.readSignals, r.readCloses, r.makeDecisions, r.write} {
+	for _, step := range []func(context.Context) error{r.findBasis, r.readParts, r.readPrices, r.readSignals, r.readCloses, r.makeDecisions, r.write} {
 		if err := step(ctx); err != nil {
 			return r.report, err
 		}
@@ -125,7 +134,7 @@ func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommend
 // newRecommendation is what is to be said of a strategy before it has decided.
 func newRecommendation(s strategy.Strategy) Recommendation {
 	return Recommendation{StrategyID: s.ID, Version: s.Version, ConfigDigest: s.DecisionDigest(),
-		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: s.Notices()}
+		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: s.Notices(), longShort: s.LongShort()}
 }
 
 type recommending struct {
@@ -138,6 +147,7 @@ type recommending struct {
 	days      []quant.Date // to decide on
 	low, high quant.Date   // range that is replaced
 	prices    *price.Closes
+	parts     []combined // of a combination
 	signals   *strategy.Signals
 	closes    closes
 	sets      []decided
@@ -179,7 +189,7 @@ func (r *recommending) findBasis(ctx context.Context) error {
 			return err
 		}
 	}
-	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
+	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND (weight > 0 OR weight < 0 AND ?) ORDER BY symbol`, r.s.ID, last.asof, r.s.LongShort())
 	if err != nil {
 		return err
 	}
@@ -199,7 +209,8 @@ func (r *recommending) notice(format string, args ...any) {
 	r.report.Notices = append(r.report.Notices, fmt.Sprintf(format, args...))
 }
 
-// others are the names of the basis that are not in the universe.
+// others are the names of the basis, and of what is combined, that are not in the
+// universe.
 func (r *recommending) others() []string {
 	var list []string
 	if r.last != nil {
@@ -207,6 +218,11 @@ func (r *recommending) others() []string {
 			if _, in := slices.BinarySearch(r.s.Universe.Symbols, row.Symbol); !in {
 				list = append(list, row.Symbol)
 			}
+		}
+	}
+	for _, symbol := range r.symbolsOfParts() {
+		if _, in := slices.BinarySearch(r.s.Universe.Symbols, symbol); !in && !slices.Contains(list, symbol) {
+			list = append(list, symbol)
 		}
 	}
 	return list
@@ -234,7 +250,7 @@ func (r *recommending) readPrices(ctx context.Context) error {
 	if r.To != nil {
 		r.high = *r.To
 	}
-	wanted, err := r.Calendar.Rebalances(r.s.Rebalance.Frequency, r.low, r.high)
+	wanted, err := r.s.Rebalance.Days(r.Calendar, r.low, r.high)
 	if err != nil {
 		return err
 	}
@@ -301,7 +317,7 @@ func (r *recommending) oneDay() error {
 // session. They are no decision to cash; the book is held. A range that has
 // nothing else keeps its days, so that what is missing is said.
 func (r *recommending) holdOverGaps(ctx context.Context) error {
-	if len(r.prices.Unknown) == 0 {
+	if len(r.prices.Unknown) == 0 || r.s.Signal.Type == strategy.Strategies {
 		return nil
 	}
 	with, err := r.s.SignalDays(ctx, r.db)
@@ -338,7 +354,15 @@ func (r *recommending) readSignals(ctx context.Context) error {
 		days = append([]quant.Date{r.last.asof}, days...)
 	}
 	var err error
-	if r.signals, err = r.s.Read(ctx, r.db, days, r.others()); err != nil {
+	if r.s.Signal.Type == strategy.Strategies {
+		r.signals, err = r.combine(days)
+	} else {
+		r.signals, err = r.s.Read(ctx, r.db, days, r.others())
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.restrict(ctx); err != nil {
 		return err
 	}
 	with := 0
@@ -350,7 +374,10 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	if with == 0 {
 		err := quant.Errorf(quant.NotFound, "strategy %s: no %s for its universe on any of %d days, %s to %s",
 			r.s.ID, signalInWords(r.s), len(r.days), r.days[0], r.days[len(r.days)-1])
-		if r.s.Signal.Type == strategy.ModelScore {
+		switch r.s.Signal.Type {
+		case strategy.Strategies:
+			return err.WithHint("decide on these days with each of the strategies first")
+		case strategy.ModelScore:
 			return err.WithHint("`quant score --model %s --from %s --to %s` computes them", r.s.Signal.Inputs.ModelID, r.days[0], r.days[len(r.days)-1])
 		}
 		return err.WithHint("`quant features --feature-version %s` computes them", r.s.Signal.Inputs.FeatureVersion)
@@ -363,6 +390,9 @@ func (r *recommending) readSignals(ctx context.Context) error {
 
 // signalInWords names the rows that a signal reads for a person.
 func signalInWords(s strategy.Strategy) string {
+	if s.Signal.Type == strategy.Strategies {
+		return "holding of the combined strategies"
+	}
 	signal := s.SignalDataset()
 	return signal.Rows + " in " + signal.Table
 }
@@ -383,14 +413,24 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 			}
 		}
 	}
-	signal := r.s.SignalDataset()
-	writers, err := r.db.WritersOf(ctx, signal.Table, r.signals.Stamps())
-	if err != nil {
-		return err
+	var rows int64
+	var digest string
+	var first, last quant.Date
+	var writers []string
+	var err error
+	if r.s.Signal.Type == strategy.Strategies {
+		if err := r.noteParts(ctx, note); err != nil {
+			return err
+		}
+	} else {
+		signal := r.s.SignalDataset()
+		if writers, err = r.db.WritersOf(ctx, signal.Table, r.signals.Stamps()); err != nil {
+			return err
+		}
+		rows, digest = r.signals.Sum().Digest()
+		first, last, _ = r.signals.Bounds()
+		note(signal, rows, digest, first, last, writers)
 	}
-	rows, digest := r.signals.Sum().Digest()
-	first, last, _ := r.signals.Bounds()
-	note(signal, rows, digest, first, last, writers)
 	end := r.days[len(r.days)-1]
 	if writers, err = r.db.WritersOf(ctx, factstore.OHLCV, r.prices.Stamps(r.prices.First, end)); err != nil {
 		return err
@@ -422,9 +462,10 @@ func (r *recommending) readCloses(context.Context) error {
 // makeDecisions decides, and says what was decided.
 func (r *recommending) makeDecisions(ctx context.Context) error {
 	var err error
-	if r.sets, err = (decisionInputs{strategy: r.s, days: r.days, signals: r.signals, closes: r.closes, last: r.last}).decisions(ctx); err != nil {
+	if r.sets, err = (decisionInputs{strategy: r.s, days: r.days, signals: r.signals, closes: r.closes, last: r.last, sectors: r.Sectors}).decisions(ctx); err != nil {
 		return err
 	}
+	r.tellSectors()
 	r.report.tell(r.sets)
 	return nil
 }

@@ -54,7 +54,7 @@ func Replay(run metastore.RunDetail) (Call, error) {
 	var call Call
 	switch Stage(run.Kind) {
 	case StageFeatures:
-		call = FeaturesOptions{Version: r.text("feature-version"), Symbols: r.symbols(), AcceptRaw: r.yes("accept-raw"), Force: r.yes("force")}
+		call = FeaturesOptions{Version: r.text("feature-version"), File: r.text("file"), Symbols: r.symbols(), AcceptRaw: r.yes("accept-raw"), Force: r.yes("force")}
 	case StageLabels:
 		call = LabelsOptions{Version: r.text("label-version"), Horizon: r.integer("horizon"), Symbols: r.symbols(), AcceptRaw: r.yes("accept-raw"), Force: r.yes("force")}
 	case StageTrain:

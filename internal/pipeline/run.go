@@ -54,6 +54,7 @@ func (o RunOptions) Command() session.Command {
 	c.text("stages", strings.ReplaceAll(names(o.Stages), " ", ""))
 	c.each("ingest", o.Ingest)
 	c.text("provider", o.Provider)
+	c.text("features", o.Features)
 	c.each("set", o.Set)
 	c.text("symbols", strings.Join(o.Symbols, ","))
 	c.yes("accept-raw", o.AcceptRaw)
@@ -198,6 +199,9 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 	}
 	req.Strategy = Strategy{Path: a.Strategy, Digest: digest, StrategyID: s.ID, Version: s.Version}
 	req.Universe, req.Everything, req.Signal = s.Universe, s.Everything, s.Signal
+	if err := checkFeatures(a.Features, req.Signal.FeatureVersion); err != nil {
+		return err
+	}
 	from, err := planDay("from", a.From)
 	if err != nil {
 		return err
@@ -210,7 +214,7 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 		return quant.Errorf(quant.Usage, "--from %s is after --to %s", from, to).WithHint("give the earlier day first")
 	}
 	req.From, req.To = from, to
-	if req.RebalanceDays, err = c.rebalanceDays(ctx, s.Frequency, from, to); err != nil {
+	if req.RebalanceDays, err = c.rebalanceDays(ctx, s.Rebalance, from, to); err != nil {
 		return err
 	}
 	c.plan = newPlan(req)
@@ -230,7 +234,7 @@ type chosen struct {
 	Universe    []string
 	Everything  bool
 	Signal      Signal
-	Frequency   calendar.Frequency
+	Rebalance   strategy.Rebalance
 }
 
 // chosenStrategy reads the strategy file, and fills in the days that are not
@@ -250,15 +254,19 @@ func (c *chain) chosenStrategy(ctx context.Context, a *Arguments) (chosen, error
 	if a.To == "" && s.Backtest.To != nil {
 		a.To = s.Backtest.To.String()
 	}
-	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type == strategy.UniverseAll, Frequency: s.Rebalance.Frequency}
+	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type != strategy.UniverseSymbols, Rebalance: s.Rebalance}
 	out.Signal, err = c.signal(ctx, s.Signal)
 	return out, err
 }
 
 // signal resolves what the strategy ranks by to what must be computed first.
 func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
+	if s.Type == strategy.Strategies {
+		return Signal{Combines: true}, nil
+	}
 	if s.Type == strategy.FactorRank {
-		return Signal{FeatureVersion: s.Inputs.FeatureVersion}, nil
+		kind, err := setKind(ctx, c.Session, s.Inputs.FeatureVersion)
+		return Signal{FeatureVersion: s.Inputs.FeatureVersion, ImportedFeatures: kind == factstore.KindImport}, err
 	}
 	id, trains := strings.CutPrefix(s.Inputs.ModelID, experimentRef)
 	if !trains {
@@ -266,7 +274,11 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 		if err != nil {
 			return Signal{}, err
 		}
-		return Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id}, nil
+		if isStated(m) {
+			return Signal{ModelID: id, ImportedPredictions: true}, nil
+		}
+		kind, err := setKind(ctx, c.Session, string(m.FeatureVersion))
+		return Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id, ImportedFeatures: kind == factstore.KindImport}, err
 	}
 	experiment, err := c.meta.GetExperiment(ctx, id)
 	if err != nil {
@@ -286,10 +298,27 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 				WithHint("create an experiment on the features of one version: v2 has those of v1")
 		}
 	}
+	kind, err := setKind(ctx, c.Session, features[0].Version)
+	if err != nil {
+		return Signal{}, err
+	}
 	return Signal{
-		FeatureVersion: features[0].Version,
-		Training:       &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
+		FeatureVersion:   features[0].Version,
+		ImportedFeatures: kind == factstore.KindImport,
+		Training:         &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
 	}, nil
+}
+
+// checkFeatures refuses a file of features that the strategy does not read.
+func checkFeatures(file, version string) error {
+	if file == "" {
+		return nil
+	}
+	set, err := readFeatures(file, nil)
+	if err == nil && set.Version != version {
+		return quant.Errorf(quant.Usage, "--features %s defines version %s, and the strategy reads version %s", file, set.Version, version).WithHint("name the file of that version, or leave it out")
+	}
+	return err
 }
 
 func planDay(flag, text string) (quant.Date, error) {
@@ -303,13 +332,13 @@ func planDay(flag, text string) (quant.Date, error) {
 	return d, nil
 }
 
-func (c *chain) rebalanceDays(ctx context.Context, frequency calendar.Frequency, from, to quant.Date) (int, error) {
+func (c *chain) rebalanceDays(ctx context.Context, rebalance strategy.Rebalance, from, to quant.Date) (int, error) {
 	count := func(db *factstore.DB) (int, error) {
 		cal, err := openCalendar(ctx, c.Session, db, "ohlcv")
 		if err != nil {
 			return 0, err
 		}
-		days, err := cal.Rebalances(frequency, from, to)
+		days, err := rebalance.Days(cal, from, to)
 		return len(days), err
 	}
 	if c.CalendarName() != calendar.Data {
@@ -493,6 +522,10 @@ func (c *chain) inputs(ctx context.Context, call Call) (stageInputs, tableState,
 	switch o := call.(type) {
 	case IngestOptions:
 		paths = o.Files
+	case FeaturesOptions:
+		if o.File != "" {
+			paths = []string{o.File}
+		}
 	case RecommendOptions:
 		paths = []string{o.Strategy}
 	case BacktestOptions:
@@ -547,6 +580,11 @@ func (c *chain) metaInputs(ctx context.Context, call Call, into map[string]strin
 		} else if digest != "" {
 			into[backtest.KnownName] = digest
 		}
+	}
+	if digest, err := universesDigest(c.Session); err != nil {
+		return err
+	} else if digest != "" {
+		into["universes"] = digest
 	}
 	symbols, err := c.meta.ListSymbols(ctx, metastore.SymbolFilter{})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"quant/internal/model"
 	"quant/internal/parquet"
 	"quant/internal/session"
+	"quant/internal/stated"
 )
 
 // TrainOptions say what to train.
@@ -156,6 +157,7 @@ type TrainReport struct {
 	Symbols      int64         `json:"symbols"`
 	Alpha        float64       `json:"alpha"` // of the final model
 	Metrics      model.Metrics `json:"metrics"`
+	KnownAt      quant.Text    `json:"known_at"` // where a feature was imported: as its source states; null: proved
 	Notices      []string      `json:"notices"`
 
 	Importance []model.Importance `json:"importance,omitempty"`
@@ -187,7 +189,11 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 	if err := spec.Validate(); err != nil {
 		return TrainReport{}, err
 	}
-	if err := refusePriceLevels(spec.Features); err != nil {
+	sets, err := setsFor(ctx, s, versionsOf(spec.Features)...)
+	if err != nil {
+		return TrainReport{}, err
+	}
+	if err := refusePriceLevels(spec.Features, sets); err != nil {
 		return TrainReport{}, err
 	}
 	if spec.Program != nil {
@@ -203,12 +209,20 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 		logParams(s, "validation", string(ByCombinations), "groups", strconv.Itoa(spec.Policy.Groups), "test_groups", strconv.Itoa(spec.Policy.TestGroups))
 	}
 	var samples *model.Samples
+	knownAt, by := "", ""
 	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
-		samples, err = model.LoadSamples(ctx, db, cal, spec)
+		if samples, err = model.LoadSamples(ctx, db, cal, spec); err != nil {
+			return err
+		}
+		var versions []string
+		for _, f := range spec.Features {
+			versions = append(versions, f.Version)
+		}
+		by, err = statedBy(ctx, db, nil, versions, "")
 		return err
 	})
 	if err != nil {
@@ -219,7 +233,11 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 	if err != nil {
 		return TrainReport{}, err
 	}
+	if by != "" {
+		knownAt, trained.Notices = stated.KnownAt, append([]string{statedNotice(by)}, trained.Notices...)
+	}
 	report, err := storeTrained(ctx, s, trained)
+	report.KnownAt = quant.Text(knownAt)
 	if err != nil {
 		return report, err
 	}

@@ -230,11 +230,13 @@ func (s *Session) FactsBecame(c factstore.Commit) { s.facts.Became(c) }
 type Command struct {
 	Kind     string            // the command's path joined by dots
 	Args     []string          // the command line that does the same, without the program
+	Program  []string          // in place of Args: the command line of another program, whole
 	Flags    map[string]string // the command's own flags, as they stand; nil: not known yet
 	Operands []string          // what of Args is neither the command's path nor a flag
 	Reads    bool              // it changes nothing
 	Notes    []quant.RunIO     // recorded with it, beside what it records itself
 	Voice    Voice             // where a run inside another says things; nil: where that does
+	Parent   *string           // the run that a run inside another is recorded under, "": none; nil: the one that it is inside
 }
 
 // Start records a run as RUNNING, durably, and makes it the session's. parent is
@@ -252,14 +254,18 @@ func (s *Session) Start(ctx context.Context, c Command, parent string) (masked [
 
 // beginning is what is recorded of a run that shall start.
 func (s *Session) beginning(c Command, parent string) (b registry.Beginning, masked []string) {
-	b = registry.Beginning{Kind: c.Kind, Options: []registry.StartOption{registry.Argv(append([]string{"quant"}, c.Args...))}}
+	argv := c.Program
+	if argv == nil {
+		argv = append([]string{"quant"}, c.Args...)
+	}
+	b = registry.Beginning{Kind: c.Kind, Options: []registry.StartOption{registry.Argv(argv)}}
 	if registry.IsRunID(parent) {
 		b.Options = append(b.Options, registry.ChildOf(parent))
 	}
 	if c.Reads {
 		b.Options = append(b.Options, registry.ReadsOnly())
 	}
-	masked = append([]string{"quant"}, s.Mask.Args(c.Args)...)
+	masked = append([]string{argv[0]}, s.Mask.Args(argv[1:])...)
 	config := map[string]any{"argv": masked}
 	if c.Flags != nil {
 		flags := maps.Clone(s.options.Globals)
@@ -327,7 +333,11 @@ func (s *Session) Begin(ctx context.Context, commands []Command) ([]*Session, er
 			o.Voice = c.Voice
 		}
 		list[i] = New(o)
-		begin[i], _ = list[i].beginning(c, s.RunID())
+		parent := s.RunID()
+		if c.Parent != nil {
+			parent = *c.Parent
+		}
+		begin[i], _ = list[i].beginning(c, parent)
 	}
 	ids, err := s.Registry.StartAll(context.WithoutCancel(ctx), begin)
 	if err != nil {

@@ -22,6 +22,37 @@ type Signals struct {
 	scores  []float64 // [day][symbol]; NaN: no row of that very day
 	sign    bool      // scores are the negatives of what is stored
 	stamps  []int64
+	absent  []bool // [day][symbol]; nil: all are members on every day
+}
+
+// Restrict keeps those symbols out of proposals that are not members of the universe on
+// a day. Their scores stay, for the order of sales.
+func (s *Signals) Restrict(member func(day quant.Date, symbol int) bool) {
+	s.absent = make([]bool, len(s.scores))
+	for k, day := range s.Days {
+		for n := range s.Symbols {
+			s.absent[k*len(s.Symbols)+n] = !member(day, n)
+		}
+	}
+}
+
+// Member reports whether Symbols[n] may be proposed on Days[k].
+func (s *Signals) Member(k, n int) bool { return s.absent == nil || !s.absent[k*len(s.Symbols)+n] }
+
+// proposable are the scores of Days[k] by symbol, without those of symbols that may
+// not be proposed.
+func (s *Signals) proposable(k int) []float64 {
+	scores := s.scoresOf(k)
+	if s.absent == nil {
+		return scores
+	}
+	scores = slices.Clone(scores)
+	for n := range scores {
+		if !s.Member(k, n) {
+			scores[n] = math.NaN()
+		}
+	}
+	return scores
 }
 
 // Score is the score of Symbols[n] on Days[k]; NaN where there is none.
@@ -38,8 +69,8 @@ func (s *Signals) Stamps() []int64 { return s.stamps }
 
 // Any reports whether one of the first n symbols has a score on Days[k].
 func (s *Signals) Any(k, n int) bool {
-	for _, x := range s.scoresOf(k)[:n] {
-		if x == x {
+	for i, x := range s.scoresOf(k)[:n] {
+		if x == x && s.Member(k, i) {
 			return true
 		}
 	}
@@ -99,22 +130,26 @@ type Candidate struct {
 	Symbol string
 	Rank   int // from 1
 	Score  float64
-	Weight float64 // decimal of equity
+	Weight float64 // decimal of equity; negative: short
 }
 
 // CheckScale refuses a signal that cannot rank: a price-level feature says
 // which share is dear, not which is good. priceLevel tells, for a feature, its
-// scale-free twin, and whether it is price-level. quant.Refused.
-func (s Strategy) CheckScale(priceLevel func(feature string) (twin string, is bool)) error {
+// scale-free twin ("" where it has none), and whether it is price-level. quant.Refused.
+func (s Strategy) CheckScale(priceLevel func(feature, version string) (twin string, is bool)) error {
 	if s.Signal.Type != FactorRank {
 		return nil
 	}
-	twin, is := priceLevel(s.Signal.Inputs.FeatureName)
+	twin, is := priceLevel(s.Signal.Inputs.FeatureName, s.Signal.Inputs.FeatureVersion)
 	if !is {
 		return nil
 	}
-	return quant.Errorf(quant.Refused, "strategy %s ranks by %s, which is in units of the price: it ranks shares by what one costs", s.ID, s.Signal.Inputs.FeatureName).
+	err := quant.Errorf(quant.Refused, "strategy %s ranks by %s, which is in units of the price: it ranks shares by what one costs", s.ID, s.Signal.Inputs.FeatureName).
 		WithHint("rank by %s, its scale-free twin", twin)
+	if twin == "" {
+		return err.WithHint("rank by one that is divided by what it is measured in, such as a price by $close, in a new feature version")
+	}
+	return err
 }
 
 // SignalDataset names the rows that the signal reads: those of a feature, or a
@@ -127,18 +162,20 @@ func (s Strategy) SignalDataset() dataset.Name {
 	return dataset.Feature(in.FeatureName, in.FeatureVersion)
 }
 
-// source is the table of the signal, its value, its stamp, and which rows. What
-// they are of stands there as literals, for the bounds that DuckDB prunes by.
-func (s Strategy) source() (table, value, stamp, where string) {
+// source is the table of the signal, where its rows are read from, its value, its
+// stamp, and which rows. What they are of stands there as literals, for the bounds that
+// DuckDB prunes by.
+func (s Strategy) source(ctx context.Context, db *factstore.DB) (table, from, value, stamp, where string, err error) {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
 		where := "model_id = " + sqltext.Literal(in.ModelID)
 		if in.TaskID == WalkForward {
-			return factstore.Predictions, "score", "generated_at", where + " AND (task_id = 'final' OR starts_with(task_id, 'wf:'))"
+			return factstore.Predictions, "main." + factstore.Predictions, "score", "generated_at", where + " AND (task_id = 'final' OR starts_with(task_id, 'wf:'))", nil
 		}
-		return factstore.Predictions, "score", "generated_at", where + " AND task_id = " + sqltext.Literal(in.TaskID)
+		return factstore.Predictions, "main." + factstore.Predictions, "score", "generated_at", where + " AND task_id = " + sqltext.Literal(in.TaskID), nil
 	}
-	return factstore.FeaturesDaily, "feature_value", "computed_at", "feature_name = " + sqltext.Literal(in.FeatureName) + " AND feature_version = " + sqltext.Literal(in.FeatureVersion)
+	from, err = db.FeatureRows(ctx, in.FeatureVersion, in.FeatureName)
+	return factstore.FeaturesDaily, from, "feature_value", "computed_at", "feature_name = " + sqltext.Literal(in.FeatureName) + " AND feature_version = " + sqltext.Literal(in.FeatureVersion), err
 }
 
 // manySymbols are so many that reading the rows of all costs less than telling them
@@ -165,7 +202,10 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	for i := range r.scores {
 		r.scores[i] = math.NaN()
 	}
-	table, value, stamp, where := s.source()
+	table, from, value, stamp, where, err := s.source(ctx, db)
+	if err != nil {
+		return nil, err
+	}
 	first, last := days[0], days[len(days)-1]
 	where += " AND f.ts BETWEEN DATE " + sqltext.Literal(first.String()) + " AND DATE " + sqltext.Literal(last.String())
 	sorted := slices.Sorted(slices.Values(r.Symbols))
@@ -188,7 +228,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	for k, d := range days {
 		read.day[d-first] = int32(k)
 	}
-	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM main."+table+" f WHERE "+where+" AND "+among, nil, func(c *factstore.Chunk) error {
+	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM "+from+" f WHERE "+where+" AND "+among, nil, func(c *factstore.Chunk) error {
 		read.take(c)
 		return nil
 	}); err != nil {
@@ -208,7 +248,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 		for i, d := range days {
 			list[i] = d.String()
 		}
-		if err := db.RequireExplained(ctx, table, "", where+" AND f.ts IN (SELECT unnest(["+sqltext.Literals(list)+"])::DATE) AND f.symbol IN ("+sqltext.Literals(sorted)+")"); err != nil {
+		if err := db.RequireExplained(ctx, table, from, where+" AND f.ts IN (SELECT unnest(["+sqltext.Literals(list)+"])::DATE) AND f.symbol IN ("+sqltext.Literals(sorted)+")"); err != nil {
 			return nil, err
 		}
 	}
@@ -318,9 +358,12 @@ func (r *signalReader) counted() []int64 {
 // SignalDays are the days, in order, on which a symbol of the universe has a
 // signal.
 func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Date, error) {
-	table, value, _, where := s.source()
-	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM main.%s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
-		table, where, value, sqltext.Literals(s.Universe.Symbols)))
+	_, from, value, _, where, err := s.source(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM %s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
+		from, where, value, sqltext.Literals(s.Universe.Symbols)))
 	if err != nil {
 		return nil, err
 	}
@@ -338,9 +381,16 @@ func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Dat
 
 // Propose returns the portfolio that the strategy wants on Days[k], in rank
 // order: its top_k names by score, ties by symbol in byte order, weighted.
-// Empty where no symbol of the universe has a score: all cash.
+// Empty where no symbol of the universe has a score: all cash. Of LongShort, see
+// proposeSides.
 func (s Strategy) Propose(r *Signals, k int) []Candidate {
-	list := best(r.scoresOf(k)[:len(s.Universe.Symbols)], r.Symbols, s.Portfolio.TopK)
+	if s.Portfolio.Weighting == Combined {
+		return s.proposeCombined(r, k)
+	}
+	if s.LongShort() {
+		return s.proposeSides(r, k)
+	}
+	list := best(r.proposable(k)[:len(s.Universe.Symbols)], r.Symbols, s.Portfolio.TopK)
 	// Divided by the largest, no sum of scores overflows.
 	var most, total float64
 	for _, c := range list {

@@ -31,13 +31,19 @@ func Keys() []Key {
 			kind = "a symbol"
 		case f.kind == symbols:
 			kind = "a list of symbols"
+		case f.kind == parts:
+			kind = "a list of strategies"
 		case f.kind == number || f.kind == integer:
 			kind += ", " + f.rangeText()
 		}
 		if f.null {
 			kind += ", or null"
 		}
-		keys = append(keys, Key{f.path, kind, valueOf(f), f.required, f.doc})
+		value := valueOf(f)
+		if f.unsaid != "" {
+			value = f.unsaid
+		}
+		keys = append(keys, Key{f.path, kind, value, f.required, f.doc})
 	}
 	return keys
 }
@@ -61,6 +67,9 @@ func (s Strategy) Settings() []Setting {
 
 // valueOf is a field's value as the file would say it; "" for none.
 func valueOf(f field) string {
+	if f.unsaid != "" && reflect.ValueOf(f.to).Elem().IsZero() {
+		return ""
+	}
 	switch to := f.to.(type) {
 	case **float64:
 		if *to == nil {
@@ -79,21 +88,24 @@ func valueOf(f field) string {
 		return string(*to)
 	case *[]string:
 		return strings.Join(*to, ", ")
+	case *[]Part:
+		return partsText(*to)
 	case *float64:
 		b, _ := json.Marshal(*to) // a finite number has a JSON form
 		return string(b)
 	}
 	v := reflect.ValueOf(f.to).Elem()
-	if v.IsZero() && f.required {
+	if v.IsZero() && (f.required || f.kind == integer && f.min > 0) {
 		return ""
 	}
 	return fmt.Sprint(v.Interface())
 }
 
 // Schema returns the JSON Schema (2020-12) of the format, for editors. What it
-// accepts Parse accepts, but for three rules that it cannot say: the order of
-// backtest.from and to, days such as 2024-02-30, and symbols that are longer
-// than 64 bytes or hold characters without a shape.
+// accepts Parse accepts, but for rules that it cannot say: the order of
+// backtest.from and to, days such as 2024-02-30, symbols that are longer
+// than 64 bytes or hold characters without a shape, and what margins and exposures
+// must be to each other.
 func Schema() []byte {
 	d := Default()
 	list := fields(&d)
@@ -110,10 +122,15 @@ func Schema() []byte {
 		return object{{"properties", object{{"inputs", object{{"required", must}, {"properties", none(others)}}}}}}
 	}
 	doc = append(doc, member{"allOf", []object{
-		when("universe", UniverseSymbols, object{{"required", []string{"symbols"}}}),
-		when("universe", UniverseAll, object{{"properties", none([]string{"symbols"})}}),
-		when("signal", FactorRank, inputs([]string{"feature_name", "feature_version"}, "model_id", "task_id")),
-		when("signal", ModelScore, inputs([]string{"model_id", "task_id"}, "feature_name", "feature_version")),
+		when("universe", UniverseSymbols, object{{"required", []string{"symbols"}}, {"properties", none([]string{"name", "by", "window", "top"})}}),
+		when("universe", UniverseAll, object{{"properties", none([]string{"symbols", "name", "by", "window", "top"})}}),
+		when("universe", UniverseMembership, object{{"required", []string{"name"}}, {"properties", none([]string{"symbols", "by", "window", "top"})}}),
+		when("universe", UniverseRule, object{{"required", []string{"by", "top"}}, {"properties", none([]string{"symbols", "name"})}}),
+		when("signal", FactorRank, inputs([]string{"feature_name", "feature_version"}, "model_id", "task_id", "strategies")),
+		when("signal", ModelScore, inputs([]string{"model_id", "task_id"}, "feature_name", "feature_version", "strategies")),
+		when("signal", Strategies, inputs([]string{"strategies"}, "feature_name", "feature_version", "model_id", "task_id")),
+		everySchema(true), everySchema(false), combinedSchema(true), combinedSchema(false),
+		sidesSchema(), openSchema(),
 	}})
 	b, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
@@ -164,8 +181,10 @@ func (f field) schema() object {
 		kind = "integer"
 	case number:
 		kind = "number"
-	case symbols:
+	case symbols, parts:
 		kind = "array"
+	case truth:
+		kind = "boolean"
 	}
 	if f.null {
 		o = object{{"type", []string{kind, "null"}}}
@@ -180,6 +199,8 @@ func (f field) schema() object {
 	switch f.kind {
 	case symbols:
 		o = append(o, member{"minItems", 1}, member{"uniqueItems", true}, member{"items", one})
+	case parts:
+		o = append(o, member{"minItems", 1}, member{"maxItems", mostParts}, member{"items", partSchema()})
 	case symbol:
 		o = append(o, one[1:]...)
 	case date:

@@ -78,6 +78,17 @@ func TestTheShippedStrategiesAreValidByParserAndSchema(t *testing.T) {
 func TestParserAndSchemaAgree(t *testing.T) {
 	t.Parallel()
 	s := schema(t)
+	check := func(old, new, base string) {
+		t.Helper()
+		text := strings.Replace(base, old, new, 1)
+		if old != "" && text == base {
+			t.Fatalf("no %q", old)
+		}
+		_, parsed := strategy.Parse("s.yaml", []byte(text), nil)
+		if byEditor := s.Validate(instance(t, text)); (parsed == nil) != (byEditor == nil) {
+			t.Errorf("%q: parser says %v, schema says %v", new, parsed, byEditor)
+		}
+	}
 	for _, c := range []struct{ old, new string }{
 		{"", ""},
 		{"top_k: 5", "top_k: 5.0"},
@@ -131,6 +142,23 @@ func TestParserAndSchemaAgree(t *testing.T) {
 		{"portfolio:", "supervisor: {score_floor: low}\nportfolio:"},
 		{"portfolio:", "execution: {price: open}\nportfolio:"},
 		{"portfolio:", "execution: {lag_days: 21}\nportfolio:"},
+		{"portfolio:", "execution: {price: open, lag_days: 0}\nportfolio:"},
+		{"portfolio:", "execution: {price: open, lag_days: 1, max_volume_share: 0.1}\nportfolio:"},
+		{"portfolio:", "execution: {max_volume_share: 0}\nportfolio:"},
+		{"portfolio:", "execution: {max_volume_share: null}\nportfolio:"},
+		{"portfolio:", "backtest: {impact: 0.5, borrow_bps: 50, short_rebate: 0.02, margin_initial: 0.6, margin_maintenance: 0.3}\nportfolio:"},
+		{"portfolio:", "backtest: {margin_initial: 0}\nportfolio:"},
+		{"portfolio:", "supervisor: {net_exposure_cap: 0.1}\nportfolio:"},
+		{"weighting: equal", "weighting: equal, side: long"},
+		{"weighting: equal", "weighting: equal, side: short"},
+		{"weighting: equal", "weighting: equal, short_k: 2"},
+		{"weighting: equal", "weighting: equal, side: long, long_exposure: 1"},
+		{"weighting: equal", "weighting: equal, side: long_short"},
+		{"weighting: equal", "weighting: equal, side: long_short, short_k: 3, long_exposure: 1.3, short_exposure: 0.3"},
+		{"weighting: equal", "weighting: equal, side: long_short, long_exposure: 0, short_exposure: 0"},
+		{"weighting: equal", "weighting: equal, side: long_short, long_exposure: 0"},
+		{"weighting: equal", "weighting: score_weighted, side: long_short"},
+		{"portfolio:  {top_k: 5, weighting: equal}", "portfolio: {top_k: 5, weighting: equal, side: long_short}\nsupervisor: {gross_exposure_cap: 1.5, turnover_cap: 3, net_exposure_cap: 0}"},
 		{"portfolio:", "execution: {lag_days: 1, price: close}\nportfolio:"},
 		{"portfolio:", "backtest: {from: 2024-01-01, to: null, benchmark: SPY, initial_capital: 1}\nportfolio:"},
 		{"portfolio:", "backtest: {from: 2024-1-1}\nportfolio:"},
@@ -143,15 +171,69 @@ func TestParserAndSchemaAgree(t *testing.T) {
 		{"portfolio:", "backtest: {cash_rate: 2}\nportfolio:"},
 		{"portfolio:", "backtest: {benchmark: ''}\nportfolio:"},
 		{"portfolio:", "backtest: {fees: 1}\nportfolio:"},
+		{"weekly", "quarterly"},
+		{"weekly", "every_n_sessions"},
+		{"weekly", "every_n_sessions, every: 5"},
+		{"weekly", "every_n_sessions, every: 0"},
+		{"weekly", "weekly, every: 5"},
+		{"{type: symbols, symbols: [A]}", "{type: membership}"},
+		{"{type: symbols, symbols: [A]}", "{type: membership, name: sp500}"},
+		{"{type: symbols, symbols: [A]}", "{type: membership, name: ../sp500}"},
+		{"{type: symbols, symbols: [A]}", "{type: membership, name: sp500, top: 3}"},
+		{"{type: symbols, symbols: [A]}", "{type: rule, by: dollar_volume, top: 500}"},
+		{"{type: symbols, symbols: [A]}", "{type: rule, by: dollar_volume, window: 20, top: 500}"},
+		{"{type: symbols, symbols: [A]}", "{type: rule, by: price, top: 500}"},
+		{"{type: symbols, symbols: [A]}", "{type: rule, by: dollar_volume}"},
+		{"{type: symbols, symbols: [A]}", "{type: rule, by: dollar_volume, top: 500, symbols: [A]}"},
+		{"{type: symbols, symbols: [A]}", "{type: symbols, symbols: [A], name: sp500}"},
+		{"weighting: equal", "weighting: risk_parity"},
+		{"weighting: equal", "weighting: min_variance, covariance_window: 60"},
+		{"weighting: equal", "weighting: mean_variance, covariance_window: 60, risk_aversion: 3"},
+		{"weighting: equal", "weighting: mean_variance, risk_aversion: 0"},
+		{"weighting: equal", "weighting: min_variance, risk_aversion: 3"},
+		{"weighting: equal", "weighting: equal, covariance_window: 60"},
+		{"weighting: equal", "weighting: inverse_vol, covariance_window: 2"},
+		{"weighting: equal", "weighting: equal, sector_neutral: true"},
+		{"weighting: equal", "weighting: equal, sector_neutral: yes please"},
+		{"weighting: equal", "weighting: equal, sector_neutral: 1"},
+		{"weighting: equal", "weighting: combined"},
+		{"type: factor_rank, inputs: {feature_name: ret_20d, feature_version: v1}", "type: strategies, inputs: {strategies: [{strategy_id: a, version: '1', weight: 1}]}"},
 	} {
-		text := strings.Replace(least, c.old, c.new, 1)
-		if c.old != "" && text == least {
-			t.Fatalf("no %q", c.old)
+		check(c.old, c.new, least)
+	}
+	for _, c := range []struct{ old, new string }{
+		{"", ""},
+		{"weighting: combined", "weighting: equal"},
+		{"strategies: [{", "feature_name: f, strategies: [{"},
+		{"[{strategy_id: a, version: '1', weight: 0.5}]", "[]"},
+		{"[{strategy_id: a, version: '1', weight: 0.5}]", "a"},
+		{"version: '1', weight", "weight"},
+		{"weight: 0.5", "weight: 0"},
+		{"weight: 0.5", "weight: 1.5"},
+		{"weight: 0.5", "weight: half"},
+		{"weight: 0.5", "weight: 0.5, more: 1"},
+	} {
+		check(c.old, c.new, combined)
+	}
+}
+
+// combined is a combination of strategies.
+var combined = strings.NewReplacer("type: factor_rank, inputs: {feature_name: ret_20d, feature_version: v1}",
+	"type: strategies, inputs: {strategies: [{strategy_id: a, version: '1', weight: 0.5}]}", "weighting: equal", "weighting: combined").Replace(least)
+
+func TestACombinationHasEachStrategyOnceAndSumsToOne(t *testing.T) {
+	t.Parallel()
+	for _, parts := range []string{
+		"{strategy_id: a, version: '1', weight: 0.4}, {strategy_id: a, version: '2', weight: 0.4}",
+		"{strategy_id: a, version: '1', weight: 0.6}, {strategy_id: b, version: '1', weight: 0.6}",
+	} {
+		if _, err := strategy.Parse("s.yaml", []byte(strings.Replace(combined, "{strategy_id: a, version: '1', weight: 0.5}", parts, 1)), nil); err == nil {
+			t.Errorf("taken: %s", parts)
 		}
-		_, parsed := strategy.Parse("s.yaml", []byte(text), nil)
-		if byEditor := s.Validate(instance(t, text)); (parsed == nil) != (byEditor == nil) {
-			t.Errorf("%q: parser says %v, schema says %v", c.new, parsed, byEditor)
-		}
+	}
+	s, err := strategy.Parse("s.yaml", []byte(combined), []string{"signal.inputs.strategies=[{strategy_id: b, version: '2', weight: 0.25}]"})
+	if err != nil || len(s.Signal.Inputs.Strategies) != 1 || s.Signal.Inputs.Strategies[0] != (strategy.Part{StrategyID: "b", Version: "2", Weight: 0.25}) {
+		t.Errorf("%+v, %v", s.Signal.Inputs, err)
 	}
 }
 
@@ -202,4 +284,22 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What a weighting has no use for is no other strategy; what it means when it is not
+// said is.
+func TestTheKeysOfAWeightingCountWhereItUsesThem(t *testing.T) {
+	t.Parallel()
+	digest := func(sets ...string) string { return parse(t, least, sets...).Digest() }
+	if digest() != digest("portfolio.covariance_window=60", "portfolio.risk_aversion=3", "portfolio.sector_neutral=false") {
+		t.Error("equal weights depend on a covariance")
+	}
+	risk := "portfolio.weighting=risk_parity"
+	if digest(risk) != digest(risk, "portfolio.covariance_window=252") || digest(risk) == digest(risk, "portfolio.covariance_window=60") || digest(risk) != digest(risk, "portfolio.risk_aversion=9") {
+		t.Error("risk parity does not depend on its window alone")
+	}
+	mean := "portfolio.weighting=mean_variance"
+	if digest(mean) != digest(mean, "portfolio.risk_aversion=5") || digest(mean) == digest(mean, "portfolio.risk_aversion=9") {
+		t.Error("mean_variance does not depend on the risk aversion")
+	}
 }

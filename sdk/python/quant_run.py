@@ -13,6 +13,15 @@ Inside ``quant exec -- python train.py`` the run is there already::
         run.metric("loss", loss, step=epoch)
     run.artifact("plots/loss.png")
 
+A script or a notebook that nothing started as a run starts one of its own::
+
+    with quant_run.start("fit", params={"lr": 0.1}) as run:
+        run.metric("loss", loss)
+
+It stands in the lab as RUNNING from that line on, with the program's command line,
+its code and its packages, and ends with the block: SUCCESS, or FAIL with the
+exception. However the program dies, the run ends as FAIL.
+
 Elsewhere name one: ``quant_run.run("last")``, or any other reference that
 ``quant runs show`` takes.
 
@@ -39,7 +48,7 @@ import tempfile
 import threading
 import time
 
-__all__ = ["QuantError", "Run", "run"]
+__all__ = ["OwnRun", "QuantError", "Run", "run", "start"]
 
 _MAX_NAME = 250
 _MAX_VALUE = 8192
@@ -65,6 +74,27 @@ def run(ref=None, *, quant="quant", data_dir=None, strict=False):
     return Run(ref, quant=quant, data_dir=data_dir, strict=strict)
 
 
+def start(kind, *, params=None, tags=None, name=None, experiment=None, sample=None, quant="quant", data_dir=None, strict=False):
+    """Start a run of this program's own and return it; it is a context manager.
+
+    kind says what runs: "fit", "notebook". Inside another run (``QUANT_RUN_ID``) it
+    is a child of that one. Until it ends, ``QUANT_RUN_ID`` names it, so that every
+    quant that the program starts belongs to it, and ``run()`` elsewhere in the
+    program is it. params and tags are recorded with the start; name makes it @NAME,
+    experiment is an id or a name of one. sample ("1s") records what the program's
+    processes and the accelerators use, so often, as metrics system.*. The others are
+    those of run().
+
+    A with block ends it: SUCCESS, or FAIL with the exception, which goes on. Without
+    one, end() does; a program that ends normally without it ends the run as SUCCESS,
+    a notebook that is shut down as FAIL. A process that dies, also by kill -9, leaves
+    a FAIL, at once.
+
+    Raises QuantError when it cannot be recorded: then nothing runs unrecorded.
+    """
+    return OwnRun(kind, params, tags, name, experiment, sample, quant=quant, data_dir=data_dir, strict=strict)
+
+
 class Run:
     """A run to record to. Safe for use by several threads; a fork may go on
     recording and gets a child process of its own. Also a context manager."""
@@ -75,12 +105,7 @@ class Run:
                 "no run to record to: start the program with `quant exec -- python ...`, "
                 'or name a run, such as quant_run.run("last")'
             )
-        program = shutil.which(quant)
-        if program is None:
-            raise QuantError(
-                "the program %r is not on PATH: install quant, or name it, such as "
-                'quant_run.run(quant="/opt/quant/bin/quant")' % quant
-            )
+        program = _program(quant)
         self._command = [program, "log", "--stdin", "--quiet", "--output", "json"]
         if ref is not None:
             self._command.append("--run=" + str(ref))
@@ -324,6 +349,149 @@ class Run:
                 sys.stderr.flush()
             except (OSError, ValueError, AttributeError):
                 pass  # there is no stderr to tell it on
+
+
+class OwnRun(Run):
+    """A run that this program started: see start(). id is its whole id."""
+
+    def __init__(self, kind, params, tags, name, experiment, sample, *, quant="quant", data_dir=None, strict=False):
+        self.kind = str(kind)
+        command = [_program(quant), "log", "--stdin", "--quiet", "--output", "json", "--start=" + self.kind]
+        for flag, value in (("--data-dir=", data_dir), ("--name=", name), ("--experiment=", experiment), ("--sample=", sample)):
+            if value is not None:
+                command.append(flag + os.fspath(value))
+        # A process of its own holds the run: it notices when this one is gone.
+        self._held = tempfile.TemporaryFile()
+        try:
+            self._holder = subprocess.Popen(
+                command + ["--"] + _command_line(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._held,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise QuantError("quant could not be started: %s" % error) from error
+        self.id = self._recorded()
+        if self.id is None:
+            self._holder.stdin.close()
+            self._holder.wait()
+            raise QuantError("the run was not started: %s" % (self._complaint() or "quant said nothing of a run"))
+        self._ended = False
+        self._before = os.environ.get("QUANT_RUN_ID")
+        os.environ["QUANT_RUN_ID"] = self.id
+        super().__init__(self.id, quant=quant, data_dir=data_dir, strict=strict)
+        try:
+            if params:
+                self.params(params)
+            if tags:
+                self.tags(tags)
+        except BaseException as error:
+            self.end(error)
+            raise
+
+    def _recorded(self):
+        """The id that quant tells once the run is recorded; None if it is not."""
+        said = b""
+        with self._holder.stdout as out:
+            while True:
+                more = out.read(4096)
+                said += more
+                try:
+                    return json.loads(said.decode("utf-8"))["run_id"]
+                except (ValueError, KeyError, TypeError):
+                    if not more:
+                        return None
+
+    def __repr__(self):
+        return "<quant run %s %s%s>" % (self.kind, self.id, " (ended)" if self._ended else "")
+
+    def end(self, error=None):
+        """Store what is left and end the run: SUCCESS, or FAIL where error says what
+        went wrong, an exception or a text. Returns whether everything was stored and
+        the end recorded; a second end does nothing."""
+        with self._lock:
+            if self._ended:
+                return self._broken is None
+            self._ended = True
+            stored = super().close()
+            if os.environ.get("QUANT_RUN_ID") == self.id:
+                if self._before is None:
+                    del os.environ["QUANT_RUN_ID"]
+                else:
+                    os.environ["QUANT_RUN_ID"] = self._before
+            line = {"end": "SUCCESS"}
+            if error is not None:
+                line = {"end": "FAIL", "error": _said(error)}
+            try:
+                self._holder.stdin.write((json.dumps(line) + "\n").encode("ascii"))
+                self._holder.stdin.close()
+            except OSError:
+                pass  # it has ended; its status says why
+            while True:
+                try:
+                    status = self._holder.wait()
+                    break
+                except KeyboardInterrupt:
+                    sys.stderr.write("quant_run: ending the run; a moment\n")
+            if status != 0:
+                self._tell("the end of the run was not recorded (exit status %d)" % status, self._complaint())
+            return stored and status == 0
+
+    def close(self):
+        """As end()."""
+        return self.end()
+
+    def __exit__(self, _, error, __):
+        if isinstance(error, SystemExit) and error.code in (None, 0):
+            error = None
+        self.end(error)
+
+    def _at_exit(self):
+        if self._pid != os.getpid():
+            return
+        if hasattr(sys, "ps1") or "IPython" in sys.modules:
+            self.end("the session ended before the run did: end it with run.end()")
+        else:
+            self.end(getattr(sys, "last_value", None))
+
+    def _forked(self):
+        super()._forked()
+        if not self._ended:
+            self._ended = True  # the parent ends it
+            self._holder.stdin.close()
+            self._holder.returncode = 0
+
+    def _complaint(self):
+        self._held.seek(0)
+        return self._held.read().decode("utf-8", "replace").strip()
+
+
+def _program(quant):
+    program = shutil.which(quant)
+    if program is None:
+        raise QuantError(
+            "the program %r is not on PATH: install quant, or name it, such as "
+            'quant_run.run(quant="/opt/quant/bin/quant")' % quant
+        )
+    return program
+
+
+def _command_line():
+    """How this program was started, with the interpreter."""
+    line = getattr(sys, "orig_argv", None) or [sys.executable] + sys.argv
+    return [sys.executable or line[0]] + [str(word) for word in line[1:]]
+
+
+def _said(error):
+    """What an exception says, as the last line of its traceback."""
+    if not isinstance(error, BaseException):
+        return str(error) or "it failed"
+    if isinstance(error, SystemExit):
+        return "exit status %s" % error.code
+    text = str(error).strip()
+    return type(error).__name__ + (text and ": " + text)
 
 
 class _Clock:

@@ -17,51 +17,11 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/inference"
 )
 
-// SessionsPerYear turns the yearly Sharpe ratio of backtest_summary into that of
-// a session.
-const SessionsPerYear = 252
-
-// eulerMascheroni is the constant gamma of the expected maximum.
-const eulerMascheroni = 0.57721566490153286060651209008240243
-
-// Probabilistic is the probability that the true Sharpe ratio is above against
-// (PSR), given one of sharpe estimated from n returns with that skewness and
-// kurtosis (3 for a normal distribution):
-//
-//	Phi((sharpe - against) sqrt(n-1) / sqrt(1 - skew sharpe + (kurtosis-1)/4 sharpe^2))
-//
-// Both ratios are those of one return, not of a year. NaN below two returns, or
-// where the variance of the estimate is not positive.
-func Probabilistic(sharpe, against, skew, kurtosis float64, n int64) float64 {
-	variance := 1 - skew*sharpe + (kurtosis-1)/4*sharpe*sharpe
-	if n < 2 || !(variance > 0) {
-		return math.NaN()
-	}
-	return normal((sharpe - against) * math.Sqrt(float64(n-1)) / math.Sqrt(variance))
-}
-
-// ExpectedMaximum is the Sharpe ratio that the best of so many independent
-// trials without any skill is expected to have, when the ratios of the trials
-// have that variance:
-//
-//	sqrt(variance) ((1-gamma) Phi^-1(1 - 1/trials) + gamma Phi^-1(1 - 1/(trials e)))
-//
-// In the unit of the variance's root. One trial selects nothing: 0.
-func ExpectedMaximum(variance float64, trials int64) float64 {
-	if trials <= 1 {
-		return 0
-	}
-	n := float64(trials)
-	return math.Sqrt(variance) * ((1-eulerMascheroni)*upper(1/n) + eulerMascheroni*upper(1/(n*math.E)))
-}
-
-// normal is the distribution function of the standard normal distribution.
-func normal(x float64) float64 { return math.Erfc(-x/math.Sqrt2) / 2 }
-
-// upper is the x that a standard normal variable exceeds with probability p.
-func upper(p float64) float64 { return math.Sqrt2 * math.Erfcinv(2*p) }
+// Confidence is how sure MinTrackRecord is to be.
+const Confidence = 0.95
 
 // Judgement is what the number of trials leaves of a backtest's Sharpe ratio.
 // nil is what cannot be said: of fewer than two returns, or of returns without a
@@ -81,6 +41,9 @@ type Judgement struct {
 	ExpectedMaximum float64  `json:"expected_max_sharpe_per_session"` // of so many trials without skill
 	PSR             *float64 `json:"psr"`                             // probability that the true ratio is above 0
 	DSR             *float64 `json:"dsr"`                             // ... above the expected maximum; PSR with one trial
+	// MinTrackRecord is how many returns it takes until PSR is Confidence, if the moments
+	// stay; nil where no length would do, for the ratio is not above 0.
+	MinTrackRecord *float64 `json:"min_track_record"`
 }
 
 // Root is the strategy whose trial a strategy id is: a sweep names its trials
@@ -119,14 +82,14 @@ func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, erro
 	if err != nil {
 		return j, err
 	}
-	trials, err := column(ctx, db, trialsSQL, Root(strategyID), Root(strategyID))
+	trials, err := column(ctx, db, "SELECT sharpe FROM ("+trialsSQL+") ORDER BY ALL", Root(strategyID), Root(strategyID), runID)
 	if err != nil {
 		return j, err
 	}
 	var known []float64
 	for _, yearly := range trials {
 		if yearly.Valid {
-			known = append(known, yearly.V/math.Sqrt(SessionsPerYear))
+			known = append(known, yearly.V/math.Sqrt(inference.SessionsPerYear))
 		}
 	}
 	own := make([]float64, 0, len(returns))
@@ -136,7 +99,8 @@ func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, erro
 	return judge(own, known, int64(len(trials))), nil
 }
 
-// trialsSQL is the Sharpe ratio of each trial of a strategy.
+// trialsSQL is the newest run of each trial of a strategy, its yearly Sharpe ratio, and
+// whether a run is of that trial. Its parameters: the strategy, again, the run.
 //
 // What was stored without a trial_digest is told by its outcome: lag, costs, range
 // and every figure. Two of those from a sweep are one trial if they have one id
@@ -155,7 +119,7 @@ const trialsSQL = `WITH tried AS (
 		SELECT trial AS a, '' AS b, * EXCLUDE (trial) FROM tried WHERE trial IS NOT NULL
 		UNION ALL SELECT swept, outcome, * EXCLUDE (trial) FROM sweeps
 		UNION ALL SELECT '', outcome, * EXCLUDE (trial) FROM earlier WHERE swept = '' AND outcome NOT IN (SELECT outcome FROM sweeps))
-	SELECT last(sharpe ORDER BY created_at, run_id) FROM counted GROUP BY a, b ORDER BY ALL`
+	SELECT last(run_id ORDER BY created_at, run_id) AS run_id, last(sharpe ORDER BY created_at, run_id) AS sharpe, bool_or(run_id = ?) AS own FROM counted GROUP BY a, b`
 
 // judge is Judge of the session returns and of the trials' Sharpe ratios of a
 // session; trials may be more than the ratios that are known.
@@ -167,7 +131,7 @@ func judge(returns, sharpes []float64, trials int64) Judgement {
 		variance = m2 * float64(len(sharpes)) / float64(len(sharpes)-1)
 		j.TrialsVariance = &variance
 	}
-	j.ExpectedMaximum = ExpectedMaximum(variance, trials)
+	j.ExpectedMaximum = inference.ExpectedMaximumSharpe(variance, float64(trials))
 	if len(returns) < 2 {
 		return j
 	}
@@ -178,8 +142,9 @@ func judge(returns, sharpes []float64, trials int64) Judgement {
 	sharpe := mean / math.Sqrt(m2*float64(len(returns))/float64(len(returns)-1))
 	j.Sharpe, j.Skew, j.Kurtosis = finite(sharpe), finite(skew), finite(kurtosis)
 	if j.Sharpe != nil && j.Skew != nil && j.Kurtosis != nil {
-		j.PSR = finite(Probabilistic(sharpe, 0, skew, kurtosis, j.Returns))
-		j.DSR = finite(Probabilistic(sharpe, j.ExpectedMaximum, skew, kurtosis, j.Returns))
+		j.PSR = finite(inference.ProbabilisticSharpe(sharpe, 0, skew, kurtosis, j.Returns))
+		j.DSR = finite(inference.ProbabilisticSharpe(sharpe, j.ExpectedMaximum, skew, kurtosis, j.Returns))
+		j.MinTrackRecord = finite(math.Ceil(inference.MinimumTrackRecord(sharpe, 0, skew, kurtosis, Confidence)))
 	}
 	return j
 }

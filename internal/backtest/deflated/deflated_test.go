@@ -17,32 +17,6 @@ func near(t *testing.T, what string, got, want, tolerance float64) {
 	}
 }
 
-// The numbers of the section "A numerical example" of the paper: a yearly Sharpe
-// ratio of 2.5 over 1250 of 250 days a year, found as the best of 100 trials
-// whose yearly ratios have a variance of 1/2, skewness -3, kurtosis 10.
-func TestTheNumericalExampleOfThePaper(t *testing.T) {
-	t.Parallel()
-	sharpe, variance := 2.5/math.Sqrt(250), 0.5/250
-	hurdle := ExpectedMaximum(variance, 100)
-	near(t, "expected maximum", hurdle, 0.1132, 5e-5)
-	near(t, "DSR", Probabilistic(sharpe, hurdle, -3, 10, 1250), 0.9004, 5e-5)
-	near(t, "DSR of 46 trials", Probabilistic(sharpe, ExpectedMaximum(variance, 46), -3, 10, 1250), 0.9505, 5e-5)
-	near(t, "DSR of 88 trials with normal returns", Probabilistic(sharpe, ExpectedMaximum(variance, 88), 0, 3, 1250), 0.9505, 5e-5)
-}
-
-// Made with scipy 1.x:
-//
-//	g = 0.5772156649015329
-//	sqrt(v) * ((1-g)*norm.ppf(1-1/N) + g*norm.ppf(1-1/(N*e)))
-func TestTheExpectedMaximumAgreesWithAnIndependentReference(t *testing.T) {
-	t.Parallel()
-	for trials, want := range map[int64]float64{
-		2: 0.5197553442805939, 3: 0.8528044961506949, 10: 1.57459830134575, 1000: 3.255121513652723, 1_000_000: 4.867860037846844,
-	} {
-		near(t, "expected maximum", ExpectedMaximum(1, trials), want, 1e-9)
-	}
-}
-
 func example() []float64 {
 	var returns []float64
 	for i := range 60 {
@@ -64,6 +38,8 @@ func TestAJudgementAgreesWithAnIndependentReference(t *testing.T) {
 	near(t, "expected maximum", j.ExpectedMaximum, 0.0666123932093481, 1e-12)
 	near(t, "PSR", *j.PSR, 0.9725598931114275, 1e-12)
 	near(t, "DSR", *j.DSR, 0.9201039503196012, 1e-12)
+	// 1 + (1 - skew s + (kurtosis-1)/4 s^2) (norm.ppf(0.95)/s)^2 is 44.31
+	near(t, "minimum track record", *j.MinTrackRecord, 45, 0)
 }
 
 func TestASingleTrialIsJudgedAgainstZero(t *testing.T) {
@@ -74,22 +50,10 @@ func TestASingleTrialIsJudgedAgainstZero(t *testing.T) {
 	}
 }
 
-func TestMoreTrialsNeverRaiseTheJudgement(t *testing.T) {
-	t.Parallel()
-	before := 1.0
-	for trials := int64(1); trials < 5000; trials = trials*3/2 + 1 {
-		dsr := Probabilistic(0.1, ExpectedMaximum(0.002, trials), -1, 6, 500)
-		if dsr > before {
-			t.Fatalf("DSR %g of %d trials is above %g of fewer", dsr, trials, before)
-		}
-		before = dsr
-	}
-}
-
 func TestReturnsThatSayNothingHaveNoJudgement(t *testing.T) {
 	t.Parallel()
 	for name, returns := range map[string][]float64{"none": nil, "one": {0.1}, "flat": {0.1, 0.1, 0.1}, "zero": {0, 0, 0}} {
-		if j := judge(returns, nil, 1); j.Sharpe != nil || j.PSR != nil || j.DSR != nil {
+		if j := judge(returns, nil, 1); j.Sharpe != nil || j.PSR != nil || j.DSR != nil || j.MinTrackRecord != nil {
 			t.Errorf("%s: judged as %+v", name, j)
 		}
 	}
