@@ -56,8 +56,8 @@ type FoldMetrics struct {
 	Purged        int        `json:"purged"`    // samples before the block whose label window meets its window
 	Embargoed     int        `json:"embargoed"` // times that a sample was left out by the embargo, in the inner split; of Combinatorial, around its test groups
 	Alpha         float64    `json:"alpha"`
-	TestGroups    []int      `json:"test_groups,omitempty"` // of Combinatorial, counted from 1
 	Measures
+	TestGroups []int `json:"test_groups,omitempty"` // of Combinatorial, counted from 1
 }
 
 // Metrics are a model's, as models.metrics_json has them.

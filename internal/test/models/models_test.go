@@ -101,7 +101,7 @@ func example(t *testing.T, name string) string {
 
 // predictionsEqual is what the stored predictions of walk-forward folds differ from
 // those that were judged.
-const predictionsEqual = `SELECT count(*) FROM predictions p JOIN read_parquet('%s') j ON j.symbol = p.symbol AND j.ts = p.ts AND j.fold = p.task_id WHERE j.score IS DISTINCT FROM p.score`
+const predictionsEqual = `SELECT count(*) FROM predictions p JOIN read_parquet('%s') j ON j.symbol = p.symbol AND j.ts = p.ts AND j.fold = p.task_id WHERE p.model_id = '%s' AND j.score IS DISTINCT FROM p.score`
 
 func TestTheExamplesTrainAndScore(t *testing.T) {
 	t.Setenv("QUANT_CALENDAR", "data")
@@ -118,7 +118,7 @@ func TestTheExamplesTrainAndScore(t *testing.T) {
 			l.Write("judged.parquet", []byte(kept.Stdout))
 			id := model.FindString(trained.Stdout)
 			l.Must("score", "--model", id, "--from", "2022-01-03", "--to", "2024-12-31", "--skip-in-sample", "--quiet")
-			if got := l.FactRows(fmt.Sprintf(predictionsEqual, l.Path("judged.parquet"))); strings.TrimSpace(got) != "0" {
+			if got := l.FactRows(fmt.Sprintf(predictionsEqual, l.Path("judged.parquet"), id)); strings.TrimSpace(got) != "0" {
 				t.Errorf("%s, %s: what scores is not what was judged: %s rows differ", name, experiment, got)
 			}
 			if got := l.FactRows("SELECT count(*) > 100 FROM predictions WHERE model_id = '" + id + "'"); strings.TrimSpace(got) != "true" {
