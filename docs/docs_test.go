@@ -601,6 +601,15 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	write(".env", "QUANT_CALENDAR=data\n")
 	run("features", 0, "--data-dir", "quant-demo/data", "features", "--force")
 	run("labels", 0, "--data-dir", "quant-demo/data", "labels", "--horizon", "20")
+	write("stated.csv", statedFile)
+	run("features import", 3, "features", "import", "stated.csv", "--feature-version", "stated", "--features", "mom", "--max-reject-ratio", "0.5")
+	write("stated.csv", strings.Replace(statedFile, "0.5", "0.75", 1))
+	run("features import", 3, "features", "import", "stated.csv", "--feature-version", "stated", "--features", "mom", "--max-reject-ratio", "0.5")
+	run("predictions import", 3, "predictions", "import", "stated.csv", "--model", "m", "--map", "score=mom", "--max-reject-ratio", "0.5")
+	write("stated.csv", strings.Replace(statedFile, "0.5", "0.25", 1))
+	run("predictions import", 3, "predictions", "import", "stated.csv", "--model", "m", "--map", "score=mom", "--max-reject-ratio", "0.5")
+	write("range.sql", rangeQuery)
+	run("features --sql", 0, "features", "--sql", "range.sql", "--feature-version", "ranged", "--proof-days", "3")
 	run("factor list", 0, "factor", "list")
 	run("factor report", 0, "--data-dir", "quant-demo/data", "factor", "report", "--feature", "ret_20d", "--label", "fwd_ret_20d")
 	out := quantIn(t, dir, 0, "--output", "json", "--data-dir", "quant-demo/data", "runs", "list", "--kind", "demo")
@@ -695,6 +704,13 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	}
 }
 
+// statedFile holds a feature of the days that the documents' lab has, and a row that
+// looks ahead.
+const statedFile = "symbol,ts,known_at,mom,note\nIBM,2024-01-02,2024-01-02,0.5,x\nIBM,2024-01-02,2024-01-02,0.5,x\nIBM,2026-01-15,2026-01-16,1,x\n"
+
+// rangeQuery computes a feature.
+const rangeQuery = "SELECT symbol, ts, high / low - 1 AS day_range FROM ohlcv"
+
 // strategyLab is a folder with a lab of two names on three days, their signals,
 // and strategies: a good one that some rule strikes, and a bad one.
 func strategyLab(t *testing.T) string {
@@ -748,6 +764,8 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
 		"known.csv":  knownDelistings,
 		"chain.yaml": chainStrategy,
+		"stated.csv": "symbol,ts,mom\nIBM,2024-01-02,0.5\n",
+		"range.sql":  rangeQuery,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -789,6 +807,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"lineage", "last"},
 		{"repro", "last"},
 		{"features", ""},
+		{"features import", "stated.csv --feature-version stated"},
+		{"features --sql", "range.sql --feature-version ranged"},
+		{"predictions import", "stated.csv --model m --map score=mom"},
 		{"labels", "--horizon 1"},
 		{"factor list", ""},
 		{"runs list", ""},

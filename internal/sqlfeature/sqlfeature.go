@@ -173,27 +173,19 @@ func (c *computing) excerpt(ctx context.Context) error {
 	queries := map[string]string{}
 	for _, name := range tables {
 		query := "SELECT * FROM " + sqltext.Identifier(name)
-		fact, stamp := name, ""
 		switch name {
 		case factstore.OHLCV:
-			query, stamp = "SELECT * EXCLUDE (ingested_at) FROM ohlcv", "ingested_at"
+			query = "SELECT * EXCLUDE (ingested_at) FROM ohlcv"
 		case factstore.FeaturesDaily:
 			query = "SELECT * EXCLUDE (computed_at) FROM features_daily WHERE feature_version <> " + sqltext.Literal(c.Version)
 		case factstore.Predictions:
 			query = "SELECT * EXCLUDE (generated_at) FROM predictions"
 		case factstore.Returns, factstore.Labels:
 		default:
-			fact, query = factstore.FeaturesDaily, "SELECT * EXCLUDE (computed_at) FROM "+sqltext.Identifier(name)
+			query = "SELECT * EXCLUDE (computed_at) FROM " + sqltext.Identifier(name)
 		}
-		from := ""
-		if fact != name {
-			from = sqltext.Identifier(name)
-		}
-		if fact != factstore.FeaturesDaily || from != "" {
-			if err := c.require(ctx, fact, from); err != nil {
-				return err
-			}
-		} else if err := c.db.RequireExplained(ctx, fact, "", "f.feature_version <> "+sqltext.Literal(c.Version)); err != nil {
+		writers, err := c.writers(ctx, name)
+		if err != nil {
 			return err
 		}
 		rows, digest, err := c.db.Digest(ctx, query)
@@ -203,13 +195,7 @@ func (c *computing) excerpt(ctx context.Context) error {
 		c.report.Reads = append(c.report.Reads, Read{name, rows, digest})
 		n := rows
 		c.report.Inputs = append(c.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: name, Rows: &n, Digest: quant.Text(digest)})
-		if stamp != "" {
-			writers, err := c.db.Writers(ctx, factstore.OHLCV, "true")
-			if err != nil {
-				return err
-			}
-			c.report.Inputs = append(c.report.Inputs, factstore.WrittenBy(writers)...)
-		}
+		c.report.Inputs = append(c.report.Inputs, factstore.WrittenBy(writers)...)
 		if name == factstore.Labels {
 			release, known, err := c.knownLabels(query)
 			if err != nil {
@@ -224,20 +210,31 @@ func (c *computing) excerpt(ctx context.Context) error {
 	return err
 }
 
-func (c *computing) require(ctx context.Context, table, from string) error {
-	if from == "" {
-		return c.db.RequireExplained(ctx, table, "", "true")
+// writers are the runs that wrote what is read of a table. Refused: no run wrote some of
+// it.
+func (c *computing) writers(ctx context.Context, table string) ([]string, error) {
+	where := "true"
+	switch table {
+	case factstore.OHLCV, factstore.Predictions, factstore.FeaturesDaily:
+		if table == factstore.FeaturesDaily {
+			where = "feature_version <> " + sqltext.Literal(c.Version)
+		}
+		if err := c.db.RequireExplained(ctx, table, "", where); err != nil {
+			return nil, err
+		}
+		return c.db.Writers(ctx, table, where)
+	case factstore.Labels, factstore.Returns:
+		if err := c.db.RequireExplained(ctx, table, "", where); err != nil {
+			return nil, err
+		}
+		return c.db.SliceWriters(ctx, table, where)
 	}
-	// A table of a version has the stamps of its rows, not the names of its features.
-	var n int64
-	t, _ := factstore.LookupTable(table)
-	if err := c.db.QueryRow(ctx, "SELECT count(*) FROM "+from+" f WHERE "+t.Unexplained()).Scan(&n); err != nil {
-		return err
+	names, err := c.wideNames(ctx, table)
+	if err != nil {
+		return nil, err
 	}
-	if n > 0 {
-		return quant.Errorf(quant.Refused, "%s: %d rows that are read were not written by quant: no run explains them", from, n).WithHint("`quant features --force` computes them anew")
-	}
-	return nil
+	version, _ := strings.CutPrefix(table, "features_")
+	return c.db.FeatureWriters(ctx, []factstore.VersionFeatures{{Version: version, Names: names}}, where)
 }
 
 // knownOn is the column of the day at whose close a label is known.
