@@ -390,6 +390,16 @@ func serveRequests(ctx context.Context, b *bench) ([]figure, error) {
 		figures = append(figures,
 			note("MLflow's own server on SQLite: start; log_metric; log_batch of 1,000; peak memory of its processes", "%.1f s; %s; %s; %d MiB",
 				theirs.first.Seconds(), ms(median(times[4])), ms(median(times[5])), memoryOfGroup(theirs.cmd.Process.Pid)>>20))
+		for _, one := range []struct {
+			name   string
+			server *served
+		}{{"quant", ours}, {"MLflow's server", theirs}} {
+			called, stored, err := one.server.asynchronous(ctx, dir, b.mlflow)
+			if err != nil {
+				return nil, err
+			}
+			figures = append(figures, note(fmt.Sprintf("%d asynchronous log_metric calls of MLflow's client to %s: all called; all stored", asyncPoints, one.name), "%s; %s", ms(called), ms(stored)))
+		}
 	}
 	stopped = true
 	if err := ours.stop(); err != nil {
@@ -397,6 +407,46 @@ func serveRequests(ctx context.Context, b *bench) ([]figure, error) {
 	}
 	figures = append(figures, figure{"peak memory of `quant serve` over these", fmt.Sprintf("%d MiB", ours.peak>>20), ours.peak < maxServerMemory})
 	return figures, nil
+}
+
+// asyncProgram logs points without waiting for them, as MLflow's client does it, and
+// prints how long the calls took together, and how long until all were stored.
+const asyncProgram = `
+import sys, time, mlflow
+n = int(sys.argv[1])
+with mlflow.start_run():
+    mlflow.log_metric("warm", 0.0, step=0, synchronous=True)
+    begun = time.perf_counter()
+    for step in range(n):
+        mlflow.log_metric("loss", 1 / (step + 1), step=step, synchronous=False)
+    called = time.perf_counter()
+    mlflow.flush_async_logging()
+    print(called - begun, time.perf_counter() - begun)
+    run = mlflow.active_run().info.run_id
+points = mlflow.MlflowClient().get_metric_history(run, "loss")
+assert len(points) == n, f"{len(points)} points"
+`
+
+// asyncPoints is how many points are logged so.
+const asyncPoints = 500
+
+// asynchronous times them against a server: until the last call came back, and until
+// everything was stored.
+func (s *served) asynchronous(ctx context.Context, dir, python string) (called, stored time.Duration, err error) {
+	cmd := exec.CommandContext(ctx, python, "-c", asyncProgram, strconv.Itoa(asyncPoints))
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "MLFLOW_TRACKING_URI="+s.base, "MLFLOW_DISABLE_TELEMETRY=true")
+	var out, log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &log
+	if err := cmd.Run(); err != nil {
+		return 0, 0, fmt.Errorf("log asynchronously: %w\n%s", err, log.Bytes())
+	}
+	line, _, _ := strings.Cut(out.String(), "\n")
+	var a, b float64
+	if _, err := fmt.Sscan(line, &a, &b); err != nil {
+		return 0, 0, fmt.Errorf("log asynchronously: %q: %w", line, err)
+	}
+	return time.Duration(a * float64(time.Second)), time.Duration(b * float64(time.Second)), nil
 }
 
 // serveMLflow starts MLflow's own server, with its defaults, on a SQLite file.

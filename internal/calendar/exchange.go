@@ -113,3 +113,17 @@ func badFacts(name, what string) error {
 	return quant.Errorf(quant.Invalid, "calendar %s: cannot read %q", name, strings.TrimSpace(what)).
 		WithHint("the program was built with a damaged calendar: build it again")
 }
+
+// Close is when a session of the calendar closes: so long after midnight in the zone of
+// its exchange, by its IANA name. What is known later is not known at the close. Days
+// that close early are as long as any other here. Under "data" a session ends with its
+// day, UTC.
+func (c *Calendar) Close() (zone string, after time.Duration) {
+	switch c.name {
+	case "XNYS":
+		return "America/New_York", 16 * time.Hour
+	case "XKRX":
+		return "Asia/Seoul", 15*time.Hour + 30*time.Minute
+	}
+	return "UTC", 24*time.Hour - time.Microsecond
+}

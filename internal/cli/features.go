@@ -66,7 +66,7 @@ unless --accept-raw. No bars at all: 4.`,
 	cmd.Flags().StringVar(&o.Version, "feature-version", pipeline.DefaultFeatureVersion, "version: v1, v2, alpha158, alpha360, or one of your own that the lab has")
 	cmd.Flags().StringVar(&o.File, "file", "", "YAML file that defines a version of your own, to compute it")
 	bindFeatureFlags(cmd, &symbols, &o.AcceptRaw, &o.Force)
-	return Command{Command: cmd, Traits: Traits{Changes: always}}
+	return Command{Command: cmd, Traits: Traits{Changes: always, RunsBare: true}, Sub: []Command{featuresImport(env)}}
 }
 
 func bindFeatureFlags(cmd *cobra.Command, symbols *string, acceptRaw, force *bool) {

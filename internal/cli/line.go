@@ -182,7 +182,7 @@ func (t *Tree) IsExecution(l Line) bool {
 		return false
 	}
 	bareGroup := l.Command.HasSubCommands() && len(l.Args) == 0 && !l.Unknown && !l.Own
-	return !bareGroup
+	return !bareGroup || t.traits[l.Command].RunsBare
 }
 
 // Execute parses the line strictly and runs its command. An error from before

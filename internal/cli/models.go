@@ -69,6 +69,9 @@ type modelReport struct{ pipeline.ModelReport }
 func (r modelReport) CSVRows() any { return r.Coefficients }
 
 func (r modelReport) Sections() []output.Section {
+	if r.KnownAt != "" {
+		return []output.Section{{Lines: []string{"model       " + r.ModelID, "algo        " + string(r.Algo), "created     " + r.CreatedAt.String(), "known at    " + string(r.KnownAt)}}}
+	}
 	lines := []string{
 		"model       " + r.ModelID, "experiment  " + string(r.ExperimentID), "algo        " + string(r.Algo),
 		"label       " + r.Label.String(), "trained on  " + string(r.TrainRange), "created     " + r.CreatedAt.String(),

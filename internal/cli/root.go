@@ -19,7 +19,7 @@ import (
 // Command is a leaf or a group of the tree with what app must know about it
 // before it runs. A group that has a RunE of its own runs as a leaf does when
 // one of its own flags is given (`quant backtest --strategy F`), and prints its
-// help when none is; it takes no arguments.
+// help when none is, unless it RunsBare; it takes no arguments.
 type Command struct {
 	*cobra.Command
 	Traits
@@ -47,6 +47,8 @@ type Traits struct {
 	Unrecorded bool
 	// Silent commands print no notices and no closing line.
 	Silent bool
+	// RunsBare marks a group that runs as a leaf does also where no flag is given.
+	RunsBare bool
 	// Failure is the exit status of every error that is not an exit status
 	// itself. 0: the error's own.
 	Failure int
@@ -156,6 +158,7 @@ record is closed whatever happens.`,
 		trainCommand(env),
 		modelsCommand(env),
 		scoreCommand(env),
+		predictionsCommand(env),
 		strategyCommand(env),
 		recommendCommand(env),
 		backtestCommand(env),

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -14,61 +13,10 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"quant"
+	"quant/internal/arrowfile"
 )
-
-// arrowFileMagic begins an Arrow file; a stream begins with a message.
-const arrowFileMagic = "ARROW1"
-
-// Bounds of what an Arrow file may have its reader hold, beside as much as the file
-// is long: a buffer that is not compressed stands in the file.
-const (
-	maxArrowBuffer = 1 << 30 // bytes of one buffer, unpacked
-	maxArrowHeld   = 4 << 30 // bytes of all that are held at once
-)
-
-// arrowMemory is the memory of an Arrow reader. The reader asks for as much as the
-// file says, which a damaged one may say of anything, and memory that cannot be had
-// ends the process. Beyond a bound it panics instead, with an error. It serves one
-// goroutine.
-type arrowMemory struct {
-	memory.Allocator
-	buffer, held int64 // bounds, in bytes
-	now          int64 // bytes that are held
-}
-
-func newArrowMemory(size int64) *arrowMemory {
-	return &arrowMemory{Allocator: memory.NewGoAllocator(), buffer: max(maxArrowBuffer, size), held: maxArrowHeld + size}
-}
-
-func (m *arrowMemory) take(size, instead int) {
-	if size < 0 || int64(size) > m.buffer || m.now-int64(instead)+int64(size) > m.held {
-		panic(fmt.Errorf("it says that it holds %d bytes more, and at most %d, and %d at once, are read", size, m.buffer, m.held))
-	}
-	m.now += int64(size) - int64(instead)
-}
-
-func (m *arrowMemory) Allocate(size int) []byte {
-	m.take(size, 0)
-	return m.Allocator.Allocate(size)
-}
-
-func (m *arrowMemory) Reallocate(size int, b []byte) []byte {
-	m.take(size, len(b))
-	return m.Allocator.Reallocate(size, b)
-}
-
-func (m *arrowMemory) Free(b []byte) {
-	m.now -= int64(len(b))
-	m.Allocator.Free(b)
-}
-
-func beginsArrow(head []byte) bool {
-	return bytes.HasPrefix(head, []byte(arrowFileMagic)) ||
-		len(head) > 8 && bytes.HasPrefix(head, []byte("\xff\xff\xff\xff")) && head[7] == 0
-}
 
 // arrowRows writes the rows of an Arrow file (Feather version 2) or stream.
 func arrowRows(ctx context.Context, f *os.File, size int64, _ plan, out *lineWriter) error {
@@ -78,50 +26,18 @@ func arrowRows(ctx context.Context, f *os.File, size int64, _ plan, out *lineWri
 		}
 		return quant.Errorf(quant.Invalid, "cannot be read as Arrow: %s", clip(err.Error())).WithHint("the file may be damaged or cut off: fetch it again")
 	}
-	head := make([]byte, len(arrowFileMagic))
-	if _, err := f.ReadAt(head, 0); err != nil {
-		return bad(err)
-	}
-	if err := checkArrowSizes(f, size, string(head) != arrowFileMagic); err != nil {
-		return bad(err)
-	}
-	var schema *arrow.Schema
-	within := ipc.WithAllocator(newArrowMemory(size))
-	var next func() (arrow.RecordBatch, error)
-	if string(head) == arrowFileMagic {
-		r, err := ipc.NewFileReader(io.NewSectionReader(f, 0, size), within)
-		if err != nil {
-			return bad(err)
-		}
-		defer func() { _ = r.Close() }()
-		schema, next = r.Schema(), r.Read
-	} else {
-		r, err := ipc.NewReader(io.LimitReader(f, size), within)
-		if err != nil {
-			return bad(err)
-		}
-		defer r.Release()
-		schema, next = r.Schema(), r.Read
-	}
-	header := make([]cell, schema.NumFields())
-	for i, field := range schema.Fields() {
-		header[i].text = field.Name
-	}
-	if err := out.row(0, header); err != nil {
-		return err
-	}
+	var row []cell
 	n := int64(0)
-	row := make([]cell, schema.NumFields())
-	for {
-		batch, err := next()
-		if errors.Is(err, io.EOF) {
-			return nil
+	err := arrowfile.Read(ctx, f, size, func(schema *arrow.Schema) error {
+		row = make([]cell, schema.NumFields())
+		for i, field := range schema.Fields() {
+			row[i].text = field.Name
 		}
-		if err != nil {
-			return bad(err)
-		}
+		return out.row(0, row)
+	}, func(batch arrow.RecordBatch) error {
 		columns := make([]func(int) cell, len(row))
 		for i, c := range batch.Columns() {
+			var err error
 			if columns[i], err = arrowColumn(c); err != nil {
 				return err
 			}
@@ -141,10 +57,12 @@ func arrowRows(ctx context.Context, f *os.File, size int64, _ plan, out *lineWri
 				return err
 			}
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
+		return nil
+	})
+	if err != nil {
+		return bad(err)
 	}
+	return nil
 }
 
 // arrowColumn returns what gives the values of a column that are not null. A
@@ -229,7 +147,7 @@ func arrowZone(schema, column string) (zone string) {
 	if err != nil {
 		return ""
 	}
-	r, err := ipc.NewReader(bytes.NewReader(data), ipc.WithAllocator(newArrowMemory(int64(len(data)))))
+	r, err := ipc.NewReader(bytes.NewReader(data), ipc.WithAllocator(arrowfile.NewMemory(int64(len(data)))))
 	if err != nil {
 		return ""
 	}

@@ -83,47 +83,6 @@ func TestTheLengthThatAnArrowFileClaimsIsNotBelieved(t *testing.T) {
 	}
 }
 
-// What a reader gives back may be had again, so that the bound is on a batch and not on
-// a file.
-func TestTheMemoryOfAnArrowReaderIsBounded(t *testing.T) {
-	for _, stream := range []bool{false, true} {
-		data := arrowFile(t, stream, 50, 100)
-		m := &arrowMemory{Allocator: memory.NewGoAllocator(), buffer: 1 << 20, held: 1 << 15}
-		var next func() (arrow.RecordBatch, error)
-		if stream {
-			r, err := ipc.NewReader(bytes.NewReader(data), ipc.WithAllocator(m))
-			if err != nil {
-				t.Fatal(err)
-			}
-			next = r.Read
-		} else {
-			r, err := ipc.NewFileReader(bytes.NewReader(data), ipc.WithAllocator(m))
-			if err != nil {
-				t.Fatal(err)
-			}
-			next = r.Read
-		}
-		for i := range 50 {
-			if _, err := next(); err != nil {
-				t.Fatalf("batch %d: %v", i, err)
-			}
-		}
-	}
-	m := &arrowMemory{Allocator: memory.NewGoAllocator(), buffer: 100, held: 150}
-	refused := func(size int) (refused bool) {
-		defer func() { refused = recover() != nil }()
-		m.Allocate(size)
-		return
-	}
-	one := m.Allocate(100)
-	if !refused(101) || !refused(51) || !refused(-1) {
-		t.Error("more than the bound was given")
-	}
-	if m.Free(one); refused(100) {
-		t.Error("what was given back is not there")
-	}
-}
-
 // A file may say that it has any number of rows that hold nothing.
 func TestTheEndOfTheContextEndsRowsOfNulls(t *testing.T) {
 	schema := arrow.NewSchema([]arrow.Field{{Name: "date", Type: arrow.Null}}, nil)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/arrowfile"
 )
 
 // format is what a price file may be: one entry of the catalogue.
@@ -40,7 +41,7 @@ func formats() []format {
 		{name: parquetFormat, endings: []string{".parquet", ".pq"}, begins: prefix("PAR1")},
 		{name: xlsxFormat, endings: []string{".xlsx", ".xlsm"}, begins: never, rows: workbookRows, first: 1}, // a zip archive, known by what it holds
 		{name: jsonFormat, endings: []string{".json", ".jsonl", ".ndjson"}, begins: beginsJSON, rows: jsonRows},
-		{name: arrowFormat, endings: []string{".feather", ".arrow", ".ipc", ".arrows"}, begins: beginsArrow, rows: arrowRows},
+		{name: arrowFormat, endings: []string{".feather", ".arrow", ".ipc", ".arrows"}, begins: arrowfile.Begins, rows: arrowRows},
 		{name: csvFormat, endings: []string{".csv", ".txt", ".tsv"}, begins: func([]byte) bool { return true }},
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,23 +17,12 @@ import (
 	"quant/internal/sqltext"
 )
 
-// globless spells an absolute path for a DuckDB function that expands
-// patterns, so that it stands for that one file. It begins with a slash, and
-// so is no URL.
-func globless(path string) (string, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return "", fileError(path, err)
-	}
-	return sqltext.Literal(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(abs)), nil
-}
-
 // parquetQuery returns a query for the gate's columns of a Parquet file, and
 // which columns it has, or which panels.
 func (p plan) parquetQuery(ctx context.Context, db *factstore.DB, in Input) (_ string, cols columns, panels []panel, err error) {
-	path, err := globless(cmp.Or(in.unpacked, in.Path))
+	path, err := sqltext.File(cmp.Or(in.unpacked, in.Path))
 	if err != nil {
-		return "", columns{}, nil, err
+		return "", columns{}, nil, fileError(in.Path, err)
 	}
 	names, isInt128, err := parquetNames(ctx, db, path)
 	if err != nil {

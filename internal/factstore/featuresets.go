@@ -222,6 +222,11 @@ func readSets(ctx context.Context, q querier, table string) ([]FeatureSet, error
 // featuresType is the type of feature_sets.features, as from_json takes it.
 const featuresType = `[{"name":"VARCHAR","kind":"VARCHAR","definition":"VARCHAR","canonical":"VARCHAR","lookback":"BIGINT","first_row":"BIGINT","unit":"VARCHAR","scale_free":"BOOLEAN","cross_sectional":"BOOLEAN","known_at":"VARCHAR"}]`
 
+// FeatureSet is DB.FeatureSet within the transaction.
+func (tx *Tx) FeatureSet(ctx context.Context, version string) (FeatureSet, error) {
+	return tx.db.FeatureSet(ctx, version)
+}
+
 // DeclareFeatures makes the table of a set, and its features part of features_daily,
 // with the transaction. declared is false where the set stands already. It counts a row
 // of feature_sets, nothing of features_daily: rows are stored by Store under the name

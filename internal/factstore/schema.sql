@@ -286,3 +286,31 @@ CREATE TABLE IF NOT EXISTS feature_sets (
     run_id      TEXT      NOT NULL,
     created_at  TIMESTAMP NOT NULL
 );
+
+-- Features and predictions that were imported.
+
+-- What a value was that a later file states otherwise, or no longer: what was known
+-- then is not what is stated now. item is the feature, or the task of predictions;
+-- stated_at the stamp that the value had; after is NULL where it was deleted.
+CREATE TABLE IF NOT EXISTS stated_revisions (
+    table_name  TEXT      NOT NULL,
+    name        TEXT      NOT NULL,
+    symbol      TEXT      NOT NULL,
+    ts          DATE      NOT NULL,
+    item        TEXT      NOT NULL,
+    before      DOUBLE,
+    after       DOUBLE,
+    stated_at   TIMESTAMP,
+    replaced_at TIMESTAMP NOT NULL,
+    run_id      TEXT      NOT NULL
+);
+
+-- When the rows of an import were known, UTC, as its file states it. Without a row here:
+-- at the close of ts.
+CREATE TABLE IF NOT EXISTS known_times (
+    table_name TEXT      NOT NULL,
+    name       TEXT      NOT NULL,
+    symbol     TEXT      NOT NULL,
+    ts         DATE      NOT NULL,
+    known_at   TIMESTAMP NOT NULL
+);

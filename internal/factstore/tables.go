@@ -26,6 +26,8 @@ const (
 	FactSlices        = "fact_slices"
 	FactInputs        = "fact_inputs"
 	FeatureSets       = "feature_sets"
+	StatedRevisions   = "stated_revisions"
+	KnownTimes        = "known_times"
 	Ledger            = "ledger"
 
 	schemaVersions = "schema_version"
@@ -96,6 +98,8 @@ func Tables() []Table {
 		{Name: BacktestDetails, Key: []string{"run_id"}, Stamp: "created_at", Kind: backtests, PerRun: true},
 		{Name: Rejects, Key: []string{"source_digest", "line", "reason"}, Stamp: "rejected_at", Kind: ingests, Bookkeeping: true, ledgered: true},
 		{Name: OHLCVRevisions, Key: []string{"symbol", "ts", "replaced_at"}, Stamp: "replaced_at", Kind: ingests, Bookkeeping: true, ledgered: true},
+		{Name: StatedRevisions, Key: []string{"table_name", "name", "symbol", "ts", "item", "replaced_at"}, Stamp: "replaced_at", Bookkeeping: true, ledgered: true},
+		{Name: KnownTimes, Key: []string{"table_name", "name", "symbol", "ts"}, Bookkeeping: true},
 		{Name: FactSlices, Key: []string{"table_name", "symbol", "name", "version", "from_ts"}, Bookkeeping: true, ledgered: true, openKey: true},
 		{Name: FactInputs, Key: []string{"table_name", "symbol", "name", "version"}, Bookkeeping: true},
 		{Name: FeatureSets, Key: []string{"version"}, Stamp: "created_at", Bookkeeping: true, ledgered: true},

@@ -49,23 +49,58 @@ func (r EndedRun) Validate() error {
 	for _, a := range r.Batch.Artifacts {
 		records = append(records, record{a.RunID, a.Validate})
 	}
-	for _, one := range records {
-		if one.run != r.RunID {
-			return quant.Errorf(quant.Invalid, "run %s: something of run %q is among its records", r.RunID, one.run)
-		}
-		if one.validate == nil {
-			continue
-		}
-		if err := one.validate(); err != nil {
-			return quant.Errorf(quant.Invalid, "run %s: %w", r.RunID, err)
-		}
-	}
-	return nil
+	return allOf(r.RunID, records)
 }
 
 type record struct {
 	run      string
 	validate func() error
+}
+
+// ClientRecords are what clients of MLflow know of a run beside what quant does.
+type ClientRecords struct {
+	RunClient
+	Latest   []LatestMetric      // of the metrics that clients logged, by name
+	NaNs     []quant.MetricPoint // by name and in the order of logging; Value is not looked at
+	Datasets []quant.RunDataset  // by name and digest
+	Models   []quant.RunModel    // by direction, model and step
+}
+
+// Validate reports something that is not of the run, or breaks a rule, as Invalid.
+func (c ClientRecords) Validate() error {
+	if n := len(c.ClientID); n < 1 || n > 256 {
+		return quant.Errorf(quant.Invalid, "run %s: what clients call it by has %d bytes", c.RunID, n)
+	}
+	var records []record
+	for _, m := range c.Latest {
+		records = append(records, record{m.RunID, func() error { return quant.ValidateRecordName("metric", m.Name) }})
+	}
+	for _, p := range c.NaNs {
+		records = append(records, record{p.RunID, func() error { return quant.ValidateRecordName("metric", p.Name) }})
+	}
+	for _, d := range c.Datasets {
+		records = append(records, record{d.RunID, d.Validate})
+	}
+	for _, m := range c.Models {
+		records = append(records, record{m.RunID, m.Validate})
+	}
+	return allOf(c.RunID, records)
+}
+
+// allOf checks records of one run.
+func allOf(runID string, records []record) error {
+	for _, one := range records {
+		if one.run != runID {
+			return quant.Errorf(quant.Invalid, "run %s: something of run %q is among its records", runID, one.run)
+		}
+		if one.validate == nil {
+			continue
+		}
+		if err := one.validate(); err != nil {
+			return quant.Errorf(quant.Invalid, "run %s: %w", runID, err)
+		}
+	}
+	return nil
 }
 
 // Portable is what carrying runs from one lab to another takes.
@@ -87,6 +122,14 @@ type Portable interface {
 	// follow the ones it has, in their order. Errors: Invalid for what breaks a
 	// rule or is numbered otherwise; Conflict for a run that was not imported.
 	ImportPoints(ctx context.Context, points []quant.MetricPoint) error
+	// ClientRecordsOf returns what only clients of MLflow know of a run; found is false
+	// for one that no client made.
+	ClientRecordsOf(ctx context.Context, runID string) (records ClientRecords, found bool, err error)
+	// ImportClientRecords stores what only clients know of an imported run whose points
+	// are all there, and puts it into an experiment, in one commit. Errors: Invalid for
+	// what is not of this run; Conflict for a run that was not imported, or that clients
+	// know already.
+	ImportClientRecords(ctx context.Context, records ClientRecords, experimentID string) error
 	// Imports returns the marks of all imported runs, by run.
 	Imports(ctx context.Context) ([]quant.Import, error)
 }

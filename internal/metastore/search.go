@@ -23,6 +23,7 @@ const (
 	ClientStatus      = "status"       // RUNNING, SCHEDULED, FINISHED, FAILED or KILLED
 	ClientArtifactURI = "artifact_uri" // where they put its artifacts
 	ContinuedBy       = "continued_by" // run_id of the run that continues it; NULL: it is current
+	ClientNamed       = "named"        // ClientID of a current run that a client made; NULL of others
 	// ClientStarted is the millisecond in which it began. Runs of one come in the
 	// order of what clients call them by, whatever the direction.
 	ClientStarted = "started"
@@ -30,7 +31,7 @@ const (
 
 // ClientFields are the names of the fields of ClientOf.
 func ClientFields() []string {
-	return []string{ClientID, ClientStatus, ClientArtifactURI, ContinuedBy, ClientStarted}
+	return []string{ClientID, ClientStatus, ClientArtifactURI, ContinuedBy, ClientNamed, ClientStarted}
 }
 
 // Aggregate is which value of a metric a Field means.

@@ -140,6 +140,9 @@ type Tracking interface {
 	ClientSteps(ctx context.Context, runID, name string) ([]int64, error)
 	// HasNaN tells whether the latest value of a metric is NaN in any run.
 	HasNaN(ctx context.Context, name string) (bool, error)
+	// Named tells whether clients know every run of a kind by an id of its own, so that
+	// all of them are found by ClientNamed or its heirs. It reads all of the kind.
+	Named(ctx context.Context, kind string) (bool, error)
 	// SeeClientRuns stores when clients gave their last sign of life, by run_id.
 	SeeClientRuns(ctx context.Context, seen map[string]quant.Time) error
 	// SilentClientRuns returns the current RUNNING runs whose clients gave no sign of

@@ -32,6 +32,7 @@ type Document struct {
 	Data         Data      `json:"data"`
 	Folds        []Fold    `json:"folds"` // in the order of time
 	Final        Fold      `json:"final"` // of all samples
+	Program      *Program  `json:"program,omitempty"`
 }
 
 // Data tells what a model was trained on: the samples, and nothing that has no
@@ -56,6 +57,10 @@ type Fold struct {
 	Alpha         float64       `json:"alpha"`
 	Intercept     float64       `json:"intercept"`
 	Coefficients  []Coefficient `json:"coefficients"`
+	// Of a program: the files that it keeps of what it learned, and the digest of what
+	// it predicted of the test.
+	Files       []KeptFile `json:"files,omitempty"`
+	Predictions string     `json:"predictions,omitempty"`
 }
 
 // Coefficient is that of one standardised feature.
@@ -179,9 +184,12 @@ func parse(text []byte) (Document, error) {
 	if d.Format != Format {
 		return d, quant.Errorf(quant.Invalid, "format %d is not %d", d.Format, Format)
 	}
-	spec := Spec{Algo: d.Algo, Features: d.Features, Label: d.Label, Policy: d.SplitPolicy, Alphas: d.Alphas}
+	spec := Spec{Algo: d.Algo, Features: d.Features, Label: d.Label, Policy: d.SplitPolicy, Alphas: d.Alphas, Program: d.Program}
 	if err := spec.Validate(); err != nil {
 		return d, err
+	}
+	if d.Algo == ByProgram {
+		return d, d.validateFiles()
 	}
 	for _, f := range append(d.Folds[:len(d.Folds):len(d.Folds)], d.Final) {
 		if len(f.Coefficients) != len(d.Features) {

@@ -95,7 +95,7 @@ func TestTheFitsAreThoseOfScikitLearn(t *testing.T) {
 					t.Errorf("sample %d: %v by itself, %v in its column", i, one, eta)
 				}
 			}
-			m := j.measure(0, len(l.y))
+			m := j.measure(span{0, len(l.y)})
 			if c.algo == Ridge {
 				near(t, "rmse", *m.RMSE, want.RMSE, 1e-12)
 			} else {

@@ -54,15 +54,30 @@ type FoldMetrics struct {
 	TestTo        quant.Date `json:"test_to"`
 	TestLabelEnd  quant.Date `json:"test_label_end"`
 	Purged        int        `json:"purged"`    // samples before the block whose label window meets its window
-	Embargoed     int        `json:"embargoed"` // times that a sample was left out by the embargo, in the inner split
+	Embargoed     int        `json:"embargoed"` // times that a sample was left out by the embargo, in the inner split; of Combinatorial, around its test groups
 	Alpha         float64    `json:"alpha"`
+	TestGroups    []int      `json:"test_groups,omitempty"` // of Combinatorial, counted from 1
 	Measures
 }
 
 // Metrics are a model's, as models.metrics_json has them.
 type Metrics struct {
-	Overall Measures      `json:"overall"` // of the test blocks together
+	Overall Measures      `json:"overall"` // of the test blocks together; of Combinatorial, the mean over its paths
 	Folds   []FoldMetrics `json:"folds"`
+	// Of Combinatorial: each path through the test groups by itself, and how the
+	// figures spread over the paths.
+	Paths  []Measures               `json:"paths,omitempty"`
+	Spread map[string]*Distribution `json:"spread,omitempty"`
+}
+
+// Distribution is how a figure spreads over the paths on which it exists.
+type Distribution struct {
+	Paths     int      `json:"paths"`
+	Mean      float64  `json:"mean"`
+	Deviation *float64 `json:"deviation"` // sample; null of one path
+	Min       float64  `json:"min"`
+	Median    float64  `json:"median"`
+	Max       float64  `json:"max"`
 }
 
 // judging judges predictions against the labels and a baseline.
@@ -113,24 +128,34 @@ func (j *judging) days(ctx context.Context, lo, hi int) error {
 	return err
 }
 
-// measure sums up the samples [lo, hi), of whole sessions that days has judged.
-func (j *judging) measure(lo, hi int) Measures {
-	m := Measures{Samples: hi - lo}
+// measure sums up samples, of whole sessions that days has judged.
+func (j *judging) measure(of ...span) Measures {
+	m := Measures{}
 	d, algo, horizon := j.d, j.algo, j.horizon
-	eta, baseline, y := j.eta[lo-j.from:hi-j.from], j.baseline[lo-j.from:hi-j.from], d.y[lo:hi]
+	var eta, baseline, y []float64
+	if len(of) == 1 {
+		lo, hi := of[0].lo, of[0].hi
+		eta, baseline, y = j.eta[lo-j.from:hi-j.from], j.baseline[lo-j.from:hi-j.from], d.y[lo:hi]
+	}
 	var ics, rankICs []float64
-	for _, day := range d.days[len(d.until(lo)):len(d.until(hi))] {
-		m.Sessions++
-		ics, rankICs = appendNumber(ics, j.ic[day.at]), appendNumber(rankICs, j.rankIC[day.at])
+	for _, s := range of {
+		m.Samples += s.hi - s.lo
+		if len(of) > 1 {
+			eta, baseline, y = append(eta, j.eta[s.lo-j.from:s.hi-j.from]...), append(baseline, j.baseline[s.lo-j.from:s.hi-j.from]...), append(y, d.y[s.lo:s.hi]...)
+		}
+		for _, day := range d.days[len(d.until(s.lo)):len(d.until(s.hi))] {
+			m.Sessions++
+			ics, rankICs = appendNumber(ics, j.ic[day.at]), appendNumber(rankICs, j.rankIC[day.at])
+		}
 	}
 	m.EffectiveSample = float64(m.Sessions) / float64(horizon)
 	m.ICDays = len(ics)
 	m.IC, m.ICIR = meanAndRatio(ics)
 	m.RankIC, m.RankICIR = meanAndRatio(rankICs)
-	if hi == lo {
+	if m.Samples == 0 {
 		return m
 	}
-	n := float64(hi - lo)
+	n := float64(m.Samples)
 	mean := func(loss func(i int) float64) float64 {
 		sum := 0.0
 		for i := range y {

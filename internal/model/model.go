@@ -23,14 +23,17 @@ type Algo string
 const (
 	Ridge    Algo = "ridge"
 	Logistic Algo = "logistic"
+	// ByProgram is a program of the user's, which predicts either: a return, or for a
+	// direction its probability.
+	ByProgram Algo = "program"
 )
 
 // ParseAlgo reads the name of an algorithm; Usage for another one.
 func ParseAlgo(s string) (Algo, error) {
-	if a := Algo(s); a == Ridge || a == Logistic {
+	if a := Algo(s); a == Ridge || a == Logistic || a == ByProgram {
 		return a, nil
 	}
-	return "", quant.Errorf(quant.Usage, "algorithm %q is not known", s).WithHint("use ridge or logistic")
+	return "", quant.Errorf(quant.Usage, "algorithm %q is not known", s).WithHint("use ridge or logistic, or program for one of your own")
 }
 
 // Feature is a feature of a version, written ret_20d@v1.
@@ -169,7 +172,8 @@ type Spec struct {
 	Label        Label
 	Policy       Policy
 	Alphas       []float64 // penalties to choose from, ascending, each > 0
-	Seed         int64     // kept with the model; no algorithm of today draws a number
+	Seed         int64     // kept with the model; the linear algorithms draw no number
+	Program      *Program  // of ByProgram: what it is; nil otherwise
 }
 
 // DefaultAlphas are the penalties that are tried where none are named: far
@@ -189,6 +193,12 @@ func (s Spec) Validate() error {
 	}
 	if s.Algo == Logistic && !s.Label.Direction {
 		return quant.Errorf(quant.Usage, "logistic predicts a direction; %s is a return", s.Label).WithHint("use --algo ridge, or a label such as direction_%dd", s.Label.Horizon)
+	}
+	if s.Algo == ByProgram {
+		if err := s.Program.validate(); err != nil {
+			return err
+		}
+		return s.Policy.Validate(s.Label)
 	}
 	if len(s.Alphas) == 0 {
 		return quant.Errorf(quant.Usage, "no alpha is named").WithHint("such as alpha=1,10,100")
@@ -216,6 +226,10 @@ const (
 	// trained on. Worth nothing as evidence.
 	TaskInSample = "in_sample"
 )
+
+// combinationTask names a fold of Combinatorial, counted from 1. No prediction is
+// stored under it: such a fold learned from what came after its test.
+func combinationTask(fold int) string { return "cpcv:" + strconv.Itoa(fold) }
 
 // FoldTask is the task of a fold's model, counted from 1: wf:<fold>.
 func FoldTask(fold int) string { return TaskWalkForward + ":" + strconv.Itoa(fold) }

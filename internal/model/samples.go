@@ -170,6 +170,10 @@ type loaded struct {
 	digest     string // of the samples
 	symbols    int64
 	incomplete int64 // labels of days without every feature
+
+	names  []string     // of symbols
+	symbol []int32      // of each sample, its name's number
+	dates  []quant.Date // of each session with samples
 }
 
 // load reads the samples: the days t of a symbol that have the label and every
@@ -216,8 +220,9 @@ func load(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec Sp
 			return nil, quant.Errorf(quant.Refused, "%s on %s: that day, or its end %d sessions later, is no session of the calendar %s", spec.Label, day.date, spec.Label.Horizon, cal.Name()).
 				WithHint("train with the QUANT_CALENDAR with which the labels were computed")
 		}
-		d.days = append(d.days, sessionStart{t, day.at})
+		d.days, d.dates = append(d.days, sessionStart{t, day.at}), append(d.dates, day.date)
 	}
+	d.names, d.symbol = k.names.List, k.symbol
 	debug.FreeOSMemory() // what it took to put them in order
 	return d, nil
 }

@@ -79,12 +79,22 @@ type scorer struct {
 	*fitted
 }
 
+// scorers are the models that may score: of a walk-forward the folds and the final
+// one, of Combinatorial the final one alone, because its folds learned from what came
+// after their tests.
 func (d Document) scorers() []scorer {
 	var list []scorer
-	for _, f := range d.Folds {
+	for _, f := range d.walkForwardFolds() {
 		list = append(list, scorer{f.TaskID, f.TrainLabelEnd, f.fitted()})
 	}
 	return append(list, scorer{TaskFinal, d.Final.TrainLabelEnd, d.Final.fitted()})
+}
+
+func (d Document) walkForwardFolds() []Fold {
+	if d.SplitPolicy.Method == Combinatorial {
+		return nil
+	}
+	return d.Folds
 }
 
 // Score writes the predictions of the model on the days of the range that have

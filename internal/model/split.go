@@ -4,8 +4,11 @@ import (
 	"quant"
 )
 
-// Method is the only way of splitting.
-const Method = "purged_walk_forward"
+// The ways of splitting.
+const (
+	Method        = "purged_walk_forward"         // each block is judged by what came before it
+	Combinatorial = "combinatorial_purged_k_fold" // each combination of groups by all the others
+)
 
 // Policy is how samples are split into what a model learns from and what it is
 // judged on. It is stored as experiments.split_policy_json. Counts are
@@ -19,6 +22,14 @@ const Method = "purged_walk_forward"
 // more than an embargo asks; the embargo does its work where training samples
 // may follow a test block: in the inner split that chooses alpha, a purged
 // k-fold inside the training part of a fold.
+//
+// With the method Combinatorial (Lopez de Prado, ch. 12) the sessions are cut into
+// Groups groups instead, of equal length but for the last one, which takes what is
+// over, and each combination of TestGroups of them is the test of one fold. It learns
+// from all other samples, before and after, less those that are purged or embargoed
+// at either side of each test group. The predictions of a group are put together to
+// TestGroups/Groups x C(Groups, TestGroups) paths, each of which covers every session
+// once.
 type Policy struct {
 	Method           string      `json:"method"`
 	Folds            int         `json:"folds"`
@@ -27,6 +38,8 @@ type Policy struct {
 	MinTrainSessions int         `json:"min_train_sessions"` // of the first fold, after purging
 	From             *quant.Date `json:"from"`               // first and last day t of a sample; null: all that there are
 	To               *quant.Date `json:"to"`
+	Groups           int         `json:"groups,omitempty"` // of Combinatorial
+	TestGroups       int         `json:"test_groups,omitempty"`
 }
 
 // The bounds and defaults of a policy.
@@ -34,13 +47,23 @@ const (
 	DefaultFolds            = 5
 	DefaultMinTrainSessions = 60
 	maxFolds                = 100
+	DefaultGroups           = 6
+	DefaultTestGroups       = 2
+	maxGroups               = 50
+	maxCombinations         = 500
 )
 
 // Validate reports the first rule that the policy breaks, as Usage.
 func (p Policy) Validate(l Label) error {
 	switch {
-	case p.Method != Method:
-		return quant.Errorf(quant.Usage, "split method %q is not known", p.Method).WithHint("use %s", Method)
+	case p.Method != Method && p.Method != Combinatorial:
+		return quant.Errorf(quant.Usage, "split method %q is not known", p.Method).WithHint("use %s or %s", Method, Combinatorial)
+	case p.Method == Combinatorial && (p.Groups < 3 || p.Groups > maxGroups):
+		return quant.Errorf(quant.Usage, "groups %d is not between 3 and %d", p.Groups, maxGroups).WithHint("--groups 6")
+	case p.Method == Combinatorial && (p.TestGroups < 1 || p.TestGroups >= p.Groups-1):
+		return quant.Errorf(quant.Usage, "test-groups %d is not between 1 and %d", p.TestGroups, p.Groups-2).WithHint("--test-groups 2")
+	case p.Method == Combinatorial && combinations(p.Groups, p.TestGroups) > maxCombinations:
+		return quant.Errorf(quant.Usage, "%d of %d groups make more than %d folds", p.TestGroups, p.Groups, maxCombinations).WithHint("--groups 6 --test-groups 2 makes 15")
 	case p.Folds < 1 || p.Folds > maxFolds:
 		return quant.Errorf(quant.Usage, "folds %d is not between 1 and %d", p.Folds, maxFolds).WithHint("--folds 5")
 	case p.Horizon != l.Horizon:

@@ -48,7 +48,7 @@ func TestNoTrainingWindowMeetsATestWindow(t *testing.T) {
 			if b.lo > 0 && sessions[b.lo-1] == b.First {
 				t.Fatalf("block %+v begins in the middle of a session", b)
 			}
-			hi := w.trainingEnd(b)
+			hi := p.trainingEnd(w.d, b)
 			testFirst, testLast := sessions[b.lo], sessions[b.hi-1]+p.Horizon
 			for i := range hi {
 				if from, to := sessions[i], sessions[i]+p.Horizon; from >= testFirst || from <= testLast && to >= testFirst {
@@ -87,10 +87,13 @@ func startsOf(sessions []int) []sessionStart {
 func inner(t *testing.T, w walk, sessions []int, hi int) {
 	t.Helper()
 	p := w.spec.Policy
-	for _, b := range w.inner(hi) {
-		l, embargoed := w.around(b, hi)
+	for _, part := range w.inner([]span{{0, hi}}) {
+		b, embargoed := part.test[0], part.embargoed
+		if len(part.test) != 1 {
+			t.Fatalf("%+v: the part %+v is torn", p, part.test)
+		}
 		kept := map[int]bool{}
-		for _, s := range l.spans {
+		for _, s := range part.fit {
 			for i := s.lo; i < s.hi; i++ {
 				kept[i] = true
 			}

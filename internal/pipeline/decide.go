@@ -35,6 +35,7 @@ type decided struct {
 	proposal []strategy.Candidate
 	decision supervisor.Decision
 	basis    *quant.Date
+	ruined   bool // nothing was left of the basis: it started from cash
 	digest   string
 	unknown  int // names of the proposal that could not be weighed
 }
@@ -86,7 +87,8 @@ func (c closes) at(k, n int) (close float64, age int32) {
 func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 	v := in.strategy.Supervisor
 	policy := supervisor.Policy{GrossExposureCap: v.GrossExposureCap, MaxWeightPerSymbol: v.MaxWeightPerSymbol,
-		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor}
+		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor,
+		LongShort: in.strategy.LongShort(), NetExposureCap: v.NetExposureCap}
 	decider := supervisor.NewDecider(policy)
 	drifter := in.drifter()
 	sets := make([]decided, 0, len(in.days))
@@ -111,7 +113,7 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 		var held []supervisor.Held
 		if last != nil {
 			set.basis = &last.asof
-			held = drifter.drift(last, k)
+			held, set.ruined = drifter.drift(last, k)
 		}
 		var err error
 		if set.decision, err = decider.Decide(proposed, held); err != nil {
@@ -128,6 +130,9 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 func (r *Recommendation) tell(sets []decided) {
 	struck := map[supervisor.Flag]int{}
 	for _, set := range sets {
+		if set.ruined {
+			r.Notices = append(r.Notices, fmt.Sprintf("by %s nothing was left of the book of %s: its shorts had lost all of equity; this decision starts from cash", set.asof, set.basis))
+		}
 		for _, row := range set.decision.Rows {
 			for _, f := range row.Flags {
 				struck[f]++
@@ -178,8 +183,12 @@ func (r *Recommendation) account(set decided) {
 	if approved == 0 {
 		r.ToCash++
 	}
-	r.Sets = append(r.Sets, TargetSet{Asof: set.asof, Proposed: len(set.proposal), Approved: approved, Gross: set.decision.Gross,
-		Turnover: set.decision.Turnover, ExemptTurnover: set.decision.Exempt, BasisAsof: set.basis, Digest: set.digest})
+	one := TargetSet{Asof: set.asof, Proposed: len(set.proposal), Approved: approved, Gross: set.decision.Gross,
+		Turnover: set.decision.Turnover, ExemptTurnover: set.decision.Exempt, BasisAsof: set.basis, Digest: set.digest}
+	if r.longShort {
+		one.Net = &set.decision.Net
+	}
+	r.Sets = append(r.Sets, one)
 }
 
 // drifter carries decisions from one day to the next. It keeps its memory, so it is
@@ -214,8 +223,10 @@ func (in decisionInputs) drifter() *drifter {
 
 // drift is what the approved weights of a decision have become by the close of
 // day k: each grows with its close, cash does not, and all is a share of their
-// sum again. A name without a bar that day stands at its last close.
-func (d *drifter) drift(last *decided, k int) []supervisor.Held {
+// sum again. A name without a bar that day stands at its last close. Cash is what the
+// weights leave: of a book that may be short it holds the proceeds, or is owed. ruined:
+// the sum is not above 0, so nothing is held.
+func (d *drifter) drift(last *decided, k int) (_ []supervisor.Held, ruined bool) {
 	in := d.in
 	d.rows, d.held = d.rows[:0], d.held[:0]
 	for i := range last.decision.Rows {
@@ -245,12 +256,22 @@ func (d *drifter) drift(last *decided, k int) []supervisor.Held {
 		total += h.Weight
 		d.held = append(d.held, h)
 	}
-	total += max(1-invested, 0)
+	if cash := 1 - invested; in.strategy.LongShort() {
+		total += cash
+	} else {
+		total += max(cash, 0)
+	}
+	if in.strategy.LongShort() && total <= ruin {
+		return nil, true
+	}
 	for i := range d.held {
 		d.held[i].Weight /= total
 	}
-	return d.held
+	return d.held, false
 }
+
+// ruin is the share of equity at which a book that was short has none left.
+const ruin = 1e-9
 
 // digestOf tells a decision, with its proposal, from every other: a line a name,
 // numbers as the bits of their floats. buffer is used, and returned for the next.

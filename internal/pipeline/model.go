@@ -11,6 +11,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/session"
+	"quant/internal/stated"
 )
 
 // experimentRef begins a reference to the newest model of an experiment.
@@ -73,6 +74,9 @@ func ResolveModel(ctx context.Context, s *session.Session, ref string) (quant.Mo
 // loadModel reads and verifies the file of a model.
 func loadModel(s *session.Session, m quant.Model) (model.Document, modelParams, error) {
 	var p modelParams
+	if isStated(m) {
+		return model.Document{}, p, quant.Errorf(quant.Refused, "model %s has no file: its predictions were imported", m.ModelID).WithHint("`quant predictions import FILE --model %s` brings those of more days", m.ModelID)
+	}
 	if err := json.Unmarshal(m.ParamsJSON, &p); err != nil || p.Digest == "" {
 		return model.Document{}, p, quant.Errorf(quant.Store, "model %s has no digest of its file in params_json", m.ModelID).WithHint("train it again")
 	}
@@ -104,6 +108,7 @@ type ModelReport struct {
 	Label        model.Label         `json:"label"`
 	Coefficients []model.Coefficient `json:"coefficients"` // of the final model
 	Intercept    float64             `json:"intercept"`
+	KnownAt      quant.Text          `json:"known_at"` // of imported predictions; null: of a model that was trained here
 
 	Metrics model.Metrics `json:"-"` // those of metrics_json
 }
@@ -114,6 +119,9 @@ func ShowModel(ctx context.Context, s *session.Session, ref string) (ModelReport
 	m, err := ResolveModel(ctx, s, ref)
 	if err != nil {
 		return ModelReport{}, err
+	}
+	if isStated(m) {
+		return ModelReport{Model: m, Features: []model.Feature{}, Coefficients: []model.Coefficient{}, KnownAt: stated.KnownAt}, nil
 	}
 	doc, p, err := loadModel(s, m)
 	if err != nil {

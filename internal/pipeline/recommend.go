@@ -68,6 +68,8 @@ type Recommendation struct {
 	// Inputs and Outputs are what the run read and wrote.
 	Inputs  []quant.RunIO `json:"-"`
 	Outputs []quant.RunIO `json:"-"`
+
+	longShort bool
 }
 
 // FlagCount is how many rows a flag stands on.
@@ -81,7 +83,8 @@ type TargetSet struct {
 	Asof           quant.Date  `json:"asof"`
 	Proposed       int         `json:"proposed"`
 	Approved       int         `json:"approved"`
-	Gross          float64     `json:"gross"`
+	Gross          float64     `json:"gross"`         // sum of absolute weights
+	Net            *float64    `json:"net,omitempty"` // sum of weights; nil of a book that is only long
 	Turnover       float64     `json:"turnover"`
 	ExemptTurnover float64     `json:"exempt_turnover"`
 	BasisAsof      *quant.Date `json:"basis_asof"` // the decision it started from; nil: from cash
@@ -91,7 +94,7 @@ type TargetSet struct {
 // Target is one row of a decision.
 type Target struct {
 	Symbol   string            `json:"symbol"`
-	Weight   float64           `json:"weight"`
+	Weight   float64           `json:"weight"` // negative: short
 	Score    *float64          `json:"score"`
 	Approved bool              `json:"approved"`
 	Flags    []supervisor.Flag `json:"risk_flags"`
@@ -127,7 +130,7 @@ func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommend
 // newRecommendation is what is to be said of a strategy before it has decided.
 func newRecommendation(s strategy.Strategy) Recommendation {
 	return Recommendation{StrategyID: s.ID, Version: s.Version, ConfigDigest: s.DecisionDigest(),
-		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: s.Notices()}
+		Flags: []FlagCount{}, Sets: []TargetSet{}, Targets: []Target{}, Notices: s.Notices(), longShort: s.LongShort()}
 }
 
 type recommending struct {
@@ -181,7 +184,7 @@ func (r *recommending) findBasis(ctx context.Context) error {
 			return err
 		}
 	}
-	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND weight > 0 ORDER BY symbol`, r.s.ID, last.asof)
+	rows, err := r.db.Query(ctx, `SELECT symbol, weight FROM main.targets WHERE strategy_id = ? AND "asof" = CAST(? AS DATE) AND approved AND (weight > 0 OR weight < 0 AND ?) ORDER BY symbol`, r.s.ID, last.asof, r.s.LongShort())
 	if err != nil {
 		return err
 	}

@@ -338,7 +338,7 @@ func withoutFacts(t testing.TB, file []byte) []byte {
 	for i := range list {
 		switch {
 		case list[i].name == "quant-export.json":
-			list[i].text = strings.Replace(list[i].text, `"version":2`, `"version":1`, 1)
+			list[i].text = strings.Replace(list[i].text, `"version":3`, `"version":1`, 1)
 		case strings.HasSuffix(list[i].name, "/run.json"):
 			list[i].text = column.ReplaceAllString(list[i].text, "}")
 		case list[i].name == "manifest.json":
@@ -518,9 +518,9 @@ func TestAFileThatIsNotWhatAnExportWritesIsRefusedAndNothingIsStored(t *testing.
 		change func([]part) []part
 		says   string
 	}{
-		"a newer format":           {replace(0, `"version":2`, `"version":3`), "format 3"},
-		"a format that never was":  {replace(0, `"version":2`, `"version":0`), "not in its form"},
-		"facts before their time":  {replace(0, `"version":2`, `"version":1`), "canonical form"},
+		"a newer format":           {replace(0, `"version":3`, `"version":4`), "format 4"},
+		"a format that never was":  {replace(0, `"version":3`, `"version":0`), "not in its form"},
+		"facts before their time":  {replace(0, `"version":3`, `"version":1`), "canonical form"},
 		"facts that are none":      {replace(2, `"facts":null`, `"facts":"perhaps"`), "none of committed"},
 		"facts of a success":       {replace(2, `"facts":null`, `"facts":"none"`), "says nothing"},
 		"another program's tar":    {replace(0, "quant-export", "other"), "no file of runs"},

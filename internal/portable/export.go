@@ -94,6 +94,15 @@ func pack(ctx context.Context, from *lab.Lab, ids []string, p *packer) error {
 		for _, a := range artifacts {
 			contents[a.Digest] = content{runID: id, artifact: a.Name, bytes: a.Bytes}
 		}
+		client, err := clientOfRun(ctx, from.Meta, id)
+		if err != nil {
+			return err
+		}
+		for _, f := range client.files() {
+			if _, known := contents[f.Digest]; !known {
+				contents[f.Digest] = content{runID: id, artifact: f.Name, bytes: f.Bytes}
+			}
+		}
 		if logRows[id], err = hashLogs(ctx, from.LogDir(), logs[id]); err != nil {
 			return err
 		}
@@ -242,7 +251,7 @@ func (p *packer) run(ctx context.Context, from *lab.Lab, id string, logs []logRo
 		return err
 	}
 	n := 0
-	w := &pointWriter{emit: func(b []byte) error {
+	w := &pointWriter{clients: d.Client.metrics(), emit: func(b []byte) error {
 		n++
 		return p.bytes(pointsName(id, n), b)
 	}}
@@ -300,6 +309,12 @@ func documentOf(ctx context.Context, store metastore.Store, id string, logs []lo
 	for _, t := range tags {
 		d.Tags = append(d.Tags, pair{t.Name, t.Value})
 	}
+	if d.Client, err = clientOf(ctx, store, id, experimentTag(tags)); err != nil {
+		return document{}, err
+	}
+	if d.Client != nil && d.Client.Experiment != nil { // another lab calls it otherwise
+		d.Tags = slices.DeleteFunc(d.Tags, func(t pair) bool { return t.Name == quant.ExperimentTag })
+	}
 	metrics, err := store.Metrics(ctx, id)
 	if err != nil {
 		return document{}, err
@@ -328,6 +343,24 @@ func documentOf(ctx context.Context, store metastore.Store, id string, logs []lo
 		return document{}, err
 	}
 	return d, nil
+}
+
+func clientOfRun(ctx context.Context, store metastore.Store, id string) (*clientRow, error) {
+	tags, err := store.Tags(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return clientOf(ctx, store, id, experimentTag(tags))
+}
+
+// experimentTag is the experiment that tags name; "": none.
+func experimentTag(tags []quant.Tag) string {
+	for _, t := range tags {
+		if t.Name == quant.ExperimentTag {
+			return t.Value
+		}
+	}
+	return ""
 }
 
 // logNames finds the logs of every run, each run's in byte order.

@@ -26,11 +26,15 @@ import (
 
 // FormatVersion is the version of the file that this program writes, and the
 // newest that it reads.
-const FormatVersion = 2
+const FormatVersion = 3
 
 // formatWithoutFacts is the format in which a run's process says nothing of its
 // facts: the end of its error text does.
 const formatWithoutFacts = 1
+
+// formatWithoutClients is the last format that leaves out what only clients of MLflow
+// know of their runs.
+const formatWithoutClients = 2
 
 // formatName is what a file says that it is.
 const formatName = "quant-export"
@@ -88,6 +92,7 @@ type document struct {
 	Artifacts []artifactRow  `json:"artifacts"`
 	Logs      []logRow       `json:"logs"`
 	Program   *quant.Program `json:"program"`
+	Client    *clientRow     `json:"client,omitempty"` // of a run that a client of MLflow made
 }
 
 // processRow is the row of a process in a file of that format.
@@ -248,6 +253,14 @@ func (d document) validate() error {
 			return quant.Errorf(quant.Invalid, "metric %q: %d points", m.Name, m.Points)
 		}
 	}
+	if d.Client != nil {
+		if d.Process.format <= formatWithoutClients {
+			return quant.Errorf(quant.Invalid, "format %d has no client", d.Process.format)
+		}
+		if err := d.Client.validate(d.Run.RunID); err != nil {
+			return err
+		}
+	}
 	return d.ordered()
 }
 
@@ -325,11 +338,13 @@ type pointLine struct {
 // pointWriter puts the points of one run into canonical members, and sums them
 // up.
 type pointWriter struct {
-	emit func(member []byte) error
+	emit    func(member []byte) error
+	clients map[string]bool // metrics of which a client says what their last point is
 
 	line pointLine
 	buf  []byte
 	sums []metricRow
+	last quant.Time // when the last point of the last sum was logged
 }
 
 // add takes the next point, by metric in byte order and number.
@@ -343,14 +358,15 @@ func (w *pointWriter) add(p quant.MetricPoint) error {
 		}
 		w.line.Metric = p.Name
 		w.sums = append(w.sums, metricRow{Name: p.Name, LastStep: p.Step, Last: p.Value, Min: p.Value, Max: p.Value})
+		w.last = p.LoggedAt
 	}
 	sum := &w.sums[len(w.sums)-1]
 	sum.Points++
 	if p.Point != sum.Points {
 		return quant.Errorf(quant.Invalid, "metric %q: point %d where point %d should be", p.Name, p.Point, sum.Points)
 	}
-	if p.Step >= sum.LastStep {
-		sum.LastStep, sum.Last = p.Step, p.Value
+	if p.Step > sum.LastStep || p.Step == sum.LastStep && w.later(p, *sum) {
+		sum.LastStep, sum.Last, w.last = p.Step, p.Value, p.LoggedAt
 	}
 	sum.Min, sum.Max = min(sum.Min, p.Value), max(sum.Max, p.Value)
 	l := &w.line
@@ -364,6 +380,15 @@ func (w *pointWriter) add(p quant.MetricPoint) error {
 		return w.endLine()
 	}
 	return nil
+}
+
+// later tells whether a point is the last of its step: the one logged later, or to a
+// client the one of a later time, and of several there the greatest.
+func (w *pointWriter) later(p quant.MetricPoint, sum metricRow) bool {
+	if !w.clients[p.Name] || p.LoggedAt.After(w.last.Time) {
+		return true
+	}
+	return p.LoggedAt.Equal(w.last.Time) && p.Value > sum.Last
 }
 
 func (w *pointWriter) endLine() error {
@@ -452,6 +477,7 @@ func differences(a, b document) ([]string, error) {
 		{"artifacts", a.Artifacts, b.Artifacts, false},
 		{"logs", a.Logs, b.Logs, false},
 		{"program", a.Program, b.Program, false},
+		{"client", a.Client.compared(b.Client), b.Client.compared(a.Client), false},
 	} {
 		x, err := encode(part.a)
 		if err != nil {

@@ -153,6 +153,9 @@ func (im *importing) need(d document) {
 	for _, a := range d.Artifacts {
 		of(a.Digest).artifact = true
 	}
+	for _, f := range d.Client.files() {
+		of(f.Digest).artifact = true
+	}
 	for _, l := range d.Logs {
 		of(l.Digest).logs = append(of(l.Digest).logs, l.Name)
 	}
@@ -162,6 +165,7 @@ func (im *importing) need(d document) {
 type comparison struct {
 	exists  bool
 	differs []string
+	metrics map[string]bool // of which a client says what their last point is
 }
 
 func (im *importing) compare(ctx context.Context, theirs document) (comparison, error) {
@@ -182,7 +186,7 @@ func (im *importing) compare(ctx context.Context, theirs document) (comparison, 
 		return comparison{}, err
 	}
 	list, err := differences(ours, theirs)
-	return comparison{true, list}, err
+	return comparison{true, list, ours.Client.metrics()}, err
 }
 
 func (im *importing) comparePoints(ctx context.Context, c *comparison, theirs runEnd) error {
@@ -190,7 +194,7 @@ func (im *importing) comparePoints(ctx context.Context, c *comparison, theirs ru
 		return nil
 	}
 	var digests []string
-	w := &pointWriter{emit: func(b []byte) error {
+	w := &pointWriter{clients: c.metrics, emit: func(b []byte) error {
 		digests = append(digests, durable.Digest(b))
 		return nil
 	}}
@@ -247,6 +251,7 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 		return err
 	}
 	var found comparison
+	var current document
 	var clashes []string
 	var waiting []quant.MetricPoint
 	flush := func() error {
@@ -275,6 +280,7 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 			if im.there[it.Run.RunID] {
 				return quant.Errorf(quant.Conflict, "run %s was purged while it was imported", it.Run.RunID).WithHint("nothing was imported; import again")
 			}
+			current = it.document
 			mark := quant.Import{RunID: it.Run.RunID, ImportedAt: im.o.At, ByRunID: quant.Text(im.o.By)}
 			if err := im.lab.Meta.ImportRun(ctx, it.ended(), mark); err != nil {
 				return named("the file of runs, run "+it.Run.RunID, err)
@@ -292,6 +298,11 @@ func (im *importing) rows(ctx context.Context, r *reader, first runItem) error {
 		case runEnd:
 			if err := flush(); err != nil {
 				return err
+			}
+			if !found.exists {
+				if err := im.client(ctx, current); err != nil {
+					return named("the file of runs, run "+it.runID, err)
+				}
 			}
 			if err := im.comparePoints(ctx, &found, it); err != nil {
 				return err

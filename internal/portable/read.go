@@ -363,6 +363,12 @@ func (r *reader) openRun(h *tar.Header) (any, error) {
 			return nil, damaged(h.Name, "artifact %q: %w", a.Name, err)
 		}
 	}
+	for _, f := range run.Client.files() {
+		if err := r.use(f.Digest, f.Bytes); err != nil {
+			return nil, damaged(h.Name, "file %q of a model: %w", f.Name, err)
+		}
+	}
+	run.writer.clients = run.Client.metrics()
 	for _, l := range run.Logs {
 		if err := r.use(l.Digest, l.Bytes); err != nil {
 			return nil, damaged(h.Name, "log %q: %w", l.Name, err)

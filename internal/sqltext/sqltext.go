@@ -4,7 +4,10 @@
 // A value that can be bound is bound. It knows no database.
 package sqltext
 
-import "strings"
+import (
+	"path/filepath"
+	"strings"
+)
 
 // Identifier is the name as an identifier in double quotes.
 func Identifier(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
@@ -20,4 +23,15 @@ func Literals(texts []string) string {
 		quoted[i] = Literal(text)
 	}
 	return strings.Join(quoted, ", ")
+}
+
+// File is the path of one file as a literal for a function of DuckDB that expands
+// patterns: absolute, so that it is no URL, and none of its letters stands for others.
+// The error is the operating system's.
+func File(path string) (string, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return Literal(strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(abs)), nil
 }

@@ -64,6 +64,7 @@ func Parse(name string, data []byte, sets []string) (Strategy, error) {
 	}
 	p.complete(&s)
 	p.books(&s)
+	p.sides(&s)
 	if len(p.found) == 0 {
 		slices.Sort(s.Universe.Symbols)
 		return s, nil

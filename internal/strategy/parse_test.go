@@ -97,7 +97,7 @@ func TestWhatIsWrongIsShownWithItsPlaceAndTheNearestName(t *testing.T) {
 		{"duplicate", least + "version: \"2\"\n", nil, "s.yaml:7:1: key version stands twice, first at 2:1"},
 		{"NaN", least + "supervisor: {turnover_cap: .nan}\n", nil, "s.yaml:7:28: supervisor.turnover_cap must be a finite number"},
 		{"infinite", least + "supervisor: {score_floor: -.inf}\n", nil, "supervisor.score_floor must be a finite number"},
-		{"negative", least + "supervisor: {turnover_cap: -0.1}\n", nil, "supervisor.turnover_cap is -0.1; it must be at least 0 and at most 1"},
+		{"negative", least + "supervisor: {turnover_cap: -0.1}\n", nil, "supervisor.turnover_cap is -0.1; it must be at least 0 and at most 4"},
 		{"above one", least + "supervisor: {max_weight_per_symbol: 1.5}\n", nil, "supervisor.max_weight_per_symbol is 1.5; it must be above 0 and at most 1"},
 		{"a version that is a number", replace(`"1"`, "1.0"), nil, "s.yaml:2:10: version must be a text, not a number|write it in quotes: \"1.0\""},
 		{"a symbol that is a number", replace("[A]", "[A, 005930]"), nil, "symbol 005930 is a number to YAML|write it in quotes: \"005930\""},

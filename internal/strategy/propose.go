@@ -130,7 +130,7 @@ type Candidate struct {
 	Symbol string
 	Rank   int // from 1
 	Score  float64
-	Weight float64 // decimal of equity
+	Weight float64 // decimal of equity; negative: short
 }
 
 // CheckScale refuses a signal that cannot rank: a price-level feature says
@@ -381,8 +381,12 @@ func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Dat
 
 // Propose returns the portfolio that the strategy wants on Days[k], in rank
 // order: its top_k names by score, ties by symbol in byte order, weighted.
-// Empty where no symbol of the universe has a score: all cash.
+// Empty where no symbol of the universe has a score: all cash. Of LongShort, see
+// proposeSides.
 func (s Strategy) Propose(r *Signals, k int) []Candidate {
+	if s.LongShort() {
+		return s.proposeSides(r, k)
+	}
 	list := best(r.proposable(k)[:len(s.Universe.Symbols)], r.Symbols, s.Portfolio.TopK)
 	// Divided by the largest, no sum of scores overflows.
 	var most, total float64

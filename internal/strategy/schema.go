@@ -102,9 +102,10 @@ func valueOf(f field) string {
 }
 
 // Schema returns the JSON Schema (2020-12) of the format, for editors. What it
-// accepts Parse accepts, but for three rules that it cannot say: the order of
-// backtest.from and to, days such as 2024-02-30, and symbols that are longer
-// than 64 bytes or hold characters without a shape.
+// accepts Parse accepts, but for rules that it cannot say: the order of
+// backtest.from and to, days such as 2024-02-30, symbols that are longer
+// than 64 bytes or hold characters without a shape, and what margins and exposures
+// must be to each other.
 func Schema() []byte {
 	d := Default()
 	list := fields(&d)
@@ -129,6 +130,7 @@ func Schema() []byte {
 		when("signal", ModelScore, inputs([]string{"model_id", "task_id"}, "feature_name", "feature_version", "strategies")),
 		when("signal", Strategies, inputs([]string{"strategies"}, "feature_name", "feature_version", "model_id", "task_id")),
 		everySchema(true), everySchema(false), riskSchema(), aversionSchema(), combinedSchema(true), combinedSchema(false),
+		sidesSchema(), openSchema(),
 	}})
 	b, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {

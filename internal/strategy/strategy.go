@@ -5,6 +5,7 @@
 package strategy
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -99,7 +100,18 @@ type Portfolio struct {
 	CovarianceWindow int     `json:"covariance_window,omitzero"`
 	RiskAversion     float64 `json:"risk_aversion,omitzero"` // of MeanVariance
 	SectorNeutral    bool    `json:"sector_neutral,omitzero"`
+	// Side is LongShort, or "" for a book that is only long. The rest is of LongShort.
+	Side          string   `json:"side,omitempty"`
+	ShortK        int      `json:"short_k,omitzero"`        // 0: as many as TopK; see Shorts
+	LongExposure  *float64 `json:"long_exposure,omitzero"`  // nil: 1; see Exposures
+	ShortExposure *float64 `json:"short_exposure,omitzero"` // nil: 1
 }
+
+// The sides of a portfolio.
+const (
+	LongOnly  = "long"
+	LongShort = "long_short"
+)
 
 // The weightings and fills.
 const (
@@ -111,19 +123,28 @@ const (
 
 // Supervisor is the risk policy.
 type Supervisor struct {
-	GrossExposureCap   float64  `json:"gross_exposure_cap"`    // R1; (0, 1]
-	MaxWeightPerSymbol float64  `json:"max_weight_per_symbol"` // R2; (0, 1]
-	MaxPositions       int      `json:"max_positions"`         // R3; 1 or more
-	TurnoverCap        float64  `json:"turnover_cap"`          // R4; [0, 1] of equity a decision
-	ScoreFloor         *float64 `json:"score_floor"`           // R5, of the sign-adjusted score; nil: off
-	SectorCap          *float64 `json:"sector_cap,omitzero"`   // R7, of each sector; nil: off
+	GrossExposureCap   float64  `json:"gross_exposure_cap"`        // R1; (0, 1], of LongShort (0, 4]
+	MaxWeightPerSymbol float64  `json:"max_weight_per_symbol"`     // R2; (0, 1]
+	MaxPositions       int      `json:"max_positions"`             // R3; 1 or more
+	TurnoverCap        float64  `json:"turnover_cap"`              // R4; [0, 1] of equity a decision, of LongShort [0, 4]
+	ScoreFloor         *float64 `json:"score_floor"`               // R5, of the sign-adjusted score; nil: off
+	NetExposureCap     *float64 `json:"net_exposure_cap,omitzero"` // R6, of LongShort; nil: off
+	SectorCap          *float64 `json:"sector_cap,omitzero"`       // R7, of each sector; nil: off
 }
 
 // Execution is how a decision would be filled.
 type Execution struct {
-	Price   string `json:"price"`    // close
+	Price   string `json:"price"`    // FillClose or FillOpen
 	LagDays int    `json:"lag_days"` // sessions after the decision
+	// MaxVolumeShare is the most of a session's volume that is traded; nil: no limit.
+	MaxVolumeShare *float64 `json:"max_volume_share,omitzero"`
 }
+
+// The prices of a fill.
+const (
+	FillClose = "close"
+	FillOpen  = "open"
+)
 
 // Backtest is what a backtest assumes where its flags do not say otherwise.
 type Backtest struct {
@@ -136,6 +157,42 @@ type Backtest struct {
 	CashRate        float64     `json:"cash_rate"`        // a year, decimal
 	DelistAfter     int         `json:"delist_after"`     // sessions without a bar
 	DelistingReturn float64     `json:"delisting_return"` // of the last price, decimal
+	// Impact is the coefficient of the square-root impact of a trade.
+	Impact float64 `json:"impact,omitzero"`
+	// Of LongShort: what lent shares cost and their proceeds earn a year, and what an
+	// account must hold; nil: see Margins.
+	BorrowBPS         float64  `json:"borrow_bps,omitzero"`
+	ShortRebate       float64  `json:"short_rebate,omitzero"`
+	MarginInitial     *float64 `json:"margin_initial,omitzero"`
+	MarginMaintenance *float64 `json:"margin_maintenance,omitzero"`
+}
+
+// What an account of LongShort must hold, as a share of its gross exposure, where the
+// file does not say otherwise: what Regulation T and FINRA rule 4210 ask of shares.
+const (
+	DefaultMarginInitial     = 0.5
+	DefaultMarginMaintenance = 0.25
+)
+
+// DefaultGrossLongShort is supervisor.gross_exposure_cap of LongShort where the file
+// does not say otherwise.
+const DefaultGrossLongShort = 2
+
+// LongShort reports whether the book may be short.
+func (s Strategy) LongShort() bool { return s.Portfolio.Side == LongShort }
+
+// Shorts is how many names are proposed short.
+func (p Portfolio) Shorts() int { return cmp.Or(p.ShortK, p.TopK) }
+
+// Exposures are what is proposed long and short, as shares of equity, 0 or more.
+func (p Portfolio) Exposures() (long, short float64) {
+	return *cmp.Or(p.LongExposure, new(1.0)), *cmp.Or(p.ShortExposure, new(1.0))
+}
+
+// Margins are what equity must be of the gross exposure after an order, and at a
+// close, of an account that may be short.
+func (b Backtest) Margins() (initial, maintenance float64) {
+	return *cmp.Or(b.MarginInitial, new(DefaultMarginInitial)), *cmp.Or(b.MarginMaintenance, new(DefaultMarginMaintenance))
 }
 
 // BenchmarkEqualWeight is the benchmark that holds the universe in equal weights.
@@ -147,7 +204,7 @@ func Default() Strategy {
 		Signal:     Signal{Order: Desc},
 		Portfolio:  Portfolio{Fill: FillNone},
 		Supervisor: Supervisor{GrossExposureCap: 1, MaxWeightPerSymbol: 0.15, MaxPositions: 10, TurnoverCap: 0.30},
-		Execution:  Execution{Price: "close"},
+		Execution:  Execution{Price: FillClose},
 		Backtest:   Backtest{InitialCapital: 1_000_000, DelistAfter: 10, DelistingReturn: -0.30},
 	}
 }
@@ -196,6 +253,9 @@ func (s Strategy) TrialDigest() string {
 // Notices says what the user should know of a valid strategy, a sentence each.
 func (s Strategy) Notices() []string {
 	p, v := s.Portfolio, s.Supervisor
+	if s.LongShort() {
+		return s.noticesOfSides()
+	}
 	names := min(p.TopK, v.MaxPositions)
 	if s.Universe.Type == UniverseSymbols {
 		names = min(names, len(s.Universe.Symbols))

@@ -1,5 +1,7 @@
 package supervisor
 
+import "math"
+
 // Rule is one entry of the catalogue.
 type Rule struct {
 	Flag Flag
@@ -15,26 +17,35 @@ type Rule struct {
 // unit of every weight is a decimal of equity.
 func Catalogue() []Rule {
 	return []Rule{
-		{LeftUniverse, "", "no longer in the universe: sold whole, exempt from R4", nil},
-		{LeftMarket, "", "no bar for 10 sessions: sold whole, exempt from R4; not bought", nil},
+		{LeftUniverse, "", "no longer in the universe: sold or covered whole, exempt from R4", nil},
+		{LeftMarket, "", "no bar for 10 sessions: sold or covered whole, exempt from R4; not bought", nil},
 		{NoBar, "", "no bar on the day of the decision: neither bought nor increased", (*book).gateNoBar},
-		{ScoreFloor, "score_floor", "score below the floor: neither bought nor increased", (*book).gateScore},
+		{ScoreFloor, "score_floor", "score below the floor, of a short its negative: neither opened nor increased", (*book).gateScore},
 		{MaxPositions, "max_positions", "beyond the best max_positions names: rejected; more of them held: the last sold, exempt from R4", (*book).reject},
 		{MaxWeight, "max_weight_per_symbol", "clipped, the rest stays cash; drifted above it: cut, exempt from R4", (*book).clip},
 		{GrossExposure, "gross_exposure_cap", "all scaled to the cap; the book drifted above it: all cut, exempt from R4", (*book).scale},
+		{NetExposure, "net_exposure_cap", "the heavier side scaled to the cap; the book drifted above it: that side cut, exempt from R4", (*book).balance},
 		{Turnover, "turnover_cap", "sold or bought less than wanted", nil},
 	}
 }
 
-// gate keeps a target from growing beyond what is held.
+// gate keeps a target from growing beyond what is held. A target on the other side of
+// what is held ends at nothing.
 func (b *book) gate(i int, flag Flag, why ...any) {
-	if b.target[i] <= b.weight[i] {
+	target, weight := b.target[i], b.weight[i]
+	across := target*weight < 0
+	if math.Abs(target) <= math.Abs(weight) && !across {
 		return
 	}
-	b.target[i] = b.weight[i]
-	if b.weight[i] == 0 {
+	if b.target[i] = weight; across {
+		b.target[i] = 0
+	}
+	switch {
+	case (weight == 0 || across) && target < 0:
+		b.strike(i, flag, append(why, ": not sold short")...)
+	case weight == 0 || across:
 		b.strike(i, flag, append(why, ": not bought")...)
-	} else {
+	default:
 		b.strike(i, flag, append(why, ": not increased from ", b.weight[i], " to ", b.names[i].wanted)...)
 	}
 }
@@ -56,7 +67,7 @@ func (b *book) gateScore() {
 		return
 	}
 	for i := range b.names {
-		if score := b.names[i].score; score < *b.policy.ScoreFloor {
+		if score := standing(b.names[i].score, b.target[i]); score < *b.policy.ScoreFloor {
 			b.gate(i, ScoreFloor, "score ", score, " is below the floor ", *b.policy.ScoreFloor)
 		}
 	}
@@ -65,7 +76,7 @@ func (b *book) gateScore() {
 func (b *book) reject() {
 	count := 0
 	for i, target := range b.target {
-		if target <= 0 {
+		if target == 0 {
 			continue
 		}
 		if count++; count > b.policy.MaxPositions {
@@ -77,21 +88,21 @@ func (b *book) reject() {
 
 func (b *book) clip() {
 	for i, target := range b.target {
-		if most := b.policy.MaxWeightPerSymbol; target > most+Tolerance {
+		if most := b.policy.MaxWeightPerSymbol; math.Abs(target) > most+Tolerance {
 			b.strike(i, MaxWeight, "clipped from ", target, " to the maximum weight ", most)
-			b.target[i] = most
+			b.target[i] = math.Copysign(most, target)
 		}
 	}
 }
 
 func (b *book) scale() {
-	gross := sum(b.target)
+	gross := gross(b.target)
 	if gross <= b.policy.GrossExposureCap+Tolerance {
 		return
 	}
 	by := b.policy.GrossExposureCap / gross
 	for i, target := range b.target {
-		if target > 0 {
+		if target != 0 {
 			b.target[i] = target * by
 			b.strike(i, GrossExposure, "scaled by ", by, " to the gross exposure cap ", b.policy.GrossExposureCap)
 		}

@@ -1,4 +1,4 @@
-// Package supervisor decides how much of a proposal may be held: five rules on
+// Package supervisor decides how much of a proposal may be held: six rules on
 // exposure, weights, positions, turnover and scores. It is arithmetic only: it
 // knows no database, no prices and no strategy, and the same arguments give
 // the same bits.
@@ -24,6 +24,10 @@ type Policy struct {
 	MaxPositions       int      // R3; 1 or more
 	TurnoverCap        float64  // R4; 0 or more
 	ScoreFloor         *float64 // R5; nil: off
+	// LongShort lets weights be negative, which is short: then GrossExposureCap and
+	// TurnoverCap may be more than 1, and the caps are of absolute weights.
+	LongShort      bool
+	NetExposureCap *float64 // R6, of LongShort: most that longs and shorts differ by; nil: off
 }
 
 // Flag is the code of a rule, or of a fact of the market, that struck.
@@ -36,6 +40,7 @@ const (
 	MaxPositions  Flag = "R3_MAX_POSITIONS"
 	Turnover      Flag = "R4_TURNOVER"
 	ScoreFloor    Flag = "R5_SCORE_FLOOR"
+	NetExposure   Flag = "R6_NET_EXPOSURE"
 	LeftUniverse  Flag = "LEFT_UNIVERSE"
 	LeftMarket    Flag = "LEFT_MARKET"
 	NoBar         Flag = "NO_BAR"
@@ -45,7 +50,7 @@ const (
 type Proposed struct {
 	Symbol string
 	Score  float64 // higher is better
-	Weight float64 // 0 or more
+	Weight float64 // 0 or more; of Policy.LongShort negative: short
 	NoBar  bool    // it has no price today: it can be neither bought nor increased
 }
 
@@ -63,7 +68,7 @@ type Row struct {
 	Symbol   string
 	Weight   float64 // 0 unless approved
 	Score    float64 // NaN: none
-	Approved bool    // whether it is held: Weight > 0
+	Approved bool    // whether it is held: Weight is not 0
 	Flags    []Flag  // what struck, in order
 	Reason   string  // a sentence
 }
@@ -72,7 +77,8 @@ type Row struct {
 // rest of equity is cash.
 type Decision struct {
 	Rows     []Row   // proposed names in rank order, then the others in byte order
-	Gross    float64 // sum of weights
+	Gross    float64 // sum of absolute weights
+	Net      float64 // sum of weights
 	Turnover float64 // from the basis, cash counted as a name
 	Exempt   float64 // the part of it that no cap holds
 }
@@ -103,10 +109,13 @@ func Decide(policy Policy, proposal []Proposed, basis []Held) (Decision, error) 
 // last. A basis without a position is exempt. R5 gates new and growing weights
 // only.
 //
-// After every decision R1, R2 and R3 hold, and Turnover - Exempt <= the
+// Of Policy.LongShort the same holds of absolute weights, R6 is applied after R1, and
+// (b) and (c) are what goes towards zero and away from it: see tradeBoth.
+//
+// After every decision R1, R2, R3 and R6 hold, and Turnover - Exempt <= the
 // turnover cap, all within Tolerance. A proposal that breaks nothing is
-// returned to the bit. Invalid: a weight or score that is no number, a
-// negative weight, a symbol twice, a basis of more than all equity.
+// returned to the bit. Invalid: a weight or score that is no number, a symbol twice;
+// unless LongShort, a negative weight, or a basis of more than all equity.
 func (d *Decider) Decide(proposal []Proposed, basis []Held) (Decision, error) {
 	if err := d.open(proposal, basis); err != nil {
 		return Decision{}, err
@@ -118,15 +127,18 @@ func (d *Decider) Decide(proposal []Proposed, basis []Held) (Decision, error) {
 			r.apply(b)
 		}
 	}
-	if len(basis) == 0 || sum(b.basis) == 0 {
-		exempt = sum(b.target)
+	switch {
+	case len(basis) == 0 || gross(b.basis) == 0:
+		exempt = turnover(b.basis, b.target)
 		b.arrive()
-	} else if turnover(b.weight, b.target) <= b.policy.TurnoverCap+Tolerance {
+	case turnover(b.weight, b.target) <= b.policy.TurnoverCap+Tolerance:
 		b.arrive()
-	} else {
+	case b.policy.LongShort:
+		exempt += b.tradeBoth()
+	default:
 		b.trade()
 	}
-	return Decision{Rows: b.rows(), Gross: sum(b.weight), Turnover: turnover(b.basis, b.weight), Exempt: exempt}, nil
+	return Decision{Rows: b.rows(), Gross: gross(b.weight), Net: sum(b.weight), Turnover: turnover(b.basis, b.weight), Exempt: exempt}, nil
 }
 
 // name is one symbol on its way from basis to target.
@@ -144,7 +156,7 @@ type name struct {
 }
 
 // book is all names, best first: the proposal in its order, then what is held
-// beside it by falling score, without a score last. Slices have this order.
+// beside it by falling standing, without a score last. Slices have this order.
 type book struct {
 	policy Policy
 	rules  []Rule
@@ -167,7 +179,7 @@ func (d *Decider) open(proposal []Proposed, basis []Held) error {
 	d.tail = d.tail[:0]
 	for i, p := range proposal {
 		_, twice := d.at[p.Symbol]
-		if twice || !(p.Weight >= 0) || math.IsInf(p.Weight, 0) || math.IsNaN(p.Score) {
+		if twice || !d.isWeight(p.Weight) || math.IsNaN(p.Score) {
 			return quant.Errorf(quant.Invalid, "proposal of %s: weight %v, score %v, or it stands there twice", p.Symbol, p.Weight, p.Score)
 		}
 		d.at[p.Symbol] = int32(i)
@@ -176,7 +188,7 @@ func (d *Decider) open(proposal []Proposed, basis []Held) error {
 	for _, h := range basis {
 		i, known := d.at[h.Symbol]
 		twice := known && (int(i) >= len(proposal) || b.names[i].held)
-		if twice || !(h.Weight >= 0) || math.IsInf(h.Weight, 0) {
+		if twice || !d.isWeight(h.Weight) {
 			return quant.Errorf(quant.Invalid, "basis of %s: weight %v, or it stands there twice", h.Symbol, h.Weight)
 		}
 		if !known {
@@ -190,15 +202,16 @@ func (d *Decider) open(proposal []Proposed, basis []Held) error {
 	for _, h := range d.tail {
 		total += h.Weight
 	}
-	if total > 1+1e-9 {
+	if total > 1+1e-9 && !b.policy.LongShort {
 		return quant.Errorf(quant.Invalid, "the basis sums to %v, more than all equity", total)
 	}
 	slices.SortStableFunc(d.tail, func(x, y Held) int {
+		xStands, yStands := standing(x.Score, x.Weight), standing(y.Score, y.Weight)
 		switch {
 		case math.IsNaN(x.Score) != math.IsNaN(y.Score):
 			return cmp.Compare(number(math.IsNaN(x.Score)), number(math.IsNaN(y.Score)))
-		case x.Score != y.Score && !math.IsNaN(x.Score):
-			return cmp.Compare(y.Score, x.Score)
+		case xStands != yStands && !math.IsNaN(x.Score):
+			return cmp.Compare(yStands, xStands)
 		}
 		return cmp.Compare(x.Symbol, y.Symbol)
 	})
@@ -206,6 +219,29 @@ func (d *Decider) open(proposal []Proposed, basis []Held) error {
 		b.add(name{symbol: h.Symbol, score: h.Score, left: h.Left, held: true}, 0, h.Weight)
 	}
 	return nil
+}
+
+// isWeight reports whether a weight may stand in the policy's book.
+func (d *Decider) isWeight(w float64) bool {
+	return (w >= 0 || d.book.policy.LongShort && w < 0) && !math.IsInf(w, 0)
+}
+
+// standing is the score of a position: high for a long that scores high, and for a
+// short that scores low.
+func standing(score, weight float64) float64 {
+	if weight < 0 {
+		return -score
+	}
+	return score
+}
+
+// gross is the sum of absolute values.
+func gross(values []float64) float64 {
+	var s float64
+	for _, v := range values {
+		s += math.Abs(v)
+	}
+	return s
 }
 
 func sum(values []float64) float64 {
@@ -233,7 +269,7 @@ func turnover(from, to []float64) float64 {
 func (b *book) positions() int {
 	count := 0
 	for _, w := range b.weight {
-		if w > 0 {
+		if w != 0 {
 			count++
 		}
 	}
@@ -246,33 +282,49 @@ func (b *book) force() float64 {
 	p := b.policy
 	reduce := func(i int, to float64) { b.weight[i], b.names[i].forced = to, true }
 	for i := range b.names {
-		if left := b.names[i].left; left != "" && b.weight[i] > 0 {
+		if left := b.names[i].left; left != "" && b.weight[i] != 0 {
+			b.strike(i, left, leaving(left), ended(b.weight[i]))
 			reduce(i, 0)
-			b.strike(i, left, leaving(left), ": sold whole")
 		}
 	}
 	for i, over := len(b.names)-1, b.positions()-p.MaxPositions; i >= 0 && over > 0; i-- {
-		if b.weight[i] > 0 {
+		if b.weight[i] != 0 {
+			b.strike(i, MaxPositions, "more than ", p.MaxPositions, " positions were held", ended(b.weight[i]))
 			reduce(i, 0)
-			b.strike(i, MaxPositions, "more than ", p.MaxPositions, " positions were held: sold whole")
 			over--
 		}
 	}
 	for i, w := range b.weight {
-		if w > p.MaxWeightPerSymbol+Tolerance {
-			reduce(i, p.MaxWeightPerSymbol)
+		if math.Abs(w) > p.MaxWeightPerSymbol+Tolerance {
+			reduce(i, math.Copysign(p.MaxWeightPerSymbol, w))
 			b.strike(i, MaxWeight, "stood at ", w, ": cut to the maximum weight ", p.MaxWeightPerSymbol)
 		}
 	}
-	if gross := sum(b.weight); gross > p.GrossExposureCap+Tolerance {
+	if gross := gross(b.weight); gross > p.GrossExposureCap+Tolerance {
 		for i, w := range b.weight {
-			if w > 0 {
+			if w != 0 {
 				reduce(i, w*(p.GrossExposureCap/gross))
 				b.strike(i, GrossExposure, "the book stood at ", gross, ": all cut to the gross exposure cap ", p.GrossExposureCap)
 			}
 		}
 	}
+	if by, heavier, net := b.unbalanced(b.weight); by < 1 {
+		for i, w := range b.weight {
+			if w*heavier > 0 {
+				reduce(i, w*by)
+				b.strike(i, NetExposure, "the book stood at a net of ", net, ": ", sideOf(heavier), " cut to the net exposure cap ", *p.NetExposureCap)
+			}
+		}
+	}
 	return turnover(b.basis, b.weight)
+}
+
+// ended says that a position was given up.
+func ended(weight float64) string {
+	if weight < 0 {
+		return ": covered whole"
+	}
+	return ": sold whole"
 }
 
 func leaving(f Flag) string {
@@ -342,7 +394,7 @@ func (b *book) rows() []Row {
 		if !n.proposed && b.weight[i] == 0 && !n.forced {
 			continue // sold as it was meant to be
 		}
-		r := Row{Symbol: n.symbol, Weight: b.weight[i], Score: n.score, Approved: b.weight[i] > 0, Flags: n.flags, Reason: text[n.from:n.to]}
+		r := Row{Symbol: n.symbol, Weight: b.weight[i], Score: n.score, Approved: b.weight[i] != 0, Flags: n.flags, Reason: text[n.from:n.to]}
 		if r.Reason == "" {
 			r.Reason = "as proposed"
 			if !r.Approved {
@@ -367,7 +419,7 @@ func struck(flag Flag) []Flag {
 	return []Flag{flag}
 }
 
-var flags = [...]Flag{Turnover, GrossExposure, MaxWeight, MaxPositions, ScoreFloor, LeftUniverse, LeftMarket, NoBar}
+var flags = [...]Flag{Turnover, GrossExposure, NetExposure, MaxWeight, MaxPositions, ScoreFloor, LeftUniverse, LeftMarket, NoBar}
 
 // strike notes that a rule changed what happens to a name, and why: texts, weights
 // and counts.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"quant"
@@ -48,6 +49,12 @@ func runFolder(experiment, clientID string) string {
 // modelFolder is the folder of a logged model below the artifact root.
 func modelFolder(experiment, modelID string) string {
 	return experiment + "/" + modelsFolder + "/" + modelID + "/" + artifactsFolder
+}
+
+// ModelFolder is the folder of a logged model of the experiment of a number, below the
+// artifact root.
+func ModelFolder(number int64, modelID string) string {
+	return modelFolder(strconv.FormatInt(number, 10), modelID)
 }
 
 // errPath is the error of a path that could lead out of its folder, in the

@@ -204,6 +204,7 @@ func TestAPageAmongManyRunsIsFoundInTheOrderOfAnIndex(t *testing.T) {
 		{OrderBy: []string{"user_id ASC"}},
 		{OrderBy: []string{"run_id ASC"}},
 		{OrderBy: []string{"artifact_uri ASC"}},
+		{OrderBy: []string{"run_id DESC"}, Offset: 4900},
 		{OrderBy: []string{"metrics.m0 DESC", "params.p0 ASC"}},
 		{Filter: "metrics.m1 > 0.5", OrderBy: []string{"metrics.m0 DESC"}},
 		{Filter: "metrics.m1 > 0.999", OrderBy: []string{"metrics.m0 DESC"}},

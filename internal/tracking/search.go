@@ -67,7 +67,10 @@ func (t *Tracking) SearchRuns(ctx context.Context, s RunSearch) (RunPage, error)
 	if err != nil || len(parts) == 0 {
 		return RunPage{}, err
 	}
-	ids, err := t.page(ctx, parts, s, limit)
+	ids, done, err := t.pageByID(ctx, parts[0], s, limit)
+	if err == nil && !done {
+		ids, err = t.page(ctx, parts, s, limit)
+	}
 	if err != nil || len(ids) == 0 {
 		return RunPage{}, err
 	}

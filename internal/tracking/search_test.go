@@ -11,8 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"quant"
 	"quant/internal/metastore"
+	"quant/internal/registry"
 	"quant/internal/tracking"
 )
 
@@ -201,6 +204,16 @@ func TestSearchesFindWhatAPlainEvaluatorFinds(t *testing.T) {
 			p.ok(p.DeleteRun(ctx, r.ClientID))
 		}
 		all, ids = append(all, seenOf(p.get(r.ClientID))), append(ids, r.ClientID)
+	}
+	for n := range 12 { // quant's own, among them in the order of ids
+		run, process, err := p.Registry.PrepareElsewhere(registry.Elsewhere{Kind: "train", Started: time.UnixMilli(1_700_000_000_000 + 3000*int64(n)), User: "bob"})
+		p.ok(err)
+		p.ok(p.store.CreateRun(ctx, run, process))
+		p.ok(p.store.FinishRun(ctx, metastore.RunEnd{RunID: run.RunID, Status: quant.Success, EndedAt: quant.NewTime(run.StartedAt.Add(time.Second)), Batch: metastore.Batch{
+			Tags: []quant.Tag{{RunID: run.RunID, Name: quant.ExperimentTag, Value: "mlflow-" + pick("0", other)}, {RunID: run.RunID, Name: quant.NameTag, Value: pick("first", "Third")}},
+		}}))
+		id := strings.ReplaceAll(run.RunID, "-", "")
+		all, ids = append(all, seenOf(p.get(id))), append(ids, id)
 	}
 	clause := func() (string, func(seen) bool) {
 		var field, op, value, said string

@@ -45,6 +45,7 @@ type Tracking struct {
 
 	ready sync.Mutex
 	begun bool // the default experiment is there
+	named bool // clients know all of their runs by ids
 }
 
 // New makes it; it touches nothing yet.

@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,6 +51,11 @@ type Command struct {
 	// program has ended, and leads the program's session where that has one of its
 	// own; "" closes the pipes, and who writes then gets SIGPIPE.
 	Relay string
+	// Apart starts the program in a session of its own, without a terminal: a signal
+	// reaches all of it, and what it leaves running is killed when it ends. Its
+	// streams are pipes, also where ours are terminals.
+	Apart bool
+	Dir   string // the folder that it starts in; "": ours
 }
 
 // Result is how a program ended.
@@ -125,8 +131,16 @@ func (c Command) Run() (Result, error) {
 		return Result{}, err
 	}
 	defer s.close()
+	if c.Apart {
+		// The program dies with the thread that started it, which so must live.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
 	if !s.own || !s.lead() {
-		attr := &syscall.ProcAttr{Env: c.Env, Files: s.files}
+		attr := &syscall.ProcAttr{Env: c.Env, Files: s.files, Dir: c.Dir}
+		if c.Apart {
+			attr.Sys = apart()
+		}
 		if s.own {
 			attr.Sys = &syscall.SysProcAttr{Setsid: true, Setctty: true, Ctty: 0}
 		}
@@ -143,6 +157,9 @@ func (c Command) Run() (Result, error) {
 	}
 	result := s.wait()
 	result.floor = own.Maxrss
+	if c.Apart {
+		s.kill()
+	}
 	s.drain()
 	result.Kept = s.handOver()
 	result.Asked = s.ending
@@ -194,6 +211,10 @@ func (s *session) forward(done <-chan struct{}) {
 		case s.own && sig == syscall.SIGCONT:
 			s.resume()
 		case !s.own && (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && inForeground():
+		case s.Apart:
+			s.ending = sig
+			s.family = started(s.pid)
+			_ = syscall.Kill(-s.pid, sig)
 		default:
 			if sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGHUP || sig == syscall.SIGQUIT {
 				s.ending = sig

@@ -48,6 +48,9 @@ const closed = ^uintptr(0)
 func (c Command) open() (*session, error) {
 	s := &session{Command: c}
 	in, out, errs := isTerminal(c.In), isTerminal(c.Out), isTerminal(c.Err)
+	if c.Apart {
+		in, out, errs = false, false, false
+	}
 	s.own = in && out
 	s.files = []uintptr{closed, closed, closed}
 	if c.In != nil {

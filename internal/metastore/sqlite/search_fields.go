@@ -113,10 +113,12 @@ var clientFields = map[string]string{
 		WHERE t.run_id = r.run_id AND t.name = '` + quant.ExperimentTag + `') || '/' ||
 		coalesce((SELECT client_id FROM run_clients WHERE run_id = r.run_id), replace(r.run_id, '-', '')) || '/artifacts')`,
 	metastore.ClientStarted: millisecondOf("r.run_id"),
+	metastore.ClientNamed:   `(SELECT client_id FROM run_clients WHERE run_id = r.run_id AND continued_by IS NULL)`,
 	metastore.ContinuedBy:   `(SELECT continued_by FROM run_clients WHERE run_id = r.run_id)`,
 }
 
-// The indexes of params, tags and metrics, by name and then by their column.
+// The indexes of params, tags and metrics, by name and then by their column, and of what
+// clients call their runs by.
 var (
 	paramValues  = index{table: "run_params", name: "run_params_value", column: "value"}
 	paramNumbers = index{table: "run_params", name: "run_params_number", column: "number", condition: "number IS NOT NULL"}
@@ -126,6 +128,7 @@ var (
 	metricMins   = index{table: "run_metrics", name: "run_metrics_min", column: "min"}
 	metricNaNs   = index{table: "run_metric_latest", name: "run_metric_latest_nan", condition: "value IS NULL"}
 	metricMaxes  = index{table: "run_metrics", name: "run_metrics_max", column: "max"}
+	clientIDs    = index{table: "run_clients", name: "run_clients_current", column: "client_id", condition: "continued_by IS NULL"}
 )
 
 // The indexes of all runs, and of those that may change something.
@@ -162,6 +165,9 @@ func recordIndex(f metastore.Field, numeric bool) index {
 func fieldOf(f metastore.Field, numeric bool) searchField {
 	if f.Of == metastore.Attribute {
 		return searchFields[f.Name]
+	}
+	if f.Of == metastore.ClientOf && f.Name == metastore.ClientNamed {
+		return searchField{value: clientFields[f.Name], index: &clientIDs, present: inIndex, walkable: true}
 	}
 	if f.Of == metastore.ClientOf {
 		return searchField{value: clientFields[f.Name]}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"time"
+	"unicode"
 
 	"quant"
 	"quant/internal/metastore"
@@ -78,7 +79,7 @@ func sourceOf(f metastore.Field, numeric bool, p probe, within idRange) (s sourc
 		return source{}, false
 	}
 	s = source{field: f, index: *how.index}
-	if f.Of != metastore.Attribute {
+	if f.Of != metastore.Attribute && f.Of != metastore.ClientOf {
 		s.record = f.Name
 	}
 	if s.index.column == "" {
@@ -190,6 +191,15 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 	case metastore.Like:
 		glob, prefix := globOf(e.Pattern)
 		switch {
+		case e.Fold && prefix != "":
+			for _, one := range foldings(prefix) {
+				from, ok := from(e.Field, false, probe{kind: probePrefix, values: []any{one}})
+				if !ok {
+					return plan{}, false
+				}
+				p.all = append(p.all, from)
+			}
+			return p, true
 		case e.Fold:
 			return from(e.Field, false, probe{kind: probeFolded, values: []any{glob}})
 		case prefix != "":
@@ -209,6 +219,33 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 	default:
 		return plan{}, false
 	}
+}
+
+// mostFoldings is into how many ranges the beginning of a pattern is taken apart.
+const mostFoldings = 32
+
+// foldings are the texts that are a beginning of prefix but for the case of A to Z: all
+// that whatever begins like prefix can begin with.
+func foldings(prefix string) []string {
+	all := []string{""}
+	for _, c := range prefix {
+		upper, lower := unicode.ToUpper(c), unicode.ToLower(c)
+		if c > unicode.MaxASCII || upper == lower {
+			for i := range all {
+				all[i] += string(c)
+			}
+			continue
+		}
+		if 2*len(all) > mostFoldings {
+			break
+		}
+		var both []string
+		for _, one := range all {
+			both = append(both, one+string(upper), one+string(lower))
+		}
+		all = both
+	}
+	return all
 }
 
 // unequal is a field and values that it does not have.

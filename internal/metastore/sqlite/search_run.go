@@ -38,6 +38,15 @@ func driversOf(s metastore.Search, within idRange) (drivers []plan, known metast
 	return append([]plan{{one: &base}}, p.choices()...), known
 }
 
+// drivable are the drivers that are counted. Where there are others, all runs are
+// never fewer.
+func drivable(drivers []plan) []plan {
+	if all := drivers[0].one; len(drivers) > 1 && all.index == allRuns && all.within == (idRange{}) {
+		return drivers[1:]
+	}
+	return drivers
+}
+
 // ids finds the runs, in order.
 //
 // There are two ways. A driver's runs are all evaluated, and what is found is
@@ -45,7 +54,8 @@ func driversOf(s metastore.Search, within idRange) (drivers []plan, known metast
 // walk goes through an index that has the runs in the order asked for and stops
 // when the limit is reached; what that costs nobody knows before. So both are
 // given a small allowance: the drivers are counted up to it, the walk evaluates
-// so many runs. If neither ends, again with four times as much. The cost is a
+// so many runs. If neither ends, again with four times as much; a walk by id goes on
+// where it was, and what it found tells whether that is worth while. The cost is a
 // small multiple of what the better way takes.
 func (w *searcher) ids(s metastore.Search) ([]string, error) {
 	at, err := w.standingOf(s)
@@ -72,25 +82,42 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 	if len(drivers) == 1 && walk == nil {
 		return w.run(query, drivers[0].one.ids())
 	}
+	counted := plan{any: drivable(drivers)}
+	var steps *idWalk
+	if walk != nil && walk.byValue == nil {
+		steps = &idWalk{q: query, drivers: drivers, descending: walk.descending}
+	}
 	for look := cmp.Or(w.look, firstLook); ; look *= lookAgain {
-		n, chosen, err := w.count(plan{any: drivers}, look)
+		if steps != nil && steps.nearby(look/walkShare) {
+			if done, err := w.walkByID(steps, steps.left()+steps.left()/lookAgain+fewFound); done || err != nil {
+				return steps.found, err
+			}
+		}
+		n, chosen, err := w.count(counted, look)
 		if err != nil {
 			return nil, err
 		}
 		if n < look && (walk == nil || n <= 2*look/walkShare || look > math.MaxInt32/lookAgain) {
 			return w.run(query, union(chosen))
 		}
-		if n < look && walk.byValue == nil {
+		switch {
+		case steps != nil && n < look:
 			return w.firstByID(query, chosen, n, walk.descending)
-		}
-		if walk != nil {
-			found, done, err := w.walk(s, query, drivers, *walk, known, look/walkShare)
+		case steps != nil && !steps.hopeless(look/walkShare):
+			if done, err := w.walkByID(steps, look/walkShare); done || err != nil {
+				return steps.found, err
+			}
+		case walk != nil && steps == nil:
+			found, done, err := w.walk(s, query, *walk, known, look/walkShare)
 			if done || err != nil {
 				return found, err
 			}
 		}
 		if n < look {
 			return w.run(query, union(chosen))
+		}
+		if steps != nil && steps.hopeless(look) && look < math.MaxInt32/lookAgain/lookAgain {
+			look *= lookAgain // the end is in a driver, or far away
 		}
 	}
 }

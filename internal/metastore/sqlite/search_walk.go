@@ -1,9 +1,13 @@
 package sqlite
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
+	"fmt"
 	"math"
+	"strconv"
+	"strings"
 
 	"quant/internal/metastore"
 )
@@ -63,12 +67,9 @@ func walkOf(s metastore.Search, drivers []plan) *walking {
 	return &w
 }
 
-// walk evaluates the first n runs of an index in the order asked for. done: what
+// walk evaluates the first n runs of an index in the order of its values. done: what
 // it found is the answer.
-func (w *searcher) walk(s metastore.Search, q runsQuery, drivers []plan, how walking, known metastore.Expr, n int) (found []string, done bool, err error) {
-	if how.byValue == nil {
-		return w.walkByID(q, drivers, how.descending, n)
-	}
+func (w *searcher) walk(s metastore.Search, q runsQuery, how walking, known metastore.Expr, n int) (found []string, done bool, err error) {
 	head, whole, err := w.head(how, n)
 	if head == nil || err != nil {
 		return nil, false, err
@@ -183,44 +184,92 @@ func withoutValue(s metastore.Search, limit int) metastore.Search {
 	return s
 }
 
-// walkByID walks the sparsest of the indexes that have the runs by id: the one
-// whose nth run is the farthest away.
-func (w *searcher) walkByID(q runsQuery, drivers []plan, descending bool, n int) (found []string, done bool, err error) {
+// idWalk is a walk through indexes that have the runs by id, as far as it has come.
+type idWalk struct {
+	q          runsQuery
+	drivers    []plan
+	descending bool
+
+	found     []string
+	evaluated int    // runs
+	end       string // the id of the last of them
+}
+
+// fewFound is of how many runs found a walk says nothing of how many it will find.
+const fewFound = 8
+
+// left is how many runs more have to be evaluated, as those so far let expect; 0: it
+// has not begun.
+func (w *idWalk) left() int {
+	if len(w.found) == 0 {
+		return 2 * w.evaluated * w.q.limit
+	}
+	return w.evaluated * (w.q.limit - len(w.found)) / len(w.found)
+}
+
+// nearby tells whether the end is surely not much further than n runs away.
+func (w *idWalk) nearby(n int) bool { return len(w.found) >= fewFound && w.left() <= 2*n }
+
+// hopeless tells whether n runs more are likely to bring next to nothing.
+func (w *idWalk) hopeless(n int) bool { return w.left() > walkShare*n }
+
+// walkByID evaluates n runs more, of the sparsest of the indexes that have the runs by
+// id: the one whose nth run is the farthest away. done: what was found is the answer.
+func (w *searcher) walkByID(walk *idWalk, n int) (done bool, err error) {
 	var best *source
 	var end string
-	for _, d := range drivers {
+	q := walk.q
+	q.limit -= len(walk.found)
+	for _, d := range walk.drivers {
 		if d.one == nil || !d.one.byID {
 			continue
 		}
-		at, err := w.texts(d.one.nth(n, descending))
+		rest := *d.one
+		switch {
+		case walk.end != "" && walk.descending:
+			rest.within = rest.within.and(idRange{high: walk.end})
+		case walk.end != "":
+			rest.within = rest.within.and(idRange{low: walk.end + "!"})
+		}
+		at, err := w.texts(rest.nth(n, walk.descending))
 		if err != nil {
-			return nil, false, err
+			return false, err
 		}
 		if len(at) == 0 {
 			// It has fewer: this is all of it.
-			found, err = w.run(q, d.one.ids())
-			return found, true, err
+			found, err := w.run(q, rest.ids())
+			walk.found = append(walk.found, found...)
+			return true, err
 		}
-		if best == nil || descending && at[0] < end || !descending && at[0] > end {
-			best, end = d.one, at[0]
+		if best == nil || walk.descending && at[0] < end || !walk.descending && at[0] > end {
+			best, end = &rest, at[0]
 		}
 	}
 	// Up to that one, rather than so many: then SQLite reads the index in the order of
 	// the answer, and stops where that is full.
-	some := *best
-	if descending {
-		some.within = some.within.and(idRange{low: end})
+	if walk.descending {
+		best.within = best.within.and(idRange{low: end})
 	} else {
-		some.within = some.within.and(idRange{high: end + "!"})
+		best.within = best.within.and(idRange{high: end + "!"})
 	}
-	q.order = fragmentOf("d.run_id" + direction(descending))
-	found, err = w.run(q, some.ids())
-	return found, len(found) == q.limit, err
+	q.order = fragmentOf("d.run_id" + direction(walk.descending))
+	found, err := w.run(q, best.ids())
+	walk.found, walk.evaluated, walk.end = append(walk.found, found...), walk.evaluated+n, end
+	return len(found) == q.limit, err
 }
 
 // firstByID finds the first runs, in the order of their ids, among the n of sources:
 // the ids are sorted, and no more of them evaluated than it takes.
 func (w *searcher) firstByID(q runsQuery, sources []source, n int, descending bool) ([]string, error) {
+	sources, err := w.inhabited(sources)
+	if err != nil {
+		return nil, err
+	}
+	if len(sources) == 1 && n > lookAgain*cmp.Or(w.look, firstLook) { // else they are as quickly sorted
+		if found, err := w.firstInTime(q, sources[0], n, descending); err != nil || len(found) == q.limit {
+			return found, err
+		}
+	}
 	all := union(sources)
 	for some := max(2*q.limit, firstLook/walkShare); some < n && some < math.MaxInt32/lookAgain; some *= lookAgain {
 		f := fragment{`SELECT run_id FROM (` + all.sql + `) ORDER BY run_id` + direction(descending) + ` LIMIT ?`, append(append([]any{}, all.args...), some)}
@@ -230,4 +279,61 @@ func (w *searcher) firstByID(q runsQuery, sources []source, n int, descending bo
 		}
 	}
 	return w.run(q, all)
+}
+
+// idHead is the head of the ids of a millisecond since 1970.
+func idHead(ms int64) string {
+	ms = max(ms, 0)
+	return fmt.Sprintf("%08x-%04x", ms>>16, ms&0xffff)
+}
+
+// millisOf is the millisecond at the head of an id; 0: there is none.
+func millisOf(id string) int64 {
+	head := strings.ReplaceAll(id[:min(len(id), millisecondChars)], "-", "")
+	ms, err := strconv.ParseInt(head, 16, 64)
+	if err != nil {
+		return 0
+	}
+	return ms
+}
+
+// inhabited are the sources that have an id, one at least: a union is sorted, however
+// little there is to unite.
+func (w *searcher) inhabited(sources []source) ([]source, error) {
+	var some []source
+	for _, s := range sources {
+		n, err := w.number(s.ids().counted(1))
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			some = append(some, s)
+		}
+	}
+	if len(some) == 0 {
+		some = sources[:1]
+	}
+	return some, nil
+}
+
+// firstInTime is firstByID for ids that are spread evenly over their time: then a part
+// of that is known to hold enough of them, and no others are sorted. It finds fewer than
+// q.limit where they are not.
+func (w *searcher) firstInTime(q runsQuery, s source, n int, descending bool) ([]string, error) {
+	ids := s.ids()
+	var first, last string
+	if err := w.q.QueryRowContext(w.ctx, `SELECT coalesce(min(run_id), ''), coalesce(max(run_id), '') FROM (`+ids.sql+`)`, ids.args...).Scan(&first, &last); err != nil {
+		return nil, err
+	}
+	begun, ended := millisOf(first), millisOf(last)
+	if begun <= 0 || ended <= begun {
+		return nil, nil // no ids that quant made
+	}
+	part := (ended-begun)/int64(n)*int64(lookAgain*q.limit) + 1
+	if descending {
+		s.within = s.within.and(idRange{low: idHead(ended - part)})
+	} else {
+		s.within = s.within.and(idRange{high: idHead(begun + part)})
+	}
+	return w.run(q, s.ids())
 }

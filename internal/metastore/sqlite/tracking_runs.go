@@ -235,3 +235,10 @@ func (db *DB) ParamsAndTagsOf(ctx context.Context, runIDs []string) (params []qu
 	tags, err = ofRuns(ctx, db, "run_tags", tagTable.columns, byRun, wanted, tagTable.scan)
 	return params, tags, err
 }
+
+// Named is documented at metastore.Tracking.
+func (db *DB) Named(ctx context.Context, kind string) (bool, error) {
+	found, err := list(ctx, db, "look for runs without a client's id", `SELECT run_id FROM runs INDEXED BY runs_kind
+		WHERE kind = ? AND NOT EXISTS (SELECT 1 FROM run_clients c WHERE c.run_id = runs.run_id) LIMIT 1`, []any{kind}, func(s *string) []any { return []any{s} })
+	return len(found) == 0, err
+}

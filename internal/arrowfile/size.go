@@ -1,4 +1,4 @@
-package curator
+package arrowfile
 
 import (
 	"encoding/binary"
@@ -11,20 +11,20 @@ import (
 // the lengths that it declares are held against its size first; what else may be
 // wrong is left to the reader, whose panics are errors.
 
-var errArrowSize = errors.New("it declares more than it holds")
+var errSize = errors.New("it declares more than it holds")
 
 const (
-	maxArrowFields   = 100_000
-	arrowMessageRoom = 64 << 20 // a buffer that is packed may declare this without a doubt
-	maxArrowRatio    = 10_000   // or so many times what it is packed
+	maxFields   = 100_000
+	messageRoom = 64 << 20 // a buffer that is packed may declare this without a doubt
+	maxRatio    = 10_000   // or so many times what it is packed
 )
 
-// arrowBuffer is a flatbuffer: tables of which each names its fields by slot.
-type arrowBuffer []byte
+// flatbuffer is a flatbuffer: tables of which each names its fields by slot.
+type flatbuffer []byte
 
-func (b arrowBuffer) number(at int64, width int) (int64, error) {
+func (b flatbuffer) number(at int64, width int) (int64, error) {
 	if at < 0 || at+int64(width) > int64(len(b)) {
-		return 0, errArrowSize
+		return 0, errSize
 	}
 	switch width {
 	case 1:
@@ -38,10 +38,10 @@ func (b arrowBuffer) number(at int64, width int) (int64, error) {
 }
 
 // root is the place of the first table.
-func (b arrowBuffer) root() (int64, error) { return b.number(0, 4) }
+func (b flatbuffer) root() (int64, error) { return b.number(0, 4) }
 
 // slot is where a field of a table stands, 0 if the table lacks it.
-func (b arrowBuffer) slot(table int64, slot int64) (int64, error) {
+func (b flatbuffer) slot(table int64, slot int64) (int64, error) {
 	back, err := b.number(table, 4)
 	if err != nil {
 		return 0, err
@@ -58,7 +58,7 @@ func (b arrowBuffer) slot(table int64, slot int64) (int64, error) {
 }
 
 // follow is what a field that is an offset leads to, 0 if the table lacks it.
-func (b arrowBuffer) follow(table, slot int64) (int64, error) {
+func (b flatbuffer) follow(table, slot int64) (int64, error) {
 	at, err := b.slot(table, slot)
 	if err != nil || at == 0 {
 		return 0, err
@@ -69,7 +69,7 @@ func (b arrowBuffer) follow(table, slot int64) (int64, error) {
 
 // vector is the length of a field that is a vector, and where its items stand, of
 // this many bytes each.
-func (b arrowBuffer) vector(table, slot, width int64) (n, at int64, err error) {
+func (b flatbuffer) vector(table, slot, width int64) (n, at int64, err error) {
 	at, err = b.follow(table, slot)
 	if err != nil || at == 0 {
 		return 0, 0, err
@@ -78,20 +78,20 @@ func (b arrowBuffer) vector(table, slot, width int64) (n, at int64, err error) {
 		return 0, 0, err
 	}
 	if n < 0 || n > (int64(len(b))-at-4)/width {
-		return 0, 0, errArrowSize
+		return 0, 0, errSize
 	}
 	return n, at + 4, nil
 }
 
 // fields checks the vector of fields of a schema, or of the children of a field.
-func (b arrowBuffer) fields(table, slot int64, seen *int) error {
+func (b flatbuffer) fields(table, slot int64, seen *int) error {
 	n, at, err := b.vector(table, slot, 4)
 	if err != nil {
 		return err
 	}
 	for i := range n {
-		if *seen++; *seen > maxArrowFields {
-			return errArrowSize
+		if *seen++; *seen > maxFields {
+			return errSize
 		}
 		offset, err := b.number(at+4*i, 4)
 		if err != nil {
@@ -99,7 +99,7 @@ func (b arrowBuffer) fields(table, slot int64, seen *int) error {
 		}
 		field := at + 4*i + offset
 		if offset <= 0 { // no way back, so that there is an end
-			return errArrowSize
+			return errSize
 		}
 		if _, _, err := b.vector(field, 16, 4); err != nil {
 			return err
@@ -111,7 +111,7 @@ func (b arrowBuffer) fields(table, slot int64, seen *int) error {
 	return nil
 }
 
-func (b arrowBuffer) schema(table int64) error {
+func (b flatbuffer) schema(table int64) error {
 	if _, _, err := b.vector(table, 8, 4); err != nil {
 		return err
 	}
@@ -119,12 +119,12 @@ func (b arrowBuffer) schema(table int64) error {
 	return b.fields(table, 6, &seen)
 }
 
-// checkArrowSizes reports whether an Arrow file or stream declares more than its
+// checkSizes reports whether an Arrow file or stream declares more than its
 // size can hold.
-func checkArrowSizes(r io.ReaderAt, size int64, stream bool) error {
+func checkSizes(r io.ReaderAt, size int64, stream bool) error {
 	if stream {
 		for at := int64(0); at < size; {
-			next, err := checkArrowMessage(r, at, size)
+			next, err := checkMessage(r, at, size)
 			if err != nil || next <= at {
 				return err
 			}
@@ -132,16 +132,16 @@ func checkArrowSizes(r io.ReaderAt, size int64, stream bool) error {
 		}
 		return nil
 	}
-	const tail = 4 + int64(len(arrowFileMagic))
+	const tail = 4 + int64(len(fileMagic))
 	var end [4]byte
 	if _, err := r.ReadAt(end[:], max(0, size-tail)); err != nil {
 		return err
 	}
 	length := int64(binary.LittleEndian.Uint32(end[:]))
 	if length > size-tail {
-		return errArrowSize
+		return errSize
 	}
-	footer := make(arrowBuffer, length)
+	footer := make(flatbuffer, length)
 	if _, err := r.ReadAt(footer, size-tail-length); err != nil {
 		return err
 	}
@@ -166,9 +166,9 @@ func checkArrowSizes(r io.ReaderAt, size int64, stream bool) error {
 			meta, _ := footer.number(at+24*i+8, 4)
 			body, _ := footer.number(at+24*i+16, 8)
 			if offset < 0 || meta < 0 || body < 0 || offset > size-meta || body > size-meta-offset {
-				return errArrowSize
+				return errSize
 			}
-			if _, err := checkArrowMessage(r, offset, size); err != nil {
+			if _, err := checkMessage(r, offset, size); err != nil {
 				return err
 			}
 		}
@@ -176,9 +176,9 @@ func checkArrowSizes(r io.ReaderAt, size int64, stream bool) error {
 	return nil
 }
 
-// checkArrowMessage checks the message at a place, and returns that of the next one;
+// checkMessage checks the message at a place, and returns that of the next one;
 // the same: there is none.
-func checkArrowMessage(r io.ReaderAt, at, size int64) (next int64, err error) {
+func checkMessage(r io.ReaderAt, at, size int64) (next int64, err error) {
 	var head [8]byte
 	if at+8 > size {
 		return at, nil
@@ -194,9 +194,9 @@ func checkArrowMessage(r io.ReaderAt, at, size int64) (next int64, err error) {
 	case length == 0:
 		return at, nil
 	case length > size-begin:
-		return 0, errArrowSize
+		return 0, errSize
 	}
-	b := make(arrowBuffer, length)
+	b := make(flatbuffer, length)
 	if _, err := r.ReadAt(b, begin); err != nil {
 		return 0, err
 	}
@@ -214,7 +214,7 @@ func checkArrowMessage(r io.ReaderAt, at, size int64) (next int64, err error) {
 	}
 	begin += length
 	if body < 0 || body > size-begin {
-		return 0, errArrowSize
+		return 0, errSize
 	}
 	if place, err := b.slot(root, 6); err != nil {
 		return 0, err
@@ -239,7 +239,7 @@ func checkArrowMessage(r io.ReaderAt, at, size int64) (next int64, err error) {
 }
 
 // checkArrowBatch checks what the packed buffers of a batch say of their length.
-func checkArrowBatch(r io.ReaderAt, b arrowBuffer, batch, begin, body int64) error {
+func checkArrowBatch(r io.ReaderAt, b flatbuffer, batch, begin, body int64) error {
 	if _, _, err := b.vector(batch, 6, 16); err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func checkArrowBatch(r io.ReaderAt, b arrowBuffer, batch, begin, body int64) err
 		offset, _ := b.number(at+16*i, 8)
 		length, _ := b.number(at+16*i+8, 8)
 		if offset < 0 || length < 0 || offset > body || length > body-offset {
-			return errArrowSize
+			return errSize
 		}
 		if length < 8 {
 			continue
@@ -264,8 +264,8 @@ func checkArrowBatch(r io.ReaderAt, b arrowBuffer, batch, begin, body int64) err
 		if _, err := r.ReadAt(said[:], begin+offset); err != nil {
 			return err
 		}
-		if whole := int64(binary.LittleEndian.Uint64(said[:])); whole < -1 || whole > arrowMessageRoom && whole/maxArrowRatio > length {
-			return errArrowSize
+		if whole := int64(binary.LittleEndian.Uint64(said[:])); whole < -1 || whole > messageRoom && whole/maxRatio > length {
+			return errSize
 		}
 	}
 	return nil

@@ -1,0 +1,25 @@
+package program
+
+import (
+	"os"
+	"syscall"
+
+	"quant/internal/process"
+)
+
+// kill ends what a program that was started Apart has left running: its session, and
+// what carries its mark though it went elsewhere.
+func (s *session) kill() {
+	_ = syscall.Kill(-s.pid, syscall.SIGKILL)
+	for range 3 { // what is killed may have started another one meanwhile
+		left := s.left(false)
+		for _, p := range left {
+			if start, exists := process.StartOf(p.PID); exists && start == p.Start && p.PID != os.Getpid() {
+				_ = syscall.Kill(p.PID, syscall.SIGKILL)
+			}
+		}
+		if len(left) == 0 {
+			return
+		}
+	}
+}
