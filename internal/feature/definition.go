@@ -174,7 +174,7 @@ func (p *definitions) set(root ast.Node) (factstore.FeatureSet, error) {
 	}
 	s.Kind = factstore.KindExpressions
 	if err := s.Check(); err != nil {
-		return s, quant.Errorf(quant.Invalid, "features %s: %w", p.file, err)
+		return s, p.problem(p.file, quant.HintOf(err), "%v", err)
 	}
 	return s, nil
 }

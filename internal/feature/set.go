@@ -107,6 +107,7 @@ func computeSet(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	c.kernel = e.compute
 	if program.Stages() > 0 {
 		c.sections = e
+		c.lookback *= 2 // for the cross-sections that a window reads, see evaluation.from
 		e.number = map[string]int{}
 	}
 	report, err := c.run(ctx)
@@ -125,6 +126,7 @@ type evaluation struct {
 	workers sync.Pool
 
 	compared *expression.Sections
+	from     int32            // the session from which symbols are compared: so early that a window of the first new one reads those that every symbol has had since
 	number   map[string]int   // of the symbols that are compared
 	sector   map[string]int32 // a number for each sector; none: -1
 
@@ -147,13 +149,19 @@ func (e *evaluation) compute(s *series, out [][]float64) {
 	defer e.workers.Put(w)
 	var err error
 	if e.compared != nil {
-		err = w.ComputeWith(e.compared, e.number[s.symbol], expressionBars(s), s.start, out)
+		err = w.ComputeWith(e.compared, e.number[s.symbol], expressionBars(s), e.start(s), out)
 	} else {
 		err = w.Compute(expressionBars(s), s.start, out)
 	}
 	if err != nil {
 		e.failed.CompareAndSwap(nil, &err)
 	}
+}
+
+// start is the first bar of a symbol that is compared.
+func (e *evaluation) start(s *series) int {
+	i, _ := slices.BinarySearch(s.session, e.from)
+	return i
 }
 
 // compare takes the cross-sections of all symbols: of every session, or, where grown, of
@@ -165,11 +173,11 @@ func (e *evaluation) compare(ctx context.Context, grown bool) error {
 	for k, symbol := range c.basis.Symbols {
 		e.number[symbol] = k
 	}
-	since, session := quant.Date(0), int32(0)
+	since := quant.Date(0)
 	if grown {
 		since = c.since()
-		i, _ := c.cal.Index(c.cut + 1)
-		session = int32(i)
+		i, _ := c.cal.Index(c.cut)
+		e.from = int32(max(0, i+1-e.program.Lookback()))
 	}
 	for stage := range e.program.Stages() {
 		w := writing{c: c}
@@ -179,11 +187,11 @@ func (e *evaluation) compare(ctx context.Context, grown bool) error {
 			}
 			err := c.eachSymbol(ctx, func(k int, s *series) {
 				if grown {
-					s.start = c.startOf(s, s.days, s.symbol, since)
+					c.startOf(s, s.days, s.symbol, since) // for its first session
 				}
 				worker := e.workers.Get().(*expression.Worker)
 				defer e.workers.Put(worker)
-				if err := worker.Collect(e.compared, stage, e.number[s.symbol], e.sectorOf(s.symbol), expressionBars(s), session); err != nil {
+				if err := worker.Collect(e.compared, stage, e.number[s.symbol], e.sectorOf(s.symbol), expressionBars(s), e.from); err != nil {
 					e.failed.CompareAndSwap(nil, &err)
 				}
 			})

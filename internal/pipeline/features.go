@@ -45,12 +45,7 @@ const DefaultFeatureVersion = "v1"
 func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (feature.Report, error) {
 	req := feature.Request{Version: o.Version, Symbols: o.Symbols, AcceptRaw: o.AcceptRaw, Force: o.Force}
 	if o.File != "" {
-		data, err := readDefinition("features", o.File, feature.MaxDefinitionBytes)
-		if err != nil {
-			return feature.Report{}, err
-		}
-		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: o.File, Digest: quant.Text(durable.Digest(data))})
-		set, err := feature.ParseSet(o.File, data)
+		set, err := readFeatures(o.File, s)
 		if err != nil {
 			return feature.Report{}, err
 		}
@@ -67,6 +62,19 @@ func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (featu
 		return feature.Report{}, err
 	}
 	return compute(ctx, s, req, feature.Features)
+}
+
+// readFeatures reads a file that defines a version of features, and records it as an
+// input, unless s is nil.
+func readFeatures(file string, s *session.Session) (factstore.FeatureSet, error) {
+	data, err := readDefinition("features", file, feature.MaxDefinitionBytes)
+	if err != nil {
+		return factstore.FeatureSet{}, err
+	}
+	if s != nil {
+		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: file, Digest: quant.Text(durable.Digest(data))})
+	}
+	return feature.ParseSet(file, data)
 }
 
 // sectors are those of the symbols of the lab, which a set may group by.

@@ -44,6 +44,7 @@ type Arguments struct {
 	To        string   `json:"to"`
 	Ingest    []string `json:"ingest"` // files
 	Provider  string   `json:"provider"`
+	Features  string   `json:"features,omitempty"` // file that defines the version of features that the strategy reads
 	Stages    []Stage  `json:"stages"`
 	Symbols   []string `json:"symbols"` // empty: the strategy's universe
 	Set       []string `json:"set"`     // KEY=VALUE, over the strategy file
@@ -166,7 +167,11 @@ func (r planRequest) call(stage Stage, symbols []string) Call {
 		}
 		return IngestOptions{Files: a.Ingest, Gate: Gate{MaxRejectRatio: DefaultMaxRejectRatio}}
 	case StageFeatures:
-		return FeaturesOptions{Version: r.Signal.FeatureVersion, Symbols: symbols, AcceptRaw: a.AcceptRaw}
+		o := FeaturesOptions{Version: r.Signal.FeatureVersion, File: a.Features, Symbols: symbols, AcceptRaw: a.AcceptRaw}
+		if o.File != "" {
+			o.Version = ""
+		}
+		return o
 	case StageLabels:
 		o := LabelsOptions{Version: feature.LabelVersion, Horizon: 60, Symbols: symbols, AcceptRaw: a.AcceptRaw}
 		if t := r.Signal.Training; t != nil {

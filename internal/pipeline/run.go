@@ -54,6 +54,7 @@ func (o RunOptions) Command() session.Command {
 	c.text("stages", strings.ReplaceAll(names(o.Stages), " ", ""))
 	c.each("ingest", o.Ingest)
 	c.text("provider", o.Provider)
+	c.text("features", o.Features)
 	c.each("set", o.Set)
 	c.text("symbols", strings.Join(o.Symbols, ","))
 	c.yes("accept-raw", o.AcceptRaw)
@@ -198,6 +199,9 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 	}
 	req.Strategy = Strategy{Path: a.Strategy, Digest: digest, StrategyID: s.ID, Version: s.Version}
 	req.Universe, req.Everything, req.Signal = s.Universe, s.Everything, s.Signal
+	if err := checkFeatures(a.Features, req.Signal.FeatureVersion); err != nil {
+		return err
+	}
 	from, err := planDay("from", a.From)
 	if err != nil {
 		return err
@@ -290,6 +294,18 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 		FeatureVersion: features[0].Version,
 		Training:       &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
 	}, nil
+}
+
+// checkFeatures refuses a file of features that the strategy does not read.
+func checkFeatures(file, version string) error {
+	if file == "" {
+		return nil
+	}
+	set, err := readFeatures(file, nil)
+	if err == nil && set.Version != version {
+		return quant.Errorf(quant.Usage, "--features %s defines version %s, and the strategy reads version %s", file, set.Version, version).WithHint("name the file of that version, or leave it out")
+	}
+	return err
 }
 
 func planDay(flag, text string) (quant.Date, error) {
@@ -493,6 +509,10 @@ func (c *chain) inputs(ctx context.Context, call Call) (stageInputs, tableState,
 	switch o := call.(type) {
 	case IngestOptions:
 		paths = o.Files
+	case FeaturesOptions:
+		if o.File != "" {
+			paths = []string{o.File}
+		}
 	case RecommendOptions:
 		paths = []string{o.Strategy}
 	case BacktestOptions:
