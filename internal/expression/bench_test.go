@@ -1,7 +1,12 @@
 package expression
 
 import (
+	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"quant"
@@ -45,3 +50,40 @@ func benchmark(b *testing.B, list []Named) {
 
 func BenchmarkAlpha158(b *testing.B) { benchmark(b, Alpha158()) }
 func BenchmarkAlpha360(b *testing.B) { benchmark(b, Alpha360()) }
+
+// BenchmarkMarket computes Alpha158 of 100 symbols by as many workers as there are
+// processors; without features that Polars cannot say: -bench Market/128.
+func BenchmarkMarket(b *testing.B) {
+	var said []Named
+	for _, f := range Alpha158() {
+		switch strings.TrimRight(f.Name, "0123456789") {
+		case "BETA", "RSQR", "RESI", "IMAX", "IMIN", "IMXD":
+		default:
+			said = append(said, f)
+		}
+	}
+	for _, list := range [][]Named{Alpha158(), said} {
+		b.Run(fmt.Sprint(len(list)), func(b *testing.B) {
+			p, err := Compile(list)
+			if err != nil {
+				b.Fatal(err)
+			}
+			bars := walk(2516, 1)
+			for b.Loop() {
+				var next atomic.Int32
+				var group sync.WaitGroup
+				for range runtime.GOMAXPROCS(0) {
+					group.Go(func() {
+						w, out := p.NewWorker(), outputs(len(list), len(bars.Session))
+						for next.Add(1) <= 100 {
+							if err := w.Compute(bars, 0, out); err != nil {
+								b.Error(err)
+							}
+						}
+					})
+				}
+				group.Wait()
+			}
+		})
+	}
+}
