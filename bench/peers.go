@@ -68,6 +68,7 @@ func (b *bench) peerMeasurements(ctx context.Context, o peerOptions) ([]measurem
 	}{
 		{"peers features v1", "at most the time of Polars that computes them and writes them wide", func(p *peers, ctx context.Context) ([]figure, error) { return p.features(ctx, "v1") }},
 		{"peers features v2", "at most the time of Polars with TA-Lib", func(p *peers, ctx context.Context) ([]figure, error) { return p.features(ctx, "v2") }},
+		{"peers alpha158", "at most the time of Polars for the expressions that it can say", (*peers).expressions},
 		{"peers size", "features v1 take at most two thirds of one long table", (*peers).featureSize},
 		{"peers day", "one more day's features and labels in at most 0.5 s each", (*peers).day},
 		{"peers pipeline", "one more day through the whole chain in at most 3 % of the chain", (*peers).pipelines},

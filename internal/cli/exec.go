@@ -4,11 +4,13 @@ import (
 	"context"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/exec"
+	"quant/internal/exec/sample"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 	"quant/internal/session"
@@ -20,6 +22,7 @@ func execCommand(env *Env) Command {
 	var name, experiment string
 	var tags, params []string
 	var keepSecrets bool
+	var every time.Duration
 	logMax := logSize(defaultLogMax)
 	cmd := &cobra.Command{
 		Use:   "exec [flags] -- PROGRAM [ARG...]",
@@ -37,6 +40,11 @@ and for Python the packages that are installed (artifact python-packages.txt).
 What the program prints is kept in a log, masked, as far as the disk has room
 beside the record; ` + "`quant runs logs`" + ` shows it. The error of a run that failed
 ends with the last line that its program printed on stderr.
+
+With --sample 1s, what all processes of the program use is recorded as metrics of the
+run, every second: system.cpu_cores, system.memory_bytes, system.processes,
+system.read_bytes, system.write_bytes, and of each NVIDIA accelerator
+system.gpu.N.utilization, system.gpu.N.memory_bytes, system.gpu.N.program_memory_bytes.
 
 In code.diff, secrets that are written out (api_key = "...", a password in a URL,
 a private key) are masked, and ` + "`quant runs rerun --code`" + ` refuses new lines that
@@ -57,10 +65,13 @@ a signal that ends the program, exec names the processes that still run.`,
   quant exec --name baseline --tag team=alpha --param lr=0.1 -- ./train.sh
   quant exec --log-max 1GiB -- sh -c 'for i in 1 2 3; do ./step $i; done'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkSample(cmd, every); err != nil {
+				return err
+			}
 			return exec.Run(cmd.Context(), env.Session, exec.Options{
 				Argv: args, Environ: env.Environ, Streams: exec.Streams(env.Streams()), Signals: env.TakeSignals, LogMax: int64(logMax),
-				KeepSecrets: keepSecrets,
-				Program:     thisProgram(), Say: func(text string) { env.Warn("%s", text) },
+				KeepSecrets: keepSecrets, Sample: every,
+				Program: thisProgram(), Say: func(text string) { env.Warn("%s", text) },
 			})
 		},
 	}
@@ -90,6 +101,7 @@ a signal that ends the program, exec names the processes that still run.`,
 	cmd.Flags().StringArrayVar(&tags, "tag", nil, "tag of the run, K=V; may be given more than once")
 	cmd.Flags().StringArrayVar(&params, "param", nil, "param of the run, K=V; may be given more than once")
 	cmd.Flags().BoolVar(&keepSecrets, "keep-secrets", false, "keep uncommitted code exactly, with the secrets that are written out in it")
+	sampleFlag(cmd, &every)
 	cmd.Flags().Var(&logMax, "log-max", "most that is kept of what the program prints, such as 512KiB or 1GiB (0: nothing): half of it from the beginning, half from the end")
 	return Command{
 		Command: cmd,
@@ -100,6 +112,20 @@ a signal that ends the program, exec names the processes that still run.`,
 			},
 		},
 	}
+}
+
+func sampleFlag(cmd *cobra.Command, every *time.Duration) {
+	cmd.Flags().Var(newDuration(every, 0), "sample", "record what the program's processes use, so often, such as 1s (default: not at all)")
+}
+
+func checkSample(cmd *cobra.Command, every time.Duration) error {
+	if !cmd.Flags().Changed("sample") {
+		return nil
+	}
+	if err := sample.CheckEvery(every); err != nil {
+		return quant.Errorf(quant.Usage, "--sample: %w", err).WithHint("%s", quant.HintOf(err))
+	}
+	return nil
 }
 
 // labels are the tags and params that flags give to the session's run.

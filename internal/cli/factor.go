@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/output"
 	"quant/internal/pipeline"
@@ -26,16 +28,20 @@ func factorList(env *Env) Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the catalogue of features",
-		Long: `List the catalogue of features: what each is, how many sessions it looks back,
-and whether it is scale-free (names can be ranked by it) or at price level, with
-the scale-free one to use instead.`,
+		Long: `List the features of v1, v2 and of the lab's own versions: what each is, how
+many sessions it looks back, and whether it is scale-free (names can be ranked by
+it) or at price level, with the scale-free one to use instead where there is one.
+Then the versions that the lab has beside v1 and v2. --feature-version shows one
+version, such as alpha158.`,
+		Example: `  quant factor list
+  quant factor list --feature-version alpha158`,
 		Args: noArgs,
-		RunE: func(*cobra.Command, []string) error {
-			list, err := feature.Catalogue(version)
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, sets, err := pipeline.CatalogueOf(cmd.Context(), env.Session, version)
 			if err != nil {
 				return err
 			}
-			return env.Print(featureCatalogue(list))
+			return env.Print(featureCatalogue{list, sets})
 		},
 	}
 	cmd.Flags().StringVar(&version, "feature-version", "", "only the features of this version")
@@ -44,7 +50,14 @@ the scale-free one to use instead.`,
 
 // featureCatalogue is the result of factor list; its table leaves out what
 // would make it too wide.
-type featureCatalogue []feature.Entry
+type featureCatalogue struct {
+	entries []feature.Entry
+	sets    []factstore.FeatureSet
+}
+
+func (c featureCatalogue) MarshalJSON() ([]byte, error) { return json.Marshal(c.entries) }
+
+func (c featureCatalogue) CSVRows() any { return c.entries }
 
 func (c featureCatalogue) Sections() []output.Section {
 	type row struct {
@@ -57,14 +70,33 @@ func (c featureCatalogue) Sections() []output.Section {
 		Definition string `json:"definition"`
 	}
 	rows := []row{}
-	for _, e := range c {
+	for _, e := range c.entries {
 		rank := "scale-free"
-		if !e.ScaleFree {
+		switch {
+		case e.ScaleFree:
+		case e.Twin != "":
 			rank = "price level: use " + e.Twin
+		default:
+			rank = "not scale-free"
 		}
 		rows = append(rows, row{e.Name, strings.Join(e.Versions, " "), e.Lookback, e.FirstRow, e.Unit, rank, e.Definition})
 	}
-	return []output.Section{{Rows: rows}}
+	sections := []output.Section{{Rows: rows}}
+	type setRow struct {
+		Version     string `json:"version"`
+		Kind        string `json:"kind"`
+		Features    int    `json:"features"`
+		KnownAt     string `json:"known_at"`
+		Description string `json:"description"`
+	}
+	var sets []setRow
+	for _, s := range c.sets {
+		sets = append(sets, setRow{s.Version, s.Kind, len(s.Features), s.KnownAt, s.Description})
+	}
+	if sets != nil {
+		sections = append(sections, output.Section{Title: "versions of this lab", Rows: sets})
+	}
+	return sections
 }
 
 func factorReport(env *Env) Command {
@@ -77,7 +109,7 @@ func factorReport(env *Env) Command {
 		Long: `Judge a stored feature by a stored label: the daily information coefficient (IC,
 Pearson's) and the same on ranks (RankIC) over sessions with at least 5 names,
 their mean, deviation and ratio (ICIR), with the effective sample, sessions /
-horizon, beside it; their decay over the returns of 1, 5, 10, 20 and 60
+horizon, its t, and the t of Newey and West with horizon - 1 lags; their decay over the returns of 1, 5, 10, 20 and 60
 sessions; the label's mean by quantile of the feature, and top minus bottom; how
 much the ranks resemble those of the session before; coverage; and each symbol's
 own time series, which is all there is with fewer names.
@@ -150,6 +182,7 @@ func (r factorResult) Sections() []output.Section {
 		ICIR      string `json:"icir"`
 		Effective string `json:"effective_sample"`
 		T         string `json:"t"`
+		NeweyWest string `json:"newey_west_t"`
 	}
 	type decayRow struct {
 		Horizon  int    `json:"horizon"`
@@ -169,7 +202,7 @@ func (r factorResult) Sections() []output.Section {
 		C         string `json:"correlation"`
 	}
 	of := func(name string, i feature.Information) informationRow {
-		return informationRow{name, i.Sessions, figure(i.Mean), figure(i.Deviation), figure(i.ICIR), figure(i.EffectiveSample), figure(i.T)}
+		return informationRow{name, i.Sessions, figure(i.Mean), figure(i.Deviation), figure(i.ICIR), figure(i.EffectiveSample), figure(i.T), figure(i.NeweyWestT)}
 	}
 	var decay []decayRow
 	for _, d := range r.Decay {
@@ -179,11 +212,15 @@ func (r factorResult) Sections() []output.Section {
 	for _, q := range r.Quantiles {
 		quantiles = append(quantiles, quantileRow{q.Quantile, figure(q.Mean), q.Sessions})
 	}
+	var head []string
+	if r.KnownAt != "" {
+		head = append(head, "known at: "+string(r.KnownAt))
+	}
 	sections := []output.Section{
-		{Lines: []string{
+		{Lines: append([]string{
 			fmt.Sprintf("%s@%s against %s@%s, %s to %s", r.Feature, r.FeatureVersion, r.Label, r.LabelVersion, r.FirstDate, r.LastDate),
 			fmt.Sprintf("%s, %s, %d pairs; coverage %s of the bars, with the label %s", quant.Count(r.Symbols, "symbol"), quant.Count(r.Sessions, "session"), r.Pairs, figure(r.FeatureCoverage), figure(r.PairCoverage)),
-		}},
+		}, head...)},
 		{Rows: []informationRow{of("IC", r.IC), of("RankIC", r.RankIC)}},
 		{Title: "decay over the horizon", Rows: decay},
 		{Title: "label by quantile of the feature", Rows: quantiles},

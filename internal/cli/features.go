@@ -15,6 +15,7 @@ import (
 func featuresCommand(env *Env) Command {
 	var o pipeline.FeaturesOptions
 	var symbols string
+	var query pipeline.SQLFeaturesOptions
 	cmd := &cobra.Command{
 		Use:   "features",
 		Short: "Compute the features of a version, and returns, from ohlcv",
@@ -23,14 +24,41 @@ returns hold exactly these for the symbols: all that have bars, or those of
 --symbols. Only symbols whose bars, sessions or definitions have changed since
 are computed again. "quant factor list" shows the features.
 
+alpha158 and alpha360 are Qlib's sets. A version of your own is defined in a file:
+
+  version: my_alpha
+  description: two ideas
+  features:
+    MA20: Mean($close, 20) / $close
+    STRONG: CSRank($close / Ref($close, 20) - 1)
+
+--file FILE computes it, the first time and again; once the lab has it,
+--feature-version my_alpha does, too. What a version means never changes: another
+definition under its name is refused (5). docs/features.md shows the language.
+
 Prices are adjusted where a symbol has an adjusted_close on every row, else raw,
 which is said. Raw prices that move as in a split are refused (exit status 6)
 unless --accept-raw. No bars at all: 4.`,
 		Example: `  quant features --feature-version v1
-  quant features --feature-version v2 --symbols AAPL,IBM`,
+  quant features --feature-version v2 --symbols AAPL,IBM
+  quant features --feature-version alpha158
+  quant features --file features.yaml
+  quant features --sql turnover.sql --feature-version my_sql`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := feature.CheckVersion(o.Version); err != nil {
+			if cmd.Flags().Changed("sql") {
+				if o.File != "" {
+					return quant.Errorf(quant.Usage, "--file and --sql are given, and each defines a version").WithHint("compute them one after the other")
+				}
+				query.Version = o.Version
+				return computeSQL(cmd, env, query)
+			}
+			if o.File != "" {
+				if cmd.Flags().Changed("feature-version") {
+					return quant.Errorf(quant.Usage, "--file and --feature-version are given, and the file names its version").WithHint("leave out --feature-version")
+				}
+				o.Version = ""
+			} else if err := feature.CheckVersion(o.Version); err != nil {
 				return err
 			}
 			var err error
@@ -44,8 +72,10 @@ unless --accept-raw. No bars at all: 4.`,
 			return env.Print(featureReport{report})
 		},
 	}
-	cmd.Flags().StringVar(&o.Version, "feature-version", "v1", "version of the catalogue: v1 or v2")
+	cmd.Flags().StringVar(&o.Version, "feature-version", pipeline.DefaultFeatureVersion, "version: v1, v2, alpha158, alpha360, or one of your own that the lab has")
+	cmd.Flags().StringVar(&o.File, "file", "", "YAML file that defines a version of your own, to compute it")
 	bindFeatureFlags(cmd, &symbols, &o.AcceptRaw, &o.Force)
+	bindSQLFeatures(cmd, &query)
 	return Command{Command: cmd, Traits: Traits{Changes: always, RunsBare: true}, Sub: []Command{featuresImport(env)}}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -71,6 +72,7 @@ the process that started this one. Printed is {"run_id":"..."}, at once.`,
 	cmd.Flags().StringVar(&l.start, "start", "", "with --stdin: start a run of this kind, which lives as long as the stream")
 	cmd.Flags().StringVar(&l.name, "name", "", "name of the run that --start starts")
 	cmd.Flags().StringVar(&l.experiment, "experiment", "", "id or name of the experiment of the run that --start starts")
+	sampleFlag(cmd, &l.sample)
 	cmd.Flags().BoolVar(&l.keepSecrets, "keep-secrets", false, "with --start: keep uncommitted code exactly, with the secrets that are written out in it")
 	cmd.Flags().BoolVar(&l.strict, "strict", false, "with --stdin: end at the first bad line")
 	return Command{Command: cmd, Sub: []Command{logMetric(env, &l), logParam(env, &l), logTag(env, &l), logNote(env, &l), logArtifact(env, &l)}}
@@ -81,6 +83,7 @@ type logFlags struct {
 	stdin, strict           bool
 	start, name, experiment string
 	keepSecrets             bool
+	sample                  time.Duration
 }
 
 // logReport is the result of the commands that log.

@@ -87,13 +87,16 @@ func (e *Env) logOwnRun(cmd *cobra.Command, f logFlags, argv []string) error {
 	case e.Run == nil:
 		return quant.Errorf(quant.CodeOf(e.MetaErr), "no run can be started: %w", e.MetaErr).WithHint("%s", quant.HintOf(e.MetaErr))
 	}
+	if err := checkSample(cmd, f.sample); err != nil {
+		return err
+	}
 	ctx := cmd.Context()
 	first, err := labels(ctx, e.Session, f.name, f.experiment, nil, nil)
 	if err != nil {
 		return err
 	}
 	report, err := exec.FollowProgram(ctx, e.Session, exec.Follow{
-		Kind: f.start, Argv: argv, Parent: e.ParentRun, First: first, Stream: e.logStream(f), Environ: e.Environ, KeepSecrets: f.keepSecrets,
+		Kind: f.start, Argv: argv, Parent: e.ParentRun, First: first, Stream: e.logStream(f), Environ: e.Environ, KeepSecrets: f.keepSecrets, Sample: f.sample,
 		Started: func(runID string) error {
 			if err := e.Print(startedRun{runID, f.start}); err != nil {
 				return err

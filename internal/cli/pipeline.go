@@ -40,7 +40,7 @@ func (f pipelineFlags) options(cmd *cobra.Command) (pipeline.RunOptions, error) 
 		o.Lag = &f.lag
 	}
 	if o.Resume != "" {
-		for _, name := range []string{"strategy", "from", "to", "ingest", "provider", "stages", "symbols", "set", "accept-raw", "lag"} {
+		for _, name := range []string{"strategy", "from", "to", "ingest", "provider", "features", "stages", "symbols", "set", "accept-raw", "lag"} {
 			if cmd.Flags().Changed(name) {
 				return o, quant.Errorf(quant.Usage, "--resume takes the plan of a run as it is, and --%s would change it", name).
 					WithHint("leave --%s out, or start a new pipeline without --resume", name)
@@ -112,6 +112,7 @@ changed; else that of the stage that failed.`,
 	f.StringVar(&flags.To, "to", "", "last day, YYYY-MM-DD")
 	f.StringArrayVar(&flags.Ingest, "ingest", nil, "price file to ingest first; may be repeated, or followed by more files")
 	f.StringVar(&flags.Provider, "provider", "", "provider to fetch prices from first, such as alphavantage")
+	f.StringVar(&flags.Features, "features", "", "YAML file that defines the version of features that the strategy reads")
 	f.StringVar(&flags.stages, "stages", "", "only these stages, a comma list (default: all)")
 	f.StringVar(&flags.symbols, "symbols", "", "compute features and labels of these symbols, a comma list (default: the universe)")
 	f.StringArrayVar(&flags.Set, "set", nil, "KEY=VALUE over the strategy file, such as portfolio.top_k=5; may be repeated")

@@ -58,8 +58,8 @@ func strategyValidate(env *Env) Command {
 		Short: "Check strategy files",
 		Long: `Check strategy files: every mistake is shown with its line, its column and the
 nearest right name, and what can be invested at most where that is less than the
-gross exposure cap. Nothing is computed and no database is read. The exit status
-is 2 if a file is not valid.`,
+gross exposure cap. Nothing is computed. The Fact DB is asked only about a feature
+version of your own. The exit status is 2 if a file is not valid.`,
 		Example: "  quant strategy validate strategies/momentum_demo.yaml",
 		Args:    wantArgs(1, -1, "at least one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -71,7 +71,7 @@ is 2 if a file is not valid.`,
 				if err != nil {
 					return err
 				}
-				check, invalid := pipeline.CheckStrategy(env.Mask.Text(path), data, sets)
+				check, invalid := pipeline.CheckStrategy(cmd.Context(), env.Session, env.Mask.Text(path), data, sets)
 				if invalid != nil {
 					bad++
 					failed = invalid

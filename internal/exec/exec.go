@@ -54,6 +54,8 @@ type Options struct {
 	// KeepSecrets keeps what of the code is not committed exactly, without masking
 	// the secrets in it.
 	KeepSecrets bool
+	// Sample is how often it is measured what the program uses; 0: not at all.
+	Sample time.Duration
 	// Program is the file of quant, which goes on reading what processes print that
 	// the program left running; "": nobody does, and they get SIGPIPE.
 	Program string
@@ -113,8 +115,10 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 	inspected := inspect(ctx, s, path, o.Argv, environ, o.KeepSecrets)
 	about := map[string]any{"variables": recorded(environ)}
 	saved := make(chan struct{})
+	sampled := sampling{session: s, every: o.Sample}
 	command.Started = func(pid int) {
 		inspected.started(pid)
+		sampled.started(ctx, pid)
 		save := s.Registry.ProgramStarted(s.RunID(), quant.Program{
 			Path: quant.Text(path), ChildPID: ptr(int64(pid)), EnvironmentJSON: document(about),
 		})
@@ -138,6 +142,7 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 	}
 	sayLeft(s, o.Say, result)
 	<-saved
+	sampled.finish(ctx, about)
 	inspected.finish(about)
 	err = s.Registry.ProgramEnded(s.RunID(), func(p *quant.Program) {
 		if result.Status.Signaled() {

@@ -21,8 +21,9 @@ type Follow struct {
 	// Stream is what the program says; Run and Own are the run that is started.
 	Stream  logstream.Stream
 	Environ []string
-	// KeepSecrets is as in Options.
+	// KeepSecrets and Sample are as in Options.
 	KeepSecrets bool
+	Sample      time.Duration
 	// Started tells the run's id, once it is recorded.
 	Started func(runID string) error
 }
@@ -82,6 +83,8 @@ func follow(ctx context.Context, inner *session.Session, f Follow, program int) 
 	}
 	inspected := inspect(ctx, inner, f.Argv[0], f.Argv, f.Environ, f.KeepSecrets)
 	inspected.started(program)
+	sampled := sampling{session: inner, every: f.Sample}
+	sampled.started(ctx, program)
 	about := map[string]any{"variables": recorded(f.Environ)}
 	// The process is not the one that ends the run: what is recorded of it is its file
 	// and its environment.
@@ -113,6 +116,7 @@ func follow(ctx context.Context, inner *session.Session, f Follow, program int) 
 	stream.Run, stream.Own = inner.RunID(), true
 	report, err := stream.Store(living)
 	<-saved
+	sampled.finish(ctx, about)
 	inspected.finish(about)
 	return report, errors.Join(err, inner.Registry.ProgramEnded(inner.RunID(), func(p *quant.Program) { p.EnvironmentJSON = document(about) }))
 }

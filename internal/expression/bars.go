@@ -2,6 +2,7 @@ package expression
 
 import (
 	"math"
+	"sort"
 
 	"quant"
 )
@@ -39,12 +40,12 @@ func without(a, b float64) float64 {
 // that a window is a range of cells.
 type grid struct {
 	cells int
-	base  int32   // the session of cell 0
+	base  int32   // the session of cell 0, the first that is read
 	warm  int     // the cell of the symbol's first bar, below 0 if it is not among these
 	from  int     // the first bar that is read
 	cell  []int32 // of each bar from there on
 	whole bool    // every cell has its bar
-	asked int     // the cell of the first bar that is asked for
+	asked int     // the cell from which values are asked for, which may be after the last
 	days  []quant.Date
 
 	blocks map[int][]int32
@@ -54,47 +55,45 @@ type grid struct {
 // maxSessions is how many sessions bars may span.
 const maxSessions = 1 << 22
 
-// bind lays bars on the grid, from the first that is at most reach sessions before
-// start's.
-func (g *grid) bind(b *Bars, start, reach int) error {
+// bind lays bars on the grid, from reach sessions before one that is asked for.
+func (g *grid) bind(b *Bars, asked int32, reach int) error {
 	n := len(b.Session)
 	for _, column := range [][]float64{b.Open, b.High, b.Low, b.Close, b.Volume} {
 		if len(column) != n || len(b.Days) != n {
 			return quant.Errorf(quant.Invalid, "bars of unequal length")
 		}
 	}
-	if start < 0 || start > n {
-		return quant.Errorf(quant.Invalid, "bar %d of %d", start, n)
-	}
 	for k, edges := range g.blocks {
 		g.spare = append(g.spare, edges)
 		delete(g.blocks, k)
 	}
 	g.cells, g.cell = 0, g.cell[:0]
-	if start == n {
-		return nil
-	}
 	for i := 1; i < n; i++ {
 		if b.Session[i] <= b.Session[i-1] || b.Days[i] <= b.Days[i-1] {
 			return quant.Errorf(quant.Invalid, "bars out of order at %s", b.Days[i])
 		}
 	}
-	g.from = start
-	for g.from > 0 && int(b.Session[start])-int(b.Session[g.from-1]) <= reach {
-		g.from--
+	if g.from = firstFrom(b.Session, int64(asked)-int64(reach)); g.from == n {
+		return nil
 	}
-	g.base = b.Session[g.from]
-	span := int64(b.Session[n-1]) - int64(g.base) + 1
+	// A session without a bar may be the first that is read.
+	base := min(int64(b.Session[g.from]), max(int64(b.First), int64(asked)-int64(reach)))
+	span := int64(b.Session[n-1]) - base + 1
 	if span > maxSessions {
 		return quant.Errorf(quant.Invalid, "bars over %d sessions", span)
 	}
-	g.cells, g.asked, g.warm = int(span), int(b.Session[start]-g.base), int(int64(b.First)-int64(g.base))
+	g.base, g.cells, g.asked, g.warm = int32(base), int(span), int(int64(asked)-base), int(int64(b.First)-base)
 	for _, session := range b.Session[g.from:] {
 		g.cell = append(g.cell, session-g.base)
 	}
 	g.whole = len(g.cell) == g.cells
 	g.days = b.Days[g.from:]
 	return nil
+}
+
+// firstFrom is the first of the sessions that is not before one.
+func firstFrom(sessions []int32, from int64) int {
+	return sort.Search(len(sessions), func(i int) bool { return int64(sessions[i]) >= from })
 }
 
 // edges are where the blocks begin that a window of n sessions is summed over: whole

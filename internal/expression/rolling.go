@@ -4,14 +4,13 @@ import "math"
 
 // scratch is what one step works with.
 type scratch struct {
-	count                        []int32 // values in x up to a cell, of a column with missing ones
-	s, q, t, ref                 []float64
-	sy, qy                       []float64
-	bs, bq, bt, bsy, bqy         []float64 // of the cells of one block, from each to its end
-	xm, ym                       []float64
-	window, sorted               []float64
-	prefix, suffix               []float64
-	prefixAt, suffixAt, position []int32
+	count                []int32 // values in x up to a cell, of a column with missing ones
+	s, q, t, ref         []float64
+	sy, qy               []float64
+	bs, bq, bt, bsy, bqy []float64 // of the cells of one block, from each to its end
+	xm, ym               []float64
+	sorted, suffix       []float64
+	suffixAt             []int32
 }
 
 func (s *scratch) grow(n int) {
@@ -214,7 +213,7 @@ func (r *roll) sum(out []float64) {
 
 // centred gives, for each window, the sums of d, of its squares, and of i d, where d is
 // x less a value of the window, and i the session in it from 1 to n.
-func (r *roll) centred(squares, products bool) {
+func (r *roll) centred() {
 	w := &r.w.scratch
 	x, n := r.x, r.n
 	s, q, ti, refs := w.s, w.q, w.t, w.ref
@@ -284,7 +283,7 @@ func (r *roll) centred(squares, products bool) {
 }
 
 func (r *roll) moments(outs []result) {
-	r.centred(true, true)
+	r.centred()
 	w := &r.w.scratch
 	x, n, fn := r.x, r.n, float64(r.n)
 	middle, spread := (fn+1)/2, fn*(fn*fn-1)/12
@@ -462,7 +461,12 @@ func (r *roll) pairs(outs []result) {
 				out[t] = math.NaN()
 				continue
 			}
-			out[t] = max(-1, min(1, co/float64(math.Sqrt(vx)*math.Sqrt(vy))))
+			// The root of the product makes the correlation of a column with itself 1.
+			scale := math.Sqrt(vx * vy)
+			if !(scale > 1e-150 && scale < 1e150) {
+				scale = math.Sqrt(vx) * math.Sqrt(vy)
+			}
+			out[t] = max(-1, min(1, co/scale))
 		}
 	}
 }

@@ -15,12 +15,12 @@ import (
 //
 //	s := p.NewSections(len(symbols))
 //	for stage := range p.Stages() {
-//		for k := range symbols { worker.Collect(s, stage, k, sector[k], &bars, start) } // any number of goroutines
-//		for part := range parts { s.Compare(stage, part, parts) }                       // likewise
+//		for k := range symbols { worker.Collect(s, stage, k, sector[k], &bars, session) } // any number of goroutines
+//		for part := range parts { s.Compare(stage, part, parts) }                         // likewise
 //	}
-//	for k := range symbols { worker.ComputeWith(s, k, &bars, start, out) }              // likewise
+//	for k := range symbols { worker.ComputeWith(s, k, &bars, start, out) }                // likewise
 //
-// start must be the first bar from one session on that is the same for all symbols.
+// session is the first that features are asked for of any symbol, and the same for all.
 type Sections struct {
 	p       *Program
 	symbols []symbolSections
@@ -48,12 +48,13 @@ func (p *Program) NewSections(symbols int) *Sections {
 	return &Sections{p: p, symbols: make([]symbolSections, symbols)}
 }
 
-// Collect computes what a stage compares of a symbol. sector is a number that symbols of
-// one sector share, below 0 of a symbol without one: it has no value where symbols are
-// grouped by sector. bars and start are those of ComputeWith.
-func (w *Worker) Collect(s *Sections, stage, symbol int, sector int32, b *Bars, start int) error {
+// Collect computes what a stage compares of a symbol, for features from a session on.
+// sector is a number that symbols of one sector share, below 0 of a symbol without one: it
+// has no value where symbols are grouped by sector. The bars must be all that there are
+// from Program.Lookback sessions before the session on.
+func (w *Worker) Collect(s *Sections, stage, symbol int, sector int32, b *Bars, session int32) error {
 	st := w.p.stages[stage]
-	if err := w.bind(b, start, st, s, symbol); err != nil {
+	if err := w.bind(b, session, st, s, symbol); err != nil {
 		return err
 	}
 	sy := &s.symbols[symbol]
@@ -87,7 +88,7 @@ func (w *Worker) Collect(s *Sections, stage, symbol int, sector int32, b *Bars, 
 }
 
 // ComputeWith is Compute of a program with cross-sections, of a symbol whose every stage
-// has been compared.
+// has been compared. start is not before the session of Collect.
 func (w *Worker) ComputeWith(s *Sections, symbol int, b *Bars, start int, out [][]float64) error {
 	return w.compute(b, start, out, s, symbol)
 }
@@ -99,8 +100,10 @@ func (s *Sections) column(k, symbol int, g *grid, x []float64) {
 			x[i] = none
 		}
 	}
+	sy := &s.symbols[symbol]
+	column := sy.columns[k][firstFrom(sy.session, int64(g.base+g.cell[0])):]
 	for i, c := range g.cell {
-		x[c] = s.symbols[symbol].columns[k][i]
+		x[c] = column[i]
 	}
 }
 

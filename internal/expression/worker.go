@@ -33,8 +33,13 @@ func (w *Worker) Compute(b *Bars, start int, out [][]float64) error {
 }
 
 func (w *Worker) compute(b *Bars, start int, out [][]float64, s *Sections, symbol int) error {
-	last := w.p.stages[len(w.p.stages)-1]
-	if err := w.bind(b, start, last, s, symbol); err != nil || w.grid.cells == 0 {
+	if start < 0 || start > len(b.Session) {
+		return quant.Errorf(quant.Invalid, "bar %d of %d", start, len(b.Session))
+	}
+	if start == len(b.Session) {
+		return nil
+	}
+	if err := w.bind(b, b.Session[start], w.p.stages[len(w.p.stages)-1], s, symbol); err != nil {
 		return err
 	}
 	return w.run(func(k int, x []float64) {
@@ -50,9 +55,8 @@ func (w *Worker) compute(b *Bars, start int, out [][]float64, s *Sections, symbo
 }
 
 // bind lays out the bars and fills the leaves of a stage.
-func (w *Worker) bind(b *Bars, start int, st *stage, s *Sections, symbol int) error {
-	// All that the program may read: a cross-section asks for more than start's features.
-	if err := w.grid.bind(b, start, w.p.lookback); err != nil {
+func (w *Worker) bind(b *Bars, asked int32, st *stage, s *Sections, symbol int) error {
+	if err := w.grid.bind(b, asked, w.p.lookback); err != nil {
 		return err
 	}
 	n := w.grid.cells
@@ -137,10 +141,11 @@ func (w *Worker) run(done func(output int, x []float64)) error {
 	w.scratch.grow(n)
 	for _, s := range st.steps {
 		lo := max(0, w.grid.asked-s.need)
-		switch s.family {
-		case elementwise:
+		switch {
+		case lo >= n: // the bars end before
+		case s.family == elementwise:
 			w.elementwise(s, lo)
-		case lagged:
+		case s.family == lagged:
 			w.lagged(s, lo)
 		default:
 			w.rolling(s, lo)
@@ -214,7 +219,7 @@ func (w *Worker) elementwise(s *step, lo int) {
 			return
 		}
 	}
-	binary(k, x, y, out)
+	pairwise(k, x, y, out)
 }
 
 func unary(k kernel, x, out []float64) {
@@ -277,7 +282,7 @@ func power(x []float64, e float64, out []float64) {
 	}
 }
 
-func binary(k kernel, x, y, out []float64) {
+func pairwise(k kernel, x, y, out []float64) {
 	y, out = y[:len(x)], out[:len(x)]
 	switch k {
 	case kAdd:

@@ -46,19 +46,25 @@ func identifiers(names []string) string {
 }
 
 // FeatureRows is what stands after FROM to read one feature as rows of features_daily,
-// with its columns but the name and the version, in no order. It is read as fast
-// however many sets the file has.
+// with its columns, in no order. It is planned as fast however many sets the file has.
 func (db *DB) FeatureRows(ctx context.Context, version, name string) (string, error) {
 	wide, have, err := db.wide(ctx, version)
 	if err != nil {
 		return "", err
 	}
-	rows := "SELECT symbol, ts, feature_value, computed_at FROM " + factTable(FeaturesOther) + " WHERE feature_version = " + sqltext.Literal(version) + " AND feature_name = " + sqltext.Literal(name)
+	rows := "SELECT symbol, ts, feature_name, feature_value, feature_version, computed_at FROM " + factTable(FeaturesOther) +
+		" WHERE feature_version = " + sqltext.Literal(version) + " AND feature_name = " + sqltext.Literal(name)
 	if have && slices.Contains(wide.names, name) {
-		column := sqltext.Identifier(name)
-		rows = "SELECT symbol, ts, " + column + " AS feature_value, computed_at FROM " + factTable(wide.table()) + " WHERE " + column + " IS NOT NULL UNION ALL " + rows
+		rows = wide.rows(name, factTable(wide.table())) + " UNION ALL " + rows
 	}
 	return "(" + rows + ")", nil
+}
+
+// rows selects a feature of the table as rows of features_daily.
+func (w wideVersion) rows(name, from string) string {
+	column := sqltext.Identifier(name)
+	return "SELECT symbol, ts, " + sqltext.Literal(name) + " AS feature_name, " + column + " AS feature_value, " + sqltext.Literal(w.version) +
+		" AS feature_version, computed_at FROM " + from + " WHERE " + column + " IS NOT NULL"
 }
 
 // VersionFeatures are features of a version.

@@ -33,9 +33,10 @@ type wideVersion struct {
 	names   []string
 }
 
-func (w wideVersion) table() string { return tableOfVersion(w.version) }
+func (w wideVersion) table() string { return TableOfVersion(w.version) }
 
-func tableOfVersion(version string) string { return "features_" + version }
+// TableOfVersion is the table of a feature version, where the file has it.
+func TableOfVersion(version string) string { return "features_" + version }
 
 var returnNames = []string{"ret_1d", "ret_5d", "ret_20d", "ret_60d"}
 
@@ -172,10 +173,8 @@ func featureSchema(versions []wideVersion) string {
 	for _, w := range versions {
 		s.WriteString("CREATE TABLE IF NOT EXISTS " + w.table() + " (symbol TEXT NOT NULL, ts DATE NOT NULL")
 		for _, name := range w.names {
-			column := sqltext.Identifier(name)
-			s.WriteString(", " + column + " DOUBLE" + plain)
-			fmt.Fprintf(&daily, "SELECT symbol, ts, %s AS feature_name, %s AS feature_value, %s AS feature_version, computed_at FROM main.%s WHERE %[2]s IS NOT NULL UNION ALL\n",
-				sqltext.Literal(name), column, sqltext.Literal(w.version), w.table())
+			s.WriteString(", " + sqltext.Identifier(name) + " DOUBLE" + plain)
+			daily.WriteString(w.rows(name, "main."+w.table()) + " UNION ALL\n")
 		}
 		s.WriteString(", computed_at TIMESTAMP);\n")
 	}

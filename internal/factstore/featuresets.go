@@ -1,6 +1,7 @@
 package factstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -47,7 +48,8 @@ type FeatureSet struct {
 type SetFeature struct {
 	Name           string `json:"name"`
 	Kind           string `json:"kind"`
-	Definition     string `json:"definition"` // canonical: an expression, a SELECT, or where it was imported from
+	Definition     string `json:"definition"` // an expression, a SELECT, or where it was imported from, as it was written
+	Canonical      string `json:"canonical"`  // what it means, spelled in one way; "": as Definition says
 	Lookback       *int64 `json:"lookback"`   // sessions before t that the value reads; nil: not known
 	FirstRow       *int64 `json:"first_row"`  // the bar, counted from 1, that may have the first value; nil: not known
 	Unit           string `json:"unit"`
@@ -75,12 +77,15 @@ func (s FeatureSet) Feature(name string) (SetFeature, bool) {
 	return SetFeature{}, false
 }
 
+// Meaning is what the feature's values follow from.
+func (f SetFeature) Meaning() string { return cmp.Or(f.Canonical, f.Definition) }
+
 // DigestOf tells of what a set's values follow from: the name, the kind and the
-// definition of each feature, in any order.
+// meaning of each feature, in any order.
 func DigestOf(s FeatureSet) string {
 	lines := make([]string, len(s.Features))
 	for i, f := range s.Features {
-		lines[i] = fmt.Sprintf("%q %q %q\n", f.Name, f.Kind, f.Definition)
+		lines[i] = fmt.Sprintf("%q %q %q\n", f.Name, f.Kind, f.Meaning())
 	}
 	slices.Sort(lines)
 	digest := sha256.Sum256([]byte(strings.Join(lines, "")))
@@ -151,7 +156,7 @@ func (s FeatureSet) Check() error {
 		}
 		seen[folded] = f.Name
 		switch {
-		case f.Definition == "" || len(f.Definition) > longestMeaning || !utf8.ValidString(f.Definition):
+		case f.Definition == "" || len(f.Definition)+len(f.Canonical) > longestMeaning || !utf8.ValidString(f.Definition+f.Canonical):
 			return invalid("the definition of %s is empty, too long, or no text", f.Name)
 		case !slices.Contains(kinds, f.Kind):
 			return invalid("%s: %q is no kind of a feature", f.Name, f.Kind)
@@ -215,7 +220,7 @@ func readSets(ctx context.Context, q querier, table string) ([]FeatureSet, error
 }
 
 // featuresType is the type of feature_sets.features, as from_json takes it.
-const featuresType = `[{"name":"VARCHAR","kind":"VARCHAR","definition":"VARCHAR","lookback":"BIGINT","first_row":"BIGINT","unit":"VARCHAR","scale_free":"BOOLEAN","cross_sectional":"BOOLEAN","known_at":"VARCHAR"}]`
+const featuresType = `[{"name":"VARCHAR","kind":"VARCHAR","definition":"VARCHAR","canonical":"VARCHAR","lookback":"BIGINT","first_row":"BIGINT","unit":"VARCHAR","scale_free":"BOOLEAN","cross_sectional":"BOOLEAN","known_at":"VARCHAR"}]`
 
 // FeatureSet is DB.FeatureSet within the transaction.
 func (tx *Tx) FeatureSet(ctx context.Context, version string) (FeatureSet, error) {
@@ -297,7 +302,7 @@ func difference(stands, wanted FeatureSet) string {
 		switch old, have := stands.Feature(f.Name); {
 		case !have:
 			return "it has no " + f.Name
-		case old.Definition != f.Definition || old.Kind != f.Kind:
+		case old.Meaning() != f.Meaning() || old.Kind != f.Kind:
 			return fmt.Sprintf("%s is %.200s there", f.Name, old.Definition)
 		}
 	}

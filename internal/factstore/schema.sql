@@ -282,7 +282,7 @@ CREATE TABLE IF NOT EXISTS feature_sets (
     description TEXT,
     known_at    TEXT      NOT NULL,
     digest      TEXT      NOT NULL,
-    features    STRUCT("name" TEXT, kind TEXT, definition TEXT, lookback BIGINT, first_row BIGINT, unit TEXT, scale_free BOOLEAN, cross_sectional BOOLEAN, known_at TEXT)[] NOT NULL,
+    features    STRUCT("name" TEXT, kind TEXT, definition TEXT, canonical TEXT, lookback BIGINT, first_row BIGINT, unit TEXT, scale_free BOOLEAN, cross_sectional BOOLEAN, known_at TEXT)[] NOT NULL,
     run_id      TEXT      NOT NULL,
     created_at  TIMESTAMP NOT NULL
 );

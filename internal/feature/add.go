@@ -154,7 +154,7 @@ func (a *adding) store(ctx context.Context) error {
 	into, picked := []string{"symbol", "ts"}, []string{"symbol", "ts"}
 	for k, name := range s.columns {
 		columns = append(columns, factstore.Column{Name: fmt.Sprintf("x%d", k), Floats: []float64{}})
-		into, picked = append(into, name), append(picked, fmt.Sprintf("x%d", k))
+		into, picked = append(into, sqltext.Identifier(name)), append(picked, fmt.Sprintf("x%d", k))
 	}
 	for k := 0; k < len(s.fixed); k += 2 {
 		column := factstore.Column{Name: s.fixed[k], Numbers: []int32{}}
@@ -236,6 +236,7 @@ func (b *addedBlock) compute(from, to int) (some bool) {
 		for v := range out {
 			out[v] = b.out[v][i-begin : j-begin]
 		}
+		b.series.symbol, b.series.days = bars.Symbols[k], bars.Days[i:j]
 		b.series.bind(bars.Session[i:j], bars.Open[i:j], bars.High[i:j], bars.Low[i:j], bars.Close[i:j], bars.Volume[i:j])
 		if b.of.sink == 0 {
 			w.computeSymbol(k, &b.series, out, false)

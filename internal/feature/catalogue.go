@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/factstore"
 )
 
 // Entry is one feature of the catalogue: what it is, and how it is computed.
@@ -24,6 +25,9 @@ type Entry struct {
 	Twin       string   `json:"twin"`       // of a price-level entry: the scale-free one to rank and train with
 	Source     string   `json:"source"`     // of the formula
 
+	CrossSectional bool   `json:"cross_sectional"` // it also reads other symbols of its day
+	KnownAt        string `json:"known_at"`        // proved: computed by quant from what stood at the close; stated: as its source says
+
 	compute kernel
 }
 
@@ -36,6 +40,8 @@ const (
 	gapsRolling   = "80%"
 	gapsAmihud    = "75%"
 	gapsRecursive = "recursive"
+	gapsFunction  = "by function" // of expressions: as each of its functions says
+	gapsSource    = "as given"    // of what quant does not compute
 )
 
 // Restart is how many sessions in a row may be missing within a recursion
@@ -43,21 +49,29 @@ const (
 // begins again with its warm-up.
 const Restart = 10
 
-// Versions returns the feature versions, oldest first.
-func Versions() []string { return []string{"v1", "v2"} }
-
-// CheckVersion is Invalid for any text but one of Versions.
-func CheckVersion(version string) error {
-	if !slices.Contains(Versions(), version) {
-		return quant.Errorf(quant.Invalid, "feature version %q is not known", version).
-			WithHint("use one of %s; `quant factor list` shows the features of each", strings.Join(Versions(), ", "))
+// Versions returns the feature versions that are built in, oldest first.
+func Versions() []string {
+	list := []string{"v1", "v2"}
+	for _, s := range builtInSets() {
+		list = append(list, s.version)
 	}
-	return nil
+	return list
 }
 
-// Catalogue returns the entries of a version in their order, of all versions
-// for "". Invalid: there is no such version.
-func Catalogue(version string) ([]Entry, error) {
+// CheckVersion is Invalid for a text that names no version: neither one of Versions nor
+// one that a set of a lab can have. Whether the lab has the set shows when it is read.
+func CheckVersion(version string) error {
+	if slices.Contains(Versions(), version) || factstore.CheckFeatureVersion(version) == nil {
+		return nil
+	}
+	return quant.Errorf(quant.Invalid, "feature version %.80q is not known", version).
+		WithHint("use one of %s, or one of your own; `quant factor list` shows the features of each", strings.Join(Versions(), ", "))
+}
+
+// Catalogue returns the entries of v1 and v2 for "", of a version that is built in in
+// their order, or of a set. Invalid: see CheckVersion. NotFound: there is no such
+// version, here or among the sets, which are those of a lab.
+func Catalogue(version string, sets ...factstore.FeatureSet) ([]Entry, error) {
 	all := entries()
 	if version == "" {
 		return all, nil
@@ -65,13 +79,48 @@ func Catalogue(version string) ([]Entry, error) {
 	if err := CheckVersion(version); err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(all, func(e Entry) bool { return !slices.Contains(e.Versions, version) }), nil
+	if version == "v1" || version == "v2" {
+		return slices.DeleteFunc(all, func(e Entry) bool { return !slices.Contains(e.Versions, version) }), nil
+	}
+	for _, s := range sets {
+		if s.Version == version {
+			return setEntries(s), nil
+		}
+	}
+	if isBuiltIn(version) {
+		s, err := builtInSet(version)
+		return setEntries(s), err
+	}
+	return nil, quant.Errorf(quant.NotFound, "feature version %s is not in this lab", version).
+		WithHint("`quant features --file FILE` computes a version of your own; `quant factor list` shows the versions there are")
 }
 
-// Lookup returns an entry of a version. NotFound: the version does not have
-// it; Invalid: there is no such version.
-func Lookup(name, version string) (Entry, error) {
-	list, err := Catalogue(version)
+// setEntries are the features of a set as entries of the catalogue.
+func setEntries(s factstore.FeatureSet) []Entry {
+	list := make([]Entry, len(s.Features))
+	for i, f := range s.Features {
+		e := Entry{
+			Name: f.Name, Versions: []string{s.Version}, Definition: f.Definition, Gaps: gapsSource, Unit: f.Unit, ScaleFree: f.ScaleFree,
+			Source: f.Kind, CrossSectional: f.CrossSectional, KnownAt: f.KnownAt,
+		}
+		if f.Kind == factstore.KindExpressions {
+			e.Gaps = gapsFunction
+		}
+		if f.Lookback != nil {
+			e.Lookback = int(*f.Lookback)
+		}
+		if f.FirstRow != nil {
+			e.FirstRow = int(*f.FirstRow)
+		}
+		list[i] = e
+	}
+	return list
+}
+
+// Lookup returns an entry of a version. NotFound: the version does not have it, or there
+// is no such version; Invalid: see CheckVersion. sets are those of a lab.
+func Lookup(name, version string, sets ...factstore.FeatureSet) (Entry, error) {
+	list, err := Catalogue(version, sets...)
 	if err != nil {
 		return Entry{}, err
 	}
@@ -86,7 +135,26 @@ func Lookup(name, version string) (Entry, error) {
 				WithHint("use %s@%s", name, e.Versions[0])
 		}
 	}
-	return Entry{}, quant.Errorf(quant.NotFound, "there is no feature %q", name).WithHint("`quant factor list` shows the features")
+	return Entry{}, quant.Errorf(quant.NotFound, "there is no feature %.80q in version %s", name, version).WithHint("`quant factor list --feature-version %s` shows its features", version)
+}
+
+// CheckScale is Refused for an entry at price level: names cannot be compared by it.
+func (e Entry) CheckScale() error {
+	if e.ScaleFree {
+		return nil
+	}
+	err := quant.Errorf(quant.Refused, "feature %s@%s is %s, which a split rescales: it cannot rank names", e.Name, e.Versions[0], levelOf(e.Unit))
+	if e.Twin != "" {
+		return err.WithHint("use its scale-free twin %s@%s", e.Twin, e.Versions[0])
+	}
+	return err.WithHint("define one that is divided by what it is measured in, such as a price by $close, in a new version")
+}
+
+func levelOf(unit string) string {
+	if unit == "" {
+		return "not scale-free"
+	}
+	return "in units of " + unit
 }
 
 // returnEntry is the return over k sessions: every session of the window has
@@ -103,7 +171,7 @@ func entries() []Entry {
 	var list []Entry
 	add := func(versions []string, more ...Entry) {
 		for _, e := range more {
-			e.Versions = versions
+			e.Versions, e.KnownAt = versions, factstore.KnownProved
 			list = append(list, e)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"quant/internal/correlation"
 	"quant/internal/dataset"
 	"quant/internal/factstore"
+	"quant/internal/inference"
 	"quant/internal/parallel"
 	"quant/internal/price"
 	"quant/internal/sqltext"
@@ -34,7 +35,8 @@ type FactorRequest struct {
 
 // Check completes the request and returns the horizon of its label. Refused: a
 // price-level feature, for prices of different names cannot be ranked. Invalid
-// or NotFound: no such feature, label or version, or a bad value.
+// or NotFound: no such feature, label or version, or a bad value. Of a version that is
+// not built in it knows the name alone; Factor asks the lab.
 func (r *FactorRequest) Check() (horizon int, err error) {
 	if r.FeatureVersion == "" {
 		for _, e := range entries() {
@@ -43,19 +45,19 @@ func (r *FactorRequest) Check() (horizon int, err error) {
 			}
 		}
 		if r.FeatureVersion == "" {
-			r.FeatureVersion = Versions()[0]
+			r.FeatureVersion = "v1"
 		}
 	}
 	if r.LabelVersion == "" {
 		r.LabelVersion = LabelVersion
 	}
-	e, err := Lookup(r.Feature, r.FeatureVersion)
-	if err != nil {
+	if err := CheckVersion(r.FeatureVersion); err != nil {
 		return 0, err
 	}
-	if !e.ScaleFree {
-		return 0, quant.Errorf(quant.Refused, "feature %s is at price level: names cannot be compared by it", e.Name).
-			WithHint("use its scale-free twin %s@%s", e.Twin, r.FeatureVersion)
+	if slices.Contains(Versions(), r.FeatureVersion) {
+		if err := r.checkFeature(); err != nil {
+			return 0, err
+		}
 	}
 	horizon, ok := LabelHorizon(r.Label)
 	if !ok {
@@ -71,6 +73,15 @@ func (r *FactorRequest) Check() (horizon int, err error) {
 		return 0, quant.Errorf(quant.Invalid, "the range %s to %s ends before it begins", *r.From, *r.To).WithHint("exchange the two")
 	}
 	return horizon, nil
+}
+
+// checkFeature checks the feature against the catalogue and the sets of a lab.
+func (r *FactorRequest) checkFeature(sets ...factstore.FeatureSet) error {
+	e, err := Lookup(r.Feature, r.FeatureVersion, sets...)
+	if err != nil {
+		return err
+	}
+	return e.CheckScale()
 }
 
 // FactorReport judges a feature by a label. A pair is a bar that has both. A
@@ -98,6 +109,7 @@ type FactorReport struct {
 	TimeSeries      []TimeSeries `json:"time_series"`
 	TimeSeriesMean  *float64     `json:"time_series_mean"` // mean of their correlations
 	Daily           []DailyIC    `json:"daily"`
+	KnownAt         quant.Text   `json:"known_at"` // of an imported feature: as its source states; null: proved
 	Notices         []string     `json:"notices"`
 
 	Inputs []quant.RunIO `json:"-"` // what was read, and the runs that wrote it
@@ -112,6 +124,10 @@ type Information struct {
 	ICIR            *float64 `json:"icir"`             // mean / deviation, not annualised
 	EffectiveSample *float64 `json:"effective_sample"` // sessions / horizon: labels of neighbouring sessions overlap
 	T               *float64 `json:"t"`                // icir x sqrt(effective sample)
+	// The t of inference.NeweyWest: labels of neighbouring sessions overlap on horizon - 1
+	// sessions, which are its lags. Sessions without a coefficient are skipped.
+	NeweyWestT    *float64 `json:"newey_west_t"`
+	NeweyWestLags int      `json:"newey_west_lags"`
 }
 
 // Decay is the feature against the return over another horizon.
@@ -155,8 +171,19 @@ func Factor(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req F
 	if err != nil {
 		return FactorReport{}, err
 	}
+	sets, err := db.FeatureSets(ctx)
+	if err != nil {
+		return FactorReport{}, err
+	}
+	if err := req.checkFeature(sets...); err != nil {
+		return FactorReport{}, err
+	}
+	stored, err := db.FeatureRows(ctx, req.FeatureVersion, req.Feature)
+	if err != nil {
+		return FactorReport{}, err
+	}
 	for _, t := range []struct{ what, query, name, version, hint string }{
-		{"feature", "SELECT EXISTS (SELECT 1 FROM features_daily WHERE feature_name = ? AND feature_version = ?)", req.Feature, req.FeatureVersion, "quant features --feature-version " + req.FeatureVersion},
+		{"feature", "SELECT EXISTS (SELECT 1 FROM " + stored + " WHERE feature_name = ? AND feature_version = ?)", req.Feature, req.FeatureVersion, "quant features --feature-version " + req.FeatureVersion},
 		{"label", "SELECT EXISTS (SELECT 1 FROM labels WHERE label_name = ? AND label_version = ?)", req.Label, req.LabelVersion, fmt.Sprintf("quant labels --label-version %s --horizon %d", req.LabelVersion, horizon)},
 	} {
 		var exists bool
@@ -173,7 +200,7 @@ func Factor(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req F
 		return FactorReport{}, err
 	}
 	featureRows, labelRows := req.rows()
-	if err := db.RequireExplained(ctx, factstore.FeaturesDaily, "", featureRows); err != nil {
+	if err := db.RequireExplained(ctx, factstore.FeaturesDaily, stored, featureRows); err != nil {
 		return FactorReport{}, err
 	}
 	if err := db.RequireExplained(ctx, factstore.Labels, "", labelRows); err != nil {
@@ -193,7 +220,7 @@ func Factor(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req F
 		return FactorReport{}, quant.Errorf(quant.NotFound, "no bar in the range has both %s@%s and %s@%s", req.Feature, req.FeatureVersion, req.Label, req.LabelVersion).
 			WithHint("widen --from and --to, or the symbols")
 	}
-	report.Inputs, err = factorInputs(ctx, db, req, report)
+	report.Inputs, err = factorInputs(ctx, db, req, report, stored)
 	return report, err
 }
 
@@ -209,8 +236,8 @@ func (r FactorRequest) rows() (feature, label string) {
 }
 
 // factorInputs describes the three tables that a report was made of, and the
-// runs that wrote them.
-func factorInputs(ctx context.Context, db *factstore.DB, req FactorRequest, report FactorReport) ([]quant.RunIO, error) {
+// runs that wrote them. stored is where the feature's rows are.
+func factorInputs(ctx context.Context, db *factstore.DB, req FactorRequest, report FactorReport, stored string) ([]quant.RunIO, error) {
 	symbols := "true"
 	if req.Symbols != nil {
 		symbols = "symbol IN (" + sqltext.Literals(req.Symbols) + ")"
@@ -221,7 +248,7 @@ func factorInputs(ctx context.Context, db *factstore.DB, req FactorRequest, repo
 		name  dataset.Name
 		query string
 	}{
-		{dataset.Feature(report.Feature, report.FeatureVersion), "SELECT symbol, ts, feature_value FROM features_daily WHERE " + featureRows},
+		{dataset.Feature(report.Feature, report.FeatureVersion), "SELECT symbol, ts, feature_value FROM " + stored + " WHERE " + featureRows},
 		{dataset.Label(report.Label, report.LabelVersion), "SELECT symbol, ts, label_value FROM labels WHERE " + labelRows},
 		{dataset.Name{Table: dataset.OHLCV}, "SELECT symbol, ts, close, adjusted_close FROM ohlcv WHERE " + symbols},
 	} {
@@ -234,7 +261,7 @@ func factorInputs(ctx context.Context, db *factstore.DB, req FactorRequest, repo
 			FirstDate: report.FirstDate, LastDate: report.LastDate, Digest: quant.Text(digest),
 		})
 	}
-	features, err := db.Writers(ctx, factstore.FeaturesDaily, featureRows)
+	features, err := db.FeatureWriters(ctx, []factstore.VersionFeatures{{Version: req.FeatureVersion, Names: []string{req.Feature}}}, symbols)
 	if err != nil {
 		return nil, err
 	}
@@ -508,9 +535,11 @@ func (j *judgement) along(ctx context.Context) error {
 func information(daily []float64, horizon int) Information {
 	m, dev := correlation.Mean(daily), deviation(daily)
 	effective := float64(len(daily)) / float64(horizon)
+	_, _, t := inference.NeweyWest(daily, horizon-1)
 	return Information{
 		Sessions: len(daily), Mean: known(m), Deviation: known(dev), ICIR: known(m / dev),
 		EffectiveSample: known(effective), T: known(m / dev * math.Sqrt(effective)),
+		NeweyWestT: known(t), NeweyWestLags: horizon - 1,
 	}
 }
 

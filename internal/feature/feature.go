@@ -33,6 +33,11 @@ type Request struct {
 	Symbols   []string // nil: all that have bars, or had some
 	AcceptRaw bool     // see price.Request
 	Force     bool     // compute also what has not changed
+
+	// Set is the set to compute, of a version that is not v1 or v2; nil: the one that is
+	// built in or stands in the lab by the version.
+	Set     *factstore.FeatureSet
+	Sectors map[string]string // of symbols, which a set may group by
 }
 
 // Report is what a computation did.
@@ -78,12 +83,26 @@ type Table struct {
 func (t Table) Changed() int64 { return t.Inserted + t.Updated + t.Deleted }
 
 // Features computes the features of a version, and returns, and makes
-// features_daily and returns hold exactly these for the symbols asked for.
-// Invalid: no such version. NotFound: there is nothing to compute from.
-// Refused: see price.Stage.
+// features_daily and returns hold exactly these for the symbols asked for. A set is
+// declared with its first facts, and holds no returns; where its features compare
+// symbols, they compare all that have bars.
+// Invalid: no such version. NotFound: the lab has no such set, or there is nothing to
+// compute from. Conflict: the version stands with another definition. Refused: see
+// price.Stage.
 func Features(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (Report, error) {
+	if req.Set != nil {
+		req.Version = req.Set.Version
+		return computeSet(ctx, db, cal, req, *req.Set)
+	}
 	if err := CheckVersion(req.Version); err != nil {
 		return Report{}, err
+	}
+	if req.Version != "v1" && req.Version != "v2" {
+		s, err := SetOf(ctx, db, req.Version)
+		if err != nil {
+			return Report{}, err
+		}
+		return computeSet(ctx, db, cal, req, s)
 	}
 	list, err := Catalogue(req.Version)
 	if err != nil {

@@ -3,6 +3,8 @@ package feature
 import (
 	"math"
 	"slices"
+
+	"quant"
 )
 
 // series are the bars of one symbol on sessions, in their order. What an entry
@@ -12,6 +14,9 @@ import (
 type series struct {
 	session                        []int32
 	open, high, low, close, volume []float64
+
+	symbol string
+	days   []quant.Date
 
 	first int32 // session of the symbol's first bar, which may not be among these
 	start int   // the first bar that values are asked for

@@ -298,7 +298,7 @@ func TestAnIncrementGivesWhatTheWholeDoes(t *testing.T) {
 		fresh := lab(t, factstore.Options{})
 		load(t, fresh, barsOf(t, db))
 		var features Report
-		for _, version := range Versions() {
+		for _, version := range []string{"v1", "v2"} {
 			features = run(t, db, cal, Request{RunID: fmt.Sprint(version, step), Version: version})
 			run(t, fresh, cal, Request{Version: version})
 		}

@@ -58,6 +58,9 @@ type computation struct {
 	lookback int   // sessions before a bar that its values read
 	horizon  int   // sessions after a bar that its values read
 	returns  []int // outputs that are the returns of the symbol; nil: none
+
+	set      *factstore.FeatureSet // to declare; nil: none
+	sections *evaluation           // of a set whose features read other symbols of their session; nil: none
 	kernel   func(s *series, out [][]float64)
 
 	basis   price.Basis
@@ -87,7 +90,7 @@ type record struct {
 
 func (c *computation) run(ctx context.Context) (Report, error) {
 	var err error
-	if c.basis, err = price.Stage(ctx, c.db, c.cal, price.Request{Symbols: c.req.Symbols, AcceptRaw: c.req.AcceptRaw}); err != nil {
+	if c.basis, err = price.Stage(ctx, c.db, c.cal, c.priceRequest()); err != nil {
 		return Report{}, err
 	}
 	b := c.basis
@@ -152,6 +155,7 @@ func (c *computation) digestInputs(ctx context.Context) error {
 		return "concat_ws(' ', count(*)" + condition + ", sum(h::HUGEINT)" + condition + ", sum(hash(h, 1)::HUGEINT)" + condition + ")"
 	}
 	until := fmt.Sprintf(" FILTER (ts <= DATE '%s')", c.cut)
+	var all crossDigests
 	err := c.db.Columns(ctx, "SELECT symbol, min(ts), max(ts), max(ts)"+until+", "+sums("")+", "+sums(until)+", bool_and(fits)"+until+` FROM (
 			SELECT symbol, ts, hash(ts, open, high, low, close, volume, adjusted_close) AS h, coalesce(adjusted_close > 0 AND close > 0, false) AS fits FROM ohlcv WHERE `+c.ofSymbols()+`)
 		GROUP BY symbol ORDER BY symbol`, nil, func(chunk *factstore.Chunk) error {
@@ -164,6 +168,7 @@ func (c *computation) digestInputs(ctx context.Context) error {
 			first, last, upTo := days[0][row], days[1][row], days[2][row]
 			c.first[symbol], c.last[symbol] = first, last
 			_, _ = fmt.Fprintln(bars, symbol, of)
+			all.take(symbol, c.req.Sectors[symbol], of, chunk.Text(5, row), last, upTo, same[row] == adjusted[symbol])
 			grown := upTo != 0 && upTo < last && same[row] == adjusted[symbol]
 			if grown {
 				c.upTo[symbol] = upTo
@@ -178,18 +183,22 @@ func (c *computation) digestInputs(ctx context.Context) error {
 		return nil
 	})
 	c.report.BarsDigest = sum(bars)
+	if c.sections != nil {
+		c.inputsOfAll(all, digest)
+	}
 	return err
 }
 
 // ofSymbols is the condition for the rows of the symbols asked for.
 func (c *computation) ofSymbols() string {
-	if c.req.Symbols == nil {
+	symbols := c.priceRequest().Symbols
+	if symbols == nil {
 		return "true"
 	}
-	if len(c.req.Symbols) == 0 {
+	if len(symbols) == 0 {
 		return "false"
 	}
-	return "symbol IN (" + sqltext.Literals(c.req.Symbols) + ")"
+	return "symbol IN (" + sqltext.Literals(symbols) + ")"
 }
 
 func sum(h hash.Hash) string { return "sha256:" + hex.EncodeToString(h.Sum(nil)) }
@@ -223,6 +232,9 @@ func (c *computation) readBefore(ctx context.Context) error {
 // growth is whether the symbol's slices hold what its bars up to cut give, so that
 // only later ones are missing.
 func (c *computation) growth(symbol string) bool {
+	if c.sections != nil {
+		return c.growthOfAll(symbol)
+	}
 	upTo, later := c.upTo[symbol]
 	if !later || c.req.Force {
 		return false
@@ -324,7 +336,11 @@ func (c *computation) current(k int, symbol string) bool {
 // choose finds the symbols to compute, and those that have rows but no bars.
 func (c *computation) choose(ctx context.Context) error {
 	var grown []string
-	for _, symbol := range c.basis.Symbols {
+	wanted := c.basis.Symbols
+	if c.sections != nil && c.req.Symbols != nil {
+		wanted = slices.DeleteFunc(slices.Clone(wanted), func(s string) bool { return !slices.Contains(c.req.Symbols, s) })
+	}
+	for _, symbol := range wanted {
 		same := !c.req.Force
 		for k := range c.slices {
 			same = same && c.current(k, symbol)
@@ -350,6 +366,9 @@ func (c *computation) choose(ctx context.Context) error {
 		} else {
 			c.grown = append(c.grown, symbol)
 		}
+	}
+	if c.sections != nil && len(c.changed) > 0 { // what is asked for begins with one session, the same for all
+		c.changed, c.grown = append(c.changed, c.grown...), nil
 	}
 	slices.Sort(c.changed)
 	missing := map[string]bool{}
@@ -400,7 +419,11 @@ func (c *computation) compute(ctx context.Context) error {
 		if err := c.stageSymbols(ctx); err != nil {
 			return err
 		}
-		if err := c.sayGaps(ctx); err != nil {
+		if c.sections != nil {
+			if err := c.sections.compare(ctx, len(c.changed) == 0); err != nil {
+				return err
+			}
+		} else if err := c.sayGaps(ctx); err != nil {
 			return err
 		}
 		var err error

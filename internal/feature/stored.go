@@ -16,6 +16,10 @@ type Stored struct {
 // ListStored returns the features and the labels that have been computed, by name and
 // version. It reads what is kept of their slices, not the values.
 func ListStored(ctx context.Context, db *factstore.DB) (features, labels []Stored, err error) {
+	sets, err := db.FeatureSets(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	rows, err := db.Query(ctx, `SELECT table_name, name, version, count(DISTINCT symbol) FROM fact_inputs
 		WHERE table_name IN (?, ?) GROUP BY ALL ORDER BY ALL`, factstore.FeaturesDaily, factstore.Labels)
 	if err != nil {
@@ -32,7 +36,7 @@ func ListStored(ctx context.Context, db *factstore.DB) (features, labels []Store
 			labels = append(labels, one)
 			continue
 		}
-		entries, err := Catalogue(one.Version)
+		entries, err := Catalogue(one.Version, sets...)
 		if err != nil {
 			continue // of a version that this program does not know
 		}

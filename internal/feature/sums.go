@@ -98,23 +98,31 @@ func hashFloat(x float64) uint64 {
 	return mix(math.Float64bits(x))
 }
 
-// take counts the rows of a symbol from one on.
+// take counts the rows of a symbol from one on, column by column.
 func (s *rowSums) take(p digestPart, days []quant.Date, out [][]float64, from int) {
+	var hashes [512]uint64
+	var some [512]bool
 	one := mix(1)
-	for i := from; i < len(days); i++ {
-		h, some := mix(uint64(uint32(days[i]))), false
-		for _, k := range p.columns {
-			x := out[k][i]
-			if isNone(x) {
-				h = combine(h, noneHash)
-				continue
-			}
-			h, some = combine(h, hashFloat(x)), true
+	for ; from < len(days); from += len(hashes) {
+		n := min(len(hashes), len(days)-from)
+		for i, day := range days[from : from+n] {
+			hashes[i], some[i] = mix(uint64(uint32(day))), false
 		}
-		if some {
-			s.n++
-			s.a.add(h)
-			s.b.add(combine(mix(h), one))
+		for _, k := range p.columns {
+			for i, x := range out[k][from : from+n] {
+				if isNone(x) {
+					hashes[i] = combine(hashes[i], noneHash)
+					continue
+				}
+				hashes[i], some[i] = combine(hashes[i], hashFloat(x)), true
+			}
+		}
+		for i, h := range hashes[:n] {
+			if some[i] {
+				s.n++
+				s.a.add(h)
+				s.b.add(combine(mix(h), one))
+			}
 		}
 	}
 }

@@ -19,8 +19,11 @@ import (
 )
 
 // barsAtATime is about how many bars are computed and stored at a time, which bounds
-// memory; some of DuckDB's row groups.
-const barsAtATime = 5 * 122_880
+// memory; some of DuckDB's row groups. Of a set with many features they are fewer.
+func (c *computation) barsAtATime() int64 {
+	const most, features = 5 * 122_880, 19
+	return most * features / int64(max(features, c.outputs))
+}
 
 // outcome is what is noted of a slice of a symbol.
 type outcome struct{ sums, facts string }
@@ -54,6 +57,11 @@ func (w *writing) run(ctx context.Context) error {
 	}
 	if err := w.removeGone(ctx); err != nil {
 		return err
+	}
+	if c.set != nil {
+		if _, err := w.tx.DeclareFeatures(ctx, *c.set); err != nil {
+			return err
+		}
 	}
 	added, changed, err := w.divide(ctx)
 	if err != nil {
@@ -95,7 +103,7 @@ func (w *writing) run(ctx context.Context) error {
 	return nil
 }
 
-// parts divides symbols into such as have about barsAtATime bars to read together.
+// parts divides symbols into such as have about so many bars to read together.
 func (w *writing) parts(symbols []string, grown bool) func(func([]string) bool) {
 	c := w.c
 	return func(yield func([]string) bool) {
@@ -103,7 +111,7 @@ func (w *writing) parts(symbols []string, grown bool) func(func([]string) bool) 
 		if grown && c.lookback < wholeHistory {
 			each = min(each, int64(c.lookback)+64)
 		}
-		for part := range slices.Chunk(symbols, int(max(1, barsAtATime/each))) {
+		for part := range slices.Chunk(symbols, int(max(1, c.barsAtATime()/each))) {
 			if !yield(part) {
 				return
 			}
@@ -154,8 +162,14 @@ func (w *writing) computePart(ctx context.Context, symbols []string, grown bool)
 	return nil
 }
 
+// priceRequest is whose prices are read: of the symbols asked for, or, where symbols are
+// compared, of all.
 func (c *computation) priceRequest() price.Request {
-	return price.Request{Symbols: c.req.Symbols, AcceptRaw: c.req.AcceptRaw}
+	r := price.Request{Symbols: c.req.Symbols, AcceptRaw: c.req.AcceptRaw}
+	if c.sections != nil {
+		r.Symbols = nil
+	}
+	return r
 }
 
 // kernel computes the outputs of the bars that were read, on all processors, and notes
@@ -246,6 +260,9 @@ func (c *computation) startOf(s *series, days []quant.Date, symbol string, since
 		s.first = int32(i)
 	}
 	upTo := c.upTo[symbol]
+	if c.sections != nil {
+		upTo = c.cut
+	}
 	later, _ := slices.BinarySearch(days, upTo+1)
 	if c.horizon == 0 || later == len(days) {
 		return later
@@ -269,6 +286,7 @@ func (c *computation) eachSymbol(ctx context.Context, do func(k int, s *series))
 					return
 				}
 				from, to := b.From[k], b.From[k+1]
+				s.symbol, s.days = b.Symbols[k], b.Days[from:to]
 				s.bind(b.Session[from:to], b.Open[from:to], b.High[from:to], b.Low[from:to], b.Close[from:to], b.Volume[from:to])
 				do(k, &s)
 			}
@@ -453,7 +471,7 @@ func (w *writing) compare(ctx context.Context, s *sink, symbols []string, d *dif
 	var aliens []bool
 	old := make([][]float64, len(s.columns))
 	last, lastK := "", -1
-	err := c.db.Columns(ctx, "SELECT rowid, symbol, ts, "+alien+", "+strings.Join(s.columns, ", ")+" FROM "+s.stored+" f WHERE "+condition, nil, func(chunk *factstore.Chunk) error {
+	err := c.db.Columns(ctx, "SELECT rowid, symbol, ts, "+alien+", "+identifiers(s.columns)+" FROM "+s.stored+" f WHERE "+condition, nil, func(chunk *factstore.Chunk) error {
 		rowids, days, aliens = chunk.AppendBigints(rowids[:0], 0), chunk.AppendDates(days[:0], 2), chunk.AppendBooleans(aliens[:0], 3)
 		for k := range old {
 			old[k] = chunk.AppendFloats(old[k][:0], 4+k)
@@ -585,6 +603,14 @@ func (w *writing) takeOver(ctx context.Context, s *sink, position map[string]int
 	return w.removeRows(ctx, factstore.FeaturesOther, rowids)
 }
 
+func identifiers(names []string) string {
+	list := make([]string, len(names))
+	for i, name := range names {
+		list[i] = sqltext.Identifier(name)
+	}
+	return strings.Join(list, ", ")
+}
+
 func (s *sink) where() string {
 	where := "true"
 	for k := 0; k < len(s.fixed); k += 2 {
@@ -600,7 +626,7 @@ func (w *writing) insert(ctx context.Context, s *sink, skip []bool) error {
 	for k, v := range s.values {
 		name := fmt.Sprintf("x%d", k)
 		columns = append(columns, factstore.Column{Name: name, Floats: w.out[v]})
-		into, picked = into+", "+s.columns[k], picked+", h."+name
+		into, picked = into+", "+sqltext.Identifier(s.columns[k]), picked+", h."+name
 	}
 	var kept []int
 	for i := range skip {

@@ -135,7 +135,7 @@ func parseRef(noun, s string) (name, version string, err error) {
 	name, version, _ = strings.Cut(s, "@")
 	if !isName(name) || !isName(version) {
 		return "", "", quant.Errorf(quant.Usage, "%s %q is not of the form name@version", noun, s).
-			WithHint("lower-case letters, digits and _, such as ret_20d@v1")
+			WithHint("letters, digits and _, such as ret_20d@v1")
 	}
 	return name, version, nil
 }
@@ -146,7 +146,7 @@ func isName(s string) bool {
 		return false
 	}
 	for i, r := range s {
-		letter := r >= 'a' && r <= 'z'
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' // as Qlib's KMID
 		if !letter && (i == 0 || r != '_' && (r < '0' || r > '9')) {
 			return false
 		}

@@ -13,6 +13,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/session"
+	"quant/internal/stated"
 	"quant/internal/strategy"
 	"quant/internal/universe"
 )
@@ -149,6 +150,12 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 			return err
 		}
 		req.Known = known
+		if req.Stated, err = statedOf(ctx, s, db, of); err != nil {
+			return err
+		}
+		if req.Stated != "" {
+			req.KnownAt = stated.KnownAt
+		}
 		req.Model, req.Deciders = of.Signal.Inputs.ModelID, models
 		if o.AsOf != "" {
 			at, err := pricesAsOf(ctx, db, asOf)
@@ -189,10 +196,7 @@ func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symb
 		RunID: runID, StrategyID: s.ID, Version: s.Version, StrategyDigest: digest, DecisionDigest: s.DecisionDigest(), TrialDigest: s.TrialDigest(),
 		Universe: s.Universe.Symbols, From: *s.Backtest.From, To: *s.Backtest.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: o.AcceptRaw,
 		Currencies: map[string]string{},
-		Options: backtest.Options{
-			Lag: s.Execution.LagDays, FeeBps: s.Backtest.FeeBPS, SlippageBps: s.Backtest.SlippageBPS, InitialCapital: s.Backtest.InitialCapital,
-			CashRate: s.Backtest.CashRate, DelistAfter: s.Backtest.DelistAfter, DelistingReturn: s.Backtest.DelistingReturn,
-		},
+		Options:    accountOf(s),
 	}
 	for _, symbol := range symbols {
 		r.Currencies[symbol.Symbol] = string(symbol.Currency)
@@ -206,6 +210,20 @@ func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symb
 			WithHint("use signal.inputs.task_id: %s, or --allow-in-sample, which is stamped on the report", strategy.WalkForward)
 	}
 	return r, nil
+}
+
+// accountOf are the rules of the account that a strategy asks for.
+func accountOf(s strategy.Strategy) backtest.Options {
+	o := backtest.Options{
+		Lag: s.Execution.LagDays, FeeBps: s.Backtest.FeeBPS, SlippageBps: s.Backtest.SlippageBPS, InitialCapital: s.Backtest.InitialCapital,
+		CashRate: s.Backtest.CashRate, DelistAfter: s.Backtest.DelistAfter, DelistingReturn: s.Backtest.DelistingReturn,
+		Open: s.Execution.Price == strategy.FillOpen, MaxVolumeShare: valueOf(s.Execution.MaxVolumeShare), Impact: s.Backtest.Impact,
+	}
+	if s.LongShort() {
+		o.LongShort, o.BorrowBps, o.ShortRebate = true, s.Backtest.BorrowBPS, s.Backtest.ShortRebate
+		o.MarginInitial, o.MarginMaintenance = s.Backtest.Margins()
+	}
+	return o
 }
 
 // pricesAsOf names the state of prices that a backtest read, or that stood when

@@ -17,7 +17,7 @@ type ExperimentOptions struct {
 	ID          string // up to 64 letters, digits, _, . and -
 	Name        string // "": the id
 	Description string
-	Features    string // comma list, each with its version
+	Features    string // comma list, each with its version; a version alone: its scale-free features
 	Label       string // with its version
 	From, To    string // of the samples' days, YYYY-MM-DD; "": no bound
 	Folds       int
@@ -43,7 +43,7 @@ func (o ExperimentOptions) Experiment() (quant.Experiment, error) {
 	if spec.Features, err = model.ParseFeatures(o.Features); err != nil {
 		return e, err
 	}
-	if err := refusePriceLevels(spec.Features); err != nil {
+	if err := refusePriceLevels(spec.Features, nil); err != nil {
 		return e, err
 	}
 	if spec.Label, err = model.ParseLabel(o.Label); err != nil {
@@ -63,6 +63,10 @@ func (o ExperimentOptions) Experiment() (quant.Experiment, error) {
 		spec.Algo = model.Logistic
 	}
 	choose(&spec, o.Algo, o.Alphas)
+	if spec.Algo == model.ByProgram {
+		return e, quant.Errorf(quant.Usage, "a program is named when it trains, and no algorithm of an experiment").
+			WithHint("leave --algo out, and then: quant train --experiment %s --algo program -- python train.py", o.ID)
+	}
 	if err := spec.Validate(); err != nil {
 		return e, err
 	}
@@ -72,6 +76,19 @@ func (o ExperimentOptions) Experiment() (quant.Experiment, error) {
 	}
 	e.ParamsJSON, err = quant.NewJSON(trainParams{spec.Algo, spec.Alphas, spec.Seed})
 	return e, err
+}
+
+// refuseOwnPriceLevels is refusePriceLevels for features of the lab's own sets.
+func refuseOwnPriceLevels(ctx context.Context, s *session.Session, features string) error {
+	list, err := model.ParseFeatures(features)
+	if err != nil {
+		return err
+	}
+	sets, err := setsFor(ctx, s, versionsOf(list)...)
+	if err != nil {
+		return err
+	}
+	return refusePriceLevels(list, sets)
 }
 
 // choose lets what is named beat what the spec has.
@@ -135,8 +152,15 @@ type ExperimentChange struct {
 // Conflict: another one has the id. Other errors: those of
 // ExperimentOptions.Experiment.
 func CreateExperiment(ctx context.Context, s *session.Session, o ExperimentOptions) (ExperimentChange, error) {
+	var err error
+	if o.Features, err = wholeVersions(ctx, s, o.Features); err != nil {
+		return ExperimentChange{}, err
+	}
 	wanted, err := o.Experiment()
 	if err != nil {
+		return ExperimentChange{}, err
+	}
+	if err := refuseOwnPriceLevels(ctx, s, o.Features); err != nil {
 		return ExperimentChange{}, err
 	}
 	meta, err := s.MetaDB()

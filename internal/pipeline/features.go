@@ -1,19 +1,24 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
 
+	"quant"
 	"quant/internal/calendar"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/feature"
+	"quant/internal/metastore"
 	"quant/internal/session"
 )
 
 // FeaturesOptions say which features to compute.
 type FeaturesOptions struct {
-	Version   string   // of the catalogue
+	Version   string   // of the catalogue, or a set of the lab
+	File      string   // that defines the set to compute; "": Version does
 	Symbols   []string // nil: all that have bars
 	AcceptRaw bool     // see price.Request
 	Force     bool     // compute also what has not changed
@@ -22,20 +27,86 @@ type FeaturesOptions struct {
 // Command is what a run with these options is recorded as.
 func (o FeaturesOptions) Command() session.Command {
 	c := command(StageFeatures)
-	c.flag("feature-version", o.Version, true)
+	c.flag("feature-version", cmp.Or(o.Version, DefaultFeatureVersion), o.File == "")
+	c.text("file", o.File)
 	c.text("symbols", strings.Join(o.Symbols, ","))
 	c.yes("accept-raw", o.AcceptRaw)
 	c.yes("force", o.Force)
 	return c.Command
 }
 
+// DefaultFeatureVersion is the version of features where none is named.
+const DefaultFeatureVersion = "v1"
+
 // Features computes the features of a version, and returns, from ohlcv, and
-// records what it read and wrote. Errors: those of feature.Features.
+// records what it read and wrote. A set's definition is recorded with the run. Errors:
+// those of feature.Features and feature.ParseSet; NotFound, Failed or Invalid: the file
+// cannot be read.
 func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (feature.Report, error) {
-	if err := feature.CheckVersion(o.Version); err != nil {
+	req := feature.Request{Version: o.Version, Symbols: o.Symbols, AcceptRaw: o.AcceptRaw, Force: o.Force}
+	if o.File != "" {
+		set, err := readFeatures(o.File, s)
+		if err != nil {
+			return feature.Report{}, err
+		}
+		req.Set = &set
+		logParams(s, "feature_version", set.Version, "feature_set", factstore.DigestOf(set))
+		for _, f := range set.Features {
+			logParams(s, "feature."+f.Name, f.Definition)
+		}
+	} else if err := feature.CheckVersion(o.Version); err != nil {
 		return feature.Report{}, err
 	}
-	return compute(ctx, s, feature.Request{Version: o.Version, Symbols: o.Symbols, AcceptRaw: o.AcceptRaw, Force: o.Force}, feature.Features)
+	if req.Set == nil {
+		switch kind, err := setKind(ctx, s, o.Version); {
+		case err != nil:
+			return feature.Report{}, err
+		case kind == factstore.KindImport:
+			return feature.Report{}, quant.Errorf(quant.Refused, "features %s were imported: there is nothing to compute them by", o.Version).WithHint("`quant features import FILE --feature-version %s` brings those of more days", o.Version)
+		case kind == factstore.KindSQL:
+			if o.Symbols != nil {
+				s.Say().Notice("features %s are computed of all symbols: their query says which", o.Version)
+			}
+			return queried(SQLFeatures(ctx, s, SQLFeaturesOptions{Version: o.Version}))
+		}
+	}
+	var err error
+	if req.Sectors, err = sectors(ctx, s); err != nil {
+		return feature.Report{}, err
+	}
+	return compute(ctx, s, req, feature.Features)
+}
+
+// readFeatures reads a file that defines a version of features, and records it as an
+// input, unless s is nil.
+func readFeatures(file string, s *session.Session) (factstore.FeatureSet, error) {
+	data, err := readDefinition("features", file, feature.MaxDefinitionBytes)
+	if err != nil {
+		return factstore.FeatureSet{}, err
+	}
+	if s != nil {
+		s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: file, Digest: quant.Text(durable.Digest(data))})
+	}
+	return feature.ParseSet(file, data)
+}
+
+// sectors are those of the symbols of the lab, which a set may group by.
+func sectors(ctx context.Context, s *session.Session) (map[string]string, error) {
+	meta, err := s.MetaDB()
+	if err != nil {
+		return nil, err
+	}
+	list, err := meta.ListSymbols(ctx, metastore.SymbolFilter{})
+	if err != nil {
+		return nil, err
+	}
+	of := map[string]string{}
+	for _, symbol := range list {
+		if symbol.Sector != "" {
+			of[symbol.Symbol] = string(symbol.Sector)
+		}
+	}
+	return of, nil
 }
 
 // LabelsOptions say which labels to compute.

@@ -28,6 +28,8 @@ type Signal struct {
 	// Both empty: a feature is ranked, nothing is trained or scored.
 	ModelID  string
 	Training *Training
+	// Imported features, or predictions, came from a file: no stage makes them.
+	ImportedFeatures, ImportedPredictions bool
 }
 
 // Training is the experiment that a strategy's model comes from.
@@ -45,6 +47,7 @@ type Arguments struct {
 	To        string   `json:"to"`
 	Ingest    []string `json:"ingest"` // files
 	Provider  string   `json:"provider"`
+	Features  string   `json:"features,omitempty"` // file that defines the version of features that the strategy reads
 	Stages    []Stage  `json:"stages"`
 	Symbols   []string `json:"symbols"` // empty: the strategy's universe
 	Set       []string `json:"set"`     // KEY=VALUE, over the strategy file
@@ -134,6 +137,12 @@ func newPlan(r planRequest) Plan {
 			step.leave("not among --stages")
 		case stage == StageIngest && len(a.Ingest) == 0 && a.Provider == "":
 			step.leave("no files and no provider")
+		case stage == StageFeatures && r.Signal.ImportedFeatures:
+			step.leave("the features were imported")
+		case stage == StageFeatures && r.Signal.ImportedPredictions:
+			step.leave("the predictions were imported, and read no features")
+		case stage == StageScore && r.Signal.ImportedPredictions:
+			step.leave("the predictions were imported")
 		case r.Signal.Combines && slices.Contains([]Stage{StageFeatures, StageLabels}, stage):
 			step.leave("the strategy combines what others decided")
 		case stage == StageTrain && r.Signal.Training == nil && r.Signal.ModelID == "":
@@ -169,7 +178,11 @@ func (r planRequest) call(stage Stage, symbols []string) Call {
 		}
 		return IngestOptions{Files: a.Ingest, Gate: Gate{MaxRejectRatio: DefaultMaxRejectRatio}}
 	case StageFeatures:
-		return FeaturesOptions{Version: r.Signal.FeatureVersion, Symbols: symbols, AcceptRaw: a.AcceptRaw}
+		o := FeaturesOptions{Version: r.Signal.FeatureVersion, File: a.Features, Symbols: symbols, AcceptRaw: a.AcceptRaw}
+		if o.File != "" {
+			o.Version = ""
+		}
+		return o
 	case StageLabels:
 		o := LabelsOptions{Version: feature.LabelVersion, Horizon: 60, Symbols: symbols, AcceptRaw: a.AcceptRaw}
 		if t := r.Signal.Training; t != nil {

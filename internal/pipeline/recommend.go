@@ -40,7 +40,7 @@ type decideRequest struct {
 	RunID     string
 	// PriceLevel tells of a feature whether it is in units of the price, and its
 	// scale-free twin; nil: none is.
-	PriceLevel func(feature string) (twin string, is bool)
+	PriceLevel func(feature, version string) (twin string, is bool)
 	// Deciders are the models that a decision may be of, by the config_digest that
 	// it has then; nil: none.
 	Deciders map[string]string
@@ -59,13 +59,14 @@ type Recommendation struct {
 	To           quant.Date  `json:"to"`
 	Basis        string      `json:"basis"` // of the prices: adjusted, raw or mixed
 	Decisions    int         `json:"decisions"`
-	ToCash       int         `json:"to_cash"` // of these, without an approved weight
-	Changed      int         `json:"changed"` // of these, new or other than before
-	Removed      int64       `json:"removed"` // earlier decisions in the range that are on no rebalance day
-	Stale        int64       `json:"stale"`   // later decisions that rest on what changed
-	Flags        []FlagCount `json:"flags"`   // how often each struck, in the order of the rules
-	Sets         []TargetSet `json:"sets"`    // one a day, oldest first
-	Targets      []Target    `json:"targets"` // of the last day, in the decision's order
+	ToCash       int         `json:"to_cash"`  // of these, without an approved weight
+	Changed      int         `json:"changed"`  // of these, new or other than before
+	Removed      int64       `json:"removed"`  // earlier decisions in the range that are on no rebalance day
+	Stale        int64       `json:"stale"`    // later decisions that rest on what changed
+	Flags        []FlagCount `json:"flags"`    // how often each struck, in the order of the rules
+	Sets         []TargetSet `json:"sets"`     // one a day, oldest first
+	Targets      []Target    `json:"targets"`  // of the last day, in the decision's order
+	KnownAt      quant.Text  `json:"known_at"` // where the signal was imported: as its source states; null: proved
 	Notices      []string    `json:"notices"`
 
 	// Inputs and Outputs are what the run read and wrote.

@@ -6,6 +6,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/session"
+	"quant/internal/stated"
 )
 
 // RecommendOptions say what to decide.
@@ -87,9 +88,20 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 		if err != nil {
 			return err
 		}
+		said, err := statedOf(ctx, s, db, of)
+		if err != nil {
+			return err
+		}
+		sets, err := db.FeatureSets(ctx)
+		if err != nil {
+			return err
+		}
 		report, err = decide(ctx, db, decideRequest{
-			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevel, Deciders: models, Sectors: sectors, Members: members,
+			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevels(sets), Deciders: models, Sectors: sectors, Members: members,
 		})
+		if said != "" {
+			report.KnownAt, report.Notices = stated.KnownAt, append([]string{said}, report.Notices...)
+		}
 		return err
 	})
 	report.record(s, err)

@@ -354,7 +354,7 @@ func TestWhereThereIsNothingToDecideOnItIsSaid(t *testing.T) {
 		{"2024-01-03", []string{"signal.inputs.feature_name=macd"}, quant.Refused, "units of the price", "macd_pct"},
 	} {
 		req := l.request(c.days, c.sets...)
-		req.PriceLevel = func(f string) (string, bool) { return "macd_pct", f == "macd" }
+		req.PriceLevel = func(f, _ string) (string, bool) { return "macd_pct", f == "macd" }
 		_, err := pipeline.Decide(t.Context(), l.db, req)
 		if !errors.Is(err, c.code) || !strings.Contains(err.Error(), c.want) || !strings.Contains(quant.HintOf(err), c.hint) {
 			t.Errorf("%s %v: %v (%s)", c.days, c.sets, err, quant.HintOf(err))

@@ -54,6 +54,7 @@ func (o RunOptions) Command() session.Command {
 	c.text("stages", strings.ReplaceAll(names(o.Stages), " ", ""))
 	c.each("ingest", o.Ingest)
 	c.text("provider", o.Provider)
+	c.text("features", o.Features)
 	c.each("set", o.Set)
 	c.text("symbols", strings.Join(o.Symbols, ","))
 	c.yes("accept-raw", o.AcceptRaw)
@@ -198,6 +199,9 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 	}
 	req.Strategy = Strategy{Path: a.Strategy, Digest: digest, StrategyID: s.ID, Version: s.Version}
 	req.Universe, req.Everything, req.Signal = s.Universe, s.Everything, s.Signal
+	if err := checkFeatures(a.Features, req.Signal.FeatureVersion); err != nil {
+		return err
+	}
 	from, err := planDay("from", a.From)
 	if err != nil {
 		return err
@@ -261,7 +265,8 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 		return Signal{Combines: true}, nil
 	}
 	if s.Type == strategy.FactorRank {
-		return Signal{FeatureVersion: s.Inputs.FeatureVersion}, nil
+		kind, err := setKind(ctx, c.Session, s.Inputs.FeatureVersion)
+		return Signal{FeatureVersion: s.Inputs.FeatureVersion, ImportedFeatures: kind == factstore.KindImport}, err
 	}
 	id, trains := strings.CutPrefix(s.Inputs.ModelID, experimentRef)
 	if !trains {
@@ -269,7 +274,11 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 		if err != nil {
 			return Signal{}, err
 		}
-		return Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id}, nil
+		if isStated(m) {
+			return Signal{ModelID: id, ImportedPredictions: true}, nil
+		}
+		kind, err := setKind(ctx, c.Session, string(m.FeatureVersion))
+		return Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id, ImportedFeatures: kind == factstore.KindImport}, err
 	}
 	experiment, err := c.meta.GetExperiment(ctx, id)
 	if err != nil {
@@ -289,10 +298,27 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 				WithHint("create an experiment on the features of one version: v2 has those of v1")
 		}
 	}
+	kind, err := setKind(ctx, c.Session, features[0].Version)
+	if err != nil {
+		return Signal{}, err
+	}
 	return Signal{
-		FeatureVersion: features[0].Version,
-		Training:       &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
+		FeatureVersion:   features[0].Version,
+		ImportedFeatures: kind == factstore.KindImport,
+		Training:         &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
 	}, nil
+}
+
+// checkFeatures refuses a file of features that the strategy does not read.
+func checkFeatures(file, version string) error {
+	if file == "" {
+		return nil
+	}
+	set, err := readFeatures(file, nil)
+	if err == nil && set.Version != version {
+		return quant.Errorf(quant.Usage, "--features %s defines version %s, and the strategy reads version %s", file, set.Version, version).WithHint("name the file of that version, or leave it out")
+	}
+	return err
 }
 
 func planDay(flag, text string) (quant.Date, error) {
@@ -496,6 +522,10 @@ func (c *chain) inputs(ctx context.Context, call Call) (stageInputs, tableState,
 	switch o := call.(type) {
 	case IngestOptions:
 		paths = o.Files
+	case FeaturesOptions:
+		if o.File != "" {
+			paths = []string{o.File}
+		}
 	case RecommendOptions:
 		paths = []string{o.Strategy}
 	case BacktestOptions:

@@ -20,20 +20,26 @@ import (
 // file: a pipe could keep quant waiting for as long as nobody writes to it.
 // NotFound, Failed or Invalid.
 func ReadStrategyFile(path string) ([]byte, error) {
+	return readDefinition("strategy", path, strategy.MaxBytes)
+}
+
+// readDefinition reads a YAML file up to a few bytes more than most: one that is longer
+// is refused by who parses it.
+func readDefinition(what, path string, most int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, quant.Errorf(quant.NotFound, "strategy file %s does not exist", path).WithHint("check the path")
+		return nil, quant.Errorf(quant.NotFound, "%s file %s does not exist", what, path).WithHint("check the path")
 	}
 	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
+		return nil, quant.Errorf(quant.Failed, "read the %s: %w", what, err).WithHint("make the file readable")
 	}
 	defer f.Close()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, quant.Errorf(quant.Invalid, "strategy %s is not a regular file", path).WithHint("name a YAML file")
+		return nil, quant.Errorf(quant.Invalid, "%s %s is not a regular file", what, path).WithHint("name a YAML file")
 	}
-	data, err := io.ReadAll(io.LimitReader(f, strategy.MaxBytes+8)) // one that is longer is refused by Parse
+	data, err := io.ReadAll(io.LimitReader(f, most+8))
 	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "read the strategy: %w", err).WithHint("make the file readable")
+		return nil, quant.Errorf(quant.Failed, "read the %s: %w", what, err).WithHint("make the file readable")
 	}
 	return data, nil
 }
@@ -132,8 +138,9 @@ type StrategyCheck struct {
 }
 
 // CheckStrategy checks the text of a strategy file, which is called name, with
-// its overrides. invalid is why it is not valid, with all its problems.
-func CheckStrategy(name string, data []byte, sets []string) (check StrategyCheck, invalid error) {
+// its overrides. invalid is why it is not valid, with all its problems. Where the signal
+// is of a set that is not built in, the lab is asked for it, if it can be.
+func CheckStrategy(ctx context.Context, s *session.Session, name string, data []byte, sets []string) (check StrategyCheck, invalid error) {
 	check = StrategyCheck{File: name, Problems: strategy.Problems{}, Notices: []string{}}
 	of, err := strategy.Parse(name, data, sets)
 	if err != nil {
@@ -142,7 +149,11 @@ func CheckStrategy(name string, data []byte, sets []string) (check StrategyCheck
 	}
 	check.Valid, check.StrategyID, check.Version, check.Digest = true, quant.Text(of.ID), quant.Text(of.Version), quant.Text(of.Digest())
 	check.Notices = append(check.Notices, of.Notices()...)
-	if err := of.CheckScale(priceLevel); err != nil {
+	own, err := setsFor(ctx, s, of.Signal.Inputs.FeatureVersion)
+	if err != nil {
+		check.Notices = append(check.Notices, "whether its feature is scale-free is not known: "+err.Error())
+	}
+	if err := of.CheckScale(priceLevels(own)); err != nil {
 		check.Notices = append(check.Notices, err.Error()+": recommend refuses it; "+quant.HintOf(err))
 	}
 	return check, nil

@@ -13,6 +13,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/session"
+	"quant/internal/stated"
 	"quant/internal/strategy"
 	"quant/internal/universe"
 )
@@ -66,6 +67,7 @@ type trialRun struct {
 	replayed  *backtest.Replayed
 	rows      *decisionRows
 	stands    *standingDecisions // what was decided before; nil: nothing
+	stated    string             // the notice of a signal that was imported
 	decidedBy []string           // the runs that wrote the decisions
 	alone     bool               // its backtest runs by itself
 }
@@ -166,11 +168,15 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 	if w.panel == nil {
 		return ready, nil
 	}
+	sets, err := db.FeatureSets(ctx)
+	if err != nil {
+		return ready, err
+	}
 	from, to := w.report.From, w.report.To
 	for i, t := range list {
 		of := w.resolved(t)
 		stands := w.standing[of.ID]
-		if stands != nil && !stands.plain || of.CheckScale(priceLevel) != nil {
+		if stands != nil && !stands.plain || of.CheckScale(priceLevels(sets)) != nil {
 			continue
 		}
 		read, err := w.reading(ctx, db, of)
@@ -180,7 +186,11 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 		if read == nil {
 			continue
 		}
-		ready[i] = &trialRun{Trial: t, of: of, recommending: read, stands: stands,
+		said, err := statedOf(ctx, w.s, db, of)
+		if err != nil {
+			return ready, err
+		}
+		ready[i] = &trialRun{stated: said, Trial: t, of: of, recommending: read, stands: stands,
 			recommend: RecommendOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw},
 			backtest:  BacktestOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, AllowInSample: w.o.AllowInSample},
 		}
@@ -212,8 +222,10 @@ func (w *trials) universe(of strategy.Strategy) universe.List {
 func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Panel, error) {
 	var symbols []string
 	seen := map[string]bool{}
+	bars := false
 	for i := range w.report.Trials {
 		of := w.resolved(&w.report.Trials[i])
+		bars = bars || accountOf(of).NeedsBars()
 		for _, symbol := range append(slices.Clip(of.Universe.Symbols), string(of.Backtest.Benchmark)) {
 			if symbol != "" && symbol != backtest.EqualWeight && !seen[symbol] {
 				seen[symbol] = true
@@ -221,7 +233,7 @@ func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Pan
 			}
 		}
 	}
-	return backtest.ReadPanel(ctx, db, w.calendar, backtest.PanelRequest{Symbols: symbols, From: w.report.From, To: w.report.To, AcceptRaw: w.o.AcceptRaw})
+	return backtest.ReadPanel(ctx, db, w.calendar, backtest.PanelRequest{Symbols: symbols, From: w.report.From, To: w.report.To, AcceptRaw: w.o.AcceptRaw, Bars: bars})
 }
 
 // reading is what recommend reads for a strategy that has decided nothing, and
@@ -418,6 +430,9 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	r := *read
 	r.s, r.Strategy, r.RunID, r.Sectors = t.of, t.of, t.inner.RunID(), sectorsOf(t.of, w.symbols)
 	r.report = newRecommendation(t.of)
+	if t.stated != "" {
+		r.report.KnownAt, r.report.Notices = stated.KnownAt, append([]string{t.stated}, r.report.Notices...)
+	}
 	r.report.Basis = read.report.Basis
 	r.report.Notices = append(r.report.Notices, read.report.Notices...)
 	r.report.Inputs = slices.Clone(read.report.Inputs)
@@ -460,6 +475,9 @@ func (w *trials) replay(ctx context.Context, t *trialRun) error {
 		return err
 	}
 	req.Known, req.Model = w.known, of.Signal.Inputs.ModelID
+	if req.Stated = t.stated; req.Stated != "" {
+		req.KnownAt = stated.KnownAt
+	}
 	w.noteCalendar(t.inner)
 	t.replayed, err = w.panel.Replay(ctx, t.decisions, t.decidedBy, req)
 	return err

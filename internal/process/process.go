@@ -3,6 +3,8 @@
 // time it is read. Of another user's process a system may tell less.
 package process
 
+import "time"
+
 // Process is a process as it was at one moment.
 type Process struct {
 	PID    int
@@ -45,4 +47,13 @@ func StartOf(pid int) (start string, exists bool) {
 		return "", false
 	}
 	return p.Start, true
+}
+
+// Usage is what a process has used since it started.
+type Usage struct {
+	Start     string        // as Process.Start
+	Processor time.Duration // of all its threads, user and system, and of its children that have ended and were waited for
+	Resident  int64         // bytes of memory that it holds now; what several processes share counts in each
+	// Read and Written are bytes that went to and from disks, 0 where that is not told.
+	Read, Written int64
 }

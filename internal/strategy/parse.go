@@ -11,14 +11,18 @@ import (
 	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
 	"quant"
+	"quant/internal/yamltext"
 )
 
 // MaxBytes is the longest strategy file.
 const MaxBytes = 256 << 10
+
+// mostMarks bounds a file as yamltext.Parse takes it: a strategy has some 30 keys and
+// one list.
+const mostMarks = 2048
 
 // Problem is one thing that is wrong with a strategy.
 type Problem struct {
@@ -110,7 +114,7 @@ func (p *parsing) read(data []byte) ast.Node {
 		p.problem(p.file, "", "save it as plain text", "the file holds a zero byte")
 		return nil
 	}
-	doc, err := parseYAML(data)
+	doc, err := yamltext.Parse(data, mostMarks)
 	if err != nil {
 		p.notYAML(p.file, "", err)
 		return nil
@@ -132,46 +136,6 @@ func (p *parsing) read(data []byte) ast.Node {
 	return nil
 }
 
-// parseYAML is the parser with its panics, which some broken files cause,
-// made errors, and with bounds on what it takes quadratic time or a deep stack
-// for: brackets in brackets, keys, anchors, lists on one line, texts side by
-// side. A strategy has some 30 keys and one list.
-func parseYAML(data []byte) (doc *ast.File, err error) {
-	const deepest, marks = 64, 2048
-	depth, count := 0, 0
-	var before byte
-	for i, c := range data {
-		switch c {
-		case '[', '{':
-			depth++
-		case ']', '}':
-			depth--
-		case ':', '?', '&', '*', '!', '%', '@', '`', '\t':
-			count++
-		case '-':
-			if i > 1 && data[i-1] == ' ' && (data[i-2] == '-' || data[i-2] == ' ' && before == '-') {
-				count++
-			}
-		case '"', '\'':
-			if before == c && i > 0 && data[i-1] == ' ' {
-				count++
-			}
-		}
-		if c != ' ' {
-			before = c
-		}
-		if depth > deepest || count > marks {
-			return nil, errors.New("nested too deeply, or far more keys than a strategy has")
-		}
-	}
-	defer func() {
-		if recover() != nil {
-			doc, err = nil, errors.New("this is no YAML")
-		}
-	}()
-	return parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
-}
-
 func (p *parsing) notYAML(where, key string, err error) {
 	message := strings.SplitN(strings.TrimSpace(err.Error()), "\n", 2)[0]
 	var syntax interface {
@@ -190,7 +154,7 @@ func (p *parsing) notYAML(where, key string, err error) {
 
 // section reads a mapping of keys, and the sections in it.
 func (p *parsing) section(path string, n ast.Node) {
-	pairs, isMap := mapping(n)
+	pairs, isMap := yamltext.Mapping(n)
 	names := children(p.fields, path)
 	if !isMap {
 		what := "the file"
@@ -198,14 +162,14 @@ func (p *parsing) section(path string, n ast.Node) {
 			what = path
 		}
 		p.fail(path)
-		p.problem(p.at(n.GetToken()), path, fmt.Sprintf("its keys are %s", strings.Join(names, ", ")), "%s must be a mapping, not %s", what, kindOf(n))
+		p.problem(p.at(n.GetToken()), path, fmt.Sprintf("its keys are %s", strings.Join(names, ", ")), "%s must be a mapping, not %s", what, yamltext.KindOf(n))
 		return
 	}
 	seen := map[string]string{}
 	for _, pair := range pairs {
 		key, isText := pair.Key.(*ast.StringNode)
 		if !isText {
-			p.problem(p.at(pair.Key.GetToken()), path, "", "%s cannot be a key", kindOf(pair.Key))
+			p.problem(p.at(pair.Key.GetToken()), path, "", "%s cannot be a key", yamltext.KindOf(pair.Key))
 			continue
 		}
 		where, full := p.at(key.Token), join(path, key.Value)
@@ -302,7 +266,7 @@ func (p *parsing) override(set string) {
 			p.problem(where, path, "", "the value is not a short text")
 			return
 		}
-		doc, err := parseYAML([]byte(value))
+		doc, err := yamltext.Parse([]byte(value), mostMarks)
 		if err == nil && (len(doc.Docs) != 1 || doc.Docs[0].Body == nil) {
 			err = errors.New("one value is wanted")
 		}
@@ -340,7 +304,7 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 		x, isNumber := numberOf(n)
 		switch {
 		case !isNumber:
-			bad("", "must be %s, not %s", wanted(f), kindOf(n))
+			bad("", "must be %s, not %s", wanted(f), yamltext.KindOf(n))
 		case math.IsNaN(x) || math.IsInf(x, 0):
 			bad("", "must be a finite number")
 		case f.kind == integer && x != math.Trunc(x):
@@ -361,7 +325,7 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 	case truth:
 		is, isTruth := n.(*ast.BoolNode)
 		if !isTruth {
-			bad("write true or false", "must be true or false, not %s", kindOf(n))
+			bad("write true or false", "must be true or false, not %s", yamltext.KindOf(n))
 			return
 		}
 		*f.to.(*bool) = is.Value
@@ -370,12 +334,12 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 	case symbols:
 		sequence, isList := n.(*ast.SequenceNode)
 		if !isList {
-			bad("write symbols: [AAPL, IBM]", "must be a list, not %s", kindOf(n))
+			bad("write symbols: [AAPL, IBM]", "must be a list, not %s", yamltext.KindOf(n))
 			return
 		}
 		var list []string
 		for _, item := range sequence.Values {
-			t, isText := textOf(item)
+			t, isText := yamltext.Text(item)
 			if plain, isPlain := item.(*ast.StringNode); isPlain && plain.Token.Type == token.StringType && looksNumeric(t) {
 				// 005930 is a text to this parser and a number to others.
 				p.fail(f.path)
@@ -384,7 +348,7 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 			}
 			if !isText {
 				p.fail(f.path)
-				p.problem(p.orSet(where, item), f.path, quoteHint(item), "symbol %s is %s to YAML", sourceOf(item), kindOf(item))
+				p.problem(p.orSet(where, item), f.path, quoteHint(item), "symbol %s is %s to YAML", sourceOf(item), yamltext.KindOf(item))
 				continue
 			}
 			if err := quant.ValidateSymbol(t); err != nil {
@@ -401,13 +365,13 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 		}
 		p.sortSymbols(where, f, list)
 	default:
-		t, isText := textOf(n)
+		t, isText := yamltext.Text(n)
 		if !isText {
 			hint := ""
 			if scalar(n) && (f.choices == nil) {
 				hint = quoteHint(n)
 			}
-			bad(hint, "must be %s, not %s", wanted(f), kindOf(n))
+			bad(hint, "must be %s, not %s", wanted(f), yamltext.KindOf(n))
 			return
 		}
 		p.text(t, f, bad)
@@ -553,16 +517,6 @@ func (p *parsing) orSet(where string, n ast.Node) string {
 	return p.at(n.GetToken())
 }
 
-func mapping(n ast.Node) ([]*ast.MappingValueNode, bool) {
-	switch m := n.(type) {
-	case *ast.MappingNode:
-		return m.Values, true
-	case *ast.MappingValueNode:
-		return []*ast.MappingValueNode{m}, true
-	}
-	return nil, false
-}
-
 func numberOf(n ast.Node) (float64, bool) {
 	switch x := n.(type) {
 	case *ast.IntegerNode:
@@ -582,16 +536,6 @@ func numberOf(n ast.Node) (float64, bool) {
 	return 0, false
 }
 
-func textOf(n ast.Node) (string, bool) {
-	switch x := n.(type) {
-	case *ast.StringNode:
-		return x.Value, true
-	case *ast.LiteralNode:
-		return x.Value.Value, true
-	}
-	return "", false
-}
-
 func looksNumeric(s string) bool {
 	_, err := strconv.ParseFloat(strings.ReplaceAll(s, "_", ""), 64)
 	return err == nil && s[0] != 'I' && s[0] != 'i' && s[0] != 'N' && s[0] != 'n' // INF and NAN are letters
@@ -603,29 +547,6 @@ func scalar(n ast.Node) bool {
 		return true
 	}
 	return false
-}
-
-// kindOf says what a value is, with its article.
-func kindOf(n ast.Node) string {
-	switch n.(type) {
-	case *ast.StringNode, *ast.LiteralNode:
-		return "a text"
-	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
-		return "a number"
-	case *ast.BoolNode:
-		return "a truth value"
-	case *ast.NullNode:
-		return "null"
-	case *ast.MappingNode, *ast.MappingValueNode:
-		return "a mapping"
-	case *ast.SequenceNode:
-		return "a list"
-	case *ast.AnchorNode, *ast.AliasNode, *ast.MergeKeyNode:
-		return "an anchor or alias, which the format does not have"
-	case *ast.TagNode:
-		return "a tag, which the format does not have"
-	}
-	return "something else"
 }
 
 func sourceOf(n ast.Node) string {

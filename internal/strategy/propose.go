@@ -135,17 +135,21 @@ type Candidate struct {
 
 // CheckScale refuses a signal that cannot rank: a price-level feature says
 // which share is dear, not which is good. priceLevel tells, for a feature, its
-// scale-free twin, and whether it is price-level. quant.Refused.
-func (s Strategy) CheckScale(priceLevel func(feature string) (twin string, is bool)) error {
+// scale-free twin ("" where it has none), and whether it is price-level. quant.Refused.
+func (s Strategy) CheckScale(priceLevel func(feature, version string) (twin string, is bool)) error {
 	if s.Signal.Type != FactorRank {
 		return nil
 	}
-	twin, is := priceLevel(s.Signal.Inputs.FeatureName)
+	twin, is := priceLevel(s.Signal.Inputs.FeatureName, s.Signal.Inputs.FeatureVersion)
 	if !is {
 		return nil
 	}
-	return quant.Errorf(quant.Refused, "strategy %s ranks by %s, which is in units of the price: it ranks shares by what one costs", s.ID, s.Signal.Inputs.FeatureName).
+	err := quant.Errorf(quant.Refused, "strategy %s ranks by %s, which is in units of the price: it ranks shares by what one costs", s.ID, s.Signal.Inputs.FeatureName).
 		WithHint("rank by %s, its scale-free twin", twin)
+	if twin == "" {
+		return err.WithHint("rank by one that is divided by what it is measured in, such as a price by $close, in a new feature version")
+	}
+	return err
 }
 
 // SignalDataset names the rows that the signal reads: those of a feature, or a
@@ -158,18 +162,20 @@ func (s Strategy) SignalDataset() dataset.Name {
 	return dataset.Feature(in.FeatureName, in.FeatureVersion)
 }
 
-// source is the table of the signal, its value, its stamp, and which rows. What
-// they are of stands there as literals, for the bounds that DuckDB prunes by.
-func (s Strategy) source() (table, value, stamp, where string) {
+// source is the table of the signal, where its rows are read from, its value, its
+// stamp, and which rows. What they are of stands there as literals, for the bounds that
+// DuckDB prunes by.
+func (s Strategy) source(ctx context.Context, db *factstore.DB) (table, from, value, stamp, where string, err error) {
 	in := s.Signal.Inputs
 	if s.Signal.Type == ModelScore {
 		where := "model_id = " + sqltext.Literal(in.ModelID)
 		if in.TaskID == WalkForward {
-			return factstore.Predictions, "score", "generated_at", where + " AND (task_id = 'final' OR starts_with(task_id, 'wf:'))"
+			return factstore.Predictions, "main." + factstore.Predictions, "score", "generated_at", where + " AND (task_id = 'final' OR starts_with(task_id, 'wf:'))", nil
 		}
-		return factstore.Predictions, "score", "generated_at", where + " AND task_id = " + sqltext.Literal(in.TaskID)
+		return factstore.Predictions, "main." + factstore.Predictions, "score", "generated_at", where + " AND task_id = " + sqltext.Literal(in.TaskID), nil
 	}
-	return factstore.FeaturesDaily, "feature_value", "computed_at", "feature_name = " + sqltext.Literal(in.FeatureName) + " AND feature_version = " + sqltext.Literal(in.FeatureVersion)
+	from, err = db.FeatureRows(ctx, in.FeatureVersion, in.FeatureName)
+	return factstore.FeaturesDaily, from, "feature_value", "computed_at", "feature_name = " + sqltext.Literal(in.FeatureName) + " AND feature_version = " + sqltext.Literal(in.FeatureVersion), err
 }
 
 // manySymbols are so many that reading the rows of all costs less than telling them
@@ -196,7 +202,10 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	for i := range r.scores {
 		r.scores[i] = math.NaN()
 	}
-	table, value, stamp, where := s.source()
+	table, from, value, stamp, where, err := s.source(ctx, db)
+	if err != nil {
+		return nil, err
+	}
 	first, last := days[0], days[len(days)-1]
 	where += " AND f.ts BETWEEN DATE " + sqltext.Literal(first.String()) + " AND DATE " + sqltext.Literal(last.String())
 	sorted := slices.Sorted(slices.Values(r.Symbols))
@@ -219,7 +228,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	for k, d := range days {
 		read.day[d-first] = int32(k)
 	}
-	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM main."+table+" f WHERE "+where+" AND "+among, nil, func(c *factstore.Chunk) error {
+	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM "+from+" f WHERE "+where+" AND "+among, nil, func(c *factstore.Chunk) error {
 		read.take(c)
 		return nil
 	}); err != nil {
@@ -239,7 +248,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 		for i, d := range days {
 			list[i] = d.String()
 		}
-		if err := db.RequireExplained(ctx, table, "", where+" AND f.ts IN (SELECT unnest(["+sqltext.Literals(list)+"])::DATE) AND f.symbol IN ("+sqltext.Literals(sorted)+")"); err != nil {
+		if err := db.RequireExplained(ctx, table, from, where+" AND f.ts IN (SELECT unnest(["+sqltext.Literals(list)+"])::DATE) AND f.symbol IN ("+sqltext.Literals(sorted)+")"); err != nil {
 			return nil, err
 		}
 	}
@@ -349,9 +358,12 @@ func (r *signalReader) counted() []int64 {
 // SignalDays are the days, in order, on which a symbol of the universe has a
 // signal.
 func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Date, error) {
-	table, value, _, where := s.source()
-	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM main.%s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
-		table, where, value, sqltext.Literals(s.Universe.Symbols)))
+	_, from, value, _, where, err := s.source(ctx, db)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM %s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
+		from, where, value, sqltext.Literals(s.Universe.Symbols)))
 	if err != nil {
 		return nil, err
 	}

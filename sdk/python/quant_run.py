@@ -74,14 +74,16 @@ def run(ref=None, *, quant="quant", data_dir=None, strict=False):
     return Run(ref, quant=quant, data_dir=data_dir, strict=strict)
 
 
-def start(kind, *, params=None, tags=None, name=None, experiment=None, quant="quant", data_dir=None, strict=False):
+def start(kind, *, params=None, tags=None, name=None, experiment=None, sample=None, quant="quant", data_dir=None, strict=False):
     """Start a run of this program's own and return it; it is a context manager.
 
     kind says what runs: "fit", "notebook". Inside another run (``QUANT_RUN_ID``) it
     is a child of that one. Until it ends, ``QUANT_RUN_ID`` names it, so that every
     quant that the program starts belongs to it, and ``run()`` elsewhere in the
     program is it. params and tags are recorded with the start; name makes it @NAME,
-    experiment is an id or a name of one. The others are those of run().
+    experiment is an id or a name of one. sample ("1s") records what the program's
+    processes and the accelerators use, so often, as metrics system.*. The others are
+    those of run().
 
     A with block ends it: SUCCESS, or FAIL with the exception, which goes on. Without
     one, end() does; a program that ends normally without it ends the run as SUCCESS,
@@ -90,7 +92,7 @@ def start(kind, *, params=None, tags=None, name=None, experiment=None, quant="qu
 
     Raises QuantError when it cannot be recorded: then nothing runs unrecorded.
     """
-    return OwnRun(kind, params, tags, name, experiment, quant=quant, data_dir=data_dir, strict=strict)
+    return OwnRun(kind, params, tags, name, experiment, sample, quant=quant, data_dir=data_dir, strict=strict)
 
 
 class Run:
@@ -352,10 +354,10 @@ class Run:
 class OwnRun(Run):
     """A run that this program started: see start(). id is its whole id."""
 
-    def __init__(self, kind, params, tags, name, experiment, *, quant="quant", data_dir=None, strict=False):
+    def __init__(self, kind, params, tags, name, experiment, sample, *, quant="quant", data_dir=None, strict=False):
         self.kind = str(kind)
         command = [_program(quant), "log", "--stdin", "--quiet", "--output", "json", "--start=" + self.kind]
-        for flag, value in (("--data-dir=", data_dir), ("--name=", name), ("--experiment=", experiment)):
+        for flag, value in (("--data-dir=", data_dir), ("--name=", name), ("--experiment=", experiment), ("--sample=", sample)):
             if value is not None:
                 command.append(flag + os.fspath(value))
         # A process of its own holds the run: it notices when this one is gone.

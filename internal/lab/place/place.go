@@ -64,7 +64,9 @@ const (
 // The prefixes of scratch folders, which a process that is killed leaves behind.
 const (
 	Repetition = "repro-" // a copy of the lab in which a run is repeated
+	Proof      = "proof-" // excerpts of the facts, on which a query for features is proved
 	Checkout   = "rerun-" // a commit checked out to run a program again
+	Training   = "train-" // what a program that trains a model is handed, and hands back
 )
 
 // KeptCheckout is the prefix of a checkout that is to stay.

@@ -52,7 +52,7 @@ func (p *pages) factorList(w http.ResponseWriter, r *http.Request, s *session.Se
 	if err != nil {
 		return err
 	}
-	entries, err := feature.Catalogue("")
+	entries, _, err := pipeline.CatalogueOf(r.Context(), s, "")
 	if err != nil {
 		return err
 	}

@@ -6,52 +6,22 @@ import (
 	"database/sql"
 	"encoding/csv"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/tried"
 )
 
-// installed makes a Python that has driver/requirements.txt, once for all tests.
-var installed = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "quant-browser-")
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(dir, "bin", "python")
-	for _, args := range [][]string{
-		{"python3", "-m", "venv", "--clear", dir},
-		{program, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "-r", filepath.Join("driver", "requirements.txt")},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %w: %s", strings.Join(args[:3], " "), err, labtest.Clipped(string(out)))
-		}
-	}
-	return program, nil
-})
-
-// python is an interpreter that has Playwright and axe-core: the one that
-// QUANT_TEST_PLAYWRIGHT_PYTHON names, or one made from PyPI where everything is tried.
+// python is an interpreter that has Playwright and axe-core.
 func python(t *testing.T) string {
 	t.Helper()
-	if named := os.Getenv("QUANT_TEST_PLAYWRIGHT_PYTHON"); named != "" {
-		return named
-	}
-	if os.Getenv("QUANT_TEST_EVERYTHING") == "" {
-		labtest.CannotTry(t, "Playwright is installed from PyPI only where QUANT_TEST_EVERYTHING is set; or name a Python that has driver/requirements.txt with QUANT_TEST_PLAYWRIGHT_PYTHON")
-	}
-	program, err := installed()
-	if err != nil {
-		labtest.CannotTry(t, "no Playwright: %v", err)
-	}
-	return program
+	return tried.Python(t, "QUANT_TEST_PLAYWRIGHT_PYTHON", filepath.Join("driver", "requirements.txt"))
 }
 
 // chromium is the browser of this machine.

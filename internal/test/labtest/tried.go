@@ -1,17 +1,13 @@
 package labtest
 
 import (
-	"os"
 	"testing"
+
+	"quant/internal/test/tried"
 )
 
-// CannotTry ends a test that this machine cannot run, and says why: as left out, or,
-// where QUANT_TEST_EVERYTHING is set, as CI does, as failed. What was not tried is no
-// pass there.
+// CannotTry is tried.Cannot.
 func CannotTry(t testing.TB, format string, args ...any) {
 	t.Helper()
-	if os.Getenv("QUANT_TEST_EVERYTHING") != "" {
-		t.Fatalf("not tried: "+format, args...)
-	}
-	t.Skipf("not tried: "+format, args...)
+	tried.Cannot(t, format, args...)
 }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -14,12 +13,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/tried"
 )
 
 // What MLflow's own server answers to the program of folder client was recorded
@@ -31,39 +30,10 @@ var (
 	reference = filepath.Join("testdata", "mlflow-3.17.2.jsonl")
 )
 
-// installed makes a Python that has client/requirements.txt, once for all tests.
-var installed = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "quant-client-")
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(dir, "bin", "python")
-	for _, args := range [][]string{
-		{"python3", "-m", "venv", "--clear", dir},
-		{program, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "-r", filepath.Join("client", "requirements.txt")},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %w: %s", strings.Join(args[:3], " "), err, labtest.Clipped(string(out)))
-		}
-	}
-	return program, nil
-})
-
-// python is an interpreter that has MLflow's client: the one that
-// QUANT_TEST_MLFLOW_PYTHON names, or one made from PyPI where everything is tried.
+// python is an interpreter that has MLflow's client.
 func python(t *testing.T) string {
 	t.Helper()
-	if named := os.Getenv("QUANT_TEST_MLFLOW_PYTHON"); named != "" {
-		return named
-	}
-	if os.Getenv("QUANT_TEST_EVERYTHING") == "" {
-		labtest.CannotTry(t, "MLflow's client is installed from PyPI only where QUANT_TEST_EVERYTHING is set; or name a Python that has it with QUANT_TEST_MLFLOW_PYTHON")
-	}
-	program, err := installed()
-	if err != nil {
-		labtest.CannotTry(t, "no client of MLflow: %v", err)
-	}
-	return program
+	return tried.Python(t, "QUANT_TEST_MLFLOW_PYTHON", filepath.Join("client", "requirements.txt"))
 }
 
 var served = regexp.MustCompile(`http://127\.0\.0\.1:\d+`)
