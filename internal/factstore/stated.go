@@ -58,7 +58,7 @@ func (tx *Tx) mergeWide(ctx context.Context, w wideVersion, m StatedMerge) (d St
 	}
 	daily, _ := LookupTable(FeaturesDaily)
 	columns, values, olds, changed := []string{"symbol", "ts"}, []string{"coalesce(s.symbol, f.symbol) AS symbol", "coalesce(s.ts, f.ts) AS ts"}, []string{}, []string{}
-	var inserted, updated, deleted, same, kept []string
+	var inserted, updated, deleted, kept []string
 	join := "LEFT JOIN"
 	if m.Exact {
 		join = "FULL JOIN"
@@ -78,7 +78,6 @@ func (tx *Tx) mergeWide(ctx context.Context, w wideVersion, m StatedMerge) (d St
 		inserted = append(inserted, "count(*) FILTER ("+old+" IS NULL AND "+column+" IS NOT NULL)")
 		updated = append(updated, "count(*) FILTER ("+old+" IS NOT NULL AND "+column+" IS NOT NULL AND ("+both+" OR unexplained))")
 		deleted = append(deleted, "count(*) FILTER ("+old+" IS NOT NULL AND "+column+" IS NULL)")
-		same = append(same, "count("+column+")")
 		kept = append(kept, fmt.Sprintf("SELECT %s AS table_name, %s AS name, symbol, ts, %s AS item, %s AS before, %s AS after, stated_at FROM %s WHERE %s IS NOT NULL AND %s AND NOT unexplained",
 			sqltext.Literal(FeaturesDaily), sqltext.Literal(m.Name), sqltext.Literal(name), old, column, diffTable, old, both))
 	}

@@ -65,10 +65,8 @@ func (c *computing) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.report.Proof = Proof{Days: []quant.Date{}, Seed: c.seed()}
-	for _, day := range ProofDays(days, c.ProofDays, c.report.Proof.Seed) {
-		c.report.Proof.Days = append(c.report.Proof.Days, day)
-	}
+	seed := c.seed()
+	c.report.Proof = Proof{Days: append([]quant.Date{}, ProofDays(days, c.ProofDays, seed)...), Seed: seed}
 	if len(c.report.Proof.Days) == 0 {
 		return quant.Errorf(quant.Refused, "one day of prices proves nothing").WithHint("`quant ingest FILE` loads more")
 	}
