@@ -615,12 +615,14 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	run("backtest report", 0, "--data-dir", "quant-demo/data", "backtest", "report", "--full")
 	write("known.csv", knownDelistings)
 	run("delistings import", 0, "--data-dir", "quant-demo/data", "delistings", "import", "known.csv")
 	run("delistings add", 0, "--data-dir", "quant-demo/data", "delistings", "add", "GONE", "--date", "2010-01-04", "--return", "-1")
 	run("delistings remove", 0, "--data-dir", "quant-demo/data", "delistings", "remove", "GONE")
 	run("delistings list", 0, "--data-dir", "quant-demo/data", "delistings", "list")
 	run("backtest", 0, "--data-dir", "quant-demo/data", "backtest", "--strategy", decided)
+	run("sweep", 0, "--data-dir", "quant-demo/data", "sweep", "--strategy", decided, "--set", "portfolio.top_k=1,2")
 	run("backtest list", 0, "--data-dir", "quant-demo/data", "backtest", "list")
 	run("backtest compare", 0, "--data-dir", "quant-demo/data", "backtest", "compare", "last", "last")
 	const elsewhere = "01890000-0000-7000-8000-00000000abcd"

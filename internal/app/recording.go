@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"io"
+	"os"
 
 	"quant"
 	"quant/internal/cli"
@@ -30,8 +31,19 @@ func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *reco
 			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where.FactPath),
 		}),
 		Voice: voice{env, traits.Silent}, Build: env.Build, Explain: a.end.explain,
+		Programs: session.Programs{Environ: a.Environ, Show: shown(env, line)},
 	})
 	return r
+}
+
+// shown is where a program that a command calls prints: on stderr, as all that is no
+// result, unless --quiet.
+func shown(env *cli.Env, line cli.Line) *os.File {
+	if line.Flags["quiet"] == "true" {
+		return nil
+	}
+	file, _ := env.Streams().Err.(*os.File)
+	return file
 }
 
 // voice says on stderr what an execution has to say.

@@ -64,6 +64,7 @@ func Compare(backtests []Stored) Comparison {
 	add("known_delistings", func(b Stored) any { return knownDigest(b.Known) })
 	add("prices_at", func(b Stored) any { return b.PricesAt.String() })
 	add("in_sample", func(b Stored) any { return b.InSample })
+	c.addBooks(add)
 	add("result_digest", func(b Stored) any { return b.ResultDigest })
 	add("returns", func(b Stored) any { return b.Metrics.Returns })
 	add("total_return", func(b Stored) any { return b.Metrics.TotalReturn })

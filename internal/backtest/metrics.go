@@ -18,7 +18,9 @@ func performance(returns []float64, growth, worst float64) Performance {
 		return p
 	}
 	p.TotalReturn = known(growth - 1)
-	p.CAGR = known(math.Pow(growth, SessionsPerYear/n) - 1)
+	if growth >= 0 { // a debt grows at no rate
+		p.CAGR = known(math.Pow(growth, SessionsPerYear/n) - 1)
+	}
 	p.MaxDD = known(worst)
 	if worst < 0 && p.CAGR != nil {
 		p.Calmar = known(*p.CAGR / -worst)

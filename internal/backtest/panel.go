@@ -27,6 +27,7 @@ type Panel struct {
 	last     []int
 	at       [2]int // sessions that are replayed: from the first to before the second
 
+	bars    *bars              // what fills need beside closes; nil: none asked for it
 	rows    []factstore.RowSum // of each symbol's closes on these
 	writers [][]string         // runs that wrote them
 }
@@ -36,6 +37,7 @@ type PanelRequest struct {
 	Symbols   []string // of all decisions, and benchmarks
 	From, To  quant.Date
 	AcceptRaw bool // as price.Request has it
+	Bars      bool // some replay needs more than closes; see Options.NeedsBars
 }
 
 // ReadPanel reads prices for replays from From to To. Nil without an error: there
@@ -70,6 +72,11 @@ func ReadPanel(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, re
 	}
 	if whole, err := p.readCloses(ctx, db, cal); err != nil || !whole {
 		return nil, err
+	}
+	if req.Bars {
+		if p.bars, err = readBars(ctx, db, cal, p.basis, p.sessions, Request{AcceptRaw: req.AcceptRaw, Options: Options{Open: true, MaxVolumeShare: 1, Impact: 1}}); err != nil {
+			return nil, err
+		}
 	}
 	at, err := db.PricesAt(ctx)
 	if err != nil {
@@ -198,7 +205,7 @@ func (p *Panel) Replay(ctx context.Context, decisions []Decision, decidedBy []st
 	}
 	read := req.symbols(decisions)
 	basis, numbers, ok := p.basisOf(read)
-	if !ok || req.From != p.from || req.To != p.to || len(decisions) == 0 {
+	if !ok || req.From != p.from || req.To != p.to || len(decisions) == 0 || req.NeedsBars() && p.bars == nil {
 		return nil, quant.Errorf(quant.Failed, "backtest of strategy %s: the prices that were read do not cover it", req.StrategyID)
 	}
 	notices, err := checkCurrencies(req, read)
@@ -208,6 +215,9 @@ func (p *Panel) Replay(ctx context.Context, decisions []Decision, decidedBy []st
 	market := Market{Symbols: basis.Symbols, Sessions: p.sessions[p.at[0]:p.at[1]], Close: make([][]float64, len(numbers)), Known: ofSymbols(req.Known, basis.Symbols)}
 	for i, k := range numbers {
 		market.Close[i] = p.closes[k][p.at[0]:p.at[1]]
+	}
+	if req.NeedsBars() {
+		p.bars.of(req.Options).into(&market, p.at[0], numbers)
 	}
 	req.PricesAt = p.pricesAt
 	report, result, err := replay(ctx, market, decisions, req, basis, p.calendar, append(notices, basis.Notices...))
@@ -256,6 +266,9 @@ func (p *Panel) inputs(req Request, market Market, decisions []Decision, decided
 	for _, k := range numbers {
 		prices.Join(&p.rows[k])
 		writers = append(writers, p.writers[k]...)
+	}
+	if req.NeedsBars() {
+		prices = *sumOfBars(market, seq(len(market.Symbols)))
 	}
 	first, last := market.Sessions[0], market.Sessions[len(market.Sessions)-1]
 	list := []quant.RunIO{

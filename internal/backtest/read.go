@@ -259,6 +259,9 @@ func inputs(ctx context.Context, db *factstore.DB, req Request, market Market, p
 	}
 	note(dataset.TargetsOf(req.StrategyID, req.Version), req.From, req.To, rows, digest)
 	rows, digest = prices.Sum(prices.Range(first, last)).Digest()
+	if req.NeedsBars() {
+		rows, digest = sumOfBars(market, seq(len(market.Symbols))).Digest()
+	}
 	note(dataset.Name{Table: dataset.OHLCV}, first, last, rows, digest)
 	if len(market.Known) > 0 { // of the symbols that were read
 		n := int64(len(market.Known))
@@ -327,7 +330,7 @@ func readStored(ctx context.Context, db *factstore.DB, where string, args ...any
 				return nil, quant.Errorf(quant.Store, "backtest_details of run %s: %w", b.RunID, err).WithHint("`quant doctor` examines the file")
 			}
 		}
-		b.Metrics, b.Delistings, b.Known = measured.Measured, measured.Delistings, measured.Known
+		b.Metrics, b.Delistings, b.Known, b.KnownAt = measured.Measured, measured.Delistings, measured.Known, quant.Text(measured.KnownAt)
 		list = append(list, b)
 	}
 	return list, rows.Err()

@@ -95,7 +95,7 @@ func BenchmarkReplay(b *testing.B) {
 	b.Run("plainly", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			p, err := prepare(m, decisions)
+			p, err := prepare(m, decisions, Options{})
 			if err != nil {
 				b.Fatal(err)
 			}

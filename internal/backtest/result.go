@@ -6,15 +6,15 @@ import "quant"
 type Day struct {
 	TS        quant.Date `json:"ts"`
 	Equity    float64    `json:"equity"`    // Cash + Positions, after the day's costs
-	Cash      float64    `json:"cash"`      // never below 0
-	Positions float64    `json:"positions"` // value of what is held
+	Cash      float64    `json:"cash"`      // never below 0, unless the book may be short; with the proceeds of what is
+	Positions float64    `json:"positions"` // value of what is held, of shorts negative
 	// Ret is the session's return, decimal; nil on the first day, the day of the
 	// first fill. The second day's is counted from the initial capital, so that
 	// the product of 1 + Ret is the last equity over the initial capital.
 	Ret       *float64 `json:"ret"`
 	Drawdown  float64  `json:"drawdown"`  // from the highest equity so far, the initial capital included; 0 or less
 	Turnover  float64  `json:"turnover"`  // max(buys, sells) / Equity
-	Costs     float64  `json:"costs"`     // fees and slippage of the day
+	Costs     float64  `json:"costs"`     // fees, slippage and impact of the day
 	Benchmark *float64 `json:"benchmark"` // equity of the benchmark; nil without one
 }
 
@@ -31,10 +31,11 @@ type Holding struct {
 
 // Why a trade ended.
 const (
-	Closed   = "CLOSED"   // the position was sold whole
-	Reduced  = "REDUCED"  // some of the position was sold
-	Delisted = "DELISTED" // no bar for DelistAfter sessions, or a known delisting
-	Open     = "OPEN"     // held at the end, marked at the last price
+	Closed     = "CLOSED"      // the position was sold or covered whole
+	Reduced    = "REDUCED"     // some of the position was sold or covered
+	Delisted   = "DELISTED"    // no bar for DelistAfter sessions, or a known delisting
+	Open       = "OPEN"        // held at the end, marked at the last price
+	MarginCall = "MARGIN_CALL" // equity was below what must be held, or gone
 )
 
 // Trade is a round trip of shares bought together: a row of backtest_trades.
@@ -42,14 +43,14 @@ type Trade struct {
 	Symbol     string      `json:"symbol"`
 	EntryTS    quant.Date  `json:"entry_ts"`
 	EntryPrice float64     `json:"entry_price"` // the close, without slippage
-	Qty        float64     `json:"qty"`
-	ExitTS     *quant.Date `json:"exit_ts"` // nil while open
+	Qty        float64     `json:"qty"`         // negative: short, sold at EntryPrice and covered at ExitPrice
+	ExitTS     *quant.Date `json:"exit_ts"`     // nil while open
 	ExitPrice  float64     `json:"exit_price"`
 	// PnL is Qty x (ExitPrice - EntryPrice) - Fees - Slippage: after all costs.
 	PnL      float64 `json:"pnl"`
-	PnLPct   float64 `json:"pnl_pct"`      // PnL / (Qty x EntryPrice)
+	PnLPct   float64 `json:"pnl_pct"`      // PnL / |Qty x EntryPrice|
 	Fees     float64 `json:"fees"`         // of the purchase and the sale of these shares
-	Slippage float64 `json:"slippage_est"` // like Fees
+	Slippage float64 `json:"slippage_est"` // like Fees; with the impact
 	Reason   string  `json:"reason"`
 }
 
@@ -115,6 +116,9 @@ type Metrics struct {
 	Dropped       int64    `json:"dropped"`   // orders at whose fill the symbol had no bar, or is known not to be traded
 	Gaps          int64    `json:"gaps"`      // position-sessions valued at the last price
 	Delisted      int64    `json:"delisted"`  // positions closed as DELISTED
+	// Book is what is to be said of an account that is not filled whole at the close, or
+	// may be short; nil of any other.
+	Book *Book `json:"book,omitempty"`
 }
 
 // Lag is what the strategy gives when it is filled so many sessions after its
@@ -189,8 +193,11 @@ type Details struct {
 	// then of the benchmark; both parts of metrics_json.
 	Delistings []Delisting `json:"delistings"`
 	// Known are the delistings and halts of the symbols read that the lab knew of.
-	Known   []Known  `json:"known_delistings"`
-	Notices []string `json:"notices"`
+	Known []Known `json:"known_delistings"`
+	// KnownAt says when what decided was known, where it was imported; null: proved. It
+	// is a part of metrics_json.
+	KnownAt quant.Text `json:"known_at"`
+	Notices []string   `json:"notices"`
 }
 
 // measuredText is metrics_json. What is not there is left out: a backtest without
@@ -199,6 +206,7 @@ type measuredText struct {
 	Measured
 	Delistings []Delisting `json:"delistings,omitempty"`
 	Known      []Known     `json:"known_delistings,omitempty"`
+	KnownAt    string      `json:"known_at,omitempty"`
 }
 
 // Stored is a backtest as the Fact DB has it, without its rows of equity,

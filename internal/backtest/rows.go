@@ -69,7 +69,7 @@ func exactly(v float64) func(int) float64         { return func(int) float64 { r
 func orNoDay(d *quant.Date) func(int) *quant.Date { return func(int) *quant.Date { return d } }
 
 // reasons are why a trade ended.
-var reasons = []string{Closed, Reduced, Delisted, Open}
+var reasons = []string{Closed, Reduced, Delisted, Open, MarginCall}
 
 // arrange makes the rows of the tables, in the order of their columns, and their
 // digests.
@@ -85,7 +85,7 @@ func (r *Replayed) arrange(result Result) {
 		return k
 	}
 	var documents [3]string
-	for i, v := range []any{d.Sensitivity, measuredText{d.Metrics, d.Delistings, d.Known}, d.Notices} {
+	for i, v := range []any{d.Sensitivity, measuredText{d.Metrics, d.Delistings, d.Known, string(d.KnownAt)}, d.Notices} {
 		text, _ := json.Marshal(v) // numbers, texts and dates: cannot fail; replay lets no NaN pass
 		documents[i] = string(text)
 	}

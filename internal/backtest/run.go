@@ -33,10 +33,16 @@ type Request struct {
 	Model    string
 	Deciders map[string]string
 	Universe []string // the strategy's symbols
+	// Changing says what the universe is that changes from day to day; "": it is one of
+	// all days. Member tells who was in it on a day; nil: all were.
+	Changing string
+	Member   func(symbol string, day quant.Date) bool
 	From, To quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
 	InSample   bool              // stamped on the result
+	KnownAt    string            // when what decided was known, where the lab cannot prove it; "": it can
+	Stated     string            // the notice that says so
 	AcceptRaw  bool              // as price.Request has it
 	Source     string            // table or view with ohlcv's columns; "": ohlcv as it stands
 	PricesAt   quant.Time        // the state of the prices in Source; zero with "": the present one
@@ -83,6 +89,14 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 	if err != nil {
 		return r, err
 	}
+	if req.NeedsBars() {
+		bars, err := readBars(ctx, db, cal, prices.Basis, prices.Sessions, req)
+		if err != nil {
+			return r, err
+		}
+		first, _ := cal.Index(market.Sessions[0])
+		bars.into(&market, first-prices.FirstAt, seq(len(market.Symbols)))
+	}
 	market.Known = ofSymbols(req.Known, market.Symbols)
 	if req.PricesAt.IsZero() {
 		at, err := db.PricesAt(ctx)
@@ -128,7 +142,7 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 	if err := req.Validate(); err != nil {
 		return r, Result{}, err
 	}
-	p, err := prepare(market, decisions)
+	p, err := prepare(market, decisions, req.Options)
 	if err != nil {
 		return r, Result{}, err
 	}
@@ -153,14 +167,21 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 		Details: Details{
 			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: calendar,
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
-			InSample: req.InSample, Sensitivity: sensitivityTable(variants), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
+			InSample: req.InSample, KnownAt: quant.Text(req.KnownAt), Sensitivity: sensitivityTable(variants, req.Options), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
-	if basis.Last != 0 {
+	if basis.Last != 0 && req.Changing == "" {
 		r.UniverseFixedAt = &basis.Last
 	}
 	r.Curve = result.Days
-	r.Notices = append(r.notices(), notices...)
+	if req.Stated != "" {
+		r.Notices = append(r.Notices, req.Stated)
+	}
+	r.Notices = append(r.Notices, r.notices()...)
+	if req.Changing != "" {
+		r.Notices = append(r.Notices, req.Changing)
+	}
+	r.Notices = append(r.Notices, notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	return r, result, nil
 }
@@ -191,6 +212,7 @@ func (r *Report) notices() []string {
 	say(r.UniverseFixedAt != nil, "universe fixed as of %s: the symbols were chosen knowing what became of them (survivorship)", r.UniverseFixedAt)
 	say(m.Cancelled > 0, "%d of %d decisions were replaced by a newer one before their fill, %d sessions later", m.Cancelled, m.Decisions, r.LagDays)
 	say(m.Unfilled > 0, "%d of %d decisions have their fill after the last session", m.Unfilled, m.Decisions)
+	list = append(list, m.Book.notices()...)
 	say(m.Dropped > 0, "%d orders had no bar at the fill and were dropped", m.Dropped)
 	say(m.Gaps > 0, "%d times a position without a bar was valued at its last price", m.Gaps)
 	say(m.Delisted > 0, "%d positions were closed as DELISTED", m.Delisted)
@@ -292,11 +314,11 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 	}
 	wanted := make(map[string]bool, len(names))
 	for _, name := range names {
-		wanted[name] = true
+		wanted[name] = req.Member == nil || req.Benchmark != EqualWeight || req.Member(name, first)
 	}
-	at := account{market: market, spans: spans}
+	at := account{market: market, spans: spans, options: req.Options}
 	for k, symbol := range market.Symbols {
-		if _, ok := at.tradable(k, s); ok && wanted[symbol] {
+		if _, ok := at.fillPrice(k, s); ok && wanted[symbol] {
 			decision.Weights = append(decision.Weights, Weight{Symbol: symbol})
 		}
 	}
@@ -311,12 +333,15 @@ func benchmark(market Market, req Request, result *Result) (*Benchmark, []Delist
 	for i := range decision.Weights {
 		decision.Weights[i].Weight = 1 / float64(len(decision.Weights))
 	}
+	// It is bought whole, and holds nothing short. At an open it knows no close, so that
+	// lag 0 looks at nothing.
 	options := req.Options
-	options.Lag = 0
-	held, err := simulate(market, []Decision{decision}, options, detail{rejoin: true})
+	options.Lag, options.MaxVolumeShare, options.Impact, options.LongShort = 0, 0, 0, false
+	p, err := prepare(market, []Decision{decision}, options)
 	if err != nil {
 		return nil, nil, err
 	}
+	held := p.simulate(options, detail{rejoin: true})
 	for i := range result.Days {
 		result.Days[i].Benchmark = &held.Days[i].Equity
 	}

@@ -14,12 +14,16 @@ type Market struct {
 	// Close[k][s] is the close of Symbols[k] on Sessions[s], on the symbol's
 	// basis. What is no positive finite number (NaN) is no bar.
 	Close [][]float64
+	// What fills need beside closes, on the same basis and in the same order; each may
+	// be nil where Options do not ask for it. The first two are the session's open and
+	// its volume in shares; the others are what Liquidity says.
+	Open, Volume, ADV, Vol [][]float64
 	// Known are the delistings and halts that the lab knows of; those of other
 	// symbols count for nothing.
 	Known []Known
 }
 
-// Weight is a symbol's share of equity, decimal.
+// Weight is a symbol's share of equity, decimal; negative: short.
 type Weight struct {
 	Symbol string  `json:"symbol"`
 	Weight float64 `json:"weight"`
@@ -41,7 +45,24 @@ type Options struct {
 	CashRate        float64 // interest on cash, a year, decimal; a session earns (1 + CashRate)^(1/252) - 1
 	DelistAfter     int     // sessions without a bar after which a position is closed
 	DelistingReturn float64 // decimal, on the last price; -1 at least; where Market.Known has no other
+
+	Open           bool    // fills are at the session's open; with a lag of 1 or more
+	MaxVolumeShare float64 // most of a session's volume that is traded; 0: no limit
+	Impact         float64 // coefficient of the square-root impact; see impactOf
+	// LongShort lets weights be negative. What follows is of such an account.
+	LongShort         bool
+	BorrowBps         float64 // a year, of what is short, by 1/252 a session
+	ShortRebate       float64 // interest on the value of what is short, a year, decimal, as CashRate
+	MarginInitial     float64 // least equity after an order, as a share of longs and shorts
+	MarginMaintenance float64 // least equity at a close, as a share of longs and shorts
 }
+
+// plain reports whether fills cost no more than basis points, are whole, and leave
+// nothing short: what fill and sideBySide do.
+func (o Options) plain() bool { return !o.LongShort && o.MaxVolumeShare == 0 && o.Impact == 0 }
+
+// NeedsBars reports whether a replay needs more of a market than closes.
+func (o Options) NeedsBars() bool { return o.Open || o.MaxVolumeShare > 0 || o.Impact > 0 }
 
 // Validate reports the first option that makes no sense, as Invalid.
 func (o Options) Validate() error {
@@ -64,6 +85,21 @@ func (o Options) Validate() error {
 		return bad("delist_after", o.DelistAfter, "1 session or more")
 	case !finite(o.DelistingReturn) || o.DelistingReturn < -1 || o.DelistingReturn > 10:
 		return bad("delisting_return", o.DelistingReturn, "decimal, -1 or more: -0.3 loses 30 percent")
+	case o.Open && o.Lag == 0:
+		return quant.Errorf(quant.Invalid, "backtest: a fill at the open with lag 0 looks ahead: that open is before the close that the decision knows").
+			WithHint("lag 1 is the open after the decision: --lag 1, or execution.lag_days: 1")
+	case !(o.MaxVolumeShare >= 0 && o.MaxVolumeShare <= 1):
+		return bad("max_volume_share", o.MaxVolumeShare, "decimal, above 0 and at most 1; 0 is no limit")
+	case !(o.Impact >= 0 && o.Impact <= 10):
+		return bad("impact", o.Impact, "0 to 10; about 1 is what is observed")
+	case !(o.BorrowBps >= 0 && o.BorrowBps <= 100_000):
+		return bad("borrow_bps", o.BorrowBps, "basis points a year, 0 to 100000")
+	case !(o.ShortRebate > -1 && o.ShortRebate <= 10):
+		return bad("short_rebate", o.ShortRebate, "a year, decimal: 0.03 is 3 percent")
+	case o.LongShort && !(o.MarginInitial > 0 && o.MarginInitial <= 1):
+		return bad("margin_initial", o.MarginInitial, "decimal, above 0 and at most 1: 0.5 lets longs and shorts be twice equity")
+	case o.LongShort && !(o.MarginMaintenance > 0 && o.MarginMaintenance <= o.MarginInitial):
+		return bad("margin_maintenance", o.MarginMaintenance, "decimal, above 0 and at most margin_initial")
 	}
 	return nil
 }
@@ -92,7 +128,9 @@ const dust = 1e-12
 // prices; Delisting.TradedAgain alone, which is no part of the account, does. At
 // the close of each session, in this order: interest on cash; positions in what has
 // left the market are closed; the decision that is due is filled. A decision is due
-// Options.Lag sessions after its AsOf, unless another one was made before that.
+// Options.Lag sessions after its AsOf, unless another one was made before that. With
+// Options.Open the fill comes before the closings, at the open. Orders that wait, what
+// an account may be short, and margins: see order, work and callMargin.
 //
 // A position is closed on the first session of a delisting that Market.Known has;
 // or by the rule, after DelistAfter sessions without a bar. The rule does not count
@@ -108,8 +146,9 @@ const dust = 1e-12
 // decision does not name is sold whole.
 //
 // Invalid: options or a market that make no sense, a decision that is not of a
-// session or out of order, weights that are negative, name a symbol twice, or
-// add up to more than 1 (1e-9 over it is rounding, and scaled).
+// session or out of order, weights that name a symbol twice, or, unless
+// Options.LongShort, are negative or add up to more than 1 (1e-9 over it is rounding,
+// and scaled); costs that could take more than what is traded with.
 func Simulate(market Market, decisions []Decision, options Options) (Result, error) {
 	return simulate(market, decisions, options, detail{trades: true})
 }
@@ -126,7 +165,7 @@ func simulate(market Market, decisions []Decision, options Options, of detail) (
 	if err := options.Validate(); err != nil {
 		return Result{}, err
 	}
-	p, err := prepare(market, decisions)
+	p, err := prepare(market, decisions, options)
 	if err != nil {
 		return Result{}, err
 	}
@@ -145,21 +184,39 @@ func (p *prepared) simulate(options Options, of detail) Result {
 	}
 	a.metrics.Decisions = int64(len(decisions))
 	a.metrics.Cancelled, a.metrics.Unfilled = plan.cancelled, plan.unfilled
-	interest := dailyInterest(options)
+	interest := dailyInterest(options.CashRate)
+	a.rebate = dailyInterest(options.ShortRebate)
+	if options.NeedsBars() || options.LongShort {
+		a.metrics.Book = newBook(options)
+	}
 	a.days, a.returns = make([]Day, 0, len(market.Sessions)), make([]float64, len(market.Sessions))
 	for s := range market.Sessions {
 		var day traded
 		if a.started {
-			earned := float64(a.cash * interest)
-			a.metrics.Interest += earned
-			a.cash += earned
-			a.mark(s)
+			a.accrue(interest)
+			if options.Open {
+				a.markOpen(s)
+			} else {
+				a.mark(s)
+			}
 		}
-		if d := plan.due[s]; d >= 0 {
+		switch d := plan.due[s]; {
+		case a.metrics.Book.over():
+		case d >= 0 && options.plain():
 			day = a.fill(s, p.targets[d])
+		case d >= 0:
+			day = a.order(s, p.sessions[d], p.targets[d])
+		case len(a.working) > 0:
+			day = a.work(s)
+		}
+		if options.Open && a.started {
+			a.mark(s)
 		}
 		if of.rejoin {
 			a.rejoin(s, &day)
+		}
+		if options.LongShort && a.started && !a.metrics.Book.over() {
+			a.callMargin(s, &day)
 		}
 		if a.started {
 			a.close(s, day)
@@ -168,9 +225,35 @@ func (p *prepared) simulate(options Options, of detail) Result {
 	return a.result()
 }
 
-// dailyInterest is what a session earns.
-func dailyInterest(options Options) float64 {
-	return math.Pow(1+options.CashRate, 1./SessionsPerYear) - 1
+// dailyInterest is what a session earns at a rate a year.
+func dailyInterest(rate float64) float64 {
+	return math.Pow(1+rate, 1./SessionsPerYear) - 1
+}
+
+// accrue adds what money earned since the session before. What is short lies as
+// collateral beside the account's own money: it earns ShortRebate, and what is borrowed
+// costs BorrowBps. A debt, of longs that were bought with borrowed money, costs CashRate.
+func (a *account) accrue(interest float64) {
+	if !a.options.LongShort {
+		earned := float64(a.cash * interest)
+		a.metrics.Interest += earned
+		a.cash += earned
+		return
+	}
+	if a.metrics.Book.over() {
+		return
+	}
+	var short float64
+	for _, k := range a.held {
+		if a.qty[k] < 0 {
+			short -= float64(a.qty[k] * a.last[k])
+		}
+	}
+	earned := float64((a.cash-short)*interest) + float64(short*a.rebate)
+	borrow := short * a.options.BorrowBps / 1e4 / SessionsPerYear
+	a.metrics.Interest += earned
+	a.metrics.Book.Borrow += borrow
+	a.cash += earned - borrow
 }
 
 // prepared is a market and decisions that were checked, for replays of any lag and
@@ -195,7 +278,9 @@ type target struct {
 	weight float64
 }
 
-func prepare(market Market, decisions []Decision) (*prepared, error) {
+// prepare checks a market and decisions for replays of any lag and cost whose other
+// options are these.
+func prepare(market Market, decisions []Decision, options Options) (*prepared, error) {
 	for k, symbol := range market.Symbols {
 		if k > 0 && symbol <= market.Symbols[k-1] {
 			return nil, quant.Errorf(quant.Invalid, "market: symbol %q is out of order", symbol)
@@ -207,6 +292,19 @@ func prepare(market Market, decisions []Decision) (*prepared, error) {
 	for k, closes := range market.Close {
 		if len(closes) != len(market.Sessions) {
 			return nil, quant.Errorf(quant.Invalid, "market: %d closes of %s for %d sessions", len(closes), market.Symbols[k], len(market.Sessions))
+		}
+	}
+	for _, need := range []struct {
+		name   string
+		wanted bool
+		series [][]float64
+	}{{"opens", options.Open, market.Open}, {"volumes", options.MaxVolumeShare > 0, market.Volume}, {"average values", options.Impact > 0, market.ADV}, {"volatilities", options.Impact > 0, market.Vol}} {
+		whole := len(need.series) == len(market.Symbols)
+		for _, one := range need.series {
+			whole = whole && len(one) == len(market.Sessions)
+		}
+		if need.wanted && !whole {
+			return nil, quant.Errorf(quant.Invalid, "market: the %s of some symbols or sessions are missing", need.name)
 		}
 	}
 	for s := 1; s < len(market.Sessions); s++ {
@@ -226,7 +324,7 @@ func prepare(market Market, decisions []Decision) (*prepared, error) {
 		}
 		p.sessions[i] = s
 	}
-	reader := targetReader{index: make(map[string]int32, len(market.Symbols)), named: make([]int32, len(market.Symbols))}
+	reader := targetReader{signed: options.LongShort, index: make(map[string]int32, len(market.Symbols)), named: make([]int32, len(market.Symbols))}
 	for k, symbol := range market.Symbols {
 		reader.index[symbol] = int32(k)
 		reader.named[k] = -1
@@ -241,6 +339,10 @@ func prepare(market Market, decisions []Decision) (*prepared, error) {
 		if p.targets[i], err = reader.read(i, d); err != nil {
 			return nil, err
 		}
+	}
+	if cost := (options.FeeBps + options.SlippageBps) / 1e4; options.LongShort && cost*reader.gross >= 1 {
+		return nil, quant.Errorf(quant.Invalid, "backtest: fees and slippage of %v bps, of %v times equity, are more than all equity", cost*1e4, reader.gross).
+			WithHint("lower backtest.fee_bps or supervisor.gross_exposure_cap")
 	}
 	var err error
 	p.spans, err = spansOf(market)
@@ -268,18 +370,20 @@ func (p *prepared) plan(lag int) plan {
 
 // targetReader makes targets of decisions.
 type targetReader struct {
-	index map[string]int32
-	named []int32 // by symbol: the last decision that named it
-	all   []target
+	signed bool    // weights may be negative, and more than 1 in sum
+	gross  float64 // the largest sum of absolute weights
+	index  map[string]int32
+	named  []int32 // by symbol: the last decision that named it
+	all    []target
 }
 
 func (r *targetReader) read(number int, d Decision) ([]target, error) {
 	from := len(r.all)
 	var unknown map[string]bool // named, and not in the market
-	var sum float64
+	var sum, gross float64
 	ascending := true
 	for _, w := range d.Weights {
-		if !(w.Weight >= 0) || math.IsInf(w.Weight, 0) {
+		if !(w.Weight >= 0 || r.signed && w.Weight < 0) || math.IsInf(w.Weight, 0) {
 			return nil, quant.Errorf(quant.Invalid, "the decision of %s: weight %v of %s: a backtest is long only", d.AsOf, w.Weight, w.Symbol).
 				WithHint("`quant recommend` decides anew")
 		}
@@ -298,12 +402,14 @@ func (r *targetReader) read(number int, d Decision) ([]target, error) {
 			return nil, quant.Errorf(quant.Invalid, "the decision of %s names %s twice", d.AsOf, w.Symbol)
 		}
 		sum += w.Weight
-		if w.Weight > 0 {
+		gross += math.Abs(w.Weight)
+		if w.Weight != 0 {
 			ascending = ascending && (len(r.all) == from || r.all[len(r.all)-1].k <= int(k))
 			r.all = append(r.all, target{int(k), w.Weight})
 		}
 	}
-	if sum > 1+1e-9 {
+	r.gross = max(r.gross, gross)
+	if sum > 1+1e-9 && !r.signed {
 		return nil, quant.Errorf(quant.Invalid, "the decision of %s: the weights add up to %v: a backtest borrows no money", d.AsOf, sum).
 			WithHint("supervisor.gross_exposure_cap of 1 or less keeps them within the account")
 	}
@@ -341,12 +447,16 @@ type account struct {
 	earned   float64 // by the episodes that have ended
 	exposure float64 // sum over days
 
+	rebate  float64   // of a session
+	working []working // orders that wait, ascending by symbol
+
 	// Of a fill, used again by the next: the orders with the weight and the value of
 	// the position of each, and what is held after them.
 	orders   []order
 	weights  []float64
 	holdings []float64
 	merged   []int
+	tickets  []ticket
 }
 
 // lot is shares bought together.
@@ -411,7 +521,7 @@ func (l *lots) pop(k int) {
 }
 
 // traded is what a session's fill came to, in money.
-type traded struct{ buys, sells, fees, slippage float64 }
+type traded struct{ buys, sells, fees, slippage, impact float64 }
 
 // price is the close of symbol k at session s, or false.
 func (a *account) price(k, s int) (float64, bool) {
@@ -429,6 +539,26 @@ func (a *account) tradable(k, s int) (float64, bool) {
 		return 0, false
 	}
 	return a.price(k, s)
+}
+
+// fillPrice is the price at which symbol k may be bought and sold by a fill at session
+// s, or false: the close, or with Options.Open the open of a session that has both.
+func (a *account) fillPrice(k, s int) (float64, bool) {
+	p, ok := a.tradable(k, s)
+	if !ok || !a.options.Open {
+		return p, ok
+	}
+	p = a.market.Open[k][s]
+	return p, p > 0 && !math.IsInf(p, 0)
+}
+
+// markOpen values what is held at the open of session s, as far as that is known.
+func (a *account) markOpen(s int) {
+	for _, k := range a.held {
+		if p, ok := a.fillPrice(k, s); ok {
+			a.last[k] = p
+		}
+	}
 }
 
 // spanAt is what is known to keep symbol k from being traded at session s; nil:
@@ -513,7 +643,8 @@ func (a *account) delist(k, s int, known *span) {
 	a.cash += c.money
 	a.metrics.Delisted++
 	a.closed = append(a.closed, c)
-	a.sell(k, s, a.qty[k], p, 0, 0, Delisted)
+	a.abandon(k)
+	a.sell(k, s, a.qty[k], p, 0, 0, Delisted, true)
 }
 
 // rejoin buys back at session s what trades again.
@@ -582,7 +713,7 @@ func (a *account) fill(s int, targets []target) (day traded) {
 		default:
 			k, weight, i, j = a.held[i], targets[j].weight, i+1, j+1
 		}
-		price, ok := a.tradable(k, s)
+		price, ok := a.fillPrice(k, s)
 		if k >= 0 {
 			holding = float64(a.qty[k] * a.last[k])
 		}
@@ -623,10 +754,10 @@ func (a *account) fill(s int, targets []target) (day traded) {
 			a.buy(o.k, s, change/o.price, o.price, fees, slippage)
 		case weight == 0:
 			day.sells -= change
-			a.sell(o.k, s, a.qty[o.k], o.price, fees, slippage, Closed)
+			a.sell(o.k, s, a.qty[o.k], o.price, fees, slippage, Closed, true)
 		default:
 			day.sells -= change
-			a.sell(o.k, s, -change/o.price, o.price, fees, slippage, Reduced)
+			a.sell(o.k, s, -change/o.price, o.price, fees, slippage, Reduced, false)
 		}
 	}
 	if a.cash < 0 {
@@ -635,12 +766,18 @@ func (a *account) fill(s int, targets []target) (day traded) {
 	a.hold(orders)
 	a.metrics.Fees += day.fees
 	a.metrics.Slippage += day.slippage
-	if !a.started && day.buys > 0 {
-		a.started, a.peak = true, a.options.InitialCapital
-		first := a.market.Sessions[s]
-		a.metrics.FirstFill = &first
-	}
+	a.start(s, day.buys > 0)
 	return day
+}
+
+// start begins the account's days with its first position.
+func (a *account) start(s int, opened bool) {
+	if a.started || !opened {
+		return
+	}
+	a.started, a.peak = true, a.options.InitialCapital
+	first := a.market.Sessions[s]
+	a.metrics.FirstFill = &first
 }
 
 // hold makes held what is held after orders: both are ascending by symbol, and so is
@@ -658,7 +795,7 @@ func (a *account) hold(orders []order) {
 		default:
 			k, i, j = a.held[i], i+1, j+1
 		}
-		if a.qty[k] > 0 {
+		if q := a.qty[k]; q > 0 || q < 0 && a.options.LongShort {
 			merged = append(merged, k)
 		}
 	}
@@ -707,35 +844,41 @@ func (a *account) buy(k, s int, qty, price, fees, slippage float64) {
 	}
 }
 
-// sell takes qty shares out of the oldest lots, and all of them unless the
-// reason is Reduced. fees and slippage are those of this sale.
-func (a *account) sell(k, s int, qty, price, fees, slippage float64, reason string) {
+// sell takes qty shares out of the oldest lots, and all there are for whole. Of a short
+// position they are covered, and negative like it. fees and slippage are those of this
+// order.
+func (a *account) sell(k, s int, qty, price, fees, slippage float64, reason string, whole bool) {
 	a.qty[k] -= qty
-	if reason != Reduced {
+	if whole {
 		a.qty[k] = 0
 	}
 	if !a.whole {
 		return
 	}
-	remaining := qty
-	for remaining > 0 || reason != Reduced {
+	sign := 1.0
+	if qty < 0 {
+		sign = -1
+	}
+	remaining := sign * qty
+	for remaining > 0 || whole {
 		l := a.lots.oldest(k)
 		if l == nil {
 			break
 		}
-		take := min(l.left, remaining)
-		if reason != Reduced || l.left-take <= dust*l.qty {
-			take = l.left
+		left := sign * l.left
+		take := min(left, remaining)
+		if whole || left-take <= dust*(sign*l.qty) {
+			take = left
 		}
-		share := take / qty
-		a.trade(k, l, take, price, fees*share, slippage*share, &a.market.Sessions[s], reason)
+		share := take / (sign * qty)
+		a.trade(k, l, sign*take, price, fees*share, slippage*share, &a.market.Sessions[s], reason)
 		remaining -= take
-		l.left -= take
-		if l.left <= 0 {
+		l.left -= sign * take
+		if sign*l.left <= 0 {
 			a.lots.pop(k)
 		}
 	}
-	if reason != Reduced {
+	if whole {
 		a.metrics.NumTrades++
 		a.earned += a.episode[k]
 		if a.episode[k] > 0 {
@@ -753,21 +896,28 @@ func (a *account) trade(k int, l *lot, qty, price, fees, slippage float64, exit 
 		ExitTS: exit, ExitPrice: price, Fees: l.fees*part + fees, Slippage: l.slippage*part + slippage, Reason: reason,
 	}
 	t.PnL = float64(qty*(price-l.price)) - t.Fees - t.Slippage
-	t.PnLPct = t.PnL / (qty * l.price)
+	t.PnLPct = t.PnL / math.Abs(qty*l.price)
 	a.episode[k] += t.PnL
 	a.trades = append(a.trades, t)
+	if b := a.metrics.Book; b != nil && qty < 0 {
+		b.ShortPnL += t.PnL
+	} else if b != nil {
+		b.LongPnL += t.PnL
+	}
 }
 
 // close notes the account at the close of session s.
 func (a *account) close(s int, day traded) {
-	d := Day{TS: a.market.Sessions[s], Cash: a.cash, Costs: day.fees + day.slippage}
+	d := Day{TS: a.market.Sessions[s], Cash: a.cash, Costs: day.fees + day.slippage + day.impact}
 	for _, k := range a.held {
 		d.Positions += float64(a.qty[k] * a.last[k])
 	}
 	d.Equity = d.Cash + d.Positions
 	a.peak = max(a.peak, d.Equity)
 	d.Drawdown = d.Equity/a.peak - 1
-	d.Turnover = ratio(max(day.buys, day.sells), d.Equity)
+	if d.Equity > 0 { // of nothing, or of a debt, nothing is a share
+		d.Turnover = max(day.buys, day.sells) / d.Equity
+	}
 	if n := len(a.days); n > 0 {
 		before := a.days[n-1].Equity
 		if n == 1 {
@@ -779,7 +929,12 @@ func (a *account) close(s int, day traded) {
 		}
 		d.Ret = ret
 	}
-	a.exposure += ratio(d.Positions, d.Equity)
+	if d.Equity > 0 {
+		a.exposure += d.Positions / d.Equity
+	}
+	if a.metrics.Book != nil {
+		a.expose(d.Equity)
+	}
 	a.days = append(a.days, d)
 	if !a.whole {
 		return
@@ -801,6 +956,7 @@ func ratio(a, b float64) float64 {
 func (a *account) result() Result {
 	m := &a.metrics
 	m.OpenPositions = int64(len(a.held))
+	a.abandonAll()
 	if a.whole {
 		for _, k := range a.held {
 			for l := a.lots.oldest(k); l != nil; l = a.lots.oldest(k) {
@@ -822,6 +978,7 @@ func (a *account) result() Result {
 		m.FinalEquity = a.days[len(a.days)-1].Equity
 		m.FirstPurchase = a.days[0].Turnover
 		m.AvgExposure = new(a.exposure / float64(len(a.days)))
+		m.Book.measure(len(a.days), a.exposure)
 		var turnover, worst float64
 		for i := range a.days {
 			worst = min(worst, a.days[i].Drawdown)

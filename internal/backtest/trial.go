@@ -10,7 +10,7 @@ import (
 
 // trialDigest tells one trial from every other: by what was set, what was decided,
 // the closes that it was replayed on, from the first decision to the last session,
-// and what was known of delistings and halts of what it held. What a strategy is called, an alias for its model, and a day that
+// with what else fills needed of them, and what was known of delistings and halts of what it held. What a strategy is called, an alias for its model, and a day that
 // nothing was decided on or valued at are no part of it; so the same trial under
 // another name is the same one, and the same settings with another model or on
 // other prices are another.
@@ -45,11 +45,16 @@ func trialDigest(settings string, market Market, decisions []Decision) string {
 			continue // of the benchmark
 		}
 		text(symbol)
-		for _, close := range market.Close[k][from:] {
-			if !(close > 0) {
-				close = 0 // no bar, of whatever kind
+		for _, series := range [][][]float64{market.Close, market.Open, market.Volume, market.ADV, market.Vol} {
+			if series == nil {
+				continue // of no part in the fills
 			}
-			word(math.Float64bits(close))
+			for _, x := range series[k][from:] {
+				if !(x > 0) {
+					x = 0 // no bar, of whatever kind
+				}
+				word(math.Float64bits(x))
+			}
 		}
 		flush()
 	}

@@ -31,7 +31,15 @@ var (
 
 // lagsOf are shownLags and the lag asked for, ascending.
 func lagsOf(options Options) []int {
-	return slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(shownLags), options.Lag))))
+	return options.possible(slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(shownLags), options.Lag)))))
+}
+
+// possible are the lags without those that would look ahead.
+func (o Options) possible(lags []int) []int {
+	if !o.Open {
+		return lags
+	}
+	return slices.DeleteFunc(slices.Clone(lags), func(lag int) bool { return lag == 0 })
 }
 
 // variants measures every variant that lagTable and sensitivityTable show. main is
@@ -62,7 +70,7 @@ func (p *prepared) variants(ctx context.Context, options Options, main *Metrics)
 			return nil, err
 		}
 	}
-	for _, lag := range sensitivityLags {
+	for _, lag := range options.possible(sensitivityLags) {
 		for _, bps := range sensitivityBps {
 			if err := add(lag, bps, 0); err != nil {
 				return nil, err
@@ -124,9 +132,9 @@ func lagTable(list []variant, options Options) []Lag {
 }
 
 // sensitivityTable is what every pair of some lags and costs gives.
-func sensitivityTable(list []variant) []Sensitivity {
+func sensitivityTable(list []variant, options Options) []Sensitivity {
 	var table []Sensitivity
-	for _, lag := range sensitivityLags {
+	for _, lag := range options.possible(sensitivityLags) {
 		for _, bps := range sensitivityBps {
 			v := find(list, lag, bps, 0).performance
 			table = append(table, Sensitivity{LagDays: int64(lag), CostBps: bps, CAGR: v.CAGR, Sharpe: v.Sharpe, MaxDD: v.MaxDD})
@@ -176,7 +184,7 @@ type lane struct {
 func newSideBySide(p *prepared, options Options) *sideBySide {
 	n := len(p.market.Symbols)
 	return &sideBySide{
-		p: p, options: options, interest: dailyInterest(options),
+		p: p, options: options, interest: dailyInterest(options.CashRate),
 		rules: account{market: p.market, options: options, spans: p.spans, last: make([]float64, n), lastBar: make([]int, n)},
 	}
 }
@@ -190,6 +198,9 @@ func (b *sideBySide) add(feeBps, slippageBps float64) {
 
 // run replays. Not ok: the lanes part, and each is to be replayed alone.
 func (b *sideBySide) run() (ok bool) {
+	if !b.options.plain() || b.options.Open {
+		return false
+	}
 	plan := b.p.plan(b.options.Lag)
 	for s := range b.p.market.Sessions {
 		for l := range b.lanes {

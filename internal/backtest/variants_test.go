@@ -95,7 +95,7 @@ func TestAReplayAndItsVariantsHaveTheBitsOfPlainOnes(t *testing.T) {
 		o := defaults()
 		o.Lag, o.FeeBps, o.SlippageBps = random.IntN(4), []float64{0, 5, 7.5, 800}[random.IntN(4)], []float64{0, 0, 3, 900}[random.IntN(4)]
 		o.DelistAfter, o.DelistingReturn, o.CashRate = 1+random.IntN(5), []float64{-0.3, -1, 0}[random.IntN(3)], []float64{0, 0.03, -0.01}[random.IntN(3)]
-		p, err := prepare(m, decisions)
+		p, err := prepare(m, decisions, Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

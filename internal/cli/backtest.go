@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -22,15 +23,17 @@ func backtestCommand(env *Env) Command {
 		Use:   "backtest",
 		Short: "Replay the decisions of a strategy on prices",
 		Long: `Replay the approved decisions that quant recommend has recorded for a strategy,
-with money: an account that buys and sells fractional shares at the close, pays
-fees and slippage when it trades, and is never in debt. Nothing is decided here.
+with money: an account that buys and sells fractional shares at the close, or at
+the open of a later session, and pays fees and slippage when it trades. It is
+never in debt, unless the strategy holds shorts. Nothing is decided here.
 
 A decision is filled --lag sessions after its day. Lag 0 is the very close that
 the decision was made with, an optimistic fill; results are always shown for lag
 0 and for lag 1. No decision means hold; a decision without a weight means cash.
 What flags do not say, the strategy file does: backtest.from, to, fee_bps,
 slippage_bps, benchmark, initial_capital, cash_rate, delist_after,
-delisting_return, and execution.lag_days.
+delisting_return, impact and borrow_bps, execution.lag_days, price and
+max_volume_share, and with portfolio.side long_short the margins.
 
 A position without a bar for delist_after sessions is closed at delisting_return,
 and told by name, also if it traded again later. A benchmark buys it back then,
@@ -194,10 +197,35 @@ func measures(b backtest.Stored) []measure {
 		{"fees and slippage", number(ptr(m.Fees + m.Slippage)), ""},
 		{"final equity", number(&m.FinalEquity), ""},
 	}
+	if book := m.Book; book != nil {
+		rows = slices.Insert(rows, len(rows)-1, bookMeasures(book)...)
+	}
 	if m.Benchmark != nil {
 		rows[len(rows)-1].Benchmark = number(&other.FinalEquity)
 		rows = append([]measure{{"", b.StrategyID, other.Name}}, rows...)
 	}
+	return rows
+}
+
+// bookMeasures are the figures of an account that is not filled whole at the close, or
+// may be short.
+func bookMeasures(b *backtest.Book) []measure {
+	var rows []measure
+	add := func(when bool, name, value string) {
+		if when {
+			rows = append(rows, measure{name, value, ""})
+		}
+	}
+	short := b.Side == backtest.SideLongShort
+	add(true, "filled at the", b.Price)
+	add(b.MaxVolumeShare > 0, "filled of what was ordered", percent(b.FilledShare))
+	add(b.Impact > 0, "impact", number(&b.ImpactCost))
+	add(short, "average gross exposure", percent(b.AvgGross))
+	add(short, "average net exposure", percent(b.AvgNet))
+	add(short, "made by longs", number(&b.LongPnL))
+	add(short, "made by shorts", number(&b.ShortPnL))
+	add(short, "borrow fees", number(&b.Borrow))
+	add(short, "margin calls", strconv.FormatInt(b.MarginCalls, 10))
 	return rows
 }
 

@@ -26,11 +26,13 @@ func experimentsCommand(env *Env) Command {
 type trainFlags struct {
 	algo   string
 	params []string
+
+	algos, also string // what the flags say of themselves
 }
 
 func (f *trainFlags) bind(cmd *cobra.Command, otherwise string) {
-	cmd.Flags().StringVar(&f.algo, "algo", "", "ridge or logistic ("+otherwise+")")
-	cmd.Flags().StringArrayVar(&f.params, "param", nil, "alpha=1,10,100: penalties to choose from, inside the training part of each fold")
+	cmd.Flags().StringVar(&f.algo, "algo", "", f.algos+" ("+otherwise+")")
+	cmd.Flags().StringArrayVar(&f.params, "param", nil, "alpha=1,10,100: penalties to choose from, inside the training part of each fold"+f.also)
 }
 
 // choice is what the flags name; nothing of what they leave open.
@@ -69,7 +71,7 @@ func experimentLines(e quant.Experiment) []string {
 
 func experimentsCreate(env *Env) Command {
 	var o pipeline.ExperimentOptions
-	var flags trainFlags
+	flags := trainFlags{algos: "ridge or logistic"}
 	var embargo int
 	cmd := &cobra.Command{
 		Use:   "create ID --features LIST --label LABEL",
@@ -120,7 +122,7 @@ where they may follow one: in the inner split that chooses alpha. --from and
 	f.IntVar(&o.Folds, "folds", model.DefaultFolds, "test blocks, 1 to 100")
 	f.Var(newWhole(&embargo, ofTheLabel), "embargo", "sessions (default the label's horizon)")
 	f.IntVar(&o.MinTrain, "min-train", model.DefaultMinTrainSessions, "sessions that the first fold has to train on, at least")
-	f.Int64Var(&o.Seed, "seed", 0, "kept with the models; no algorithm of today draws a number")
+	f.Int64Var(&o.Seed, "seed", 0, "kept with the models, and handed to a program; the linear algorithms draw no number")
 	flags.bind(cmd, "default: what fits the label")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }

@@ -109,7 +109,7 @@ func factorReport(env *Env) Command {
 		Long: `Judge a stored feature by a stored label: the daily information coefficient (IC,
 Pearson's) and the same on ranks (RankIC) over sessions with at least 5 names,
 their mean, deviation and ratio (ICIR), with the effective sample, sessions /
-horizon, beside it; their decay over the returns of 1, 5, 10, 20 and 60
+horizon, its t, and the t of Newey and West with horizon - 1 lags; their decay over the returns of 1, 5, 10, 20 and 60
 sessions; the label's mean by quantile of the feature, and top minus bottom; how
 much the ranks resemble those of the session before; coverage; and each symbol's
 own time series, which is all there is with fewer names.
@@ -182,6 +182,7 @@ func (r factorResult) Sections() []output.Section {
 		ICIR      string `json:"icir"`
 		Effective string `json:"effective_sample"`
 		T         string `json:"t"`
+		NeweyWest string `json:"newey_west_t"`
 	}
 	type decayRow struct {
 		Horizon  int    `json:"horizon"`
@@ -201,7 +202,7 @@ func (r factorResult) Sections() []output.Section {
 		C         string `json:"correlation"`
 	}
 	of := func(name string, i feature.Information) informationRow {
-		return informationRow{name, i.Sessions, figure(i.Mean), figure(i.Deviation), figure(i.ICIR), figure(i.EffectiveSample), figure(i.T)}
+		return informationRow{name, i.Sessions, figure(i.Mean), figure(i.Deviation), figure(i.ICIR), figure(i.EffectiveSample), figure(i.T), figure(i.NeweyWestT)}
 	}
 	var decay []decayRow
 	for _, d := range r.Decay {
@@ -211,11 +212,15 @@ func (r factorResult) Sections() []output.Section {
 	for _, q := range r.Quantiles {
 		quantiles = append(quantiles, quantileRow{q.Quantile, figure(q.Mean), q.Sessions})
 	}
+	var head []string
+	if r.KnownAt != "" {
+		head = append(head, "known at: "+string(r.KnownAt))
+	}
 	sections := []output.Section{
-		{Lines: []string{
+		{Lines: append([]string{
 			fmt.Sprintf("%s@%s against %s@%s, %s to %s", r.Feature, r.FeatureVersion, r.Label, r.LabelVersion, r.FirstDate, r.LastDate),
 			fmt.Sprintf("%s, %s, %d pairs; coverage %s of the bars, with the label %s", quant.Count(r.Symbols, "symbol"), quant.Count(r.Sessions, "session"), r.Pairs, figure(r.FeatureCoverage), figure(r.PairCoverage)),
-		}},
+		}, head...)},
 		{Rows: []informationRow{of("IC", r.IC), of("RankIC", r.RankIC)}},
 		{Title: "decay over the horizon", Rows: decay},
 		{Title: "label by quantile of the feature", Rows: quantiles},

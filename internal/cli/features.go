@@ -15,6 +15,7 @@ import (
 func featuresCommand(env *Env) Command {
 	var o pipeline.FeaturesOptions
 	var symbols string
+	var query pipeline.SQLFeaturesOptions
 	cmd := &cobra.Command{
 		Use:   "features",
 		Short: "Compute the features of a version, and returns, from ohlcv",
@@ -41,9 +42,17 @@ unless --accept-raw. No bars at all: 4.`,
 		Example: `  quant features --feature-version v1
   quant features --feature-version v2 --symbols AAPL,IBM
   quant features --feature-version alpha158
-  quant features --file features.yaml`,
+  quant features --file features.yaml
+  quant features --sql turnover.sql --feature-version my_sql`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("sql") {
+				if o.File != "" {
+					return quant.Errorf(quant.Usage, "--file and --sql are given, and each defines a version").WithHint("compute them one after the other")
+				}
+				query.Version = o.Version
+				return computeSQL(cmd, env, query)
+			}
 			if o.File != "" {
 				if cmd.Flags().Changed("feature-version") {
 					return quant.Errorf(quant.Usage, "--file and --feature-version are given, and the file names its version").WithHint("leave out --feature-version")
@@ -66,6 +75,7 @@ unless --accept-raw. No bars at all: 4.`,
 	cmd.Flags().StringVar(&o.Version, "feature-version", pipeline.DefaultFeatureVersion, "version: v1, v2, alpha158, alpha360, or one of your own that the lab has")
 	cmd.Flags().StringVar(&o.File, "file", "", "YAML file that defines a version of your own, to compute it")
 	bindFeatureFlags(cmd, &symbols, &o.AcceptRaw, &o.Force)
+	bindSQLFeatures(cmd, &query)
 	return Command{Command: cmd, Traits: Traits{Changes: always, RunsBare: true}, Sub: []Command{featuresImport(env)}}
 }
 

@@ -3,6 +3,8 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -77,6 +79,9 @@ func (r modelReport) Sections() []output.Section {
 		"label       " + r.Label.String(), "trained on  " + string(r.TrainRange), "created     " + r.CreatedAt.String(),
 		"file        " + r.File + " (verified)",
 	}
+	if r.Program != nil {
+		return append([]output.Section{{Lines: append(lines, programLines(r.Program, r.Files, r.Proof)...)}}, metricsSections(r.Metrics)...)
+	}
 	return append([]output.Section{{Lines: lines}, {Title: "final model", Rows: r.Coefficients}}, metricsSections(r.Metrics)...)
 }
 
@@ -108,11 +113,40 @@ func metricsSections(m model.Metrics) []output.Section {
 	for _, f := range m.Folds {
 		r := of(f.TaskID, f.Measures)
 		r.Train, r.Test = f.TrainFrom.String()+".."+f.TrainTo.String(), f.TestFrom.String()+".."+f.TestTo.String()
-		r.Purged, r.Alpha = fmt.Sprint(f.Purged), fmt.Sprint(f.Alpha)
+		r.Purged = fmt.Sprint(f.Purged)
+		if f.Alpha > 0 { // a program has none
+			r.Alpha = fmt.Sprint(f.Alpha)
+		}
 		rows = append(rows, r)
 	}
-	rows = append(rows, of("overall", m.Overall))
-	return []output.Section{{Title: "out of sample", Rows: rows}}
+	overall := "overall"
+	if len(m.Paths) > 0 {
+		overall = "mean of paths"
+	}
+	rows = append(rows, of(overall, m.Overall))
+	return append([]output.Section{{Title: "out of sample", Rows: rows}}, spreadSections(m)...)
+}
+
+// spreadSections show how the figures spread over the paths of combinatorial purged
+// cross-validation; none of a walk-forward.
+func spreadSections(m model.Metrics) []output.Section {
+	if len(m.Spread) == 0 {
+		return nil
+	}
+	type row struct {
+		Figure    string `json:"figure"`
+		Mean      string `json:"mean"`
+		Deviation string `json:"deviation"`
+		Min       string `json:"min"`
+		Median    string `json:"median"`
+		Max       string `json:"max"`
+	}
+	rows := []row{}
+	for _, name := range slices.Sorted(maps.Keys(m.Spread)) {
+		d := m.Spread[name]
+		rows = append(rows, row{name, figure(&d.Mean), figure(d.Deviation), figure(&d.Min), figure(&d.Median), figure(&d.Max)})
+	}
+	return []output.Section{{Title: fmt.Sprintf("over %s", quant.Count(len(m.Paths), "path")), Rows: rows}}
 }
 
 func modelsShow(env *Env) Command {

@@ -86,6 +86,9 @@ func (r recommendation) CSVRows() any { return r.Targets }
 
 func (r recommendation) Sections() []output.Section {
 	head := []string{fmt.Sprintf("%s version %s: %s from %s to %s, %d changed", r.StrategyID, r.Version, quant.Count(r.Decisions, "decision"), r.From, r.To, r.Changed)}
+	if r.KnownAt != "" {
+		head = append(head, "known at: "+string(r.KnownAt))
+	}
 	if r.ToCash > 0 {
 		head = append(head, fmt.Sprintf("to cash: %d", r.ToCash))
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -50,6 +51,7 @@ func (f scoreFlags) options() (pipeline.ScoreOptions, error) {
 
 func scoreCommand(env *Env) Command {
 	var flags scoreFlags
+	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "score --model MODEL (--asof DATE | --from DATE --to DATE)",
 		Short: "Write a model's predictions, out of sample",
@@ -66,7 +68,11 @@ a backtest refuses.
 
 score is the predicted return (ridge) or the logarithm of the odds (logistic),
 calibrated_score the predicted return or the probability. Predictions of other
-days stay as they are; the same again changes nothing.`,
+days stay as they are; the same again changes nothing.
+
+A model that a program trained is scored by that program, from the folder in which
+it was started then, by the model that it kept; both are what it wrote. A file of its
+command line that was changed since is refused (6).`,
 		Example: `  quant score --model ridge-0123456789ab --asof 2024-01-31
   quant score --model experiment:momentum --from 2015-01-01 --to 2024-12-31 --skip-in-sample`,
 		Args: noArgs,
@@ -75,6 +81,7 @@ days stay as they are; the same again changes nothing.`,
 			if err != nil {
 				return err
 			}
+			o.Timeout = timeout
 			done, err := pipeline.Score(cmd.Context(), env.Session, o)
 			if err != nil {
 				return err
@@ -88,6 +95,7 @@ days stay as they are; the same again changes nothing.`,
 	f.StringVar(&flags.from, "from", "", "first day")
 	f.StringVar(&flags.to, "to", "", "last day")
 	f.BoolVar(&flags.skip, "skip-in-sample", false, "leave out the days that cannot be scored out of sample")
+	f.Var(newDuration(&timeout, 0), "timeout", "longest that one call of a program may take (0: no limit)")
 	f.BoolVar(&flags.allow, "allow-in-sample", false, "score these days, too, under the task in_sample")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }

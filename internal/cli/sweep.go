@@ -28,7 +28,9 @@ The best of many trials looks good by chance. So the deflated Sharpe ratio of th
 best counts all trials that are recorded for the strategy, of this sweep and of
 every earlier one. What was set, decided and replayed on makes a trial, not how the
 file spells it: repeated, it counts once; with a newly trained model or on other
-prices it is another (docs/strategy.md).
+prices it is another (docs/strategy.md). Beside it stand the probability of backtest
+overfitting, and how many of the trials remain significant after Holm, and after
+Benjamini, Hochberg and Yekutieli (docs/judging.md).
 
 A trial that fails is reported and the others go on: exit status 3. If all fail
 it is 1.`,
@@ -115,10 +117,10 @@ func (r sweepReport) Sections() []output.Section {
 		sections = append(sections, output.Section{Lines: lines})
 	}
 	if r.Best != nil {
-		sections = append(sections, output.Section{Lines: []string{
+		sections = append(sections, output.Section{Lines: append([]string{
 			fmt.Sprintf("best: %s, Sharpe ratio %s, run %s", r.Best.Overrides, number(r.Best.Sharpe), quant.ShortID(string(r.Best.RunID))),
 			r.Deflated.String(),
-		}})
+		}, r.Selection.Lines()...)})
 	}
 	return sections
 }

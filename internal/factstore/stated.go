@@ -18,6 +18,8 @@ type StatedMerge struct {
 	Source string   // TEMP table: symbol, ts, and a DOUBLE column for each of Names, NULL where there is no value; a key stands once
 	Names  []string // of predictions: score, and calibrated_score or not
 	Exact  bool     // what the source does not have is deleted
+	// Computed values can be had again: what they were is not kept.
+	Computed bool
 }
 
 // StatedDelta counts values: of a feature one a (symbol, ts), of predictions a row.
@@ -98,7 +100,7 @@ func (tx *Tx) mergeWide(ctx context.Context, w wideVersion, m StatedMerge) (d St
 		return d, err
 	}
 	d.Unchanged = all - d.Inserted - d.Updated
-	if d.Updated+d.Deleted > 0 {
+	if d.Updated+d.Deleted > 0 && !m.Computed {
 		if d.Revisions, err = tx.keepStated(ctx, strings.Join(kept, " UNION ALL ")); err != nil {
 			return d, err
 		}

@@ -11,6 +11,7 @@ import (
 	"quant/internal/correlation"
 	"quant/internal/dataset"
 	"quant/internal/factstore"
+	"quant/internal/inference"
 	"quant/internal/parallel"
 	"quant/internal/price"
 	"quant/internal/sqltext"
@@ -108,6 +109,7 @@ type FactorReport struct {
 	TimeSeries      []TimeSeries `json:"time_series"`
 	TimeSeriesMean  *float64     `json:"time_series_mean"` // mean of their correlations
 	Daily           []DailyIC    `json:"daily"`
+	KnownAt         quant.Text   `json:"known_at"` // of an imported feature: as its source states; null: proved
 	Notices         []string     `json:"notices"`
 
 	Inputs []quant.RunIO `json:"-"` // what was read, and the runs that wrote it
@@ -122,6 +124,10 @@ type Information struct {
 	ICIR            *float64 `json:"icir"`             // mean / deviation, not annualised
 	EffectiveSample *float64 `json:"effective_sample"` // sessions / horizon: labels of neighbouring sessions overlap
 	T               *float64 `json:"t"`                // icir x sqrt(effective sample)
+	// The t of inference.NeweyWest: labels of neighbouring sessions overlap on horizon - 1
+	// sessions, which are its lags. Sessions without a coefficient are skipped.
+	NeweyWestT    *float64 `json:"newey_west_t"`
+	NeweyWestLags int      `json:"newey_west_lags"`
 }
 
 // Decay is the feature against the return over another horizon.
@@ -529,9 +535,11 @@ func (j *judgement) along(ctx context.Context) error {
 func information(daily []float64, horizon int) Information {
 	m, dev := correlation.Mean(daily), deviation(daily)
 	effective := float64(len(daily)) / float64(horizon)
+	_, _, t := inference.NeweyWest(daily, horizon-1)
 	return Information{
 		Sessions: len(daily), Mean: known(m), Deviation: known(dev), ICIR: known(m / dev),
 		EffectiveSample: known(effective), T: known(m / dev * math.Sqrt(effective)),
+		NeweyWestT: known(t), NeweyWestLags: horizon - 1,
 	}
 }
 

@@ -61,7 +61,7 @@ func ExpectedMaximumSharpe(variance, trials float64) float64 {
 	if trials <= 1 {
 		return 0
 	}
-	return math.Sqrt(variance) * ((1-eulerMascheroni)*upper(1/trials) + eulerMascheroni*upper(1/(trials*math.E)))
+	return math.Sqrt(variance) * (float64((1-eulerMascheroni)*upper(1/trials)) + float64(eulerMascheroni*upper(1/(trials*math.E))))
 }
 
 // EffectiveTrials is how many independent trials so many are whose returns have

@@ -28,7 +28,7 @@ func (l *Lab) leftovers() (map[string][]string, error) {
 	add := func(dir string, more ...string) {
 		patterns[filepath.Clean(dir)] = append(patterns[filepath.Clean(dir)], more...)
 	}
-	add(l.ScratchDir(), place.Repetition+"*", place.Checkout+"*")
+	add(l.ScratchDir(), place.Repetition+"*", place.Proof+"*", place.Checkout+"*", place.Training+"*")
 	dirs, err := l.makingDirs()
 	if err != nil {
 		return nil, err

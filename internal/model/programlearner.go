@@ -184,7 +184,7 @@ func (p *programLearner) learn(ctx context.Context, w walk, s split) (learned, e
 	p.keeps = p.keeps || len(kept) > 0
 	fold := w.learnedFrom(s.task, s.fit)
 	fold.Files, fold.Predictions = kept, digestOf(asked, scores)
-	return learned{fold: fold, predictor: &programPredictor{p, w, kept}, eta: w.etasOf(scores)}, nil
+	return learned{fold: fold, predictor: &programPredictor{p, w, kept}, eta: w.etasOf(scores), scores: scores}, nil
 }
 
 // train calls the program to learn from the fit part of a fold and to predict rows.
@@ -363,4 +363,30 @@ func apart(a, b []float64, n int) int {
 		}
 	}
 	return -1
+}
+
+// WritePredictions writes what a program predicted of the tests of its folds, beside
+// the labels: a Parquet file of fold, symbol, ts, score and label.
+func (s *Samples) WritePredictions(ctx context.Context, path string, t Trained) error {
+	p := &programLearner{of: s}
+	w := s.walk()
+	var tasks []string
+	var task, symbol []int32
+	var day []quant.Date
+	var score, y []float64
+	for k, split := range t.judged.splits {
+		asked := p.rows(w.d, testSpans(split))
+		tasks = append(tasks, split.task)
+		for range asked.day {
+			task = append(task, int32(k))
+		}
+		symbol, day, score = append(symbol, asked.symbol...), append(day, asked.day...), append(score, t.judged.learned[k].scores...)
+		for _, b := range split.test {
+			y = append(y, w.d.y[b.lo:b.hi]...)
+		}
+	}
+	return parquet.WriteSeries(ctx, path, parquet.Parquet, []parquet.Series{
+		{Name: parquet.ColumnFold, Texts: tasks, Numbers: task}, {Name: parquet.ColumnSymbol, Texts: s.names, Numbers: symbol},
+		{Name: parquet.ColumnDay, Days: day}, {Name: parquet.ColumnScore, Floats: score}, {Name: columnLabel, Floats: y},
+	})
 }

@@ -110,27 +110,56 @@ func (d Document) walkForwardFolds() []Fold {
 //
 // NotFound: there are no features. Refused: days that can be scored in sample
 // only, as the request has it; nothing is written then.
+//
+// A model of ByProgram is scored by Scoring.
 func Score(ctx context.Context, db *factstore.DB, req ScoreRequest) (Scored, error) {
-	out := Scored{ModelID: req.ModelID, From: req.From, To: req.To, Tasks: []TaskRows{}}
-	models := req.Model.scorers()
-	out.OutOfSampleAfter = models[0].after
-	if req.To < req.From {
-		return out, quant.Errorf(quant.Usage, "from %s is after to %s", req.From, req.To).WithHint("swap them")
-	}
-	r := dateRange{&req.From, &req.To}
-	f, err := findFeatures(ctx, db, req.Model.Features, r)
+	s, err := StartScoring(ctx, db, req)
 	if err != nil {
-		return out, err
+		return s.out, err
 	}
-	p := &predicted{days: map[quant.Date]int{}}
-	if err := out.compute(ctx, db, req, models, f, p); err != nil {
-		return out, err
+	return s.Write(ctx, db)
+}
+
+// Scoring is Score in its three parts, so that the Fact DB need not be open while a
+// program predicts: StartScoring reads, Predict has the program predict what Models of
+// ByProgram cannot by themselves, Write writes.
+type Scoring struct {
+	req    ScoreRequest
+	models []scorer
+	p      *predicted
+	out    Scored
+}
+
+// StartScoring reads the features of a request, and predicts where the model is
+// linear. The Scoring is not nil, and tells what was read, also after an error. Errors:
+// those of Score.
+func StartScoring(ctx context.Context, db *factstore.DB, req ScoreRequest) (*Scoring, error) {
+	s := &Scoring{req: req, models: req.Model.scorers(), p: &predicted{days: map[quant.Date]int{}}}
+	s.out = Scored{ModelID: req.ModelID, From: req.From, To: req.To, Tasks: []TaskRows{}}
+	s.out.OutOfSampleAfter = s.models[0].after
+	if req.To < req.From {
+		return s, quant.Errorf(quant.Usage, "from %s is after to %s", req.From, req.To).WithHint("swap them")
 	}
-	if err := out.inSample(req, p); err != nil {
-		return out, err
+	f, err := findFeatures(ctx, db, req.Model.Features, dateRange{&req.From, &req.To})
+	if err != nil {
+		return s, err
 	}
-	out.tell(models, p)
-	return out, out.write(ctx, db, req, r, models, p)
+	if err := s.out.compute(ctx, db, req, s.models, f, s.p); err != nil {
+		return s, err
+	}
+	if err := s.out.inSample(req, s.p); err != nil {
+		return s, err
+	}
+	s.out.tell(s.models, s.p)
+	return s, nil
+}
+
+// Done is what there is to tell so far.
+func (s *Scoring) Done() Scored { return s.out }
+
+// Write writes the predictions.
+func (s *Scoring) Write(ctx context.Context, db *factstore.DB) (Scored, error) {
+	return s.out, s.out.write(ctx, db, s.req, dateRange{&s.req.From, &s.req.To}, s.models, s.p)
 }
 
 // predicted are predictions, a row after another.
@@ -140,6 +169,7 @@ type predicted struct {
 	day               []quant.Date
 	task              []int32 // index of models; len(models): in sample
 	score, calibrated []float64
+	x                 [][]float64 // of a program: the features, by feature
 
 	days map[quant.Date]int // the task of each day that has every feature of a symbol, -1 of none
 }
@@ -160,6 +190,10 @@ func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest
 				p.days[day] = task
 			}
 			if task < 0 {
+				continue
+			}
+			if req.Model.Algo == ByProgram {
+				p.gather(symbols[row], day, task, x, row)
 				continue
 			}
 			eta := models[min(task, len(models)-1)].eta(x, row)

@@ -123,6 +123,7 @@ type learned struct {
 	predictor predictor
 	embargoed int       // in the inner split
 	eta       []float64 // of the test samples, one block after the other
+	scores    []float64 // of a program: as it wrote them
 }
 
 // learner learns from the fit part of a fold and predicts its test.
@@ -252,7 +253,7 @@ func (linear) learn(ctx context.Context, w walk, s split) (learned, error) {
 		return learned{}, err
 	}
 	eta, err := f.predict(ctx, w.d, s)
-	return learned{fold, f, embargoed, eta}, err
+	return learned{fold: fold, predictor: f, embargoed: embargoed, eta: eta}, err
 }
 
 func (linear) final(ctx context.Context, w walk) (Fold, error) {

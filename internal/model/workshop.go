@@ -111,7 +111,7 @@ func (w *Workshop) call(ctx context.Context, spec Spec, features []Feature, h ha
 	p := protocol{
 		Version: ProtocolVersion, Stage: h.stage, Fold: h.task, Algo: spec.Algo, Label: spec.Label, Kind: "return", Horizon: spec.Label.Horizon,
 		Features: Columns(features), Params: spec.Program.Params, Seed: spec.Seed, Format: format,
-		Model: model, Metrics: filepath.Join(c.folder, metricsFile), Importances: filepath.Join(c.folder, importancesFile+string(format)),
+		Model: model, Metrics: filepath.Join(c.folder, MetricsFile), Importances: filepath.Join(c.folder, importancesFile+string(format)),
 	}
 	if p.Params == nil {
 		p.Params = map[string]string{}
@@ -159,7 +159,7 @@ func (w *Workshop) call(ctx context.Context, spec Spec, features []Feature, h ha
 		}
 	}
 	if h.keeps && w.Wrote != nil {
-		for _, name := range []string{metricsFile, importancesFile + "csv", importancesFile + "parquet"} {
+		for _, name := range []string{MetricsFile, importancesFile + "csv", importancesFile + "parquet"} {
 			path := filepath.Join(c.folder, name)
 			if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() {
 				continue
@@ -172,8 +172,10 @@ func (w *Workshop) call(ctx context.Context, spec Spec, features []Feature, h ha
 	return c, nil
 }
 
+// MetricsFile is the file of the metrics that a program may write.
+const MetricsFile = "metrics.json"
+
 const (
-	metricsFile     = "metrics.json"
 	importancesFile = "importances." // and the format
 )
 
@@ -442,16 +444,16 @@ const metricsRead = 1 << 20
 func ReadMetrics(path string) (map[string]float64, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "read %s: %w", metricsFile, err)
+		return nil, quant.Errorf(quant.Failed, "read %s: %w", MetricsFile, err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, metricsRead+1))
 	if err != nil {
-		return nil, quant.Errorf(quant.Failed, "read %s: %w", metricsFile, err)
+		return nil, quant.Errorf(quant.Failed, "read %s: %w", MetricsFile, err)
 	}
 	var members map[string]any
 	if err := json.NewDecoder(bytes.NewReader(text)).Decode(&members); err != nil || len(text) > metricsRead {
-		return nil, quant.Errorf(quant.Refused, "%s is no JSON object of up to 1 MiB", metricsFile).WithHint(`write {"name": number, ...}`)
+		return nil, quant.Errorf(quant.Refused, "%s is no JSON object of up to 1 MiB", MetricsFile).WithHint(`write {"name": number, ...}`)
 	}
 	out := map[string]float64{}
 	for name, value := range members {

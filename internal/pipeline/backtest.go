@@ -13,7 +13,9 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/model"
 	"quant/internal/session"
+	"quant/internal/stated"
 	"quant/internal/strategy"
+	"quant/internal/universe"
 )
 
 // BacktestOptions say how the decisions of a strategy are replayed. What is nil
@@ -125,6 +127,10 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 			return backtest.Report{}, err
 		}
 	}
+	members, err := membersFor(s, of)
+	if err != nil {
+		return backtest.Report{}, err
+	}
 	known, err := Delistings(s)
 	if err != nil {
 		return backtest.Report{}, err
@@ -139,11 +145,17 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 			of.Signal.Inputs.ModelID, file.Signal.Inputs.ModelID = id, id
 		}
 		logStrategy(s, of)
-		req, err := o.request(of, file.Digest(), s.RunID(), symbols)
+		req, err := o.request(of, file.Digest(), s.RunID(), symbols, members)
 		if err != nil {
 			return err
 		}
 		req.Known = known
+		if req.Stated, err = statedOf(ctx, s, db, of); err != nil {
+			return err
+		}
+		if req.Stated != "" {
+			req.KnownAt = stated.KnownAt
+		}
 		req.Model, req.Deciders = of.Signal.Inputs.ModelID, models
 		if o.AsOf != "" {
 			at, err := pricesAsOf(ctx, db, asOf)
@@ -177,20 +189,20 @@ func recordBacktest(s *session.Session, report backtest.Report) {
 }
 
 // request is what backtest.Run is asked for: a strategy that what is set has
-// beaten, the digest of the one that its file and Set describe, and all symbols
-// of the Meta DB.
-func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symbols []quant.Symbol) (backtest.Request, error) {
+// beaten, the digest of the one that its file and Set describe, all symbols of the
+// Meta DB, and the members of a universe by membership.
+func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symbols []quant.Symbol, members universe.List) (backtest.Request, error) {
 	r := backtest.Request{
 		RunID: runID, StrategyID: s.ID, Version: s.Version, StrategyDigest: digest, DecisionDigest: s.DecisionDigest(), TrialDigest: s.TrialDigest(),
 		Universe: s.Universe.Symbols, From: *s.Backtest.From, To: *s.Backtest.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: o.AcceptRaw,
 		Currencies: map[string]string{},
-		Options: backtest.Options{
-			Lag: s.Execution.LagDays, FeeBps: s.Backtest.FeeBPS, SlippageBps: s.Backtest.SlippageBPS, InitialCapital: s.Backtest.InitialCapital,
-			CashRate: s.Backtest.CashRate, DelistAfter: s.Backtest.DelistAfter, DelistingReturn: s.Backtest.DelistingReturn,
-		},
+		Options:    accountOf(s),
 	}
 	for _, symbol := range symbols {
 		r.Currencies[symbol.Symbol] = string(symbol.Currency)
+	}
+	if err := changing(&r, s.Universe, members); err != nil {
+		return r, err
 	}
 	r.InSample = s.Signal.Type == strategy.ModelScore && s.Signal.Inputs.TaskID == model.TaskInSample
 	if r.InSample && !o.AllowInSample {
@@ -198,6 +210,20 @@ func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symb
 			WithHint("use signal.inputs.task_id: %s, or --allow-in-sample, which is stamped on the report", strategy.WalkForward)
 	}
 	return r, nil
+}
+
+// accountOf are the rules of the account that a strategy asks for.
+func accountOf(s strategy.Strategy) backtest.Options {
+	o := backtest.Options{
+		Lag: s.Execution.LagDays, FeeBps: s.Backtest.FeeBPS, SlippageBps: s.Backtest.SlippageBPS, InitialCapital: s.Backtest.InitialCapital,
+		CashRate: s.Backtest.CashRate, DelistAfter: s.Backtest.DelistAfter, DelistingReturn: s.Backtest.DelistingReturn,
+		Open: s.Execution.Price == strategy.FillOpen, MaxVolumeShare: valueOf(s.Execution.MaxVolumeShare), Impact: s.Backtest.Impact,
+	}
+	if s.LongShort() {
+		o.LongShort, o.BorrowBps, o.ShortRebate = true, s.Backtest.BorrowBPS, s.Backtest.ShortRebate
+		o.MarginInitial, o.MarginMaintenance = s.Backtest.Margins()
+	}
+	return o
 }
 
 // pricesAsOf names the state of prices that a backtest read, or that stood when

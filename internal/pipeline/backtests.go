@@ -63,6 +63,7 @@ type SheetOptions struct {
 	Run       string // as session.Resolve has it; "": the newest backtest
 	HTML, PNG string // the files; "": RUN.html and RUN.png in the folder of reports, made anew each time
 	Force     bool   // write over what the named files hold
+	Full      bool   // with the rolling figures of each session
 	// Clean goes over every text that is drawn; nil: it stays as it is.
 	Clean func(text string) string
 }
@@ -78,6 +79,8 @@ type BacktestSheet struct {
 	Sharpe     *float64           `json:"sharpe"`
 	MaxDD      *float64           `json:"max_dd"`
 	Deflated   deflated.Judgement `json:"deflated"`
+	Selection  deflated.Selection `json:"selection"`
+	Risk       tearsheet.Risk     `json:"risk"`
 	Files      []SheetFile        `json:"files"`
 
 	sheet *tearsheet.Sheet
@@ -128,7 +131,10 @@ func ReportBacktest(ctx context.Context, s *session.Session, o SheetOptions) (Ba
 
 	report := BacktestSheet{
 		RunID: runID, StrategyID: sheet.StrategyID, Version: sheet.Version, From: sheet.From, To: sheet.To,
-		CAGR: sheet.Measured.CAGR, Sharpe: sheet.Measured.Sharpe, MaxDD: sheet.Measured.MaxDD, Deflated: judged, Files: []SheetFile{}, sheet: sheet,
+		CAGR: sheet.Measured.CAGR, Sharpe: sheet.Measured.Sharpe, MaxDD: sheet.Measured.MaxDD, Deflated: judged.Judgement, Selection: judged.selection, Risk: *sheet.Risk, Files: []SheetFile{}, sheet: sheet,
+	}
+	if !o.Full {
+		report.Risk.RollingDays = []tearsheet.RollingDay{}
 	}
 	// Both are drawn before either is written: a report is whole or not there.
 	var page, picture bytes.Buffer
@@ -167,7 +173,11 @@ func ReportBacktest(ctx context.Context, s *session.Session, o SheetOptions) (Ba
 }
 
 // readSheet reads the sheet of a backtest, and judges it; of the newest for "".
-func readSheet(ctx context.Context, s *session.Session, runID string) (sheet *tearsheet.Sheet, judged deflated.Judgement, err error) {
+func readSheet(ctx context.Context, s *session.Session, runID string) (sheet *tearsheet.Sheet, judged judgement, err error) {
+	sectors, err := sectorsInLab(ctx, s)
+	if err != nil {
+		return nil, judged, err
+	}
 	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
 		if runID == "" {
 			list, err := backtest.List(ctx, db, "")
@@ -183,17 +193,10 @@ func readSheet(ctx context.Context, s *session.Session, runID string) (sheet *te
 		if sheet, err = tearsheet.Read(ctx, db, runID); err != nil {
 			return err
 		}
-		judged, err = deflated.Judge(ctx, db, runID)
+		judged, err = judgeSheet(ctx, db, sheet, sectors)
 		return err
 	})
-	if err != nil {
-		return nil, judged, err
-	}
-	sheet.Deflation = &tearsheet.Deflation{
-		Returns: judged.Returns, Sharpe: judged.Sharpe, Skew: judged.Skew, Kurtosis: judged.Kurtosis, Trials: judged.Trials,
-		TrialsVariance: judged.TrialsVariance, ExpectedMaximum: judged.ExpectedMaximum, PSR: judged.PSR, DSR: judged.DSR,
-	}
-	return sheet, judged, nil
+	return sheet, judged, err
 }
 
 // mayReplace refuses to write over a file that somebody named and that holds

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"encoding/csv"
 	"strconv"
 	"strings"
@@ -40,6 +41,16 @@ func (c *commandLine) yes(name string, value bool) {
 
 func (c *commandLine) number(name string, value, otherwise float64) {
 	c.flag(name, decimal(value), value != otherwise)
+}
+
+// whole gives a number that is not given where it is 0.
+func (c *commandLine) whole(name string, value, otherwise int) {
+	c.flag(name, strconv.Itoa(cmp.Or(value, otherwise)), value != 0)
+}
+
+// word gives a text that is not given where it is "" or what it is otherwise.
+func (c *commandLine) word(name, value, otherwise string) {
+	c.flag(name, cmp.Or(value, otherwise), value != "" && value != otherwise)
 }
 
 func (c *commandLine) day(name string, d *quant.Date) {

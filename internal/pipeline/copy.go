@@ -117,6 +117,9 @@ func copyLab(ctx context.Context, s *session.Session, to place.Place, run metast
 	if err := copyDelistings(ctx, s, to.DelistingsFile(), run); err != nil {
 		return err
 	}
+	if err := copyUniverses(ctx, s, to.UniversesFile(), run); err != nil {
+		return err
+	}
 	if changes, err := calendar.ReadChanges(s.CalendarFile()); err != nil {
 		return err
 	} else if len(changes) > 0 {

@@ -88,7 +88,7 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 	v := in.strategy.Supervisor
 	policy := supervisor.Policy{GrossExposureCap: v.GrossExposureCap, MaxWeightPerSymbol: v.MaxWeightPerSymbol,
 		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor,
-		LongShort: in.strategy.LongShort(), NetExposureCap: v.NetExposureCap}
+		LongShort: in.strategy.LongShort(), NetExposureCap: v.NetExposureCap, SectorCap: v.SectorCap}
 	decider := supervisor.NewDecider(policy)
 	drifter := in.drifter()
 	sets := make([]decided, 0, len(in.days))
@@ -108,7 +108,7 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 		proposed = proposed[:0]
 		for _, c := range set.proposal {
 			_, age := in.closes.at(k, c.N)
-			proposed = append(proposed, supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0})
+			proposed = append(proposed, supervisor.Proposed{Symbol: c.Symbol, Score: c.Score, Weight: c.Weight, NoBar: age != 0, Sector: in.cappedSector(c.Symbol)})
 		}
 		var held []supervisor.Held
 		if last != nil {
@@ -241,14 +241,14 @@ func (d *drifter) drift(last *decided, k int) (_ []supervisor.Held, ruined bool)
 	var invested, total float64
 	for _, r := range d.rows {
 		row, n := &last.decision.Rows[r.row], int(r.symbol)
-		h := supervisor.Held{Symbol: row.Symbol, Weight: row.Weight, Score: in.signals.Score(k, n)}
+		h := supervisor.Held{Symbol: row.Symbol, Weight: row.Weight, Score: in.signals.Score(k, n), Sector: in.cappedSector(row.Symbol)}
 		invested += row.Weight
 		then, _ := in.closes.at(last.k, n)
 		now, age := in.closes.at(k, n)
 		if growth := now / then; growth > 0 && !math.IsInf(growth, 0) {
 			h.Weight *= growth
 		}
-		if d.left[n] {
+		if d.left[n] || !in.signals.Member(k, n) {
 			h.Left = supervisor.LeftUniverse
 		} else if age >= GoneAfter {
 			h.Left = supervisor.LeftMarket

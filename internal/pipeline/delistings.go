@@ -9,10 +9,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"syscall"
-	"time"
 
 	"quant"
 	"quant/internal/backtest"
@@ -130,50 +128,22 @@ func noKnownChanges() KnownChanges {
 	return KnownChanges{Added: []backtest.Known{}, Updated: []backtest.Known{}, Unchanged: []backtest.Known{}, Removed: []backtest.Known{}}
 }
 
-// delistingsPatience is how long the file's lock is waited for, which others hold for
-// moments only.
-const delistingsPatience = 10 * time.Second
-
-// changeDelistings replaces the lab's file by what do makes of it, under a lock, and
-// records it. A list that is empty has no file, and what did not change is left
-// alone.
+// changeDelistings replaces the lab's file by what do makes of it, and records it. A
+// list that is empty has no file, and what did not change is left alone.
 func changeDelistings(ctx context.Context, s *session.Session, do func(list []backtest.Known) (changed []backtest.Known, rows int, err error)) error {
-	path := s.DelistingsFile()
-	failed := func(err error) error {
-		return quant.Errorf(quant.Store, "write %s: %w", path, err).WithHint("make room, or make its folder writable; nothing was changed")
-	}
-	lock, err := durable.OpenLock(path + ".lock")
-	if err != nil {
-		return failed(err)
-	}
-	defer lock.Close()
-	if err := lock.Wait(ctx, durable.Exclusive, delistingsPatience); errors.Is(err, durable.ErrHeld) {
-		return quant.Errorf(quant.Locked, "%s is being changed by another process", path).WithHint("try again")
-	} else if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	} else if err != nil {
-		return failed(err)
-	}
-	list, err := Delistings(s)
-	if err != nil {
-		return err
-	}
-	list, changed, err := do(list)
-	if err != nil || changed == 0 {
-		return err
-	}
-	digest := ""
-	if len(list) == 0 {
-		err = errors.Join(os.Remove(path), durable.SyncFolder(filepath.Dir(path)))
-	} else {
-		digest, err = writeKnownFile(path, list)
-	}
-	if err != nil {
-		return failed(err)
-	}
-	rows := int64(changed)
-	s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOFile, Name: path, Rows: &rows, Digest: quant.Text(digest)})
-	return nil
+	return changeFile(ctx, s, s.DelistingsFile(), func() ([]byte, int, error) {
+		list, err := Delistings(s)
+		if err != nil {
+			return nil, 0, err
+		}
+		list, changed, err := do(list)
+		if err != nil || changed == 0 || len(list) == 0 {
+			return nil, changed, err
+		}
+		var text bytes.Buffer
+		err = backtest.WriteKnown(&text, list)
+		return text.Bytes(), changed, err
+	})
 }
 
 // writeKnownFile makes a file of delistings, whole or not at all, and returns its

@@ -63,6 +63,10 @@ func (o ExperimentOptions) Experiment() (quant.Experiment, error) {
 		spec.Algo = model.Logistic
 	}
 	choose(&spec, o.Algo, o.Alphas)
+	if spec.Algo == model.ByProgram {
+		return e, quant.Errorf(quant.Usage, "a program is named when it trains, and no algorithm of an experiment").
+			WithHint("leave --algo out, and then: quant train --experiment %s --algo program -- python train.py", o.ID)
+	}
 	if err := spec.Validate(); err != nil {
 		return e, err
 	}

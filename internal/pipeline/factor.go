@@ -11,6 +11,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/session"
+	"quant/internal/stated"
 )
 
 // FactorOptions say what to judge by what.
@@ -33,7 +34,13 @@ func Factor(ctx context.Context, s *session.Session, o FactorOptions) (feature.F
 		if err != nil {
 			return err
 		}
-		report, err = feature.Factor(ctx, db, cal, req)
+		if report, err = feature.Factor(ctx, db, cal, req); err != nil {
+			return err
+		}
+		by, err := statedBy(ctx, db, nil, []string{report.FeatureVersion}, "")
+		if by != "" {
+			report.KnownAt, report.Notices = stated.KnownAt, append([]string{statedNotice(by)}, report.Notices...)
+		}
 		return err
 	})
 	if err != nil {

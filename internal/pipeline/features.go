@@ -57,6 +57,19 @@ func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (featu
 	} else if err := feature.CheckVersion(o.Version); err != nil {
 		return feature.Report{}, err
 	}
+	if req.Set == nil {
+		switch kind, err := setKind(ctx, s, o.Version); {
+		case err != nil:
+			return feature.Report{}, err
+		case kind == factstore.KindImport:
+			return feature.Report{}, quant.Errorf(quant.Refused, "features %s were imported: there is nothing to compute them by", o.Version).WithHint("`quant features import FILE --feature-version %s` brings those of more days", o.Version)
+		case kind == factstore.KindSQL:
+			if o.Symbols != nil {
+				s.Say().Notice("features %s are computed of all symbols: their query says which", o.Version)
+			}
+			return queried(SQLFeatures(ctx, s, SQLFeaturesOptions{Version: o.Version}))
+		}
+	}
 	var err error
 	if req.Sectors, err = sectors(ctx, s); err != nil {
 		return feature.Report{}, err

@@ -31,6 +31,9 @@ type modelParams struct {
 	Seed     int64     `json:"seed"`
 	Calendar string    `json:"calendar"`
 	Samples  int       `json:"samples"`
+	// Of a program: the folder that it was started in, and what was proved of it.
+	Folder string       `json:"folder,omitempty"`
+	Proof  *model.Proof `json:"proof,omitempty"`
 }
 
 // ResolveModel returns the model that ref names: by its id, or, as
@@ -109,6 +112,11 @@ type ModelReport struct {
 	Coefficients []model.Coefficient `json:"coefficients"` // of the final model
 	Intercept    float64             `json:"intercept"`
 	KnownAt      quant.Text          `json:"known_at"` // of imported predictions; null: of a model that was trained here
+	// Of a program: its command line with the files that it names, what it kept of the
+	// final fit, and what was proved of it.
+	Program *model.Program   `json:"program,omitempty"`
+	Files   []model.KeptFile `json:"files,omitempty"`
+	Proof   *model.Proof     `json:"proof,omitempty"`
 
 	Metrics model.Metrics `json:"-"` // those of metrics_json
 }
@@ -129,7 +137,7 @@ func ShowModel(ctx context.Context, s *session.Session, ref string) (ModelReport
 	}
 	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: p.File, Digest: quant.Text(p.Digest)})
 	report := ModelReport{Model: m, Digest: p.Digest, File: p.File, Features: doc.Features, Label: doc.Label,
-		Coefficients: doc.Final.Coefficients, Intercept: doc.Final.Intercept}
+		Coefficients: doc.Final.Coefficients, Intercept: doc.Final.Intercept, Program: doc.Program, Files: doc.Final.Files, Proof: p.Proof}
 	if err := json.Unmarshal(m.MetricsJSON, &report.Metrics); err != nil {
 		return report, quant.Errorf(quant.Store, "model %s: metrics_json cannot be read: %w", m.ModelID, err).WithHint("train it again")
 	}

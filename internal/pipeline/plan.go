@@ -22,11 +22,14 @@ type Strategy struct {
 
 // Signal is where the strategy's scores come from.
 type Signal struct {
+	Combines       bool   // what other strategies decided: nothing is computed for it
 	FeatureVersion string // of the features that are ranked, or that the model reads
 	// ModelID is an explicit model to score with; Training trains one first.
 	// Both empty: a feature is ranked, nothing is trained or scored.
 	ModelID  string
 	Training *Training
+	// Imported features, or predictions, came from a file: no stage makes them.
+	ImportedFeatures, ImportedPredictions bool
 }
 
 // Training is the experiment that a strategy's model comes from.
@@ -134,6 +137,14 @@ func newPlan(r planRequest) Plan {
 			step.leave("not among --stages")
 		case stage == StageIngest && len(a.Ingest) == 0 && a.Provider == "":
 			step.leave("no files and no provider")
+		case stage == StageFeatures && r.Signal.ImportedFeatures:
+			step.leave("the features were imported")
+		case stage == StageFeatures && r.Signal.ImportedPredictions:
+			step.leave("the predictions were imported, and read no features")
+		case stage == StageScore && r.Signal.ImportedPredictions:
+			step.leave("the predictions were imported")
+		case r.Signal.Combines && slices.Contains([]Stage{StageFeatures, StageLabels}, stage):
+			step.leave("the strategy combines what others decided")
 		case stage == StageTrain && r.Signal.Training == nil && r.Signal.ModelID == "":
 			step.leave("the strategy needs no model")
 		case stage == StageTrain && r.Signal.Training == nil:

@@ -21,6 +21,7 @@ import (
 	"quant/internal/price"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
+	"quant/internal/universe"
 )
 
 // GoneAfter is after how many sessions without a bar a name has left the
@@ -43,6 +44,8 @@ type decideRequest struct {
 	// Deciders are the models that a decision may be of, by the config_digest that
 	// it has then; nil: none.
 	Deciders map[string]string
+	// Members is the list of those of a universe by membership.
+	Members universe.List
 	// Sectors are those of the symbols, where the strategy asks for them.
 	Sectors map[string]string
 }
@@ -56,13 +59,14 @@ type Recommendation struct {
 	To           quant.Date  `json:"to"`
 	Basis        string      `json:"basis"` // of the prices: adjusted, raw or mixed
 	Decisions    int         `json:"decisions"`
-	ToCash       int         `json:"to_cash"` // of these, without an approved weight
-	Changed      int         `json:"changed"` // of these, new or other than before
-	Removed      int64       `json:"removed"` // earlier decisions in the range that are on no rebalance day
-	Stale        int64       `json:"stale"`   // later decisions that rest on what changed
-	Flags        []FlagCount `json:"flags"`   // how often each struck, in the order of the rules
-	Sets         []TargetSet `json:"sets"`    // one a day, oldest first
-	Targets      []Target    `json:"targets"` // of the last day, in the decision's order
+	ToCash       int         `json:"to_cash"`  // of these, without an approved weight
+	Changed      int         `json:"changed"`  // of these, new or other than before
+	Removed      int64       `json:"removed"`  // earlier decisions in the range that are on no rebalance day
+	Stale        int64       `json:"stale"`    // later decisions that rest on what changed
+	Flags        []FlagCount `json:"flags"`    // how often each struck, in the order of the rules
+	Sets         []TargetSet `json:"sets"`     // one a day, oldest first
+	Targets      []Target    `json:"targets"`  // of the last day, in the decision's order
+	KnownAt      quant.Text  `json:"known_at"` // where the signal was imported: as its source states; null: proved
 	Notices      []string    `json:"notices"`
 
 	// Inputs and Outputs are what the run read and wrote.
@@ -119,7 +123,7 @@ func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommend
 			return r.report, err
 		}
 	}
-	for _, step := range []func(context.Context) error{r.findBasis, r.readPrices, r.readSignals, r.readCloses, r.makeDecisions, r.write} {
+	for _, step := range []func(context.Context) error{r.findBasis, r.readParts, r.readPrices, r.readSignals, r.readCloses, r.makeDecisions, r.write} {
 		if err := step(ctx); err != nil {
 			return r.report, err
 		}
@@ -143,6 +147,7 @@ type recommending struct {
 	days      []quant.Date // to decide on
 	low, high quant.Date   // range that is replaced
 	prices    *price.Closes
+	parts     []combined // of a combination
 	signals   *strategy.Signals
 	closes    closes
 	sets      []decided
@@ -204,7 +209,8 @@ func (r *recommending) notice(format string, args ...any) {
 	r.report.Notices = append(r.report.Notices, fmt.Sprintf(format, args...))
 }
 
-// others are the names of the basis that are not in the universe.
+// others are the names of the basis, and of what is combined, that are not in the
+// universe.
 func (r *recommending) others() []string {
 	var list []string
 	if r.last != nil {
@@ -212,6 +218,11 @@ func (r *recommending) others() []string {
 			if _, in := slices.BinarySearch(r.s.Universe.Symbols, row.Symbol); !in {
 				list = append(list, row.Symbol)
 			}
+		}
+	}
+	for _, symbol := range r.symbolsOfParts() {
+		if _, in := slices.BinarySearch(r.s.Universe.Symbols, symbol); !in && !slices.Contains(list, symbol) {
+			list = append(list, symbol)
 		}
 	}
 	return list
@@ -306,7 +317,7 @@ func (r *recommending) oneDay() error {
 // session. They are no decision to cash; the book is held. A range that has
 // nothing else keeps its days, so that what is missing is said.
 func (r *recommending) holdOverGaps(ctx context.Context) error {
-	if len(r.prices.Unknown) == 0 {
+	if len(r.prices.Unknown) == 0 || r.s.Signal.Type == strategy.Strategies {
 		return nil
 	}
 	with, err := r.s.SignalDays(ctx, r.db)
@@ -343,7 +354,15 @@ func (r *recommending) readSignals(ctx context.Context) error {
 		days = append([]quant.Date{r.last.asof}, days...)
 	}
 	var err error
-	if r.signals, err = r.s.Read(ctx, r.db, days, r.others()); err != nil {
+	if r.s.Signal.Type == strategy.Strategies {
+		r.signals, err = r.combine(days)
+	} else {
+		r.signals, err = r.s.Read(ctx, r.db, days, r.others())
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.restrict(ctx); err != nil {
 		return err
 	}
 	with := 0
@@ -355,7 +374,10 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	if with == 0 {
 		err := quant.Errorf(quant.NotFound, "strategy %s: no %s for its universe on any of %d days, %s to %s",
 			r.s.ID, signalInWords(r.s), len(r.days), r.days[0], r.days[len(r.days)-1])
-		if r.s.Signal.Type == strategy.ModelScore {
+		switch r.s.Signal.Type {
+		case strategy.Strategies:
+			return err.WithHint("decide on these days with each of the strategies first")
+		case strategy.ModelScore:
 			return err.WithHint("`quant score --model %s --from %s --to %s` computes them", r.s.Signal.Inputs.ModelID, r.days[0], r.days[len(r.days)-1])
 		}
 		return err.WithHint("`quant features --feature-version %s` computes them", r.s.Signal.Inputs.FeatureVersion)
@@ -368,6 +390,9 @@ func (r *recommending) readSignals(ctx context.Context) error {
 
 // signalInWords names the rows that a signal reads for a person.
 func signalInWords(s strategy.Strategy) string {
+	if s.Signal.Type == strategy.Strategies {
+		return "holding of the combined strategies"
+	}
 	signal := s.SignalDataset()
 	return signal.Rows + " in " + signal.Table
 }
@@ -388,14 +413,24 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 			}
 		}
 	}
-	signal := r.s.SignalDataset()
-	writers, err := r.db.WritersOf(ctx, signal.Table, r.signals.Stamps())
-	if err != nil {
-		return err
+	var rows int64
+	var digest string
+	var first, last quant.Date
+	var writers []string
+	var err error
+	if r.s.Signal.Type == strategy.Strategies {
+		if err := r.noteParts(ctx, note); err != nil {
+			return err
+		}
+	} else {
+		signal := r.s.SignalDataset()
+		if writers, err = r.db.WritersOf(ctx, signal.Table, r.signals.Stamps()); err != nil {
+			return err
+		}
+		rows, digest = r.signals.Sum().Digest()
+		first, last, _ = r.signals.Bounds()
+		note(signal, rows, digest, first, last, writers)
 	}
-	rows, digest := r.signals.Sum().Digest()
-	first, last, _ := r.signals.Bounds()
-	note(signal, rows, digest, first, last, writers)
 	end := r.days[len(r.days)-1]
 	if writers, err = r.db.WritersOf(ctx, factstore.OHLCV, r.prices.Stamps(r.prices.First, end)); err != nil {
 		return err

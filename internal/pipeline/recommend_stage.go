@@ -6,6 +6,7 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/session"
+	"quant/internal/stated"
 )
 
 // RecommendOptions say what to decide.
@@ -77,9 +78,17 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 	if err != nil {
 		return Recommendation{}, err
 	}
+	members, err := membersFor(s, of)
+	if err != nil {
+		return Recommendation{}, err
+	}
 	var report Recommendation
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
+		if err != nil {
+			return err
+		}
+		said, err := statedOf(ctx, s, db, of)
 		if err != nil {
 			return err
 		}
@@ -88,8 +97,11 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 			return err
 		}
 		report, err = decide(ctx, db, decideRequest{
-			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevels(sets), Deciders: models, Sectors: sectors,
+			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevels(sets), Deciders: models, Sectors: sectors, Members: members,
 		})
+		if said != "" {
+			report.KnownAt, report.Notices = stated.KnownAt, append([]string{said}, report.Notices...)
+		}
 		return err
 	})
 	report.record(s, err)

@@ -87,7 +87,13 @@ func day(s string) *quant.Date {
 // request asks for "2024-01-02" or "2024-01-02..2024-01-04".
 func (l *lab) request(days string, sets ...string) pipeline.DecideRequest {
 	l.Helper()
-	s, err := strategy.Parse("s.yaml", []byte(file), sets)
+	return l.requestOf(file, days, sets...)
+}
+
+// requestOf asks for days of the strategy of a text.
+func (l *lab) requestOf(text, days string, sets ...string) pipeline.DecideRequest {
+	l.Helper()
+	s, err := strategy.Parse("s.yaml", []byte(text), sets)
 	if err != nil {
 		l.Fatal(err)
 	}

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"time"
 
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/model"
+	"quant/internal/parquet"
 	"quant/internal/secret"
 )
 
@@ -56,7 +58,7 @@ func Replay(run metastore.RunDetail) (Call, error) {
 	case StageLabels:
 		call = LabelsOptions{Version: r.text("label-version"), Horizon: r.integer("horizon"), Symbols: r.symbols(), AcceptRaw: r.yes("accept-raw"), Force: r.yes("force")}
 	case StageTrain:
-		call = TrainOptions{Experiment: r.text("experiment"), Algo: r.algo(), Alphas: r.alphas()}
+		call = r.train()
 	case StageScore:
 		call = r.score()
 	case StageRecommend:
@@ -83,6 +85,7 @@ func Replay(run metastore.RunDetail) (Call, error) {
 type record struct {
 	flags map[string]string
 	given map[string]bool
+	args  []string // what is neither the command nor a flag
 	err   error
 }
 
@@ -90,11 +93,12 @@ func readRecord(run metastore.RunDetail) (*record, error) {
 	var config struct {
 		Argv  []string          `json:"argv"`
 		Flags map[string]string `json:"flags"`
+		Args  []string          `json:"args"`
 	}
 	if err := json.Unmarshal(run.ConfigJSON, &config); err != nil || len(config.Argv) < 2 || config.Flags == nil {
 		return nil, quant.Errorf(quant.Refused, "run %s has no flags on record", run.RunID)
 	}
-	return &record{flags: config.Flags, given: givenFlags(config.Argv[1:], config.Flags)}, nil
+	return &record{flags: config.Flags, args: config.Args, given: givenFlags(config.Argv[1:], config.Flags)}, nil
 }
 
 // givenFlags are the names of the flags on a command line. A flag takes the next
@@ -149,6 +153,27 @@ func (r *record) algo() model.Algo {
 	return algo
 }
 
+func (r *record) train() TrainOptions {
+	o := TrainOptions{Experiment: r.text("experiment"), Algo: r.algo(), Validation: Validation(r.text("validation")), Importance: model.ImportanceMethod(r.text("importance"))}
+	if groups := given(r, "groups", r.integer); groups != nil {
+		o.Groups = *groups
+	}
+	if groups := given(r, "test-groups", r.integer); groups != nil {
+		o.TestGroups = *groups
+	}
+	if len(r.args) == 0 {
+		o.Alphas = r.alphas()
+		return o
+	}
+	o.Program, o.Params, o.Format, o.Proof = r.args, r.list("param"), parquet.Format(r.text("format")), model.ProofScope(r.text("proof"))
+	if text := r.text("timeout"); text != "" {
+		var err error
+		o.Timeout, err = time.ParseDuration(text)
+		r.fail(err)
+	}
+	return o
+}
+
 func (r *record) alphas() []float64 {
 	alphas, err := ParseParams(r.list("param"))
 	r.fail(err)
@@ -159,6 +184,11 @@ func (r *record) score() ScoreOptions {
 	o := ScoreOptions{Model: r.text("model"), From: valueOf(r.day("from")), To: valueOf(r.day("to"))}
 	if asof := r.day("asof"); asof != nil {
 		o.From, o.To = *asof, *asof
+	}
+	if text := r.text("timeout"); text != "" {
+		var err error
+		o.Timeout, err = time.ParseDuration(text)
+		r.fail(err)
 	}
 	switch {
 	case r.yes("skip-in-sample"):

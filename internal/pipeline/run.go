@@ -254,15 +254,19 @@ func (c *chain) chosenStrategy(ctx context.Context, a *Arguments) (chosen, error
 	if a.To == "" && s.Backtest.To != nil {
 		a.To = s.Backtest.To.String()
 	}
-	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type == strategy.UniverseAll, Rebalance: s.Rebalance}
+	out = chosen{ID: s.ID, Version: s.Version, Universe: s.Universe.Symbols, Everything: s.Universe.Type != strategy.UniverseSymbols, Rebalance: s.Rebalance}
 	out.Signal, err = c.signal(ctx, s.Signal)
 	return out, err
 }
 
 // signal resolves what the strategy ranks by to what must be computed first.
 func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
+	if s.Type == strategy.Strategies {
+		return Signal{Combines: true}, nil
+	}
 	if s.Type == strategy.FactorRank {
-		return Signal{FeatureVersion: s.Inputs.FeatureVersion}, nil
+		kind, err := setKind(ctx, c.Session, s.Inputs.FeatureVersion)
+		return Signal{FeatureVersion: s.Inputs.FeatureVersion, ImportedFeatures: kind == factstore.KindImport}, err
 	}
 	id, trains := strings.CutPrefix(s.Inputs.ModelID, experimentRef)
 	if !trains {
@@ -270,7 +274,11 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 		if err != nil {
 			return Signal{}, err
 		}
-		return Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id}, nil
+		if isStated(m) {
+			return Signal{ModelID: id, ImportedPredictions: true}, nil
+		}
+		kind, err := setKind(ctx, c.Session, string(m.FeatureVersion))
+		return Signal{FeatureVersion: string(m.FeatureVersion), ModelID: id, ImportedFeatures: kind == factstore.KindImport}, err
 	}
 	experiment, err := c.meta.GetExperiment(ctx, id)
 	if err != nil {
@@ -290,9 +298,14 @@ func (c *chain) signal(ctx context.Context, s strategy.Signal) (Signal, error) {
 				WithHint("create an experiment on the features of one version: v2 has those of v1")
 		}
 	}
+	kind, err := setKind(ctx, c.Session, features[0].Version)
+	if err != nil {
+		return Signal{}, err
+	}
 	return Signal{
-		FeatureVersion: features[0].Version,
-		Training:       &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
+		FeatureVersion:   features[0].Version,
+		ImportedFeatures: kind == factstore.KindImport,
+		Training:         &Training{Experiment: id, LabelVersion: label.Version, Horizon: label.Horizon},
 	}, nil
 }
 
@@ -567,6 +580,11 @@ func (c *chain) metaInputs(ctx context.Context, call Call, into map[string]strin
 		} else if digest != "" {
 			into[backtest.KnownName] = digest
 		}
+	}
+	if digest, err := universesDigest(c.Session); err != nil {
+		return err
+	} else if digest != "" {
+		into["universes"] = digest
 	}
 	symbols, err := c.meta.ListSymbols(ctx, metastore.SymbolFilter{})
 	if err != nil {

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"time"
 
 	"quant"
 	"quant/internal/factstore"
@@ -14,6 +15,7 @@ type ScoreOptions struct {
 	Model    string // as ResolveModel has it
 	From, To quant.Date
 	InSample model.OutsideSample // what becomes of days that no fit can score out of sample; "": they are refused
+	Timeout  time.Duration       // of one call of the model's program; 0: none
 }
 
 // Command is what a run with these options is recorded as.
@@ -25,6 +27,7 @@ func (o ScoreOptions) Command() session.Command {
 	c.day("to", &o.To)
 	c.yes("skip-in-sample", o.InSample == model.SkipInSample)
 	c.yes("allow-in-sample", o.InSample == model.AllowInSample)
+	c.flag("timeout", o.Timeout.String(), o.Timeout != 0)
 	return c.Command
 }
 
@@ -58,11 +61,15 @@ func Score(ctx context.Context, s *session.Session, o ScoreOptions) (model.Score
 	}
 	req := model.ScoreRequest{ModelID: m.ModelID, Model: doc, RunID: s.RunID(), From: o.From, To: o.To, InSample: o.InSample}
 	var done model.Scored
-	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
-		var err error
-		done, err = model.Score(ctx, db, req)
-		return err
-	})
+	if doc.Algo == model.ByProgram {
+		done, err = o.byProgram(ctx, s, req, params)
+	} else {
+		err = s.WriteFacts(ctx, func(db *factstore.DB) error {
+			var err error
+			done, err = model.Score(ctx, db, req)
+			return err
+		})
+	}
 	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: params.File, Digest: quant.Text(params.Digest)})
 	if writer != "" {
 		s.Record(factstore.WrittenBy([]string{writer})...)
@@ -82,4 +89,32 @@ func Score(ctx context.Context, s *session.Session, o ScoreOptions) (model.Score
 		s.Say().Warn("IN-SAMPLE: %s scored by a model that was trained on them or on what follows; they prove nothing", quant.Count(done.Tasks[0].Days, "day"))
 	}
 	return done, nil
+}
+
+// byProgram scores by the program of a model, while the Fact DB is closed.
+func (o ScoreOptions) byProgram(ctx context.Context, s *session.Session, req model.ScoreRequest, params modelParams) (model.Scored, error) {
+	program, folder := *req.Model.Program, programFolder(params)
+	if err := checkCode(s, req.ModelID, folder, program); err != nil {
+		return model.Scored{ModelID: req.ModelID}, err
+	}
+	var scoring *model.Scoring
+	err := s.ReadFacts(ctx, func(db *factstore.DB) (err error) {
+		scoring, err = model.StartScoring(ctx, db, req)
+		return err
+	})
+	if scoring == nil {
+		return model.Scored{ModelID: req.ModelID}, err
+	}
+	if err == nil {
+		err = withProgram(ctx, s, program, folder, o.Timeout, func(work *model.Workshop) error { return scoring.Predict(ctx, work) })
+	}
+	if err != nil {
+		return scoring.Done(), err
+	}
+	var done model.Scored
+	err = s.WriteFacts(ctx, func(db *factstore.DB) (err error) {
+		done, err = scoring.Write(ctx, db)
+		return err
+	})
+	return done, err
 }

@@ -16,6 +16,7 @@ import (
 type OpenSheet struct {
 	*tearsheet.Sheet
 	Deflated deflated.Judgement
+	Selected deflated.Selection
 	Trades   []tearsheet.Trade
 	Matching int64 // trades that are as asked for
 }
@@ -30,13 +31,19 @@ func ReadSheet(ctx context.Context, s *session.Session, ref string, q tearsheet.
 	if err != nil {
 		return o, err
 	}
+	sectors, err := sectorsInLab(ctx, s)
+	if err != nil {
+		return o, err
+	}
 	err = s.ReadFacts(ctx, func(db *factstore.DB) (err error) {
 		if o.Sheet, err = tearsheet.ReadDays(ctx, db, q.RunID); err != nil {
 			return err
 		}
-		if o.Deflated, err = deflated.Judge(ctx, db, q.RunID); err != nil {
+		judged, err := judgeSheet(ctx, db, o.Sheet, sectors)
+		if err != nil {
 			return err
 		}
+		o.Deflated, o.Selected = judged.Judgement, judged.selection
 		o.Trades, o.Matching, err = tearsheet.ReadTrades(ctx, db, q)
 		return err
 	})

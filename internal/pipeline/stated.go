@@ -13,6 +13,7 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/session"
 	"quant/internal/stated"
+	"quant/internal/strategy"
 )
 
 // StatedOptions say which file of features or predictions to import, and how: see
@@ -240,6 +241,21 @@ func statedBy(ctx context.Context, db *factstore.DB, meta metastore.Store, versi
 		}
 	}
 	return strings.Join(list, "; "), nil
+}
+
+// statedOf is what a report of a strategy says of what it rests on that was imported;
+// "" where nothing was.
+func statedOf(ctx context.Context, s *session.Session, db *factstore.DB, of strategy.Strategy) (string, error) {
+	meta, err := s.MetaDB()
+	if err != nil {
+		return "", err
+	}
+	in := of.Signal.Inputs
+	by, err := statedBy(ctx, db, meta, []string{in.FeatureVersion}, in.ModelID)
+	if err != nil || by == "" {
+		return "", err
+	}
+	return statedNotice(by), nil
 }
 
 // statedNotice is what a report says of what it rests on.

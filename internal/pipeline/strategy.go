@@ -45,8 +45,8 @@ func readDefinition(what, path string, most int64) ([]byte, error) {
 }
 
 // OpenStrategy reads a strategy file with its overrides (KEY=VALUE), records the
-// file as an input, and fills the universe of type all from the Meta DB. Errors
-// also: those of ReadStrategyFile and strategy.Parse.
+// file as an input, and fills its universe, see filled. Errors also: those of
+// ReadStrategyFile and strategy.Parse; NotFound: the lab has no such list of members.
 func OpenStrategy(ctx context.Context, s *session.Session, path string, sets []string) (strategy.Strategy, error) {
 	data, err := ReadStrategyFile(path)
 	if err != nil {
@@ -54,22 +54,10 @@ func OpenStrategy(ctx context.Context, s *session.Session, path string, sets []s
 	}
 	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: path, Digest: quant.Text(durable.Digest(data))})
 	of, err := strategy.Parse(path, data, sets)
-	if err != nil || of.Universe.Type != strategy.UniverseAll {
-		return of, err
-	}
-	meta, err := s.MetaDB()
 	if err != nil {
 		return of, err
 	}
-	list, err := meta.ListSymbols(ctx, metastore.SymbolFilter{Active: new(true)})
-	if err != nil {
-		return of, err
-	}
-	var symbols []string
-	for _, one := range list {
-		symbols = append(symbols, one.Symbol)
-	}
-	return of.WithSymbols(symbols), nil
+	return filled(ctx, s, of)
 }
 
 // strategyOfModel is OpenStrategy for what decides: a model that the file calls

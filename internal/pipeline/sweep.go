@@ -150,8 +150,9 @@ type SweepReport struct {
 	Parameters []Parameter         `json:"parameters"`
 	Trials     []Trial             `json:"trials"` // in the order of the grid
 	Failed     int                 `json:"failed"`
-	Best       *Trial              `json:"best"`     // by Sharpe ratio; null: no trial has one
-	Deflated   *deflated.Judgement `json:"deflated"` // of the best
+	Best       *Trial              `json:"best"`      // by Sharpe ratio; null: no trial has one
+	Deflated   *deflated.Judgement `json:"deflated"`  // of the best
+	Selection  *deflated.Selection `json:"selection"` // of the best among all recorded trials
 }
 
 // plan reads everything that the line says, and checks every trial before the
@@ -384,6 +385,10 @@ func (r *SweepReport) judge(ctx context.Context, db *factstore.DB) error {
 		return nil
 	}
 	judged, err := deflated.Judge(ctx, db, string(r.Best.RunID))
-	r.Deflated = &judged
+	if err != nil {
+		return err
+	}
+	selection, err := deflated.Select(ctx, db, string(r.Best.RunID), judged)
+	r.Deflated, r.Selection = &judged, &selection
 	return err
 }

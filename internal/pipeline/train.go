@@ -1,18 +1,22 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/model"
+	"quant/internal/parquet"
 	"quant/internal/session"
+	"quant/internal/stated"
 )
 
 // TrainOptions say what to train.
@@ -20,6 +24,36 @@ type TrainOptions struct {
 	Experiment string
 	Algo       model.Algo // "": the experiment's
 	Alphas     []float64  // to choose from; nil: the experiment's
+
+	Validation Validation // "": the experiment's
+	Groups     int        // of ByCombinations; 0: model.DefaultGroups
+	TestGroups int        // of ByCombinations; 0: model.DefaultTestGroups
+	Importance model.ImportanceMethod
+
+	// Of model.ByProgram.
+	Program []string // the command line
+	Params  []string // K=V, for the program
+	Format  parquet.Format
+	Proof   model.ProofScope // "": model.ProofOne
+	Timeout time.Duration    // of one call of the program; 0: none
+}
+
+// Validation is a way of splitting, as a command line names it.
+type Validation string
+
+// The ways.
+const (
+	ByWalkForward  Validation = "walk_forward"
+	ByCombinations Validation = "cpcv"
+)
+
+// ParseValidation reads the name of a way of splitting, "" for the experiment's; Usage
+// for another word.
+func ParseValidation(s string) (Validation, error) {
+	if v := Validation(s); v == "" || v == ByWalkForward || v == ByCombinations {
+		return v, nil
+	}
+	return "", quant.Errorf(quant.Usage, "validation %q is not known", s).WithHint("use walk_forward or cpcv")
 }
 
 // Command is what a run with these options is recorded as.
@@ -27,12 +61,65 @@ func (o TrainOptions) Command() session.Command {
 	c := command(StageTrain)
 	c.text("experiment", o.Experiment)
 	c.text("algo", string(o.Algo))
-	var params []string
+	params := o.Params
 	if o.Alphas != nil {
 		params = []string{"alpha=" + decimals(o.Alphas)}
 	}
 	c.each("param", params)
+	c.text("validation", string(o.Validation))
+	c.whole("groups", o.Groups, model.DefaultGroups)
+	c.whole("test-groups", o.TestGroups, model.DefaultTestGroups)
+	c.text("importance", string(o.Importance))
+	c.word("format", string(o.Format), string(parquet.Parquet))
+	c.word("proof", string(o.Proof), string(model.ProofOne))
+	c.flag("timeout", o.Timeout.String(), o.Timeout != 0)
+	c.operands(o.Program)
 	return c.Command
+}
+
+// apply lets the options beat what the experiment has. Usage: they do not go together.
+func (o TrainOptions) apply(spec *model.Spec) error {
+	choose(spec, o.Algo, o.Alphas)
+	if len(o.Program) > 0 && o.Algo == "" {
+		spec.Algo = model.ByProgram
+	}
+	switch o.Validation {
+	case ByWalkForward:
+		spec.Policy.Method, spec.Policy.Groups, spec.Policy.TestGroups = model.Method, 0, 0
+	case ByCombinations:
+		spec.Policy.Method = model.Combinatorial
+		spec.Policy.Groups, spec.Policy.TestGroups = cmp.Or(o.Groups, model.DefaultGroups), cmp.Or(o.TestGroups, model.DefaultTestGroups)
+	}
+	if o.Validation != ByCombinations && (o.Groups != 0 || o.TestGroups != 0) {
+		return quant.Errorf(quant.Usage, "groups are those of combinatorial purged cross-validation").WithHint("add --validation cpcv")
+	}
+	if spec.Algo != model.ByProgram {
+		if len(o.Program) > 0 {
+			return quant.Errorf(quant.Usage, "%s is no program, and one is named behind --", spec.Algo).WithHint("use --algo program")
+		}
+		return nil
+	}
+	params, err := programParams(o.Params)
+	spec.Alphas = nil
+	spec.Program = &model.Program{Argv: o.Program, Code: []model.CodeFile{}, Params: params, Format: cmp.Or(o.Format, parquet.Parquet)}
+	return err
+}
+
+// programParams reads the parameters of a program. Usage: one is not of the form K=V,
+// or named twice.
+func programParams(list []string) (map[string]string, error) {
+	params := map[string]string{}
+	for _, param := range list {
+		name, value, found := strings.Cut(param, "=")
+		if !found || name == "" {
+			return nil, quant.Errorf(quant.Usage, "--param %q is not of the form K=V", param).WithHint("such as --param max_depth=3")
+		}
+		if _, twice := params[name]; twice {
+			return nil, quant.Errorf(quant.Usage, "--param %s is given twice", name).WithHint("give it once")
+		}
+		params[name] = value
+	}
+	return params, nil
 }
 
 // ParseParams reads parameters as a command line gives them, such as
@@ -70,7 +157,14 @@ type TrainReport struct {
 	Symbols      int64         `json:"symbols"`
 	Alpha        float64       `json:"alpha"` // of the final model
 	Metrics      model.Metrics `json:"metrics"`
+	KnownAt      quant.Text    `json:"known_at"` // where a feature was imported: as its source states; null: proved
 	Notices      []string      `json:"notices"`
+
+	Importance []model.Importance `json:"importance,omitempty"`
+	// Of a program: its command line, what it kept, and what was proved of it.
+	Program *model.Program   `json:"program,omitempty"`
+	Files   []model.KeptFile `json:"files,omitempty"`
+	Proof   *model.Proof     `json:"proof,omitempty"`
 }
 
 // Train trains the model of an experiment, judges it out of sample, and keeps its
@@ -89,7 +183,9 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 	if err != nil {
 		return TrainReport{}, err
 	}
-	choose(&spec, o.Algo, o.Alphas)
+	if err := o.apply(&spec); err != nil {
+		return TrainReport{}, err
+	}
 	if err := spec.Validate(); err != nil {
 		return TrainReport{}, err
 	}
@@ -100,26 +196,55 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 	if err := refusePriceLevels(spec.Features, sets); err != nil {
 		return TrainReport{}, err
 	}
+	if spec.Program != nil {
+		if spec.Program.Code, err = recordCode(ctx, s, spec.Program.Argv); err != nil {
+			return TrainReport{}, err
+		}
+	}
 	logParams(s, "experiment_id", spec.ExperimentID, "algo", string(spec.Algo), "label", spec.Label.String(), "features", listOf(spec.Features),
 		"alphas", decimals(spec.Alphas), "seed", strconv.FormatInt(spec.Seed, 10), "folds", strconv.Itoa(spec.Policy.Folds),
 		"horizon", strconv.Itoa(spec.Policy.Horizon), "embargo", strconv.Itoa(spec.Policy.Embargo), "min_train_sessions", strconv.Itoa(spec.Policy.MinTrainSessions))
 	s.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.ExperimentTag, Value: o.Experiment}}})
-	var trained model.Trained
+	if spec.Policy.Method == model.Combinatorial {
+		logParams(s, "validation", string(ByCombinations), "groups", strconv.Itoa(spec.Policy.Groups), "test_groups", strconv.Itoa(spec.Policy.TestGroups))
+	}
+	var samples *model.Samples
+	knownAt, by := "", ""
 	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
-		trained, err = model.Train(ctx, db, cal, spec)
+		if samples, err = model.LoadSamples(ctx, db, cal, spec); err != nil {
+			return err
+		}
+		var versions []string
+		for _, f := range spec.Features {
+			versions = append(versions, f.Version)
+		}
+		by, err = statedBy(ctx, db, nil, versions, "")
 		return err
 	})
-	s.Record(model.Inputs(trained.Reads)...)
 	if err != nil {
 		return TrainReport{}, err
 	}
+	s.Record(model.Inputs(samples.Reads())...)
+	trained, importance, err := o.train(ctx, s, spec, samples)
+	if err != nil {
+		return TrainReport{}, err
+	}
+	if by != "" {
+		knownAt, trained.Notices = stated.KnownAt, append([]string{statedNotice(by)}, trained.Notices...)
+	}
 	report, err := storeTrained(ctx, s, trained)
+	report.KnownAt = quant.Text(knownAt)
 	if err != nil {
 		return report, err
+	}
+	if report.Importance = importance; len(importance) > 0 {
+		if err := logImportance(ctx, s, importance); err != nil {
+			return report, err
+		}
 	}
 	logMeasured(s, "", 0, trained.Metrics.Overall)
 	logMeasured(s, "", 0, struct {
@@ -127,6 +252,9 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 	}{report.Alpha})
 	for i, fold := range trained.Metrics.Folds {
 		logMeasured(s, "fold.", i, fold.Measures)
+	}
+	for name, d := range trained.Metrics.Spread {
+		logMeasured(s, "path."+name+".", 0, d)
 	}
 	for _, notice := range trained.Notices {
 		s.Say().Notice("%s", notice)
@@ -150,6 +278,7 @@ func storeTrained(ctx context.Context, s *session.Session, t model.Trained) (Tra
 		ModelID: model.ID(doc.Algo, digest), ExperimentID: doc.ExperimentID, Algo: doc.Algo, Digest: digest, File: place.ModelName(name),
 		TrainRange: doc.Final.TrainFrom.String() + ".." + doc.Final.TrainTo.String(), Samples: t.Samples, LeftOut: t.LeftOut, Symbols: t.Symbols,
 		Alpha: doc.Final.Alpha, Metrics: t.Metrics, Notices: append([]string{}, t.Notices...),
+		Program: doc.Program, Files: doc.Final.Files, Proof: t.Proof,
 	}
 	var versions []string
 	for _, f := range doc.Features {
@@ -161,7 +290,11 @@ func storeTrained(ctx context.Context, s *session.Session, t model.Trained) (Tra
 		ModelID: report.ModelID, ExperimentID: quant.Text(doc.ExperimentID), Algo: quant.Text(doc.Algo), TrainRange: quant.Text(report.TrainRange),
 		FeatureVersion: quant.Text(strings.Join(versions, ",")), LabelVersion: quant.Text(doc.Label.Version), CreatedAt: quant.NewTime(s.Now()),
 	}
-	if m.ParamsJSON, err = quant.NewJSON(modelParams{digest, report.File, doc.Alphas, doc.Final.Alpha, doc.Seed, doc.Calendar, t.Samples}); err != nil {
+	params := modelParams{Digest: digest, File: report.File, Alphas: doc.Alphas, Alpha: doc.Final.Alpha, Seed: doc.Seed, Calendar: doc.Calendar, Samples: t.Samples, Proof: t.Proof}
+	if doc.Program != nil {
+		params.Folder = workFolder()
+	}
+	if m.ParamsJSON, err = quant.NewJSON(params); err != nil {
 		return report, err
 	}
 	if m.MetricsJSON, err = quant.NewJSON(t.Metrics); err != nil {

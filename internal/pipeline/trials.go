@@ -13,7 +13,9 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/session"
+	"quant/internal/stated"
 	"quant/internal/strategy"
+	"quant/internal/universe"
 )
 
 const (
@@ -43,7 +45,8 @@ type trials struct {
 	panel    *backtest.Panel
 	standing map[string]*standingDecisions // by strategy; what is not there has decided nothing
 
-	symbols []quant.Symbol // of the Meta DB
+	symbols   []quant.Symbol // of the Meta DB
+	universes []universe.List
 }
 
 // reading is what recommend reads for some strategies.
@@ -64,6 +67,7 @@ type trialRun struct {
 	replayed  *backtest.Replayed
 	rows      *decisionRows
 	stands    *standingDecisions // what was decided before; nil: nothing
+	stated    string             // the notice of a signal that was imported
 	decidedBy []string           // the runs that wrote the decisions
 	alone     bool               // its backtest runs by itself
 }
@@ -139,6 +143,9 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 	if w.symbols, err = meta.ListSymbols(ctx, metastore.SymbolFilter{}); err != nil {
 		return ready, err
 	}
+	if w.universes, err = Universes(w.s); err != nil {
+		return ready, err
+	}
 	state, err := newestChange(ctx, db)
 	if err != nil {
 		return ready, err
@@ -179,7 +186,11 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 		if read == nil {
 			continue
 		}
-		ready[i] = &trialRun{Trial: t, of: of, recommending: read, stands: stands,
+		said, err := statedOf(ctx, w.s, db, of)
+		if err != nil {
+			return ready, err
+		}
+		ready[i] = &trialRun{stated: said, Trial: t, of: of, recommending: read, stands: stands,
 			recommend: RecommendOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw},
 			backtest:  BacktestOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, AllowInSample: w.o.AllowInSample},
 		}
@@ -189,23 +200,32 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 
 // resolved is the strategy of a trial, as OpenStrategy gives it.
 func (w *trials) resolved(t *Trial) strategy.Strategy {
-	if t.of.Universe.Type != strategy.UniverseAll {
+	switch t.of.Universe.Type {
+	case strategy.UniverseSymbols:
 		return t.of
+	case strategy.UniverseMembership:
+		return t.of.WithSymbols(w.universe(t.of).Symbols())
 	}
-	var symbols []string
-	for _, one := range w.symbols {
-		if one.IsActive {
-			symbols = append(symbols, one.Symbol)
+	return t.of.WithSymbols(symbolsOf(t.of, w.symbols))
+}
+
+// universe is the list of members of a strategy; none where the lab does not have it.
+func (w *trials) universe(of strategy.Strategy) universe.List {
+	for _, l := range w.universes {
+		if l.Name == of.Universe.Name {
+			return l
 		}
 	}
-	return t.of.WithSymbols(symbols)
+	return universe.List{}
 }
 
 func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Panel, error) {
 	var symbols []string
 	seen := map[string]bool{}
+	bars := false
 	for i := range w.report.Trials {
 		of := w.resolved(&w.report.Trials[i])
+		bars = bars || accountOf(of).NeedsBars()
 		for _, symbol := range append(slices.Clip(of.Universe.Symbols), string(of.Backtest.Benchmark)) {
 			if symbol != "" && symbol != backtest.EqualWeight && !seen[symbol] {
 				seen[symbol] = true
@@ -213,7 +233,7 @@ func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Pan
 			}
 		}
 	}
-	return backtest.ReadPanel(ctx, db, w.calendar, backtest.PanelRequest{Symbols: symbols, From: w.report.From, To: w.report.To, AcceptRaw: w.o.AcceptRaw})
+	return backtest.ReadPanel(ctx, db, w.calendar, backtest.PanelRequest{Symbols: symbols, From: w.report.From, To: w.report.To, AcceptRaw: w.o.AcceptRaw, Bars: bars})
 }
 
 // reading is what recommend reads for a strategy that has decided nothing, and
@@ -231,8 +251,8 @@ func (w *trials) reading(ctx context.Context, db *factstore.DB, of strategy.Stra
 		}
 	}
 	from, to := w.report.From, w.report.To
-	r := &recommending{db: db, s: of, decideRequest: decideRequest{Strategy: of, Calendar: w.calendar, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw}}
-	for _, step := range []func(context.Context) error{r.readPrices, r.readSignals, r.readCloses} {
+	r := &recommending{db: db, s: of, decideRequest: decideRequest{Strategy: of, Calendar: w.calendar, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, Members: w.universe(of)}}
+	for _, step := range []func(context.Context) error{r.readParts, r.readPrices, r.readSignals, r.readCloses} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -410,6 +430,9 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	r := *read
 	r.s, r.Strategy, r.RunID, r.Sectors = t.of, t.of, t.inner.RunID(), sectorsOf(t.of, w.symbols)
 	r.report = newRecommendation(t.of)
+	if t.stated != "" {
+		r.report.KnownAt, r.report.Notices = stated.KnownAt, append([]string{t.stated}, r.report.Notices...)
+	}
 	r.report.Basis = read.report.Basis
 	r.report.Notices = append(r.report.Notices, read.report.Notices...)
 	r.report.Inputs = slices.Clone(read.report.Inputs)
@@ -447,11 +470,14 @@ func (w *trials) replay(ctx context.Context, t *trialRun) error {
 		return err
 	}
 	logStrategy(t.inner, of)
-	req, err := t.backtest.request(of, t.of.Digest(), t.inner.RunID(), w.symbols)
+	req, err := t.backtest.request(of, t.of.Digest(), t.inner.RunID(), w.symbols, w.universe(of))
 	if err != nil {
 		return err
 	}
 	req.Known, req.Model = w.known, of.Signal.Inputs.ModelID
+	if req.Stated = t.stated; req.Stated != "" {
+		req.KnownAt = stated.KnownAt
+	}
 	w.noteCalendar(t.inner)
 	t.replayed, err = w.panel.Replay(ctx, t.decisions, t.decidedBy, req)
 	return err

@@ -44,9 +44,12 @@ func (in decisionInputs) weigh(set *decided) error {
 		scale = min(1, in.strategy.Supervisor.GrossExposureCap/in.strategy.FullExposure())
 	}
 	known := make([]int, 0, len(list)) // of list
-	var covariance [][]float64
+	var returns, covariance [][]float64
 	if p.ByRisk() {
-		known, covariance = in.covariance(list, set.k)
+		known, returns = in.returns(list, set.k)
+		if p.Weighting != strategy.InverseVol {
+			covariance, _ = weighting.LedoitWolf(returns)
+		}
 		set.unknown = len(list) - len(known)
 	} else {
 		for i := range list {
@@ -83,10 +86,15 @@ func (in decisionInputs) weigh(set *decided) error {
 			if len(of) == 0 {
 				continue
 			}
-			part := submatrix(covariance, of)
-			shares := weighting.InverseVol(part)
-			if p.Weighting == strategy.RiskParity {
-				if shares, err = weighting.RiskParity(part); err != nil {
+			var shares []float64
+			if p.Weighting == strategy.InverseVol {
+				variances := weighting.Variances(returns)
+				for k, at := range of {
+					variances[k] = variances[at]
+				}
+				shares = weighting.InverseVol(variances[:len(of)])
+			} else {
+				if shares, err = weighting.RiskParity(submatrix(covariance, of)); err != nil {
 					return quant.Errorf(quant.Refused, "strategy %s on %s: %w", in.strategy.ID, set.asof, err).WithHint("take weighting: inverse_vol, or leave the name out of the universe")
 				}
 			}
@@ -126,11 +134,11 @@ func submatrix(m [][]float64, of []int) [][]float64 {
 	return part
 }
 
-// covariance is the covariance of the daily returns of those names of a list that have
-// enough of them, and which they are. The returns are those of the last sessions up to
-// day k; a session without a bar has the close before it. The window begins where the
+// returns are the daily returns, [session][name], of those names of a list that have
+// enough of them, and which they are. They are those of the last sessions up to day k; a
+// session without a bar has the close before it. The window begins where the
 // youngest of the names has its first bar in it.
-func (in decisionInputs) covariance(list []strategy.Candidate, k int) (known []int, covariance [][]float64) {
+func (in decisionInputs) returns(list []strategy.Candidate, k int) (known []int, returns [][]float64) {
 	c, window := in.closes, in.strategy.Portfolio.CovarianceWindow
 	end := min(c.session[k], len(c.prices.Sessions)-1)
 	begin := max(c.session[k]-window, 0)
@@ -146,19 +154,19 @@ func (in decisionInputs) covariance(list []strategy.Candidate, k int) (known []i
 			continue
 		}
 		closes := make([]float64, end-begin+1)
-		first, returns := -1, 0
+		first, count := -1, 0
 		last := math.NaN()
 		for s := range closes {
 			if v := c.prices.Close[row][begin+s]; v > 0 && !math.IsInf(v, 0) {
 				if last = v; first < 0 {
 					first = s
 				} else {
-					returns++
+					count++
 				}
 			}
 			closes[s] = last
 		}
-		if first < 0 || returns < least {
+		if first < 0 || count < least {
 			continue
 		}
 		known, filled, start = append(known, i), append(filled, closes), max(start, first)
@@ -166,15 +174,14 @@ func (in decisionInputs) covariance(list []strategy.Candidate, k int) (known []i
 	if len(known) == 0 {
 		return nil, nil
 	}
-	returns := make([][]float64, end-begin-start)
+	returns = make([][]float64, end-begin-start)
 	for s := range returns {
 		returns[s] = make([]float64, len(known))
 		for at, closes := range filled {
 			returns[s][at] = closes[start+s+1]/closes[start+s] - 1
 		}
 	}
-	covariance, _ = weighting.LedoitWolf(returns)
-	return known, covariance
+	return known, returns
 }
 
 // optimise solves for the weights of the names that are known.
@@ -277,6 +284,14 @@ func (in decisionInputs) sectorOf(symbol string) string {
 		return sector
 	}
 	return noSector
+}
+
+// cappedSector is the sector of a symbol, where the strategy caps sectors.
+func (in decisionInputs) cappedSector(symbol string) string {
+	if in.strategy.Supervisor.SectorCap == nil {
+		return ""
+	}
+	return in.sectorOf(symbol)
 }
 
 // sectorShares are the shares that sectors have of the universe's names with a score on
@@ -386,6 +401,6 @@ func (r *recommending) tellSectors() {
 	r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IOMeta, Name: "symbols", Rows: &rows, Digest: quant.Text(sum.Digest())})
 	r.notice("sectors are those that the symbols have today, on every day of the past")
 	if without > 0 {
-		r.notice("%d of %d symbols of the universe have no sector, and count as one: `quant symbols update SYMBOL --sector NAME`", without, len(r.s.Universe.Symbols))
+		r.notice("%d of %d symbols of the universe have no sector, and count as one: `quant symbols set SYMBOL --sector NAME`", without, len(r.s.Universe.Symbols))
 	}
 }

@@ -21,6 +21,7 @@ type handler struct {
 	metrics   *metrics
 	access    *accessLog
 	streams   *streams
+	lab       standing
 }
 
 func newHandler(o Options, place address) *handler {
@@ -33,7 +34,7 @@ func newHandler(o Options, place address) *handler {
 	}
 	h := &handler{
 		options: o, routes: routes(o, clients), hosts: hostsOf(place, o.TrustedHosts), origins: http.NewCrossOriginProtection(),
-		metrics: newMetrics(o.Clock()), access: &accessLog{to: o.AccessLog}, streams: newStreams(),
+		metrics: newMetrics(o.Clock()), access: &accessLog{to: o.AccessLog}, streams: newStreams(), lab: standingOf(o),
 	}
 	if o.Session != nil {
 		h.access.mask = o.Session.Mask
@@ -135,6 +136,10 @@ func (h *handler) serve(a *answer, r *http.Request, f *face) {
 		h.showMetrics(a, r)
 		return
 	}
+	if err := h.lab.check(); err != nil {
+		f.refuse(a, r, http.StatusServiceUnavailable, err)
+		return
+	}
 	inner := r.WithContext(caller.With(r.Context(), who))
 	f.ServeHTTP(a, inner)
 	r.Pattern = inner.Pattern // that of the face's own routes
@@ -158,6 +163,11 @@ func (h *handler) health(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if h.lab.check() != nil {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = w.Write([]byte("the lab is gone"))
+		return
+	}
 	_, _ = w.Write([]byte("OK"))
 }
 

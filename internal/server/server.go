@@ -62,7 +62,8 @@ const (
 // Serve answers requests until ctx ends, then lets those that it is answering
 // finish for a moment; streams of events it ends at once. Errors: Invalid for an
 // address or a certificate that is none, Conflict when the address is taken,
-// Refused when nobody could be let in, or may not listen there.
+// Refused when nobody could be let in, or may not listen there; Store when the Meta DB
+// was removed or replaced.
 func Serve(ctx context.Context, o Options) error {
 	if o.Clock == nil {
 		o.Clock = time.Now
@@ -123,9 +124,13 @@ func Serve(ctx context.Context, o Options) error {
 			o.Session.Say().Warn("that this run serves %s is not recorded: %v", url, err)
 		}
 	}
+	gone := make(chan error, 1)
+	go func() { gone <- h.lab.watch(keeping) }()
+	var lost error
 	select {
 	case err := <-ended:
 		return quant.Errorf(quant.Failed, "serve on %s: %w", o.Addr, err)
+	case lost = <-gone:
 	case <-ctx.Done():
 	}
 	h.streams.end()
@@ -146,7 +151,7 @@ func Serve(ctx context.Context, o Options) error {
 	case err != nil && !errors.Is(err, net.ErrClosed):
 		return quant.Errorf(quant.Failed, "end serving: %w", err)
 	}
-	return nil
+	return lost
 }
 
 // Handler answers what Serve answers on loopback.

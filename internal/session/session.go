@@ -67,9 +67,17 @@ type Options struct {
 	// that is started inside this one.
 	Settings map[string]string
 	Globals  map[string]string
+	// Programs is for the programs that a run calls.
+	Programs Programs
 	// Explain replaces the error of a run by the reason for which it was stopped;
 	// nil: it stays.
 	Explain func(error) error
+}
+
+// Programs is what the programs that a run calls are given.
+type Programs struct {
+	Environ []string // NAME=VALUE: the environment of this process
+	Show    *os.File // where what they print is shown, too; nil: nowhere
 }
 
 // Session is one execution. Once it has started, runs inside it may be begun and
@@ -122,6 +130,9 @@ func (s *Session) ShareFacts() (end func()) {
 
 // Say is where this execution says things.
 func (s *Session) Say() Voice { return s.options.Voice }
+
+// Programs is what the programs that this execution calls are given.
+func (s *Session) Programs() Programs { return s.options.Programs }
 
 // Build describes this program.
 func (s *Session) Build() Build { return s.options.Build }

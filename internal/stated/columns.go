@@ -59,10 +59,7 @@ func isIndex(name string) bool {
 		regexp.MustCompile(`^column\d+$`).MatchString(name) // DuckDB's, for one without a name
 }
 
-var (
-	writtenDay = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2}|\d{8}$)`)
-	digitsOnly = regexp.MustCompile(`^\d+$`)
-)
+var writtenDay = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2}|\d{8}$)`)
 
 // isTime reports whether a column that nobody named may hold days.
 func (c column) isTime() bool {
@@ -127,14 +124,15 @@ func arrangeColumns(columns []column, r Request, lab map[string]bool) (arrangeme
 			}
 		}
 	}
-	// An index without a name: days by what it holds, symbols as the text beside them.
+	// An index without a name: days by what it holds, symbols as the text beside them;
+	// what begins with 0 numbers the rows.
 	for _, field := range []string{tsField, symbolField} {
 		if _, have := found[field]; have {
 			continue
 		}
 		for i, c := range columns {
 			days := c.isTime()
-			if taken[i] != "" || !isIndex(c.name) || field == tsField && !days || field == symbolField && (days || c.kind != text || digitsOnly.MatchString(c.first)) {
+			if taken[i] != "" || !isIndex(c.name) || field == tsField && !days || field == symbolField && (days || c.kind != text || c.first == "0") {
 				continue
 			}
 			taken[i], found[field] = field, i

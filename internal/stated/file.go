@@ -1,9 +1,12 @@
 package stated
 
 import (
+	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"database/sql"
+	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -226,15 +229,68 @@ func (in *importing) readCSV(ctx context.Context, head []byte) error {
 	if err != nil {
 		return in.fileError(err)
 	}
-	if bytes.IndexByte(head, 0) >= 0 && !bytes.HasPrefix(head, []byte("\x1f\x8b")) {
+	if bytes.IndexByte(head, 0) >= 0 && !bytes.HasPrefix(head, []byte(gzipMagic)) {
 		return in.invalid("is neither Parquet nor Arrow nor text").WithHint("write it as Parquet, Arrow (Feather version 2) or CSV")
 	}
-	between := ""
-	if !bytes.HasPrefix(head, []byte("\x1f\x8b")) { // gzip: DuckDB finds out
-		between = ", delim = " + sqltext.Literal(delimiterOf(head))
+	names, between, err := in.header()
+	if err != nil {
+		return err
 	}
-	relation := "read_csv(" + path + between + ", header = true, all_varchar = true, quote = '\"', escape = '\"', nullstr = '', sample_size = 1, parallel = false, ignore_errors = false, hive_partitioning = false, filename = false)"
-	return in.readRelation(ctx, "CSV", relation, "row_number() OVER ()")
+	typed := make([]string, len(names))
+	for i := range names {
+		typed[i] = sqltext.Literal(rawColumn(i)) + ": 'VARCHAR'"
+	}
+	compression := "none"
+	if bytes.HasPrefix(head, []byte(gzipMagic)) {
+		compression = "gzip"
+	}
+	relation := "read_csv(" + path + ", delim = " + sqltext.Literal(between) + ", header = true, skip = 0, columns = {" + strings.Join(typed, ", ") + "}, compression = '" + compression +
+		"', quote = '\"', escape = '\"', nullstr = '', null_padding = false, parallel = false, ignore_errors = false, hive_partitioning = false, filename = false)"
+	if err := in.readRelation(ctx, "CSV", relation, "row_number() OVER ()"); err != nil {
+		return err
+	}
+	for i, name := range names {
+		in.columns[i].name = name
+	}
+	return nil
+}
+
+const gzipMagic = "\x1f\x8b"
+
+// maxHeader bounds the first line of a text file, in bytes.
+const maxHeader = 4 << 20
+
+// header reads the first line of a text file: the names of its columns, and what stands
+// between them.
+func (in *importing) header() (names []string, between string, err error) {
+	f, err := os.Open(in.File)
+	if err != nil {
+		return nil, "", in.fileError(err)
+	}
+	defer f.Close()
+	text := bufio.NewReaderSize(f, 1<<16)
+	if head, _ := text.Peek(2); string(head) == gzipMagic {
+		unpacked, err := gzip.NewReader(text)
+		if err != nil {
+			return nil, "", in.invalid("cannot be unpacked: %v", err).WithHint("the file may be damaged: write it again")
+		}
+		text = bufio.NewReaderSize(unpacked, 1<<16)
+	}
+	head, err := text.Peek(1 << 16)
+	if err != nil && !errors.Is(err, io.EOF) && len(head) == 0 {
+		return nil, "", in.fileError(err)
+	}
+	between = delimiterOf(head)
+	if bytes.HasPrefix(head, []byte("\ufeff")) {
+		_, _ = text.Discard(len("\ufeff"))
+	}
+	r := csv.NewReader(io.LimitReader(text, maxHeader))
+	r.Comma, r.LazyQuotes = rune(between[0]), true
+	names, err = r.Read()
+	if err != nil {
+		return nil, "", in.invalid("has no header that can be read: %v", err).WithHint("the first line names the columns")
+	}
+	return names, between, nil
 }
 
 // delimiterOf is what stands between the columns of a header.
@@ -479,6 +535,9 @@ func arrowDouble(a arrow.Array) (func(int) float64, error) {
 func (in *importing) look(ctx context.Context) error {
 	if err := in.db.QueryRow(ctx, "SELECT count(*) FROM temp.main."+raw).Scan(&in.report.RowsRead); err != nil {
 		return err
+	}
+	if in.report.RowsRead == 0 {
+		return in.invalid("has no rows").WithHint("a CSV file has a header line and at least one row")
 	}
 	var list []string
 	var at []int

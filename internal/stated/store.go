@@ -56,8 +56,6 @@ func (in *importing) store(ctx context.Context) error {
 	switch {
 	case r.Refused:
 		return in.refusal()
-	case r.RowsRead == 0 || in.names == nil:
-		return in.invalid("has no rows").WithHint("a CSV file has a header line and at least one row")
 	case r.LookedAhead > 0:
 		return quant.Errorf(quant.Partial, "%s: %d rows look ahead and were not taken: %s", in.label(), r.LookedAhead, in.first()).WithHint("the others are stored; see these with: %s", in.seeRejects())
 	}

@@ -2,6 +2,7 @@ package strategy
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,6 +161,11 @@ func (p *parsing) books(s *Strategy) {
 			u.Window = DefaultUniverseWindow
 		}
 	}
+	for _, part := range s.Signal.Inputs.Strategies {
+		if part.StrategyID == s.ID {
+			p.problem(p.given["signal.inputs.strategies"], "signal.inputs.strategies", "name other strategies", "strategy %s combines itself", s.ID)
+		}
+	}
 	if p.known("signal.type") {
 		only("signal.inputs.strategies", "signal.type "+s.Signal.Type, s.Signal.Type == Strategies, true)
 	}
@@ -173,8 +179,14 @@ func (p *parsing) books(s *Strategy) {
 		p.problem(p.given["portfolio.weighting"], "portfolio.weighting", "weighting: combined goes with signal.type: strategies, and with no other", "portfolio.weighting cannot be %s with signal.type %s", s.Portfolio.Weighting, s.Signal.Type)
 	}
 	of := "portfolio.weighting " + s.Portfolio.Weighting
-	only("portfolio.covariance_window", of, s.Portfolio.ByRisk(), false)
-	only("portfolio.risk_aversion", of, s.Portfolio.Weighting == MeanVariance, false)
+	// A weighting that has no use for them leaves them out of the canonical form, so that a
+	// sweep may try weightings under one file.
+	if !s.Portfolio.ByRisk() {
+		s.Portfolio.CovarianceWindow = 0
+	}
+	if s.Portfolio.Weighting != MeanVariance {
+		s.Portfolio.RiskAversion = 0
+	}
 	if s.Portfolio.ByRisk() && p.given["portfolio.covariance_window"] == "" {
 		s.Portfolio.CovarianceWindow = DefaultCovarianceWindow
 	}
@@ -195,15 +207,6 @@ func everySchema(is bool) object {
 		then = object{{"properties", none([]string{"every"})}}
 	}
 	return conditional("rebalance", "frequency", frequency, then)
-}
-
-// riskSchema is what a covariance depends on.
-func riskSchema() object {
-	return conditional("portfolio", "weighting", object{{"enum", []string{Equal, ScoreWeighted, Combined}}}, object{{"properties", none([]string{"covariance_window"})}})
-}
-
-func aversionSchema() object {
-	return conditional("portfolio", "weighting", object{{"not", object{{"const", MeanVariance}}}}, object{{"properties", none([]string{"risk_aversion"})}})
 }
 
 // combinedSchema is what the weights of a combination depend on.
@@ -252,4 +255,33 @@ func (s Strategy) riskNotices() []string {
 
 // FullExposure is what the strategy proposes together, long and short, where it finds
 // all its names, as a share of equity.
-func (s Strategy) FullExposure() float64 { return 1 }
+func (s Strategy) FullExposure() float64 {
+	if !s.LongShort() {
+		return 1
+	}
+	long, short := s.Portfolio.Exposures()
+	return long + short
+}
+
+// NewSignals are scores, [day][symbol], that were computed rather than read; NaN: none.
+func NewSignals(days []quant.Date, symbols []string, scores []float64) *Signals {
+	return &Signals{Days: days, Symbols: symbols, scores: scores}
+}
+
+// proposeCombined is Propose of Combined: each name has its score for weight, and the
+// top_k largest are kept. A book that is only long leaves out what would be short.
+func (s Strategy) proposeCombined(r *Signals, k int) []Candidate {
+	scores := r.proposable(k)[:len(s.Universe.Symbols)]
+	sizes := make([]float64, len(scores))
+	for n, x := range scores {
+		if sizes[n] = math.Abs(x); x == 0 || x < 0 && !s.LongShort() {
+			sizes[n] = math.NaN()
+		}
+	}
+	list := best(sizes, r.Symbols, s.Portfolio.TopK)
+	for i := range list {
+		c := &list[i]
+		c.Rank, c.Score, c.Weight = i+1, scores[c.N], scores[c.N]
+	}
+	return list
+}

@@ -384,6 +384,9 @@ func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Dat
 // Empty where no symbol of the universe has a score: all cash. Of LongShort, see
 // proposeSides.
 func (s Strategy) Propose(r *Signals, k int) []Candidate {
+	if s.Portfolio.Weighting == Combined {
+		return s.proposeCombined(r, k)
+	}
 	if s.LongShort() {
 		return s.proposeSides(r, k)
 	}
@@ -402,8 +405,6 @@ func (s Strategy) Propose(r *Signals, k int) []Candidate {
 		c := &list[i]
 		c.Rank = i + 1
 		switch {
-		case s.Portfolio.Weighting == Combined:
-			c.Weight = c.Score
 		case s.Portfolio.Weighting == ScoreWeighted:
 			if most > 0 {
 				c.Weight = max(c.Score, 0) / most / total

@@ -129,7 +129,7 @@ func Schema() []byte {
 		when("signal", FactorRank, inputs([]string{"feature_name", "feature_version"}, "model_id", "task_id", "strategies")),
 		when("signal", ModelScore, inputs([]string{"model_id", "task_id"}, "feature_name", "feature_version", "strategies")),
 		when("signal", Strategies, inputs([]string{"strategies"}, "feature_name", "feature_version", "model_id", "task_id")),
-		everySchema(true), everySchema(false), riskSchema(), aversionSchema(), combinedSchema(true), combinedSchema(false),
+		everySchema(true), everySchema(false), combinedSchema(true), combinedSchema(false),
 		sidesSchema(), openSchema(),
 	}})
 	b, err := json.MarshalIndent(doc, "", "  ")

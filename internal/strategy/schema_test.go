@@ -285,3 +285,21 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// What a weighting has no use for is no other strategy; what it means when it is not
+// said is.
+func TestTheKeysOfAWeightingCountWhereItUsesThem(t *testing.T) {
+	t.Parallel()
+	digest := func(sets ...string) string { return parse(t, least, sets...).Digest() }
+	if digest() != digest("portfolio.covariance_window=60", "portfolio.risk_aversion=3", "portfolio.sector_neutral=false") {
+		t.Error("equal weights depend on a covariance")
+	}
+	risk := "portfolio.weighting=risk_parity"
+	if digest(risk) != digest(risk, "portfolio.covariance_window=252") || digest(risk) == digest(risk, "portfolio.covariance_window=60") || digest(risk) != digest(risk, "portfolio.risk_aversion=9") {
+		t.Error("risk parity does not depend on its window alone")
+	}
+	mean := "portfolio.weighting=mean_variance"
+	if digest(mean) != digest(mean, "portfolio.risk_aversion=5") || digest(mean) == digest(mean, "portfolio.risk_aversion=9") {
+		t.Error("mean_variance does not depend on the risk aversion")
+	}
+}

@@ -98,7 +98,7 @@ func (p *parsing) sides(s *Strategy) {
 		if p.given["supervisor.gross_exposure_cap"] == "" {
 			s.Supervisor.GrossExposureCap = DefaultGrossLongShort
 		}
-		if p.known("portfolio.weighting") && s.Portfolio.Weighting != Equal {
+		if p.known("portfolio.weighting") && s.Portfolio.Weighting == ScoreWeighted {
 			p.problem(p.given["portfolio.weighting"], "portfolio.weighting", "set portfolio.weighting: equal", "portfolio.weighting %s does not go with portfolio.side long_short: it gives no weight to a low score", s.Portfolio.Weighting)
 		}
 		if long+short == 0 {
@@ -153,7 +153,7 @@ func sidesSchema() object {
 	return object{
 		{"if", object{{"properties", object{{"portfolio", object{{"properties", object{{"side", object{{"const", LongShort}}}}}, {"required", []string{"side"}}}}}}, {"required", []string{"portfolio"}}}},
 		{"then", object{{"properties", object{{"portfolio", object{
-			{"properties", object{{"weighting", object{{"const", Equal}}}}},
+			{"properties", object{{"weighting", object{{"not", object{{"const", ScoreWeighted}}}}}}},
 			{"not", object{{"properties", object{{"long_exposure", object{{"const", 0}}}, {"short_exposure", object{{"const", 0}}}}}, {"required", []string{"long_exposure", "short_exposure"}}}},
 		}}}}}},
 		{"else", object{{"properties", object{

@@ -23,6 +23,7 @@ func Catalogue() []Rule {
 		{ScoreFloor, "score_floor", "score below the floor, of a short its negative: neither opened nor increased", (*book).gateScore},
 		{MaxPositions, "max_positions", "beyond the best max_positions names: rejected; more of them held: the last sold, exempt from R4", (*book).reject},
 		{MaxWeight, "max_weight_per_symbol", "clipped, the rest stays cash; drifted above it: cut, exempt from R4", (*book).clip},
+		{SectorCap, "sector_cap", "the sector scaled to the cap; drifted above it: all of the sector cut, exempt from R4", (*book).capSectors},
 		{GrossExposure, "gross_exposure_cap", "all scaled to the cap; the book drifted above it: all cut, exempt from R4", (*book).scale},
 		{NetExposure, "net_exposure_cap", "the heavier side scaled to the cap; the book drifted above it: that side cut, exempt from R4", (*book).balance},
 		{Turnover, "turnover_cap", "sold or bought less than wanted", nil},

@@ -91,7 +91,7 @@ func (b *book) tradeBoth() (exempt float64) {
 		if full[i] = weight == 0 && positions >= p.MaxPositions; full[i] {
 			continue
 		}
-		step(i, target, p.GrossExposureCap-gross(b.weight))
+		step(i, target, min(p.GrossExposureCap-gross(b.weight), b.sectorRoom(i)))
 		if weight == 0 && b.weight[i] != 0 {
 			positions++
 		}

@@ -1,4 +1,4 @@
-// Package supervisor decides how much of a proposal may be held: six rules on
+// Package supervisor decides how much of a proposal may be held: seven rules on
 // exposure, weights, positions, turnover and scores. It is arithmetic only: it
 // knows no database, no prices and no strategy, and the same arguments give
 // the same bits.
@@ -27,6 +27,7 @@ type Policy struct {
 	// LongShort lets weights be negative, which is short: then GrossExposureCap and
 	// TurnoverCap may be more than 1, and the caps are of absolute weights.
 	LongShort      bool
+	SectorCap      *float64 // R7, most of the absolute weights of a sector; nil: off
 	NetExposureCap *float64 // R6, of LongShort: most that longs and shorts differ by; nil: off
 }
 
@@ -41,6 +42,7 @@ const (
 	Turnover      Flag = "R4_TURNOVER"
 	ScoreFloor    Flag = "R5_SCORE_FLOOR"
 	NetExposure   Flag = "R6_NET_EXPOSURE"
+	SectorCap     Flag = "R7_SECTOR_CAP"
 	LeftUniverse  Flag = "LEFT_UNIVERSE"
 	LeftMarket    Flag = "LEFT_MARKET"
 	NoBar         Flag = "NO_BAR"
@@ -52,6 +54,7 @@ type Proposed struct {
 	Score  float64 // higher is better
 	Weight float64 // 0 or more; of Policy.LongShort negative: short
 	NoBar  bool    // it has no price today: it can be neither bought nor increased
+	Sector string  // what R7 counts together
 }
 
 // Held is one name of the basis: the last decision, drifted to today.
@@ -60,6 +63,7 @@ type Held struct {
 	Weight float64
 	Score  float64 // of today; NaN: it has none
 	Left   Flag    // LeftUniverse or LeftMarket: it must go; "": it need not
+	Sector string  // what R7 counts together
 }
 
 // Row is what became of one name that was proposed, is still held, or was sold
@@ -102,7 +106,7 @@ func Decide(policy Policy, proposal []Proposed, basis []Held) (Decision, error) 
 }
 
 // Decide applies the policy to a proposal, given in rank order, starting from
-// a basis. In order: R5 and R3 reject, R2 clips, R1 scales all; then R4 limits
+// a basis. In order: R5 and R3 reject, R2 clips, R7 scales sectors, R1 scales all; then R4 limits
 // the way from the basis to that target, as a list of trades: (a) reductions
 // that the market or R1, R2, R3 force, exempt from the cap; (b) sales, lowest
 // standing first; (c) purchases in rank order while budget, cash and positions
@@ -112,7 +116,7 @@ func Decide(policy Policy, proposal []Proposed, basis []Held) (Decision, error) 
 // Of Policy.LongShort the same holds of absolute weights, R6 is applied after R1, and
 // (b) and (c) are what goes towards zero and away from it: see tradeBoth.
 //
-// After every decision R1, R2, R3 and R6 hold, and Turnover - Exempt <= the
+// After every decision R1, R2, R3, R6 and R7 hold, and Turnover - Exempt <= the
 // turnover cap, all within Tolerance. A proposal that breaks nothing is
 // returned to the bit. Invalid: a weight or score that is no number, a symbol twice;
 // unless LongShort, a negative weight, or a basis of more than all equity.
@@ -144,6 +148,7 @@ func (d *Decider) Decide(proposal []Proposed, basis []Held) (Decision, error) {
 // name is one symbol on its way from basis to target.
 type name struct {
 	symbol   string
+	sector   string
 	score    float64
 	wanted   float64 // as proposed
 	proposed bool
@@ -183,7 +188,7 @@ func (d *Decider) open(proposal []Proposed, basis []Held) error {
 			return quant.Errorf(quant.Invalid, "proposal of %s: weight %v, score %v, or it stands there twice", p.Symbol, p.Weight, p.Score)
 		}
 		d.at[p.Symbol] = int32(i)
-		b.add(name{symbol: p.Symbol, score: p.Score, proposed: true, wanted: p.Weight, noBar: p.NoBar}, p.Weight, 0)
+		b.add(name{symbol: p.Symbol, sector: p.Sector, score: p.Score, proposed: true, wanted: p.Weight, noBar: p.NoBar}, p.Weight, 0)
 	}
 	for _, h := range basis {
 		i, known := d.at[h.Symbol]
@@ -216,7 +221,7 @@ func (d *Decider) open(proposal []Proposed, basis []Held) error {
 		return cmp.Compare(x.Symbol, y.Symbol)
 	})
 	for _, h := range d.tail {
-		b.add(name{symbol: h.Symbol, score: h.Score, left: h.Left, held: true}, 0, h.Weight)
+		b.add(name{symbol: h.Symbol, sector: h.Sector, score: h.Score, left: h.Left, held: true}, 0, h.Weight)
 	}
 	return nil
 }
@@ -300,6 +305,13 @@ func (b *book) force() float64 {
 			b.strike(i, MaxWeight, "stood at ", w, ": cut to the maximum weight ", p.MaxWeightPerSymbol)
 		}
 	}
+	over := b.crowded(b.weight)
+	for i, w := range b.weight {
+		if held := over[b.names[i].sector]; held > 0 && w != 0 {
+			reduce(i, w*(*p.SectorCap/held))
+			b.strike(i, SectorCap, "its sector stood at ", held, ": cut to the sector cap ", *p.SectorCap)
+		}
+	}
 	if gross := gross(b.weight); gross > p.GrossExposureCap+Tolerance {
 		for i, w := range b.weight {
 			if w != 0 {
@@ -369,7 +381,7 @@ func (b *book) trade() {
 		}
 		can := left
 		if can > Tolerance || want <= can+Tolerance { // else no room helps
-			can = min(left, p.GrossExposureCap-sum(b.weight))
+			can = min(left, p.GrossExposureCap-sum(b.weight), b.sectorRoom(i))
 		}
 		if want <= can+Tolerance {
 			b.weight[i], left = b.target[i], left-want
@@ -419,7 +431,7 @@ func struck(flag Flag) []Flag {
 	return []Flag{flag}
 }
 
-var flags = [...]Flag{Turnover, GrossExposure, NetExposure, MaxWeight, MaxPositions, ScoreFloor, LeftUniverse, LeftMarket, NoBar}
+var flags = [...]Flag{Turnover, GrossExposure, NetExposure, MaxWeight, SectorCap, MaxPositions, ScoreFloor, LeftUniverse, LeftMarket, NoBar}
 
 // strike notes that a rule changed what happens to a name, and why: texts, weights
 // and counts.

@@ -531,7 +531,7 @@ func TestEveryFlagIsInTheCatalogueOnce(t *testing.T) {
 		}
 		seen[r.Flag] = true
 	}
-	if len(seen) != 9 {
+	if len(seen) != 10 {
 		t.Errorf("%d flags", len(seen))
 	}
 }

@@ -84,18 +84,38 @@ func LedoitWolf(returns [][]float64) (covariance [][]float64, shrinkage float64)
 	return covariance, shrinkage
 }
 
+// Variances returns the variances of returns, [session][name], each session complete,
+// with a divisor of the number of sessions.
+func Variances(returns [][]float64) []float64 {
+	if len(returns) == 0 {
+		return nil
+	}
+	mean, squares := make([]float64, len(returns[0])), make([]float64, len(returns[0]))
+	for _, row := range returns {
+		for i, v := range row {
+			mean[i] += v / float64(len(returns))
+		}
+	}
+	for _, row := range returns {
+		for i, v := range row {
+			squares[i] += (v - mean[i]) * (v - mean[i]) / float64(len(returns))
+		}
+	}
+	return squares
+}
+
 // InverseVol returns weights proportional to one over the volatility, which sum to 1.
 // A name that does not move has none to divide by: where there are such, they share
 // everything.
-func InverseVol(covariance [][]float64) []float64 {
-	weights := make([]float64, len(covariance))
+func InverseVol(variances []float64) []float64 {
+	weights := make([]float64, len(variances))
 	still := false
-	for i := range covariance {
-		still = still || !(covariance[i][i] > 0)
+	for _, v := range variances {
+		still = still || !(v > 0)
 	}
 	total := 0.0
 	for i := range weights {
-		switch v := covariance[i][i]; {
+		switch v := variances[i]; {
 		case !still:
 			weights[i] = 1 / math.Sqrt(v)
 		case !(v > 0):

@@ -155,7 +155,7 @@ func TestWeightsAreThoseOfOtherPrograms(t *testing.T) {
 		if largest/least-1 > 1e-10 {
 			t.Fatalf("instance %d: the names add %v to %v to the variance", number, least, largest)
 		}
-		same("inverse_vol", InverseVol(covariance), want.InverseVol, nil)
+		same("inverse_vol", InverseVol(Variances(returns)), want.InverseVol, nil)
 	}
 	if infeasible == 0 {
 		t.Fatal("no instance is infeasible")
@@ -249,7 +249,7 @@ func TestANameThatDoesNotMoveHasNoRiskToShare(t *testing.T) {
 	if _, err := RiskParity(covariance); err == nil {
 		t.Fatal("risk is shared with a name that has none")
 	}
-	if w := InverseVol(covariance); w[0] != 1 || w[1] != 0 {
+	if w := InverseVol([]float64{0, 1e-4}); w[0] != 1 || w[1] != 0 {
 		t.Fatalf("got %v", w)
 	}
 }

@@ -144,7 +144,7 @@ func judge(returns, sharpes []float64, trials int64) Judgement {
 	if j.Sharpe != nil && j.Skew != nil && j.Kurtosis != nil {
 		j.PSR = finite(inference.ProbabilisticSharpe(sharpe, 0, skew, kurtosis, j.Returns))
 		j.DSR = finite(inference.ProbabilisticSharpe(sharpe, j.ExpectedMaximum, skew, kurtosis, j.Returns))
-		j.MinTrackRecord = finite(inference.MinimumTrackRecord(sharpe, 0, skew, kurtosis, Confidence))
+		j.MinTrackRecord = finite(math.Ceil(inference.MinimumTrackRecord(sharpe, 0, skew, kurtosis, Confidence)))
 	}
 	return j
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"quant"
@@ -62,20 +63,21 @@ type Selection struct {
 func (s Selection) Lines() []string {
 	text := func(x *float64) string { return strconv.FormatFloat(*x, 'f', 4, 64) }
 	var lines []string
-	compared := quant.Count(int(s.Compared), "trial") + " on " + quant.Count(s.Sessions, "session")
 	switch {
 	case s.PBO != nil:
-		lines = append(lines, fmt.Sprintf("probability of backtest overfitting %s: the best of %s in one half of the time is in the lower half of them in the other; it loses with probability %s",
-			text(s.PBO), compared, text(s.Loss)))
+		lines = append(lines, fmt.Sprintf("probability of backtest overfitting %s: the best of %s in half of %s is in their lower half in the other",
+			text(s.PBO), quant.Count(int(s.Compared), "trial"), quant.Count(s.Sessions, "session")))
 	case s.Trials > inference.MaximumCSCV:
 		lines = append(lines, fmt.Sprintf("probability of backtest overfitting: cannot be said of more than %d trials", inference.MaximumCSCV))
+	case s.Trials < 2:
+		lines = append(lines, "probability of backtest overfitting: cannot be said of "+quant.Count(int(s.Trials), "recorded trial"))
 	default:
-		lines = append(lines, fmt.Sprintf("probability of backtest overfitting: cannot be said of %s; it takes 2 distinct ones on %d", compared, inference.MinimumCSCV))
+		lines = append(lines, fmt.Sprintf("probability of backtest overfitting: cannot be said of %s on %s; it takes 2 distinct ones on %d", quant.Count(int(s.Compared), "trial"), quant.Count(s.Sessions, "session"), inference.MinimumCSCV))
 	}
 	if s.Tested > 1 {
-		line := fmt.Sprintf("Sharpe ratio above 0 at 5 %%: %d of %s; %d by Holm, %d by Benjamini, Hochberg and Yekutieli", s.Significant, quant.Count(int(s.Tested), "tested trial"), s.Holm, s.BHY)
+		line := fmt.Sprintf("Sharpe ratio above 0 at 5 %%: %d of %s, %d by Holm, %d by BHY", s.Significant, quant.Count(int(s.Tested), "tested trial"), s.Holm, s.BHY)
 		if s.P != nil {
-			line += fmt.Sprintf("; this one p %s, %s, %s", text(s.P), text(s.PHolm), text(s.PBHY))
+			line += fmt.Sprintf("; this one p %s, Holm %s, BHY %s", text(s.P), text(s.PHolm), text(s.PBHY))
 		}
 		lines = append(lines, line)
 	}
@@ -173,64 +175,117 @@ func (s *Selection) test(ctx context.Context, db *factstore.DB, runID, root stri
 	return nil
 }
 
-// comparedSQL are the returns of the trials that are compared, within the days of the
-// judged backtest: each has returns on enough of its sessions.
-const comparedSQL = `WITH judged AS (SELECT min(ts) AS first, max(ts) AS last, count(*) AS n FROM backtest_equity WHERE run_id = ? AND ret IS NOT NULL),
-	within AS (
-		SELECT e.run_id, e.ts, e.ret FROM backtest_equity e SEMI JOIN (` + trialsSQL + `) t ON e.run_id = t.run_id, judged j
-		WHERE e.ret IS NOT NULL AND e.ts BETWEEN j.first AND j.last),
-	enough AS (SELECT run_id FROM within GROUP BY run_id HAVING count(*) >= ? * (SELECT n FROM judged))
-	SELECT * FROM within SEMI JOIN enough USING (run_id)`
+// comparedFloats bounds the returns that are in memory at once: 64 MiB.
+const comparedFloats = 8 << 20
 
-// compare lays the returns of the trials side by side; nil: on no session. A trial at a
-// time is in memory, and the sums that are kept of each.
+// heldSQL are the returns of sessions between two days.
+const heldSQL = `ret IS NOT NULL AND ts BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`
+
+// compare lays the returns of the trials side by side; nil: on no session.
 func (s *Selection) compare(ctx context.Context, db *factstore.DB, runID, root string) (*inference.Trials, error) {
-	args := []any{runID, root, root, runID, comparedShare}
-	var enough []int64
-	var days []quant.Date
-	err := db.Columns(ctx, `WITH of AS (`+comparedSQL+`), many AS (SELECT count(DISTINCT run_id) AS n FROM of)
-		SELECT ts, many.n FROM of, many GROUP BY ts, many.n HAVING count(*) = many.n ORDER BY ts`, args, func(c *factstore.Chunk) error {
-		days, enough = c.AppendDates(days, 0), c.AppendBigints(enough, 1)
-		return nil
-	})
-	if err != nil || len(days) == 0 {
+	w := window{db: db}
+	var sessions int64
+	if err := db.QueryRow(ctx, `SELECT min(ts), max(ts), count(*) FROM backtest_equity WHERE run_id = ? AND ret IS NOT NULL`, runID).Scan(&w.first, &w.last, &sessions); err != nil {
 		return nil, err
 	}
-	s.Sessions, s.From, s.To = len(days), &days[0], &days[len(days)-1]
-	s.Short = s.Trials - enough[0]
-	trials := inference.NewTrials(len(days))
-	var names factstore.Names
-	returns := make([]float64, 0, len(days))
-	of := int32(-1)
-	add := func() {
-		if len(returns) < len(days) {
-			return
-		}
-		switch trials.Add(returns) {
-		case inference.Flat:
-			s.Flat++
-		case inference.Same:
-			s.Same++
-		case inference.Compared:
-			s.Compared++
+	runs, err := w.enough(ctx, runID, root, int64(math.Ceil(comparedShare*float64(sessions))))
+	if err != nil || len(runs) == 0 {
+		return nil, err
+	}
+	s.Short = s.Trials - int64(len(runs))
+	// The sessions that all have.
+	having := make([]int, w.last-w.first+1)
+	if err := w.each(ctx, runs, func(_, day int, _ float64) { having[day]++ }); err != nil {
+		return nil, err
+	}
+	place, n := make([]int, len(having)), 0
+	for day, many := range having {
+		place[day] = -1
+		if many == len(runs) {
+			place[day], n = n, n+1
+			at := w.first + quant.Date(day)
+			if s.From == nil {
+				s.From = &at
+			}
+			s.To = &at
 		}
 	}
+	if s.Sessions = n; n == 0 {
+		return nil, nil
+	}
+	trials := inference.NewTrials(n)
+	most := max(1, comparedFloats/n)
+	returns := make([]float64, min(most, len(runs))*n)
+	for some := range slices.Chunk(runs, most) {
+		if err := w.each(ctx, some, func(run, day int, ret float64) {
+			if k := place[day]; k >= 0 {
+				returns[run*n+k] = ret
+			}
+		}); err != nil {
+			return nil, err
+		}
+		for run := range some {
+			switch trials.Add(returns[run*n : (run+1)*n]) {
+			case inference.Flat:
+				s.Flat++
+			case inference.Same:
+				s.Same++
+			case inference.Compared:
+				s.Compared++
+			}
+		}
+	}
+	return trials, nil
+}
+
+// window is between which days returns are read.
+type window struct {
+	db          *factstore.DB
+	first, last quant.Date
+}
+
+// enough returns the newest run of each trial that has so many returns, in order.
+func (w window) enough(ctx context.Context, runID, root string, least int64) ([]string, error) {
+	rows, err := w.db.Query(ctx, `WITH many AS (SELECT run_id, count(*) AS n FROM backtest_equity WHERE `+heldSQL+` GROUP BY run_id)
+		SELECT run_id FROM (`+trialsSQL+`) JOIN many USING (run_id) WHERE n >= ? ORDER BY run_id`, w.first, w.last, root, root, runID, least)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var run string
+		if err := rows.Scan(&run); err != nil {
+			return nil, err
+		}
+		list = append(list, run)
+	}
+	return list, rows.Err()
+}
+
+// each tells of each return of some runs, which are in order: the place of the run, the
+// days since the first, the return. In no order. It scans what lies between the first and
+// the last of the runs and picks: that is faster than a join.
+func (w window) each(ctx context.Context, runs []string, tell func(run, day int, ret float64)) error {
+	var names factstore.Names
+	var places []int // of a name in runs; -1: it is another run
 	var run []int32
 	var ts []quant.Date
 	var ret []float64
-	err = db.Columns(ctx, comparedSQL+` ORDER BY run_id, ts`, args, func(c *factstore.Chunk) error {
+	return w.db.Columns(ctx, `SELECT run_id, ts, ret FROM backtest_equity WHERE run_id BETWEEN ? AND ? AND `+heldSQL, []any{runs[0], runs[len(runs)-1], w.first, w.last}, func(c *factstore.Chunk) error {
 		run, ts, ret = c.AppendNumbers(run[:0], 0, &names), c.AppendDates(ts[:0], 1), c.AppendFloats(ret[:0], 2)
-		for i, r := range run {
-			if r != of {
-				add()
-				of, returns = r, returns[:0]
+		for len(places) < len(names.List) {
+			at, found := slices.BinarySearch(runs, names.List[len(places)])
+			if !found {
+				at = -1
 			}
-			if k := len(returns); k < len(days) && ts[i] == days[k] {
-				returns = append(returns, ret[i])
+			places = append(places, at)
+		}
+		for i, name := range run {
+			if at := places[name]; at >= 0 {
+				tell(at, int(ts[i]-w.first), ret[i])
 			}
 		}
 		return nil
 	})
-	add()
-	return trials, err
 }

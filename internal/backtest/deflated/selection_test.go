@@ -75,7 +75,7 @@ func TestTheRecordedTrialsAreComparedOnTheSessionsThatAllHave(t *testing.T) {
 		t.Errorf("fewer effective trials make it worse: %g, %g", *s.DSREffective, *j.DSR)
 	}
 	lines := strings.Join(s.Lines(), "\n")
-	for _, text := range []string{"of 4 trials on 318 sessions", "of 6 tested trials", "this one p "} {
+	for _, text := range []string{"the best of 4 trials in half of 318 sessions", "of 6 tested trials", "this one p "} {
 		if !strings.Contains(lines, text) {
 			t.Errorf("%q lacks %q", lines, text)
 		}

@@ -144,9 +144,13 @@ func (s *Sheet) drawdown() plot {
 // rhythm that the account never had.
 const weightSteps = 400
 
-// weights are stacked shares of equity: names, the others, cash on top.
+// weights are stacked shares of equity: names, the others, cash on top. Of a book that
+// was short, longs are stacked above zero and shorts below it, without cash.
 func (s *Sheet) weights() plot {
 	x := s.span()
+	if s.Weights.Short {
+		return s.weightsOfSides()
+	}
 	p := plot{ID: "weights", Title: "Weights", X: x.ticks(), Y: chart.Axis{Low: 0, High: 1}.Ticks(4, percent0)}
 	steps := min(len(s.Days), weightSteps)
 	under := make([]float64, steps)
@@ -188,6 +192,67 @@ func (s *Sheet) weights() plot {
 	if len(weights) > 0 {
 		p.Desc += " Mean weights: " + strings.Join(weights, ", ") + "."
 	}
+	return p
+}
+
+func (s *Sheet) weightsOfSides() plot {
+	x, w := s.span(), s.Weights
+	steps := min(len(s.Days), weightSteps)
+	means := func(values []float64) []float64 {
+		list := make([]float64, steps)
+		for k := range steps {
+			from, to := k*len(values)/steps, (k+1)*len(values)/steps
+			for _, v := range values[from:to] {
+				list[k] += v / float64(to-from)
+			}
+		}
+		return list
+	}
+	series, classes, names := [][]float64{}, []string{}, slices.Clone(w.Names)
+	for i := range w.Names {
+		series, classes = append(series, means(w.Days[i])), append(classes, "name"+strconv.Itoa(i+1))
+	}
+	if w.Others != nil {
+		series, classes, names = append(series, means(w.Others)), append(classes, "others"), append(names, quant.Count(w.NOthers, "other"))
+	}
+	long, short := make([]float64, steps), make([]float64, steps)
+	for _, values := range series {
+		for k, v := range values {
+			long[k] += max(v, 0)
+			short[k] += min(v, 0)
+		}
+	}
+	axis := chart.Axis{Low: min(0, slices.Min(short)), High: max(0, slices.Max(long))}
+	p := plot{ID: "weights", Title: "Weights", X: x.ticks(), Y: axis.Ticks(4, percent0)}
+	at := func(v float64) float64 { return (axis.High - v) / (axis.High - axis.Low) }
+	clear(long)
+	clear(short)
+	for i, values := range series {
+		a := area{Class: classes[i], Name: names[i]}
+		for k, v := range values {
+			left, right := x.at(s.Days[k*len(s.Days)/steps].TS), 1.0
+			if to := (k + 1) * len(s.Days) / steps; to < len(s.Days) {
+				right = x.at(s.Days[to].TS)
+			}
+			under := long
+			if v < 0 {
+				under = short
+			}
+			a.Lower = append(a.Lower, point{X: left, Y: at(under[k])}, point{X: right, Y: at(under[k])})
+			under[k] += v
+			a.Upper = append(a.Upper, point{X: left, Y: at(under[k])}, point{X: right, Y: at(under[k])})
+		}
+		p.Areas = append(p.Areas, a)
+	}
+	var weights []string
+	for i, name := range w.Names {
+		weights = append(weights, name+" "+percent(w.Mean[i]))
+	}
+	p.Desc = "Shares of equity at the close of each session, longs above zero and shorts below."
+	if len(s.Days) > weightSteps {
+		p.Desc = "Shares of equity at the close, longs above zero and shorts below, means over " + strconv.Itoa(len(s.Days)/steps) + " or " + strconv.Itoa(len(s.Days)/steps+1) + " sessions."
+	}
+	p.Desc += " Mean weights: " + strings.Join(weights, ", ") + "."
 	return p
 }
 

@@ -148,6 +148,7 @@ func (v view) Stamps() []Stamp {
 		}
 	}
 	add(v.InSample, "In-sample", "The decisions used scores of dates that their model was trained on.")
+	add(v.Measured.KnownAt != "", "Known at: "+v.Measured.KnownAt, "The signal was imported: that nothing was known later, no one here can prove.")
 	add(v.LagDays == 0, "Optimistic fill", "Lag 0: filled at the close that the decision had already seen.")
 	unadjusted := "Prices are " + v.Basis + ": dividends and splits are not in their returns."
 	for _, notice := range v.Notices { // it names the symbols
@@ -165,7 +166,7 @@ func (v view) Stamps() []Stamp {
 
 // OtherNotices are the notices that no stamp says already.
 func (v view) OtherNotices() []string {
-	caveats := []string{"in-sample", "optimistic", "unadjusted", "universe fixed", "short sample"}
+	caveats := []string{"in-sample", "known at:", "optimistic", "unadjusted", "universe fixed", "short sample"}
 	return slices.DeleteFunc(slices.Clone(v.Notices), func(notice string) bool {
 		low := strings.ToLower(notice)
 		return slices.ContainsFunc(caveats, func(s string) bool { return strings.Contains(low, s) })
@@ -217,6 +218,23 @@ func (v view) Account() []Measure {
 		one("Fees", fixedTrim(v.FeeBps)+" bps of what is traded", number(m.Fees, amount)),
 		one("Slippage", fixedTrim(v.SlippageBps)+" bps of what is traded", number(m.Slippage, amount)),
 	}
+	if b := m.Book; b != nil {
+		add := func(when bool, name, definition string, n Number) {
+			if when {
+				out = append(out, one(name, definition, n))
+			}
+		}
+		short := b.Side == "long_short"
+		add(true, "Filled at", "price of the session", Number{Text: "the " + b.Price})
+		add(b.MaxVolumeShare > 0, "Filled share", "of what was ordered, at most "+percent0(b.MaxVolumeShare)+" of a session\u2019s volume", number(b.FilledShare, percent))
+		add(b.Impact > 0, "Impact", fixedTrim(b.Impact)+" \u00d7 daily volatility \u00d7 \u221a(value / average daily value)", number(&b.ImpactCost, amount))
+		add(short, "Mean gross exposure", "longs and shorts / equity", number(b.AvgGross, percent))
+		add(short, "Mean net exposure", "longs less shorts / equity", number(b.AvgNet, percent))
+		add(short, "Made by longs", "after costs, in currency", number(&b.LongPnL, amount))
+		add(short, "Made by shorts", "after costs, before borrow fees", number(&b.ShortPnL, amount))
+		add(short, "Borrow fees", fixedTrim(b.BorrowBps)+" bps a year of what is short", number(&b.Borrow, amount))
+		add(short, "Margin calls", "equity below "+percent0(b.MarginMaintenance)+" of longs and shorts", number(count(b.MarginCalls), whole))
+	}
 	if m.Interest != nil && *m.Interest != 0 {
 		out = append(out, one("Interest on cash", percent0(v.CashRate)+" a year", number(m.Interest, amount)))
 	}
@@ -240,13 +258,37 @@ func (v view) Judged() []Measure {
 	row := func(name, definition string, n Number) Measure { return Measure{name, definition, []Number{n}} }
 	year := math.Sqrt(252)
 	hurdle := d.ExpectedMaximum * year
-	return []Measure{
+	out := []Measure{
 		row("Trials recorded", "distinct backtests of this strategy and of its sweeps", number(count(d.Trials), whole)),
 		row("Expected best by chance", "yearly Sharpe ratio that the best of so many trials without skill would have", number(&hurdle, decimals2)),
 		row("Probabilistic Sharpe ratio", "probability that the true ratio is above 0", number(d.PSR, probability)),
 		row("Deflated Sharpe ratio", "probability that the true ratio is above the best by chance", number(d.DSR, probability)),
+		row("Minimum track record", "returns until the probabilistic ratio is 95 %; there are "+whole(float64(d.Returns)), number(d.MinTrackRecord, whole)),
 	}
+	c := v.Selection
+	if c == nil {
+		return out
+	}
+	if c.EffectiveTrials != nil {
+		out = append(out,
+			row("Effective trials", "independent ones, at a mean correlation of "+number(c.MeanCorrelation, decimals2).Text, number(c.EffectiveTrials, decimals2)),
+			row("Deflated for these", "the deflated Sharpe ratio of so many", number(c.DSREffective, probability)))
+	}
+	if c.Combinations > 0 {
+		out = append(out,
+			row("Probability of backtest overfitting", "that the best of "+quant.Count(int(c.Compared), "trial")+" in one half of "+quant.Count(c.Sessions, "session")+" is in their lower half in the other", number(c.PBO, probability)),
+			row("Probability of loss", "that the chosen one loses there", number(c.Loss, probability)))
+	}
+	if c.Tested > 1 {
+		out = append(out,
+			row("Significant trials", "of "+whole(float64(c.Tested))+", with a Sharpe ratio above 0 at 5 %", number(count(c.Significant), whole)),
+			row("by Holm", "so that not one is false, at 5 %; this one's p "+number(c.PHolm, decimals4).Text, number(count(c.Holm), whole)),
+			row("by Benjamini, Hochberg and Yekutieli", "so that at most 5 % of them are false; this one's p "+number(c.PBHY, decimals4).Text, number(count(c.BHY), whole)))
+	}
+	return out
 }
+
+func decimals4(v float64) string { return fixed(v, 4) }
 
 // Cell is a number with its shade: "" or n5 (lowest) to n1, p1 to p5 (highest).
 type Cell struct {

@@ -1,7 +1,7 @@
 // Package tearsheet shows one backtest on a page: as a self-contained HTML file,
 // as a picture, and as a chart in a terminal. It reads what the Fact DB has of
-// the run and adds it up; it measures nothing anew, but for the returns of the
-// months. It writes no file.
+// the run and adds it up. What it measures anew is the returns of the months and, by
+// package inference, Risk. It writes no file.
 package tearsheet
 
 import (
@@ -10,6 +10,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 
@@ -18,7 +19,7 @@ import (
 )
 
 // TopNames are the symbols that the chart of weights shows one by one: those
-// with the highest mean weight. The others are added up.
+// with the largest mean weight, long or short. The others are added up.
 const TopNames = 7
 
 // Sheet is what a tear sheet shows. Numbers are decimals, and amounts are in the
@@ -49,7 +50,12 @@ type Sheet struct {
 	// What the reader of the tables adds, if it knows: how the strategy was found,
 	// and what its run read.
 	Deflation *Deflation
+	Selection *Selection
 	Inputs    []quant.RunIO
+
+	Risk *Risk // by ReadRisk
+
+	held map[string][]float64 // weights by symbol and day
 }
 
 // Performance is what a series of returns says, as metrics_json has it.
@@ -71,6 +77,7 @@ type Performance struct {
 // Measured is metrics_json: the strategy, the same at other lags, the benchmark.
 type Measured struct {
 	Performance
+	KnownAt     string   `json:"known_at"` // of what was imported; "": proved
 	AvgExposure *float64 `json:"avg_exposure"`
 	Fees        *float64 `json:"fees"`
 	Slippage    *float64 `json:"slippage"`
@@ -91,6 +98,28 @@ type Measured struct {
 		Performance
 	} `json:"benchmark"`
 	Delistings []Delisting `json:"delistings"`
+	Book       *Book       `json:"book"` // nil: only long, and filled whole at the close
+}
+
+// Book is how an account was filled and held that may be short, or is not filled whole
+// at the close.
+type Book struct {
+	Side              string      `json:"side"`
+	Price             string      `json:"price"`
+	MaxVolumeShare    float64     `json:"max_volume_share"`
+	Impact            float64     `json:"impact"`
+	BorrowBps         float64     `json:"borrow_bps"`
+	MarginInitial     float64     `json:"margin_initial"`
+	MarginMaintenance float64     `json:"margin_maintenance"`
+	AvgGross          *float64    `json:"avg_gross"`
+	AvgNet            *float64    `json:"avg_net"`
+	LongPnL           float64     `json:"long_pnl"`
+	ShortPnL          float64     `json:"short_pnl"`
+	Borrow            float64     `json:"borrow"`
+	ImpactCost        float64     `json:"impact_cost"`
+	FilledShare       *float64    `json:"filled_share"`
+	MarginCalls       int64       `json:"margin_calls"`
+	ClosedOn          *quant.Date `json:"closed_on"`
 }
 
 // Delisting is a position that was closed because its symbol had left the market.
@@ -128,6 +157,20 @@ type Deflation struct {
 	ExpectedMaximum float64
 	PSR             *float64
 	DSR             *float64
+	MinTrackRecord  *float64 // returns
+}
+
+// Selection is what choosing one of the trials is worth.
+type Selection struct {
+	Trials, Compared, Short, Flat, Same int64
+	Sessions                            int
+	From, To                            *quant.Date
+	Combinations                        int
+	PBO, Loss, Slope                    *float64
+	MeanCorrelation, EffectiveTrials    *float64
+	DSREffective                        *float64
+	Tested, Significant, Holm, BHY      int64
+	P, PHolm, PBHY                      *float64
 }
 
 // Day is a row of backtest_equity.
@@ -135,6 +178,7 @@ type Day struct {
 	TS        quant.Date
 	Equity    float64
 	Cash      float64
+	Ret       *float64 // nil on the first day
 	Drawdown  float64
 	Benchmark *float64
 }
@@ -168,6 +212,7 @@ type Weights struct {
 	Others  []float64   // nil: there are no others
 	NOthers int
 	Cash    []float64
+	Short   bool // a weight is negative
 }
 
 // Read reads the backtest of a run. quant.NotFound: the run has none.
@@ -233,10 +278,10 @@ func (s *Sheet) readResult(ctx context.Context, db *factstore.DB) error {
 func (s *Sheet) readDays(ctx context.Context, db *factstore.DB) error {
 	return each(ctx, db, func(rows *sql.Rows) error {
 		var d Day
-		err := rows.Scan(&d.TS, &d.Equity, &d.Cash, &d.Drawdown, &d.Benchmark)
+		err := rows.Scan(&d.TS, &d.Equity, &d.Cash, &d.Ret, &d.Drawdown, &d.Benchmark)
 		s.Days = append(s.Days, d)
 		return err
-	}, `SELECT ts, equity, cash, drawdown, benchmark FROM backtest_equity WHERE run_id = ? ORDER BY ts`, s.RunID)
+	}, `SELECT ts, equity, cash, ret, drawdown, benchmark FROM backtest_equity WHERE run_id = ? ORDER BY ts`, s.RunID)
 }
 
 func (s *Sheet) readWeights(ctx context.Context, db *factstore.DB) error {
@@ -266,6 +311,7 @@ func (s *Sheet) readWeights(ctx context.Context, db *factstore.DB) error {
 	if err != nil {
 		return err
 	}
+	s.held = weights
 	type name struct {
 		symbol string
 		mean   float64
@@ -273,13 +319,14 @@ func (s *Sheet) readWeights(ctx context.Context, db *factstore.DB) error {
 	var names []name
 	for symbol, days := range weights {
 		sum := 0.0
-		for _, w := range days {
-			sum += w
+		for _, one := range days {
+			sum += one
+			s.Weights.Short = s.Weights.Short || one < 0
 		}
 		names = append(names, name{symbol, sum / float64(n)})
 	}
 	slices.SortFunc(names, func(a, b name) int {
-		return cmp.Or(cmp.Compare(b.mean, a.mean), strings.Compare(a.symbol, b.symbol))
+		return cmp.Or(cmp.Compare(math.Abs(b.mean), math.Abs(a.mean)), strings.Compare(a.symbol, b.symbol))
 	})
 	w := &s.Weights
 	for i, name := range names {
@@ -343,6 +390,7 @@ func (s *Sheet) Texts(clean func(string) string) {
 	for _, text := range []*string{&s.RunID, &s.StrategyID, &s.Version, &s.StrategyDigest, &s.ResultDigest, &s.Basis, &s.Calendar, &s.Benchmark} {
 		*text = clean(*text)
 	}
+	s.Measured.KnownAt = clean(s.Measured.KnownAt)
 	if s.Measured.Benchmark != nil {
 		s.Measured.Benchmark.Name = clean(s.Measured.Benchmark.Name)
 	}
@@ -358,6 +406,11 @@ func (s *Sheet) Texts(clean func(string) string) {
 	for i := range s.Measured.Delistings {
 		d := &s.Measured.Delistings[i]
 		d.Symbol, d.Cause, d.Reason = clean(d.Symbol), clean(d.Cause), quant.Text(clean(string(d.Reason)))
+	}
+	if s.Risk != nil {
+		for i := range s.Risk.Sectors {
+			s.Risk.Sectors[i].Sector = quant.Text(clean(string(s.Risk.Sectors[i].Sector)))
+		}
 	}
 	for i := range s.Inputs {
 		s.Inputs[i].Name = clean(s.Inputs[i].Name)

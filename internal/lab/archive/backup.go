@@ -297,6 +297,9 @@ func (b *backup) rest(copied string) error {
 	if err := b.file(delistings, place.Real(b.DelistingsFile())); err != nil && !skippable(err) {
 		return err
 	}
+	if err := b.file(universes, place.Real(b.UniversesFile())); err != nil && !skippable(err) {
+		return err
+	}
 	if err := b.file(calendarMember, b.CalendarFile()); err != nil && !skippable(err) {
 		return err
 	}

@@ -84,6 +84,7 @@ const (
 	metaMember  = place.MetaDB
 	factsMember = place.FactDB // its logs have this name and a suffix
 	delistings  = place.Delistings
+	universes   = place.Universes
 	artifacts   = "artifacts/"
 	logs        = "logs/"
 	models      = "models/"
@@ -94,7 +95,7 @@ const (
 
 // memberName is what a member may be called. No name leads anywhere else: no
 // part of it begins with a dot.
-var memberName = regexp.MustCompile(`^(meta\.db|delistings\.csv|calendar\.csv|quant\.duckdb(\.wal(\.checkpoint|\.recovery)?)?` +
+var memberName = regexp.MustCompile(`^(meta\.db|delistings\.csv|universes\.csv|calendar\.csv|quant\.duckdb(\.wal(\.checkpoint|\.recovery)?)?` +
 	`|artifacts/[0-9a-f]{64}|logs/[0-9a-f-]{36}[0-9A-Za-z._-]{0,64}|models/[0-9a-f]{64}\.json` +
 	`|runs/[0-9a-f-]{36}/[0-9A-Za-z_-][0-9A-Za-z._-]{0,64})$`)
 

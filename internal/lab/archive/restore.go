@@ -201,7 +201,7 @@ type staged struct {
 
 // places are where the parts of the lab stand: the names that are exchanged.
 func (p parts) places() []string {
-	return []string{p.factFile, place.Real(p.ArtifactDir()), place.Real(p.LogDir()), place.Real(p.ModelDir()), place.Real(p.RunDir()), place.Real(p.DelistingsFile()), p.CalendarFile(), p.MetaPath}
+	return []string{p.factFile, place.Real(p.ArtifactDir()), place.Real(p.LogDir()), place.Real(p.ModelDir()), place.Real(p.RunDir()), place.Real(p.DelistingsFile()), place.Real(p.UniversesFile()), p.CalendarFile(), p.MetaPath}
 }
 
 // stage takes a backup of size bytes apart and makes of it a lab in which no run
@@ -249,8 +249,11 @@ func (s *staged) take(name string, _ int64, r io.Reader) error {
 		path = s.CalendarFile() + place.Staging
 	default:
 		path = s.MetaPath + place.Staging
-		if name == delistings {
+		switch name {
+		case delistings:
 			path = place.Real(s.DelistingsFile()) + place.Staging
+		case universes:
+			path = place.Real(s.UniversesFile()) + place.Staging
 		}
 		if suffix, facts := strings.CutPrefix(name, factsMember); facts {
 			path = s.factFile + place.Staging + suffix

@@ -29,6 +29,8 @@ const (
 
 	// Delistings is the file of the delistings and halts that the lab knows of.
 	Delistings = "delistings.csv"
+	// Universes is the file of the lists of members of universes.
+	Universes = "universes.csv"
 	// Calendar is the file of closures and extra sessions.
 	Calendar = "calendar.csv"
 )
@@ -62,7 +64,9 @@ const (
 // The prefixes of scratch folders, which a process that is killed leaves behind.
 const (
 	Repetition = "repro-" // a copy of the lab in which a run is repeated
+	Proof      = "proof-" // excerpts of the facts, on which a query for features is proved
 	Checkout   = "rerun-" // a commit checked out to run a program again
+	Training   = "train-" // what a program that trains a model is handed, and hands back
 )
 
 // KeptCheckout is the prefix of a checkout that is to stay.
@@ -133,6 +137,9 @@ func IsPlanFile(path string) bool { return filepath.Base(path) == plan }
 
 // DelistingsFile is the file of the delistings and halts that the lab knows of.
 func (p Place) DelistingsFile() string { return filepath.Join(p.DataDir, Delistings) }
+
+// UniversesFile is the file of the lists of members of universes.
+func (p Place) UniversesFile() string { return filepath.Join(p.DataDir, Universes) }
 
 // ScratchDir is the folder of what lives no longer than its process.
 func (p Place) ScratchDir() string { return filepath.Join(p.DataDir, scratch) }

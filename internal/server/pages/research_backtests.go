@@ -2,6 +2,7 @@ package pages
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -106,7 +107,7 @@ func (p *pages) backtestPage(w http.ResponseWriter, r *http.Request, s *session.
 			return err
 		}
 	}
-	v.Plots = drawSheet(sheet.Sheet, days, v.Other, other, v.Log)
+	v.Plots = append(drawSheet(sheet.Sheet, days, v.Other, other, v.Log), drawRolling(sheet.Risk.RollingDays, days)...)
 	if trades.Symbol != "" && len(days) > 0 {
 		if v.Price, err = p.drawTrades(r, s, sheet, trades.Symbol, &days[0].TS, &days[len(days)-1].TS); err != nil {
 			return err
@@ -211,6 +212,47 @@ func drawSheet(s *tearsheet.Sheet, days []tearsheet.Day, otherName string, other
 	return append([]*plotFigure{equity, depth}, drawWeights(s, dates))
 }
 
+// drawRolling draws the rolling figures of days, where there are at least two.
+func drawRolling(list []tearsheet.RollingDay, days []tearsheet.Day) (plots []*plotFigure) {
+	if len(days) == 0 {
+		return nil
+	}
+	first, last := days[0].TS, days[len(days)-1].TS
+	list = slices.DeleteFunc(slices.Clone(list), func(d tearsheet.RollingDay) bool { return d.TS < first || d.TS > last })
+	dates := make([]quant.Date, len(list))
+	for i, d := range list {
+		dates[i] = d.TS
+	}
+	for _, figure := range []struct {
+		title string
+		pick  func(tearsheet.RollingDay) (half, year *float64)
+	}{
+		{"Rolling Sharpe ratio", func(d tearsheet.RollingDay) (half, year *float64) { return d.Sharpe126, d.Sharpe252 }},
+		{"Rolling beta", func(d tearsheet.RollingDay) (half, year *float64) { return d.Beta126, d.Beta252 }},
+	} {
+		known := 0
+		low, high := math.Inf(1), math.Inf(-1)
+		for _, d := range list {
+			if half, _ := figure.pick(d); half != nil {
+				known, low, high = known+1, min(low, *half), max(high, *half)
+			}
+		}
+		if known < 2 {
+			continue
+		}
+		lines := []plotLine{{Name: "252 sessions", Color: "c1"}, {Name: "126 sessions", Color: "c2", Kind: dashLine}}
+		d := &plotFigure{Title: figure.title, factPlot: overDays(dates, lines, []func(i int) any{
+			func(i int) any { _, year := figure.pick(list[i]); return shortOf(year) },
+			func(i int) any { half, _ := figure.pick(list[i]); return shortOf(half) },
+		})}
+		d.Height, d.Sync = 140, "sheet"
+		d.Shown = thinnedText(len(d.X), len(list), "session")
+		d.Summary = "over 126 sessions from " + figureText(low) + " to " + figureText(high)
+		plots = append(plots, d)
+	}
+	return plots
+}
+
 func deepestOf(days []tearsheet.Day) *float64 {
 	low := 0.0
 	for _, d := range days {
@@ -227,15 +269,17 @@ func drawWeights(s *tearsheet.Sheet, dates []quant.Date) *plotFigure {
 	if s.Weights.Others != nil {
 		weights, names = append(weights, s.Weights.Others), append(names, fmt.Sprintf("%d others", s.Weights.NOthers))
 	}
-	weights, names = append(weights, s.Weights.Cash), append(names, "cash")
+	if !s.Weights.Short { // else they are no parts of a whole
+		weights, names = append(weights, s.Weights.Cash), append(names, "cash")
+	}
 	d := &plotFigure{Title: "Weights by day"}
-	d.Time, d.Stack, d.Height, d.Unit, d.Sync = true, true, 220, "%", "sheet"
+	d.Time, d.Stack, d.Height, d.Unit, d.Sync = true, !s.Weights.Short, 220, "%", "sheet"
 	// Evenly: the extremes of one name are not those of another.
 	const most = plotPoints / 2
 	n := len(dates)
 	for k := range names {
 		color := fmt.Sprintf("c%d", k%8+1)
-		if k == len(names)-1 {
+		if k == len(names)-1 && !s.Weights.Short {
 			color = "line"
 		}
 		d.Lines = append(d.Lines, plotLine{Name: names[k], Color: color})

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -220,6 +221,25 @@ func TestWhatCannotListenSaysWhy(t *testing.T) {
 	}
 	s.ends(syscall.SIGTERM)
 	l.WantClosed()
+}
+
+func TestAServerWhoseLabIsRemovedAcknowledgesNothingAndEnds(t *testing.T) {
+	t.Parallel()
+	l := fresh.Copy(t)
+	s := serve(l)
+	const create, json = "/api/2.0/mlflow/experiments/create", "Content-Type: application/json"
+	if a := s.post(create, `{"name":"there"}`, json); a.status != 200 {
+		t.Fatalf("%+v", a)
+	}
+	labtest.Must(t, os.RemoveAll(filepath.Join(l.Dir, "data")))
+	if a := s.post(create, `{"name":"gone"}`, json); a.status != 503 && a.status != 0 { // 0: it has ended
+		t.Errorf("acknowledged in a file that nobody finds: %+v", a)
+	}
+	got := s.Wait()
+	l.WantCode(got, 8)
+	if !strings.Contains(got.Stderr, "removed or replaced while it was served") {
+		t.Errorf("it does not say why it ended: %v", got)
+	}
 }
 
 func TestTwoServersOfOneLabStandBesideEachOther(t *testing.T) {

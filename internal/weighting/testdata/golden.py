@@ -19,7 +19,7 @@ import quadprog
 from scipy.optimize import minimize
 from skfolio import RiskMeasure
 from skfolio.moments import LedoitWolf as SkfolioLedoitWolf
-from skfolio.optimization import MeanRisk, ObjectiveFunction, RiskBudgeting
+from skfolio.optimization import InverseVolatility, MeanRisk, ObjectiveFunction, RiskBudgeting
 from skfolio.prior import EmpiricalPrior
 from sklearn.covariance import LedoitWolf
 
@@ -129,13 +129,15 @@ def main():
         one["risk_parity"] = y / y.sum()
         contributions = one["risk_parity"] * (cov @ one["risk_parity"])
         assert np.ptp(contributions) / contributions.mean() < 1e-10
-        one["inverse_vol"] = 1 / np.sqrt(np.diag(cov))
+        one["inverse_vol"] = 1 / returns.std(axis=0)
         one["inverse_vol"] /= one["inverse_vol"].sum()
 
         if number < 25:
             prior = EmpiricalPrior(covariance_estimator=SkfolioLedoitWolf())
             least = MeanRisk(risk_measure=RiskMeasure.VARIANCE, objective_function=ObjectiveFunction.MINIMIZE_RISK, min_weights=0, max_weights=most, scale_objective=1 / scale,
                              prior_estimator=prior, solver="CLARABEL", solver_params={"tol_gap_abs": 1e-14, "tol_gap_rel": 1e-14, "tol_feas": 1e-14}).fit(returns)
+            away = np.max(np.abs(InverseVolatility().fit(returns).weights_ - one["inverse_vol"]))
+            assert away < 1e-12, ("skfolio, inverse volatility", number, away)
             away = np.max(np.abs(least.weights_ - one["min_variance"]))
             assert away < 1e-6, ("skfolio, least variance", number, away)
             parity = RiskBudgeting(risk_measure=RiskMeasure.VARIANCE, prior_estimator=prior, solver="CLARABEL",
