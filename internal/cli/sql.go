@@ -8,11 +8,13 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/lab/facts"
+	"quant/internal/output"
 	"quant/internal/sandbox"
 )
 
 func sqlCommand(env *Env) Command {
 	var meta bool
+	var stream string
 	var limit int64
 	var timeout time.Duration
 	cmd := &cobra.Command{
@@ -20,9 +22,15 @@ func sqlCommand(env *Env) Command {
 		Short: "Run one read-only query on the Fact DB, or with --meta on the Meta DB",
 		Long: `Run one reading SQL statement, in a process of its own that can reach no file
 and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
-(SQLite's). There is no row limit unless --limit.`,
+(SQLite's). There is no row limit unless --limit.
+
+--stream is for programs, which learn the types of the columns from it: arrow is an
+Arrow stream, which pandas, polars and R read; lines is JSON, the columns with their
+types on the first line and then an array a row. Only with exit status 0 is all of
+it there.`,
 		Example: `  quant sql "SELECT symbol, count(*) AS bars FROM ohlcv GROUP BY symbol"
   quant sql --output csv "FROM ohlcv WHERE symbol = 'AAPL'" > aapl.csv
+  quant sql --stream arrow "FROM ohlcv" > ohlcv.arrows
   quant sql --meta "SELECT kind, status, count(*) FROM runs GROUP BY 1, 2"`,
 		Args: wantArgs(1, 1, "one query, in quotes"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -37,6 +45,12 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 					env.Notice("waiting for the Fact DB, held by %s (--wait %s)",
 						env.FactsHolder(cmd.Context(), pid), env.tree.Globals.Wait)
 				},
+			}
+			if stream != "" {
+				if err := checkStream(cmd, env, stream); err != nil {
+					return err
+				}
+				req.Format = stream
 			}
 			if meta {
 				req.Store, req.Path = sandbox.Meta, env.Settings.Value(config.SQLitePath)
@@ -53,7 +67,20 @@ and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
 		},
 	}
 	cmd.Flags().BoolVar(&meta, "meta", false, "query the Meta DB")
+	cmd.Flags().StringVar(&stream, "stream", "", "a form for programs, with types: "+sandbox.Arrow+" or "+sandbox.Lines)
 	cmd.Flags().Int64Var(&limit, "limit", 0, "at most so many rows (0: all)")
 	cmd.Flags().Var(newDuration(&timeout, sandbox.DefaultTimeout), "timeout", "stop after this time")
 	return Command{Command: cmd}
+}
+
+func checkStream(cmd *cobra.Command, env *Env, stream string) error {
+	switch {
+	case stream != sandbox.Arrow && stream != sandbox.Lines:
+		return quant.Errorf(quant.Usage, "--stream %q is neither %s nor %s", stream, sandbox.Arrow, sandbox.Lines)
+	case cmd.Flags().Changed("output"):
+		return quant.Errorf(quant.Usage, "--stream and --output exclude one another")
+	case stream == sandbox.Arrow && output.IsTerminal(env.Streams().Out):
+		return quant.Errorf(quant.Usage, "an Arrow stream is nothing for a terminal").WithHint("write it to a file: quant sql --stream arrow QUERY > rows.arrows")
+	}
+	return nil
 }

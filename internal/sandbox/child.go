@@ -93,6 +93,10 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 	defer func() { done.Guarded = formulas.Guarded }()
 	writer := rows.New(out, t.Format, rows.Query, &formulas)
 	w := &rowWriter{out: writer, limit: t.Limit, done: done}
+	if t.Format == Arrow {
+		w.arrow = &arrowWriter{out: out}
+	}
+	w.typed = t.Format == Arrow || t.Format == Lines
 	if len(t.Secrets) > 0 {
 		w.mask = &secret.Masker{}
 		w.mask.Know(t.Secrets...)
@@ -106,10 +110,13 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 	default:
 		err = runDuckDB(t, r, w)
 	}
-	if err == nil || errors.Is(err, errCut) {
-		return writer.End()
+	if err != nil && !errors.Is(err, errCut) {
+		return err
 	}
-	return err
+	if w.arrow != nil {
+		return w.arrow.End()
+	}
+	return writer.End()
 }
 
 // errCut ends the reading of rows at the limit.
@@ -118,6 +125,8 @@ var errCut = errors.New("row limit reached")
 // rowWriter counts rows on their way out.
 type rowWriter struct {
 	out   rows.Writer
+	arrow *arrowWriter // in place of out; nil: the format is another
+	typed bool         // the format tells the types of columns
 	limit int64
 	done  *event
 	mask  *secret.Masker // nil: there are no secrets
@@ -143,13 +152,20 @@ func (w *rowWriter) row(cells []rows.Cell) error {
 	w.done.Rows++
 	if w.mask != nil {
 		for i, c := range cells {
-			switch c.Kind {
-			case rows.Text:
-				cells[i].Text = w.mask.KnownBytes(c.Text)
-			case rows.Nested:
-				cells[i].Text = w.mask.KnownJSON(c.Text)
-			}
+			cells[i].Text = w.masked(c.Kind, c.Text)
 		}
 	}
 	return w.out.Row(cells)
+}
+
+// masked is the text of a value without secrets.
+func (w *rowWriter) masked(kind rows.Kind, text []byte) []byte {
+	switch {
+	case w.mask == nil:
+	case kind == rows.Text:
+		return w.mask.KnownBytes(text)
+	case kind == rows.Nested:
+		return w.mask.KnownJSON(text)
+	}
+	return text
 }

@@ -96,6 +96,29 @@ func (c *duckConn) tree(sql string) ([]byte, error) {
 
 // stream executes a prepared statement and hands its rows over as they come.
 func (c *duckConn) stream(stmt duck.PreparedStatement, begin func([]rows.Column) error, row func([]rows.Cell) error, memory int64) error {
+	var cells []rows.Cell
+	var bufs [][]byte
+	return c.chunks(stmt, func(cols []rows.Column, _ []*reader) error {
+		cells, bufs = make([]rows.Cell, len(cols)), make([][]byte, len(cols))
+		return begin(cols)
+	}, func(readers []*reader, size int) error {
+		for at := range size {
+			for i, r := range readers {
+				b, k := r.append(bufs[i][:0], at)
+				bufs[i] = b
+				cells[i] = rows.Cell{Kind: k, Text: b}
+			}
+			if err := row(cells); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, memory)
+}
+
+// chunks executes a prepared statement and hands its chunks over as they come: size
+// rows, which the readers, one a column, are bound to until each returns.
+func (c *duckConn) chunks(stmt duck.PreparedStatement, begin func([]rows.Column, []*reader) error, each func(readers []*reader, size int) error, memory int64) error {
 	var pending duck.PendingResult
 	defer duck.DestroyPending(&pending)
 	if duck.PendingPreparedStreaming(stmt, &pending) == duck.StateError {
@@ -118,13 +141,11 @@ func (c *duckConn) stream(stmt duck.PreparedStatement, begin func([]rows.Column)
 			return quant.Errorf(quant.Usage, "column %s: %w", name, err).WithHint("cast it: CAST(%s AS VARCHAR)", name)
 		}
 		readers[i] = r
-		cols[i] = rows.Column{Name: name, Right: r.right()}
+		cols[i] = rows.Column{Name: name, Right: r.right(), Type: r.typeName()}
 	}
-	if err := begin(cols); err != nil {
+	if err := begin(cols, readers); err != nil {
 		return err
 	}
-	cells := make([]rows.Cell, n)
-	bufs := make([][]byte, n)
 	for {
 		chunk := duck.FetchChunk(res)
 		if chunk.Ptr == nil {
@@ -134,18 +155,11 @@ func (c *duckConn) stream(stmt duck.PreparedStatement, begin func([]rows.Column)
 		for i, r := range readers {
 			r.bind(duck.DataChunkGetVector(chunk, duck.IdxT(i)))
 		}
-		for at := range size {
-			for i, r := range readers {
-				b, k := r.append(bufs[i][:0], at)
-				bufs[i] = b
-				cells[i] = rows.Cell{Kind: k, Text: b}
-			}
-			if err := row(cells); err != nil {
-				duck.DestroyDataChunk(&chunk)
-				return err
-			}
-		}
+		err := each(readers, size)
 		duck.DestroyDataChunk(&chunk)
+		if err != nil {
+			return err
+		}
 		if size == 0 {
 			break
 		}
@@ -206,6 +220,9 @@ func runDuckDB(t task, r *report, w *rowWriter) error {
 		return errPart("a parameter")
 	}
 	// Nothing is closed: the process ends, and closing could take long.
+	if w.arrow != nil {
+		return c.chunks(stmt, w.beginArrow, w.chunk, t.MemoryLimit)
+	}
 	return c.stream(stmt, w.begin, w.row, t.MemoryLimit)
 }
 

@@ -1,6 +1,6 @@
 // Package sandbox runs one reading SQL query that a user wrote, on the Fact DB
-// (DuckDB) or the Meta DB (SQLite), and streams its rows as a table, JSON or
-// CSV.
+// (DuckDB) or the Meta DB (SQLite), and streams its rows as a table, JSON, CSV or
+// an Arrow stream.
 //
 // A query is untrusted text, and no database engine can be stopped reliably
 // from within (one scalar call can run for a minute after its cancellation, and
@@ -24,6 +24,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -48,7 +49,15 @@ const (
 	Table = "table"
 	JSON  = "json"
 	CSV   = "csv"
+
+	// For programs, with the types of the columns. Those of the Meta DB, which has none,
+	// are what all their values are; there the whole result is held.
+
+	Arrow = "arrow"    // an Arrow stream: TIMESTAMP is UTC, HUGEINT a decimal of 38 digits, what Arrow lacks a text as in CSV
+	Lines = rows.Lines // the columns on a line of JSON, then an array a row
 )
+
+var formats = []string{Table, JSON, CSV, Arrow, Lines}
 
 // What a Request that leaves these fields zero gets.
 const (
@@ -63,7 +72,7 @@ type Request struct {
 	Store  string // Fact or Meta
 	Path   string // of the database file
 	SQL    string // one reading statement; comments and a trailing semicolon are fine
-	Format string // Table, JSON or CSV
+	Format string // Table, JSON, CSV, Arrow or Lines
 	Exact  bool   // CSV leaves texts as they are that a spreadsheet takes for formulas
 
 	Limit       int64         // most rows to write; 0: all
@@ -151,8 +160,8 @@ func (r *Request) complete() error {
 	switch {
 	case r.Store != Fact && r.Store != Meta && r.Store != parquetFile:
 		return quant.Errorf(quant.Usage, "query: store %q is neither %s nor %s", r.Store, Fact, Meta)
-	case r.Format != Table && r.Format != JSON && r.Format != CSV:
-		return quant.Errorf(quant.Usage, "output format %q is none of table, json, csv", r.Format)
+	case !slices.Contains(formats, r.Format):
+		return quant.Errorf(quant.Usage, "output format %q is none of %s", r.Format, strings.Join(formats, ", "))
 	case r.Limit < 0:
 		return quant.Errorf(quant.Usage, "limit %d is negative", r.Limit).WithHint("leave --limit out for all rows")
 	case r.Timeout < 0:

@@ -154,6 +154,20 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 	}
 	names := found.Columns()
 	dest := make([]driver.Value, len(names))
+	if w.typed {
+		held := &heldRows{names: names, types: make([]string, len(names))}
+		for err = found.Next(dest); err == nil; err = found.Next(dest) {
+			held.add(dest)
+			if w.limit > 0 && int64(len(held.rows)) > w.limit {
+				err = io.EOF
+				break
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			return errSQLite(err, t.MemoryLimit)
+		}
+		return held.write(w)
+	}
 	cells := make([]rows.Cell, len(names))
 	cols := make([]rows.Column, len(names))
 	// A column has no type in SQLite: the first row tells whether it holds

@@ -17,9 +17,10 @@ import (
 type reader struct {
 	id       duck.Type
 	isJSON   bool
+	width    int       // elements of an ARRAY
+	digits   int       // of a DECIMAL
 	scale    int       // of a DECIMAL
 	physical duck.Type // of a DECIMAL or an ENUM
-	width    int       // elements of an ARRAY
 	labels   []string  // of an ENUM
 	names    [][]byte  // quoted member names of a STRUCT or UNION
 	children []*reader // element; key and value; members (UNION: the tag first)
@@ -45,7 +46,7 @@ func newReader(t duck.LogicalType) (*reader, error) {
 	case duck.TypeVarchar:
 		r.isJSON = duck.LogicalTypeGetAlias(t) == "JSON"
 	case duck.TypeDecimal:
-		r.scale = int(duck.DecimalScale(t))
+		r.digits, r.scale = int(duck.DecimalWidth(t)), int(duck.DecimalScale(t))
 		r.physical = duck.DecimalInternalType(t)
 	case duck.TypeEnum:
 		r.physical = duck.EnumInternalType(t)
@@ -91,6 +92,33 @@ func (r *reader) right() bool {
 		return true
 	}
 	return false
+}
+
+// typeName is the type of the column in DuckDB's words; JSON for what has a JSON
+// document as its text.
+func (r *reader) typeName() string {
+	switch r.id {
+	case duck.TypeVarchar:
+		if r.isJSON {
+			return "JSON"
+		}
+	case duck.TypeDecimal:
+		return fmt.Sprintf("DECIMAL(%d,%d)", r.digits, r.scale)
+	}
+	if name := typeNames[r.id]; name != "" {
+		return name
+	}
+	return "VARCHAR"
+}
+
+var typeNames = map[duck.Type]string{
+	duck.TypeBoolean: "BOOLEAN", duck.TypeTinyInt: "TINYINT", duck.TypeSmallInt: "SMALLINT", duck.TypeInteger: "INTEGER", duck.TypeBigInt: "BIGINT",
+	duck.TypeUTinyInt: "UTINYINT", duck.TypeUSmallInt: "USMALLINT", duck.TypeUInteger: "UINTEGER", duck.TypeUBigInt: "UBIGINT",
+	duck.TypeHugeInt: "HUGEINT", duck.TypeUHugeInt: "UHUGEINT", duck.TypeFloat: "FLOAT", duck.TypeDouble: "DOUBLE",
+	duck.TypeDate: "DATE", duck.TypeTime: "TIME", duck.TypeTimeNS: "TIME_NS", duck.TypeTimeTZ: "TIMETZ",
+	duck.TypeTimestamp: "TIMESTAMP", duck.TypeTimestampS: "TIMESTAMP_S", duck.TypeTimestampMS: "TIMESTAMP_MS", duck.TypeTimestampNS: "TIMESTAMP_NS",
+	duck.TypeTimestampTZ: "TIMESTAMPTZ", duck.TypeInterval: "INTERVAL", duck.TypeUUID: "UUID", duck.TypeBlob: "BLOB", duck.TypeBit: "BIT",
+	duck.TypeList: "JSON", duck.TypeArray: "JSON", duck.TypeMap: "JSON", duck.TypeStruct: "JSON", duck.TypeUnion: "JSON",
 }
 
 func (r *reader) bind(v duck.Vector) {
@@ -140,12 +168,14 @@ func (r *reader) bytes(row int) []byte {
 	return unsafe.Slice(*(**byte)(unsafe.Add(p, 8)), n)
 }
 
+// has reports whether the row-th value is not NULL.
+func (r *reader) has(row int) bool {
+	return r.id != duck.TypeSQLNull && (r.valid == nil || *(*uint64)(unsafe.Add(r.valid, row/64*8))>>(row%64)&1 == 1)
+}
+
 // append writes the row-th value's text after b.
 func (r *reader) append(b []byte, row int) ([]byte, rows.Kind) {
-	if r.id == duck.TypeSQLNull {
-		return b, rows.Null
-	}
-	if r.valid != nil && *(*uint64)(unsafe.Add(r.valid, row/64*8))>>(row%64)&1 == 0 {
+	if !r.has(row) {
 		return b, rows.Null
 	}
 	switch r.id {

@@ -22,6 +22,12 @@ It stands in the lab as RUNNING from that line on, with the program's command li
 its code and its packages, and ends with the block: SUCCESS, or FAIL with the
 exception. However the program dies, the run ends as FAIL.
 
+The lab's tables are read as frames, and what is computed of them goes back::
+
+    bars = quant_run.sql("SELECT symbol, ts, close FROM ohlcv")  # or to="polars", "arrow", "rows"
+    quant_run.features(frame, "my_signals")
+    quant_run.predictions(frame, "my_model")
+
 Elsewhere name one: ``quant_run.run("last")``, or any other reference that
 ``quant runs show`` takes.
 
@@ -38,6 +44,12 @@ tell of a secret (``password``, ``api_key``) are stored as ``***``.
 """
 
 import atexit
+import csv
+import datetime
+import decimal
+import gc
+import importlib
+import io
 import json
 import math
 import os
@@ -48,7 +60,7 @@ import tempfile
 import threading
 import time
 
-__all__ = ["OwnRun", "QuantError", "Run", "run", "start"]
+__all__ = ["OwnRun", "QuantError", "Run", "features", "predictions", "run", "sql", "start"]
 
 _MAX_NAME = 250
 _MAX_VALUE = 8192
@@ -56,7 +68,10 @@ _MAX_NOTE = 65536
 
 
 class QuantError(RuntimeError):
-    """Recording is not possible; the text says why and what to do."""
+    """quant could not do it; the text says why and what to do. report is what it told
+    of an import that it refused, else None."""
+
+    report = None
 
 
 def run(ref=None, *, quant="quant", data_dir=None, strict=False):
@@ -93,6 +108,73 @@ def start(kind, *, params=None, tags=None, name=None, experiment=None, sample=No
     Raises QuantError when it cannot be recorded: then nothing runs unrecorded.
     """
     return OwnRun(kind, params, tags, name, experiment, sample, quant=quant, data_dir=data_dir, strict=strict)
+
+
+def sql(query, to="pandas", *, meta=False, limit=None, timeout=None, quant="quant", data_dir=None):
+    """Run one reading query on the lab, as ``quant sql`` does, and return its rows.
+
+    to is "pandas", "polars", "arrow" (a pyarrow.Table) or "rows", a list of dicts, which
+    takes no package. meta asks the Meta DB (runs, params, metrics) in place of the Fact
+    DB. limit is the most rows, timeout a text such as "10m". The query is recorded, and
+    inside a run it is a child of it.
+
+    A DATE is a date (datetime64 in pandas), a TIMESTAMP one in UTC, a DOUBLE the same to
+    the bit, a BIGINT a whole number also beside NULL (Int64 in pandas), a BOOLEAN true or
+    false (boolean in pandas beside NULL), a text a text, NULL apart from the empty one. A
+    HUGEINT, as sum() makes one, is a 64-bit number where all of the column fit; a DECIMAL
+    is decimal.Decimal, in pandas a float. Lists, structs and maps are JSON, which "rows"
+    reads. pandas is fast with pyarrow, and works without.
+
+    Raises QuantError with quant's text, also where a package is missing.
+    """
+    if to not in ("pandas", "polars", "arrow", "rows"):
+        raise ValueError('to=%r is none of "pandas", "polars", "arrow", "rows"' % (to,))
+    if to in ("pandas", "polars"):
+        frames = _package(to, to)
+    arrow = _package("pyarrow", to, optional=to == "pandas") if to in ("pandas", "arrow") else None
+    lines = to == "rows" or to == "pandas" and arrow is None
+    command = [_program(quant), "sql", "--quiet", "--stream=" + ("lines" if lines else "arrow")]
+    if meta:
+        command.append("--meta")
+    for flag, value in (("--data-dir=", data_dir), ("--limit=", limit), ("--timeout=", timeout)):
+        if value is not None:
+            command.append(flag + (os.fspath(value) if flag == "--data-dir=" else str(value)))
+    command += ["--", query]
+    if to == "rows":
+        return _told(command, _rows)
+    if lines:
+        return _told(command, lambda out: _pandas_of_lines(out, frames))
+    if to == "polars":
+        return _narrow_polars(_told(command, lambda out: frames.read_ipc_stream(io.BytesIO(out.read()))), frames)
+    table = _told(command, lambda out: arrow.ipc.open_stream(out).read_all())
+    columns = [_narrow_arrow(column, arrow) for column in table.columns]
+    if to == "pandas":
+        return _pandas_of_arrow(table.column_names, columns, frames, arrow)
+    return arrow.table(columns, names=table.column_names)
+
+
+def features(frame, version, *, quant="quant", data_dir=None, **options):
+    """Import features that this program computed, as ``quant features import`` does,
+    and return its report, a dict.
+
+    frame is a pandas or polars DataFrame, a pyarrow Table, or a list of dicts: long
+    (symbol, ts, feature_name, feature_value), wide (symbol, ts and a column a feature),
+    or with feature="NAME" ts and a column a symbol. symbol and ts may be its index.
+    version is theirs alone. options are the flags of the command: known_at="filed",
+    map={"symbol": "ticker"}, features=["a", "b"], replace=True, ... Inside a run the
+    import is a child of it, so that lineage leads from the features to this program.
+
+    Where a part was not taken, that is told on stderr, and stands in the report. Raises
+    QuantError, with the report where there is one, if nothing was stored.
+    """
+    return _import(frame, "features", ["--feature-version=" + str(version)], options, quant, data_dir)
+
+
+def predictions(frame, model, *, quant="quant", data_dir=None, **options):
+    """Import the scores of a model that this program trained, as ``quant predictions
+    import`` does, and return its report. frame has symbol, ts and score, or ts and a
+    column a symbol; model is a name of its own. The rest is as of features()."""
+    return _import(frame, "predictions", ["--model=" + str(model)], options, quant, data_dir)
 
 
 class Run:
@@ -466,6 +548,263 @@ class OwnRun(Run):
     def _complaint(self):
         self._held.seek(0)
         return self._held.read().decode("utf-8", "replace").strip()
+
+
+def _package(name, to, optional=False):
+    try:
+        module = importlib.import_module(name)
+        if name == "pyarrow":
+            importlib.import_module("pyarrow.ipc")
+        return module
+    except ImportError as error:
+        if optional:
+            return None
+        raise QuantError('to="%s" needs %s (%s): install it, or take to="rows"' % (to, name, error)) from error
+
+
+def _told(command, read):
+    """What read makes of the output of a command; QuantError with what it says on stderr
+    where it fails."""
+    with tempfile.TemporaryFile() as errors:
+        try:
+            child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
+        except (OSError, ValueError) as error:  # a text with a NUL, or one that is too long
+            raise QuantError("quant could not be started: %s" % error) from error
+        result = failed = None
+        try:
+            with child.stdout as out:
+                try:
+                    result = read(out)
+                except Exception as error:
+                    failed = error  # it has ended early, and its status says why
+                while out.read(1 << 16):
+                    pass
+        except BaseException:
+            child.terminate()
+            raise
+        finally:
+            status = child.wait()
+        errors.seek(0)
+        said = errors.read().decode("utf-8", "replace").strip()
+    if status != 0:
+        raise QuantError(said or "quant failed (exit status %d)" % status) from None
+    if failed is not None:
+        raise failed
+    if said:
+        sys.stderr.write(said + "\n")
+    return result
+
+
+def _lines(out):
+    """The columns, (name, type) each, and the rows of a stream of lines."""
+    first = out.readline()
+    if not first:
+        return [], []
+    columns = [(c["name"], c["type"]) for c in json.loads(first.decode("utf-8"))["columns"]]
+    collecting = gc.isenabled()
+    gc.disable()  # it would look at all rows again and again
+    try:
+        return columns, [json.loads(line) for line in out]
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _rows(out):
+    columns, rows = _lines(out)
+    names = [name for name, _ in columns]
+    for i, (_, kind) in enumerate(columns):
+        read = _READ.get(kind.partition("(")[0])
+        if read is None:
+            continue
+        known = {None: None}  # a day stands on many rows
+        for row in rows:
+            value = row[i]
+            if value in known:
+                row[i] = known[value]
+                continue
+            row[i] = read(value)
+            if read in (_day, _moment) and len(known) < 10000:
+                known[value] = row[i]
+    for at, row in enumerate(rows):
+        rows[at] = dict(zip(names, row))
+    return rows
+
+
+def _moment(text):
+    """A time, or a moment in UTC, as Python before 3.11 reads it; as it stands where
+    Python has none, as of infinity."""
+    whole, _, rest = text.rstrip("Z").partition(".")
+    try:
+        whole += "." + (rest + "000000")[:6] if rest else ""
+        if "T" not in whole:
+            return datetime.time.fromisoformat(whole)
+        return datetime.datetime.fromisoformat(whole).replace(tzinfo=datetime.timezone.utc)
+    except ValueError:
+        return text
+
+
+def _day(text):
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return text
+
+
+_READ = {
+    "DOUBLE": float,
+    "FLOAT": float,
+    "DECIMAL": decimal.Decimal,
+    "DATE": _day,
+    "TIME": _moment,
+    "TIMESTAMP": _moment,
+    "TIMESTAMPTZ": _moment,
+    "TIMESTAMP_S": _moment,
+    "TIMESTAMP_MS": _moment,
+    "BLOB": bytes.fromhex,
+}
+
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
+
+
+def _pandas_of_lines(out, pandas):
+    numpy = importlib.import_module("numpy")
+    columns, rows = _lines(out)
+    frame = {}
+    for i, (name, kind) in enumerate(columns):
+        values = [row[i] for row in rows]
+        kind, missing = kind.partition("(")[0], any(v is None for v in values)
+        if kind in ("DOUBLE", "FLOAT", "DECIMAL"):
+            dtype = "float32" if kind == "FLOAT" else "float64"
+            frame[name] = pandas.Series([math.nan if v is None else float(v) for v in values], dtype=dtype)
+        elif kind in _WHOLE:
+            low, high = (0, 1 << 64) if kind == "UBIGINT" else (-1 << 63, 1 << 63)
+            if all(v is None or low <= v < high for v in values):
+                dtype = ("u" if low == 0 else "") + "int64"
+                frame[name] = pandas.Series(values, dtype=dtype.replace("i", "I").replace("u", "U") if missing else dtype)
+            else:
+                frame[name] = pandas.Series(values, dtype=object)
+        elif kind == "BOOLEAN":
+            frame[name] = pandas.Series(values, dtype="boolean" if missing else "bool")
+        elif kind == "DATE" or kind.startswith("TIMESTAMP"):
+            unit = "D" if kind == "DATE" else "ns" if kind == "TIMESTAMP_NS" else "us"
+            try:
+                times = pandas.Series(numpy.array(["NaT" if v is None else v.rstrip("Z") for v in values], dtype="datetime64[%s]" % unit))
+                frame[name] = times if kind == "DATE" else times.dt.tz_localize("UTC")
+            except ValueError:
+                frame[name] = pandas.Series(values, dtype=object)
+        elif kind == "JSON":
+            frame[name] = pandas.Series([v if v is None else json.dumps(v, ensure_ascii=False, separators=(",", ":")) for v in values], dtype=object)
+        else:
+            frame[name] = pandas.Series(values, dtype=object)
+    return pandas.DataFrame(frame)
+
+
+def _narrow_arrow(column, arrow):
+    """The column; whole numbers of 38 digits as 64-bit ones where all of them fit."""
+    if arrow.types.is_decimal(column.type) and (column.type.precision, column.type.scale) == (38, 0):
+        try:
+            return column.cast(arrow.int64())
+        except arrow.ArrowInvalid:
+            pass
+    return column
+
+
+def _narrow_polars(frame, polars):
+    for name, kind in list(frame.schema.items()):
+        if isinstance(kind, polars.Decimal) and (kind.precision, kind.scale) == (38, 0):
+            try:
+                frame = frame.with_columns(polars.col(name).cast(polars.Int64, strict=True))
+            except polars.exceptions.PolarsError:
+                pass
+    return frame
+
+
+def _pandas_of_arrow(names, columns, pandas, arrow):
+    nullable = {arrow.bool_(): pandas.BooleanDtype()}
+    for kind in ("Int8", "Int16", "Int32", "Int64", "UInt8", "UInt16", "UInt32", "UInt64"):
+        nullable[getattr(arrow, kind.lower())()] = getattr(pandas, kind + "Dtype")()
+    frame = {}
+    for name, column in zip(names, columns):
+        if arrow.types.is_decimal(column.type) and column.type.scale > 0:
+            column = column.cast(arrow.float64())
+        if column.null_count and column.type in nullable:
+            frame[name] = column.to_pandas(types_mapper=nullable.get)
+        else:
+            frame[name] = column.to_pandas(date_as_object=False)
+    return pandas.DataFrame(frame, copy=False)
+
+
+def _import(frame, command, named, options, quant, data_dir):
+    words = [_program(quant), command, "import", "--quiet", "--output=json"] + named
+    if data_dir is not None:
+        words.append("--data-dir=" + os.fspath(data_dir))
+    for name, value in options.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True or value is False:
+            words.append("%s=%s" % (flag, str(value).lower()))
+        elif isinstance(value, dict):
+            words += ["%s=%s=%s" % (flag, of, column) for of, column in value.items()]
+        elif isinstance(value, (list, tuple)):
+            words.append(flag + "=" + ",".join(str(v) for v in value))
+        elif value is not None:
+            words.append("%s=%s" % (flag, value))
+    with tempfile.TemporaryDirectory(prefix="quant_run-") as folder:
+        try:
+            done = subprocess.run(
+                words + ["--", _written(frame, os.path.join(folder, command))],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except (OSError, ValueError) as error:
+            raise QuantError("quant could not be started: %s" % error) from error
+    said = done.stderr.decode("utf-8", "replace").strip()
+    try:
+        report = json.loads(done.stdout.decode("utf-8"))
+    except ValueError:
+        report = None
+    if done.returncode not in (0, 3) or report is None:
+        error = QuantError(said or "quant failed (exit status %d)" % done.returncode)
+        error.report = report
+        raise error
+    if said:
+        sys.stderr.write(said + "\n")
+    return report
+
+
+def _written(frame, path):
+    """Write a frame to a file beside path, and return its name."""
+    module = type(frame).__module__.partition(".")[0]
+    if module == "polars":
+        frame = frame.collect() if hasattr(frame, "collect") else frame
+        frame.write_parquet(path + ".parquet")
+        return path + ".parquet"
+    if module == "pandas":
+        if frame.index.nlevels > 1 or frame.index.name is not None:
+            frame = frame.reset_index()
+        elif str(frame.index.dtype).startswith("datetime64"):
+            frame = frame.rename_axis("ts").reset_index()
+        frame = frame.rename(columns=str)
+        try:
+            arrow = importlib.import_module("pyarrow")
+        except ImportError:
+            frame.to_csv(path + ".csv", index=False)
+            return path + ".csv"
+        frame = arrow.Table.from_pandas(frame, preserve_index=False)
+        module = "pyarrow"
+    if module == "pyarrow":
+        importlib.import_module("pyarrow.parquet").write_table(frame, path + ".parquet")
+        return path + ".parquet"
+    rows = [dict(row) for row in frame] if isinstance(frame, (list, tuple)) else []
+    if not rows:
+        raise QuantError("%.60r is no DataFrame of pandas or polars, no Table of pyarrow and no list of dicts" % (frame,))
+    with open(path + ".csv", "w", newline="", encoding="utf-8") as out:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(out, names)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path + ".csv"
 
 
 def _program(quant):

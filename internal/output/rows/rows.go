@@ -21,6 +21,7 @@ const (
 	Table = "table"
 	JSON  = "json"
 	CSV   = "csv"
+	Lines = "lines" // for programs: JSON, a line with the columns and their types, then an array a row
 )
 
 // Layout is how rows look where a format leaves a choice.
@@ -64,7 +65,8 @@ type Cell struct {
 // Column is one column.
 type Column struct {
 	Name  string
-	Right bool // set to the right in a table
+	Right bool   // set to the right in a table
+	Type  string // of its values, in the database's words; "": not known. Lines tells it
 }
 
 // Writer writes rows: Begin, then Row for each, then End unless reading them
@@ -113,6 +115,8 @@ func New(out io.Writer, format string, layout Layout, formulas *Formulas) Writer
 		return &jsonWriter{array: Array{out: out}, report: layout == Report}
 	case CSV:
 		return &csvWriter{out: out, report: layout == Report, formulas: formulas}
+	case Lines:
+		return &linesWriter{out: out}
 	}
 	if layout == Report {
 		return &reportTable{out: out}
@@ -246,7 +250,7 @@ func (w *jsonWriter) Begin(columns []Column) error {
 		names[i] = c.Name
 	}
 	if !w.report {
-		names = uniqueNames(names)
+		names = UniqueNames(names)
 	}
 	for i, name := range names {
 		var key []byte
@@ -298,8 +302,9 @@ func (w *jsonWriter) quoted(b, text []byte) []byte {
 	return AppendQuoted(b, text)
 }
 
-// uniqueNames gives each column a name of its own.
-func uniqueNames(columns []string) []string {
+// UniqueNames gives each column a name of its own: of columns of one name the later
+// ones are called name_2, name_3 and so on.
+func UniqueNames(columns []string) []string {
 	taken := make(map[string]bool, len(columns))
 	for _, c := range columns {
 		taken[c] = true
