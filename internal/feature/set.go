@@ -80,6 +80,9 @@ func computeSet(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	if err := db.CheckDeclared(ctx, s); err != nil {
 		return Report{}, err
 	}
+	if stands, err := db.FeatureSet(ctx, s.Version); err == nil {
+		s = stands // in the order of its columns, which the digests of its facts follow
+	}
 	named := make([]expression.Named, len(s.Features))
 	for i, f := range s.Features {
 		if f.Kind != factstore.KindExpressions {
