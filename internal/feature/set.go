@@ -108,6 +108,7 @@ func computeSet(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	e := &evaluation{c: c, program: program}
 	e.workers.New = func() any { return program.NewWorker() }
 	c.kernel = e.compute
+	c.proof = func(ctx context.Context) (*Proof, error) { return e.prove(ctx, s, e.valuesOf) }
 	if program.Stages() > 0 {
 		c.sections = e
 		e.number = map[string]int{}
