@@ -59,6 +59,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 
 __all__ = ["OwnRun", "QuantError", "Run", "features", "predictions", "run", "sql", "start"]
 
@@ -205,7 +206,9 @@ class Run:
         self._closed = self._leaving = False
         self._broken = None  # why nothing more can be recorded
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
+            # Python holds what is registered until its very end, past all files.
+            this = weakref.ref(self)
+            os.register_at_fork(after_in_child=lambda: this() is not None and this()._forked())
         atexit.register(self._at_exit)
 
     # What can be recorded.
@@ -529,6 +532,7 @@ class OwnRun(Run):
                     sys.stderr.write("quant_run: ending the run; a moment\n")
             if status != 0:
                 self._tell("the end of the run was not recorded (exit status %d)" % status, self._complaint())
+            self._held.close()
             return stored and status == 0
 
     def close(self):
