@@ -40,6 +40,10 @@ const (
 	Longest  = time.Hour
 )
 
+// rest is how many times as long as a sample the next one is away at least, so that the
+// sampling of a program of very many processes takes a twentieth of a core and no more.
+const rest = 20
+
 // Options say what is sampled.
 type Options struct {
 	PID   int           // the program; sampled is it and everything below it
@@ -96,12 +100,15 @@ func Start(ctx context.Context, o Options) *Sampler {
 				o.Devices(devices.List)
 			}
 		}
-		tick := time.NewTicker(o.Every)
-		defer tick.Stop()
-		for ctx.Err() == nil {
+		for next := time.Now(); ctx.Err() == nil; {
+			begun := time.Now()
 			s.take()
+			next = next.Add(o.Every)
+			if rested := begun.Add(time.Since(begun) * rest); next.Before(rested) {
+				next = rested
+			}
 			select {
-			case <-tick.C:
+			case <-time.After(time.Until(next)):
 			case <-ctx.Done():
 			}
 		}

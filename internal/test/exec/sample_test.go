@@ -19,7 +19,8 @@ func TestWhatAProgramUsesIsSampled(t *testing.T) {
 	}
 	script := `
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "held = bytearray(150 << 20)\nwhile True: pass"])
+child = subprocess.Popen([sys.executable, "-c", "held = bytearray(150 << 20)\nprint(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
+child.stdout.readline()
 time.sleep(1.5)
 child.kill(); child.wait()
 time.sleep(0.3)`
