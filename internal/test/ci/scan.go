@@ -27,6 +27,7 @@ var endToEnd = map[string]bool{
 	"internal/test/share":    true,
 	"internal/test/research": true,
 	"internal/test/browser":  false,
+	"internal/test/models":   false,
 	"internal/test/script":   false,
 	"internal/test/chain":    false,
 	"internal/test/backup":   false,
