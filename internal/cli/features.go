@@ -115,6 +115,9 @@ func (r featureReport) Sections() []output.Section {
 	for _, t := range r.Tables {
 		lines = append(lines, fmt.Sprintf("%s: %d rows inserted, %d updated, %d deleted", t.Table, t.Inserted, t.Updated, t.Deleted))
 	}
+	if p := r.Proof; p != nil {
+		lines = append(lines, fmt.Sprintf("proved: %d values of %s come out the same without what follows %s, and with other bars after it", p.Compared, quant.Count(p.Symbols, "symbol"), quant.Count(len(p.Days), "day")))
+	}
 	sections := []output.Section{{Lines: lines}}
 	if len(r.Series) > 0 {
 		sections = append(sections, output.Section{Rows: r.Series})

@@ -55,6 +55,7 @@ type Report struct {
 	Series     []Series   `json:"series"`
 	Tables     []Table    `json:"tables"`
 	Notices    []string   `json:"notices"`
+	Proof      *Proof     `json:"proof,omitempty"` // of a set whose values were computed from the beginning
 
 	// What was read, with the runs that wrote it, and what was written; set where
 	// the computation succeeded.

@@ -80,6 +80,9 @@ func computeSet(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	if err := db.CheckDeclared(ctx, s); err != nil {
 		return Report{}, err
 	}
+	if stands, err := db.FeatureSet(ctx, s.Version); err == nil {
+		s = stands // in the order of its columns, which the digests of its facts follow
+	}
 	named := make([]expression.Named, len(s.Features))
 	for i, f := range s.Features {
 		if f.Kind != factstore.KindExpressions {
@@ -105,6 +108,7 @@ func computeSet(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	e := &evaluation{c: c, program: program}
 	e.workers.New = func() any { return program.NewWorker() }
 	c.kernel = e.compute
+	c.proof = func(ctx context.Context) (*Proof, error) { return e.prove(ctx, s, e.valuesOf) }
 	if program.Stages() > 0 {
 		c.sections = e
 		e.number = map[string]int{}

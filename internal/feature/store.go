@@ -59,8 +59,9 @@ type computation struct {
 	horizon  int   // sessions after a bar that its values read
 	returns  []int // outputs that are the returns of the symbol; nil: none
 
-	set      *factstore.FeatureSet // to declare; nil: none
-	sections *evaluation           // of a set whose features read other symbols of their session; nil: none
+	set      *factstore.FeatureSet                 // to declare; nil: none
+	proof    func(context.Context) (*Proof, error) // of a set; nil: it needs none
+	sections *evaluation                           // of a set whose features read other symbols of their session; nil: none
 	kernel   func(s *series, out [][]float64)
 
 	basis   price.Basis
@@ -101,12 +102,23 @@ func (c *computation) run(ctx context.Context) (Report, error) {
 	if len(b.Symbols) > 0 {
 		c.report.FirstDate, c.report.LastDate = quant.Text(b.First.String()), quant.Text(b.Last.String())
 	}
-	for _, step := range []func(context.Context) error{c.readBefore, c.digestInputs, c.choose, c.compute, c.describe} {
+	for _, step := range []func(context.Context) error{c.readBefore, c.digestInputs, c.choose, c.prove, c.compute, c.describe} {
 		if err := step(ctx); err != nil {
 			return c.report, c.failure(ctx, err)
 		}
 	}
 	return c.report, nil
+}
+
+// prove tries that a set knows nothing of the future, where all of its values for some
+// symbol are computed: for one more day of all it was tried before.
+func (c *computation) prove(ctx context.Context) error {
+	if c.proof == nil || len(c.changed) == 0 {
+		return nil
+	}
+	var err error
+	c.report.Proof, err = c.proof(ctx)
+	return err
 }
 
 // failure says what was being done when a statement failed.

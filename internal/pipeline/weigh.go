@@ -234,10 +234,10 @@ func (in decisionInputs) optimise(set *decided, known []int, covariance [][]floa
 				if long {
 					total = budget[0] * shares[name]
 				}
-				p.Sums = append(p.Sums, weighting.Sum{Rule: "portfolio.sector_neutral", What: "in " + name, Names: of, Min: total, Max: total})
+				p.Sums = append(p.Sums, weighting.Sum{Rule: "portfolio.sector_neutral", What: inSector(name), Names: of, Min: total, Max: total})
 			}
 			if most := s.Supervisor.SectorCap; most != nil {
-				sum := weighting.Sum{Rule: "supervisor.sector_cap", What: "in " + name, Names: of, Min: math.Inf(-1), Max: *most}
+				sum := weighting.Sum{Rule: "supervisor.sector_cap", What: inSector(name), Names: of, Min: math.Inf(-1), Max: *most}
 				for _, at := range of {
 					sum.Signs = append(sum.Signs, signs[at])
 				}
@@ -276,6 +276,14 @@ func (in decisionInputs) scores(k int) (mean, deviation float64) {
 		}
 	}
 	return mean, math.Sqrt(squares / n)
+}
+
+// inSector names what is held of a sector.
+func inSector(sector string) string {
+	if sector == noSector {
+		return sector
+	}
+	return "in " + sector
 }
 
 // sectorOf is the sector of a symbol.

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"quant"
 )
@@ -59,11 +60,11 @@ func isIndex(name string) bool {
 		regexp.MustCompile(`^column\d+$`).MatchString(name) // DuckDB's, for one without a name
 }
 
-var writtenDay = regexp.MustCompile(`^(\d{4}-\d{2}-\d{2}|\d{8}$)`)
+var writtenDay = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(\d{4}-\d{2}-\d{2}|\d{8}$)`) })
 
 // isTime reports whether a column that nobody named may hold days.
 func (c column) isTime() bool {
-	return c.kind == day || c.kind == moment || c.kind == instant || c.kind == text && writtenDay.MatchString(c.first)
+	return c.kind == day || c.kind == moment || c.kind == instant || c.kind == text && writtenDay().MatchString(c.first)
 }
 
 // arrangeColumns finds what each column is. known are the symbols of the lab, for the
@@ -279,7 +280,7 @@ func (a *arrangement) check(columns []column, r Request) error {
 		if k != number && k != text {
 			return bad("the column %q holds no numbers", columns[v.column].name).WithHint("write it as a double")
 		}
-		if (a.layout != Long || a.name < 0) && !featureName.MatchString(v.name) {
+		if (a.layout != Long || a.name < 0) && !featureName().MatchString(v.name) {
 			return bad("the column %q cannot be the name of a feature", quant.Clip(v.name, 80)).
 				WithHint("a letter, then letters, digits and _, 63 at most: give it a name with --map my_name='%s', or choose columns with --features", quant.Clip(v.name, 80))
 		}

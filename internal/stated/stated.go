@@ -13,6 +13,7 @@ import (
 	"context"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"quant"
@@ -158,8 +159,8 @@ func (r Report) Outputs(req Request) []quant.RunIO {
 }
 
 var (
-	setName     = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
-	featureName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,62}$`)
+	setName     = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`) })
+	featureName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,62}$`) })
 )
 
 // Validate reports the first thing in the request that makes no sense, as Usage. It
@@ -174,7 +175,7 @@ func (r Request) Validate() error {
 		return quant.Errorf(quant.Usage, "no file is named").WithHint("for example signals.parquet")
 	case r.Set == "":
 		return quant.Errorf(quant.Usage, "the values need a name: a %s of their own", what).WithHint("for example %s", flag)
-	case !setName.MatchString(r.Set):
+	case !setName().MatchString(r.Set):
 		return quant.Errorf(quant.Usage, "%s %q cannot be used as a name", what, quant.Clip(r.Set, 80)).WithHint("a letter, then lower-case letters, digits and _, 63 at most: %s", flag)
 	case r.Layout != "" && r.Layout != Long && r.Layout != Wide:
 		return quant.Errorf(quant.Usage, "layout %q is not known", quant.Clip(r.Layout, 40)).WithHint("use --layout long or --layout wide")
@@ -182,7 +183,7 @@ func (r Request) Validate() error {
 		return quant.Errorf(quant.Usage, "max reject ratio %v is not between 0 and 1", r.MaxRejectRatio).WithHint("for example --max-reject-ratio 0.01")
 	}
 	for _, name := range append(append([]string{}, r.Features...), r.Feature) {
-		if name != "" && !featureName.MatchString(name) {
+		if name != "" && !featureName().MatchString(name) {
 			return quant.Errorf(quant.Usage, "%q cannot be the name of a feature", quant.Clip(name, 80)).WithHint("a letter, then letters, digits and _, 63 at most")
 		}
 	}
@@ -204,7 +205,7 @@ func (r Request) mapped() (map[string]string, error) {
 		if fields[field] != "" {
 			return nil, quant.Errorf(quant.Usage, "--map names the field %s twice", quant.Clip(field, 80)).WithHint("name it once")
 		}
-		if !featureName.MatchString(field) {
+		if !featureName().MatchString(field) {
 			return nil, quant.Errorf(quant.Usage, "--map: %q cannot be the name of a feature", quant.Clip(field, 80)).WithHint("a letter, then letters, digits and _, 63 at most")
 		}
 		fields[field] = column

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"quant"
@@ -39,11 +40,11 @@ const (
 	hint     = "its first line names the columns: symbol,from,to; or date,symbol with a row for each member on each day of a change"
 )
 
-var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+var namePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`) })
 
 // CheckName reports, as Invalid, a name that no universe can have.
 func CheckName(name string) error {
-	if !namePattern.MatchString(name) {
+	if !namePattern().MatchString(name) {
 		return quant.Errorf(quant.Invalid, "%q cannot name a universe", name).WithHint("small letters, digits, _ and -, at most 63, such as sp500")
 	}
 	return nil

@@ -336,7 +336,8 @@ func (p Problem) explain(program quadratic.Program, meaning []rule, proof *quadr
 		bound := math.Abs(constraint.Least)
 		if of.name >= 0 {
 			say(p.BoundRule)
-			if upper && bound != 0 {
+			// A bound below 0 from below, of a short, limits its magnitude as well.
+			if constraint.Least < 0 {
 				if bounds[bound] == 0 {
 					order = append(order, bound)
 				}
@@ -349,6 +350,10 @@ func (p Problem) explain(program quadratic.Program, meaning []rule, proof *quadr
 		value := constraint.Least
 		if of.upper {
 			value = -value
+		}
+		// Of a sum below 0, which is of shorts, the bound from above is what is wanted.
+		if value < 0 {
+			value, upper = -value, !upper
 		}
 		if clause := fmt.Sprintf("%s %s (%s)", number(value), s.What, s.Rule); upper {
 			left = append(left, "at most "+clause)

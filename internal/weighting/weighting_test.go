@@ -244,6 +244,23 @@ func TestRulesThatContradictEachOtherAreNamed(t *testing.T) {
 	}
 }
 
+func TestRulesOfShortsThatContradictEachOtherAreNamedAsThoseOfLongs(t *testing.T) {
+	covariance := [][]float64{{1e-4, 0, 0}, {0, 1e-4, 0}, {0, 0, 1e-4}}
+	short := Sum{Rule: "gross_exposure_cap", What: "short", Names: []int{2}, Min: -1, Max: -1}
+	long := Sum{Rule: "gross_exposure_cap", What: "long", Names: []int{0, 1}, Min: 1, Max: 1}
+	sector := Sum{Rule: "sector_cap", What: "in Energy", Names: []int{0, 1, 2}, Signs: []float64{1, 1, -1}, Min: math.Inf(-1), Max: 1.5}
+	for want, p := range map[string]Problem{
+		"a weight of 1 short (gross_exposure_cap) cannot be reached with 1 name of at most 0.2 (max_weight), 0.2 together":                               {Lower: []float64{0, 0, -0.2}, Upper: []float64{0.5, 0.5, 0}, Sums: []Sum{long, short}},
+		"a weight of 1 long (gross_exposure_cap) and a weight of 1 short (gross_exposure_cap) cannot be reached with at most 1.5 in Energy (sector_cap)": {Lower: []float64{0, 0, -1}, Upper: []float64{1, 1, 0}, Sums: []Sum{long, short, sector}},
+	} {
+		p.Covariance, p.Aversion, p.BoundRule = covariance, 1, "max_weight"
+		_, err := Optimise(p)
+		if proof, is := errors.AsType[*Infeasible](err); !is || proof.Reason != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestANameThatDoesNotMoveHasNoRiskToShare(t *testing.T) {
 	covariance := [][]float64{{0, 0}, {0, 1e-4}}
 	if _, err := RiskParity(covariance); err == nil {

@@ -59,6 +59,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 
 __all__ = ["OwnRun", "QuantError", "Run", "features", "predictions", "run", "sql", "start"]
 
@@ -101,8 +102,9 @@ def start(kind, *, params=None, tags=None, name=None, experiment=None, sample=No
     those of run().
 
     A with block ends it: SUCCESS, or FAIL with the exception, which goes on. Without
-    one, end() does; a program that ends normally without it ends the run as SUCCESS,
-    a notebook that is shut down as FAIL. A process that dies, also by kill -9, leaves
+    one, end() does; a program that ends without it ends the run as SUCCESS, or as FAIL
+    with the exception or the status of sys.exit() that ended it (not of ``raise
+    SystemExit``), a notebook that is shut down as FAIL. A process that dies, also by kill -9, leaves
     a FAIL, at once.
 
     Raises QuantError when it cannot be recorded: then nothing runs unrecorded.
@@ -201,10 +203,12 @@ class Run:
         self._child = None
         self._errors = None
         self._pid = os.getpid()
-        self._closed = False
+        self._closed = self._leaving = False
         self._broken = None  # why nothing more can be recorded
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._forked)
+            # Python holds what is registered until its very end, past all files.
+            this = weakref.ref(self)
+            os.register_at_fork(after_in_child=lambda: this() is not None and this()._forked())
         atexit.register(self._at_exit)
 
     # What can be recorded.
@@ -316,7 +320,8 @@ class Run:
                 return self._broken is None
             self._closed = True
             stored = self._end()
-        atexit.unregister(self._at_exit)
+        if not self._leaving:  # within atexit it would crash Python before 3.10
+            atexit.unregister(self._at_exit)
         return stored
 
     def __enter__(self):
@@ -327,6 +332,7 @@ class Run:
 
     def _at_exit(self):
         if self._pid == os.getpid():
+            self._leaving = True
             self.close()
 
     def _forked(self):
@@ -433,6 +439,9 @@ class Run:
                 pass  # there is no stderr to tell it on
 
 
+_before = {}  # of own runs that have ended: QUANT_RUN_ID before each
+
+
 class OwnRun(Run):
     """A run that this program started: see start(). id is its whole id."""
 
@@ -460,6 +469,7 @@ class OwnRun(Run):
             self._holder.stdin.close()
             self._holder.wait()
             raise QuantError("the run was not started: %s" % (self._complaint() or "quant said nothing of a run"))
+        _watch_exit()
         self._ended = False
         self._before = os.environ.get("QUANT_RUN_ID")
         os.environ["QUANT_RUN_ID"] = self.id
@@ -498,11 +508,14 @@ class OwnRun(Run):
                 return self._broken is None
             self._ended = True
             stored = super().close()
+            before = _before[self.id] = self._before
+            while before in _before:
+                before = _before[before]
             if os.environ.get("QUANT_RUN_ID") == self.id:
-                if self._before is None:
+                if before is None:
                     del os.environ["QUANT_RUN_ID"]
                 else:
-                    os.environ["QUANT_RUN_ID"] = self._before
+                    os.environ["QUANT_RUN_ID"] = before
             line = {"end": "SUCCESS"}
             if error is not None:
                 line = {"end": "FAIL", "error": _said(error)}
@@ -519,6 +532,7 @@ class OwnRun(Run):
                     sys.stderr.write("quant_run: ending the run; a moment\n")
             if status != 0:
                 self._tell("the end of the run was not recorded (exit status %d)" % status, self._complaint())
+            self._held.close()
             return stored and status == 0
 
     def close(self):
@@ -533,10 +547,11 @@ class OwnRun(Run):
     def _at_exit(self):
         if self._pid != os.getpid():
             return
+        self._leaving = True
         if hasattr(sys, "ps1") or "IPython" in sys.modules:
             self.end("the session ended before the run did: end it with run.end()")
         else:
-            self.end(getattr(sys, "last_value", None))
+            self.end(getattr(sys, "last_value", None) or _exit_status())
 
     def _forked(self):
         super()._forked()
@@ -821,6 +836,38 @@ def _command_line():
     """How this program was started, with the interpreter."""
     line = getattr(sys, "orig_argv", None) or [sys.executable] + sys.argv
     return [sys.executable or line[0]] + [str(word) for word in line[1:]]
+
+
+_exiting = None  # what sys.exit raised last
+
+
+def _watch_exit():
+    """Remember what sys.exit raises: a program that it ends tells its atexit nothing."""
+    if getattr(sys.exit, "_of_quant_run", False):
+        return
+
+    def exit(status=None, /):
+        global _exiting
+        error = SystemExit(status)
+        if threading.current_thread() is threading.main_thread():
+            _exiting = error
+        raise error
+
+    exit.__doc__, exit._of_quant_run = sys.exit.__doc__, True
+    sys.exit = exit
+
+
+def _exit_status():
+    """The SystemExit that ends the program; None where it means success, or where the
+    program has caught it, which Python before 3.12 does not let one tell."""
+    if _exiting is None or _exiting.code in (None, 0):
+        return None
+    if sys.version_info >= (3, 12) and _exiting.__traceback__ is not None:
+        outermost = _exiting.__traceback__.tb_frame
+        name = outermost.f_globals.get("__name__")
+        if name != "runpy" and (name != "__main__" or outermost.f_code.co_name != "<module>"):
+            return None
+    return _exiting
 
 
 def _said(error):

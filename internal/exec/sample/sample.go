@@ -19,16 +19,16 @@ import (
 const (
 	// CPU is how many processor cores were busy on average since the sample before: 1.5
 	// is one and a half. The first sample has none.
-	CPU = "system.cpu_cores"
+	CPU = quant.SystemMetrics + "cpu_cores"
 	// Memory is what the processes hold, in bytes; what they share counts in each.
-	Memory = "system.memory_bytes"
+	Memory = quant.SystemMetrics + "memory_bytes"
 	// Processes is how many there are.
-	Processes = "system.processes"
+	Processes = quant.SystemMetrics + "processes"
 	// Read and Written are bytes from and to disks since the program began.
-	Read    = "system.read_bytes"
-	Written = "system.write_bytes"
+	Read    = quant.SystemMetrics + "read_bytes"
+	Written = quant.SystemMetrics + "write_bytes"
 
-	gpuPrefix      = "system.gpu."
+	gpuPrefix      = quant.SystemMetrics + "gpu."
 	gpuUtilization = ".utilization"          // decimal, of the whole device
 	gpuMemory      = ".memory_bytes"         // taken on the whole device
 	gpuOwn         = ".program_memory_bytes" // held by the program's processes, their contexts included
@@ -39,6 +39,10 @@ const (
 	Shortest = 50 * time.Millisecond
 	Longest  = time.Hour
 )
+
+// rest is how many times as long as a sample the next one is away at least, so that the
+// sampling of a program of very many processes takes a twentieth of a core and no more.
+const rest = 20
 
 // Options say what is sampled.
 type Options struct {
@@ -96,12 +100,15 @@ func Start(ctx context.Context, o Options) *Sampler {
 				o.Devices(devices.List)
 			}
 		}
-		tick := time.NewTicker(o.Every)
-		defer tick.Stop()
-		for ctx.Err() == nil {
+		for next := time.Now(); ctx.Err() == nil; {
+			begun := time.Now()
 			s.take()
+			next = next.Add(o.Every)
+			if rested := begun.Add(time.Since(begun) * rest); next.Before(rested) {
+				next = rested
+			}
 			select {
-			case <-tick.C:
+			case <-time.After(time.Until(next)):
 			case <-ctx.Done():
 			}
 		}

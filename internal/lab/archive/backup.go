@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -256,7 +257,7 @@ func openRegular(path string) (*os.File, int64, error) {
 	return f, info.Size(), nil
 }
 
-var modelFile = regexp.MustCompile(`^[0-9a-f]{64}\.json$`)
+var modelFile = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9a-f]{64}\.json$`) })
 
 // rest copies what stands beside the databases, as the copied Meta DB knows it.
 func (b *backup) rest(copied string) error {
@@ -279,7 +280,7 @@ func (b *backup) rest(copied string) error {
 		return err
 	}
 	for _, e := range printed {
-		if len(e.Name()) < 36 || !memberName.MatchString(logs+e.Name()) {
+		if len(e.Name()) < 36 || !memberName().MatchString(logs+e.Name()) {
 			continue
 		}
 		if _, err := meta.GetRun(b.ctx, e.Name()[:36]); errors.Is(err, quant.NotFound) {
@@ -308,7 +309,7 @@ func (b *backup) rest(copied string) error {
 		return err
 	}
 	for _, e := range trained {
-		if !modelFile.MatchString(e.Name()) {
+		if !modelFile().MatchString(e.Name()) {
 			continue
 		}
 		if err := b.file(models+e.Name(), filepath.Join(b.ModelDir(), e.Name())); err != nil && !skippable(err) {
@@ -339,7 +340,7 @@ func (b *backup) runFiles(meta metastore.Store) error {
 		}
 		for _, f := range files {
 			name := runFiles + folder.Name() + "/" + f.Name()
-			if !memberName.MatchString(name) {
+			if !memberName().MatchString(name) {
 				continue
 			}
 			if err := b.file(name, filepath.Join(b.RunDir(), folder.Name(), f.Name())); err != nil && !skippable(err) {

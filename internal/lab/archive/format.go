@@ -13,6 +13,7 @@ import (
 	"io"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"quant"
@@ -95,9 +96,11 @@ const (
 
 // memberName is what a member may be called. No name leads anywhere else: no
 // part of it begins with a dot.
-var memberName = regexp.MustCompile(`^(meta\.db|delistings\.csv|universes\.csv|calendar\.csv|quant\.duckdb(\.wal(\.checkpoint|\.recovery)?)?` +
-	`|artifacts/[0-9a-f]{64}|logs/[0-9a-f-]{36}[0-9A-Za-z._-]{0,64}|models/[0-9a-f]{64}\.json` +
-	`|runs/[0-9a-f-]{36}/[0-9A-Za-z_-][0-9A-Za-z._-]{0,64})$`)
+var memberName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(meta\.db|delistings\.csv|universes\.csv|calendar\.csv|quant\.duckdb(\.wal(\.checkpoint|\.recovery)?)?` +
+		`|artifacts/[0-9a-f]{64}|logs/[0-9a-f-]{36}[0-9A-Za-z._-]{0,64}|models/[0-9a-f]{64}\.json` +
+		`|runs/[0-9a-f-]{36}/[0-9A-Za-z_-][0-9A-Za-z._-]{0,64})$`)
+})
 
 // writer writes a backup.
 type writer struct {
@@ -196,7 +199,7 @@ func read(ctx context.Context, r io.Reader, size int64, take func(name string, b
 			}
 			return m, nil
 		}
-		if _, twice := found[h.Name]; twice || !memberName.MatchString(h.Name) {
+		if _, twice := found[h.Name]; twice || !memberName().MatchString(h.Name) {
 			return broken("%q does not belong into it, or is there twice", h.Name)
 		}
 		sum := durable.NewSum()
