@@ -54,5 +54,8 @@ quant -q --output json backtest list --strategy topk > book.json
 # The same question asked of quant alone.
 quant -q experiments create example --features alpha158 --label fwd_ret_1d@v1 --folds 1 --min-train 922 --seed 1 > experiment.txt
 quant -q train --experiment example --algo program -- "$python" "$here/qlib_model.py"
+quant -q score --model experiment:example --from 2017-01-04 --to 2018-02-05
+sed 's/strategy_id: topk/strategy_id: own/; s/model_id: qlib, task_id: imported/model_id: "experiment:example", task_id: wf/; s/2017-01-03/2017-01-04/' topk.yaml > own.yaml
+quant -q pipeline run --strategy own.yaml
 
 "$python" "$here/qlib_compare.py" compare
