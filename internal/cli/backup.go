@@ -64,11 +64,12 @@ func backupCommand(env *Env) Command {
 		Use:   "backup FILE",
 		Short: "Put the whole lab into one file, while others may work",
 		Long: `Put both databases, the contents of artifacts, logs, model files, the plans of
-pipelines, the known delistings, members of universes and closures into one file, an
-uncompressed tar with the digest of each member; - is stdout. Other commands may run meanwhile: what commits facts waits until the
-Fact DB is copied, so that both databases are of one moment. FILE stands there
-whole or not at all. The file holds what the lab holds, secrets in artifacts and
-logs too. --verify reads a backup and checks every digest instead. ` + "`quant restore FILE`" + ` brings
+pipelines, the known delistings, members of universes and closures into one file,
+an uncompressed tar with the digest of each member; - is stdout. Other commands may
+run meanwhile: what commits facts waits until the Fact DB is copied, so that both
+databases are of one moment. FILE stands there whole or not at all. The file holds
+what the lab holds, secrets in artifacts and logs too. --verify reads a backup and
+checks every digest instead. ` + "`quant restore FILE`" + ` brings
 the lab back.`,
 		Args: wantArgs(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {

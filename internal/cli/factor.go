@@ -105,10 +105,11 @@ func factorReport(env *Env) Command {
 		Long: `Judge a stored feature by a stored label: the daily information coefficient (IC,
 Pearson's) and the same on ranks (RankIC) over sessions with at least 5 names,
 their mean, deviation and ratio (ICIR), with the effective sample, sessions /
-horizon, its t, and the t of Newey and West with horizon - 1 lags; their decay over the returns of 1, 5, 10, 20 and 60
-sessions; the label's mean by quantile of the feature, and top minus bottom; how
-much the ranks resemble those of the session before; coverage; and each symbol's
-own time series, which is all there is with fewer names.
+horizon, its t, and the t of Newey and West with horizon - 1 lags; their decay over
+the returns of 1, 5, 10, 20 and 60 sessions; the label's mean by quantile of the
+feature, and top minus bottom; how much the ranks resemble those of the session
+before; coverage; and each symbol's own time series, which is all there is with
+fewer names.
 
 A feature at price level is refused (exit status 6). What has not been computed,
 or has no pairs in the range, is not found (4).`,
