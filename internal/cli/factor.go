@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/output"
 	"quant/internal/pipeline"
@@ -37,11 +36,11 @@ version, such as alpha158.`,
   quant factor list --feature-version alpha158`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, sets, err := pipeline.CatalogueOf(cmd.Context(), env.Session, version)
+			catalogue, err := pipeline.CatalogueOf(cmd.Context(), env.Session, version)
 			if err != nil {
 				return err
 			}
-			return env.Print(featureCatalogue{list, sets})
+			return env.Print(featureCatalogue{catalogue})
 		},
 	}
 	cmd.Flags().StringVar(&version, "feature-version", "", "only the features of this version")
@@ -50,14 +49,11 @@ version, such as alpha158.`,
 
 // featureCatalogue is the result of factor list; its table leaves out what
 // would make it too wide.
-type featureCatalogue struct {
-	entries []feature.Entry
-	sets    []factstore.FeatureSet
-}
+type featureCatalogue struct{ pipeline.FeatureCatalogue }
 
-func (c featureCatalogue) MarshalJSON() ([]byte, error) { return json.Marshal(c.entries) }
+func (c featureCatalogue) MarshalJSON() ([]byte, error) { return json.Marshal(c.Entries) }
 
-func (c featureCatalogue) CSVRows() any { return c.entries }
+func (c featureCatalogue) CSVRows() any { return c.Entries }
 
 func (c featureCatalogue) Sections() []output.Section {
 	type row struct {
@@ -70,7 +66,7 @@ func (c featureCatalogue) Sections() []output.Section {
 		Definition string `json:"definition"`
 	}
 	rows := []row{}
-	for _, e := range c.entries {
+	for _, e := range c.Entries {
 		rank := "scale-free"
 		switch {
 		case e.ScaleFree:
@@ -90,7 +86,7 @@ func (c featureCatalogue) Sections() []output.Section {
 		Description string `json:"description"`
 	}
 	var sets []setRow
-	for _, s := range c.sets {
+	for _, s := range c.Sets {
 		sets = append(sets, setRow{s.Version, s.Kind, len(s.Features), s.KnownAt, s.Description})
 	}
 	if sets != nil {

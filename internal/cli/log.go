@@ -75,7 +75,7 @@ the process that started this one. Printed is {"run_id":"..."}, at once.`,
 	sampleFlag(cmd, &l.sample)
 	cmd.Flags().BoolVar(&l.keepSecrets, "keep-secrets", false, "with --start: keep uncommitted code exactly, with the secrets that are written out in it")
 	cmd.Flags().BoolVar(&l.strict, "strict", false, "with --stdin: end at the first bad line")
-	return Command{Command: cmd, Sub: []Command{logMetric(env, &l), logParam(env, &l), logTag(env, &l), logNote(env, &l), logArtifact(env, &l)}}
+	return Command{Command: cmd, Traits: Traits{TakesProgram: true}, Sub: []Command{logMetric(env, &l), logParam(env, &l), logTag(env, &l), logNote(env, &l), logArtifact(env, &l)}}
 }
 
 type logFlags struct {

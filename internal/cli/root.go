@@ -19,7 +19,8 @@ import (
 // Command is a leaf or a group of the tree with what app must know about it
 // before it runs. A group that has a RunE of its own runs as a leaf does when
 // one of its own flags is given (`quant backtest --strategy F`), and prints its
-// help when none is, unless it RunsBare; it takes no arguments.
+// help when none is, unless it RunsBare; it takes no arguments but those behind -- where
+// it TakesProgram.
 type Command struct {
 	*cobra.Command
 	Traits
@@ -49,6 +50,9 @@ type Traits struct {
 	Silent bool
 	// RunsBare marks a group that runs as a leaf does also where no flag is given.
 	RunsBare bool
+	// TakesProgram marks a group that runs as a leaf with the words behind --, which
+	// are the command line of a program.
+	TakesProgram bool
 	// Failure is the exit status of every error that is not an exit status
 	// itself. 0: the error's own.
 	Failure int
@@ -212,10 +216,11 @@ func (t *Tree) add(parent *cobra.Command, commands []Command) {
 }
 
 // group is what a group does: run, if it is called as the leaf that it is as
-// well, with no words but those behind --, else help.
+// well, with no words but those of a program behind --, else help.
 func (t *Tree) group(run func(*cobra.Command, []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
-		if run == nil || len(args) > 0 && cmd.ArgsLenAtDash() != 0 || t.recorded == nil {
+		foreign := len(args) > 0 && (cmd.ArgsLenAtDash() != 0 || !t.traits[cmd].TakesProgram)
+		if run == nil || foreign || t.recorded == nil {
 			return helpOrUnknown(cmd, args)
 		}
 		return run(cmd, args)

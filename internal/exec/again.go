@@ -151,6 +151,10 @@ func recordedLine(ctx context.Context, s *session.Session, ref string, set []str
 			WithHint("run again the run that it was about: `quant runs show %s` names it", quant.ShortID(origin.RunID))
 	}
 	args = argv[1:]
+	if ownProgram(ctx, s, origin) != "" && slices.ContainsFunc(args, func(arg string) bool { return strings.Contains(arg, "ipykernel") }) {
+		return origin, nil, quant.Errorf(quant.Refused, "run %s is of a notebook, whose cells are not on record", quant.ShortID(origin.RunID)).
+			WithHint("run the notebook again, or make it a program: jupyter nbconvert --to script")
+	}
 	for _, pair := range set {
 		number, value, found := strings.Cut(pair, "=")
 		n, err := strconv.Atoi(number)
@@ -164,6 +168,17 @@ func recordedLine(ctx context.Context, s *session.Session, ref string, set []str
 		args[n-1] = value
 	}
 	return origin, args, nil
+}
+
+// ownProgram is the file of the program that started the run for itself, whose command
+// line is the program's; "": it is a command of quant.
+func ownProgram(ctx context.Context, s *session.Session, origin metastore.RunDetail) string {
+	var argv []string
+	program, err := s.Meta.GetProgram(ctx, origin.RunID)
+	if err != nil || json.Unmarshal(origin.Process.Argv, &argv) != nil || len(argv) == 0 || argv[0] != string(program.Path) {
+		return ""
+	}
+	return argv[0]
 }
 
 // refuseMasked is the error of arguments that were masked when they were
@@ -250,7 +265,11 @@ func start(ctx context.Context, s *session.Session, origin metastore.RunDetail, 
 		return quant.Errorf(quant.NotFound, "the folder of run %s, %s, is not there any more", quant.ShortID(origin.RunID), dir).
 			WithHint("--code checks it out again, where it was under git")
 	}
-	file := o.Program
+	file, name := o.Program, "quant"
+	own := ownProgram(ctx, s, origin)
+	if own != "" {
+		file, name = own, own
+	}
 	if file == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -262,7 +281,7 @@ func start(ctx context.Context, s *session.Session, origin metastore.RunDetail, 
 	if err != nil {
 		return err
 	}
-	if o.NamesLab(args) {
+	if own == "" && o.NamesLab(args) {
 		// Flags are stronger than variables, and the last one counts.
 		at := slices.Index(args, "--")
 		if at < 0 {
@@ -271,7 +290,7 @@ func start(ctx context.Context, s *session.Session, origin metastore.RunDetail, 
 		args = slices.Insert(slices.Clone(args), at, flags...)
 	}
 	cmd := exec.Command(file, args...)
-	cmd.Args[0], cmd.Dir = "quant", dir
+	cmd.Args[0], cmd.Dir = name, dir
 	cmd.Env = slices.Concat(o.Environ, []string{"PWD=" + dir}, environ)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = o.Streams.In, o.Streams.Out, o.Streams.Err
 	if err := cmd.Start(); err != nil {

@@ -132,12 +132,12 @@ func (s FeatureSet) Check() error {
 	if err := CheckFeatureVersion(s.Version); err != nil {
 		return err
 	}
-	invalid := func(format string, args ...any) error {
+	invalid := func(format string, args ...any) *quant.Error {
 		return quant.Errorf(quant.Invalid, "feature version %s: %s", s.Version, fmt.Sprintf(format, args...))
 	}
 	kinds := []string{KindExpressions, KindSQL, KindImport}
 	if len(s.Features) == 0 || len(s.Features) > mostFeatures {
-		return invalid("it has %d features", len(s.Features)).(*quant.Error).WithHint("name 1 to %d", mostFeatures)
+		return invalid("it has %d features", len(s.Features)).WithHint("name 1 to %d", mostFeatures)
 	}
 	if !slices.Contains(kinds, s.Kind) {
 		return invalid("%q is no kind of a set", s.Kind)

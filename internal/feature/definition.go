@@ -69,7 +69,7 @@ func (p *definitions) read(data []byte) (ast.Node, error) {
 	case !utf8.Valid(data) || bytes.IndexByte(data, 0) >= 0:
 		return nil, p.problem(p.file, "save it as UTF-8", "the file is no plain text")
 	}
-	doc, err := yamltext.Parse(data, mostDefinitionMarks)
+	doc, err := yamltext.Parse(data, mostDefinitionMarks, "a file of features")
 	if err != nil {
 		where, message := p.file, strings.SplitN(strings.TrimSpace(err.Error()), "\n", 2)[0]
 		var syntax interface {

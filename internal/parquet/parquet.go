@@ -29,6 +29,7 @@ const (
 	Double    Type = "DOUBLE"    // float64
 	BigInt    Type = "BIGINT"    // int64
 	Boolean   Type = "BOOLEAN"   // bool
+	Date      Type = "DATE"      // time.Time at midnight UTC
 	Timestamp Type = "TIMESTAMP" // time.Time, UTC, microseconds
 )
 

@@ -46,34 +46,11 @@ func (r *recommending) readParts(ctx context.Context) error {
 				return err
 			}
 		}
-		c := combined{Part: part}
-		rows, err := r.db.Query(ctx, `SELECT s."asof", s.status <> 'current', t.symbol, t.weight FROM main.target_sets s
-			LEFT JOIN main.targets t ON t.strategy_id = s.strategy_id AND t.version = s.version AND t."asof" = s."asof" AND t.approved AND t.weight <> 0
-			WHERE s.strategy_id = ? AND s.version = ? AND s."asof" <= CAST(? AS DATE) ORDER BY s."asof", t.symbol`, args...)
+		sets, err := r.setsOf(ctx, of, args)
 		if err != nil {
 			return err
 		}
-		for rows.Next() {
-			var asof quant.Date
-			var stale bool
-			var symbol *string
-			var weight *float64
-			if err := rows.Scan(&asof, &stale, &symbol, &weight); err != nil {
-				rows.Close()
-				return err
-			}
-			if n := len(c.sets); n == 0 || c.sets[n-1].asof != asof {
-				c.sets = append(c.sets, combinedSet{asof: asof, stale: stale})
-			}
-			if symbol != nil && weight != nil {
-				set := &c.sets[len(c.sets)-1]
-				set.symbols, set.weights = append(set.symbols, *symbol), append(set.weights, *weight)
-			}
-		}
-		rows.Close()
-		if err := rows.Err(); err != nil {
-			return err
-		}
+		c := combined{Part: part, sets: sets}
 		if len(c.sets) == 0 {
 			return quant.Errorf(quant.NotFound, "strategy %s combines %s version %s, which has decided nothing", r.s.ID, part.StrategyID, part.Version).
 				WithHint("`quant recommend --strategy FILE` with the file of %s decides; ids and versions are case-sensitive", part.StrategyID)
@@ -82,6 +59,36 @@ func (r *recommending) readParts(ctx context.Context) error {
 		r.parts = append(r.parts, c)
 	}
 	return nil
+}
+
+// setsOf reads the sets of targets that a condition selects, in the order of their days.
+func (r *recommending) setsOf(ctx context.Context, of string, args []any) ([]combinedSet, error) {
+	rows, err := r.db.Query(ctx, `SELECT s."asof", s.status <> 'current', t.symbol, t.weight FROM
+		(SELECT * FROM main.target_sets WHERE `+of+`) s
+		LEFT JOIN main.targets t ON t.strategy_id = s.strategy_id AND t.version = s.version AND t."asof" = s."asof" AND t.approved AND t.weight <> 0
+		ORDER BY s."asof", t.symbol`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var sets []combinedSet
+	for rows.Next() {
+		var asof quant.Date
+		var stale bool
+		var symbol *string
+		var weight *float64
+		if err := rows.Scan(&asof, &stale, &symbol, &weight); err != nil {
+			return nil, err
+		}
+		if n := len(sets); n == 0 || sets[n-1].asof != asof {
+			sets = append(sets, combinedSet{asof: asof, stale: stale})
+		}
+		if symbol != nil && weight != nil {
+			set := &sets[len(sets)-1]
+			set.symbols, set.weights = append(set.symbols, *symbol), append(set.weights, *weight)
+		}
+	}
+	return sets, rows.Err()
 }
 
 // symbolsOfParts are the symbols that the combined strategies ever held, in no order.

@@ -32,6 +32,7 @@ func (o FeaturesOptions) Command() session.Command {
 	c.text("symbols", strings.Join(o.Symbols, ","))
 	c.yes("accept-raw", o.AcceptRaw)
 	c.yes("force", o.Force)
+	SQLFeaturesOptions{}.flags(c)
 	return c.Command
 }
 

@@ -35,9 +35,15 @@ func setsFor(ctx context.Context, s *session.Session, versions ...string) ([]fac
 	return nil, nil
 }
 
+// FeatureCatalogue are features and the sets of the lab.
+type FeatureCatalogue struct {
+	Entries []feature.Entry
+	Sets    []factstore.FeatureSet
+}
+
 // CatalogueOf returns the features of a version, of v1, v2 and the lab's own for "", and
 // the sets of the lab. Errors: those of feature.Catalogue.
-func CatalogueOf(ctx context.Context, s *session.Session, version string) ([]feature.Entry, []factstore.FeatureSet, error) {
+func CatalogueOf(ctx context.Context, s *session.Session, version string) (FeatureCatalogue, error) {
 	var sets []factstore.FeatureSet
 	var err error
 	if version == "" {
@@ -49,22 +55,22 @@ func CatalogueOf(ctx context.Context, s *session.Session, version string) ([]fea
 		sets, err = setsFor(ctx, s, version)
 	}
 	if err != nil {
-		return nil, nil, err
+		return FeatureCatalogue{}, err
 	}
 	list, err := feature.Catalogue(version, sets...)
 	if err != nil || version != "" {
-		return list, sets, err
+		return FeatureCatalogue{list, sets}, err
 	}
 	for _, set := range sets {
 		if !slices.Contains(feature.Versions(), set.Version) {
 			own, err := feature.Catalogue(set.Version, sets...)
 			if err != nil {
-				return nil, nil, err
+				return FeatureCatalogue{}, err
 			}
 			list = append(list, own...)
 		}
 	}
-	return list, sets, nil
+	return FeatureCatalogue{list, sets}, nil
 }
 
 // priceLevels tells whether a feature of a version is at price level, and its scale-free

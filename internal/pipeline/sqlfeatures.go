@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -27,6 +28,14 @@ type SQLFeaturesOptions struct {
 	Feature   string        // the name, where the query gives none
 	ProofDays int           // 0: sqlfeature.DefaultProofDays
 	Timeout   time.Duration // of each run of the query; 0: sandbox.DefaultTimeout
+}
+
+// flags gives the flags by which a query is named and proved.
+func (o SQLFeaturesOptions) flags(c *commandLine) {
+	c.text("sql", o.File)
+	c.text("feature", o.Feature)
+	c.whole("proof-days", o.ProofDays, sqlfeature.DefaultProofDays)
+	c.flag("timeout", cmp.Or(o.Timeout, sandbox.DefaultTimeout).String(), o.Timeout != 0)
 }
 
 // maxQueryFile bounds a file with a query.

@@ -114,7 +114,7 @@ func (p *parsing) read(data []byte) ast.Node {
 		p.problem(p.file, "", "save it as plain text", "the file holds a zero byte")
 		return nil
 	}
-	doc, err := yamltext.Parse(data, mostMarks)
+	doc, err := yamltext.Parse(data, mostMarks, "a strategy")
 	if err != nil {
 		p.notYAML(p.file, "", err)
 		return nil
@@ -266,7 +266,7 @@ func (p *parsing) override(set string) {
 			p.problem(where, path, "", "the value is not a short text")
 			return
 		}
-		doc, err := yamltext.Parse([]byte(value), mostMarks)
+		doc, err := yamltext.Parse([]byte(value), mostMarks, "a strategy")
 		if err == nil && (len(doc.Docs) != 1 || doc.Docs[0].Body == nil) {
 			err = errors.New("one value is wanted")
 		}

@@ -4,6 +4,7 @@ package yamltext
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -12,8 +13,8 @@ import (
 // Parse is the parser with its panics, which some broken files cause, made errors, and
 // with bounds on what it takes quadratic time or a deep stack for: brackets in brackets,
 // and marks of keys, anchors, lists on one line, texts side by side, of which there may
-// be so many.
-func Parse(data []byte, marks int) (doc *ast.File, err error) {
+// be so many. noun is what the file is, for the error: "a strategy".
+func Parse(data []byte, marks int, noun string) (doc *ast.File, err error) {
 	const deepest = 64
 	depth, count := 0, 0
 	var before byte
@@ -38,7 +39,7 @@ func Parse(data []byte, marks int) (doc *ast.File, err error) {
 			before = c
 		}
 		if depth > deepest || count > marks {
-			return nil, errors.New("nested too deeply, or far more keys than it can have")
+			return nil, fmt.Errorf("nested too deeply, or far more keys than %s has", noun)
 		}
 	}
 	defer func() {

@@ -52,14 +52,14 @@ func (p *pages) factorList(w http.ResponseWriter, r *http.Request, s *session.Se
 	if err != nil {
 		return err
 	}
-	entries, _, err := pipeline.CatalogueOf(r.Context(), s, "")
+	catalogue, err := pipeline.CatalogueOf(r.Context(), s, "")
 	if err != nil {
 		return err
 	}
 	return p.show(w, r, view{File: "research_factors.html", Title: "Factors", Section: "/factors", Styles: []string{"research.css"}, Data: struct {
 		Form    factorForm
 		Entries []feature.Entry
-	}{form, entries}})
+	}{form, catalogue.Entries}})
 }
 
 func (p *pages) factorReport(w http.ResponseWriter, r *http.Request, s *session.Session) error {

@@ -18,7 +18,6 @@ import (
 	"quant/internal/durable"
 	"quant/internal/lab/facts"
 	"quant/internal/metastore"
-	"quant/internal/parquet"
 	"quant/internal/sandbox"
 	"quant/internal/server/caller"
 	"quant/internal/session"
@@ -323,8 +322,8 @@ func (l *late) Write(b []byte) (int, error) {
 	return l.to.Write(b)
 }
 
-// sqlParquet makes the file in the scratch folder, since its types are known only at
-// its end.
+// sqlParquet makes the file in the scratch folder, since a Parquet file is written from
+// a folder.
 func (p *pages) sqlParquet(w http.ResponseWriter, r *http.Request, q sqlRequest, begin func()) error {
 	if err := durable.MakeFolder(p.ScratchDir()); err != nil {
 		return quant.Errorf(quant.Failed, "make the folder for temporary files: %w", err)
@@ -334,39 +333,16 @@ func (p *pages) sqlParquet(w http.ResponseWriter, r *http.Request, q sqlRequest,
 		return quant.Errorf(quant.Failed, "make the folder for temporary files: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	lines, err := os.Create(filepath.Join(dir, "rows.json"))
+	rows, err := os.Create(filepath.Join(dir, "rows.arrows"))
 	if err != nil {
 		return quant.Errorf(quant.Failed, "keep the result: %w", err)
 	}
-	defer lines.Close()
-	res, _, err := p.ask(r, q, sandbox.JSON, sqlDownloadRows, sqlDownloadTime, lines)
-	if err != nil {
+	defer rows.Close()
+	if _, _, err := p.ask(r, q, sandbox.Arrow, sqlDownloadRows, sqlDownloadTime, rows); err != nil {
 		return err
 	}
-	each := func(row func([]json.RawMessage) error) error {
-		if _, err := lines.Seek(0, io.SeekStart); err != nil {
-			return err
-		}
-		return eachJSONRow(json.NewDecoder(lines), func(_ []string, values []json.RawMessage) error { return row(values) })
-	}
-	columns, err := parquetColumns(res.Columns, each)
-	if err != nil {
-		return quant.Errorf(quant.Failed, "read the result: %w", err)
-	}
 	path := filepath.Join(dir, "query.parquet")
-	err = parquet.Write(r.Context(), path, columns, false, func(row func([]any) error) error {
-		return each(func(values []json.RawMessage) error {
-			out := make([]any, len(columns))
-			for i, v := range values {
-				var err error
-				if out[i], err = parquetValue(columns[i].Type, v); err != nil {
-					return err
-				}
-			}
-			return row(out)
-		})
-	})
-	if err != nil {
+	if err := writeParquet(r.Context(), rows, path); err != nil {
 		return err
 	}
 	f, err := os.Open(path)
@@ -379,64 +355,4 @@ func (p *pages) sqlParquet(w http.ResponseWriter, r *http.Request, q sqlRequest,
 		panic(http.ErrAbortHandler)
 	}
 	return nil
-}
-
-// parquetColumns tells the types of columns from all their values: whole numbers,
-// numbers, truth values, and texts for all else.
-func parquetColumns(names []string, each func(func([]json.RawMessage) error) error) ([]parquet.Column, error) {
-	columns := make([]parquet.Column, len(names))
-	for i, name := range names {
-		columns[i].Name = name
-	}
-	err := each(func(values []json.RawMessage) error {
-		for i, v := range values {
-			columns[i].Type = widerType(columns[i].Type, v)
-		}
-		return nil
-	})
-	for i := range columns {
-		if columns[i].Type == "" {
-			columns[i].Type = parquet.Text
-		}
-	}
-	return columns, err
-}
-
-func widerType(t parquet.Type, v json.RawMessage) parquet.Type {
-	text := string(v)
-	this := parquet.Text
-	switch {
-	case text == "null":
-		return t
-	case text == "true" || text == "false":
-		this = parquet.Boolean
-	case text[0] == '-' || text[0] >= '0' && text[0] <= '9':
-		this = parquet.Double
-		if _, err := strconv.ParseInt(text, 10, 64); err == nil {
-			this = parquet.BigInt
-		}
-	}
-	number := func(t parquet.Type) bool { return t == parquet.Double || t == parquet.BigInt }
-	switch {
-	case t == "" || t == this:
-		return this
-	case number(t) && number(this):
-		return parquet.Double
-	}
-	return parquet.Text
-}
-
-func parquetValue(t parquet.Type, v json.RawMessage) (any, error) {
-	if string(v) == "null" {
-		return nil, nil
-	}
-	switch t {
-	case parquet.BigInt:
-		return strconv.ParseInt(string(v), 10, 64)
-	case parquet.Double:
-		return strconv.ParseFloat(string(v), 64)
-	case parquet.Boolean:
-		return string(v) == "true", nil
-	}
-	return newSQLCell(v).Text, nil
 }

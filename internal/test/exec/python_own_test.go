@@ -192,3 +192,31 @@ func TestPythonStartsARunInsideAnother(t *testing.T) {
 	same(t, l.MetaRows("SELECT parent.kind || '|' || child.kind || '|' || child.status FROM run_process p JOIN runs child USING (run_id) JOIN runs parent ON parent.run_id = p.parent_run_id WHERE child.kind = 'fit'"), []string{"exec|fit|SUCCESS"})
 	same(t, l.MetaRows("SELECT kind || '|' || name FROM run_metrics JOIN runs USING (run_id) ORDER BY 1"), []string{"exec|y", "fit|x"})
 }
+
+// What is run again of a program's own run is the program.
+func TestRunsThatPythonStartedAreRunAgain(t *testing.T) {
+	t.Parallel()
+	l := labtest.New(t)
+	l.Must("config")
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		labtest.CannotTry(t, "there is no python3 here")
+	}
+	sdk, err := filepath.Abs("../../../sdk/python")
+	labtest.Must(t, err)
+	l.Env = append(l.Env, "PYTHONPATH="+sdk, "PYTHONDONTWRITEBYTECODE=1", "HOME="+os.Getenv("HOME"))
+	l.Write("fit.py", []byte("import sys, quant_run\nwith quant_run.start('fit', params={'lr': sys.argv[1]}): pass\n"))
+	l.Write("ipykernel_launcher.py", []byte("import quant_run\nwith quant_run.start('notebook'): pass\n"))
+	for _, args := range [][]string{{"fit.py", "0.1"}, {"-m", "ipykernel_launcher"}} {
+		cmd := l.Command()
+		cmd.Path, cmd.Args = python, append([]string{"python3"}, args...)
+		if r := l.StartCmd(cmd).Wait(); r.Code != 0 {
+			t.Fatal(r)
+		}
+	}
+	l.Must("runs", "rerun", "last:fit", "--set-arg", "2=0.2")
+	same(t, l.MetaRows("SELECT value FROM run_params JOIN runs USING (run_id) WHERE kind = 'fit' ORDER BY started_at"), []string{"0.1", "0.2"})
+	if r := l.Run("runs", "rerun", "last:notebook"); r.Code == 0 || !strings.Contains(r.Stderr, "cells are not on record") {
+		t.Errorf("exit status %d: %s", r.Code, r.Stderr)
+	}
+}

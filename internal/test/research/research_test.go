@@ -224,15 +224,16 @@ func TestPagesShowWhatCommandsPrint(t *testing.T) {
 	})
 
 	t.Run("sql", func(t *testing.T) {
-		const q = "SELECT symbol, count(*) AS n, avg(close) AS mean, '=1' AS text, NULL AS none, true AS yes FROM ohlcv GROUP BY symbol ORDER BY symbol"
+		const q = "SELECT symbol, count(*) AS n, avg(close) AS mean, '=1' AS text, NULL AS none, true AS yes, min(ts) AS day FROM ohlcv GROUP BY symbol ORDER BY symbol"
 		p := s.wants(query("/sql/rows", "q", q), http.StatusOK, "<strong>5 rows</strong>")
 		for _, r := range printed[[]struct {
 			Symbol string  `json:"symbol"`
 			N      int64   `json:"n"`
 			Mean   float64 `json:"mean"`
+			Day    string  `json:"day"`
 		}](l, "sql", q) {
 			got := p.row(t, r.Symbol)
-			same(t, r.Symbol, strings.Join(got[1:], "|"), fmt.Sprintf("%d|%v|=1|NULL|true", r.N, r.Mean))
+			same(t, r.Symbol, strings.Join(got[1:], "|"), fmt.Sprintf("%d|%v|=1|NULL|true|%s", r.N, r.Mean, r.Day))
 		}
 		if run := l.RunOf("sql"); run.Status != "SUCCESS" {
 			t.Errorf("a query of a page is recorded as %v", run)
@@ -252,8 +253,8 @@ func TestPagesShowWhatCommandsPrint(t *testing.T) {
 		labtest.Must(t, err)
 		defer db.Close()
 		var n, mean, types string
-		labtest.Must(t, db.QueryRow("SELECT max(n), any_value(typeof(mean)), any_value(typeof(n) || typeof(yes) || typeof(text)) FROM '"+l.Path("query.parquet")+"'").Scan(&n, &mean, &types))
-		if n != "3270" || mean != "DOUBLE" || types != "BIGINTBOOLEANVARCHAR" {
+		labtest.Must(t, db.QueryRow("SELECT max(n), any_value(typeof(mean)), any_value(typeof(n) || typeof(yes) || typeof(text) || typeof(day)) FROM '"+l.Path("query.parquet")+"'").Scan(&n, &mean, &types))
+		if n != "3270" || mean != "DOUBLE" || types != "BIGINTBOOLEANVARCHARDATE" {
 			t.Errorf("the Parquet file has %s %s %s", n, mean, types)
 		}
 		s.wants(query("/sql/rows", "q", "SELECT *\nFROM ohlcv WHRE x"), http.StatusOK, "line 2, column 17", "FROM ohlcv WHRE x\n                ^")
