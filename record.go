@@ -26,6 +26,10 @@ const (
 	ByTag         = "by"         // who asked a server for what this run did
 )
 
+// SystemMetrics begins the names of the metrics that quant samples of a run's program.
+// What counts of such a one is its highest value, and not the last.
+const SystemMetrics = "system."
+
 // The artifacts that quant exec keeps of a run by itself.
 const (
 	CodeDiff       = "code.diff"           // what of the code was not committed

@@ -68,7 +68,9 @@ func (b *bench) peerMeasurements(ctx context.Context, o peerOptions) ([]measurem
 	}{
 		{"peers features v1", "at most the time of Polars that computes them and writes them wide", func(p *peers, ctx context.Context) ([]figure, error) { return p.features(ctx, "v1") }},
 		{"peers features v2", "at most the time of Polars with TA-Lib", func(p *peers, ctx context.Context) ([]figure, error) { return p.features(ctx, "v2") }},
-		{"peers alpha158", "at most the time of Polars for the expressions that it can say", (*peers).expressions},
+		{"peers alpha158", "at most the time of Polars for the expressions that it can say, within 2 GiB", (*peers).expressions},
+		{"peers alpha128", "the 128 of Alpha158 that Polars can say, in at most its time, within 2 GiB", (*peers).sameExpressions},
+		{"peers one day of alpha158", "one more day of Alpha158 in less than 2 s", (*peers).dayOfAlpha158},
 		{"peers size", "features v1 take at most two thirds of one long table", (*peers).featureSize},
 		{"peers day", "one more day's features and labels in at most 0.5 s each", (*peers).day},
 		{"peers pipeline", "one more day through the whole chain in at most 3 % of the chain", (*peers).pipelines},
@@ -194,6 +196,7 @@ type contest struct {
 	peer   string // what it is made of
 	script []string
 	limit  time.Duration // of quant, beside the peer; 0: the peer's time
+	memory int64         // at most, of quant, in bytes; 0: any
 	agrees func(ctx context.Context, dir string) (figure, error)
 }
 
@@ -236,6 +239,9 @@ func (p *peers) contest(ctx context.Context, c contest) ([]figure, error) {
 	figures := []figure{
 		note(c.what+": "+c.peer, "%s", b),
 		{c.what + ": quant, at most " + bound, fmt.Sprintf("%s, ratio %.2f", a, ratio(a.wall, b.wall)), a.wall <= limit},
+	}
+	if c.memory > 0 {
+		figures = append(figures, figure{fmt.Sprintf("%s: quant's peak memory, at most %.0f GiB", c.what, float64(c.memory)/(1<<30)), fmt.Sprintf("%.2f GiB", float64(a.peak)/(1<<30)), a.peak <= c.memory})
 	}
 	if c.agrees != nil {
 		figures = append(figures, figure{c.what + ": " + agreement.what, agreement.value, agreement.met})

@@ -124,6 +124,32 @@ func (p *peers) day(ctx context.Context) ([]figure, error) {
 	return figures, nil
 }
 
+// dayOfAlpha158 measures what one more day of Alpha158 costs, beside the whole.
+func (p *peers) dayOfAlpha158(ctx context.Context) ([]figure, error) {
+	lab, err := p.lab(ctx, "day158", "", []string{"ingest", p.file("most.parquet")}, []string{"features", "--feature-version", "alpha158"}, []string{"ingest", p.file("last.parquet")})
+	if err != nil || p.prepare {
+		return nil, err
+	}
+	var mine []usage
+	for range p.rounds {
+		dir, err := p.forked(lab)
+		if err != nil {
+			return nil, err
+		}
+		u, err := process(ctx, dir, p.quant, "features", "--feature-version", "alpha158")
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(os.Stderr, "  one more day of alpha158: quant %s\n", u)
+		mine = append(mine, u)
+		if err := os.RemoveAll(dir); err != nil {
+			return nil, err
+		}
+	}
+	u := typical(mine)
+	return []figure{{"`quant features --feature-version alpha158` with one more day, less than 2 s", u.String(), u.wall < 2*time.Second}}, nil
+}
+
 // pipelines compares the chain from nothing with the chain after one more day.
 func (p *peers) pipelines(ctx context.Context) ([]figure, error) {
 	if p.prepare {

@@ -33,6 +33,7 @@ import (
 	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
 	"quant/internal/factstore/factstoretest"
+	"quant/internal/test/tried"
 )
 
 // TestMain makes this test binary a quant of its own: while tests run, the
@@ -154,6 +155,13 @@ func sessions(t *testing.T, path string) []session {
 // compares exit statuses and output.
 func follow(t *testing.T, path string) {
 	t.Helper()
+	dir := t.TempDir()
+	followIn(t, path, dir, environment(dir), 3*time.Minute)
+}
+
+// followIn is follow in dir, under env, for at most limit.
+func followIn(t *testing.T, path, dir string, env []string, limit time.Duration) {
+	t.Helper()
 	all := sessions(t, path)
 	var script strings.Builder
 	for _, s := range all {
@@ -161,15 +169,14 @@ func follow(t *testing.T, path string) {
 			fmt.Fprintf(&script, "%s\nprintf '\\036%%d\\036' $?\n", step.command)
 		}
 	}
-	dir := t.TempDir()
-	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, stop := context.WithTimeout(t.Context(), limit)
 	defer stop()
 	file := filepath.Join(t.TempDir(), "steps.sh")
 	if err := os.WriteFile(file, []byte(script.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	sh := exec.CommandContext(ctx, "sh", file)
-	sh.Dir, sh.Env = dir, environment(dir)
+	sh.Dir, sh.Env = dir, env
 	var out bytes.Buffer
 	sh.Stdout, sh.Stderr = &out, &out
 	sh.WaitDelay = 10 * time.Second
@@ -235,6 +242,32 @@ func TestEveryCommandOfTheDocumentsDoesWhatTheyShow(t *testing.T) {
 	}
 }
 
+// The walk from a file of prices to a judged book is typed in a folder that has the
+// examples of a clone, with a Python that has what its first block installs: the one
+// that QUANT_TEST_MODELS_PYTHON names, or one made from PyPI.
+func TestTheWalkToAJudgedBookDoesWhatItShows(t *testing.T) {
+	t.Parallel()
+	path := "docs/walkthrough/research.md"
+	pinned := filepath.Join(root, "internal", "test", "models", "python", "requirements.txt")
+	requirements := strings.Fields(read(t, "internal/test/models/python/requirements.txt"))
+	named := regexp.MustCompile(`\w+==[0-9.]+`).FindAllString(read(t, path), -1)
+	for _, version := range named {
+		if !slices.Contains(requirements, version) {
+			t.Errorf("%s installs %s; the test runs on others", path, version)
+		}
+	}
+	if len(named) != 3 {
+		t.Errorf("%s installs %v", path, named)
+	}
+	python := tried.Python(t, "QUANT_TEST_MODELS_PYTHON", pinned)
+	dir := t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "examples"), os.DirFS(filepath.Join(root, "examples"))); err != nil {
+		t.Fatal(err)
+	}
+	env := append(environment(dir), "PATH="+filepath.Dir(python)+string(os.PathListSeparator)+os.Getenv("PATH"))
+	followIn(t, path, dir, env, 5*time.Minute)
+}
+
 func TestShownOutputThatDiffersIsNoticed(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -258,7 +291,7 @@ func TestShownOutputThatDiffersIsNoticed(t *testing.T) {
 
 func TestBothLanguagesGiveTheSameCommands(t *testing.T) {
 	t.Parallel()
-	for _, pair := range [][2]string{{"README.md", "README.ko.md"}, {"docs/runbook.md", "docs/runbook.ko.md"}} {
+	for _, pair := range [][2]string{{"README.md", "README.ko.md"}, {"docs/runbook.md", "docs/runbook.ko.md"}, {"docs/walkthrough/research.md", "docs/walkthrough/research.ko.md"}} {
 		english, korean := sessions(t, pair[0]), sessions(t, pair[1])
 		if len(english) != len(korean) {
 			t.Errorf("%s has %d sh blocks, %s has %d", pair[0], len(english), pair[1], len(korean))

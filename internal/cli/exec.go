@@ -116,7 +116,7 @@ a signal that ends the program, exec names the processes that still run.`,
 
 func sampleFlag(cmd *cobra.Command, every *time.Duration) {
 	cmd.Flags().Var(newDuration(every, 0), "sample", "record what the program's processes use, so often, such as 1s (default: not at all)")
-	cmd.Flags().Lookup("sample").DefValue = ""
+	cmd.Flags().Lookup("sample").DefValue = "" // 0s is refused
 }
 
 func checkSample(cmd *cobra.Command, every time.Duration) error {

@@ -108,9 +108,23 @@ func (r recommendation) Sections() []output.Section {
 		Turnover string `json:"turnover"`
 		Exempt   string `json:"exempt"`
 	}
+	// The net exposure says something of a book that may be short alone.
+	type netRow struct {
+		Asof     string `json:"asof"`
+		Proposed int    `json:"proposed"`
+		Approved int    `json:"approved"`
+		Gross    string `json:"gross"`
+		Net      string `json:"net"`
+		Turnover string `json:"turnover"`
+		Exempt   string `json:"exempt"`
+	}
 	var sets []setRow
+	var nets []netRow
 	for _, s := range r.Sets[max(0, len(r.Sets)-shown):] {
 		sets = append(sets, setRow{s.Asof.String(), s.Proposed, s.Approved, four(s.Gross), four(s.Turnover), four(s.ExemptTurnover)})
+		if s.Net != nil {
+			nets = append(nets, netRow{s.Asof.String(), s.Proposed, s.Approved, four(s.Gross), four(*s.Net + 0), four(s.Turnover), four(s.ExemptTurnover)})
+		}
 	}
 	type targetRow struct {
 		Symbol   string `json:"symbol"`
@@ -131,7 +145,11 @@ func (r recommendation) Sections() []output.Section {
 	if len(r.Sets) > shown {
 		title = fmt.Sprintf("the last %d decisions", shown)
 	}
-	return []output.Section{{Lines: head}, {Title: title, Rows: sets}, {Title: "decision of " + r.To.String(), Rows: targets}}
+	decisions := output.Section{Title: title, Rows: sets}
+	if len(nets) > 0 {
+		decisions.Rows = nets
+	}
+	return []output.Section{{Lines: head}, decisions, {Title: "decision of " + r.To.String(), Rows: targets}}
 }
 
 func four(x float64) string { return strconv.FormatFloat(x, 'f', 4, 64) }

@@ -18,9 +18,9 @@ func runsCompare(env *Env) Command {
 		Use:   "compare RUN RUN...",
 		Short: "Show in what runs differ: params, metrics, code, environment, inputs",
 		Long: `Show in what runs differ, one column a run: outcome, params, metrics (their last
-values, and how far they are from the first run's), tags, code, binary, settings,
-environment variables and Python packages of recorded programs, inputs and
-artifacts (by digest). --all also shows what is the same in all of them.
+values, of what was sampled, system.*, the highest, and how far they are from the
+first run's), tags, code, binary, settings, environment variables and Python packages
+of recorded programs, inputs and artifacts (by digest). --all also shows what is the same in all of them.
 
 JSON and CSV have one row a run and name, with whole values.`,
 		Example: `  quant runs compare last:backtest @baseline

@@ -117,8 +117,12 @@ func (w *writing) addPart(ctx context.Context, symbols []string) error {
 }
 
 // memoryOfStoring is what the engine needs to store: each thread a row group of every
-// column, and the blocks it is writing. What it has written it need not keep.
-func memoryOfStoring() int64 { return max(384<<20, int64(runtime.GOMAXPROCS(0))*96<<20) }
+// column, and the same again as the blocks it is writing; with less, it moves row groups
+// to disk and back. What it has written it need not keep.
+func memoryOfStoring(columns int) int64 {
+	const value = 8 // bytes
+	return max(384<<20, int64(runtime.GOMAXPROCS(0))*max(96<<20, int64(columns)*barsTogether*value*2))
+}
 
 // adding is one statement that stores the bars that were read.
 type adding struct {
@@ -178,7 +182,7 @@ func (a *adding) store(ctx context.Context) error {
 	}
 	defer release()
 	return c.db.Unordered(ctx, func() error {
-		return c.db.WithMemory(ctx, memoryOfStoring(), func() error {
+		return c.db.WithMemory(ctx, memoryOfStoring(len(columns)), func() error {
 			return a.w.tx.Store(ctx, s.stored, fmt.Sprintf("(%s) SELECT %s FROM %s", strings.Join(into, ", "), strings.Join(picked, ", "), relation), args...)
 		})
 	})

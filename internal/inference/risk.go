@@ -38,8 +38,9 @@ type Drawdown struct {
 	Depth        float64 // value at the trough / that at the peak - 1, below 0
 }
 
-// Drawdowns are all of a series of values above 0, the deepest first; of two as
-// deep, the earlier. The peak is the last place at the highest value.
+// Drawdowns are all of a series whose first value is above 0, the deepest first; of two
+// as deep, the earlier. The peak is the last place at the highest value. A debt is deeper
+// than -1.
 func Drawdowns(values []float64) []Drawdown {
 	var list []Drawdown
 	peak, below := 0, false

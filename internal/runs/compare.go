@@ -195,17 +195,25 @@ func (c *comparing) metrics(list []quant.Metric, first string) {
 	base := map[string]float64{}
 	for _, m := range list {
 		if m.RunID == first {
-			base[m.Name] = m.Last
+			base[m.Name] = outcome(m)
 		}
 	}
 	for _, m := range list {
-		row := c.set("metrics", m.Name, m.RunID, strconv.FormatFloat(m.Last, 'g', -1, 64))
+		row := c.set("metrics", m.Name, m.RunID, strconv.FormatFloat(outcome(m), 'g', -1, 64))
 		if v, has := base[m.Name]; has {
-			if d := m.Last - v; d-d == 0 { // JSON has no infinity
+			if d := outcome(m) - v; d-d == 0 { // JSON has no infinity
 				row.Delta = &d
 			}
 		}
 	}
+}
+
+// outcome is the value of a metric that a run is compared by.
+func outcome(m quant.Metric) float64 {
+	if strings.HasPrefix(m.Name, quant.SystemMetrics) {
+		return m.Max
+	}
+	return m.Last
 }
 
 // inputText is what tells two inputs of one name apart.

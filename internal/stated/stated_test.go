@@ -324,7 +324,7 @@ func TestAnImportTakesOverWhatAnotherProgramWrote(t *testing.T) {
 
 // followed writes a feature that is made of the return over the next h sessions.
 func (l *testLab) followed(h int, of string) string {
-	list := l.rows(fmt.Sprintf("SELECT concat_ws(',', symbol, ts, %s) FROM (SELECT symbol, ts, lead(close, %d) OVER (PARTITION BY symbol ORDER BY ts) / close - 1 AS r, hash(ts, symbol) %% 1000 / 1000.0 AS noise FROM ohlcv) WHERE r IS NOT NULL ORDER BY ts, symbol", of, h))
+	list := l.rows(fmt.Sprintf("SELECT concat_ws(',', symbol, ts, %s) FROM (SELECT symbol, ts, lead(close, %d) OVER (PARTITION BY symbol ORDER BY ts) / close - 1 AS r, lead(close, %[2]d) OVER (PARTITION BY symbol ORDER BY ts) AS later, lead(close) OVER (PARTITION BY symbol ORDER BY ts) AS next, close, hash(ts, symbol) %% 1000 / 1000.0 AS noise FROM ohlcv) WHERE r IS NOT NULL ORDER BY ts, symbol", of, h))
 	return l.file("followed.csv", "symbol,ts,alpha\n"+strings.Join(list, "\n")+"\n")
 }
 
@@ -337,9 +337,15 @@ func TestAFeatureThatIsTheReturnThatFollowedIsRefusedWithTheDayAndTheRow(t *test
 		"its direction":           l.followed(5, "(r > 0)::INTEGER"),
 		"its order":               l.followed(3, "exp(40 * r)"),
 		"with some noise":         l.followed(5, "r + 0.001 * noise"),
+		"its rank of the day":     l.followed(2, "rank() OVER (PARTITION BY ts ORDER BY r)"),
+		"less the day's mean":     l.followed(1, "r - avg(r) OVER (PARTITION BY ts)"),
+		"of six weeks":            l.followed(30, "r"),
+		"over a deviation":        l.followed(1, "r / (0.01 + noise)"),
+		"the label of Qlib":       l.followed(2, "(1 + r) / (next / close) - 1"),
+		"the price to come":       l.followed(1, "later"),
 	} {
 		r, err := l.imports(file, nil)
-		if quant.CodeOf(err) != quant.Refused || !r.Refused || !strings.Contains(fmt.Sprint(err), "alpha looks ahead: it goes with the return over the next") || !strings.Contains(fmt.Sprint(err), " 2024-") {
+		if quant.CodeOf(err) != quant.Refused || !r.Refused || !strings.Contains(fmt.Sprint(err), "alpha looks ahead: it goes with the return over the ") || !strings.Contains(fmt.Sprint(err), " 2024-") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -354,6 +360,22 @@ func TestAFeatureThatIsTheReturnThatFollowedIsRefusedWithTheDayAndTheRow(t *test
 	}
 	if r, err := l.imports(l.followed(5, "r"), func(r *Request) { r.Predictions, r.Set, r.Map = true, "m", []string{"score=alpha"} }); quant.CodeOf(err) != quant.Refused {
 		t.Errorf("predictions: %v %+v", err, r)
+	}
+}
+
+func TestAForecastThatIsTooGoodIsSaid(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "2025-12-31")
+	for of, said := range map[string]bool{"r + 0.03 * (noise - 0.5)": true, "r + noise": false, "noise": false} {
+		r, err := l.imports(l.followed(1, of), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := slices.ContainsFunc(r.Notices, func(n string) bool {
+			return strings.HasPrefix(n, "alpha goes with the return over the next 1 session by 0.")
+		}); got != said {
+			t.Errorf("%s: %q", of, r.Notices)
+		}
 	}
 }
 

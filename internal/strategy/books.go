@@ -32,6 +32,12 @@ func (p Portfolio) ByRisk() bool {
 	return slices.Contains([]string{InverseVol, RiskParity, MinVariance, MeanVariance}, p.Weighting)
 }
 
+// optimised reports whether the weights are the best within the rules, so that rules
+// which leave none are refused.
+func (p Portfolio) optimised() bool {
+	return p.Weighting == MinVariance || p.Weighting == MeanVariance
+}
+
 // BySectors reports whether decisions depend on the sectors of the symbols.
 func (s Strategy) BySectors() bool {
 	return s.Portfolio.SectorNeutral || s.Supervisor.SectorCap != nil
@@ -231,8 +237,7 @@ func conditional(section, key string, is, then object) object {
 // refusesLess reports whether the strategy is refused for caps that leave no room for
 // what it is to invest.
 func (s Strategy) refusesLess() bool {
-	optimised := s.Portfolio.Weighting == MinVariance || s.Portfolio.Weighting == MeanVariance
-	return optimised && float64(s.Portfolio.TopK)*s.Supervisor.MaxWeightPerSymbol < s.Supervisor.GrossExposureCap-1e-12
+	return s.Portfolio.optimised() && float64(s.Portfolio.TopK)*s.Supervisor.MaxWeightPerSymbol < s.Supervisor.GrossExposureCap-1e-12
 }
 
 // riskNotices says what the user should know of weights by risk.

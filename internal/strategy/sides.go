@@ -2,7 +2,10 @@ package strategy
 
 import (
 	"fmt"
+	"math"
 	"strconv"
+
+	"quant"
 )
 
 // proposeSides is Propose of LongShort: the top_k best names long and the short_k worst
@@ -53,13 +56,25 @@ func (s Strategy) noticesOfSides() []string {
 	if most := s.Supervisor.GrossExposureCap; long+short > most+1e-12 {
 		notices = append(notices, fmt.Sprintf("%s long and %s short are more than the gross_exposure_cap of %s: both are scaled to it", percent(long), percent(short), percent(most)))
 	}
+	weighs := s.Portfolio.optimised()
+	scale := min(1, s.Supervisor.GrossExposureCap/(long+short))
 	side := func(name string, k int, exposure float64) {
+		if most := float64(k) * s.Supervisor.MaxWeightPerSymbol; weighs && most < scale*exposure-1e-12 {
+			notices = append(notices, fmt.Sprintf("%s is to have %s of equity %s, and %s of at most %s can have %s: recommend refuses it; raise max_weight_per_symbol or take more names",
+				s.Portfolio.Weighting, percent(scale*exposure), name, quant.Count(k, "name"), percent(s.Supervisor.MaxWeightPerSymbol), percent(most)))
+		}
+		if weighs {
+			return
+		}
 		if each := exposure / float64(k); each > s.Supervisor.MaxWeightPerSymbol+1e-12 {
-			notices = append(notices, fmt.Sprintf("%d names %s of %s each are clipped to the max_weight_per_symbol of %s", k, name, percent(each), percent(s.Supervisor.MaxWeightPerSymbol)))
+			notices = append(notices, fmt.Sprintf("%s %s of %s each: clipped to the max_weight_per_symbol of %s", quant.Count(k, "name"), name, percent(each), percent(s.Supervisor.MaxWeightPerSymbol)))
 		}
 	}
 	side("long", s.Portfolio.TopK, long)
 	side("short", s.Portfolio.Shorts(), short)
+	if most := s.Supervisor.NetExposureCap; most != nil && scale*math.Abs(long-short) > *most+1e-12 {
+		notices = append(notices, fmt.Sprintf("%s long and %s short differ by more than the net_exposure_cap of %s: the larger side is scaled to it", percent(scale*long), percent(scale*short), percent(*most)))
+	}
 	if k := s.Portfolio.TopK + s.Portfolio.Shorts(); k > s.Supervisor.MaxPositions {
 		notices = append(notices, fmt.Sprintf("%d names are proposed, and max_positions is %d: the rest of both sides is rejected", k, s.Supervisor.MaxPositions))
 	}

@@ -58,7 +58,11 @@ func TestTheNoticesOfABookSayWhatItsCapsLeave(t *testing.T) {
 	for _, c := range []struct{ sets, want string }{
 		{"portfolio.side=long_short", ""},
 		{"portfolio.side=long_short supervisor.gross_exposure_cap=1.5", "100 % long and 100 % short are more than the gross_exposure_cap of 150 %: both are scaled to it"},
-		{"portfolio.side=long_short portfolio.short_k=1", "1 names short of 100 % each are clipped to the max_weight_per_symbol of 50 %"},
+		{"portfolio.side=long_short portfolio.short_k=1", "1 name short of 100 % each: clipped to the max_weight_per_symbol of 50 %"},
+		{"portfolio.side=long_short portfolio.short_k=1 portfolio.weighting=min_variance", "min_variance is to have 100 % of equity short, and 1 name of at most 50 % can have 50 %: recommend refuses it; raise max_weight_per_symbol or take more names"},
+		{"portfolio.side=long_short portfolio.short_k=2 portfolio.weighting=min_variance", ""},
+		{"portfolio.side=long_short portfolio.short_exposure=0.3 supervisor.net_exposure_cap=0.2", "100 % long and 30 % short differ by more than the net_exposure_cap of 20 %: the larger side is scaled to it"},
+		{"portfolio.side=long_short portfolio.short_exposure=0.3 supervisor.net_exposure_cap=0.7", ""},
 		{"portfolio.side=long_short portfolio.short_k=6", "11 names are proposed, and max_positions is 10: the rest of both sides is rejected"},
 	} {
 		if got := strings.Join(parse(t, sided, strings.Fields(c.sets)...).Notices(), "; "); got != c.want {

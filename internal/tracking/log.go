@@ -55,23 +55,37 @@ func joinPath(path, field string) string {
 	return path + "." + field
 }
 
-// point is a metric as it is stored; nan: it is no number.
-func point(m Metric, path string) (p quant.MetricPoint, nan bool, err error) {
-	if err := validName("Metric name", joinPath(path, "name"), m.Key); err != nil {
-		return p, false, err
+// points makes the points of a batch, whose names are few and whose times are often
+// the same: each name is examined once, and a time once while it lasts.
+type points struct {
+	names  map[string]bool // those that are valid
+	millis int64           // of the time before
+	at     quant.Time      // zero: there was none
+}
+
+// of is the metric as it is stored; nan: it is no number. i is its place in the
+// batch, below 0: it is alone.
+func (c *points) of(m *Metric, i int) (p quant.MetricPoint, nan bool, err error) {
+	known := c.names[m.Key]
+	if known && m.Timestamp == c.millis && m.Step != quant.AutoStep {
+		p.LoggedAt = c.at
+	} else {
+		path := ""
+		if i >= 0 {
+			path = indexed("metrics", i)
+		}
+		if p.LoggedAt, err = validPoint(m, path); err != nil {
+			return p, false, err
+		}
+		c.millis, c.at = m.Timestamp, p.LoggedAt
+		if !known {
+			if c.names == nil {
+				c.names = map[string]bool{}
+			}
+			c.names[m.Key] = true
+		}
 	}
-	if m.Timestamp < 0 || m.Timestamp > lastMillis {
-		return p, false, invalidValue(joinPath(path, "timestamp"), m.Timestamp,
-			fmt.Sprintf("metric '%s' (value=%v). Timestamp must be a nonnegative long (64-bit integer) of milliseconds before the year 10000", m.Key, m.Value))
-	}
-	if m.Step == quant.AutoStep {
-		return p, false, invalidValue(joinPath(path, "step"), m.Step, "it is the lowest integer, which has a meaning of its own")
-	}
-	at, err := timeOf("timestamp", m.Timestamp)
-	if err != nil {
-		return p, false, err
-	}
-	p = quant.MetricPoint{Name: m.Key, Step: m.Step, Value: m.Value, LoggedAt: at}
+	p.Name, p.Step, p.Value = m.Key, m.Step, m.Value
 	switch {
 	case math.IsNaN(m.Value):
 		p.Value = 0
@@ -84,9 +98,24 @@ func point(m Metric, path string) (p quant.MetricPoint, nan bool, err error) {
 	return p, false, nil
 }
 
+// validPoint examines all of a metric but its value, and returns its time.
+func validPoint(m *Metric, path string) (at quant.Time, err error) {
+	if err := validName("Metric name", joinPath(path, "name"), m.Key); err != nil {
+		return at, err
+	}
+	if m.Timestamp < 0 || m.Timestamp > lastMillis {
+		return at, invalidValue(joinPath(path, "timestamp"), m.Timestamp,
+			fmt.Sprintf("metric '%s' (value=%v). Timestamp must be a nonnegative long (64-bit integer) of milliseconds before the year 10000", m.Key, m.Value))
+	}
+	if m.Step == quant.AutoStep {
+		return at, invalidValue(joinPath(path, "step"), m.Step, "it is the lowest integer, which has a meaning of its own")
+	}
+	return timeOf("timestamp", m.Timestamp)
+}
+
 // LogMetric stores a point.
 func (t *Tracking) LogMetric(ctx context.Context, clientID string, m Metric) error {
-	p, nan, err := point(m, "")
+	p, nan, err := (&points{}).of(&m, -1)
 	if err != nil {
 		return err
 	}
@@ -161,8 +190,10 @@ func (t *Tracking) DeleteTag(ctx context.Context, clientID, key string) error {
 // Log stores a batch, all of it or nothing.
 func (t *Tracking) Log(ctx context.Context, clientID string, b LogBatch) error {
 	rows := metastore.ClientBatch{}
-	for i, m := range b.Metrics {
-		p, nan, err := point(m, indexed("metrics", i))
+	rows.Metrics = make([]quant.MetricPoint, 0, len(b.Metrics))
+	var made points
+	for i := range b.Metrics {
+		p, nan, err := made.of(&b.Metrics[i], i)
 		if err != nil {
 			return err
 		}

@@ -53,16 +53,18 @@ func CheckName(name string) error {
 // names maps the header spellings of a file to columns.
 var names = map[string]string{
 	"symbol": "symbol", "ticker": "symbol", "code": "symbol", "종목코드": "symbol", "universe": "universe",
-	"from": "from", "start": "from", "start_date": "from", "added": "from", "date_added": "from", "편입일": "from",
-	"to": "to", "end": "to", "end_date": "to", "thru": "to", "removed": "to", "date_removed": "to", "편출일": "to",
+	"from": "from", "start": "from", "start_date": "from", "added": "from", "date_added": "from", "편입일": "from", "시작일": "from",
+	"to": "to", "end": "to", "end_date": "to", "thru": "to", "removed": "to", "date_removed": "to", "편출일": "to", "제외일": "to", "종료일": "to",
 	"date": "date", "asof": "date", "as_of": "date", "기준일": "date",
 }
 
 // Read reads the file of one list: CSV in UTF-8 with a header. With the columns symbol,
 // from and to each line is a stay, both days included; to is empty where the symbol has
 // not left. With the columns date and symbol the lines of a day are all members from
-// that day to the day before the next one that the file has. Invalid: it is no such
-// file, a line cannot be used, or two contradict each other; the line is named.
+// that day to the day before the next one that the file has. Tabs may stand for the
+// commas; then a first line that is a stay already, as in an instruments file of Qlib,
+// needs no header. Invalid: it is no such file, a line cannot be used, or two contradict
+// each other; the line is named.
 func Read(name string, in io.Reader) (List, error) {
 	lists, err := read(in, name)
 	if err != nil {
@@ -87,10 +89,22 @@ func read(in io.Reader, name string) ([]List, error) {
 	case !utf8.Valid(text):
 		return nil, quant.Errorf(quant.Invalid, "the list of members is not UTF-8").WithHint("save it as UTF-8")
 	}
-	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(string(text), "\ufeff")))
+	body := strings.TrimPrefix(string(text), "\ufeff")
+	r := csv.NewReader(strings.NewReader(body))
 	r.FieldsPerRecord = -1
+	first, _, _ := strings.Cut(body, "\n")
+	fields := strings.Split(strings.TrimSpace(first), "\t")
+	var header []string
+	if name != "" && len(fields) > 1 && !strings.Contains(first, ",") {
+		r.Comma = '\t'
+		if _, err := quant.ParseDate(fields[1]); err == nil && len(fields) == 3 {
+			header = strings.Split(Columns, ",")
+		}
+	}
+	if header == nil {
+		header, err = r.Read()
+	}
 	r.ReuseRecord = true
-	header, err := r.Read()
 	if errors.Is(err, io.EOF) {
 		return nil, quant.Errorf(quant.Invalid, "the list of members is empty").WithHint(hint)
 	}

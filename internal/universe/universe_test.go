@@ -47,6 +47,26 @@ func TestStaysIncludeBothDays(t *testing.T) {
 	}
 }
 
+func TestAnInstrumentsFileOfQlibIsAList(t *testing.T) {
+	t.Parallel()
+	want, err := Read("u", strings.NewReader("symbol,from,to\nA,2020-01-02,2020-06-30\nA,2021-01-04,2099-12-31\nB,2020-01-02,2020-12-31\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"A\t2020-01-02\t2020-06-30\nB\t2020-01-02\t2020-12-31\nA\t2021-01-04\t2099-12-31\n",
+		"A\t2020-01-02\t2020-06-30\r\nB\t2020-01-02\t2020-12-31\r\nA\t2021-01-04\t2099-12-31",
+		"종목코드\t편입일\t제외일\nA\t2020-01-02\t2020-06-30\nB\t2020-01-02\t2020-12-31\nA\t2021-01-04\t2099-12-31\n",
+	} {
+		if got, err := Read("u", strings.NewReader(text)); err != nil || got.Digest() != want.Digest() {
+			t.Errorf("%q: %+v, %v", text, got, err)
+		}
+	}
+	if _, err := Read("u", strings.NewReader("A\t2020-01-02\t2020-06-30\nB\t2020-13-02\t2020-12-31\n")); err == nil || !strings.Contains(err.Error(), "line 2") {
+		t.Errorf("a day that is none: %v", err)
+	}
+}
+
 // A table of days means what each day says until the next one.
 func TestATableOfDaysIsTheSameAsItsStays(t *testing.T) {
 	t.Parallel()

@@ -215,9 +215,6 @@ func (s *Sheet) drawdowns() []Drawdown {
 	for _, d := range s.Days {
 		values = append(values, d.Equity)
 	}
-	if slices.Min(values) <= 0 { // an account that was lost falls from nothing
-		return list
-	}
 	day := func(place int) quant.Date { return s.Days[max(0, place-1)].TS }
 	for _, d := range inference.Drawdowns(values) {
 		if len(list) == WorstDrawdowns {

@@ -19,16 +19,16 @@ import (
 const (
 	// CPU is how many processor cores were busy on average since the sample before: 1.5
 	// is one and a half. The first sample has none.
-	CPU = "system.cpu_cores"
+	CPU = quant.SystemMetrics + "cpu_cores"
 	// Memory is what the processes hold, in bytes; what they share counts in each.
-	Memory = "system.memory_bytes"
+	Memory = quant.SystemMetrics + "memory_bytes"
 	// Processes is how many there are.
-	Processes = "system.processes"
+	Processes = quant.SystemMetrics + "processes"
 	// Read and Written are bytes from and to disks since the program began.
-	Read    = "system.read_bytes"
-	Written = "system.write_bytes"
+	Read    = quant.SystemMetrics + "read_bytes"
+	Written = quant.SystemMetrics + "write_bytes"
 
-	gpuPrefix      = "system.gpu."
+	gpuPrefix      = quant.SystemMetrics + "gpu."
 	gpuUtilization = ".utilization"          // decimal, of the whole device
 	gpuMemory      = ".memory_bytes"         // taken on the whole device
 	gpuOwn         = ".program_memory_bytes" // held by the program's processes, their contexts included

@@ -42,6 +42,7 @@ type loggedMetric struct {
 	sum         quant.Metric // as it is stored
 	first, last int32        // of its points in the batch
 	count       int
+	at          quant.Time // of all its points in the batch; zero: they differ
 }
 
 // metricsOf finds the metrics of points, in the order of their first ones. next is
@@ -54,7 +55,7 @@ func (w *recorder) metricsOf(list []quant.MetricPoint) (metrics []*loggedMetric,
 		p := &list[i]
 		m := known[key{p.RunID, p.Name}]
 		if m == nil {
-			m = &loggedMetric{sum: quant.Metric{RunID: p.RunID, Name: p.Name, LastStep: -1}, first: int32(i)}
+			m = &loggedMetric{sum: quant.Metric{RunID: p.RunID, Name: p.Name, LastStep: -1}, first: int32(i), at: p.LoggedAt}
 			if err := w.run(p.RunID); err != nil {
 				return nil, nil, err
 			}
@@ -66,6 +67,9 @@ func (w *recorder) metricsOf(list []quant.MetricPoint) (metrics []*loggedMetric,
 			metrics = append(metrics, m)
 		} else {
 			next[m.last] = int32(i)
+			if !p.LoggedAt.Equal(m.at.Time) {
+				m.at = quant.Time{}
+			}
 		}
 		m.last = int32(i)
 		m.count++
@@ -79,7 +83,7 @@ func (w *recorder) pointsOfMetric(rows *pointRows, list []quant.MetricPoint, m *
 	for left := m.count; left > 0; {
 		n := rowsAtOnce(left)
 		left -= n
-		rows.of(sum.RunID, sum.Name, sum.Points+1)
+		rows.of(sum.RunID, sum.Name, sum.Points+1, m.at)
 		for range n {
 			p := &list[at]
 			at = next[at]

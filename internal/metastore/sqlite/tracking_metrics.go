@@ -111,14 +111,14 @@ func (r rank) after(o rank) bool {
 // them the last of their sums.
 func (w *recorder) latest(runID string, points, nans []quant.MetricPoint) error {
 	var names []string
-	best := map[string]rank{}
+	best := map[string]*rank{}
 	add := func(name string, r rank) {
-		old, known := best[name]
-		if !known {
+		switch old := best[name]; {
+		case old == nil:
 			names = append(names, name)
-		}
-		if !known || r.after(old) {
-			best[name] = r
+			best[name] = &r
+		case r.after(*old):
+			*old = r
 		}
 	}
 	var atText string
@@ -134,7 +134,7 @@ func (w *recorder) latest(runID string, points, nans []quant.MetricPoint) error 
 		add(p.Name, rank{p.Step, p.LoggedAt.String(), 0, true})
 	}
 	for _, name := range names {
-		r := best[name]
+		r := *best[name]
 		before, known, err := w.latestBefore(runID, name)
 		if err != nil {
 			return err

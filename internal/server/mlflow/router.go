@@ -1,10 +1,10 @@
 package mlflow
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -215,7 +215,9 @@ var errAnswered = errors.New("the answer has begun")
 const maxBody = 32 << 20
 
 func body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var b bytes.Buffer
+	b.Grow(int(min(max(r.ContentLength, 0), 1<<20)) + bytes.MinRead) // what is announced need not come
+	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return nil, &apiError{
 			Status: http.StatusRequestEntityTooLarge, Code: invalidParameter,
@@ -225,5 +227,5 @@ func body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, apiErrorf(badRequest, "the request could not be read: %v", err)
 	}
-	return b, nil
+	return b.Bytes(), nil
 }

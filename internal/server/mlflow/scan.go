@@ -229,7 +229,8 @@ func (b *logBatch) scan(doc []byte) bool {
 		case "run_id":
 			return 0, s.kept(&b.RunID)
 		case "metrics":
-			b.Metrics = []logged{}
+			// About as many as there are: one that is whole is not shorter.
+			b.Metrics = make([]logged, 0, min(strings.Count(s.text, `"value"`), len(s.text)/len(`{"key":"a","value":1,"timestamp":1}`)))
 			return 1, s.array(func() bool {
 				b.Metrics = append(b.Metrics, logged{})
 				return s.logged(&b.Metrics[len(b.Metrics)-1])

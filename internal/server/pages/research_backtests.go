@@ -157,10 +157,31 @@ func measuresOf(s *tearsheet.Sheet) []sheetMeasure {
 		{"win rate", percentText(m.WinRate), ""}, {"average trade", figureText(m.AvgTrade), ""}, {"fees", figureText(m.Fees), ""}, {"slippage", figureText(m.Slippage), ""},
 		{"interest", figureText(m.Interest), ""}, {"final equity", figureText(m.FinalEquity), figureText(b.FinalEquity)},
 	}
+	if book := m.Book; book != nil {
+		list = slices.Insert(list, len(list)-1, bookMeasures(book)...)
+	}
 	if m.Benchmark == nil {
 		for i := range list {
 			list[i].Benchmark = ""
 		}
+	}
+	return list
+}
+
+// bookMeasures are the figures of an account that is not filled whole at the close, or
+// may be short.
+func bookMeasures(b *tearsheet.Book) []sheetMeasure {
+	list := []sheetMeasure{{"filled at the", b.Price, ""}}
+	if b.MaxVolumeShare > 0 {
+		list = append(list, sheetMeasure{"filled of what was ordered", percentText(b.FilledShare), ""})
+	}
+	if b.Impact > 0 {
+		list = append(list, sheetMeasure{"impact", figureText(b.ImpactCost), ""})
+	}
+	if b.Side == backtest.SideLongShort {
+		list = append(list, sheetMeasure{"average gross exposure", percentText(b.AvgGross), ""}, sheetMeasure{"average net exposure", percentText(b.AvgNet), ""},
+			sheetMeasure{"made by longs", figureText(b.LongPnL), ""}, sheetMeasure{"made by shorts", figureText(b.ShortPnL), ""},
+			sheetMeasure{"borrow fees", figureText(b.Borrow), ""}, sheetMeasure{"margin calls", figureText(b.MarginCalls), ""})
 	}
 	return list
 }

@@ -39,6 +39,13 @@ time.sleep(0.3)`
 			t.Errorf("%s: %q\n%s", what, holds, l.MetaRows("SELECT name, points, min, max, last FROM run_metrics"))
 		}
 	}
+	// Runs are compared by the most that they used.
+	l.Must("exec", "--sample", "100ms", "--", "sleep", "0.3")
+	first := strings.TrimSpace(l.MetaRows("SELECT run_id FROM runs WHERE kind = 'exec' ORDER BY run_id LIMIT 1"))
+	most := strings.TrimSpace(l.MetaRows("SELECT CAST(max AS INTEGER) FROM run_metrics WHERE name = 'system.processes' AND run_id = '" + first + "'"))
+	if got := l.Must("runs", "compare", first, "last:exec", "--all", "--output", "csv").Stdout; !strings.Contains(got, ","+first+","+most+",0\n") {
+		t.Errorf("the most was %s:\n%s", most, got)
+	}
 	for _, every := range []string{"0s", "1ms", "2h", "-1s", "x"} {
 		if r := l.Run("exec", "--sample", every, "--", "true"); r.Code != 125 || !strings.Contains(r.Stderr, "--sample") {
 			t.Errorf("--sample %s: exit status %d: %s", every, r.Code, r.Stderr)
