@@ -53,6 +53,7 @@ unless --accept-raw. No bars at all: 4.`,
 				query.Version = o.Version
 				return computeSQL(cmd, env, query)
 			}
+<<<<<<< HEAD
 			for _, name := range []string{"feature", "proof-days", "timeout"} {
 				if cmd.Flags().Changed(name) {
 					return quant.Errorf(quant.Usage, "--%s is of a query, and --sql gives none", name).WithHint("--sql FILE names the query")
@@ -62,6 +63,12 @@ unless --accept-raw. No bars at all: 4.`,
 				if o.File == "" {
 					return quant.Errorf(quant.Usage, "--file names no file").WithHint("--file features.yaml")
 				}
+=======
+			if cmd.Flags().Changed("feature") {
+				return quant.Errorf(quant.Usage, "--feature names what a query of --sql gives, and there is no --sql").WithHint("leave it out: a version is computed whole")
+			}
+			if o.File != "" {
+>>>>>>> break1
 				if cmd.Flags().Changed("feature-version") {
 					return quant.Errorf(quant.Usage, "--file and --feature-version are given, and the file names its version").WithHint("leave out --feature-version")
 				}
@@ -115,8 +122,11 @@ type featureReport struct{ feature.Report }
 func (r featureReport) CSVRows() any { return r.Series }
 
 func (r featureReport) Sections() []output.Section {
-	lines := []string{fmt.Sprintf("%s, %s prices, calendar %s: %s with bars, %d computed",
-		r.Version, r.Basis, r.Calendar, quant.Count(r.Symbols, "symbol"), r.Computed)}
+	what := r.Version
+	if r.Basis != "" { // a query has none of its own
+		what = fmt.Sprintf("%s, %s prices, calendar %s", r.Version, r.Basis, r.Calendar)
+	}
+	lines := []string{fmt.Sprintf("%s: %s with bars, %d computed", what, quant.Count(r.Symbols, "symbol"), r.Computed)}
 	if r.Removed > 0 {
 		lines = append(lines, quant.Count(r.Removed, "symbol")+" without bars: rows removed")
 	}

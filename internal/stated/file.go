@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -50,8 +51,12 @@ const (
 	csvFormat     = "csv"
 )
 
-// maxColumns bounds the width of a file.
-const maxColumns = 20_000
+// maxColumns bounds the width of a file. Reading text takes memory by its columns, which
+// counts from manyColumns on.
+const (
+	maxColumns  = 20_000
+	manyColumns = 1_000
+)
 
 // read stages the rows of the file in raw, and finds its columns, its format and its
 // digest.
@@ -140,6 +145,9 @@ func (in *importing) unreadable(ctx context.Context, as string, err error) error
 		return ctx.Err()
 	}
 	if factstore.OutOfMemory(err) {
+		if n := len(in.columns); as == "CSV" && n > manyColumns {
+			return quant.Errorf(quant.Failed, "%s: %d columns of CSV take more memory than the Fact DB may have", in.label(), n).WithHint("days stand in rows, symbols or features in columns: turn it over if they do not; else write it as Parquet, or raise --memory-limit")
+		}
 		return quant.Errorf(quant.Failed, "%s: takes more memory than the Fact DB may have", in.label()).WithHint("raise --memory-limit, or import it in parts")
 	}
 	return in.invalid("cannot be read as %s: %s", as, quant.Clip(quant.FirstLine(err.Error()), 200)).WithHint("the file may be damaged or cut off: write it again")
@@ -289,6 +297,9 @@ func (in *importing) header() (names []string, between string, err error) {
 	names, err = r.Read()
 	if err != nil {
 		return nil, "", in.invalid("has no header that can be read: %v", err).WithHint("the first line names the columns")
+	}
+	if !utf8.ValidString(strings.Join(names, "")) {
+		return nil, "", in.invalid("is not UTF-8: the names of its columns cannot be read").WithHint("save it as UTF-8; Excel calls it CSV UTF-8, pandas encoding='utf-8'")
 	}
 	return names, between, nil
 }

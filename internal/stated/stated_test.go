@@ -393,6 +393,7 @@ func TestAFileThatIsNoneOfFeaturesIsRefusedWhole(t *testing.T) {
 		"PAR1 no more":                               "cannot be read as Parquet",
 		"ARROW1\x00\x00":                             "cannot be read as Arrow",
 		"PK\x03\x04zip":                              "of a format that is not read here",
+		"\xb3\xaf\xc2\xa5,x\n2024-01-03,1\n":         "is not UTF-8",
 		"a\x00b\n1\n":                                "neither Parquet nor Arrow nor text",
 		"symbol,ts,mom\n":                            "has no rows",
 	} {
