@@ -82,6 +82,9 @@ any order:
 - date, symbol: a line for each member on each day of a change, or on every day. The
   members of a day stay until the next day that the file has.
 
+Tabs may stand for the commas; an instruments file of Qlib, without a header, is taken
+as it is.
+
 A line that cannot be used is named, and nothing is taken.`,
 			Example: `  quant universe import sp500 sp500_members.csv`,
 			Args:    wantArgs(2, 2, "a name and one file"),
