@@ -53,7 +53,6 @@ unless --accept-raw. No bars at all: 4.`,
 				query.Version = o.Version
 				return computeSQL(cmd, env, query)
 			}
-<<<<<<< HEAD
 			for _, name := range []string{"feature", "proof-days", "timeout"} {
 				if cmd.Flags().Changed(name) {
 					return quant.Errorf(quant.Usage, "--%s is of a query, and --sql gives none", name).WithHint("--sql FILE names the query")
@@ -63,12 +62,6 @@ unless --accept-raw. No bars at all: 4.`,
 				if o.File == "" {
 					return quant.Errorf(quant.Usage, "--file names no file").WithHint("--file features.yaml")
 				}
-=======
-			if cmd.Flags().Changed("feature") {
-				return quant.Errorf(quant.Usage, "--feature names what a query of --sql gives, and there is no --sql").WithHint("leave it out: a version is computed whole")
-			}
-			if o.File != "" {
->>>>>>> break1
 				if cmd.Flags().Changed("feature-version") {
 					return quant.Errorf(quant.Usage, "--file and --feature-version are given, and the file names its version").WithHint("leave out --feature-version")
 				}
