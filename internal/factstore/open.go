@@ -336,16 +336,16 @@ func (db *DB) ensureSchema(ctx context.Context) error {
 // checkpoint, because replaying a WAL with schema changes is what DuckDB does
 // least well.
 func makeSchema(ctx context.Context, conn *sql.Conn, now time.Time, before, after string) error {
-	if _, err := conn.ExecContext(ctx, "BEGIN"); err != nil {
+	if err := begin(ctx, conn, "BEGIN"); err != nil {
 		return err
 	}
 	if err := changeSchema(ctx, conn); err != nil {
-		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		rollBack(ctx, conn)
 		return err
 	}
 	_, err := conn.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", SchemaVersion, quant.NewTime(now).Time)
 	if err != nil {
-		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		rollBack(ctx, conn)
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)

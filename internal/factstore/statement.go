@@ -107,18 +107,42 @@ func (db *DB) Stage(ctx context.Context, query string, args ...any) (int64, erro
 		}
 		return db.affected(ctx, query, args...)
 	}
-	if _, err := db.conn.ExecContext(ctx, "BEGIN TRANSACTION READ ONLY"); err != nil {
+	if err := begin(ctx, db.conn, "BEGIN TRANSACTION READ ONLY"); err != nil {
 		return 0, err
 	}
 	n, err := db.affected(ctx, query, args...)
-	end := "COMMIT"
+	if err == nil {
+		_, err = db.conn.ExecContext(context.WithoutCancel(ctx), "COMMIT")
+	}
 	if err != nil {
-		end = "ROLLBACK"
+		rollBack(ctx, db.conn)
+		return 0, err
 	}
-	if _, failed := db.conn.ExecContext(context.WithoutCancel(ctx), end); failed != nil && err == nil {
-		return 0, failed
+	return n, nil
+}
+
+// begin begins a transaction, or leaves none behind.
+func begin(ctx context.Context, conn *sql.Conn, statement string) error {
+	_, err := conn.ExecContext(ctx, statement)
+	if err != nil { // ctx may have ended once it had begun
+		rollBack(ctx, conn)
 	}
-	return n, err
+	return err
+}
+
+// mostInterrupts is how many late interrupts a rollback outlives.
+const mostInterrupts = 20
+
+// rollBack ends the transaction of a connection, if one is open, also when ctx has
+// ended. The interrupt of a statement may come so late that it meets the rollback, which
+// is then tried again: what stays open would refuse every later statement.
+func rollBack(ctx context.Context, conn *sql.Conn) {
+	for range mostInterrupts {
+		_, err := conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+		if interrupted, is := errors.AsType[*duckdb.Error](err); !is || interrupted.Type != duckdb.ErrorTypeInterrupt {
+			return
+		}
+	}
 }
 
 // namesTemp matches a statement by its target, where that is a TEMP object.

@@ -55,13 +55,13 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 	}
 	db.writing, db.reshaped = true, false
 	defer func() { db.writing = false }()
-	if _, err := db.conn.ExecContext(ctx, "BEGIN"); err != nil {
+	if err := begin(ctx, db.conn, "BEGIN"); err != nil {
 		return nil, db.failure(ctx, "begin", err)
 	}
 	open := true
 	defer func() {
 		if open { // error, panic, or nothing to commit
-			_, _ = db.conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			rollBack(ctx, db.conn)
 			db.sets, db.setsKnown = nil, false
 		}
 	}()
@@ -156,7 +156,7 @@ func (tx *Tx) writeLedger(ctx context.Context) ([]LedgerRow, error) {
 
 // afterFailedCommit asks the database what became of a COMMIT that failed.
 func (db *DB) afterFailedCommit(ctx context.Context, first, last time.Time, earlier Commit, cause error) error {
-	_, _ = db.conn.ExecContext(ctx, "ROLLBACK")
+	rollBack(ctx, db.conn)
 	var these int64
 	err := db.conn.QueryRowContext(ctx, "SELECT count(*) FROM ledger WHERE committed_at BETWEEN ? AND ?", first, last).Scan(&these)
 	what := "nothing was committed"
