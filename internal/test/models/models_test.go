@@ -12,47 +12,19 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/tried"
 )
 
 func TestMain(m *testing.M) { labtest.Main(m) }
 
-var installed = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "quant-models-")
-	if err != nil {
-		return "", err
-	}
-	program := filepath.Join(dir, "bin", "python")
-	for _, args := range [][]string{
-		{"python3", "-m", "venv", "--clear", dir},
-		{program, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "-r", filepath.Join("python", "requirements.txt")},
-	} {
-		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s: %w: %s", strings.Join(args[:3], " "), err, labtest.Clipped(string(out)))
-		}
-	}
-	return program, nil
-})
-
-// python is an interpreter that has what the examples need: the one that
-// QUANT_TEST_MODELS_PYTHON names, or one made from PyPI where everything is tried.
+// python is an interpreter that has what the examples need, but for PyTorch.
 func python(t *testing.T) string {
 	t.Helper()
-	if named := os.Getenv("QUANT_TEST_MODELS_PYTHON"); named != "" {
-		return named
-	}
-	if os.Getenv("QUANT_TEST_EVERYTHING") == "" {
-		labtest.CannotTry(t, "LightGBM, XGBoost and scikit-learn are installed from PyPI only where QUANT_TEST_EVERYTHING is set; or name a Python that has them with QUANT_TEST_MODELS_PYTHON")
-	}
-	program, err := installed()
-	if err != nil {
-		labtest.CannotTry(t, "no Python with LightGBM: %v", err)
-	}
-	return program
+	return tried.Python(t, "QUANT_TEST_MODELS_PYTHON", filepath.Join("python", "requirements.txt"))
 }
 
 // market is a lab with features and labels of six symbols over two years, and an
@@ -148,16 +120,21 @@ func TestLightGBMByHandPredictsTheSame(t *testing.T) {
 	}
 }
 
-// PyPI's PyTorch for Linux needs 5 GiB with the CUDA libraries that it loads, so its
-// example runs where a Python has it already: QUANT_TEST_TORCH_PYTHON names it, as the
-// nightly run does.
+// PyPI's PyTorch for Linux takes 6 GB with the CUDA libraries without which it does not
+// load. It is installed where everything is tried in full, as the nightly run does; else
+// QUANT_TEST_TORCH_PYTHON may name a Python that has it.
 func TestTheTorchExampleTrainsAndScores(t *testing.T) {
 	t.Setenv("QUANT_CALENDAR", "data")
-	program := os.Getenv("QUANT_TEST_TORCH_PYTHON")
-	if program == "" {
-		t.Skip("not tried: PyTorch and its CUDA libraries are 5 GiB; name a Python that has it with QUANT_TEST_TORCH_PYTHON")
+	if os.Getenv("QUANT_TEST_TORCH_PYTHON") == "" && (os.Getenv("QUANT_SOAK") != "1" || os.Getenv("QUANT_TEST_EVERYTHING") == "") {
+		t.Skip("not tried: PyTorch takes 6 GB; the nightly run installs it, or QUANT_TEST_TORCH_PYTHON names a Python that has it")
 	}
+	program := tried.Python(t, "QUANT_TEST_TORCH_PYTHON", filepath.Join("python", "torch.txt"))
 	l := market(t)
-	l.Must("train", "--experiment", "returns", "--algo", "program", "--param", "epochs=2", "--", program, example(t, "torch_model.py"))
-	l.Must("score", "--model", "experiment:returns", "--from", "2022-01-03", "--to", "2024-12-31", "--skip-in-sample", "--quiet")
+	for _, experiment := range []string{"returns", "directions"} {
+		l.Must("train", "--experiment", experiment, "--algo", "program", "--param", "epochs=2", "--", program, example(t, "torch_model.py"))
+		l.Must("score", "--model", "experiment:"+experiment, "--from", "2022-01-03", "--to", "2024-12-31", "--skip-in-sample", "--quiet")
+		if got := l.FactRows("SELECT count(*) > 100 FROM predictions WHERE model_id LIKE 'program-%'"); strings.TrimSpace(got) != "true" {
+			t.Errorf("%s: few predictions: %s", experiment, got)
+		}
+	}
 }
