@@ -144,7 +144,7 @@ func TestPagesShowWhatCommandsPrint(t *testing.T) {
 			same(t, "quantile", p.row(t, fmt.Sprint(q.Quantile))[1], figure(q.Mean))
 		}
 		s.wants("/factors", http.StatusOK, "<option>ret_20d@v1</option>", "<option>fwd_ret_60d@v1</option>")
-		s.wants(query("/factors/report", "feature", "macd@v2", "label", "fwd_ret_60d@v1"), http.StatusUnprocessableEntity, "price level")
+		s.wants(query("/factors/report", "feature", "macd@v2", "label", "fwd_ret_60d@v1"), http.StatusUnprocessableEntity, "in units of price, which a split rescales")
 	})
 
 	t.Run("models", func(t *testing.T) {
