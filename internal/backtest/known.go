@@ -305,7 +305,7 @@ type span struct {
 
 // spansOf places what is known of a market's symbols on its sessions, by symbol, in
 // the order of time. What ended before the first session, or covers none, is left
-// out. Invalid: an entry makes no sense, or two of a symbol share a day.
+// out, but for a delisting to come: that it is known counts before its day. Invalid: an entry makes no sense, or two of a symbol share a day.
 func spansOf(market Market) ([][]span, error) {
 	spans := make([][]span, len(market.Symbols))
 	if len(market.Known) == 0 {
@@ -335,7 +335,7 @@ func spansOf(market Market) ([][]span, error) {
 			last, _ = slices.BinarySearch(market.Sessions, *e.End+1)
 			last--
 		}
-		if first <= last || first == n {
+		if first <= last || first == n || e.Kind == KindDelisting && first > 0 {
 			spans[k] = append(spans[k], span{first, last, e})
 		}
 	}
