@@ -492,3 +492,22 @@ func TestMergingALongListIsQuick(t *testing.T) {
 	}
 	t.Errorf("100,000 entries took %s", best)
 }
+
+// A delisting whose days have no session acts on none, and is known to come all the
+// same: until its day the rule closes nothing.
+func TestADelistingBetweenSessionsIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	m := oneSymbol(100, 120, 0, 0, 0, 0, 0, 0)
+	m.Sessions = slices.Clone(m.Sessions)
+	for i := range m.Sessions {
+		m.Sessions[i] = quant.Date(2 * i)
+	}
+	m.Known = []Known{{Symbol: "A", Kind: KindDelisting, Date: 11, End: new(quant.Date(11))}}
+	r, err := Simulate(m, []Decision{hold(0, 1)}, thousand())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []float64{1000, 1200, 1200, 1200, 1200, 1200, 840, 840}; !sameMoney(equities(r), want) {
+		t.Errorf("the account is %v, want %v", equities(r), want)
+	}
+}
