@@ -111,13 +111,15 @@ func Serve(ctx context.Context, o Options) error {
 		defer cancel()
 		_ = h.admission.flush(closing) // when a token was used last is worth no error
 	}()
+	recorded := o.Session != nil && o.Session.Run != nil
+	// Before the address is given: nobody is to use it without having been warned.
+	if recorded && certificate == nil && !place.loopback() {
+		o.Session.Say().Warn("what is sent to %s can be read on its way: give --tls-cert and --tls-key, or put a proxy with TLS before it", url)
+	}
 	if o.Ready != nil {
 		o.Ready(url)
 	}
-	if o.Session != nil && o.Session.Run != nil {
-		if certificate == nil && !place.loopback() {
-			o.Session.Say().Warn("what is sent to %s can be read on its way: give --tls-cert and --tls-key, or put a proxy with TLS before it", url)
-		}
+	if recorded {
 		// After the first answer, which does not wait for it.
 		err := o.Session.Registry.Log(context.WithoutCancel(ctx), o.Session.RunID(), metastore.Batch{Tags: []quant.Tag{{Name: URLTag, Value: url}}})
 		if err != nil {

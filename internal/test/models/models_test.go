@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 	"quant/internal/test/tried"
 )
 
@@ -125,7 +126,7 @@ func TestLightGBMByHandPredictsTheSame(t *testing.T) {
 // QUANT_TEST_TORCH_PYTHON may name a Python that has it.
 func TestTheTorchExampleTrainsAndScores(t *testing.T) {
 	t.Setenv("QUANT_CALENDAR", "data")
-	if os.Getenv("QUANT_TEST_TORCH_PYTHON") == "" && (os.Getenv("QUANT_SOAK") != "1" || os.Getenv("QUANT_TEST_EVERYTHING") == "") {
+	if os.Getenv("QUANT_TEST_TORCH_PYTHON") == "" && (!soak.Full(t) || os.Getenv("QUANT_TEST_EVERYTHING") == "") {
 		t.Skip("not tried: PyTorch takes 6 GB; the nightly run installs it, or QUANT_TEST_TORCH_PYTHON names a Python that has it")
 	}
 	program := tried.Python(t, "QUANT_TEST_TORCH_PYTHON", filepath.Join("python", "torch.txt"))

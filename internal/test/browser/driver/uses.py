@@ -134,7 +134,7 @@ def chart(tab):
     with check("dragging over a chart zooms, a double click shows all again", tab):
         tab.go("/runs/" + found('name = "긴-곡선"')[0] + "/metrics")
         page.wait_for_selector(".chart canvas")
-        extent = "(() => { const u = [...document.querySelectorAll('[data-chart]')][0].quantChart.plot; return u.scales.x.max - u.scales.x.min; })()"
+        extent = "(() => { const u = [...document.querySelectorAll('[data-chart]')][0].quantChart?.plot; return u && u.scales.x.max - u.scales.x.min; })()"
         whole = tab.until("the chart has points", extent)
         box = page.locator(".chart .u-over").first.bounding_box()
         page.mouse.move(box["x"] + box["width"] * 0.3, box["y"] + 50)
