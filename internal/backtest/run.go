@@ -37,7 +37,11 @@ type Request struct {
 	// all days. Member tells who was in it on a day; nil: all were.
 	Changing string
 	Member   func(symbol string, day quant.Date) bool
-	From, To quant.Date
+	// FixedBelow: what decided combines a strategy whose universe is one of all days.
+	// Below are the notices on what it has from those that it combines.
+	FixedBelow bool
+	Below      []string
+	From, To   quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
 	InSample   bool              // stamped on the result
@@ -170,7 +174,7 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 			InSample: req.InSample, KnownAt: quant.Text(req.KnownAt), Sensitivity: sensitivityTable(variants, req.Options), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
-	if basis.Last != 0 && req.Changing == "" {
+	if basis.Last != 0 && (req.Changing == "" || req.FixedBelow) {
 		r.UniverseFixedAt = &basis.Last
 	}
 	r.Curve = result.Days
@@ -181,6 +185,7 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 	if req.Changing != "" {
 		r.Notices = append(r.Notices, req.Changing)
 	}
+	r.Notices = append(r.Notices, req.Below...)
 	r.Notices = append(r.Notices, notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	return r, result, nil
