@@ -131,6 +131,9 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 	if err != nil {
 		return backtest.Report{}, err
 	}
+	if err := keepUniverse(ctx, s, members); err != nil {
+		return backtest.Report{}, err
+	}
 	known, err := Delistings(s)
 	if err != nil {
 		return backtest.Report{}, err
@@ -177,13 +180,17 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 	if err != nil {
 		return report, err
 	}
-	recordBacktest(s, report)
+	recordBacktest(s, report, members)
 	return report, nil
 }
 
-// recordBacktest records what a backtest read, wrote and measured.
-func recordBacktest(s *session.Session, report backtest.Report) {
+// recordBacktest records what a backtest read, wrote and measured; members are those of
+// a universe by membership.
+func recordBacktest(s *session.Session, report backtest.Report, members universe.List) {
 	s.Record(report.Inputs...)
+	if len(members.Members) > 0 {
+		s.Record(universeRead(members))
+	}
 	s.Record(report.Outputs...)
 	logMeasured(s, "", 0, report.Summary)
 }
