@@ -37,6 +37,8 @@ type Request struct {
 	// all days. Member tells who was in it on a day; nil: all were.
 	Changing string
 	Member   func(symbol string, day quant.Date) bool
+	// Sectors says what the sectors are that the decisions depend on; "": on none.
+	Sectors  string
 	From, To quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
@@ -180,6 +182,9 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 	r.Notices = append(r.Notices, r.notices()...)
 	if req.Changing != "" {
 		r.Notices = append(r.Notices, req.Changing)
+	}
+	if req.Sectors != "" {
+		r.Notices = append(r.Notices, req.Sectors)
 	}
 	r.Notices = append(r.Notices, notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))

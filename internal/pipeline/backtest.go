@@ -177,6 +177,9 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 		report, err = backtest.Run(ctx, db, cal, req)
 		return err
 	})
+	if err == nil {
+		err = tellChangedSectors(ctx, s, of, symbols, report.Inputs)
+	}
 	if err != nil {
 		return report, err
 	}
@@ -210,6 +213,9 @@ func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symb
 	}
 	if err := changing(&r, s.Universe, members); err != nil {
 		return r, err
+	}
+	if s.BySectors() {
+		r.Sectors = sectorsOfToday
 	}
 	r.InSample = s.Signal.Type == strategy.ModelScore && s.Signal.Inputs.TaskID == model.TaskInSample
 	if r.InSample && !o.AllowInSample {
