@@ -41,7 +41,9 @@ type Request struct {
 	// Below are the notices on what it has from those that it combines.
 	FixedBelow bool
 	Below      []string
-	From, To   quant.Date
+	// Sectors says what the sectors are that the decisions depend on; "": on none.
+	Sectors  string
+	From, To quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
 	InSample   bool              // stamped on the result
@@ -186,6 +188,9 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 		r.Notices = append(r.Notices, req.Changing)
 	}
 	r.Notices = append(r.Notices, req.Below...)
+	if req.Sectors != "" {
+		r.Notices = append(r.Notices, req.Sectors)
+	}
 	r.Notices = append(r.Notices, notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
 	return r, result, nil

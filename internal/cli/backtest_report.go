@@ -194,7 +194,7 @@ func (r backtestSheet) figures() []output.Section {
 		}
 		title = fmt.Sprintf("capital with which trades exceed a share of the volume: %s, %d without a known volume", quant.Count(c.Trades, "trade"), c.Unknown)
 	}
-	sections := []output.Section{{Title: "losses of a session", Rows: tails}, {Title: "rolling figures", Rows: rolling}, {Title: "worst drawdowns, - not yet recovered", Rows: drawdowns}, {Title: "exposure by sector", Rows: sectors}}
+	sections := []output.Section{{Title: "losses of a session", Rows: tails}, {Title: "rolling figures", Rows: rolling}, {Title: "worst drawdowns, - not yet recovered", Rows: drawdowns}, {Title: "exposure by sector, as the symbols have them today", Rows: sectors}}
 	if capacity != nil {
 		sections = append(sections, output.Section{Title: title, Rows: capacity})
 	}

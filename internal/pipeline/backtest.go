@@ -129,6 +129,9 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 	if err != nil {
 		return backtest.Report{}, err
 	}
+	if err := keepUniverse(ctx, s, members); err != nil {
+		return backtest.Report{}, err
+	}
 	known, err := Delistings(s)
 	if err != nil {
 		return backtest.Report{}, err
@@ -172,16 +175,23 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 		report, err = backtest.Run(ctx, db, cal, req)
 		return err
 	})
+	if err == nil {
+		err = tellChangedSectors(ctx, s, of, symbols, report.Inputs)
+	}
 	if err != nil {
 		return report, err
 	}
-	recordBacktest(s, report)
+	recordBacktest(s, report, members)
 	return report, nil
 }
 
-// recordBacktest records what a backtest read, wrote and measured.
-func recordBacktest(s *session.Session, report backtest.Report) {
+// recordBacktest records what a backtest read, wrote and measured; members are those of
+// a universe by membership.
+func recordBacktest(s *session.Session, report backtest.Report, members universe.List) {
 	s.Record(report.Inputs...)
+	if len(members.Members) > 0 {
+		s.Record(universeRead(members))
+	}
 	s.Record(report.Outputs...)
 	logMeasured(s, "", 0, report.Summary)
 }
@@ -201,6 +211,9 @@ func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symb
 	}
 	if err := changing(&r, s.Universe, members); err != nil {
 		return r, err
+	}
+	if s.BySectors() {
+		r.Sectors = sectorsOfToday
 	}
 	r.KnownAt, r.Stated, r.InSample = on.knownAt(), on.knownNotice(), len(on.inSample) > 0
 	if s.Signal.Type == strategy.Strategies {

@@ -82,6 +82,9 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 	if err != nil {
 		return Recommendation{}, err
 	}
+	if err := keepUniverse(ctx, s, members); err != nil {
+		return Recommendation{}, err
+	}
 	var report Recommendation
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)

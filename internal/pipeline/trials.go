@@ -318,7 +318,7 @@ func (w *trials) together(ctx context.Context, db *factstore.DB, list []*trialRu
 	})
 	for i, t := range replays {
 		if t.inner != nil && failed[i] == nil {
-			recordBacktest(t.inner, t.replayed.Report)
+			recordBacktest(t.inner, t.replayed.Report, w.universe(t.of))
 		}
 	}
 	w.finish(ctx, replays, failed)
@@ -442,6 +442,9 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	t.recommending = &r
 	logStrategy(t.inner, t.of)
 	w.noteCalendar(t.inner)
+	if err := keepUniverse(ctx, t.inner, r.Members); err != nil {
+		return err
+	}
 	if err := r.makeDecisions(ctx); err != nil {
 		return err
 	}
@@ -479,6 +482,9 @@ func (w *trials) replay(ctx context.Context, t *trialRun) error {
 	}
 	req.Known, req.Model = w.known, of.Signal.Inputs.ModelID
 	w.noteCalendar(t.inner)
+	if err := keepUniverse(ctx, t.inner, w.universe(of)); err != nil {
+		return err
+	}
 	t.replayed, err = w.panel.Replay(ctx, t.decisions, t.decidedBy, req)
 	return err
 }
