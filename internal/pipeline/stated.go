@@ -25,6 +25,7 @@ type StatedOptions struct {
 	Features       []string
 	KnownAt        string
 	Map            []string
+	Encoding       string // of a text file
 	Timezone       string
 	MaxRejectRatio float64
 	Replace        bool
@@ -34,7 +35,7 @@ type StatedOptions struct {
 func (o StatedOptions) request(s *session.Session, predictions bool) stated.Request {
 	return stated.Request{
 		RunID: s.RunID(), File: o.File, Set: o.Set, Predictions: predictions, Layout: o.Layout, Feature: o.Feature, Features: o.Features, KnownAt: o.KnownAt, Map: o.Map,
-		Timezone: o.Timezone, MaxRejectRatio: o.MaxRejectRatio, Replace: o.Replace, AcceptStated: o.AcceptStated, Mask: s.Mask.Text,
+		Encoding: o.Encoding, Timezone: o.Timezone, MaxRejectRatio: o.MaxRejectRatio, Replace: o.Replace, AcceptStated: o.AcceptStated, Mask: s.Mask.Text,
 	}
 }
 
