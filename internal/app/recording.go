@@ -10,7 +10,6 @@ import (
 	"quant/internal/config"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
-	"quant/internal/lab/place"
 	"quant/internal/registry"
 	"quant/internal/session"
 )
@@ -25,7 +24,7 @@ type recording struct {
 
 func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *recording {
 	r := &recording{app: a, env: env, line: line, traits: traits}
-	where := place.Place{DataDir: env.Settings.Value(config.DataDir), MetaPath: env.Settings.Value(config.SQLitePath), FactPath: env.Settings.Value(config.DuckDBPath)}
+	where := env.Settings.Place()
 	env.Session = session.New(session.Options{
 		Lab: lab.New(lab.Options{
 			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where.FactPath),
