@@ -28,6 +28,7 @@ func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *reco
 	env.Session = session.New(session.Options{
 		Lab: lab.New(lab.Options{
 			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where.FactPath),
+			Prepare: traits.Prepares,
 		}),
 		Voice: voice{env, traits.Silent}, Build: env.Build, Explain: a.end.explain,
 		Programs: session.Programs{Environ: a.Environ, Show: shown(env, line)},
@@ -139,7 +140,11 @@ func (r *recording) sayOpening() {
 			env.Warn("%s was moved aside, and nothing or not all of it was taken over: quant doctor says more", old)
 		}
 	case lab.Upgraded:
-		env.Notice("brought the Meta DB %s from schema %d to %d; backup: %s", env.MetaPath, found.From, found.To, found.Backup)
+		backup := ""
+		if found.Backup != "" {
+			backup = "; backup: " + found.Backup
+		}
+		env.Notice("brought the Meta DB %s from schema %d to %d%s", env.ShownMeta(), found.From, found.To, backup)
 	}
 }
 

@@ -34,6 +34,8 @@ type Traits struct {
 	Changes func(Line) bool
 	// Remedy reports whether this execution must work on a broken lab. nil: no.
 	Remedy func(Line) bool
+	// Prepares: this command makes what a Meta DB on a server needs.
+	Prepares bool
 	// MakesRoom reports whether this execution takes away so much that it must work on
 	// a full disk. nil: no.
 	MakesRoom func(Line) bool

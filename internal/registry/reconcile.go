@@ -89,7 +89,9 @@ func (g *Registry) reconcile(ctx context.Context, most int, long time.Duration) 
 			before = page[len(page)-1].RunID
 		}
 	}
-	here := func(before string) ([]metastore.RunDetail, error) { return g.Store.RunningOn(ctx, machine, before, atOnce) }
+	here := func(before string) ([]metastore.RunDetail, error) {
+		return g.Store.RunningOn(ctx, machine, before, atOnce)
+	}
 	var dead []metastore.RunDetail
 	shared, isShared := g.Liveness.(SharedLiveness)
 	switch {

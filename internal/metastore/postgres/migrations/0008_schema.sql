@@ -588,3 +588,22 @@ CREATE TABLE tokens (
     CONSTRAINT "last_used_at has the form 2026-01-15T09:30:00.000000Z" CHECK (has_form_of_instant(last_used_at)),
     CONSTRAINT "revoked_at has the form 2026-01-15T09:30:00.000000Z" CHECK (has_form_of_instant(revoked_at))
 );
+
+-- The processes that have runs open, as those of other machines see it: who has not
+-- renewed its lease by expires_at, by this server's clock, is taken for dead. A
+-- process whose lease is gone writes nothing any more: each of its transactions begins
+-- by locking its row here, with its token.
+CREATE TABLE leases (
+    name       text COLLATE "C" NOT NULL PRIMARY KEY,
+    token      bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    role       text COLLATE "C" NOT NULL DEFAULT session_user,
+    host       text COLLATE "C" NOT NULL,
+    machine_id text COLLATE "C" NOT NULL,
+    boot_id    text COLLATE "C" NOT NULL,
+    pid        bigint NOT NULL,
+    lasts      interval NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT "name is not empty" CHECK (name <> '')
+);
+
+CREATE INDEX run_process_live_lock ON run_process (live_lock) WHERE exit_code IS NULL AND facts IS NULL AND live_lock IS NOT NULL;
