@@ -3,6 +3,7 @@ package relational
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -146,12 +147,25 @@ func validDocument(object string, doc quant.JSON) error {
 	return nil
 }
 
-// listed binds a list as one JSON array, which json_each reads: one statement
-// for any number of values.
-func listed[T any](values []T) (string, error) {
-	b, err := json.Marshal(slices.Concat([]T{}, values))
+// List is a list that a statement binds as one value, and reads with json_each: one
+// statement for any number of values.
+type List interface {
+	driver.Valuer // one JSON array
+	// Elements is the list itself, a slice, for an engine that binds one.
+	Elements() any
+}
+
+type bindable[T any] []T
+
+func (l bindable[T]) Elements() any { return []T(l) }
+
+func (l bindable[T]) Value() (driver.Value, error) {
+	b, err := json.Marshal(l.Elements())
 	return string(b), err
 }
+
+// listed binds a list; nil is an empty one.
+func listed[T any](values []T) List { return bindable[T](slices.Concat([]T{}, values)) }
 
 // Texts runs a query and returns its one column.
 func Texts(ctx context.Context, q Querier, query string, args ...any) ([]string, error) {
