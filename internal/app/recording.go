@@ -155,6 +155,11 @@ func (r *recording) start(ctx context.Context, c session.Command) error {
 		return err
 	}
 	env.Argv = argv
+	go func() { // what it still did would be stored nowhere
+		if lost := env.Registry.Lost(ctx, env.RunID()); lost != nil {
+			r.app.end.stopBecause(lost)
+		}
+	}()
 	env.Exec = func(ctx context.Context, args []string, out io.Writer) (string, error) {
 		streams := env.Streams()
 		streams.Out = out

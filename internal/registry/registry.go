@@ -96,6 +96,22 @@ func (g *Registry) Fence(ctx context.Context, runIDs []string, commit func() err
 	return g.lost(ctx, runIDs[0], shared.Fence(ctx, g.Store.Tx, runIDs, commit))
 }
 
+// Lost returns, once this process was taken for dead, why its run has ended: Conflict.
+// nil: ctx ended before, or no other process could take it for dead.
+func (g *Registry) Lost(ctx context.Context, runID string) error {
+	shared, ok := g.Liveness.(SharedLiveness)
+	if !ok {
+		return nil
+	}
+	select {
+	case <-shared.Lost():
+		return g.lost(ctx, runID, quant.Errorf(quant.Conflict, "%w", metastore.ErrLeaseLost).
+			WithHint("this process was suspended or cut off for too long; run it again"))
+	case <-ctx.Done():
+		return nil
+	}
+}
+
 // lost says of the error of a process that was taken for dead how its run was closed.
 func (g *Registry) lost(ctx context.Context, runID string, err error) error {
 	if !errors.Is(err, metastore.ErrLeaseLost) {

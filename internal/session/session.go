@@ -451,7 +451,9 @@ func (s *Session) tellEnd(err, closed error) error {
 		return err
 	}
 	if errors.Is(closed, metastore.ErrLeaseLost) {
-		s.Say().Failed(closed)
+		if !errors.Is(err, metastore.ErrLeaseLost) { // else it has been said
+			s.Say().Failed(closed)
+		}
 		if err == nil {
 			return closed
 		}

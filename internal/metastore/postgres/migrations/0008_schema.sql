@@ -607,3 +607,61 @@ CREATE TABLE leases (
 );
 
 CREATE INDEX run_process_live_lock ON run_process (live_lock) WHERE exit_code IS NULL AND facts IS NULL AND live_lock IS NOT NULL;
+
+-- Who started a run: the role that logged in, whatever the program says.
+CREATE TABLE run_roles (
+    run_id text COLLATE "C" NOT NULL PRIMARY KEY REFERENCES runs (run_id) ON DELETE CASCADE,
+    role   text COLLATE "C" NOT NULL
+);
+
+CREATE FUNCTION note_role() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    INSERT INTO quant.run_roles (run_id, role) VALUES (NEW.run_id, session_user);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER runs_note_role AFTER INSERT ON runs FOR EACH ROW EXECUTE FUNCTION note_role();
+
+-- What an ended run says is its own role's, and the owner's of the tables.
+CREATE FUNCTION is_others(id text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT o.role FROM quant.runs r JOIN quant.run_roles o ON o.run_id = r.run_id
+    WHERE r.run_id = id AND r.status <> 'RUNNING' AND o.role <> session_user
+    AND NOT pg_has_role(session_user, (SELECT relowner FROM pg_catalog.pg_class WHERE oid = 'quant.runs'::regclass), 'MEMBER')
+$$;
+
+CREATE FUNCTION keep_others() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    run text;
+    other text;
+BEGIN
+    FOR run IN SELECT DISTINCT run_id FROM changed LOOP
+        other := quant.is_others(run);
+        IF other IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('run %s has ended and belongs to the role %s', run, other);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION keep_others_run() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    other text := quant.is_others(OLD.run_id);
+BEGIN
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('run %s has ended and belongs to the role %s', OLD.run_id, other);
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER runs_keep_others BEFORE UPDATE ON runs FOR EACH ROW WHEN (OLD.status <> 'RUNNING') EXECUTE FUNCTION keep_others_run();
+
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['run_io', 'run_params', 'run_tags', 'run_metrics', 'run_metric_points', 'run_notes', 'run_artifacts', 'run_programs', 'run_deletions'] LOOP
+        EXECUTE format('CREATE TRIGGER keep_others_new AFTER INSERT ON quant.%I REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION quant.keep_others()', name);
+        EXECUTE format('CREATE TRIGGER keep_others_now AFTER UPDATE ON quant.%I REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION quant.keep_others()', name);
+        EXECUTE format('CREATE TRIGGER keep_others_old AFTER DELETE ON quant.%I REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION quant.keep_others()', name);
+    END LOOP;
+END $$;
