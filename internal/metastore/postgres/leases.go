@@ -61,9 +61,10 @@ func (db *DB) TakeLease(ctx context.Context, l metastore.Lease, lasts time.Durat
 
 // prove is what the transactions of this process begin with: it locks the row of its
 // lease so that it can be renewed, but not revoked. A command's tag tells whether
-// there is one.
+// there is one. A process that is suspended in the middle does not keep the row: the
+// server ends its transaction.
 func (l *lease) prove() string {
-	return `SELECT 1 FROM leases WHERE name = ` + literal(l.name) + ` AND token = ` + strconv.FormatInt(l.token, 10) + ` FOR KEY SHARE`
+	return `SET LOCAL idle_in_transaction_session_timeout = 15000; SELECT 1 FROM leases WHERE name = ` + literal(l.name) + ` AND token = ` + strconv.FormatInt(l.token, 10) + ` FOR KEY SHARE`
 }
 
 // begin begins a transaction with a statement, and proves that the lease still is this
