@@ -89,7 +89,7 @@ func (l *lease) begin(ctx context.Context, conn *sql.Conn, begin string) error {
 }
 
 func (l *lease) lost() error {
-	return quant.Errorf(quant.Conflict, "%w: it was not renewed in time, and another process closed its runs", metastore.ErrLeaseLost).
+	return quant.Errorf(quant.Conflict, "%w", metastore.ErrLeaseLost).
 		WithHint("this process was suspended or cut off for too long; nothing that it still had was stored: run it again")
 }
 
