@@ -42,6 +42,8 @@ func (db *DB) ArtifactUsed(ctx context.Context, digest string) (bool, error) {
 
 // StoredArtifacts is documented at metastore.Deletions.
 func (db *DB) StoredArtifacts(ctx context.Context) ([]quant.Artifact, error) {
-	return list(ctx, db, "list artifacts", `SELECT `+artifactTable.columns+` FROM (SELECT `+artifactTable.columns+` FROM run_artifacts
-		UNION ALL SELECT '', path, digest, bytes, logged_at FROM client_artifacts) GROUP BY digest ORDER BY digest`, nil, artifactTable.scan)
+	return list(ctx, db, "list artifacts", `SELECT `+artifactTable.columns+` FROM (
+		SELECT `+artifactTable.columns+`, row_number() OVER (PARTITION BY digest ORDER BY run_id, name) AS nth FROM (
+			SELECT `+artifactTable.columns+` FROM run_artifacts UNION ALL SELECT '', path, digest, bytes, logged_at FROM client_artifacts) a
+		) b WHERE nth = 1 ORDER BY digest`, nil, artifactTable.scan)
 }

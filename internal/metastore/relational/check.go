@@ -30,8 +30,8 @@ const sumsOfPoints = `SELECT run_id, name, max(point) AS points, max(step) AS la
 func CheckMetrics(ctx context.Context, q Querier) ([]metastore.Problem, error) {
 	const sums = sumsOfPoints
 	var agree, pointed, all int64
-	err := q.QueryRowContext(ctx, `SELECT coalesce(sum(p.points IS m.points AND p.last_step IS m.last_step AND p.least IS m.min AND p.greatest IS m.max
-			AND m.last IS (`+lastOf("p", "p.last_step")+`)), 0),
+	err := q.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE p.points = m.points AND p.last_step = m.last_step AND p.least = m.min AND p.greatest = m.max
+			AND m.last IS NOT DISTINCT FROM (`+lastOf("p", "p.last_step")+`)),
 			count(*), (SELECT count(*) FROM run_metrics)
 		FROM (`+sums+`) p LEFT JOIN run_metrics m ON m.run_id = p.run_id AND m.name = p.name`).Scan(&agree, &pointed, &all)
 	if err != nil {
@@ -42,8 +42,8 @@ func CheckMetrics(ctx context.Context, q Querier) ([]metastore.Problem, error) {
 	}
 	broken, err := Texts(ctx, q, `SELECT m.run_id || ' metric ' || m.name FROM run_metrics m LEFT JOIN (`+sums+`) p
 			ON p.run_id = m.run_id AND p.name = m.name
-		WHERE p.points IS NOT m.points OR p.last_step IS NOT m.last_step OR p.least IS NOT m.min OR p.greatest IS NOT m.max
-			OR m.last IS NOT (`+lastOf("m", "m.last_step")+`)
+		WHERE p.points IS DISTINCT FROM m.points OR p.last_step IS DISTINCT FROM m.last_step OR p.least IS DISTINCT FROM m.min
+			OR p.greatest IS DISTINCT FROM m.max OR m.last IS DISTINCT FROM (`+lastOf("m", "m.last_step")+`)
 		LIMIT 10`)
 	if err != nil {
 		return nil, err
@@ -59,9 +59,9 @@ func CheckMetrics(ctx context.Context, q Querier) ([]metastore.Problem, error) {
 
 // FillMetrics works the sums of metrics out of their points.
 func FillMetrics(ctx context.Context, q Querier) error {
-	_, err := q.ExecContext(ctx, `INSERT OR REPLACE INTO run_metrics (`+metricTable.columns+`)
+	_, err := q.ExecContext(ctx, `INSERT INTO run_metrics (`+metricTable.columns+`)
 		SELECT p.run_id, p.name, p.points, p.last_step, (`+lastOf("p", "p.last_step")+`), p.least, p.greatest
-		FROM (`+sumsOfPoints+`) p`)
+		FROM (`+sumsOfPoints+`) p WHERE true`+renewSums)
 	if err != nil {
 		return err
 	}

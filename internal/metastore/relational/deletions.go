@@ -3,7 +3,6 @@ package relational
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 
 	"quant"
 	"quant/internal/metastore"
@@ -12,6 +11,14 @@ import (
 // DeleteRuns is documented at metastore.Deletions.
 func (db *DB) DeleteRuns(ctx context.Context, deletions []quant.Deletion) (marked []string, err error) {
 	err = db.Write(ctx, "delete runs", "meta.delete", func(ctx context.Context, q Querier) error {
+		marked = nil
+		ids := make([]string, len(deletions))
+		for i, d := range deletions {
+			ids[i] = d.RunID
+		}
+		if err := db.lockRuns(ctx, q, ids); err != nil {
+			return err
+		}
 		for _, d := range deletions {
 			status, err := db.statusOf(ctx, q, d.RunID)
 			if err != nil {
@@ -49,6 +56,10 @@ func counted(list []string, runID string, res sql.Result, err error) ([]string, 
 // RestoreRuns is documented at metastore.Deletions.
 func (db *DB) RestoreRuns(ctx context.Context, runIDs []string) (restored []string, err error) {
 	err = db.Write(ctx, "restore runs", "meta.undelete", func(ctx context.Context, q Querier) error {
+		restored = nil
+		if err := db.lockRuns(ctx, q, runIDs); err != nil {
+			return err
+		}
 		for _, id := range runIDs {
 			if _, err := db.statusOf(ctx, q, id); err != nil {
 				return err
@@ -68,11 +79,11 @@ func (db *DB) RestoreRuns(ctx context.Context, runIDs []string) (restored []stri
 
 // PurgeRuns is documented at metastore.Deletions.
 func (db *DB) PurgeRuns(ctx context.Context, runIDs []string) error {
-	all, err := json.Marshal(runIDs)
-	if err != nil {
-		return err
-	}
+	all := listed(runIDs)
 	return db.Write(ctx, "purge runs", "meta.purge", func(ctx context.Context, q Querier) error {
+		if err := db.lockRuns(ctx, q, runIDs); err != nil {
+			return err
+		}
 		for _, id := range runIDs {
 			if _, err := db.statusOf(ctx, q, id); err != nil {
 				return err
@@ -83,7 +94,7 @@ func (db *DB) PurgeRuns(ctx context.Context, runIDs []string) error {
 				(SELECT run_id FROM run_process WHERE parent_run_id = ?1 AND run_id NOT IN (SELECT value FROM json_each(?2)) LIMIT 1),
 				(SELECT m.model_id FROM run_io i JOIN models m ON m.model_id = i.name WHERE i.run_id = ?1 AND i.direction = 'out' AND i.kind = 'model' LIMIT 1),
 				EXISTS (SELECT 1 FROM run_io i JOIN runs r ON r.run_id = i.run_id WHERE i.run_id = ?1 AND r.kind = 'init-db' AND i.direction = 'out' AND i.kind = 'backup')`,
-				id, string(all)).Scan(&deleted, &child, &made, &reset)
+				id, all).Scan(&deleted, &child, &made, &reset)
 			switch {
 			case err != nil:
 				return err
@@ -112,13 +123,12 @@ func (db *DB) PurgeRuns(ctx context.Context, runIDs []string) error {
 
 // Deletions is documented at metastore.Deletions.
 func (db *DB) Deletions(ctx context.Context, before quant.Time) ([]quant.Deletion, error) {
-	limit := any(nil)
+	where, args := "", []any(nil)
 	if !before.IsZero() {
-		limit = before
+		where, args = ` WHERE deleted_at < ?`, []any{before}
 	}
-	return list(ctx, db, "list deletions", `SELECT `+deletionTable.columns+` FROM run_deletions
-		WHERE ?1 IS NULL OR deleted_at < ?1 ORDER BY deleted_at, run_id`, []any{limit},
-		deletionTable.scan)
+	return list(ctx, db, "list deletions", `SELECT `+deletionTable.columns+` FROM run_deletions`+where+` ORDER BY deleted_at, run_id`,
+		args, deletionTable.scan)
 }
 
 // idleReads is true of a run r with process p that may be cleared: it only
@@ -140,8 +150,9 @@ func (db *DB) ClearReads(ctx context.Context, before quant.Time, after string, l
 	err = db.Write(ctx, "clear reading runs", "meta.clear", func(ctx context.Context, q Querier) error {
 		var last sql.NullString
 		var seen int
+		gone, next = 0, ""
 		err := q.QueryRowContext(ctx, `SELECT max(run_id), count(*) FROM (SELECT run_id FROM run_process
-			WHERE run_id > ? AND run_id < ? ORDER BY run_id LIMIT ?)`, after, endOfIDs(before), limit).Scan(&last, &seen)
+			WHERE run_id > ? AND run_id < ? ORDER BY run_id LIMIT ?) p`, after, endOfIDs(before), limit).Scan(&last, &seen)
 		if err != nil || seen == 0 {
 			return err
 		}

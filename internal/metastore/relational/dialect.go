@@ -3,6 +3,8 @@ package relational
 import (
 	"context"
 	"database/sql"
+
+	"quant"
 )
 
 // Dialect is what an engine does and says otherwise than another. The statements
@@ -20,6 +22,24 @@ type Dialect interface {
 	// connection that cannot is thrown away.
 	Rollback(conn *sql.Conn)
 
+	// Again tells whether an error says that the same statements would now succeed:
+	// the engine chose the transaction to give way to others that ran beside it.
+	Again(err error) bool
+
+	// LockRuns is the statement that keeps others from changing what is recorded of the
+	// runs in a list, until the transaction ends; "" where there is one writer at a
+	// time. Statements after it see what those others have committed.
+	LockRuns() string
+	// Alone is the statement that keeps others who say it with the same name apart until
+	// the transaction ends; "" where there is one writer at a time.
+	Alone() string
+	// Points stores points of metrics.
+	Points() Points
+
+	// Last is the last characters of a text, as SQL.
+	Last(text, characters string) string
+	// TextArray is the aggregate that makes a JSON array of texts in their order, as text.
+	TextArray(text string) string
 	// TableNames is the query for the names of all tables of the Meta DB, in order.
 	TableNames() string
 
@@ -31,4 +51,14 @@ type Dialect interface {
 	Duplicate(err error) bool
 	// NoParent tells whether an error is that a row that is referred to does not exist.
 	NoParent(err error) bool
+}
+
+// Points stores points of one metric after the other.
+type Points interface {
+	// Of begins the points of a metric of which left are left to store; the first has
+	// the number first. at is the time of all of them; zero: each has its own. n is how
+	// many of them Add has to be told before Store.
+	Of(runID, name string, first int64, at quant.Time, left int) (n int)
+	Add(step int64, value float64, at quant.Time)
+	Store(ctx context.Context, q Querier) error
 }

@@ -54,6 +54,9 @@ func (db *DB) ImportPoints(ctx context.Context, points []quant.MetricPoint) erro
 		return nil
 	}
 	return db.Write(ctx, "import points", "", func(ctx context.Context, q Querier) error {
+		if err := db.lockRuns(ctx, q, runsOf(metastore.Batch{Metrics: points})); err != nil {
+			return err
+		}
 		type metric struct{ run, name string }
 		next := map[metric]int64{}
 		imported := map[string]bool{}
@@ -83,7 +86,7 @@ func (db *DB) ImportPoints(ctx context.Context, points []quant.MetricPoint) erro
 			}
 			next[m]++
 		}
-		return db.logBatch(ctx, q, metastore.Batch{Metrics: points})
+		return db.logBatch(ctx, q, metastore.Batch{Metrics: points}, runsOf(metastore.Batch{Metrics: points})...)
 	})
 }
 

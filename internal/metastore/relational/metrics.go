@@ -18,16 +18,14 @@ func (w *recorder) points(list []quant.MetricPoint) error {
 	if err != nil {
 		return err
 	}
-	var rows pointRows
+	rows := w.db.dialect.Points()
 	for _, m := range metrics {
-		if err := w.pointsOfMetric(&rows, list, m, next); err != nil {
+		if err := w.pointsOfMetric(rows, list, m, next); err != nil {
 			return err
 		}
 	}
 	for _, m := range metrics {
-		_, err := w.q.ExecContext(w.ctx, metricTable.insert()+`
-			ON CONFLICT (run_id, name) DO UPDATE SET points = excluded.points, last_step = excluded.last_step,
-				last = excluded.last, min = excluded.min, max = excluded.max`,
+		_, err := w.q.ExecContext(w.ctx, metricTable.insert()+renewSums,
 			metricTable.values(m.sum)...)
 		if err != nil {
 			return err
@@ -35,6 +33,10 @@ func (w *recorder) points(list []quant.MetricPoint) error {
 	}
 	return nil
 }
+
+// renewSums puts sums in the place of those that a metric has.
+const renewSums = ` ON CONFLICT (run_id, name) DO UPDATE SET points = excluded.points, last_step = excluded.last_step,
+	last = excluded.last, min = excluded.min, max = excluded.max`
 
 // loggedMetric is a metric of a batch.
 type loggedMetric struct {
@@ -77,12 +79,11 @@ func (w *recorder) metricsOf(list []quant.MetricPoint) (metrics []*loggedMetric,
 }
 
 // pointsOfMetric stores the points of one metric, and adds them to its sum.
-func (w *recorder) pointsOfMetric(rows *pointRows, list []quant.MetricPoint, m *loggedMetric, next []int32) error {
+func (w *recorder) pointsOfMetric(rows Points, list []quant.MetricPoint, m *loggedMetric, next []int32) error {
 	sum, at := &m.sum, m.first
 	for left := m.count; left > 0; {
-		n := rowsAtOnce(left)
+		n := rows.Of(sum.RunID, sum.Name, sum.Points+1, m.at, left)
 		left -= n
-		rows.of(sum.RunID, sum.Name, sum.Points+1, m.at)
 		for range n {
 			p := &list[at]
 			at = next[at]
@@ -101,9 +102,9 @@ func (w *recorder) pointsOfMetric(rows *pointRows, list []quant.MetricPoint, m *
 				sum.LastStep, sum.Last = step, p.Value
 			}
 			sum.Min, sum.Max = min(sum.Min, p.Value), max(sum.Max, p.Value)
-			rows.add(step, p.Value, p.LoggedAt)
+			rows.Add(step, p.Value, p.LoggedAt)
 		}
-		if err := rows.store(w.ctx, w.q, n); err != nil {
+		if err := rows.Store(w.ctx, w.q); err != nil {
 			return err
 		}
 	}
@@ -119,22 +120,19 @@ func (db *DB) Metrics(ctx context.Context, runID string) ([]quant.Metric, error)
 func (db *DB) MetricPoints(ctx context.Context, runID, name string, limit int) ([]quant.MetricPoint, error) {
 	query := `SELECT ` + pointTable.columns + ` FROM run_metric_points WHERE run_id = ? AND name = ? ORDER BY point`
 	if limit > 0 {
-		query = `SELECT * FROM (` + query + fmt.Sprintf(` DESC LIMIT %d) ORDER BY point`, limit)
+		query = `SELECT * FROM (` + query + fmt.Sprintf(` DESC LIMIT %d) p ORDER BY point`, limit)
 	}
 	return list(ctx, db, "read metric "+name+" of run "+runID, query, []any{runID, name}, pointTable.scan)
 }
 
 // MetricsOf is documented at metastore.Overview.
 func (db *DB) MetricsOf(ctx context.Context, ids []string) ([]quant.Metric, error) {
-	wanted, err := listed(ids)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(ids)
 	return ofRuns(ctx, db, "run_metrics", metricTable.columns, "run_id, name", wanted, metricTable.scan)
 }
 
 var selectSample = `SELECT ` + pointTable.of("p") + ` FROM json_each(?) j
-	CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = j.value ORDER BY j.key`
+	CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = CAST(j.value AS BIGINT) ORDER BY j.key`
 
 // MetricSample is documented at metastore.Overview.
 func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]quant.MetricPoint, error) {
@@ -156,10 +154,7 @@ func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]qu
 	for i := range numbers {
 		numbers[i] = 1 + int64(float64(last[0]-1)*float64(i)/float64(n-1)+0.5)
 	}
-	wanted, err := listed(numbers)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(numbers)
 	return list(ctx, db, what, selectSample, []any{wanted, runID, name}, pointTable.scan)
 }
 

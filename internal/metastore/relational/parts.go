@@ -65,7 +65,7 @@ func (db *DB) ArtifactsAfter(ctx context.Context, runID, name string, limit int)
 // LastNotes is documented at metastore.Parts.
 func (db *DB) LastNotes(ctx context.Context, runID string, limit int) ([]quant.Note, error) {
 	return list(ctx, db, "read notes of run "+runID,
-		`SELECT * FROM (SELECT `+noteTable.columns+` FROM run_notes WHERE run_id = ? ORDER BY note DESC LIMIT ?) ORDER BY note`, []any{runID, limit}, noteTable.scan)
+		`SELECT * FROM (SELECT `+noteTable.columns+` FROM run_notes WHERE run_id = ? ORDER BY note DESC LIMIT ?) n ORDER BY note`, []any{runID, limit}, noteTable.scan)
 }
 
 // TagOf is documented at metastore.Parts.

@@ -2,7 +2,6 @@ package relational
 
 import (
 	"context"
-	"strings"
 
 	"quant"
 )
@@ -18,7 +17,7 @@ func (db *DB) SaveProgram(ctx context.Context, p quant.Program) error {
 }
 
 func saveProgram(ctx context.Context, q Querier, p quant.Program) error {
-	_, err := q.ExecContext(ctx, strings.Replace(programTable.insert(), "INSERT", "INSERT OR REPLACE", 1), programTable.values(p)...)
+	_, err := q.ExecContext(ctx, programTable.upsert(), programTable.values(p)...)
 	return err
 }
 
@@ -29,10 +28,7 @@ func (db *DB) GetProgram(ctx context.Context, runID string) (quant.Program, erro
 
 // ProgramsOf is documented at metastore.Records.
 func (db *DB) ProgramsOf(ctx context.Context, runIDs []string) ([]quant.Program, error) {
-	wanted, err := listed(runIDs)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(runIDs)
 	return list(ctx, db, "read programs", `SELECT `+programTable.of("p")+` FROM json_each(?) j CROSS JOIN run_programs p ON p.run_id = j.value`,
 		[]any{wanted}, programTable.scan)
 }

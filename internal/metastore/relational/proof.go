@@ -93,20 +93,14 @@ func (db *DB) ListQuery(f metastore.RunFilter) (Query, error) {
 
 // ResolveQuery is the statement of ResolveRun for a part of an id.
 func (db *DB) ResolveQuery(ref string) Query {
-	query, args := resolveRun(ref)
+	query, args := db.resolveRun(ref)
 	return Query{query, args}
 }
 
 // LookUps are the statements that read of named runs, by what they read.
 func (db *DB) LookUps(ids []string, metric, tag string) (map[string]Query, error) {
-	wanted, err := listed(ids)
-	if err != nil {
-		return nil, err
-	}
-	numbers, err := listed([]int64{1, 2})
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(ids)
+	numbers := listed([]int64{1, 2})
 	return map[string]Query{
 		"runs":    {selectRuns, []any{wanted}},
 		"params":  {selectOfRuns("run_params", paramTable.columns, "name, run_id"), []any{wanted}},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 
 	"quant"
 	"quant/internal/metastore"
@@ -19,9 +21,59 @@ func (db *DB) Log(ctx context.Context, b metastore.Batch) error {
 	})
 }
 
-func (db *DB) logBatch(ctx context.Context, q Querier, b metastore.Batch) error {
+// logBatch stores a batch. What it reads and then writes of a run nobody else changes
+// meanwhile; held is a run of which that is so already.
+func (db *DB) logBatch(ctx context.Context, q Querier, b metastore.Batch, held ...string) error {
+	if db.dialect.LockRuns() != "" {
+		if err := db.lockRuns(ctx, q, runsOf(b), held...); err != nil {
+			return err
+		}
+	}
 	w := db.recorder(ctx, q)
 	return w.batch(b)
+}
+
+// lockRuns keeps others from changing what is recorded of runs, until the transaction
+// ends, unless all of them are held already. It takes them in the order of their ids, so
+// that no two wait for each other.
+func (db *DB) lockRuns(ctx context.Context, q Querier, ids []string, held ...string) error {
+	lock := db.dialect.LockRuns()
+	if lock == "" || len(ids) == 0 || !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains(held, id) }) {
+		return nil
+	}
+	_, err := Texts(ctx, q, lock, listed(ids))
+	return err
+}
+
+// alone keeps others who do the same apart from this transaction until it ends.
+func (db *DB) alone(ctx context.Context, q Querier, doing string) error {
+	lock := db.dialect.Alone()
+	if lock == "" {
+		return nil
+	}
+	_, err := q.ExecContext(ctx, lock, doing)
+	return err
+}
+
+// runsOf are the runs that a batch is of, each once.
+func runsOf(b metastore.Batch) []string {
+	seen := map[string]bool{}
+	for _, p := range b.Params {
+		seen[p.RunID] = true
+	}
+	for _, t := range b.Tags {
+		seen[t.RunID] = true
+	}
+	for i := range b.Metrics {
+		seen[b.Metrics[i].RunID] = true
+	}
+	for _, n := range b.Notes {
+		seen[n.RunID] = true
+	}
+	for _, a := range b.Artifacts {
+		seen[a.RunID] = true
+	}
+	return slices.Collect(maps.Keys(seen))
 }
 
 func (w *recorder) batch(b metastore.Batch) error {
@@ -90,7 +142,7 @@ func clipped(s string) string {
 }
 
 // ofRuns reads the rows of some runs from one table, by key.
-func ofRuns[T any](ctx context.Context, db *DB, table, columns, order, ids string, scan func(*T) []any) ([]T, error) {
+func ofRuns[T any](ctx context.Context, db *DB, table, columns, order string, ids List, scan func(*T) []any) ([]T, error) {
 	return list(ctx, db, "read "+table, selectOfRuns(table, columns, order), []any{ids}, scan)
 }
 
@@ -101,10 +153,7 @@ func selectOfRuns(table, columns, order string) string {
 
 // RecordsOf is documented at metastore.Overview.
 func (db *DB) RecordsOf(ctx context.Context, ids []string) (r metastore.Recorded, err error) {
-	wanted, err := listed(ids)
-	if err != nil {
-		return r, err
-	}
+	wanted := listed(ids)
 	const byName = "name, run_id"
 	if r.Params, err = ofRuns(ctx, db, "run_params", paramTable.columns, byName, wanted, paramTable.scan); err != nil {
 		return r, err

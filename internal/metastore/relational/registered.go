@@ -119,10 +119,10 @@ func (db *DB) registeredDetails(ctx context.Context, models []quant.RegisteredMo
 		details[i].RegisteredModel = m
 		at[m.Name], names[i] = i, m.Name
 	}
-	wanted, err := listed(names)
-	if err != nil || len(models) == 0 {
-		return details, err
+	if len(models) == 0 {
+		return details, nil
 	}
+	wanted := listed(names)
 	tags, err := list(ctx, db, "read tags of registered models", `SELECT `+registeredTagTable.columns+` FROM registered_model_tags
 		WHERE model IN (SELECT value FROM json_each(?)) ORDER BY model, name`, []any{wanted}, registeredTagTable.scan)
 	if err != nil {
@@ -332,10 +332,10 @@ func (db *DB) versionDetails(ctx context.Context, versions []quant.ModelVersion)
 			models = append(models, v.Model)
 		}
 	}
-	wanted, err := listed(models)
-	if err != nil || len(versions) == 0 {
-		return details, err
+	if len(versions) == 0 {
+		return details, nil
 	}
+	wanted := listed(models)
 	const of = ` WHERE model IN (SELECT value FROM json_each(?))`
 	query, args := `SELECT `+versionTagTable.columns+` FROM model_version_tags`+of+` ORDER BY model, version, name`, []any{wanted}
 	if len(versions) == 1 {

@@ -26,12 +26,9 @@ func asFolder(ctx context.Context, q Querier, from, column, name string, args ..
 			folders = append(folders, name[:i])
 		}
 	}
-	list, err := listed(folders)
-	if err != nil {
-		return err
-	}
+	list := listed(folders)
 	var other string
-	err = q.QueryRowContext(ctx, `SELECT `+column+` FROM `+from+` AND (`+column+` IN (SELECT value FROM json_each(?))
+	err := q.QueryRowContext(ctx, `SELECT `+column+` FROM `+from+` AND (`+column+` IN (SELECT value FROM json_each(?))
 		OR (`+column+` >= ? AND `+column+` < ?)) LIMIT 1`, append(args, list, name+"/", name+"0")...).Scan(&other)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
@@ -65,10 +62,7 @@ func (db *DB) PutArtifact(ctx context.Context, a quant.Artifact) error {
 
 // RemoveArtifacts is documented at metastore.ClientFiles.
 func (db *DB) RemoveArtifacts(ctx context.Context, runIDs []string, name string) (gone int64, err error) {
-	ids, err := listed(runIDs)
-	if err != nil {
-		return 0, err
-	}
+	ids := listed(runIDs)
 	err = db.Write(ctx, "remove artifacts", "", func(ctx context.Context, q Querier) error {
 		w := db.recorder(ctx, q)
 		for _, id := range runIDs {
@@ -88,10 +82,7 @@ func (db *DB) RemoveArtifacts(ctx context.Context, runIDs []string, name string)
 
 // ArtifactsBelow is documented at metastore.ClientFiles.
 func (db *DB) ArtifactsBelow(ctx context.Context, runIDs []string, name string) ([]quant.Artifact, error) {
-	ids, err := listed(runIDs)
-	if err != nil {
-		return nil, err
-	}
+	ids := listed(runIDs)
 	return list(ctx, db, "list artifacts", `SELECT `+artifactTable.columns+` FROM run_artifacts
 		WHERE run_id IN (SELECT value FROM json_each(?1)) AND `+below("name")+` ORDER BY name, run_id`, []any{ids, name}, artifactTable.scan)
 }

@@ -77,28 +77,19 @@ func (w *recorder) io(io quant.RunIO) error {
 
 // DatasetsOf is documented at metastore.Inputs.
 func (db *DB) DatasetsOf(ctx context.Context, runIDs []string) ([]quant.RunDataset, error) {
-	ids, err := listed(runIDs)
-	if err != nil {
-		return nil, err
-	}
+	ids := listed(runIDs)
 	return ofRuns(ctx, db, "run_datasets", runDatasetTable.columns, "run_id, name, digest", ids, runDatasetTable.scan)
 }
 
 // ModelsOf is documented at metastore.Inputs.
 func (db *DB) ModelsOf(ctx context.Context, runIDs []string) ([]quant.RunModel, error) {
-	ids, err := listed(runIDs)
-	if err != nil {
-		return nil, err
-	}
+	ids := listed(runIDs)
 	return ofRuns(ctx, db, "run_models", runModelTable.columns, "run_id, direction, model_id, step", ids, runModelTable.scan)
 }
 
 // DatasetsOfExperiments is documented at metastore.Inputs.
 func (db *DB) DatasetsOfExperiments(ctx context.Context, experimentIDs []string, limit int) ([]metastore.DatasetSummary, error) {
-	ids, err := listed(experimentIDs)
-	if err != nil {
-		return nil, err
-	}
+	ids := listed(experimentIDs)
 	return list(ctx, db, "list datasets of experiments", `SELECT DISTINCT t.value, d.name, d.digest, d.context
 		FROM run_tags t JOIN run_datasets d ON d.run_id = t.run_id
 		WHERE t.name = ? AND t.value IN (SELECT value FROM json_each(?))

@@ -102,10 +102,7 @@ func loggedModelThere(ctx context.Context, q Querier, id string) error {
 
 // LoggedModelsOf is documented at metastore.LoggedModels.
 func (db *DB) LoggedModelsOf(ctx context.Context, ids []string, deleted bool) ([]metastore.LoggedModelDetail, error) {
-	wanted, err := listed(ids)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(ids)
 	found, err := list(ctx, db, "read logged models", `SELECT `+loggedModelTable.of("m")+` FROM json_each(?) j
 		CROSS JOIN logged_models m ON m.model_id = j.value WHERE m.deleted_at IS NULL OR ? ORDER BY j.key`, []any{wanted, deleted}, loggedModelTable.scan)
 	if err != nil {
@@ -122,10 +119,10 @@ func (db *DB) loggedDetails(ctx context.Context, models []quant.LoggedModel) ([]
 		details[i].LoggedModel = m
 		at[m.ModelID], ids[i] = i, m.ModelID
 	}
-	wanted, err := listed(ids)
-	if err != nil || len(models) == 0 {
-		return details, err
+	if len(models) == 0 {
+		return details, nil
 	}
+	wanted := listed(ids)
 	of := func(table, columns, order string) string {
 		return `SELECT ` + columns + ` FROM ` + table + ` WHERE model_id IN (SELECT value FROM json_each(?)) ORDER BY ` + order
 	}

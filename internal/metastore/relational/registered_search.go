@@ -70,8 +70,7 @@ func comparison(value, op string, bound any) (fragment, error) {
 		if !ok {
 			break
 		}
-		list, err := listed(values)
-		return fragment{value + ` ` + op + ` (SELECT value FROM json_each(?))`, []any{list}}, err
+		return fragment{value + ` ` + op + ` (SELECT value FROM json_each(?))`, []any{listed(values)}}, nil
 	}
 	return fragment{}, quant.Errorf(quant.Invalid, "search of models: %q does not compare with %T", op, bound)
 }
@@ -179,10 +178,7 @@ func found[T any](ctx context.Context, db *DB, what string, q *modelQuery, t tab
 
 // SearchLoggedModels is documented at metastore.LoggedModels.
 func (db *DB) SearchLoggedModels(ctx context.Context, s metastore.LoggedModelSearch) ([]metastore.LoggedModelDetail, bool, error) {
-	ids, err := listed(s.ExperimentIDs)
-	if err != nil {
-		return nil, false, err
-	}
+	ids := listed(s.ExperimentIDs)
 	q := modelQuery{}
 	q.and(fragment{`m.experiment_id IN (SELECT value FROM json_each(?))`, []any{ids}})
 	q.and(fragment{`m.deleted_at IS NULL`, nil})

@@ -62,7 +62,7 @@ func (db *DB) UpdateRunConfig(ctx context.Context, runID string, config quant.JS
 		if err := mustChange(ctx, q, res, err, runID); err != nil {
 			return err
 		}
-		return db.logBatch(ctx, q, b)
+		return db.logBatch(ctx, q, b, runID)
 	})
 }
 
@@ -101,7 +101,7 @@ func (db *DB) finishRun(ctx context.Context, q Querier, end metastore.RunEnd) er
 			return err
 		}
 	}
-	return db.logBatch(ctx, q, end.Batch)
+	return db.logBatch(ctx, q, end.Batch, end.RunID)
 }
 
 // mustChange tells an update of a RUNNING run that found none why.

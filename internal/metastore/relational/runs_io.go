@@ -31,15 +31,15 @@ func (db *DB) EachClaim(ctx context.Context, fn func(metastore.Claim) error) err
 	if err != nil {
 		return err
 	}
-	rows, err := q.QueryContext(ctx, `SELECT r.run_id, r.kind, r.status, coalesce(p.facts, ''),
-			CASE WHEN p.facts = 'not_checked' THEN r.error_text ELSE '' END, coalesce(p.changes, 0),
-			EXISTS (SELECT 1 FROM run_imports i WHERE i.run_id = r.run_id),
-			coalesce((SELECT json_group_array(name) FROM (SELECT name FROM run_io o WHERE o.run_id = r.run_id AND direction = 'out' AND kind = 'table' AND rows > 0 ORDER BY name)), '[]') AS tables
+	rows, err := q.QueryContext(ctx, `SELECT c.* FROM (SELECT d.run_id, r.kind, r.status, coalesce(p.facts, '') AS facts,
+			CASE WHEN p.facts = 'not_checked' THEN r.error_text ELSE '' END AS error_text, coalesce(p.changes, 0) AS changes,
+			EXISTS (SELECT 1 FROM run_imports i WHERE i.run_id = r.run_id) AS imported,
+			coalesce((SELECT `+db.dialect.TextArray("name")+` FROM run_io o WHERE o.run_id = r.run_id AND direction = 'out' AND kind = 'table' AND rows > 0), '[]') AS tables
 		FROM (SELECT run_id FROM runs INDEXED BY runs_status WHERE status IN ('FAIL', 'RUNNING')
 			UNION SELECT run_id FROM run_io WHERE direction = 'out' AND kind = 'table' AND rows > 0 ORDER BY run_id DESC) d
 		CROSS JOIN runs r ON r.run_id = d.run_id LEFT JOIN run_process p ON p.run_id = r.run_id
-		WHERE p.facts IS NOT NULL OR tables <> '[]'
-		ORDER BY d.run_id DESC`)
+		) c WHERE c.facts <> '' OR c.tables <> '[]'
+		ORDER BY c.run_id DESC`)
 	if err != nil {
 		return db.Classify(what, err)
 	}

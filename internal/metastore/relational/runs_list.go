@@ -131,7 +131,7 @@ func (db *DB) ResolveRun(ctx context.Context, ref string) ([]string, error) {
 	if len(ref) == 36 {
 		return list(ctx, db, what, `SELECT run_id FROM runs WHERE run_id = ?`, []any{ref}, one)
 	}
-	query, args := resolveRun(ref)
+	query, args := db.resolveRun(ref)
 	ids, err := list(ctx, db, what, query, args, one)
 	if err != nil {
 		return nil, err
@@ -144,11 +144,11 @@ func (db *DB) ResolveRun(ctx context.Context, ref string) ([]string, error) {
 
 // resolveRun finds up to three ids by their beginning and three by their end.
 // "g" is greater than any character of an id.
-func resolveRun(ref string) (query string, args []any) {
-	query = `SELECT * FROM (SELECT run_id FROM runs WHERE run_id >= ?1 AND run_id < ?1 || 'g' ORDER BY run_id DESC LIMIT 3)`
+func (db *DB) resolveRun(ref string) (query string, args []any) {
+	query = `SELECT * FROM (SELECT run_id FROM runs WHERE run_id >= ?1 AND run_id < ?1 || 'g' ORDER BY run_id DESC LIMIT 3) b`
 	if len(ref) >= 4 {
-		query += ` UNION ALL SELECT * FROM (SELECT run_id FROM runs WHERE substr(run_id, -4) = substr(?1, -4)` +
-			` AND substr(run_id, -length(?1)) = ?1 ORDER BY run_id DESC LIMIT 3)`
+		query += ` UNION ALL SELECT * FROM (SELECT run_id FROM runs WHERE ` + db.dialect.Last("run_id", "4") + ` = ` + db.dialect.Last("?1", "4") +
+			` AND ` + db.dialect.Last("run_id", "length(?1)") + ` = ?1 ORDER BY run_id DESC LIMIT 3) e`
 	}
 	return query, []any{ref}
 }
@@ -158,10 +158,7 @@ var selectRuns = `SELECT ` + detailColumns + ` FROM json_each(?) j
 
 // RunsOf is documented at metastore.Overview.
 func (db *DB) RunsOf(ctx context.Context, ids []string) ([]metastore.RunDetail, error) {
-	wanted, err := listed(ids)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(ids)
 	found, err := list(ctx, db, "read runs", selectRuns, []any{wanted}, scanDetail)
 	if err != nil || len(found) == len(ids) {
 		return found, err

@@ -57,11 +57,11 @@ func (db *DB) FinishRuns(ctx context.Context, runIDs []string, end metastore.Run
 	if len(runIDs) == 0 {
 		return nil, nil
 	}
-	wanted, err := listed(runIDs)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(runIDs)
 	err = db.Write(ctx, "finish runs", "meta.finish", func(ctx context.Context, q Querier) error {
+		if err := db.lockRuns(ctx, q, runIDs); err != nil {
+			return err
+		}
 		// By key, not by the index of statuses: most runs that have it are others.
 		closed, err = Texts(ctx, q, `UPDATE runs SET status = ?, ended_at = ?, error_text = ?
 			WHERE run_id IN (SELECT value FROM json_each(?)) AND +status = 'RUNNING' RETURNING run_id`,
@@ -69,10 +69,7 @@ func (db *DB) FinishRuns(ctx context.Context, runIDs []string, end metastore.Run
 		if err != nil || len(closed) == 0 {
 			return err
 		}
-		ended, err := listed(closed)
-		if err != nil {
-			return err
-		}
+		ended := listed(closed)
 		_, err = q.ExecContext(ctx, `UPDATE run_process SET facts = ? WHERE run_id IN (SELECT value FROM json_each(?))`, end.Facts, ended)
 		return err
 	})

@@ -2,7 +2,6 @@ package relational
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 	"time"
 
@@ -118,10 +117,6 @@ func (db *DB) cellsOf(ctx context.Context, ids []string, columns []metastore.Fie
 	if err != nil {
 		return nil, err
 	}
-	list, err := json.Marshal(ids)
-	if err != nil {
-		return nil, err
-	}
 	text, args := "SELECT j.key", []any{}
 	for _, f := range columns {
 		v := valueOf(f, false)
@@ -129,7 +124,7 @@ func (db *DB) cellsOf(ctx context.Context, ids []string, columns []metastore.Fie
 		args = append(args, v.args...)
 	}
 	rows, err := q.QueryContext(ctx, text+` FROM json_each(?) j CROSS JOIN runs r ON r.run_id = j.value LEFT JOIN run_process p ON p.run_id = r.run_id`,
-		append(args, string(list))...)
+		append(args, listed(ids))...)
 	if err != nil {
 		return nil, err
 	}

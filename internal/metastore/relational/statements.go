@@ -3,9 +3,11 @@ package relational
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"quant"
@@ -146,12 +148,36 @@ func validDocument(object string, doc quant.JSON) error {
 	return nil
 }
 
-// listed binds a list as one JSON array, which json_each reads: one statement
-// for any number of values.
-func listed[T any](values []T) (string, error) {
-	b, err := json.Marshal(slices.Concat([]T{}, values))
+// List is a list that a statement binds as one value, and reads with json_each: one
+// statement for any number of values. A number is read by CAST(value AS BIGINT).
+type List interface {
+	driver.Valuer // one JSON array
+	// Texts is what is in the list, in a slice of its own, for an engine that binds one.
+	Texts() []string
+}
+
+type bindable[T string | int64] []T
+
+func (l bindable[T]) Texts() []string {
+	all := make([]string, len(l))
+	for i, v := range l {
+		switch v := any(v).(type) {
+		case string:
+			all[i] = v
+		case int64:
+			all[i] = strconv.FormatInt(v, 10)
+		}
+	}
+	return all
+}
+
+func (l bindable[T]) Value() (driver.Value, error) {
+	b, err := json.Marshal([]T(l))
 	return string(b), err
 }
+
+// listed binds a list; nil is an empty one.
+func listed[T string | int64](values []T) List { return bindable[T](slices.Concat([]T{}, values)) }
 
 // Texts runs a query and returns its one column.
 func Texts(ctx context.Context, q Querier, query string, args ...any) ([]string, error) {

@@ -2,7 +2,6 @@ package relational
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 
 	"quant"
@@ -63,14 +62,13 @@ func (db *DB) EnsureSymbols(ctx context.Context, tickers []string) ([]string, er
 	if len(tickers) == 0 {
 		return nil, nil
 	}
+	// In order, so that two who add the same wait for each other and never crosswise.
+	tickers = slices.Sorted(slices.Values(tickers))
 	var added []string
 	err := db.Write(ctx, "add symbols", "meta.symbols", func(ctx context.Context, q Querier) error {
+		added = nil
 		for batch := range slices.Chunk(tickers, 10_000) {
-			doc, err := json.Marshal(batch)
-			if err != nil {
-				return err
-			}
-			if err := insertMissing(ctx, q, string(doc), &added); err != nil {
+			if err := insertMissing(ctx, q, listed(batch), &added); err != nil {
 				return err
 			}
 		}
@@ -83,9 +81,9 @@ func (db *DB) EnsureSymbols(ctx context.Context, tickers []string) ([]string, er
 	return added, nil
 }
 
-func insertMissing(ctx context.Context, q Querier, doc string, added *[]string) error {
+func insertMissing(ctx context.Context, q Querier, batch List, added *[]string) error {
 	rows, err := q.QueryContext(ctx, `INSERT INTO symbols (symbol) SELECT value FROM json_each(?) WHERE true
-		ON CONFLICT (symbol) DO NOTHING RETURNING symbol`, doc)
+		ON CONFLICT (symbol) DO NOTHING RETURNING symbol`, batch)
 	if err != nil {
 		return err
 	}

@@ -74,6 +74,17 @@ func (t table[T]) insert() string {
 	return `INSERT INTO ` + t.name + ` (` + t.columns + `) VALUES (` + placeholders(t.fields) + `)`
 }
 
+// upsert is the statement that stores a row or replaces the one of its key, the first
+// column.
+func (t table[T]) upsert() string {
+	columns := strings.Split(t.columns, ", ")
+	for i, c := range columns {
+		columns[i] = c + ` = excluded.` + c
+	}
+	key, _, _ := strings.Cut(t.columns, ", ")
+	return t.insert() + ` ON CONFLICT (` + key + `) DO UPDATE SET ` + strings.Join(columns[1:], ", ")
+}
+
 // update is the statement that replaces a row by its key, the first column, and
 // what it binds.
 func (t table[T]) update(row T) (query string, args []any) {

@@ -19,6 +19,9 @@ func (w *recorder) tag(t quant.Tag) error {
 // DeleteTag is documented at metastore.Records.
 func (db *DB) DeleteTag(ctx context.Context, runID, name string) error {
 	return db.Write(ctx, "delete a tag", "", func(ctx context.Context, q Querier) error {
+		if err := db.lockRuns(ctx, q, []string{runID}); err != nil {
+			return err
+		}
 		w := db.recorder(ctx, q)
 		if err := w.run(runID); err != nil {
 			return err
@@ -51,10 +54,7 @@ var selectNames = `SELECT ` + tagTable.columns + ` FROM (SELECT DISTINCT value A
 
 // NamesOf is documented at metastore.Overview.
 func (db *DB) NamesOf(ctx context.Context, ids []string) (map[string]string, error) {
-	wanted, err := listed(ids)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(ids)
 	tags, err := list(ctx, db, "read names of runs", selectNames, []any{wanted, quant.NameTag}, tagTable.scan)
 	names := map[string]string{}
 	for _, t := range tags {

@@ -193,22 +193,16 @@ func scanLatest(m *metastore.LatestMetric) []any {
 
 // LatestMetrics is documented at metastore.Tracking.
 func (db *DB) LatestMetrics(ctx context.Context, runIDs []string) ([]metastore.LatestMetric, error) {
-	wanted, err := listed(runIDs)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(runIDs)
 	return list(ctx, db, "read metrics of runs", latestOfRuns, []any{wanted}, scanLatest)
 }
 
 // ClientHistory is documented at metastore.Tracking.
 func (db *DB) ClientHistory(ctx context.Context, runID, name string, steps []int64, offset, limit int) ([]metastore.LatestMetric, error) {
-	wanted, err := listed(steps)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(steps)
 	where, order := `WHERE run_id = ?1 AND name = ?2`, `4, 3, 5`
 	if steps != nil {
-		where += ` AND step IN (SELECT value FROM json_each(?3))`
+		where += ` AND step IN (SELECT CAST(value AS BIGINT) FROM json_each(?3))`
 		order = `3, 4, 5`
 	}
 	query := `SELECT run_id, name, step, logged_at, value, 0 FROM run_metric_points ` + where + `

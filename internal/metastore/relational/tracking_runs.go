@@ -75,10 +75,7 @@ var selectClientRuns = `SELECT ` + clientRunColumns + ` FROM (SELECT key, ` + ru
 
 // ClientRuns is documented at metastore.Tracking.
 func (db *DB) ClientRuns(ctx context.Context, clientIDs []string, brief bool) ([]metastore.ClientRun, error) {
-	wanted, err := listed(clientIDs)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(clientIDs)
 	query := selectClientRuns
 	if brief {
 		query = briefly(query)
@@ -90,10 +87,7 @@ var selectClientRunsOf = `SELECT ` + briefly(clientRunColumns) + ` FROM (SELECT 
 
 // ClientRunsOf is documented at metastore.Tracking.
 func (db *DB) ClientRunsOf(ctx context.Context, runIDs []string) ([]metastore.ClientRun, error) {
-	wanted, err := listed(runIDs)
-	if err != nil {
-		return nil, err
-	}
+	wanted := listed(runIDs)
 	return list(ctx, db, "read runs of clients", selectClientRunsOf, []any{wanted}, scanClientRun)
 }
 
@@ -224,10 +218,7 @@ func (db *DB) SilentClientRuns(ctx context.Context, since quant.Time, limit int)
 
 // ParamsAndTagsOf is documented at metastore.Tracking.
 func (db *DB) ParamsAndTagsOf(ctx context.Context, runIDs []string) (params []quant.Param, tags []quant.Tag, err error) {
-	wanted, err := listed(runIDs)
-	if err != nil {
-		return nil, nil, err
-	}
+	wanted := listed(runIDs)
 	const byRun = "run_id, name"
 	if params, err = ofRuns(ctx, db, "run_params", paramTable.columns, byRun, wanted, paramTable.scan); err != nil {
 		return nil, nil, err

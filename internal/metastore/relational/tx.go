@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -152,9 +153,17 @@ func (db *DB) Queue(ctx context.Context) (release func(), err error) {
 	}
 }
 
+// How often a method is run again that the engine had give way to others, and the
+// longest pause before it, which grows with every try.
+const (
+	mostTries  = 10
+	retryPause = 10 * time.Millisecond
+)
+
 // Write runs the statements of one method: all of them or none, in a
 // transaction of their own or inside the caller's. A statement that fails
-// there leaves the caller's transaction as it was before the method.
+// there leaves the caller's transaction as it was before the method. fn may be
+// called again after it failed, and then begins anew.
 func (db *DB) Write(ctx context.Context, what, point string, fn func(ctx context.Context, q Querier) error) error {
 	st := db.current(ctx)
 	if st == nil {
@@ -163,9 +172,16 @@ func (db *DB) Write(ctx context.Context, what, point string, fn func(ctx context
 		}
 		// From here on it is all or nothing anyway; a context that can be
 		// cancelled would cost the driver a goroutine for each statement.
-		return db.Classify(what, db.begin(context.WithoutCancel(ctx), point, func(ctx context.Context) error {
-			return fn(ctx, db.current(ctx).conn)
-		}))
+		whole := context.WithoutCancel(ctx)
+		for tries := 1; ; tries++ {
+			err := db.begin(whole, point, func(ctx context.Context) error {
+				return fn(ctx, db.current(ctx).conn)
+			})
+			if err == nil || tries == mostTries || ctx.Err() != nil || !db.dialect.Again(err) {
+				return db.Classify(what, err)
+			}
+			time.Sleep(rand.N(time.Duration(tries) * retryPause)) // apart from whom it met
+		}
 	}
 	if err := st.usable(); err != nil {
 		return err

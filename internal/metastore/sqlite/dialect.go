@@ -91,3 +91,23 @@ func (d dialect) NoParent(err error) bool { return is(err, sqlite3.ErrConstraint
 func (dialect) TableNames() string {
 	return `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`
 }
+
+// Again is documented at relational.Dialect. A writer holds the database before it
+// reads anything.
+func (dialect) Again(error) bool { return false }
+
+// LockRuns is documented at relational.Dialect.
+func (dialect) LockRuns() string { return "" }
+
+// Alone is documented at relational.Dialect.
+func (dialect) Alone() string { return "" }
+
+// Last is documented at relational.Dialect.
+func (dialect) Last(text, characters string) string {
+	return `substr(` + text + `, -` + characters + `)`
+}
+
+// TextArray is documented at relational.Dialect.
+func (dialect) TextArray(text string) string {
+	return `json_group_array(` + text + ` ORDER BY ` + text + `)`
+}
