@@ -46,10 +46,10 @@ func prepare(ctx context.Context, url string) error {
 // openNew opens a prepared database of its own.
 func openNew(t testing.TB) *DB {
 	t.Helper()
-	return openAt(t, Options{URL: postgrestest.Shared(t).Prepared(t, prepare)})
+	return openAt(t, prepared(t))
 }
 
-func openAt(t testing.TB, o Options) *DB {
+func opened(t testing.TB, o Options) *DB {
 	t.Helper()
 	db, err := Open(context.Background(), o)
 	ok(t, err)
@@ -92,15 +92,15 @@ func TestOnlyInitPreparesAnEmptyDatabase(t *testing.T) {
 	_ = fails(t, Options{URL: url}, quant.Store, "holds no lab yet", "quant init-db")
 	_ = fails(t, Options{URL: url, ReadOnly: true}, quant.Store, "quant init-db")
 	_ = fails(t, Options{URL: url, ReadOnly: true, Create: true}, quant.Store, "quant init-db")
-	if db := openAt(t, Options{URL: url, Create: true}); !db.Created() || !db.CanWrite() {
+	if db := opened(t, Options{URL: url, Create: true}); !db.Created() || !db.CanWrite() {
 		t.Error("it was not created")
 	}
 	for _, o := range []Options{{URL: url}, {URL: url, Create: true}} {
-		if db := openAt(t, o); db.Created() || !db.CanWrite() {
+		if db := opened(t, o); db.Created() || !db.CanWrite() {
 			t.Errorf("created %v, can write %v", db.Created(), db.CanWrite())
 		}
 	}
-	if db := openAt(t, Options{URL: url, ReadOnly: true}); db.CanWrite() {
+	if db := opened(t, Options{URL: url, ReadOnly: true}); db.CanWrite() {
 		t.Error("it may write")
 	}
 }
@@ -135,7 +135,7 @@ func TestManyThatPrepareAtOnceMakeOneSchema(t *testing.T) {
 func TestANewerSchemaIsRefusedUnchanged(t *testing.T) {
 	t.Parallel()
 	url := postgrestest.Shared(t).Prepared(t, prepare)
-	db := openAt(t, Options{URL: url})
+	db := opened(t, Options{URL: url})
 	_, err := db.Pool.Exec(`INSERT INTO schema_migrations (version, name) VALUES (999, 'later')`)
 	ok(t, err)
 	for _, o := range []Options{{URL: url}, {URL: url, Create: true}, {URL: url, ReadOnly: true}} {
@@ -204,7 +204,7 @@ func TestAReadingRoleSufficesToRead(t *testing.T) {
 	reader := strings.Replace(url, "//quant@", "//reader_"+name+"@", 1)
 	_ = fails(t, Options{URL: reader}, quant.Store, "may not read it", "GRANT SELECT ON ALL TABLES IN SCHEMA quant")
 	s.Exec(t, name, `GRANT USAGE ON SCHEMA quant TO reader_`+name+`; GRANT SELECT ON ALL TABLES IN SCHEMA quant TO reader_`+name)
-	db := openAt(t, Options{URL: reader})
+	db := opened(t, Options{URL: reader})
 	defer func() { _ = db.Close() }()
 	if db.CanWrite() {
 		t.Error("it may write")
@@ -268,7 +268,7 @@ func TestErrorsOfTheConnectionSayWhatWhereAndWhy(t *testing.T) {
 	}
 
 	// A lost server, and what comes after.
-	db := openAt(t, at(s.URL("postgres")))
+	db := opened(t, at(s.URL("postgres")))
 	s.Kill()
 	_, err := db.GetRun(context.Background(), "none")
 	if quant.CodeOf(err) != quant.Store || quant.HintOf(err) == "" {
@@ -349,7 +349,7 @@ func TestAPoolerByTransactionIsRefusedAndOneBySessionServes(t *testing.T) {
 	for _, more := range []string{"", ignoring} {
 		url := s.Prepared(t, prepare)
 		_ = fails(t, Options{URL: pooler(t, url, "transaction", more)}, quant.Store, "shares its connections by transaction", "PostgreSQL itself")
-		db := openAt(t, Options{URL: pooler(t, url, "session", more)})
+		db := opened(t, Options{URL: pooler(t, url, "session", more)})
 		if _, err := db.GetRun(context.Background(), "none"); quant.CodeOf(err) != quant.NotFound {
 			t.Error(err)
 		}
@@ -409,7 +409,7 @@ func TestValuesAreNumberedAsInSQLite(t *testing.T) {
 		`'open ?`:                   `'open ?`,
 		`SELECT ? WHERE x = '삼?' ?`: `SELECT $1 WHERE x = '삼?' $2`,
 	} {
-		if got := numbered(query); got != want {
+		if got := translate(query); got != want {
 			t.Errorf("%s\ngot  %s\nwant %s", query, got, want)
 		}
 	}
