@@ -10,20 +10,8 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
-	"quant/internal/metastore/postgrestest"
 	"quant/internal/metastore/relational"
 )
-
-// opened is a DB of its own process on a database, made where it is empty.
-func opened(t *testing.T, url string) *DB {
-	t.Helper()
-	db, err := Open(t.Context(), Options{URL: url, Create: true, Wait: 5 * time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	return db
-}
 
 // recorded stores a RUNNING run that bears a lease.
 func (db *DB) recorded(t *testing.T, id, lease string) {
@@ -65,8 +53,8 @@ const (
 // nothing any more from then on.
 func TestWhoseLeaseWasRevokedWritesNothing(t *testing.T) {
 	t.Parallel()
-	url := postgrestest.Database(t)
-	late, other := opened(t, url), opened(t, url)
+	url := prepared(t)
+	late, other := openAt(t, url), openAt(t, url)
 	held := late.take(t, run1, time.Second)
 	late.recorded(t, run1, run1)
 	other.take(t, run2, time.Hour)
@@ -122,8 +110,8 @@ func TestWhoseLeaseWasRevokedWritesNothing(t *testing.T) {
 // before its runs are closed; others need not wait for that.
 func TestNobodyRevokesTheLeaseOfAProcessThatWrites(t *testing.T) {
 	t.Parallel()
-	url := postgrestest.Database(t)
-	writer, other := opened(t, url), opened(t, url)
+	url := prepared(t)
+	writer, other := openAt(t, url), openAt(t, url)
 	held := writer.take(t, run1, time.Millisecond)
 	writer.recorded(t, run1, run1)
 	err := writer.Tx(t.Context(), func(ctx context.Context) error {
@@ -161,8 +149,8 @@ func TestNobodyRevokesTheLeaseOfAProcessThatWrites(t *testing.T) {
 
 func TestALeaseThatEndedLongAgoIsTakenAway(t *testing.T) {
 	t.Parallel()
-	url := postgrestest.Database(t)
-	db := opened(t, url)
+	url := prepared(t)
+	db := openAt(t, url)
 	db.take(t, run1, time.Hour)
 	db.recorded(t, run1, run1)
 	db.take(t, run2, time.Hour)
