@@ -97,7 +97,12 @@ type Label struct {
 }
 
 // String returns name@version.
-func (l Label) String() string { return l.Name + "@" + l.Version }
+func (l Label) String() string {
+	if l.Name == "" {
+		return "" // of a model that was not trained here
+	}
+	return l.Name + "@" + l.Version
+}
 
 // MarshalText writes name@version.
 func (l Label) MarshalText() ([]byte, error) { return []byte(l.String()), nil }

@@ -34,7 +34,7 @@ func (l Lineage) Folded() Lineage {
 			continue
 		}
 		_, version, _ := dataset.FeatureNamed(l.Nodes[members[0]].Name)
-		one := Node{Type: quant.IOTable, Name: fmt.Sprintf("%s: %d features of %s", dataset.FeaturesDaily, len(members), version), FirstDate: l.Nodes[members[0]].FirstDate}
+		one := Node{Type: quant.IOTable, Name: fmt.Sprintf("%s (%d features)", version, len(members)), FirstDate: l.Nodes[members[0]].FirstDate}
 		one.ID = quant.IOTable + ":" + one.Name + "@" + l.Nodes[members[0]].ID // of the first, since others may have read as many
 		rows := int64(0)
 		for _, i := range members {

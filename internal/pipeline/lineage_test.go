@@ -144,7 +144,7 @@ func TestManyFeaturesOfAVersionAreOneNode(t *testing.T) {
 		t.Fatalf("%d nodes, %d edges of %d, %d: %+v", len(folded.Nodes), len(folded.Edges), len(l.Nodes), len(l.Edges), folded)
 	}
 	tree := strings.Join(folded.Tree(), "\n")
-	for _, part := range []string{"table features_daily: 11 features of alpha, 110 rows, 2024-01-10 to 2024-02-20\n", "features_daily:F11@alpha, 10 rows", "features_daily:G2@few"} {
+	for _, part := range []string{"table alpha (11 features), 110 rows, 2024-01-10 to 2024-02-20\n", "features_daily:F11@alpha, 10 rows", "features_daily:G2@few"} {
 		if !strings.Contains(tree, part) {
 			t.Errorf("no %q in\n%s", part, tree)
 		}
