@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"context"
 	"strings"
 	"testing"
 
@@ -13,27 +12,12 @@ import (
 // prepared is the URL of a prepared database of its own.
 func prepared(t testing.TB) string {
 	t.Helper()
-	return postgrestest.Shared(t).Prepared(t, func(ctx context.Context, url string) error {
-		db, err := Open(ctx, Options{URL: url, Create: true})
-		if err != nil {
-			return err
-		}
-		return db.Close()
-	})
+	return postgrestest.Shared(t).Prepared(t, prepare)
 }
 
 func openAt(t testing.TB, url string) *DB {
 	t.Helper()
-	db, err := Open(context.Background(), Options{URL: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return db
+	return opened(t, Options{URL: url})
 }
 
 func TestPostgreSQLKeepsTheContract(t *testing.T) {

@@ -170,7 +170,7 @@ func (db *DB) CanWrite() bool { return db.canWrite && !db.readOnly }
 // password and without parameters.
 func Shown(text string) string {
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" && u.Path == "" {
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return "postgres://..."
 	}
 	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}

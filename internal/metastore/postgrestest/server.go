@@ -296,8 +296,20 @@ func (s *Server) run() error {
 	}
 }
 
-// Kill ends the server at once, as a crash does: kill -9.
-func (s *Server) Kill() { s.signal(syscall.SIGKILL) }
+// Kill ends the server and all processes of its connections at once, as a crash does:
+// kill -9.
+func (s *Server) Kill() {
+	s.mu.Lock()
+	pid := s.process.Process.Pid
+	s.mu.Unlock()
+	connections, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid)) // Linux; elsewhere they end by themselves
+	s.signal(syscall.SIGKILL)
+	for _, child := range strings.Fields(string(connections)) {
+		if pid, err := strconv.Atoi(child); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
 
 // Stop ends the server in order, and breaks the connections that it has.
 func (s *Server) Stop() { s.signal(syscall.SIGINT) }

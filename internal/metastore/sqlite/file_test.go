@@ -278,7 +278,7 @@ func TestCheckFindsWhatAHandCanBreak(t *testing.T) {
 			t.Parallel()
 			path := filepath.Join(t.TempDir(), "meta.db")
 			db := openAt(t, path)
-			for _, s := range sampleRows() {
+			for _, s := range metastoretest.SoundRows() {
 				must(db.Pool.Exec(s))
 			}
 			if found := must(db.Check(context.Background())); found != nil {
@@ -380,7 +380,7 @@ func TestResetBringsBackTheSchemaAndLeavesOutNonsense(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "meta.db")
 	db := openAt(t, path)
-	for _, s := range sampleRows() {
+	for _, s := range metastoretest.SoundRows() {
 		must(db.Pool.Exec(s))
 	}
 	for n := range 5 {
