@@ -41,6 +41,7 @@ func (t *translations) of(text string) string {
 //   - what SQLite is told of how to find rows, which says nothing of which they are, goes:
 //     INDEXED BY name, NOT INDEXED, a + before a name, the CROSS of a CROSS JOIN, which has
 //     an ON there,
+//   - GLOB becomes LIKE, which minds the case here,
 //   - the column user, which is a function of PostgreSQL, is quoted.
 //
 // Everything else stays as it is.
@@ -154,6 +155,9 @@ func (t *translation) word() {
 		t.rest = behind
 	case word == "INDEXED" && second == "BY":
 		_, t.rest = next(behind)
+	case word == "GLOB": // a relational.Pattern is bound as LIKE has it
+		t.write("LIKE")
+		t.rest = rest
 	case word == "json_each" && strings.HasPrefix(rest, "(?"):
 		t.rest = rest[2:]
 		list := t.parameter()
