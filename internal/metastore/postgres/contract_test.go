@@ -56,7 +56,8 @@ func TestAStatementIsWrittenAsPostgreSQLTakesIt(t *testing.T) {
 		{`/* ?`, `/* ?`},
 		{`x IN (SELECT value FROM json_each(?))`, `x IN (SELECT value FROM (SELECT ordinality - 1 AS key, value FROM unnest(CAST($1 AS text[])) WITH ORDINALITY AS u (value, ordinality)) AS listed)`},
 		{`FROM json_each(?2) j CROSS JOIN runs r ON r.run_id = j.value`, `FROM (SELECT ordinality - 1 AS key, value FROM unnest(CAST($2 AS text[])) WITH ORDINALITY AS u (value, ordinality)) j JOIN runs r ON r.run_id = j.value`},
-		{`json_each(p.argv)`, `json_each(p.argv)`},
+		{`(SELECT group_concat(value, ' ' ORDER BY key) FROM json_each(p.argv))`, `(SELECT string_agg(value, ' ' ORDER BY key) FROM (SELECT ordinality - 1 AS key, value COLLATE "C" AS value
+			FROM json_array_elements_text(CASE json_typeof(CAST(p.argv AS json)) WHEN 'array' THEN CAST(p.argv AS json) END) WITH ORDINALITY AS u (value, ordinality)) AS listed)`},
 		{`FROM runs NOT INDEXED WHERE +r.status = ?`, `FROM runs WHERE r.status = $1`},
 		{`FROM runs r INDEXED BY runs_kind WHERE a + b = a+1`, `FROM runs r WHERE a + b = a+1`},
 		{`SELECT user, p.user, "user", user_us FROM run_process p`, `SELECT "user", p.user, "user", user_us FROM run_process p`},

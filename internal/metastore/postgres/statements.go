@@ -29,6 +29,11 @@ func (dialect) Explain(ctx context.Context, q relational.Querier, query string, 
 	return relational.Texts(ctx, q, `EXPLAIN (COSTS OFF) `+query, args...)
 }
 
+// OtherColumns is documented at relational.Dialect.
+func (dialect) OtherColumns() string {
+	return `SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = CAST('` + Schema + `.' || ? AS regclass) AND attnum > 0 AND NOT attisdropped AND attname <> 'run_id'`
+}
+
 // Last is documented at relational.Dialect.
 func (dialect) Last(text, characters string) string { return `right(` + text + `, ` + characters + `)` }
 

@@ -47,6 +47,8 @@ type Dialect interface {
 	Last(text, characters string) string
 	// TextArray is the aggregate that makes a JSON array of texts in their order, as text.
 	TextArray(text string) string
+	// OtherColumns is the query for the names of a table's columns, but for run_id.
+	OtherColumns() string
 	// TableNames is the query for the names of all tables of the Meta DB, in order.
 	TableNames() string
 

@@ -119,7 +119,7 @@ var searchFields = map[string]searchField{
 	"git_dirty":      {value: "p.git_dirty"},
 	"pid":            {value: "p.pid", whole: true},
 	"changes":        {value: "coalesce(p.changes, 1)"}, // as everywhere, where its process was lost
-	"argv":           {value: "(SELECT group_concat(value, ' ') FROM json_each(p.argv))"},
+	"argv":           {value: "(SELECT group_concat(value, ' ' ORDER BY key) FROM json_each(p.argv))"},
 }
 
 // millisecondChars is how long the head of an id is that is the millisecond of the

@@ -135,3 +135,8 @@ func (d dialect) Explain(ctx context.Context, q relational.Querier, query string
 	}
 	return plan, rows.Err()
 }
+
+// OtherColumns is documented at relational.Dialect.
+func (dialect) OtherColumns() string {
+	return `SELECT name FROM pragma_table_info(?) WHERE name <> 'run_id'`
+}
