@@ -105,7 +105,7 @@ func (db *DB) PutClientArtifact(ctx context.Context, a quant.ClientArtifact) err
 // RemoveClientArtifacts is documented at metastore.ClientFiles.
 func (db *DB) RemoveClientArtifacts(ctx context.Context, path string) (gone int64, err error) {
 	err = db.Write(ctx, "remove files", "", func(ctx context.Context, q Querier) error {
-		res, err := q.ExecContext(ctx, `DELETE FROM client_artifacts WHERE ?1 IS NULL AND `+below("path"), nil, path)
+		res, err := q.ExecContext(ctx, `DELETE FROM client_artifacts WHERE CAST(?1 AS TEXT) IS NULL AND `+below("path"), nil, path)
 		if err != nil {
 			return err
 		}
@@ -118,5 +118,5 @@ func (db *DB) RemoveClientArtifacts(ctx context.Context, path string) (gone int6
 // ClientArtifactsBelow is documented at metastore.ClientFiles.
 func (db *DB) ClientArtifactsBelow(ctx context.Context, path string) ([]quant.ClientArtifact, error) {
 	return list(ctx, db, "list files", `SELECT `+clientArtifactTable.columns+` FROM client_artifacts
-		WHERE ?1 IS NULL AND `+below("path")+` ORDER BY path`, []any{nil, path}, clientArtifactTable.scan)
+		WHERE CAST(?1 AS TEXT) IS NULL AND `+below("path")+` ORDER BY path`, []any{nil, path}, clientArtifactTable.scan)
 }

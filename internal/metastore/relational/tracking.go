@@ -199,7 +199,7 @@ func (db *DB) MarkClientExperiment(ctx context.Context, number int64, deleted bo
 			return err
 		}
 		if deleted {
-			_, err = q.ExecContext(ctx, `INSERT INTO run_deletions (`+deletionTable.columns+`) SELECT run_id, ?2, ?3 FROM (`+clientRunsOfExperiment+`1) WHERE true ON CONFLICT DO NOTHING`,
+			_, err = q.ExecContext(ctx, `INSERT INTO run_deletions (`+deletionTable.columns+`) SELECT run_id, ?2, ?3 FROM (`+clientRunsOfExperiment+`1) AS d WHERE true ON CONFLICT DO NOTHING`,
 				id, at, quant.Text(byRunID))
 		} else {
 			_, err = q.ExecContext(ctx, `DELETE FROM run_deletions WHERE run_id IN (`+clientRunsOfExperiment+`1)`, id)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 
 	"quant"
 	"quant/internal/metastore"
@@ -182,7 +183,7 @@ func (w *recorder) latestBefore(runID, name string) (r rank, known bool, err err
 const latestOfRuns = `WITH j AS MATERIALIZED (SELECT DISTINCT value AS id FROM json_each(?))
 	SELECT l.run_id, l.name, l.step, l.at, coalesce(l.value, 0), l.value IS NULL FROM j CROSS JOIN run_metric_latest l ON l.run_id = j.id
 	UNION ALL
-	SELECT m.run_id, m.name, m.last_step, (SELECT logged_at FROM run_metric_points p WHERE p.run_id = m.run_id AND p.name = m.name ORDER BY point DESC LIMIT 1), m.last, 0
+	SELECT m.run_id, m.name, m.last_step, (SELECT logged_at FROM run_metric_points p WHERE p.run_id = m.run_id AND p.name = m.name ORDER BY point DESC LIMIT 1), m.last, FALSE
 	FROM j CROSS JOIN run_metrics m ON m.run_id = j.id
 	WHERE NOT EXISTS (SELECT 1 FROM run_metric_latest l WHERE l.run_id = m.run_id AND l.name = m.name)
 	ORDER BY 1, 2`
@@ -205,12 +206,12 @@ func (db *DB) ClientHistory(ctx context.Context, runID, name string, steps []int
 		where += ` AND step IN (SELECT CAST(value AS BIGINT) FROM json_each(?3))`
 		order = `3, 4, 5`
 	}
-	query := `SELECT run_id, name, step, logged_at, value, 0 FROM run_metric_points ` + where + `
-		UNION SELECT run_id, name, step, logged_at, 0.0, 1 FROM run_metric_nans ` + where + ` ORDER BY ` + order
+	query := `SELECT run_id, name, step, logged_at, value, FALSE FROM run_metric_points ` + where + `
+		UNION SELECT run_id, name, step, logged_at, 0.0, TRUE FROM run_metric_nans ` + where + ` ORDER BY ` + order
 	args := []any{runID, name, wanted}
 	if limit > 0 || offset > 0 {
 		if limit <= 0 {
-			limit = -1
+			limit = math.MaxInt32
 		}
 		query += fmt.Sprintf(` LIMIT %d OFFSET %d`, limit, offset)
 	}

@@ -165,7 +165,7 @@ func (db *DB) ContinueClientRun(ctx context.Context, r quant.Run, p quant.RunPro
 			return err
 		}
 		for _, table := range continued() {
-			columns, err := Texts(ctx, q, `SELECT name FROM pragma_table_info(?) WHERE name <> 'run_id'`, table)
+			columns, err := Texts(ctx, q, db.dialect.OtherColumns(), table)
 			if err != nil {
 				return err
 			}

@@ -317,7 +317,7 @@ CREATE TABLE run_imports (
 -- tree, so that what is left to index is little.
 CREATE INDEX runs_ended ON runs (ended_at, run_id);
 CREATE INDEX run_process_duration ON run_process (duration_us, run_id);
-CREATE INDEX run_process_exit ON run_process (exit_code, run_id) WHERE exit_code IS NULL OR exit_code <> 0;
+CREATE INDEX run_process_exit ON run_process (exit_code, run_id) WHERE exit_code IS DISTINCT FROM 0;
 CREATE INDEX run_process_commit ON run_process (left(git_commit, 200), run_id) WHERE git_commit IS NOT NULL;
 CREATE INDEX run_process_host ON run_process (left(host, 200), run_id);
 CREATE INDEX run_process_user ON run_process (left("user", 200), run_id);
