@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,15 +18,16 @@ type dialect struct {
 	shown   string // the database, for messages
 	address string // the server, for messages
 	wait    time.Duration
+	held    *atomic.Pointer[lease] // of this process; nil in it: none
 }
 
 var _ relational.Dialect = dialect{}
 
 // Begin is documented at relational.Dialect. Each statement sees what was committed before
-// it; who changes a row waits for others who do.
+// it; who changes a row waits for others who do. It begins with the proof that this
+// process still has its lease.
 func (d dialect) Begin(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, "BEGIN")
-	return err
+	return d.held.Load().begin(ctx, conn, "BEGIN")
 }
 
 // BeginReading is documented at relational.Dialect.
