@@ -351,7 +351,7 @@ CREATE INDEX experiments_name ON experiments USING hash (name); -- of any length
 -- twice.
 CREATE FUNCTION experiments_numbered() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock('quant.client_experiments'::regclass::oid::bigint);
+    PERFORM pg_advisory_xact_lock(hashtextextended('quant name an experiment', 0)); -- relational.namingExperiments
     INSERT INTO quant.client_experiments (experiment_id, number, updated_at)
     VALUES (NEW.experiment_id, (SELECT coalesce(max(number), 0) + 1 FROM quant.client_experiments), NEW.created_at);
     RETURN NULL;
