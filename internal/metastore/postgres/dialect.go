@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,15 +18,16 @@ type dialect struct {
 	shown   string // the database, for messages
 	address string // the server, for messages
 	wait    time.Duration
+	held    *atomic.Pointer[lease] // of this process; nil in it: none
 }
 
 var _ relational.Dialect = dialect{}
 
 // Begin is documented at relational.Dialect. Each statement sees what was committed before
-// it; who changes a row waits for others who do.
+// it; who changes a row waits for others who do. It begins with the proof that this
+// process still has its lease.
 func (d dialect) Begin(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, "BEGIN")
-	return err
+	return d.held.Load().begin(ctx, conn, "BEGIN")
 }
 
 // BeginReading is documented at relational.Dialect.
@@ -43,9 +45,10 @@ func (d dialect) Rollback(conn *sql.Conn) {
 	}
 }
 
-// TableNames is documented at relational.Dialect.
+// TableNames is documented at relational.Dialect. The tables that only a shared database
+// has are no part of the contract.
 func (d dialect) TableNames() string {
-	return `SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = '` + Schema + `' AND tablename <> '` + versionTable + `' ORDER BY tablename COLLATE "C"`
+	return `SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = '` + Schema + `' AND tablename NOT IN ('` + versionTable + `', 'leases', 'run_roles') ORDER BY tablename COLLATE "C"`
 }
 
 // Duplicate is documented at relational.Dialect.

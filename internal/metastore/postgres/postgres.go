@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,6 +54,8 @@ type DB struct {
 	created  bool
 	from, to int
 
+	connector connector // of the pool's connections
+
 	// unsettled: something stands before the server that takes no settings with a
 	// connection, so they are made afterwards.
 	unsettled bool
@@ -87,7 +90,7 @@ func open(ctx context.Context, o Options, schema []migration) (_ *DB, err error)
 	if err != nil {
 		return nil, err
 	}
-	d := dialect{shown: Shown(o.URL), wait: o.Wait, address: address(config)}
+	d := dialect{shown: Shown(o.URL), wait: o.Wait, address: address(config), held: &atomic.Pointer[lease]{}}
 	db := &DB{
 		DB:     relational.New(relational.Options{Shown: d.shown, Dialect: d, Wait: o.Wait}),
 		engine: d, now: o.Now, schema: schema, readOnly: o.ReadOnly,
@@ -130,6 +133,7 @@ func open(ctx context.Context, o Options, schema []migration) (_ *DB, err error)
 // pool makes the pool: some statements at once, and few enough that the processes of a
 // team fit into the connections of one server.
 func (db *DB) pool(c connector) {
+	db.connector = c
 	db.Pool = sql.OpenDB(c)
 	db.Pool.SetMaxOpenConns(4)
 	db.Pool.SetMaxIdleConns(4)

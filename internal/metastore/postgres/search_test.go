@@ -106,6 +106,47 @@ func TestATextLongerThanItsIndexIsFoundWholly(t *testing.T) {
 	}
 }
 
+// TestAWholeNumberComparesWithAnyNumber is about columns of whole numbers, to which
+// PostgreSQL gives no other.
+func TestAWholeNumberComparesWithAnyNumber(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db := openAt(t, recycled(t))
+	for n := range 3 {
+		at := must(quant.ParseTime(fmt.Sprintf("2026-01-15T09:30:%02d.000000Z", n)))
+		ok(t, db.CreateRun(ctx, quant.Run{RunID: metastoretest.RunID(n), Kind: "k", Status: quant.Running, StartedAt: at}, quant.RunProcess{RunID: metastoretest.RunID(n), PID: int64(n)}))
+		code, took := int64(n), int64(n)
+		ok(t, db.FinishRun(ctx, metastore.RunEnd{RunID: metastoretest.RunID(n), Status: quant.Success, EndedAt: at, ExitCode: &code, DurationUS: &took}))
+	}
+	pid, code, duration := metastore.Field{Name: "pid"}, metastore.Field{Name: "exit_code"}, metastore.Field{Name: "duration"}
+	for _, tt := range []struct {
+		where metastore.Expr
+		want  int
+	}{
+		{metastore.Compare{Field: pid, Op: metastore.Gt, Value: 0.5}, 2},
+		{metastore.Compare{Field: pid, Op: metastore.Eq, Value: 1.0}, 1},
+		{metastore.Compare{Field: pid, Op: metastore.Lt, Value: 1e300}, 3},
+		{metastore.In{Field: pid, Values: []any{1.0, 1.5, -2.5}}, 1},
+		{metastore.Compare{Field: code, Op: metastore.Ge, Value: 0.5}, 2},
+		{metastore.Compare{Field: code, Op: metastore.Gt, Value: 1e19}, 0},
+		{metastore.Compare{Field: code, Op: metastore.Ne, Value: 1.5}, 3},
+		{metastore.Compare{Field: duration, Op: metastore.Gt, Value: 500 * time.Nanosecond}, 2},
+		{metastore.Compare{Field: duration, Op: metastore.Eq, Value: 2 * time.Microsecond}, 1},
+	} {
+		s := metastore.Search{Where: tt.where, All: true, Columns: []metastore.Field{{Name: "run_id"}}}
+		n := 0
+		ok(t, db.SearchRuns(ctx, s, func([]any) error { n++; return nil }))
+		if n != tt.want {
+			t.Errorf("%s: %d", metastoretest.Describe(s), n)
+		}
+		db.SearchByEach(ctx, s, func(_ int, ids []string, err error) {
+			if err != nil || len(ids) != tt.want {
+				t.Errorf("%s: %q %v", metastoretest.Describe(s), ids, err)
+			}
+		})
+	}
+}
+
 // TestEveryIndexOfASearchIsThere holds the table of indexes, by which a search chooses
 // what drives it, to the schema.
 func TestEveryIndexOfASearchIsThere(t *testing.T) {

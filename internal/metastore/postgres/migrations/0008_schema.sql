@@ -351,7 +351,7 @@ CREATE INDEX experiments_name ON experiments USING hash (name); -- of any length
 -- twice.
 CREATE FUNCTION experiments_numbered() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_advisory_xact_lock('quant.client_experiments'::regclass::oid::bigint);
+    PERFORM pg_advisory_xact_lock(hashtextextended('quant name an experiment', 0)); -- relational.namingExperiments
     INSERT INTO quant.client_experiments (experiment_id, number, updated_at)
     VALUES (NEW.experiment_id, (SELECT coalesce(max(number), 0) + 1 FROM quant.client_experiments), NEW.created_at);
     RETURN NULL;
@@ -590,3 +590,97 @@ CREATE TABLE tokens (
     CONSTRAINT "last_used_at has the form 2026-01-15T09:30:00.000000Z" CHECK (has_form_of_instant(last_used_at)),
     CONSTRAINT "revoked_at has the form 2026-01-15T09:30:00.000000Z" CHECK (has_form_of_instant(revoked_at))
 );
+
+-- The processes that have runs open, as those of other machines see it: who has not
+-- renewed its lease by expires_at, by this server's clock, is taken for dead. A
+-- process whose lease is gone writes nothing any more: each of its transactions begins
+-- by locking its row here, with its token.
+CREATE TABLE leases (
+    name       text COLLATE "C" NOT NULL PRIMARY KEY,
+    token      bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    role       text COLLATE "C" NOT NULL DEFAULT session_user,
+    host       text COLLATE "C" NOT NULL,
+    machine_id text COLLATE "C" NOT NULL,
+    boot_id    text COLLATE "C" NOT NULL,
+    pid        bigint NOT NULL,
+    lasts      interval NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CONSTRAINT "name is not empty" CHECK (name <> '')
+);
+
+CREATE INDEX run_process_live_lock ON run_process (live_lock) WHERE exit_code IS NULL AND facts IS NULL AND live_lock IS NOT NULL;
+
+-- Who started a run: the role that logged in, whatever the program says.
+CREATE TABLE run_roles (
+    run_id text COLLATE "C" NOT NULL PRIMARY KEY REFERENCES runs (run_id) ON DELETE CASCADE,
+    role   text COLLATE "C" NOT NULL
+);
+
+CREATE FUNCTION note_role() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+BEGIN
+    INSERT INTO quant.run_roles (run_id, role) VALUES (NEW.run_id, session_user);
+    RETURN NULL;
+END $$;
+
+CREATE TRIGGER runs_note_role AFTER INSERT ON runs FOR EACH ROW EXECUTE FUNCTION note_role();
+
+-- What an ended run says is its own role's, and the owner's of the tables.
+CREATE FUNCTION is_others(id text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT o.role FROM quant.runs r JOIN quant.run_roles o ON o.run_id = r.run_id
+    WHERE r.run_id = id AND r.status <> 'RUNNING' AND o.role <> session_user
+    AND NOT pg_has_role(session_user, (SELECT relowner FROM pg_catalog.pg_class WHERE oid = 'quant.runs'::regclass), 'MEMBER')
+$$;
+
+CREATE FUNCTION keep_others() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    run text;
+    other text;
+BEGIN
+    FOR run IN SELECT DISTINCT run_id FROM changed LOOP
+        other := quant.is_others(run);
+        IF other IS NOT NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('run %s has ended and belongs to the role %s', run, other);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION keep_others_run() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    other text := quant.is_others(OLD.run_id);
+BEGIN
+    IF other IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('run %s has ended and belongs to the role %s', OLD.run_id, other);
+    END IF;
+    RETURN NEW;
+END $$;
+
+CREATE TRIGGER runs_keep_others BEFORE UPDATE ON runs FOR EACH ROW WHEN (OLD.status <> 'RUNNING') EXECUTE FUNCTION keep_others_run();
+
+CREATE TRIGGER run_io_keep_others_new AFTER INSERT ON run_io REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_io_keep_others_now AFTER UPDATE ON run_io REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_io_keep_others_old AFTER DELETE ON run_io REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_params_keep_others_new AFTER INSERT ON run_params REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_params_keep_others_now AFTER UPDATE ON run_params REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_params_keep_others_old AFTER DELETE ON run_params REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_tags_keep_others_new AFTER INSERT ON run_tags REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_tags_keep_others_now AFTER UPDATE ON run_tags REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_tags_keep_others_old AFTER DELETE ON run_tags REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metrics_keep_others_new AFTER INSERT ON run_metrics REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metrics_keep_others_now AFTER UPDATE ON run_metrics REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metrics_keep_others_old AFTER DELETE ON run_metrics REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metric_points_keep_others_new AFTER INSERT ON run_metric_points REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metric_points_keep_others_now AFTER UPDATE ON run_metric_points REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metric_points_keep_others_old AFTER DELETE ON run_metric_points REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_notes_keep_others_new AFTER INSERT ON run_notes REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_notes_keep_others_now AFTER UPDATE ON run_notes REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_notes_keep_others_old AFTER DELETE ON run_notes REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_artifacts_keep_others_new AFTER INSERT ON run_artifacts REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_artifacts_keep_others_now AFTER UPDATE ON run_artifacts REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_artifacts_keep_others_old AFTER DELETE ON run_artifacts REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_programs_keep_others_new AFTER INSERT ON run_programs REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_programs_keep_others_now AFTER UPDATE ON run_programs REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_programs_keep_others_old AFTER DELETE ON run_programs REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_deletions_keep_others_new AFTER INSERT ON run_deletions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_deletions_keep_others_now AFTER UPDATE ON run_deletions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_deletions_keep_others_old AFTER DELETE ON run_deletions REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
