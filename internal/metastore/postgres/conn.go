@@ -68,6 +68,9 @@ func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
 		}
 		v.Value = texts
 		return nil
+	case relational.Pattern:
+		v.Value = carried(value.Like())
+		return nil
 	case []string, []int64, []float64: // of our own
 		return nil
 	}

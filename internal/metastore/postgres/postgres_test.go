@@ -396,21 +396,3 @@ func FuzzCarried(f *testing.F) {
 		_ = restored(s) // somebody else's
 	})
 }
-
-func TestValuesAreNumberedAsInSQLite(t *testing.T) {
-	t.Parallel()
-	for query, want := range map[string]string{
-		`SELECT 1`:                  `SELECT 1`,
-		`a = ? AND b = ?`:           `a = $1 AND b = $2`,
-		`?2 ?1 ? '?' "?" ?`:         `$2 $1 $3 '?' "?" $4`,
-		"? -- ?\n ?":                "$1 -- ?\n $2",
-		`'it''s ?' ?`:               `'it''s ?' $1`,
-		`(?), (?), (?10), (?)`:      `($1), ($2), ($10), ($11)`,
-		`'open ?`:                   `'open ?`,
-		`SELECT ? WHERE x = '삼?' ?`: `SELECT $1 WHERE x = '삼?' $2`,
-	} {
-		if got := translate(query); got != want {
-			t.Errorf("%s\ngot  %s\nwant %s", query, got, want)
-		}
-	}
-}

@@ -41,6 +41,9 @@ func (t *translations) of(text string) string {
 //   - what SQLite is told of how to find rows, which says nothing of which they are, goes:
 //     INDEXED BY name, NOT INDEXED, a + before a name, the CROSS of a CROSS JOIN, which has
 //     an ON there,
+//   - json_each(column) becomes the elements of a JSON array of texts,
+//   - group_concat becomes string_agg,
+//   - GLOB becomes LIKE, which minds the case here,
 //   - the column user, which is a function of PostgreSQL, is quoted.
 //
 // Everything else stays as it is.
@@ -159,10 +162,28 @@ func (t *translation) word() {
 		list := t.parameter()
 		t.rest = strings.TrimPrefix(t.rest, ")")
 		t.write(`(SELECT ordinality - 1 AS key, value FROM unnest(CAST(` + list + ` AS text[])) WITH ORDINALITY AS u (value, ordinality))`)
-		if alias, _ := next(t.rest); alias == "" || strings.ToUpper(alias) == alias {
-			t.write(` AS listed`)
-		}
+		t.alias()
+	case word == "group_concat":
+		t.write("string_agg")
+		t.rest = rest
+	case word == "json_each" && strings.HasPrefix(rest, "("):
+		array, behind, _ := strings.Cut(rest[1:], ")")
+		array = `CAST(` + array + ` AS json)`
+		t.write(`(SELECT ordinality - 1 AS key, value COLLATE "C" AS value FROM json_array_elements_text(CASE json_typeof(` + array + `) WHEN 'array' THEN ` + array +
+			` END) WITH ORDINALITY AS u (value, ordinality))`)
+		t.rest = behind
+		t.alias()
+	case word == "GLOB": // a relational.Pattern is bound as LIKE has it
+		t.write("LIKE")
+		t.rest = rest
 	default:
 		t.take(len(word))
+	}
+}
+
+// alias names what has just been written in a FROM, where it has no name.
+func (t *translation) alias() {
+	if name, _ := next(t.rest); name == "" || strings.ToUpper(name) == name {
+		t.write(` AS listed`)
 	}
 }

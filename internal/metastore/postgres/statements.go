@@ -21,6 +21,19 @@ func (dialect) Alone() string {
 	return `SELECT pg_advisory_xact_lock(hashtextextended('quant ' || ?, 0))`
 }
 
+// Head is documented at relational.Dialect: an entry of an index holds 2,700 bytes.
+func (dialect) Head() string { return "left(%s, 200)" }
+
+// Explain is documented at relational.Dialect.
+func (dialect) Explain(ctx context.Context, q relational.Querier, query string, args []any) ([]string, error) {
+	return relational.Texts(ctx, q, `EXPLAIN (COSTS OFF) `+query, args...)
+}
+
+// OtherColumns is documented at relational.Dialect.
+func (dialect) OtherColumns() string {
+	return `SELECT attname FROM pg_catalog.pg_attribute WHERE attrelid = CAST('` + Schema + `.' || ? AS regclass) AND attnum > 0 AND NOT attisdropped AND attname <> 'run_id'`
+}
+
 // Last is documented at relational.Dialect.
 func (dialect) Last(text, characters string) string { return `right(` + text + `, ` + characters + `)` }
 

@@ -52,6 +52,7 @@ type Server struct {
 	mu      sync.Mutex
 	process *exec.Cmd
 	ended   chan struct{} // closed when the process has ended
+	free    []string      // databases that tests have done with
 	watcher *os.File      // while it is open, the server is wanted
 }
 

@@ -36,10 +36,19 @@ type Dialect interface {
 	// Points stores points of metrics.
 	Points() Points
 
+	// Head is the beginning of a text that an index holds of it where texts may be of any
+	// length, as SQL in which %s is the text; "": an index holds the whole text.
+	Head() string
+	// Explain returns the engine's own words of how it answers a statement, a step each,
+	// indented by what it serves.
+	Explain(ctx context.Context, q Querier, query string, args []any) ([]string, error)
+
 	// Last is the last characters of a text, as SQL.
 	Last(text, characters string) string
 	// TextArray is the aggregate that makes a JSON array of texts in their order, as text.
 	TextArray(text string) string
+	// OtherColumns is the query for the names of a table's columns, but for run_id.
+	OtherColumns() string
 	// TableNames is the query for the names of all tables of the Meta DB, in order.
 	TableNames() string
 

@@ -46,7 +46,7 @@ func SearchFields() []string {
 // otherwise thousands.
 func (db *DB) SearchWithLook(ctx context.Context, s metastore.Search, look int) (ids []string, err error) {
 	err = db.OnSnapshot(ctx, func(q Querier) (err error) {
-		w := searcher{ctx: ctx, q: q, look: look}
+		w := searcher{ctx: ctx, q: q, d: db.dialect, look: look}
 		ids, err = w.ids(s)
 		return err
 	})
@@ -56,11 +56,11 @@ func (db *DB) SearchWithLook(ctx context.Context, s metastore.Search, look int) 
 // SearchByEach answers a search by all runs of each driver that it could choose, however
 // many they are.
 func (db *DB) SearchByEach(ctx context.Context, s metastore.Search, fn func(driver int, ids []string, err error)) {
-	choices, _ := driversOf(s, idRange{})
+	choices, _ := driversOf(db.dialect, s, idRange{})
 	for n, driver := range choices {
 		var ids []string
 		err := db.OnSnapshot(ctx, func(q Querier) error {
-			w := searcher{ctx: ctx, q: q}
+			w := searcher{ctx: ctx, q: q, d: db.dialect}
 			at, err := w.standingOf(s)
 			if err != nil {
 				return err

@@ -60,11 +60,11 @@ func comparison(value, op string, bound any) (fragment, error) {
 		if !ok {
 			break
 		}
+		pattern = strings.ReplaceAll(pattern, `\`, `\\`)
 		if op == "ILIKE" {
-			return fragment{value + ` LIKE ?`, []any{pattern}}, nil // minds no case of ASCII
+			return fragment{`lower(` + value + `) GLOB ?`, []any{patternOf(pattern, true)}}, nil
 		}
-		glob, _ := globOf(strings.ReplaceAll(pattern, `\`, `\\`))
-		return fragment{value + ` GLOB ?`, []any{glob}}, nil
+		return fragment{value + ` GLOB ?`, []any{patternOf(pattern, false)}}, nil
 	case "IN", "NOT IN":
 		values, ok := bound.([]string)
 		if !ok {

@@ -2,6 +2,7 @@ package relational
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -16,7 +17,7 @@ func (db *DB) SearchRuns(ctx context.Context, s metastore.Search, each func(cell
 	}
 	var ids []string
 	err := db.OnSnapshot(ctx, func(q Querier) (err error) {
-		w := searcher{ctx: ctx, q: q}
+		w := searcher{ctx: ctx, q: q, d: db.dialect}
 		ids, err = w.ids(s)
 		return err
 	})
@@ -50,7 +51,7 @@ func (db *DB) ExplainSearch(ctx context.Context, s metastore.Search) ([]metastor
 	}
 	var all []metastore.Statement
 	err := db.OnSnapshot(ctx, func(q Querier) error {
-		w := searcher{ctx: ctx, q: q}
+		w := searcher{ctx: ctx, q: q, d: db.dialect}
 		var asked []fragment
 		w.trace = func(f fragment, found int) {
 			asked = append(asked, f)
@@ -61,34 +62,13 @@ func (db *DB) ExplainSearch(ctx context.Context, s metastore.Search) ([]metastor
 		}
 		for i, f := range asked {
 			var err error
-			if all[i].Plan, err = w.planOf(f); err != nil {
+			if all[i].Plan, err = w.d.Explain(ctx, q, f.sql, f.args); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	return all, db.Classify("explain a search", err)
-}
-
-// planOf is what SQLite says of how it answers a statement.
-func (w *searcher) planOf(f fragment) ([]string, error) {
-	rows, err := w.q.QueryContext(w.ctx, `EXPLAIN QUERY PLAN `+f.sql, f.args...)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = rows.Close() }()
-	var plan []string
-	depth := map[int]int{}
-	for rows.Next() {
-		var id, parent, unused int
-		var detail string
-		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
-			return nil, err
-		}
-		depth[id] = depth[parent] + 1
-		plan = append(plan, strings.Repeat("  ", depth[parent])+detail)
-	}
-	return plan, rows.Err()
 }
 
 // OnSnapshot runs fn on one state of the database.
@@ -188,12 +168,24 @@ func (db *DB) Names(ctx context.Context, of metastore.NameSource, prefix string,
 	default:
 		return nil, quant.Errorf(quant.Invalid, "names of what? %d", of)
 	}
+	i = i.in(db.dialect)
+	beyond := func(op, value string) string {
+		if i.head != "" && column == i.column {
+			return fmt.Sprintf(i.head, column) + " >= " + fmt.Sprintf(i.head, value) + " AND " + column + op + value
+		}
+		return column + op + value
+	}
+	order := column
+	if column == i.column {
+		order = i.ordered(false)
+	}
+	after, _ := behind(prefix) // "": none is
 	// One step in the index for each name, however many rows have it.
-	query := strings.NewReplacer("$table", i.from(), "$c", column, "$where", where).Replace(
+	query := strings.NewReplacer("$table", i.from(), "$c", column, "$where", where, "$first", beyond(" >= ", "?1"), "$next", beyond(" > ", "found.name"), "$order", order).Replace(
 		`WITH RECURSIVE found (name, n) AS (
-			SELECT * FROM (SELECT $c, 1 FROM $table WHERE $where $c >= ?1 ORDER BY $c LIMIT 1)
+			SELECT * FROM (SELECT $c, 1 FROM $table WHERE $where $first ORDER BY $order LIMIT 1) AS least
 			UNION ALL
-			SELECT (SELECT $c FROM $table WHERE $where $c > found.name ORDER BY $c LIMIT 1), n + 1 FROM found WHERE name IS NOT NULL AND n < ?2
-		) SELECT name FROM found WHERE name IS NOT NULL AND substr(CAST(name AS BLOB), 1, length(CAST(?1 AS BLOB))) = CAST(?1 AS BLOB)`)
-	return list(ctx, db, "list names", query, []any{prefix, limit}, func(s *string) []any { return []any{s} })
+			SELECT (SELECT $c FROM $table WHERE $where $next ORDER BY $order LIMIT 1), n + 1 FROM found WHERE name IS NOT NULL AND n < ?2
+		) SELECT name FROM found WHERE name IS NOT NULL AND (?3 = '' OR name < ?3)`)
+	return list(ctx, db, "list names", query, []any{prefix, limit, after}, func(s *string) []any { return []any{s} })
 }

@@ -20,6 +20,29 @@ type index struct {
 	condition string
 	// noZeros: the condition leaves out the value 0.
 	noZeros bool
+	// whole: the column holds whole numbers.
+	whole bool
+	// long: the column holds texts of any length. head is how an engine's index holds their
+	// beginning alone (Dialect.Head); "": whole texts.
+	long bool
+	head string
+}
+
+// in is the index as an engine has it.
+func (i index) in(d Dialect) index {
+	if i.long {
+		i.head = d.Head()
+	}
+	return i
+}
+
+// ordered is the order of the index's column.
+func (i index) ordered(descending bool) string {
+	by := i.column + direction(descending)
+	if i.head != "" {
+		by = fmt.Sprintf(i.head, i.column) + direction(descending) + ", " + by
+	}
+	return by
 }
 
 // from is the index as the source of a SELECT.
@@ -52,6 +75,8 @@ type searchField struct {
 	// unsorted: not even within one value does SQLite take the ids of the index in
 	// their order.
 	unsorted bool
+	// whole: the value is a whole number.
+	whole bool
 	// byTime: the order of the field is that of the ids.
 	byTime bool
 }
@@ -71,30 +96,30 @@ var searchFields = map[string]searchField{
 		value: "r.error_text", index: &index{table: "runs", name: "runs_status", condition: "status = 'FAIL'"}, present: inIndex,
 	},
 	"duration": {
-		value: "p.duration_us", index: &index{table: "run_process", name: "run_process_duration", column: "duration_us"},
-		present: inCondition, walkable: true,
+		value: "p.duration_us", index: &index{table: "run_process", name: "run_process_duration", column: "duration_us", whole: true},
+		whole: true, present: inCondition, walkable: true,
 	},
 	"exit_code": {
-		value: "p.exit_code", unsorted: true,
-		index: &index{table: "run_process", name: "run_process_exit", column: "exit_code", condition: "exit_code IS NOT 0", noZeros: true},
+		value: "p.exit_code", unsorted: true, whole: true,
+		index: &index{table: "run_process", name: "run_process_exit", column: "exit_code", condition: "exit_code IS DISTINCT FROM 0", noZeros: true, whole: true},
 	},
 	"git_commit": {
 		value: "p.git_commit", present: inIndex,
-		index: &index{table: "run_process", name: "run_process_commit", column: "git_commit", condition: "git_commit IS NOT NULL"},
+		index: &index{table: "run_process", name: "run_process_commit", column: "git_commit", condition: "git_commit IS NOT NULL", long: true},
 	},
 	"parent": {
 		value: "p.parent_run_id", present: inIndex,
 		index: &index{table: "run_process", name: "run_process_parent", column: "parent_run_id", condition: "parent_run_id IS NOT NULL"},
 	},
-	"host":           {value: "p.host", index: &index{table: "run_process", name: "run_process_host", column: "host"}},
-	"user":           {value: "p.user", index: &index{table: "run_process", name: "run_process_user", column: "user"}, walkable: true},
-	"work_dir":       {value: "p.work_dir", index: &index{table: "run_process", name: "run_process_dir", column: "work_dir"}},
-	"binary_version": {value: "p.binary_version", index: &index{table: "run_process", name: "run_process_version", column: "binary_version"}},
+	"host":           {value: "p.host", index: &index{table: "run_process", name: "run_process_host", column: "host", long: true}},
+	"user":           {value: "p.user", index: &index{table: "run_process", name: "run_process_user", column: "user", long: true}, walkable: true},
+	"work_dir":       {value: "p.work_dir", index: &index{table: "run_process", name: "run_process_dir", column: "work_dir", long: true}},
+	"binary_version": {value: "p.binary_version", index: &index{table: "run_process", name: "run_process_version", column: "binary_version", long: true}},
 	"binary_commit":  {value: "p.binary_commit"},
 	"git_dirty":      {value: "p.git_dirty"},
-	"pid":            {value: "p.pid"},
+	"pid":            {value: "p.pid", whole: true},
 	"changes":        {value: "coalesce(p.changes, 1)"}, // as everywhere, where its process was lost
-	"argv":           {value: "(SELECT group_concat(value, ' ') FROM json_each(p.argv))"},
+	"argv":           {value: "(SELECT group_concat(value, ' ' ORDER BY key) FROM json_each(p.argv))"},
 }
 
 // millisecondChars is how long the head of an id is that is the millisecond of the
@@ -108,7 +133,7 @@ var clientFields = map[string]string{
 	metastore.ClientID: `coalesce((SELECT client_id FROM run_clients WHERE run_id = r.run_id), replace(r.run_id, '-', ''))`,
 	metastore.ClientStatus: `(CASE r.status WHEN 'SUCCESS' THEN 'FINISHED'
 		WHEN 'FAIL' THEN CASE (SELECT status FROM run_clients WHERE run_id = r.run_id) WHEN 'KILLED' THEN 'KILLED' ELSE 'FAILED' END
-		ELSE CASE (SELECT status FROM run_clients WHERE run_id = r.run_id) WHEN 'SCHEDULED' THEN 'SCHEDULED' ELSE 'RUNNING' END END)`,
+		ELSE CASE (SELECT status FROM run_clients WHERE run_id = r.run_id) WHEN 'SCHEDULED' THEN 'SCHEDULED' ELSE r.status END END)`,
 	metastore.ClientArtifactURI: `('mlflow-artifacts:/' || (SELECT e.number FROM run_tags t JOIN client_experiments e ON e.experiment_id = t.value
 		WHERE t.run_id = r.run_id AND t.name = '` + quant.ExperimentTag + `') || '/' ||
 		coalesce((SELECT client_id FROM run_clients WHERE run_id = r.run_id), replace(r.run_id, '-', '')) || '/artifacts')`,
@@ -120,9 +145,9 @@ var clientFields = map[string]string{
 // The indexes of params, tags and metrics, by name and then by their column, and of what
 // clients call their runs by.
 var (
-	paramValues  = index{table: "run_params", name: "run_params_value", column: "value"}
+	paramValues  = index{table: "run_params", name: "run_params_value", column: "value", long: true}
 	paramNumbers = index{table: "run_params", name: "run_params_number", column: "number", condition: "number IS NOT NULL"}
-	tagValues    = index{table: "run_tags", name: "run_tags_value", column: "value"}
+	tagValues    = index{table: "run_tags", name: "run_tags_value", column: "value", long: true}
 	tagNumbers   = index{table: "run_tags", name: "run_tags_number", column: "number", condition: "number IS NOT NULL"}
 	metricLasts  = index{table: "run_metrics", name: "run_metrics_last", column: "last"}
 	metricMins   = index{table: "run_metrics", name: "run_metrics_min", column: "min"}

@@ -38,7 +38,7 @@ const (
 	probeRange             // op, and one value
 	probePrefix            // a text that begins with the value
 	probeGlob              // a text that matches the pattern, wherever it begins
-	probeFolded            // as probeGlob, A to Z as a to z
+	probeFolded            // as probeGlob, A to Z as a to z, as they are in the pattern
 	probeNull
 )
 
@@ -73,12 +73,12 @@ func (p probe) excludesZero() bool {
 
 // sourceOf finds the source of what a probe asks of a field; ok is false where no
 // index answers that. numeric chooses the numbers of a Mixed field.
-func sourceOf(f metastore.Field, numeric bool, p probe, within idRange) (s source, ok bool) {
+func sourceOf(d Dialect, f metastore.Field, numeric bool, p probe, within idRange) (s source, ok bool) {
 	how := fieldOf(f, numeric)
 	if how.index == nil {
 		return source{}, false
 	}
-	s = source{field: f, index: *how.index}
+	s = source{field: f, index: how.index.in(d)}
 	if f.Of != metastore.Attribute && f.Of != metastore.ClientOf {
 		s.record = f.Name
 	}
@@ -127,9 +127,9 @@ func (p plan) choices() []plan {
 
 // planOf finds the sources of a condition that has been made positive; ok is
 // false where nothing but all runs would do.
-func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
+func planOf(d Dialect, e metastore.Expr, within idRange) (p plan, ok bool) {
 	from := func(f metastore.Field, numeric bool, asked probe) (plan, bool) {
-		s, ok := sourceOf(f, numeric, asked, within)
+		s, ok := sourceOf(d, f, numeric, asked, within)
 		if !ok {
 			return plan{}, false
 		}
@@ -144,19 +144,19 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 				others = unequalTo(others, one)
 				continue
 			}
-			if one, ok := planOf(part, within); ok {
+			if one, ok := planOf(d, part, within); ok {
 				p.any = append(p.any, one)
 			}
 		}
 		for _, other := range others {
-			if one, ok := other.plan(within); ok {
+			if one, ok := other.plan(d, within); ok {
 				p.any = append(p.any, one)
 			}
 		}
 		return p, len(p.any) > 0
 	case metastore.Or:
 		for _, part := range e {
-			one, ok := planOf(part, within)
+			one, ok := planOf(d, part, within)
 			if !ok {
 				return plan{}, false
 			}
@@ -168,7 +168,7 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 			return plan{one: &source{index: allRuns, within: within.and(r), byID: true}}, true
 		}
 		if e.Op == metastore.Ne {
-			return unequalTo(nil, e)[0].plan(within)
+			return unequalTo(nil, e)[0].plan(d, within)
 		}
 		asked := probe{kind: probeRange, op: e.Op, values: []any{bound(e.Value)}}
 		if e.Op == metastore.Eq {
@@ -189,7 +189,7 @@ func planOf(e metastore.Expr, within idRange) (p plan, ok bool) {
 		}
 		return p, len(p.all) > 0
 	case metastore.Like:
-		glob, prefix := globOf(e.Pattern)
+		glob, prefix := patternOf(e.Pattern, e.Fold), beginningOf(e.Pattern)
 		switch {
 		case e.Fold && prefix != "":
 			for _, one := range foldings(prefix) {
@@ -268,7 +268,7 @@ func unequalTo(list []unequal, e metastore.Compare) []unequal {
 
 // plan is the ranges of an index between the values: what lies there is passed over
 // nowhere, however many runs have one of the values.
-func (u unequal) plan(within idRange) (p plan, ok bool) {
+func (u unequal) plan(d Dialect, within idRange) (p plan, ok bool) {
 	values, ok := sorted(u.values)
 	if !ok {
 		return plan{}, false
@@ -281,7 +281,7 @@ func (u unequal) plan(within idRange) (p plan, ok bool) {
 		if i < len(values) {
 			between = append(between, probe{kind: probeRange, op: metastore.Lt, values: values[i : i+1 : i+1]})
 		}
-		s, ok := sourceOf(u.field, u.numeric, between[0], within)
+		s, ok := sourceOf(d, u.field, u.numeric, between[0], within)
 		if !ok {
 			return plan{}, false
 		}

@@ -12,6 +12,7 @@ import (
 type searcher struct {
 	ctx   context.Context
 	q     Querier
+	d     Dialect
 	trace func(f fragment, runs int) // of the statements that find runs; may be nil
 	look  int                        // the first look; 0: firstLook
 }
@@ -28,13 +29,13 @@ const (
 // driversOf returns the drivers of a search, of which the first is all runs that
 // it may find, and what is known of every run found: its condition, made positive.
 // No other ids than those within are found.
-func driversOf(s metastore.Search, within idRange) (drivers []plan, known metastore.Expr) {
+func driversOf(d Dialect, s metastore.Search, within idRange) (drivers []plan, known metastore.Expr) {
 	known = positive(s.Where, false)
 	base := source{index: allRuns, within: within.and(rangeOf(known)), byID: true}
 	if !s.All {
 		base.index = changingRuns
 	}
-	p, _ := planOf(metastore.And{known}, within)
+	p, _ := planOf(d, metastore.And{known}, within)
 	return append([]plan{{one: &base}}, p.choices()...), known
 }
 
@@ -66,8 +67,8 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	drivers, known := driversOf(s, at.ids())
-	walk := walkOf(s, drivers)
+	drivers, known := driversOf(w.d, s, at.ids())
+	walk := walkOf(w.d, s, drivers)
 	if at != nil && walk != nil && walk.byValue != nil {
 		here, ok := at.probe()
 		if !ok {

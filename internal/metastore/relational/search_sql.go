@@ -1,7 +1,9 @@
 package relational
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -108,11 +110,11 @@ func operator(op metastore.Op) (string, error) {
 func condition(e metastore.Expr) (fragment, error) {
 	switch e := e.(type) {
 	case nil:
-		return fragmentOf("1"), nil
+		return fragmentOf("TRUE"), nil
 	case metastore.And:
-		return conditions(e, " AND ", "1")
+		return conditions(e, " AND ", "TRUE")
 	case metastore.Or:
-		return conditions(e, " OR ", "0")
+		return conditions(e, " OR ", "FALSE")
 	case metastore.Not:
 		c, err := condition(e.Expr)
 		return fragment{"(NOT " + c.sql + ")", c.args}, err
@@ -125,7 +127,8 @@ func condition(e metastore.Expr) (fragment, error) {
 			return fragment{}, err
 		}
 		v := valueOf(e.Field, isNumber(e.Value))
-		return fragment{"(" + v.sql + " " + op + " ?)", append(v.args, bound(e.Value))}, nil
+		value := comparable(e.Field, bound(e.Value))
+		return fragment{"(" + v.sql + " " + op + " " + value.sql + ")", append(v.args, value.args...)}, nil
 	case metastore.In:
 		for _, value := range e.Values {
 			if err := checkValue(e.Field, value); err != nil {
@@ -136,20 +139,25 @@ func condition(e metastore.Expr) (fragment, error) {
 		for _, numeric := range []bool{true, false} {
 			if values := valuesOf(e, numeric); len(values) > 0 {
 				v := valueOf(e.Field, numeric)
-				either = append(either, fragment{"(" + v.sql + " IN (" + placeholders(len(values)) + "))", append(v.args, values...)})
+				all := make([]fragment, len(values))
+				for i := range values {
+					all[i] = comparable(e.Field, values[i])
+				}
+				these := listOf(all)
+				either = append(either, fragment{"(" + v.sql + " IN (" + these.sql + "))", append(v.args, these.args...)})
 			}
 		}
-		return joined(either, " OR ", "0"), nil
+		return joined(either, " OR ", "FALSE"), nil
 	case metastore.Like:
 		if err := checkValue(e.Field, e.Pattern); err != nil {
 			return fragment{}, err
 		}
-		glob, _ := globOf(e.Pattern)
 		v := valueOf(e.Field, false)
+		value := v.sql
 		if e.Fold {
-			return fragment{"(lower(" + v.sql + ") GLOB lower(?))", append(v.args, glob)}, nil
+			value = "lower(" + value + ")"
 		}
-		return fragment{"(" + v.sql + " GLOB ?)", append(v.args, glob)}, nil
+		return fragment{"(" + value + " GLOB ?)", append(v.args, patternOf(e.Pattern, e.Fold))}, nil
 	case metastore.IsNull:
 		if err := checkField(e.Field); err != nil {
 			return fragment{}, err
@@ -175,6 +183,45 @@ func conditions(list []metastore.Expr, separator, none string) (fragment, error)
 	return joined(all, separator, none), nil
 }
 
+// comparable is what is bound to compare with a field.
+func comparable(f metastore.Field, v any) fragment {
+	return value(v, f.Of == metastore.Attribute && searchFields[f.Name].whole)
+}
+
+// value binds what compares with a column, which holds whole numbers or not.
+func value(v any, whole bool) fragment {
+	if !whole {
+		return fragmentOf("?", v)
+	}
+	if v = wholeNumber(v); isNumber(v) {
+		return fragmentOf("CAST(? AS DOUBLE PRECISION)", v)
+	}
+	return fragmentOf("?", v)
+}
+
+// listOf is fragments in a row.
+func listOf(list []fragment) fragment {
+	var all fragment
+	for i, f := range list {
+		if i > 0 {
+			all.sql += ", "
+		}
+		all.sql += f.sql
+		all.args = append(all.args, f.args...)
+	}
+	return all
+}
+
+// wholeNumber is a number as a column of whole ones compares it by its index: as one of
+// those, where it is one.
+func wholeNumber(v any) any {
+	const exact = 1 << 53
+	if n, ok := v.(float64); ok && n == math.Trunc(n) && math.Abs(n) < exact {
+		return int64(n)
+	}
+	return v
+}
+
 // valuesOf returns the numbers of an In, or its other values, as they are bound.
 func valuesOf(e metastore.In, numeric bool) []any {
 	var values []any
@@ -187,35 +234,6 @@ func valuesOf(e metastore.In, numeric bool) []any {
 }
 
 func placeholders(n int) string { return "?" + strings.Repeat(", ?", n-1) }
-
-// globOf turns a pattern of Like into one of GLOB, which minds the case, and
-// returns the text with which every match begins.
-func globOf(pattern string) (glob, prefix string) {
-	var b, head strings.Builder
-	fixed, escaped := true, false
-	for _, c := range pattern {
-		switch {
-		case !escaped && c == '\\':
-			escaped = true
-			continue
-		case !escaped && c == '%':
-			b.WriteByte('*')
-			fixed = false
-		case !escaped && c == '_':
-			b.WriteByte('?')
-			fixed = false
-		case c == '*' || c == '?' || c == '[':
-			b.WriteString("[" + string(c) + "]")
-		default:
-			b.WriteRune(c)
-		}
-		if fixed {
-			head.WriteRune(c)
-		}
-		escaped = false
-	}
-	return b.String(), head.String()
-}
 
 // orderKey is one key of an order as SQL. The last one of an order is the id, which
 // no two runs share; NULL comes last, whatever the direction.
@@ -310,7 +328,7 @@ func compile(s metastore.Search, at *standing) (runsQuery, error) {
 	if at != nil {
 		all = append(all, at.condition())
 	}
-	return runsQuery{where: joined(all, " AND ", "1"), order: order, limit: s.Limit}, nil
+	return runsQuery{where: joined(all, " AND ", "TRUE"), order: order, limit: s.Limit}, nil
 }
 
 // among is the statement that finds the runs among those of a driver.
@@ -328,24 +346,57 @@ func (q runsQuery) among(driver fragment) fragment {
 }
 
 // sql is the probe as a condition on the column of an index.
-func (p probe) sql(column string) fragment {
+func (p probe) sql(i index) fragment {
+	f := p.on(i.column, i.whole)
+	if i.head == "" {
+		return f
+	}
+	// What the index answers, and then what it does not know.
+	head, value := fmt.Sprintf(i.head, i.column), fmt.Sprintf(i.head, "?")
 	switch p.kind {
 	case probeValues:
-		if len(p.values) == 1 {
-			return fragmentOf(column+" = ?", p.values...)
-		}
-		return fragmentOf(column+" IN ("+placeholders(len(p.values))+")", p.values...)
+		values := strings.Repeat(", "+value, len(p.values))[2:]
+		return fragment{"(" + head + " IN (" + values + ") AND " + f.sql + ")", append(slices.Clone(p.values), f.args...)}
 	case probeRange:
-		return fragmentOf(column+" "+string(p.op)+" ?", p.values...)
+		op := map[metastore.Op]string{metastore.Lt: "<=", metastore.Le: "<=", metastore.Gt: ">=", metastore.Ge: ">="}[p.op]
+		return fragment{"(" + head + " " + op + " " + value + " AND " + f.sql + ")", append(slices.Clone(p.values), f.args...)}
+	case probePrefix:
+		return fragment{"(" + strings.Join([]string{head + " >= " + value, head + " <= " + value}[:len(f.args)], " AND ") + " AND " + f.sql + ")",
+			append(slices.Clone(f.args), f.args...)}
+	case probeNull:
+		return fragmentOf(head + " IS NULL")
+	case probePresent:
+		return fragmentOf(head + " IS NOT NULL")
+	default:
+		return f
+	}
+}
+
+// on is the probe as a condition on a column.
+func (p probe) on(column string, whole bool) fragment {
+	values := make([]fragment, len(p.values))
+	for i, v := range p.values {
+		values[i] = value(v, whole)
+	}
+	these := listOf(values)
+	switch p.kind {
+	case probeValues:
+		if len(values) == 1 {
+			return fragment{column + " = " + these.sql, these.args}
+		}
+		return fragment{column + " IN (" + these.sql + ")", these.args}
+	case probeRange:
+		return fragment{column + " " + string(p.op) + " " + these.sql, these.args}
 	case probeGlob:
-		return fragmentOf(column+" GLOB ?", p.values...)
+		return fragment{column + " GLOB ?", these.args}
 	case probeFolded:
-		return fragmentOf("lower("+column+") GLOB lower(?)", p.values...)
+		return fragment{"lower(" + column + ") GLOB ?", these.args}
 	case probePrefix:
 		prefix := p.values[0].(string)
-		after := []byte(prefix)
-		after[len(after)-1]++ // no byte of UTF-8 is the last one
-		return fragmentOf("("+column+" >= ? AND "+column+" < CAST(? AS TEXT))", prefix, after)
+		if after, ok := behind(prefix); ok {
+			return fragmentOf("("+column+" >= ? AND "+column+" < ?)", prefix, after)
+		}
+		return fragmentOf(column+" >= ?", prefix)
 	case probeNull:
 		return fragmentOf(column + " IS NULL")
 	default:
@@ -378,10 +429,10 @@ func (s source) reading(column string) fragment {
 		where = append(where, fragmentOf(s.index.condition))
 	}
 	for _, p := range s.probes {
-		where = append(where, p.sql(s.index.column))
+		where = append(where, p.sql(s.index))
 	}
 	where = append(where, s.within.sql()...)
-	c := joined(where, " AND ", "1")
+	c := joined(where, " AND ", "TRUE")
 	return fragment{"SELECT " + column + " FROM " + s.index.from() + " WHERE " + c.sql, c.args}
 }
 
@@ -394,12 +445,12 @@ func (s source) nth(n int, descending bool) fragment {
 // nthValue is the statement that reads the value number n of a source, in their order.
 func (s source) nthValue(n int, descending bool) fragment {
 	values := s.reading(s.index.column)
-	return fragment{values.sql + ` ORDER BY ` + s.index.column + direction(descending) + ` LIMIT 1 OFFSET ?`, append(values.args, n-1)}
+	return fragment{values.sql + ` ORDER BY ` + s.index.ordered(descending) + ` LIMIT 1 OFFSET ?`, append(values.args, n-1)}
 }
 
 // counted is the statement that counts the ids of another up to a limit.
 func (f fragment) counted(limit int) fragment {
-	return fragment{`SELECT count(*) FROM (` + f.sql + ` LIMIT ?)`, append(f.args, limit)}
+	return fragment{`SELECT count(*) FROM (` + f.sql + ` LIMIT ?) AS d`, append(f.args, limit)}
 }
 
 // union is the statement that reads the ids of several sources, each once.

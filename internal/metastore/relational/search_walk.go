@@ -32,7 +32,7 @@ type passed struct {
 
 // walkOf finds an index that has the runs in the order asked for; nil: there is
 // none, or no limit at which a walk could stop.
-func walkOf(s metastore.Search, drivers []plan) *walking {
+func walkOf(d Dialect, s metastore.Search, drivers []plan) *walking {
 	if s.Limit == 0 {
 		return nil
 	}
@@ -47,14 +47,14 @@ func walkOf(s metastore.Search, drivers []plan) *walking {
 	if !how.walkable {
 		return nil
 	}
-	by, ok := sourceOf(first.Field, false, probe{kind: probePresent}, idRange{})
+	by, ok := sourceOf(d, first.Field, false, probe{kind: probePresent}, idRange{})
 	if !ok { // nearly every run has a value: they are no choice, but an order
-		by = source{field: first.Field, index: *how.index, probes: []probe{{kind: probePresent}}}
+		by = source{field: first.Field, index: how.index.in(d), probes: []probe{{kind: probePresent}}}
 	}
-	for _, d := range drivers {
-		if d.one != nil && d.one.field == by.field && d.one.index == by.index {
-			by.probes = append(append([]probe{}, by.probes...), d.one.probes...)
-			by.within = by.within.and(d.one.within)
+	for _, one := range drivers {
+		if one := one.one; one != nil && one.field == by.field && one.index == by.index {
+			by.probes = append(append([]probe{}, by.probes...), one.probes...)
+			by.within = by.within.and(one.within)
 		}
 	}
 	w := walking{byValue: &by, descending: first.Desc}
@@ -272,7 +272,7 @@ func (w *searcher) firstByID(q runsQuery, sources []source, n int, descending bo
 	}
 	all := union(sources)
 	for some := max(2*q.limit, firstLook/walkShare); some < n && some < math.MaxInt32/lookAgain; some *= lookAgain {
-		f := fragment{`SELECT run_id FROM (` + all.sql + `) ORDER BY run_id` + direction(descending) + ` LIMIT ?`, append(append([]any{}, all.args...), some)}
+		f := fragment{`SELECT run_id FROM (` + all.sql + `) AS d ORDER BY run_id` + direction(descending) + ` LIMIT ?`, append(append([]any{}, all.args...), some)}
 		found, err := w.run(q, f)
 		if err != nil || len(found) == q.limit {
 			return found, err
@@ -322,7 +322,7 @@ func (w *searcher) inhabited(sources []source) ([]source, error) {
 func (w *searcher) firstInTime(q runsQuery, s source, n int, descending bool) ([]string, error) {
 	ids := s.ids()
 	var first, last string
-	if err := w.q.QueryRowContext(w.ctx, `SELECT coalesce(min(run_id), ''), coalesce(max(run_id), '') FROM (`+ids.sql+`)`, ids.args...).Scan(&first, &last); err != nil {
+	if err := w.q.QueryRowContext(w.ctx, `SELECT coalesce(min(run_id), ''), coalesce(max(run_id), '') FROM (`+ids.sql+`) AS d`, ids.args...).Scan(&first, &last); err != nil {
 		return nil, err
 	}
 	begun, ended := millisOf(first), millisOf(last)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 
 	"quant"
 	"quant/internal/metastore"
@@ -13,45 +14,63 @@ import (
 // LogClient is documented at metastore.Tracking.
 func (db *DB) LogClient(ctx context.Context, clientID string, b metastore.ClientBatch) error {
 	return db.Write(ctx, "log", "meta.log", func(ctx context.Context, q Querier) error {
-		var id sql.NullString
-		if err := q.QueryRowContext(ctx, `SELECT `+runOfClient("?1"), clientID).Scan(&id); err != nil {
+		id, err := db.lockClientRun(ctx, q, clientID)
+		if err != nil {
 			return err
-		}
-		if !id.Valid {
-			return quant.Errorf(quant.NotFound, "run %s does not exist", clipped(clientID))
 		}
 		w := db.recorder(ctx, q)
-		if err := w.run(id.String); err != nil {
+		if err := w.run(id); err != nil {
 			return err
 		}
-		named(b.Batch, id.String)
+		named(b.Batch, id)
 		if err := b.Validate(); err != nil {
 			return err
 		}
 		if err := w.batch(b.Batch); err != nil {
 			return err
 		}
-		if err := w.nans(id.String, b.NaNs); err != nil {
+		if err := w.nans(id, b.NaNs); err != nil {
 			return err
 		}
-		if err := w.latest(id.String, b.Metrics, b.NaNs); err != nil {
+		if err := w.latest(id, b.Metrics, b.NaNs); err != nil {
 			return err
 		}
 		for _, name := range b.ClearTags {
-			res, err := q.ExecContext(ctx, `DELETE FROM run_tags WHERE run_id = ? AND name = ?`, id.String, name)
+			res, err := q.ExecContext(ctx, `DELETE FROM run_tags WHERE run_id = ? AND name = ?`, id, name)
 			if err != nil {
 				return err
 			}
 			if n, err := res.RowsAffected(); err != nil || n == 0 {
-				return errors.Join(err, quant.Errorf(quant.NotFound, "run %s has no tag %q", id.String, name))
+				return errors.Join(err, quant.Errorf(quant.NotFound, "run %s has no tag %q", id, name))
 			}
 		}
 		if b.SeenAt.IsZero() {
 			return nil
 		}
-		_, err := q.ExecContext(ctx, `UPDATE run_clients SET seen_at = ? WHERE run_id = ?`, b.SeenAt, id.String)
+		_, err = q.ExecContext(ctx, `UPDATE run_clients SET seen_at = ? WHERE run_id = ?`, b.SeenAt, id)
 		return err
 	})
+}
+
+// lockClientRun is the run that a client's id names, which nobody else changes or
+// continues until the transaction ends.
+func (db *DB) lockClientRun(ctx context.Context, q Querier, clientID string) (runID string, err error) {
+	for {
+		var id sql.NullString
+		if err := q.QueryRowContext(ctx, `SELECT `+runOfClient("?1"), clientID).Scan(&id); err != nil {
+			return "", err
+		}
+		if !id.Valid {
+			return "", quant.Errorf(quant.NotFound, "run %s does not exist", clipped(clientID))
+		}
+		if id.String == runID || db.dialect.LockRuns() == "" {
+			return id.String, nil
+		}
+		if err := db.lockRuns(ctx, q, []string{id.String}); err != nil {
+			return "", err
+		}
+		runID = id.String // unless another has continued it while this one waited
+	}
 }
 
 // named makes all entries of a batch those of a run.
@@ -182,7 +201,7 @@ func (w *recorder) latestBefore(runID, name string) (r rank, known bool, err err
 const latestOfRuns = `WITH j AS MATERIALIZED (SELECT DISTINCT value AS id FROM json_each(?))
 	SELECT l.run_id, l.name, l.step, l.at, coalesce(l.value, 0), l.value IS NULL FROM j CROSS JOIN run_metric_latest l ON l.run_id = j.id
 	UNION ALL
-	SELECT m.run_id, m.name, m.last_step, (SELECT logged_at FROM run_metric_points p WHERE p.run_id = m.run_id AND p.name = m.name ORDER BY point DESC LIMIT 1), m.last, 0
+	SELECT m.run_id, m.name, m.last_step, (SELECT logged_at FROM run_metric_points p WHERE p.run_id = m.run_id AND p.name = m.name ORDER BY point DESC LIMIT 1), m.last, FALSE
 	FROM j CROSS JOIN run_metrics m ON m.run_id = j.id
 	WHERE NOT EXISTS (SELECT 1 FROM run_metric_latest l WHERE l.run_id = m.run_id AND l.name = m.name)
 	ORDER BY 1, 2`
@@ -205,12 +224,12 @@ func (db *DB) ClientHistory(ctx context.Context, runID, name string, steps []int
 		where += ` AND step IN (SELECT CAST(value AS BIGINT) FROM json_each(?3))`
 		order = `3, 4, 5`
 	}
-	query := `SELECT run_id, name, step, logged_at, value, 0 FROM run_metric_points ` + where + `
-		UNION SELECT run_id, name, step, logged_at, 0.0, 1 FROM run_metric_nans ` + where + ` ORDER BY ` + order
+	query := `SELECT run_id, name, step, logged_at, value, FALSE FROM run_metric_points ` + where + `
+		UNION SELECT run_id, name, step, logged_at, 0.0, TRUE FROM run_metric_nans ` + where + ` ORDER BY ` + order
 	args := []any{runID, name, wanted}
 	if limit > 0 || offset > 0 {
 		if limit <= 0 {
-			limit = -1
+			limit = math.MaxInt32
 		}
 		query += fmt.Sprintf(` LIMIT %d OFFSET %d`, limit, offset)
 	}

@@ -111,3 +111,32 @@ func (dialect) Last(text, characters string) string {
 func (dialect) TextArray(text string) string {
 	return `json_group_array(` + text + ` ORDER BY ` + text + `)`
 }
+
+// Head is documented at relational.Dialect.
+func (dialect) Head() string { return "" }
+
+// Explain is documented at relational.Dialect.
+func (d dialect) Explain(ctx context.Context, q relational.Querier, query string, args []any) ([]string, error) {
+	rows, err := q.QueryContext(ctx, `EXPLAIN QUERY PLAN `+query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	var plan []string
+	depth := map[int]int{}
+	for rows.Next() {
+		var id, parent, unused int
+		var detail string
+		if err := rows.Scan(&id, &parent, &unused, &detail); err != nil {
+			return nil, err
+		}
+		depth[id] = depth[parent] + 1
+		plan = append(plan, strings.Repeat("  ", depth[parent])+detail)
+	}
+	return plan, rows.Err()
+}
+
+// OtherColumns is documented at relational.Dialect.
+func (dialect) OtherColumns() string {
+	return `SELECT name FROM pragma_table_info(?) WHERE name <> 'run_id'`
+}

@@ -49,7 +49,8 @@ func TestTheFieldsOfSearchesAreThoseOfRuns(t *testing.T) {
 		if sorted[0] != i.Column || !slices.Contains(sorted, "run_id") {
 			t.Errorf("%+v has the columns %s", i, columns)
 		}
-		if where != i.Condition {
+		// One operator of SQLite has both names; PostgreSQL knows the second alone.
+		if strings.ReplaceAll(where, "IS NOT 0", "IS DISTINCT FROM 0") != i.Condition {
 			t.Errorf("%+v is made with the condition %q", i, where)
 		}
 	}
