@@ -50,6 +50,7 @@ func TestScriptsOnPostgreSQL(t *testing.T) {
 			return db.Close()
 		}))
 	})
+	p.Condition = func(cond string) (bool, error) { return cond == "server", nil }
 	for _, name := range onServer {
 		p.Files = append(p.Files, filepath.Join(p.Dir, name+".txtar"))
 	}
@@ -62,6 +63,7 @@ func params(where func(env *testscript.Env)) testscript.Params {
 	return testscript.Params{
 		Dir:                 filepath.Join("..", "..", "..", "testdata", "script"),
 		RequireExplicitExec: true,
+		Condition:           func(string) (bool, error) { return false, nil },
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			name, value, _ := strings.Cut(labtest.NoRaceSleep, "=")
