@@ -159,7 +159,11 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	env.SettingsErr = err
 	flags := line.LocationFlags()
 	if implied := tree.Traits(line).Places; implied != nil {
-		maps.Copy(flags, implied(line))
+		places := implied(line)
+		if set, _ := a.Environment(config.MetaURL); set != "" || dotenv[config.MetaURL] != "" || flags["meta-url"] != "" {
+			delete(places, "sqlite") // the Meta DB is on a server, wherever the data folder is
+		}
+		maps.Copy(flags, places)
 	}
 	env.Settings = config.Resolve(flags, a.Environment, dotenv)
 	env.Recorded(flags)
