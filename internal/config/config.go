@@ -33,6 +33,12 @@ const (
 	// ParentRun is not a setting: it names the run inside which this process
 	// was started.
 	ParentRun = "QUANT_RUN_ID"
+	// JobRun is no setting either: a worker hands it to the process that does a job, the
+	// id that the run of that is recorded under.
+	JobRun = "QUANT_JOB_RUN_ID"
+	// Job names the job that a process works for, and all that it starts, such as 12.1:
+	// job 12, first attempt.
+	Job = "QUANT_JOB"
 	// NoColor is the convention of no-color.org.
 	NoColor = "NO_COLOR"
 )

@@ -43,6 +43,7 @@ const (
 	targets   = ".targets"
 	logs      = ".logs"
 	reserve   = ".reserve"
+	jobs      = ".jobs"
 
 	// Creating ends the name of a Meta DB that is being made, Building that of a
 	// Fact DB.
@@ -102,6 +103,10 @@ func TurnFile(metaFile string) string { return metaFile + turn }
 
 // ReserveFile is the room that is set aside beside a Meta DB's real path.
 func ReserveFile(metaFile string) string { return metaFile + reserve }
+
+// JobsFile is the queue of jobs of a Meta DB's real path, a SQLite file of its own. It
+// holds work that is to be done: what was done stands in the Meta DB.
+func (p Place) JobsFile() string { return p.MetaFile() + jobs }
 
 // JournalFile is where a restore or a remedy writes down, before it moves anything,
 // what it will move.
