@@ -36,8 +36,8 @@ const (
 	// JobRun is no setting either: a worker hands it to the process that does a job, the
 	// id that the run of that is recorded under.
 	JobRun = "QUANT_JOB_RUN_ID"
-	// Job names the job that a process works for, and all that it starts, such as 12.1:
-	// job 12, first attempt.
+	// Job names the job that a process works for, and all that it starts: JOB:RUN, its
+	// number and the run of this attempt.
 	Job = "QUANT_JOB"
 	// NoColor is the convention of no-color.org.
 	NoColor = "NO_COLOR"

@@ -128,9 +128,10 @@ func (w *worker) run(ctx context.Context, id string) (run metastore.RunDetail, f
 	return run, true
 }
 
-// mark is the variable by which all processes of an attempt are known.
-func mark(job int64, attempt int) string {
-	return config.Job + "=" + strconv.FormatInt(job, 10) + "." + strconv.Itoa(attempt)
+// mark is the variable by which all processes of an attempt are known, and no others of
+// this machine: other labs have jobs of the same number.
+func mark(job int64, runID string) string {
+	return config.Job + "=" + strconv.FormatInt(job, 10) + ":" + runID
 }
 
 // process runs the process of an attempt to its end, and says how it ended.
@@ -144,7 +145,7 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 	if !slices.ContainsFunc(argv, func(word string) bool { return word == "--wait" || strings.HasPrefix(word, "--wait=") }) {
 		argv = append([]string{patientFlag}, argv...)
 	}
-	marked := mark(j.ID, j.Attempt)
+	marked := mark(j.ID, runID)
 	signals := make(chan os.Signal, 2)
 	c := program.Command{
 		Path: w.o.Program, Argv: append([]string{"quant"}, argv...), Env: w.environ(j, runID, marked), Dir: j.Args.Dir,

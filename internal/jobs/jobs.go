@@ -159,6 +159,9 @@ func jobOf(row *rivertype.JobRow) Job {
 	}
 	said := map[int]string{}
 	for _, e := range row.Errors {
+		if e.Error == rivertype.ErrJobCancelledRemotely.Error() {
+			e.Error = "cancelled"
+		}
 		said[e.Attempt] = e.Error
 		j.Error = quant.Text(e.Error)
 	}

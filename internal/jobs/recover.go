@@ -63,14 +63,15 @@ func (w *worker) endLeft(ctx context.Context, row *rivertype.JobRow, by string) 
 		return
 	}
 	for _, a := range metadataOf(row).Attempts {
-		if a.Attempt == row.Attempt && a.WorkerRunID == by {
-			if run, found := w.run(ctx, a.RunID); found && run.Status == quant.Running {
-				return
-			}
+		if a.Attempt != row.Attempt || a.WorkerRunID != by {
+			continue
 		}
-	}
-	if n := program.KillMarked(mark(row.ID, row.Attempt)); n > 0 {
-		w.s.Say().Notice("job %d: what its dead worker had left running was ended, %d in number", row.ID, n)
+		if run, found := w.run(ctx, a.RunID); found && run.Status == quant.Running {
+			continue
+		}
+		if n := program.KillMarked(mark(row.ID, a.RunID)); n > 0 {
+			w.s.Say().Notice("job %d: what its dead worker had left running was ended, %d in number", row.ID, n)
+		}
 	}
 }
 
