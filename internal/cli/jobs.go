@@ -135,13 +135,39 @@ func (e *Env) jobLine(words []string) (argv []string, kind string, err error) {
 // submittedJob is the result of jobs submit.
 type submittedJob struct{ jobs.Submitted }
 
-func (s submittedJob) CSVRows() any { return []jobRow{rowOf(s.Job)} }
+func (s submittedJob) CSVRows() any { return recordsOf(s.Job) }
 
 func (s submittedJob) Sections() []output.Section {
 	return []output.Section{{Lines: []string{"job " + strconv.FormatInt(s.ID, 10) + " " + string(s.State) + ": " + s.Line()}}}
 }
 
-// jobRow is a job as a table and CSV have it.
+// jobRecord is a job as CSV and a watch have it.
+type jobRecord struct {
+	Job         int64       `json:"job"`
+	State       jobs.State  `json:"state"`
+	Cancelling  bool        `json:"cancelling"`
+	Command     string      `json:"command"`
+	Priority    string      `json:"priority"`
+	Attempt     int         `json:"attempt"`
+	SubmittedAt quant.Time  `json:"submitted_at"`
+	DueAt       quant.Time  `json:"due_at"`
+	StartedAt   *quant.Time `json:"started_at"`
+	EndedAt     *quant.Time `json:"ended_at"`
+	RunID       quant.Text  `json:"run_id"`
+	ParentRunID quant.Text  `json:"parent_run_id"`
+	Host        quant.Text  `json:"host"`
+	Error       quant.Text  `json:"error"`
+}
+
+func recordsOf(list ...jobs.Job) []jobRecord {
+	rows := []jobRecord{}
+	for _, j := range list {
+		rows = append(rows, jobRecord{j.ID, j.State, j.Cancelling, j.Command, j.Priority, j.Attempt, j.SubmittedAt, j.DueAt, j.StartedAt, j.EndedAt, j.RunID, j.ParentRunID, j.Host, j.Error})
+	}
+	return rows
+}
+
+// jobRow is a job as a table has it.
 type jobRow struct {
 	Job      int64      `json:"job"`
 	State    string     `json:"state"`
@@ -158,7 +184,7 @@ type jobRow struct {
 func rowOf(j jobs.Job) jobRow {
 	r := jobRow{Job: j.ID, State: string(j.State), Command: j.Command, Priority: j.Priority, Attempt: j.Attempt, Due: second(j.DueAt), Run: quant.ShortID(string(j.RunID)), Host: j.Host, Error: j.Error}
 	if j.Cancelling {
-		r.State = "cancelling"
+		r.State = cancelling
 	}
 	if j.StartedAt != nil && j.EndedAt != nil {
 		took := j.EndedAt.Sub(j.StartedAt.Time).Microseconds()
@@ -169,13 +195,7 @@ func rowOf(j jobs.Job) jobRow {
 
 type jobList []jobs.Job
 
-func (l jobList) CSVRows() any {
-	rows := []jobRow{}
-	for _, j := range l {
-		rows = append(rows, rowOf(j))
-	}
-	return rows
-}
+func (l jobList) CSVRows() any { return recordsOf(l...) }
 
 func (l jobList) Sections() []output.Section {
 	rows := []jobRow{}
@@ -228,7 +248,10 @@ func jobsList(env *Env) Command {
 	return Command{Command: cmd}
 }
 
-const maxJobs = 10000
+const (
+	maxJobs    = 10000
+	cancelling = "cancelling" // how a state is shown of a job that runs, and was cancelled
+)
 
 func joinedStates() string {
 	var words []string
@@ -257,7 +280,7 @@ func jobIDs(args []string) ([]int64, error) {
 // shownJob is the result of jobs show.
 type shownJob struct{ jobs.Job }
 
-func (s shownJob) CSVRows() any { return []jobRow{rowOf(s.Job)} }
+func (s shownJob) CSVRows() any { return recordsOf(s.Job) }
 
 func (s shownJob) Sections() []output.Section {
 	type row struct {
@@ -328,10 +351,20 @@ all succeeded, else with 1.`,
 				return err
 			}
 			defer func() { _ = store.Close() }() // it was only read
-			out := output.NewStream(env.Printer, func(r jobRow) string {
-				return strings.TrimSpace(strings.Join([]string{"job " + strconv.FormatInt(r.Job, 10), r.State, r.Command, r.Run, r.Took, string(r.Error)}, "  "))
+			out := output.NewStream(env.Printer, func(r jobRecord) string {
+				state := string(r.State)
+				if r.Cancelling {
+					state = cancelling
+				}
+				parts := []string{"job " + strconv.FormatInt(r.Job, 10), state, r.Command}
+				for _, part := range []string{quant.ShortID(string(r.RunID)), string(r.Error)} {
+					if part != "" {
+						parts = append(parts, part)
+					}
+				}
+				return strings.Join(parts, "  ")
 			})
-			last, err := store.Follow(cmd.Context(), ids, every, func(j jobs.Job) error { return out.Add(cmd.Context(), rowOf(j)) })
+			last, err := store.Follow(cmd.Context(), ids, every, func(j jobs.Job) error { return out.Add(cmd.Context(), recordsOf(j)[0]) })
 			if closing := out.Close(); err == nil {
 				err = closing
 			}
