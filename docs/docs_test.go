@@ -632,6 +632,9 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("jobs cancel", 0, "jobs", "cancel", "1")
 	run("jobs retry", 0, "jobs", "retry", "1")
 	run("worker", 0, "worker", "--until-empty")
+	run("schedule add", 0, "schedule", "add", "daily", "--after-close", "XKRX", "--", "symbols", "list")
+	run("schedule list", 0, "schedule", "list")
+	run("schedule remove", 0, "schedule", "remove", "daily")
 	run("jobs list", 0, "jobs", "list")
 	run("jobs show", 0, "jobs", "show", "1")
 	run("jobs watch", 0, "jobs", "watch", "1")
@@ -877,6 +880,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"jobs watch", ""},
 		{"jobs retry", "1"},
 		{"worker", "--until-empty"},
+		{"schedule add", "daily --after-close XKRX -- symbols list"},
+		{"schedule list", ""},
+		{"schedule remove", "daily"},
 		{"runs stats", ""},
 		{"runs plot", "loss RECORDED"},
 		{"runs artifact", "last"},

@@ -149,10 +149,12 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 	signals := make(chan os.Signal, 2)
 	c := program.Command{
 		Path: w.o.Program, Argv: append([]string{"quant"}, argv...), Env: w.environ(j, runID, marked), Dir: j.Args.Dir,
-		In: null, Out: null, Err: null, Mark: marked, Apart: true, Signals: signals,
+		In: null, Out: null, Err: null, Apart: true, Signals: signals,
 	}
 	c.Copy = func(bool, []byte) {}
-	if j.Args.Command != execKind {
+	if j.Args.Command == execKind {
+		c.Mark = marked // its program may have left others, of sessions of their own
+	} else {
 		log, _ := transcript.Create(w.s.LogFile(runID), w.o.LogMax, w.s.Mask) // without a file it only counts
 		defer log.Close()
 		copies := map[bool]*transcript.Input{true: log.Input(), false: log.Input()}

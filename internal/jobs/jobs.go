@@ -78,6 +78,11 @@ type command struct {
 	Parent     string        `json:"parent_run_id"`
 	Timeout    time.Duration `json:"timeout_ns"`     // 0: none
 	RetryDelay time.Duration `json:"retry_delay_ns"` // before the first retry; each further one waits twice as long
+
+	// Schedule is the schedule that it belongs to, and Planned the time of that which it
+	// stands for.
+	Schedule string `json:"schedule,omitempty" river:"unique"`
+	Planned  string `json:"planned,omitempty" river:"unique"`
 }
 
 // Kind implements river.JobArgs.

@@ -18,6 +18,8 @@ const (
 	// lookEvery is how often a worker looks for jobs whose worker is dead, and whether
 	// there is anything left to do.
 	lookEvery = time.Second
+	// emptyEvery is how often a worker asks whether it may end that ends with the queue.
+	emptyEvery = 50 * time.Millisecond
 	// fetchEvery is how long a worker that has nothing to do waits before it asks
 	// again, and fetchPause the least between two questions.
 	fetchEvery = 200 * time.Millisecond
@@ -30,9 +32,10 @@ const (
 
 // WorkerOptions say how a worker works.
 type WorkerOptions struct {
-	Slots   int             // how many jobs it does at once; at least 1
-	Program string          // the file of quant
-	Now     <-chan struct{} // closed: what runs is ended, too, and waits in the queue again
+	Slots   int              // how many jobs it does at once; at least 1
+	Clock   func() time.Time // when schedules are due
+	Program string           // the file of quant
+	Now     <-chan struct{}  // closed: what runs is ended, too, and waits in the queue again
 	// UntilEmpty ends the worker once there is nothing to do any more, for anybody.
 	UntilEmpty bool
 	// Ended is told of each attempt that is over, from several goroutines; nil: nobody.
@@ -104,13 +107,21 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 	return w.done, failed
 }
 
-// watch sees to the jobs of dead workers until ctx ends, or there is nothing to do.
+// watch sees to schedules, and to the jobs of dead workers until ctx ends, or there is nothing to do.
 func (w *worker) watch(ctx context.Context) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for {
-		if err := w.store.recover(ctx, w); err != nil && ctx.Err() == nil {
-			w.s.Say().Warn("jobs of dead workers could not be looked for: %v", err)
+	look, empty := time.NewTicker(lookEvery), time.NewTicker(emptyEvery)
+	defer look.Stop()
+	defer empty.Stop()
+	if !w.o.UntilEmpty {
+		empty.Stop()
+	}
+	p := planner{last: map[string]time.Time{}, said: map[string]string{}}
+	for due := true; ; {
+		if due {
+			if err := w.store.recover(ctx, w); err != nil && ctx.Err() == nil {
+				w.s.Say().Warn("jobs of dead workers could not be looked for: %v", err)
+			}
+			p.plan(ctx, w, w.o.Clock())
 		}
 		if w.o.UntilEmpty {
 			left, err := w.store.client.JobList(ctx, river.NewJobListParams().States(waiting...).First(1))
@@ -121,7 +132,10 @@ func (w *worker) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-look.C:
+			due = true
+		case <-empty.C:
+			due = false
 		}
 	}
 }

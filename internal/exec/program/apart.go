@@ -29,6 +29,9 @@ func KillMarked(mark string) int {
 // what carries its mark though it went elsewhere.
 func (s *session) kill() {
 	_ = syscall.Kill(-s.pid, syscall.SIGKILL)
+	if s.Mark == "" && len(s.family) == 0 {
+		return // nothing else could be known as its own: not all processes are looked at
+	}
 	for range 3 { // what is killed may have started another one meanwhile
 		left := s.left(false)
 		for _, p := range left {

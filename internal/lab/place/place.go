@@ -31,6 +31,8 @@ const (
 	Delistings = "delistings.csv"
 	// Universes is the file of the lists of members of universes.
 	Universes = "universes.csv"
+	// Schedules is the file of what is done again and again.
+	Schedules = "schedules.json"
 	// Calendar is the file of closures and extra sessions.
 	Calendar = "calendar.csv"
 )
@@ -124,6 +126,9 @@ func (p Place) LogFile(runID string) string { return filepath.Join(p.LogDir(), r
 // CalendarFile is the file of closures and extra sessions that the embedded
 // calendars of the exchanges do not know.
 func (p Place) CalendarFile() string { return filepath.Join(p.DataDir, Calendar) }
+
+// SchedulesFile is the file of what is done again and again.
+func (p Place) SchedulesFile() string { return filepath.Join(p.DataDir, Schedules) }
 
 // ModelDir is the folder of trained models.
 func (p Place) ModelDir() string { return filepath.Join(p.DataDir, models) }
