@@ -27,8 +27,11 @@ type Policy struct {
 	// LongShort lets weights be negative, which is short: then GrossExposureCap and
 	// TurnoverCap may be more than 1, and the caps are of absolute weights.
 	LongShort      bool
-	SectorCap      *float64 // R7, most of the absolute weights of a sector; nil: off
 	NetExposureCap *float64 // R6, of LongShort: most that longs and shorts differ by; nil: off
+	// SectorCap is R7: the most of the absolute weights of a sector, of one that SectorCaps
+	// does not name; nil: those have no cap.
+	SectorCap  *float64
+	SectorCaps map[string]float64
 }
 
 // Flag is the code of a rule, or of a fact of the market, that struck.
@@ -308,8 +311,9 @@ func (b *book) force() float64 {
 	over := b.crowded(b.weight)
 	for i, w := range b.weight {
 		if held := over[b.names[i].sector]; held > 0 && w != 0 {
-			reduce(i, w*(*p.SectorCap/held))
-			b.strike(i, SectorCap, "its sector stood at ", held, ": cut to the sector cap ", *p.SectorCap)
+			most := b.policy.sectorCap(b.names[i].sector)
+			reduce(i, w*(most/held))
+			b.strike(i, SectorCap, "its sector stood at ", held, ": cut to the sector cap ", most)
 		}
 	}
 	if gross := gross(b.weight); gross > p.GrossExposureCap+Tolerance {
