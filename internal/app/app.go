@@ -144,7 +144,7 @@ func (a *App) completing(tree *cli.Tree, words []string) func(context.Context) m
 	return func(ctx context.Context) metastore.Store {
 		dotenv, _, _ := config.ReadDotenv(".env") // whatever is wrong with it, the shell is told nothing
 		settings := config.Resolve(tree.Read(words).LocationFlags(), a.Environment, dotenv)
-		store, err := lab.Peek(ctx, settings.Value(config.SQLitePath))
+		store, err := lab.Peek(ctx, settings.Place())
 		if err != nil {
 			return nil
 		}
@@ -158,7 +158,11 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	env.SettingsErr = err
 	flags := line.LocationFlags()
 	if implied := tree.Traits(line).Places; implied != nil {
-		maps.Copy(flags, implied(line))
+		places := implied(line)
+		if set, _ := a.Environment(config.MetaURL); set != "" || dotenv[config.MetaURL] != "" || flags["meta-url"] != "" {
+			delete(places, "sqlite") // the Meta DB is on a server, wherever the data folder is
+		}
+		maps.Copy(flags, places)
 	}
 	env.Settings = config.Resolve(flags, a.Environment, dotenv)
 	env.Recorded(flags)

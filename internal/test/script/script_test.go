@@ -20,6 +20,8 @@ import (
 	"golang.org/x/text/transform"
 
 	"quant/internal/factstore"
+	"quant/internal/metastore/postgres"
+	"quant/internal/metastore/postgrestest"
 	"quant/internal/test/labtest"
 )
 
@@ -27,19 +29,52 @@ import (
 // with what they must print and how they must exit.
 func TestScripts(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{
+	testscript.Run(t, params(func(*testscript.Env) {}))
+}
+
+// onServer are the scripts whose lab may have its Meta DB on a server as well: they
+// name no file of it, and must print the same, digests included.
+var onServer = strings.Fields(os.Getenv("QUANT_TRY_SCRIPTS"))
+
+// TestScriptsOnPostgreSQL runs scripts in labs whose Meta DB is a database of
+// PostgreSQL, prepared for each.
+func TestScriptsOnPostgreSQL(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Shared(t)
+	p := params(func(env *testscript.Env) {
+		env.Setenv("QUANT_META_URL", server.Prepared(t, func(ctx context.Context, url string) error {
+			db, err := postgres.Open(ctx, postgres.Options{URL: url, Create: true})
+			if err != nil {
+				return err
+			}
+			return db.Close()
+		}))
+	})
+	p.Condition = func(cond string) (bool, error) { return cond == "server", nil }
+	for _, name := range onServer {
+		p.Files = append(p.Files, filepath.Join(p.Dir, name+".txtar"))
+	}
+	p.Dir = ""
+	testscript.Run(t, p)
+}
+
+// params are those of a run of the scripts; where is told of each before it begins.
+func params(where func(env *testscript.Env)) testscript.Params {
+	return testscript.Params{
 		Dir:                 filepath.Join("..", "..", "..", "testdata", "script"),
 		RequireExplicitExec: true,
+		Condition:           func(string) (bool, error) { return false, nil },
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			name, value, _ := strings.Cut(labtest.NoRaceSleep, "=")
 			env.Setenv(name, value)
+			where(env)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status": wantStatus, "json": wantJSON, "encode": encode, "foreignrun": foreignRun, "signals": signals,
 		},
-	})
+	}
 }
 
 // wantStatus runs a command and checks its exit status: status N quant ...
