@@ -64,6 +64,9 @@ const maxSlots = 1000
 
 // jobs opens the queue of the lab.
 func (e *Env) jobs(ctx context.Context, create bool) (*jobs.Store, error) {
+	if e.MetaURL != "" {
+		return jobs.OpenServer(ctx, e.MetaURL, create)
+	}
 	return jobs.OpenFile(ctx, e.JobsFile(), create)
 }
 

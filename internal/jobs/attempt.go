@@ -17,6 +17,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/exec"
 	"quant/internal/exec/program"
 	"quant/internal/exec/transcript"
 	"quant/internal/metastore"
@@ -98,14 +99,14 @@ func (w *worker) note(ctx context.Context, j *river.Job[command], runID string) 
 	if err != nil {
 		return err
 	}
-	_, err = w.store.driver.GetExecutor().JobUpdate(ctx, &riverdriver.JobUpdateParams{ID: j.ID, MetadataDoMerge: true, Metadata: doc})
+	_, err = w.store.driver.GetExecutor().JobUpdate(ctx, &riverdriver.JobUpdateParams{ID: j.ID, Schema: w.store.schema, MetadataDoMerge: true, Metadata: doc})
 	return err
 }
 
 // lastly makes an error the last one of a job where trying again is hopeless.
 func (w *worker) lastly(ctx context.Context, j *river.Job[command], hopeless bool, err error) error {
 	if hopeless && j.Attempt < j.MaxAttempts {
-		_, failed := w.store.driver.GetExecutor().JobUpdateFull(ctx, &riverdriver.JobUpdateFullParams{ID: j.ID, MaxAttemptsDoUpdate: true, MaxAttempts: j.Attempt})
+		_, failed := w.store.driver.GetExecutor().JobUpdateFull(ctx, &riverdriver.JobUpdateFullParams{ID: j.ID, Schema: w.store.schema, MaxAttemptsDoUpdate: true, MaxAttempts: j.Attempt})
 		if failed == nil {
 			j.MaxAttempts = j.Attempt
 		}
@@ -146,9 +147,13 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 		argv = append([]string{patientFlag}, argv...)
 	}
 	marked := mark(j.ID, runID)
+	environ, err := exec.Environ(w.s, j.Args.Parent, w.s.Programs().Environ, config.JobRun+"="+runID, marked)
+	if err != nil {
+		return "", err
+	}
 	signals := make(chan os.Signal, 2)
 	c := program.Command{
-		Path: w.o.Program, Argv: append([]string{"quant"}, argv...), Env: w.environ(j, runID, marked), Dir: j.Args.Dir,
+		Path: w.o.Program, Argv: append([]string{"quant"}, argv...), Env: environ, Dir: j.Args.Dir,
 		In: null, Out: null, Err: null, Apart: true, Signals: signals,
 	}
 	c.Copy = func(bool, []byte) {}
@@ -183,18 +188,4 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 		return "signal " + result.Status.Signal().String(), nil
 	}
 	return "exit status " + strconv.Itoa(result.Status.ExitStatus()), nil
-}
-
-// environ is the environment of the process of a job: that of the worker, with the lab,
-// the parent of its run and the run itself.
-func (w *worker) environ(j *river.Job[command], runID, marked string) []string {
-	set := []string{
-		config.ParentRun + "=" + j.Args.Parent, config.JobRun + "=" + runID, marked,
-		config.DataDir + "=" + absolute(w.s.DataDir), config.SQLitePath + "=" + absolute(w.s.MetaPath), config.DuckDBPath + "=" + absolute(w.s.FactPath),
-	}
-	rest := slices.DeleteFunc(slices.Clone(w.s.Programs().Environ), func(pair string) bool {
-		name, _, _ := strings.Cut(pair, "=")
-		return slices.ContainsFunc(set, func(s string) bool { return strings.HasPrefix(s, name+"=") })
-	})
-	return append(rest, set...)
 }

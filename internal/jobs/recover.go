@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -101,7 +100,7 @@ func (w *worker) settle(ctx context.Context, row *rivertype.JobRow, by string) e
 			}
 		case run.Status == quant.Success:
 			done := time.Now()
-			_, err := w.store.driver.GetExecutor().JobSetStateIfRunningMany(ctx, many(riverdriver.JobSetStateCompleted(row.ID, done, nil)))
+			_, err := w.store.driver.GetExecutor().JobSetStateIfRunningMany(ctx, many(riverdriver.JobSetStateCompleted(row.ID, done, nil), w.store.schema))
 			if err == nil {
 				w.s.Say().Notice("job %d was done by run %s, whose worker ended before it could say so", row.ID, quant.ShortID(a.RunID))
 			}
@@ -176,7 +175,8 @@ func (w *worker) move(ctx context.Context, row *rivertype.JobRow, state rivertyp
 		return err
 	}
 	_, err = w.store.driver.GetExecutor().JobRescueMany(ctx, &riverdriver.JobRescueManyParams{
-		ID: []int64{row.ID}, Error: [][]byte{said}, FinalizedAt: []*time.Time{ended}, ScheduledAt: []time.Time{now}, State: []string{string(state)},
+		Schema: w.store.schema,
+		ID:     []int64{row.ID}, Error: [][]byte{said}, FinalizedAt: []*time.Time{ended}, ScheduledAt: []time.Time{now}, State: []string{string(state)},
 		StuckHorizon: row.AttemptedAt.Add(time.Millisecond), // not one that somebody has taken since
 	})
 	if err == nil {
@@ -185,16 +185,9 @@ func (w *worker) move(ctx context.Context, row *rivertype.JobRow, state rivertyp
 	return err
 }
 
-func many(p *riverdriver.JobSetStateIfRunningParams) *riverdriver.JobSetStateIfRunningManyParams {
+func many(p *riverdriver.JobSetStateIfRunningParams, schema string) *riverdriver.JobSetStateIfRunningManyParams {
 	return &riverdriver.JobSetStateIfRunningManyParams{
-		ID: []int64{p.ID}, Attempt: []*int{p.Attempt}, ErrData: [][]byte{p.ErrData}, FinalizedAt: []*time.Time{p.FinalizedAt},
+		Schema: schema, ID: []int64{p.ID}, Attempt: []*int{p.Attempt}, ErrData: [][]byte{p.ErrData}, FinalizedAt: []*time.Time{p.FinalizedAt},
 		MetadataDoMerge: []bool{p.MetadataDoMerge}, MetadataUpdates: [][]byte{p.MetadataUpdates}, ScheduledAt: []*time.Time{p.ScheduledAt}, State: []rivertype.JobState{p.State},
 	}
-}
-
-func absolute(path string) string {
-	if abs, err := filepath.Abs(path); err == nil {
-		return abs
-	}
-	return path
 }

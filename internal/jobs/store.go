@@ -26,6 +26,7 @@ import (
 type Store struct {
 	driver riverdriver.Driver[*sql.Tx]
 	client *river.Client[*sql.Tx] // that works nothing
+	schema string                 // of its tables; "": the database has no others
 	close  func() error
 }
 
@@ -39,7 +40,7 @@ const (
 // missing, or brings it up to date; else a missing one is NotFound. Errors: Store, Locked.
 func OpenFile(ctx context.Context, path string, create bool) (*Store, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) && !create {
-		return nil, quant.Errorf(quant.NotFound, "this lab has no jobs").WithHint("`quant jobs submit -- COMMAND` makes one")
+		return nil, noJobs()
 	}
 	lock, err := durable.OpenLock(path + lockEnds)
 	if err != nil {
@@ -62,12 +63,16 @@ func OpenFile(ctx context.Context, path string, create bool) (*Store, error) {
 		return nil, unusable(path, err)
 	}
 	pool.SetMaxOpenConns(1)
-	s, err := open(ctx, riversqlite.New(pool), pool.Close)
+	s, err := open(ctx, riversqlite.New(pool), "", true, pool.Close)
 	if err != nil {
 		pool.Close()
 		return nil, unusable(path, err)
 	}
 	return s, nil
+}
+
+func noJobs() error {
+	return quant.Errorf(quant.NotFound, "this lab has no jobs").WithHint("`quant jobs submit -- COMMAND` makes one")
 }
 
 func unusable(path string, err error) error {
@@ -78,8 +83,8 @@ func unusable(path string, err error) error {
 }
 
 // open makes or checks the schema of River, and the client that submits and asks.
-func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], close func() error) (*Store, error) {
-	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: silent()})
+func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], schema string, migrate bool, close func() error) (*Store, error) {
+	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: silent(), Schema: schema})
 	if err != nil {
 		return nil, err
 	}
@@ -89,16 +94,19 @@ func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], close func() 
 		return nil, quant.Errorf(quant.Store, "the jobs were made by a newer quant: %w", err).WithHint("use that one")
 	}
 	if known := migrator.AllVersions(); len(there) < len(known) {
+		if !migrate {
+			return nil, quant.Errorf(quant.Store, "the jobs were made by an older quant").WithHint("`quant worker` brings them up to date")
+		}
 		failpoint.Hit("jobs.migrate")
 		if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 			return nil, err
 		}
 	}
-	client, err := river.NewClient(driver, &river.Config{Logger: silent()})
+	client, err := river.NewClient(driver, &river.Config{Logger: silent(), Schema: schema})
 	if err != nil {
 		return nil, err
 	}
-	return &Store{driver: driver, client: client, close: close}, nil
+	return &Store{driver: driver, client: client, schema: schema, close: close}, nil
 }
 
 // Close closes the store.

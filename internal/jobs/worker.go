@@ -77,7 +77,7 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 	}
 	client, err := river.NewClient(s.driver, &river.Config{
 		ID:     session.RunID(),
-		Logger: silent(),
+		Logger: silent(), Schema: s.schema,
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Slots}}, Workers: workers,
 		FetchPollInterval: fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
 		JobTimeout: -1, RescueStuckJobsAfter: never, JobStuckThreshold: never,
