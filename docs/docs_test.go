@@ -654,6 +654,16 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs rerun", 0, "runs", "rerun", "last:exec")
 	run("runs rerun --dry-run", 0, "runs", "rerun", "last:exec", "--dry-run")
 	run("runs watch", 0, "runs", "watch", recorded)
+	run("jobs submit", 0, "jobs", "submit", "--", "symbols", "list")
+	run("jobs cancel", 0, "jobs", "cancel", "1")
+	run("jobs retry", 0, "jobs", "retry", "1")
+	run("worker", 0, "worker", "--until-empty")
+	run("schedule add", 0, "schedule", "add", "daily", "--after-close", "XKRX", "--", "symbols", "list")
+	run("schedule list", 0, "schedule", "list")
+	run("schedule remove", 0, "schedule", "remove", "daily")
+	run("jobs list", 0, "jobs", "list")
+	run("jobs show", 0, "jobs", "show", "1")
+	run("jobs watch", 0, "jobs", "watch", "1")
 	run("runs stats", 0, "runs", "stats")
 	run("runs plot", 0, "runs", "plot", "loss", recorded, "--out", "loss.svg")
 	run("runs artifact", 0, "runs", "artifact", recorded)
@@ -919,6 +929,16 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"runs rerun --dry-run", "last:exec"},
 		{"runs diff", "last last"},
 		{"runs watch", "last"},
+		{"jobs submit", "-- symbols list"},
+		{"jobs list", ""},
+		{"jobs show", "1"},
+		{"jobs cancel", "1"},
+		{"jobs watch", ""},
+		{"jobs retry", "1"},
+		{"worker", "--until-empty"},
+		{"schedule add", "daily --after-close XKRX -- symbols list"},
+		{"schedule list", ""},
+		{"schedule remove", "daily"},
 		{"runs stats", ""},
 		{"runs plot", "loss RECORDED"},
 		{"runs artifact", "last"},

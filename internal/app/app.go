@@ -25,6 +25,7 @@ import (
 	"quant/internal/lab/facts"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/registry"
 	"quant/internal/sandbox"
 	"quant/internal/secret"
 	"quant/internal/session"
@@ -104,6 +105,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	outermost := parent == ""
 	if outermost {
 		parent, _ = a.Environment(config.ParentRun)
+		env.RunAs, env.Environ = runAs(env.Environ)
 	}
 	env.ParentRun = parent
 	run := a.newRecording(env, line, traits)
@@ -122,6 +124,21 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 		failpoint.Hit("ended")
 	}
 	return env.RunID(), err
+}
+
+// runAs takes out of the environment the run id that a worker handed to this process,
+// and to no other: what this one starts is recorded under ids of its own.
+func runAs(environ []string) (runID string, rest []string) {
+	for _, pair := range environ {
+		if value, found := strings.CutPrefix(pair, config.JobRun+"="); found {
+			if registry.IsRunID(value) {
+				runID = value
+			}
+			continue
+		}
+		rest = append(rest, pair)
+	}
+	return runID, rest
 }
 
 // completing opens, read-only, the Meta DB that a line to be completed names.

@@ -31,7 +31,7 @@ func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *reco
 			Prepare: traits.Prepares,
 		}),
 		Voice: voice{env, traits.Silent}, Build: env.Build, Explain: a.end.explain,
-		Programs: session.Programs{Environ: a.Environ, Show: shown(env, line)},
+		Programs: session.Programs{Environ: env.Environ, Show: shown(env, line)},
 	})
 	return r
 }
@@ -150,6 +150,7 @@ func (r *recording) sayOpening() {
 
 func (r *recording) start(ctx context.Context, c session.Command) error {
 	env := r.env
+	c.RunID = env.RunAs
 	argv, err := env.Start(ctx, c, env.ParentRun)
 	if err != nil {
 		return err

@@ -37,6 +37,9 @@ type Env struct {
 	// environment has it: perhaps no run id at all; "" for none.
 	ParentRun string
 
+	// RunAs is the run id that this execution is to be recorded under; "": a new one.
+	RunAs string
+
 	// TakeSignals makes the signals that this process is sent from now on the
 	// caller's: they no longer end the command.
 	TakeSignals func() <-chan os.Signal

@@ -47,7 +47,7 @@ only who has a token (quant tokens create), and is to be reached by TLS: with
 				defer to.Close()
 			}
 			env.sparing()
-			ctx, now, signalled := env.untilSignalled(cmd.Context())
+			ctx, now, signalled := env.untilSignalled(cmd.Context(), "requests were cut off")
 			o.Session, o.Now, o.Clock = env.Session, now, env.Now
 			o.Ready = func(url string) { env.serving(cmd.Context(), url) }
 			if err := server.Serve(ctx, o); err != nil {
@@ -125,8 +125,8 @@ type open struct{ io.Writer }
 func (open) Close() error { return nil }
 
 // untilSignalled returns a context that the first signal to end cancels, a channel
-// that the second one closes, and what that was.
-func (e *Env) untilSignalled(ctx context.Context) (until context.Context, now <-chan struct{}, second func() error) {
+// that the second one closes, and what that was: cut says what became of what was done.
+func (e *Env) untilSignalled(ctx context.Context, cut string) (until context.Context, now <-chan struct{}, second func() error) {
 	until, cancel := context.WithCancel(ctx)
 	signals, at := e.TakeSignals(), make(chan struct{})
 	var forced quant.Signalled
@@ -142,7 +142,7 @@ func (e *Env) untilSignalled(ctx context.Context) (until context.Context, now <-
 				cancel()
 				continue
 			}
-			forced = quant.Signalled{Number: int(n), Name: unix.SignalName(n), Detail: "requests were cut off"}
+			forced = quant.Signalled{Number: int(n), Name: unix.SignalName(n), Detail: cut}
 			close(at)
 			return
 		}

@@ -34,6 +34,12 @@ const (
 	// ParentRun is not a setting: it names the run inside which this process
 	// was started.
 	ParentRun = "QUANT_RUN_ID"
+	// JobRun is no setting either: a worker hands it to the process that does a job, the
+	// id that the run of that is recorded under.
+	JobRun = "QUANT_JOB_RUN_ID"
+	// Job names the job that a process works for, and all that it starts: JOB:RUN, its
+	// number and the run of this attempt.
+	Job = "QUANT_JOB"
 	// NoColor is the convention of no-color.org.
 	NoColor = "NO_COLOR"
 )

@@ -14,7 +14,14 @@ import (
 // environFor is the environment of a program that works in the session's lab as
 // part of its run: environ, with the run and the lab in it.
 func environFor(s *session.Session, environ []string) ([]string, error) {
-	set := []string{config.ParentRun + "=" + s.RunID()}
+	return Environ(s, s.RunID(), environ)
+}
+
+// Environ is the environment of a process that works in the session's lab inside a run:
+// environ, with that run and the lab in it, and with more. Failed: paths of the lab are
+// relative to a folder that is gone.
+func Environ(s *session.Session, parent string, environ []string, more ...string) ([]string, error) {
+	set := append([]string{config.ParentRun + "=" + parent}, more...)
 	set = append(set, serverVariable(s)...)
 	for _, at := range locations(s) {
 		path, err := filepath.Abs(at.path)

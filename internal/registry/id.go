@@ -3,6 +3,7 @@ package registry
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"time"
 )
@@ -32,6 +33,24 @@ func newRunID(at time.Time, random io.Reader) (string, error) {
 	hex.Encode(s[24:], b[10:])
 	s[8], s[13], s[18], s[23] = '-', '-', '-', '-'
 	return string(s[:]), nil
+}
+
+// beganAt is the time that a run id was made for, to the microsecond: the last one whose
+// fraction is not after that of the id.
+func beganAt(id string) (time.Time, error) {
+	if !IsRunID(id) {
+		return time.Time{}, fmt.Errorf("%q is no run id", id)
+	}
+	b, err := hex.DecodeString(id[:8] + id[9:13] + id[14:18])
+	if err != nil {
+		return time.Time{}, err
+	}
+	var ms int64
+	for _, octet := range b[:6] {
+		ms = ms<<8 | int64(octet)
+	}
+	fraction := int64(b[6]&0x0f)<<8 | int64(b[7])
+	return time.UnixMilli(ms).Add(time.Duration(((fraction+1)*1000-1)/4096) * time.Microsecond), nil
 }
 
 var systemRandom io.Reader = rand.Reader

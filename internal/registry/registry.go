@@ -317,6 +317,7 @@ type start struct {
 	readsOnly bool
 	parent    string
 	argv      []string
+	runID     string
 }
 
 // ReadsOnly marks a run that can change nothing, whatever happens.
@@ -327,6 +328,13 @@ func ChildOf(runID string) StartOption { return func(s *start) { s.parent = runI
 
 // Argv gives the command line, unmasked, where it is not the process's own.
 func Argv(argv []string) StartOption { return func(s *start) { s.argv = argv } }
+
+// As gives the run an id that NewRunID made: it began when that was made. Two runs of
+// one id cannot be recorded, so whoever was handed an id runs once. "" is a new id.
+func As(runID string) StartOption { return func(s *start) { s.runID = runID } }
+
+// NewRunID makes the id of a run that somebody else is to record, at once and once.
+func (g *Registry) NewRunID() (string, error) { return newRunID(g.Now(), g.Random) }
 
 // Start records a run as RUNNING and returns its id. The row is durable, and
 // its liveness lock held, when Start returns. config is anything that has a
@@ -400,7 +408,12 @@ func (g *Registry) prepare(ctx context.Context, b Beginning) (*Run, quant.Run, q
 		o(&s)
 	}
 	now := g.Now()
-	id, err := newRunID(now, g.Random)
+	id, err := s.runID, error(nil)
+	if id == "" {
+		id, err = newRunID(now, g.Random)
+	} else {
+		now, err = beganAt(id) // the text order of ids is that of their starts
+	}
 	if err != nil {
 		return nil, row, process, quant.Errorf(quant.Failed, "make a run id: %w", err)
 	}

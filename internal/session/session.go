@@ -236,6 +236,7 @@ type Command struct {
 	Reads    bool              // it changes nothing
 	Notes    []quant.RunIO     // recorded with it, beside what it records itself
 	Voice    Voice             // where a run inside another says things; nil: where that does
+	RunID    string            // the id that it is recorded under, as registry.NewRunID made it; "": a new one
 	Parent   *string           // the run that a run inside another is recorded under, "": none; nil: the one that it is inside
 }
 
@@ -261,6 +262,9 @@ func (s *Session) beginning(c Command, parent string) (b registry.Beginning, mas
 	b = registry.Beginning{Kind: c.Kind, Options: []registry.StartOption{registry.Argv(argv)}}
 	if registry.IsRunID(parent) {
 		b.Options = append(b.Options, registry.ChildOf(parent))
+	}
+	if c.RunID != "" {
+		b.Options = append(b.Options, registry.As(c.RunID))
 	}
 	if c.Reads {
 		b.Options = append(b.Options, registry.ReadsOnly())

@@ -35,6 +35,8 @@ const (
 	Delistings = "delistings.csv"
 	// Universes is the file of the lists of members of universes.
 	Universes = "universes.csv"
+	// Schedules is the file of what is done again and again.
+	Schedules = "schedules.json"
 	// Calendar is the file of closures and extra sessions.
 	Calendar = "calendar.csv"
 )
@@ -47,6 +49,7 @@ const (
 	targets   = ".targets"
 	logs      = ".logs"
 	reserve   = ".reserve"
+	jobs      = ".jobs"
 
 	// Creating ends the name of a Meta DB that is being made, Building that of a
 	// Fact DB.
@@ -187,6 +190,10 @@ func TurnFile(metaFile string) string { return metaFile + turn }
 // ReserveFile is the room that is set aside beside a Meta DB's real path.
 func ReserveFile(metaFile string) string { return metaFile + reserve }
 
+// JobsFile is the queue of jobs of a Meta DB's real path, a SQLite file of its own. It
+// holds work that is to be done: what was done stands in the Meta DB.
+func (p Place) JobsFile() string { return p.MetaFile() + jobs }
+
 // JournalFile is where a restore or a remedy writes down, before it moves anything,
 // what it will move.
 func JournalFile(metaFile string) string { return metaFile + Staging + ".json" }
@@ -203,6 +210,9 @@ func (p Place) LogFile(runID string) string { return filepath.Join(p.LogDir(), r
 // CalendarFile is the file of closures and extra sessions that the embedded
 // calendars of the exchanges do not know.
 func (p Place) CalendarFile() string { return filepath.Join(p.DataDir, Calendar) }
+
+// SchedulesFile is the file of what is done again and again.
+func (p Place) SchedulesFile() string { return filepath.Join(p.DataDir, Schedules) }
 
 // ModelDir is the folder of trained models.
 func (p Place) ModelDir() string { return filepath.Join(p.DataDir, models) }

@@ -23,6 +23,7 @@ var endToEnd = map[string]bool{
 	"internal/test/record":   true,
 	"internal/test/exec":     true,
 	"internal/test/serving":  true,
+	"internal/test/jobs":     true,
 	"internal/test/server":   true,
 	"internal/test/share":    true,
 	"internal/test/research": true,

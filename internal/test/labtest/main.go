@@ -10,6 +10,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"quant/internal/app"
+	"quant/internal/config"
 	"quant/internal/failpoint"
 	"quant/internal/test/dying"
 )
@@ -20,11 +21,15 @@ import (
 // the process at that step, NAME:panic makes it panic, NAME:stop stops it
 // (SIGSTOP), NAME:die HOW ends it in that way of package dying, NAME:hang makes that goroutine wait for ever and creates the file
 // QUANT_TEST_REACHED, NAME#2 means the second time. QUANT_TEST_PATIENCE=NAME=1s
-// bounds a wait that has a name in package failpoint.
+// bounds a wait that has a name in package failpoint. QUANT_TEST_JOB_FAILPOINT is
+// QUANT_TEST_FAILPOINT for the processes that workers start.
 func Main(m *testing.M) {
 	testscript.Main(cleaning{m}, map[string]func(){
 		"quant": func() {
 			armFailpoint(os.Getenv("QUANT_TEST_FAILPOINT"))
+			if os.Getenv(config.JobRun) != "" {
+				armFailpoint(os.Getenv("QUANT_TEST_JOB_FAILPOINT"))
+			}
 			setPatience(os.Getenv("QUANT_TEST_PATIENCE"))
 			os.Exit(app.Main(os.Args[1:]))
 		},

@@ -73,7 +73,7 @@ func TestEveryLeafOfTheCommandTreeIsRecordedOnceUnderItsPath(t *testing.T) {
 					extra = []string{"--addr", "127.0.0.1:0"} // others may be at the port that it has by itself
 				}
 				p := l.Start(nil, append(append([]string{}, words...), extra...)...)
-				if name == "bare" && (kind == "runs.watch" || kind == "serve") { // goes on until it is ended
+				if name == "bare" && (kind == "runs.watch" || kind == "serve" || kind == "worker") { // goes on until it is ended
 					l.Eventually("it has been recorded", func() bool {
 						_, err := os.Stat(l.Meta())
 						return err == nil && len(l.Runs()) == 1

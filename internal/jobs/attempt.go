@@ -1,0 +1,191 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+
+	"quant"
+	"quant/internal/config"
+	"quant/internal/exec"
+	"quant/internal/exec/program"
+	"quant/internal/exec/transcript"
+	"quant/internal/metastore"
+	"quant/internal/registry"
+)
+
+// grace is how long a process that is asked to end may take before it is killed.
+const grace = 10 * time.Second
+
+// patientFlag makes a command wait for a locked Fact DB as long as it takes: in the
+// embedded lab one process writes at a time, and a job has nobody who watches it.
+const patientFlag = "--wait=30d"
+
+// execKind is the kind of the run of a program, which keeps its own log.
+const execKind = "exec"
+
+// outcome is what became of an attempt.
+type outcome struct {
+	runID    string
+	returned bool // it was ended with the worker
+}
+
+// attempt runs the command line of a job as a run of its own. Its error is why the job
+// is not done. When ctx ends, the process and all that it started are ended.
+func (w *worker) attempt(ctx context.Context, j *river.Job[command]) (outcome, error) {
+	id, err := w.s.Registry.NewRunID()
+	if err != nil {
+		return outcome{}, err
+	}
+	o := outcome{runID: id}
+	if err := w.note(ctx, j, id); err != nil {
+		return o, err
+	}
+	how, err := w.process(ctx, j, id)
+	closing, stop := registry.Closing(ctx)
+	defer stop()
+	run, found := w.run(closing, id)
+	switch {
+	case found && run.Status == quant.Success:
+		return o, nil
+	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
+		return o, w.lastly(closing, j, false, fmt.Errorf("timed out after %s", j.Args.Timeout))
+	case ctx.Err() != nil:
+		o.returned = true
+		return o, ctx.Err() // River knows why: it was cancelled, or the worker stops
+	case err != nil:
+		return o, w.lastly(closing, j, false, err)
+	case found:
+		return o, w.lastly(closing, j, hopeless(run.Process.ExitCode), errors.New(firstLine(string(run.ErrorText))))
+	}
+	_ = os.Remove(w.s.LogFile(id))
+	return o, w.lastly(closing, j, true, fmt.Errorf("its process recorded no run, and ended with %s", how))
+}
+
+// hopeless reports whether the same command line again would end in the same way: it is
+// no command line, what it names is not there, or a rule forbids it.
+func hopeless(exit *int64) bool {
+	if exit == nil {
+		return false
+	}
+	switch int(*exit) {
+	case quant.ExitStatus(quant.Errorf(quant.Usage, "")), quant.ExitStatus(quant.Errorf(quant.NotFound, "")), quant.ExitStatus(quant.Errorf(quant.Refused, "")):
+		return true
+	}
+	return false
+}
+
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(text, "\n")
+	return line
+}
+
+// note writes down, before an attempt begins, as which run.
+func (w *worker) note(ctx context.Context, j *river.Job[command], runID string) error {
+	list := append(slices.Clone(metadataOf(j.JobRow).Attempts), attempt{
+		Attempt: j.Attempt, RunID: runID, WorkerRunID: w.s.RunID(), Host: w.s.Registry.Process.Host, StartedAt: time.Now().UTC(),
+	})
+	doc, err := json.Marshal(map[string]any{"attempts": list})
+	if err != nil {
+		return err
+	}
+	_, err = w.store.driver.GetExecutor().JobUpdate(ctx, &riverdriver.JobUpdateParams{ID: j.ID, Schema: w.store.schema, MetadataDoMerge: true, Metadata: doc})
+	return err
+}
+
+// lastly makes an error the last one of a job where trying again is hopeless.
+func (w *worker) lastly(ctx context.Context, j *river.Job[command], hopeless bool, err error) error {
+	if hopeless && j.Attempt < j.MaxAttempts {
+		_, failed := w.store.driver.GetExecutor().JobUpdateFull(ctx, &riverdriver.JobUpdateFullParams{ID: j.ID, Schema: w.store.schema, MaxAttemptsDoUpdate: true, MaxAttempts: j.Attempt})
+		if failed == nil {
+			j.MaxAttempts = j.Attempt
+		}
+	}
+	return err
+}
+
+// run is the run of an attempt, closed if its process is dead.
+func (w *worker) run(ctx context.Context, id string) (run metastore.RunDetail, found bool) {
+	for range 2 {
+		var err error
+		if run, err = w.s.Meta.GetRun(ctx, id); err != nil {
+			return run, false
+		}
+		if run.Status != quant.Running {
+			break
+		}
+		_ = w.s.Registry.ReconcileRun(ctx, run) // what it leaves open is told as it stands
+	}
+	return run, true
+}
+
+// mark is the variable by which all processes of an attempt are known, and no others of
+// this machine: other labs have jobs of the same number.
+func mark(job int64, runID string) string {
+	return config.Job + "=" + strconv.FormatInt(job, 10) + ":" + runID
+}
+
+// process runs the process of an attempt to its end, and says how it ended.
+func (w *worker) process(ctx context.Context, j *river.Job[command], runID string) (how string, err error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer null.Close()
+	argv := j.Args.Argv
+	if !slices.ContainsFunc(argv, func(word string) bool { return word == "--wait" || strings.HasPrefix(word, "--wait=") }) {
+		argv = append([]string{patientFlag}, argv...)
+	}
+	marked := mark(j.ID, runID)
+	environ, err := exec.Environ(w.s, j.Args.Parent, w.s.Programs().Environ, config.JobRun+"="+runID, marked)
+	if err != nil {
+		return "", err
+	}
+	signals := make(chan os.Signal, 2)
+	c := program.Command{
+		Path: w.o.Program, Argv: append([]string{"quant"}, argv...), Env: environ, Dir: j.Args.Dir,
+		In: null, Out: null, Err: null, Apart: true, Signals: signals,
+	}
+	c.Copy = func(bool, []byte) {}
+	if j.Args.Command == execKind {
+		c.Mark = marked // its program may have left others, of sessions of their own
+	} else {
+		log, _ := transcript.Create(w.s.LogFile(runID), w.o.LogMax, w.s.Mask) // without a file it only counts
+		defer log.Close()
+		copies := map[bool]*transcript.Input{true: log.Input(), false: log.Input()}
+		c.Copy = func(out bool, b []byte) { _, _ = copies[out].Write(b) }
+	}
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-ended:
+			return
+		case <-ctx.Done():
+			signals <- syscall.SIGTERM
+		}
+		select {
+		case <-ended:
+		case <-time.After(grace):
+			signals <- syscall.SIGKILL
+		}
+	}()
+	result, err := c.Run()
+	close(ended)
+	if err != nil {
+		return "", quant.Errorf(quant.Failed, "start quant in %s: %w", j.Args.Dir, err)
+	}
+	if result.Status.Signaled() {
+		return "signal " + result.Status.Signal().String(), nil
+	}
+	return "exit status " + strconv.Itoa(result.Status.ExitStatus()), nil
+}

@@ -1,0 +1,193 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
+	"github.com/riverqueue/river/rivertype"
+
+	"quant"
+	"quant/internal/exec/program"
+	"quant/internal/metastore"
+	"quant/internal/registry/liveness"
+	"quant/internal/session"
+)
+
+const (
+	// mostRunning is how many running jobs are looked at.
+	mostRunning = 10000
+	// mostDeaths is how often a worker may die with a job before the job is taken for
+	// the reason.
+	mostDeaths = 5
+)
+
+// recover sees to the running jobs whose worker is dead: what their runs say decides.
+// Several workers may do it at once: each change is made once.
+func (s *Store) recover(ctx context.Context, w *worker) error {
+	list, err := s.client.JobList(ctx, river.NewJobListParams().States(rivertype.JobStateRunning).First(mostRunning))
+	if err != nil {
+		return err
+	}
+	dead := map[string]bool{w.s.RunID(): false}
+	for _, row := range list.Jobs {
+		if len(row.AttemptedBy) == 0 {
+			continue
+		}
+		by := row.AttemptedBy[len(row.AttemptedBy)-1]
+		gone, known := dead[by]
+		if !known {
+			gone = w.isDead(ctx, by)
+			dead[by] = gone
+		}
+		if gone {
+			w.endLeft(ctx, row, by)
+			if err := w.settle(ctx, row, by); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// endLeft ends what an attempt has left running on this machine: programs that a
+// recorded program started do not end with it. A run that lives is left alone.
+func (w *worker) endLeft(ctx context.Context, row *rivertype.JobRow, by string) {
+	run, err := w.s.Meta.GetRun(ctx, by)
+	if err != nil || string(run.Process.MachineID) != w.s.Registry.Process.MachineID {
+		return
+	}
+	for _, a := range metadataOf(row).Attempts {
+		if a.Attempt != row.Attempt || a.WorkerRunID != by {
+			continue
+		}
+		if run, found := w.run(ctx, a.RunID); found && run.Status == quant.Running {
+			continue
+		}
+		if n := program.KillMarked(mark(row.ID, a.RunID)); n > 0 {
+			w.s.Say().Notice("job %d: what its dead worker had left running was ended, %d in number", row.ID, n)
+		}
+	}
+}
+
+// isDead tells whether the worker of a run has ended. What cannot be told from here is
+// no death.
+func (w *worker) isDead(ctx context.Context, runID string) bool {
+	run, err := w.s.Meta.GetRun(ctx, runID)
+	if err != nil {
+		return false
+	}
+	return run.Status != quant.Running || w.s.Registry.Judge(ctx, run) == liveness.Dead
+}
+
+// settle settles a job whose worker is dead.
+func (w *worker) settle(ctx context.Context, row *rivertype.JobRow, by string) error {
+	m := metadataOf(row)
+	why := fmt.Sprintf("its worker, run %s, ended without finishing it", quant.ShortID(by))
+	for _, a := range m.Attempts {
+		if a.Attempt != row.Attempt || a.WorkerRunID != by {
+			continue // an earlier one: it is over
+		}
+		run, found := w.run(ctx, a.RunID)
+		switch {
+		case !found:
+			if err := w.forestall(ctx, row, a.RunID, why); err != nil {
+				return nil //nolint:nilerr // it has begun meanwhile: the next look tells
+			}
+		case run.Status == quant.Success:
+			done := time.Now()
+			_, err := w.store.driver.GetExecutor().JobSetStateIfRunningMany(ctx, many(riverdriver.JobSetStateCompleted(row.ID, done, nil), w.store.schema))
+			if err == nil {
+				w.s.Say().Notice("job %d was done by run %s, whose worker ended before it could say so", row.ID, quant.ShortID(a.RunID))
+			}
+			return err
+		case run.Status == quant.Running:
+			if !w.told[row.ID] {
+				w.told[row.ID] = true
+				w.s.Say().Notice("job %d: its worker is gone, run %s goes on: it is waited for", row.ID, quant.ShortID(a.RunID))
+			}
+			return nil
+		case failedByItself(run.Process.ExitCode):
+			return w.discharge(ctx, row, m, run)
+		default:
+			why += "; run " + quant.ShortID(a.RunID) + ": " + firstLine(string(run.ErrorText))
+		}
+	}
+	return w.rescue(ctx, row, m, why)
+}
+
+// failedByItself reports whether a command line came to an end that was not forced.
+func failedByItself(exit *int64) bool { return exit != nil && *exit < 128 }
+
+// discharge says of an attempt that failed what its worker no longer could.
+func (w *worker) discharge(ctx context.Context, row *rivertype.JobRow, m metadata, run metastore.RunDetail) error {
+	now, why := time.Now(), firstLine(string(run.ErrorText))
+	if m.CancelAttempted == nil && (row.Attempt >= row.MaxAttempts || hopeless(run.Process.ExitCode)) {
+		return w.move(ctx, row, rivertype.JobStateDiscarded, &now, why)
+	}
+	return w.rescue(ctx, row, m, why)
+}
+
+// forestall records the run of an attempt that has not begun as FAIL, so that a process
+// that is still on its way can no longer record itself, and so does nothing.
+func (w *worker) forestall(ctx context.Context, row *rivertype.JobRow, runID, why string) error {
+	job := jobOf(row)
+	parent := string(job.ParentRunID)
+	c := session.Command{Kind: job.Command, Args: job.Argv, RunID: runID, Parent: &parent, Flags: map[string]string{}, Voice: session.Silent{}}
+	began := false
+	_, err := w.s.Inside(ctx, c, func(context.Context, *session.Session) error {
+		began = true
+		return quant.Errorf(quant.Failed, "it did not begin: %s", why)
+	})
+	if began {
+		return nil
+	}
+	return err
+}
+
+// rescue gives a job back to the queue, or ends it where it was cancelled, or where too
+// many workers have died with it.
+func (w *worker) rescue(ctx context.Context, row *rivertype.JobRow, m metadata, why string) error {
+	now := time.Now()
+	state, ended := rivertype.JobStateAvailable, (*time.Time)(nil)
+	switch {
+	case m.CancelAttempted != nil:
+		state, ended, why = rivertype.JobStateCancelled, &now, "cancelled"
+	case m.Rescues+1 >= mostDeaths:
+		state, ended = rivertype.JobStateDiscarded, &now
+		why = fmt.Sprintf("%s; %d workers have died with it", why, m.Rescues+1)
+	}
+	return w.move(ctx, row, state, ended, why)
+}
+
+// move takes a job out of the hands of its dead worker.
+func (w *worker) move(ctx context.Context, row *rivertype.JobRow, state rivertype.JobState, ended *time.Time, why string) error {
+	if row.AttemptedAt == nil {
+		return errors.New("a running job that nobody has begun")
+	}
+	now := time.Now()
+	said, err := json.Marshal(rivertype.AttemptError{At: now, Attempt: row.Attempt, Error: why})
+	if err != nil {
+		return err
+	}
+	_, err = w.store.driver.GetExecutor().JobRescueMany(ctx, &riverdriver.JobRescueManyParams{
+		Schema: w.store.schema,
+		ID:     []int64{row.ID}, Error: [][]byte{said}, FinalizedAt: []*time.Time{ended}, ScheduledAt: []time.Time{now}, State: []string{string(state)},
+		StuckHorizon: row.AttemptedAt.Add(time.Millisecond), // not one that somebody has taken since
+	})
+	if err == nil {
+		w.s.Say().Notice("job %d %s: %s", row.ID, stateOf(state), why)
+	}
+	return err
+}
+
+func many(p *riverdriver.JobSetStateIfRunningParams, schema string) *riverdriver.JobSetStateIfRunningManyParams {
+	return &riverdriver.JobSetStateIfRunningManyParams{
+		Schema: schema, ID: []int64{p.ID}, Attempt: []*int{p.Attempt}, ErrData: [][]byte{p.ErrData}, FinalizedAt: []*time.Time{p.FinalizedAt},
+		MetadataDoMerge: []bool{p.MetadataDoMerge}, MetadataUpdates: [][]byte{p.MetadataUpdates}, ScheduledAt: []*time.Time{p.ScheduledAt}, State: []rivertype.JobState{p.State},
+	}
+}

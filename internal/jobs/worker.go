@@ -1,0 +1,206 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"quant"
+	"quant/internal/session"
+)
+
+const (
+	// lookEvery is how often a worker looks for jobs whose worker is dead, and whether
+	// there is anything left to do.
+	lookEvery = time.Second
+	// emptyEvery is how often a worker asks whether it may end that ends with the queue.
+	emptyEvery = 50 * time.Millisecond
+	// fetchEvery is how long a worker that has nothing to do waits before it asks
+	// again, and fetchPause the least between two questions.
+	fetchEvery = 200 * time.Millisecond
+	fetchPause = time.Millisecond
+	// never is longer than any job takes: River's clock tells of no job that it is dead.
+	never = 100 * 365 * 24 * time.Hour
+	// kept is how long a job that is over stays in the queue. Its runs stay.
+	kept = 30 * 24 * time.Hour
+)
+
+// WorkerOptions say how a worker works.
+type WorkerOptions struct {
+	Slots   int              // how many jobs it does at once; at least 1
+	Clock   func() time.Time // when schedules are due
+	Program string           // the file of quant
+	Now     <-chan struct{}  // closed: what runs is ended, too, and waits in the queue again
+	// UntilEmpty ends the worker once there is nothing to do any more, for anybody.
+	UntilEmpty bool
+	// Ended is told of each attempt that is over, from several goroutines; nil: nobody.
+	Ended func(Job)
+	// LogMax is how many bytes are kept at most of what a job prints.
+	LogMax int64
+}
+
+// Worked is what a worker did.
+type Worked struct {
+	Succeeded int `json:"succeeded"`
+	Failed    int `json:"failed"` // attempts that failed: some are tried again
+	Cancelled int `json:"cancelled"`
+	Returned  int `json:"returned"` // that were ended with the worker, and wait again
+}
+
+// worker does jobs within the run of a session.
+type worker struct {
+	s     *session.Session
+	store *Store
+	o     WorkerOptions
+
+	mu   sync.Mutex
+	done Worked
+	told map[int64]bool // jobs of which it was said that their process lives on
+}
+
+// Work takes jobs from the store and does them until ctx ends; then it waits for those
+// that run, which are ended only once o.Now is closed. Errors: the store's. Whoever
+// works has a run, by whose process others tell that it lives.
+func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOptions) (Worked, error) {
+	if session.Run == nil {
+		return Worked{}, quant.Errorf(quant.Store, "a worker is a recorded run, and there is none").WithHint("run quant doctor")
+	}
+	w := &worker{s: session, store: s, o: o, told: map[int64]bool{}}
+	workers := river.NewWorkers()
+	if err := river.AddWorkerSafely(workers, &commands{worker: w}); err != nil {
+		return Worked{}, err
+	}
+	client, err := river.NewClient(s.driver, &river.Config{
+		ID:     session.RunID(),
+		Logger: silent(), Schema: s.schema,
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Slots}}, Workers: workers,
+		FetchPollInterval: fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
+		JobTimeout: -1, RescueStuckJobsAfter: never, JobStuckThreshold: never,
+		CompletedJobRetentionPeriod: kept, CancelledJobRetentionPeriod: kept, DiscardedJobRetentionPeriod: kept,
+		RetryPolicy: retries{},
+	})
+	if err != nil {
+		return Worked{}, storeError("start the worker", err)
+	}
+	lasting := context.WithoutCancel(ctx)
+	if err := client.Start(lasting); err != nil {
+		return Worked{}, storeError("start the worker", err)
+	}
+	failed := w.watch(ctx)
+	stopped := make(chan error, 1)
+	go func() { stopped <- client.Stop(lasting) }()
+	select {
+	case err = <-stopped:
+	case <-o.Now:
+		err = errors.Join(client.StopAndCancel(lasting), <-stopped)
+	}
+	if failed == nil && err != nil {
+		failed = storeError("end the worker", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.done, failed
+}
+
+// watch sees to schedules, and to the jobs of dead workers until ctx ends, or there is nothing to do.
+func (w *worker) watch(ctx context.Context) error {
+	look, empty := time.NewTicker(lookEvery), time.NewTicker(emptyEvery)
+	defer look.Stop()
+	defer empty.Stop()
+	if !w.o.UntilEmpty {
+		empty.Stop()
+	}
+	p := planner{last: map[string]time.Time{}, said: map[string]string{}}
+	for due := true; ; {
+		if due {
+			if err := w.store.recover(ctx, w); err != nil && ctx.Err() == nil {
+				w.s.Say().Warn("jobs of dead workers could not be looked for: %v", err)
+			}
+			p.plan(ctx, w, w.o.Clock())
+		}
+		if w.o.UntilEmpty {
+			left, err := w.store.client.JobList(ctx, river.NewJobListParams().States(waiting...).First(1))
+			if err == nil && len(left.Jobs) == 0 {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-look.C:
+			due = true
+		case <-empty.C:
+			due = false
+		}
+	}
+}
+
+// commands is the worker of River's kind of job.
+type commands struct {
+	river.WorkerDefaults[command]
+	worker *worker
+}
+
+// Timeout implements river.Worker.
+func (*commands) Timeout(j *river.Job[command]) time.Duration {
+	if j.Args.Timeout > 0 {
+		return j.Args.Timeout
+	}
+	return -1
+}
+
+// NextRetry implements river.Worker.
+func (*commands) NextRetry(j *river.Job[command]) time.Time {
+	doubled := min(max(j.Attempt-1, 0), 10)
+	return time.Now().Add(j.Args.RetryDelay << doubled)
+}
+
+// retries is when a job is tried again whose arguments cannot be read.
+type retries struct{}
+
+func (retries) NextRetry(*rivertype.JobRow) time.Time { return time.Now().Add(defaultRetryDelay) }
+
+// Work implements river.Worker: one attempt.
+func (c *commands) Work(ctx context.Context, j *river.Job[command]) error {
+	w := c.worker
+	outcome, err := w.attempt(ctx, j)
+	job := jobOf(j.JobRow)
+	job.RunID, job.StartedAt = quant.Text(outcome.runID), nil
+	w.mu.Lock()
+	switch {
+	case err == nil:
+		job.State, job.Error = Succeeded, ""
+		w.done.Succeeded++
+	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely):
+		job.State = Cancelled
+		w.done.Cancelled++
+	case outcome.returned:
+		job.State = Queued
+		w.done.Returned++
+	default:
+		job.State, job.Error = Failed, quant.Text(err.Error())
+		w.done.Failed++
+	}
+	w.mu.Unlock()
+	if w.o.Ended != nil {
+		w.o.Ended(job)
+	}
+	return err
+}
+
+// Describe is a line about an attempt that is over.
+func (j Job) Describe() string {
+	text := fmt.Sprintf("job %d %s %s", j.ID, j.Command, j.State)
+	if j.RunID != "" {
+		text += ", run " + quant.ShortID(string(j.RunID))
+	}
+	if j.Error != "" {
+		text += ": " + string(j.Error)
+	}
+	return text
+}
