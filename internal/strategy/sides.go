@@ -97,7 +97,11 @@ func (p *parsing) sides(s *Strategy) {
 	if sided && !bookIs {
 		for _, path := range ofSides {
 			if p.given[path] != "" {
-				p.useless(path, "portfolio.side", path+"=", "set portfolio.side: long_short, or leave it out", "%s is not of portfolio.side long", path)
+				hint := "set portfolio.side: long_short, or leave it out"
+				if path == "supervisor.net_exposure_cap" {
+					hint += ": the net of a book that is only long is its gross, which supervisor.gross_exposure_cap caps"
+				}
+				p.useless(path, "portfolio.side", path+"=", hint, "%s is not of portfolio.side long", path)
 			}
 		}
 		for _, of := range []struct {
