@@ -23,7 +23,7 @@ func strategyCommand(env *Env) Command {
 
 // setFlag adds --set to a command.
 func setFlag(cmd *cobra.Command, sets *[]string) {
-	cmd.Flags().StringArrayVar(sets, "set", nil, "a key of the file with another value, such as portfolio.top_k=5 (may be given again)")
+	cmd.Flags().StringArrayVar(sets, "set", nil, "a key of the file with another value, such as portfolio.top_k=5; KEY= without one takes the key out (may be given again)")
 }
 
 // strategyChecks is the result of validate.

@@ -32,6 +32,9 @@ prices it is another (docs/strategy.md). Beside it stand the probability of back
 overfitting, and how many of the trials remain significant after Holm, and after
 Benjamini, Hochberg and Yekutieli (docs/judging.md).
 
+A key of the file that a value has no use for, such as portfolio.short_k with
+portfolio.side=long, is left out of that value's trials, with a notice.
+
 A trial that fails is reported and the others go on: exit status 3. If all fail
 it is 1.`,
 		Example: `  quant sweep --strategy momentum.yaml --set portfolio.top_k=5,10,20 --set supervisor.max_weight_per_symbol=0.1,0.2

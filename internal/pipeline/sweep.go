@@ -3,6 +3,7 @@ package pipeline
 import (
 	"cmp"
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -207,14 +208,21 @@ func (o SweepOptions) plan(ctx context.Context, session *session.Session) (Sweep
 		return r, nil, quant.Errorf(quant.Invalid, "strategy %s is a trial itself", base.ID).WithHint("sweep the strategy %s", deflated.Root(base.ID))
 	}
 	seen, models := map[string]Overrides{}, map[string]string{}
+	var left []string // what trials leave out, see fit
+	again := 0        // trials that are then others
 	for _, combination := range grid(list) {
 		trial := Trial{Overrides: combination}
 		for _, one := range combination {
 			trial.sets = append(trial.sets, one.String())
 		}
-		s, err := strategy.Parse(o.Strategy, data, trial.sets)
+		s, without, err := fit(o.Strategy, data, &trial)
 		if err != nil {
 			return r, nil, err
+		}
+		for _, one := range without {
+			if !slices.Contains(left, one) {
+				left = append(left, one)
+			}
 		}
 		if ref := s.Signal.Inputs.ModelID; isAlias(ref) {
 			if models[ref] == "" {
@@ -231,6 +239,10 @@ func (o SweepOptions) plan(ctx context.Context, session *session.Session) (Sweep
 		// Two spellings of one value are one trial: the digest is of what they mean.
 		_, hexadecimal, _ := strings.Cut(s.Digest(), ":")
 		trial.StrategyID = base.ID + "#" + hexadecimal[:8]
+		if _, double := seen[trial.StrategyID]; double && len(trial.Overrides) < len(combination) {
+			again++
+			continue
+		}
 		if same, double := seen[trial.StrategyID]; double {
 			return r, nil, quant.Errorf(quant.Usage, "--set %s means the same as %s", trial.Overrides, same).WithHint("give each value once")
 		}
@@ -242,7 +254,43 @@ func (o SweepOptions) plan(ctx context.Context, session *session.Session) (Sweep
 		}
 		r.Trials = append(r.Trials, trial)
 	}
+	if len(left) > 0 {
+		session.Say().Notice("left out where it does not apply: %s", strings.Join(left, "; "))
+	}
+	if again > 0 {
+		session.Say().Notice("not tried twice: %s of the grid, which is then alike another", quant.Count(again, "trial"))
+	}
 	return r, data, nil
+}
+
+// fit parses the strategy of a trial. A key that a value of the grid has no use for, such
+// as portfolio.short_k with portfolio.side=long, is left out of the trial, or brought to
+// what the value lets it be; without says which.
+func fit(file string, data []byte, t *Trial) (s strategy.Strategy, without []string, err error) {
+	for {
+		s, err = strategy.Parse(file, data, t.sets)
+		problems, are := errors.AsType[strategy.Problems](err)
+		if !are {
+			return s, without, err
+		}
+		for _, p := range problems {
+			at := slices.IndexFunc(t.Overrides, func(o Override) bool { return o.Key == p.Selector })
+			if p.Selector == "" || at < 0 || slices.Contains(t.sets, p.Instead) {
+				return s, nil, err
+			}
+		}
+		for _, p := range problems {
+			by := t.Overrides[slices.IndexFunc(t.Overrides, func(o Override) bool { return o.Key == p.Selector })]
+			t.Overrides = slices.DeleteFunc(slices.Clone(t.Overrides), func(o Override) bool { return o.Key == p.Key })
+			t.sets = append(slices.DeleteFunc(t.sets, func(set string) bool { return strings.HasPrefix(set, p.Key+"=") }), p.Instead)
+			_, now, _ := strings.Cut(p.Instead, "=")
+			text := p.Key
+			if now != "" {
+				text += " (is " + now + ")"
+			}
+			without = append(without, text+" with "+by.String())
+		}
+	}
 }
 
 // Sweep tries a strategy with every combination of some values: each trial is a

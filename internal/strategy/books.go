@@ -149,20 +149,12 @@ func (p *parsing) parts(where string, f *field, n ast.Node) {
 // books checks the keys of changing universes, of weights by risk, and of how often a
 // strategy decides, and fills in what the file does not say of them.
 func (p *parsing) books(s *Strategy) {
-	only := func(path, of string, is, must bool) {
-		switch {
-		case is && must:
-			p.need(path, of)
-		case !is && p.given[path] != "":
-			p.problem(p.given[path], path, "leave it out", "%s is not of %s", path, of)
-		}
-	}
 	if p.known("universe.type") {
-		u, of := &s.Universe, "universe.type "+s.Universe.Type
-		only("universe.name", of, u.Type == UniverseMembership, true)
-		only("universe.by", of, u.Type == UniverseRule, true)
-		only("universe.top", of, u.Type == UniverseRule, true)
-		only("universe.window", of, u.Type == UniverseRule, false)
+		u, of := &s.Universe, "universe.type"
+		p.only("universe.name", of, u.Type, u.Type == UniverseMembership, true)
+		p.only("universe.by", of, u.Type, u.Type == UniverseRule, true)
+		p.only("universe.top", of, u.Type, u.Type == UniverseRule, true)
+		p.only("universe.window", of, u.Type, u.Type == UniverseRule, false)
 		if u.Type == UniverseRule && p.given["universe.window"] == "" {
 			u.Window = DefaultUniverseWindow
 		}
@@ -173,10 +165,10 @@ func (p *parsing) books(s *Strategy) {
 		}
 	}
 	if p.known("signal.type") {
-		only("signal.inputs.strategies", "signal.type "+s.Signal.Type, s.Signal.Type == Strategies, true)
+		p.only("signal.inputs.strategies", "signal.type", s.Signal.Type, s.Signal.Type == Strategies, true)
 	}
 	if p.known("rebalance.frequency") {
-		only("rebalance.every", "rebalance.frequency "+string(s.Rebalance.Frequency), s.Rebalance.Frequency == calendar.EveryNSessions, true)
+		p.only("rebalance.every", "rebalance.frequency", string(s.Rebalance.Frequency), s.Rebalance.Frequency == calendar.EveryNSessions, true)
 	}
 	if !p.known("portfolio.weighting") {
 		return

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,11 @@ type Problem struct {
 	Key     string `json:"key"`     // path of the key, such as portfolio.top_k; "" where none is meant
 	Message string `json:"message"` // what is wrong
 	Hint    string `json:"hint"`    // what would be right; may be empty
+
+	// Selector is the key whose value has no use for Key, and Instead the override of
+	// Key that lets the value stand; "" where this is no such problem.
+	Selector string `json:"-"`
+	Instead  string `json:"-"`
 }
 
 // Problems is the cause of an error of Parse: all that was found, in the order
@@ -51,7 +57,8 @@ func (p Problems) Error() string {
 
 // Parse reads a strategy file; name is what errors call it. sets are overrides
 // such as portfolio.top_k=5, which beat the file: of a text key the value is
-// everything after the =, of others YAML. The error is quant.Invalid and
+// everything after the =, of others YAML; without a value (portfolio.short_k=) the key
+// is as if the file did not have it. The error is quant.Invalid and
 // wraps Problems.
 func Parse(name string, data []byte, sets []string) (Strategy, error) {
 	s := Default()
@@ -89,9 +96,24 @@ type parsing struct {
 func (p *parsing) problem(where, key, hint, format string, args ...any) {
 	const most = 100
 	if len(p.found) < most {
-		p.found = append(p.found, Problem{where, key, fmt.Sprintf(format, args...), hint})
+		p.found = append(p.found, Problem{Where: where, Key: key, Message: fmt.Sprintf(format, args...), Hint: hint})
 	}
 }
+
+// useless reports a key that the value of another, the selector, has no use for.
+func (p *parsing) useless(path, selector, instead, hint, format string, args ...any) {
+	if strings.HasPrefix(p.given[selector], setPlace) && !strings.HasPrefix(p.given[path], setPlace) {
+		hint += "; --set " + instead + " goes with this --set " + selector
+	}
+	before := len(p.found)
+	p.problem(p.given[path], path, hint, format, args...)
+	for i := before; i < len(p.found); i++ {
+		p.found[i].Selector, p.found[i].Instead = selector, instead
+	}
+}
+
+// setPlace begins the place of what an override says.
+const setPlace = "--set "
 
 func (p *parsing) at(t *token.Token) string {
 	if t == nil || t.Position == nil {
@@ -232,7 +254,7 @@ func (p *parsing) field(path string) *field {
 func (p *parsing) override(set string) {
 	path, value, found := strings.Cut(set, "=")
 	path, value = strings.TrimSpace(path), strings.TrimSpace(value)
-	where := "--set " + quoteOdd(path)
+	where := setPlace + quoteOdd(path)
 	if !found || path == "" {
 		p.problem("--set "+quoteOdd(set), "", "write --set portfolio.top_k=5", "no key=value")
 		return
@@ -252,6 +274,10 @@ func (p *parsing) override(set string) {
 			hint = fmt.Sprintf("did you mean `%s`?", near)
 		}
 		p.problem(where, path, hint, "unknown key %s", quoteOdd(path))
+		return
+	}
+	if value == "" {
+		p.takeOut(f)
 		return
 	}
 	p.given[path] = where
@@ -277,6 +303,19 @@ func (p *parsing) override(set string) {
 		node = doc.Docs[0].Body
 	}
 	p.value(where, f, node)
+}
+
+// takeOut makes a key as if the file did not have it.
+func (p *parsing) takeOut(f *field) {
+	d := Default()
+	for _, one := range fields(&d) {
+		if one.path == f.path {
+			reflect.ValueOf(f.to).Elem().Set(reflect.ValueOf(one.to).Elem())
+		}
+	}
+	delete(p.given, f.path)
+	delete(p.failed, f.path)
+	p.found = slices.DeleteFunc(p.found, func(one Problem) bool { return one.Key == f.path })
 }
 
 // value reads one value into its field.
@@ -478,27 +517,30 @@ func (p *parsing) complete(s *Strategy) {
 			p.need(f.path, "")
 		}
 	}
-	only := func(path, of string, want bool) {
-		switch {
-		case want:
-			p.need(path, of)
-		case p.given[path] != "":
-			p.problem(p.given[path], path, "leave it out", "%s is not of %s", path, of)
-		}
-	}
 	if p.known("universe.type") {
-		only("universe.symbols", "universe.type "+s.Universe.Type, s.Universe.Type == UniverseSymbols)
+		p.only("universe.symbols", "universe.type", s.Universe.Type, s.Universe.Type == UniverseSymbols, true)
 	}
 	if p.known("signal.type") {
 		for _, path := range []string{"signal.inputs.feature_name", "signal.inputs.feature_version"} {
-			only(path, "signal.type "+s.Signal.Type, s.Signal.Type == FactorRank)
+			p.only(path, "signal.type", s.Signal.Type, s.Signal.Type == FactorRank, true)
 		}
 		for _, path := range []string{"signal.inputs.model_id", "signal.inputs.task_id"} {
-			only(path, "signal.type "+s.Signal.Type, s.Signal.Type == ModelScore)
+			p.only(path, "signal.type", s.Signal.Type, s.Signal.Type == ModelScore, true)
 		}
 	}
 	if b := s.Backtest; b.From != nil && b.To != nil && *b.From > *b.To {
 		p.problem(p.given["backtest.to"], "backtest.to", "", "backtest.to %s is before backtest.from %s", b.To, b.From)
+	}
+}
+
+// only checks a key that goes with some values of a selector, whose value it is told:
+// with this one it may stand there (is), and must.
+func (p *parsing) only(path, selector, value string, is, must bool) {
+	switch {
+	case is && must:
+		p.need(path, selector+" "+value)
+	case !is && p.given[path] != "":
+		p.useless(path, selector, path+"=", "leave it out", "%s is not of %s %s", path, selector, value)
 	}
 }
 

@@ -97,7 +97,11 @@ func (p *parsing) sides(s *Strategy) {
 	if sided && !bookIs {
 		for _, path := range ofSides {
 			if p.given[path] != "" {
-				p.problem(p.given[path], path, "set portfolio.side: long_short, or leave it out", "%s is not of portfolio.side long", path)
+				hint := "set portfolio.side: long_short, or leave it out"
+				if path == "supervisor.net_exposure_cap" {
+					hint += ": the net of a book that is only long is its gross, which supervisor.gross_exposure_cap caps"
+				}
+				p.useless(path, "portfolio.side", path+"=", hint, "%s is not of portfolio.side long", path)
 			}
 		}
 		for _, of := range []struct {
@@ -105,7 +109,7 @@ func (p *parsing) sides(s *Strategy) {
 			cap  float64
 		}{{"supervisor.gross_exposure_cap", s.Supervisor.GrossExposureCap}, {"supervisor.turnover_cap", s.Supervisor.TurnoverCap}} {
 			if p.known(of.path) && of.cap > mostOfLong {
-				p.problem(p.given[of.path], of.path, "a book that is only long borrows nothing; portfolio.side: long_short may go up to 4", "%s is %v; with portfolio.side long it must be at most 1", of.path, of.cap)
+				p.useless(of.path, "portfolio.side", of.path+"="+amount(mostOfLong), "a book that is only long borrows nothing; portfolio.side: long_short may go up to 4", "%s is %v; with portfolio.side long it must be at most 1", of.path, of.cap)
 			}
 		}
 	}

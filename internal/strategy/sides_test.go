@@ -19,6 +19,7 @@ func TestABookThatCannotBeIsRefusedWithWhatWouldBeRight(t *testing.T) {
 		where, say string
 	}{
 		{[]string{"portfolio.side=long_short", "portfolio.weighting=score_weighted"}, "portfolio.weighting", "portfolio.weighting score_weighted does not go with portfolio.side long_short: it gives no weight to a low score|set portfolio.weighting: equal"},
+		{[]string{"supervisor.net_exposure_cap=0.5"}, "supervisor.net_exposure_cap", "supervisor.net_exposure_cap is not of portfolio.side long|set portfolio.side: long_short, or leave it out: the net of a book that is only long is its gross, which supervisor.gross_exposure_cap caps"},
 		{[]string{"portfolio.short_k=2"}, "portfolio.short_k", "portfolio.short_k is not of portfolio.side long|set portfolio.side: long_short, or leave it out"},
 		{[]string{"supervisor.gross_exposure_cap=2"}, "supervisor.gross_exposure_cap", "supervisor.gross_exposure_cap is 2; with portfolio.side long it must be at most 1|a book that is only long borrows nothing; portfolio.side: long_short may go up to 4"},
 		{[]string{"execution.price=open"}, "execution.price", "execution.price open with lag_days 0 looks ahead: that open is before the close that the decision knows|set execution.lag_days: 1, the open after the decision"},

@@ -415,8 +415,12 @@ func (b *book) trade() {
 }
 
 // conclude says where a position ended that was cut by force, and that nothing else has
-// been said of since.
+// been said of since. Of a book that is only long it says nothing:
+// reasons are in the digests of decisions, which stay what earlier programs made them.
 func (b *book) conclude() {
+	if !b.policy.LongShort {
+		return
+	}
 	for i := range b.names {
 		n := &b.names[i]
 		switch {
