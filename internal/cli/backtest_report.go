@@ -78,8 +78,11 @@ func (r backtestSheet) Sections() []output.Section {
 	lines := []string{
 		fmt.Sprintf("%s %s: %s to %s, cagr %s, sharpe %s, max_dd %s", r.StrategyID, r.Version, day(r.From), day(r.To),
 			percent(r.CAGR), number(r.Sharpe), percent(r.MaxDD)),
-		r.Deflated.String(),
 	}
+	for _, stamp := range r.Stamps() {
+		lines = append(lines, stamp.Name+": "+stamp.Meaning)
+	}
+	lines = append(lines, r.Deflated.String())
 	lines = append(append(lines, r.Selection.Lines()...), r.risk()...)
 	var files []string
 	for _, f := range r.Files {
