@@ -21,6 +21,7 @@ import (
 	"quant/internal/exec"
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
+	"quant/internal/feature"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
 	"quant/internal/metastore"
@@ -88,7 +89,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	if !tree.IsExecution(line) {
 		if words, ok := line.ToComplete(); ok {
 			env.OpenToComplete = a.completing(tree, words)
-			env.FeatureSetsToComplete = a.completingSets(tree, words)
+			env.OwnFeaturesToComplete = a.completingFeatures(tree, words)
 		}
 		err = tree.Execute(ctx, line)
 		if flushed := env.Flush(ctx); err == nil {
@@ -152,16 +153,22 @@ func (a *App) completing(tree *cli.Tree, words []string) func(context.Context) m
 	}
 }
 
-// completingSets looks at the lab's own versions of features, without waiting.
-func (a *App) completingSets(tree *cli.Tree, words []string) func(context.Context) []factstore.FeatureSet {
-	return func(ctx context.Context) []factstore.FeatureSet {
+// completingFeatures looks at the lab's own versions of features, without waiting.
+func (a *App) completingFeatures(tree *cli.Tree, words []string) func(context.Context) []feature.Entry {
+	return func(ctx context.Context) (own []feature.Entry) {
 		db, err := factstore.OpenRead(ctx, factstore.Options{Path: a.settingsToComplete(tree, words).Value(config.DuckDBPath)})
 		if err != nil {
 			return nil
 		}
 		defer db.Close()
 		sets, _ := db.FeatureSets(ctx)
-		return sets
+		for _, set := range sets {
+			if !slices.Contains(feature.Versions(), set.Version) {
+				list, _ := feature.Catalogue(set.Version, sets...)
+				own = append(own, list...)
+			}
+		}
+		return own
 	}
 }
 

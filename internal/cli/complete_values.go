@@ -10,7 +10,6 @@ import (
 
 	"quant"
 	"quant/internal/config"
-	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/output"
@@ -117,9 +116,9 @@ func completeList(values func(cmd *cobra.Command) []string) completer {
 	}
 }
 
-// setsToComplete are the lab's own versions of features.
-func setsToComplete(env *Env, cmd *cobra.Command) []factstore.FeatureSet {
-	if env.FeatureSetsToComplete == nil {
+// ownToComplete are the features of the lab's own versions.
+func ownToComplete(env *Env, cmd *cobra.Command) []feature.Entry {
+	if env.OwnFeaturesToComplete == nil {
 		return nil
 	}
 	ctx := cmd.Context()
@@ -128,15 +127,15 @@ func setsToComplete(env *Env, cmd *cobra.Command) []factstore.FeatureSet {
 	}
 	ctx, stop := context.WithTimeout(ctx, time.Second)
 	defer stop()
-	return env.FeatureSetsToComplete(ctx)
+	return env.OwnFeaturesToComplete(ctx)
 }
 
 // versionNames are the versions of features, those that are built in first.
 func versionNames(env *Env, cmd *cobra.Command) []string {
 	names := feature.Versions()
-	for _, set := range setsToComplete(env, cmd) {
-		if !slices.Contains(names, set.Version) {
-			names = append(names, set.Version)
+	for _, e := range ownToComplete(env, cmd) {
+		if !slices.Contains(names, e.Versions[0]) {
+			names = append(names, e.Versions[0])
 		}
 	}
 	return names
@@ -144,13 +143,8 @@ func versionNames(env *Env, cmd *cobra.Command) []string {
 
 // ownFeatures are the features of the lab's own versions, as NAME@VERSION.
 func ownFeatures(env *Env, cmd *cobra.Command) (names []string) {
-	for _, set := range setsToComplete(env, cmd) {
-		if slices.Contains(feature.Versions(), set.Version) {
-			continue
-		}
-		for _, f := range set.Features {
-			names = append(names, f.Name+"@"+set.Version)
-		}
+	for _, e := range ownToComplete(env, cmd) {
+		names = append(names, e.Name+"@"+e.Versions[0])
 	}
 	return names
 }

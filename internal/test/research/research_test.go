@@ -171,6 +171,21 @@ func TestPagesShowWhatCommandsPrint(t *testing.T) {
 			same(t, "baseline", r[10], figure(f.Base))
 		}
 		s.wants("/models/none", http.StatusNotFound, "no model")
+
+		// A model that another program made, and one that combinations of groups judge.
+		l.Write("outside.csv", []byte("symbol,ts,score\nIBM,2012-06-04,0.5\nAAPL,2012-06-04,0.25\n"))
+		l.Must("predictions", "import", "outside.csv", "--model", "outside")
+		outside := s.wants("/models/outside", http.StatusOK, "Predictions of another program, known at: as stated by its source", "imported in run")
+		if strings.Contains(outside.text, "was read and verified") || strings.Contains(outside.text, "Coefficients") {
+			t.Errorf("imported predictions have a file or coefficients: %s", outside.text)
+		}
+		experiment := printed[[]struct {
+			ID string `json:"experiment_id"`
+		}](l, "experiments", "list")[0].ID
+		judged := printed[struct {
+			ID string `json:"model_id"`
+		}](l, "train", "--experiment", experiment, "--validation", "cpcv", "--groups", "4", "--test-groups", "2").ID
+		s.wants("/models/"+judged, http.StatusOK, "groups 1, 4", "Over 3 paths", "Coefficients of the final model")
 	})
 
 	t.Run("data", func(t *testing.T) {
