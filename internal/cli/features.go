@@ -32,6 +32,9 @@ alpha158 and alpha360 are Qlib's sets. A version of your own is defined in a fil
     MA20: Mean($close, 20) / $close
     STRONG: CSRank($close / Ref($close, 20) - 1)
 
+or by a query a feature (TURN: {sql: "SELECT symbol, ts, ... FROM ohlcv"}), in all
+entries or in none.
+
 --file FILE computes it, the first time and again; once the lab has it,
 --feature-version my_alpha does, too. What a version means never changes: another
 definition under its name is refused (5). docs/features.md shows the language.
@@ -50,11 +53,11 @@ unless --accept-raw. No bars at all: 4.`,
 				if o.File != "" {
 					return quant.Errorf(quant.Usage, "--file and --sql are given, and each defines a version").WithHint("compute them one after the other")
 				}
-				query.Version = o.Version
+				query.Version, query.Force = o.Version, o.Force
 				return computeSQL(cmd, env, query)
 			}
 			for _, name := range []string{"feature", "proof-days", "timeout"} {
-				if cmd.Flags().Changed(name) {
+				if cmd.Flags().Changed(name) && (name == "feature" || o.File == "") {
 					return quant.Errorf(quant.Usage, "--%s is of a query, and --sql gives none", name).WithHint("--sql FILE names the query")
 				}
 			}
@@ -72,6 +75,12 @@ unless --accept-raw. No bars at all: 4.`,
 			var err error
 			if o.Symbols, err = featureSymbols(cmd, symbols); err != nil {
 				return err
+			}
+			if cmd.Flags().Changed("proof-days") {
+				o.ProofDays = query.ProofDays
+			}
+			if cmd.Flags().Changed("timeout") {
+				o.Timeout = query.Timeout
 			}
 			report, err := pipeline.Features(cmd.Context(), env.Session, o)
 			if err != nil {

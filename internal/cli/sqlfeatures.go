@@ -22,7 +22,7 @@ func bindSQLFeatures(cmd *cobra.Command, o *pipeline.SQLFeaturesOptions) {
 
 // computeSQL computes the features of a query.
 func computeSQL(cmd *cobra.Command, env *Env, o pipeline.SQLFeaturesOptions) error {
-	for _, name := range []string{"symbols", "accept-raw", "force"} {
+	for _, name := range []string{"symbols", "accept-raw"} {
 		if cmd.Flags().Changed(name) {
 			return quant.Errorf(quant.Usage, "--%s and --sql do not go together", name).WithHint("say it in the query")
 		}
@@ -42,6 +42,12 @@ type sqlFeatureReport struct{ sqlfeature.Report }
 func (r sqlFeatureReport) CSVRows() any { return r.Features }
 
 func (r sqlFeatureReport) Sections() []output.Section {
+	if r.StandingRun != "" {
+		return []output.Section{{Lines: []string{
+			fmt.Sprintf("%s: %s, up to date since run %s", r.Version, quant.Count(int(r.Symbols), "symbol"), r.StandingRun),
+			fmt.Sprintf("features_daily: unchanged; known at: %s; history was cut at, and changed after, %s", r.KnownAt, days(r.Proof.Days)),
+		}}, {Rows: r.Features}}
+	}
 	lines := []string{
 		fmt.Sprintf("%s: %s, %d rows of the query, %d values not finite", r.Version, quant.Count(int(r.Symbols), "symbol"), r.RowsRead, r.NotFinite),
 		fmt.Sprintf("features_daily: %d values inserted, %d updated, %d unchanged, %d deleted", r.Inserted, r.Updated, r.Unchanged, r.Deleted),

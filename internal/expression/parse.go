@@ -444,7 +444,12 @@ func unknownFunction(name token) error {
 	case "TResample", "ChangeInstrument", "Mask":
 		e.Hint = "an expression reads the bars of its own symbol, a session each; for more write the feature in SQL"
 	default:
-		if near := nearest(name.text, functionNames()); near != "" {
+		folded := strings.ToLower(name.text)
+		if way := otherWays[folded]; way != "" {
+			e.Hint = way
+		} else if same := otherNames()[folded]; same != "" {
+			e.Hint = "did you mean " + byName()[same].Form + "?"
+		} else if near := nearest(name.text, functionNames()); near != "" {
 			e.Hint = "did you mean " + byName()[near].Form + "?"
 		} else {
 			e.Hint = "docs/features.md lists the functions"

@@ -77,6 +77,24 @@ func (s FeatureSet) Feature(name string) (SetFeature, bool) {
 	return SetFeature{}, false
 }
 
+// ofOne begins the meaning of a feature that has a query of its own.
+const ofOne = "one: "
+
+// QueryFeature is what is kept of a feature that has a query of its own, beside those of
+// its set. An empty query has no definition.
+func QueryFeature(name, query string) SetFeature {
+	query = TrimStatement(query)
+	return SetFeature{Name: name, Kind: KindSQL, Definition: query, Canonical: ofOne + query, ScaleFree: true, KnownAt: KnownProved}
+}
+
+// OwnQuery reports whether the feature has a query of its own.
+func (f SetFeature) OwnQuery() bool {
+	return f.Kind == KindSQL && strings.HasPrefix(f.Canonical, ofOne)
+}
+
+// TrimStatement is a statement without what ends it.
+func TrimStatement(text string) string { return strings.TrimRight(strings.TrimSpace(text), "; \t\r\n") }
+
 // Meaning is what the feature's values follow from.
 func (f SetFeature) Meaning() string { return cmp.Or(f.Canonical, f.Definition) }
 
@@ -243,6 +261,9 @@ func (tx *Tx) DeclareFeatures(ctx context.Context, s FeatureSet) (declared bool,
 		return false, err
 	}
 	if stands, err := standing(sets, s); err != nil || stands {
+		if err == nil {
+			err = tx.describe(ctx, sets, s)
+		}
 		return false, err
 	}
 	known := KnownProved
@@ -268,6 +289,36 @@ func (tx *Tx) DeclareFeatures(ctx context.Context, s FeatureSet) (declared bool,
 	tx.count(FeatureSets, 1, 0, 0)
 	db.reshaped = true
 	return true, nil
+}
+
+// DescribeFeatures stores the description of a set that stands, where it is another one
+// and any is given. It is no part of what the set means.
+func (db *DB) DescribeFeatures(ctx context.Context, runID string, s FeatureSet) error {
+	sets, err := db.FeatureSets(ctx)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(sets, func(other FeatureSet) bool { return other.Version == s.Version })
+	if i < 0 || s.Description == "" || sets[i].Description == s.Description {
+		return nil
+	}
+	_, err = db.Write(ctx, runID, func(ctx context.Context, tx *Tx) error { return tx.describe(ctx, sets, s) })
+	return err
+}
+
+// describe stores the description of a set that stands, which is no part of what it
+// means; one that is not given leaves what is there.
+func (tx *Tx) describe(ctx context.Context, sets []FeatureSet, s FeatureSet) error {
+	i := slices.IndexFunc(sets, func(other FeatureSet) bool { return other.Version == s.Version })
+	if i < 0 || s.Description == "" || sets[i].Description == s.Description {
+		return nil
+	}
+	if _, err := tx.affected(ctx, "UPDATE "+factTable(FeatureSets)+" SET description = ? WHERE version = ?", s.Description, s.Version); err != nil {
+		return tx.db.failure(ctx, "describe features "+s.Version, err)
+	}
+	tx.db.sets, tx.db.setsKnown = nil, false
+	tx.count(FeatureSets, 0, 1, 0)
+	return nil
 }
 
 // standing reports whether a set is among those of the file. Conflict: its version is,

@@ -32,7 +32,12 @@ const (
 //	features:
 //	  MA20: Mean($close, 20) / $close
 //	  STRONG:
-//	    expression: CSRank($close / Ref($close, 20))
+//	    expr: CSRank($close / Ref($close, 20))
+//
+// or, all of them,
+//
+//	TURN:
+//	  sql: SELECT symbol, ts, volume / avg(volume) OVER (...) FROM ohlcv
 //
 // Invalid: it is not such a file, an expression is wrong, or a name cannot be used.
 // Conflict: the version is one that quant itself has.
@@ -173,6 +178,14 @@ func (p *definitions) set(root ast.Node) (factstore.FeatureSet, error) {
 		s.Features = append(s.Features, f)
 	}
 	s.Kind = factstore.KindExpressions
+	if len(s.Features) > 0 {
+		s.Kind = s.Features[0].Kind
+	}
+	for i, f := range s.Features {
+		if f.Kind != s.Kind {
+			return s, p.problem(p.at(list[i].Key.GetToken()), "put the queries into a version of their own: a query may read the table of another version", "%s is of kind %s, and those before it of kind %s: a version has one", f.Name, f.Kind, s.Kind)
+		}
+	}
 	if err := s.Check(); err != nil {
 		return s, p.problem(p.file, quant.HintOf(err), "%v", err)
 	}
@@ -197,10 +210,13 @@ func (p *definitions) feature(name string, pair *ast.MappingValueNode) (factstor
 		if err != nil {
 			return factstore.SetFeature{}, err
 		}
-		if !slices.Equal(keys, []string{"expression"}) {
-			return factstore.SetFeature{}, p.problem(p.at(value.GetToken()), "write "+name+": and an expression", "%s needs expression, and no other key", name)
+		if len(keys) != 1 || !slices.Contains([]string{"expression", "expr", "sql"}, keys[0]) {
+			return factstore.SetFeature{}, p.problem(p.at(value.GetToken()), "write "+name+": and an expression, or sql: and a SELECT below it", "%s needs expr (or expression) or sql, and no other key", name)
 		}
 		value = fields[0].Value
+		if keys[0] == "sql" {
+			return p.query(name, value)
+		}
 	}
 	if _, isNumber := value.(*ast.IntegerNode); isNumber {
 		return factstore.SetFeature{}, p.problem(p.at(value.GetToken()), "", "%s is a number, the same for every symbol", name)
@@ -214,6 +230,20 @@ func (p *definitions) feature(name string, pair *ast.MappingValueNode) (factstor
 		return factstore.SetFeature{}, p.wrong(name, text, value, err)
 	}
 	return expressionFeature(program.Features()[0]), nil
+}
+
+// query is a feature that a SELECT defines. Whether it is one is found out where there is
+// an engine.
+func (p *definitions) query(name string, value ast.Node) (factstore.SetFeature, error) {
+	text, err := p.text(name, value)
+	if err != nil {
+		return factstore.SetFeature{}, err
+	}
+	f := factstore.QueryFeature(name, text)
+	if f.Definition == "" {
+		return f, p.problem(p.at(value.GetToken()), "write a SELECT of symbol, ts and the value", "%s: the query is empty", name)
+	}
+	return f, nil
 }
 
 // wrong says where in the file an expression is wrong.

@@ -1,6 +1,7 @@
 package feature
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -81,6 +82,7 @@ func computeSet(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 		return Report{}, err
 	}
 	if stands, err := db.FeatureSet(ctx, s.Version); err == nil {
+		stands.Description = cmp.Or(s.Description, stands.Description)
 		s = stands // in the order of its columns, which the digests of its facts follow
 	}
 	named := make([]expression.Named, len(s.Features))
@@ -314,4 +316,22 @@ func (c *computation) growthOfAll(symbol string) bool {
 		}
 	}
 	return true
+}
+
+// MixedUnits says of each feature of a set why it has no unit: it adds, or compares, what
+// is measured otherwise. The values are as they were asked for.
+func MixedUnits(s factstore.FeatureSet) (notices []string) {
+	for _, f := range s.Features {
+		if f.Kind != factstore.KindExpressions {
+			continue
+		}
+		program, err := expression.Compile([]expression.Named{{Name: f.Name, Text: f.Definition}})
+		if err != nil {
+			continue
+		}
+		if mixed := program.Features()[0].Mixed; mixed != "" {
+			notices = append(notices, fmt.Sprintf("feature %s %s: is that meant?", f.Name, mixed))
+		}
+	}
+	return notices
 }

@@ -215,7 +215,7 @@ func TestAFileOfDefinitionsSaysWhereItIsWrong(t *testing.T) {
 		"version: a\nfeatures:\n  A: 5":        "f.yaml:3:6: A is a number",
 		"version: a\nfeatures:\n  A: [1]":      "f.yaml:3:6: A must be a text, not a list",
 		"version: a\nfeatures:\n  A: $close\n  a: $open":          "A and a are one name to a database",
-		"version: a\nfeatures:\n  A: {expression: $close, b: 1}":  "A needs expression, and no other key",
+		"version: a\nfeatures:\n  A: {expression: $close, b: 1}":  "A needs expr (or expression) or sql, and no other key",
 		"version: a\nfeatures:\n  A: Mean($close, 20":             "f.yaml:3:",
 		"version: a\nfeatures:\n  A: Mean($close, 2) + Nope(1)":   "f.yaml:3:24: A: ",
 		"version: a\nfeatures:\n  A: \"Ref($close, -1)\"":         "f.yaml:3:19: A: Ref with -1 reads the future",

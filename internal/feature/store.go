@@ -448,6 +448,11 @@ func (c *computation) compute(ctx context.Context) error {
 		}
 	} else {
 		c.report.Notices = append(c.report.Notices, c.what+": nothing changed")
+		if c.set != nil {
+			if err := c.db.DescribeFeatures(ctx, c.req.RunID, *c.set); err != nil {
+				return err
+			}
+		}
 	}
 	c.tables(facts, ledger)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"time"
 
 	"quant"
 	"quant/internal/calendar"
@@ -22,6 +23,10 @@ type FeaturesOptions struct {
 	Symbols   []string // nil: all that have bars
 	AcceptRaw bool     // see price.Request
 	Force     bool     // compute also what has not changed
+
+	// Of a set of queries: see SQLFeaturesOptions.
+	ProofDays int
+	Timeout   time.Duration
 }
 
 // Command is what a run with these options is recorded as.
@@ -32,7 +37,7 @@ func (o FeaturesOptions) Command() session.Command {
 	c.text("symbols", strings.Join(o.Symbols, ","))
 	c.yes("accept-raw", o.AcceptRaw)
 	c.yes("force", o.Force)
-	SQLFeaturesOptions{}.flags(c)
+	SQLFeaturesOptions{ProofDays: o.ProofDays, Timeout: o.Timeout}.flags(c)
 	return c.Command
 }
 
@@ -56,6 +61,15 @@ func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (featu
 		for _, f := range set.Features {
 			logParams(s, "feature."+f.Name, f.Definition)
 		}
+		if mixed := feature.MixedUnits(set); len(mixed) > 0 {
+			s.Say().Notice("%s", quant.SomeOf(mixed, 3))
+		}
+		if set.Kind == factstore.KindSQL {
+			return o.queried(ctx, s, SQLFeaturesOptions{Version: set.Version, set: &set})
+		}
+		if o.ProofDays != 0 || o.Timeout != 0 {
+			return feature.Report{}, quant.Errorf(quant.Usage, "--proof-days and --timeout are of queries, and %s has none", quant.Clip(o.File, 200)).WithHint("leave them out")
+		}
 	} else if err := feature.CheckVersion(o.Version); err != nil {
 		return feature.Report{}, err
 	}
@@ -66,10 +80,7 @@ func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (featu
 		case kind == factstore.KindImport:
 			return feature.Report{}, quant.Errorf(quant.Refused, "features %s were imported: there is nothing to compute them by", o.Version).WithHint("`quant features import FILE --feature-version %s` brings those of more days", o.Version)
 		case kind == factstore.KindSQL:
-			if o.Symbols != nil {
-				s.Say().Notice("features %s are computed of all symbols: their query says which", o.Version)
-			}
-			return queried(SQLFeatures(ctx, s, SQLFeaturesOptions{Version: o.Version}))
+			return o.queried(ctx, s, SQLFeaturesOptions{Version: o.Version})
 		}
 	}
 	var err error
@@ -77,6 +88,15 @@ func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (featu
 		return feature.Report{}, err
 	}
 	return compute(ctx, s, req, feature.Features)
+}
+
+// queried computes a set of queries.
+func (o FeaturesOptions) queried(ctx context.Context, s *session.Session, q SQLFeaturesOptions) (feature.Report, error) {
+	if o.Symbols != nil {
+		s.Say().Notice("features %s are computed of all symbols: their query says which", q.Version)
+	}
+	q.ProofDays, q.Timeout, q.Force = o.ProofDays, o.Timeout, o.Force
+	return queried(SQLFeatures(ctx, s, q))
 }
 
 // readFeatures reads a file that defines a version of features, and records it as an

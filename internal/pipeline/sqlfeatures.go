@@ -16,6 +16,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/lab/place"
+	"quant/internal/metastore"
 	"quant/internal/sandbox"
 	"quant/internal/session"
 	"quant/internal/sqlfeature"
@@ -28,6 +29,9 @@ type SQLFeaturesOptions struct {
 	Feature   string        // the name, where the query gives none
 	ProofDays int           // 0: sqlfeature.DefaultProofDays
 	Timeout   time.Duration // of each run of the query; 0: sandbox.DefaultTimeout
+	Force     bool          // compute and prove also what has not changed
+
+	set *factstore.FeatureSet // whose features have queries of their own
 }
 
 // flags gives the flags by which a query is named and proved.
@@ -54,7 +58,11 @@ func SQLFeatures(ctx context.Context, s *session.Session, o SQLFeaturesOptions) 
 	if err := factstore.CheckFeatureVersion(o.Version); err != nil {
 		return none, err
 	}
-	query := ""
+	query, description := "", ""
+	var queries []sqlfeature.Query
+	if o.set != nil {
+		queries, description = sqlfeature.QueriesOf(*o.set), o.set.Description
+	}
 	if o.File != "" {
 		text, err := readQuery(o.File)
 		if err != nil {
@@ -73,7 +81,7 @@ func SQLFeatures(ctx context.Context, s *session.Session, o SQLFeaturesOptions) 
 	defer clear()
 	var report sqlfeature.Report
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
-		if query == "" {
+		if query == "" && queries == nil {
 			set, err := db.FeatureSet(ctx, o.Version)
 			if err != nil {
 				return err
@@ -81,7 +89,9 @@ func SQLFeatures(ctx context.Context, s *session.Session, o SQLFeaturesOptions) 
 			if set.Kind != factstore.KindSQL {
 				return quant.Errorf(quant.Conflict, "feature version %s is not defined by a query", o.Version).WithHint("--sql FILE defines a new version")
 			}
-			query = set.Features[0].Definition
+			if queries = sqlfeature.QueriesOf(set); queries == nil {
+				query = set.Features[0].Definition
+			}
 			if len(set.Features) == 1 {
 				o.Feature = set.Features[0].Name
 			}
@@ -90,7 +100,12 @@ func SQLFeatures(ctx context.Context, s *session.Session, o SQLFeaturesOptions) 
 		if err != nil {
 			return err
 		}
+		var standing func(context.Context, string) (sqlfeature.Earlier, bool, error)
+		if !o.Force {
+			standing = func(ctx context.Context, key string) (sqlfeature.Earlier, bool, error) { return provedBy(ctx, s, key) }
+		}
 		report, err = sqlfeature.Compute(ctx, db, sqlfeature.Request{
+			Standing: standing, Set: queries, Description: description,
 			RunID: s.RunID(), Version: o.Version, SQL: query, Feature: o.Feature, ProofDays: o.ProofDays, Folder: folder, Calendar: cal,
 			Query: func(ctx context.Context, path, query string, out io.Writer) error {
 				_, err := sandbox.Run(ctx, sandbox.Request{Store: sandbox.Fact, Path: path, SQL: query, Format: sandbox.CSV, Exact: true, Timeout: o.Timeout}, out)
@@ -104,14 +119,66 @@ func SQLFeatures(ctx context.Context, s *session.Session, o SQLFeaturesOptions) 
 		return report, err
 	}
 	s.Record(report.Outputs...)
-	logParams(s, "proof_days", proofDays(report.Proof.Days), "proof_seed", report.Proof.Seed)
+	logParams(s, "proof_days", proofDays(report.Proof.Days), "proof_seed", report.Proof.Seed, provedKey, report.Key)
 	if report.KnownAt == factstore.KnownStated {
 		s.Say().Notice("%s", statedNotice("what the query reads was imported"))
 	}
-	if report.Inserted+report.Updated+report.Deleted == 0 {
+	if report.StandingRun != "" {
+		s.Say().Notice("features %s: up to date: proved by run %s, and neither the query nor what it reads has changed since; --force proves it again", o.Version, report.StandingRun)
+	} else if report.Inserted+report.Updated+report.Deleted == 0 {
 		s.Say().Notice("features %s: nothing changed", o.Version)
 	}
 	return report, nil
+}
+
+// provedKey is the param of a run that names what its features follow from.
+const provedKey = "proof_inputs"
+
+// provedBy finds the newest run that computed and proved features of the key.
+func provedBy(ctx context.Context, s *session.Session, key string) (sqlfeature.Earlier, bool, error) {
+	var none sqlfeature.Earlier
+	meta, err := s.MetaDB()
+	if err != nil {
+		return none, false, err
+	}
+	runs, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Kind: string(StageFeatures), Status: quant.Success, Limit: lookBack, Brief: true})
+	if err != nil {
+		return none, false, err
+	}
+	for _, run := range runs {
+		params, err := meta.Params(ctx, run.RunID)
+		if err != nil {
+			return none, false, err
+		}
+		found := sqlfeature.Earlier{RunID: run.RunID}
+		same := false
+		for _, p := range params {
+			switch p.Name {
+			case provedKey:
+				same = p.Value == key
+			case "proof_days":
+				for text := range strings.SplitSeq(p.Value, ",") {
+					if day, err := quant.ParseDate(text); err == nil {
+						found.Days = append(found.Days, day)
+					}
+				}
+			}
+		}
+		if !same {
+			continue
+		}
+		io, err := meta.RunIO(ctx, run.RunID)
+		if err != nil {
+			return none, false, err
+		}
+		for _, one := range io {
+			if one.Direction == quant.Out && one.Kind == quant.IOTable && one.Name == factstore.FeaturesDaily {
+				found.Digest = string(one.Digest)
+			}
+		}
+		return found, found.Digest != "" && found.Days != nil, nil
+	}
+	return none, false, nil
 }
 
 func proofDays(days []quant.Date) string {
@@ -172,6 +239,9 @@ func queried(r sqlfeature.Report, err error) (feature.Report, error) {
 	}
 	if r.Inserted+r.Updated+r.Deleted > 0 {
 		report.Computed = report.Symbols
+	}
+	if len(r.Proof.Days) > 0 && r.StandingRun == "" {
+		report.Proof = &feature.Proof{Days: r.Proof.Days, Symbols: report.Symbols, Compared: r.Proof.Compared}
 	}
 	for _, f := range r.Features {
 		report.Series = append(report.Series, feature.Series{Name: f.Name, Rows: f.Values})

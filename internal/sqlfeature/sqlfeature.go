@@ -26,17 +26,34 @@ import (
 
 // Request says what to compute.
 type Request struct {
-	RunID     string
-	Version   string // of the features
-	SQL       string // one SELECT: symbol, ts, and feature_value (with feature_name, or Feature), or a column a feature
-	Feature   string // the name, where the query gives none
-	ProofDays int    // on so many days it is proved; 0: DefaultProofDays
-	Folder    string // for files that live no longer than the call; it is empty
-	Calendar  *calendar.Calendar
+	RunID       string
+	Version     string  // of the features
+	SQL         string  // one SELECT: symbol, ts, and feature_value (with feature_name, or Feature), or a column a feature
+	Feature     string  // the name, where the query gives none
+	Set         []Query // in the place of SQL: a query a feature, in the order of the set
+	Description string  // of the set; "": what stands is left
+	ProofDays   int     // on so many days it is proved; 0: DefaultProofDays
+	Folder      string  // for files that live no longer than the call; it is empty
+	Calendar    *calendar.Calendar
+
+	// Standing returns an earlier run of the same key, by which the features were computed
+	// and proved: its days, and the digest of its output. ok: there is one. nil: nothing is
+	// looked for, and all is computed.
+	Standing func(ctx context.Context, key string) (earlier Earlier, ok bool, err error)
 
 	// Query runs one reading statement on the database at path, in a process that can
 	// reach nothing else, and writes its rows to out as CSV with a header.
 	Query func(ctx context.Context, path, query string, out io.Writer) error
+}
+
+// Query is a feature that a SELECT of symbol, ts and one column of values defines.
+type Query struct{ Name, SQL string }
+
+// Earlier is a run that computed and proved a set.
+type Earlier struct {
+	RunID  string
+	Days   []quant.Date // of its proof
+	Digest string       // of what it gave
 }
 
 // DefaultProofDays is on how many days a query is proved.
@@ -59,6 +76,12 @@ type Report struct {
 	LastDate  quant.Text `json:"last_date"`
 	Proof     Proof      `json:"proof"`
 	Reads     []Read     `json:"reads"`
+	// StandingRun proved what stands, by the same queries over the same facts: nothing was
+	// computed. "": no run did.
+	StandingRun string `json:"standing_run"`
+	// Key tells of what the features follow from: the queries, the state of what they read,
+	// the days of the proof, the sessions and the engine.
+	Key string `json:"-"`
 
 	Inputs  []quant.RunIO `json:"-"`
 	Outputs []quant.RunIO `json:"-"`
@@ -102,12 +125,23 @@ const (
 func Compute(ctx context.Context, db *factstore.DB, req Request) (Report, error) {
 	c := &computing{Request: req, db: db, report: Report{Version: req.Version, Features: []Feature{}, Reads: []Read{}, KnownAt: factstore.KnownProved}}
 	defer c.drop(context.WithoutCancel(ctx))
-	c.SQL = strings.TrimRight(strings.TrimSpace(req.SQL), "; \t\r\n")
+	c.SQL = factstore.TrimStatement(req.SQL)
 	if c.ProofDays == 0 {
 		c.ProofDays = DefaultProofDays
 	}
 	if c.ProofDays < 3 || c.ProofDays > 1000 {
 		return c.report, quant.Errorf(quant.Usage, "%d days prove nothing, or take too long", c.ProofDays).WithHint("3 to 1000; %d is the default", DefaultProofDays)
+	}
+	if c.Set != nil {
+		if err := c.join(ctx); err != nil {
+			return c.report, err
+		}
+	}
+	if err := c.look(ctx); err != nil {
+		return c.report, err
+	}
+	if stands, err := c.stands(ctx); err != nil || stands {
+		return c.report, err
 	}
 	for _, step := range []func(context.Context) error{c.excerpt, c.compute, c.prove, c.rests, c.store} {
 		if err := step(ctx); err != nil {
@@ -115,6 +149,36 @@ func Compute(ctx context.Context, db *factstore.DB, req Request) (Report, error)
 		}
 	}
 	return c.report, nil
+}
+
+// join makes one query of those of the set, which names the features in rows.
+func (c *computing) join(ctx context.Context) error {
+	parts := make([]string, len(c.Set))
+	for i, q := range c.Set {
+		if err := Check(ctx, c.db, q); err != nil {
+			return err
+		}
+		statement := factstore.TrimStatement(q.SQL)
+		if strings.Contains(statement, ";") { // before a comment that ends it
+			if err := c.db.QueryRow(ctx, "SELECT json_deserialize_sql(json_serialize_sql(CAST(? AS VARCHAR)))", statement).Scan(&statement); err != nil {
+				return quant.Errorf(quant.Usage, "feature %s: the query cannot be read: %s", q.Name, quant.Clip(quant.FirstLine(err.Error()), 300)).WithHint("write one SELECT")
+			}
+		}
+		parts[i] = "SELECT symbol, ts, " + sqltext.Literal(q.Name) + ", * EXCLUDE (symbol, ts) FROM (" + statement + "\n)"
+		c.names = append(c.names, q.Name)
+	}
+	c.SQL = "SELECT * FROM (" + strings.Join(parts, "\nUNION ALL\n") + ") AS q (symbol, ts, feature_name, feature_value)"
+	return c.db.CheckDeclared(ctx, c.set())
+}
+
+// Check is Usage for a query that is not one statement that can be read. What it reads,
+// and what it gives, is found out when it runs.
+func Check(ctx context.Context, db *factstore.DB, q Query) error {
+	_, err := tablesOf(ctx, db, factstore.TrimStatement(q.SQL), func(string) bool { return true })
+	if err != nil {
+		return quant.Errorf(quant.CodeOf(err), "feature %s: %w", q.Name, err).WithHint("%s", quant.HintOf(err))
+	}
+	return nil
 }
 
 type computing struct {
@@ -150,8 +214,8 @@ func (c *computing) wideNames(ctx context.Context, table string) ([]string, erro
 	return names, nil
 }
 
-// excerpt finds the tables that are read, and takes an excerpt of them.
-func (c *computing) excerpt(ctx context.Context) error {
+// look finds the tables that are read, and the state that they are in.
+func (c *computing) look(ctx context.Context) error {
 	var failed error
 	tables, err := tablesOf(ctx, c.db, c.SQL, func(name string) bool {
 		names, err := c.wideNames(ctx, name)
@@ -170,25 +234,12 @@ func (c *computing) excerpt(ctx context.Context) error {
 	if err := c.db.QueryRow(ctx, "SELECT max(ts) FROM ohlcv").Scan(&c.last); err != nil || c.last == 0 {
 		return quant.Errorf(quant.NotFound, "the lab has no prices").WithHint("`quant ingest FILE` loads prices")
 	}
-	queries := map[string]string{}
 	for _, name := range tables {
-		query := "SELECT * FROM " + sqltext.Identifier(name)
-		switch name {
-		case factstore.OHLCV:
-			query = "SELECT * EXCLUDE (ingested_at) FROM ohlcv"
-		case factstore.FeaturesDaily:
-			query = "SELECT * EXCLUDE (computed_at) FROM features_daily WHERE feature_version <> " + sqltext.Literal(c.Version)
-		case factstore.Predictions:
-			query = "SELECT * EXCLUDE (generated_at) FROM predictions"
-		case factstore.Returns, factstore.Labels:
-		default:
-			query = "SELECT * EXCLUDE (computed_at) FROM " + sqltext.Identifier(name)
-		}
 		writers, err := c.writers(ctx, name)
 		if err != nil {
 			return err
 		}
-		rows, digest, err := c.db.Digest(ctx, query)
+		rows, digest, err := c.db.Digest(ctx, c.rowsOf(name))
 		if err != nil {
 			return err
 		}
@@ -196,6 +247,30 @@ func (c *computing) excerpt(ctx context.Context) error {
 		n := rows
 		c.report.Inputs = append(c.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: name, Rows: &n, Digest: quant.Text(digest)})
 		c.report.Inputs = append(c.report.Inputs, factstore.WrittenBy(writers)...)
+	}
+	return nil
+}
+
+// rowsOf is a query for what is read of a table.
+func (c *computing) rowsOf(table string) string {
+	switch table {
+	case factstore.OHLCV:
+		return "SELECT * EXCLUDE (ingested_at) FROM ohlcv"
+	case factstore.FeaturesDaily:
+		return "SELECT * EXCLUDE (computed_at) FROM features_daily WHERE feature_version <> " + sqltext.Literal(c.Version)
+	case factstore.Predictions:
+		return "SELECT * EXCLUDE (generated_at) FROM predictions"
+	case factstore.Returns, factstore.Labels:
+		return "SELECT * FROM " + sqltext.Identifier(table)
+	}
+	return "SELECT * EXCLUDE (computed_at) FROM " + sqltext.Identifier(table)
+}
+
+// excerpt takes an excerpt of the tables.
+func (c *computing) excerpt(ctx context.Context) error {
+	queries := map[string]string{}
+	for _, name := range c.tables {
+		query := c.rowsOf(name)
 		if name == factstore.Labels {
 			release, known, err := c.knownLabels(query)
 			if err != nil {
@@ -206,8 +281,83 @@ func (c *computing) excerpt(ctx context.Context) error {
 		}
 		queries[name] = query
 	}
-	c.shown, err = c.db.NewExcerpt(ctx, filepath.Join(c.Folder, "excerpt.duckdb"), tables, queries)
+	var err error
+	c.shown, err = c.db.NewExcerpt(ctx, filepath.Join(c.Folder, "excerpt.duckdb"), c.tables, queries)
 	return err
+}
+
+// kernel stands for what this package does with a query: it is raised when the same query
+// gives other rows, or a proof means another thing.
+const kernel = 1
+
+// stands finds whether an earlier run computed and proved the features by the same
+// queries over the same facts, and what it gave is what stands. Then there is nothing to
+// do.
+func (c *computing) stands(ctx context.Context) (bool, error) {
+	var engine string
+	if err := c.db.QueryRow(ctx, "SELECT version()").Scan(&engine); err != nil {
+		return false, err
+	}
+	// Of imported values a query may make a set that is stated: whether it does follows
+	// from what they are.
+	sets, err := c.db.FeatureSets(ctx)
+	if err != nil {
+		return false, err
+	}
+	parts := []any{kernel, engine, c.Version, c.ProofDays, c.seed(), c.Calendar.Name()}
+	for i := range c.Calendar.Len() {
+		parts = append(parts, int(c.Calendar.At(i)))
+	}
+	for _, s := range sets {
+		parts = append(parts, s.Version, s.KnownAt)
+	}
+	c.report.Key = durable.Digest(fmt.Append(nil, parts...))
+	if c.Standing == nil {
+		return false, nil
+	}
+	at := slices.IndexFunc(sets, func(s factstore.FeatureSet) bool { return s.Version == c.Version && s.Kind == factstore.KindSQL })
+	if at < 0 {
+		return false, nil
+	}
+	set := sets[at]
+	if c.Feature != "" && len(set.Features) == 1 && set.Features[0].Name != c.Feature {
+		return false, nil
+	}
+	if c.Set != nil && factstore.DigestOf(c.set()) != set.Digest {
+		return false, nil
+	}
+	earlier, ok, err := c.Standing(ctx, c.report.Key)
+	if err != nil || !ok {
+		return false, err
+	}
+	list := make([]string, len(set.Features))
+	for i, f := range set.Features {
+		list[i] = sqltext.Identifier(f.Name)
+	}
+	table := "SELECT symbol, ts, " + strings.Join(list, ", ") + " FROM " + factstore.TableOfVersion(c.Version)
+	_, digest, err := c.db.Digest(ctx, table)
+	if err != nil || digest != earlier.Digest {
+		return false, err
+	}
+	if err := c.db.RequireExplained(ctx, factstore.FeaturesDaily, "", "feature_version = "+sqltext.Literal(c.Version)); err != nil {
+		return false, nil //nolint:nilerr // computing sets it right
+	}
+	set.Description = c.Description
+	if err := c.db.DescribeFeatures(ctx, c.RunID, set); err != nil {
+		return false, err
+	}
+	r := &c.report
+	r.StandingRun, r.KnownAt, r.Proof = earlier.RunID, set.KnownAt, Proof{Days: earlier.Days, Seed: c.seed()}
+	c.names = set.Names()
+	if err := c.counted(ctx, table); err != nil {
+		return false, err
+	}
+	for _, f := range r.Features {
+		r.Unchanged += f.Values
+	}
+	none := int64(0)
+	r.Outputs = []quant.RunIO{{Direction: quant.Out, Kind: quant.IOTable, Name: factstore.FeaturesDaily, Rows: &none, FirstDate: r.FirstDate, LastDate: r.LastDate, Digest: quant.Text(digest)}}
+	return true, nil
 }
 
 // writers are the runs that wrote what is read of a table. Refused: no run wrote some of
@@ -392,6 +542,9 @@ func has(list []string, name string) bool { return slices.Contains(list, name) }
 
 // arrange finds the features in the columns of the query.
 func (c *computing) arrange(ctx context.Context) error {
+	if c.Set != nil && (len(c.columns) != 4 || !has(c.columns, "feature_value")) {
+		return quant.Errorf(quant.Usage, "the queries of %s give more than symbol, ts and one column of values", c.Version).WithHint("SELECT symbol, ts, and the value")
+	}
 	bad := func(format string, args ...any) *quant.Error {
 		return quant.Errorf(quant.Usage, "the query's columns are %s: %s", quant.SomeOf(c.columns, 10), fmt.Sprintf(format, args...))
 	}
@@ -407,6 +560,9 @@ func (c *computing) arrange(ctx context.Context) error {
 	switch {
 	case has(rest, "feature_value") && has(rest, "feature_name") && len(rest) == 2:
 		c.long = true
+		if c.Set != nil {
+			return nil
+		}
 		rows, err := c.db.Query(ctx, "SELECT DISTINCT coalesce(feature_name, '') FROM temp.main."+loaded+" ORDER BY 1")
 		if err != nil {
 			return err
@@ -446,6 +602,11 @@ func (c *computing) arrange(ctx context.Context) error {
 // dayText are the days as the query wrote them: a date, or a timestamp at midnight.
 var dayText = `^[0-9]{4}-[0-9]{2}-[0-9]{2}(T00:00:00(\.0+)?Z?)?$`
 
+// number reads the text of a value; a condition is 1 or 0.
+func number(v string) string {
+	return "CASE " + v + " WHEN 'true' THEN 1.0 WHEN 'false' THEN 0.0 ELSE TRY_CAST(" + v + " AS DOUBLE) END"
+}
+
 // examine refuses rows that can be none of features.
 func (c *computing) examine(ctx context.Context) error {
 	release, sessions, err := c.sessions()
@@ -455,7 +616,7 @@ func (c *computing) examine(ctx context.Context) error {
 	defer release()
 	values := []string{}
 	for _, v := range c.valueColumns() {
-		values = append(values, "("+v+" IS NOT NULL AND TRY_CAST("+v+" AS DOUBLE) IS NULL)")
+		values = append(values, "("+v+" IS NOT NULL AND "+number(v)+" IS NULL)")
 	}
 	day := "TRY_CAST(left(ts, 10) AS DATE)"
 	fault := fmt.Sprintf(`CASE WHEN symbol IS NULL THEN 'symbol is NULL' WHEN ts IS NULL THEN 'ts is NULL' WHEN NOT regexp_full_match(ts, %s) OR %s IS NULL THEN 'ts is no date'
@@ -508,7 +669,7 @@ func (c *computing) valueColumns() []string {
 // gather makes a table of what is loaded: a row a symbol and day, a column a feature.
 func (c *computing) gather(ctx context.Context, into string) error {
 	finite := func(v string) string {
-		v = "TRY_CAST(" + v + " AS DOUBLE)"
+		v = number(v)
 		return "CASE WHEN isfinite(" + v + ") THEN " + v + " END"
 	}
 	selected := make([]string, len(c.names))
@@ -531,21 +692,35 @@ func (c *computing) gather(ctx context.Context, into string) error {
 	return err
 }
 
-func (c *computing) count(ctx context.Context) error {
+// counted counts the values of a table of features.
+func (c *computing) counted(ctx context.Context, query string) error {
 	r := &c.report
 	var first, last sql.NullString
-	if err := c.db.QueryRow(ctx, "SELECT count(DISTINCT symbol), CAST(min(ts) AS VARCHAR), CAST(max(ts) AS VARCHAR) FROM temp.main."+whole).Scan(&r.Symbols, &first, &last); err != nil {
+	if err := c.db.QueryRow(ctx, "SELECT count(DISTINCT symbol), CAST(min(ts) AS VARCHAR), CAST(max(ts) AS VARCHAR) FROM ("+query+")").Scan(&r.Symbols, &first, &last); err != nil {
 		return err
 	}
 	r.FirstDate, r.LastDate = quant.Text(first.String), quant.Text(last.String)
-	var all int64
 	for _, name := range c.names {
 		f := Feature{Name: name}
-		if err := c.db.QueryRow(ctx, "SELECT count("+sqltext.Identifier(name)+") FROM temp.main."+whole).Scan(&f.Values); err != nil {
+		if err := c.db.QueryRow(ctx, "SELECT count("+sqltext.Identifier(name)+") FROM ("+query+")").Scan(&f.Values); err != nil {
 			return err
 		}
-		all += f.Values
 		r.Features = append(r.Features, f)
+	}
+	return nil
+}
+
+func (c *computing) count(ctx context.Context) error {
+	r := &c.report
+	if err := c.counted(ctx, "SELECT * FROM temp.main."+whole); err != nil {
+		return err
+	}
+	var all int64
+	for _, f := range r.Features {
+		if c.Set != nil && f.Values == 0 {
+			return quant.Errorf(quant.Refused, "the query of %s gives no value", f.Name).WithHint("run it with `quant sql`")
+		}
+		all += f.Values
 	}
 	if all == 0 {
 		return quant.Errorf(quant.Refused, "the query gives no value").WithHint("run it with `quant sql`")
@@ -587,12 +762,36 @@ func (c *computing) rests(ctx context.Context) error {
 	return err
 }
 
+// set is the set as it is declared.
+func (c *computing) set() factstore.FeatureSet {
+	s := factstore.FeatureSet{Version: c.Version, Kind: factstore.KindSQL, Description: c.Description}
+	for i, name := range c.names {
+		f := factstore.SetFeature{Name: name, Kind: factstore.KindSQL, Definition: c.SQL, ScaleFree: true, KnownAt: c.report.KnownAt}
+		if c.Set != nil {
+			f = factstore.QueryFeature(c.Set[i].Name, c.Set[i].SQL)
+			f.KnownAt = c.report.KnownAt
+		}
+		s.Features = append(s.Features, f)
+	}
+	return s
+}
+
+// QueriesOf are the queries of a set whose features have queries of their own; nil: one
+// query gives all of them.
+func QueriesOf(s factstore.FeatureSet) []Query {
+	var list []Query
+	for _, f := range s.Features {
+		if !f.OwnQuery() {
+			return nil
+		}
+		list = append(list, Query{f.Name, f.Definition})
+	}
+	return list
+}
+
 func (c *computing) store(ctx context.Context) error {
 	r := &c.report
-	set := factstore.FeatureSet{Version: c.Version, Kind: factstore.KindSQL}
-	for _, name := range c.names {
-		set.Features = append(set.Features, factstore.SetFeature{Name: name, Kind: factstore.KindSQL, Definition: c.SQL, ScaleFree: true, KnownAt: r.KnownAt})
-	}
+	set := c.set()
 	_, err := c.db.Write(ctx, c.RunID, func(ctx context.Context, tx *factstore.Tx) error {
 		if stands, err := tx.FeatureSet(ctx, c.Version); err == nil && stands.Kind == factstore.KindSQL && stands.KnownAt != r.KnownAt {
 			return quant.Errorf(quant.Conflict, "feature version %s stands as %s, and is %s by what it reads now", c.Version, stands.KnownAt, r.KnownAt).WithHint("give it a new version: what a name means never changes")

@@ -233,3 +233,19 @@ func FuzzTablesOfNeverPanicsAndNamesOnlyWhatIsOffered(f *testing.F) {
 		}
 	})
 }
+
+func TestAConditionIsOneOrZero(t *testing.T) {
+	t.Parallel()
+	db, cal := market(t)
+	r, err := compute(t, db, cal, "up", "SELECT symbol, ts, close > lag(close) OVER (PARTITION BY symbol ORDER BY ts) AS up FROM ohlcv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ones, zeros int64
+	if err := db.QueryRow(t.Context(), "SELECT count(*) FILTER (up = 1), count(*) FILTER (up = 0) FROM features_up").Scan(&ones, &zeros); err != nil {
+		t.Fatal(err)
+	}
+	if ones == 0 || zeros == 0 || ones+zeros != r.Features[0].Values {
+		t.Errorf("%d ones, %d zeros, %+v", ones, zeros, r)
+	}
+}

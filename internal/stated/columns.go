@@ -2,6 +2,7 @@ package stated
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -310,7 +311,7 @@ func looksNumber(first string) bool {
 	if _, ok := quant.ParseNumber(s); ok || s == "" || slices.Contains(missingWords(), s) {
 		return true
 	}
-	return slices.Contains([]string{"inf", "-inf", "+inf", "infinity", "-infinity"}, s)
+	return slices.Contains([]string{"inf", "-inf", "+inf", "infinity", "-infinity", "true", "false"}, s)
 }
 
 // missingWords are what stands in text where there is no value, in lower case.
@@ -360,10 +361,18 @@ func levelOfSymbols(levels map[int][2]string, lab map[string]bool) int {
 	return 1
 }
 
+// shown is the name of a column for messages; i is its place.
+func (c column) shown(i, most int) string {
+	if strings.TrimSpace(c.name) == "" {
+		return fmt.Sprintf("column %d (without a name)", i+1)
+	}
+	return quant.Clip(c.name, most)
+}
+
 func namesOf(columns []column) string {
 	list := make([]string, len(columns))
 	for i, c := range columns {
-		list[i] = quant.Clip(c.name, 40)
+		list[i] = c.shown(i, 40)
 	}
 	return quant.SomeOf(list, 8)
 }
@@ -399,7 +408,7 @@ func (in *importing) arrange(ctx context.Context) error {
 	}
 	in.layout, in.report.Layout = a, a.layout
 	for _, i := range a.ignored {
-		in.report.IgnoredColumns = append(in.report.IgnoredColumns, quant.Clip(in.masked(in.columns[i].name), 80))
+		in.report.IgnoredColumns = append(in.report.IgnoredColumns, in.masked(in.columns[i].shown(i, 80)))
 	}
 	if a.known >= 0 {
 		in.report.KnownFrom = in.columns[a.known].name

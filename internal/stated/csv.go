@@ -497,7 +497,7 @@ const (
 	noValue
 )
 
-// parseValue reads a text as DuckDB casts one to a DOUBLE.
+// parseValue reads a text as DuckDB casts one to a DOUBLE; true is 1 and false 0.
 func parseValue(text string) (float64, validity) {
 	t := strings.TrimSpace(text)
 	if t == "" {
@@ -523,7 +523,12 @@ func parseValue(text string) (float64, validity) {
 		}
 		return x, finiteOrNot
 	}
-	if slices.Contains(missingWords(), folded) {
+	switch {
+	case folded == "true":
+		return 1, finiteOrNot
+	case folded == "false":
+		return 0, finiteOrNot
+	case slices.Contains(missingWords(), folded):
 		return 0, missingValue
 	}
 	return 0, noValue

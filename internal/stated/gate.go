@@ -161,6 +161,10 @@ func (in *importing) gate(ctx context.Context) error {
 		}
 		knownFaults = fmt.Sprintf(" WHEN no_known THEN %d WHEN known IS NULL THEN %d WHEN known > day + to_microseconds(%d) THEN %d", knownUnreadable, knownMissing, in.close.Microseconds(), knownLate)
 	}
+	dayText, knownText := "CAST("+rawColumn(a.ts)+" AS VARCHAR)", "NULL"
+	if a.known >= 0 {
+		knownText = "CAST(" + rawColumn(a.known) + " AS VARCHAR)"
+	}
 	symbol, name := "''", "NULL::VARCHAR"
 	if a.symbol >= 0 {
 		symbol = "nullif(trim(" + rawColumn(a.symbol) + "), '')"
@@ -168,7 +172,7 @@ func (in *importing) gate(ctx context.Context) error {
 	if a.name >= 0 {
 		name = "nullif(trim(" + rawColumn(a.name) + "), '')"
 	}
-	columns := []string{"line", symbol + " AS symbol", ts.at + " AS day", "(" + ts.unreadable + ") AS no_day", known.at + " AS known", "(" + known.unreadable + ") AS no_known", name + " AS name"}
+	columns := []string{"line", symbol + " AS symbol", ts.at + " AS day", "(" + ts.unreadable + ") AS no_day", known.at + " AS known", "(" + known.unreadable + ") AS no_known", name + " AS name", "CASE WHEN no_day THEN 'ts=' || " + dayText + " WHEN no_known THEN 'known_at=' || " + knownText + " END AS unread"}
 	from := "temp.main." + raw
 	var values []string // v0, v1 ...
 	wrong := "NULL::VARCHAR"
@@ -228,7 +232,7 @@ func (in *importing) gate(ctx context.Context) error {
 		if r := in.Features; r != nil && a.name >= 0 {
 			from = "(SELECT * FROM " + from + " WHERE trim(" + rawColumn(a.name) + ") IN (" + sqltext.Literals(r) + "))"
 		}
-		return "CREATE TEMP TABLE " + staged + " AS SELECT line, symbol, CASE WHEN fault NOT IN (" + fmt.Sprint(int(dayTimed)) + ") THEN CAST(day AS DATE) END AS ts, known, name, " + strings.Join(values, ", ") + ", wrong, fault::UTINYINT AS fault, day, length(concat(symbol, name)) AS size FROM (SELECT *, " + fault + " AS fault FROM (SELECT " +
+		return "CREATE TEMP TABLE " + staged + " AS SELECT line, symbol, CASE WHEN fault NOT IN (" + fmt.Sprint(int(dayTimed)) + ") THEN CAST(day AS DATE) END AS ts, known, name, " + strings.Join(values, ", ") + ", coalesce(unread, wrong) AS wrong, fault::UTINYINT AS fault, day, length(concat(symbol, name)) AS size FROM (SELECT *, " + fault + " AS fault FROM (SELECT " +
 			strings.Join(columns, ", ") + " FROM " + from + ")" + only + ")"
 	}
 	if in.texts {

@@ -233,6 +233,11 @@ BRK.B,2024-01-09,2024-01-09,inf,u
 	if !slices.Equal(rejects, want) {
 		t.Errorf("%s\nwant\n%s", strings.Join(rejects, "\n"), strings.Join(want, "\n"))
 	}
+	for line, text := range map[int]string{6: "known_at=soon", 11: "ts=03.01.2024"} {
+		if got := l.rows(fmt.Sprintf("SELECT row_text FROM rejects WHERE line = %d", line)); len(got) != 1 || !strings.Contains(got[0], text) {
+			t.Errorf("line %d: %q", line, got)
+		}
+	}
 	r, err = l.imports(file, func(r *Request) { r.MaxRejectRatio = 1 })
 	if quant.CodeOf(err) != quant.Partial || r.LookedAhead != 4 || r.RowsCollapsed != 1 || r.ValuesNotFinite != 2 || r.RowsRejected != int64(len(want)) {
 		t.Fatalf("%v %+v", err, r)
@@ -382,6 +387,26 @@ func TestAForecastThatIsTooGoodIsSaid(t *testing.T) {
 		}); got != said {
 			t.Errorf("%s: %q", of, r.Notices)
 		}
+	}
+}
+
+// What a spreadsheet or pandas writes beside the numbers.
+func TestConditionsAreNumbersAndColumnsWithoutANameAreCounted(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "2024-01-08")
+	r, err := l.imports(l.file("x.csv", "\ufeff,ts;symbol;up;note;\r\n0;20240103;005930;True;a;\r\n1;20240104;005930;false;b;\r\n"), nil)
+	if err == nil {
+		t.Fatalf("a header of two kinds: %+v", r)
+	}
+	r, err = l.imports(l.file("x.csv", "\ufeff\tts\tsymbol\tup\tnote\t\r\n0\t20240103\t005930\tTrue\ta\t\r\n1\t20240104\t005930\tfalse\tb\t\r\n"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := l.rows(features); !slices.Equal(got, []string{"005930 2024-01-03 up 1.0", "005930 2024-01-04 up 0.0"}) {
+		t.Error(got)
+	}
+	if !slices.Equal(r.IgnoredColumns, []string{"column 1 (without a name)", "column 6 (without a name)", "note"}) {
+		t.Errorf("%q", r.IgnoredColumns)
 	}
 }
 
