@@ -69,7 +69,7 @@ func TestASetIsDeclaredWithItsFirstFactsAndStandsAsLongAsTheFile(t *testing.T) {
 	if declared, err := declare(t, db, "r2", again); err != nil || declared {
 		t.Errorf("the same set again: %v %v", declared, err)
 	}
-	if ledger, err := db.Ledger(t.Context(), ""); err != nil || len(ledger) != 2 || ledger[0].Table != factstore.FeatureSets || ledger[0].Inserted != 1 || ledger[1].Inserted != 3 {
+	if ledger, err := db.Ledger(t.Context(), ""); err != nil || len(ledger) != 3 || ledger[0].Table != factstore.FeatureSets || ledger[0].Inserted != 1 || ledger[1].Inserted != 3 || ledger[2].Table != factstore.FeatureSets || ledger[2].Updated != 1 || ledger[2].RunID != "r2" {
 		t.Errorf("the ledger: %+v %v", ledger, err)
 	}
 	for name, change := range map[string]func(*factstore.FeatureSet){
@@ -97,7 +97,7 @@ func TestASetIsDeclaredWithItsFirstFactsAndStandsAsLongAsTheFile(t *testing.T) {
 		}
 		t.Cleanup(func() { db.Close() })
 		sets, err := db.FeatureSets(t.Context())
-		if err != nil || len(sets) != 1 || sets[0].RunID != "r1" || sets[0].Digest != factstore.DigestOf(alpha()) || sets[0].KnownAt != factstore.KnownProved || *sets[0].Features[0].Lookback != 19 || sets[0].Features[1].Lookback != nil || sets[0].Description != "two ideas" {
+		if err != nil || len(sets) != 1 || sets[0].RunID != "r1" || sets[0].Digest != factstore.DigestOf(alpha()) || sets[0].KnownAt != factstore.KnownProved || *sets[0].Features[0].Lookback != 19 || sets[0].Features[1].Lookback != nil || sets[0].Description != "said otherwise" {
 			t.Fatalf("%+v %v", sets, err)
 		}
 		if _, err := db.FeatureSet(t.Context(), "another"); quant.CodeOf(err) != quant.NotFound {
