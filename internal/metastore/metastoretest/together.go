@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -131,6 +132,114 @@ func togetherTests() []togetherTest {
 			})
 			for n := range runs {
 				equal(t, one(stores[1].Metrics(ctx, RunID(n)))(t)[0].Points, int64(users*5))
+			}
+		}},
+		{"AnExperimentsNameAndNumberAreGivenOnce", func(t *testing.T, stores []metastore.Store) {
+			var made atomic.Int64
+			atOnce(stores, func(user int, s metastore.Store) {
+				_, err := s.CreateClientExperiment(ctx, quant.Experiment{Name: "same", CreatedAt: noon}, nil)
+				if err == nil {
+					made.Add(1)
+				} else if !errors.Is(err, quant.Conflict) {
+					t.Error(err)
+				}
+				if _, err := s.CreateClientExperiment(ctx, quant.Experiment{Name: fmt.Sprint(user), CreatedAt: noon}, nil); err != nil {
+					t.Error(err)
+				}
+				id := fmt.Sprintf("of-%d", user)
+				if err := s.CreateExperiment(ctx, quant.Experiment{ExperimentID: id, Name: id, CreatedAt: noon}); err != nil {
+					t.Error(err)
+				}
+			})
+			equal(t, made.Load(), int64(1))
+			seen := map[int64]bool{}
+			for _, e := range one(stores[0].ListClientExperiments(ctx))(t) {
+				if seen[e.Number] {
+					t.Errorf("two experiments have the number %d", e.Number)
+				}
+				seen[e.Number] = true
+			}
+			equal(t, len(seen), 2*users+1)
+		}},
+		{"ARunOfAClientIsMadeOnceAndContinuedOnce", func(t *testing.T, stores []metastore.Store) {
+			var made, continued atomic.Int64
+			var current atomic.Value // run_id
+			atOnce(stores, func(user int, s metastore.Store) {
+				r, p := newRun(user)
+				err := s.CreateClientRun(ctx, r, p, metastore.RunClient{RunID: r.RunID, ClientID: "client", Status: "RUNNING", SeenAt: noon}, metastore.Batch{})
+				if err == nil {
+					made.Add(1)
+				} else if !errors.Is(err, quant.Conflict) {
+					t.Error(err)
+				}
+			})
+			equal(t, made.Load(), int64(1))
+			first := one(stores[0].ListRuns(ctx, metastore.RunFilter{All: true}))(t)[0].RunID
+			ok(t, stores[0].EndClientRun(ctx, metastore.RunEnd{RunID: first, Status: quant.Success, EndedAt: noon}, "FINISHED", noon))
+			atOnce(stores, func(user int, s metastore.Store) {
+				r, p := newRun(100 + user)
+				err := s.ContinueClientRun(ctx, r, p, metastore.RunClient{RunID: r.RunID, ClientID: "client", Status: "RUNNING", SeenAt: noon}, first)
+				if err == nil {
+					continued.Add(1)
+					current.Store(r.RunID)
+				} else if !errors.Is(err, quant.Conflict) {
+					t.Error(err)
+				}
+				// Wherever it stands, what is logged is the client's.
+				if err := s.LogClient(ctx, "client", metastore.ClientBatch{
+					Batch: metastore.Batch{Metrics: []quant.MetricPoint{{Name: "x", Step: int64(user), Value: float64(user), LoggedAt: noon}}},
+					NaNs:  []quant.MetricPoint{{Name: "y", Step: int64(user), LoggedAt: noon}},
+				}); err != nil {
+					t.Error(err)
+				}
+			})
+			equal(t, continued.Load(), int64(1))
+			for _, metric := range []string{"x", "y"} {
+				equal(t, len(one(stores[0].ClientHistory(ctx, current.Load().(string), metric, nil, 0, 0))(t)), users)
+			}
+		}},
+		{"VersionsAreNumberedAndModelsChangedOneAfterTheOther", func(t *testing.T, stores []metastore.Store) {
+			ok(t, stores[0].CreateRegisteredModel(ctx, quant.RegisteredModel{Name: "m", CreatedAt: noon, UpdatedAt: noon}, nil))
+			const id = "m-0123456789abcdef0123456789abcdef"
+			ok(t, stores[0].CreateLoggedModel(ctx, quant.LoggedModel{ModelID: id, ExperimentID: "e", Name: "n", Status: "READY", CreatedAt: noon, UpdatedAt: noon}, nil, nil))
+			var mu sync.Mutex
+			versions := map[int64]bool{}
+			atOnce(stores, func(user int, s metastore.Store) {
+				n, err := s.CreateModelVersion(ctx, quant.ModelVersion{Model: "m", Stage: "None", Source: "s", Location: "l", Status: "READY", CreatedAt: noon, UpdatedAt: noon}, nil)
+				if err != nil {
+					t.Error(err)
+				}
+				mu.Lock()
+				versions[n] = true
+				mu.Unlock()
+				if err := s.ChangeLoggedModel(ctx, id, func(m *quant.LoggedModel) { m.Name += "." }); err != nil {
+					t.Error(err)
+				}
+				if err := s.LogLoggedModel(ctx, []quant.LoggedModelParam{{ModelID: id, Name: "same", Value: "1"}}, nil, nil); err != nil {
+					t.Error(err)
+				}
+			})
+			equal(t, len(versions), users)
+			equal(t, len(one(stores[1].LoggedModelsOf(ctx, []string{id}, false))(t)[0].Name), users+1)
+		}},
+		{"ANameIsAFileOrAFolder", func(t *testing.T, stores []metastore.Store) {
+			createRun(t, stores[0], 1, nil)
+			digest := "sha256:" + strings.Repeat("0", 64)
+			var files, folders atomic.Int64
+			atOnce(stores, func(user int, s metastore.Store) {
+				name, count := "a", &files
+				if user%2 == 1 {
+					name, count = fmt.Sprintf("a/%d", user), &folders
+				}
+				err := s.PutArtifact(ctx, quant.Artifact{RunID: RunID(1), Name: name, Digest: digest, LoggedAt: noon})
+				if err == nil {
+					count.Add(1)
+				} else if !errors.Is(err, quant.Conflict) {
+					t.Error(err)
+				}
+			})
+			if files.Load() > 0 == (folders.Load() > 0) {
+				t.Errorf("%d times as a file, %d times as a folder", files.Load(), folders.Load())
 			}
 		}},
 		{"ARunEndsOnce", func(t *testing.T, stores []metastore.Store) {

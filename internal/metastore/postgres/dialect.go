@@ -45,9 +45,10 @@ func (d dialect) Rollback(conn *sql.Conn) {
 	}
 }
 
-// TableNames is documented at relational.Dialect.
+// TableNames is documented at relational.Dialect. The tables that only a shared database
+// has are no part of the contract.
 func (d dialect) TableNames() string {
-	return `SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = '` + Schema + `' AND tablename <> '` + versionTable + `' ORDER BY tablename COLLATE "C"`
+	return `SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = '` + Schema + `' AND tablename NOT IN ('` + versionTable + `', 'leases', 'run_roles') ORDER BY tablename COLLATE "C"`
 }
 
 // Duplicate is documented at relational.Dialect.

@@ -14,6 +14,9 @@ func (db *DB) ImportClientExperiment(
 	ctx context.Context, e metastore.ClientExperiment, tags []metastore.ExperimentTag,
 ) (stored metastore.ClientExperiment, isNew bool, err error) {
 	err = db.Write(ctx, "import experiment "+clipped(e.Name), "", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, namingExperiments); err != nil {
+			return err
+		}
 		var number int64
 		err := q.QueryRowContext(ctx, `SELECT c.number FROM experiments e JOIN client_experiments c ON c.experiment_id = e.experiment_id
 			WHERE e.name = ? ORDER BY c.deleted_at IS NOT NULL, c.number LIMIT 1`, e.Name).Scan(&number)
@@ -32,14 +35,11 @@ func (db *DB) ImportClientExperiment(
 			if err := e.Validate(); err != nil {
 				return err
 			}
-			_, err := q.ExecContext(ctx, experimentTable.insert(), experimentTable.values(e.Experiment)...)
-			if db.dialect.Duplicate(err) {
-				continue
-			}
-			if err != nil {
+			if made, err := insertNew(ctx, q, experimentTable, e.Experiment); err != nil {
 				return err
+			} else if made {
+				break
 			}
-			break
 		}
 		_, err = q.ExecContext(ctx, `UPDATE client_experiments SET number = ?, deleted_at = ?, updated_at = ? WHERE experiment_id = ?`,
 			number, e.DeletedAt, e.UpdatedAt, e.ExperimentID)

@@ -25,8 +25,16 @@ type registry struct {
 }
 
 func (db *DB) inRegistry(ctx context.Context, what string, fn func(r registry) error) error {
-	return db.Write(ctx, what, "", func(ctx context.Context, q Querier) error { return fn(registry{ctx, q}) })
+	return db.Write(ctx, what, "", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, changingRegistry); err != nil {
+			return err
+		}
+		return fn(registry{ctx, q})
+	})
 }
+
+// changingRegistry is what only one does at a time: a change looks at what there is first.
+const changingRegistry = "change the registry of models"
 
 func (r registry) exec(query string, args ...any) error {
 	_, err := r.q.ExecContext(r.ctx, query, args...)
@@ -260,6 +268,9 @@ func (db *DB) CreateModelVersion(ctx context.Context, v quant.ModelVersion, tags
 		return 0, err
 	}
 	err := db.Write(ctx, "create a version of a registered model", "meta.log", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, changingRegistry); err != nil {
+			return err
+		}
 		r := registry{ctx, q}
 		err := q.QueryRowContext(ctx, `UPDATE registered_models SET last_version = last_version + 1, updated_at = ? WHERE name = ? RETURNING last_version`,
 			v.CreatedAt, v.Model).Scan(&v.Version)

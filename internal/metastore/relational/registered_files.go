@@ -47,6 +47,9 @@ func (db *DB) PutArtifact(ctx context.Context, a quant.Artifact) error {
 		return err
 	}
 	return db.Write(ctx, "put an artifact", "", func(ctx context.Context, q Querier) error {
+		if err := db.lockRuns(ctx, q, []string{a.RunID}); err != nil {
+			return err
+		}
 		w := db.recorder(ctx, q)
 		if err := w.run(a.RunID); err != nil {
 			return err
@@ -64,6 +67,9 @@ func (db *DB) PutArtifact(ctx context.Context, a quant.Artifact) error {
 func (db *DB) RemoveArtifacts(ctx context.Context, runIDs []string, name string) (gone int64, err error) {
 	ids := listed(runIDs)
 	err = db.Write(ctx, "remove artifacts", "", func(ctx context.Context, q Querier) error {
+		if err := db.lockRuns(ctx, q, runIDs); err != nil {
+			return err
+		}
 		w := db.recorder(ctx, q)
 		for _, id := range runIDs {
 			if err := w.run(id); err != nil {
@@ -93,6 +99,9 @@ func (db *DB) PutClientArtifact(ctx context.Context, a quant.ClientArtifact) err
 		return err
 	}
 	return db.Write(ctx, "put a file", "", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, "put a file"); err != nil { // that another may want as a folder
+			return err
+		}
 		if err := asFolder(ctx, q, `client_artifacts WHERE true`, "path", a.Path); err != nil {
 			return err
 		}

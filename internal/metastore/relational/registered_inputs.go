@@ -30,6 +30,16 @@ func (db *DB) LogInputs(ctx context.Context, datasets []quant.RunDataset, models
 		return nil
 	}
 	return db.Write(ctx, "log inputs", "meta.log", func(ctx context.Context, q Querier) error {
+		var runs []string
+		for _, d := range datasets {
+			runs = append(runs, d.RunID)
+		}
+		for _, m := range models {
+			runs = append(runs, m.RunID)
+		}
+		if err := db.lockRuns(ctx, q, runs); err != nil {
+			return err
+		}
 		w := db.recorder(ctx, q)
 		for _, d := range datasets {
 			if err := w.run(d.RunID); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 
 	"quant"
 	"quant/internal/metastore"
@@ -31,30 +33,37 @@ func (db *DB) CreateLoggedModel(ctx context.Context, m quant.LoggedModel, params
 		} else if n == 0 {
 			return quant.Errorf(quant.Conflict, "logged model %s exists already", m.ModelID)
 		}
-		return logModels(ctx, q, params, tags, nil)
+		return db.logModels(ctx, q, params, tags, nil)
 	})
 }
 
 // LogLoggedModel is documented at metastore.LoggedModels.
 func (db *DB) LogLoggedModel(ctx context.Context, params []quant.LoggedModelParam, tags []quant.LoggedModelTag, metrics []quant.LoggedModelMetric) error {
 	return db.Write(ctx, "log of models", "meta.log", func(ctx context.Context, q Querier) error {
-		return logModels(ctx, q, params, tags, metrics)
+		return db.logModels(ctx, q, params, tags, metrics)
 	})
 }
 
-func logModels(ctx context.Context, q Querier, params []quant.LoggedModelParam, tags []quant.LoggedModelTag, metrics []quant.LoggedModelMetric) error {
+func (db *DB) logModels(ctx context.Context, q Querier, params []quant.LoggedModelParam, tags []quant.LoggedModelTag, metrics []quant.LoggedModelMetric) error {
 	known := map[string]bool{}
-	model := func(id string) error {
-		if known[id] {
-			return nil
-		}
-		known[id] = true
-		return loggedModelThere(ctx, q, id)
-	}
 	for _, p := range params {
-		if err := model(p.ModelID); err != nil {
+		known[p.ModelID] = true
+	}
+	for _, t := range tags {
+		known[t.ModelID] = true
+	}
+	for _, m := range metrics {
+		known[m.ModelID] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(known)) { // so that no two wait for each other
+		if err := db.alone(ctx, q, changingModel+id); err != nil {
 			return err
 		}
+		if err := loggedModelThere(ctx, q, id); err != nil {
+			return err
+		}
+	}
+	for _, p := range params {
 		var value string
 		err := q.QueryRowContext(ctx, `SELECT value FROM logged_model_params WHERE model_id = ? AND name = ?`, p.ModelID, p.Name).Scan(&value)
 		switch {
@@ -70,9 +79,6 @@ func logModels(ctx context.Context, q Querier, params []quant.LoggedModelParam, 
 		}
 	}
 	for _, t := range tags {
-		if err := model(t.ModelID); err != nil {
-			return err
-		}
 		_, err := q.ExecContext(ctx, loggedModelTagTable.insert()+` ON CONFLICT (model_id, name) DO UPDATE SET value = excluded.value`,
 			loggedModelTagTable.values(t)...)
 		if err != nil {
@@ -80,15 +86,15 @@ func logModels(ctx context.Context, q Querier, params []quant.LoggedModelParam, 
 		}
 	}
 	for _, m := range metrics {
-		if err := model(m.ModelID); err != nil {
-			return err
-		}
 		if _, err := q.ExecContext(ctx, loggedModelMetricTable.insert()+` ON CONFLICT DO NOTHING`, loggedModelMetricTable.values(m)...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// changingModel is, with the id of a logged model, what only one does at a time.
+const changingModel = "change logged model "
 
 // loggedModelThere is NotFound for a model that does not exist or is deleted.
 func loggedModelThere(ctx context.Context, q Querier, id string) error {
@@ -159,6 +165,9 @@ func (db *DB) loggedDetails(ctx context.Context, models []quant.LoggedModel) ([]
 // ChangeLoggedModel is documented at metastore.LoggedModels.
 func (db *DB) ChangeLoggedModel(ctx context.Context, id string, fn func(*quant.LoggedModel)) error {
 	return db.Write(ctx, "change logged model "+id, "", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, changingModel+id); err != nil {
+			return err
+		}
 		if err := loggedModelThere(ctx, q, id); err != nil {
 			return err
 		}
@@ -180,6 +189,9 @@ func (db *DB) ChangeLoggedModel(ctx context.Context, id string, fn func(*quant.L
 // DeleteLoggedModelTag is documented at metastore.LoggedModels.
 func (db *DB) DeleteLoggedModelTag(ctx context.Context, id, name string) error {
 	return db.Write(ctx, "delete a tag of logged model "+id, "", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, changingModel+id); err != nil {
+			return err
+		}
 		if err := loggedModelThere(ctx, q, id); err != nil {
 			return err
 		}

@@ -127,7 +127,8 @@ func condition(e metastore.Expr) (fragment, error) {
 			return fragment{}, err
 		}
 		v := valueOf(e.Field, isNumber(e.Value))
-		return fragment{"(" + v.sql + " " + op + " ?)", append(v.args, comparable(e.Field, bound(e.Value)))}, nil
+		value := comparable(e.Field, bound(e.Value))
+		return fragment{"(" + v.sql + " " + op + " " + value.sql + ")", append(v.args, value.args...)}, nil
 	case metastore.In:
 		for _, value := range e.Values {
 			if err := checkValue(e.Field, value); err != nil {
@@ -138,10 +139,12 @@ func condition(e metastore.Expr) (fragment, error) {
 		for _, numeric := range []bool{true, false} {
 			if values := valuesOf(e, numeric); len(values) > 0 {
 				v := valueOf(e.Field, numeric)
+				all := make([]fragment, len(values))
 				for i := range values {
-					values[i] = comparable(e.Field, values[i])
+					all[i] = comparable(e.Field, values[i])
 				}
-				either = append(either, fragment{"(" + v.sql + " IN (" + placeholders(len(values)) + "))", append(v.args, values...)})
+				these := listOf(all)
+				either = append(either, fragment{"(" + v.sql + " IN (" + these.sql + "))", append(v.args, these.args...)})
 			}
 		}
 		return joined(either, " OR ", "FALSE"), nil
@@ -181,11 +184,32 @@ func conditions(list []metastore.Expr, separator, none string) (fragment, error)
 }
 
 // comparable is what is bound to compare with a field.
-func comparable(f metastore.Field, v any) any {
-	if f.Of == metastore.Attribute && searchFields[f.Name].whole {
-		return wholeNumber(v)
+func comparable(f metastore.Field, v any) fragment {
+	return value(v, f.Of == metastore.Attribute && searchFields[f.Name].whole)
+}
+
+// value binds what compares with a column, which holds whole numbers or not.
+func value(v any, whole bool) fragment {
+	if !whole {
+		return fragmentOf("?", v)
 	}
-	return v
+	if v = wholeNumber(v); isNumber(v) {
+		return fragmentOf("CAST(? AS DOUBLE PRECISION)", v)
+	}
+	return fragmentOf("?", v)
+}
+
+// listOf is fragments in a row.
+func listOf(list []fragment) fragment {
+	var all fragment
+	for i, f := range list {
+		if i > 0 {
+			all.sql += ", "
+		}
+		all.sql += f.sql
+		all.args = append(all.args, f.args...)
+	}
+	return all
 }
 
 // wholeNumber is a number as a column of whole ones compares it by its index: as one of
@@ -350,24 +374,23 @@ func (p probe) sql(i index) fragment {
 
 // on is the probe as a condition on a column.
 func (p probe) on(column string, whole bool) fragment {
-	values := slices.Clone(p.values)
-	if whole {
-		for i := range values {
-			values[i] = wholeNumber(values[i])
-		}
+	values := make([]fragment, len(p.values))
+	for i, v := range p.values {
+		values[i] = value(v, whole)
 	}
+	these := listOf(values)
 	switch p.kind {
 	case probeValues:
 		if len(values) == 1 {
-			return fragmentOf(column+" = ?", values...)
+			return fragment{column + " = " + these.sql, these.args}
 		}
-		return fragmentOf(column+" IN ("+placeholders(len(values))+")", values...)
+		return fragment{column + " IN (" + these.sql + ")", these.args}
 	case probeRange:
-		return fragmentOf(column+" "+string(p.op)+" ?", values...)
+		return fragment{column + " " + string(p.op) + " " + these.sql, these.args}
 	case probeGlob:
-		return fragmentOf(column+" GLOB ?", values...)
+		return fragment{column + " GLOB ?", these.args}
 	case probeFolded:
-		return fragmentOf("lower("+column+") GLOB ?", values...)
+		return fragment{"lower(" + column + ") GLOB ?", these.args}
 	case probePrefix:
 		prefix := p.values[0].(string)
 		if after, ok := behind(prefix); ok {

@@ -16,6 +16,9 @@ func (db *DB) CreateToken(ctx context.Context, t quant.Token) error {
 		return err
 	}
 	return db.Write(ctx, "create token "+t.Name, "", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, "name a token"); err != nil {
+			return err
+		}
 		// No unique index says it: a table with one is examined by SQLite alone.
 		same, err := Texts(ctx, q, `SELECT name FROM tokens WHERE name = ? AND revoked_at IS NULL OR digest = ?`, t.Name, t.Digest)
 		if err != nil {

@@ -61,6 +61,9 @@ func clientExperimentID(number int64) string { return fmt.Sprintf("mlflow-%d", n
 // CreateClientExperiment is documented at metastore.Tracking.
 func (db *DB) CreateClientExperiment(ctx context.Context, e quant.Experiment, tags []metastore.ExperimentTag) (number int64, err error) {
 	err = db.Write(ctx, "create experiment "+clipped(e.Name), "", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, namingExperiments); err != nil {
+			return err
+		}
 		if err := unusedName(ctx, q, e.Name, -1); err != nil {
 			return err
 		}
@@ -73,14 +76,11 @@ func (db *DB) CreateClientExperiment(ctx context.Context, e quant.Experiment, ta
 			if err := e.Validate(); err != nil {
 				return err
 			}
-			_, err := q.ExecContext(ctx, experimentTable.insert(), experimentTable.values(e)...)
-			if db.dialect.Duplicate(err) {
-				continue
-			}
-			if err != nil {
+			if made, err := insertNew(ctx, q, experimentTable, e); err != nil {
 				return err
+			} else if made {
+				break
 			}
-			break
 		}
 		for _, t := range tags {
 			t.ExperimentID = e.ExperimentID
@@ -91,6 +91,20 @@ func (db *DB) CreateClientExperiment(ctx context.Context, e quant.Experiment, ta
 		return nil
 	})
 	return number, err
+}
+
+// namingExperiments is what only one does at a time, so that no two experiments get one
+// name or number. A trigger of PostgreSQL says it, too.
+const namingExperiments = "name an experiment"
+
+// insertNew stores a row, unless its key is taken.
+func insertNew[T any](ctx context.Context, q Querier, t table[T], row T) (made bool, err error) {
+	res, err := q.ExecContext(ctx, t.insert()+` ON CONFLICT DO NOTHING`, t.values(row)...)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n > 0, err
 }
 
 // unusedName reports a name that an experiment other than number has, as Conflict.
@@ -156,6 +170,9 @@ func (db *DB) ExperimentTags(ctx context.Context, experimentID string) ([]metast
 // RenameClientExperiment is documented at metastore.Tracking.
 func (db *DB) RenameClientExperiment(ctx context.Context, number int64, name string, at quant.Time) error {
 	return db.Write(ctx, "rename an experiment", "", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, namingExperiments); err != nil {
+			return err
+		}
 		id, err := experimentOf(ctx, q, number)
 		if err != nil {
 			return err

@@ -14,45 +14,63 @@ import (
 // LogClient is documented at metastore.Tracking.
 func (db *DB) LogClient(ctx context.Context, clientID string, b metastore.ClientBatch) error {
 	return db.Write(ctx, "log", "meta.log", func(ctx context.Context, q Querier) error {
-		var id sql.NullString
-		if err := q.QueryRowContext(ctx, `SELECT `+runOfClient("?1"), clientID).Scan(&id); err != nil {
+		id, err := db.lockClientRun(ctx, q, clientID)
+		if err != nil {
 			return err
-		}
-		if !id.Valid {
-			return quant.Errorf(quant.NotFound, "run %s does not exist", clipped(clientID))
 		}
 		w := db.recorder(ctx, q)
-		if err := w.run(id.String); err != nil {
+		if err := w.run(id); err != nil {
 			return err
 		}
-		named(b.Batch, id.String)
+		named(b.Batch, id)
 		if err := b.Validate(); err != nil {
 			return err
 		}
 		if err := w.batch(b.Batch); err != nil {
 			return err
 		}
-		if err := w.nans(id.String, b.NaNs); err != nil {
+		if err := w.nans(id, b.NaNs); err != nil {
 			return err
 		}
-		if err := w.latest(id.String, b.Metrics, b.NaNs); err != nil {
+		if err := w.latest(id, b.Metrics, b.NaNs); err != nil {
 			return err
 		}
 		for _, name := range b.ClearTags {
-			res, err := q.ExecContext(ctx, `DELETE FROM run_tags WHERE run_id = ? AND name = ?`, id.String, name)
+			res, err := q.ExecContext(ctx, `DELETE FROM run_tags WHERE run_id = ? AND name = ?`, id, name)
 			if err != nil {
 				return err
 			}
 			if n, err := res.RowsAffected(); err != nil || n == 0 {
-				return errors.Join(err, quant.Errorf(quant.NotFound, "run %s has no tag %q", id.String, name))
+				return errors.Join(err, quant.Errorf(quant.NotFound, "run %s has no tag %q", id, name))
 			}
 		}
 		if b.SeenAt.IsZero() {
 			return nil
 		}
-		_, err := q.ExecContext(ctx, `UPDATE run_clients SET seen_at = ? WHERE run_id = ?`, b.SeenAt, id.String)
+		_, err = q.ExecContext(ctx, `UPDATE run_clients SET seen_at = ? WHERE run_id = ?`, b.SeenAt, id)
 		return err
 	})
+}
+
+// lockClientRun is the run that a client's id names, which nobody else changes or
+// continues until the transaction ends.
+func (db *DB) lockClientRun(ctx context.Context, q Querier, clientID string) (runID string, err error) {
+	for {
+		var id sql.NullString
+		if err := q.QueryRowContext(ctx, `SELECT `+runOfClient("?1"), clientID).Scan(&id); err != nil {
+			return "", err
+		}
+		if !id.Valid {
+			return "", quant.Errorf(quant.NotFound, "run %s does not exist", clipped(clientID))
+		}
+		if id.String == runID || db.dialect.LockRuns() == "" {
+			return id.String, nil
+		}
+		if err := db.lockRuns(ctx, q, []string{id.String}); err != nil {
+			return "", err
+		}
+		runID = id.String // unless another has continued it while this one waited
+	}
 }
 
 // named makes all entries of a batch those of a run.

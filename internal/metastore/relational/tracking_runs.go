@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	"quant"
@@ -19,6 +21,9 @@ func (db *DB) CreateClientRun(ctx context.Context, r quant.Run, p quant.RunProce
 		return err
 	}
 	return db.Write(ctx, "create run "+r.RunID, "meta.start", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, "run of client "+c.ClientID); err != nil {
+			return err
+		}
 		var id sql.NullString
 		if err := q.QueryRowContext(ctx, `SELECT `+runOfClient("?1"), c.ClientID).Scan(&id); err != nil {
 			return err
@@ -107,6 +112,9 @@ func (db *DB) EndClientRun(ctx context.Context, end metastore.RunEnd, status str
 // SetClientStatus is documented at metastore.Tracking.
 func (db *DB) SetClientStatus(ctx context.Context, runID, status string, seen quant.Time) error {
 	return db.Write(ctx, "change the status of run "+runID, "", func(ctx context.Context, q Querier) error {
+		if err := db.lockRuns(ctx, q, []string{runID}); err != nil {
+			return err
+		}
 		s, err := db.statusOf(ctx, q, runID)
 		if err != nil {
 			return err
@@ -134,6 +142,12 @@ func (db *DB) ContinueClientRun(ctx context.Context, r quant.Run, p quant.RunPro
 		return err
 	}
 	return db.Write(ctx, "continue run "+oldRunID, "meta.start", func(ctx context.Context, q Querier) error {
+		if err := db.alone(ctx, q, "run of client "+c.ClientID); err != nil {
+			return err
+		}
+		if err := db.lockRuns(ctx, q, []string{oldRunID}); err != nil {
+			return err
+		}
 		old, err := db.statusOf(ctx, q, oldRunID)
 		if err != nil {
 			return err
@@ -199,8 +213,8 @@ func (db *DB) SeeClientRuns(ctx context.Context, seen map[string]quant.Time) err
 		return nil
 	}
 	return db.Write(ctx, "note that clients live", "", func(ctx context.Context, q Querier) error {
-		for id, at := range seen {
-			if _, err := q.ExecContext(ctx, `UPDATE run_clients SET seen_at = ?1 WHERE run_id = ?2 AND seen_at < ?1`, at, id); err != nil {
+		for _, id := range slices.Sorted(maps.Keys(seen)) { // so that no two wait for each other
+			if _, err := q.ExecContext(ctx, `UPDATE run_clients SET seen_at = ?1 WHERE run_id = ?2 AND seen_at < ?1`, seen[id], id); err != nil {
 				return err
 			}
 		}
