@@ -140,6 +140,9 @@ func (r demoReport) CSVRows() any { return r.Steps }
 // formats its result becomes part of the demo's.
 func demoStep(ctx context.Context, e *Env, data string, step []string) (demoDone, error) {
 	args := append([]string{"--data-dir", data}, step...)
+	if f := e.tree.Root.PersistentFlags().Lookup("meta-url"); f.Changed {
+		args = append([]string{"--meta-url", f.Value.String()}, args...)
+	}
 	if e.Quiet {
 		args = append([]string{"--quiet"}, args...)
 	}

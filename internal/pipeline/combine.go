@@ -245,15 +245,11 @@ func (r *recommending) noteParts(ctx context.Context, note func(of dataset.Name,
 		if err != nil {
 			return err
 		}
-		writers, err := r.db.Writers(ctx, factstore.Targets, of, args...)
+		// Who decided a set decided each of its rows, also those that had come out so before.
+		writers, err := r.db.Writers(ctx, factstore.TargetSets, of, args...)
 		if err != nil {
 			return err
 		}
-		decided, err := r.db.Writers(ctx, factstore.TargetSets, of, args...)
-		if err != nil {
-			return err
-		}
-		writers = append(writers, decided...)
 		r.report.combined = append(r.report.combined, writers...)
 		note(dataset.TargetsOf(part.StrategyID, part.Version), rows, digest, part.sets[first].asof, part.sets[last].asof, writers)
 	}

@@ -61,15 +61,15 @@ type Recommendation struct {
 	To           quant.Date  `json:"to"`
 	Basis        string      `json:"basis"` // of the prices: adjusted, raw or mixed
 	Decisions    int         `json:"decisions"`
-	ToCash       int         `json:"to_cash"`   // of these, without an approved weight
-	Changed      int         `json:"changed"`   // of these, new or other than before
-	Removed      int64       `json:"removed"`   // earlier decisions in the range that are on no rebalance day
-	Stale        int64       `json:"stale"`     // later decisions that rest on what changed
-	Flags        []FlagCount `json:"flags"`     // how often each struck, in the order of the rules
-	Sets         []TargetSet `json:"sets"`      // one a day, oldest first
-	Targets      []Target    `json:"targets"`   // of the last day, in the decision's order
-	KnownAt      quant.Text  `json:"known_at"`  // where the signal was imported: as its source states; null: proved
-	InSample     bool        `json:"in_sample"` // scores decided, or what is combined, of dates that their model was trained on
+	ToCash       int         `json:"to_cash"`            // of these, without an approved weight
+	Changed      int         `json:"changed"`            // of these, new or other than before
+	Removed      int64       `json:"removed"`            // earlier decisions in the range that are on no rebalance day
+	Stale        int64       `json:"stale"`              // later decisions that rest on what changed
+	Flags        []FlagCount `json:"flags"`              // how often each struck, in the order of the rules
+	Sets         []TargetSet `json:"sets"`               // one a day, oldest first
+	Targets      []Target    `json:"targets"`            // of the last day, in the decision's order
+	KnownAt      quant.Text  `json:"known_at"`           // where the signal was imported: as its source states; null: proved
+	InSample     bool        `json:"in_sample,omitzero"` // scores decided, or what is combined, of dates that their model was trained on
 	Notices      []string    `json:"notices"`
 
 	// Inputs and Outputs are what the run read and wrote.
@@ -500,7 +500,10 @@ func (r *recommending) write(ctx context.Context) error {
 		// What rests on something else is decided by this run, even where it came out
 		// alike: a row that stands keeps the run that wrote it, and what that rested on.
 		for _, table := range tables[:2] {
-			n, err := tx.Delete(ctx, table, within+`(? OR "asof" IN (SELECT "asof" FROM main.target_sets WHERE strategy_id = ? AND config_digest <> ?))`, r.s.ID, r.low, r.high, otherwise, r.s.ID, r.report.ConfigDigest)
+			if !otherwise {
+				break
+			}
+			n, err := tx.Delete(ctx, table, within+"true", r.s.ID, r.low, r.high)
 			if err != nil {
 				return err
 			}

@@ -129,6 +129,11 @@ func (d *Decider) Decide(proposal []Proposed, basis []Held) (Decision, error) {
 	}
 	b := &d.book
 	exempt := b.force()
+	for i := range b.names {
+		if n := &b.names[i]; n.forced {
+			n.cut, n.cutTo = n.to, b.weight[i]
+		}
+	}
 	for _, r := range b.rules {
 		if r.apply != nil {
 			r.apply(b)
@@ -145,6 +150,7 @@ func (d *Decider) Decide(proposal []Proposed, basis []Held) (Decision, error) {
 	default:
 		b.trade()
 	}
+	b.conclude()
 	return Decision{Rows: b.rows(), Gross: gross(b.weight), Net: sum(b.weight), Turnover: turnover(b.basis, b.weight), Exempt: exempt}, nil
 }
 
@@ -158,6 +164,8 @@ type name struct {
 	held     bool
 	noBar    bool
 	forced   bool
+	cut      int // end in book.text of what force says
+	cutTo    float64
 	left     Flag
 	flags    []Flag
 	from, to int // of what struck, in book.text
@@ -387,16 +395,38 @@ func (b *book) trade() {
 		if can > Tolerance || want <= can+Tolerance { // else no room helps
 			can = min(left, p.GrossExposureCap-sum(b.weight), b.sectorRoom(i))
 		}
+		crowded := b.policy.SectorCap != nil && can < left-Tolerance && can >= b.sectorRoom(i)
 		if want <= can+Tolerance {
 			b.weight[i], left = b.target[i], left-want
 		} else {
 			if can > Tolerance {
 				b.weight[i], left = b.weight[i]+can, left-can
 			}
-			b.strike(i, Turnover, "wanted at ", b.target[i], ", bought to ", b.weight[i], ": the turnover cap ", p.TurnoverCap, " allows no more")
+			if crowded {
+				b.strike(i, Turnover, "wanted at ", b.target[i], ", bought to ", b.weight[i], ": its sector is full until the turnover cap ", p.TurnoverCap, " lets more of it go")
+			} else {
+				b.strike(i, Turnover, "wanted at ", b.target[i], ", bought to ", b.weight[i], ": the turnover cap ", p.TurnoverCap, " allows no more")
+			}
 		}
 		if none && b.weight[i] > 0 {
 			positions++
+		}
+	}
+}
+
+// conclude says where a position ended that was cut by force, and that nothing else has
+// been said of since.
+func (b *book) conclude() {
+	for i := range b.names {
+		n := &b.names[i]
+		switch {
+		case n.cut == 0 || n.cut != n.to || b.weight[i] == n.cutTo:
+		case !n.proposed && b.weight[i] == 0:
+			b.say(i, "no longer proposed", ended(b.basis[i]))
+		case n.proposed && n.wanted == 0 && b.weight[i] == 0:
+			b.say(i, "proposed with no weight", ended(b.basis[i]))
+		case n.proposed && b.weight[i] == n.wanted && n.wanted != 0:
+			b.say(i, "then as proposed")
 		}
 	}
 }
@@ -447,6 +477,12 @@ func (b *book) strike(i int, flag Flag, why ...any) {
 	case !slices.Contains(n.flags, flag):
 		n.flags = append(n.flags, flag)
 	}
+	b.say(i, why...)
+}
+
+// say notes what happens to a name: texts, weights and counts.
+func (b *book) say(i int, why ...any) {
+	n := &b.names[i]
 	from := len(b.text)
 	if n.to > n.from {
 		b.text = append(append(b.text, b.text[n.from:n.to]...), "; "...)

@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 
 // onServer are the scripts whose lab may have its Meta DB on a server as well: they
 // name no file of it, and must print the same, digests included.
-var onServer = strings.Fields(os.Getenv("QUANT_TRY_SCRIPTS"))
+var onServer = []string{"pipeline", "runs", "runs_search", "log", "exec", "features", "labels", "models", "recommend", "backtest"}
 
 // TestScriptsOnPostgreSQL runs scripts in labs whose Meta DB is a database of
 // PostgreSQL, prepared for each.
@@ -50,6 +50,7 @@ func TestScriptsOnPostgreSQL(t *testing.T) {
 			return db.Close()
 		}))
 	})
+	p.Condition = func(cond string) (bool, error) { return cond == "server", nil }
 	for _, name := range onServer {
 		p.Files = append(p.Files, filepath.Join(p.Dir, name+".txtar"))
 	}
@@ -62,6 +63,7 @@ func params(where func(env *testscript.Env)) testscript.Params {
 	return testscript.Params{
 		Dir:                 filepath.Join("..", "..", "..", "testdata", "script"),
 		RequireExplicitExec: true,
+		Condition:           func(string) (bool, error) { return false, nil },
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			name, value, _ := strings.Cut(labtest.NoRaceSleep, "=")
