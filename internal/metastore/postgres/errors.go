@@ -159,7 +159,7 @@ func reasonOf(err error) string {
 		}
 		err = next
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 0 { //nolint:errorlint // its shape is what is asked for
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 0 {
 		return reasonOf(joined.Unwrap()[0])
 	}
 	if _, ok := err.(*pgconn.ParseConfigError); ok { //nolint:errorlint // the innermost one

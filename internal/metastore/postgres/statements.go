@@ -24,6 +24,14 @@ func (dialect) Alone() string {
 // Head is documented at relational.Dialect: an entry of an index holds 2,700 bytes.
 func (dialect) Head() string { return "left(%s, 200)" }
 
+// LookUp is documented at relational.Dialect.
+func (dialect) LookUp(few bool) string {
+	if few {
+		return `SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off`
+	}
+	return `SET LOCAL enable_hashjoin = on; SET LOCAL enable_mergejoin = on`
+}
+
 // Explain is documented at relational.Dialect.
 func (dialect) Explain(ctx context.Context, q relational.Querier, query string, args []any) ([]string, error) {
 	return relational.Texts(ctx, q, `EXPLAIN (COSTS OFF) `+query, args...)

@@ -90,7 +90,7 @@ func locate() (installation, error) {
 		return installation{}, err
 	}
 	slices.SortFunc(folders, func(a, b string) int { return version(b) - version(a) })
-	if named := os.Getenv("QUANT_TEST_POSTGRES"); named != "" {
+	if named := os.Getenv("QUANT_TEST_POSTGRES"); named != "" { //nolint:forbidigo // of tests, and no setting of quant
 		folders = []string{named}
 	} else if found, err := exec.LookPath("initdb"); err == nil {
 		folders = append(folders, filepath.Dir(found))
@@ -126,7 +126,7 @@ func version(bin string) int {
 func (i installation) command(dir, name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(i.dir, name), args...)
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"}
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C", "TZ=UTC"} //nolint:forbidigo // initdb starts other programs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Credential: i.as}
 	return cmd
 }

@@ -39,6 +39,9 @@ type Dialect interface {
 	// Head is the beginning of a text that an index holds of it where texts may be of any
 	// length, as SQL in which %s is the text; "": an index holds the whole text.
 	Head() string
+	// LookUp is the statement that has the engine look rows up by their keys, because they
+	// are few, or choose for itself again, until the transaction ends; "": it does anyhow.
+	LookUp(few bool) string
 	// Explain returns the engine's own words of how it answers a statement, a step each,
 	// indented by what it serves.
 	Explain(ctx context.Context, q Querier, query string, args []any) ([]string, error)

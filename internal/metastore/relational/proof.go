@@ -71,7 +71,7 @@ func (db *DB) SearchByEach(ctx context.Context, s metastore.Search, fn func(driv
 			}
 			_, chosen, err := w.count(driver, math.MaxInt32)
 			if err == nil {
-				ids, err = w.run(query, union(chosen))
+				ids, err = w.run(query, union(chosen), math.MaxInt)
 			}
 			return err
 		})

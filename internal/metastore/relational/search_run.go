@@ -15,6 +15,7 @@ type searcher struct {
 	d     Dialect
 	trace func(f fragment, runs int) // of the statements that find runs; may be nil
 	look  int                        // the first look; 0: firstLook
+	few   bool                       // the engine was told that the runs of a driver are few
 }
 
 // How many runs of a driver the first look counts, and how much further each
@@ -81,7 +82,7 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 		}
 	}
 	if len(drivers) == 1 && walk == nil {
-		return w.run(query, drivers[0].one.ids())
+		return w.run(query, drivers[0].one.ids(), math.MaxInt)
 	}
 	counted := plan{any: drivable(drivers)}
 	var steps *idWalk
@@ -99,7 +100,7 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 			return nil, err
 		}
 		if n < look && (walk == nil || n <= 2*look/walkShare || look > math.MaxInt32/lookAgain) {
-			return w.run(query, union(chosen))
+			return w.run(query, union(chosen), n)
 		}
 		switch {
 		case steps != nil && n < look:
@@ -115,7 +116,7 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 			}
 		}
 		if n < look {
-			return w.run(query, union(chosen))
+			return w.run(query, union(chosen), n)
 		}
 		if steps != nil && steps.hopeless(look) && look < math.MaxInt32/lookAgain/lookAgain {
 			look *= lookAgain // the end is in a driver, or far away
@@ -123,8 +124,21 @@ func (w *searcher) ids(s metastore.Search) ([]string, error) {
 	}
 }
 
-// run finds the runs among those of a driver.
-func (w *searcher) run(q runsQuery, driver fragment) ([]string, error) {
+// fewRuns is of how many runs each is better looked up by its id than a table is read
+// from end to end.
+const fewRuns = 50_000
+
+// run finds the runs among those of a driver, which are n at most.
+func (w *searcher) run(q runsQuery, driver fragment, n int) ([]string, error) {
+	if few := n <= fewRuns; few != w.few {
+		// Counted they are, and an engine that estimates may be wrong by far.
+		if told := w.d.LookUp(few); told != "" {
+			if _, err := w.q.ExecContext(w.ctx, told); err != nil {
+				return nil, err
+			}
+		}
+		w.few = few
+	}
 	f := q.among(driver)
 	found, err := w.Texts(f)
 	if w.trace != nil {

@@ -74,7 +74,7 @@ func (w *searcher) walk(s metastore.Search, q runsQuery, how walking, known meta
 	if head == nil || err != nil {
 		return nil, false, err
 	}
-	found, err = w.run(q, union(head))
+	found, err = w.run(q, union(head), n)
 	if err != nil || len(found) == q.limit {
 		return found, true, err
 	}
@@ -237,7 +237,7 @@ func (w *searcher) walkByID(walk *idWalk, n int) (done bool, err error) {
 		}
 		if len(at) == 0 {
 			// It has fewer: this is all of it.
-			found, err := w.run(q, rest.ids())
+			found, err := w.run(q, rest.ids(), n)
 			walk.found = append(walk.found, found...)
 			return true, err
 		}
@@ -253,7 +253,7 @@ func (w *searcher) walkByID(walk *idWalk, n int) (done bool, err error) {
 		best.within = best.within.and(idRange{high: end + "!"})
 	}
 	q.order = fragmentOf("d.run_id" + direction(walk.descending))
-	found, err := w.run(q, best.ids())
+	found, err := w.run(q, best.ids(), n)
 	walk.found, walk.evaluated, walk.end = append(walk.found, found...), walk.evaluated+n, end
 	return len(found) == q.limit, err
 }
@@ -273,12 +273,12 @@ func (w *searcher) firstByID(q runsQuery, sources []source, n int, descending bo
 	all := union(sources)
 	for some := max(2*q.limit, firstLook/walkShare); some < n && some < math.MaxInt32/lookAgain; some *= lookAgain {
 		f := fragment{`SELECT run_id FROM (` + all.sql + `) AS d ORDER BY run_id` + direction(descending) + ` LIMIT ?`, append(append([]any{}, all.args...), some)}
-		found, err := w.run(q, f)
+		found, err := w.run(q, f, some)
 		if err != nil || len(found) == q.limit {
 			return found, err
 		}
 	}
-	return w.run(q, all)
+	return w.run(q, all, n)
 }
 
 // idHead is the head of the ids of a millisecond since 1970.
@@ -335,5 +335,5 @@ func (w *searcher) firstInTime(q runsQuery, s source, n int, descending bool) ([
 	} else {
 		s.within = s.within.and(idRange{high: idHead(begun + part)})
 	}
-	return w.run(q, s.ids())
+	return w.run(q, s.ids(), n)
 }

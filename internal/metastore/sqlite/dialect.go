@@ -140,3 +140,6 @@ func (d dialect) Explain(ctx context.Context, q relational.Querier, query string
 func (dialect) OtherColumns() string {
 	return `SELECT name FROM pragma_table_info(?) WHERE name <> 'run_id'`
 }
+
+// LookUp is documented at relational.Dialect.
+func (dialect) LookUp(bool) string { return "" }
