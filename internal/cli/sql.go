@@ -54,7 +54,7 @@ it there.`,
 				req.Format = stream
 			}
 			if meta {
-				req.Store, req.Path, req.Server = sandbox.Meta, env.MetaPath, env.MetaURL
+				req.Store, req.Path, req.Server, req.Environ = sandbox.Meta, env.MetaPath, env.MetaURL, env.Environ
 			}
 			done, err := sandbox.Run(cmd.Context(), req, env.Out())
 			env.GuardNotice(done.Guarded)

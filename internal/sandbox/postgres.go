@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -24,7 +23,7 @@ func serverEnv(req Request) []string {
 		return nil
 	}
 	var env []string
-	for _, pair := range os.Environ() {
+	for _, pair := range req.Environ {
 		if strings.HasPrefix(pair, "PG") || strings.HasPrefix(pair, "HOME=") {
 			env = append(env, pair)
 		}

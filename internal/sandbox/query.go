@@ -72,9 +72,11 @@ type Request struct {
 	Store  string // Fact or Meta
 	Path   string // of the database file
 	Server string // the URL of the Meta DB where it is on a server, in place of Path
-	SQL    string // one reading statement; comments and a trailing semicolon are fine
-	Format string // Table, JSON, CSV, Arrow or Lines
-	Exact  bool   // CSV leaves texts as they are that a spreadsheet takes for formulas
+	// Environ is NAME=VALUE, where PostgreSQL's own variables are looked for.
+	Environ []string
+	SQL     string // one reading statement; comments and a trailing semicolon are fine
+	Format  string // Table, JSON, CSV, Arrow or Lines
+	Exact   bool   // CSV leaves texts as they are that a spreadsheet takes for formulas
 
 	Limit       int64         // most rows to write; 0: all
 	Timeout     time.Duration // from the opened database to the last row written; 0: DefaultTimeout

@@ -152,7 +152,7 @@ func (p *pages) ask(r *http.Request, q sqlRequest, format string, limit int64, l
 			Secrets: p.Mask.Values(),
 		}
 		if q.Store == sandbox.Meta {
-			req.Server = p.MetaURL
+			req.Server, req.Environ = p.MetaURL, p.Programs().Environ
 		}
 		run := func(ctx context.Context) (err error) {
 			res, err = sandbox.Run(ctx, req, out)

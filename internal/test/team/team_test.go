@@ -95,7 +95,7 @@ func (o *team) closesIt(other *labtest.Lab) time.Duration {
 func TestAKilledProcessIsFoundByItsMachineAtOnceAndByOthersWhenItsLeaseEnds(t *testing.T) {
 	t.Parallel()
 	o := newTeam(t)
-	a, b := o.machine(), o.machine()
+	a := o.machine()
 	a.WantCode(a.Start([]string{"QUANT_TEST_FAILPOINT=ingest.merged"}, "ingest", "first.csv").Wait(), 1009)
 	a.Must("config")
 	if got := o.ingest(); got != "FAIL process ended without finishing; no facts committed" {
@@ -103,7 +103,8 @@ func TestAKilledProcessIsFoundByItsMachineAtOnceAndByOthersWhenItsLeaseEnds(t *t
 	}
 
 	o = newTeam(t)
-	a, b = o.machine(), o.machine()
+	a = o.machine()
+	b := o.machine()
 	a.WantCode(a.Start([]string{"QUANT_TEST_FAILPOINT=ingest.merged"}, "ingest", "first.csv").Wait(), 1009)
 	b.Must("config")
 	if got := o.ingest(); !strings.HasPrefix(got, "RUNNING") {
