@@ -63,6 +63,17 @@ func (o *team) rows(query string) string {
 	return strings.Join(lines, "\n")
 }
 
+// as runs a statement as another role, past the program.
+func (o *team) as(role, sql string) error {
+	o.t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, strings.Replace(o.url, "quant@", role+"@", 1))
+	labtest.Must(o.t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, sql)
+	return err
+}
+
 // ingest is the one run of kind ingest: its status, and its text.
 func (o *team) ingest() string {
 	o.t.Helper()
