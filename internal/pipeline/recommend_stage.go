@@ -91,7 +91,7 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 		if err != nil {
 			return err
 		}
-		sets, err := db.FeatureSets(ctx)
+		sets, err := featureSetsOf(ctx, s, db)
 		if err != nil {
 			return err
 		}

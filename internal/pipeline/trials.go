@@ -167,7 +167,7 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 	if w.panel == nil {
 		return ready, nil
 	}
-	sets, err := db.FeatureSets(ctx)
+	sets, err := featureSetsOf(ctx, w.s, db)
 	if err != nil {
 		return ready, err
 	}
