@@ -16,7 +16,7 @@ import (
 )
 
 // EngineVersion is the version of DuckDB that is linked in.
-const EngineVersion = "v1.5.6"
+const EngineVersion = "v1.5.5"
 
 // What a quant.Store error of this package may wrap; ask with errors.Is.
 var (
