@@ -75,7 +75,7 @@ func open(ctx context.Context, settings config.Settings) (*Lab, error) {
 		mask.KnowVariable(name, value)
 	}
 	at := lab.Options{
-		Place: place.Place{DataDir: settings.Value(config.DataDir), MetaPath: settings.Value(config.SQLitePath), FactPath: settings.Value(config.DuckDBPath)},
+		Place: settings.Place(),
 		Mask:  mask,
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {

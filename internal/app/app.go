@@ -127,7 +127,7 @@ func (a *App) completing(tree *cli.Tree, words []string) func(context.Context) m
 	return func(ctx context.Context) metastore.Store {
 		dotenv, _, _ := config.ReadDotenv(".env") // whatever is wrong with it, the shell is told nothing
 		settings := config.Resolve(tree.Read(words).LocationFlags(), a.Environment, dotenv)
-		store, err := lab.Peek(ctx, settings.Value(config.SQLitePath))
+		store, err := lab.Peek(ctx, settings.Place())
 		if err != nil {
 			return nil
 		}

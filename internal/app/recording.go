@@ -10,7 +10,6 @@ import (
 	"quant/internal/config"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
-	"quant/internal/lab/place"
 	"quant/internal/registry"
 	"quant/internal/session"
 )
@@ -25,10 +24,11 @@ type recording struct {
 
 func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *recording {
 	r := &recording{app: a, env: env, line: line, traits: traits}
-	where := place.Place{DataDir: env.Settings.Value(config.DataDir), MetaPath: env.Settings.Value(config.SQLitePath), FactPath: env.Settings.Value(config.DuckDBPath)}
+	where := env.Settings.Place()
 	env.Session = session.New(session.Options{
 		Lab: lab.New(lab.Options{
 			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where.FactPath),
+			Prepare: traits.Prepares,
 		}),
 		Voice: voice{env, traits.Silent}, Build: env.Build, Explain: a.end.explain,
 		Programs: session.Programs{Environ: a.Environ, Show: shown(env, line)},
@@ -140,7 +140,11 @@ func (r *recording) sayOpening() {
 			env.Warn("%s was moved aside, and nothing or not all of it was taken over: quant doctor says more", old)
 		}
 	case lab.Upgraded:
-		env.Notice("brought the Meta DB %s from schema %d to %d; backup: %s", env.MetaPath, found.From, found.To, found.Backup)
+		backup := ""
+		if found.Backup != "" {
+			backup = "; backup: " + found.Backup
+		}
+		env.Notice("brought the Meta DB %s from schema %d to %d%s", env.ShownMeta(), found.From, found.To, backup)
 	}
 }
 
@@ -151,6 +155,11 @@ func (r *recording) start(ctx context.Context, c session.Command) error {
 		return err
 	}
 	env.Argv = argv
+	go func() { // what it still did would be stored nowhere
+		if lost := env.Registry.Lost(ctx, env.RunID()); lost != nil {
+			r.app.end.stopBecause(lost)
+		}
+	}()
 	env.Exec = func(ctx context.Context, args []string, out io.Writer) (string, error) {
 		streams := env.Streams()
 		streams.Out = out

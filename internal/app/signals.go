@@ -108,6 +108,12 @@ func (e *ending) taken(s os.Signal) bool {
 	return true
 }
 
+// stopBecause ends the command as a signal does, with this cause.
+func (e *ending) stopBecause(cause error) {
+	e.set(cause)
+	e.cancel(cause)
+}
+
 func (e *ending) set(cause error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/config"
 	"quant/internal/lab/doctor"
 	"quant/internal/output"
 )
@@ -50,7 +51,7 @@ nothing, and moves a Meta DB that cannot be used aside and saves what can be
 read of it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := doctor.Examine(cmd.Context(), env.Facts(), doctor.Options{Fix: fix, Deep: deep})
+			report, err := doctor.Examine(cmd.Context(), env.Facts(), doctor.Options{Fix: fix, Deep: deep, FactSetting: config.DuckDBPath})
 			if err != nil {
 				return err
 			}

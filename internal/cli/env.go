@@ -59,7 +59,7 @@ type Env struct {
 func (e *Env) Recorded(flags map[string]string) { e.recorded = flags }
 
 // locationFlags decide where an execution is recorded.
-var locationFlags = []string{"data-dir", "sqlite", "duckdb"}
+var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url"}
 
 // settingFlags are the global flags that set a setting.
 func settingFlags() []string { return append([]string{"log-level", "memory-limit"}, locationFlags...) }
@@ -106,7 +106,7 @@ func (e *Env) configure(cmd *cobra.Command, args []string) error {
 		f := cmd.Flags().Lookup(name)
 		value, given := e.recorded[name]
 		if f.Changed && (!given || value != f.Value.String()) {
-			return quant.Errorf(quant.Usage, "--%s %q cannot be used", name, f.Value.String()).
+			return quant.Errorf(quant.Usage, "--%s %q cannot be used", name, e.Mask.Text(f.Value.String())).
 				WithHint("give it once, with a value that is not empty, before any --")
 		}
 	}
@@ -124,6 +124,9 @@ func settingsOf(s config.Settings) map[string]string {
 	out := map[string]string{}
 	for _, item := range s.List() {
 		out[item.Name] = item.Value
+		if item.Name == config.MetaURL && item.Value == "" {
+			delete(out, item.Name) // a lab in files says nothing of servers
+		}
 	}
 	return out
 }

@@ -68,7 +68,8 @@ func initDBCommand(env *Env) Command {
 		Long: `Create both databases, or bring them up to date; run again, it changes nothing
 and says so. --reset makes them anew, after a backup of both and a confirmation;
 what has run is carried over. A database that cannot be opened is moved aside,
-never deleted.`,
+never deleted. A Meta DB on a server (QUANT_META_URL) is prepared and brought up to
+date by this command alone; --reset is not for it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
@@ -77,6 +78,9 @@ never deleted.`,
 			}
 			report := labReport{RunID: env.RunID(), Backups: []archive.Copy{}}
 			if reset {
+				if err := env.InFiles("make the lab anew"); err != nil {
+					return err
+				}
 				if err := confirmReset(ctx, env, yes); err != nil {
 					return err
 				}
@@ -99,7 +103,7 @@ never deleted.`,
 			if err != nil {
 				return err
 			}
-			report.MetaDB = storeReport{Path: env.Mask.Text(env.MetaPath), Change: env.Opening.Meta}
+			report.MetaDB = storeReport{Path: env.Mask.Text(env.ShownMeta()), Change: env.Opening.Meta}
 			report.FactDB = storeReport{Path: env.Mask.Text(env.FactPath), Change: made.Change, Tables: made.Tables}
 			if report.MetaDB.Tables, err = env.Meta.Tables(ctx); err != nil {
 				return err
@@ -115,7 +119,7 @@ never deleted.`,
 	}
 	cmd.Flags().BoolVar(&reset, "reset", false, "drop everything but the runs and make both databases anew, after a backup")
 	cmd.Flags().BoolVar(&yes, "yes", false, "with --reset: do not ask")
-	return Command{Command: cmd, Traits: Traits{Changes: always, Remedy: withFlag("reset")}}
+	return Command{Command: cmd, Traits: Traits{Changes: always, Remedy: withFlag("reset"), Prepares: true}}
 }
 
 // wasReset is the change of a database that was made anew.

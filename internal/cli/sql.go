@@ -22,7 +22,8 @@ func sqlCommand(env *Env) Command {
 		Short: "Run one read-only query on the Fact DB, or with --meta on the Meta DB",
 		Long: `Run one reading SQL statement, in a process of its own that can reach no file
 and no network, on the Fact DB (DuckDB's SQL) or with --meta on the Meta DB
-(SQLite's). There is no row limit unless --limit.
+(SQLite's, or PostgreSQL's where it is on a server). There is no row limit unless
+--limit.
 
 --stream is for programs, which learn the types of the columns from it: arrow is an
 Arrow stream, which pandas, polars and R read; lines is JSON, the columns with their
@@ -53,7 +54,7 @@ it there.`,
 				req.Format = stream
 			}
 			if meta {
-				req.Store, req.Path = sandbox.Meta, env.Settings.Value(config.SQLitePath)
+				req.Store, req.Path, req.Server = sandbox.Meta, env.MetaPath, env.MetaURL
 			}
 			done, err := sandbox.Run(cmd.Context(), req, env.Out())
 			env.GuardNotice(done.Guarded)

@@ -29,6 +29,7 @@ const (
 	AlphaVantageKey = "ALPHA_VANTAGE_API_KEY"
 	Calendar        = "QUANT_CALENDAR"
 	MemoryLimit     = "QUANT_MEMORY_LIMIT"
+	MetaURL         = "QUANT_META_URL"
 
 	// ParentRun is not a setting: it names the run inside which this process
 	// was started.
@@ -41,15 +42,16 @@ const (
 var catalogue = []struct {
 	name, flag string
 	secret     bool
-	fallback   func(s Settings) string
+	fallback   func(s Settings) string // nil: it need not be set
 }{
 	{DataDir, "data-dir", false, func(Settings) string { return "./data" }},
 	{SQLitePath, "sqlite", false, func(s Settings) string { return place.In(s.Value(DataDir)).MetaPath }},
 	{DuckDBPath, "duckdb", false, func(s Settings) string { return place.In(s.Value(DataDir)).FactPath }},
 	{LogLevel, "log-level", false, func(Settings) string { return "info" }},
-	{AlphaVantageKey, "", true, func(Settings) string { return "" }},
+	{AlphaVantageKey, "", true, nil},
 	{Calendar, "", false, func(Settings) string { return "XNYS" }},
 	{MemoryLimit, "memory-limit", false, func(Settings) string { return Auto }},
+	{MetaURL, "meta-url", false, nil},
 }
 
 // Calendars are the values of QUANT_CALENDAR: two exchanges, and the days on
@@ -82,16 +84,56 @@ func (s Settings) Value(name string) string {
 	return ""
 }
 
-// Secrets returns the values of the secret settings that are set.
+// Secrets returns the values of the secret settings that are set, and the passwords
+// in URLs.
 func (s Settings) Secrets() []string {
 	var out []string
 	for _, item := range s.list {
 		if item.Secret && item.Value != "" {
 			out = append(out, item.Value)
 		}
+		if item.Name == MetaURL {
+			out = append(out, place.Passwords(item.Value)...)
+		}
 	}
 	return out
 }
+
+// Place is where the lab of the settings lies. A Meta DB on a server
+// (QUANT_META_URL) stands in place of the one in a file, unless the file is named by
+// a stronger source.
+func (s Settings) Place() place.Place {
+	p := place.Place{DataDir: s.Value(DataDir), MetaPath: s.Value(SQLitePath), FactPath: s.Value(DuckDBPath)}
+	if url := s.Value(MetaURL); url != "" && s.strength(MetaURL) >= s.strength(SQLitePath) {
+		p = p.OnServer(url)
+	}
+	return p
+}
+
+// strength orders the sources of a setting: default, .env, environment, flag.
+func (s Settings) strength(name string) int {
+	for _, item := range s.list {
+		if item.Name == name {
+			switch {
+			case item.Source == fromDefault:
+				return 0
+			case item.Source == fromDotenv:
+				return 1
+			case item.Source == fromEnvironment:
+				return 2
+			}
+			return 3
+		}
+	}
+	return 0
+}
+
+// The sources of a setting that is no flag.
+const (
+	fromEnvironment = "environment"
+	fromDotenv      = ".env"
+	fromDefault     = "default"
+)
 
 // Validate reports the first setting whose value cannot be used, as Usage.
 func (s Settings) Validate() error {
@@ -100,7 +142,7 @@ func (s Settings) Validate() error {
 			return quant.Errorf(quant.Usage, "%s (%s) contains a NUL byte", item.Name, item.Source).
 				WithHint("write it without the NUL byte")
 		}
-		if item.Value == "" && !item.Secret {
+		if item.Value == "" && item.Source != fromDefault {
 			return quant.Errorf(quant.Usage, "%s (%s) is empty", item.Name, item.Source).
 				WithHint("give it a value, or leave it out")
 		}
@@ -113,8 +155,27 @@ func (s Settings) Validate() error {
 		return quant.Errorf(quant.Usage, "%s: calendar %q is not known", Calendar, name).
 			WithHint("use one of %s", strings.Join(Calendars, ", "))
 	}
+	if err := s.validMetaURL(); err != nil {
+		return err
+	}
 	_, err := s.MemoryLimit()
 	return err
+}
+
+// validMetaURL never shows the URL: it may hold a password.
+func (s Settings) validMetaURL() error {
+	raw := s.Value(MetaURL)
+	if raw == "" {
+		return nil
+	}
+	if s.strength(MetaURL) == 3 && s.strength(SQLitePath) == 3 {
+		return quant.Errorf(quant.Usage, "--meta-url and --sqlite exclude one another").WithHint("a lab has one Meta DB: a file, or a database on a server")
+	}
+	if !place.IsServerURL(raw) {
+		return quant.Errorf(quant.Usage, "%s is no URL of a PostgreSQL database", MetaURL).
+			WithHint("write it as postgres://USER@HOST/DATABASE, the password best in PGPASSWORD or ~/.pgpass")
+	}
+	return nil
 }
 
 // MemoryLimit is the value of QUANT_MEMORY_LIMIT in bytes, 0 for Auto. Usage: it is
@@ -154,11 +215,14 @@ func Resolve(flags map[string]string, env Environment, dotenv map[string]string)
 		case byFlag && c.flag != "":
 			item.Value, item.Source = flag, "flag --"+c.flag
 		case fromEnv != "":
-			item.Value, item.Source = fromEnv, "environment"
+			item.Value, item.Source = fromEnv, fromEnvironment
 		case dotenv[c.name] != "":
-			item.Value, item.Source = dotenv[c.name], ".env"
+			item.Value, item.Source = dotenv[c.name], fromDotenv
 		default:
-			item.Value, item.Source = c.fallback(s), "default"
+			item.Source = fromDefault
+			if c.fallback != nil {
+				item.Value = c.fallback(s)
+			}
 		}
 		s.list = append(s.list, item)
 	}

@@ -27,6 +27,7 @@ func TestTheStrongestSourceWinsAndIsNamed(t *testing.T) {
 		AlphaVantageKey: {"k", ".env"},
 		Calendar:        {"XKRX", ".env"},
 		MemoryLimit:     {"auto", "default"},
+		MetaURL:         {"", "default"},
 	}
 	for _, item := range s.List() {
 		if w := want[item.Name]; item.Value != w[0] || item.Source != w[1] {
@@ -44,6 +45,49 @@ func TestAValueThatCannotBeUsedIsAUsageError(t *testing.T) {
 		if err := Resolve(flags, environment(nil), nil).Validate(); quant.CodeOf(err) != quant.Usage {
 			t.Errorf("%v: got %v", flags, err)
 		}
+	}
+}
+
+// A file that a stronger source names is the lab's, whatever server a weaker one
+// names; two flags contradict each other.
+func TestTheMetaDBIsWhereTheStrongerSourceSays(t *testing.T) {
+	t.Parallel()
+	const server = "postgres://ann:pa55@db.example/team?sslmode=require"
+	for name, c := range map[string]struct {
+		flags, env, dotenv map[string]string
+		server, usage      bool
+	}{
+		"nothing":               {},
+		"a server":              {env: map[string]string{MetaURL: server}, server: true},
+		"a server in .env":      {dotenv: map[string]string{MetaURL: server}, server: true},
+		"a file by flag":        {flags: map[string]string{"sqlite": "m.db"}, env: map[string]string{MetaURL: server}},
+		"a file in environment": {env: map[string]string{SQLitePath: "m.db"}, dotenv: map[string]string{MetaURL: server}},
+		"both in environment":   {env: map[string]string{SQLitePath: "m.db", MetaURL: server}, server: true},
+		"a server by flag":      {flags: map[string]string{"meta-url": server}, env: map[string]string{SQLitePath: "m.db"}, server: true},
+		"both by flag":          {flags: map[string]string{"sqlite": "m.db", "meta-url": server}, server: true, usage: true},
+		"another engine":        {flags: map[string]string{"meta-url": "mysql://h/d"}, server: true, usage: true},
+		"no URL":                {flags: map[string]string{"meta-url": "postgres://a:b%zz@h"}, server: true, usage: true},
+		"empty":                 {flags: map[string]string{"meta-url": ""}, usage: true},
+	} {
+		s := Resolve(c.flags, environment(c.env), c.dotenv)
+		err := s.Validate()
+		if got := s.Place().MetaURL != ""; got != c.server || (quant.CodeOf(err) == quant.Usage) != c.usage {
+			t.Errorf("%s: %+v, %v", name, s.Place(), err)
+		}
+		if err != nil && strings.Contains(err.Error(), "pa55") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s := Resolve(nil, environment(map[string]string{MetaURL: server}), nil)
+	if p := s.Place(); strings.Contains(p.ShownMeta(), "pa55") || p.ShownMeta() != "postgres://ann@db.example/team" || strings.Contains(p.MetaPath, "pa55") {
+		t.Errorf("%s, %s", p.ShownMeta(), p.MetaPath)
+	}
+	if !slices.Contains(s.Secrets(), "pa55") {
+		t.Errorf("the password is no secret: %q", s.Secrets())
+	}
+	other := Resolve(nil, environment(map[string]string{MetaURL: "postgresql://bob@db.example:5432/team"}), nil)
+	if s.Place().MetaPath != other.Place().MetaPath {
+		t.Errorf("one database has two names: %s, %s", s.Place().MetaPath, other.Place().MetaPath)
 	}
 }
 

@@ -324,6 +324,7 @@ func start(ctx context.Context, s *session.Session, origin metastore.RunDetail, 
 // presentLab are the flags and variables that give a repetition the present lab
 // and the recorded settings.
 func presentLab(s *session.Session, origin metastore.RunDetail, settings config.Settings) (flags, environ []string, err error) {
+	environ = serverVariable(s)
 	for _, at := range locations(s) {
 		path, err := filepath.Abs(at.path)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 // part of its run: environ, with the run and the lab in it.
 func environFor(s *session.Session, environ []string) ([]string, error) {
 	set := []string{config.ParentRun + "=" + s.RunID()}
+	set = append(set, serverVariable(s)...)
 	for _, at := range locations(s) {
 		path, err := filepath.Abs(at.path)
 		if err != nil {
@@ -33,7 +34,17 @@ func environFor(s *session.Session, environ []string) ([]string, error) {
 type location struct{ variable, path string }
 
 func locations(s *session.Session) []location {
+	if s.MetaURL != "" {
+		return []location{{config.DataDir, s.DataDir}, {config.DuckDBPath, s.FactPath}}
+	}
 	return []location{{config.DataDir, s.DataDir}, {config.SQLitePath, s.MetaPath}, {config.DuckDBPath, s.FactPath}}
+}
+
+// serverVariable names the server of the Meta DB to other programs. It is never a
+// flag: others see the command lines of processes. Where the lab has none it is set
+// empty, which is as good as not set, because the environment may name one.
+func serverVariable(s *session.Session) []string {
+	return []string{config.MetaURL + "=" + s.MetaURL}
 }
 
 func valueOf(environ []string, name string) string {

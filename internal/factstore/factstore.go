@@ -9,6 +9,7 @@
 package factstore
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -51,6 +52,9 @@ type Options struct {
 	Threads     int                // 0: one a core
 	Yields      bool               // a reader stays away while a process waits to write: see Wanted
 	MemoryLimit int64              // bytes that the engine may hold before it spills to disk; 0: DefaultMemory
+	// Fence is given each COMMIT of facts and ledger of these runs: it calls commit, or
+	// fails with why these runs may commit nothing any more; nil: commit is called.
+	Fence func(ctx context.Context, runIDs []string, commit func() error) error
 }
 
 // Wait is a wait for the lock.

@@ -101,14 +101,25 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 		return nil, quant.Errorf(quant.Failed, "write facts: %w", context.Cause(ctx))
 	}
 	failpoint.Hit("fact.commit.before")
-	open = false
-	earlier := db.State()
-	db.setState(Unknown)
-	if _, err := db.conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
-		db.sets, db.setsKnown = nil, false
-		return nil, db.afterFailedCommit(context.WithoutCancel(ctx), runIDs, now, txs[len(txs)-1].Now, earlier, err)
+	commit := func() error {
+		open = false
+		earlier := db.State()
+		db.setState(Unknown)
+		if _, err := db.conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
+			db.sets, db.setsKnown = nil, false
+			return db.afterFailedCommit(context.WithoutCancel(ctx), runIDs, now, txs[len(txs)-1].Now, earlier, err)
+		}
+		db.setState(Committed)
+		return nil
 	}
-	db.setState(Committed)
+	if db.o.Fence == nil {
+		err = commit()
+	} else {
+		err = db.o.Fence(context.WithoutCancel(ctx), runIDs, commit)
+	}
+	if err != nil {
+		return nil, err
+	}
 	failpoint.Hit("fact.commit.after")
 	if db.lake != nil {
 		db.lake.fence++

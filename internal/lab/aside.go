@@ -104,14 +104,18 @@ func (l *Lab) Unsalvaged() ([]Aside, error) {
 // what came of each. An error ends it; what was taken over before it stays.
 func (l *Lab) TakeUp(ctx context.Context) (taken []Aside, err error) {
 	all, err := l.Asides()
-	if err != nil || l.Registry == nil {
+	if err != nil || l.Registry == nil || len(all) == 0 {
+		return nil, err
+	}
+	into, err := metastore.AsFile(l.store)
+	if err != nil {
 		return nil, err
 	}
 	for _, a := range all {
 		if a.Taken != nil {
 			continue
 		}
-		if a.Taken, err = salvage(ctx, l.store, a.Path); err != nil {
+		if a.Taken, err = salvage(ctx, into, a.Path); err != nil {
 			return taken, err
 		}
 		if err := a.Taken.write(a.Path + place.Salvaged); err != nil {
@@ -173,6 +177,9 @@ func (t *Taken) write(path string) error {
 // or replaced now, and Locked while another process uses the lab, or would have to
 // write to it: nothing was moved.
 func (l *Lab) SetAside(ctx context.Context, why error) error {
+	if err := l.InFiles("move the Meta DB aside"); err != nil {
+		return err
+	}
 	if l.store != nil {
 		l.Registry.Close()
 		_ = l.store.Close() // it cannot be used

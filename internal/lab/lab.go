@@ -30,6 +30,12 @@ type Options struct {
 	// Facts tells, without waiting, which runs have committed facts; nil: dead runs
 	// are closed with the facts not checked.
 	Facts func(ctx context.Context, runIDs []string) (map[string]bool, error)
+	// FactsShared: Facts knows those of all machines that share the Meta DB.
+	FactsShared bool
+	// Prepare makes, in an empty database of a server, what a Meta DB needs, and brings
+	// an older one up to date. A Meta DB in a file is made and brought up to date by
+	// whoever opens it.
+	Prepare bool
 }
 
 // Lab is a lab. New makes one that is not open: then Meta and Registry are nil.
@@ -46,7 +52,7 @@ type Lab struct {
 	Registry *registry.Registry
 	Opening  Opening
 
-	store metastore.FileStore
+	store metastore.Store
 	claim *Claim
 }
 
@@ -100,6 +106,9 @@ func (l *Lab) Open(ctx context.Context, remedy bool) error {
 		}
 		l.claim = claim
 	}
+	if l.MetaURL != "" {
+		return l.openServer(ctx)
+	}
 	store, err := sqlite.Open(ctx, l.options(false))
 	if remedy && errors.Is(err, metastore.ErrDamaged) {
 		return l.SetAside(ctx, err)
@@ -134,6 +143,9 @@ func (l *Lab) Open(ctx context.Context, remedy bool) error {
 
 // OpenReadOnly opens the Meta DB alone, for reading: there is no Registry.
 func (l *Lab) OpenReadOnly(ctx context.Context) error {
+	if l.MetaURL != "" {
+		return l.openServerReadOnly(ctx)
+	}
 	store, err := sqlite.Open(ctx, l.options(true))
 	if err != nil {
 		return err
@@ -156,8 +168,11 @@ func IsNewer(err error) bool { return errors.Is(err, metastore.ErrNewer) }
 
 // Peek opens a Meta DB for one short look, for reading only, and leaves nothing
 // behind. Locked when it is not free at once.
-func Peek(ctx context.Context, metaPath string) (metastore.Store, error) {
-	return sqlite.Open(ctx, sqlite.Options{Path: metaPath, ReadOnly: true, Fleeting: true, Wait: 100 * time.Millisecond})
+func Peek(ctx context.Context, at place.Place) (metastore.Store, error) {
+	if at.MetaURL != "" {
+		return peekServer(ctx, at.MetaURL)
+	}
+	return sqlite.Open(ctx, sqlite.Options{Path: at.MetaPath, ReadOnly: true, Fleeting: true, Wait: 100 * time.Millisecond})
 }
 
 // EngineVersion is the version of the Meta DB's engine.
@@ -167,12 +182,17 @@ func (l *Lab) options(readOnly bool) sqlite.Options {
 	return sqlite.Options{Path: l.MetaPath, ReadOnly: readOnly, Now: l.Now, BackupDir: place.BackupDir(l.MetaPath)}
 }
 
-func (l *Lab) use(store metastore.FileStore) {
+func (l *Lab) use(store metastore.Store) {
 	l.store, l.Meta = store, store
 	process := liveness.ThisProcess()
+	locks := liveness.NewLocks(l.LiveDir(), process)
+	var alive registry.Liveness = locks
+	if leases, ok := store.(metastore.Leases); ok {
+		alive = liveness.NewLeases(leases, locks, process)
+	}
 	l.Registry = registry.New(registry.Options{
-		Store: store, Liveness: liveness.NewLocks(l.LiveDir(), process), Process: process, Mask: l.Mask, Now: l.Now, AskGit: true,
-		BinaryVersion: l.BinaryVersion, BinaryCommit: l.BinaryCommit, Facts: l.Facts,
+		Store: store, Liveness: alive, Process: process, Mask: l.Mask, Now: l.Now, AskGit: true,
+		BinaryVersion: l.BinaryVersion, BinaryCommit: l.BinaryCommit, Facts: l.Facts, FactsShared: l.FactsShared,
 	})
 }
 
@@ -197,6 +217,9 @@ func (l *Lab) OpenMeta(ctx context.Context, path string) (metastore.Store, error
 // (Locked if one does for longer than wait), and goes on with the Meta DB that
 // stands there then, which has this process's runs.
 func (l *Lab) Replace(ctx context.Context, wait time.Duration, swap func() error) error {
+	if err := l.InFiles("replace the lab"); err != nil {
+		return err
+	}
 	if l.claim == nil || l.Registry == nil {
 		return quant.Errorf(quant.Store, "the lab of %s is not open for writing", l.MetaPath).WithHint("run quant doctor")
 	}

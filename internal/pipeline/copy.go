@@ -92,6 +92,9 @@ func recordedBelow(ctx context.Context, meta metastore.Store, id, copied, data s
 // copyLab copies both databases and the models. The copy has the prices that the
 // run read, and nothing of what the repetition shall compute.
 func copyLab(ctx context.Context, s *session.Session, to place.Place, run metastore.RunDetail, call Call) error {
+	if err := s.InFiles("copy the lab"); err != nil {
+		return err
+	}
 	meta, err := metastore.AsFile(s.Meta)
 	if err != nil {
 		return err

@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"quant"
@@ -66,28 +68,61 @@ func (g *Registry) ReconcileRun(ctx context.Context, run metastore.RunDetail) er
 // no bound.
 func (g *Registry) reconcile(ctx context.Context, most int, long time.Duration) (done Reconciled, err error) {
 	machine := g.Process.MachineID
-	if machine == "" {
-		return done, nil // nothing can be judged
-	}
 	begun := time.Now()
 	late := func() bool { return long > 0 && time.Since(begun) > long }
-	var dead []metastore.RunDetail
 	looked, all := 0, false
-	for before := ""; ; {
-		page, err := g.Store.RunningOn(ctx, machine, before, atOnce)
+	look := func(running func(before string) ([]metastore.RunDetail, error), isDead func(metastore.RunDetail) bool) (dead []metastore.RunDetail, err error) {
+		for before := ""; ; {
+			page, err := running(before)
+			if err != nil {
+				return nil, err
+			}
+			for _, run := range page {
+				if isDead(run) {
+					dead = append(dead, run)
+				}
+			}
+			looked += len(page)
+			if all = len(page) < atOnce; all || most > 0 && looked >= most || late() {
+				return dead, nil
+			}
+			before = page[len(page)-1].RunID
+		}
+	}
+	here := func(before string) ([]metastore.RunDetail, error) {
+		return g.Store.RunningOn(ctx, machine, before, atOnce)
+	}
+	var dead []metastore.RunDetail
+	shared, isShared := g.Liveness.(SharedLiveness)
+	switch {
+	case isShared:
+		// Those of this machine without asking the database for each, then, of every
+		// machine, those whose lease has ended.
+		if machine != "" {
+			if dead, err = look(here, func(run metastore.RunDetail) bool { return shared.LockFree(run.Process) }); err != nil {
+				return done, err
+			}
+		}
+		known := make(map[string]bool, len(dead))
+		for _, run := range dead {
+			known[run.RunID] = true
+		}
+		seen := looked
+		ended, err := look(func(before string) ([]metastore.RunDetail, error) { return shared.Abandoned(ctx, before, atOnce) },
+			func(run metastore.RunDetail) bool { return !known[run.RunID] })
 		if err != nil {
 			return done, err
 		}
-		for _, run := range page {
-			if g.Judge(ctx, run) == liveness.Dead {
-				dead = append(dead, run)
-			}
+		looked = seen // of this machine
+		if dead = append(dead, ended...); len(ended) > 0 && len(known) > 0 {
+			slices.SortFunc(dead, func(a, b metastore.RunDetail) int { return strings.Compare(b.RunID, a.RunID) })
 		}
-		looked += len(page)
-		if all = len(page) < atOnce; all || most > 0 && looked >= most || late() {
-			break
+	case machine == "":
+		return done, nil // nothing can be judged
+	default:
+		if dead, err = look(here, func(run metastore.RunDetail) bool { return g.Judge(ctx, run) == liveness.Dead }); err != nil {
+			return done, err
 		}
-		before = page[len(page)-1].RunID
 	}
 	closed, err := g.closeDead(ctx, dead, late)
 	done.Closed = closed
@@ -116,7 +151,7 @@ func (g *Registry) reconcile(ctx context.Context, most int, long time.Duration) 
 func (g *Registry) closeDead(ctx context.Context, dead []metastore.RunDetail, late func() bool) (closed []metastore.RunDetail, err error) {
 	var ask []string
 	for _, run := range dead {
-		if run.Process.Changes {
+		if run.Process.Changes && g.seesFacts(run) {
 			ask = append(ask, run.RunID)
 		}
 	}
@@ -137,7 +172,7 @@ func (g *Registry) closeDead(ctx context.Context, dead []metastore.RunDetail, la
 			switch {
 			case !run.Process.Changes:
 				return quant.FactsNone // a reading run cannot commit any
-			case !checked:
+			case !checked || !g.seesFacts(run):
 				return quant.FactsNotChecked
 			case committed[run.RunID]:
 				return quant.FactsCommitted
@@ -152,8 +187,41 @@ func (g *Registry) closeDead(ctx context.Context, dead []metastore.RunDetail, la
 	return closed, nil
 }
 
+// seesFacts tells whether Options.Facts knows what became of the facts of a run.
+func (g *Registry) seesFacts(run metastore.RunDetail) bool {
+	shared, ok := g.Liveness.(SharedLiveness)
+	return !ok || g.FactsShared || shared.LockHere(run.Process)
+}
+
 // closeBatch closes dead runs in one commit.
-func (g *Registry) closeBatch(ctx context.Context, dead []metastore.RunDetail, factsOf func(metastore.RunDetail) quant.Facts) ([]metastore.RunDetail, error) {
+func (g *Registry) closeBatch(ctx context.Context, dead []metastore.RunDetail, factsOf func(metastore.RunDetail) quant.Facts) (closed []metastore.RunDetail, err error) {
+	if shared, ok := g.Liveness.(SharedLiveness); ok {
+		// Whoever still lives can write nothing from here on; else its run stays open.
+		err = g.Store.Tx(ctx, func(ctx context.Context) error {
+			sure, err := shared.Revoke(ctx, dead)
+			if err != nil || len(sure) == 0 {
+				return err
+			}
+			closed, err = g.closeSure(ctx, sure, factsOf)
+			return err
+		})
+		return closed, err
+	}
+	return g.closeSure(ctx, dead, factsOf)
+}
+
+// leaseText says of a dead run of a shared Meta DB whose process it was and who found
+// that out: they may be far from each other.
+func (g *Registry) leaseText(run metastore.RunDetail) string {
+	shared, ok := g.Liveness.(SharedLiveness)
+	if !ok || shared.LockFree(run.Process) {
+		return ""
+	}
+	return g.Mask.Text(fmt.Sprintf("; its lease had ended (process %d on %s, found by %s)", run.Process.PID, run.Process.Host, g.Process.Host))
+}
+
+// closeSure closes runs whose processes are known to write nothing any more.
+func (g *Registry) closeSure(ctx context.Context, dead []metastore.RunDetail, factsOf func(metastore.RunDetail) quant.Facts) ([]metastore.RunDetail, error) {
 	programs, err := g.livingPrograms(ctx, dead)
 	if err != nil {
 		return nil, err
@@ -165,7 +233,7 @@ func (g *Registry) closeBatch(ctx context.Context, dead []metastore.RunDetail, f
 	alike := map[ending][]string{}
 	of := make(map[string]ending, len(dead))
 	for _, run := range dead {
-		text := DeadText
+		text := DeadText + g.leaseText(run)
 		if pid := programs[run.RunID]; pid != 0 {
 			text += fmt.Sprintf("; its program still runs: pid %d", pid)
 		}

@@ -36,6 +36,9 @@ type Options struct {
 	// Facts tells, without waiting, which of these runs have committed facts.
 	// nil, or an error: not checked.
 	Facts func(ctx context.Context, runIDs []string) (map[string]bool, error)
+	// FactsShared: Facts knows those of every machine that shares the Meta DB. Else it
+	// is asked only about runs whose lock lies in the folder of Liveness.
+	FactsShared bool
 	// Binary describes the program: its version, and the commit it was built
 	// from.
 	BinaryVersion, BinaryCommit string
@@ -59,6 +62,67 @@ type Liveness interface {
 	Sweep(ctx context.Context)
 	// Release ends the proof.
 	Release()
+}
+
+// SharedLiveness is a Liveness among the processes of several machines: see
+// liveness.Leases.
+type SharedLiveness interface {
+	Liveness
+	// LockHere tells whether the lock of a process lies in the folder of this one,
+	// LockFree whether it proves that the process is dead.
+	LockHere(p quant.RunProcess) bool
+	LockFree(p quant.RunProcess) bool
+	// Abandoned returns RUNNING runs of all machines whose processes are dead by what
+	// they share, as metastore.Runs.RunningOn does.
+	Abandoned(ctx context.Context, before string, limit int) ([]metastore.RunDetail, error)
+	// Revoke makes sure, in the transaction of ctx, that the processes of dead runs
+	// write nothing any more, and returns the runs for which that is so.
+	Revoke(ctx context.Context, runs []metastore.RunDetail) ([]metastore.RunDetail, error)
+	// Fence runs a commit of facts while nobody can close these runs of this process:
+	// Conflict when somebody has, and nothing is committed.
+	Fence(ctx context.Context, tx func(context.Context, func(context.Context) error) error, runIDs []string, commit func() error) error
+	// Lost is closed when this process was taken for dead.
+	Lost() <-chan struct{}
+}
+
+// Fence runs a commit of facts of runs of this process. Where processes of other
+// machines may take it for dead and close its runs, they cannot while commit runs;
+// if they have, nothing is committed: Conflict.
+func (g *Registry) Fence(ctx context.Context, runIDs []string, commit func() error) error {
+	shared, ok := g.Liveness.(SharedLiveness)
+	if !ok {
+		return commit()
+	}
+	return g.lost(ctx, runIDs[0], shared.Fence(ctx, g.Store.Tx, runIDs, commit))
+}
+
+// Lost returns, once this process was taken for dead, why its run has ended: Conflict.
+// nil: ctx ended before, or no other process could take it for dead.
+func (g *Registry) Lost(ctx context.Context, runID string) error {
+	shared, ok := g.Liveness.(SharedLiveness)
+	if !ok {
+		return nil
+	}
+	select {
+	case <-shared.Lost():
+		return g.lost(ctx, runID, quant.Errorf(quant.Conflict, "%w", metastore.ErrLeaseLost).
+			WithHint("this process was suspended or cut off for too long; run it again"))
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// lost says of the error of a process that was taken for dead how its run was closed.
+func (g *Registry) lost(ctx context.Context, runID string, err error) error {
+	if !errors.Is(err, metastore.ErrLeaseLost) {
+		return err
+	}
+	run, failed := g.Store.GetRun(ctx, runID)
+	if failed != nil || run.ErrorText == "" {
+		return err
+	}
+	return quant.Errorf(quant.Conflict, "%w; run %s was closed at %s: %s", err, quant.ShortID(runID), run.EndedAt, run.ErrorText).
+		WithHint("this process was suspended or cut off for too long; nothing that it still had was stored: run it again")
 }
 
 // Registry records runs. Safe for concurrent use.
@@ -178,7 +242,7 @@ func ofRun(b metastore.Batch, runID string) metastore.Batch {
 // stands. Entries that name no run are those of runID, and points and notes
 // without a time get the present one. Errors are metastore.Records.Log's.
 func (g *Registry) Log(ctx context.Context, runID string, b metastore.Batch) error {
-	return g.Store.Log(ctx, g.loggable(ofRun(b, runID)))
+	return g.lost(ctx, runID, g.Store.Log(ctx, g.loggable(ofRun(b, runID))))
 }
 
 // DeleteTags takes tags of a run away, all of them or none. Errors: Invalid for a
@@ -371,7 +435,7 @@ func (g *Registry) Configure(ctx context.Context, runID string, config any, b me
 	if err != nil {
 		return err
 	}
-	return g.Store.UpdateRunConfig(ctx, runID, doc, g.loggable(ofRun(b, runID)))
+	return g.lost(ctx, runID, g.Store.UpdateRunConfig(ctx, runID, doc, g.loggable(ofRun(b, runID))))
 }
 
 // Close ends the proof that this process lives: from then on a run of this
@@ -469,6 +533,12 @@ func (g *Registry) finish(ctx context.Context, e Ending) error {
 	end, run := g.ending(e)
 	runID := e.RunID
 	err := g.Store.FinishRun(ctx, end)
+	if errors.Is(err, metastore.ErrLeaseLost) {
+		if run != nil {
+			g.forget(runID)
+		}
+		return g.lost(ctx, runID, err)
+	}
 	if err != nil && end.Batch.Len() > 0 && !errors.Is(err, quant.Store) && !errors.Is(err, quant.Locked) {
 		// No record may keep a run open; that it was not stored is one itself.
 		end.Batch = metastore.Batch{Notes: []quant.Note{{RunID: runID, Text: "not recorded: " + g.errorText(err), LoggedAt: end.EndedAt}}}

@@ -83,7 +83,7 @@ func (r *report) send(e event) {
 
 func execute(t task, out *bufio.Writer, r *report, done *event) error {
 	fileBytes := int64(0)
-	if t.Store == Meta {
+	if t.Store == Meta && t.Server == "" {
 		fileBytes = metaFileBytes
 	}
 	if err := limitProcess(t.MemoryLimit, fileBytes); err != nil {
@@ -102,10 +102,12 @@ func execute(t task, out *bufio.Writer, r *report, done *event) error {
 		w.mask.Know(t.Secrets...)
 	}
 	var err error
-	switch t.Store {
-	case Meta:
+	switch {
+	case t.Server != "":
+		err = runPostgres(t, r, w)
+	case t.Store == Meta:
 		err = runSQLite(t, r, w)
-	case parquetFile:
+	case t.Store == parquetFile:
 		err = runParquet(t, r, w)
 	default:
 		err = runDuckDB(t, r, w)

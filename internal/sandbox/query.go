@@ -71,6 +71,7 @@ const (
 type Request struct {
 	Store  string // Fact or Meta
 	Path   string // of the database file
+	Server string // the URL of the Meta DB where it is on a server, in place of Path
 	SQL    string // one reading statement; comments and a trailing semicolon are fine
 	Format string // Table, JSON, CSV, Arrow or Lines
 	Exact  bool   // CSV leaves texts as they are that a spreadsheet takes for formulas
@@ -178,6 +179,9 @@ func (r *Request) complete() error {
 	if strings.TrimSpace(r.SQL) == "" {
 		return errEmpty()
 	}
+	if r.Server != "" {
+		return nil
+	}
 	abs, err := filepath.Abs(r.Path)
 	if err != nil {
 		return quant.Errorf(quant.Store, "find %s: %w", r.Path, err)
@@ -232,12 +236,13 @@ type event struct {
 
 // task is what the parent tells the child.
 type task struct {
-	Store, Path, SQL, Format string
-	Exact                    bool
-	Limit, MemoryLimit       int64
-	Wait                     time.Duration
-	SchemaVersion            int
-	Secrets                  []string
+	Store, Path, Server string
+	SQL, Format         string
+	Exact               bool
+	Limit, MemoryLimit  int64
+	Wait                time.Duration
+	SchemaVersion       int
+	Secrets             []string
 }
 
 // child is the parent's view of a running query process.
@@ -272,7 +277,7 @@ func startChild(req Request) (*child, error) {
 	c.cmd = &exec.Cmd{
 		Path:        exe,
 		Args:        []string{"quant", ChildArg},
-		Env:         append([]string{"TZ=UTC", "LC_ALL=C.UTF-8", "GOTRACEBACK=none"}, raceEnv...),
+		Env:         slices.Concat([]string{"TZ=UTC", "LC_ALL=C.UTF-8", "GOTRACEBACK=none"}, raceEnv, serverEnv(req)),
 		Dir:         "/",
 		Stderr:      c.stderr,
 		ExtraFiles:  []*os.File{theirs, dataIn},
@@ -296,7 +301,7 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 	go func() {
 		defer close(events)
 		err := json.NewEncoder(c.control).Encode(task{
-			Store: req.Store, Path: req.Path, SQL: req.SQL, Format: req.Format, Exact: req.Exact,
+			Store: req.Store, Path: req.Path, Server: req.Server, SQL: req.SQL, Format: req.Format, Exact: req.Exact,
 			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait, SchemaVersion: req.SchemaVersion, Secrets: req.Secrets,
 		})
 		for in := json.NewDecoder(io.LimitReader(c.control, 64<<20)); err == nil; {

@@ -152,11 +152,17 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 	if err != nil {
 		return errSQLite(err, t.MemoryLimit)
 	}
-	names := found.Columns()
+	return untyped(w, found.Columns(), found.Next, func(err error) error { return errSQLite(err, t.MemoryLimit) })
+}
+
+// untyped writes rows whose columns have no types of Arrow: next fills in one after the
+// other, until io.EOF; failed explains any other error of it.
+func untyped(w *rowWriter, names []string, next func(dest []driver.Value) error, failed func(error) error) error {
 	dest := make([]driver.Value, len(names))
+	var err error
 	if w.typed {
 		held := &heldRows{names: names, types: make([]string, len(names))}
-		for err = found.Next(dest); err == nil; err = found.Next(dest) {
+		for err = next(dest); err == nil; err = next(dest) {
 			held.add(dest)
 			if w.limit > 0 && int64(len(held.rows)) > w.limit {
 				err = io.EOF
@@ -164,15 +170,14 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 			}
 		}
 		if !errors.Is(err, io.EOF) {
-			return errSQLite(err, t.MemoryLimit)
+			return failed(err)
 		}
 		return held.write(w)
 	}
 	cells := make([]rows.Cell, len(names))
 	cols := make([]rows.Column, len(names))
-	// A column has no type in SQLite: the first row tells whether it holds
-	// numbers.
-	err = found.Next(dest)
+	// The first row tells whether a column holds numbers.
+	err = next(dest)
 	for i, name := range names {
 		cols[i].Name = name
 		switch dest[i].(type) {
@@ -185,7 +190,7 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 			return berr
 		}
 	}
-	for ; err == nil; err = found.Next(dest) {
+	for ; err == nil; err = next(dest) {
 		for i, v := range dest {
 			cells[i] = sqliteCell(cells[i].Text[:0], v)
 		}
@@ -196,7 +201,7 @@ func runSQLite(t task, r *report, w *rowWriter) error {
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
-	return errSQLite(err, t.MemoryLimit)
+	return failed(err)
 }
 
 func sqliteCell(b []byte, v driver.Value) rows.Cell {

@@ -450,6 +450,15 @@ func (s *Session) tellEnd(err, closed error) error {
 		s.Say().Warn("run %s %s was closed by another command meanwhile; it keeps that end", s.Run.ID, s.Run.Kind)
 		return err
 	}
+	if errors.Is(closed, metastore.ErrLeaseLost) {
+		if !errors.Is(err, metastore.ErrLeaseLost) { // else it has been said
+			s.Say().Failed(closed)
+		}
+		if err == nil {
+			return closed
+		}
+		return err
+	}
 	if closed != nil {
 		closed = quant.Errorf(quant.CodeOf(closed), "run %s is over but its record could not be closed: %w", s.Run.ID, closed).
 			WithHint("the next command of this host closes it as FAIL; what it printed above holds")

@@ -68,6 +68,9 @@ func (p parts) artifacts() artifact.Store { return artifact.Store{Dir: p.Artifac
 // Conflict if something stands at path; Locked if the Fact DB is written to for
 // too long; Store if something cannot be read or written, or there is no room.
 func Create(ctx context.Context, f *facts.Store, path string, o CreateOptions) (b Backup, err error) {
+	if err := f.Lab.InFiles("back the lab up"); err != nil {
+		return b, err
+	}
 	if _, err := f.Lab.MetaDB(); err != nil {
 		return b, err
 	}

@@ -37,6 +37,9 @@ type Reset struct {
 // DB cannot be reset the Fact DB is put back. Errors: Locked while another run that
 // may change something lives; Store, also marked factstore.ErrNewer.
 func Anew(ctx context.Context, f *facts.Store) (r Reset, err error) {
+	if err := f.Lab.InFiles("make the lab anew"); err != nil {
+		return r, err
+	}
 	meta, err := metastore.AsFile(f.Lab.Meta)
 	if err != nil {
 		return r, err

@@ -64,6 +64,9 @@ func Verify(ctx context.Context, path string) (Backup, error) {
 // factstore.ErrNewer, for databases that this program cannot use, and when there is
 // no room.
 func Restore(ctx context.Context, f *facts.Store, path string, o RestoreOptions) (done Restored, err error) {
+	if err := f.Lab.InFiles("bring the lab back"); err != nil {
+		return done, err
+	}
 	in, size, err := openBackup(path)
 	if err != nil {
 		return done, err

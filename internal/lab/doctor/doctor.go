@@ -48,6 +48,8 @@ type Finding struct {
 type Options struct {
 	Fix  bool // mend what is safe
 	Deep bool // also read the contents of all artifacts
+	// FactSetting is the setting in which runs record where their Fact DB is.
+	FactSetting string
 }
 
 // minFree is the free space, in bytes, below which a lab is in danger.
@@ -93,6 +95,8 @@ type examination struct {
 	store  *facts.Store
 	found  []Finding
 	partly bool // something could not be examined
+	// elsewhere counts the runs whose facts are in another Fact DB.
+	elsewhere int
 	// unsalvaged is a Meta DB that was moved aside and may know runs that this one
 	// does not.
 	unsalvaged string
@@ -151,12 +155,12 @@ func (e *examination) private(path string, want fs.FileMode) {
 // meta examines the Meta DB and the runs that it calls RUNNING.
 func (e *examination) meta(ctx context.Context) {
 	if e.Meta == nil {
-		e.failed(e.MetaPath, e.MetaErr)
+		e.failed(e.ShownMeta(), e.MetaErr)
 		return
 	}
 	problems, err := e.Meta.Check(ctx)
 	if err != nil {
-		e.failed(e.MetaPath, err)
+		e.failed(e.ShownMeta(), err)
 	}
 	for _, p := range problems {
 		e.add(Fault, p.Object, p.Mend, "%s", p.What)

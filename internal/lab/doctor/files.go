@@ -29,7 +29,7 @@ func (e *examination) checkFiles(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		e.content(a)
+		e.content(ctx, a)
 	}
 	if list, err := os.ReadDir(e.LogDir()); err == nil {
 		e.logs(ctx, list)
@@ -59,7 +59,7 @@ func (e *examination) leftovers(ctx context.Context) {
 
 // content checks that a content is there and has its size. Reading all of it
 // can take long.
-func (e *examination) content(a quant.Artifact) {
+func (e *examination) content(ctx context.Context, a quant.Artifact) {
 	const mend = "bring the file back from a backup, or log the artifact again"
 	object := "artifact " + a.Digest
 	path, err := e.Artifacts().Path(a.Digest)
@@ -68,6 +68,8 @@ func (e *examination) content(a quant.Artifact) {
 	}
 	info, err := os.Lstat(path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && e.factsElsewhere(ctx, a.RunID):
+		e.elsewhere++ // with the data folder of that run
 	case errors.Is(err, fs.ErrNotExist):
 		e.add(Fault, object, mend, "its content is missing (%q of run %s)", a.Name, a.RunID)
 	case err != nil:

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
 	"path/filepath"
@@ -60,6 +61,7 @@ func (e *examination) runsAgainstLedger(ctx context.Context, changes func(ctx co
 	if ledgerErr == nil {
 		ledgerErr = upTo("")
 	}
+	e.sayElsewhere()
 	if errors.Is(ledgerErr, errNoRuns) {
 		return nil
 	}
@@ -106,7 +108,11 @@ func (e *examination) committed(id, kind string, status quant.Status, tables []s
 // judge holds what a run of this lab says against the tables that the ledger has of
 // it. What a run before the reset wrote, and its ledger rows, are in the backup.
 func (e *examination) judge(ctx context.Context, c metastore.Claim, tables []string, reset string) {
-	if c.Imported || !c.Changes || c.RunID < reset {
+	if c.Imported || !c.Changes || c.RunID < reset || e.agrees(c, tables) {
+		return
+	}
+	if e.factsElsewhere(ctx, c.RunID) {
+		e.elsewhere++
 		return
 	}
 	switch {
@@ -117,6 +123,57 @@ func (e *examination) judge(ctx context.Context, c metastore.Claim, tables []str
 	case c.Facts == quant.FactsNone && len(tables) > 0, c.Facts == quant.FactsCommitted && len(tables) == 0:
 		e.add(Fault, "run "+c.RunID, "the Fact DB or the Meta DB was replaced by another state of it; restore both from one backup",
 			"its text says %q, the ledger says otherwise", registry.FactsClause(c.Facts))
+	}
+}
+
+// agrees tells whether there is nothing to say of a claim.
+func (e *examination) agrees(c metastore.Claim, tables []string) bool {
+	switch {
+	case c.Status == quant.Success:
+		return !slices.ContainsFunc(c.Tables, func(table string) bool { return !slices.Contains(tables, table) })
+	case c.Facts == quant.FactsNotChecked:
+		return false
+	case c.Facts == quant.FactsNone:
+		return len(tables) == 0
+	case c.Facts == quant.FactsCommitted:
+		return len(tables) > 0
+	}
+	return true
+}
+
+// factsElsewhere tells whether the facts of a run are in another Fact DB than this one:
+// labs of several machines may share a Meta DB on a server, each with its facts in a
+// file of its own.
+func (e *examination) factsElsewhere(ctx context.Context, runID string) bool {
+	if e.MetaURL == "" || e.FactsShared {
+		return false
+	}
+	run, err := e.Meta.GetRun(ctx, runID)
+	if err != nil {
+		return false // what it is is said where it is looked for
+	}
+	if e.Registry == nil || string(run.Process.MachineID) != e.Registry.Process.MachineID {
+		return true
+	}
+	var recorded struct {
+		Settings map[string]string `json:"settings"`
+	}
+	_ = json.Unmarshal(run.ConfigJSON, &recorded) // a run that failed early has none
+	path := recorded.Settings[e.FactSetting]
+	if path == "" {
+		return false
+	}
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(string(run.Process.WorkDir), path)
+	}
+	here, err := filepath.Abs(e.FactPath)
+	return err == nil && place.Real(path) != place.Real(here)
+}
+
+// sayElsewhere tells how many runs were not held against a ledger, which is not here.
+func (e *examination) sayElsewhere() {
+	if e.elsewhere > 0 {
+		e.add(Note, "runs", "run `quant doctor` there", "%s of this Meta DB wrote to a Fact DB of another machine or folder", quant.Count(e.elsewhere, "run"))
 	}
 }
 

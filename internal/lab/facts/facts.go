@@ -65,6 +65,9 @@ type Store struct {
 // Options are the options of every opening.
 func (s *Store) Options(ctx context.Context) factstore.Options {
 	o := factstore.Options{Path: s.Lab.FactPath, Wait: s.Wait, Now: s.Lab.Now, TempDir: s.Lab.SpillDir(), MemoryLimit: s.Memory}
+	if s.Lab.Registry != nil {
+		o.Fence = s.Lab.Registry.Fence
+	}
 	if s.Waiting != nil {
 		o.Waiting = func(w factstore.Wait) {
 			s.Waiting(fmt.Sprintf("waiting for the Fact DB %s, held by %s (%s so far, --wait %s)", w.Path, s.Holder(ctx, w.PID, w.Program), w.Waited.Round(time.Second), s.Wait))

@@ -3,11 +3,15 @@
 //
 // What belongs to the runs of a Meta DB (liveness locks, contents of artifacts,
 // what programs printed) stands beside its file, by its name, so that two labs
-// that share a data folder never clear each other's. Models, plans and scratch
-// folders stand in the data folder.
+// that share a data folder never clear each other's. Where the Meta DB is a database
+// on a server they stand in the data folder, by a name that is made of its URL.
+// Models, plans and scratch folders stand in the data folder.
 package place
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -76,14 +80,97 @@ const KeptCheckout = "code-"
 // be absolute, nor exist.
 type Place struct {
 	DataDir  string
-	MetaPath string
+	MetaPath string // on a server: no file, but the name of what stands beside the Meta DB
 	FactPath string
+	MetaURL  string // of a Meta DB on a server, with what secrets it has; "": it is the file MetaPath
 }
 
 // In is the place of a lab whose databases have their ordinary names in a data
 // folder.
 func In(dataDir string) Place {
 	return Place{DataDir: dataDir, MetaPath: filepath.Join(dataDir, MetaDB), FactPath: filepath.Join(dataDir, FactDB)}
+}
+
+// OnServer is the place with its Meta DB in the database of a URL.
+func (p Place) OnServer(metaURL string) Place {
+	p.MetaURL, p.MetaPath = metaURL, filepath.Join(p.DataDir, serverName(metaURL))
+	return p
+}
+
+// ShownMeta is how the Meta DB is named to a person: its file, or its URL without a
+// password.
+func (p Place) ShownMeta() string {
+	if p.MetaURL == "" {
+		return p.MetaPath
+	}
+	u, err := url.Parse(p.MetaURL)
+	if err != nil {
+		return "the database of " + serverSetting
+	}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	if name := u.User.Username(); name != "" {
+		shown.User = url.User(name)
+	}
+	if host := u.Query().Get("host"); host != "" {
+		shown.RawQuery = url.Values{"host": {host}}.Encode()
+	}
+	return shown.String()
+}
+
+const serverSetting = "QUANT_META_URL"
+
+// IsServerURL reports whether a text is the URL of a database on a server.
+func IsServerURL(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql")
+}
+
+// Passwords are the passwords in a URL, as they stand and decoded.
+func Passwords(raw string) []string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil
+	}
+	var found []string
+	if password, set := u.User.Password(); set && password != "" {
+		found = append(found, password)
+	}
+	for _, name := range []string{"password", "sslpassword"} {
+		if password := u.Query().Get(name); password != "" {
+			found = append(found, password)
+		}
+	}
+	return found
+}
+
+// serverName is a name of a file for the database of a URL: that of the database, and
+// a mark of the server. Who logs in, and how, is no part of it.
+func serverName(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "server"
+	}
+	q := u.Query()
+	host, port, database := u.Hostname(), u.Port(), strings.Trim(u.Path, "/")
+	for _, said := range []struct {
+		into *string
+		name string
+	}{{&host, "host"}, {&port, "port"}, {&database, "dbname"}} {
+		if v := q.Get(said.name); v != "" {
+			*said.into = v
+		}
+	}
+	if port == "" {
+		port = "5432"
+	}
+	sum := sha256.Sum256([]byte(host + "\x00" + port + "\x00" + database))
+	clean := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
+			return r
+		}
+		return '_'
+	}, database)
+	return clean[:min(len(clean), 40)] + "-" + hex.EncodeToString(sum[:4]) + ".meta"
 }
 
 // MetaFile is the Meta DB's file itself, links resolved: every name of it leads
@@ -176,6 +263,9 @@ func BackupDir(database string) string { return filepath.Join(filepath.Dir(datab
 // Shown is how a lab is named to a person: its data folder, or its Meta DB where
 // that stands elsewhere.
 func (p Place) Shown() string {
+	if p.MetaURL != "" {
+		return p.ShownMeta()
+	}
 	if filepath.Dir(p.MetaPath) == filepath.Clean(p.DataDir) {
 		return p.DataDir
 	}

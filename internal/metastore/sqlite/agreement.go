@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"hash/maphash"
+	"quant/internal/metastore/relational"
 	"strconv"
 	"strings"
 )
@@ -22,7 +23,7 @@ import (
 // unproven returns the tables of which it was not shown that their keys ascend and
 // that their indexes agree with them. q is a transaction that reads. The error is
 // that of a statement.
-func (db *DB) unproven(ctx context.Context, q querier) ([]string, error) {
+func (db *DB) unproven(ctx context.Context, q relational.Querier) ([]string, error) {
 	tables, err := treesOf(ctx, q)
 	if err != nil {
 		return nil, err
@@ -90,7 +91,7 @@ func (i *indexTree) isFor(row []cell) bool {
 }
 
 // treesOf reads from the schema which trees there are.
-func treesOf(ctx context.Context, q querier) ([]tableTree, error) {
+func treesOf(ctx context.Context, q relational.Querier) ([]tableTree, error) {
 	type named struct {
 		name   string
 		rowids bool
@@ -112,7 +113,7 @@ func treesOf(ctx context.Context, q querier) ([]tableTree, error) {
 }
 
 // read fills a table in; what it does not understand it leaves so.
-func (t *tableTree) read(ctx context.Context, q querier) error {
+func (t *tableTree) read(ctx context.Context, q relational.Querier) error {
 	type entry struct {
 		name, origin, sql string
 		unique, partial   bool
@@ -183,7 +184,7 @@ type indexColumn struct {
 	descending, key bool
 }
 
-func columnsOfIndex(ctx context.Context, q querier, name string) ([]indexColumn, error) {
+func columnsOfIndex(ctx context.Context, q relational.Querier, name string) ([]indexColumn, error) {
 	return rowsOf(ctx, q, `SELECT cid, coalesce(name, ''), coalesce(coll, ''), "desc", key FROM pragma_index_xinfo(?) ORDER BY seqno`, []any{name},
 		func(c *indexColumn) []any { return []any{&c.id, &c.name, &c.collation, &c.descending, &c.key} })
 }
@@ -394,7 +395,7 @@ func (s *sequence) ascends(n int) bool {
 }
 
 // rowsOf runs a query and scans each row.
-func rowsOf[T any](ctx context.Context, q querier, query string, args []any, scan func(*T) []any) ([]T, error) {
+func rowsOf[T any](ctx context.Context, q relational.Querier, query string, args []any, scan func(*T) []any) ([]T, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err

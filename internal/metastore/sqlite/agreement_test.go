@@ -14,6 +14,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/metastore/relational"
 )
 
 // manyRuns fills a database so that trees have several levels, records go on in other
@@ -21,7 +22,7 @@ import (
 func manyRuns(t *testing.T, db *DB) {
 	t.Helper()
 	newEvaluator(t, db, rand.New(rand.NewPCG(1, 2)), 400)
-	first := must(texts(context.Background(), db.pool, `SELECT min(run_id) FROM runs`))[0]
+	first := must(relational.Texts(context.Background(), db.Pool, `SELECT min(run_id) FROM runs`))[0]
 	b := metastore.Batch{}
 	for n, v := range []string{"0", "-1", "300", "70000", "5000000000", "9007199254740993", "-9223372036854775808", "1e300", "0.1", "-0.0", strings.Repeat("long ", 1600)} {
 		b.Params = append(b.Params, quant.Param{RunID: first, Name: fmt.Sprint("form ", n), Value: v})
@@ -54,7 +55,7 @@ func TestWhatThePagesDoNotProveIsFoundAsSQLiteFindsIt(t *testing.T) {
 	db := openAt(t, path)
 	manyRuns(t, db)
 	proven := func(when string) {
-		ok(t, db.snapshot(context.Background(), func(q querier) error {
+		ok(t, db.OnSnapshot(context.Background(), func(q relational.Querier) error {
 			if left := must(db.unproven(context.Background(), q)); len(left) > 0 {
 				t.Errorf("%s, not proven: %v", when, left)
 			}
@@ -62,9 +63,9 @@ func TestWhatThePagesDoNotProveIsFoundAsSQLiteFindsIt(t *testing.T) {
 		}))
 	}
 	proven("in the log")
-	must(db.pool.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`))
+	must(db.Pool.Exec(`PRAGMA wal_checkpoint(TRUNCATE)`))
 	proven("in the file")
-	must(db.pool.Exec(`UPDATE run_tags SET value = value || '!'`))
+	must(db.Pool.Exec(`UPDATE run_tags SET value = value || '!'`))
 	proven("in both")
 	ok(t, db.Close())
 	whole := must(os.ReadFile(path))
@@ -87,10 +88,10 @@ func TestWhatThePagesDoNotProveIsFoundAsSQLiteFindsIt(t *testing.T) {
 			ok(t, os.WriteFile(path, whole, 0o600))
 			behindItsBack(t, path, c.index, c.change)
 			db := openAt(t, path)
-			want := must(texts(context.Background(), db.pool, `PRAGMA integrity_check(20)`))
+			want := must(relational.Texts(context.Background(), db.Pool, `PRAGMA integrity_check(20)`))
 			var got []string
 			for _, p := range must(db.Check(context.Background())) {
-				if p.Object == db.shown {
+				if p.Object == db.Shown {
 					got = append(got, p.What)
 				}
 			}

@@ -8,23 +8,24 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/metastore/relational"
 )
 
 // Backup is documented at metastore.FileStore. The file has mode 0600. Errors:
 // Conflict if something stands at path, Failed inside a Tx.
 func (db *DB) Backup(ctx context.Context, path string) error {
-	if db.current(ctx) != nil {
-		return quant.Errorf(quant.Failed, "back up meta db %s: not inside a transaction", db.shown)
+	if db.InTx(ctx) {
+		return quant.Errorf(quant.Failed, "back up meta db %s: not inside a transaction", db.Shown)
 	}
 	broken := func(err error) error {
-		return storeError(nil, err, "back up meta db %s to %s: %v", db.shown, path, err).
+		return relational.StoreError(nil, err, "back up meta db %s to %s: %v", db.Shown, path, err).
 			WithHint("check that you may write there and that the disk has room; nothing was changed")
 	}
 	abs, err := filepath.Abs(path)
 	if err != nil {
 		return broken(err)
 	}
-	taken := quant.Errorf(quant.Conflict, "back up meta db %s: %s exists already", db.shown, path).
+	taken := quant.Errorf(quant.Conflict, "back up meta db %s: %s exists already", db.Shown, path).
 		WithHint("name a file that does not exist")
 	if _, err := os.Lstat(abs); err == nil {
 		return taken
@@ -35,8 +36,8 @@ func (db *DB) Backup(ctx context.Context, path string) error {
 		return broken(err)
 	}
 	defer partial.Discard()
-	if _, err := db.pool.ExecContext(ctx, `VACUUM INTO ?`, partial.Name()); err != nil {
-		return db.classify("back up to "+path, err)
+	if _, err := db.Pool.ExecContext(ctx, `VACUUM INTO ?`, partial.Name()); err != nil {
+		return db.Classify("back up to "+path, err)
 	}
 	// It is written without a log and without syncing.
 	if err := db.reread(ctx, partial.Name()); err != nil {

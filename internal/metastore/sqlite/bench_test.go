@@ -45,10 +45,10 @@ func BenchmarkStartFinish(b *testing.B) {
 // in a database of the same make.
 func BenchmarkBareCommits(b *testing.B) {
 	db := openAt(b, filepath.Join(b.TempDir(), "meta.db"))
-	if _, err := db.pool.Exec(`CREATE TABLE bare (id INTEGER PRIMARY KEY, text TEXT)`); err != nil {
+	if _, err := db.Pool.Exec(`CREATE TABLE bare (id INTEGER PRIMARY KEY, text TEXT)`); err != nil {
 		b.Fatal(err)
 	}
-	insert, err := db.pool.Prepare(`INSERT INTO bare (text) VALUES (?)`)
+	insert, err := db.Pool.Prepare(`INSERT INTO bare (text) VALUES (?)`)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"quant/internal/metastore"
+	"quant/internal/metastore/relational"
 	"quant/internal/sqltext"
 )
 
@@ -34,16 +35,16 @@ func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
 	var metrics, rest []step
 	inProof, stop := context.WithCancel(ctx)
 	defer stop()
-	first := func(q querier) error {
+	first := func(q relational.Querier) error {
 		if quick = quickly(ctx, q); !quick.sound {
 			stop()
 		}
-		metrics = stepsOf(ctx, q, checkMetrics)
+		metrics = stepsOf(ctx, q, relational.CheckMetrics)
 		return nil
 	}
-	second := func(q querier) error {
+	second := func(q relational.Querier) error {
 		proof.unproven, proof.err = db.unproven(inProof, q)
-		rest = stepsOf(ctx, q, db.checkHeader, checkReferences, checkProcesses)
+		rest = stepsOf(ctx, q, db.checkHeader, checkReferences, relational.CheckProcesses)
 		return nil
 	}
 	ahead := make(chan struct{})
@@ -54,19 +55,19 @@ func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
 	err := db.beside(ctx, first, second)
 	<-ahead
 	if err != nil {
-		return nil, db.classify("check", err)
+		return nil, db.Classify("check", err)
 	}
-	q, err := db.reader(ctx)
+	q, err := db.Reader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	pages := func(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	pages := func(ctx context.Context, q relational.Querier) ([]metastore.Problem, error) {
 		if !quick.sound || proof.err != nil {
 			return db.checkPages(ctx, q)
 		}
 		return db.tableProblems(ctx, q, proof.unproven)
 	}
-	rows := func(ctx context.Context, q querier) ([]metastore.Problem, error) {
+	rows := func(ctx context.Context, q relational.Querier) ([]metastore.Problem, error) {
 		// SQLite reads no CHECK of a database that it may not write.
 		return db.checkSchemaAndRows(ctx, q, quick.sound && !db.readOnly)
 	}
@@ -74,9 +75,9 @@ func (db *DB) Check(ctx context.Context) ([]metastore.Problem, error) {
 	for _, s := range slices.Concat(stepsOf(ctx, q, pages), rest[:1], stepsOf(ctx, q, rows), rest[1:], metrics) {
 		if s.err != nil {
 			if !isDamage(s.err) {
-				return nil, db.classify("check", s.err)
+				return nil, db.Classify("check", s.err)
 			}
-			s.found = append(s.found, metastore.Problem{Object: db.shown, What: "cannot be examined: " + s.err.Error(), Mend: mendFile})
+			s.found = append(s.found, metastore.Problem{Object: db.Shown, What: "cannot be examined: " + s.err.Error(), Mend: mendFile})
 		}
 		for _, p := range s.found {
 			if !slices.Contains(found, p) {
@@ -93,7 +94,7 @@ type step struct {
 	err   error
 }
 
-func stepsOf(ctx context.Context, q querier, parts ...func(context.Context, querier) ([]metastore.Problem, error)) []step {
+func stepsOf(ctx context.Context, q relational.Querier, parts ...func(context.Context, relational.Querier) ([]metastore.Problem, error)) []step {
 	all := make([]step, len(parts))
 	for i, part := range parts {
 		all[i].found, all[i].err = part(ctx, q)
@@ -105,8 +106,8 @@ func stepsOf(ctx context.Context, q querier, parts ...func(context.Context, quer
 // its place, and every row keeps the rules that the file has.
 type quickCheck struct{ sound bool }
 
-func quickly(ctx context.Context, q querier) quickCheck {
-	lines, err := texts(ctx, q, `PRAGMA quick_check(1)`)
+func quickly(ctx context.Context, q relational.Querier) quickCheck {
+	lines, err := relational.Texts(ctx, q, `PRAGMA quick_check(1)`)
 	return quickCheck{err == nil && len(lines) == 1 && lines[0] == "ok"}
 }
 
@@ -118,35 +119,35 @@ type tableProof struct {
 
 // beside runs both functions at the same time, each on a state of the database of
 // its own, and inside a transaction one after the other on that.
-func (db *DB) beside(ctx context.Context, first, second func(q querier) error) error {
-	if db.current(ctx) != nil {
-		return errors.Join(db.snapshot(ctx, first), db.snapshot(ctx, second))
+func (db *DB) beside(ctx context.Context, first, second func(q relational.Querier) error) error {
+	if db.InTx(ctx) {
+		return errors.Join(db.OnSnapshot(ctx, first), db.OnSnapshot(ctx, second))
 	}
 	done := make(chan error, 1)
-	go func() { done <- db.snapshot(ctx, first) }()
-	err := db.snapshot(ctx, second)
+	go func() { done <- db.OnSnapshot(ctx, first) }()
+	err := db.OnSnapshot(ctx, second)
 	return errors.Join(<-done, err)
 }
 
 // checkPages lets SQLite examine its pages and indexes.
-func (db *DB) checkPages(ctx context.Context, q querier) ([]metastore.Problem, error) {
+func (db *DB) checkPages(ctx context.Context, q relational.Querier) ([]metastore.Problem, error) {
 	return db.pageProblems(ctx, q, "integrity_check")
 }
 
 // pageProblems is what a check of SQLite finds: integrity_check, or quick_check,
 // which leaves out whether indexes agree with their tables. A page that the disk did
 // not give is an error and no finding: nothing is known of it.
-func (db *DB) pageProblems(ctx context.Context, q querier, check string) ([]metastore.Problem, error) {
-	lines, err := texts(ctx, q, `PRAGMA `+check+`(20)`)
+func (db *DB) pageProblems(ctx context.Context, q relational.Querier, check string) ([]metastore.Problem, error) {
+	lines, err := relational.Texts(ctx, q, `PRAGMA `+check+`(20)`)
 	found, pageErr := db.problemsIn(lines)
 	return found, cmp.Or(pageErr, err)
 }
 
 // tableProblems is what SQLite's integrity check finds in some tables.
-func (db *DB) tableProblems(ctx context.Context, q querier, tables []string) ([]metastore.Problem, error) {
+func (db *DB) tableProblems(ctx context.Context, q relational.Querier, tables []string) ([]metastore.Problem, error) {
 	var lines []string
 	for _, table := range tables {
-		more, err := texts(ctx, q, `PRAGMA integrity_check(`+sqltext.Literal(table)+`)`)
+		more, err := relational.Texts(ctx, q, `PRAGMA integrity_check(`+sqltext.Literal(table)+`)`)
 		lines = append(lines, more...)
 		if err != nil {
 			found, _ := db.problemsIn(lines)
@@ -169,7 +170,7 @@ func (db *DB) problemsIn(lines []string) ([]metastore.Problem, error) {
 		case strings.HasPrefix(line, "CHECK constraint failed"), strings.HasPrefix(line, "NULL value in "),
 			strings.HasPrefix(line, "non-"), strings.Contains(line, " value in "):
 		default:
-			found = append(found, metastore.Problem{Object: db.shown, What: line, Mend: mendFile})
+			found = append(found, metastore.Problem{Object: db.Shown, What: line, Mend: mendFile})
 		}
 	}
 	return found, nil
@@ -193,7 +194,7 @@ func pageNotRead(line string) error {
 	return nil
 }
 
-func (db *DB) checkHeader(ctx context.Context, q querier) ([]metastore.Problem, error) {
+func (db *DB) checkHeader(ctx context.Context, q relational.Querier) ([]metastore.Problem, error) {
 	var id int64
 	var version int
 	if err := q.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id); err != nil {
@@ -205,32 +206,22 @@ func (db *DB) checkHeader(ctx context.Context, q querier) ([]metastore.Problem, 
 	var found []metastore.Problem
 	if id != applicationID {
 		found = append(found, metastore.Problem{
-			Object: db.shown, What: fmt.Sprintf("application_id is %d, not %d", id, applicationID), Mend: mendSchema,
+			Object: db.Shown, What: fmt.Sprintf("application_id is %d, not %d", id, applicationID), Mend: mendSchema,
 		})
 	}
 	if version != len(db.schema) {
 		found = append(found, metastore.Problem{
-			Object: db.shown, What: fmt.Sprintf("schema version is %d, not %d", version, len(db.schema)), Mend: mendSchema,
+			Object: db.Shown, What: fmt.Sprintf("schema version is %d, not %d", version, len(db.schema)), Mend: mendSchema,
 		})
 	}
 	return found, nil
-}
-
-// checkProcesses finds runs without their process.
-func checkProcesses(ctx context.Context, q querier) ([]metastore.Problem, error) {
-	ids, err := texts(ctx, q, `SELECT run_id FROM runs WHERE run_id NOT IN (SELECT run_id FROM run_process) ORDER BY run_id LIMIT 10`)
-	var found []metastore.Problem
-	for _, id := range ids {
-		found = append(found, metastore.Problem{Object: "run " + id, What: "has no row in run_process", Mend: mendRows})
-	}
-	return found, err
 }
 
 // checkSchemaAndRows compares the schema with one made just now, and puts the
 // rows to that one's rules: a statement may have gone round the rules, or have
 // dropped them. kept: SQLite has put every row to the rules that the file has, and
 // all keep them; where those are the same nothing is left to look for.
-func (db *DB) checkSchemaAndRows(ctx context.Context, q querier, kept bool) ([]metastore.Problem, error) {
+func (db *DB) checkSchemaAndRows(ctx context.Context, q relational.Querier, kept bool) ([]metastore.Problem, error) {
 	fresh := sql.OpenDB(connector(dsn(":memory:", db.wait, "mode=memory&_txlock=immediate")))
 	fresh.SetMaxOpenConns(1)
 	defer func() { _ = fresh.Close() }()
@@ -264,7 +255,7 @@ func (db *DB) checkSchemaAndRows(ctx context.Context, q querier, kept bool) ([]m
 // object is one entry of a schema.
 type object struct{ kind, name, table, sql string }
 
-func objects(ctx context.Context, q querier) ([]object, error) {
+func objects(ctx context.Context, q relational.Querier) ([]object, error) {
 	rows, err := q.QueryContext(ctx, `SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema
 		WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY type DESC, name`)
 	if err != nil {
@@ -310,7 +301,7 @@ func compare(want, have []object) []metastore.Problem {
 
 // brokenRows names rows of a table that the rules would refuse. The rules are
 // read from the fresh table's own definition, so that they stand in one place.
-func brokenRows(ctx context.Context, fresh, q querier, want object) ([]metastore.Problem, error) {
+func brokenRows(ctx context.Context, fresh, q relational.Querier, want object) ([]metastore.Problem, error) {
 	table := want.name
 	theirs, err := columnsOf(ctx, q, "main", table)
 	if err != nil {
@@ -356,7 +347,7 @@ func brokenRows(ctx context.Context, fresh, q querier, want object) ([]metastore
 			return found, err
 		}
 		found = append(found, metastore.Problem{
-			Object: fmt.Sprintf("%s %q", table, id.String), What: "breaks a rule: " + rule.String, Mend: mendRows,
+			Object: fmt.Sprintf("%s %q", table, id.String), What: "breaks a rule: " + rule.String, Mend: relational.MendRows,
 		})
 	}
 	return found, rows.Err()

@@ -14,6 +14,7 @@ import (
 	"quant/internal/durable"
 	"quant/internal/failpoint"
 	"quant/internal/lab/place"
+	"quant/internal/metastore/relational"
 )
 
 // fileSuffixes are those of the files that SQLite keeps next to a database.
@@ -24,10 +25,10 @@ func fileSuffixes() []string { return []string{"-wal", "-shm", "-journal"} }
 // several processes that find none, the lock lets one make it.
 func (db *DB) create(ctx context.Context) error {
 	if err := durable.MakeFolder(filepath.Dir(db.path)); err != nil {
-		return storeError(nil, err, "meta db %s: make its folder: %v", db.shown, err).
+		return relational.StoreError(nil, err, "meta db %s: make its folder: %v", db.Shown, err).
 			WithHint("check that you may write there, or name another folder with --data-dir")
 	}
-	unlock, err := lock(ctx, db.path, db.shown, db.wait)
+	unlock, err := lock(ctx, db.path, db.Shown, db.wait)
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func (db *DB) fill(ctx context.Context, path string) (err error) {
 }
 
 func (db *DB) fileError(err error) error {
-	return storeError(nil, err, "meta db %s: %v", db.shown, err).
+	return relational.StoreError(nil, err, "meta db %s: %v", db.Shown, err).
 		WithHint("check that you may write its folder and that the disk has room, or name another with --sqlite")
 }
 
@@ -152,7 +153,7 @@ func freeName(beginning string, now time.Time) (string, error) {
 // renaming. The file stays, because removing it would let two hold the lock.
 func lock(ctx context.Context, path, shown string, wait time.Duration) (unlock func(), err error) {
 	failed := func(err error, hint string) error {
-		return storeError(nil, err, "meta db %s: lock %s: %v", shown, path+".lock", err).WithHint("%s", hint)
+		return relational.StoreError(nil, err, "meta db %s: lock %s: %v", shown, path+".lock", err).WithHint("%s", hint)
 	}
 	l, err := durable.OpenLock(path + ".lock")
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/metastore/relational"
 )
 
 // EngineVersion returns the version of SQLite that is linked in.
@@ -25,14 +26,14 @@ func EngineVersion() string {
 
 // Damage is documented at metastore.FileStore.
 func (db *DB) Damage(ctx context.Context) error {
-	problems, err := db.checkPages(ctx, db.pool)
+	problems, err := db.checkPages(ctx, db.Pool)
 	switch {
 	case isDamage(err):
-		return storeError(metastore.ErrDamaged, err, "meta db %s: cannot be examined: %v", db.shown, err).WithHint("%s", hintDamaged)
+		return relational.StoreError(metastore.ErrDamaged, err, "meta db %s: cannot be examined: %v", db.Shown, err).WithHint("%s", hintDamaged)
 	case err != nil:
-		return unjudged(db.shown, err)
+		return unjudged(db.Shown, err)
 	case len(problems) > 0:
-		return storeError(metastore.ErrDamaged, nil, "meta db %s: %s", db.shown, brief(problems[0].What)).WithHint("%s", hintDamaged)
+		return relational.StoreError(metastore.ErrDamaged, nil, "meta db %s: %s", db.Shown, brief(problems[0].What)).WithHint("%s", hintDamaged)
 	}
 	return nil
 }
@@ -66,7 +67,7 @@ func Examine(ctx context.Context, o Options) error {
 	}
 	if err == nil {
 		err = db.Damage(ctx)
-		_ = db.pool.Close() // before it is read by other means
+		_ = db.Pool.Close() // before it is read by other means
 	}
 	switch {
 	case err == nil, errors.Is(err, metastore.ErrNewer):
@@ -76,7 +77,7 @@ func Examine(ctx context.Context, o Options) error {
 	case quant.CodeOf(err) == quant.Locked:
 		return err
 	}
-	return unjudged(db.shown, err)
+	return unjudged(db.Shown, err)
 }
 
 var errUnjudged = errors.New("cannot be judged now")
@@ -86,7 +87,7 @@ func unjudged(shown string, cause error) error {
 	if errors.Is(cause, errUnjudged) {
 		return cause
 	}
-	return storeError(errUnjudged, cause, "meta db %s cannot be judged now, and nothing was moved: %v", shown, cause).
+	return relational.StoreError(errUnjudged, cause, "meta db %s cannot be judged now, and nothing was moved: %v", shown, cause).
 		WithHint("a read that fails is no damage: check the disk and the system's limits, then run it again; if the file can never be read again, move it away yourself")
 }
 
@@ -131,11 +132,11 @@ func (db *DB) confirmed(ctx context.Context, err error) error {
 	}
 	for _, suffix := range []string{"", "-wal"} {
 		if e := readThrough(ctx, db.path+suffix); e != nil {
-			return unjudged(db.shown, e)
+			return unjudged(db.Shown, e)
 		}
 	}
 	if short := cutOff(db.path); short != "" {
-		return storeError(metastore.ErrDamaged, err, "meta db %s is truncated: %s", db.shown, short).WithHint("%s", hintDamaged)
+		return relational.StoreError(metastore.ErrDamaged, err, "meta db %s is truncated: %s", db.Shown, short).WithHint("%s", hintDamaged)
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/metastore/relational"
 	"quant/internal/sqltext"
 )
 
@@ -67,13 +68,13 @@ func contents(t *testing.T, db *DB) string {
 	t.Helper()
 	var b strings.Builder
 	for _, table := range carriedTables() {
-		columns, err := columnsOf(context.Background(), db.pool, "main", table)
+		columns, err := columnsOf(context.Background(), db.Pool, "main", table)
 		ok(t, err)
 		var cells []string
 		for _, c := range columns {
 			cells = append(cells, `coalesce(`+sqltext.Identifier(c.name)+`, 'NULL')`)
 		}
-		rows := must(texts(context.Background(), db.pool, `SELECT `+strings.Join(cells, ` || ' ' || `)+` FROM `+sqltext.Identifier(table)+` ORDER BY 1`))
+		rows := must(relational.Texts(context.Background(), db.Pool, `SELECT `+strings.Join(cells, ` || ' ' || `)+` FROM `+sqltext.Identifier(table)+` ORDER BY 1`))
 		if len(rows) < 3 {
 			t.Errorf("%s has %d rows: the test does not fill it", table, len(rows))
 		}

@@ -3,37 +3,16 @@ package sqlite
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/metastore/relational"
 )
 
-// storeError is a Store error that errors.Is recognises as mark and as cause;
-// either may be nil.
-func storeError(mark, cause error, format string, args ...any) *quant.Error {
-	e := &quant.Error{Code: quant.Store, Msg: fmt.Sprintf(format, args...)}
-	switch {
-	case mark != nil && cause != nil:
-		e.Err = fmt.Errorf("%w: %w", mark, cause)
-	case mark != nil:
-		e.Err = mark
-	default:
-		e.Err = cause
-	}
-	return e
-}
-
-// classify gives an error of the driver its code and a message that says what
-// was being done to which object. An error that has a code already is returned
-// as it is, as are a caller's own errors.
-func (db *DB) classify(what string, err error) error {
-	return classify(db.shown, db.wait.String(), what, err)
-}
-
+// classify is documented at relational.Dialect.
 func classify(path, wait, what string, err error) error {
 	if err == nil {
 		return nil
@@ -66,21 +45,21 @@ func classify(path, wait, what string, err error) error {
 		return quant.Errorf(quant.Locked, "%s: meta db %s is locked by another process (waited %s): %w", what, path, wait, err).
 			WithHint("try again when the other program has finished with it")
 	case sqlite3.ErrCorrupt, sqlite3.ErrNotADB:
-		return storeError(metastore.ErrDamaged, err, "%s: meta db %s is damaged: %v", what, path, err).WithHint(hintDamaged)
+		return relational.StoreError(metastore.ErrDamaged, err, "%s: meta db %s is damaged: %v", what, path, err).WithHint(hintDamaged)
 	case sqlite3.ErrFull:
-		return storeError(nil, err, "%s: meta db %s: the disk is full: %v", what, path, err).
+		return relational.StoreError(nil, err, "%s: meta db %s: the disk is full: %v", what, path, err).
 			WithHint("make room on the disk and run the command again")
 	case sqlite3.ErrReadonly, sqlite3.ErrCantOpen, sqlite3.ErrPerm, sqlite3.ErrAuth:
-		return storeError(nil, err, "%s: meta db %s: %v", what, path, reason(e)).
+		return relational.StoreError(nil, err, "%s: meta db %s: %v", what, path, reason(e)).
 			WithHint("check that you may read and write the file and its folder, or name another with --sqlite")
 	case sqlite3.ErrIoErr:
-		return storeError(nil, err, "%s: meta db %s: %v", what, path, reason(e)).
+		return relational.StoreError(nil, err, "%s: meta db %s: %v", what, path, reason(e)).
 			WithHint("check the disk, then run quant doctor")
 	case sqlite3.ErrInterrupt:
 		return quant.Errorf(quant.Failed, "%s: %w", what, err)
 	}
 	if msg := e.Error(); strings.HasPrefix(msg, "no such ") || strings.Contains(msg, "has no column") {
-		return storeError(metastore.ErrSchema, err, "%s: the schema of meta db %s is not the one this program made: %v", what, path, err).
+		return relational.StoreError(metastore.ErrSchema, err, "%s: the schema of meta db %s is not the one this program made: %v", what, path, err).
 			WithHint("run quant doctor")
 	}
 	return quant.Errorf(quant.Failed, "%s: %w", what, err)

@@ -58,7 +58,7 @@ func TestAnOlderSchemaIsMigratedAfterABackup(t *testing.T) {
 		t.Errorf("backup %s, want %s", backup, want)
 	}
 	var got string
-	ok(t, db.pool.QueryRow(`SELECT x || y FROM added`).Scan(&got))
+	ok(t, db.Pool.QueryRow(`SELECT x || y FROM added`).Scan(&got))
 	if got != "onetwo" {
 		t.Errorf("got %s", got)
 	}
@@ -112,9 +112,9 @@ func beforeFacts(t testing.TB) (path string, want map[string]any) {
 	add := func(status string, text any) string {
 		id := metastoretest.RunID(n)
 		n++
-		must(db.pool.Exec(`INSERT INTO runs (run_id, kind, status, started_at, ended_at, error_text) VALUES (?1, 'k', ?2, ?3, ?3, ?4)`,
+		must(db.Pool.Exec(`INSERT INTO runs (run_id, kind, status, started_at, ended_at, error_text) VALUES (?1, 'k', ?2, ?3, ?3, ?4)`,
 			id, status, "2026-01-15T09:30:00.000000Z", text))
-		must(db.pool.Exec(`INSERT INTO run_process (run_id, changes, pid) VALUES (?, 1, 7)`, id))
+		must(db.Pool.Exec(`INSERT INTO run_process (run_id, changes, pid) VALUES (?, 1, 7)`, id))
 		return id
 	}
 	for text, facts := range factTexts() {
@@ -279,7 +279,7 @@ func TestCheckFindsWhatAHandCanBreak(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "meta.db")
 			db := openAt(t, path)
 			for _, s := range sampleRows() {
-				must(db.pool.Exec(s))
+				must(db.Pool.Exec(s))
 			}
 			if found := must(db.Check(context.Background())); found != nil {
 				t.Fatal(found)
@@ -304,7 +304,7 @@ func TestCheckFindsFlippedBits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meta.db")
 	db := openAt(t, path)
 	fillRuns(t, db, 2_000)
-	must(db.pool.Exec(`VACUUM`)) // no page is free, each one counts
+	must(db.Pool.Exec(`VACUUM`)) // no page is free, each one counts
 	ok(t, db.Close())
 	whole := must(os.ReadFile(path))
 	noticed := 0
@@ -381,7 +381,7 @@ func TestResetBringsBackTheSchemaAndLeavesOutNonsense(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "meta.db")
 	db := openAt(t, path)
 	for _, s := range sampleRows() {
-		must(db.pool.Exec(s))
+		must(db.Pool.Exec(s))
 	}
 	for n := range 5 {
 		ok(t, record(db, n))

@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/lab/place"
+	"quant/internal/metastore/relational"
 )
 
 //go:embed migrations/*.sql
@@ -52,7 +53,7 @@ func embedded() ([]migration, error) {
 
 // apply runs the migrations after version from and stores the new version, in
 // the caller's transaction.
-func apply(ctx context.Context, q querier, schema []migration, from int) error {
+func apply(ctx context.Context, q relational.Querier, schema []migration, from int) error {
 	for _, m := range schema[from:] {
 		if _, err := q.ExecContext(ctx, m.sql); err != nil {
 			return fmt.Errorf("migration %s: %w", m.name, err)
@@ -77,7 +78,7 @@ const factsOfTexts = "0004_facts_of_texts.sql"
 
 // fillFacts gives runs whose facts are told at the end of their text alone their
 // column.
-func fillFacts(ctx context.Context, q querier, schema []migration) error {
+func fillFacts(ctx context.Context, q relational.Querier, schema []migration) error {
 	i := slices.IndexFunc(schema, func(m migration) bool { return m.name == factsOfTexts })
 	_, err := q.ExecContext(ctx, schema[i].sql)
 	return err
@@ -86,7 +87,7 @@ func fillFacts(ctx context.Context, q querier, schema []migration) error {
 // migrate brings an older schema up to date: backup, then all migrations in
 // one transaction. Nobody can write between the two.
 func (db *DB) migrate(ctx context.Context, backupDir string) error {
-	unlock, err := lock(ctx, db.path, db.shown, db.wait)
+	unlock, err := lock(ctx, db.path, db.Shown, db.wait)
 	if err != nil {
 		return err
 	}
@@ -97,16 +98,16 @@ func (db *DB) migrate(ctx context.Context, backupDir string) error {
 	pool.SetMaxOpenConns(1)
 	defer func() { _ = pool.Close() }()
 	if _, err := pool.ExecContext(ctx, "PRAGMA foreign_keys = OFF"); err != nil {
-		return db.classify("migrate", err)
+		return db.Classify("migrate", err)
 	}
 	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
-		return db.classify("migrate", err)
+		return db.Classify("migrate", err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	var from int
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&from); err != nil {
-		return db.classify("migrate", err)
+		return db.Classify("migrate", err)
 	}
 	if from >= len(db.schema) {
 		return nil // somebody else was quicker
@@ -115,12 +116,12 @@ func (db *DB) migrate(ctx context.Context, backupDir string) error {
 		backupDir = place.BackupDir(db.path)
 	}
 	if err := durable.MakeFolder(backupDir); err != nil {
-		return storeError(nil, err, "back up meta db %s before migrating it: %v", db.shown, err).
+		return relational.StoreError(nil, err, "back up meta db %s before migrating it: %v", db.Shown, err).
 			WithHint("check that you may write %s; nothing was changed", backupDir)
 	}
 	backup, err := freeName(filepath.Join(backupDir, fmt.Sprintf("%s.schema-%d-", filepath.Base(db.path), from)), db.now())
 	if err != nil {
-		return storeError(nil, err, "back up meta db %s before migrating it: %v", db.shown, err)
+		return relational.StoreError(nil, err, "back up meta db %s before migrating it: %v", db.Shown, err)
 	}
 	if err := db.Backup(ctx, backup); err != nil {
 		return err
@@ -143,6 +144,6 @@ func (db *DB) migrate(ctx context.Context, backupDir string) error {
 }
 
 func (db *DB) notMigrated(from int, err error) error {
-	return storeError(nil, err, "migrate meta db %s from schema %d to %d: %v", db.shown, from, len(db.schema), err).
+	return relational.StoreError(nil, err, "migrate meta db %s from schema %d to %d: %v", db.Shown, from, len(db.schema), err).
 		WithHint("nothing was changed; run quant doctor, or go on with the program that made it")
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"quant"
+	"quant/internal/metastore/relational"
 )
 
 // pointsAtOnce is the most points that one statement inserts, and a power of 2:
@@ -25,10 +26,14 @@ func rowsAtOnce(points int) int {
 	return n
 }
 
+// Points is documented at relational.Dialect.
+func (dialect) Points() relational.Points { return &pointRows{} }
+
 // pointRows is rows of points of one metric that one statement inserts. What is the
 // same in all of them is bound once, and a point is numbered after the first one.
 // The memory is that of the statement before.
 type pointRows struct {
+	rows   int
 	args   []driver.NamedValue
 	at     quant.Time // of the last row
 	atText driver.Value
@@ -49,16 +54,17 @@ func (r *pointRows) bind(v driver.Value) {
 	r.args = append(r.args, driver.NamedValue{Ordinal: len(r.args) + 1, Value: v})
 }
 
-// of starts the rows of a metric from point number first on. at is the time of all
-// of them; zero: each has its own.
-func (r *pointRows) of(runID, name string, first int64, at quant.Time) {
+// Of is documented at relational.Points.
+func (r *pointRows) Of(runID, name string, first int64, at quant.Time, left int) int {
 	r.args = r.args[:0]
+	r.rows = rowsAtOnce(left)
 	r.bind(runID)
 	r.bind(name)
 	r.bind(first)
 	if r.once = !at.IsZero(); r.once {
 		r.bind(r.text(at))
 	}
+	return r.rows
 }
 
 // text is a time as it is stored.
@@ -69,8 +75,8 @@ func (r *pointRows) text(at quant.Time) driver.Value {
 	return r.atText
 }
 
-// add adds a row.
-func (r *pointRows) add(step int64, value float64, at quant.Time) {
+// Add is documented at relational.Points.
+func (r *pointRows) Add(step int64, value float64, at quant.Time) {
 	r.bind(step)
 	r.bind(value)
 	if !r.once {
@@ -81,7 +87,7 @@ func (r *pointRows) add(step int64, value float64, at quant.Time) {
 // insertPoints is the statement for rows of a form.
 func insertPoints(form pointForm) string {
 	var b strings.Builder
-	b.WriteString(`INSERT INTO ` + pointTable.name + ` (` + pointTable.columns + `) VALUES `)
+	b.WriteString(`INSERT INTO run_metric_points (` + relational.TableColumns()["run_metric_points"] + `) VALUES `)
 	for i := range form.rows {
 		if i > 0 {
 			b.WriteString(", ")
@@ -95,12 +101,13 @@ func insertPoints(form pointForm) string {
 	return b.String()
 }
 
-// store inserts the n rows. It binds to the driver's connection: what database/sql
-// does with every argument takes as long as SQLite with a row.
-func (r *pointRows) store(ctx context.Context, q querier, n int) error {
-	statement, known := pointStatements.Load(pointForm{n, r.once})
+// Store is documented at relational.Points. It binds to the driver's connection: what
+// database/sql does with every argument takes as long as SQLite with a row.
+func (r *pointRows) Store(ctx context.Context, q relational.Querier) error {
+	form := pointForm{r.rows, r.once}
+	statement, known := pointStatements.Load(form)
 	if !known {
-		statement, _ = pointStatements.LoadOrStore(pointForm{n, r.once}, insertPoints(pointForm{n, r.once}))
+		statement, _ = pointStatements.LoadOrStore(form, insertPoints(form))
 	}
 	conn, ok := q.(*sql.Conn)
 	if !ok {

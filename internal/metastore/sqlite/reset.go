@@ -8,14 +8,15 @@ import (
 
 	"quant"
 	"quant/internal/metastore"
+	"quant/internal/metastore/relational"
 	"quant/internal/sqltext"
 )
 
 // carriedTables are the tables that Reset carries over, parents first.
 func carriedTables() []string {
-	tables := append([]string{"runs"}, companions()...)
-	for _, r := range registered() {
-		tables = append(tables, r.table)
+	tables := append([]string{"runs"}, relational.Companions()...)
+	for _, r := range relational.Registered() {
+		tables = append(tables, r.Table)
 	}
 	return tables
 }
@@ -25,10 +26,10 @@ func carriedTables() []string {
 // file aside and salvage it then); nothing is changed after an error.
 func (db *DB) Reset(ctx context.Context, backupPath string) (metastore.Carried, error) {
 	none := metastore.Carried{}
-	if db.current(ctx) != nil {
-		return none, quant.Errorf(quant.Failed, "reset meta db %s: not inside a transaction", db.shown)
+	if db.InTx(ctx) {
+		return none, quant.Errorf(quant.Failed, "reset meta db %s: not inside a transaction", db.Shown)
 	}
-	release, err := db.queue(ctx)
+	release, err := db.Queue(ctx)
 	if err != nil {
 		return none, err
 	}
@@ -39,11 +40,11 @@ func (db *DB) Reset(ctx context.Context, backupPath string) (metastore.Carried, 
 	pool.SetMaxOpenConns(1)
 	defer func() { _ = pool.Close() }()
 	if _, err := pool.ExecContext(ctx, `PRAGMA foreign_keys = OFF`); err != nil {
-		return none, db.classify("reset", err)
+		return none, db.Classify("reset", err)
 	}
 	tx, err := pool.BeginTx(ctx, nil)
 	if err != nil {
-		return none, db.classify("reset", err)
+		return none, db.Classify("reset", err)
 	}
 	defer func() { _ = tx.Rollback() }()
 	if backupPath != "" {
@@ -58,7 +59,7 @@ func (db *DB) Reset(ctx context.Context, backupPath string) (metastore.Carried, 
 		err = tx.Commit()
 	}
 	if err != nil {
-		return none, db.classify("reset", err)
+		return none, db.Classify("reset", err)
 	}
 	return carried, nil
 }
@@ -111,13 +112,13 @@ func reset(ctx context.Context, tx *sql.Tx, schema []migration) (metastore.Carri
 	if err := fillProcesses(ctx, tx); err != nil {
 		return carried, err
 	}
-	return carried, fillMetrics(ctx, tx)
+	return carried, relational.FillMetrics(ctx, tx)
 }
 
 // copyRows inserts those rows of a table of another schema that this one's rules
 // accept, by the columns that both have, and returns their number. Foreign
 // keys that are missed also keep a row out.
-func copyRows(ctx context.Context, q querier, schema, from, into string) (int64, error) {
+func copyRows(ctx context.Context, q relational.Querier, schema, from, into string) (int64, error) {
 	theirs, err := columnsOf(ctx, q, schema, from)
 	if err != nil {
 		return 0, err
@@ -140,13 +141,13 @@ func copyRows(ctx context.Context, q querier, schema, from, into string) (int64,
 	if len(names) == 0 {
 		return 0, nil
 	}
-	for _, r := range registered() {
-		if r.table == into && r.parent != "" {
-			where = append(where, r.parent)
+	for _, r := range relational.Registered() {
+		if r.Table == into && r.Parent != "" {
+			where = append(where, r.Parent)
 		}
 	}
 	switch {
-	case slices.Contains(companions(), into):
+	case slices.Contains(relational.Companions(), into):
 		where = append(where, `run_id IN (SELECT run_id FROM main.runs)`)
 	case into == "models":
 		where = append(where, `(experiment_id IS NULL OR experiment_id IN (SELECT experiment_id FROM main.experiments))`)
@@ -161,16 +162,16 @@ func copyRows(ctx context.Context, q querier, schema, from, into string) (int64,
 
 // fillProcesses gives a run whose process was lost an empty one, as one that
 // may have changed something.
-func fillProcesses(ctx context.Context, q querier) error {
+func fillProcesses(ctx context.Context, q relational.Querier) error {
 	_, err := q.ExecContext(ctx, `INSERT INTO run_process (run_id, changes, pid)
 		SELECT run_id, 1, 0 FROM runs WHERE run_id NOT IN (SELECT run_id FROM run_process)`)
 	return err
 }
 
 // dropAll drops every object but SQLite's own. Foreign keys must be off.
-func dropAll(ctx context.Context, q querier) error {
+func dropAll(ctx context.Context, q relational.Querier) error {
 	for _, kind := range []string{"trigger", "view", "index", "table"} {
-		names, err := texts(ctx, q, `SELECT name FROM main.sqlite_schema
+		names, err := relational.Texts(ctx, q, `SELECT name FROM main.sqlite_schema
 			WHERE type = '`+kind+`' AND sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\'
 			ORDER BY sql LIKE 'CREATE VIRTUAL%' DESC, name`)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/metastore/relational"
 	"quant/internal/test/soak"
 )
 
@@ -35,7 +36,7 @@ func TestTheDatabaseItselfRefusesNonsense(t *testing.T) {
 	t.Parallel()
 	db := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
 	for _, s := range sampleRows() {
-		must(db.pool.Exec(s))
+		must(db.Pool.Exec(s))
 	}
 	insertRun := func(columns, values string) string {
 		return `INSERT INTO runs (run_id, kind, ` + columns + `) VALUES ('019bc0de-0002-7000-8000-000000000001', 'k', ` + values + `)`
@@ -134,28 +135,28 @@ func TestTheDatabaseItselfRefusesNonsense(t *testing.T) {
 		`UPDATE runs SET kind = 'other'`,
 		`UPDATE runs SET started_at = '2027-01-15T09:30:00.000000Z'`,
 	} {
-		if _, err := db.pool.Exec(s); err == nil {
+		if _, err := db.Pool.Exec(s); err == nil {
 			t.Errorf("stored: %s", s)
 		} else if e, is := errors.AsType[sqlite3.Error](err); !is || e.Code != sqlite3.ErrConstraint {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
 	// An ended run keeps its end.
-	must(db.pool.Exec(`UPDATE runs SET status = 'FAIL', ended_at = ` + at + `, error_text = 'x'`))
+	must(db.Pool.Exec(`UPDATE runs SET status = 'FAIL', ended_at = ` + at + `, error_text = 'x'`))
 	for _, s := range []string{
 		`UPDATE runs SET status = 'RUNNING', ended_at = NULL, error_text = NULL`,
 		`UPDATE runs SET status = 'SUCCESS', error_text = NULL`,
 		`UPDATE runs SET ended_at = '2027-01-15T09:30:00.000000Z'`,
 	} {
-		_, err := db.pool.Exec(s)
-		if quant.CodeOf(db.classify("x", err)) != quant.Conflict {
+		_, err := db.Pool.Exec(s)
+		if quant.CodeOf(db.Classify("x", err)) != quant.Conflict {
 			t.Errorf("%s: %v", s, err)
 		}
 	}
-	must(db.pool.Exec(`UPDATE runs SET error_text = 'y'`))
-	must(db.pool.Exec(`DELETE FROM runs`))
+	must(db.Pool.Exec(`UPDATE runs SET error_text = 'y'`))
+	must(db.Pool.Exec(`DELETE FROM runs`))
 	var left int
-	ok(t, db.pool.QueryRow(`SELECT (SELECT count(*) FROM run_process) + (SELECT count(*) FROM run_io)`).Scan(&left))
+	ok(t, db.Pool.QueryRow(`SELECT (SELECT count(*) FROM run_process) + (SELECT count(*) FROM run_io)`).Scan(&left))
 	if left != 0 {
 		t.Errorf("%d companions outlived their run", left)
 	}
@@ -190,10 +191,10 @@ func TestEveryTimeThatGoWritesIsAccepted(t *testing.T) {
 func TestTheDatabaseAndGoAgreeOnEveryCharacterOfASymbol(t *testing.T) {
 	t.Parallel()
 	db := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
-	must(db.pool.Exec(`WITH RECURSIVE n (c) AS (SELECT 0 UNION ALL SELECT c + 1 FROM n WHERE c < 0x10ffff)
+	must(db.Pool.Exec(`WITH RECURSIVE n (c) AS (SELECT 0 UNION ALL SELECT c + 1 FROM n WHERE c < 0x10ffff)
 		INSERT OR IGNORE INTO symbols (symbol) SELECT 'A' || char(c) FROM n WHERE (c < 0x30000 OR c >= 0xe0000) AND c NOT BETWEEN 0xd800 AND 0xdfff`))
 	stored := map[string]bool{}
-	for _, s := range must(texts(context.Background(), db.pool, `SELECT symbol FROM symbols`)) {
+	for _, s := range must(relational.Texts(context.Background(), db.Pool, `SELECT symbol FROM symbols`)) {
 		stored[s] = true
 	}
 	for c := rune(0); c <= unicode.MaxRune; c++ {
@@ -211,7 +212,7 @@ func TestTheDatabaseAndGoAgreeOnEveryCharacterOfASymbol(t *testing.T) {
 // something, half of those fail; every kind has a thousandth.
 func fillRuns(t testing.TB, db *DB, n int) {
 	t.Helper()
-	conn := must(db.pool.Conn(context.Background())) // a temporary table belongs to one
+	conn := must(db.Pool.Conn(context.Background())) // a temporary table belongs to one
 	defer func() { ok(t, conn.Close()) }()
 	for _, s := range []string{
 		`CREATE TEMP TABLE n AS WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < %d - 1)
@@ -237,10 +238,10 @@ func fillRuns(t testing.TB, db *DB, n int) {
 func TestEveryQueryOnRunsUsesAnIndex(t *testing.T) {
 	t.Parallel()
 	db := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
-	for _, tt := range everyQuery() {
-		query, args := tt.query()
+	for _, tt := range everyQuery(db) {
+		query, args := tt.query.SQL, tt.query.Args
 		var plan []string
-		rows, err := db.pool.Query(`EXPLAIN QUERY PLAN `+query, args...)
+		rows, err := db.Pool.Query(`EXPLAIN QUERY PLAN `+query, args...)
 		ok(t, err)
 		defer rows.Close()
 		for rows.Next() {
@@ -265,24 +266,19 @@ func TestEveryQueryOnRunsUsesAnIndex(t *testing.T) {
 
 type planned struct {
 	name  string
-	query func() (string, []any)
+	query relational.Query
 	want  []string // parts of the plan
 }
 
-// everyQuery is each single filter of ListRuns, and ResolveRun.
-func everyQuery() []planned {
+// everyQuery is each single filter of ListRuns, ResolveRun, and what is read of named
+// runs.
+func everyQuery(db *DB) []planned {
 	byFilter := func(name string, f metastore.RunFilter, want ...string) planned {
-		return planned{name, func() (string, []any) {
-			query, args, err := listRuns(f)
-			if err != nil {
-				panic(err)
-			}
-			return query, args
-		}, want}
+		return planned{name, must(db.ListQuery(f)), want}
 	}
 	late := must(quant.ParseTime("2026-01-15T09:59:00.000000Z"))
 	const key = "SEARCH p USING PRIMARY KEY (run_id=?)"
-	someRuns := `["` + metastoretest.RunID(0) + `","` + metastoretest.RunID(1) + `"]`
+	ofRuns := must(db.LookUps([]string{metastoretest.RunID(0), metastoretest.RunID(1)}, "loss", quant.NameTag))
 	return []planned{
 		byFilter("default", metastore.RunFilter{Limit: 20}, "SCAN p USING INDEX run_process_changes", "SEARCH r USING PRIMARY KEY (run_id=?)"),
 		byFilter("all", metastore.RunFilter{All: true, Limit: 20}, "SCAN r", key),
@@ -298,20 +294,14 @@ func everyQuery() []planned {
 		byFilter("parent", metastore.RunFilter{All: true, Parent: metastoretest.RunID(0)}, "SEARCH p USING INDEX run_process_parent (parent_run_id=?)"),
 		byFilter("parent, that change", metastore.RunFilter{Parent: metastoretest.RunID(0)}, "SEARCH p USING INDEX run_process_parent (parent_run_id=?)"),
 		byFilter("except", metastore.RunFilter{Except: metastoretest.RunID(0), Limit: 20}, "run_process_changes"),
-		{"beginning", func() (string, []any) { return resolveRun("019") }, []string{"SEARCH runs USING PRIMARY KEY (run_id>? AND run_id<?)"}},
-		{"runs by id", func() (string, []any) { return selectRuns, []any{someRuns} }, []string{"SEARCH r USING PRIMARY KEY (run_id=?)", key}},
-		{"params of runs", func() (string, []any) {
-			return selectOfRuns("run_params", paramTable.columns, "name, run_id"), []any{someRuns}
-		}, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
-		{"metrics of runs", func() (string, []any) {
-			return selectOfRuns("run_metrics", metricTable.columns, "run_id, name"), []any{someRuns}
-		}, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
-		{"inputs of runs", func() (string, []any) {
-			return selectOfRuns("run_io", ioTable.columns, "run_id, name"), []any{someRuns}
-		}, []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
-		{"names of runs", func() (string, []any) { return selectNames, []any{someRuns, quant.NameTag} }, []string{"SEARCH t USING PRIMARY KEY (run_id=? AND name=?)"}},
-		{"sample", func() (string, []any) { return selectSample, []any{"[1,2]", metastoretest.RunID(0), "loss"} }, []string{"SEARCH p USING PRIMARY KEY (run_id=? AND name=? AND point=?)"}},
-		{"end", func() (string, []any) { return resolveRun("abcd") }, []string{"SEARCH runs USING COVERING INDEX runs_suffix (<expr>=?)"}},
+		{"beginning", db.ResolveQuery("019"), []string{"SEARCH runs USING PRIMARY KEY (run_id>? AND run_id<?)"}},
+		{"runs by id", ofRuns["runs"], []string{"SEARCH r USING PRIMARY KEY (run_id=?)", key}},
+		{"params of runs", ofRuns["params"], []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
+		{"metrics of runs", ofRuns["metrics"], []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
+		{"inputs of runs", ofRuns["io"], []string{"SEARCH t USING PRIMARY KEY (run_id=?)"}},
+		{"names of runs", ofRuns["names"], []string{"SEARCH t USING PRIMARY KEY (run_id=? AND name=?)"}},
+		{"sample", ofRuns["sample"], []string{"SEARCH p USING PRIMARY KEY (run_id=? AND name=? AND point=?)"}},
+		{"end", db.ResolveQuery("abcd"), []string{"SEARCH runs USING COVERING INDEX runs_suffix (<expr>=?)"}},
 	}
 }
 
@@ -330,8 +320,8 @@ func slowsNoLookUp(t *testing.T, long *DB) {
 	t.Helper()
 	short := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
 	fillRuns(t, short, 1_000)
-	for _, tt := range everyQuery() {
-		query, args := tt.query()
+	for _, tt := range everyQuery(short) {
+		query, args := tt.query.SQL, tt.query.Args
 		quick, slow := best(t, short, query, args), best(t, long, query, args)
 		if slow > 2*quick+5*time.Millisecond {
 			t.Errorf("%s: %s with a short history, %s with a long one", tt.name, quick, slow)
@@ -371,7 +361,7 @@ func best(t *testing.T, db *DB, query string, args []any) time.Duration {
 	least := time.Hour
 	for range 10 {
 		start := time.Now()
-		rows, err := db.pool.Query(query, args...)
+		rows, err := db.Pool.Query(query, args...)
 		ok(t, err)
 		defer rows.Close()
 		for rows.Next() {

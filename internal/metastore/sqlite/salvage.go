@@ -20,6 +20,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/metastore"
+	"quant/internal/metastore/relational"
 	"quant/internal/sqltext"
 )
 
@@ -58,15 +59,15 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 	read, unread := int64(0), []string(nil)
 	carried := metastore.Carried{Rows: map[string]int64{}, Lost: map[string]int64{}}
 	if carried.Unread, err = db.doubts(ctx, broken, brokenPath, guessed); err != nil {
-		return none, db.classify("salvage from "+brokenPath, err)
+		return none, db.Classify("salvage from "+brokenPath, err)
 	}
 	expected, err := db.tablesOf(ctx, broken)
 	if err != nil {
-		return none, db.classify("salvage from "+brokenPath, err)
+		return none, db.Classify("salvage from "+brokenPath, err)
 	}
-	err = db.write(ctx, "salvage from "+brokenPath, "", func(ctx context.Context, q querier) error {
+	err = db.Write(ctx, "salvage from "+brokenPath, "", func(ctx context.Context, q relational.Querier) error {
 		var numbered int64
-		if err := q.QueryRowContext(ctx, highestNumber).Scan(&numbered); err != nil {
+		if err := q.QueryRowContext(ctx, relational.HighestNumber).Scan(&numbered); err != nil {
 			return err
 		}
 		for _, table := range salvageable() {
@@ -99,7 +100,7 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 		if unread != nil {
 			carried.Unread = append(carried.Unread, "not or not wholly read: "+strings.Join(unread, ", "))
 		}
-		if err := fillNumbers(ctx, q); err != nil {
+		if err := relational.FillNumbers(ctx, q); err != nil {
 			return err
 		}
 		if err := fillProcesses(ctx, q); err != nil {
@@ -108,7 +109,7 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 		if err := fillFacts(ctx, q, db.schema); err != nil {
 			return err
 		}
-		return fillMetrics(ctx, q)
+		return relational.FillMetrics(ctx, q)
 	})
 	if err != nil {
 		return none, err
@@ -118,7 +119,7 @@ func (db *DB) Salvage(ctx context.Context, brokenPath string, tables []string) (
 
 // nothing is the error of a file of which nothing can be read.
 func nothing(path string, cause error) error {
-	return storeError(metastore.ErrDamaged, cause, "nothing can be read of %s: %v", path, cause)
+	return relational.StoreError(metastore.ErrDamaged, cause, "nothing can be read of %s: %v", path, cause)
 }
 
 // doubts says why what is read of a broken file may not be all that was in it.
@@ -160,7 +161,7 @@ func (db *DB) tablesOf(ctx context.Context, broken *sql.DB) ([]string, error) {
 	if err := apply(ctx, fresh, db.schema[:version], 0); err != nil {
 		return nil, err
 	}
-	return texts(ctx, fresh, `SELECT name FROM sqlite_schema WHERE type = 'table'`)
+	return relational.Texts(ctx, fresh, `SELECT name FROM sqlite_schema WHERE type = 'table'`)
 }
 
 // errBroken is what a broken file says of itself before SQLite reads it.
@@ -218,7 +219,7 @@ func (db *DB) openBroken(ctx context.Context, path string) (pool *sql.DB, guesse
 	case isDamage(err), errors.Is(err, errBroken):
 		return nil, false, nil, unreadable(err)
 	case err != nil:
-		return nil, false, nil, db.classify("salvage from "+path, err)
+		return nil, false, nil, db.Classify("salvage from "+path, err)
 	}
 	return pool, guessed, func() { _ = pool.Close(); remove() }, nil
 }
@@ -249,7 +250,7 @@ func (db *DB) graftSchema(ctx context.Context, dir, copied string) error {
 	if err != nil {
 		return err
 	}
-	roots, err := texts(ctx, pool, `SELECT rootpage FROM sqlite_schema WHERE rootpage > 0`)
+	roots, err := relational.Texts(ctx, pool, `SELECT rootpage FROM sqlite_schema WHERE rootpage > 0`)
 	if err := errors.Join(err, pool.Close()); err != nil {
 		return err
 	}
@@ -348,7 +349,7 @@ func mendHeader(path string) (err error) {
 // breaks off, and then asks for those rows by key that only an index knows. It
 // returns how many different rows it could read, and whether the reading came to the
 // table's end. expected: the file should have it.
-func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, expected bool, carried *metastore.Carried) (read int64, whole bool, err error) {
+func salvageTable(ctx context.Context, q relational.Querier, broken *sql.DB, table string, expected bool, carried *metastore.Carried) (read int64, whole bool, err error) {
 	ours, err := columnsOf(ctx, q, "main", table)
 	if err != nil {
 		return 0, false, err
@@ -384,7 +385,7 @@ func salvageTable(ctx context.Context, q querier, broken *sql.DB, table string, 
 }
 
 type salvager struct {
-	q       querier
+	q       relational.Querier
 	broken  *sql.DB
 	table   string
 	columns []string
@@ -472,7 +473,7 @@ func (s *salvager) id(values []any) string {
 
 // storeByIndex asks for the rows that indexes know and no scan has met.
 func (s *salvager) storeByIndex(ctx context.Context, all string) error {
-	indexes, err := texts(ctx, s.broken, `SELECT name FROM pragma_index_list(?) WHERE origin = 'c'`, s.table)
+	indexes, err := relational.Texts(ctx, s.broken, `SELECT name FROM pragma_index_list(?) WHERE origin = 'c'`, s.table)
 	if err := excused(ctx, err); err != nil {
 		return err
 	}
@@ -502,12 +503,12 @@ func (s *salvager) storeByIndex(ctx context.Context, all string) error {
 
 // keysOf adds the keys of an index that no scan has met.
 func (s *salvager) keysOf(ctx context.Context, index, direction string, missing map[string][]any) error {
-	partial, err := texts(ctx, s.broken, `SELECT coalesce(substr(sql, instr(upper(sql), ' WHERE ')), '') FROM sqlite_schema
+	partial, err := relational.Texts(ctx, s.broken, `SELECT coalesce(substr(sql, instr(upper(sql), ' WHERE ')), '') FROM sqlite_schema
 		WHERE type = 'index' AND name = ? AND instr(upper(sql), ' WHERE ') > 0`, index)
 	if err != nil {
 		return excused(ctx, err)
 	}
-	first, err := texts(ctx, s.broken, `SELECT coalesce(name, '') FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno LIMIT 1`, index)
+	first, err := relational.Texts(ctx, s.broken, `SELECT coalesce(name, '') FROM pragma_index_xinfo(?) WHERE key = 1 ORDER BY seqno LIMIT 1`, index)
 	if err != nil {
 		return excused(ctx, err)
 	}

@@ -6,31 +6,9 @@ import (
 	"strings"
 
 	"quant/internal/metastore"
+	"quant/internal/metastore/relational"
 	"quant/internal/sqltext"
 )
-
-// Tables is documented at metastore.Store.
-func (db *DB) Tables(ctx context.Context) ([]metastore.TableCount, error) {
-	q, err := db.reader(ctx)
-	if err != nil {
-		return nil, err
-	}
-	names, err := texts(ctx, q, `SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`)
-	if err != nil {
-		return nil, db.classify("list tables", err)
-	}
-	if len(names) == 0 {
-		return nil, nil
-	}
-	parts := make([]string, len(names))
-	args := make([]any, len(names))
-	for i, name := range names {
-		parts[i], args[i] = `SELECT ? AS name, count(*) FROM `+sqltext.Identifier(name), name
-	}
-	// One statement, so that the counts belong together.
-	return list(ctx, db, "count rows", strings.Join(parts, ` UNION ALL `)+` ORDER BY name`, args,
-		func(t *metastore.TableCount) []any { return []any{&t.Table, &t.Rows} })
-}
 
 // column is a column as the database declares it.
 type column struct {
@@ -40,7 +18,7 @@ type column struct {
 }
 
 // columnsOf returns a table's columns in order; none if there is no such table.
-func columnsOf(ctx context.Context, q querier, schema, table string) ([]column, error) {
+func columnsOf(ctx context.Context, q relational.Querier, schema, table string) ([]column, error) {
 	rows, err := q.QueryContext(ctx, `SELECT name, type, "notnull", pk FROM pragma_table_info(?, ?) ORDER BY cid`, table, schema)
 	if err != nil {
 		return nil, err
@@ -63,7 +41,7 @@ func typed(c column, value string) string {
 }
 
 // foreignKeyProblems lists rows that refer to none, by table.
-func foreignKeyProblems(ctx context.Context, q querier) ([]metastore.Problem, error) {
+func foreignKeyProblems(ctx context.Context, q relational.Querier) ([]metastore.Problem, error) {
 	rows, err := q.QueryContext(ctx, `SELECT "table", parent, count(*) FROM pragma_foreign_key_check GROUP BY 1, 2 ORDER BY 1, 2`)
 	if err != nil {
 		return nil, err
@@ -79,7 +57,7 @@ func foreignKeyProblems(ctx context.Context, q querier) ([]metastore.Problem, er
 		found = append(found, metastore.Problem{
 			Object: table,
 			What:   fmt.Sprintf("%d rows refer to rows of %s that do not exist", n, parent),
-			Mend:   mendRows,
+			Mend:   relational.MendRows,
 		})
 	}
 	return found, rows.Err()
@@ -87,7 +65,7 @@ func foreignKeyProblems(ctx context.Context, q querier) ([]metastore.Problem, er
 
 // checkReferences is foreignKeyProblems, but looks up what is referred to once for
 // each value, in the order of the key, and counts only where something is missing.
-func checkReferences(ctx context.Context, q querier) ([]metastore.Problem, error) {
+func checkReferences(ctx context.Context, q relational.Querier) ([]metastore.Problem, error) {
 	type reference struct{ table, column, parent, key, wholly string }
 	all, err := rowsOf(ctx, q, `SELECT t.name, f."from", f."table", coalesce(f."to", ''), count(*) OVER (PARTITION BY t.name, f.id) = 1
 		FROM pragma_table_list t JOIN pragma_foreign_key_list(t.name) f WHERE t.schema = 'main' AND t.type = 'table'`,
@@ -100,35 +78,11 @@ func checkReferences(ctx context.Context, q querier) ([]metastore.Problem, error
 			return foreignKeyProblems(ctx, q)
 		}
 		column, key := sqltext.Identifier(r.column), sqltext.Identifier(r.key)
-		missing, err := texts(ctx, q, `SELECT 'one' FROM (SELECT DISTINCT `+column+` AS value FROM main.`+sqltext.Identifier(r.table)+` NOT INDEXED) c
+		missing, err := relational.Texts(ctx, q, `SELECT 'one' FROM (SELECT DISTINCT `+column+` AS value FROM main.`+sqltext.Identifier(r.table)+` NOT INDEXED) c
 			WHERE value IS NOT NULL AND NOT EXISTS (SELECT 1 FROM main.`+sqltext.Identifier(r.parent)+` p WHERE p.`+key+` = c.value) LIMIT 1`)
 		if err != nil || len(missing) > 0 {
 			return foreignKeyProblems(ctx, q)
 		}
 	}
 	return nil, nil
-}
-
-const mendRows = "quant init-db --reset carries the sound rows over, after a backup"
-
-// companions are the tables keyed by run_id whose rows go with their run.
-func companions() []string {
-	return []string{
-		"run_process", "run_io", "run_params", "run_tags", "run_metrics", "run_metric_points",
-		"run_notes", "run_artifacts", "run_programs", "run_deletions", "run_imports",
-		"run_clients", "run_metric_latest", "run_metric_nans",
-		"run_datasets", "run_models",
-	}
-}
-
-// registered are the tables of what clients log beside runs, parents first, each
-// with what a row needs to have its parent.
-func registered() []struct{ table, parent string } {
-	const model, version = `model_id IN (SELECT model_id FROM main.logged_models)`, `model IN (SELECT name FROM main.registered_models)`
-	return []struct{ table, parent string }{
-		{"client_artifacts", ""},
-		{"logged_models", ""}, {"logged_model_params", model}, {"logged_model_tags", model}, {"logged_model_metrics", model},
-		{"registered_models", ""}, {"registered_model_tags", version}, {"registered_model_aliases", version},
-		{"model_versions", version}, {"model_version_tags", version},
-	}
 }

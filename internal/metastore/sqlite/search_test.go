@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -23,40 +22,8 @@ var searchBegin = time.Date(2026, 1, 15, 9, 30, 0, 0, time.UTC)
 func newEvaluator(t testing.TB, db *DB, r *rand.Rand, n int) *metastoretest.Evaluator {
 	t.Helper()
 	e := metastoretest.NewEvaluator(t, db, r, n)
-	e.LoseProcesses(r, func(runID string) { must(db.pool.Exec(`DELETE FROM run_process WHERE run_id = ?`, runID)) })
+	e.LoseProcesses(r, func(runID string) { must(db.Pool.Exec(`DELETE FROM run_process WHERE run_id = ?`, runID)) })
 	return e
-}
-
-func (s *searcher) answer(t *testing.T, db *DB, q metastore.Search) ([]string, error) {
-	t.Helper()
-	var ids []string
-	err := db.snapshot(context.Background(), func(conn querier) (err error) {
-		s.ctx, s.q = context.Background(), conn
-		ids, err = s.ids(q)
-		return err
-	})
-	return ids, err
-}
-
-// byDriver answers a question by all runs of one driver, however many they are.
-func byDriver(db *DB, q metastore.Search, driver plan) (ids []string, err error) {
-	err = db.snapshot(context.Background(), func(conn querier) error {
-		w := searcher{ctx: context.Background(), q: conn}
-		at, err := w.standingOf(q)
-		if err != nil {
-			return err
-		}
-		query, err := compile(q, at)
-		if err != nil {
-			return err
-		}
-		_, chosen, err := w.count(driver, math.MaxInt32)
-		if err == nil {
-			ids, err = w.run(query, union(chosen))
-		}
-		return err
-	})
-	return ids, err
 }
 
 // TestASearchAnswersAsAPlainEvaluator compares random questions on random runs:
@@ -80,16 +47,15 @@ func TestASearchAnswersAsAPlainEvaluator(t *testing.T) {
 		if err != nil || !slices.Equal(got, want) {
 			t.Fatalf("%s\n got %d %q %v\nwant %d %q", metastoretest.Describe(q), len(got), got, err, len(want), want)
 		}
-		if got, err = (&searcher{look: 8}).answer(t, db, q); err != nil || !slices.Equal(got, want) {
+		if got, err = db.SearchWithLook(context.Background(), q, 8); err != nil || !slices.Equal(got, want) {
 			t.Fatalf("with short looks: %s\n got %d %q %v\nwant %d %q", metastoretest.Describe(q), len(got), got, err, len(want), want)
 		}
-		choices, _ := driversOf(q, idRange{})
-		for n, driver := range choices {
+		db.SearchByEach(context.Background(), q, func(driver int, got []string, err error) {
 			drivers++
-			if got, err := byDriver(db, q, driver); err != nil || !slices.Equal(got, want) {
-				t.Fatalf("by driver %d: %s\n got %d %q %v\nwant %d %q", n, metastoretest.Describe(q), len(got), got, err, len(want), want)
+			if err != nil || !slices.Equal(got, want) {
+				t.Fatalf("by driver %d: %s\n got %d %q %v\nwant %d %q", driver, metastoretest.Describe(q), len(got), got, err, len(want), want)
 			}
-		}
+		})
 	}
 	t.Logf("%d runs found, %d drivers tried", found, drivers)
 }

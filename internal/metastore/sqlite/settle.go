@@ -10,11 +10,12 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/metastore/relational"
 )
 
 // Seal is documented at metastore.FileStore.
 func (db *DB) Seal(ctx context.Context) error {
-	err := db.pool.Close() // it may leave its log behind without a word
+	err := db.Pool.Close() // it may leave its log behind without a word
 	if err == nil {
 		err = db.settle(ctx, db.path)
 	}
@@ -28,12 +29,12 @@ func (db *DB) Seal(ctx context.Context) error {
 // damage of the one that stands there.
 func (db *DB) notWritten(what string, err error) error {
 	if isDamage(err) {
-		return storeError(nil, err, "%s: meta db %s: what was written cannot be read again: %v", what, db.shown, err).
+		return relational.StoreError(nil, err, "%s: meta db %s: what was written cannot be read again: %v", what, db.Shown, err).
 			WithHint("check the disk, then run the command again; nothing was changed")
 	}
-	err = db.classify(what, err)
+	err = db.Classify(what, err)
 	if err != nil && quant.CodeOf(err) == quant.Failed && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		return storeError(nil, err, "meta db %s: %v", db.shown, err).WithHint("check the disk, then run the command again; nothing was changed")
+		return relational.StoreError(nil, err, "meta db %s: %v", db.Shown, err).WithHint("check the disk, then run the command again; nothing was changed")
 	}
 	return err
 }

@@ -19,6 +19,7 @@ import (
 
 	"quant/internal/failpoint"
 	"quant/internal/metastore"
+	"quant/internal/metastore/relational"
 )
 
 // applicationID stands in the header of every Meta DB ("qntM"), so that
@@ -44,18 +45,13 @@ type Options struct {
 
 // DB is an open Meta DB. Its methods may be called from several goroutines.
 type DB struct {
-	pool     *sql.DB
+	*relational.DB
 	path     string // absolute
-	shown    string // as the caller named it, for messages
 	wait     time.Duration
 	now      func() time.Time
 	schema   []migration
 	readOnly bool
 	fleeting bool
-
-	// writing holds one token: writers of this process queue here, so that
-	// they neither poll for SQLite's lock against each other nor fill the pool.
-	writing chan struct{}
 
 	created  bool
 	from, to int
@@ -92,11 +88,11 @@ func prepared(o Options) (*DB, error) {
 func prepare(o Options, schema []migration) (*DB, error) {
 	abs, err := filepath.Abs(o.Path)
 	if err != nil {
-		return nil, storeError(nil, err, "meta db %s: %v", o.Path, err)
+		return nil, relational.StoreError(nil, err, "meta db %s: %v", o.Path, err)
 	}
 	db := &DB{
-		path: abs, shown: o.Path, wait: o.Wait, now: o.Now, schema: schema,
-		readOnly: o.ReadOnly, fleeting: o.Fleeting, writing: make(chan struct{}, 1),
+		path: abs, wait: o.Wait, now: o.Now, schema: schema,
+		readOnly: o.ReadOnly, fleeting: o.Fleeting,
 	}
 	if db.wait <= 0 {
 		db.wait = failpoint.Patience("meta", 15*time.Second)
@@ -104,6 +100,7 @@ func prepare(o Options, schema []migration) (*DB, error) {
 	if db.now == nil {
 		db.now = time.Now
 	}
+	db.DB = relational.New(relational.Options{Shown: o.Path, Dialect: dialect{o.Path, db.wait}, Wait: db.wait, OneWriter: true})
 	return db, nil
 }
 
@@ -118,7 +115,7 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	}
 	if !found {
 		if o.ReadOnly {
-			return nil, storeError(nil, fs.ErrNotExist, "meta db %s does not exist", o.Path).
+			return nil, relational.StoreError(nil, fs.ErrNotExist, "meta db %s does not exist", o.Path).
 				WithHint("quant init-db makes it")
 		}
 		if err := db.create(ctx); err != nil {
@@ -131,12 +128,12 @@ func open(ctx context.Context, o Options, schema []migration) (*DB, error) {
 	}
 	if version < len(schema) && !(o.ReadOnly && readable(schema, version)) {
 		if o.ReadOnly {
-			_ = db.pool.Close()
-			return nil, storeError(metastore.ErrOlder, nil, "meta db %s has schema %d, this program needs %d", o.Path, version, len(schema)).
+			_ = db.Pool.Close()
+			return nil, relational.StoreError(metastore.ErrOlder, nil, "meta db %s has schema %d, this program needs %d", o.Path, version, len(schema)).
 				WithHint("any command that may write there brings it up to date, such as quant init-db")
 		}
 		if err := db.migrate(ctx, o.BackupDir); err != nil {
-			_ = db.pool.Close()
+			_ = db.Pool.Close()
 			return nil, err
 		}
 	}
@@ -154,19 +151,19 @@ func (db *DB) exists() (found bool, err error) {
 			if link.Mode()&fs.ModeSymlink == 0 {
 				return db.exists() // somebody has made it in between
 			}
-			return false, storeError(nil, nil, "meta db %s is a symbolic link to nothing", db.shown).
+			return false, relational.StoreError(nil, nil, "meta db %s is a symbolic link to nothing", db.Shown).
 				WithHint("bring back what the link points to (is a disk not mounted?), or remove the link")
 		}
 		return false, nil
 	case err != nil:
-		return false, storeError(nil, err, "meta db %s: %v", db.shown, err).
+		return false, relational.StoreError(nil, err, "meta db %s: %v", db.Shown, err).
 			WithHint("check the path and that you may read its folder, or name another with --sqlite")
 	case info.IsDir():
-		return false, storeError(metastore.ErrDamaged, nil, "meta db %s is a directory", db.shown).WithHint(hintDamaged)
+		return false, relational.StoreError(metastore.ErrDamaged, nil, "meta db %s is a directory", db.Shown).WithHint(hintDamaged)
 	case !info.Mode().IsRegular():
-		return false, storeError(metastore.ErrDamaged, nil, "meta db %s is not a regular file", db.shown).WithHint(hintDamaged)
+		return false, relational.StoreError(metastore.ErrDamaged, nil, "meta db %s is not a regular file", db.Shown).WithHint(hintDamaged)
 	case info.Size() == 0:
-		return false, storeError(metastore.ErrDamaged, nil, "meta db %s is an empty file", db.shown).WithHint(hintDamaged)
+		return false, relational.StoreError(metastore.ErrDamaged, nil, "meta db %s is an empty file", db.Shown).WithHint(hintDamaged)
 	}
 	return true, nil
 }
@@ -182,12 +179,12 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 		if _, e := os.Stat(db.path + "-wal"); errors.Is(e, fs.ErrNotExist) {
 			version, _, err := db.openPool(ctx, mode+"&immutable=1")
 			if err != nil {
-				return 0, db.classify("open", err)
+				return 0, db.Classify("open", err)
 			}
 			if db.fleeting {
 				return version, nil
 			}
-			_ = db.pool.Close()
+			_ = db.Pool.Close()
 		}
 	}
 	version, wal, err := db.openPool(ctx, mode)
@@ -195,18 +192,18 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 		// No shared memory can be made here, so the log cannot be read; without
 		// a log the file alone is the whole database.
 		if info, e := os.Stat(db.path + "-wal"); e == nil && info.Size() > 0 {
-			return 0, storeError(nil, err, "meta db %s was not closed properly, and its folder cannot be written to put that right", db.shown).
+			return 0, relational.StoreError(nil, err, "meta db %s was not closed properly, and its folder cannot be written to put that right", db.Shown).
 				WithHint("open it once from where its folder can be written")
 		}
 		version, wal, err = db.openPool(ctx, mode+"&immutable=1")
 	}
 	if err != nil {
-		return 0, db.classify("open", err)
+		return 0, db.Classify("open", err)
 	}
 	if !wal && !db.readOnly {
 		// A copy made by Backup comes without its log. Not being able to switch
 		// now only costs speed.
-		_, _ = db.pool.ExecContext(ctx, "PRAGMA journal_mode = WAL")
+		_, _ = db.Pool.ExecContext(ctx, "PRAGMA journal_mode = WAL")
 	}
 	return version, nil
 }
@@ -214,34 +211,34 @@ func (db *DB) connect(ctx context.Context) (version int, err error) {
 // openPool opens the pool and reads what the header says. After an error the pool
 // is closed. The codes of the driver are kept.
 func (db *DB) openPool(ctx context.Context, mode string) (version int, wal bool, err error) {
-	db.pool = sql.OpenDB(connector(dsn(db.path, db.wait, mode)))
+	db.Pool = sql.OpenDB(connector(dsn(db.path, db.wait, mode)))
 	// One writer, and a few readers beside it.
-	db.pool.SetMaxOpenConns(4)
-	db.pool.SetMaxIdleConns(4)
+	db.Pool.SetMaxOpenConns(4)
+	db.Pool.SetMaxIdleConns(4)
 	defer func() {
 		if err != nil {
-			_ = db.pool.Close()
+			_ = db.Pool.Close()
 		}
 	}()
 	var id int64
-	if err := db.pool.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
+	if err := db.Pool.QueryRowContext(ctx, "PRAGMA application_id").Scan(&id); err != nil {
 		return 0, false, err
 	}
 	if id != applicationID {
-		return 0, false, storeError(metastore.ErrDamaged, nil, "meta db %s is another program's SQLite database", db.shown).WithHint(hintDamaged)
+		return 0, false, relational.StoreError(metastore.ErrDamaged, nil, "meta db %s is another program's SQLite database", db.Shown).WithHint(hintDamaged)
 	}
-	if err := db.pool.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	if err := db.Pool.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return 0, false, err
 	}
 	if version < 1 {
-		return 0, false, storeError(metastore.ErrDamaged, nil, "meta db %s has no schema version", db.shown).WithHint(hintDamaged)
+		return 0, false, relational.StoreError(metastore.ErrDamaged, nil, "meta db %s has no schema version", db.Shown).WithHint(hintDamaged)
 	}
 	if version > len(db.schema) {
-		return 0, false, storeError(metastore.ErrNewer, nil, "meta db %s was made by a newer quant (schema %d, this program knows %d)", db.shown, version, len(db.schema)).
+		return 0, false, relational.StoreError(metastore.ErrNewer, nil, "meta db %s was made by a newer quant (schema %d, this program knows %d)", db.Shown, version, len(db.schema)).
 			WithHint("use the newer program; the file was not changed and needs no repair")
 	}
 	var journal string
-	if err := db.pool.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
+	if err := db.Pool.QueryRowContext(ctx, "PRAGMA journal_mode").Scan(&journal); err != nil {
 		return 0, false, err
 	}
 	return version, journal == "wal", nil
@@ -278,8 +275,3 @@ func (db *DB) Created() bool { return db.created }
 // Migrated returns the schema versions before and after this Open and the
 // backup it took in between; three zero values when it did not migrate.
 func (db *DB) Migrated() (from, to int, backup string) { return db.from, db.to, db.backup }
-
-// Close closes the database. Use of it afterwards is a Failed error.
-func (db *DB) Close() error {
-	return db.classify("close", db.pool.Close())
-}

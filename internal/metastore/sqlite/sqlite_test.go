@@ -26,6 +26,7 @@ import (
 	"quant/internal/failpoint"
 	"quant/internal/metastore"
 	"quant/internal/metastore/metastoretest"
+	"quant/internal/metastore/relational"
 	"quant/internal/test/soak"
 )
 
@@ -183,7 +184,7 @@ func TestANewDatabaseIsPrivateAndInItsPlace(t *testing.T) {
 	must(again.GetRun(context.Background(), metastoretest.RunID(1)))
 	for pragma, want := range map[string]string{"journal_mode": "wal", "synchronous": "2", "foreign_keys": "1"} {
 		var got string
-		ok(t, again.pool.QueryRow("PRAGMA "+pragma).Scan(&got))
+		ok(t, again.Pool.QueryRow("PRAGMA "+pragma).Scan(&got))
 		if got != want {
 			t.Errorf("%s is %s, want %s", pragma, got, want)
 		}
@@ -592,11 +593,11 @@ func TestAFolderWithoutRightsIsSaidSo(t *testing.T) {
 func TestAFullDiskInsideATransactionLosesAllOfIt(t *testing.T) {
 	t.Parallel()
 	db := openAt(t, filepath.Join(t.TempDir(), "meta.db"))
-	db.pool.SetMaxOpenConns(1)
+	db.Pool.SetMaxOpenConns(1)
 	ctx := context.Background()
 	var pages int
-	ok(t, db.pool.QueryRow(`PRAGMA page_count`).Scan(&pages))
-	must(db.pool.Exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+2)))
+	ok(t, db.Pool.QueryRow(`PRAGMA page_count`).Scan(&pages))
+	must(db.Pool.Exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+2)))
 	err := db.Tx(ctx, func(ctx context.Context) error {
 		ok(t, db.CreateSymbol(ctx, quant.Symbol{Symbol: "FIRST"}))
 		err := db.CreateSymbol(ctx, quant.Symbol{Symbol: "BIG", Name: quant.Text(strings.Repeat("x", 100_000))})
@@ -632,23 +633,16 @@ func TestTheSchemaHasTheColumnsOfTheModels(t *testing.T) {
 			}
 			want = append(want, f.Tag.Get("db")+" "+kind)
 		}
-		for _, c := range must(columnsOf(context.Background(), db.pool, "main", table)) {
+		for _, c := range must(columnsOf(context.Background(), db.Pool, "main", table)) {
 			got = append(got, c.name+" "+c.kind)
 		}
 		if strings.Join(got, ", ") != strings.Join(want, ", ") {
 			t.Errorf("%s:\ngot  %v\nwant %v", table, got, want)
 		}
 	}
-	for table, columns := range map[string]string{
-		symbolTable.name: symbolTable.columns, experimentTable.name: experimentTable.columns, modelTable.name: modelTable.columns,
-		runTable.name: runTable.columns, processTable.name: processTable.columns, ioTable.name: ioTable.columns,
-		paramTable.name: paramTable.columns, tagTable.name: tagTable.columns, metricTable.name: metricTable.columns,
-		pointTable.name: pointTable.columns, noteTable.name: noteTable.columns, artifactTable.name: artifactTable.columns,
-		programTable.name: programTable.columns, deletionTable.name: deletionTable.columns, importTable.name: importTable.columns,
-		tokenTable.name: tokenTable.columns,
-	} {
+	for table, columns := range relational.TableColumns() {
 		var got []string
-		for _, c := range must(columnsOf(context.Background(), db.pool, "main", table)) {
+		for _, c := range must(columnsOf(context.Background(), db.Pool, "main", table)) {
 			got = append(got, c.name)
 		}
 		if strings.Join(got, ", ") != columns {

@@ -4,6 +4,9 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"quant/internal/process"
 )
@@ -37,4 +40,12 @@ func ThisProcess() *Process {
 		p.User = strconv.Itoa(os.Getuid())
 	}
 	return p
+}
+
+func clock(id int32) time.Duration {
+	var t unix.Timespec
+	if unix.ClockGettime(id, &t) != nil {
+		return 0
+	}
+	return time.Duration(t.Nano())
 }

@@ -151,6 +151,9 @@ func (p *pages) ask(r *http.Request, q sqlRequest, format string, limit int64, l
 			Store: q.Store, Path: path, SQL: q.Query, Format: format, Limit: limit, Timeout: longest, Wait: time.Second, MemoryLimit: sqlMemory, SchemaVersion: facts.SchemaVersion,
 			Secrets: p.Mask.Values(),
 		}
+		if q.Store == sandbox.Meta {
+			req.Server = p.MetaURL
+		}
 		run := func(ctx context.Context) (err error) {
 			res, err = sandbox.Run(ctx, req, out)
 			return err

@@ -1,0 +1,73 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"quant"
+	"quant/internal/metastore"
+	"quant/internal/metastore/postgres"
+)
+
+// InFiles refuses doing what is done with the file of a Meta DB where the Meta DB is a
+// database on a server, whose own means do it.
+func (l *Lab) InFiles(doing string) error {
+	if l.MetaURL == "" {
+		return nil
+	}
+	return quant.Errorf(quant.Refused, "%s: the Meta DB %s is on a server, not in a file of this machine", doing, l.ShownMeta()).
+		WithHint("save it with pg_dump --schema=%s and bring it back with pg_restore; the data folder is copied beside it", postgres.Schema)
+}
+
+// openServer opens the Meta DB on its server, and goes by the clock of that.
+func (l *Lab) openServer(ctx context.Context) error {
+	store, err := postgres.Open(ctx, postgres.Options{URL: l.MetaURL, Create: l.Prepare, Now: l.Now})
+	if err != nil {
+		return err
+	}
+	if err := l.setClock(ctx, store); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	l.Opening = Opening{Meta: Unchanged}
+	if !store.CanWrite() {
+		l.store, l.Meta = store, store
+		return quant.Errorf(quant.Refused, "the role of %s may only read, so nothing can be recorded", l.ShownMeta()).
+			WithHint("what only reads works; to write, log in with a role that may: docs/team.md says what it needs")
+	}
+	l.use(store)
+	if store.Created() {
+		l.Opening.Meta = Created
+	} else if from, to := store.Migrated(); from != to {
+		l.Opening = Opening{Meta: Upgraded, From: from, To: to}
+	}
+	return nil
+}
+
+// openServerReadOnly is OpenReadOnly of a Meta DB on a server.
+func (l *Lab) openServerReadOnly(ctx context.Context) error {
+	store, err := postgres.Open(ctx, postgres.Options{URL: l.MetaURL, ReadOnly: true, Now: l.Now})
+	if err != nil {
+		return err
+	}
+	l.store, l.Meta = store, store
+	return nil
+}
+
+// peekServer is Peek at a Meta DB on a server.
+func peekServer(ctx context.Context, url string) (metastore.Store, error) {
+	return postgres.Open(ctx, postgres.Options{URL: url, ReadOnly: true, Wait: time.Second})
+}
+
+// setClock makes the lab go by the clock of its server, which all machines share:
+// their own may differ by hours, and the order of runs is that of their ids.
+func (l *Lab) setClock(ctx context.Context, leases metastore.Leases) error {
+	asked := l.Now()
+	now, err := leases.Now(ctx)
+	if err != nil {
+		return err
+	}
+	own, ahead := l.Now, now.Sub(asked)
+	l.Now = func() time.Time { return own().Add(ahead) }
+	return nil
+}

@@ -1,0 +1,152 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// connector makes connections that take the statements and values of package
+// relational.
+type connector struct {
+	config   *pgx.ConnConfig
+	settings string // a statement that each connection begins with; may be empty
+}
+
+func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
+	made, err := stdlib.GetConnector(*c.config).Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	inner := made.(*stdlib.Conn)
+	if c.settings != "" {
+		if _, err := inner.Conn().PgConn().Exec(ctx, c.settings).ReadAll(); err != nil {
+			_ = inner.Close()
+			return nil, err
+		}
+	}
+	return &conn{inner}, nil
+}
+
+func (c connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
+
+// conn is pgx's connection, to which ? is a value, a truth value is 0 or 1, and a text
+// may hold any byte.
+type conn struct{ *stdlib.Conn }
+
+func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	return c.Conn.ExecContext(ctx, numbered(query), args)
+}
+
+func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	found, err := c.Conn.QueryContext(ctx, numbered(query), args)
+	if err != nil {
+		return nil, err
+	}
+	return rows{found.(*stdlib.Rows)}, nil
+}
+
+func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	return c.Conn.PrepareContext(ctx, numbered(query))
+}
+
+// CheckNamedValue gives a value the form in which it is bound.
+func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
+	value, err := driver.DefaultParameterConverter.ConvertValue(v.Value)
+	if err != nil {
+		return err
+	}
+	switch value := value.(type) {
+	case bool:
+		v.Value = int64(0)
+		if value {
+			v.Value = int64(1)
+		}
+	case string:
+		v.Value = carried(value)
+	default:
+		v.Value = value
+	}
+	return nil
+}
+
+type rows struct{ *stdlib.Rows }
+
+func (r rows) Next(dest []driver.Value) error {
+	if err := r.Rows.Next(dest); err != nil {
+		return err
+	}
+	for i, v := range dest {
+		if text, ok := v.(string); ok {
+			dest[i] = restored(text)
+		}
+	}
+	return nil
+}
+
+var _ interface {
+	driver.QueryerContext
+	driver.ExecerContext
+	driver.NamedValueChecker
+	driver.SessionResetter
+	driver.ConnBeginTx
+} = (*conn)(nil)
+
+// numbered writes $1 for ?1 and for the first ?, outside of quotes and comments. As in
+// SQLite, a ? without a number takes the one after the highest before it.
+func numbered(query string) string {
+	if !strings.Contains(query, "?") {
+		return query
+	}
+	var b strings.Builder
+	b.Grow(len(query) + 16)
+	highest := 0
+	for i := 0; i < len(query); {
+		end := i + 1
+		switch c := query[i]; {
+		case c == '\'' || c == '"':
+			if n := strings.IndexByte(query[end:], c); n >= 0 {
+				end += n + 1
+			} else {
+				end = len(query)
+			}
+		case c == '-' && strings.HasPrefix(query[i:], "--"):
+			if n := strings.IndexByte(query[i:], '\n'); n >= 0 {
+				end = i + n
+			} else {
+				end = len(query)
+			}
+		case c == '?':
+			for end < len(query) && query[end] >= '0' && query[end] <= '9' {
+				end++
+			}
+			n, err := strconv.Atoi(query[i+1 : end])
+			if err != nil {
+				n = highest + 1
+			}
+			highest = max(highest, n)
+			b.WriteByte('$')
+			b.WriteString(strconv.Itoa(n))
+			i = end
+			continue
+		}
+		b.WriteString(query[i:end])
+		i = end
+	}
+	return b.String()
+}
+
+// greeting is what a server said of itself when a connection was made.
+func greeting(c *sql.Conn) (pid int64, version, encoding string, err error) {
+	err = c.Raw(func(raw any) error {
+		server := raw.(*conn).Conn.Conn().PgConn()
+		pid, version, encoding = int64(server.PID()), server.ParameterStatus("server_version"), server.ParameterStatus("server_encoding")
+		return nil
+	})
+	return pid, version, encoding, err
+}

@@ -1,0 +1,64 @@
+package relational
+
+import (
+	"context"
+	"database/sql"
+
+	"quant"
+)
+
+// Dialect is what an engine does and says otherwise than another. The statements
+// of this package are one text for all engines, written with ? or ?1 for what they
+// bind; a Dialect gives the fragments that no two engines spell alike. Its methods
+// may be called from several goroutines.
+type Dialect interface {
+	// Begin begins a transaction that may write, and waits for whoever keeps it from
+	// that as long as the engine was told to.
+	Begin(ctx context.Context, conn *sql.Conn) error
+	// BeginReading begins one that reads one state of the database, fixed by the time
+	// it returns.
+	BeginReading(ctx context.Context, conn *sql.Conn) error
+	// Rollback ends a transaction, unless the engine has ended it by itself; a
+	// connection that cannot is thrown away.
+	Rollback(conn *sql.Conn)
+
+	// Again tells whether an error says that the same statements would now succeed:
+	// the engine chose the transaction to give way to others that ran beside it.
+	Again(err error) bool
+
+	// LockRuns is the statement that keeps others from changing what is recorded of the
+	// runs in a list, until the transaction ends; "" where there is one writer at a
+	// time. Statements after it see what those others have committed.
+	LockRuns() string
+	// Alone is the statement that keeps others who say it with the same name apart until
+	// the transaction ends; "" where there is one writer at a time.
+	Alone() string
+	// Points stores points of metrics.
+	Points() Points
+
+	// Last is the last characters of a text, as SQL.
+	Last(text, characters string) string
+	// TextArray is the aggregate that makes a JSON array of texts in their order, as text.
+	TextArray(text string) string
+	// TableNames is the query for the names of all tables of the Meta DB, in order.
+	TableNames() string
+
+	// Classify gives an error of the driver its code and a message that says what was
+	// being done to which object. An error that has a code already is returned as it
+	// is, as are a caller's own errors.
+	Classify(what string, err error) error
+	// Duplicate tells whether an error is that a key exists already.
+	Duplicate(err error) bool
+	// NoParent tells whether an error is that a row that is referred to does not exist.
+	NoParent(err error) bool
+}
+
+// Points stores points of one metric after the other.
+type Points interface {
+	// Of begins the points of a metric of which left are left to store; the first has
+	// the number first. at is the time of all of them; zero: each has its own. n is how
+	// many of them Add has to be told before Store.
+	Of(runID, name string, first int64, at quant.Time, left int) (n int)
+	Add(step int64, value float64, at quant.Time)
+	Store(ctx context.Context, q Querier) error
+}
