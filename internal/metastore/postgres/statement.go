@@ -14,6 +14,9 @@ type translations struct {
 	known map[string]string
 }
 
+// translated are those of all connections.
+var translated translations
+
 const mostTranslations = 2048
 
 func (t *translations) of(text string) string {
@@ -34,7 +37,7 @@ func (t *translations) of(text string) string {
 // engines, as PostgreSQL takes it. Outside of quotes and comments
 //
 //   - ? and ?2 become $1 and $2,
-//   - json_each(?) alias, a list with key and value, becomes unnest($1) with the same columns,
+//   - json_each(?) alias, a list with key and value, becomes unnest of an array of texts, with the same columns,
 //   - what SQLite is told of how to find rows, which says nothing of which they are, goes:
 //     INDEXED BY name, NOT INDEXED, a + before a name, the CROSS of a CROSS JOIN, which has
 //     an ON there,
@@ -155,7 +158,7 @@ func (t *translation) word() {
 		t.rest = rest[2:]
 		list := t.parameter()
 		t.rest = strings.TrimPrefix(t.rest, ")")
-		t.write(`(SELECT ordinality - 1 AS key, value FROM unnest(` + list + `) WITH ORDINALITY AS u (value, ordinality))`)
+		t.write(`(SELECT ordinality - 1 AS key, value FROM unnest(CAST(` + list + ` AS text[])) WITH ORDINALITY AS u (value, ordinality))`)
 		if alias, _ := next(t.rest); alias == "" || strings.ToUpper(alias) == alias {
 			t.write(` AS listed`)
 		}

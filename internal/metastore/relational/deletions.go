@@ -123,13 +123,12 @@ func (db *DB) PurgeRuns(ctx context.Context, runIDs []string) error {
 
 // Deletions is documented at metastore.Deletions.
 func (db *DB) Deletions(ctx context.Context, before quant.Time) ([]quant.Deletion, error) {
-	limit := any(nil)
+	where, args := "", []any(nil)
 	if !before.IsZero() {
-		limit = before
+		where, args = ` WHERE deleted_at < ?`, []any{before}
 	}
-	return list(ctx, db, "list deletions", `SELECT `+deletionTable.columns+` FROM run_deletions
-		WHERE ?1 IS NULL OR deleted_at < ?1 ORDER BY deleted_at, run_id`, []any{limit},
-		deletionTable.scan)
+	return list(ctx, db, "list deletions", `SELECT `+deletionTable.columns+` FROM run_deletions`+where+` ORDER BY deleted_at, run_id`,
+		args, deletionTable.scan)
 }
 
 // idleReads is true of a run r with process p that may be cleared: it only

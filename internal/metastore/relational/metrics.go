@@ -132,7 +132,7 @@ func (db *DB) MetricsOf(ctx context.Context, ids []string) ([]quant.Metric, erro
 }
 
 var selectSample = `SELECT ` + pointTable.of("p") + ` FROM json_each(?) j
-	CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = j.value ORDER BY j.key`
+	CROSS JOIN run_metric_points p ON p.run_id = ? AND p.name = ? AND p.point = CAST(j.value AS BIGINT) ORDER BY j.key`
 
 // MetricSample is documented at metastore.Overview.
 func (db *DB) MetricSample(ctx context.Context, runID, name string, n int) ([]quant.MetricPoint, error) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"quant"
@@ -148,24 +149,35 @@ func validDocument(object string, doc quant.JSON) error {
 }
 
 // List is a list that a statement binds as one value, and reads with json_each: one
-// statement for any number of values.
+// statement for any number of values. A number is read by CAST(value AS BIGINT).
 type List interface {
 	driver.Valuer // one JSON array
-	// Elements is the list itself, a slice, for an engine that binds one.
-	Elements() any
+	// Texts is what is in the list, in a slice of its own, for an engine that binds one.
+	Texts() []string
 }
 
-type bindable[T any] []T
+type bindable[T string | int64] []T
 
-func (l bindable[T]) Elements() any { return []T(l) }
+func (l bindable[T]) Texts() []string {
+	all := make([]string, len(l))
+	for i, v := range l {
+		switch v := any(v).(type) {
+		case string:
+			all[i] = v
+		case int64:
+			all[i] = strconv.FormatInt(v, 10)
+		}
+	}
+	return all
+}
 
 func (l bindable[T]) Value() (driver.Value, error) {
-	b, err := json.Marshal(l.Elements())
+	b, err := json.Marshal([]T(l))
 	return string(b), err
 }
 
 // listed binds a list; nil is an empty one.
-func listed[T any](values []T) List { return bindable[T](slices.Concat([]T{}, values)) }
+func listed[T string | int64](values []T) List { return bindable[T](slices.Concat([]T{}, values)) }
 
 // Texts runs a query and returns its one column.
 func Texts(ctx context.Context, q Querier, query string, args ...any) ([]string, error) {

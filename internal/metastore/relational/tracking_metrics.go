@@ -202,7 +202,7 @@ func (db *DB) ClientHistory(ctx context.Context, runID, name string, steps []int
 	wanted := listed(steps)
 	where, order := `WHERE run_id = ?1 AND name = ?2`, `4, 3, 5`
 	if steps != nil {
-		where += ` AND step IN (SELECT value FROM json_each(?3))`
+		where += ` AND step IN (SELECT CAST(value AS BIGINT) FROM json_each(?3))`
 		order = `3, 4, 5`
 	}
 	query := `SELECT run_id, name, step, logged_at, value, 0 FROM run_metric_points ` + where + `
