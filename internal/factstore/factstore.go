@@ -35,8 +35,8 @@ var (
 // it needs.
 type Options struct {
 	Path string
-	// URL says that the facts are on DuckLake, and where: see LakeURL. Path is then not
-	// looked at; Extensions and TempDir are required.
+	// URL says that the facts are on DuckLake, and where: see place.LakeURL. Path is
+	// then not looked at; Extensions and TempDir are required.
 	URL string
 	// Extensions is the folder of the extensions that DuckLake needs: see CheckExtensions.
 	Extensions string

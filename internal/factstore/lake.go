@@ -17,6 +17,7 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/lab/place"
 	"quant/internal/secret"
 	"quant/internal/sqltext"
 )
@@ -46,7 +47,7 @@ const (
 
 // lake is what a DB on a lake has beside its engine.
 type lake struct {
-	url LakeURL
+	url place.LakeURL
 	pg  *pgx.Conn // its session holds the writers' lock; nil for readers
 	// fence is the number that the fence had after the last transaction of this DB.
 	fence int64
@@ -66,14 +67,14 @@ func errNotOnLake(doing, instead string) error {
 }
 
 func openLake(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) {
-	u, err := ParseLakeURL(o.URL)
+	u, err := place.ParseLakeURL(o.URL)
 	if err != nil {
-		return nil, err
+		return nil, quant.Errorf(quant.Usage, "facts URL: %w", err).WithHint("write it as %s", place.LakeURLForm)
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	db := &DB{path: masked(o.URL), o: o, readOnly: readOnly, made: &madeKnown{}, lake: &lake{url: u}, spill: filepath.Join(o.TempDir, "spill-"+strconv.Itoa(os.Getpid()))}
+	db := &DB{path: place.Place{FactsURL: o.URL}.ShownFacts(), o: o, readOnly: readOnly, made: &madeKnown{}, lake: &lake{url: u}, spill: filepath.Join(o.TempDir, "spill-"+strconv.Itoa(os.Getpid()))}
 	defer func() {
 		if err != nil {
 			db.Close()
@@ -114,7 +115,8 @@ func openLake(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) 
 // catalogState is what the catalog's database says before it is attached.
 type catalogState struct {
 	exists   bool
-	snapshot int64 // the newest
+	snapshot int64  // the newest
+	folder   string // of the files
 }
 
 // reachCatalog connects to the catalog's database, for a writer waits for the lock, and
@@ -158,6 +160,9 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 		if err = pg.QueryRow(ctx, "SELECT max(snapshot_id) FROM "+schema+".ducklake_snapshot").Scan(&newest); err == nil && newest != nil {
 			s.snapshot = *newest
 		}
+		if err == nil {
+			err = pg.QueryRow(ctx, "SELECT value FROM "+schema+".ducklake_metadata WHERE key = 'data_path'").Scan(&s.folder)
+		}
 	}
 	if err != nil {
 		return s, &quant.Error{Code: quant.Store, Err: err, Msg: "the catalog of " + db.path + " cannot be read: " + reasonOf(err),
@@ -195,16 +200,16 @@ func applicationName() string {
 }
 
 // lockNumber tells the lakes of one database apart.
-func (u LakeURL) lockNumber() int32 {
+func lockNumber(schema string) int32 {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(u.Schema))
+	_, _ = h.Write([]byte(schema))
 	return int32(h.Sum32() >> 1)
 }
 
 // lockLake waits for the writers' lock as Options say. PostgreSQL serves who waits in
 // the order of their coming; a notice costs the place.
 func (db *DB) lockLake(ctx context.Context, pg *pgx.Conn) error {
-	number := db.lake.url.lockNumber()
+	number := lockNumber(db.lake.url.Schema)
 	var got bool
 	if err := pg.QueryRow(ctx, "SELECT pg_try_advisory_lock($1, $2)", lockClass, number).Scan(&got); err != nil {
 		return db.lockFailed(ctx, err)
@@ -264,29 +269,64 @@ func (db *DB) holderOfLock(ctx context.Context, pg *pgx.Conn, number int32) *hel
 	return held
 }
 
+// LakeReading is how another engine reads a lake: the statements that load the
+// extensions, attach the newest snapshot for reading and make it the default, and the
+// folder of the files. The statements hold what secrets the URL has. Errors are those of
+// OpenRead.
+func LakeReading(ctx context.Context, o Options) (statements []string, folder string, err error) {
+	u, err := place.ParseLakeURL(o.URL)
+	if err != nil {
+		return nil, "", quant.Errorf(quant.Usage, "facts URL: %w", err).WithHint("write it as %s", place.LakeURLForm)
+	}
+	if err := CheckExtensions(o.Extensions); err != nil {
+		return nil, "", err
+	}
+	db := &DB{path: place.Place{FactsURL: o.URL}.ShownFacts(), o: o, readOnly: true, lake: &lake{url: u}}
+	found, err := db.reachCatalog(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, e := range lakeExtensions() {
+		file, err := filepath.Abs(e.file(o.Extensions))
+		if err != nil {
+			return nil, "", storeError(err, "find the extension %s", e)
+		}
+		statements = append(statements, "LOAD "+sqltext.Literal(file))
+	}
+	return append(statements, filterHere, attachStatement(u, true, false, found), "USE "+catalog), found.folder, nil
+}
+
+// filterHere keeps the catalog's database from comparing texts, which it does by rules of
+// its own.
+const filterHere = "SET pg_experimental_filter_pushdown = false"
+
+// attachStatement attaches a lake under the catalog's name.
+func attachStatement(u place.LakeURL, readOnly, newest bool, found catalogState) string {
+	options := []string{"METADATA_SCHEMA " + sqltext.Literal(u.Schema), "CREATE_IF_NOT_EXISTS " + strconv.FormatBool(!found.exists)}
+	if u.DataPath != "" {
+		options = append(options, "DATA_PATH "+sqltext.Literal(u.DataPath+string(filepath.Separator)))
+	}
+	if readOnly {
+		options = append(options, "READ_ONLY")
+		if !newest {
+			options = append(options, "SNAPSHOT_VERSION "+strconv.FormatInt(found.snapshot, 10))
+		}
+	}
+	return "ATTACH " + sqltext.Literal("ducklake:postgres:"+u.Catalog) + " AS " + catalog + " (" + strings.Join(options, ", ") + ")"
+}
+
 // attachLake attaches the lake under the catalog's name, made where there is none.
 func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	u := db.lake.url
-	options := []string{"METADATA_SCHEMA " + sqltext.Literal(u.Schema), "CREATE_IF_NOT_EXISTS " + strconv.FormatBool(!found.exists)}
 	if !found.exists {
 		if err := durable.MakeFolder(u.DataPath); err != nil {
 			return storeError(err, "make the folder of the lake's files")
 		}
 	}
-	if u.DataPath != "" {
-		options = append(options, "DATA_PATH "+sqltext.Literal(u.DataPath+string(filepath.Separator)))
-	}
-	if db.readOnly {
-		options = append(options, "READ_ONLY")
-		if !db.o.Newest {
-			options = append(options, "SNAPSHOT_VERSION "+strconv.FormatInt(found.snapshot, 10))
-		}
-	}
-	// The texts that the catalog's database compares would be compared by its own rules.
-	if _, err := db.conn.ExecContext(ctx, "SET pg_experimental_filter_pushdown = false"); err != nil {
+	if _, err := db.conn.ExecContext(ctx, filterHere); err != nil {
 		return failure("set up the extension for PostgreSQL", err)
 	}
-	_, err := db.conn.ExecContext(ctx, "ATTACH "+sqltext.Literal("ducklake:postgres:"+u.Catalog)+" AS "+catalog+" ("+strings.Join(options, ", ")+")")
+	_, err := db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
 	if err == nil {
 		db.created = !found.exists
 		return nil
