@@ -29,7 +29,8 @@ type Leases interface {
 	// renewed. Its token is greater than that of every earlier lease. From then on
 	// each transaction in which this Store writes begins by proving that the lease
 	// still is this one, and until it ends nobody can revoke the lease; else it is
-	// refused as Conflict, marked ErrLeaseLost.
+	// refused as Conflict, marked ErrLeaseLost. A transaction in which nothing is said
+	// for so long ends by itself.
 	TakeLease(ctx context.Context, l Lease, lasts time.Duration) (HeldLease, error)
 	// LeaseStands tells whether there is a lease of this name that has not ended.
 	LeaseStands(ctx context.Context, name string) (bool, error)

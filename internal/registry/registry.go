@@ -533,6 +533,16 @@ func (g *Registry) finish(ctx context.Context, e Ending) error {
 	end, run := g.ending(e)
 	runID := e.RunID
 	err := g.Store.FinishRun(ctx, end)
+	if _, shared := g.Liveness.(SharedLiveness); shared && err != nil && ctx.Err() == nil &&
+		!errors.Is(err, quant.Conflict) && !errors.Is(err, quant.NotFound) && !errors.Is(err, quant.Invalid) {
+		// The connection broke, perhaps after the server had committed.
+		err = g.Store.FinishRun(ctx, end)
+		if errors.Is(err, quant.Conflict) && !errors.Is(err, metastore.ErrLeaseLost) {
+			if now, failed := g.Store.GetRun(ctx, runID); failed == nil && now.Status == end.Status && now.EndedAt == end.EndedAt {
+				err = nil
+			}
+		}
+	}
 	if errors.Is(err, metastore.ErrLeaseLost) {
 		if run != nil {
 			g.forget(runID)

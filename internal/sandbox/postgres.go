@@ -41,6 +41,9 @@ const fetchRows = 2000
 // so that a superuser, whom it refuses nothing, is refused here.
 func runPostgres(t task, r *report, w *rowWriter) error {
 	ctx := context.Background() // the deadline is kept by killing the process
+	if err := vetPostgres(t.SQL); err != nil {
+		return err
+	}
 	config, err := pgx.ParseConfig(t.Server)
 	if err != nil {
 		return quant.Errorf(quant.Usage, "the URL of the Meta DB cannot be read").WithHint("quant config shows where it comes from")
@@ -75,6 +78,19 @@ func runPostgres(t task, r *report, w *rowWriter) error {
 		return errPostgres(err)
 	}
 	return untyped(w, c.names, func(dest []driver.Value) error { return c.next(ctx, dest) }, errPostgres)
+}
+
+// vetPostgres makes sure that the first word of a text reads; that there is but one
+// statement, and nothing in it that writes, the server sees to.
+func vetPostgres(sql string) error {
+	for _, word := range []string{"select", "with", "values", "table", "("} {
+		if rest := skipBlank(sql); word == "(" && strings.HasPrefix(rest, word) {
+			return nil
+		} else if _, ok := cutWord(rest, word); ok {
+			return nil
+		}
+	}
+	return quant.Errorf(quant.Refused, "the statement is not one that only reads").WithHint("write one SELECT, WITH, VALUES or TABLE")
 }
 
 // cursor reads the rows of the query.
@@ -151,6 +167,8 @@ func errPostgres(err error) error {
 	}
 	msg := string(rows.AppendClean(nil, []byte(e.Message)))
 	switch {
+	case e.Code == "42601" && strings.Contains(msg, "multiple commands"):
+		return quant.Errorf(quant.Refused, "there are several statements, one is allowed").WithHint("run them one by one")
 	case strings.HasPrefix(e.Code, "25") || e.Code == "42501" || e.Code == "0A000" || e.Code == "42P11":
 		return quant.Errorf(quant.Refused, "query: %s", msg).WithHint("a query reads the lab's own tables only; it writes nothing")
 	case strings.HasPrefix(e.Code, "53"):

@@ -119,9 +119,6 @@ func (p Place) ShownMeta() string {
 	if name := u.User.Username(); name != "" {
 		shown.User = url.User(name)
 	}
-	if host := u.Query().Get("host"); host != "" {
-		shown.RawQuery = url.Values{"host": {host}}.Encode()
-	}
 	return shown.String()
 }
 

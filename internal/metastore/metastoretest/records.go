@@ -157,3 +157,8 @@ func recordTests() []test {
 		}},
 	}
 }
+
+// unusual are texts of paths, arguments and programs, which need not be those of people.
+func unusual() []string {
+	return append(awkward(), "\x00", "a\x00\x00b", "\x01", "\x01\x02", "no \xff\xfe UTF-8 \xed\xa0\x80", "cut off \xe2\x82", "\ufdd0", "\ufdd000", "\ufdd0zz", "\ufffd")
+}

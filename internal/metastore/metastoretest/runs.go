@@ -156,6 +156,23 @@ func runTests() []test {
 			equal(t, got.Process.ExitCode, nil)
 			equal(t, got.Process.GitDirty, pointer(true))
 		}},
+		{"TextsComeBackAsTheyWereGiven", func(t *testing.T, s metastore.Store) {
+			for i, text := range unusual() {
+				createRun(t, s, i, func(_ *quant.Run, p *quant.RunProcess) {
+					p.Host, p.WorkDir, p.User = quant.Text(text), quant.Text(text), quant.Text(text)
+				})
+				end := failOf(i, text)
+				end.Program = &quant.Program{RunID: RunID(i), Path: quant.Text(text)}
+				ok(t, s.FinishRun(ctx, end))
+				d := one(s.GetRun(ctx, RunID(i)))(t)
+				program := one(s.GetProgram(ctx, RunID(i)))(t)
+				for _, got := range []quant.Text{d.ErrorText, d.Process.Host, d.Process.WorkDir, d.Process.User, program.Path} {
+					if string(got) != text {
+						t.Errorf("%.60q comes back as %.60q", text, string(got))
+					}
+				}
+			}
+		}},
 		{"ARunEndsOnce", func(t *testing.T, s metastore.Store) {
 			createRun(t, s, 1, nil)
 			first := successOf(1)

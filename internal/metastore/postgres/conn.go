@@ -4,11 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"quant/internal/metastore/relational"
 )
 
 // connector makes connections that take the statements and values of package
@@ -40,11 +40,11 @@ func (c connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }
 type conn struct{ *stdlib.Conn }
 
 func (c *conn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
-	return c.Conn.ExecContext(ctx, numbered(query), args)
+	return c.Conn.ExecContext(ctx, translated.of(query), args)
 }
 
 func (c *conn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	found, err := c.Conn.QueryContext(ctx, numbered(query), args)
+	found, err := c.Conn.QueryContext(ctx, translated.of(query), args)
 	if err != nil {
 		return nil, err
 	}
@@ -52,11 +52,25 @@ func (c *conn) QueryContext(ctx context.Context, query string, args []driver.Nam
 }
 
 func (c *conn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
-	return c.Conn.PrepareContext(ctx, numbered(query))
+	return c.Conn.PrepareContext(ctx, translated.of(query))
 }
 
 // CheckNamedValue gives a value the form in which it is bound.
 func (c *conn) CheckNamedValue(v *driver.NamedValue) error {
+	switch value := v.Value.(type) {
+	case string: // most are
+		v.Value = carried(value)
+		return nil
+	case relational.List:
+		texts := value.Texts()
+		for i, s := range texts {
+			texts[i] = carried(s)
+		}
+		v.Value = texts
+		return nil
+	case []string, []int64, []float64: // of our own
+		return nil
+	}
 	value, err := driver.DefaultParameterConverter.ConvertValue(v.Value)
 	if err != nil {
 		return err
@@ -96,50 +110,6 @@ var _ interface {
 	driver.SessionResetter
 	driver.ConnBeginTx
 } = (*conn)(nil)
-
-// numbered writes $1 for ?1 and for the first ?, outside of quotes and comments. As in
-// SQLite, a ? without a number takes the one after the highest before it.
-func numbered(query string) string {
-	if !strings.Contains(query, "?") {
-		return query
-	}
-	var b strings.Builder
-	b.Grow(len(query) + 16)
-	highest := 0
-	for i := 0; i < len(query); {
-		end := i + 1
-		switch c := query[i]; {
-		case c == '\'' || c == '"':
-			if n := strings.IndexByte(query[end:], c); n >= 0 {
-				end += n + 1
-			} else {
-				end = len(query)
-			}
-		case c == '-' && strings.HasPrefix(query[i:], "--"):
-			if n := strings.IndexByte(query[i:], '\n'); n >= 0 {
-				end = i + n
-			} else {
-				end = len(query)
-			}
-		case c == '?':
-			for end < len(query) && query[end] >= '0' && query[end] <= '9' {
-				end++
-			}
-			n, err := strconv.Atoi(query[i+1 : end])
-			if err != nil {
-				n = highest + 1
-			}
-			highest = max(highest, n)
-			b.WriteByte('$')
-			b.WriteString(strconv.Itoa(n))
-			i = end
-			continue
-		}
-		b.WriteString(query[i:end])
-		i = end
-	}
-	return b.String()
-}
 
 // greeting is what a server said of itself when a connection was made.
 func greeting(c *sql.Conn) (pid int64, version, encoding string, err error) {

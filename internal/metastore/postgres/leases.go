@@ -28,6 +28,7 @@ const atOnceUnsynced = `WITH unsynced AS MATERIALIZED (SELECT set_config('synchr
 type lease struct {
 	name  string
 	token int64
+	lasts time.Duration
 	db    *DB
 
 	mu   sync.Mutex
@@ -48,7 +49,7 @@ func (db *DB) Now(ctx context.Context) (now time.Time, err error) {
 
 // TakeLease is documented at metastore.Leases.
 func (db *DB) TakeLease(ctx context.Context, l metastore.Lease, lasts time.Duration) (metastore.HeldLease, error) {
-	held := &lease{name: l.Name, db: db}
+	held := &lease{name: l.Name, lasts: lasts, db: db}
 	err := db.Pool.QueryRowContext(ctx, atOnceUnsynced+`INSERT INTO leases (name, host, machine_id, boot_id, pid, lasts, expires_at)
 		SELECT ?1, ?2, ?3, ?4, ?5, make_interval(secs => ?6), clock_timestamp() + make_interval(secs => ?6) FROM unsynced RETURNING token`,
 		l.Name, l.Host, l.MachineID, l.BootID, l.PID, lasts.Seconds()).Scan(&held.token)
@@ -64,7 +65,7 @@ func (db *DB) TakeLease(ctx context.Context, l metastore.Lease, lasts time.Durat
 // there is one. A process that is suspended in the middle does not keep the row: the
 // server ends its transaction.
 func (l *lease) prove() string {
-	return `SET LOCAL idle_in_transaction_session_timeout = 15000; SELECT 1 FROM leases WHERE name = ` + literal(l.name) + ` AND token = ` + strconv.FormatInt(l.token, 10) + ` FOR KEY SHARE`
+	return `SET LOCAL idle_in_transaction_session_timeout = ` + strconv.FormatInt(max(l.lasts.Milliseconds(), 1000), 10) + `; SELECT 1 FROM leases WHERE name = ` + literal(l.name) + ` AND token = ` + strconv.FormatInt(l.token, 10) + ` FOR KEY SHARE`
 }
 
 // begin begins a transaction with a statement, and proves that the lease still is this
@@ -88,7 +89,7 @@ func (l *lease) begin(ctx context.Context, conn *sql.Conn, begin string) error {
 }
 
 func (l *lease) lost() error {
-	return quant.Errorf(quant.Conflict, "%w: it was not renewed in time, and another process closed its runs", metastore.ErrLeaseLost).
+	return quant.Errorf(quant.Conflict, "%w", metastore.ErrLeaseLost).
 		WithHint("this process was suspended or cut off for too long; nothing that it still had was stored: run it again")
 }
 

@@ -95,6 +95,14 @@ func TestSQLiteKeepsTheContractOfFiles(t *testing.T) {
 	metastoretest.RunFile(t, func(t *testing.T) metastore.FileStore { return openAt(t, filepath.Join(t.TempDir(), "meta.db")) })
 }
 
+func TestSQLiteKeepsTheContractForManyAtOnce(t *testing.T) {
+	t.Parallel()
+	metastoretest.RunTogether(t, func(t *testing.T) func(t *testing.T) metastore.Store {
+		path := filepath.Join(t.TempDir(), "meta.db")
+		return func(t *testing.T) metastore.Store { return openAt(t, path) }
+	})
+}
+
 func openAt(t testing.TB, path string) *DB {
 	t.Helper()
 	db, err := Open(context.Background(), Options{Path: path, Now: noon})

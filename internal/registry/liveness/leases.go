@@ -11,15 +11,17 @@ import (
 	"quant/internal/metastore"
 )
 
-const (
-	// leaseTime is how long a process that says nothing is taken for alive.
-	leaseTime = 15 * time.Second
-	// renewEvery leaves a lease time for several tries.
-	renewEvery = 3 * time.Second
-)
+// LeaseTime is how long a process that says nothing is taken for alive.
+const LeaseTime = 15 * time.Second
 
-// LeaseTime is how long a lease lasts without being renewed.
-func LeaseTime() time.Duration { return failpoint.Patience("lease", leaseTime) }
+func leaseTime() time.Duration { return failpoint.Patience("lease", LeaseTime) }
+
+// renewEvery leaves a lease time for several tries.
+func renewEvery() time.Duration { return leaseTime() / 5 }
+
+// longestPause is how long a commit of facts may begin after its fence was asked. The
+// store ends a transaction of a process that says nothing for a lease.
+func longestPause() time.Duration { return leaseTime() / 3 }
 
 // Leases proves that processes of several machines live: each process that has runs
 // open renews a lease in the Meta DB that they share. A lease ends by the clock of the
@@ -67,7 +69,7 @@ func (l *Leases) Hold(ctx context.Context, runID string) (name string, err error
 	}
 	held, err := l.store.TakeLease(ctx, metastore.Lease{
 		Name: name, Host: l.process.Host, MachineID: l.process.MachineID, BootID: l.process.BootID, PID: int64(l.process.PID),
-	}, LeaseTime())
+	}, leaseTime())
 	if err != nil {
 		l.locks.Release()
 		return "", err
@@ -84,7 +86,7 @@ func (l *Leases) Lost() <-chan struct{} { return l.lost }
 // renew renews until ctx ends or the lease is gone.
 func (l *Leases) renew(ctx context.Context, held metastore.HeldLease, done chan struct{}) {
 	defer close(done)
-	every := failpoint.Patience("renew", renewEvery)
+	every := renewEvery()
 	for pause := every; ; {
 		select {
 		case <-ctx.Done():
@@ -115,7 +117,7 @@ func (l *Leases) Release() {
 	}
 	l.stop()
 	<-l.done
-	ending, stop := context.WithTimeout(context.Background(), failpoint.Patience("renew", renewEvery))
+	ending, stop := context.WithTimeout(context.Background(), renewEvery())
 	defer stop()
 	_ = l.held.End(ending) // else it ends by itself
 	l.locks.Release()
@@ -189,9 +191,6 @@ func (l *Leases) Revoke(ctx context.Context, runs []metastore.RunDetail) ([]meta
 	return sure, nil
 }
 
-// longestPause is how long a commit of facts may begin after its fence was asked.
-const longestPause = 5 * time.Second
-
 // Fence runs a commit of facts while nobody can revoke the lease of this process or
 // end these runs; tx begins a transaction of the store. Conflict: it was taken for
 // dead, one of the runs has ended, or the process was suspended on the way; then
@@ -205,8 +204,7 @@ func (l *Leases) Fence(ctx context.Context, tx func(context.Context, func(contex
 		over := l.stay(ctx)
 		defer over()
 		failpoint.Hit("fact.fence")
-		// The database ends a transaction of a process that says nothing for longer.
-		if paused := sinceBoot() - asked; paused > longestPause {
+		if paused := sinceBoot() - asked; paused > longestPause() {
 			return quant.Errorf(quant.Conflict, "commit facts: this process stood still for %s just before", paused.Round(time.Second)).
 				WithHint("nothing was committed; run it again")
 		}
@@ -230,7 +228,7 @@ func (l *Leases) stay(ctx context.Context) (over func()) {
 			select {
 			case <-stop:
 				return
-			case <-time.After(failpoint.Patience("renew", renewEvery)):
+			case <-time.After(renewEvery()):
 				_, _ = l.store.Now(ctx) // what it says does not matter
 			}
 		}

@@ -655,13 +655,30 @@ END $$;
 
 CREATE TRIGGER runs_keep_others BEFORE UPDATE ON runs FOR EACH ROW WHEN (OLD.status <> 'RUNNING') EXECUTE FUNCTION keep_others_run();
 
-DO $$
-DECLARE
-    name text;
-BEGIN
-    FOREACH name IN ARRAY ARRAY['run_io', 'run_params', 'run_tags', 'run_metrics', 'run_metric_points', 'run_notes', 'run_artifacts', 'run_programs', 'run_deletions'] LOOP
-        EXECUTE format('CREATE TRIGGER keep_others_new AFTER INSERT ON quant.%I REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION quant.keep_others()', name);
-        EXECUTE format('CREATE TRIGGER keep_others_now AFTER UPDATE ON quant.%I REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION quant.keep_others()', name);
-        EXECUTE format('CREATE TRIGGER keep_others_old AFTER DELETE ON quant.%I REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION quant.keep_others()', name);
-    END LOOP;
-END $$;
+CREATE TRIGGER run_io_keep_others_new AFTER INSERT ON run_io REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_io_keep_others_now AFTER UPDATE ON run_io REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_io_keep_others_old AFTER DELETE ON run_io REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_params_keep_others_new AFTER INSERT ON run_params REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_params_keep_others_now AFTER UPDATE ON run_params REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_params_keep_others_old AFTER DELETE ON run_params REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_tags_keep_others_new AFTER INSERT ON run_tags REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_tags_keep_others_now AFTER UPDATE ON run_tags REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_tags_keep_others_old AFTER DELETE ON run_tags REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metrics_keep_others_new AFTER INSERT ON run_metrics REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metrics_keep_others_now AFTER UPDATE ON run_metrics REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metrics_keep_others_old AFTER DELETE ON run_metrics REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metric_points_keep_others_new AFTER INSERT ON run_metric_points REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metric_points_keep_others_now AFTER UPDATE ON run_metric_points REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_metric_points_keep_others_old AFTER DELETE ON run_metric_points REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_notes_keep_others_new AFTER INSERT ON run_notes REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_notes_keep_others_now AFTER UPDATE ON run_notes REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_notes_keep_others_old AFTER DELETE ON run_notes REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_artifacts_keep_others_new AFTER INSERT ON run_artifacts REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_artifacts_keep_others_now AFTER UPDATE ON run_artifacts REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_artifacts_keep_others_old AFTER DELETE ON run_artifacts REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_programs_keep_others_new AFTER INSERT ON run_programs REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_programs_keep_others_now AFTER UPDATE ON run_programs REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_programs_keep_others_old AFTER DELETE ON run_programs REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_deletions_keep_others_new AFTER INSERT ON run_deletions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_deletions_keep_others_now AFTER UPDATE ON run_deletions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
+CREATE TRIGGER run_deletions_keep_others_old AFTER DELETE ON run_deletions REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION keep_others();
