@@ -60,9 +60,9 @@ func TestTheChainIsTheSameOnDuckLake(t *testing.T) {
 	file, lake := prices(t), onLake(t, laketest.URL(t))
 	for _, l := range []*labtest.Lab{file, lake} {
 		for _, line := range []string{
-			"init-db", "ingest first.csv", "ingest second.csv", "features --feature-version v2", "labels",
+			"init-db", "ingest first.csv", "ingest second.csv", "features --feature-version v2", "labels --horizon 5",
 			"experiments create m --name m --features ret_20d@v1,vol_20d@v1 --label fwd_ret_5d@v1 --folds 2",
-			"pipeline run --strategy s.yaml", "train --experiment m", "score --model last --from 2015-11-01 --to 2015-11-20", "pipeline run --strategy s.yaml", "doctor",
+			"pipeline run --strategy s.yaml", "train --experiment m", "score --model experiment:m --from 2015-11-01 --to 2015-11-20", "pipeline run --strategy s.yaml", "doctor",
 		} {
 			l.Must(strings.Fields(line)...)
 		}
