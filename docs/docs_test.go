@@ -348,6 +348,26 @@ func quantFed(t *testing.T, dir, in string, wantExit int, args ...string) []byte
 	return out.Bytes()
 }
 
+// asleep starts a recorded program that does nothing, and returns its run.
+func asleep(t *testing.T, dir string) string {
+	t.Helper()
+	var listed []struct {
+		RunID string `json:"run_id"`
+	}
+	cmd := exec.CommandContext(t.Context(), "quant", "exec", "--", "sleep", "600")
+	cmd.Dir, cmd.Env = dir, environment(dir)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() })
+	for len(listed) == 0 {
+		if err := json.Unmarshal(quantIn(t, dir, 0, "--output", "json", "runs", "list", "--kind", "exec", "--status", "RUNNING"), &listed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return listed[0].RunID
+}
+
 // column is one column as document and database have it.
 type column struct {
 	Name, Type string
@@ -609,6 +629,12 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("data prices", 0, "data", "prices", "IBM")
 	write("chain.yaml", chainStrategy)
 	run("pipeline run --dry-run", 0, "pipeline", "run", "--strategy", "chain.yaml", "--dry-run")
+	const factor = "{type: factor_rank, inputs: {feature_name: ret_20d, feature_version: v1}}"
+	write("by_model.yaml", strings.Replace(chainStrategy, factor, "{type: model_score, inputs: {model_id: experiment:e, task_id: wf}}", 1))
+	run("pipeline run --dry-run", 0, "pipeline", "run", "--strategy", "by_model.yaml", "--dry-run", "--", "true")
+	write("own.yaml", "version: own\nfeatures: {UP: \"$close / Ref($close, 1)\"}\n")
+	write("by_own.yaml", strings.Replace(chainStrategy, factor, "{type: factor_rank, inputs: {feature_name: UP, feature_version: own}}", 1))
+	run("pipeline run --dry-run", 0, "pipeline", "run", "--strategy", "by_own.yaml", "--features", "own.yaml", "--dry-run")
 	run("pipeline run", 0, "pipeline", "run", "--strategy", "chain.yaml")
 	run("lineage", 0, "lineage", "last")
 	run("repro", 0, "repro", "last")
@@ -665,6 +691,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("delistings add", 0, "--data-dir", "quant-demo/data", "delistings", "add", "GONE", "--date", "2010-01-04", "--return", "-1")
 	run("delistings remove", 0, "--data-dir", "quant-demo/data", "delistings", "remove", "GONE")
 	run("delistings list", 0, "--data-dir", "quant-demo/data", "delistings", "list")
+	write("members.csv", universeFile)
+	run("universe import", 0, "universe", "import", "few", "members.csv")
+	run("universe list", 0, "universe", "list")
+	run("universe show", 0, "universe", "show", "few", "--at", "2024-01-02")
+	run("universe remove", 0, "universe", "remove", "few")
 	run("backtest", 0, "--data-dir", "quant-demo/data", "backtest", "--strategy", decided)
 	run("sweep", 0, "--data-dir", "quant-demo/data", "sweep", "--strategy", decided, "--set", "portfolio.top_k=1,2")
 	run("backtest list", 0, "--data-dir", "quant-demo/data", "backtest", "list")
@@ -709,6 +740,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	stdin = "{\"metric\":\"loss\",\"value\":1,\"run\":\"last\"}\n"
 	run("log", 0, "log", "--stdin")
 	stdin = ""
+	run("runs stop", 0, "runs", "stop", asleep(t, dir))
 
 	dir = strategyLab(t)
 	run("strategy validate", 2, "strategy", "validate", "good.yaml", "bad.yaml")
@@ -732,11 +764,34 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 			}
 		}
 	}
+	for _, command := range leaves(t) {
+		if documented[command] == nil && command != "exec" && command != "serve" && !strings.HasPrefix(command, "completion") {
+			t.Errorf("docs/json.md has no part `quant %s`", command)
+		}
+	}
 	for section := range documented {
 		if printed[section] == nil {
 			t.Errorf("docs/json.md has `quant %s`, which this test does not run", section)
 		}
 	}
+}
+
+// leaves are the commands that have none below them, of the generated reference.
+func leaves(t *testing.T) (list []string) {
+	t.Helper()
+	var all []string
+	for _, m := range regexp.MustCompile("(?m)^## quant (.+)$").FindAllStringSubmatch(read(t, "docs/cli.md"), -1) {
+		all = append(all, m[1])
+	}
+	for _, command := range all {
+		if !slices.ContainsFunc(all, func(other string) bool { return strings.HasPrefix(other, command+" ") }) {
+			list = append(list, command)
+		}
+	}
+	if len(list) < 50 {
+		t.Fatalf("docs/cli.md has %d commands", len(list))
+	}
+	return list
 }
 
 // statedFile holds a feature of the days that the documents' lab has, and a row that
@@ -794,13 +849,14 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"prices.csv": "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
-		".env":       "QUANT_CALENDAR=data\n",
-		"names.csv":  "symbol,name\nMSFT,Microsoft\n",
-		"known.csv":  knownDelistings,
-		"chain.yaml": chainStrategy,
-		"stated.csv": "symbol,ts,mom\nIBM,2024-01-02,0.5\n",
-		"range.sql":  rangeQuery,
+		"prices.csv":  "date,symbol,open,high,low,close,volume\n2024-01-02,IBM,162,163,160,161,3825000\n2024-01-03,IBM,162,163,160,162,3825000\n",
+		".env":        "QUANT_CALENDAR=data\n",
+		"names.csv":   "symbol,name\nMSFT,Microsoft\n",
+		"known.csv":   knownDelistings,
+		"members.csv": universeFile,
+		"chain.yaml":  chainStrategy,
+		"stated.csv":  "symbol,ts,mom\nIBM,2024-01-02,0.5\n",
+		"range.sql":   rangeQuery,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -877,6 +933,10 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"delistings add", "GONE --date 2010-01-04"},
 		{"delistings remove", "GONE"},
 		{"delistings list", ""},
+		{"universe import", "few members.csv"},
+		{"universe list", ""},
+		{"universe show", "few"},
+		{"universe remove", "few"},
 		{"backtest", "--data-dir quant-demo/data --strategy " + decided},
 		{"backtest list", "--data-dir quant-demo/data"},
 		{"calendar check", "--data-dir quant-demo/data"},
@@ -914,6 +974,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 
 // knownDelistings has every symbol of the demo delisted within its days.
 const knownDelistings = "symbol,date,return\nAAPL,2012-06-04,-1\nFB,2012-06-04,-1\nGOOG,2012-06-04,-1\nIBM,2012-06-04,-1\nMSFT,2012-06-04,-1\n"
+
+// universeFile has a member that stays and one that leaves.
+const universeFile = "symbol,from,to\nIBM,2024-01-02,\nAAPL,2024-01-02,2024-06-28\n"
 
 // chainStrategy is a strategy on the symbols that plantFeatures plants.
 const chainStrategy = `strategy_id: chain

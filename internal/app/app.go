@@ -19,6 +19,7 @@ import (
 	"quant/internal/config"
 	"quant/internal/crash"
 	"quant/internal/exec"
+	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
@@ -86,6 +87,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	if !tree.IsExecution(line) {
 		if words, ok := line.ToComplete(); ok {
 			env.OpenToComplete = a.completing(tree, words)
+			env.FeatureSetsToComplete = a.completingSets(tree, words)
 		}
 		err = tree.Execute(ctx, line)
 		if flushed := env.Flush(ctx); err == nil {
@@ -125,14 +127,30 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 // completing opens, read-only, the Meta DB that a line to be completed names.
 func (a *App) completing(tree *cli.Tree, words []string) func(context.Context) metastore.Store {
 	return func(ctx context.Context) metastore.Store {
-		dotenv, _, _ := config.ReadDotenv(".env") // whatever is wrong with it, the shell is told nothing
-		settings := config.Resolve(tree.Read(words).LocationFlags(), a.Environment, dotenv)
-		store, err := lab.Peek(ctx, settings.Place())
+		store, err := lab.Peek(ctx, a.settingsToComplete(tree, words).Place())
 		if err != nil {
 			return nil
 		}
 		return store
 	}
+}
+
+// completingSets looks at the lab's own versions of features, without waiting.
+func (a *App) completingSets(tree *cli.Tree, words []string) func(context.Context) []factstore.FeatureSet {
+	return func(ctx context.Context) []factstore.FeatureSet {
+		db, err := factstore.OpenRead(ctx, factstore.Options{Path: a.settingsToComplete(tree, words).Value(config.DuckDBPath)})
+		if err != nil {
+			return nil
+		}
+		defer db.Close()
+		sets, _ := db.FeatureSets(ctx)
+		return sets
+	}
+}
+
+func (a *App) settingsToComplete(tree *cli.Tree, words []string) config.Settings {
+	dotenv, _, _ := config.ReadDotenv(".env") // whatever is wrong with it, the shell is told nothing
+	return config.Resolve(tree.Read(words).LocationFlags(), a.Environment, dotenv)
 }
 
 // settle resolves the settings of the line, leniently.

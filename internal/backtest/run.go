@@ -37,6 +37,12 @@ type Request struct {
 	// all days. Member tells who was in it on a day; nil: all were.
 	Changing string
 	Member   func(symbol string, day quant.Date) bool
+	// FixedBelow: what decided combines a strategy whose universe is one of all days.
+	// Below are the notices on what it has from those that it combines.
+	FixedBelow bool
+	Below      []string
+	// Sectors says what the sectors are that the decisions depend on; "": on none.
+	Sectors  string
 	From, To quant.Date
 	Options
 	Benchmark  string            // a symbol, EqualWeight, or "" for none
@@ -170,7 +176,7 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 			InSample: req.InSample, KnownAt: quant.Text(req.KnownAt), Sensitivity: sensitivityTable(variants, req.Options), Metrics: measured, Delistings: append(append([]Delisting{}, result.Delistings...), missed...), Known: market.Known,
 		},
 	}
-	if basis.Last != 0 && req.Changing == "" {
+	if basis.Last != 0 && (req.Changing == "" || req.FixedBelow) {
 		r.UniverseFixedAt = &basis.Last
 	}
 	r.Curve = result.Days
@@ -180,6 +186,10 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 	r.Notices = append(r.Notices, r.notices()...)
 	if req.Changing != "" {
 		r.Notices = append(r.Notices, req.Changing)
+	}
+	r.Notices = append(r.Notices, req.Below...)
+	if req.Sectors != "" {
+		r.Notices = append(r.Notices, req.Sectors)
 	}
 	r.Notices = append(r.Notices, notices...)
 	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))

@@ -78,8 +78,11 @@ func (r backtestSheet) Sections() []output.Section {
 	lines := []string{
 		fmt.Sprintf("%s %s: %s to %s, cagr %s, sharpe %s, max_dd %s", r.StrategyID, r.Version, day(r.From), day(r.To),
 			percent(r.CAGR), number(r.Sharpe), percent(r.MaxDD)),
-		r.Deflated.String(),
 	}
+	for _, stamp := range r.Stamps() {
+		lines = append(lines, stamp.Name+": "+stamp.Meaning)
+	}
+	lines = append(lines, r.Deflated.String())
 	lines = append(append(lines, r.Selection.Lines()...), r.risk()...)
 	var files []string
 	for _, f := range r.Files {
@@ -191,7 +194,7 @@ func (r backtestSheet) figures() []output.Section {
 		}
 		title = fmt.Sprintf("capital with which trades exceed a share of the volume: %s, %d without a known volume", quant.Count(c.Trades, "trade"), c.Unknown)
 	}
-	sections := []output.Section{{Title: "losses of a session", Rows: tails}, {Title: "rolling figures", Rows: rolling}, {Title: "worst drawdowns, - not yet recovered", Rows: drawdowns}, {Title: "exposure by sector", Rows: sectors}}
+	sections := []output.Section{{Title: "losses of a session", Rows: tails}, {Title: "rolling figures", Rows: rolling}, {Title: "worst drawdowns, - not yet recovered", Rows: drawdowns}, {Title: "exposure by sector, as the symbols have them today", Rows: sectors}}
 	if capacity != nil {
 		sections = append(sections, output.Section{Title: title, Rows: capacity})
 	}

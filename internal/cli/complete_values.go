@@ -4,14 +4,17 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/factstore"
 	"quant/internal/feature"
 	"quant/internal/metastore"
 	"quant/internal/output"
+	"quant/internal/strategy"
 )
 
 // flagWords says what a flag's value is, where its usage does not call it so: the
@@ -20,7 +23,7 @@ func flagWords() map[string]string {
 	return map[string]string{
 		"run": "RUN", "kind": "KIND", "status": "STATUS", "output": "FORMAT", "log-level": "LEVEL", "memory-limit": "MEMORY",
 		"experiment": "EXPERIMENT", "model": "MODEL", "symbol": "SYMBOL", "symbols": "SYMBOLS", "benchmark": "SYMBOL",
-		"feature": "FEATURE", "features": "FEATURES", "feature-version": "VERSION", "label": "LABEL",
+		"feature": "FEATURE", "features": "FEATURES", "feature-version": "VERSION", "label": "LABEL", "set": "KEY=VALUE",
 	}
 }
 
@@ -37,11 +40,17 @@ func completeValue(env *Env, name string) completer {
 	case "MEMORY":
 		return completeOf(config.Auto, "1GiB", "2GiB", "4GiB", "8GiB")
 	case "VERSION":
-		return completeFrom(func(*cobra.Command) []string { return feature.Versions() })
+		return completeFrom(func(cmd *cobra.Command) []string { return versionNames(env, cmd) })
 	case "FEATURE":
-		return completeFrom(featureNames)
+		return completeFrom(func(cmd *cobra.Command) []string { return append(featureNames(), ownFeatures(env, cmd)...) })
 	case "FEATURES":
-		return completeList(featureNames)
+		return completeList(func(cmd *cobra.Command) []string {
+			return slices.Concat(featureNames(), versionNames(env, cmd), ownFeatures(env, cmd))
+		})
+	case "KEY=VALUE":
+		return func(_ *cobra.Command, _ []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return beginning(settingKeys(), word), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+		}
 	case "LABEL":
 		return completeFrom(labelNames)
 	case "SYMBOL":
@@ -108,7 +117,54 @@ func completeList(values func(cmd *cobra.Command) []string) completer {
 	}
 }
 
-func featureNames(*cobra.Command) (names []string) {
+// setsToComplete are the lab's own versions of features.
+func setsToComplete(env *Env, cmd *cobra.Command) []factstore.FeatureSet {
+	if env.FeatureSetsToComplete == nil {
+		return nil
+	}
+	ctx := cmd.Context()
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	ctx, stop := context.WithTimeout(ctx, time.Second)
+	defer stop()
+	return env.FeatureSetsToComplete(ctx)
+}
+
+// versionNames are the versions of features, those that are built in first.
+func versionNames(env *Env, cmd *cobra.Command) []string {
+	names := feature.Versions()
+	for _, set := range setsToComplete(env, cmd) {
+		if !slices.Contains(names, set.Version) {
+			names = append(names, set.Version)
+		}
+	}
+	return names
+}
+
+// ownFeatures are the features of the lab's own versions, as NAME@VERSION.
+func ownFeatures(env *Env, cmd *cobra.Command) (names []string) {
+	for _, set := range setsToComplete(env, cmd) {
+		if slices.Contains(feature.Versions(), set.Version) {
+			continue
+		}
+		for _, f := range set.Features {
+			names = append(names, f.Name+"@"+set.Version)
+		}
+	}
+	return names
+}
+
+// settingKeys are the keys of a strategy file, each with an =. What may follow is left to
+// the user: bash takes the = for the beginning of another word.
+func settingKeys() (list []string) {
+	for _, k := range strategy.Keys() {
+		list = append(list, k.Key+"=")
+	}
+	return list
+}
+
+func featureNames() (names []string) {
 	entries, _ := feature.Catalogue("")
 	for _, e := range entries {
 		names = append(names, e.Name)

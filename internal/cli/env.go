@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/secret"
@@ -49,6 +50,9 @@ type Env struct {
 	// OpenToComplete opens the Meta DB that the line to be completed names, for
 	// one look, creating nothing; nil if there is none. Set for completions only.
 	OpenToComplete func(ctx context.Context) metastore.Store
+	// FeatureSetsToComplete are the lab's own versions of features, likewise; none while
+	// another process writes facts.
+	FeatureSetsToComplete func(ctx context.Context) []factstore.FeatureSet
 
 	tree     *Tree
 	recorded map[string]string // the location flags that the run was recorded with

@@ -50,16 +50,32 @@ func (f *trainFlags) choice() (algo model.Algo, alphas []float64, err error) {
 const ofTheLabel = -1
 
 // experimentChange is the result of experiments create.
-type experimentChange struct{ pipeline.ExperimentChange }
-
-func (c experimentChange) Sections() []output.Section {
-	return []output.Section{{Lines: append([]string{"experiment " + c.ExperimentID + ": " + c.Change}, experimentLines(c.Experiment)...)}}
+type experimentChange struct {
+	pipeline.ExperimentChange
+	verbose bool
 }
 
-func experimentLines(e quant.Experiment) []string {
+func (c experimentChange) Sections() []output.Section {
+	return []output.Section{{Lines: append([]string{"experiment " + c.ExperimentID + ": " + c.Change}, experimentLines(c.Experiment, c.verbose)...)}}
+}
+
+// featuresInWords are the features of an experiment for a person; verbose: every one.
+func featuresInWords(e quant.Experiment, verbose bool) string {
+	list, err := model.ParseFeatures(string(e.FeatureSetID))
+	if err != nil || verbose {
+		return string(e.FeatureSetID) // what no version of quant wrote is shown as it is
+	}
+	return model.InWords(list)
+}
+
+func verboseFlag(cmd *cobra.Command, verbose *bool) {
+	cmd.Flags().BoolVar(verbose, "verbose", false, "name every feature, also of a version with many")
+}
+
+func experimentLines(e quant.Experiment, verbose bool) []string {
 	lines := []string{"name       " + e.Name}
 	for _, part := range []struct{ name, value string }{
-		{"about", string(e.Description)}, {"features", string(e.FeatureSetID)}, {"label", string(e.LabelSetID)},
+		{"about", string(e.Description)}, {"features", featuresInWords(e, verbose)}, {"label", string(e.LabelSetID)},
 		{"split", string(e.SplitPolicyJSON)}, {"params", string(e.ParamsJSON)}, {"created", e.CreatedAt.String()},
 	} {
 		if part.value != "" {
@@ -73,6 +89,7 @@ func experimentsCreate(env *Env) Command {
 	var o pipeline.ExperimentOptions
 	flags := trainFlags{algos: "ridge or logistic"}
 	var embargo int
+	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "create ID --features LIST --label LABEL",
 		Short: "Create an experiment",
@@ -109,7 +126,7 @@ where they may follow one: in the inner split that chooses alpha. --from and
 			if err != nil {
 				return err
 			}
-			return env.Print(experimentChange{change})
+			return env.Print(experimentChange{change, verbose})
 		},
 	}
 	f := cmd.Flags()
@@ -124,6 +141,7 @@ where they may follow one: in the inner split that chooses alpha. --from and
 	f.IntVar(&o.MinTrain, "min-train", model.DefaultMinTrainSessions, "sessions that the first fold has to train on, at least")
 	f.Int64Var(&o.Seed, "seed", 0, "kept with the models, and handed to a program; the linear algorithms draw no number")
 	flags.bind(cmd, "default: what fits the label")
+	verboseFlag(cmd, &verbose)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 
@@ -139,8 +157,8 @@ func (l experimentList) Sections() []output.Section {
 	}
 	rows := []row{}
 	for _, e := range l {
-		features := string(e.FeatureSetID)
-		if list := strings.Split(features, ","); len(list) > 4 {
+		features := featuresInWords(e, false)
+		if list := strings.Split(strings.ReplaceAll(features, ", ", ","), ","); len(list) > 4 {
 			features = quant.SomeOf(list, 3)
 		}
 		rows = append(rows, row{e.ExperimentID, e.Name, features, string(e.LabelSetID), e.CreatedAt.UTC().Format("2006-01-02 15:04:05Z")})
@@ -165,10 +183,13 @@ func experimentsList(env *Env) Command {
 }
 
 // experimentReport is the result of experiments show.
-type experimentReport struct{ pipeline.ExperimentReport }
+type experimentReport struct {
+	pipeline.ExperimentReport
+	verbose bool
+}
 
 func (r experimentReport) Sections() []output.Section {
-	lines := append([]string{"experiment " + r.ExperimentID}, experimentLines(r.Experiment)...)
+	lines := append([]string{"experiment " + r.ExperimentID}, experimentLines(r.Experiment, r.verbose)...)
 	models := "none yet: quant train --experiment " + r.ExperimentID
 	if len(r.Models) > 0 {
 		models = quant.SomeOf(r.Models, 10)
@@ -177,6 +198,7 @@ func (r experimentReport) Sections() []output.Section {
 }
 
 func experimentsShow(env *Env) Command {
+	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show an experiment and its models",
@@ -188,8 +210,9 @@ func experimentsShow(env *Env) Command {
 			if err != nil {
 				return err
 			}
-			return env.Print(experimentReport{report})
+			return env.Print(experimentReport{report, verbose})
 		},
 	}
+	verboseFlag(cmd, &verbose)
 	return Command{Command: cmd}
 }

@@ -10,13 +10,16 @@ import (
 
 func lineageCommand(env *Env) Command {
 	var format string
+	var verbose bool
 	cmd := &cobra.Command{
 		Use:   "lineage RUN",
 		Short: "Show what a result came from, back to the source files and their digests",
 		Long: `Show what the result of a run came from: the tables that it read, with their
 digests, the runs that wrote them, what those read, and so on back to the source
 files; for each run the program and the git commit. Of a pipeline, the runs of
-its stages. --format dot is for Graphviz; --output json prints the graph.`,
+its stages. Of a version of features of which many were read, one line says how many;
+--verbose shows every one. --format dot is for Graphviz; --output json prints the
+whole graph.`,
 		Example: `  quant lineage last
   quant lineage 1a2b3c4d --format dot | dot -Tsvg > lineage.svg`,
 		Args: wantArgs(1, 1, "one run"),
@@ -42,24 +45,29 @@ its stages. --format dot is for Graphviz; --output json prints the graph.`,
 			if err != nil {
 				return err
 			}
-			return env.Print(lineageReport{l, format == "dot"})
+			return env.Print(lineageReport{l, format == "dot", verbose})
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "tree", "tree, json or dot")
+	verboseFlag(cmd, &verbose)
 	return Command{Command: cmd}
 }
 
 // lineageReport is the result of lineage.
 type lineageReport struct {
 	pipeline.Lineage
-	dot bool
+	dot, verbose bool
 }
 
 func (r lineageReport) CSVRows() any { return r.Nodes }
 
 func (r lineageReport) Sections() []output.Section {
-	if r.dot {
-		return []output.Section{{Lines: r.Dot()}}
+	shown := r.Lineage
+	if !r.verbose {
+		shown = shown.Folded()
 	}
-	return []output.Section{{Lines: r.Tree()}}
+	if r.dot {
+		return []output.Section{{Lines: shown.Dot()}}
+	}
+	return []output.Section{{Lines: shown.Tree()}}
 }

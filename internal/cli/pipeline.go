@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/model"
 	"quant/internal/output"
+	"quant/internal/parquet"
 	"quant/internal/pipeline"
 	"quant/internal/session"
 )
@@ -31,6 +34,33 @@ type pipelineFlags struct {
 	stages  string
 	symbols string
 	lag     int
+
+	// Of the program behind --.
+	trainer       pipeline.Trainer
+	format, proof string
+	timeout       time.Duration
+}
+
+// programFlags are the flags that need a program behind --.
+func programFlags() []string { return []string{"param", "format", "proof", "timeout"} }
+
+// program is the program that trains, with its flags; nil: there is neither.
+func (f pipelineFlags) program(cmd *cobra.Command, argv []string) (_ *pipeline.Trainer, err error) {
+	t := f.trainer
+	t.Program, t.TimeoutUS = argv, f.timeout.Microseconds()
+	if t.Params == nil {
+		t.Params = []string{}
+	}
+	if t.Format, err = parquet.ParseFormat(f.format); err != nil {
+		return nil, err
+	}
+	if t.Proof, err = model.ParseProofScope(f.proof); err != nil {
+		return nil, err
+	}
+	if len(argv) == 0 && !slices.ContainsFunc(programFlags(), cmd.Flags().Changed) {
+		return nil, nil
+	}
+	return &t, nil
 }
 
 // options are the options that the flags say.
@@ -40,7 +70,11 @@ func (f pipelineFlags) options(cmd *cobra.Command) (pipeline.RunOptions, error) 
 		o.Lag = &f.lag
 	}
 	if o.Resume != "" {
-		for _, name := range []string{"strategy", "from", "to", "ingest", "provider", "features", "stages", "symbols", "set", "accept-raw", "lag"} {
+		if o.Trainer != nil && len(o.Trainer.Program) > 0 {
+			return o, quant.Errorf(quant.Usage, "--resume takes the plan of a run as it is, with its program").WithHint("leave out what stands behind --")
+		}
+		o.Trainer = nil
+		for _, name := range append([]string{"strategy", "from", "to", "ingest", "provider", "features", "stages", "symbols", "set", "accept-raw", "lag"}, programFlags()...) {
 			if cmd.Flags().Changed(name) {
 				return o, quant.Errorf(quant.Usage, "--resume takes the plan of a run as it is, and --%s would change it", name).
 					WithHint("leave --%s out, or start a new pipeline without --resume", name)
@@ -61,12 +95,16 @@ func (f pipelineFlags) options(cmd *cobra.Command) (pipeline.RunOptions, error) 
 func pipelineRun(env *Env) Command {
 	var flags pipelineFlags
 	cmd := &cobra.Command{
-		Use:   "run --strategy FILE [--from DAY --to DAY] [--ingest FILE...]",
+		Use:   "run --strategy FILE [--from DAY --to DAY] [--ingest FILE...] [-- PROGRAM [ARG...]]",
 		Short: "Run the stages that a strategy needs, and skip those that nothing would change",
 		Long: `Run the stages ingest, features, labels, train, score, recommend and backtest, in
 this order, each as a run of its own under this one. Train and score run only
 where the strategy ranks by a model. Without --ingest or --provider the prices
 stay as they are.
+
+A program behind -- trains the model of the strategy's experiment, as with quant
+train; --param, --format, --proof and --timeout are those of train. A strategy file
+names no program: what runs stands on the command line.
 
 A stage whose inputs and results have not changed since a run that succeeded is
 skipped; --force runs it all the same, and ends in the same facts. The first
@@ -83,13 +121,22 @@ changed; else that of the stage that failed.`,
 		Example: `  quant pipeline run --strategy momentum.yaml --from 2010-01-01 --to 2012-12-31 --ingest prices.csv.gz
   quant pipeline run --strategy momentum.yaml --stages recommend,backtest --set portfolio.top_k=3
   quant pipeline run --strategy momentum.yaml --dry-run
+  quant pipeline run --strategy by_model.yaml --param max_depth=3 -- python examples/models/lightgbm_model.py
   quant pipeline run --resume last`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			var program []string
+			if dash := cmd.ArgsLenAtDash(); dash >= 0 {
+				args, program = args[:dash], args[dash:]
+			}
 			if len(args) > 0 && len(flags.Ingest) == 0 {
 				return noArgs(cmd, args)
 			}
 			flags.Ingest = append(flags.Ingest, args...) // --ingest a.csv b.csv
+			var err error
+			if flags.Trainer, err = flags.program(cmd, program); err != nil {
+				return err
+			}
 			o, err := flags.options(cmd)
 			if err != nil {
 				return err
@@ -117,6 +164,10 @@ changed; else that of the stage that failed.`,
 	f.StringVar(&flags.symbols, "symbols", "", "compute features and labels of these symbols, a comma list (default: the universe)")
 	f.StringArrayVar(&flags.Set, "set", nil, "KEY=VALUE over the strategy file, such as portfolio.top_k=5; may be repeated")
 	f.BoolVar(&flags.AcceptRaw, "accept-raw", false, "take raw closes that move as in a split for prices")
+	f.StringArrayVar(&flags.trainer.Params, "param", nil, "K=V, which the program behind -- is handed; may be repeated")
+	f.StringVar(&flags.format, "format", string(parquet.Parquet), "parquet or csv: what the program is handed and writes")
+	f.StringVar(&flags.proof, "proof", string(model.ProofOne), "one, all or none: of how many folds it is proved that the program does not look ahead")
+	f.Var(newDuration(&flags.timeout, 0), "timeout", "longest that one call of the program may take (0: no limit)")
 	f.IntVar(&flags.lag, "lag", 0, "sessions from the decision to its fill in the backtest (default: the strategy's)")
 	f.StringVar(&flags.Resume, "resume", "", "go on with the plan of this run (last: the newest pipeline)")
 	f.BoolVar(&flags.Force, "force", false, "run every stage, also one that nothing would change, or whose strategy file was changed")

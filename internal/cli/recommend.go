@@ -89,6 +89,9 @@ func (r recommendation) Sections() []output.Section {
 	if r.KnownAt != "" {
 		head = append(head, "known at: "+string(r.KnownAt))
 	}
+	if r.InSample {
+		head = append(head, "in sample: the scores are of dates that their model was trained on")
+	}
 	if r.ToCash > 0 {
 		head = append(head, fmt.Sprintf("to cash: %d", r.ToCash))
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/feature"
 	"quant/internal/metastore"
 )
 
@@ -107,6 +108,9 @@ type Tree struct {
 func New(env *Env) *Tree {
 	t := &Tree{env: env, traits: map[*cobra.Command]Traits{}}
 	env.tree = t
+	if env.Mask != nil {
+		env.Mask.KnowVersions(feature.Versions()...)
+	}
 	t.Root = &cobra.Command{
 		Use:   "quant",
 		Short: "A research lab for quantitative investing, in which nothing runs unrecorded",

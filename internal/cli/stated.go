@@ -101,6 +101,7 @@ func bindStated(cmd *cobra.Command, o *pipeline.StatedOptions) {
 	f.StringVar(&o.Layout, "layout", "", "how the values stand: long or wide (default: what the columns show)")
 	f.StringVar(&o.KnownAt, "known-at", "", "column that says when a row was known (default: known_at; without one, the close of ts)")
 	f.StringArrayVar(&o.Map, "map", nil, "FIELD=COLUMN, such as symbol=Ticker or my_name='Mom 12-1' (may be given again)")
+	f.StringVar(&o.Encoding, "encoding", "utf-8", "of a text file, such as cp949, cp1252, shift-jis or utf-16")
 	f.StringVar(&o.Timezone, "timezone", "", "time zone of instants and of times without one (default: that of the exchange)")
 	f.Float64Var(&o.MaxRejectRatio, "max-reject-ratio", pipeline.DefaultMaxRejectRatio, "share of bad rows, 0 to 1, above which nothing is stored")
 	f.BoolVar(&o.Replace, "replace", false, "delete what stands of it and is not in the file")

@@ -112,7 +112,8 @@ func (r sweepReport) Sections() []output.Section {
 		}
 		rows = append(rows, row{name, t.Overrides.String(), number(t.Sharpe), percent(t.CAGR), percent(t.MaxDD), percent(t.Turnover), quant.ShortID(string(t.RunID)), string(t.Error)})
 	}
-	sections := []output.Section{{Lines: []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, quant.Count(len(r.Trials), "trial"), r.From, r.To), ""}, Rows: rows}}
+	lines := []string{fmt.Sprintf("%s %s: %s, %s to %s, best Sharpe ratio first", r.StrategyID, r.Version, quant.Count(len(r.Trials), "trial"), r.From, r.To)}
+	sections := []output.Section{{Lines: append(append(lines, r.stamps()...), ""), Rows: rows}}
 	if lines := r.heatMap(); lines != nil {
 		sections = append(sections, output.Section{Lines: lines})
 	}
@@ -123,6 +124,28 @@ func (r sweepReport) Sections() []output.Section {
 		}, r.Selection.Lines()...)})
 	}
 	return sections
+}
+
+// stamps say what the reader must know of the trials before their figures.
+func (r sweepReport) stamps() []string {
+	inSample, imported, known := 0, 0, ""
+	for _, t := range r.Trials {
+		if t.InSample {
+			inSample++
+		}
+		if t.KnownAt != "" {
+			imported++
+			known = string(t.KnownAt)
+		}
+	}
+	var lines []string
+	if inSample > 0 {
+		lines = append(lines, fmt.Sprintf("in sample: the scores of %s are of dates that their model was trained on", quant.Count(inSample, "trial")))
+	}
+	if imported > 0 {
+		lines = append(lines, fmt.Sprintf("known at: %s (%s)", known, quant.Count(imported, "trial")))
+	}
+	return lines
 }
 
 // compareSharpe orders ratios, none below any.

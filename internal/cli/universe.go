@@ -22,7 +22,7 @@ chosen knowing who survived.
 
 They stand in universes.csv of the data folder, with a backup of the lab.`,
 		},
-		Sub: []Command{universeImport(env), universeList(env), universeRemove(env)},
+		Sub: []Command{universeImport(env), universeList(env), universeShow(env), universeRemove(env)},
 	}
 }
 
@@ -119,6 +119,49 @@ func universeList(env *Env) Command {
 			return env.Print(rows)
 		},
 	}}
+}
+
+// membership is the result of universe show.
+type membership struct{ pipeline.Membership }
+
+// CSVRows is a file that universe import takes.
+func (m membership) CSVRows() any { return m.Members }
+
+func (m membership) Sections() []output.Section {
+	line := fmt.Sprintf("universe %s: %s, %s, %s", m.Name, quant.Count(m.Symbols, "symbol"), quant.Count(len(m.Members), "stay"), short(string(m.Digest)))
+	if m.At != nil {
+		line = fmt.Sprintf("universe %s on %s: %s, %s", m.Name, m.At, quant.Count(m.Symbols, "symbol"), short(string(m.Digest)))
+	}
+	return []output.Section{{Lines: []string{line}}, {Rows: m.Members}}
+}
+
+func universeShow(env *Env) Command {
+	var at string
+	cmd := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Show the members of a universe: every stay, or who belonged to it on a day",
+		Long: `Show the members of the universe NAME: every stay with its first and last day, both
+included, or with --at the stays of that day alone. With --output csv the rows are a
+file that universe import takes.
+
+The list as a run read it is an artifact of that run: quant runs artifact RUN
+universe/NAME.csv.`,
+		Example: `  quant universe show sp500 --at 2008-09-15`,
+		Args:    wantArgs(1, 1, "the name of a universe"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			day, err := dayFlag(cmd, "at", at)
+			if err != nil {
+				return err
+			}
+			shown, err := pipeline.MembersOf(env.Session, args[0], day)
+			if err != nil {
+				return err
+			}
+			return env.Print(membership{shown})
+		},
+	}
+	cmd.Flags().StringVar(&at, "at", "", "only the members on this day (YYYY-MM-DD)")
+	return Command{Command: cmd}
 }
 
 func universeRemove(env *Env) Command {

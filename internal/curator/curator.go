@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/textencoding"
 )
 
 // Request says what to ingest, and how.
@@ -20,7 +21,7 @@ type Request struct {
 	RunID          string
 	Files          []string
 	Symbol         string   // of every row; "": the symbol column, or else the file's name
-	Encoding       string   // of text files: utf-8 (also ""), or another of knownEncodings
+	Encoding       string   // of text files: utf-8 (also ""), or another of textencoding.Known
 	Sheet          string   // of Excel workbooks: the name of the sheet; "": the only one with rows
 	Layout         string   // how the columns stand: auto (also ""), or wide: a date, then a column of closes for each symbol
 	CloseOnly      bool     // the close is open, high and low, too, and a volume that is missing is 0
@@ -159,7 +160,7 @@ type Example struct {
 // plan is a request whose words are understood.
 type plan struct {
 	Request
-	encoding   textEncoding
+	encoding   textencoding.Encoding
 	layout     *dateLayout
 	zeroVolume bool
 	named      []mapping
@@ -189,7 +190,7 @@ func (r Request) plan() (plan, error) {
 		}
 	}
 	var err error
-	if p.encoding, err = parseEncoding(r.Encoding); err != nil {
+	if p.encoding, err = textencoding.Parse(r.Encoding); err != nil {
 		return p, err
 	}
 	switch r.Layout {

@@ -8,15 +8,16 @@ import (
 	"testing"
 
 	"quant"
+	"quant/internal/textencoding"
 )
 
 func encoded(t *testing.T, name, text string) string {
 	t.Helper()
-	e, err := parseEncoding(name)
+	e, err := textencoding.Parse(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := e.form.NewEncoder().String(text)
+	out, err := e.Text(text)
 	if err != nil {
 		t.Fatal(err)
 	}

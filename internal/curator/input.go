@@ -20,6 +20,7 @@ import (
 
 	"quant"
 	"quant/internal/durable"
+	"quant/internal/textencoding"
 )
 
 // Input is one file to ingest, or a member of a zip archive, looked at but not
@@ -294,7 +295,7 @@ func (c *csvFile) openText(ctx context.Context, p plan) (err error) {
 		return quant.Errorf(quant.Invalid, "%s: is empty", label).WithHint("a CSV file has at least a header line")
 	}
 	c.split = &splitter{path: label, r: buffered, line: 1}
-	c.split.decode(encodingOf(head, p.encoding))
+	c.split.decode(textencoding.Of(head, p.encoding))
 	return nil
 }
 

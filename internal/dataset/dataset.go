@@ -39,6 +39,16 @@ func (n Name) String() string {
 // Feature names the rows of one feature, of a version.
 func Feature(name, version string) Name { return Name{FeaturesDaily, name + "@" + version} }
 
+// FeatureNamed is what Feature spells so; false: no rows of a feature are called name.
+func FeatureNamed(name string) (feature, version string, ok bool) {
+	rows, found := strings.CutPrefix(name, FeaturesDaily+":")
+	at := strings.LastIndexByte(rows, '@')
+	if !found || at < 1 {
+		return "", "", false
+	}
+	return rows[:at], rows[at+1:], true
+}
+
 // Label names the rows of one label, of a version.
 func Label(name, version string) Name { return Name{Labels, name + "@" + version} }
 
@@ -58,16 +68,17 @@ func PricesOn(basis string) Name { return Name{OHLCV, basis} }
 
 // Without returns a text without the names in it that have a version, which is
 // to say a colon and an @. What merely looks like one is left in: labels:x@host is a
-// user, a password and a host, and so is a version that is no number (see numbered).
-// The time it takes is linear in the length of the text.
-func Without(text string) string {
+// user, a password and a host, and so is a version that is no number (see numbered),
+// but one of features that known says is one, or with a _, which no host has; known may
+// be nil. The time it takes is linear in the length of the text.
+func Without(text string, known func(version string) bool) string {
 	if !strings.Contains(text, "@") {
 		return text
 	}
 	var out strings.Builder
 	written := 0
 	for i := 0; i < len(text); {
-		n := versioned(text, i)
+		n := versioned(text, i, known)
 		if n == 0 {
 			i++
 			continue
@@ -82,7 +93,7 @@ func Without(text string) string {
 
 // versioned is the length of the name with a version that begins at text[i], 0
 // if none does.
-func versioned(text string, i int) int {
+func versioned(text string, i int, known func(version string) bool) int {
 	if i > 0 && strings.IndexByte(" \t\r\n\"'`=(,;[{|", text[i-1]) < 0 {
 		return 0
 	}
@@ -97,7 +108,10 @@ func versioned(text string, i int) int {
 		}
 		rest = rest[name+1:]
 		version := numbered(rest)
-		if version == 0 || version > maxVersion || !ends(rest[version:]) {
+		if table == FeaturesDaily && (version == 0 || !ends(rest[version:])) {
+			version = named(rest, known)
+		}
+		if version == 0 || version > maxFeatureVersion || table != FeaturesDaily && version > maxVersion || !ends(rest[version:]) {
 			return 0
 		}
 		return len(table) + 1 + name + 1 + version
@@ -133,11 +147,23 @@ func numbered(s string) int {
 	return n
 }
 
+// named is the length of the version of features that s begins with, where it is a
+// word that is known, or has a _. 0: it begins with none.
+func named(s string, known func(version string) bool) int {
+	n := span(s, maxFeatureVersion, "_")
+	if n == 0 || n > maxFeatureVersion || !strings.Contains(s[:n], "_") && (known == nil || !known(s[:n])) {
+		return 0
+	}
+	return n
+}
+
 // The longest parts of a name, in bytes: those of strategies, which are the
 // longest.
 const (
 	maxName    = 64
 	maxVersion = 32
+
+	maxFeatureVersion = 63
 )
 
 // span is the length of the letters, digits and others at the beginning of s,

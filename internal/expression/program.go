@@ -2,6 +2,7 @@ package expression
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"quant"
@@ -34,6 +35,11 @@ func (p *Program) Features() []Feature { return p.features }
 // Lookback is the number of sessions that must be at hand before the first one that is
 // asked for: the largest of the features.
 func (p *Program) Lookback() int { return p.lookback }
+
+// BySectors reports whether a feature compares the symbols of a sector.
+func (p *Program) BySectors() bool {
+	return slices.ContainsFunc(p.sections, func(s section) bool { return s.grouped })
+}
 
 // NamePattern is what the name of a feature looks like.
 const NamePattern = "^[A-Za-z][A-Za-z0-9_]{0,62}$"

@@ -683,7 +683,9 @@ func (c heldColumn) fill(v duck.Vector, from, n int) {
 		copyInto(v, c.Booleans[from:from+n])
 	default:
 		for i, text := range c.Texts[from : from+n] {
-			duck.VectorAssignStringElement(v, duck.IdxT(i), text)
+			if c.Nulls == nil || !c.Nulls[from+i] {
+				duck.VectorAssignStringElement(v, duck.IdxT(i), text)
+			}
 		}
 	}
 	if c.Nulls != nil {

@@ -117,7 +117,25 @@ func computeSet(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	if err == nil {
 		err = e.failure()
 	}
+	if program.BySectors() {
+		report.Notices = append(report.Notices, e.sectorNotices()...)
+	}
 	return report, err
+}
+
+// sectorNotices tell what the sectors are that symbols are compared within.
+func (e *evaluation) sectorNotices() []string {
+	list := []string{"sectors are those that the symbols have today, on every day of the past"}
+	without := 0
+	for symbol := range e.number {
+		if e.c.req.Sectors[symbol] == "" {
+			without++
+		}
+	}
+	if without > 0 {
+		list = append(list, fmt.Sprintf("%d of %d symbols have no sector, and no value that compares a sector: `quant symbols set SYMBOL --sector NAME`", without, len(e.number)))
+	}
+	return list
 }
 
 // evaluation computes the expressions of a set. A set whose features read other symbols

@@ -131,6 +131,10 @@ func (s *Samples) dropped(ctx context.Context, t Trained, feature int, work *Wor
 		l = &programLearner{of: &rest, work: work, quiet: true}
 	}
 	j, err := rest.walk().judge(ctx, l)
+	if err != nil && s.spec.Algo == ByProgram && ctx.Err() == nil {
+		return one, quant.Errorf(quant.CodeOf(err), "importance by drop, trained without %s: %w", one.Feature, err).
+			WithHint("drop hands out fewer columns: let the program take them from the list `features` of QUANT_PROTOCOL (docs/models.md), or use --importance permutation")
+	}
 	if err != nil {
 		return one, err
 	}

@@ -8,6 +8,7 @@
 package model
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,7 +97,12 @@ type Label struct {
 }
 
 // String returns name@version.
-func (l Label) String() string { return l.Name + "@" + l.Version }
+func (l Label) String() string {
+	if l.Name == "" {
+		return "" // of a model that was not trained here
+	}
+	return l.Name + "@" + l.Version
+}
 
 // MarshalText writes name@version.
 func (l Label) MarshalText() ([]byte, error) { return []byte(l.String()), nil }
@@ -161,6 +167,31 @@ func Join(list []Feature) string {
 		parts[i] = f.String()
 	}
 	return strings.Join(parts, ",")
+}
+
+// shownFeatures is how many features of a version InWords names one by one.
+const shownFeatures = 8
+
+// InWords is a list for a person: Join, or of a version with many features how many they
+// are.
+func InWords(list []Feature) string {
+	of := map[string]int{}
+	for _, f := range list {
+		of[f.Version]++
+	}
+	if !slices.ContainsFunc(list, func(f Feature) bool { return of[f.Version] > shownFeatures }) {
+		return Join(list)
+	}
+	var parts []string
+	for _, f := range list {
+		switch n := of[f.Version]; {
+		case n > shownFeatures:
+			parts, of[f.Version] = append(parts, fmt.Sprintf("%d features of %s", n, f.Version)), -1
+		case n >= 0:
+			parts = append(parts, f.String())
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Spec is what a model is trained from, and how: with the data it determines

@@ -11,9 +11,7 @@ import (
 	"quant/internal/backtest"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
-	"quant/internal/model"
 	"quant/internal/session"
-	"quant/internal/stated"
 	"quant/internal/strategy"
 	"quant/internal/universe"
 )
@@ -131,6 +129,9 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 	if err != nil {
 		return backtest.Report{}, err
 	}
+	if err := keepUniverse(ctx, s, members); err != nil {
+		return backtest.Report{}, err
+	}
 	known, err := Delistings(s)
 	if err != nil {
 		return backtest.Report{}, err
@@ -145,17 +146,17 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 			of.Signal.Inputs.ModelID, file.Signal.Inputs.ModelID = id, id
 		}
 		logStrategy(s, of)
-		req, err := o.request(of, file.Digest(), s.RunID(), symbols, members)
+		on, err := restsOf(ctx, s, db, of, func() ([]string, error) {
+			return decidersBetween(ctx, db, of, *of.Backtest.From, *of.Backtest.To)
+		})
+		if err != nil {
+			return err
+		}
+		req, err := o.request(of, file.Digest(), s.RunID(), symbols, members, on)
 		if err != nil {
 			return err
 		}
 		req.Known = known
-		if req.Stated, err = statedOf(ctx, s, db, of); err != nil {
-			return err
-		}
-		if req.Stated != "" {
-			req.KnownAt = stated.KnownAt
-		}
 		req.Model, req.Deciders = of.Signal.Inputs.ModelID, models
 		if o.AsOf != "" {
 			at, err := pricesAsOf(ctx, db, asOf)
@@ -174,24 +175,31 @@ func Backtest(ctx context.Context, s *session.Session, o BacktestOptions) (backt
 		report, err = backtest.Run(ctx, db, cal, req)
 		return err
 	})
+	if err == nil {
+		err = tellChangedSectors(ctx, s, of, symbols, report.Inputs)
+	}
 	if err != nil {
 		return report, err
 	}
-	recordBacktest(s, report)
+	recordBacktest(s, report, members)
 	return report, nil
 }
 
-// recordBacktest records what a backtest read, wrote and measured.
-func recordBacktest(s *session.Session, report backtest.Report) {
+// recordBacktest records what a backtest read, wrote and measured; members are those of
+// a universe by membership.
+func recordBacktest(s *session.Session, report backtest.Report, members universe.List) {
 	s.Record(report.Inputs...)
+	if len(members.Members) > 0 {
+		s.Record(universeRead(members))
+	}
 	s.Record(report.Outputs...)
 	logMeasured(s, "", 0, report.Summary)
 }
 
 // request is what backtest.Run is asked for: a strategy that what is set has
 // beaten, the digest of the one that its file and Set describe, all symbols of the
-// Meta DB, and the members of a universe by membership.
-func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symbols []quant.Symbol, members universe.List) (backtest.Request, error) {
+// Meta DB, the members of a universe by membership, and what the decisions rest on.
+func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symbols []quant.Symbol, members universe.List, on rests) (backtest.Request, error) {
 	r := backtest.Request{
 		RunID: runID, StrategyID: s.ID, Version: s.Version, StrategyDigest: digest, DecisionDigest: s.DecisionDigest(), TrialDigest: s.TrialDigest(),
 		Universe: s.Universe.Symbols, From: *s.Backtest.From, To: *s.Backtest.To, Benchmark: string(s.Backtest.Benchmark), AcceptRaw: o.AcceptRaw,
@@ -204,10 +212,15 @@ func (o BacktestOptions) request(s strategy.Strategy, digest, runID string, symb
 	if err := changing(&r, s.Universe, members); err != nil {
 		return r, err
 	}
-	r.InSample = s.Signal.Type == strategy.ModelScore && s.Signal.Inputs.TaskID == model.TaskInSample
-	if r.InSample && !o.AllowInSample {
-		return r, quant.Errorf(quant.Refused, "strategy %s ranks by in-sample scores: its model has seen what it predicts", s.ID).
-			WithHint("use signal.inputs.task_id: %s, or --allow-in-sample, which is stamped on the report", strategy.WalkForward)
+	if s.BySectors() {
+		r.Sectors = sectorsOfToday
+	}
+	r.KnownAt, r.Stated, r.InSample = on.knownAt(), on.knownNotice(), len(on.inSample) > 0
+	if s.Signal.Type == strategy.Strategies {
+		r.FixedBelow, r.Below = len(on.fixed) > 0, on.below(s.Universe.Changing())
+	}
+	if !o.AllowInSample {
+		return r, on.refuseInSample(s)
 	}
 	return r, nil
 }

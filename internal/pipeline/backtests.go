@@ -78,6 +78,9 @@ type BacktestSheet struct {
 	CAGR       *float64           `json:"cagr"`
 	Sharpe     *float64           `json:"sharpe"`
 	MaxDD      *float64           `json:"max_dd"`
+	InSample   bool               `json:"in_sample"` // as backtest.Details has these three
+	FixedAt    *quant.Date        `json:"universe_fixed_at"`
+	KnownAt    quant.Text         `json:"known_at"`
 	Deflated   deflated.Judgement `json:"deflated"`
 	Selection  deflated.Selection `json:"selection"`
 	Risk       tearsheet.Risk     `json:"risk"`
@@ -97,6 +100,9 @@ type SheetFile struct {
 // Chart draws the equity for a terminal of a width; nil: there is too little to
 // draw.
 func (r BacktestSheet) Chart(width int) []string { return r.sheet.Chart(width) }
+
+// Stamps are what the reader must know before the figures, loudest first.
+func (r BacktestSheet) Stamps() []tearsheet.Stamp { return r.sheet.Stamps() }
 
 // ReportBacktest draws the tear sheet of a backtest into two files, both or, up to
 // the moment of writing, neither, and records them. NotFound: no such run or no
@@ -131,7 +137,7 @@ func ReportBacktest(ctx context.Context, s *session.Session, o SheetOptions) (Ba
 
 	report := BacktestSheet{
 		RunID: runID, StrategyID: sheet.StrategyID, Version: sheet.Version, From: sheet.From, To: sheet.To,
-		CAGR: sheet.Measured.CAGR, Sharpe: sheet.Measured.Sharpe, MaxDD: sheet.Measured.MaxDD, Deflated: judged.Judgement, Selection: judged.selection, Risk: *sheet.Risk, Files: []SheetFile{}, sheet: sheet,
+		CAGR: sheet.Measured.CAGR, Sharpe: sheet.Measured.Sharpe, MaxDD: sheet.Measured.MaxDD, InSample: sheet.InSample, FixedAt: sheet.UniverseFixedAt, KnownAt: quant.Text(sheet.Measured.KnownAt), Deflated: judged.Judgement, Selection: judged.selection, Risk: *sheet.Risk, Files: []SheetFile{}, sheet: sheet,
 	}
 	if !o.Full {
 		report.Risk.RollingDays = []tearsheet.RollingDay{}

@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -63,6 +64,8 @@ var books = [][]string{
 	{"portfolio.weighting=min_variance"},
 	{"portfolio.weighting=mean_variance", "supervisor.sector_cap=0.7"},
 	{"portfolio.weighting=equal", "supervisor.sector_cap=0.3"},
+	{"portfolio.weighting=min_variance", "supervisor.sector_cap={Energy: 0.5, default: 0.7}"},
+	{"portfolio.weighting=equal", "supervisor.sector_cap={Energy: 0.1, without a sector: 0.3}"},
 	{"portfolio.weighting=score_weighted", "portfolio.sector_neutral=true"},
 	{"portfolio.weighting=min_variance", "portfolio.side=long_short", "portfolio.short_k=2", "portfolio.short_exposure=0.4", "portfolio.long_exposure=0.6", "portfolio.top_k=3"},
 	{"portfolio.weighting=risk_parity", "portfolio.side=long_short", "portfolio.short_k=2", "portfolio.short_exposure=0.4", "portfolio.long_exposure=0.6", "portfolio.top_k=3", "portfolio.sector_neutral=true"},
@@ -126,15 +129,18 @@ func TestNoBookKnowsWhatComesLater(t *testing.T) {
 					t.Fatalf("with another future\n%s\nnot\n%s", got, first)
 				}
 				v := req.Strategy.Supervisor
-				sectorCap := 99.0
-				if v.SectorCap != nil {
-					sectorCap = *v.SectorCap
+				var sectorCaps [3]any // of the sectors of N0, N1 and N2
+				for i := range sectorCaps {
+					sectorCaps[i] = 99.0
+					if most, capped := v.SectorCap.Of(cmp.Or(req.Sectors[fmt.Sprint("N", i)], "without a sector")); capped {
+						sectorCaps[i] = most
+					}
 				}
 				broken := l.text(fmt.Sprintf(`SELECT "asof"::TEXT AS line FROM (SELECT t."asof", sum(abs(weight)) AS gross, max(abs(weight)) AS most, count(*) FILTER (weight <> 0) AS n FROM targets t WHERE approved GROUP BY ALL)
 						WHERE gross > %v + 1e-11 OR most > %v + 1e-11 OR n > %d
 					UNION ALL SELECT "asof"::TEXT FROM target_sets WHERE turnover - exempt_turnover > %v + 1e-11
-					UNION ALL SELECT "asof"::TEXT FROM (SELECT "asof", sum(abs(weight)) AS w FROM targets WHERE approved GROUP BY "asof", substr(symbol, 2)::INT %% 3) WHERE w > %v + 1e-11`,
-					v.GrossExposureCap, v.MaxWeightPerSymbol, v.MaxPositions, v.TurnoverCap, sectorCap))
+					UNION ALL SELECT "asof"::TEXT FROM (SELECT "asof", substr(symbol, 2)::INT %% 3 AS k, sum(abs(weight)) AS w FROM targets WHERE approved GROUP BY ALL) WHERE w > [%v, %v, %v][k + 1] + 1e-11`,
+					append([]any{v.GrossExposureCap, v.MaxWeightPerSymbol, v.MaxPositions, v.TurnoverCap}, sectorCaps[:]...)...))
 				if broken != "" {
 					t.Fatalf("rules are broken on %s", broken)
 				}
@@ -175,7 +181,7 @@ func TestInverseVolatilitiesAreThoseOfTheBars(t *testing.T) {
 	t.Parallel()
 	bars := history(3, 1, 56, 99)
 	l := labOf(t, bars)
-	if _, err := pipeline.Decide(t.Context(), l.db, requestOf(l, "2024-02-28", books[8])); err != nil {
+	if _, err := pipeline.Decide(t.Context(), l.db, requestOf(l, "2024-02-28", books[len(books)-2])); err != nil {
 		t.Fatal(err)
 	}
 	vol := map[string]float64{}

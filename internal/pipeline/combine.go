@@ -162,6 +162,30 @@ func (r *recommending) combine(days []quant.Date) (*strategy.Signals, error) {
 	return strategy.NewSignals(days, symbols, scores), nil
 }
 
+// tellLeftOut says what of the combined strategies' holdings a combination cannot
+// propose on the days that it decides: its share is cash.
+func (r *recommending) tellLeftOut() {
+	outside, short := 0, 0
+	for _, day := range r.days {
+		k, _ := slices.BinarySearch(r.signals.Days, day)
+		for n := range r.signals.Symbols {
+			switch x := r.signals.Score(k, n); {
+			case x != x || x == 0:
+			case n >= len(r.s.Universe.Symbols) || !r.signals.Member(k, n):
+				outside++
+			case x < 0 && !r.s.LongShort():
+				short++
+			}
+		}
+	}
+	if outside > 0 {
+		r.notice("%d times a combined strategy held a name that is not in the universe of this one: its share is cash", outside)
+	}
+	if short > 0 {
+		r.notice("%d times the combined strategies were short of a name together, which portfolio.side long leaves out: portfolio.side: long_short holds it", short)
+	}
+}
+
 // drifted are the weights of a decision by the close of a later day: each has grown with
 // its close, cash has not, and all is a share of their sum.
 func (r *recommending) drifted(set combinedSet, day quant.Date) []float64 {
@@ -221,15 +245,13 @@ func (r *recommending) noteParts(ctx context.Context, note func(of dataset.Name,
 		if err != nil {
 			return err
 		}
-		writers, err := r.db.Writers(ctx, factstore.Targets, of, args...)
+		// Who decided a set decided each of its rows, also those that had come out so before.
+		writers, err := r.db.Writers(ctx, factstore.TargetSets, of, args...)
 		if err != nil {
 			return err
 		}
-		decided, err := r.db.Writers(ctx, factstore.TargetSets, of, args...)
-		if err != nil {
-			return err
-		}
-		note(dataset.TargetsOf(part.StrategyID, part.Version), rows, digest, part.sets[first].asof, part.sets[last].asof, append(writers, decided...))
+		r.report.combined = append(r.report.combined, writers...)
+		note(dataset.TargetsOf(part.StrategyID, part.Version), rows, digest, part.sets[first].asof, part.sets[last].asof, writers)
 	}
 	return nil
 }

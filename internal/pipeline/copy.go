@@ -17,7 +17,7 @@ import (
 
 // repeatElsewhere runs a call in a copy of the lab, on the prices that the run read,
 // and returns what that run and the runs inside it recorded.
-func repeatElsewhere(ctx context.Context, s *session.Session, r Runner, run metastore.RunDetail, call Call) (_ []recordedRun, err error) {
+func repeatElsewhere(ctx context.Context, s *session.Session, r Runner, run metastore.RunDetail, recorded []recordedRun, call Call) (_ []recordedRun, err error) {
 	folder := s.ScratchDir()
 	failed := func(err error) error {
 		return quant.Errorf(quant.Store, "copy the lab to %s: %w", folder, err).WithHint("make room there, or check that you may write")
@@ -36,7 +36,7 @@ func repeatElsewhere(ctx context.Context, s *session.Session, r Runner, run meta
 		_ = os.Remove(folder) // if nothing else is in it
 	}()
 	there := place.In(scratch)
-	if err := copyLab(ctx, s, there, run, call); err != nil {
+	if err := copyLab(ctx, s, there, run, recorded, call); err != nil {
 		return nil, err
 	}
 	o := s.Options
@@ -91,7 +91,7 @@ func recordedBelow(ctx context.Context, meta metastore.Store, id, copied, data s
 
 // copyLab copies both databases and the models. The copy has the prices that the
 // run read, and nothing of what the repetition shall compute.
-func copyLab(ctx context.Context, s *session.Session, to place.Place, run metastore.RunDetail, call Call) error {
+func copyLab(ctx context.Context, s *session.Session, to place.Place, run metastore.RunDetail, recorded []recordedRun, call Call) error {
 	if err := s.InFiles("copy the lab"); err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func copyLab(ctx context.Context, s *session.Session, to place.Place, run metast
 	if err := copyDelistings(ctx, s, to.DelistingsFile(), run); err != nil {
 		return err
 	}
-	if err := copyUniverses(ctx, s, to.UniversesFile(), run); err != nil {
+	if err := copyUniverses(ctx, s, to.UniversesFile(), run, recorded); err != nil {
 		return err
 	}
 	if changes, err := calendar.ReadChanges(s.CalendarFile()); err != nil {

@@ -88,7 +88,10 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 	v := in.strategy.Supervisor
 	policy := supervisor.Policy{GrossExposureCap: v.GrossExposureCap, MaxWeightPerSymbol: v.MaxWeightPerSymbol,
 		MaxPositions: v.MaxPositions, TurnoverCap: v.TurnoverCap, ScoreFloor: v.ScoreFloor,
-		LongShort: in.strategy.LongShort(), NetExposureCap: v.NetExposureCap, SectorCap: v.SectorCap}
+		LongShort: in.strategy.LongShort(), NetExposureCap: v.NetExposureCap}
+	if c := v.SectorCap; c != nil {
+		policy.SectorCap, policy.SectorCaps = c.Each, c.By
+	}
 	decider := supervisor.NewDecider(policy)
 	drifter := in.drifter()
 	sets := make([]decided, 0, len(in.days))

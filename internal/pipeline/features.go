@@ -51,6 +51,7 @@ func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (featu
 			return feature.Report{}, err
 		}
 		req.Set = &set
+		s.Mask.KnowVersions(set.Version)
 		logParams(s, "feature_version", set.Version, "feature_set", factstore.DigestOf(set))
 		for _, f := range set.Features {
 			logParams(s, "feature."+f.Name, f.Definition)

@@ -16,11 +16,21 @@ import (
 // FeatureSets returns the sets of the lab: none where it has no Fact DB yet.
 func FeatureSets(ctx context.Context, s *session.Session) (sets []factstore.FeatureSet, err error) {
 	err = s.ReadFacts(ctx, func(db *factstore.DB) error {
-		sets, err = db.FeatureSets(ctx)
+		sets, err = featureSetsOf(ctx, s, db)
 		return err
 	})
 	if errors.Is(err, factstore.ErrMissing) {
 		return nil, nil
+	}
+	return sets, err
+}
+
+// featureSetsOf are the sets of a Fact DB. What is said of their features from now on is
+// taken for no user and host.
+func featureSetsOf(ctx context.Context, s *session.Session, db *factstore.DB) ([]factstore.FeatureSet, error) {
+	sets, err := db.FeatureSets(ctx)
+	for _, set := range sets {
+		s.Mask.KnowVersions(set.Version)
 	}
 	return sets, err
 }

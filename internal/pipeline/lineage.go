@@ -70,59 +70,39 @@ func Trace(ctx context.Context, meta metastore.Store, runID string) (Lineage, er
 		}
 	}
 	edges := map[Edge]bool{}
-	edge := func(e Edge) {
-		if !edges[e] {
+	edge := func(from, to, kind string) {
+		if e := (Edge{runNode(from), to, kind}); !edges[e] {
 			edges[e] = true
 			l.Edges = append(l.Edges, e)
 		}
 	}
-	queue := []string{runID}
-	queued := map[string]bool{runID: true}
-	follow := func(from, to, kind string) {
-		edge(Edge{runNode(from), runNode(to), kind})
-		if !queued[to] {
-			queued[to] = true
-			queue = append(queue, to)
-		}
+	origins, err := originsOf(ctx, meta, []string{runID})
+	if err != nil {
+		return l, err
 	}
-	for len(queue) > 0 {
-		id := queue[0]
-		queue = queue[1:]
-		run, err := meta.GetRun(ctx, id)
-		if errors.Is(err, quant.NotFound) {
+	for _, o := range origins {
+		id := o.run.RunID
+		if o.lost {
 			node(Node{ID: runNode(id), Type: quant.IORun, RunID: quant.Text(id)})
 			continue
 		}
-		if err != nil {
-			return l, err
-		}
-		p := run.Process
+		p := o.run.Process
 		node(Node{
-			ID: runNode(id), Type: quant.IORun, Name: run.Kind, RunID: quant.Text(id), Status: run.Status, StartedAt: run.StartedAt,
+			ID: runNode(id), Type: quant.IORun, Name: o.run.Kind, RunID: quant.Text(id), Status: o.run.Status, StartedAt: o.run.StartedAt,
 			BinaryVersion: p.BinaryVersion, BinaryCommit: p.BinaryCommit, GitCommit: p.GitCommit, GitDirty: p.GitDirty,
 		})
-		noted, err := meta.RunIO(ctx, id)
-		if err != nil {
-			return l, err
-		}
-		for _, io := range noted {
-			switch {
-			case io.Direction != quant.In || io.Kind == quant.IOStage || io.Kind == quant.IOState:
-			case io.Kind == quant.IORun:
-				follow(id, io.Name, "wrote")
-			default:
-				n := Node{Type: io.Kind, Name: io.Name, Rows: io.Rows, FirstDate: io.FirstDate, LastDate: io.LastDate, Digest: io.Digest}
-				n.ID = fmt.Sprintf("%s:%s@%s", io.Kind, io.Name, io.Digest)
-				node(n)
-				edge(Edge{runNode(id), n.ID, "read"})
+		for _, io := range o.inputs {
+			if io.Kind == quant.IORun {
+				edge(id, runNode(io.Name), "wrote")
+				continue
 			}
+			n := Node{Type: io.Kind, Name: io.Name, Rows: io.Rows, FirstDate: io.FirstDate, LastDate: io.LastDate, Digest: io.Digest}
+			n.ID = fmt.Sprintf("%s:%s@%s", io.Kind, io.Name, io.Digest)
+			node(n)
+			edge(id, n.ID, "read")
 		}
-		children, err := meta.ListRuns(ctx, metastore.RunFilter{Parent: id, Brief: true})
-		if err != nil {
-			return l, err
-		}
-		for _, c := range children {
-			follow(id, c.RunID, "ran")
+		for _, child := range o.children {
+			edge(id, runNode(child), "ran")
 		}
 	}
 	slices.SortFunc(l.Nodes, func(a, b Node) int {
@@ -132,6 +112,65 @@ func Trace(ctx context.Context, meta metastore.Store, runID string) (Lineage, er
 		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(a.To, b.To), cmp.Compare(a.Kind, b.Kind))
 	})
 	return l, nil
+}
+
+// origin is a run that a result came from.
+type origin struct {
+	run      metastore.RunDetail // of one that is lost the RunID alone
+	lost     bool                // it is named, and there is no record of it
+	inputs   []quant.RunIO       // what it read, runs included
+	children []string            // runs that ran inside it and may have changed something
+	reader   int                 // the one before it that names it first; -1: it was asked for
+}
+
+// originsOf are some runs, and all that they came from, each once and behind one that
+// names it.
+func originsOf(ctx context.Context, meta metastore.Store, runs []string) ([]origin, error) {
+	var list []origin
+	known := map[string]bool{}
+	add := func(id string, reader int) {
+		if !known[id] {
+			known[id] = true
+			list = append(list, origin{run: metastore.RunDetail{Run: quant.Run{RunID: id}}, reader: reader})
+		}
+	}
+	for _, id := range runs {
+		add(id, -1)
+	}
+	for i := 0; i < len(list); i++ {
+		id := list[i].run.RunID
+		run, err := meta.GetRun(ctx, id)
+		if errors.Is(err, quant.NotFound) {
+			list[i].lost = true
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		list[i].run = run
+		noted, err := meta.RunIO(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		for _, io := range noted {
+			if io.Direction != quant.In || io.Kind == quant.IOStage || io.Kind == quant.IOState {
+				continue
+			}
+			list[i].inputs = append(list[i].inputs, io)
+			if io.Kind == quant.IORun {
+				add(io.Name, i)
+			}
+		}
+		children, err := meta.ListRuns(ctx, metastore.RunFilter{Parent: id, Brief: true})
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range children {
+			list[i].children = append(list[i].children, c.RunID)
+			add(c.RunID, i)
+		}
+	}
+	return list, nil
 }
 
 func runNode(id string) string { return "run:" + id }

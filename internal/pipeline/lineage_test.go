@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -107,5 +108,48 @@ func TestTheLineageOfARunThatIsNotThereIsNotFound(t *testing.T) {
 	t.Parallel()
 	if _, err := Trace(t.Context(), recordedLab(t), gone); quant.CodeOf(err) != quant.NotFound {
 		t.Fatal(err)
+	}
+}
+
+// Many features of a version that the same runs read are one node for a person; the
+// whole graph keeps each.
+func TestManyFeaturesOfAVersionAreOneNode(t *testing.T) {
+	t.Parallel()
+	l := Lineage{Run: "r"}
+	node := func(id, kind, name, first, last string) {
+		rows := int64(10)
+		l.Nodes = append(l.Nodes, Node{ID: id, Type: kind, Name: name, Rows: &rows, FirstDate: quant.Text(first), LastDate: quant.Text(last)})
+	}
+	read := func(run, id string) {
+		l.Edges = append(l.Edges, Edge{From: "run:" + run, To: id, Kind: "read"})
+	}
+	node("run:r", quant.IORun, "train", "", "")
+	node("run:s", quant.IORun, "score", "", "")
+	l.Nodes[0].RunID, l.Nodes[0].Status = "r", quant.Success
+	for i := range 12 {
+		id := fmt.Sprint("table:", i)
+		node(id, quant.IOTable, fmt.Sprintf("features_daily:F%d@alpha", i), fmt.Sprintf("2024-01-%02d", 10+i), fmt.Sprintf("2024-02-%02d", 10+i))
+		read("r", id)
+		if i == 11 {
+			read("s", id) // another run reads this one too
+		}
+	}
+	for i := range 3 {
+		id := fmt.Sprint("few:", i)
+		node(id, quant.IOTable, fmt.Sprintf("features_daily:G%d@few", i), "2024-01-01", "2024-01-02")
+		read("r", id)
+	}
+	folded := l.Folded()
+	if len(folded.Nodes) != 2+1+1+3 || len(folded.Edges) != 1+2+3 || len(l.Nodes) != 17 || len(l.Edges) != 16 {
+		t.Fatalf("%d nodes, %d edges of %d, %d: %+v", len(folded.Nodes), len(folded.Edges), len(l.Nodes), len(l.Edges), folded)
+	}
+	tree := strings.Join(folded.Tree(), "\n")
+	for _, part := range []string{"table alpha (11 features), 110 rows, 2024-01-10 to 2024-02-20\n", "features_daily:F11@alpha, 10 rows", "features_daily:G2@few"} {
+		if !strings.Contains(tree, part) {
+			t.Errorf("no %q in\n%s", part, tree)
+		}
+	}
+	if strings.Contains(tree, "F3@alpha") || len(l.Tree()) != 16 {
+		t.Errorf("folded\n%s\nwhole\n%s", tree, strings.Join(l.Tree(), "\n"))
 	}
 }

@@ -53,22 +53,46 @@ func logMeasured(s *session.Session, prefix string, step int, result any) {
 // logStrategy records the settings of a strategy: each by the last part of its
 // key where no other key ends in it (top_k), else by the whole key (signal.type).
 func logStrategy(s *session.Session, of strategy.Strategy) {
+	names := paramNames()
+	var pairs []string
+	for _, set := range of.Settings() {
+		if set.Value != "null" {
+			pairs = append(pairs, names[set.Key], set.Value)
+		}
+	}
+	logParams(s, pairs...)
+}
+
+// paramNames are what the keys of a strategy are recorded as.
+func paramNames() map[string]string {
 	leaf := func(key string) string { return key[strings.LastIndexByte(key, '.')+1:] }
 	ends := map[string]int{}
 	for _, key := range strategy.Keys() {
 		ends[leaf(key.Key)]++
 	}
-	var pairs []string
-	for _, set := range of.Settings() {
-		name := set.Key
-		if ends[leaf(name)] == 1 {
-			name = leaf(name)
-		}
-		if set.Value != "null" {
-			pairs = append(pairs, name, set.Value)
+	names := map[string]string{}
+	for _, key := range strategy.Keys() {
+		names[key.Key] = key.Key
+		if ends[leaf(key.Key)] == 1 {
+			names[key.Key] = leaf(key.Key)
 		}
 	}
-	logParams(s, pairs...)
+	return names
+}
+
+// settingsOf are the settings of a strategy, by key, as logStrategy recorded them.
+func settingsOf(params []quant.Param) map[string]string {
+	recorded := map[string]string{}
+	for _, p := range params {
+		recorded[p.Name] = p.Value
+	}
+	set := map[string]string{}
+	for key, name := range paramNames() {
+		if v, is := recorded[name]; is {
+			set[key] = v
+		}
+	}
+	return set
 }
 
 // recordMeta notes how many rows of a table of the Meta DB were changed, unless

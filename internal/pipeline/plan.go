@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"quant"
 	"quant/internal/feature"
 	"quant/internal/model"
+	"quant/internal/parquet"
 )
 
 // Strategy is what the chain must know of a strategy file.
@@ -53,6 +55,35 @@ type Arguments struct {
 	Set       []string `json:"set"`     // KEY=VALUE, over the strategy file
 	AcceptRaw bool     `json:"accept_raw"`
 	Lag       *int     `json:"lag"` // null: the strategy's
+	// Trainer trains the strategy's model; nil: the experiment's own algorithm.
+	Trainer *Trainer `json:"trainer,omitempty"`
+}
+
+// Trainer is a program that trains in a pipeline, as TrainOptions have it.
+type Trainer struct {
+	Program   []string         `json:"program"` // the command line
+	Params    []string         `json:"params"`  // K=V
+	Format    parquet.Format   `json:"format"`
+	Proof     model.ProofScope `json:"proof"`
+	TimeoutUS int64            `json:"timeout_us"` // of one call of it; 0: none
+}
+
+func (t Trainer) timeout() time.Duration { return time.Duration(t.TimeoutUS) * time.Microsecond }
+
+// check reports, as Usage, a trainer that has nothing to train.
+func (t *Trainer) check(signal Signal, stages []Stage) error {
+	switch {
+	case t == nil:
+		return nil
+	case len(t.Program) == 0:
+		return quant.Errorf(quant.Usage, "no program is named for the flags of one").WithHint("name it behind --: quant pipeline run --strategy FILE -- python train.py")
+	case signal.Training == nil:
+		return quant.Errorf(quant.Usage, "the strategy trains no model, and a program that trains is named behind --").WithHint("leave it out, or name the model as signal.inputs.model_id: %sID", experimentRef)
+	case !slices.Contains(stages, StageTrain):
+		return quant.Errorf(quant.Usage, "train is not among --stages, and a program that trains is named behind --").WithHint("leave the program out, or add train to --stages")
+	}
+	_, err := programParams(t.Params)
+	return err
 }
 
 // Action is what becomes of a stage.
@@ -190,9 +221,17 @@ func (r planRequest) call(stage Stage, symbols []string) Call {
 		}
 		return o
 	case StageTrain:
-		return TrainOptions{Experiment: r.Signal.Training.Experiment}
+		o := TrainOptions{Experiment: r.Signal.Training.Experiment}
+		if t := a.Trainer; t != nil {
+			o.Program, o.Params, o.Format, o.Proof, o.Timeout = t.Program, t.Params, t.Format, t.Proof, t.timeout()
+		}
+		return o
 	case StageScore:
-		return ScoreOptions{Model: cmp.Or(r.Signal.ModelID, UntrainedModel), From: r.From, To: r.To, InSample: model.SkipInSample}
+		o := ScoreOptions{Model: cmp.Or(r.Signal.ModelID, UntrainedModel), From: r.From, To: r.To, InSample: model.SkipInSample}
+		if a.Trainer != nil {
+			o.Timeout = a.Trainer.timeout()
+		}
+		return o
 	case StageRecommend:
 		return RecommendOptions{Strategy: a.Strategy, Set: sets, From: &r.From, To: &r.To, AcceptRaw: a.AcceptRaw}
 	case StageBacktest:

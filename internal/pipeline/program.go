@@ -50,11 +50,7 @@ func workFolder() string {
 // artifact, in which secrets that are written out are masked.
 func recordCode(ctx context.Context, s *session.Session, argv []string) ([]model.CodeFile, error) {
 	list := []model.CodeFile{}
-	for i, arg := range argv {
-		info, err := os.Stat(arg)
-		if err != nil || !info.Mode().IsRegular() || info.Size() > mostCode || i == 0 && !isScript(arg) {
-			continue
-		}
+	for _, arg := range codeOf(argv) {
 		text, err := os.ReadFile(arg)
 		if err != nil {
 			return nil, quant.Errorf(quant.Failed, "read %s: %w", arg, err).WithHint("make it readable")
@@ -74,6 +70,17 @@ func recordCode(ctx context.Context, s *session.Session, argv []string) ([]model
 		}
 	}
 	return list, nil
+}
+
+// codeOf are the arguments of a command line that name files which count as code.
+func codeOf(argv []string) (list []string) {
+	for i, arg := range argv {
+		info, err := os.Stat(arg)
+		if err == nil && info.Mode().IsRegular() && info.Size() <= mostCode && (i > 0 || isScript(arg)) {
+			list = append(list, arg)
+		}
+	}
+	return list
 }
 
 // isScript reports whether the name of a program is that of a script: of another

@@ -48,6 +48,8 @@ type decideRequest struct {
 	Members universe.List
 	// Sectors are those of the symbols, where the strategy asks for them.
 	Sectors map[string]string
+	// Rests tells what decisions that runs made rest on; nil: nobody can.
+	Rests func(ctx context.Context, db *factstore.DB, runs []string) (rests, error)
 }
 
 // Recommendation is what was decided.
@@ -59,14 +61,15 @@ type Recommendation struct {
 	To           quant.Date  `json:"to"`
 	Basis        string      `json:"basis"` // of the prices: adjusted, raw or mixed
 	Decisions    int         `json:"decisions"`
-	ToCash       int         `json:"to_cash"`  // of these, without an approved weight
-	Changed      int         `json:"changed"`  // of these, new or other than before
-	Removed      int64       `json:"removed"`  // earlier decisions in the range that are on no rebalance day
-	Stale        int64       `json:"stale"`    // later decisions that rest on what changed
-	Flags        []FlagCount `json:"flags"`    // how often each struck, in the order of the rules
-	Sets         []TargetSet `json:"sets"`     // one a day, oldest first
-	Targets      []Target    `json:"targets"`  // of the last day, in the decision's order
-	KnownAt      quant.Text  `json:"known_at"` // where the signal was imported: as its source states; null: proved
+	ToCash       int         `json:"to_cash"`            // of these, without an approved weight
+	Changed      int         `json:"changed"`            // of these, new or other than before
+	Removed      int64       `json:"removed"`            // earlier decisions in the range that are on no rebalance day
+	Stale        int64       `json:"stale"`              // later decisions that rest on what changed
+	Flags        []FlagCount `json:"flags"`              // how often each struck, in the order of the rules
+	Sets         []TargetSet `json:"sets"`               // one a day, oldest first
+	Targets      []Target    `json:"targets"`            // of the last day, in the decision's order
+	KnownAt      quant.Text  `json:"known_at"`           // where the signal was imported: as its source states; null: proved
+	InSample     bool        `json:"in_sample,omitzero"` // scores decided, or what is combined, of dates that their model was trained on
 	Notices      []string    `json:"notices"`
 
 	// Inputs and Outputs are what the run read and wrote.
@@ -74,6 +77,7 @@ type Recommendation struct {
 	Outputs []quant.RunIO `json:"-"`
 
 	longShort bool
+	combined  []string // the runs that made what a combination holds
 }
 
 // FlagCount is how many rows a flag stands on.
@@ -148,6 +152,7 @@ type recommending struct {
 	low, high quant.Date   // range that is replaced
 	prices    *price.Closes
 	parts     []combined // of a combination
+	rests     *rests     // what a combination rests on; nil: nobody asked
 	signals   *strategy.Signals
 	closes    closes
 	sets      []decided
@@ -365,6 +370,9 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	if err := r.restrict(ctx); err != nil {
 		return err
 	}
+	if r.s.Signal.Type == strategy.Strategies {
+		r.tellLeftOut()
+	}
 	with := 0
 	for k := len(days) - len(r.days); k < len(days); k++ {
 		if r.signals.Any(k, len(r.s.Universe.Symbols)) {
@@ -478,19 +486,35 @@ func (r *recommending) write(ctx context.Context) error {
 	if err := r.tellReplaced(ctx); err != nil {
 		return err
 	}
+	otherwise, err := r.restsOtherwise(ctx)
+	if err != nil {
+		return err
+	}
 	var targetRows, setRows, proposalRows int64
 	var digests [3]string
 	tables := []string{"targets", "proposals", "target_sets"}
 	columns := []string{"symbol, \"asof\", version, weight, score, approved, risk_flags, reason", "symbol, \"asof\", version, rank, score, weight", "* EXCLUDE (run_id, decided_at)"}
 	changed := map[string]int64{}
-	_, err := r.db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
+	_, err = r.db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
+		within := `strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND `
+		// What rests on something else is decided by this run, even where it came out
+		// alike: a row that stands keeps the run that wrote it, and what that rested on.
+		for _, table := range tables[:2] {
+			if !otherwise {
+				break
+			}
+			n, err := tx.Delete(ctx, table, within+"true", r.s.ID, r.low, r.high)
+			if err != nil {
+				return err
+			}
+			changed[table] += n
+		}
 		// A set that stands as it was keeps the run that decided it.
 		if _, err := tx.Stage(ctx, `UPDATE temp.main.recommend_set AS s SET run_id = t.run_id FROM main.target_sets t
 			WHERE t.strategy_id = s.strategy_id AND t."asof" = s."asof" AND t.version = s.version AND t.status = s.status AND t.basis_asof IS NOT DISTINCT FROM s.basis_asof
-			AND t.config_digest = s.config_digest AND t.digest = s.digest AND t.gross = s.gross AND t.turnover = s.turnover AND t.exempt_turnover = s.exempt_turnover`); err != nil {
+			AND t.config_digest = s.config_digest AND t.digest = s.digest AND t.gross = s.gross AND t.turnover = s.turnover AND t.exempt_turnover = s.exempt_turnover AND NOT ?`, otherwise); err != nil {
 			return err
 		}
-		within := `strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND `
 		for i, gone := range []string{
 			`("asof", symbol) NOT IN (SELECT "asof", symbol FROM temp.main.recommend_target)`,
 			`("asof", symbol) NOT IN (SELECT "asof", symbol FROM temp.main.recommend_proposal)`,
@@ -500,7 +524,8 @@ func (r *recommending) write(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			changed[tables[i]], r.report.Removed = n, n // the last table's are the decisions
+			changed[tables[i]] += n
+			r.report.Removed = n // the last table's are the decisions
 		}
 		for _, m := range []factstore.Merge{
 			{Table: "targets", Source: "recommend_target"},

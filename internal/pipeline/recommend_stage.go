@@ -1,12 +1,12 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/session"
-	"quant/internal/stated"
 )
 
 // RecommendOptions say what to decide.
@@ -82,30 +82,43 @@ func Recommend(ctx context.Context, s *session.Session, o RecommendOptions) (Rec
 	if err != nil {
 		return Recommendation{}, err
 	}
+	if err := keepUniverse(ctx, s, members); err != nil {
+		return Recommendation{}, err
+	}
 	var report Recommendation
 	err = s.WriteFacts(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err
 		}
-		said, err := statedOf(ctx, s, db, of)
-		if err != nil {
-			return err
-		}
-		sets, err := db.FeatureSets(ctx)
+		sets, err := featureSetsOf(ctx, s, db)
 		if err != nil {
 			return err
 		}
 		report, err = decide(ctx, db, decideRequest{
-			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevels(sets), Deciders: models, Sectors: sectors, Members: members,
+			Strategy: of, Calendar: cal, Asof: o.Asof, From: o.From, To: o.To, AcceptRaw: o.AcceptRaw, RunID: s.RunID(), PriceLevel: priceLevels(sets), Deciders: models, Sectors: sectors, Members: members, Rests: restsIn(s),
 		})
-		if said != "" {
-			report.KnownAt, report.Notices = stated.KnownAt, append([]string{said}, report.Notices...)
+		on, unknown := restsOf(ctx, s, db, of, func() ([]string, error) { return report.combined, nil })
+		if unknown != nil {
+			return cmp.Or(err, unknown)
 		}
+		report.restsOn(on)
 		return err
 	})
 	report.record(s, err)
 	return report, err
+}
+
+// restsOn says what the decisions rest on, before anything else.
+func (r *Recommendation) restsOn(on rests) {
+	r.KnownAt, r.InSample = quant.Text(on.knownAt()), len(on.inSample) > 0
+	var first []string
+	for _, notice := range []string{on.knownNotice(), on.inSampleNotice()} {
+		if notice != "" {
+			first = append(first, notice)
+		}
+	}
+	r.Notices = append(first, r.Notices...)
 }
 
 // record says what there is to say of a recommendation, or of one that failed, and

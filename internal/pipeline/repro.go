@@ -173,7 +173,7 @@ func Repeat(ctx context.Context, s *session.Session, r Runner, ref string) (Repe
 		report.Same, report.Comparisons = false, changed
 		return report, nil
 	}
-	repeated, err := repeatElsewhere(ctx, s, r, run, call)
+	repeated, err := repeatElsewhere(ctx, s, r, run, recorded, call)
 	if err != nil {
 		return report, err
 	}

@@ -23,6 +23,7 @@ import (
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/model"
+	"quant/internal/parquet"
 	"quant/internal/registry"
 	"quant/internal/session"
 	"quant/internal/strategy"
@@ -61,6 +62,12 @@ func (o RunOptions) Command() session.Command {
 	c.flag("lag", strconv.Itoa(valueOf(o.Lag)), o.Lag != nil)
 	c.text("resume", o.Resume)
 	c.yes("dry-run", o.DryRun)
+	t := valueOf(o.Trainer)
+	c.each("param", t.Params)
+	c.word("format", string(t.Format), string(parquet.Parquet))
+	c.word("proof", string(t.Proof), string(model.ProofOne))
+	c.flag("timeout", t.timeout().String(), t.TimeoutUS != 0)
+	c.operands(t.Program)
 	return c.Command
 }
 
@@ -200,6 +207,9 @@ func (c *chain) makePlan(ctx context.Context, o RunOptions) error {
 	req.Strategy = Strategy{Path: a.Strategy, Digest: digest, StrategyID: s.ID, Version: s.Version}
 	req.Universe, req.Everything, req.Signal = s.Universe, s.Everything, s.Signal
 	if err := checkFeatures(a.Features, req.Signal.FeatureVersion); err != nil {
+		return err
+	}
+	if err := a.Trainer.check(req.Signal, a.Stages); err != nil {
 		return err
 	}
 	from, err := planDay("from", a.From)
@@ -386,12 +396,18 @@ func (c *chain) takeOver(ctx context.Context, o *RunOptions) (*Plan, error) {
 	c.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: id})
 	o.Arguments = plan.Arguments
 	if here, err := os.Getwd(); err == nil && run.Process.WorkDir != "" && here != string(run.Process.WorkDir) {
+		if o.Trainer != nil {
+			return nil, quant.Errorf(quant.Usage, "run %s trains by a program, and was made in another folder", quant.ShortID(id)).WithHint("cd %s, and give --data-dir", run.Process.WorkDir)
+		}
 		there := func(path *string) {
 			if !filepath.IsAbs(*path) {
 				*path = filepath.Join(string(run.Process.WorkDir), *path)
 			}
 		}
 		there(&o.Strategy)
+		if o.Features != "" {
+			there(&o.Features)
+		}
 		o.Ingest = slices.Clone(o.Ingest)
 		for i := range o.Ingest {
 			there(&o.Ingest[i])
@@ -526,6 +542,8 @@ func (c *chain) inputs(ctx context.Context, call Call) (stageInputs, tableState,
 		if o.File != "" {
 			paths = []string{o.File}
 		}
+	case TrainOptions:
+		paths = codeOf(o.Program)
 	case RecommendOptions:
 		paths = []string{o.Strategy}
 	case BacktestOptions:
@@ -660,6 +678,11 @@ func (c *chain) masked() Plan {
 	text(&p.Strategy.Path)
 	text(&p.Arguments.Strategy)
 	p.Arguments.Ingest, p.Arguments.Set = list(p.Arguments.Ingest), list(p.Arguments.Set)
+	if t := p.Arguments.Trainer; t != nil {
+		masked := *t
+		masked.Program, masked.Params = c.Mask.Args(t.Program), c.Mask.Args(t.Params)
+		p.Arguments.Trainer = &masked
+	}
 	p.Stages = slices.Clone(p.Stages)
 	for i := range p.Stages {
 		p.Stages[i].Args = c.Mask.Args(p.Stages[i].Args)

@@ -50,6 +50,7 @@ func SQLFeatures(ctx context.Context, s *session.Session, o SQLFeaturesOptions) 
 	if slices.Contains(feature.Versions(), o.Version) {
 		return none, quant.Errorf(quant.Conflict, "feature version %s is quant's own", o.Version).WithHint("give the features a version of their own: --feature-version my_sql")
 	}
+	s.Mask.KnowVersions(o.Version)
 	if err := factstore.CheckFeatureVersion(o.Version); err != nil {
 		return none, err
 	}

@@ -13,7 +13,6 @@ import (
 	"quant/internal/metastore"
 	"quant/internal/session"
 	"quant/internal/stated"
-	"quant/internal/strategy"
 )
 
 // StatedOptions say which file of features or predictions to import, and how: see
@@ -26,6 +25,7 @@ type StatedOptions struct {
 	Features       []string
 	KnownAt        string
 	Map            []string
+	Encoding       string // of a text file
 	Timezone       string
 	MaxRejectRatio float64
 	Replace        bool
@@ -35,7 +35,7 @@ type StatedOptions struct {
 func (o StatedOptions) request(s *session.Session, predictions bool) stated.Request {
 	return stated.Request{
 		RunID: s.RunID(), File: o.File, Set: o.Set, Predictions: predictions, Layout: o.Layout, Feature: o.Feature, Features: o.Features, KnownAt: o.KnownAt, Map: o.Map,
-		Timezone: o.Timezone, MaxRejectRatio: o.MaxRejectRatio, Replace: o.Replace, AcceptStated: o.AcceptStated, Mask: s.Mask.Text,
+		Encoding: o.Encoding, Timezone: o.Timezone, MaxRejectRatio: o.MaxRejectRatio, Replace: o.Replace, AcceptStated: o.AcceptStated, Mask: s.Mask.Text,
 	}
 }
 
@@ -243,55 +243,11 @@ func statedBy(ctx context.Context, db *factstore.DB, meta metastore.Store, versi
 	return strings.Join(list, "; "), nil
 }
 
-// statedOf is what a report of a strategy says of what it rests on that was imported;
-// "" where nothing was.
-func statedOf(ctx context.Context, s *session.Session, db *factstore.DB, of strategy.Strategy) (string, error) {
-	meta, err := s.MetaDB()
-	if err != nil {
-		return "", err
-	}
-	in := of.Signal.Inputs
-	by, err := statedBy(ctx, db, meta, []string{in.FeatureVersion}, in.ModelID)
-	for _, part := range in.Strategies {
-		if err == nil && by == "" {
-			by, err = statedDecisions(ctx, db, meta, part)
-		}
-	}
-	if err != nil || by == "" {
-		return "", err
-	}
-	return statedNotice(by), nil
-}
-
 // The kinds of the runs that import.
 const (
 	kindFeaturesImport    = "features.import"
 	kindPredictionsImport = "predictions.import"
 )
-
-// statedDecisions names a strategy whose decisions came of an import, by the lineage of
-// the runs that made them.
-func statedDecisions(ctx context.Context, db *factstore.DB, meta metastore.Store, part strategy.Part) (string, error) {
-	runs, err := db.Writers(ctx, factstore.TargetSets, "strategy_id = ? AND version = ?", part.StrategyID, part.Version)
-	if err != nil {
-		return "", err
-	}
-	for _, run := range runs {
-		l, err := Trace(ctx, meta, run)
-		if errors.Is(err, quant.NotFound) {
-			continue // its record is lost, or in another lab
-		}
-		if err != nil {
-			return "", err
-		}
-		for _, n := range l.Nodes {
-			if n.Name == kindFeaturesImport || n.Name == kindPredictionsImport {
-				return "decisions of " + part.StrategyID, nil
-			}
-		}
-	}
-	return "", nil
-}
 
 // statedNotice is what a report says of what it rests on.
 func statedNotice(by string) string {

@@ -113,17 +113,20 @@ func (o Override) String() string { return o.Key + "=" + o.Value }
 
 // Trial is one trial and its result; numbers are nil where there is none.
 type Trial struct {
-	StrategyID  string     `json:"strategy_id"`
-	Overrides   Overrides  `json:"overrides"`
-	RunID       quant.Text `json:"run_id"`           // of the backtest
-	RecommendID quant.Text `json:"recommend_run_id"` // of the decisions
-	Sharpe      *float64   `json:"sharpe"`
-	CAGR        *float64   `json:"cagr"`
-	MaxDD       *float64   `json:"max_dd"`
-	Vol         *float64   `json:"vol"`
-	Turnover    *float64   `json:"turnover"`
-	NumTrades   *int64     `json:"num_trades"`
-	Error       quant.Text `json:"error"`
+	StrategyID  string      `json:"strategy_id"`
+	Overrides   Overrides   `json:"overrides"`
+	RunID       quant.Text  `json:"run_id"`           // of the backtest
+	RecommendID quant.Text  `json:"recommend_run_id"` // of the decisions
+	Sharpe      *float64    `json:"sharpe"`
+	CAGR        *float64    `json:"cagr"`
+	MaxDD       *float64    `json:"max_dd"`
+	Vol         *float64    `json:"vol"`
+	Turnover    *float64    `json:"turnover"`
+	NumTrades   *int64      `json:"num_trades"`
+	InSample    bool        `json:"in_sample"` // as backtest.Details has these three
+	FixedAt     *quant.Date `json:"universe_fixed_at"`
+	KnownAt     quant.Text  `json:"known_at"`
+	Error       quant.Text  `json:"error"`
 
 	sets []string
 	of   strategy.Strategy // with the universe of its file
@@ -359,6 +362,7 @@ func (t *Trial) run(ctx context.Context, s *session.Session, r Runner, o SweepOp
 // measured takes over what a backtest of the trial came to.
 func (t *Trial) measured(b backtest.Stored) {
 	t.Sharpe, t.CAGR, t.MaxDD, t.Vol, t.Turnover, t.NumTrades = b.Sharpe, b.CAGR, b.MaxDD, b.Vol, b.Turnover, &b.NumTrades
+	t.InSample, t.FixedAt, t.KnownAt = b.InSample, b.UniverseFixedAt, b.KnownAt
 }
 
 // judge reads the results of the trials that are not known yet, and judges the best of them by how many

@@ -13,7 +13,6 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/session"
-	"quant/internal/stated"
 	"quant/internal/strategy"
 	"quant/internal/universe"
 )
@@ -67,7 +66,7 @@ type trialRun struct {
 	replayed  *backtest.Replayed
 	rows      *decisionRows
 	stands    *standingDecisions // what was decided before; nil: nothing
-	stated    string             // the notice of a signal that was imported
+	rests     *rests             // what its decisions rest on
 	decidedBy []string           // the runs that wrote the decisions
 	alone     bool               // its backtest runs by itself
 }
@@ -168,7 +167,7 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 	if w.panel == nil {
 		return ready, nil
 	}
-	sets, err := db.FeatureSets(ctx)
+	sets, err := featureSetsOf(ctx, w.s, db)
 	if err != nil {
 		return ready, err
 	}
@@ -186,11 +185,17 @@ func (w *trials) read(ctx context.Context, db *factstore.DB, list []*Trial) ([]*
 		if read == nil {
 			continue
 		}
-		said, err := statedOf(ctx, w.s, db, of)
-		if err != nil {
-			return ready, err
+		on := read.rests
+		if on == nil {
+			found, err := restsOf(ctx, w.s, db, of, func() ([]string, error) { return read.report.combined, nil })
+			if err != nil {
+				return ready, err
+			}
+			if on = &found; of.Signal.Type == strategy.Strategies {
+				read.rests = on // a walk through many runs
+			}
 		}
-		ready[i] = &trialRun{stated: said, Trial: t, of: of, recommending: read, stands: stands,
+		ready[i] = &trialRun{rests: on, Trial: t, of: of, recommending: read, stands: stands,
 			recommend: RecommendOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw},
 			backtest:  BacktestOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, AllowInSample: w.o.AllowInSample},
 		}
@@ -251,7 +256,7 @@ func (w *trials) reading(ctx context.Context, db *factstore.DB, of strategy.Stra
 		}
 	}
 	from, to := w.report.From, w.report.To
-	r := &recommending{db: db, s: of, decideRequest: decideRequest{Strategy: of, Calendar: w.calendar, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, Members: w.universe(of)}}
+	r := &recommending{db: db, s: of, decideRequest: decideRequest{Strategy: of, Calendar: w.calendar, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, Members: w.universe(of), Rests: restsIn(w.s)}}
 	for _, step := range []func(context.Context) error{r.readParts, r.readPrices, r.readSignals, r.readCloses} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -313,7 +318,7 @@ func (w *trials) together(ctx context.Context, db *factstore.DB, list []*trialRu
 	})
 	for i, t := range replays {
 		if t.inner != nil && failed[i] == nil {
-			recordBacktest(t.inner, t.replayed.Report)
+			recordBacktest(t.inner, t.replayed.Report, w.universe(t.of))
 		}
 	}
 	w.finish(ctx, replays, failed)
@@ -430,15 +435,16 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	r := *read
 	r.s, r.Strategy, r.RunID, r.Sectors = t.of, t.of, t.inner.RunID(), sectorsOf(t.of, w.symbols)
 	r.report = newRecommendation(t.of)
-	if t.stated != "" {
-		r.report.KnownAt, r.report.Notices = stated.KnownAt, append([]string{t.stated}, r.report.Notices...)
-	}
 	r.report.Basis = read.report.Basis
 	r.report.Notices = append(r.report.Notices, read.report.Notices...)
+	r.report.restsOn(*t.rests)
 	r.report.Inputs = slices.Clone(read.report.Inputs)
 	t.recommending = &r
 	logStrategy(t.inner, t.of)
 	w.noteCalendar(t.inner)
+	if err := keepUniverse(ctx, t.inner, r.Members); err != nil {
+		return err
+	}
 	if err := r.makeDecisions(ctx); err != nil {
 		return err
 	}
@@ -448,7 +454,7 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	switch {
 	case t.stands == nil:
 		t.rows, r.report.Outputs, r.report.Changed = rows, outputs, len(r.sets)
-	case t.stands.as(outputs):
+	case t.stands.as(outputs) && t.of.Signal.Type != strategy.Strategies: // of a combination write sees what it rests on
 		none := int64(0)
 		for _, io := range outputs {
 			io.Rows = &none
@@ -470,15 +476,15 @@ func (w *trials) replay(ctx context.Context, t *trialRun) error {
 		return err
 	}
 	logStrategy(t.inner, of)
-	req, err := t.backtest.request(of, t.of.Digest(), t.inner.RunID(), w.symbols, w.universe(of))
+	req, err := t.backtest.request(of, t.of.Digest(), t.inner.RunID(), w.symbols, w.universe(of), *t.rests)
 	if err != nil {
 		return err
 	}
 	req.Known, req.Model = w.known, of.Signal.Inputs.ModelID
-	if req.Stated = t.stated; req.Stated != "" {
-		req.KnownAt = stated.KnownAt
-	}
 	w.noteCalendar(t.inner)
+	if err := keepUniverse(ctx, t.inner, w.universe(of)); err != nil {
+		return err
+	}
 	t.replayed, err = w.panel.Replay(ctx, t.decisions, t.decidedBy, req)
 	return err
 }

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 
 	"quant"
@@ -63,10 +65,8 @@ func Universe(s *session.Session, name string) (universe.List, error) {
 	if err != nil {
 		return universe.List{}, err
 	}
-	for _, l := range lists {
-		if l.Name == name {
-			return l, nil
-		}
+	if at, found := findUniverse(lists, name); found {
+		return lists[at], nil
 	}
 	var names []string
 	for _, l := range lists {
@@ -77,6 +77,34 @@ func Universe(s *session.Session, name string) (universe.List, error) {
 		return universe.List{}, quant.Errorf(quant.NotFound, "%w", err).WithHint("it has %s; `quant universe import %s FILE` adds one", quant.SomeOf(names, 10), name)
 	}
 	return universe.List{}, quant.Errorf(quant.NotFound, "%w", err).WithHint("`quant universe import %s FILE` adds it", name)
+}
+
+// findUniverse finds the list of a name in lists in the order of their names.
+func findUniverse(lists []universe.List, name string) (at int, found bool) {
+	return slices.BinarySearchFunc(lists, name, func(l universe.List, name string) int { return cmp.Compare(l.Name, name) })
+}
+
+// Membership is who belonged to a universe: of all days, or of one.
+type Membership struct {
+	Name    string            `json:"name"`
+	At      *quant.Date       `json:"at"` // the day; null: all days
+	Digest  quant.Text        `json:"digest"`
+	Symbols int               `json:"symbols"` // of the members below
+	Members []universe.Member `json:"members"`
+}
+
+// MembersOf returns the stays in the universe of a name, or those of the day at.
+// NotFound: the lab has no such universe.
+func MembersOf(s *session.Session, name string, at *quant.Date) (Membership, error) {
+	list, err := Universe(s, name)
+	if err != nil {
+		return Membership{}, err
+	}
+	digest := list.Digest()
+	if at != nil {
+		list = list.On(*at)
+	}
+	return Membership{Name: name, At: at, Digest: quant.Text(digest), Symbols: len(list.Symbols()), Members: list.Members}, nil
 }
 
 // UniverseChange is what became of a list of members.
@@ -127,7 +155,7 @@ func ImportUniverse(ctx context.Context, s *session.Session, name, path string, 
 	}
 	change := "added"
 	err = changeUniverses(ctx, s, func(lists []universe.List) ([]universe.List, int, error) {
-		i, found := slices.BinarySearchFunc(lists, name, func(l universe.List, name string) int { return cmp.Compare(l.Name, name) })
+		i, found := findUniverse(lists, name)
 		switch {
 		case !found:
 			return slices.Insert(lists, i, list), len(list.Members), nil
@@ -169,23 +197,52 @@ func changeUniverses(ctx context.Context, s *session.Session, do func([]universe
 	})
 }
 
-// copyUniverses gives a copy of the lab its lists of members, and says where one is
-// another than a run read.
-func copyUniverses(ctx context.Context, s *session.Session, path string, run metastore.RunDetail) error {
+// copyUniverses gives a copy of the lab its lists of members, each that a run or a stage
+// of it read as it was read, by the content that the run kept. Refused: a list has
+// changed since, and the run kept no copy.
+func copyUniverses(ctx context.Context, s *session.Session, path string, run metastore.RunDetail, recorded []recordedRun) error {
 	lists, err := Universes(s)
-	if err != nil || len(lists) == 0 {
-		return err
-	}
-	noted, err := s.Meta.RunIO(ctx, run.RunID)
 	if err != nil {
 		return err
 	}
-	for _, io := range noted {
-		for _, l := range lists {
-			if io.Direction == quant.In && io.Name == universeInput(l.Name) && string(io.Digest) != l.Digest() {
-				s.Say().Notice("universe %s has changed since run %s: it is run again on the one that there is now", l.Name, quant.ShortID(run.RunID))
+	read := map[string]string{} // digests, by name
+	for _, r := range recorded {
+		for _, io := range r.io {
+			name, is := strings.CutPrefix(io.Name, universeInput(""))
+			if io.Direction != quant.In || io.Kind != quant.IOTable || !is || universe.CheckName(name) != nil {
+				continue
 			}
+			if other, twice := read[name]; twice && other != string(io.Digest) {
+				return quant.Errorf(quant.Refused, "run %s is not reproduced: its stages read two lists of universe %s", quant.ShortID(run.RunID), name).WithHint("reproduce the runs of its stages one by one")
+			}
+			read[name] = string(io.Digest)
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(read)) {
+		at, found := findUniverse(lists, name)
+		if found && lists[at].Digest() == read[name] {
+			continue
+		}
+		then, kept, err := keptUniverse(ctx, s, recorded, name, read[name])
+		if err != nil {
+			return err
+		}
+		switch now := "another now"; {
+		case !kept:
+			if !found {
+				now = "none now"
+			}
+			return quant.Errorf(quant.Refused, "run %s is not reproduced: it read the list %s of universe %s and kept no copy, and the lab has %s", quant.ShortID(run.RunID), abbreviatedDigest(read[name]), name, now).
+				WithHint("`quant universe import %s FILE` with the members as they were brings it back", name)
+		case found:
+			lists[at] = then
+		default:
+			lists = slices.Insert(lists, at, then)
+		}
+		s.Say().Notice("universe %s has changed since run %s: it is run again on the members that it read", name, quant.ShortID(run.RunID))
+	}
+	if len(lists) == 0 {
+		return nil
 	}
 	var text bytes.Buffer
 	if err := universe.WriteAll(&text, lists); err != nil {
@@ -196,6 +253,54 @@ func copyUniverses(ctx context.Context, s *session.Session, path string, run met
 	}
 	return nil
 }
+
+// keptUniverse is the list of a digest of the members, as one of some runs kept it.
+func keptUniverse(ctx context.Context, s *session.Session, runs []recordedRun, name, digest string) (list universe.List, kept bool, err error) {
+	for _, r := range runs {
+		artifacts, err := s.Meta.Artifacts(ctx, r.id)
+		if err != nil {
+			return list, false, err
+		}
+		at := slices.IndexFunc(artifacts, func(a quant.Artifact) bool { return a.Name == universeArtifact(name) })
+		if at < 0 {
+			continue
+		}
+		f, err := s.Artifacts().Open(artifacts[at].Digest)
+		if errors.Is(err, quant.NotFound) || errors.Is(err, quant.Refused) {
+			continue // gone or damaged, which doctor says: another run may have it
+		}
+		if err != nil {
+			return list, false, err
+		}
+		list, err = universe.Read(name, f)
+		f.Close()
+		if err == nil && list.Digest() == digest {
+			return list, true, nil
+		}
+	}
+	return universe.List{}, false, nil
+}
+
+// keepUniverse keeps a list of members with a run that decides or replays by it.
+func keepUniverse(ctx context.Context, s *session.Session, list universe.List) error {
+	if len(list.Members) == 0 {
+		return nil
+	}
+	var text bytes.Buffer
+	if err := list.Write(&text); err != nil {
+		return err
+	}
+	return keepArtifact(ctx, s, universeArtifact(list.Name), &text)
+}
+
+// universeRead is the input that a list of members is to a run.
+func universeRead(list universe.List) quant.RunIO {
+	rows := int64(len(list.Members))
+	return quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: universeInput(list.Name), Rows: &rows, Digest: quant.Text(list.Digest())}
+}
+
+// universeArtifact is what a run calls the content of a list of members that it read.
+func universeArtifact(name string) string { return "universe/" + name + ".csv" }
 
 // universeInput is what a run calls a list of members that it read.
 func universeInput(name string) string { return "universe:" + name }
@@ -247,8 +352,7 @@ func (r *recommending) restrict(ctx context.Context) error {
 	case strategy.UniverseMembership:
 		list := r.Members
 		r.signals.Restrict(func(day quant.Date, n int) bool { return list.Has(r.signals.Symbols[n], day) })
-		rows := int64(len(list.Members))
-		r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IOTable, Name: universeInput(list.Name), Rows: &rows, Digest: quant.Text(list.Digest())})
+		r.report.Inputs = append(r.report.Inputs, universeRead(list))
 		r.notice("%s", membershipInWords(list))
 	case strategy.UniverseRule:
 		at := make([]int, len(r.signals.Days))

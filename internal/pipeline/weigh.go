@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -236,8 +237,8 @@ func (in decisionInputs) optimise(set *decided, known []int, covariance [][]floa
 				}
 				p.Sums = append(p.Sums, weighting.Sum{Rule: "portfolio.sector_neutral", What: inSector(name), Names: of, Min: total, Max: total})
 			}
-			if most := s.Supervisor.SectorCap; most != nil {
-				sum := weighting.Sum{Rule: "supervisor.sector_cap", What: inSector(name), Names: of, Min: math.Inf(-1), Max: *most}
+			if most, capped := s.Supervisor.SectorCap.Of(name); capped {
+				sum := weighting.Sum{Rule: "supervisor.sector_cap", What: inSector(name), Names: of, Min: math.Inf(-1), Max: most}
 				for _, at := range of {
 					sum.Signs = append(sum.Signs, signs[at])
 				}
@@ -287,12 +288,7 @@ func inSector(sector string) string {
 }
 
 // sectorOf is the sector of a symbol.
-func (in decisionInputs) sectorOf(symbol string) string {
-	if sector := in.sectors[symbol]; sector != "" {
-		return sector
-	}
-	return noSector
-}
+func (in decisionInputs) sectorOf(symbol string) string { return cmp.Or(in.sectors[symbol], noSector) }
 
 // cappedSector is the sector of a symbol, where the strategy caps sectors.
 func (in decisionInputs) cappedSector(symbol string) string {
@@ -393,22 +389,62 @@ func sectorsOf(of strategy.Strategy, list []quant.Symbol) map[string]string {
 	return sectors
 }
 
+// sectorsOfToday says what the sectors are that a decision depends on.
+const sectorsOfToday = "sectors are those that the symbols have today, on every day of the past"
+
+// sectorsRead is the input that the sectors of symbols are to a run.
+func sectorsRead(symbols []string, sectors map[string]string) quant.RunIO {
+	sum, rows := durable.NewSum(), int64(len(symbols))
+	for _, symbol := range symbols {
+		_, _ = fmt.Fprintf(sum, "%s\x00%s\n", symbol, sectors[symbol])
+	}
+	return quant.RunIO{Direction: quant.In, Kind: quant.IOMeta, Name: "symbols", Rows: &rows, Digest: quant.Text(sum.Digest())}
+}
+
+// tellChangedSectors says of a backtest which of its decisions were
+// made by other sectors than the symbols have now.
+func tellChangedSectors(ctx context.Context, s *session.Session, of strategy.Strategy, symbols []quant.Symbol, inputs []quant.RunIO) error {
+	if !of.BySectors() {
+		return nil
+	}
+	now := sectorsRead(of.Universe.Symbols, sectorsOf(of, symbols))
+	for _, decided := range inputs {
+		if decided.Direction != quant.In || decided.Kind != quant.IORun {
+			continue
+		}
+		noted, err := s.Meta.RunIO(ctx, decided.Name)
+		if err != nil && !errors.Is(err, quant.NotFound) {
+			return err
+		}
+		for _, io := range noted {
+			if io.Direction == now.Direction && io.Kind == now.Kind && io.Name == now.Name && io.Digest != now.Digest {
+				s.Say().Notice("run %s decided by other symbols or sectors than there are now: recommend again to decide by these", quant.ShortID(decided.Name))
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
 // tellSectors says what the sectors of a decision are, and records them.
 func (r *recommending) tellSectors() {
 	if !r.s.BySectors() {
 		return
 	}
-	sum, without := durable.NewSum(), 0
+	without := 0
 	for _, symbol := range r.s.Universe.Symbols {
 		if r.Sectors[symbol] == "" {
 			without++
 		}
-		_, _ = fmt.Fprintf(sum, "%s\x00%s\n", symbol, r.Sectors[symbol])
 	}
-	rows := int64(len(r.s.Universe.Symbols))
-	r.report.Inputs = append(r.report.Inputs, quant.RunIO{Direction: quant.In, Kind: quant.IOMeta, Name: "symbols", Rows: &rows, Digest: quant.Text(sum.Digest())})
-	r.notice("sectors are those that the symbols have today, on every day of the past")
+	r.report.Inputs = append(r.report.Inputs, sectorsRead(r.s.Universe.Symbols, r.Sectors))
+	r.notice("%s", sectorsOfToday)
 	if without > 0 {
 		r.notice("%d of %d symbols of the universe have no sector, and count as one: `quant symbols set SYMBOL --sector NAME`", without, len(r.s.Universe.Symbols))
+	}
+	for _, sector := range r.s.Supervisor.SectorCap.Named() {
+		if !slices.ContainsFunc(r.s.Universe.Symbols, func(symbol string) bool { return cmp.Or(r.Sectors[symbol], noSector) == sector }) {
+			r.notice("supervisor.sector_cap names %q, and no symbol of the universe has that sector", sector)
+		}
 	}
 }

@@ -25,7 +25,7 @@ func (m *Masker) Text(s string) string {
 		return doc
 	}
 	if strings.ContainsRune(s, '@') {
-		s = maskUsers(s)
+		s = maskUsers(s, m.knowsVersion)
 	}
 	if strings.ContainsAny(s, "=:") {
 		s = maskPairs(s)
@@ -87,13 +87,14 @@ func endsQuote(s string, i int) bool {
 
 // maskUsers masks the user information of URLs (scheme://user:password@host)
 // and of DSNs without a scheme (user:password@tcp(host)). A word in which every
-// @ is that of a dataset's version (targets:S@1.0.0) names no user.
-func maskUsers(s string) string {
+// @ is that of a dataset's version (targets:S@1.0.0; version knows those of features)
+// names no user.
+func maskUsers(s string, version func(string) bool) string {
 	var out strings.Builder
 	start := 0
 	for i := 0; i <= len(s); i++ {
 		if i == len(s) || isSpace(s[i]) || endsQuote(s, i) {
-			if word := s[start:i]; strings.Contains(dataset.Without(word), "@") {
+			if word := s[start:i]; strings.Contains(dataset.Without(word, version), "@") {
 				out.WriteString(maskUser(word))
 			} else {
 				out.WriteString(word)

@@ -86,6 +86,8 @@ type Masker struct {
 	values []string
 	known  []form // longest first, of each value every form it may be written in
 	many   bool   // ServesMany
+
+	versions map[string]bool // KnowVersions
 }
 
 // form is how a known value may stand in a text.
@@ -108,6 +110,25 @@ func (m *Masker) Knows() int {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	return len(m.known)
+}
+
+// KnowVersions adds names of versions of features: features_daily:NAME@VERSION in a
+// text then names no user, password and host.
+func (m *Masker) KnowVersions(versions ...string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.versions == nil {
+		m.versions = map[string]bool{}
+	}
+	for _, v := range versions {
+		m.versions[v] = true
+	}
+}
+
+func (m *Masker) knowsVersion(version string) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.versions[version]
 }
 
 // Know adds a value that is masked from now on wherever it occurs, also in its

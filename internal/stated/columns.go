@@ -24,8 +24,8 @@ const (
 // spellings are the names by which columns are known, in lower case.
 func spellings(predictions bool) map[string][]string {
 	s := map[string][]string{
-		symbolField: {"symbol", "ticker", "instrument", "asset", "code", "sid", "secid", "stock", "kdcode"},
-		tsField:     {"ts", "date", "datetime", "timestamp", "day", "trade_date", "trading_date", "session", "time"},
+		symbolField: {"symbol", "ticker", "instrument", "asset", "code", "sid", "secid", "stock", "kdcode", "종목코드", "단축코드", "티커", "종목"},
+		tsField:     {"ts", "date", "datetime", "timestamp", "day", "trade_date", "trading_date", "session", "time", "날짜", "일자", "거래일", "거래일자", "기준일", "기준일자"},
 		knownField:  {"known_at"},
 	}
 	if predictions {

@@ -1,19 +1,15 @@
 package stated
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"database/sql"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -51,12 +47,8 @@ const (
 	csvFormat     = "csv"
 )
 
-// maxColumns bounds the width of a file. Reading text takes memory by its columns, which
-// counts from manyColumns on.
-const (
-	maxColumns  = 20_000
-	manyColumns = 1_000
-)
+// maxColumns bounds the width of a file.
+const maxColumns = 20_000
 
 // read stages the rows of the file in raw, and finds its columns, its format and its
 // digest.
@@ -70,6 +62,7 @@ func (in *importing) read(ctx context.Context) error {
 	if err != nil {
 		return in.fileError(err)
 	}
+	in.before = before
 	switch {
 	case before.IsDir():
 		return in.invalid("is a directory").WithHint("name a file in it")
@@ -100,19 +93,30 @@ func (in *importing) read(ctx context.Context) error {
 	case bytes.HasPrefix(head, []byte("PK\x03\x04")), bytes.HasPrefix(head, []byte("\x89HDF")), bytes.HasPrefix(head, []byte("FEA1")):
 		return in.invalid("is of a format that is not read here").WithHint("write it as Parquet, Arrow (Feather version 2) or CSV")
 	default:
-		in.report.Format, err = csvFormat, in.readCSV(ctx, head)
+		in.report.Format, err = csvFormat, in.readCSV(ctx)
 	}
 	if err != nil {
 		return err
 	}
-	after, err := os.Stat(in.File)
-	if err != nil || !os.SameFile(before, after) || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
-		return quant.Errorf(quant.Failed, "%s: was changed while it was read", in.label()).WithHint("import it again when it is whole")
-	}
 	if len(in.columns) > maxColumns {
-		return in.invalid("has %d columns, and %d at most are read", len(in.columns), maxColumns).WithHint("write it long: symbol, ts, feature_name, feature_value")
+		return in.tooWide(len(in.columns))
+	}
+	if in.texts { // what they hold is read when it is known what they are
+		return nil
+	}
+	if err := in.unchanged(); err != nil {
+		return err
 	}
 	return in.look(ctx)
+}
+
+// unchanged is Failed where the file is not as it was when its reading began.
+func (in *importing) unchanged() error {
+	after, err := os.Stat(in.File)
+	if before := in.before; err != nil || !os.SameFile(before, after) || after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+		return quant.Errorf(quant.Failed, "%s: was changed while it was read", in.label()).WithHint("import it again when it is whole")
+	}
+	return nil
 }
 
 // label is the file's name, for messages.
@@ -145,9 +149,6 @@ func (in *importing) unreadable(ctx context.Context, as string, err error) error
 		return ctx.Err()
 	}
 	if factstore.OutOfMemory(err) {
-		if n := len(in.columns); as == "CSV" && n > manyColumns {
-			return quant.Errorf(quant.Failed, "%s: %d columns of CSV take more memory than the Fact DB may have", in.label(), n).WithHint("days stand in rows, symbols or features in columns: turn it over if they do not; else write it as Parquet, or raise --memory-limit")
-		}
 		return quant.Errorf(quant.Failed, "%s: takes more memory than the Fact DB may have", in.label()).WithHint("raise --memory-limit, or import it in parts")
 	}
 	return in.invalid("cannot be read as %s: %s", as, quant.Clip(quant.FirstLine(err.Error()), 200)).WithHint("the file may be damaged or cut off: write it again")
@@ -227,101 +228,6 @@ func (in *importing) readParquet(ctx context.Context) error {
 		return in.fileError(err)
 	}
 	return in.readRelation(ctx, "Parquet", "read_parquet("+path+", file_row_number = true, hive_partitioning = false, union_by_name = false, filename = false)", rowNumber+" + 1")
-}
-
-// readCSV reads text: the first line is the header, the commonest of comma, semicolon,
-// tab and bar in it stands between the columns. Rows are counted as they stand, the
-// header not among them.
-func (in *importing) readCSV(ctx context.Context, head []byte) error {
-	path, err := sqltext.File(in.File)
-	if err != nil {
-		return in.fileError(err)
-	}
-	if bytes.IndexByte(head, 0) >= 0 && !bytes.HasPrefix(head, []byte(gzipMagic)) {
-		return in.invalid("is neither Parquet nor Arrow nor text").WithHint("write it as Parquet, Arrow (Feather version 2) or CSV")
-	}
-	names, between, err := in.header()
-	if err != nil {
-		return err
-	}
-	typed := make([]string, len(names))
-	for i := range names {
-		typed[i] = sqltext.Literal(rawColumn(i)) + ": 'VARCHAR'"
-	}
-	compression := "none"
-	if bytes.HasPrefix(head, []byte(gzipMagic)) {
-		compression = "gzip"
-	}
-	relation := "read_csv(" + path + ", delim = " + sqltext.Literal(between) + ", header = true, skip = 0, columns = {" + strings.Join(typed, ", ") + "}, compression = '" + compression +
-		"', quote = '\"', escape = '\"', nullstr = '', null_padding = false, parallel = false, ignore_errors = false, hive_partitioning = false, filename = false)"
-	if err := in.readRelation(ctx, "CSV", relation, "row_number() OVER ()"); err != nil {
-		return err
-	}
-	for i, name := range names {
-		in.columns[i].name = name
-	}
-	return nil
-}
-
-const gzipMagic = "\x1f\x8b"
-
-// maxHeader bounds the first line of a text file, in bytes.
-const maxHeader = 4 << 20
-
-// header reads the first line of a text file: the names of its columns, and what stands
-// between them.
-func (in *importing) header() (names []string, between string, err error) {
-	f, err := os.Open(in.File)
-	if err != nil {
-		return nil, "", in.fileError(err)
-	}
-	defer f.Close()
-	text := bufio.NewReaderSize(f, 1<<16)
-	if head, _ := text.Peek(2); string(head) == gzipMagic {
-		unpacked, err := gzip.NewReader(text)
-		if err != nil {
-			return nil, "", in.invalid("cannot be unpacked: %v", err).WithHint("the file may be damaged: write it again")
-		}
-		text = bufio.NewReaderSize(unpacked, 1<<16)
-	}
-	head, err := text.Peek(1 << 16)
-	if err != nil && !errors.Is(err, io.EOF) && len(head) == 0 {
-		return nil, "", in.fileError(err)
-	}
-	between = delimiterOf(head)
-	if bytes.HasPrefix(head, []byte("\ufeff")) {
-		_, _ = text.Discard(len("\ufeff"))
-	}
-	r := csv.NewReader(io.LimitReader(text, maxHeader))
-	r.Comma, r.LazyQuotes = rune(between[0]), true
-	names, err = r.Read()
-	if err != nil {
-		return nil, "", in.invalid("has no header that can be read: %v", err).WithHint("the first line names the columns")
-	}
-	if !utf8.ValidString(strings.Join(names, "")) {
-		return nil, "", in.invalid("is not UTF-8: the names of its columns cannot be read").WithHint("save it as UTF-8; Excel calls it CSV UTF-8, pandas encoding='utf-8'")
-	}
-	return names, between, nil
-}
-
-// delimiterOf is what stands between the columns of a header.
-func delimiterOf(head []byte) string {
-	line, _, _ := bytes.Cut(bytes.TrimPrefix(head, []byte("\ufeff")), []byte("\n"))
-	counts, quoted := map[byte]int{}, false
-	for _, c := range line {
-		if c == '"' {
-			quoted = !quoted
-		} else if !quoted {
-			counts[c]++
-		}
-	}
-	best := ","
-	for _, d := range []string{";", "\t", "|"} {
-		if counts[d[0]] > counts[best[0]] {
-			best = d
-		}
-	}
-	return best
 }
 
 // readArrow stages the batches of an Arrow file.
@@ -548,7 +454,7 @@ func (in *importing) look(ctx context.Context) error {
 		return err
 	}
 	if in.report.RowsRead == 0 {
-		return in.invalid("has no rows").WithHint("a CSV file has a header line and at least one row")
+		return in.empty()
 	}
 	var list []string
 	var at []int

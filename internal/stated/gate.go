@@ -130,7 +130,7 @@ func (in *importing) dayZone(ctx context.Context) (string, error) {
 // valueOf reads a column as a number, and says where it is a text that is none.
 func (in *importing) valueOf(i int) (value, none string) {
 	c := rawColumn(i)
-	if in.columns[i].kind == number {
+	if in.texts || in.columns[i].kind == number {
 		return c, "false"
 	}
 	t := "trim(" + c + ")"
@@ -173,7 +173,11 @@ func (in *importing) gate(ctx context.Context) error {
 	var values []string // v0, v1 ...
 	wrong := "NULL::VARCHAR"
 	nameFaults := ""
-	if a.layout == panel {
+	if a.layout == panel && in.texts {
+		columns[1], columns[6] = "symbol", "name"
+		columns = append(columns, "v0", wrongColumn)
+		values = []string{"v0"}
+	} else if a.layout == panel {
 		var list []string
 		for _, v := range a.values {
 			value, none := in.valueOf(v.column)
@@ -193,7 +197,9 @@ func (in *importing) gate(ctx context.Context) error {
 				wrongs = append(wrongs, "CASE WHEN "+none+" THEN "+sqltext.Literal(in.columns[v.column].name+"=")+" || "+rawColumn(v.column)+" END")
 			}
 		}
-		if len(wrongs) > 0 {
+		if in.texts {
+			wrong = wrongColumn
+		} else if len(wrongs) > 0 {
 			wrong = "coalesce(" + strings.Join(append(wrongs, "NULL"), ", ") + ")"
 		}
 		columns = append(columns, wrong+" AS wrong")
@@ -214,19 +220,24 @@ func (in *importing) gate(ctx context.Context) error {
 	fault := fmt.Sprintf(`CASE WHEN symbol IS NULL THEN %d WHEN no_day THEN %d WHEN day IS NULL THEN %d WHEN date_trunc('day', day) <> day THEN %d
 		WHEN symbol NOT IN (SELECT symbol FROM (SELECT DISTINCT symbol FROM ohlcv)) THEN %d WHEN CAST(day AS DATE) > DATE '%s' THEN %d WHEN CAST(day AS DATE) NOT IN (SELECT session FROM %s) THEN %d%s%s WHEN wrong IS NOT NULL THEN %d ELSE 0 END`,
 		symbolMissing, dayUnreadable, dayMissing, dayTimed, symbolUnknown, last, notYet, held, noSession, knownFaults, nameFaults, noNumber)
-	if r := in.Features; r != nil && a.name >= 0 {
-		from = "(SELECT * FROM " + from + " WHERE trim(" + rawColumn(a.name) + ") IN (" + sqltext.Literals(r) + "))"
-	}
 	only := ""
 	if a.layout == panel { // where there is nothing there is nothing to reject
 		only = " WHERE v0 IS NOT NULL OR wrong IS NOT NULL"
 	}
-	query := "CREATE TEMP TABLE " + staged + " AS SELECT line, symbol, CASE WHEN fault NOT IN (" + fmt.Sprint(int(dayTimed)) + ") THEN CAST(day AS DATE) END AS ts, known, name, " + strings.Join(values, ", ") + ", wrong, fault::UTINYINT AS fault, day, length(concat(symbol, name)) AS size FROM (SELECT *, " + fault + " AS fault FROM (SELECT " +
-		strings.Join(columns, ", ") + " FROM " + from + ")" + only + ")"
-	if _, err := in.db.Stage(ctx, query); err != nil {
+	query := func(from string) string {
+		if r := in.Features; r != nil && a.name >= 0 {
+			from = "(SELECT * FROM " + from + " WHERE trim(" + rawColumn(a.name) + ") IN (" + sqltext.Literals(r) + "))"
+		}
+		return "CREATE TEMP TABLE " + staged + " AS SELECT line, symbol, CASE WHEN fault NOT IN (" + fmt.Sprint(int(dayTimed)) + ") THEN CAST(day AS DATE) END AS ts, known, name, " + strings.Join(values, ", ") + ", wrong, fault::UTINYINT AS fault, day, length(concat(symbol, name)) AS size FROM (SELECT *, " + fault + " AS fault FROM (SELECT " +
+			strings.Join(columns, ", ") + " FROM " + from + ")" + only + ")"
+	}
+	if in.texts {
+		return in.gateCSV(ctx, query)
+	}
+	if _, err := in.db.Stage(ctx, query(from)); err != nil {
 		return in.unreadable(ctx, in.report.Format, err)
 	}
-	return nil
+	return in.stage(ctx, "DROP TABLE temp.main."+raw)
 }
 
 // lastBar is the last day of which the lab has a bar.
@@ -239,14 +250,38 @@ func (in *importing) lastBar(ctx context.Context) (quant.Date, error) {
 // once finds keys that stand more than once: with the same values the first row counts,
 // with different ones none.
 func (in *importing) once(ctx context.Context) error {
+	if in.layout.layout == panel {
+		// A key is of a day and a column: its table is as long as the values.
+		twice, err := in.daysOrColumnsTwice(ctx)
+		if err != nil || !twice {
+			return err
+		}
+	}
 	key := "symbol, ts"
 	if in.layout.layout != Wide {
 		key += ", name"
 	}
+	hash := "hash(" + in.valueList() + ", known)"
 	return in.stage(ctx,
-		fmt.Sprintf("CREATE TEMP TABLE %s AS SELECT %s, min(line) AS first, count(DISTINCT hash(%s, known)) > 1 AS other FROM temp.main.%s WHERE fault = 0 GROUP BY %[2]s HAVING count(*) > 1", twice, key, in.valueList(), staged),
+		fmt.Sprintf("CREATE TEMP TABLE %s AS SELECT %s, min(line) AS first, min(%s) <> max(%[3]s) AS other FROM temp.main.%s WHERE fault = 0 GROUP BY %[2]s HAVING count(*) > 1", twice, key, hash, staged),
 		fmt.Sprintf("UPDATE temp.main.%s AS s SET fault = CASE WHEN t.other THEN %d ELSE %d END FROM temp.main.%s t WHERE s.fault = 0 AND s.symbol = t.symbol AND s.ts = t.ts AND s.name IS NOT DISTINCT FROM %s AND (t.other OR s.line <> t.first)",
 			staged, differs, repeats, twice, map[bool]string{true: "NULL", false: "t.name"}[in.layout.layout == Wide]))
+}
+
+// daysOrColumnsTwice reports whether a panel has a day on two rows, or a feature of a
+// symbol in two columns.
+func (in *importing) daysOrColumnsTwice(ctx context.Context) (bool, error) {
+	seen := map[[2]string]bool{}
+	for _, v := range in.layout.values {
+		key := [2]string{strings.TrimSpace(v.symbol), v.name}
+		if seen[key] {
+			return true, nil
+		}
+		seen[key] = true
+	}
+	var days, rows int64
+	err := in.db.QueryRow(ctx, "SELECT count(DISTINCT ts), count(*) FROM (SELECT DISTINCT line, ts FROM temp.main."+staged+" WHERE fault = 0)").Scan(&days, &rows)
+	return days < rows, err
 }
 
 // valueList are the columns of staged that hold values.
@@ -354,8 +389,9 @@ func (in *importing) gather(ctx context.Context) error {
 		}
 		for _, name := range in.names {
 			of := "name = " + sqltext.Literal(name)
-			if a.layout == Long && a.name < 0 {
-				of = "true"
+			if len(in.names) == 1 { // a key stands once
+				selected = append(selected, "CASE WHEN isfinite(v0) THEN v0 END AS "+sqltext.Identifier(name))
+				continue
 			}
 			selected = append(selected, fmt.Sprintf("max(v0) FILTER (%s AND isfinite(v0)) AS %s", of, sqltext.Identifier(name)))
 		}
@@ -365,7 +401,7 @@ func (in *importing) gather(ctx context.Context) error {
 		return nil // every row was turned away
 	}
 	group, known := "", "known"
-	if a.layout != Wide {
+	if a.layout != Wide && len(in.names) > 1 {
 		group, known = " GROUP BY symbol, ts", "max(known) AS known"
 	}
 	some := make([]string, len(in.names))

@@ -11,6 +11,7 @@ package stated
 
 import (
 	"context"
+	"io/fs"
 	"regexp"
 	"strings"
 	"sync"
@@ -50,6 +51,7 @@ type Request struct {
 	Features    []string // only these; nil: all
 	KnownAt     string   // the column that says when a row was known; "": known_at, or, where there is none, the close of ts
 	Map         []string // FIELD=COLUMN
+	Encoding    string   // of a text file: utf-8 (also ""), or another of textencoding.Known
 	Timezone    string   // of instants, by its IANA name; "": the exchange's
 	// MaxRejectRatio is the share of rejected rows, 0 to 1, above which nothing is stored.
 	MaxRejectRatio float64
@@ -255,6 +257,8 @@ type importing struct {
 
 	zone    string        // of the exchange
 	close   time.Duration // of a session, after its midnight there
+	before  fs.FileInfo   // of the file, when its reading began
+	texts   bool          // the file is one of texts, which the gate reads
 	columns []column      // of the file
 	layout  arrangement
 	names   []string // of the features
@@ -269,13 +273,13 @@ const (
 	flat      = "stated_flat"   // view of it as the table has rows
 	turned    = "stated_turned" // the new rejects
 	knownRows = "stated_known_rows"
-	forward   = "stated_forward" // returns that followed, of a sample
+	sampled   = "stated_sampled" // symbols whose values are held against what followed
 )
 
 func (in *importing) drop(ctx context.Context) {
 	_ = in.db.TrustBounds(ctx, true)
 	_, _ = in.db.Stage(ctx, "DROP VIEW IF EXISTS temp.main."+flat)
-	for _, t := range []string{raw, staged, twice, fresh, turned, knownRows, forward} {
+	for _, t := range []string{raw, staged, twice, fresh, turned, knownRows, sampled} {
 		_, _ = in.db.Stage(ctx, "DROP TABLE IF EXISTS temp.main."+t)
 	}
 }

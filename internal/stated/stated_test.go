@@ -26,7 +26,13 @@ type testLab struct {
 
 func newLab(t *testing.T, last string) *testLab {
 	t.Helper()
-	db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: filepath.Join(t.TempDir(), "quant.duckdb")})
+	return newLabWith(t, last, factstore.Options{})
+}
+
+func newLabWith(t *testing.T, last string, o factstore.Options) *testLab {
+	t.Helper()
+	o.Path = filepath.Join(t.TempDir(), "quant.duckdb")
+	db, err := factstore.OpenWrite(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ const (
 	symbols
 	truth
 	parts
+	caps
 )
 
 // field is one key of the format. The table of all of them is the format: the
@@ -82,7 +83,7 @@ func fields(s *Strategy) []field {
 		{path: "supervisor.turnover_cap", kind: number, to: &s.Supervisor.TurnoverCap, min: 0, max: 4, doc: "R4: most of equity turned over by one decision; long: at most 1"},
 		{path: "supervisor.score_floor", kind: number, to: &s.Supervisor.ScoreFloor, null: true, min: -inf, max: inf, doc: "R5: a name below it is neither bought nor increased; null: off. With order asc, of the score's negative; for a short, of the negative of that"},
 		{path: "supervisor.net_exposure_cap", kind: number, to: &s.Supervisor.NetExposureCap, null: true, min: 0, max: 4, unsaid: "null", doc: "R6: most of equity that longs and shorts may differ by, of long_short; null: off"},
-		{path: "supervisor.sector_cap", kind: number, to: &s.Supervisor.SectorCap, null: true, min: 0, above: true, max: 1, unsaid: "null", doc: "R7: most of equity in one sector of the lab's symbols; null: off"},
+		{path: "supervisor.sector_cap", kind: caps, to: &s.Supervisor.SectorCap, null: true, min: 0, above: true, max: 1, unsaid: "null", doc: "R7: most of equity in one sector of the lab's symbols; by sector: {Technology: 0.3, default: 0.25}, where default is of the others, which without it have no cap; null: off"},
 		{path: "execution.price", kind: text, to: &s.Execution.Price, choices: []string{FillClose, FillOpen}, doc: "price of the fill: of the session's close, or of its open, which needs lag_days of 1 or more"},
 		{path: "execution.lag_days", kind: integer, to: &s.Execution.LagDays, min: 0, max: 20, doc: "sessions from decision to fill; 0: at the close that the signal used"},
 		{path: "execution.max_volume_share", kind: number, to: &s.Execution.MaxVolumeShare, null: true, min: 0, above: true, max: 1, unsaid: "null", doc: "most of a session's volume in a symbol that is traded; the rest waits for the next sessions; null: no limit"},

@@ -292,6 +292,8 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 		switch to := f.to.(type) {
 		case **float64:
 			*to = nil
+		case **SectorCaps:
+			*to = nil
 		case **quant.Date:
 			*to = nil
 		case *quant.Text:
@@ -301,27 +303,18 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 	}
 	switch f.kind {
 	case integer, number:
-		x, isNumber := numberOf(n)
-		switch {
-		case !isNumber:
-			bad("", "must be %s, not %s", wanted(f), yamltext.KindOf(n))
-		case math.IsNaN(x) || math.IsInf(x, 0):
-			bad("", "must be a finite number")
-		case f.kind == integer && x != math.Trunc(x):
-			bad("", "must be a whole number, not %v", x)
-		case x < f.min || x > f.max || f.above && x == f.min:
-			bad("", "is %v; it must be %s", x, f.rangeText())
-		default:
+		if x, ok := f.number(n, "", bad); ok {
 			switch to := f.to.(type) {
 			case *int:
 				*to = int(x)
 			case *float64:
-				*to = x + 0 // no minus zero
+				*to = x
 			case **float64:
-				x += 0
 				*to = &x
 			}
 		}
+	case caps:
+		p.caps(where, f, n, bad)
 	case truth:
 		is, isTruth := n.(*ast.BoolNode)
 		if !isTruth {
@@ -376,6 +369,27 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 		}
 		p.text(t, f, bad)
 	}
+}
+
+// number is a number of the field's range; of says of what where it is one of several.
+func (f *field) number(n ast.Node, of string, bad func(hint, format string, args ...any)) (x float64, ok bool) {
+	if of != "" {
+		of += " "
+	}
+	x, isNumber := numberOf(n)
+	switch {
+	case !isNumber:
+		bad("", "%smust be %s, not %s", of, wanted(f), yamltext.KindOf(n))
+	case math.IsNaN(x) || math.IsInf(x, 0):
+		bad("", "%smust be a finite number", of)
+	case f.kind == integer && x != math.Trunc(x):
+		bad("", "%smust be a whole number, not %v", of, x)
+	case x < f.min || x > f.max || f.above && x == f.min:
+		bad("", "%sis %v; it must be %s", of, x, f.rangeText())
+	default:
+		return x + 0, true // no minus zero
+	}
+	return 0, false
 }
 
 func (p *parsing) text(t string, f *field, bad func(hint, format string, args ...any)) {
@@ -567,7 +581,7 @@ func wanted(f *field) string {
 	switch {
 	case f.kind == integer:
 		return "a whole number"
-	case f.kind == number:
+	case f.kind == number || f.kind == caps:
 		return "a number"
 	case f.kind == truth:
 		return "true or false"

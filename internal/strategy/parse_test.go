@@ -2,6 +2,7 @@ package strategy_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -174,6 +175,57 @@ func TestItIsSaidHowMuchCanBeInvestedAtMost(t *testing.T) {
 	} {
 		if got := strings.Join(parse(t, least, c.sets...).Notices(), "\n"); !strings.HasPrefix(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%v: %q", c.sets, got)
+		}
+	}
+}
+
+// A cap for all sectors keeps the form, and so the digest, that it always had.
+func TestSectorCapsHaveOneForm(t *testing.T) {
+	t.Parallel()
+	of := func(value string) string {
+		t.Helper()
+		s, err := strategy.Parse("s.yaml", []byte(least), []string{"supervisor.sector_cap=" + value})
+		if err != nil {
+			t.Fatal(value, err)
+		}
+		_, rest, _ := strings.Cut(string(s.Canonical()), `"score_floor":null`)
+		rest, _, _ = strings.Cut(rest, `},"execution"`)
+		return rest
+	}
+	for value, want := range map[string]string{
+		"null":                            "",
+		"0.3":                             `,"sector_cap":0.3`,
+		"1":                               `,"sector_cap":1`,
+		"{default: 0.3}":                  `,"sector_cap":0.3`,
+		"{default: 0.3, Technology: 0.3}": `,"sector_cap":0.3`,
+		"{Technology: 0.3}":               `,"sector_cap":{"Technology":0.3}`,
+		`{default: 0.25, "금융": 0.5, "45": 0.1, Energy: 0.25}`: `,"sector_cap":{"45":0.1,"default":0.25,"금융":0.5}`,
+	} {
+		if got := of(value); got != want {
+			t.Errorf("%s is %s, not %s", value, got, want)
+		}
+	}
+	s, err := strategy.Parse("s.yaml", []byte(least), []string{"supervisor.sector_cap={Technology: 0.3, default: 0.25}"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := s.Settings()
+	at := slices.IndexFunc(settings, func(one strategy.Setting) bool { return one.Key == "supervisor.sector_cap" })
+	again, err := strategy.Parse("s.yaml", []byte(least), []string{"supervisor.sector_cap=" + settings[at].Value})
+	if err != nil || again.Digest() != s.Digest() {
+		t.Errorf("%q is another strategy: %v", settings[at].Value, err)
+	}
+	for value, want := range map[string]string{
+		"{45: 0.3}":                            `sector 45 is a number to YAML`,
+		"{A: 0.3, A: 0.2}":                     "sector A stands twice",
+		"{A: 2}":                               "supervisor.sector_cap of A is 2; it must be above 0 and at most 1",
+		"{A: big}":                             "supervisor.sector_cap of A must be a number, not a text",
+		"{}":                                   "names no sector",
+		"[0.3]":                                "must be a number, not a list",
+		"{default: 0.2, '': 1, '" + "\\t': 1}": `"" cannot be a sector`,
+	} {
+		if _, err := strategy.Parse("s.yaml", []byte(least), []string{"supervisor.sector_cap=" + value}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, not %s", value, err, want)
 		}
 	}
 }

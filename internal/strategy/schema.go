@@ -35,6 +35,8 @@ func Keys() []Key {
 			kind = "a list of strategies"
 		case f.kind == number || f.kind == integer:
 			kind += ", " + f.rangeText()
+		case f.kind == caps:
+			kind += ", " + f.rangeText() + ", or one by sector"
 		}
 		if f.null {
 			kind += ", or null"
@@ -76,6 +78,12 @@ func valueOf(f field) string {
 			return "null"
 		}
 		return fmt.Sprint(**to)
+	case **SectorCaps:
+		if *to == nil {
+			return "null"
+		}
+		b, _ := json.Marshal(*to) // finite numbers and texts have a JSON form
+		return string(b)
 	case **quant.Date:
 		if *to == nil {
 			return "null"
@@ -179,14 +187,16 @@ func (f field) schema() object {
 	switch f.kind {
 	case integer:
 		kind = "integer"
-	case number:
+	case number, caps:
 		kind = "number"
 	case symbols, parts:
 		kind = "array"
 	case truth:
 		kind = "boolean"
 	}
-	if f.null {
+	if f.kind == caps {
+		o = object{{"type", []string{kind, "object", "null"}}}
+	} else if f.null {
 		o = object{{"type", []string{kind, "null"}}}
 	} else {
 		o = object{{"type", kind}}
@@ -205,6 +215,11 @@ func (f field) schema() object {
 		o = append(o, one[1:]...)
 	case date:
 		o = append(o, member{"pattern", `^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])$`})
+	case caps:
+		bounds := object{{"exclusiveMinimum", f.min}, {"maximum", f.max}}
+		o = append(o, bounds...)
+		o = append(o, member{"minProperties", 1}, member{"propertyNames", object{{"pattern", `^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$`}}},
+			member{"additionalProperties", append(object{{"type", "number"}}, bounds...)})
 	case integer, number:
 		if !math.IsInf(f.min, 0) {
 			low := "minimum"

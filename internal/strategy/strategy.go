@@ -123,13 +123,13 @@ const (
 
 // Supervisor is the risk policy.
 type Supervisor struct {
-	GrossExposureCap   float64  `json:"gross_exposure_cap"`        // R1; (0, 1], of LongShort (0, 4]
-	MaxWeightPerSymbol float64  `json:"max_weight_per_symbol"`     // R2; (0, 1]
-	MaxPositions       int      `json:"max_positions"`             // R3; 1 or more
-	TurnoverCap        float64  `json:"turnover_cap"`              // R4; [0, 1] of equity a decision, of LongShort [0, 4]
-	ScoreFloor         *float64 `json:"score_floor"`               // R5, of the sign-adjusted score; nil: off
-	NetExposureCap     *float64 `json:"net_exposure_cap,omitzero"` // R6, of LongShort; nil: off
-	SectorCap          *float64 `json:"sector_cap,omitzero"`       // R7, of each sector; nil: off
+	GrossExposureCap   float64     `json:"gross_exposure_cap"`        // R1; (0, 1], of LongShort (0, 4]
+	MaxWeightPerSymbol float64     `json:"max_weight_per_symbol"`     // R2; (0, 1]
+	MaxPositions       int         `json:"max_positions"`             // R3; 1 or more
+	TurnoverCap        float64     `json:"turnover_cap"`              // R4; [0, 1] of equity a decision, of LongShort [0, 4]
+	ScoreFloor         *float64    `json:"score_floor"`               // R5, of the sign-adjusted score; nil: off
+	NetExposureCap     *float64    `json:"net_exposure_cap,omitzero"` // R6, of LongShort; nil: off
+	SectorCap          *SectorCaps `json:"sector_cap,omitzero"`       // R7; nil: off
 }
 
 // Execution is how a decision would be filled.

@@ -19,6 +19,11 @@ func decidePlainly(policy Policy, proposal []Proposed, basis []Held) (Decision, 
 		return Decision{}, err
 	}
 	exempt := b.force()
+	for _, n := range b.names {
+		if n.forced {
+			n.cut, n.cutTo = len(n.notes), n.weight
+		}
+	}
 	for _, apply := range []func(){b.gateNoBar, b.gateScore, b.reject, b.clip, b.scale} {
 		apply()
 	}
@@ -30,6 +35,7 @@ func decidePlainly(policy Policy, proposal []Proposed, basis []Held) (Decision, 
 	} else {
 		b.trade()
 	}
+	b.conclude()
 	return Decision{Rows: b.rows(), Gross: b.sum(plainWeightOf), Turnover: b.turnover(plainBasisOf, plainWeightOf), Exempt: exempt}, nil
 }
 
@@ -47,6 +53,8 @@ type plainName struct {
 	forced   bool
 	flags    []Flag
 	notes    []string
+	cut      int // notes of force
+	cutTo    float64
 }
 
 // book is all names, best first: the proposal in its order, then what is held
@@ -163,6 +171,23 @@ func (b *plainBook) force() float64 {
 		}
 	}
 	return b.turnover(plainBasisOf, plainWeightOf)
+}
+
+// conclude notes where a position ended that was cut by force and of which nothing else
+// was noted.
+func (b *plainBook) conclude() {
+	for _, n := range b.names {
+		if n.cut == 0 || n.cut != len(n.notes) || n.weight == n.cutTo {
+			continue
+		}
+		if !n.proposed && n.weight == 0 {
+			n.notes = append(n.notes, "no longer proposed: sold whole")
+		} else if n.proposed && n.wanted == 0 && n.weight == 0 {
+			n.notes = append(n.notes, "proposed with no weight: sold whole")
+		} else if n.proposed && n.weight == n.wanted && n.wanted != 0 {
+			n.notes = append(n.notes, "then as proposed")
+		}
+	}
 }
 
 func plainLeaving(f Flag) string {

@@ -13,7 +13,15 @@ import (
 
 // withSectors puts the symbols of a situation into three sectors, under a cap.
 func withSectors(r *rand.Rand, s situation) situation {
-	s.policy.SectorCap = new(0.05 + r.Float64()*s.policy.GrossExposureCap)
+	some := func() float64 { return 0.05 + r.Float64()*s.policy.GrossExposureCap }
+	switch r.IntN(3) {
+	case 0:
+		s.policy.SectorCap = new(some())
+	case 1:
+		s.policy.SectorCap, s.policy.SectorCaps = new(some()), map[string]float64{"X": some(), "none": some()}
+	case 2: // Z has no cap
+		s.policy.SectorCaps = map[string]float64{"X": some(), "Y": some()}
+	}
 	for i := range s.proposal {
 		s.proposal[i].Sector = sectorOf(s.proposal[i].Symbol)
 	}
@@ -38,7 +46,14 @@ func checkSectors(t *testing.T, s situation, d supervisor.Decision) {
 		held[sectorOf(row.Symbol)] += math.Abs(row.Weight)
 	}
 	for sector, sum := range held {
-		if sum > *s.policy.SectorCap+1e-11 {
+		most, capped := s.policy.SectorCaps[sector]
+		if !capped {
+			if s.policy.SectorCap == nil {
+				continue
+			}
+			most = *s.policy.SectorCap
+		}
+		if sum > most+1e-11 {
 			t.Errorf("R7: %v in %s of %+v: %+v", sum, sector, s, d)
 		}
 	}
@@ -66,9 +81,9 @@ func TestASectorCapThatNothingBreaksChangesNotABit(t *testing.T) {
 	r := soak.Random(t)
 	for range soak.Count(t, 10_000, 1_000_000) {
 		for _, s := range []situation{withSectors(r, randomSituation(r)), withSectors(r, sidedSituation(r))} {
-			s.policy.SectorCap = new(1e6)
+			s.policy.SectorCap, s.policy.SectorCaps = new(1e6), map[string]float64{"X": 1e7}
 			capped := decide(t, s.policy, s.proposal, s.basis)
-			s.policy.SectorCap = nil
+			s.policy.SectorCap, s.policy.SectorCaps = nil, nil
 			free := decide(t, s.policy, s.proposal, s.basis)
 			if !slices.EqualFunc(capped.Rows, free.Rows, func(a, b supervisor.Row) bool {
 				return a.Symbol == b.Symbol && a.Weight == b.Weight && a.Reason == b.Reason
@@ -125,5 +140,13 @@ func TestWhatTheSectorCapDoesIsSaid(t *testing.T) {
 	d = decide(t, p, proposal, basis)
 	if show(d) != "A 0.4 R7_SECTOR_CAP R4_TURNOVER; -B 0 R7_SECTOR_CAP R4_TURNOVER; C 0.2" {
 		t.Errorf("%s", show(d))
+	}
+	p.TurnoverCap, p.SectorCap, p.SectorCaps = 1, new(0.1), map[string]float64{"Energy": 0.6}
+	d = decide(t, p, proposal, basis)
+	if show(d) != "A 0.375 R7_SECTOR_CAP; B 0.225 R7_SECTOR_CAP; C 0.1 R7_SECTOR_CAP" || !strings.Contains(d.Rows[0].Reason, "more than the sector cap 0.6") {
+		t.Errorf("%s: %s", show(d), d.Rows[0].Reason)
+	}
+	if p.SectorCap = nil; show(decide(t, p, proposal, nil)) != "A 0.375 R7_SECTOR_CAP; B 0.225 R7_SECTOR_CAP; C 0.2" {
+		t.Errorf("a sector without a cap: %s", show(decide(t, p, proposal, nil)))
 	}
 }

@@ -81,7 +81,8 @@ func (b *book) tradeBoth() (exempt float64) {
 		}
 	}
 	reduced := slices.Clone(b.weight)
-	full := make([]bool, len(b.names)) // no place was free for it
+	full := make([]bool, len(b.names))    // no place was free for it
+	crowded := make([]bool, len(b.names)) // its sector had no more room
 	positions := b.positions()
 	for i := range b.names {
 		weight, target := b.weight[i], b.target[i]
@@ -91,7 +92,9 @@ func (b *book) tradeBoth() (exempt float64) {
 		if full[i] = weight == 0 && positions >= p.MaxPositions; full[i] {
 			continue
 		}
-		step(i, target, min(p.GrossExposureCap-gross(b.weight), b.sectorRoom(i)))
+		room, sector := p.GrossExposureCap-gross(b.weight), b.sectorRoom(i)
+		crowded[i] = sector < min(room, budget[target > weight])-Tolerance
+		step(i, target, min(room, sector))
 		if weight == 0 && b.weight[i] != 0 {
 			positions++
 		}
@@ -115,6 +118,8 @@ func (b *book) tradeBoth() (exempt float64) {
 		weight, target := b.weight[i], b.target[i]
 		switch {
 		case weight == target:
+		case crowded[i]:
+			b.strike(i, Turnover, "wanted at ", target, ", brought to ", weight, ": its sector is full until the turnover cap ", p.TurnoverCap, " lets more of it go")
 		case full[i] && weight == 0:
 			b.strike(i, Turnover, "wanted at ", target, ", not opened: what the turnover cap ", p.TurnoverCap, " does not let go yet takes its place")
 		default:

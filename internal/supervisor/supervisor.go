@@ -27,8 +27,11 @@ type Policy struct {
 	// LongShort lets weights be negative, which is short: then GrossExposureCap and
 	// TurnoverCap may be more than 1, and the caps are of absolute weights.
 	LongShort      bool
-	SectorCap      *float64 // R7, most of the absolute weights of a sector; nil: off
 	NetExposureCap *float64 // R6, of LongShort: most that longs and shorts differ by; nil: off
+	// SectorCap is R7: the most of the absolute weights of a sector, of one that SectorCaps
+	// does not name; nil: those have no cap.
+	SectorCap  *float64
+	SectorCaps map[string]float64
 }
 
 // Flag is the code of a rule, or of a fact of the market, that struck.
@@ -126,6 +129,11 @@ func (d *Decider) Decide(proposal []Proposed, basis []Held) (Decision, error) {
 	}
 	b := &d.book
 	exempt := b.force()
+	for i := range b.names {
+		if n := &b.names[i]; n.forced {
+			n.cut, n.cutTo = n.to, b.weight[i]
+		}
+	}
 	for _, r := range b.rules {
 		if r.apply != nil {
 			r.apply(b)
@@ -142,6 +150,7 @@ func (d *Decider) Decide(proposal []Proposed, basis []Held) (Decision, error) {
 	default:
 		b.trade()
 	}
+	b.conclude()
 	return Decision{Rows: b.rows(), Gross: gross(b.weight), Net: sum(b.weight), Turnover: turnover(b.basis, b.weight), Exempt: exempt}, nil
 }
 
@@ -155,6 +164,8 @@ type name struct {
 	held     bool
 	noBar    bool
 	forced   bool
+	cut      int // end in book.text of what force says
+	cutTo    float64
 	left     Flag
 	flags    []Flag
 	from, to int // of what struck, in book.text
@@ -308,8 +319,9 @@ func (b *book) force() float64 {
 	over := b.crowded(b.weight)
 	for i, w := range b.weight {
 		if held := over[b.names[i].sector]; held > 0 && w != 0 {
-			reduce(i, w*(*p.SectorCap/held))
-			b.strike(i, SectorCap, "its sector stood at ", held, ": cut to the sector cap ", *p.SectorCap)
+			most := b.policy.sectorCap(b.names[i].sector)
+			reduce(i, w*(most/held))
+			b.strike(i, SectorCap, "its sector stood at ", held, ": cut to the sector cap ", most)
 		}
 	}
 	if gross := gross(b.weight); gross > p.GrossExposureCap+Tolerance {
@@ -383,16 +395,38 @@ func (b *book) trade() {
 		if can > Tolerance || want <= can+Tolerance { // else no room helps
 			can = min(left, p.GrossExposureCap-sum(b.weight), b.sectorRoom(i))
 		}
+		crowded := b.policy.SectorCap != nil && can < left-Tolerance && can >= b.sectorRoom(i)
 		if want <= can+Tolerance {
 			b.weight[i], left = b.target[i], left-want
 		} else {
 			if can > Tolerance {
 				b.weight[i], left = b.weight[i]+can, left-can
 			}
-			b.strike(i, Turnover, "wanted at ", b.target[i], ", bought to ", b.weight[i], ": the turnover cap ", p.TurnoverCap, " allows no more")
+			if crowded {
+				b.strike(i, Turnover, "wanted at ", b.target[i], ", bought to ", b.weight[i], ": its sector is full until the turnover cap ", p.TurnoverCap, " lets more of it go")
+			} else {
+				b.strike(i, Turnover, "wanted at ", b.target[i], ", bought to ", b.weight[i], ": the turnover cap ", p.TurnoverCap, " allows no more")
+			}
 		}
 		if none && b.weight[i] > 0 {
 			positions++
+		}
+	}
+}
+
+// conclude says where a position ended that was cut by force, and that nothing else has
+// been said of since.
+func (b *book) conclude() {
+	for i := range b.names {
+		n := &b.names[i]
+		switch {
+		case n.cut == 0 || n.cut != n.to || b.weight[i] == n.cutTo:
+		case !n.proposed && b.weight[i] == 0:
+			b.say(i, "no longer proposed", ended(b.basis[i]))
+		case n.proposed && n.wanted == 0 && b.weight[i] == 0:
+			b.say(i, "proposed with no weight", ended(b.basis[i]))
+		case n.proposed && b.weight[i] == n.wanted && n.wanted != 0:
+			b.say(i, "then as proposed")
 		}
 	}
 }
@@ -443,6 +477,12 @@ func (b *book) strike(i int, flag Flag, why ...any) {
 	case !slices.Contains(n.flags, flag):
 		n.flags = append(n.flags, flag)
 	}
+	b.say(i, why...)
+}
+
+// say notes what happens to a name: texts, weights and counts.
+func (b *book) say(i int, why ...any) {
+	n := &b.names[i]
 	from := len(b.text)
 	if n.to > n.from {
 		b.text = append(append(b.text, b.text[n.from:n.to]...), "; "...)

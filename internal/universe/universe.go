@@ -292,6 +292,17 @@ func (l List) Has(symbol string, day quant.Date) bool {
 	return false
 }
 
+// On is the list with the stays alone that a day lies in; none: an empty one.
+func (l List) On(day quant.Date) List {
+	on := List{Name: l.Name, Members: []Member{}}
+	for _, m := range l.Members {
+		if m.From <= day && (m.To == nil || day <= *m.To) {
+			on.Members = append(on.Members, m)
+		}
+	}
+	return on
+}
+
 // Digest is sha256:<hex> of the members.
 func (l List) Digest() string {
 	sum := durable.NewSum()
@@ -316,6 +327,16 @@ func WriteAll(out io.Writer, lists []List) error {
 		for _, m := range l.Members {
 			rows = append(rows, []string{l.Name, m.Symbol, m.From.String(), dayOrNone(m.To)})
 		}
+	}
+	return w.WriteAll(rows)
+}
+
+// Write writes the list as Read reads it.
+func (l List) Write(out io.Writer) error {
+	w := csv.NewWriter(out)
+	rows := [][]string{strings.Split(Columns, ",")}
+	for _, m := range l.Members {
+		rows = append(rows, []string{m.Symbol, m.From.String(), dayOrNone(m.To)})
 	}
 	return w.WriteAll(rows)
 }

@@ -136,34 +136,6 @@ func probability(v float64) string {
 	return percent(v)
 }
 
-// Stamp is what the reader must know before the figures.
-type Stamp struct{ Name, Meaning string }
-
-// Stamps are the warnings of the run, loudest first.
-func (v view) Stamps() []Stamp {
-	var out []Stamp
-	add := func(when bool, name, meaning string) {
-		if when {
-			out = append(out, Stamp{name, meaning})
-		}
-	}
-	add(v.InSample, "In-sample", "The decisions used scores of dates that their model was trained on.")
-	add(v.Measured.KnownAt != "", "Known at: "+v.Measured.KnownAt, "The signal was imported: that nothing was known later, no one here can prove.")
-	add(v.LagDays == 0, "Optimistic fill", "Lag 0: filled at the close that the decision had already seen.")
-	unadjusted := "Prices are " + v.Basis + ": dividends and splits are not in their returns."
-	for _, notice := range v.Notices { // it names the symbols
-		if which, is := strings.CutPrefix(notice, "UNADJUSTED: "); is {
-			unadjusted = which
-		}
-	}
-	add(v.Basis != "adjusted" && v.Basis != "", "UNADJUSTED", unadjusted)
-	if v.UniverseFixedAt != nil {
-		add(true, "Universe fixed as of "+v.UniverseFixedAt.String(), "The list of symbols was chosen knowing who survived.")
-	}
-	add(v.Measured.Returns < 252, "Short sample", quant.Count(int(v.Measured.Returns), "return")+", fewer than the 252 of a year.")
-	return out
-}
-
 // OtherNotices are the notices that no stamp says already.
 func (v view) OtherNotices() []string {
 	caveats := []string{"in-sample", "known at:", "optimistic", "unadjusted", "universe fixed", "short sample"}

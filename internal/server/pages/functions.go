@@ -37,6 +37,7 @@ func functions() template.FuncMap {
 		"percent": percentText,
 		"figure":  figureText,
 		"day":     dayText,
+		"groups":  groupsText,
 		"heat":    heatClass,
 		"floatOf": func(v float64) *float64 { return &v },
 		"sumOf":   sumOf,
@@ -127,4 +128,13 @@ func bare(field string) string {
 		return name
 	}
 	return strings.TrimPrefix(field, "metrics.")
+}
+
+// groupsText are the numbers of groups of sessions.
+func groupsText(groups []int) string {
+	parts := make([]string, len(groups))
+	for i, n := range groups {
+		parts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(parts, ", ")
 }

@@ -74,9 +74,9 @@ func (p *pages) runLineage(w http.ResponseWriter, r *http.Request) error {
 	lineage, err := pipeline.Trace(ctx, p.Meta, id)
 	switch {
 	case err == nil:
-		g := draw(lineage, v.Outputs)
+		g := draw(lineage.Folded(), v.Outputs)
 		more.Graph = &g
-		if more.Tree = lineage.Tree(); len(more.Tree) > morePart {
+		if more.Tree = lineage.Folded().Tree(); len(more.Tree) > morePart {
 			more.Tree = append(more.Tree[:morePart], fmt.Sprintf("... and %s more; quant lineage %s shows all", thousands(int64(len(more.Tree)-morePart)), quant.ShortID(id)))
 		}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded) && r.Context().Err() == nil:

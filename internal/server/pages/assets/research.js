@@ -55,7 +55,7 @@
     return {
       width, height: d.height || 200, series,
       tzDate: (ts) => uPlot.tzDate(new Date(ts * 1e3), "Etc/UTC"),
-      scales: { x: d.time ? { time: true } : { time: false, range: (u, lo, hi) => d.lines.some((l) => l.kind === "bars") ? [lo - 0.6, hi + 0.6] : [lo, hi] }, y: d.log ? { distr: 3 } : d.stack ? { range: (u, lo, hi) => [Math.min(0, lo), Math.max(1, hi)] } : {} },
+      scales: { x: d.time ? { time: true } : { time: false, range: (u, lo, hi) => d.lines.some((l) => l.kind === "bars") ? [lo - 0.6, hi + 0.6] : [lo, hi] }, y: d.log ? { distr: 3 } : d.stack ? { range: (u, lo, hi) => [Math.min(0, lo), Math.max(1, hi)] } : d.lines.some((l) => l.kind === "bars") ? { range: (u, lo, hi) => uPlot.rangeNum(Math.min(0, lo), Math.max(0, hi), 0.1, true) } : {} },
       axes: [d.time ? axis : Object.assign({ incrs: d.xname ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined }, axis), Object.assign({ size: 62, values: (u, list) => list.map((v) => tick(v, d.unit)) }, axis)],
       cursor: { sync: d.sync ? { key: d.sync, setSeries: false } : undefined, drag: { x: true, y: false } },
       legend: { live: true },
