@@ -27,7 +27,7 @@ func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *reco
 	where := env.Settings.Place()
 	env.Session = session.New(session.Options{
 		Lab: lab.New(lab.Options{
-			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where.FactPath),
+			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where), FactsShared: where.FactsURL != "",
 			Prepare: traits.Prepares,
 		}),
 		Voice: voice{env, traits.Silent}, Build: env.Build, Explain: a.end.explain,

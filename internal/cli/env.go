@@ -66,7 +66,7 @@ type Env struct {
 func (e *Env) Recorded(flags map[string]string) { e.recorded = flags }
 
 // locationFlags decide where an execution is recorded.
-var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url"}
+var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url"}
 
 // settingFlags are the global flags that set a setting.
 func settingFlags() []string { return append([]string{"log-level", "memory-limit"}, locationFlags...) }
@@ -133,6 +133,9 @@ func settingsOf(s config.Settings) map[string]string {
 		out[item.Name] = item.Value
 		if item.Name == config.MetaURL && item.Value == "" {
 			delete(out, item.Name) // a lab in files says nothing of servers
+		}
+		if (item.Name == config.FactsURL || item.Name == config.ExtensionsDir) && s.Value(config.FactsURL) == "" {
+			delete(out, item.Name)
 		}
 	}
 	return out

@@ -104,7 +104,7 @@ date by this command alone; --reset is not for it.`,
 				return err
 			}
 			report.MetaDB = storeReport{Path: env.Mask.Text(env.ShownMeta()), Change: env.Opening.Meta}
-			report.FactDB = storeReport{Path: env.Mask.Text(env.FactPath), Change: made.Change, Tables: made.Tables}
+			report.FactDB = storeReport{Path: env.Mask.Text(env.ShownFacts()), Change: made.Change, Tables: made.Tables}
 			if report.MetaDB.Tables, err = env.Meta.Tables(ctx); err != nil {
 				return err
 			}
@@ -129,6 +129,6 @@ const wasReset lab.Change = "reset"
 func confirmReset(ctx context.Context, env *Env, yes bool) error {
 	return env.confirm(ctx, yes, "--reset drops every symbol, experiment, model and fact",
 		fmt.Sprintf("This drops every symbol, experiment, model and fact in\n  %s\n  %s\nBoth are backed up first, and the runs are kept.",
-			env.MetaPath, env.FactPath),
+			env.ShownMeta(), env.ShownFacts()),
 		"give --yes as well; both databases are backed up first")
 }

@@ -53,7 +53,12 @@ it there.`,
 				}
 				req.Format = stream
 			}
-			if meta {
+			var err error
+			if !meta {
+				if req.Attach, err = env.Facts().Attachment(cmd.Context()); err != nil {
+					return err
+				}
+			} else {
 				req.Store, req.Path, req.Server, req.Environ = sandbox.Meta, env.MetaPath, env.MetaURL, env.Environ
 			}
 			done, err := sandbox.Run(cmd.Context(), req, env.Out())

@@ -30,6 +30,8 @@ const (
 	Calendar        = "QUANT_CALENDAR"
 	MemoryLimit     = "QUANT_MEMORY_LIMIT"
 	MetaURL         = "QUANT_META_URL"
+	FactsURL        = "QUANT_FACTS_URL"
+	ExtensionsDir   = "QUANT_EXTENSIONS_DIR"
 
 	// ParentRun is not a setting: it names the run inside which this process
 	// was started.
@@ -58,6 +60,8 @@ var catalogue = []struct {
 	{Calendar, "", false, func(Settings) string { return "XNYS" }},
 	{MemoryLimit, "memory-limit", false, func(Settings) string { return Auto }},
 	{MetaURL, "meta-url", false, nil},
+	{FactsURL, "facts-url", false, nil},
+	{ExtensionsDir, "", false, func(s Settings) string { return place.ExtensionsDir(s.Value(DataDir)) }},
 }
 
 // Calendars are the values of QUANT_CALENDAR: two exchanges, and the days on
@@ -101,17 +105,24 @@ func (s Settings) Secrets() []string {
 		if item.Name == MetaURL {
 			out = append(out, place.Passwords(item.Value)...)
 		}
+		if item.Name == FactsURL {
+			out = append(out, place.LakePasswords(item.Value)...)
+		}
 	}
 	return out
 }
 
 // Place is where the lab of the settings lies. A Meta DB on a server
-// (QUANT_META_URL) stands in place of the one in a file, unless the file is named by
-// a stronger source.
+// (QUANT_META_URL) stands in place of the one in a file, and facts on DuckLake
+// (QUANT_FACTS_URL) in place of the Fact DB, unless the file is named by a stronger
+// source.
 func (s Settings) Place() place.Place {
 	p := place.Place{DataDir: s.Value(DataDir), MetaPath: s.Value(SQLitePath), FactPath: s.Value(DuckDBPath)}
 	if url := s.Value(MetaURL); url != "" && s.strength(MetaURL) >= s.strength(SQLitePath) {
 		p = p.OnServer(url)
+	}
+	if url := s.Value(FactsURL); url != "" && s.strength(FactsURL) >= s.strength(DuckDBPath) {
+		p = p.OnLake(url, s.Value(ExtensionsDir))
 	}
 	return p
 }
@@ -164,6 +175,9 @@ func (s Settings) Validate() error {
 	if err := s.validMetaURL(); err != nil {
 		return err
 	}
+	if err := s.validFactsURL(); err != nil {
+		return err
+	}
 	_, err := s.MemoryLimit()
 	return err
 }
@@ -180,6 +194,21 @@ func (s Settings) validMetaURL() error {
 	if !place.IsServerURL(raw) {
 		return quant.Errorf(quant.Usage, "%s is no URL of a PostgreSQL database", MetaURL).
 			WithHint("write it as postgres://USER@HOST/DATABASE, the password best in PGPASSWORD or ~/.pgpass")
+	}
+	return nil
+}
+
+// validFactsURL never shows the URL: it may hold a password.
+func (s Settings) validFactsURL() error {
+	raw := s.Value(FactsURL)
+	if raw == "" {
+		return nil
+	}
+	if s.strength(FactsURL) == 3 && s.strength(DuckDBPath) == 3 {
+		return quant.Errorf(quant.Usage, "--facts-url and --duckdb exclude one another").WithHint("a lab has one place for its facts: a file, or a lake")
+	}
+	if _, err := place.ParseLakeURL(raw); err != nil {
+		return quant.Errorf(quant.Usage, "%s: %w", FactsURL, err).WithHint("write it as %s, the password best in PGPASSWORD or ~/.pgpass", place.LakeURLForm)
 	}
 	return nil
 }

@@ -28,6 +28,8 @@ func TestTheStrongestSourceWinsAndIsNamed(t *testing.T) {
 		Calendar:        {"XKRX", ".env"},
 		MemoryLimit:     {"auto", "default"},
 		MetaURL:         {"", "default"},
+		FactsURL:        {"", "default"},
+		ExtensionsDir:   {"/flag/extensions", "default"},
 	}
 	for _, item := range s.List() {
 		if w := want[item.Name]; item.Value != w[0] || item.Source != w[1] {
@@ -167,4 +169,47 @@ func FuzzParseDotenv(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The facts are where the stronger source says, and no password of a lake's URL is shown.
+func TestTheFactsAreWhereTheStrongerSourceSays(t *testing.T) {
+	t.Parallel()
+	const lake = "ducklake:postgres:dbname=lake host=db password='pa 55x'?data_path=/srv/lake"
+	for name, c := range map[string]struct {
+		flags, env, dotenv map[string]string
+		lake, usage        bool
+	}{
+		"nothing":               {},
+		"a lake":                {env: map[string]string{FactsURL: lake}, lake: true},
+		"a lake by URL":         {dotenv: map[string]string{FactsURL: "ducklake:postgres://ann:pa%2055x@db/lake?sslmode=require&data_path=/srv/lake"}, lake: true},
+		"a file by flag":        {flags: map[string]string{"duckdb": "f.duckdb"}, env: map[string]string{FactsURL: lake}},
+		"a file in environment": {env: map[string]string{DuckDBPath: "f.duckdb"}, dotenv: map[string]string{FactsURL: lake}},
+		"a lake by flag":        {flags: map[string]string{"facts-url": lake}, env: map[string]string{DuckDBPath: "f.duckdb"}, lake: true},
+		"both by flag":          {flags: map[string]string{"duckdb": "f.duckdb", "facts-url": lake}, lake: true, usage: true},
+		"another catalog":       {flags: map[string]string{"facts-url": "ducklake:catalog.ducklake"}, lake: true, usage: true},
+		"another engine":        {flags: map[string]string{"facts-url": "postgres://ann:pa55x@db/lake"}, lake: true, usage: true},
+		"an object store":       {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?data_path=s3://bucket/lake"}, lake: true, usage: true},
+		"an unknown parameter":  {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?datapath=/srv"}, lake: true, usage: true},
+		"no database":           {flags: map[string]string{"facts-url": "ducklake:postgres:?data_path=/srv"}, lake: true, usage: true},
+		"empty":                 {flags: map[string]string{"facts-url": ""}, usage: true},
+	} {
+		s := Resolve(c.flags, environment(c.env), c.dotenv)
+		err := s.Validate()
+		if got := s.Place().FactsURL != ""; got != c.lake || (quant.CodeOf(err) == quant.Usage) != c.usage {
+			t.Errorf("%s: %+v, %v", name, s.Place(), err)
+		}
+		if err != nil && strings.Contains(err.Error()+quant.HintOf(err), "55x") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if shown := s.Place().ShownFacts(); strings.Contains(shown, "55x") {
+			t.Errorf("%s: %s", name, shown)
+		}
+		if got := slices.Contains(s.Secrets(), "pa 55x"); got != (strings.HasPrefix(name, "a lake") || strings.HasPrefix(name, "a file ") || name == "both by flag") {
+			t.Errorf("%s: secrets %q", name, s.Secrets())
+		}
+	}
+	s := Resolve(nil, environment(map[string]string{FactsURL: lake}), nil)
+	if shown := s.Place().ShownFacts(); shown != "ducklake:postgres:dbname=lake host=db?data_path=/srv/lake" {
+		t.Error(shown)
+	}
 }

@@ -786,7 +786,7 @@ func TestTheBoundsThatAParquetFileClaimsAreNotBelieved(t *testing.T) {
 		if !errors.Is(err, quant.Invalid) || !strings.Contains(err.Error(), "line 3: its symbol is BB, not A") {
 			t.Fatal(err)
 		}
-		l.want("optimizers", l.list("SELECT value FROM duckdb_settings() WHERE name = 'disabled_optimizers'"), []string{""})
+		l.want("optimizers", l.list("SELECT value FROM duckdb_settings() WHERE name = 'disabled_optimizers'"), []string{"top_n_window_elimination"})
 	})
 }
 

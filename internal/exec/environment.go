@@ -41,17 +41,27 @@ func Environ(s *session.Session, parent string, environ []string, more ...string
 type location struct{ variable, path string }
 
 func locations(s *session.Session) []location {
-	if s.MetaURL != "" {
-		return []location{{config.DataDir, s.DataDir}, {config.DuckDBPath, s.FactPath}}
+	list := []location{{config.DataDir, s.DataDir}}
+	if s.MetaURL == "" {
+		list = append(list, location{config.SQLitePath, s.MetaPath})
 	}
-	return []location{{config.DataDir, s.DataDir}, {config.SQLitePath, s.MetaPath}, {config.DuckDBPath, s.FactPath}}
+	if s.FactsURL == "" {
+		list = append(list, location{config.DuckDBPath, s.FactPath})
+	}
+	return list
 }
 
-// serverVariable names the server of the Meta DB to other programs. It is never a
+// serverVariable names the servers of the lab to other programs. It is never a
 // flag: others see the command lines of processes. Where the lab has none it is set
 // empty, which is as good as not set, because the environment may name one.
 func serverVariable(s *session.Session) []string {
-	return []string{config.MetaURL + "=" + s.MetaURL}
+	set := []string{config.MetaURL + "=" + s.MetaURL, config.FactsURL + "=" + s.FactsURL}
+	if s.FactsURL != "" {
+		if folder, err := filepath.Abs(s.Extensions); err == nil {
+			set = append(set, config.ExtensionsDir+"="+folder)
+		}
+	}
+	return set
 }
 
 func valueOf(environ []string, name string) string {

@@ -27,7 +27,7 @@ func (db *DB) Beside(ctx, life context.Context) (*DB, error) {
 		_ = conn.Close()
 		return nil, failure("read fact db "+db.path, err)
 	}
-	return &DB{path: db.path, o: db.o, readOnly: true, conn: conn, spill: db.spill, made: db.made, life: life}, nil
+	return &DB{path: db.path, o: db.o, readOnly: true, conn: conn, spill: db.spill, made: db.made, life: life, lake: db.lake}, nil
 }
 
 // within is a context that ends with the DB's life, too.

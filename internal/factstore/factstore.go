@@ -17,7 +17,7 @@ import (
 )
 
 // EngineVersion is the version of DuckDB that is linked in.
-const EngineVersion = "v1.5.6"
+const EngineVersion = "v1.5.5"
 
 // What a quant.Store error of this package may wrap; ask with errors.Is.
 var (
@@ -31,9 +31,19 @@ var (
 	ErrNewer = errors.New("newer than the program")
 )
 
-// Options say which Fact DB, and how to open it. Only Path is required.
+// Options say which Fact DB, and how to open it. Only Path is required, or URL and what
+// it needs.
 type Options struct {
-	Path        string
+	Path string
+	// URL says that the facts are on DuckLake, and where: see place.LakeURL. Path is
+	// then not looked at; Extensions and TempDir are required.
+	URL string
+	// Extensions is the folder of the extensions that DuckLake needs: see CheckExtensions.
+	Extensions string
+	// Newest: a reader of a lake reads in each statement what is stored by then, not the
+	// snapshot that was the newest when it opened.
+	Newest bool
+
 	Wait        time.Duration      // how long to wait for the lock; 0 or less: not at all
 	Waiting     func(Wait)         // called when the wait begins (after some 200 ms), then about every 5 s; may be nil
 	Upgrading   func(from, to int) // called before a file of an older schema is changed, which may take a minute; may be nil

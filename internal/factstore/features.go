@@ -167,13 +167,18 @@ func longTable(table string) string {
 // quarter of the time of storing them.
 const plain = " USING COMPRESSION uncompressed"
 
-// featureSchema is the part of the schema that follows from the versions.
-func featureSchema(versions []wideVersion) string {
+// featureSchema is the part of the schema that follows from the versions. DuckLake
+// chooses compression itself.
+func featureSchema(versions []wideVersion, onLake bool) string {
 	var s, daily, returns strings.Builder
+	stored := plain
+	if onLake {
+		stored = ""
+	}
 	for _, w := range versions {
 		s.WriteString("CREATE TABLE IF NOT EXISTS " + w.table() + " (symbol TEXT NOT NULL, ts DATE NOT NULL")
 		for _, name := range w.names {
-			s.WriteString(", " + sqltext.Identifier(name) + " DOUBLE" + plain)
+			s.WriteString(", " + sqltext.Identifier(name) + " DOUBLE" + stored)
 			daily.WriteString(w.rows(name, "main."+w.table()) + " UNION ALL\n")
 		}
 		s.WriteString(", computed_at TIMESTAMP);\n")

@@ -283,7 +283,7 @@ func (tx *Tx) DeclareFeatures(ctx context.Context, s FeatureSet) (declared bool,
 	if sets, err = db.FeatureSets(ctx); err != nil {
 		return false, err
 	}
-	if _, err := db.conn.ExecContext(ctx, featureSchema(withSets(sets))); err != nil {
+	if _, err := db.conn.ExecContext(ctx, featureSchema(withSets(sets), db.lake != nil)); err != nil {
 		return false, db.failure(ctx, what, err)
 	}
 	tx.count(FeatureSets, 1, 0, 0)

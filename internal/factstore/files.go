@@ -31,7 +31,7 @@ func CommittedRuns(ctx context.Context, o Options, runIDs []string) (map[string]
 	}
 	o.Wait = 0
 	db, err := OpenRead(ctx, o)
-	if errors.Is(err, ErrMissing) && !logLeft(o.Path) {
+	if errors.Is(err, ErrMissing) && (o.isLake() || !logLeft(o.Path)) {
 		return committed, nil
 	}
 	if err != nil {
@@ -82,6 +82,9 @@ func logLeft(path string) bool {
 func (db *DB) Backup(ctx context.Context, dst string) error {
 	if db.life != nil {
 		return errShared(db.path)
+	}
+	if db.lake != nil {
+		return errNotOnLake("copy the facts", backUpLake)
 	}
 	if !db.readOnly {
 		if _, err := db.conn.ExecContext(ctx, "CHECKPOINT"); err != nil {
@@ -188,6 +191,9 @@ func (r contextReader) Read(p []byte) (int, error) {
 // another process has it open it waits as o says (quant.Locked); ErrMissing if
 // there is neither a file nor a WAL.
 func Move(ctx context.Context, o Options, dst string) error {
+	if o.isLake() {
+		return errNotOnLake("move the facts aside", backUpLake)
+	}
 	path, err := resolve(o.Path)
 	if err != nil {
 		return err
@@ -202,6 +208,9 @@ func Move(ctx context.Context, o Options, dst string) error {
 // MoveBack undoes Move: what it renamed to moved stands at o.Path again.
 // quant.Conflict if another Fact DB has been made there since.
 func MoveBack(ctx context.Context, o Options, moved string) error {
+	if o.isLake() {
+		return errNotOnLake("move the facts back", backUpLake)
+	}
 	path, err := resolve(o.Path)
 	if err != nil {
 		return err
@@ -369,6 +378,9 @@ func (db *DB) Files(take func(suffix string, size int64, r io.Reader) error) err
 	if db.life != nil {
 		return errShared(db.path)
 	}
+	if db.lake != nil {
+		return errNotOnLake("copy the facts", backUpLake)
+	}
 	if !db.readOnly {
 		return quant.Errorf(quant.Failed, "fact db %s: its files are handed out to readers only", db.path)
 	}
@@ -399,6 +411,9 @@ func (db *DB) Files(take func(suffix string, size int64, r io.Reader) error) err
 // make one there: for putting another in its place. It waits as o says; there
 // need be none.
 func Apart(ctx context.Context, o Options, fn func() error) error {
+	if o.isLake() {
+		return errNotOnLake("put other facts in place", backUpLake)
+	}
 	path, err := resolve(o.Path)
 	if err != nil {
 		return err

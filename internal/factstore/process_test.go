@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -35,6 +36,20 @@ func TestMain(m *testing.M) {
 
 func child(args []string) int {
 	ctx := context.Background()
+	if args[0] == "merge-lake" {
+		o := factstore.Options{TempDir: args[1], Wait: time.Minute, MemoryLimit: 256e6, Threads: 1}
+		rest := strings.SplitN(args[2], " ", 3)
+		o.Extensions, o.URL = rest[0], rest[1]
+		n, err := strconv.Atoi(rest[2])
+		if err == nil {
+			err = mergeLake(ctx, o, n)
+		}
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+		return 0
+	}
 	o := options(args[1])
 	o.Wait = 30 * time.Second
 	die := func() {

@@ -48,7 +48,7 @@ func freshColumns(ctx context.Context, versions []wideVersion) (map[string][]col
 		return nil, err
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(ctx, schemaSQL+featureSchema(versions)); err != nil {
+	if _, err := db.ExecContext(ctx, schemaSQL+featureSchema(versions, false)); err != nil {
 		return nil, err
 	}
 	return columns(ctx, db, "memory")

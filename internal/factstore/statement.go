@@ -215,9 +215,9 @@ func (db *DB) TrustBounds(ctx context.Context, trust bool) error {
 	if db.life != nil {
 		return errShared(db.path)
 	}
-	setting := "SET disabled_optimizers = 'statistics_propagation'"
+	setting := "SET disabled_optimizers = '" + unsoundOptimizers + ",statistics_propagation'"
 	if trust {
-		setting = "RESET disabled_optimizers"
+		setting = "SET disabled_optimizers = '" + unsoundOptimizers + "'"
 	}
 	_, err := db.conn.ExecContext(ctx, setting)
 	return err

@@ -17,7 +17,11 @@ import (
 var clock = time.Date(2026, 1, 15, 9, 30, 0, 123456789, time.UTC)
 
 func options(path string) factstore.Options {
-	return factstore.Options{Path: path, Now: func() time.Time { return clock }, Threads: 2, MemoryLimit: 512e6}
+	o := factstore.Options{Path: path, Now: func() time.Time { return clock }, Threads: 2, MemoryLimit: 512e6}
+	if os.Getenv(lakeEnv) != "" {
+		return onLake(o)
+	}
+	return o
 }
 
 func newPath(t *testing.T) string { return filepath.Join(t.TempDir(), "lab", "quant.duckdb") }

@@ -65,6 +65,11 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 			db.sets, db.setsKnown = nil, false
 		}
 	}()
+	if db.lake != nil {
+		if err := db.passFence(ctx); err != nil {
+			return nil, err
+		}
+	}
 	now, err := db.nextTime(ctx)
 	if err != nil {
 		return nil, err
@@ -102,7 +107,7 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 		db.setState(Unknown)
 		if _, err := db.conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
 			db.sets, db.setsKnown = nil, false
-			return db.afterFailedCommit(context.WithoutCancel(ctx), now, txs[len(txs)-1].Now, earlier, err)
+			return db.afterFailedCommit(context.WithoutCancel(ctx), runIDs, now, txs[len(txs)-1].Now, earlier, err)
 		}
 		db.setState(Committed)
 		return nil
@@ -116,7 +121,9 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 		return nil, err
 	}
 	failpoint.Hit("fact.commit.after")
-	if db.reshaped {
+	if db.lake != nil {
+		db.lake.fence++
+	} else if db.reshaped {
 		// The facts are committed, whatever becomes of it: see makeSchema.
 		_, _ = db.conn.ExecContext(context.WithoutCancel(ctx), "CHECKPOINT")
 	}
@@ -166,10 +173,10 @@ func (tx *Tx) writeLedger(ctx context.Context) ([]LedgerRow, error) {
 }
 
 // afterFailedCommit asks the database what became of a COMMIT that failed.
-func (db *DB) afterFailedCommit(ctx context.Context, first, last time.Time, earlier Commit, cause error) error {
+func (db *DB) afterFailedCommit(ctx context.Context, runIDs []string, first, last time.Time, earlier Commit, cause error) error {
 	rollBack(ctx, db.conn)
 	var these int64
-	err := db.conn.QueryRowContext(ctx, "SELECT count(*) FROM ledger WHERE committed_at BETWEEN ? AND ?", first, last).Scan(&these)
+	err := db.conn.QueryRowContext(ctx, "SELECT count(*) FROM ledger WHERE committed_at BETWEEN ? AND ? AND run_id IN (SELECT unnest(string_split(?, ',')))", first, last, strings.Join(runIDs, ",")).Scan(&these)
 	what := "nothing was committed"
 	switch {
 	case err != nil:
@@ -179,6 +186,9 @@ func (db *DB) afterFailedCommit(ctx context.Context, first, last time.Time, earl
 		what = "but the facts are committed"
 	default:
 		db.setState(earlier)
+		if db.lake != nil && conflicts(cause) {
+			return db.overtaken()
+		}
 	}
 	return quant.Errorf(quant.Store, "commit to fact db %s failed (%s): %s", db.path, what, firstLine(cause)).
 		WithHint("check the free space; `quant doctor` compares runs and facts")

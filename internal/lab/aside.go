@@ -177,7 +177,7 @@ func (t *Taken) write(path string) error {
 // or replaced now, and Locked while another process uses the lab, or would have to
 // write to it: nothing was moved.
 func (l *Lab) SetAside(ctx context.Context, why error) error {
-	if err := l.InFiles("move the Meta DB aside"); err != nil {
+	if err := l.metaInFile("move the Meta DB aside"); err != nil {
 		return err
 	}
 	if l.store != nil {

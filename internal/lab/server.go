@@ -10,9 +10,17 @@ import (
 	"quant/internal/metastore/postgres"
 )
 
-// InFiles refuses doing what is done with the file of a Meta DB where the Meta DB is a
-// database on a server, whose own means do it.
+// InFiles refuses doing what is done with the files of a lab's databases where the Meta
+// DB is a database on a server, or the facts are on DuckLake, whose own means do it.
 func (l *Lab) InFiles(doing string) error {
+	if l.FactsURL != "" {
+		return quant.Errorf(quant.Refused, "%s: the facts are on DuckLake (%s), not in a file", doing, l.ShownFacts()).
+			WithHint("save the catalog with pg_dump and then copy the folder of its files; bring them back in the same places")
+	}
+	return l.metaInFile(doing)
+}
+
+func (l *Lab) metaInFile(doing string) error {
 	if l.MetaURL == "" {
 		return nil
 	}

@@ -40,7 +40,7 @@ func repeatElsewhere(ctx context.Context, s *session.Session, r Runner, run meta
 		return nil, err
 	}
 	o := s.Options
-	o.Place, o.Facts = there, facts.Committed(there.FactPath)
+	o.Place, o.Facts = there, facts.Committed(there)
 	elsewhere := lab.New(o)
 	if err := elsewhere.Open(ctx, false); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 
 	"quant"
 	"quant/internal/output/rows"
+	"quant/internal/sqltext"
 )
 
 // connectionSettings are the settings of every connection that sees a user's text.
@@ -30,6 +32,7 @@ func connectionSettings(memory int64, readOnly bool) [][2]string {
 		{"allow_unsigned_extensions", "false"},
 		{"max_temp_directory_size", "0B"},
 		{"memory_limit", strconv.FormatInt(memory/1024, 10) + "KiB"},
+		{"disabled_optimizers", "top_n_window_elimination"}, // DuckDB 1.5.5 gets some wrong
 		{"lock_configuration", "true"},
 	}
 }
@@ -268,6 +271,9 @@ func (c *duckConn) checkSchema(t task) error {
 
 // openFact opens the Fact DB, waiting for a writer as long as the task allows.
 func openFact(t task, r *report) (*duckConn, error) {
+	if t.Attach != nil {
+		return openAttached(t)
+	}
 	const step = 50 * time.Millisecond
 	for waited := time.Duration(0); ; waited += step {
 		c, msg := openDuck(t.Path, t.MemoryLimit*8/10)
@@ -291,6 +297,40 @@ func openFact(t task, r *report) (*duckConn, error) {
 		}
 		time.Sleep(step)
 	}
+}
+
+// openAttached opens facts that are in no file. Nobody is waited for.
+func openAttached(t task) (*duckConn, error) {
+	var first, last [][2]string // what must be set before the facts are attached, and what ends all access
+	for _, s := range connectionSettings(t.MemoryLimit*8/10, false) {
+		if s[0] == "enable_external_access" || s[0] == "lock_configuration" {
+			last = append(last, s)
+		} else {
+			first = append(first, s)
+		}
+	}
+	failed := func(msg string) error {
+		line, _, _ := strings.Cut(msg, "\n")
+		return quant.Errorf(quant.Store, "open the facts: %s", rows.AppendClean(nil, []byte(line))).WithHint("`quant doctor` examines them")
+	}
+	c, msg := openDuckWith(first, "")
+	if c == nil {
+		return nil, failed(msg)
+	}
+	statements := append(slices.Clone(t.Attach.Statements), "SET allowed_directories = ["+sqltext.Literal(t.Attach.Folder)+"]")
+	for _, s := range last {
+		statements = append(statements, "SET "+s[0]+" = "+sqltext.Literal(s[1]))
+	}
+	for _, s := range statements {
+		var res duck.Result
+		state := duck.Query(c.conn, s, &res)
+		msg := duck.ResultError(&res)
+		duck.DestroyResult(&res)
+		if state == duck.StateError {
+			return nil, failed(msg)
+		}
+	}
+	return c, nil
 }
 
 // lockHolder reads DuckDB's complaint about a lock.

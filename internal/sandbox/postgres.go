@@ -19,7 +19,7 @@ import (
 // serverEnv is what the client of a server reads from the environment: PostgreSQL's
 // own variables, and where the home with its files of passwords and certificates is.
 func serverEnv(req Request) []string {
-	if req.Server == "" {
+	if req.Server == "" && req.Attach == nil {
 		return nil
 	}
 	var env []string

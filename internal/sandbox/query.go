@@ -74,9 +74,10 @@ type Request struct {
 	Server string // the URL of the Meta DB where it is on a server, in place of Path
 	// Environ is NAME=VALUE, where PostgreSQL's own variables are looked for.
 	Environ []string
-	SQL     string // one reading statement; comments and a trailing semicolon are fine
-	Format  string // Table, JSON, CSV, Arrow or Lines
-	Exact   bool   // CSV leaves texts as they are that a spreadsheet takes for formulas
+	Attach  *Attachment // the facts where they are in no file, in place of Path; else nil
+	SQL     string      // one reading statement; comments and a trailing semicolon are fine
+	Format  string      // Table, JSON, CSV, Arrow or Lines
+	Exact   bool        // CSV leaves texts as they are that a spreadsheet takes for formulas
 
 	Limit       int64         // most rows to write; 0: all
 	Timeout     time.Duration // from the opened database to the last row written; 0: DefaultTimeout
@@ -97,6 +98,16 @@ type Request struct {
 	// Executable is the program to start; it must be the calling program
 	// itself, which is also the default.
 	Executable string
+}
+
+// Attachment is how the query process comes to facts that are in no file.
+type Attachment struct {
+	// Statements load what is needed, attach the facts for reading and make them the
+	// default, on an engine that holds nothing. They run before the configuration is
+	// locked, and are the program's own.
+	Statements []string
+	// Folder is all that the engine may read afterwards.
+	Folder string
 }
 
 // Result is what a query wrote. After an error it says how far the query came,
@@ -181,7 +192,7 @@ func (r *Request) complete() error {
 	if strings.TrimSpace(r.SQL) == "" {
 		return errEmpty()
 	}
-	if r.Server != "" {
+	if r.Server != "" || r.Attach != nil {
 		return nil
 	}
 	abs, err := filepath.Abs(r.Path)
@@ -239,6 +250,7 @@ type event struct {
 // task is what the parent tells the child.
 type task struct {
 	Store, Path, Server string
+	Attach              *Attachment
 	SQL, Format         string
 	Exact               bool
 	Limit, MemoryLimit  int64
@@ -303,7 +315,7 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 	go func() {
 		defer close(events)
 		err := json.NewEncoder(c.control).Encode(task{
-			Store: req.Store, Path: req.Path, Server: req.Server, SQL: req.SQL, Format: req.Format, Exact: req.Exact,
+			Store: req.Store, Path: req.Path, Server: req.Server, Attach: req.Attach, SQL: req.SQL, Format: req.Format, Exact: req.Exact,
 			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait, SchemaVersion: req.SchemaVersion, Secrets: req.Secrets,
 		})
 		for in := json.NewDecoder(io.LimitReader(c.control, 64<<20)); err == nil; {

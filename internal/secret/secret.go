@@ -36,7 +36,7 @@ var components = map[string]bool{
 	"key": true, "keys": true, "token": true, "tokens": true, "secret": true, "secrets": true,
 	"password": true, "passwords": true, "passwd": true, "pwd": true, "passphrase": true,
 	"credential": true, "credentials": true, "auth": true, "authorization": true,
-	"pgpassword": true, "apikey": true, "accesskey": true, "secretkey": true, "privatekey": true,
+	"pgpassword": true, "sslpassword": true, "apikey": true, "accesskey": true, "secretkey": true, "privatekey": true,
 	"authtoken": true, "accesstoken": true,
 }
 

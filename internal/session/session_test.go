@@ -39,7 +39,7 @@ func (s *said) Failed(err error)                  { s.add("failed", err.Error())
 func begun(t *testing.T, voice session.Voice) *session.Session {
 	t.Helper()
 	at := place.In(t.TempDir())
-	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at.FactPath)})
+	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at)})
 	if err := l.Open(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestASessionWithoutARegistryStartsNothing(t *testing.T) {
 func TestEveryOpeningOfTheFactDBHasTheMemoryThatIsSet(t *testing.T) {
 	t.Parallel()
 	at := place.In(t.TempDir())
-	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at.FactPath)})
+	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at)})
 	if err := l.Open(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}

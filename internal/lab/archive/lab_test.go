@@ -22,7 +22,7 @@ import (
 // begun is the Fact DB of an open lab in which a run has started.
 func begun(t *testing.T, at place.Place, kind string) *facts.Store {
 	t.Helper()
-	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at.FactPath)})
+	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at)})
 	if err := l.Open(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}

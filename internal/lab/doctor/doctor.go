@@ -171,7 +171,7 @@ func (e *examination) meta(ctx context.Context) {
 // facts examines the Fact DB, and the runs against its ledger.
 func (e *examination) facts(ctx context.Context) {
 	e.unfinishedReset(ctx)
-	if _, err := os.Lstat(e.FactPath); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Lstat(e.FactPath); e.FactsURL == "" && errors.Is(err, fs.ErrNotExist) {
 		e.add(Note, e.FactPath, "`quant init-db` or the first command that writes facts makes it", "there is no Fact DB yet")
 		if e.Meta != nil {
 			_ = e.runsAgainstLedger(ctx, func(context.Context, func(string, []string) error) error { return nil })
@@ -195,11 +195,13 @@ func (e *examination) facts(ctx context.Context) {
 		return e.symbols(ctx, db)
 	})
 	switch {
+	case errors.Is(err, factstore.ErrMissing) && e.FactsURL != "":
+		e.add(Note, e.ShownFacts(), "`quant init-db` or the first command that writes facts makes it", "there is no lake yet")
 	case errors.Is(err, quant.Locked):
 		e.partly = true
-		e.add(Warning, e.FactPath, "run `quant doctor` again when nobody writes, or with a longer --wait", "not examined: %v", err)
+		e.add(Warning, e.ShownFacts(), "run `quant doctor` again when nobody writes, or with a longer --wait", "not examined: %v", err)
 	case err != nil && ctx.Err() == nil:
-		e.failed(e.FactPath, err)
+		e.failed(e.ShownFacts(), err)
 	}
 }
 

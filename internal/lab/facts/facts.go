@@ -13,8 +13,10 @@ import (
 	"quant"
 	"quant/internal/factstore"
 	"quant/internal/lab"
+	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/process"
+	"quant/internal/sandbox"
 )
 
 // SchemaVersion is that of the Fact DBs that this program works with.
@@ -24,10 +26,10 @@ const SchemaVersion = factstore.SchemaVersion
 const EngineVersion = factstore.EngineVersion
 
 // Committed tells, without waiting, which runs have committed facts to the Fact
-// DB at path.
-func Committed(path string) func(ctx context.Context, runIDs []string) (map[string]bool, error) {
+// DB of a lab.
+func Committed(at place.Place) func(ctx context.Context, runIDs []string) (map[string]bool, error) {
 	return func(ctx context.Context, ids []string) (committed map[string]bool, err error) {
-		if shared, ok := sharing.Load(path); ok && len(ids) > 0 {
+		if shared, ok := sharing.Load(at.FactPath); ok && len(ids) > 0 {
 			err = shared.(*Shared).read(ctx, soon, func(db *factstore.DB) (err error) {
 				committed, err = db.CommittedOf(ctx, ids)
 				return err
@@ -36,8 +38,13 @@ func Committed(path string) func(ctx context.Context, runIDs []string) (map[stri
 				return committed, err
 			}
 		}
-		return factstore.CommittedRuns(ctx, factstore.Options{Path: path}, ids)
+		return factstore.CommittedRuns(ctx, where(at), ids)
 	}
+}
+
+// where are the options that say where the facts are.
+func where(at place.Place) factstore.Options {
+	return factstore.Options{Path: at.FactPath, URL: at.FactsURL, Extensions: at.Extensions, TempDir: at.SpillDir()}
 }
 
 // soon is how long a read that does not wait for writers waits for its turn.
@@ -62,9 +69,23 @@ type Store struct {
 	writing *factstore.DB // open for writing; nil: none is
 }
 
+// Attachment is how a query process comes to the facts of a lab that are on a lake; nil
+// where they are in a file. Errors are those of factstore.OpenRead.
+func (s *Store) Attachment(ctx context.Context) (*sandbox.Attachment, error) {
+	if s.Lab.FactsURL == "" {
+		return nil, nil
+	}
+	statements, folder, err := factstore.LakeReading(ctx, where(s.Lab.Place))
+	if err != nil {
+		return nil, err
+	}
+	return &sandbox.Attachment{Statements: statements, Folder: folder}, nil
+}
+
 // Options are the options of every opening.
 func (s *Store) Options(ctx context.Context) factstore.Options {
-	o := factstore.Options{Path: s.Lab.FactPath, Wait: s.Wait, Now: s.Lab.Now, TempDir: s.Lab.SpillDir(), MemoryLimit: s.Memory}
+	o := where(s.Lab.Place)
+	o.Wait, o.Now, o.MemoryLimit = s.Wait, s.Lab.Now, s.Memory
 	if s.Lab.Registry != nil {
 		o.Fence = s.Lab.Registry.Fence
 	}
@@ -103,8 +124,12 @@ func (s *Store) Holder(ctx context.Context, pid int, program string) string {
 	return holder
 }
 
-// Exists reports whether there is a file where the Fact DB should be.
+// Exists reports whether there is a file where the Fact DB should be; of a lake, which
+// only opening tells, it is taken for granted.
 func (s *Store) Exists() bool {
+	if s.Lab.FactsURL != "" {
+		return true
+	}
 	_, err := os.Stat(s.Lab.FactPath)
 	return err == nil
 }

@@ -203,9 +203,9 @@ func (s *Shared) enter(ctx context.Context, deadline time.Time) (*opening, *read
 
 // start makes the opening. The caller has set starting.
 func (s *Shared) start(ctx context.Context, wait time.Duration) error {
-	db, err := factstore.OpenRead(ctx, factstore.Options{
-		Path: s.Lab.FactPath, Wait: max(wait, 0), Yields: true, Now: s.Lab.Now, TempDir: s.Lab.SpillDir(), MemoryLimit: s.Memory,
-	})
+	o := where(s.Lab.Place)
+	o.Wait, o.Yields, o.Newest, o.Now, o.MemoryLimit = max(wait, 0), true, true, s.Lab.Now, s.Memory
+	db, err := factstore.OpenRead(ctx, o)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.starting = false
@@ -314,9 +314,16 @@ func (s *Shared) finish(o *opening, pid int) {
 }
 
 // Aside gives the Fact DB up to this process itself, which will open it on its own, until
-// resume is called. The end of ctx ends the wait.
+// resume is called. The end of ctx ends the wait. Readers of a lake are in nobody's way.
 func (s *Shared) Aside(ctx context.Context) (resume func(), err error) {
 	s.settle()
+	if s.Lab.FactsURL != "" {
+		return func() {}, nil
+	}
+	return s.giveUp(ctx)
+}
+
+func (s *Shared) giveUp(ctx context.Context) (resume func(), err error) {
 	s.mu.Lock()
 	s.aside++
 	s.mu.Unlock()
@@ -394,7 +401,7 @@ func (s *Shared) Yielding(ctx context.Context, fn func(ctx context.Context) erro
 // Close gives the Fact DB up for good: it ends the reads that run after Grace, and later
 // ones do not start.
 func (s *Shared) Close() {
-	_, _ = s.Aside(context.Background())
+	_, _ = s.giveUp(context.Background())
 	sharing.CompareAndDelete(s.Lab.FactPath, s)
 }
 

@@ -30,6 +30,7 @@ const (
 	memory  = "files"
 	reports = "reports"
 	plan    = "plan.json"
+	parts   = "extensions"
 
 	// Delistings is the file of the delistings and halts that the lab knows of.
 	Delistings = "delistings.csv"
@@ -84,8 +85,11 @@ const KeptCheckout = "code-"
 type Place struct {
 	DataDir  string
 	MetaPath string // on a server: no file, but the name of what stands beside the Meta DB
-	FactPath string
+	FactPath string // on a lake: no file, but the name of what stands beside the facts
 	MetaURL  string // of a Meta DB on a server, with what secrets it has; "": it is the file MetaPath
+	FactsURL string // of facts on DuckLake, with what secrets it has; "": they are in the file FactPath
+	// Extensions is the folder of the extensions of DuckDB that facts on DuckLake need.
+	Extensions string
 }
 
 // In is the place of a lab whose databases have their ordinary names in a data
@@ -93,6 +97,10 @@ type Place struct {
 func In(dataDir string) Place {
 	return Place{DataDir: dataDir, MetaPath: filepath.Join(dataDir, MetaDB), FactPath: filepath.Join(dataDir, FactDB)}
 }
+
+// ExtensionsDir is where extensions of DuckDB are looked for unless a setting says
+// otherwise.
+func ExtensionsDir(dataDir string) string { return filepath.Join(dataDir, parts) }
 
 // OnServer is the place with its Meta DB in the database of a URL.
 func (p Place) OnServer(metaURL string) Place {

@@ -153,6 +153,8 @@ func (p *pages) ask(r *http.Request, q sqlRequest, format string, limit int64, l
 		}
 		if q.Store == sandbox.Meta {
 			req.Server, req.Environ = p.MetaURL, p.Programs().Environ
+		} else if req.Attach, err = inner.Facts().Attachment(ctx); err != nil {
+			return err
 		}
 		run := func(ctx context.Context) (err error) {
 			res, err = sandbox.Run(ctx, req, out)

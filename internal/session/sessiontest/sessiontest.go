@@ -32,7 +32,7 @@ type Session struct {
 func Begin(t testing.TB) *Session {
 	t.Helper()
 	at := place.In(filepath.Join(t.TempDir(), "data"))
-	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at.FactPath)})
+	l := lab.New(lab.Options{Place: at, Facts: facts.Committed(at)})
 	must(t, l.Open(t.Context(), false))
 	t.Cleanup(func() { must(t, l.Close()) })
 	s := &Session{Heard: &Heard{}, t: t}

@@ -34,7 +34,7 @@ func Program(ctx context.Context, dir string, out io.Writer) (err error) {
 		}
 	}
 	at := place.In(filepath.Join(dir, "data"))
-	l := lab.New(lab.Options{Place: at, BinaryVersion: "embed", Facts: facts.Committed(at.FactPath)})
+	l := lab.New(lab.Options{Place: at, BinaryVersion: "embed", Facts: facts.Committed(at)})
 	defer l.Close()
 	if err := l.Open(ctx, false); err != nil {
 		return err

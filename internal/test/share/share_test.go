@@ -28,7 +28,7 @@ func begin(t *testing.T) (*labtest.Lab, *facts.Shared) {
 	l.Write("prices.csv", labtest.PriceFile(0, 500, "AAA", "BBB", "CCC", "가나다"))
 	l.Must("ingest", "prices.csv")
 	at := place.In(l.Path("data"))
-	opened := lab.New(lab.Options{Place: at, Facts: facts.Committed(at.FactPath)})
+	opened := lab.New(lab.Options{Place: at, Facts: facts.Committed(at)})
 	labtest.Must(t, opened.Open(t.Context(), false))
 	t.Cleanup(func() { labtest.Must(t, opened.Close()) })
 	shared := &facts.Shared{Lab: opened}

@@ -1,0 +1,280 @@
+package factstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"quant"
+	"quant/internal/factstore"
+	"quant/internal/metastore/postgrestest"
+	"quant/internal/test/laketest"
+	"quant/internal/test/soak"
+)
+
+// lakeEnv makes a test binary keep its facts on lakes: the folder of the extensions and
+// the URL of a server's database, in which it may make others.
+const lakeEnv = "QUANT_FACTSTORE_LAKE"
+
+// contract are tests of what holds wherever the facts are.
+var contract = []string{
+	"TestWriteThatChangesNothingLeavesNoTrace", "TestWriteRollsBackOnErrorPanicAndCancellation", "TestCommittedAtGrowsWhenTheClockIsSetBack",
+	"TestMergeAgreesWithAMapOnRandomData", "TestMergeLeavesAnIdenticalReloadUnchanged", "TestMergeRefusesWhatWouldBreakTheKey", "TestAMergeIsReviewedBeforeItChangesAnything",
+	"TestABarThatTheFactorDoesNotSayIsKeptWhole", "TestARevisionThatIsRolledBackLeavesNothing",
+	"TestRowsHaveTheDigestThatDuckDBGivesThem", "TestValuesHaveTheDigestThatDuckDBGivesTheirRows", "TestADigestIsOfTheRowsAndNotOfTheirOrder",
+	"TestFeaturesAreReadWithTheRunsThatWroteThem", "TestRowsThatNoRunWroteAreRefusedByName",
+	"TestAWriteChangesFactsOnlyWhereItCountsThem", "TestStagedRowsLiveInTempTablesUntilClose",
+}
+
+// The tests of the contract run a second time, in a process of their own, with every
+// file a lake.
+func TestTheContractHoldsOnDuckLake(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(lakeEnv) != "" {
+		return
+	}
+	extensions := laketest.Extensions(t)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run", "^("+strings.Join(contract, "|")+")$", "-test.v", "-test.parallel", "4")
+	cmd.Env = append(os.Environ(), lakeEnv+"="+extensions+" "+postgrestest.Shared(t).Superuser("postgres"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range contract {
+		if !strings.Contains(string(out), "--- PASS: "+name+" ") {
+			t.Errorf("%s did not run", name)
+		}
+	}
+}
+
+var lakesMade sync.Map
+
+// onLake makes the options of a file those of a lake of its own.
+func onLake(o factstore.Options) factstore.Options {
+	extensions, server, _ := strings.Cut(os.Getenv(lakeEnv), " ")
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(o.Path))
+	name := fmt.Sprintf("lake_%x", h.Sum64())
+	if _, there := lakesMade.LoadOrStore(name, true); !there {
+		ctx := context.Background()
+		pg, err := pgx.Connect(ctx, server)
+		if err != nil {
+			panic(err)
+		}
+		defer func() { _ = pg.Close(ctx) }()
+		if _, err := pg.Exec(ctx, "CREATE DATABASE "+name); err != nil && !strings.Contains(err.Error(), "already exists") {
+			panic(err)
+		}
+	}
+	at, err := url.Parse(server)
+	if err != nil {
+		panic(err)
+	}
+	at.Path = "/" + name
+	o.URL, o.Extensions, o.TempDir = laketest.In(at.String(), filepath.Dir(o.Path)), extensions, o.Path+".tmp"
+	return o
+}
+
+// lake are the options of a lake of its own.
+func lake(t *testing.T) factstore.Options {
+	t.Helper()
+	o := options("")
+	o.URL, o.Extensions, o.TempDir, o.Wait = laketest.URL(t), laketest.Extensions(t), filepath.Join(t.TempDir(), "tmp"), time.Minute
+	return o
+}
+
+func openLake(t *testing.T, o factstore.Options) *factstore.DB {
+	t.Helper()
+	db, err := factstore.OpenWrite(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
+}
+
+func TestALakeIsMadeOnceAndReadersWaitForNobody(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	if _, err := factstore.OpenRead(t.Context(), o); !errors.Is(err, factstore.ErrMissing) {
+		t.Fatalf("a lake that nobody made: %v", err)
+	}
+	db := openLake(t, o)
+	if !db.Created() || db.Upgraded() {
+		t.Errorf("created %v, upgraded %v", db.Created(), db.Upgraded())
+	}
+	mustWriteBars(t, db, "run-1", "A", 10)
+	// The writer is still there.
+	o.Wait = 0
+	reader, err := factstore.OpenRead(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	mustWriteBars(t, db, "run-2", "B", 10)
+	if n := number(t, reader, "SELECT count(*) FROM ohlcv"); n != 10 {
+		t.Errorf("a reader sees %d bars, and 10 were there when it opened", n)
+	}
+	later, err := factstore.OpenRead(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer later.Close()
+	if n := number(t, later, "SELECT count(*) FROM ohlcv"); n != 20 {
+		t.Errorf("a later reader sees %d bars of 20", n)
+	}
+	// A second writer waits for the first.
+	_, err = factstore.OpenWrite(t.Context(), o)
+	wantCode(t, err, quant.Locked, "is held by", "--wait")
+	closeDB(t, db)
+	again := openLake(t, o)
+	if again.Created() {
+		t.Error("made again")
+	}
+	wantSound(t, again)
+}
+
+// A process that lost its lock, and whose place another took, commits nothing.
+func TestAWriterWhoseLockIsGoneCommitsNothing(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Shared(t)
+	database := server.Database(t)
+	o := lake(t)
+	o.URL = laketest.In(database, t.TempDir())
+	slow := openLake(t, o)
+	mustWriteBars(t, slow, "run-1", "A", 10)
+	endSessions(t, database)
+	fast := openLake(t, o)
+	mustWriteBars(t, fast, "run-2", "B", 10)
+
+	_, err := writeBars(t.Context(), slow, "run-3", "C", 10)
+	wantCode(t, err, quant.Conflict, "another process has written", "run the command again")
+	if slow.State() != factstore.Committed { // run-1
+		t.Errorf("state %v", slow.State())
+	}
+	// Also where the other comes between the beginning and the commit.
+	closeDB(t, slow)
+	closeDB(t, fast)
+	slow = openLake(t, o)
+	_, err = slow.Write(t.Context(), "run-4", func(ctx context.Context, tx *factstore.Tx) error {
+		_, err := tx.Insert(ctx, factstore.OHLCV, "SELECT 'D', DATE '2020-01-01', 2, 3, 1, 2, 10, NULL, 'test', CAST(? AS TIMESTAMP)", tx.Now)
+		if err != nil {
+			return err
+		}
+		endSessions(t, database)
+		fast = openLake(t, o)
+		mustWriteBars(t, fast, "run-5", "D", 10)
+		return nil
+	})
+	wantCode(t, err, quant.Conflict, "another process has written")
+	if n := number(t, fast, "SELECT count(*) FROM ohlcv"); n != 30 {
+		t.Errorf("%d bars, want 30", n)
+	}
+	wantSound(t, fast)
+}
+
+// endSessions cuts the sessions that hold a lock of quant.
+func endSessions(t *testing.T, database string) {
+	t.Helper()
+	pg, err := pgx.Connect(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pg.Close(context.Background()) }()
+	var n int
+	if err := pg.QueryRow(t.Context(), "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'quant %' AND datname = current_database()").Scan(&n); err != nil || n == 0 {
+		t.Fatalf("%d sessions ended, %v", n, err)
+	}
+}
+
+// Three processes merge the same keys at once, again and again, and are killed now and
+// then.
+func TestWritersAtOnceLeaveNoKeyTwiceAndNothingHalf(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	openLake(t, o).Close()
+	const writers = 3
+	rounds := soak.Count(t, 2, 20)
+	for round := range rounds {
+		var all sync.WaitGroup
+		for w := range writers {
+			cmd := exec.CommandContext(t.Context(), os.Args[0])
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=merge-lake %s %s %s %d", childEnv, o.TempDir, o.Extensions, o.URL, round*writers+w))
+			var out strings.Builder
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			killed := w == round%writers
+			if killed {
+				time.AfterFunc(time.Duration(700+300*round)*time.Millisecond, func() { _ = cmd.Process.Signal(syscall.SIGKILL) })
+			}
+			all.Go(func() {
+				if err := cmd.Wait(); err != nil && !killed {
+					t.Errorf("writer %d: %v: %s", w, err, out.String())
+				}
+			})
+		}
+		all.Wait()
+	}
+	db := openLake(t, o)
+	wantSound(t, db) // keys that stand twice, and rows of runs without a ledger row, among others
+	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 300 {
+		t.Errorf("%d bars, want 300", n)
+	}
+	if n := number(t, db, "SELECT count(*) FROM (SELECT ingested_at FROM ohlcv EXCEPT SELECT committed_at FROM ledger WHERE table_name = 'ohlcv')"); n != 0 {
+		t.Errorf("%d transactions have bars and no ledger row", n)
+	}
+	if n := number(t, db, "SELECT count(*) FROM (SELECT committed_at FROM ledger GROUP BY committed_at HAVING count(DISTINCT run_id) > 1)"); n != 0 {
+		t.Errorf("%d times are those of two runs", n)
+	}
+}
+
+// mergeLake is the child of that test: it merges the same keys five times, with values of
+// its own.
+func mergeLake(ctx context.Context, o factstore.Options, n int) error {
+	for i := range 5 {
+		db, err := factstore.OpenWrite(ctx, o)
+		if err != nil {
+			return err
+		}
+		run := fmt.Sprintf("run-%d-%d", n, i)
+		_, err = db.Write(ctx, run, func(ctx context.Context, tx *factstore.Tx) error {
+			if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE staged AS SELECT 'S' || (i % 3) AS symbol, DATE '2020-01-01' + CAST(i // 3 AS INTEGER) AS ts, 2.0 AS open, 3.0 AS high, 1.0 AS low, 2.0 AS close, "+
+				"10.0 + i + ? AS volume, NULL::DOUBLE AS adjusted_close, 'test' AS source FROM range(300) r(i)", n*10+i); err != nil {
+				return err
+			}
+			_, err := tx.Merge(ctx, factstore.Merge{Table: factstore.OHLCV, Source: "staged"})
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := db.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestExtensionsAreCheckedBeforeTheyAreLoaded(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	wantCode(t, factstore.CheckExtensions(dir), quant.Store, "ducklake", "is not there", "pip install", "duckdb-extension-ducklake==1.5.5", "duckdb-extension-postgres-scanner==1.5.5")
+	if err := os.WriteFile(filepath.Join(dir, "ducklake.duckdb_extension"), []byte("something else"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, factstore.CheckExtensions(dir), quant.Store, "is not the extension ducklake of DuckDB", "SHA-256")
+}

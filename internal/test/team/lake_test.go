@@ -1,0 +1,136 @@
+package team
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"quant/internal/metastore/postgrestest"
+	"quant/internal/test/labtest"
+	"quant/internal/test/laketest"
+)
+
+const momentum = `strategy_id: momentum
+version: "1.0.0"
+universe:   {type: symbols, symbols: [A, B, C, D]}
+signal:     {type: factor_rank, order: desc, inputs: {feature_name: ret_20d, feature_version: v1}}
+rebalance:  {frequency: monthly, asof_policy: close}
+portfolio:  {top_k: 2, weighting: equal}
+supervisor: {gross_exposure_cap: 1.0, max_weight_per_symbol: 0.5, max_positions: 2, turnover_cap: 0.6}
+backtest:   {from: "2015-03-01", to: "2015-12-31"}
+`
+
+// onLake is a lab with its facts on a lake.
+func onLake(t *testing.T, url string) *labtest.Lab {
+	t.Helper()
+	l := prices(t)
+	l.Env = append(l.Env, "QUANT_FACTS_URL="+url, "QUANT_EXTENSIONS_DIR="+laketest.Extensions(t))
+	return l
+}
+
+// prices is a lab with files of prices, and a strategy.
+func prices(t *testing.T) *labtest.Lab {
+	t.Helper()
+	l := labtest.New(t)
+	l.Env = append(l.Env, "QUANT_CALENDAR=data")
+	l.Write("first.csv", labtest.PriceFile(1, 420, "A", "B", "C", "D"))
+	l.Write("second.csv", corrected(2010, "A", "B", "C", "D", "E"))
+	l.Write("s.yaml", []byte(momentum))
+	return l
+}
+
+// corrected are the same prices with another volume on one day.
+func corrected(volume int, symbols ...string) []byte {
+	return bytes.ReplaceAll(labtest.PriceFile(1, 420, symbols...), []byte(",1010,"), fmt.Appendf(nil, ",%d,", volume))
+}
+
+// digests are what the runs of a lab read and wrote, without what names runs and times.
+func digests(l *labtest.Lab) string {
+	return l.MetaRows(`SELECT r.kind, io.direction, io.kind, CASE WHEN io.kind = 'file' THEN '' ELSE io.name END, io.digest, io.rows FROM run_io io JOIN runs r USING (run_id)
+		WHERE io.digest IS NOT NULL AND io.kind NOT IN ('stage', 'state') AND r.kind NOT IN ('sql', 'pipeline.run') ORDER BY r.started_at, 2, 3, 4, 5`)
+}
+
+// The whole chain computes the same to the bit, whether the facts are in a file or on a
+// lake.
+func TestTheChainIsTheSameOnDuckLake(t *testing.T) {
+	t.Parallel()
+	file, lake := prices(t), onLake(t, laketest.URL(t))
+	for _, l := range []*labtest.Lab{file, lake} {
+		for _, line := range []string{
+			"init-db", "ingest first.csv", "ingest second.csv", "features --feature-version v2", "labels --horizon 5",
+			"experiments create m --name m --features ret_20d@v1,vol_20d@v1 --label fwd_ret_5d@v1 --folds 2",
+			"pipeline run --strategy s.yaml", "train --experiment m", "score --model experiment:m --from 2015-11-01 --to 2015-11-20", "pipeline run --strategy s.yaml", "doctor",
+		} {
+			l.Must(strings.Fields(line)...)
+		}
+	}
+	if want, got := digests(file), digests(lake); want != got || strings.Count(want, "rows:") < 10 {
+		t.Errorf("digests on a file:\n%s\non a lake:\n%s", want, got)
+	}
+	for _, query := range []string{
+		"SELECT count(*), sum(hash(symbol, ts, feature_name, feature_value, feature_version)::HUGEINT) FROM features_daily",
+		"SELECT symbol, ts, open, close, adjusted_close, bars, factor FROM ohlcv_revisions ORDER BY ALL LIMIT 50",
+		"SELECT * EXCLUDE (run_id, created_at) FROM backtest_summary ORDER BY ALL",
+	} {
+		if want, got := file.Must("sql", "--output", "csv", query).Stdout, lake.Must("sql", "--output", "csv", query).Stdout; want != got || strings.Count(want, "\n") < 2 {
+			t.Errorf("%s\non a file:\n%s\non a lake:\n%s", query, want, got)
+		}
+	}
+}
+
+// What is done with the file of the facts is refused, and says what to do; passwords
+// never show.
+func TestALakeSaysWhatCannotBeDoneWithIt(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Shared(t)
+	l := onLake(t, laketest.In(strings.Replace(server.Database(t), "quant@", "quant:hunter22@", 1), t.TempDir()))
+	l.Want(8, "sql", "SELECT 1")
+	l.Must("init-db")
+	for _, line := range []string{"backup lab.tar", "init-db --reset --yes"} {
+		if r := l.Want(6, strings.Fields(line)...); !strings.Contains(r.Stderr, "pg_dump") {
+			t.Errorf("%s: %s", line, r)
+		}
+	}
+	l.Must("config", "--output", "json")
+	l.Must("sql", "FROM duckdb_databases()")
+	l.Want(2, "--facts-url", "ducklake:elsewhere.ducklake", "config")
+	l.Want(2, "--facts-url", "ducklake:postgres:dbname=x", "--duckdb", "x.duckdb", "config")
+	l.Env = append(l.Env, "QUANT_EXTENSIONS_DIR="+t.TempDir())
+	if r := l.Want(8, "sql", "SELECT 1"); !strings.Contains(r.Stderr, "pip install") {
+		t.Errorf("without extensions: %s", r)
+	}
+	if strings.Contains(l.Printed(), "hunter22") {
+		t.Errorf("the password shows:\n%s", l.Printed())
+	}
+	if config := l.MetaRows("SELECT config_json FROM runs"); strings.Contains(config, "hunter22") || !strings.Contains(config, "QUANT_FACTS_URL") {
+		t.Errorf("recorded: %s", config)
+	}
+}
+
+// Machines that share a lake ingest the same keys at once; one of them is killed.
+func TestMachinesThatIngestTheSameAtOnceLeaveNothingTwice(t *testing.T) {
+	t.Parallel()
+	url := laketest.URL(t)
+	first := onLake(t, url)
+	first.Must("init-db")
+	machines := []*labtest.Lab{first, onLake(t, url), onLake(t, url)}
+	var running []*labtest.Process
+	for i, l := range machines {
+		l.Write("same.csv", corrected(2000+i, "A", "B", "C", "D", "E", "F"))
+		running = append(running, l.Start(nil, "ingest", "--wait", "2m", "same.csv"))
+	}
+	time.Sleep(1200 * time.Millisecond)
+	running[2].Signal(syscall.SIGKILL)
+	for i, p := range running {
+		if r := p.Wait(); i < 2 && r.Code != 0 {
+			t.Errorf("machine %d: %s", i, r)
+		}
+	}
+	query := "SELECT count(*), count(DISTINCT (symbol, ts)), count(*) FILTER (ingested_at NOT IN (SELECT committed_at FROM ledger)) FROM ohlcv"
+	if r := first.Must("sql", "--output", "csv", query); !strings.HasSuffix(strings.TrimSpace(r.Stdout), "\n2520,2520,0") {
+		t.Errorf("%s", r)
+	}
+}
