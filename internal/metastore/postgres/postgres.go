@@ -203,6 +203,7 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = o.Wait
 	}
+	config.DialFunc = dialer().DialContext
 	for name, value := range map[string]string{
 		"search_path":      Schema,
 		"application_name": "quant",

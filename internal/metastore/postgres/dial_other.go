@@ -1,0 +1,8 @@
+//go:build !linux
+
+package postgres
+
+import "syscall"
+
+// limitUnanswered sets nothing: only Linux has the limit.
+func limitUnanswered(string, string, syscall.RawConn) error { return nil }
