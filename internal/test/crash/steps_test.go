@@ -27,6 +27,8 @@ func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 	listed = append(listed, labtest.PortableSteps...)
 	listed = append(listed, labtest.LabSteps...)
 	listed = append(listed, labtest.EndSteps...)
+	listed = append(listed, labtest.JobSteps...)
+	listed = append(listed, labtest.FenceSteps...)
 	slices.Sort(listed)
 	if !slices.Equal(found, listed) {
 		t.Errorf("in the sources: %v\nin this test:   %v", found, listed)

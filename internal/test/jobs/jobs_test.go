@@ -164,6 +164,26 @@ func TestAJobCountsOnceThoughItsWorkerIsKilled(t *testing.T) {
 	}
 }
 
+// Who is killed while the queue is made leaves none, or one that the next completes.
+func TestAKillWhileTheQueueIsMadeLeavesOneThatWorks(t *testing.T) {
+	t.Parallel()
+	for _, step := range labtest.JobSteps {
+		l := labtest.New(t)
+		l.Write("prices.csv", labtest.PriceFile(1, 50, "AAA"))
+		killed := l.Start([]string{"QUANT_TEST_FAILPOINT=" + step + ":kill"}, "jobs", "submit", "--", "ingest", "prices.csv").Wait()
+		if killed.Code != labtest.Killed {
+			t.Fatalf("%s: it ended by itself: %v", step, killed)
+		}
+		j := submit(l, "--", "ingest", "prices.csv")
+		l.Must("worker", "--until-empty")
+		if done := show(l, j.Job); done.State != "succeeded" {
+			t.Errorf("%s: %+v", step, done)
+		}
+		l.WantClosed()
+		l.WantAgreement()
+	}
+}
+
 func children(pid int) (list []int) {
 	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	tasks, _ := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))

@@ -43,3 +43,9 @@ var PortableSteps = []string{"carry.contents", "carry.rows", "carry.committed"}
 
 // PipelineSteps are the failpoints of a pipeline beyond those of its stages.
 var PipelineSteps = []string{"pipeline.planned", "pipeline.stage.before", "pipeline.stage.after"}
+
+// JobSteps are the failpoints of the queue of jobs; its tests stop there.
+var JobSteps = []string{"jobs.migrate"}
+
+// FenceSteps are the failpoints of commits that a lease guards, on a server alone.
+var FenceSteps = []string{"fact.fence"}
