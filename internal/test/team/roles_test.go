@@ -55,7 +55,7 @@ func TestAReaderReadsAndAResearcherKeepsTheHistoryOfOthers(t *testing.T) {
 		{"log", "note", "--run", "last:ingest", "mine"},
 		{"runs", "delete", "last:ingest"},
 	} {
-		if r := bob.Run(line...); r.Code == 0 || !strings.Contains(r.Stderr, "belongs to the role ann") {
+		if r := bob.Run(line...); r.Code != 6 || !strings.Contains(r.Stderr, "belongs to the role ann") || strings.Contains(r.Stderr, "may only read") {
 			t.Errorf("of another: %v", r)
 		}
 	}
