@@ -183,11 +183,7 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	env.SettingsErr = err
 	flags := line.LocationFlags()
 	if implied := tree.Traits(line).Places; implied != nil {
-		places := implied(line)
-		if set, _ := a.Environment(config.MetaURL); set != "" || dotenv[config.MetaURL] != "" || flags["meta-url"] != "" {
-			delete(places, "sqlite") // the Meta DB is on a server, wherever the data folder is
-		}
-		maps.Copy(flags, places)
+		maps.Copy(flags, implied(line))
 	}
 	env.Settings = config.Resolve(flags, a.Environment, dotenv)
 	env.Recorded(flags)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
+	"quant/internal/config"
 	"quant/internal/demo"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
@@ -93,7 +94,14 @@ The strategy is an example of the format, not advice.`,
 					return err
 				}
 			}
-			env.Notice("\nThe lab is in %s. Go on with: %s --data-dir %s runs show last", data, env.Program(), commandLine([]string{data}))
+			at := []string{"--data-dir", data}
+			if env.Settings.Value(config.MetaURL) != "" {
+				at = append(at, "--sqlite", place.In(data).MetaPath)
+			}
+			if env.Settings.Value(config.FactsURL) != "" {
+				at = append(at, "--duckdb", place.In(data).FactPath)
+			}
+			env.Notice("\nThe lab is in %s. Go on with: %s %s runs show last", data, env.Program(), commandLine(at))
 			return nil
 		},
 	}
@@ -139,10 +147,10 @@ func (r demoReport) CSVRows() any { return r.Steps }
 // demoStep runs one step: a table goes straight to stdout, for the other
 // formats its result becomes part of the demo's.
 func demoStep(ctx context.Context, e *Env, data string, step []string) (demoDone, error) {
-	args := append([]string{"--data-dir", data}, step...)
-	if f := e.tree.Root.PersistentFlags().Lookup("meta-url"); f.Changed {
-		args = append([]string{"--meta-url", f.Value.String()}, args...)
-	}
+	// All three: the environment may name other databases, and the demo's prices belong
+	// in nobody's facts.
+	lab := place.In(data)
+	args := append([]string{"--data-dir", lab.DataDir, "--sqlite", lab.MetaPath, "--duckdb", lab.FactPath}, step...)
 	if e.Quiet {
 		args = append([]string{"--quiet"}, args...)
 	}

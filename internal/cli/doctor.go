@@ -51,7 +51,7 @@ nothing, and moves a Meta DB that cannot be used aside and saves what can be
 read of it.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			report, err := doctor.Examine(cmd.Context(), env.Facts(), doctor.Options{Fix: fix, Deep: deep, FactSetting: config.DuckDBPath})
+			report, err := doctor.Examine(cmd.Context(), env.Facts(), doctor.Options{Fix: fix, Deep: deep, FactSetting: config.DuckDBPath, DataSetting: config.DataDir})
 			if err != nil {
 				return err
 			}

@@ -48,7 +48,7 @@ that waits or runs is not submitted again, and is what is printed.
 A job that fails is tried again --retries times, unless the same would end in the
 same way: a usage error, something that is not found, a rule. A worker that dies
 is not counted among these.`,
-		Example: `  quant jobs submit -- pipeline run momentum.yaml
+		Example: `  quant jobs submit -- pipeline run --strategy momentum.yaml
   quant jobs submit --priority high --timeout 2h -- quant backtest --strategy momentum.yaml
   quant jobs submit --retries 3 -- python train.py --lr 0.1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -119,6 +119,8 @@ func (e *Env) jobLine(words []string) (argv []string, kind string, err error) {
 		return nil, "", quant.Errorf(quant.Usage, "`quant %s` cannot be run", strings.Join(words, " ")).WithHint("check its words and flags with --help")
 	case line.Kind() == "worker":
 		return nil, "", quant.Errorf(quant.Usage, "a worker is no job").WithHint("start it by itself: quant worker")
+	case e.tree.Traits(line).Places != nil:
+		return nil, "", quant.Errorf(quant.Usage, "%s works in a lab of its own: a worker would not find its run", line.Kind()).WithHint("run it by itself: quant %s", line.Kind())
 	case !slices.Equal(e.Mask.Args(words), words):
 		return nil, "", quant.Errorf(quant.Usage, "the command line holds what looks like a secret, which would stand in the queue").
 			WithHint("give it to the worker in its environment")

@@ -193,10 +193,12 @@ func (s Settings) validMetaURL() error {
 	}
 	if !place.IsServerURL(raw) {
 		return quant.Errorf(quant.Usage, "%s is no URL of a PostgreSQL database", MetaURL).
-			WithHint("write it as postgres://USER@HOST/DATABASE, the password best in PGPASSWORD or ~/.pgpass")
+			WithHint("write it as postgres://USER@HOST/DATABASE; %s", escapeHint)
 	}
 	return nil
 }
+
+const escapeHint = "the password belongs in PGPASSWORD or ~/.pgpass; in a URL, @ / # and % in it are written as %40 %2F %23 and %25"
 
 // validFactsURL never shows the URL: it may hold a password.
 func (s Settings) validFactsURL() error {
@@ -207,7 +209,11 @@ func (s Settings) validFactsURL() error {
 	if s.strength(FactsURL) == 3 && s.strength(DuckDBPath) == 3 {
 		return quant.Errorf(quant.Usage, "--facts-url and --duckdb exclude one another").WithHint("a lab has one place for its facts: a file, or a lake")
 	}
-	if _, err := place.ParseLakeURL(raw); err != nil {
+	lake, err := place.ParseLakeURL(raw)
+	if err == nil && strings.Contains(lake.Catalog, "://") && !place.IsServerURL(lake.Catalog) {
+		return quant.Errorf(quant.Usage, "%s: the URL of the catalog cannot be read", FactsURL).WithHint("%s", escapeHint)
+	}
+	if err != nil {
 		return quant.Errorf(quant.Usage, "%s: %w", FactsURL, err).WithHint("write it as %s, the password best in PGPASSWORD or ~/.pgpass", place.LakeURLForm)
 	}
 	return nil

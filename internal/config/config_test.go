@@ -70,6 +70,9 @@ func TestTheMetaDBIsWhereTheStrongerSourceSays(t *testing.T) {
 		"another engine":        {flags: map[string]string{"meta-url": "mysql://h/d"}, server: true, usage: true},
 		"no URL":                {flags: map[string]string{"meta-url": "postgres://a:b%zz@h"}, server: true, usage: true},
 		"empty":                 {flags: map[string]string{"meta-url": ""}, usage: true},
+		"words of libpq":        {flags: map[string]string{"meta-url": "host=h password=pa55x dbname=team"}, server: true, usage: true},
+		"an @ as it stands":     {flags: map[string]string{"meta-url": "postgres://ann:x@pa55x@h/team"}, server: true, usage: true},
+		"a # as it stands":      {flags: map[string]string{"meta-url": "postgres://ann:pa55#x@h/team"}, server: true, usage: true},
 	} {
 		s := Resolve(c.flags, environment(c.env), c.dotenv)
 		err := s.Validate()
@@ -79,6 +82,13 @@ func TestTheMetaDBIsWhereTheStrongerSourceSays(t *testing.T) {
 		if err != nil && strings.Contains(err.Error(), "pa55") {
 			t.Errorf("%s: %v", name, err)
 		}
+		if name := s.Place().MetaPath; strings.Contains(name, "pa55") {
+			t.Errorf("a name on disk holds the password: %s", name)
+		}
+	}
+	inPieces := Resolve(nil, environment(map[string]string{MetaURL: "postgres://ann:x@pa55x@h/team"}), nil)
+	if !slices.Contains(inPieces.Secrets(), "pa55x") { // PostgreSQL's clients take it for a part of the host
+		t.Errorf("a piece of the password is no secret: %q", inPieces.Secrets())
 	}
 	s := Resolve(nil, environment(map[string]string{MetaURL: server}), nil)
 	if p := s.Place(); strings.Contains(p.ShownMeta(), "pa55") || p.ShownMeta() != "postgres://ann@db.example/team" || strings.Contains(p.MetaPath, "pa55") {
@@ -190,6 +200,7 @@ func TestTheFactsAreWhereTheStrongerSourceSays(t *testing.T) {
 		"another engine":        {flags: map[string]string{"facts-url": "postgres://ann:pa55x@db/lake"}, lake: true, usage: true},
 		"an object store":       {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?data_path=s3://bucket/lake"}, lake: true, usage: true},
 		"an unknown parameter":  {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?datapath=/srv"}, lake: true, usage: true},
+		"an @ as it stands":     {flags: map[string]string{"facts-url": "ducklake:postgres://ann:x@pa55x@h/lake"}, lake: true, usage: true},
 		"no database":           {flags: map[string]string{"facts-url": "ducklake:postgres:?data_path=/srv"}, lake: true, usage: true},
 		"empty":                 {flags: map[string]string{"facts-url": ""}, usage: true},
 	} {

@@ -52,9 +52,9 @@ func (w *worker) attempt(ctx context.Context, j *river.Job[command]) (outcome, e
 		return o, err
 	}
 	how, err := w.process(ctx, j, id)
+	run, found := w.ending(ctx, id)
 	closing, stop := registry.Closing(ctx)
 	defer stop()
-	run, found := w.run(closing, id)
 	switch {
 	case found && run.Status == quant.Success:
 		return o, nil
@@ -114,19 +114,46 @@ func (w *worker) lastly(ctx context.Context, j *river.Job[command], hopeless boo
 	return err
 }
 
-// run is the run of an attempt, closed if its process is dead.
-func (w *worker) run(ctx context.Context, id string) (run metastore.RunDetail, found bool) {
+// ending is the run of an attempt whose process has ended. A Meta DB that does not answer
+// says nothing of a run, and neither does a run that the process could not close: both
+// are waited for until ctx ends.
+func (w *worker) ending(ctx context.Context, id string) (run metastore.RunDetail, found bool) {
+	for said := false; ; {
+		closing, stop := registry.Closing(ctx)
+		run, found, err := w.run(closing, id)
+		stop()
+		if err == nil && (!found || run.Status != quant.Running) {
+			return run, found
+		}
+		if err != nil && !said {
+			said = true
+			w.s.Say().Warn("run %s cannot be asked how it ended, and is asked again: %v", quant.ShortID(id), err)
+		}
+		select {
+		case <-ctx.Done():
+			return run, found
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+// run is the run of an attempt, closed if its process is dead. Errors: the store's; that
+// there is none is no error.
+func (w *worker) run(ctx context.Context, id string) (run metastore.RunDetail, found bool, err error) {
 	for range 2 {
-		var err error
-		if run, err = w.s.Meta.GetRun(ctx, id); err != nil {
-			return run, false
+		run, err = w.s.Meta.GetRun(ctx, id)
+		if quant.CodeOf(err) == quant.NotFound {
+			return run, false, nil
+		}
+		if err != nil {
+			return run, false, err
 		}
 		if run.Status != quant.Running {
 			break
 		}
 		_ = w.s.Registry.ReconcileRun(ctx, run) // what it leaves open is told as it stands
 	}
-	return run, true
+	return run, true, nil
 }
 
 // mark is the variable by which all processes of an attempt are known, and no others of

@@ -65,7 +65,7 @@ func (w *worker) endLeft(ctx context.Context, row *rivertype.JobRow, by string) 
 		if a.Attempt != row.Attempt || a.WorkerRunID != by {
 			continue
 		}
-		if run, found := w.run(ctx, a.RunID); found && run.Status == quant.Running {
+		if run, found, err := w.run(ctx, a.RunID); err != nil || found && run.Status == quant.Running {
 			continue
 		}
 		if n := program.KillMarked(mark(row.ID, a.RunID)); n > 0 {
@@ -92,8 +92,10 @@ func (w *worker) settle(ctx context.Context, row *rivertype.JobRow, by string) e
 		if a.Attempt != row.Attempt || a.WorkerRunID != by {
 			continue // an earlier one: it is over
 		}
-		run, found := w.run(ctx, a.RunID)
+		run, found, err := w.run(ctx, a.RunID)
 		switch {
+		case err != nil:
+			return err
 		case !found:
 			if err := w.forestall(ctx, row, a.RunID, why); err != nil {
 				return nil //nolint:nilerr // it has begun meanwhile: the next look tells

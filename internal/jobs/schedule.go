@@ -74,7 +74,8 @@ type times func(after time.Time) (time.Time, bool)
 func (s Schedule) times(calendarFile string) (times, error) {
 	switch {
 	case !scheduleName.MatchString(s.Name):
-		return nil, quant.Errorf(quant.Invalid, "schedule %q: a name has 1 to 64 letters, digits, dots, dashes and underlines", s.Name)
+		return nil, quant.Errorf(quant.Invalid, "schedule %q: a name has 1 to 64 of the letters a to z and A to Z, digits, dots, dashes and underlines", s.Name).
+			WithHint("such as daily")
 	case s.Missed != RunOnce && s.Missed != Skip:
 		return nil, quant.Errorf(quant.Invalid, "schedule %s: what is missed is to %s or to %s, not %q", s.Name, RunOnce, Skip, string(s.Missed))
 	case (s.Cron == "") == (s.AfterClose == ""):
@@ -161,8 +162,12 @@ func ReadSchedules(lab place.Place) ([]Schedule, error) {
 // AddSchedule adds a schedule to a lab. Errors: Invalid, Conflict for a name that is
 // taken, Store, Locked.
 func AddSchedule(ctx context.Context, lab place.Place, s Schedule) error {
-	if _, err := s.times(lab.CalendarFile()); err != nil {
+	when, err := s.times(lab.CalendarFile())
+	if err != nil {
 		return err
+	}
+	if _, ever := when(s.AddedAt.Time); !ever {
+		return quant.Errorf(quant.Invalid, "schedule %s is never due", s.Name).WithHint("`quant schedule add --help` shows how times are written")
 	}
 	return changeSchedules(ctx, lab, func(list []Schedule) ([]Schedule, error) {
 		at, there := slices.BinarySearchFunc(list, s.Name, byName)

@@ -86,3 +86,14 @@ func TestWhatIsNoScheduleIsRefused(t *testing.T) {
 		t.Errorf("removed twice: %v", err)
 	}
 }
+
+func TestAScheduleThatIsNeverDueIsNone(t *testing.T) {
+	t.Parallel()
+	lab := place.In(t.TempDir())
+	for cron, never := range map[string]bool{"0 0 30 2 *": true, "0 0 29 2 *": false} {
+		s := Schedule{Name: "leap", Cron: cron, Zone: "UTC", Missed: Skip, Argv: []string{"runs", "list"}, AddedAt: quant.NewTime(at(t, "2026-01-15T00:00:00Z"))}
+		if err := AddSchedule(t.Context(), lab, s); (quant.CodeOf(err) == quant.Invalid) != never || !never && err != nil {
+			t.Errorf("%s: %v", cron, err)
+		}
+	}
+}

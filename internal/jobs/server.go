@@ -36,7 +36,7 @@ func OpenServer(ctx context.Context, url string, create bool) (*Store, error) {
 			return nil, err
 		}
 		return nil, quant.Errorf(quant.Store, "the jobs in schema %s of the Meta DB's database: %w", serverSchema, err).
-			WithHint("the role needs the schema, or the right to make one")
+			WithHint("the role needs the schema, or the right to make one: docs/team.md has the grants")
 	}
 	return s, nil
 }

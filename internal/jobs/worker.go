@@ -170,11 +170,11 @@ func (c *commands) Work(ctx context.Context, j *river.Job[command]) error {
 	w := c.worker
 	outcome, err := w.attempt(ctx, j)
 	job := jobOf(j.JobRow)
-	job.RunID, job.StartedAt = quant.Text(outcome.runID), nil
+	job.RunID, job.StartedAt, job.Error = quant.Text(outcome.runID), nil, "" // the row's error is that of an earlier attempt
 	w.mu.Lock()
 	switch {
 	case err == nil:
-		job.State, job.Error = Succeeded, ""
+		job.State = Succeeded
 		w.done.Succeeded++
 	case errors.Is(context.Cause(ctx), rivertype.ErrJobCancelledRemotely):
 		job.State = Cancelled
@@ -184,6 +184,9 @@ func (c *commands) Work(ctx context.Context, j *river.Job[command]) error {
 		w.done.Returned++
 	default:
 		job.State, job.Error = Failed, quant.Text(err.Error())
+		if j.Attempt < j.MaxAttempts {
+			job.State = Retrying
+		}
 		w.done.Failed++
 	}
 	w.mu.Unlock()

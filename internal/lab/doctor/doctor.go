@@ -50,6 +50,8 @@ type Options struct {
 	Deep bool // also read the contents of all artifacts
 	// FactSetting is the setting in which runs record where their Fact DB is.
 	FactSetting string
+	// DataSetting is the setting in which they record where their data folder is.
+	DataSetting string
 }
 
 // minFree is the free space, in bytes, below which a lab is in danger.
@@ -71,7 +73,7 @@ func (r Report) Healthy() bool { return r.Whole && r.Faults == 0 }
 // Examine examines a lab that is open, as far as it can be: what is wrong is a
 // finding. It waits for the lock of the Fact DB as f does. The error is ctx's only.
 func Examine(ctx context.Context, f *facts.Store, o Options) (Report, error) {
-	e := &examination{Lab: f.Lab, Options: o, store: f}
+	e := &examination{Lab: f.Lab, Options: o, store: f, contents: map[string]bool{}}
 	e.files()
 	e.aside(ctx)
 	e.restored()
@@ -97,6 +99,8 @@ type examination struct {
 	partly bool // something could not be examined
 	// elsewhere counts the runs whose facts are in another Fact DB.
 	elsewhere int
+	// contents are the runs whose artifacts are in another data folder.
+	contents map[string]bool
 	// unsalvaged is a Meta DB that was moved aside and may know runs that this one
 	// does not.
 	unsalvaged string

@@ -31,6 +31,9 @@ func (e *examination) checkFiles(ctx context.Context) {
 		}
 		e.content(ctx, a)
 	}
+	if n := len(e.contents); n > 0 {
+		e.add(Note, "artifacts", "run `quant doctor` there", "contents that %s logged are on another machine or in another data folder", quant.Count(n, "run"))
+	}
 	if list, err := os.ReadDir(e.LogDir()); err == nil {
 		e.logs(ctx, list)
 	}
@@ -68,8 +71,8 @@ func (e *examination) content(ctx context.Context, a quant.Artifact) {
 	}
 	info, err := os.Lstat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && e.factsElsewhere(ctx, a.RunID):
-		e.elsewhere++ // with the data folder of that run
+	case errors.Is(err, fs.ErrNotExist) && e.contentsElsewhere(ctx, a.RunID):
+		e.contents[a.RunID] = true
 	case errors.Is(err, fs.ErrNotExist):
 		e.add(Fault, object, mend, "its content is missing (%q of run %s)", a.Name, a.RunID)
 	case err != nil:

@@ -145,7 +145,19 @@ func (e *examination) agrees(c metastore.Claim, tables []string) bool {
 // labs of several machines may share a Meta DB on a server, each with its facts in a
 // file of its own.
 func (e *examination) factsElsewhere(ctx context.Context, runID string) bool {
-	if e.MetaURL == "" || e.FactsShared {
+	return !e.FactsShared && e.isElsewhere(ctx, runID, e.FactSetting, e.FactPath)
+}
+
+// contentsElsewhere tells the same of the data folder, which has contents of artifacts.
+// Facts on a lake are shared; a data folder need not be.
+func (e *examination) contentsElsewhere(ctx context.Context, runID string) bool {
+	return e.isElsewhere(ctx, runID, e.DataSetting, e.DataDir)
+}
+
+// isElsewhere tells whether a run was of another machine, or its setting led to another
+// path than here.
+func (e *examination) isElsewhere(ctx context.Context, runID, setting, here string) bool {
+	if e.MetaURL == "" {
 		return false
 	}
 	run, err := e.Meta.GetRun(ctx, runID)
@@ -159,14 +171,14 @@ func (e *examination) factsElsewhere(ctx context.Context, runID string) bool {
 		Settings map[string]string `json:"settings"`
 	}
 	_ = json.Unmarshal(run.ConfigJSON, &recorded) // a run that failed early has none
-	path := recorded.Settings[e.FactSetting]
+	path := recorded.Settings[setting]
 	if path == "" {
 		return false
 	}
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(string(run.Process.WorkDir), path)
 	}
-	here, err := filepath.Abs(e.FactPath)
+	here, err = filepath.Abs(here)
 	return err == nil && place.Real(path) != place.Real(here)
 }
 

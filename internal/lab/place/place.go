@@ -127,13 +127,16 @@ func (p Place) ShownMeta() string {
 
 const serverSetting = "QUANT_META_URL"
 
-// IsServerURL reports whether a text is the URL of a database on a server.
+// IsServerURL reports whether a text is the URL of a database on a server. What the
+// standards of URLs and PostgreSQL's clients read differently is none.
 func IsServerURL(raw string) bool {
 	u, err := url.Parse(raw)
-	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql")
+	return err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") && u.Opaque == "" && u.Fragment == "" && strings.Count(authority(raw), "@") <= 1
 }
 
-// Passwords are the passwords in a URL, as they stand and decoded.
+// Passwords are the passwords in a URL, as they stand and decoded. One that holds an @
+// as it stands is found in pieces, too: clients of PostgreSQL end it at the first, and
+// take the rest for the host.
 func Passwords(raw string) []string {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -142,6 +145,13 @@ func Passwords(raw string) []string {
 	var found []string
 	if password, set := u.User.Password(); set && password != "" {
 		found = append(found, password)
+		if strings.Count(authority(raw), "@") > 1 {
+			for piece := range strings.SplitSeq(password, "@") {
+				if len(piece) >= 4 { // not a part of other words
+					found = append(found, piece)
+				}
+			}
+		}
 	}
 	for _, name := range []string{"password", "sslpassword"} {
 		if password := u.Query().Get(name); password != "" {
@@ -151,13 +161,23 @@ func Passwords(raw string) []string {
 	return found
 }
 
+// authority is what stands between :// and the path of a URL: who logs in, and the host.
+func authority(raw string) string {
+	_, rest, _ := strings.Cut(raw, "://")
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		rest = rest[:end]
+	}
+	return rest
+}
+
 // serverName is a name of a file for the database of a URL: that of the database, and
-// a mark of the server. Who logs in, and how, is no part of it.
+// a mark of the server. Who logs in, and how, is no part of it, and so nothing of a text
+// that is no such URL: which of its words is a password cannot be told.
 func serverName(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
+	if !IsServerURL(raw) {
 		return "server"
 	}
+	u, _ := url.Parse(raw)
 	q := u.Query()
 	host, port, database := u.Hostname(), u.Port(), strings.Trim(u.Path, "/")
 	for _, said := range []struct {

@@ -46,6 +46,9 @@ const (
 	tooLong             = "54000"
 )
 
+// raised is the routine of the server from which an error of a trigger comes.
+const raised = "exec_stmt_raise"
+
 // reach makes the first connection. A server that starts, or has none left at the moment, is
 // waited for.
 func (db *DB) reach(ctx context.Context, config *pgx.ConnConfig) (*sql.Conn, error) {
@@ -215,6 +218,10 @@ func (d dialect) Classify(what string, err error) error {
 		return relational.StoreError(nil, err, "%s: meta db %s: the disk of the server is full: %s", what, d.shown, said).
 			WithHint("make room there and run the command again")
 	case noPrivilege, readOnlyTransaction:
+		if e.Routine == raised {
+			refused := &quant.Error{Code: quant.Refused, Msg: fmt.Sprintf("%s: meta db %s: %s", what, d.shown, said), Err: err}
+			return refused.WithHint("what an ended run says is changed by the role that started it, and by the owner of the lab")
+		}
 		return relational.StoreError(nil, err, "%s: meta db %s: the role may only read it: %s", what, d.shown, said).
 			WithHint("use a role that may write, or a command that only reads")
 	case undefinedTable, undefinedColumn, undefinedSchema:

@@ -353,7 +353,10 @@ func TestAJobIsTriedAgainWhereThatMayHelp(t *testing.T) {
 	passing := submit(l, "--retries", "3", "--retry-delay", "100ms", "--", "sh", "-c", "echo x >> tries; [ $(wc -l < tries) -ge 3 ]")
 	hopeless := submit(l, "--retries", "3", "--", "ingest", "nothing.csv")
 	slow := submit(l, "--timeout", "500ms", "--", "sleep", "60")
-	l.Must("worker", "--until-empty", "--slots", "3")
+	worker := l.Must("worker", "--until-empty", "--slots", "3")
+	if strings.Count(worker.Stderr, fmt.Sprintf("job %d exec retrying, ", passing.Job)) != 2 || strings.Contains(worker.Stderr, fmt.Sprintf("job %d exec failed", passing.Job)) {
+		t.Errorf("what is tried again is no failure yet: %v", worker)
+	}
 	if j := show(l, passing.Job); j.State != "succeeded" || j.Attempt != 3 || len(j.Attempts) != 3 || !strings.Contains(j.Attempts[0].Error, "exit status 1") {
 		t.Fatalf("%+v", j)
 	}

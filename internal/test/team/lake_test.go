@@ -134,3 +134,22 @@ func TestMachinesThatIngestTheSameAtOnceLeaveNothingTwice(t *testing.T) {
 		t.Errorf("%s", r)
 	}
 }
+
+// A lake is shared, the data folders beside it need not be: contents of artifacts that
+// another has are no fault here.
+func TestTheDoctorOfALakeMissesNoContentsOfOtherDataFolders(t *testing.T) {
+	t.Parallel()
+	o := newTeam(t)
+	facts := []string{"QUANT_FACTS_URL=" + laketest.URL(t), "QUANT_EXTENSIONS_DIR=" + laketest.Extensions(t)}
+	a, b := o.machine(), o.machine()
+	a.Env, b.Env = append(a.Env, facts...), append(b.Env, facts...)
+	a.Must("init-db")
+	a.Write("plot.txt", []byte("seen"))
+	a.Must("log", "artifact", "plot.txt", "--run", "last:init-db")
+	if c := a.Doctor(); !c.Healthy || c.Has("note", "artifacts", "another data folder") {
+		t.Errorf("where it was logged: %+v", c)
+	}
+	if c := b.Doctor(); !c.Healthy || !c.Has("note", "artifacts", "another data folder") {
+		t.Errorf("elsewhere: %+v", c)
+	}
+}

@@ -10,15 +10,16 @@ import (
 	"quant/internal/test/labtest"
 )
 
-// grants are those that docs/team.md tells the owner to give.
-func grants(t *testing.T) string {
+// grants are those that a section of docs/team.md tells the owner to give.
+func grants(t *testing.T, section string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "team.md"))
 	labtest.Must(t, err)
-	_, rest, found := strings.Cut(string(text), "```sql\n")
+	_, rest, _ := strings.Cut(string(text), "\n## "+section+"\n")
+	_, rest, found := strings.Cut(rest, "```sql\n")
 	block, _, closed := strings.Cut(rest, "```")
 	if !found || !closed {
-		t.Fatal("docs/team.md has no block of SQL")
+		t.Fatalf("docs/team.md has no block of SQL in %s", section)
 	}
 	return block
 }
@@ -31,7 +32,7 @@ func TestAReaderReadsAndAResearcherKeepsTheHistoryOfOthers(t *testing.T) {
 	// The roles are the server's, which tests share: made once.
 	server.Exec(t, database, `DO $$ BEGIN
 		IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ann') THEN CREATE ROLE ann LOGIN; CREATE ROLE bob LOGIN; CREATE ROLE rea LOGIN; END IF; END $$`)
-	server.Exec(t, database, grants(t)+`; GRANT quant_researcher TO ann, bob; GRANT quant_reader TO rea`)
+	server.Exec(t, database, grants(t, "Roles")+`; GRANT quant_researcher TO ann, bob; GRANT quant_reader TO rea`)
 	as := func(role string) *labtest.Lab {
 		l := o.machine()
 		l.Env = append(l.Env, "QUANT_META_URL="+strings.Replace(o.url, "quant@", role+"@", 1))
@@ -55,7 +56,7 @@ func TestAReaderReadsAndAResearcherKeepsTheHistoryOfOthers(t *testing.T) {
 		{"log", "note", "--run", "last:ingest", "mine"},
 		{"runs", "delete", "last:ingest"},
 	} {
-		if r := bob.Run(line...); r.Code == 0 || !strings.Contains(r.Stderr, "belongs to the role ann") {
+		if r := bob.Run(line...); r.Code != 6 || !strings.Contains(r.Stderr, "belongs to the role ann") || strings.Contains(r.Stderr, "may only read") {
 			t.Errorf("of another: %v", r)
 		}
 	}
@@ -92,6 +93,21 @@ func TestAReaderReadsAndAResearcherKeepsTheHistoryOfOthers(t *testing.T) {
 	}
 	if after := o.rows(`SELECT count(*) FROM quant.runs`); after != before {
 		t.Errorf("%s runs before, %s after", before, after)
+	}
+
+	// The queue is for those alone whom its owner gives it.
+	o.machine().Must("jobs", "submit", "--", "symbols", "list")
+	if r := bob.Run("jobs", "submit", "--", "symbols", "list"); r.Code == 0 || !strings.Contains(r.Stderr, "permission denied for schema quant_jobs") {
+		t.Errorf("before it is given: %v", r)
+	}
+	server.Exec(t, database, grants(t, "Jobs")+`; GRANT quant_submitter TO bob`)
+	rea.Must("jobs", "list")
+	bob.Must("jobs", "submit", "--", "config")
+	if r := bob.Must("worker", "--until-empty"); strings.Count(r.Stderr, " succeeded, run ") != 2 {
+		t.Errorf("a submitter's worker: %v", r)
+	}
+	if r := rea.Run("jobs", "cancel", "1"); r.Code == 0 {
+		t.Errorf("a reader could: %v", r)
 	}
 }
 
