@@ -76,5 +76,15 @@ var otherWays = map[string]string{
 	"macd":         "version v2 has macd, macd_signal and macd_pct: `quant factor list` shows them",
 	"willr":        "write ($close-Max($high, n))/(Max($high, n)-Min($low, n))",
 	"adv":          "write Mean($vwap*$volume, n)",
-	"adv20":        "write Mean($vwap*$volume, 20)",
+	"product":      "write 2.718281828459045**Sum(Log(x), n)",
+	"ts_product":   "write 2.718281828459045**Sum(Log(x), n)",
+}
+
+// otherWay is how a name of another language is written here, "" if that is not known.
+func otherWay(name string) string {
+	folded := strings.ToLower(name)
+	if days, ok := strings.CutPrefix(folded, "adv"); ok && days != "" && strings.Trim(days, "0123456789") == "" {
+		return "write Mean($vwap*$volume, " + days + ")"
+	}
+	return otherWays[folded]
 }

@@ -15,12 +15,22 @@ func TestNamesOfOtherLanguagesLeadToTheFunction(t *testing.T) {
 		"covariance($close, $volume, 5)": "Cov(x, y, n)", "ts_max($high, 5)": "Max(x, n)", "ts_argmax($high, 5)": "IdxMax(x, n)", "ts_argmin($high, 5)": "IdxMin(x, n)", "ts_sum($volume, 5)": "Sum(x, n)", "zscore($close)": "CSZScore(x)",
 		"indneutralize($close, sector)": "CSDemean(x, sector)", "median($close, 5)": "Med(x, n)", "linearreg_slope($close, 5)": "Slope(x, n)", "where($close > 1, 1, 0)": "If(a, x, y)", "ln($close)": "Log(x)", "TS_MEAN($close, 5)": "Mean(x, n)",
 		"pct_change($close, 1)": "x/Ref(x, n)-1", "ROC($close, 1)": "x/Ref(x, n)-1", "ts_zscore($close, 5)": "(x-Mean(x, n))/Std(x, n)", "signedpower($close, 2)": "Sign(x)*Abs(x)**y", "RSI($close, 14)": "rsi_14", "sqrt($close)": "x**0.5",
-		"Maen($close, 5)": "Mean(x, n)",
+		"Maen($close, 5)": "Mean(x, n)", "adv20 / $volume": "Mean($vwap*$volume, 20)", "adv180": "Mean($vwap*$volume, 180)", "returns < 0": "$close/Ref($close, 1)-1", "product($close, 5)": "Sum(Log(x), n)",
 	} {
 		_, err := Compile([]Named{{Name: "A", Text: written}})
 		e, ok := errors.AsType[*Error](err)
 		if !ok || !strings.Contains(e.Hint, want) || e.Column != 1 {
 			t.Errorf("%s: %v; the hint lacks %q: %q", written, err, want, e.Hint)
+		}
+	}
+	for written, want := range map[string]string{
+		"($close > $open) ? $close : $open":                        "If(a, x, y)",
+		"CSDemean($close/$open, IndClass.sector)":                  "CSDemean(x, sector)",
+		"($close/$open < 1) ? $volume/Mean($volume, 20) : $vwap/1": "If(a, x, y)",
+	} {
+		_, err := Compile([]Named{{Name: "A", Text: written}})
+		if e, ok := errors.AsType[*Error](err); !ok || !strings.Contains(e.Hint, want) {
+			t.Errorf("%s: %v; the hint lacks %q", written, err, want)
 		}
 	}
 	known := byName()

@@ -97,6 +97,10 @@ func unknownLetter(rest string, column int) error {
 		e.Hint = "not is ~, as in ~($close > $open)"
 	case '[', ']', '{', '}':
 		e.Hint = "brackets are ( and )"
+	case '?', ':':
+		e.Hint = "write If(a, x, y), as in If($close > $open, $volume, 0)"
+	case '.':
+		e.Hint = "sectors are written sector, as in CSDemean(x, sector)"
 	}
 	return e
 }
@@ -378,6 +382,8 @@ func (p *parser) call(name token) (*node, error) {
 			e.Hint = "and is &, or is |, not is ~, with brackets around each comparison"
 		} else if byName()[name.text] != nil {
 			e.Hint = "write " + byName()[name.text].Form
+		} else {
+			e.Hint = otherWay(name.text)
 		}
 		return nil, e
 	}
@@ -445,7 +451,7 @@ func unknownFunction(name token) error {
 		e.Hint = "an expression reads the bars of its own symbol, a session each; for more write the feature in SQL"
 	default:
 		folded := strings.ToLower(name.text)
-		if way := otherWays[folded]; way != "" {
+		if way := otherWay(name.text); way != "" {
 			e.Hint = way
 		} else if same := otherNames()[folded]; same != "" {
 			e.Hint = "did you mean " + byName()[same].Form + "?"

@@ -290,6 +290,12 @@ func (c *computing) excerpt(ctx context.Context) error {
 // gives other rows, or a proof means another thing.
 const kernel = 1
 
+// reads reports whether a query reads features of a version: never of the one that it
+// makes.
+func (c *computing) reads(version string) bool {
+	return version != c.Version && (has(c.tables, factstore.FeaturesDaily) || has(c.tables, factstore.TableOfVersion(version)))
+}
+
 // stands finds whether an earlier run computed and proved the features by the same
 // queries over the same facts, and what it gave is what stands. Then there is nothing to
 // do.
@@ -309,7 +315,9 @@ func (c *computing) stands(ctx context.Context) (bool, error) {
 		parts = append(parts, int(c.Calendar.At(i)))
 	}
 	for _, s := range sets {
-		parts = append(parts, s.Version, s.KnownAt)
+		if c.reads(s.Version) {
+			parts = append(parts, s.Version, s.KnownAt)
+		}
 	}
 	c.report.Key = durable.Digest(fmt.Append(nil, parts...))
 	if c.Standing == nil {

@@ -283,13 +283,20 @@ func (a *arrangement) check(columns []column, r Request) error {
 		}
 		if (a.layout != Long || a.name < 0) && !featureName().MatchString(v.name) {
 			return bad("the column %q cannot be the name of a feature", quant.Clip(v.name, 80)).
-				WithHint("a letter, then letters, digits and _, 63 at most: give it a name with --map my_name='%s', or choose columns with --features", quant.Clip(v.name, 80))
+				WithHint("a letter, then letters, digits and _, 63 at most: give it a name with --map my_name=%s, or choose columns with --features", inShell(quant.Clip(v.name, 80)))
 		}
 		kept = append(kept, v)
 	}
 	a.values = kept
 	if len(a.values) == 0 {
-		return bad("no column holds the values of a feature, among %s", namesOf(columns)).WithHint("numbers in columns of their own, or feature_name and feature_value")
+		const hint = "numbers in columns of their own, or feature_name and feature_value"
+		for _, i := range a.ignored {
+			if c := columns[i]; c.kind == text && c.first != "" {
+				return bad("no column holds the values of a feature, among %s: %s begins with %q, which is no number", namesOf(columns), c.shown(i, 40), quant.Clip(c.first, 40)).
+					WithHint("%s; a number has a point, not a comma, and nothing between its thousands", hint)
+			}
+		}
+		return bad("no column holds the values of a feature, among %s", namesOf(columns)).WithHint(hint)
 	}
 	if a.layout == Wide {
 		seen := map[string]string{}
@@ -367,6 +374,14 @@ func (c column) shown(i, most int) string {
 		return fmt.Sprintf("column %d (without a name)", i+1)
 	}
 	return quant.Clip(c.name, most)
+}
+
+// inShell is a text as a shell reads it in one piece.
+func inShell(s string) string {
+	if strings.Contains(s, "'") && !strings.ContainsAny(s, "\"$`\\!") {
+		return `"` + s + `"`
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 func namesOf(columns []column) string {

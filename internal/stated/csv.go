@@ -107,9 +107,14 @@ func (f *csvFile) begin(asked textencoding.Encoding) error {
 		return f.unreadable(1, append(header, head...))
 	}
 	f.between = delimiterOf(header)
+	if _, open := quotes(header, f.between); open >= 0 {
+		return f.unclosed(place{}, header, open)
+	}
 	r := f.reader(header)
 	r.FieldsPerRecord = -1
-	if f.names, err = r.Read(); err != nil {
+	if f.names, err = r.Read(); errors.Is(err, io.EOF) {
+		return f.in.noText()
+	} else if err != nil {
 		return f.in.invalid("has no header that can be read: %v", err).WithHint("the first line names the columns")
 	}
 	f.next <- place{lines: int64(bytes.Count(header, []byte("\n")))}
@@ -214,7 +219,7 @@ func (f *csvFile) block(buffer []byte) (data []byte, from <-chan place, to chan<
 			f.err = f.readError(err)
 			return nil, nil, nil, f.err
 		}
-		if end := wholeRecords(data, f.between); end > 0 {
+		if end, _ := quotes(data, f.between); end > 0 {
 			f.rest = append(f.rest, data[end:]...)
 			data = data[:end]
 			break
@@ -232,10 +237,10 @@ func (f *csvFile) block(buffer []byte) (data []byte, from <-chan place, to chan<
 	return data, from, to, nil
 }
 
-// wholeRecords is the length of the records of a text that are whole: up to the last
-// line break that stands in no quotes.
-func wholeRecords(data []byte, between byte) int {
-	end, at := 0, 0
+// quotes is the length of the records of a text that are whole: up to the last line break
+// that stands in no quotes; and where the quote stands that is not closed, -1 if none is.
+func quotes(data []byte, between byte) (whole, open int) {
+	at := 0
 	for {
 		quote := bytes.IndexByte(data[at:], '"')
 		stop := at + quote
@@ -243,10 +248,10 @@ func wholeRecords(data []byte, between byte) int {
 			stop = len(data)
 		}
 		if n := bytes.LastIndexByte(data[at:stop], '\n'); n >= 0 {
-			end = at + n + 1
+			whole = at + n + 1
 		}
 		if quote < 0 {
-			return end
+			return whole, -1
 		}
 		at = stop + 1
 		if stop > 0 && data[stop-1] != between && data[stop-1] != '\n' {
@@ -254,10 +259,13 @@ func wholeRecords(data []byte, between byte) int {
 		}
 		for closed := false; !closed; {
 			n := bytes.IndexByte(data[at:], '"')
-			if n < 0 || at+n+1 == len(data) {
-				return end
+			if n < 0 {
+				return whole, stop
 			}
-			switch at += n + 1; data[at] {
+			if at += n + 1; at == len(data) {
+				return whole, -1
+			}
+			switch data[at] {
 			case '"':
 				at++
 			case between, '\n', '\r':
@@ -276,8 +284,18 @@ func (f *csvFile) records(data []byte, from <-chan place, to chan<- place, each 
 	if !f.readable(data) {
 		problem = func(p place) error { return f.unreadable(p.lines+1, data) }
 	} else {
-		for {
+		for last := int64(0); ; last = r.InputOffset() {
 			record, err := r.Read()
+			if err == nil {
+				each(count, record)
+				count++
+			}
+			if r.InputOffset() == int64(len(data)) { // a quote that is open takes all to the end
+				if _, open := quotes(data[last:], f.between); open >= 0 {
+					problem = func(p place) error { return f.unclosed(p, data, int(last)+open) }
+					break
+				}
+			}
 			if errors.Is(err, io.EOF) {
 				break
 			}
@@ -285,8 +303,6 @@ func (f *csvFile) records(data []byte, from <-chan place, to chan<- place, each 
 				problem = func(p place) error { return f.malformed(p, record, err) }
 				break
 			}
-			each(count, record)
-			count++
 		}
 	}
 	begins = <-from
@@ -300,6 +316,13 @@ func (f *csvFile) records(data []byte, from <-chan place, to chan<- place, each 
 		f.mu.Unlock()
 	}
 	return count, begins, err
+}
+
+// unclosed says where in the file a quote stands that is not closed, of a text that begins
+// at a place.
+func (f *csvFile) unclosed(p place, data []byte, open int) error {
+	line := p.lines + int64(bytes.Count(data[:open], []byte("\n"))) + 1
+	return f.in.invalid("cannot be read as CSV: line %d has a quote that is not closed", line).WithHint("the file may be cut off, or a text begins with a quote: close it, or write it twice within quotes")
 }
 
 // malformed says where in the file a record is none.
@@ -580,6 +603,12 @@ func (in *importing) gateCSV(ctx context.Context, query func(relation string) st
 
 func (in *importing) empty() error {
 	return in.invalid("has no rows").WithHint("a CSV file has a header line and at least one row")
+}
+
+// noText is what a file without a byte, or with no more than a mark of its encoding, is
+// refused with.
+func (in *importing) noText() error {
+	return in.invalid("is empty").WithHint("a CSV file has at least a header line")
 }
 
 // readCSV finds the columns of a text file.

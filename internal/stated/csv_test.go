@@ -51,7 +51,7 @@ func TestATextIsCutBetweenItsRecords(t *testing.T) {
 	t.Parallel()
 	const text = "a,b\r\n\"x\n\"\"y\",1\nin \"the\" field,2\n\"\",\"\"\n\n\"lone \" quote\",3\nz,4"
 	for cut := range len(text) + 1 {
-		end := wholeRecords([]byte(text[:cut]), ',')
+		end, _ := quotes([]byte(text[:cut]), ',')
 		var got [][]string
 		for _, part := range []string{text[:end], text[end:]} {
 			r := csv.NewReader(strings.NewReader(part))
@@ -65,6 +65,34 @@ func TestATextIsCutBetweenItsRecords(t *testing.T) {
 		if s := fmt.Sprintf("%q", got); s != `[["a" "b"] ["x\n\"y" "1"] ["in \"the\" field" "2"] ["" ""] ["lone \" quote" "3"] ["z" "4"]]` {
 			t.Errorf("cut at %d, after %d: %s", cut, end, s)
 		}
+	}
+}
+
+// A quote that nothing closes takes the rest of the file into one value: whatever comes of
+// that is no row.
+func TestAQuoteThatIsNotClosedIsNoRow(t *testing.T) {
+	t.Parallel()
+	l := newLab(t, "2024-01-08")
+	const first = "symbol,ts,mom,note\nAAA,2024-01-03,1,\"two\nlines\"\n"
+	for text, line := range map[string]string{
+		first + "AAA,2024-01-04,\"2":                                             "line 4",
+		first + "AAA,2024-01-04,2,\"":                                            "line 4",
+		first + "AAA,2024-01-04,2,\"x\"\"":                                       "line 4",
+		first + "AAA,2024-01-04,2,\"x\nAAA,2024-01-05,3,y\nAAA,2024-01-08,4,z\n": "line 4",
+		first + "\n\nAAA,2024-01-04,\"2,x\nAAA,2024-01-05,3,y\n":                 "line 6",
+		first + strings.Repeat("\n", 2*blockSize) + "AAA,2024-01-04,2,\"x\n":     fmt.Sprint("line ", 4+2*blockSize),
+		"symbol,ts,\"mom\nAAA,2024-01-03,1\n":                                    "line 1",
+	} {
+		_, err := l.imports(l.file("x.csv", text), nil)
+		if quant.CodeOf(err) != quant.Invalid || !strings.Contains(err.Error(), line+" has a quote that is not closed") || quant.HintOf(err) == "" {
+			t.Errorf("%q: %v", text[:min(len(text), 200)], err)
+		}
+	}
+	if got := l.rows(features); len(got) != 0 {
+		t.Error(got)
+	}
+	if _, err := l.imports(l.file("x.csv", first+"AAA,2024-01-04,2,\"x\""), nil); err != nil {
+		t.Error(err)
 	}
 }
 

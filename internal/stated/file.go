@@ -69,7 +69,7 @@ func (in *importing) read(ctx context.Context) error {
 	case !before.Mode().IsRegular():
 		return in.invalid("is not a regular file").WithHint("save the data to a file first: it is read more than once")
 	case before.Size() == 0:
-		return in.invalid("is empty").WithHint("a CSV file has at least a header line")
+		return in.noText()
 	}
 	head := make([]byte, 512)
 	n, err := f.ReadAt(head, 0)

@@ -414,7 +414,9 @@ func TestAFileThatIsNoneOfFeaturesIsRefusedWhole(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, "2024-01-08")
 	for text, part := range map[string]string{
-		"":                                           "is empty",
+		"":             "is empty",
+		"\xef\xbb\xbf": "is empty",
+		"symbol,ts,mom\nAAA,2024-01-03,\"0,5\"\n":    `mom begins with "0,5", which is no number`,
 		"symbol,mom\nAAA,1\n":                        "no column is the day of a row",
 		"ts,mom\n2024-01-03,1\n":                     "no feature is named",
 		"symbol,ts\nAAA,2024-01-03\n":                "no column holds the values",
@@ -432,6 +434,10 @@ func TestAFileThatIsNoneOfFeaturesIsRefusedWhole(t *testing.T) {
 		if code := quant.CodeOf(err); err == nil || code != quant.Invalid && code != quant.Refused && code != quant.Usage || !strings.Contains(err.Error(), part) || quant.HintOf(err) == "" {
 			t.Errorf("%q: %v (%s)", text, err, quant.HintOf(err))
 		}
+	}
+	_, err := l.imports(l.file("x", "symbol,ts,\"('feature', 'mom')\"\nAAA,2024-01-03,1\n"), nil)
+	if !strings.Contains(quant.HintOf(err), `--map my_name="('feature', 'mom')",`) {
+		t.Errorf("%v (%s)", err, quant.HintOf(err))
 	}
 	if _, err := l.imports("nowhere.csv", nil); quant.CodeOf(err) != quant.NotFound {
 		t.Error(err)
