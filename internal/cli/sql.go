@@ -41,7 +41,7 @@ it there.`,
 			req := sandbox.Request{
 				Store: sandbox.Fact, Path: env.Settings.Value(config.DuckDBPath), SQL: args[0],
 				Format: string(env.Format), Exact: env.Exact, Limit: limit, Timeout: timeout, Wait: env.tree.Globals.Wait,
-				SchemaVersion: facts.SchemaVersion, Secrets: env.Secrets.Values(),
+				SchemaVersion: facts.SchemaVersion, Secrets: env.Secrets.Values(), Environ: env.Environ,
 				OnWait: func(pid int) {
 					env.Notice("waiting for the Fact DB, held by %s (--wait %s)",
 						env.FactsHolder(cmd.Context(), pid), env.tree.Globals.Wait)
@@ -59,7 +59,7 @@ it there.`,
 					return err
 				}
 			} else {
-				req.Store, req.Path, req.Server, req.Environ = sandbox.Meta, env.MetaPath, env.MetaURL, env.Environ
+				req.Store, req.Path, req.Server = sandbox.Meta, env.MetaPath, env.MetaURL
 			}
 			done, err := sandbox.Run(cmd.Context(), req, env.Out())
 			env.GuardNotice(done.Guarded)

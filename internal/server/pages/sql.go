@@ -149,10 +149,10 @@ func (p *pages) ask(r *http.Request, q sqlRequest, format string, limit int64, l
 		inner.Log(metastore.Batch{Tags: []quant.Tag{{Name: "caller", Value: who}}})
 		req := sandbox.Request{
 			Store: q.Store, Path: path, SQL: q.Query, Format: format, Limit: limit, Timeout: longest, Wait: time.Second, MemoryLimit: sqlMemory, SchemaVersion: facts.SchemaVersion,
-			Secrets: p.Mask.Values(),
+			Secrets: p.Mask.Values(), Environ: p.Programs().Environ,
 		}
 		if q.Store == sandbox.Meta {
-			req.Server, req.Environ = p.MetaURL, p.Programs().Environ
+			req.Server = p.MetaURL
 		} else if req.Attach, err = inner.Facts().Attachment(ctx); err != nil {
 			return err
 		}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"quant/internal/metastore/postgrestest"
 	"quant/internal/test/labtest"
 	"quant/internal/test/laketest"
@@ -151,5 +153,20 @@ func TestTheDoctorOfALakeMissesNoContentsOfOtherDataFolders(t *testing.T) {
 	}
 	if c := b.Doctor(); !c.Healthy || !c.Has("note", "artifacts", "another data folder") {
 		t.Errorf("elsewhere: %+v", c)
+	}
+}
+
+// Where the catalog is, and who logs in, may stand in PostgreSQL's own variables alone,
+// also for a query of a user, which runs in a process with an environment of its own.
+func TestALakeIsReachedByTheVariablesOfPostgreSQL(t *testing.T) {
+	t.Parallel()
+	at, err := pgx.ParseConfig(postgrestest.Database(t))
+	labtest.Must(t, err)
+	l := onLake(t, "ducklake:postgres:dbname="+at.Database+"?data_path="+t.TempDir())
+	l.Env = append(l.Env, "PGHOST="+at.Host, fmt.Sprintf("PGPORT=%d", at.Port), "PGUSER="+at.User)
+	l.Must("init-db")
+	l.Must("ingest", "first.csv")
+	if r := l.Must("sql", "--output", "csv", "SELECT count(*) FROM ohlcv"); !strings.HasSuffix(strings.TrimSpace(r.Stdout), "\n1680") {
+		t.Error(r)
 	}
 }
