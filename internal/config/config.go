@@ -79,7 +79,10 @@ const leastMemory = 128 << 20
 var LogLevels = []string{"debug", "info", "warn", "error"}
 
 // Settings are the resolved settings. Immutable.
-type Settings struct{ list []Setting }
+type Settings struct {
+	list   []Setting
+	unsaid place.Unsaid
+}
 
 // List returns every setting, secrets unmasked.
 func (s Settings) List() []Setting { return s.list }
@@ -119,7 +122,7 @@ func (s Settings) Secrets() []string {
 func (s Settings) Place() place.Place {
 	p := place.Place{DataDir: s.Value(DataDir), MetaPath: s.Value(SQLitePath), FactPath: s.Value(DuckDBPath)}
 	if url := s.Value(MetaURL); url != "" && s.strength(MetaURL) >= s.strength(SQLitePath) {
-		p = p.OnServer(url)
+		p = p.OnServer(url, s.unsaid)
 	}
 	if url := s.Value(FactsURL); url != "" && s.strength(FactsURL) >= s.strength(DuckDBPath) {
 		p = p.OnLake(url, s.Value(ExtensionsDir))
@@ -245,6 +248,9 @@ type Environment func(name string) (value string, set bool)
 // not set; an empty flag does not, and Validate refuses it.
 func Resolve(flags map[string]string, env Environment, dotenv map[string]string) Settings {
 	var s Settings
+	s.unsaid.Host, _ = env("PGHOST")
+	s.unsaid.Port, _ = env("PGPORT")
+	s.unsaid.Database, _ = env("PGDATABASE")
 	for _, c := range catalogue {
 		item := Setting{Name: c.name, Secret: c.secret}
 		if c.flag != "" {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -182,6 +183,33 @@ func FuzzParseDotenv(f *testing.F) {
 }
 
 // The facts are where the stronger source says, and no password of a lake's URL is shown.
+// Two servers that one URL may mean, by the variables of PostgreSQL, are two labs: what
+// stands beside the one Meta DB is not the other's.
+func TestLabsOfTwoServersHaveNamesOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	place := func(url string, variables map[string]string) string {
+		env := map[string]string{MetaURL: url}
+		maps.Copy(env, variables)
+		return Resolve(nil, environment(env), nil).Place().MetaPath
+	}
+	const url = "postgres:///team"
+	here := place(url, nil)
+	for _, other := range []map[string]string{{"PGHOST": "db.example"}, {"PGPORT": "5433"}} {
+		if got := place(url, other); got == here {
+			t.Errorf("%v: %s is the name for both", other, got)
+		}
+	}
+	if got := place("postgres://db.example/team", map[string]string{"PGHOST": "another"}); got != place("postgres://db.example:5432/team", nil) {
+		t.Errorf("what the URL says is another name: %s", got)
+	}
+	if got := place(url, map[string]string{"PGHOST": "db.example", "PGPORT": "5432"}); got != place("postgres://db.example/team", nil) {
+		t.Errorf("the same server has another name: %s", got)
+	}
+	if got, want := place("postgres://db.example", map[string]string{"PGDATABASE": "team"}), place("postgres://db.example/team", nil); got != want {
+		t.Errorf("the same database is %s and %s", got, want)
+	}
+}
+
 func TestTheFactsAreWhereTheStrongerSourceSays(t *testing.T) {
 	t.Parallel()
 	const lake = "ducklake:postgres:dbname=lake host=db password='pa 55x'?data_path=/srv/lake"

@@ -116,11 +116,14 @@ func (w *worker) watch(ctx context.Context) error {
 		empty.Stop()
 	}
 	p := planner{last: map[string]time.Time{}, said: map[string]string{}}
+	away := false // the last look failed, and that was said
 	for due := true; ; {
 		if due {
-			if err := w.store.recover(ctx, w); err != nil && ctx.Err() == nil {
-				w.s.Say().Warn("jobs of dead workers could not be looked for: %v", err)
+			err := w.store.recover(ctx, w)
+			if err != nil && !away && ctx.Err() == nil {
+				w.s.Say().Warn("jobs of dead workers could not be looked for, which is tried again: %s", firstLine(err.Error()))
 			}
+			away = err != nil
 			p.plan(ctx, w, w.o.Clock())
 		}
 		if w.o.UntilEmpty {

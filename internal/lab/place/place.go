@@ -9,6 +9,7 @@
 package place
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/url"
@@ -102,9 +103,14 @@ func In(dataDir string) Place {
 // otherwise.
 func ExtensionsDir(dataDir string) string { return filepath.Join(dataDir, parts) }
 
-// OnServer is the place with its Meta DB in the database of a URL.
-func (p Place) OnServer(metaURL string) Place {
-	p.MetaURL, p.MetaPath = metaURL, filepath.Join(p.DataDir, serverName(metaURL))
+// Unsaid is what PostgreSQL's clients take for what a URL leaves out: PGHOST, PGPORT and
+// PGDATABASE. "": they are not set.
+type Unsaid struct{ Host, Port, Database string }
+
+// OnServer is the place with its Meta DB in the database of a URL. Databases that differ
+// by what the URL leaves out have files of their own, too.
+func (p Place) OnServer(metaURL string, unsaid Unsaid) Place {
+	p.MetaURL, p.MetaPath = metaURL, filepath.Join(p.DataDir, serverName(metaURL, unsaid))
 	return p
 }
 
@@ -173,7 +179,7 @@ func authority(raw string) string {
 // serverName is a name of a file for the database of a URL: that of the database, and
 // a mark of the server. Who logs in, and how, is no part of it, and so nothing of a text
 // that is no such URL: which of its words is a password cannot be told.
-func serverName(raw string) string {
+func serverName(raw string, unsaid Unsaid) string {
 	if !IsServerURL(raw) {
 		return "server"
 	}
@@ -188,9 +194,7 @@ func serverName(raw string) string {
 			*said.into = v
 		}
 	}
-	if port == "" {
-		port = "5432"
-	}
+	host, port, database = cmp.Or(host, unsaid.Host), cmp.Or(port, unsaid.Port, "5432"), cmp.Or(database, unsaid.Database)
 	sum := sha256.Sum256([]byte(host + "\x00" + port + "\x00" + database))
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
