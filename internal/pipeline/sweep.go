@@ -43,7 +43,7 @@ func parameters(sets []string) ([]Parameter, error) {
 		key = strings.TrimSpace(key)
 		p := Parameter{Key: key, Values: splitValues(values)}
 		switch {
-		case !found || key == "" || slices.Contains(p.Values, ""):
+		case !found || key == "" || len(p.Values) > 1 && slices.Contains(p.Values, ""): // no value alone takes the key out
 			return nil, quant.Errorf(quant.Usage, "--set %q is no key with values", set).WithHint("write --set portfolio.top_k=5,10,20")
 		case key == "strategy_id" || key == "version":
 			return nil, quant.Errorf(quant.Usage, "--set %s: a sweep names its trials itself", key).WithHint("leave it out")
