@@ -58,7 +58,7 @@ func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
 // extensionDigests are the SHA-256 of the extensions' files, by platform, of the
 // wheels of DuckDB's EngineVersion on the Python Package Index. An extension of another
 // version, or another file under its name, is not loaded. They change with
-// EngineVersion: internal/factstore/factstoretest.Extensions fetches and compares.
+// EngineVersion: internal/test/laketest.Extensions fetches and compares.
 var extensionDigests = map[string]map[Extension]string{
 	"linux/amd64": {
 		DuckLake:        "e51bf9e8d933d0e83780ae096455501b542cf962569a2ce5613532d702c08302",
