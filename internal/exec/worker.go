@@ -108,9 +108,8 @@ func (w *Worker) Call(ctx context.Context, variables []string) error {
 		return context.Cause(ctx)
 	}
 	environ := append(append([]string{}, w.environ...), variables...)
-	signals := make(chan os.Signal, 2)
 	command := program.Command{
-		Path: w.path, Argv: w.o.Argv, Env: environ, Dir: w.o.Dir, Signals: signals, In: w.null, Out: w.null, Err: w.null,
+		Path: w.path, Argv: w.o.Argv, Env: environ, Dir: w.o.Dir, In: w.null, Out: w.null, Err: w.null,
 		Mark: workerMark + "=" + w.s.RunID(), Apart: true,
 		Copy: func(out bool, b []byte) { _, _ = w.copies[out].Write(b) },
 	}
@@ -126,24 +125,7 @@ func (w *Worker) Call(ctx context.Context, variables []string) error {
 			saving.Go(func() { _ = save(context.WithoutCancel(ctx)) }) // the end stores it again
 		}
 	}
-	ended := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		select {
-		case <-ended:
-			return
-		case <-ctx.Done():
-			signals <- syscall.SIGTERM
-		}
-		select {
-		case <-ended:
-		case <-time.After(workerGrace):
-			signals <- syscall.SIGKILL
-		}
-	})
-	result, err := command.Run()
-	close(ended)
-	watching.Wait()
+	result, err := command.RunUntil(ctx, workerGrace)
 	saving.Wait()
 	if err != nil {
 		if exit, ok := errors.AsType[quant.Exit](cannotRun(w.o.Argv[0], err)); ok {

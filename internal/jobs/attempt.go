@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -178,10 +177,9 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 	if err != nil {
 		return "", err
 	}
-	signals := make(chan os.Signal, 2)
 	c := program.Command{
 		Path: w.o.Program, Argv: append([]string{"quant"}, argv...), Env: environ, Dir: j.Args.Dir,
-		In: null, Out: null, Err: null, Apart: true, Signals: signals,
+		In: null, Out: null, Err: null, Apart: true,
 	}
 	c.Copy = func(bool, []byte) {}
 	if j.Args.Command == execKind {
@@ -192,22 +190,7 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 		copies := map[bool]*transcript.Input{true: log.Input(), false: log.Input()}
 		c.Copy = func(out bool, b []byte) { _, _ = copies[out].Write(b) }
 	}
-	ended := make(chan struct{})
-	go func() {
-		select {
-		case <-ended:
-			return
-		case <-ctx.Done():
-			signals <- syscall.SIGTERM
-		}
-		select {
-		case <-ended:
-		case <-time.After(grace):
-			signals <- syscall.SIGKILL
-		}
-	}()
-	result, err := c.Run()
-	close(ended)
+	result, err := c.RunUntil(ctx, grace)
 	if err != nil {
 		return "", quant.Errorf(quant.Failed, "start quant in %s: %w", j.Args.Dir, err)
 	}

@@ -12,6 +12,7 @@
 package program
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -121,6 +122,31 @@ func executable(file string) error {
 		return &fs.PathError{Op: Execute, Path: file, Err: err}
 	}
 	return nil
+}
+
+// RunUntil is Run for a program that is to end with ctx: then it gets SIGTERM, and
+// SIGKILL if it still runs after grace. c.Signals is not used.
+func (c Command) RunUntil(ctx context.Context, grace time.Duration) (Result, error) {
+	signals := make(chan os.Signal, 2)
+	c.Signals = signals
+	ended := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-ended:
+			return
+		case <-ctx.Done():
+			signals <- syscall.SIGTERM
+		}
+		select {
+		case <-ended:
+		case <-time.After(grace):
+			signals <- syscall.SIGKILL
+		}
+	})
+	defer watching.Wait()
+	defer close(ended)
+	return c.Run()
 }
 
 // Run runs the program to its end. The error, if there is one, says why it could
