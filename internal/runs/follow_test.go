@@ -187,6 +187,15 @@ func TestALogIsFollowedFromBeforeItIsMadeUntilItsRunEnds(t *testing.T) {
 		}
 		done <- err
 	}()
+	// Whoever looks between the making of the file and its first bytes waits too.
+	ok(t, os.MkdirAll(filepath.Dir(o.Path), 0o700))
+	ok(t, os.WriteFile(o.Path, nil, 0o600))
+	select {
+	case err := <-done:
+		t.Fatalf("following ended before the log was begun: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	ok(t, os.Remove(o.Path))
 	w, err := transcript.Create(o.Path, 1<<20, &secret.Masker{})
 	ok(t, err)
 	in := w.Input()
@@ -194,6 +203,11 @@ func TestALogIsFollowedFromBeforeItIsMadeUntilItsRunEnds(t *testing.T) {
 		_, err := in.Write([]byte(line))
 		ok(t, err)
 		for begun := time.Now(); !strings.HasSuffix(got.String(), line); time.Sleep(time.Millisecond) {
+			select {
+			case err := <-done:
+				t.Fatalf("following ended before the run did: %v", err)
+			default:
+			}
 			if time.Since(begun) > time.Minute {
 				t.Fatalf("%q is not shown: %q", line, got.String())
 			}

@@ -21,8 +21,8 @@ type Reader struct {
 	h header
 }
 
-// Open opens the transcript at path. Errors: NotFound if there is none, Store if
-// it cannot be read or is none.
+// Open opens the transcript at path. Errors: NotFound if there is none, also while
+// it is being made and has no header yet; Store if it cannot be read or is none.
 func Open(path string) (*Reader, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -38,6 +38,9 @@ func Open(path string) (*Reader, error) {
 	}
 	if err := r.refresh(); err != nil {
 		f.Close()
+		if errors.Is(err, io.EOF) {
+			return nil, quant.Errorf(quant.NotFound, "the log %s is not begun", path)
+		}
 		return nil, err
 	}
 	return r, nil
