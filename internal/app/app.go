@@ -106,13 +106,16 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	outermost := parent == ""
 	if outermost {
 		parent, _ = a.Environment(config.ParentRun)
-		env.RunAs, env.Environ = runAs(env.Environ)
+		env.RunAs, env.AskedBy, env.Environ = runAs(env.Environ)
 	}
 	env.ParentRun = parent
 	run := a.newRecording(env, line, traits)
 	defer run.release()
 	err = session.Guard(func() error { return run.begin(ctx, session.Command{Kind: line.Kind(), Args: args}) })
 	if err == nil {
+		if env.AskedBy != "" {
+			env.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.ByTag, Value: env.AskedBy}}})
+		}
 		if outermost {
 			a.armed(args, env.Settings.Value(config.LogLevel), env.RunID())
 		}
@@ -127,10 +130,15 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	return env.RunID(), err
 }
 
-// runAs takes out of the environment the run id that a worker handed to this process,
-// and to no other: what this one starts is recorded under ids of its own.
-func runAs(environ []string) (runID string, rest []string) {
+// runAs takes out of the environment the run id, and who asked for it, that a worker
+// handed to this process, and to no other: what this one starts is recorded under ids of
+// its own.
+func runAs(environ []string) (runID, askedBy string, rest []string) {
 	for _, pair := range environ {
+		if value, found := strings.CutPrefix(pair, config.JobUser+"="); found {
+			askedBy = value
+			continue
+		}
 		if value, found := strings.CutPrefix(pair, config.JobRun+"="); found {
 			if registry.IsRunID(value) {
 				runID = value
@@ -139,7 +147,10 @@ func runAs(environ []string) (runID string, rest []string) {
 		}
 		rest = append(rest, pair)
 	}
-	return runID, rest
+	if runID == "" {
+		askedBy = "" // nobody's job: who runs it is who asks
+	}
+	return runID, askedBy, rest
 }
 
 // completing opens, read-only, the Meta DB that a line to be completed names.

@@ -39,6 +39,8 @@ type Env struct {
 
 	// RunAs is the run id that this execution is to be recorded under; "": a new one.
 	RunAs string
+	// AskedBy is who had a worker do this; "": whoever runs it.
+	AskedBy string
 
 	// TakeSignals makes the signals that this process is sent from now on the
 	// caller's: they no longer end the command.

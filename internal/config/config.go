@@ -39,6 +39,8 @@ const (
 	// JobRun is no setting either: a worker hands it to the process that does a job, the
 	// id that the run of that is recorded under.
 	JobRun = "QUANT_JOB_RUN_ID"
+	// JobUser is none either: who submitted the job, where that is not who does it.
+	JobUser = "QUANT_JOB_USER"
 	// Job names the job that a process works for, and all that it starts: JOB:RUN, its
 	// number and the run of this attempt.
 	Job = "QUANT_JOB"

@@ -173,7 +173,11 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 		argv = append([]string{patientFlag}, argv...)
 	}
 	marked := mark(j.ID, runID)
-	environ, err := exec.Environ(w.s, j.Args.Parent, w.s.Programs().Environ, config.JobRun+"="+runID, marked)
+	added := []string{config.JobRun + "=" + runID, marked}
+	if j.Args.User != "" && j.Args.User != w.store.user {
+		added = append(added, config.JobUser+"="+j.Args.User)
+	}
+	environ, err := exec.Environ(w.s, j.Args.Parent, w.s.Programs().Environ, added...)
 	if err != nil {
 		return "", err
 	}

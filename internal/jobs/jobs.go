@@ -15,7 +15,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +25,7 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"quant"
+	"quant/internal/config"
 )
 
 // State is where a job stands.
@@ -78,11 +81,13 @@ type command struct {
 	Parent     string        `json:"parent_run_id"`
 	Timeout    time.Duration `json:"timeout_ns"`     // 0: none
 	RetryDelay time.Duration `json:"retry_delay_ns"` // before the first retry; each further one waits twice as long
+	User       string        `json:"user,omitempty"` // who submitted it
 
 	// Schedule is the schedule that it belongs to, and Planned the time of that which it
 	// stands for.
 	Schedule string `json:"schedule,omitempty" river:"unique"`
 	Planned  string `json:"planned,omitempty" river:"unique"`
+	Missed   int    `json:"missed,omitempty"` // how many times of the schedule, up to that one, nobody was there
 }
 
 // Kind implements river.JobArgs.
@@ -127,8 +132,12 @@ type Job struct {
 	Command     string      `json:"command"`    // the kind of its run
 	Argv        []string    `json:"argv"`
 	Dir         string      `json:"dir"`
+	User        quant.Text  `json:"user"` // who submitted it
 	Priority    string      `json:"priority"`
 	Queue       string      `json:"queue"`
+	Schedule    quant.Text  `json:"schedule"`   // that it belongs to
+	PlannedAt   *quant.Time `json:"planned_at"` // the time of that which it stands for
+	Missed      int         `json:"missed"`     // how many times of that had passed while no worker was there
 	Attempt     int         `json:"attempt"` // how often it was begun
 	Retries     int         `json:"retries"` // how often it is tried again at most after it failed
 	TimeoutS    float64     `json:"timeout_s"`
@@ -152,8 +161,12 @@ func jobOf(row *rivertype.JobRow) Job {
 	m := metadataOf(row)
 	j := Job{
 		ID: row.ID, State: stateOf(row.State), Command: c.Command, Argv: c.Argv, Dir: c.Dir, Queue: row.Queue, Attempt: row.Attempt, Retries: max(row.MaxAttempts-1, 0),
+		User: quant.Text(c.User), Schedule: quant.Text(c.Schedule), Missed: c.Missed,
 		TimeoutS: c.Timeout.Seconds(), SubmittedAt: quant.NewTime(row.CreatedAt), DueAt: quant.NewTime(row.ScheduledAt), ParentRunID: quant.Text(c.Parent),
 		Attempts: []Attempt{},
+	}
+	if planned, err := time.Parse(time.RFC3339Nano, c.Planned); err == nil {
+		j.PlannedAt = ptr(quant.NewTime(planned))
 	}
 	j.Cancelling = j.State == Running && m.CancelAttempted != nil
 	if at := row.Priority - 1; at >= 0 && at < len(Priorities()) {
@@ -191,6 +204,7 @@ type Submission struct {
 	Command    string   // the kind of its run
 	Dir        string   // the folder that its process starts in
 	Parent     string   // the run that its run stands under; "": none
+	User       string   // who submits it; "": the role of the database, or else the user of the system
 	Priority   string   // "": Normal
 	Retries    int      // how often it is tried again after it failed
 	RetryDelay time.Duration
@@ -235,7 +249,7 @@ func (s *Store) Submit(ctx context.Context, sub Submission) (Submitted, error) {
 	if delay <= 0 {
 		delay = defaultRetryDelay
 	}
-	inserted, err := s.client.Insert(ctx, command{Argv: sub.Argv, Dir: sub.Dir, Command: sub.Command, Parent: sub.Parent, Timeout: sub.Timeout, RetryDelay: delay}, o)
+	inserted, err := s.client.Insert(ctx, command{Argv: sub.Argv, Dir: sub.Dir, Command: sub.Command, Parent: sub.Parent, Timeout: sub.Timeout, RetryDelay: delay, User: s.submitter(ctx, sub.User)}, o)
 	if err != nil {
 		return Submitted{}, storeError("submit a job", err)
 	}
@@ -243,6 +257,23 @@ func (s *Store) Submit(ctx context.Context, sub Submission) (Submitted, error) {
 }
 
 const maxRetries = 100
+
+// submitter is for whom a job is submitted: who is named, or else, within a job, who that
+// was submitted by, or else who uses the store.
+func (s *Store) submitter(ctx context.Context, named string) string {
+	if named != "" {
+		return named
+	}
+	if number, run, within := strings.Cut(os.Getenv(config.Job), ":"); within {
+		id, err := strconv.ParseInt(number, 10, 64)
+		if err == nil {
+			if job, err := s.Get(ctx, id); err == nil && job.State == Running && string(job.RunID) == run && job.User != "" {
+				return string(job.User)
+			}
+		}
+	}
+	return s.user
+}
 
 func storeError(what string, err error) error {
 	if _, ok := errors.AsType[*quant.Error](err); ok {
@@ -270,6 +301,11 @@ func (s *Store) failed(what string, id int64, err error) error {
 // List are jobs, the newest first, at most limit of them; of all states where none is
 // named.
 func (s *Store) List(ctx context.Context, of []State, limit int) ([]Job, error) {
+	return s.ListBefore(ctx, of, 0, limit)
+}
+
+// ListBefore is List of the jobs whose number is less than before; 0: of all.
+func (s *Store) ListBefore(ctx context.Context, of []State, before int64, limit int) ([]Job, error) {
 	p := river.NewJobListParams().OrderBy(river.JobListOrderByID, river.SortOrderDesc).First(limit)
 	var list []rivertype.JobState
 	for _, state := range of {
@@ -277,6 +313,9 @@ func (s *Store) List(ctx context.Context, of []State, limit int) ([]Job, error) 
 	}
 	if len(list) > 0 {
 		p = p.States(list...)
+	}
+	if before > 0 {
+		p = p.Where("id < @before", river.NamedArgs{"before": before})
 	}
 	found, err := s.client.JobList(ctx, p)
 	if err != nil {

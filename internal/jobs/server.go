@@ -50,7 +50,7 @@ func openServer(ctx context.Context, pool *sql.DB, create bool) (*Store, error) 
 		return nil, noJobs()
 	}
 	if !create {
-		return open(ctx, riverdatabasesql.New(pool), serverSchema, false, pool.Close)
+		return open(ctx, riverdatabasesql.New(pool), pool, serverDialect(), serverSchema, false)
 	}
 	// One at a time looks whether there is a schema to be made.
 	turn, err := pool.BeginTx(ctx, nil)
@@ -66,5 +66,5 @@ func openServer(ctx context.Context, pool *sql.DB, create bool) (*Store, error) 
 			return nil, err
 		}
 	}
-	return open(ctx, riverdatabasesql.New(pool), serverSchema, true, pool.Close)
+	return open(ctx, riverdatabasesql.New(pool), pool, serverDialect(), serverSchema, true)
 }

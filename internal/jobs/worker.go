@@ -33,7 +33,7 @@ const (
 // WorkerOptions say how a worker works.
 type WorkerOptions struct {
 	Slots   int              // how many jobs it does at once; at least 1
-	Clock   func() time.Time // when schedules are due
+	Clock   func() time.Time // when schedules are due: a team goes by one clock
 	Program string           // the file of quant
 	Now     <-chan struct{}  // closed: what runs is ended, too, and waits in the queue again
 	// UntilEmpty ends the worker once there is nothing to do any more, for anybody.
