@@ -154,7 +154,7 @@ func TestTheTimeLeftIsGuessedOrUnknown(t *testing.T) {
 		"never done":   {waiting: []tallied{{"a", 1, 0}}, slots: 2, unknown: "no job of the kind a has succeeded yet"},
 		"shared out":   {waiting: []tallied{{"a", 10, 0}, {"b", 2, 0}}, done: []tallied{{"a", 9, 2}, {"b", 1, 5}}, slots: 3, seconds: 10},
 		"the longest":  {waiting: []tallied{{"a", 2, 0}}, running: []tallied{{"a", 1, 3}}, done: []tallied{{"a", 1, 10}}, slots: 9, seconds: 10},
-		"overdue":      {running: []tallied{{"a", 1, 30}}, done: []tallied{{"a", 1, 10}}, slots: 1},
+		"overdue":      {running: []tallied{{"a", 1, 30}}, done: []tallied{{"a", 1, 10}}, slots: 1, seconds: 30},
 	} {
 		if seconds, unknown := guess(c.waiting, c.running, c.done, c.slots); seconds != c.seconds || unknown != c.unknown {
 			t.Errorf("%s: %v, %q", name, seconds, unknown)

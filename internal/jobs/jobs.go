@@ -26,6 +26,7 @@ import (
 
 	"quant"
 	"quant/internal/config"
+	"quant/internal/runs"
 )
 
 // State is where a job stands.
@@ -152,8 +153,8 @@ type Job struct {
 	Attempts    []Attempt   `json:"attempts"`
 }
 
-// Line is the command line of a job as a person types it.
-func (j Job) Line() string { return "quant " + strings.Join(j.Argv, " ") }
+// Line is the command line of a job as a person types it in a shell.
+func (j Job) Line() string { return "quant " + runs.ShellLine(j.Argv) }
 
 func jobOf(row *rivertype.JobRow) Job {
 	var c command

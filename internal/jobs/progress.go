@@ -194,7 +194,10 @@ func guess(waiting, running, done []tallied, slots int) (seconds float64, unknow
 		if !known {
 			return 0, "no job of the kind " + strings.TrimSpace(t.kind) + " has succeeded yet"
 		}
-		left := max(each-t.seconds, 0) // one that takes longer than the others ends at any moment
+		left := each - t.seconds
+		if left <= 0 {
+			left = t.seconds // the longer it takes beyond the others, the longer it will
+		}
 		work += left
 		longest = max(longest, left)
 	}

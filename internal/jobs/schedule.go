@@ -22,6 +22,7 @@ import (
 	"quant/internal/calendar"
 	"quant/internal/durable"
 	"quant/internal/lab/place"
+	"quant/internal/runs"
 	"quant/internal/search"
 )
 
@@ -65,8 +66,8 @@ func (s Schedule) When() string {
 	return s.Delay.String() + " after the close of " + s.AfterClose
 }
 
-// Line is the command line of a schedule as a person types it.
-func (s Schedule) Line() string { return "quant " + strings.Join(s.Argv, " ") }
+// Line is the command line of a schedule as a person types it in a shell.
+func (s Schedule) Line() string { return "quant " + runs.ShellLine(s.Argv) }
 
 var scheduleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
