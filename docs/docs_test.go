@@ -663,6 +663,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("schedule remove", 0, "schedule", "remove", "daily")
 	run("jobs list", 0, "jobs", "list")
 	run("jobs show", 0, "jobs", "show", "1")
+	run("jobs status", 0, "jobs", "status")
 	run("jobs watch", 0, "jobs", "watch", "1")
 	run("runs stats", 0, "runs", "stats")
 	run("runs plot", 0, "runs", "plot", "loss", recorded, "--out", "loss.svg")
@@ -932,6 +933,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"jobs submit", "-- symbols list"},
 		{"jobs list", ""},
 		{"jobs show", "1"},
+		{"jobs status", ""},
 		{"jobs cancel", "1"},
 		{"jobs watch", ""},
 		{"jobs retry", "1"},

@@ -9,14 +9,14 @@ import (
 // dialect is what this package asks of the tables of River beside what River asks, in the
 // words of one of the two databases.
 type dialect struct {
-	waiters string // jobs that may be taken next, of each user at most a number
-	take    string // takes, for a worker, of the jobs of a list at most a number
+	waiters                                string // jobs that may be taken next, of each user at most a number
+	take                                   string // takes, for a worker, of the jobs of a list at most a number
 	schedules, addSchedule, removeSchedule string // those of a team; "": they stand in a file
 
-	tally   string // what there is to be done, what runs, and how long it took before
+	tally   string   // what there is to be done, what runs, and how long it took before
 	made    []string // what stands beside River's tables
 	ready   string   // whether it is there
-	session string // who is logged in; "": nobody is
+	session string   // who is logged in; "": nobody is
 }
 
 const (
@@ -76,8 +76,8 @@ func serverDialect() dialect {
 	const (
 		table     = serverSchema + `.river_job`
 		schedules = serverSchema + `.quant_schedules`
-		user  = `coalesce(%[1]sargs->>'user', '')`
-		kind  = `(args->>'command') || CASE WHEN args->>'command' = 'exec' THEN ' ' || coalesce(args->'argv'->>2, '') ELSE '' END`
+		user      = `coalesce(%[1]sargs->>'user', '')`
+		kind      = `(args->>'command') || CASE WHEN args->>'command' = 'exec' THEN ' ' || coalesce(args->'argv'->>2, '') ELSE '' END`
 	)
 	of := func(prefix string) string { return fmt.Sprintf(user, prefix) }
 	return dialect{
@@ -90,7 +90,7 @@ func serverDialect() dialect {
 		schedules:      `SELECT document FROM ` + schedules + ` ORDER BY name`,
 		addSchedule:    `INSERT INTO ` + schedules + ` (name, document) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING`,
 		removeSchedule: `DELETE FROM ` + schedules + ` WHERE name = $1 RETURNING document`,
-		ready: `SELECT to_regclass('` + schedules + `') IS NOT NULL AND to_regclass('` + serverSchema + `.quant_turns') IS NOT NULL AND to_regclass('` + serverSchema + `.quant_served') IS NOT NULL`,
+		ready:          `SELECT to_regclass('` + schedules + `') IS NOT NULL AND to_regclass('` + serverSchema + `.quant_turns') IS NOT NULL AND to_regclass('` + serverSchema + `.quant_served') IS NOT NULL`,
 		waiters: `WITH RECURSIVE users (owner) AS (
 	(SELECT ` + of("j.") + ` FROM ` + table + ` j WHERE j.state = 'available' ORDER BY ` + of("j.") + ` LIMIT 1)
 	UNION ALL

@@ -139,8 +139,8 @@ type Job struct {
 	Schedule    quant.Text  `json:"schedule"`   // that it belongs to
 	PlannedAt   *quant.Time `json:"planned_at"` // the time of that which it stands for
 	Missed      int         `json:"missed"`     // how many times of that had passed while no worker was there
-	Attempt     int         `json:"attempt"` // how often it was begun
-	Retries     int         `json:"retries"` // how often it is tried again at most after it failed
+	Attempt     int         `json:"attempt"`    // how often it was begun
+	Retries     int         `json:"retries"`    // how often it is tried again at most after it failed
 	TimeoutS    float64     `json:"timeout_s"`
 	SubmittedAt quant.Time  `json:"submitted_at"`
 	DueAt       quant.Time  `json:"due_at"`
