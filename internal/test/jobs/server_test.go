@@ -157,20 +157,11 @@ func TestWhoSubmittedAJobStandsOnItAndItsRun(t *testing.T) {
 	l.Env = append(l.Env, "QUANT_META_URL="+url)
 	l.Must("init-db")
 	l.Must("jobs", "submit", "--", "symbols", "list")
-	db, err := sql.Open("pgx", url)
-	labtest.Must(t, err)
-	defer db.Close()
-	_, err = db.Exec(`CREATE ROLE ann LOGIN SUPERUSER`)
-	labtest.Must(t, err)
 	parsed, err := neturl.Parse(url)
 	labtest.Must(t, err)
-	parsed.User = neturl.User("ann")
-	if q := parsed.Query(); q.Has("user") {
-		q.Set("user", "ann")
-		parsed.RawQuery = q.Encode()
-	}
+	server.Exec(t, strings.TrimPrefix(parsed.Path, "/"), `CREATE ROLE ann LOGIN SUPERUSER`) // what she may is tested elsewhere
 	ann := labtest.New(t)
-	ann.Env = append(ann.Env, "QUANT_META_URL="+parsed.String())
+	ann.Env = append(ann.Env, "QUANT_META_URL="+strings.Replace(url, "quant@", "ann@", 1))
 	// A job that submits another: that is ann's as well, though the worker's role puts it
 	// into the queue.
 	j := submit(ann, "--", "jobs", "submit", "--", "symbols", "list")
