@@ -4,11 +4,15 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"time"
 )
 
 // dialect is what this package asks of the tables of River beside what River asks, in the
 // words of one of the two databases.
 type dialect struct {
+	// fetchEvery is how long a worker that has nothing to do waits before it asks again.
+	fetchEvery time.Duration
+
 	waiters                                string // jobs that may be taken next, of each user at most a number
 	take                                   string // takes, for a worker, of the jobs of a list at most a number
 	schedules, addSchedule, removeSchedule string // those of a team; "": they stand in a file
@@ -32,6 +36,7 @@ func fileDialect() dialect {
 	)
 	of := func(prefix string) string { return fmt.Sprintf(user, prefix) }
 	return dialect{
+		fetchEvery: 20 * time.Millisecond, // a read of a file
 		made: []string{
 			`CREATE INDEX IF NOT EXISTS quant_turns ON river_job (state, ` + of("") + `, priority, scheduled_at, id)`,
 			`CREATE INDEX IF NOT EXISTS quant_served ON river_job (` + of("") + `, attempted_at)`,
@@ -81,7 +86,8 @@ func serverDialect() dialect {
 	)
 	of := func(prefix string) string { return fmt.Sprintf(user, prefix) }
 	return dialect{
-		session: `SELECT session_user`,
+		fetchEvery: 200 * time.Millisecond, // of each of many workers
+		session:    `SELECT session_user`,
 		made: []string{
 			`CREATE INDEX IF NOT EXISTS quant_turns ON ` + table + ` (state, (` + of("") + `), priority, scheduled_at, id)`,
 			`CREATE INDEX IF NOT EXISTS quant_served ON ` + table + ` ((` + of("") + `), attempted_at)`,

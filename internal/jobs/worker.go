@@ -20,9 +20,7 @@ const (
 	lookEvery = time.Second
 	// emptyEvery is how often a worker asks whether it may end that ends with the queue.
 	emptyEvery = 50 * time.Millisecond
-	// fetchEvery is how long a worker that has nothing to do waits before it asks
-	// again, and fetchPause the least between two questions.
-	fetchEvery = 200 * time.Millisecond
+	// fetchPause is the least between two questions of a worker for what is next.
 	fetchPause = time.Millisecond
 	// never is longer than any job takes: River's clock tells of no job that it is dead.
 	never = 100 * 365 * 24 * time.Hour
@@ -79,7 +77,7 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 		ID:     session.RunID(),
 		Logger: silent(), Schema: s.schema,
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Slots}}, Workers: workers,
-		FetchPollInterval: fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
+		FetchPollInterval: s.in.fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
 		JobTimeout: -1, RescueStuckJobsAfter: never, JobStuckThreshold: never,
 		CompletedJobRetentionPeriod: kept, CancelledJobRetentionPeriod: kept, DiscardedJobRetentionPeriod: kept,
 		RetryPolicy: retries{},
