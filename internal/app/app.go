@@ -22,6 +22,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/feature"
+	"quant/internal/jobs"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
 	"quant/internal/metastore"
@@ -90,6 +91,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 		if words, ok := line.ToComplete(); ok {
 			env.OpenToComplete = a.completing(tree, words)
 			env.OwnFeaturesToComplete = a.completingFeatures(tree, words)
+			env.JobsToComplete = a.completingJobs(tree, words)
 		}
 		err = tree.Execute(ctx, line)
 		if flushed := env.Flush(ctx); err == nil {
@@ -163,6 +165,22 @@ func (a *App) completing(tree *cli.Tree, words []string) func(context.Context) m
 		return store
 	}
 }
+
+// completingJobs looks at the newest jobs of the lab, creating nothing.
+func (a *App) completingJobs(tree *cli.Tree, words []string) func(context.Context) []jobs.Job {
+	return func(ctx context.Context) []jobs.Job {
+		store, err := jobs.Open(ctx, a.settingsToComplete(tree, words).Place(), false)
+		if err != nil {
+			return nil
+		}
+		defer store.Close()
+		list, _ := store.List(ctx, nil, offeredJobs)
+		return list
+	}
+}
+
+// offeredJobs is how many jobs a completion offers.
+const offeredJobs = 50
 
 // completingFeatures looks at the lab's own versions of features, without waiting.
 func (a *App) completingFeatures(tree *cli.Tree, words []string) func(context.Context) []feature.Entry {

@@ -14,6 +14,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/feature"
+	"quant/internal/jobs"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/secret"
@@ -55,6 +56,8 @@ type Env struct {
 	// OpenToComplete opens the Meta DB that the line to be completed names, for
 	// one look, creating nothing; nil if there is none. Set for completions only.
 	OpenToComplete func(ctx context.Context) metastore.Store
+	// JobsToComplete are the newest jobs, likewise.
+	JobsToComplete func(ctx context.Context) []jobs.Job
 	// OwnFeaturesToComplete are the features of the lab's own versions, likewise; none
 	// while another process writes facts.
 	OwnFeaturesToComplete func(ctx context.Context) []feature.Entry

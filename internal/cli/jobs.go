@@ -95,6 +95,7 @@ is not counted among these.`,
 	f.Var(newDuration(&s.Timeout, 0), "timeout", "how long an attempt may take before it is ended (0: as long as it does)")
 	f.StringVar(&at, "at", "", "not before this time, such as 2026-01-15T09:30:00+09:00")
 	f.BoolVar(&s.Unique, "unique", false, "not where the same command line of the same folder waits or runs already")
+	_ = cmd.RegisterFlagCompletionFunc("priority", completeOf(jobs.Priorities()...)) // the flag is there
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 

@@ -73,6 +73,8 @@ after its close. The command line is as for quant jobs submit.`,
 	f.StringVar(&s.Priority, "priority", jobs.Normal, "how urgent its jobs are: "+strings.Join(jobs.Priorities(), ", "))
 	f.IntVar(&s.Retries, "retries", 0, "how often a job is tried again after it failed")
 	f.Var(newDuration(&s.Timeout, 0), "timeout", "how long an attempt may take before it is ended (0: as long as it does)")
+	_ = cmd.RegisterFlagCompletionFunc("priority", completeOf(jobs.Priorities()...)) // the flag is there
+	_ = cmd.RegisterFlagCompletionFunc("missed", completeOf(string(jobs.RunOnce), string(jobs.Skip)))
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 
