@@ -173,7 +173,7 @@ func (a *App) completingJobs(tree *cli.Tree, words []string) func(context.Contex
 		if err != nil {
 			return nil
 		}
-		defer store.Close()
+		defer func() { _ = store.Close() }() // it was only read
 		list, _ := store.List(ctx, nil, offeredJobs)
 		return list
 	}

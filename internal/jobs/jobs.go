@@ -15,7 +15,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -265,7 +264,7 @@ func (s *Store) submitter(ctx context.Context, named string) string {
 	if named != "" {
 		return named
 	}
-	if number, run, within := strings.Cut(os.Getenv(config.Job), ":"); within {
+	if number, run, within := strings.Cut(config.WithinJob(), ":"); within {
 		id, err := strconv.ParseInt(number, 10, 64)
 		if err == nil {
 			if job, err := s.Get(ctx, id); err == nil && job.State == Running && string(job.RunID) == run && job.User != "" {

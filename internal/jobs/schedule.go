@@ -158,7 +158,7 @@ func Schedules(ctx context.Context, lab place.Place) ([]Schedule, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer s.Close()
+	defer func() { _ = s.Close() }() // it was only read
 	return s.schedules(ctx, lab)
 }
 
@@ -228,7 +228,7 @@ func AddSchedule(ctx context.Context, lab place.Place, s Schedule) error {
 		if err != nil {
 			return err
 		}
-		defer store.Close()
+		defer func() { _ = store.Close() }() // all of it is durable
 		s.User = store.submitter(ctx, s.User)
 		text, err := json.Marshal(s)
 		if err != nil {
@@ -280,7 +280,7 @@ func removeFromServer(ctx context.Context, lab place.Place, name string) (remove
 	if err != nil {
 		return removed, err
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }() // all of it is durable
 	var text string
 	err = store.pool.QueryRowContext(ctx, store.in.removeSchedule, name).Scan(&text)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -46,7 +46,6 @@ func filled(t *testing.T) *labtest.Lab {
 	l.Must("jobs", "submit", "--retries", "1", "--retry-delay", "10ms", "--", "sh", "-c", "echo 실패; exit 3")
 	l.Must("worker", "--until-empty")
 	l.Must("jobs", "submit", "--priority", "high", "--", "sh", "-c", "echo '긴 명령 줄' "+strings.Repeat("and-more ", 40))
-	l.Must("jobs", "submit", "--at", "2099-01-01T00:00:00Z", "--", "symbols", "list")
 	l.Must("schedule", "add", "daily", "--after-close", "XKRX", "--delay", "30m", "--", "pipeline", "run", "--strategy", "전략.yaml")
 	return l
 }
