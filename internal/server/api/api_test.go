@@ -89,7 +89,7 @@ func serve(t *testing.T) *served {
 	if err := s.Meta.CreateExperiment(ctx, quant.Experiment{ExperimentID: "e1", Name: "first", CreatedAt: quant.NewTime(time.Now())}); err != nil {
 		t.Fatal(err)
 	}
-	queue, err := jobs.Open(ctx, s.Session.Session.Place, true)
+	queue, err := jobs.Open(ctx, s.Place, true)
 	if err != nil {
 		t.Fatal(err)
 	}
