@@ -28,13 +28,17 @@ func (l *Lab) metaInFile(doing string) error {
 		WithHint("save it with pg_dump --schema=%s and bring it back with pg_restore; the data folder is copied beside it", postgres.Schema)
 }
 
-// openServer opens the Meta DB on its server, and goes by the clock of that.
+// openServer opens the Meta DB on its server, and goes by the clock of that. Nothing is
+// made in the data folder before the server has answered.
 func (l *Lab) openServer(ctx context.Context) error {
 	store, err := postgres.Open(ctx, postgres.Options{URL: l.MetaURL, Create: l.Prepare, Now: l.Now})
 	if err != nil {
 		return err
 	}
 	if err := l.setClock(ctx, store); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	if err := l.take(ctx); err != nil {
 		return errors.Join(err, store.Close())
 	}
 	l.Opening = Opening{Meta: Unchanged}

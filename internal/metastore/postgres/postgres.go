@@ -10,7 +10,9 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"strconv"
@@ -191,6 +193,10 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 		return nil, quant.Errorf(quant.Usage, "the address of the meta db does not begin with postgres://").WithHint("%s", hint)
 	}
 	config, err := pgx.ParseConfig(o.URL)
+	if file, ok := errors.AsType[*fs.PathError](err); ok { // of a certificate, a key or a service
+		return nil, quant.Errorf(quant.Usage, "meta db %s: %s, which its address or a variable of PostgreSQL names, cannot be read: %w", Shown(o.URL), file.Path, file.Err).
+			WithHint("name a file that you may read with sslrootcert, sslcert, sslkey or servicefile (or PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGSERVICEFILE)")
+	}
 	if err != nil {
 		return nil, quant.Errorf(quant.Usage, "meta db %s: its address cannot be read%s", Shown(o.URL), reasonOf(err)).WithHint("%s", hint)
 	}
