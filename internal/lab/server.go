@@ -73,13 +73,12 @@ func peekServer(ctx context.Context, url string) (metastore.Store, error) {
 
 // setClock makes the lab go by the clock of its server, which all machines share:
 // their own may differ by hours, and the order of runs is that of their ids.
-func (l *Lab) setClock(ctx context.Context, leases metastore.Leases) error {
-	asked := l.Now()
-	now, err := leases.Now(ctx)
+func (l *Lab) setClock(ctx context.Context, store *postgres.DB) error {
+	ahead, err := store.Ahead(ctx)
 	if err != nil {
 		return err
 	}
-	own, ahead := l.Now, now.Sub(asked)
+	own := l.Now
 	l.Now = func() time.Time { return own().Add(ahead) }
 	return nil
 }

@@ -48,13 +48,15 @@ type Options struct {
 // DB is an open Meta DB. Its methods may be called from several goroutines.
 type DB struct {
 	*relational.DB
-	engine   dialect
-	now      func() time.Time
-	schema   []migration
-	readOnly bool
-	canWrite bool
-	created  bool
-	from, to int
+	engine     dialect
+	now        func() time.Time
+	schema     []migration
+	readOnly   bool
+	canWrite   bool
+	created    bool
+	from, to   int
+	ahead      time.Duration // of the server's clock before now
+	knowsAhead bool
 
 	connector connector // of the pool's connections
 
@@ -171,6 +173,16 @@ func (db *DB) Migrated() (from, to int) { return db.from, db.to }
 // CanWrite reports whether the role may record a run, on a server that takes writes, and
 // Options.ReadOnly was not asked for.
 func (db *DB) CanWrite() bool { return db.canWrite && !db.readOnly }
+
+// Ahead is how far the server's clock is ahead of Options.Now. Opening a database that is
+// prepared has told that already.
+func (db *DB) Ahead(ctx context.Context) (time.Duration, error) {
+	if db.knowsAhead {
+		return db.ahead, nil
+	}
+	now, err := db.Now(ctx)
+	return now.Sub(db.now()), err
+}
 
 // Shown is the form of a database's URL that messages and records show: without a
 // password and without parameters.

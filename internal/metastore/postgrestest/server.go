@@ -75,6 +75,18 @@ func Start(t testing.TB, o Options) *Server {
 	return s
 }
 
+// Run starts a server for a program that is no test; end ends it.
+func Run(o Options) (s *Server, end func(), err error) {
+	bin, err := locate()
+	if err != nil {
+		return nil, nil, err
+	}
+	if s, err = start(bin, o); err != nil {
+		return nil, nil, err
+	}
+	return s, s.remove, nil
+}
+
 // installation is where PostgreSQL's programs lie, and who may run them.
 type installation struct {
 	dir string
