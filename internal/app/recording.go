@@ -78,6 +78,12 @@ func (r *recording) begin(ctx context.Context, c session.Command) error {
 		env.SpendReserve()
 	}
 	err := r.open(ctx, remedy)
+	if env.MetaURL != "" && quant.CodeOf(err) == quant.Usage { // what names the lab names none, whatever the command does
+		if wrong := env.Settings.Validate(); wrong != nil {
+			return wrong
+		}
+		return err
+	}
 	if err == nil {
 		err = r.start(ctx, c)
 		if remedy && lab.Remediable(err) && r.setAside(ctx, err) == nil {

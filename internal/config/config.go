@@ -15,7 +15,7 @@ import (
 type Setting struct {
 	Name   string     `json:"name"`
 	Value  string     `json:"value"`
-	Source string     `json:"source"` // "flag --data-dir", "environment", ".env" or "default"
+	Source string     `json:"source"` // "flag --data-dir", "environment", ".env" or "default"; "unused: NAME" of what NAME stands in place of
 	Secret bool       `json:"secret"`
 	Flag   quant.Text `json:"flag"` // the global flag that sets it
 }
@@ -88,6 +88,36 @@ type Settings struct {
 
 // List returns every setting, secrets unmasked.
 func (s Settings) List() []Setting { return s.list }
+
+// Shown returns every setting as a person is shown it: secrets and passwords are the
+// mark, and what another setting stands in place of has no value.
+func (s Settings) Shown(mark string) []Setting {
+	at := s.Place()
+	list := slices.Clone(s.list)
+	for i, item := range list {
+		switch {
+		case item.Value == "":
+		case item.Secret:
+			list[i].Value = mark
+		case item.Name == SQLitePath && at.MetaURL != "":
+			list[i].Value, list[i].Source = "", unused+MetaURL
+		case item.Name == DuckDBPath && at.FactsURL != "":
+			list[i].Value, list[i].Source = "", unused+FactsURL
+		case item.Name == MetaURL && at.MetaURL == "":
+			list[i].Value, list[i].Source = "", unused+SQLitePath
+		case item.Name == FactsURL && at.FactsURL == "":
+			list[i].Value, list[i].Source = "", unused+DuckDBPath
+		case item.Name == MetaURL:
+			list[i].Value = place.MaskedServerURL(item.Value, mark)
+		case item.Name == FactsURL:
+			list[i].Value = place.MaskedLakeURL(item.Value, mark)
+		}
+	}
+	return list
+}
+
+// unused begins the source of a setting that another one stands in place of.
+const unused = "unused: "
 
 // Value returns the value of the named setting, "" if there is none.
 func (s Settings) Value(name string) string {
@@ -253,6 +283,7 @@ func Resolve(flags map[string]string, env Environment, dotenv map[string]string)
 	s.unsaid.Host, _ = env("PGHOST")
 	s.unsaid.Port, _ = env("PGPORT")
 	s.unsaid.Database, _ = env("PGDATABASE")
+	s.unsaid.Service, _ = env("PGSERVICE")
 	for _, c := range catalogue {
 		item := Setting{Name: c.name, Secret: c.secret}
 		if c.flag != "" {

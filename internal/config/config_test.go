@@ -252,3 +252,37 @@ func TestTheFactsAreWhereTheStrongerSourceSays(t *testing.T) {
 		t.Error(shown)
 	}
 }
+
+// What is shown has all of a URL but its passwords, and of two settings that exclude each
+// other the one that is in force.
+func TestASettingIsShownWithoutItsPasswordsAndOnlyIfItCounts(t *testing.T) {
+	t.Parallel()
+	const meta, lake = "postgres://ann:pa55w@db:5433/team?sslmode=verify-full&sslpassword=k3y", "ducklake:postgres:dbname=lake host=db password='pa 55' user=ann?data_path=/srv/lake&metadata_schema=cat"
+	s := Resolve(nil, environment(map[string]string{MetaURL: meta, FactsURL: lake, AlphaVantageKey: "kkkk"}), nil)
+	for name, want := range map[string][2]string{
+		MetaURL:         {"postgres://ann:***@db:5433/team?sslmode=verify-full&sslpassword=***", "environment"},
+		FactsURL:        {"ducklake:postgres:dbname=lake host=db password=*** user=ann?data_path=/srv/lake&metadata_schema=cat", "environment"},
+		SQLitePath:      {"", "unused: QUANT_META_URL"},
+		DuckDBPath:      {"", "unused: QUANT_FACTS_URL"},
+		AlphaVantageKey: {"***", "environment"},
+		DataDir:         {"./data", "default"},
+	} {
+		wantShown(t, s, name, want)
+	}
+	s = Resolve(map[string]string{"sqlite": "m.db", "duckdb": "f.db"}, environment(map[string]string{MetaURL: meta, FactsURL: lake}), nil)
+	wantShown(t, s, MetaURL, [2]string{"", "unused: QUANT_SQLITE_PATH"})
+	wantShown(t, s, FactsURL, [2]string{"", "unused: QUANT_DUCKDB_PATH"})
+	wantShown(t, s, SQLitePath, [2]string{"m.db", "flag --sqlite"})
+	s = Resolve(nil, environment(map[string]string{MetaURL: "postgres://u:a/pa55w@h/d", FactsURL: "ducklake:postgres://u:pa55w@db/lake?data_path=/srv/lake&sslmode=require"}), nil)
+	wantShown(t, s, MetaURL, [2]string{"***", "environment"})
+	wantShown(t, s, FactsURL, [2]string{"ducklake:postgres://u:***@db/lake?data_path=/srv/lake&sslmode=require", "environment"})
+}
+
+func wantShown(t *testing.T, s Settings, name string, want [2]string) {
+	t.Helper()
+	for _, item := range s.Shown("***") {
+		if item.Name == name && (item.Value != want[0] || item.Source != want[1]) {
+			t.Errorf("%s = %q from %q, want %q from %q", name, item.Value, item.Source, want[0], want[1])
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -69,7 +70,9 @@ func (s Schedule) When() string {
 // Line is the command line of a schedule as a person types it in a shell.
 func (s Schedule) Line() string { return "quant " + runs.ShellLine(s.Argv) }
 
-var scheduleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var scheduleName = sync.OnceValue(func() *regexp.Regexp { // nothing is done at start-up
+	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+})
 
 // times is when a schedule is due: the first time after another; none: never again.
 type times func(after time.Time) (time.Time, bool)
@@ -77,7 +80,7 @@ type times func(after time.Time) (time.Time, bool)
 // times reads when a schedule is due. Invalid for what is no schedule.
 func (s Schedule) times(calendarFile string) (times, error) {
 	switch {
-	case !scheduleName.MatchString(s.Name):
+	case !scheduleName().MatchString(s.Name):
 		return nil, quant.Errorf(quant.Invalid, "schedule %q: a name has 1 to 64 of the letters a to z and A to Z, digits, dots, dashes and underlines", s.Name).
 			WithHint("such as daily")
 	case s.Missed != RunOnce && s.Missed != Skip:

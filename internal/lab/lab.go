@@ -96,18 +96,11 @@ func New(o Options) *Lab {
 // lab and opens it. With remedy, a Meta DB that is damaged is replaced as by
 // SetAside. Errors: Store, also marked ErrNewer, ErrDamaged or ErrSchema; Locked.
 func (l *Lab) Open(ctx context.Context, remedy bool) error {
-	if err := os.MkdirAll(l.DataDir, 0o700); err != nil {
-		return quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another with --data-dir")
-	}
-	if l.claim == nil {
-		claim, err := Use(ctx, place.Real(l.MetaPath))
-		if err != nil {
-			return err
-		}
-		l.claim = claim
-	}
 	if l.MetaURL != "" {
 		return l.openServer(ctx)
+	}
+	if err := l.take(ctx); err != nil {
+		return err
 	}
 	store, err := sqlite.Open(ctx, l.options(false))
 	if remedy && errors.Is(err, metastore.ErrDamaged) {
@@ -139,6 +132,19 @@ func (l *Lab) Open(ctx context.Context, remedy bool) error {
 		l.Opening = Opening{Meta: Upgraded, From: from, To: to, Backup: backup}
 	}
 	return nil
+}
+
+// take makes the data folder where it is missing, and claims the lab.
+func (l *Lab) take(ctx context.Context) error {
+	if err := os.MkdirAll(l.DataDir, 0o700); err != nil {
+		return quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another with --data-dir")
+	}
+	if l.claim != nil {
+		return nil
+	}
+	claim, err := Use(ctx, place.Real(l.MetaPath))
+	l.claim = claim
+	return err
 }
 
 // OpenReadOnly opens the Meta DB alone, for reading: there is no Registry.

@@ -72,6 +72,9 @@ type SharedLiveness interface {
 	// LockFree whether it proves that the process is dead.
 	LockHere(p quant.RunProcess) bool
 	LockFree(p quant.RunProcess) bool
+	// NothingDead tells in one look that Abandoned would return none, that no other
+	// process of the machine has RUNNING runs, and that nothing is left to sweep.
+	NothingDead(ctx context.Context, machine string) (bool, error)
 	// Abandoned returns RUNNING runs of all machines whose processes are dead by what
 	// they share, as metastore.Runs.RunningOn does.
 	Abandoned(ctx context.Context, before string, limit int) ([]metastore.RunDetail, error)

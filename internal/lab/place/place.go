@@ -103,9 +103,9 @@ func In(dataDir string) Place {
 // otherwise.
 func ExtensionsDir(dataDir string) string { return filepath.Join(dataDir, parts) }
 
-// Unsaid is what PostgreSQL's clients take for what a URL leaves out: PGHOST, PGPORT and
-// PGDATABASE. "": they are not set.
-type Unsaid struct{ Host, Port, Database string }
+// Unsaid is what PostgreSQL's clients take for what a URL leaves out: PGHOST, PGPORT,
+// PGDATABASE and PGSERVICE. "": they are not set.
+type Unsaid struct{ Host, Port, Database, Service string }
 
 // OnServer is the place with its Meta DB in the database of a URL. Databases that differ
 // by what the URL leaves out have files of their own, too.
@@ -194,8 +194,12 @@ func serverName(raw string, unsaid Unsaid) string {
 			*said.into = v
 		}
 	}
-	host, port, database = cmp.Or(host, unsaid.Host), cmp.Or(port, unsaid.Port, "5432"), cmp.Or(database, unsaid.Database)
-	sum := sha256.Sum256([]byte(host + "\x00" + port + "\x00" + database))
+	key := []string{cmp.Or(host, unsaid.Host), cmp.Or(port, unsaid.Port, "5432"), cmp.Or(database, unsaid.Database)}
+	database = key[2]
+	if service := cmp.Or(q.Get("service"), unsaid.Service); service != "" && (key[0] == "" || database == "") { // its file says the rest
+		key, database = append(key, service), cmp.Or(database, service)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(key, "\x00")))
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
 			return r

@@ -10,7 +10,9 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"strconv"
@@ -46,13 +48,15 @@ type Options struct {
 // DB is an open Meta DB. Its methods may be called from several goroutines.
 type DB struct {
 	*relational.DB
-	engine   dialect
-	now      func() time.Time
-	schema   []migration
-	readOnly bool
-	canWrite bool
-	created  bool
-	from, to int
+	engine     dialect
+	now        func() time.Time
+	schema     []migration
+	readOnly   bool
+	canWrite   bool
+	created    bool
+	from, to   int
+	ahead      time.Duration // of the server's clock before now
+	knowsAhead bool
 
 	connector connector // of the pool's connections
 
@@ -170,6 +174,16 @@ func (db *DB) Migrated() (from, to int) { return db.from, db.to }
 // Options.ReadOnly was not asked for.
 func (db *DB) CanWrite() bool { return db.canWrite && !db.readOnly }
 
+// Ahead is how far the server's clock is ahead of Options.Now. Opening a database that is
+// prepared has told that already.
+func (db *DB) Ahead(ctx context.Context) (time.Duration, error) {
+	if db.knowsAhead {
+		return db.ahead, nil
+	}
+	now, err := db.Now(ctx)
+	return now.Sub(db.now()), err
+}
+
 // Shown is the form of a database's URL that messages and records show: without a
 // password and without parameters.
 func Shown(text string) string {
@@ -191,6 +205,10 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 		return nil, quant.Errorf(quant.Usage, "the address of the meta db does not begin with postgres://").WithHint("%s", hint)
 	}
 	config, err := pgx.ParseConfig(o.URL)
+	if file, ok := errors.AsType[*fs.PathError](err); ok { // of a certificate, a key or a service
+		return nil, quant.Errorf(quant.Usage, "meta db %s: %s, which its address or a variable of PostgreSQL names, cannot be read: %w", Shown(o.URL), file.Path, file.Err).
+			WithHint("name a file that you may read with sslrootcert, sslcert, sslkey or servicefile (or PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGSERVICEFILE)")
+	}
 	if err != nil {
 		return nil, quant.Errorf(quant.Usage, "meta db %s: its address cannot be read%s", Shown(o.URL), reasonOf(err)).WithHint("%s", hint)
 	}
