@@ -31,6 +31,7 @@ type Env struct {
 	Program          func() string // what a person types to start this program: quant, where it is on the PATH
 
 	Settings    config.Settings
+	Named       config.Settings // as they would be if the command implied no other place
 	SettingsErr error // what is wrong with .env, to be reported once the run is recorded
 
 	// ParentRun names the run inside which this execution was started, as the

@@ -170,9 +170,21 @@ func (db *DB) isNewest(ctx context.Context, snapshot int64) (bool, error) {
 	return found.snapshot == snapshot, err
 }
 
-// Tables are the tables of the source with their rows.
-func (h *Held) Tables(ctx context.Context) ([]TableCount, error) {
-	return countRows(ctx, h.to.conn, h.catalog)
+// StoredTables are the tables that a copy takes over, with their rows: what is stored, not
+// the views of it.
+func (db *DB) StoredTables(ctx context.Context) ([]TableCount, error) {
+	names, err := tablesIn(ctx, db.conn, catalog)
+	if err != nil {
+		return nil, db.failure(ctx, "list tables", err)
+	}
+	counts := make([]TableCount, len(names))
+	for i, name := range names {
+		counts[i].Table = name
+		if err := db.conn.QueryRowContext(ctx, "SELECT count(*) FROM "+factTable(name)).Scan(&counts[i].Rows); err != nil {
+			return nil, db.failure(ctx, "count rows", err)
+		}
+	}
+	return counts, nil
 }
 
 // Copy copies every table of the source into the DB, which must be empty or hold a part of
@@ -356,21 +368,6 @@ func tableIn(catalog, name string) string { return catalog + ".main." + sqltext.
 // schema it is.
 func tablesIn(ctx context.Context, conn *sql.Conn, catalog string) ([]string, error) {
 	return texts(ctx, conn, "SELECT table_name FROM duckdb_tables() WHERE database_name = "+sqltext.Literal(catalog)+" AND schema_name = 'main' AND table_name <> "+sqltext.Literal(schemaVersions)+" ORDER BY table_name")
-}
-
-func countRows(ctx context.Context, conn *sql.Conn, catalog string) ([]TableCount, error) {
-	names, err := tablesIn(ctx, conn, catalog)
-	if err != nil {
-		return nil, err
-	}
-	counts := make([]TableCount, len(names))
-	for i, name := range names {
-		counts[i].Table = name
-		if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM "+tableIn(catalog, name)).Scan(&counts[i].Rows); err != nil {
-			return nil, err
-		}
-	}
-	return counts, nil
 }
 
 // digests are the numbers and digests of the rows of every table of a catalog, in the

@@ -239,28 +239,17 @@ func stage(ctx context.Context, from parts, r io.Reader, size int64) (_ *staged,
 // take writes one member into its place beside the real one.
 func (s *staged) take(name string, _ int64, r io.Reader) error {
 	var path string
-	switch folder, file, _ := strings.Cut(name, "/"); folder + "/" {
-	case artifacts:
-		path = filepath.Join(place.Real(s.ArtifactDir())+place.Staging, file[:2], file[2:])
-	case logs:
-		path = filepath.Join(place.Real(s.LogDir())+place.Staging, file)
-	case models:
-		path = filepath.Join(place.Real(s.ModelDir())+place.Staging, file)
-	case runFiles:
-		path = filepath.Join(place.Real(s.RunDir())+place.Staging, filepath.FromSlash(file))
-	case calendarMember + "/":
-		path = s.CalendarFile() + place.Staging
-	default:
+	suffix, facts := strings.CutPrefix(name, factsMember)
+	switch {
+	case strings.HasPrefix(name, artifacts):
+		digits := strings.TrimPrefix(name, artifacts)
+		path = filepath.Join(place.Real(s.ArtifactDir())+place.Staging, digits[:2], digits[2:])
+	case facts:
+		path = s.factFile + place.Staging + suffix
+	case name == metaMember:
 		path = s.MetaPath + place.Staging
-		switch name {
-		case delistings:
-			path = place.Real(s.DelistingsFile()) + place.Staging
-		case universes:
-			path = place.Real(s.UniversesFile()) + place.Staging
-		}
-		if suffix, facts := strings.CutPrefix(name, factsMember); facts {
-			path = s.factFile + place.Staging + suffix
-		}
+	default:
+		path = fileOf(s.Place, name, place.Staging)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
