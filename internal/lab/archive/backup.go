@@ -66,9 +66,6 @@ func (p parts) artifacts() artifact.Store { return artifact.Store{Dir: p.Artifac
 // Conflict if something stands at path; Locked if the Fact DB is written to for
 // too long; Store if something cannot be read or written, or there is no room.
 func Create(ctx context.Context, f *facts.Store, path string, o CreateOptions) (b Backup, err error) {
-	if err := f.Lab.InFiles("back the lab up"); err != nil {
-		return b, err
-	}
 	if _, err := f.Lab.MetaDB(); err != nil {
 		return b, err
 	}
@@ -149,10 +146,6 @@ func (c *byteCount) Write(b []byte) (int, error) {
 // write writes the lab to w. scratch is a folder with room for a copy of the
 // Meta DB.
 func (p parts) write(ctx context.Context, w io.Writer, scratch, program string) (Manifest, error) {
-	file, err := metastore.AsFile(p.facts.Lab.Meta)
-	if err != nil {
-		return Manifest{}, err
-	}
 	release, err := p.artifacts().Hold(ctx)
 	if err != nil {
 		return Manifest{}, err
@@ -161,14 +154,15 @@ func (p parts) write(ctx context.Context, w io.Writer, scratch, program string) 
 	b := &backup{parts: p, ctx: ctx, out: newWriter(w), scratch: scratch}
 	b.out.manifest.RunID, b.out.manifest.Quant = p.facts.Self, program
 	copied := filepath.Join(scratch, place.MetaDB)
-	state := func() error {
-		if err := file.Backup(ctx, copied); err != nil {
-			return err
-		}
+	state := func(ctx context.Context) error {
 		b.out.manifest.TakenAt = quant.NewTime(p.facts.Lab.Now())
-		return nil
+		return p.facts.Lab.CopyMeta(ctx, copied)
 	}
-	if err := b.databases(state, copied); err != nil {
+	take := b.databases
+	if p.facts.Lab.FactsURL != "" {
+		take = b.lake
+	}
+	if err := take(state, copied); err != nil {
 		return Manifest{}, b.failed(err)
 	}
 	if err := b.rest(copied); err != nil {
@@ -195,12 +189,12 @@ func (b *backup) failed(err error) error {
 }
 
 // databases copies both, the Meta DB while nobody can commit facts.
-func (b *backup) databases(state func() error, copied string) error {
+func (b *backup) databases(state func(ctx context.Context) error, copied string) error {
 	for {
 		if _, err := os.Stat(b.factFile); err == nil {
 			break
 		}
-		if err := state(); err != nil {
+		if err := state(b.ctx); err != nil {
 			return err
 		}
 		if _, err := os.Stat(b.factFile); err != nil {
@@ -216,12 +210,65 @@ func (b *backup) databases(state func() error, copied string) error {
 		if err != nil {
 			return err
 		}
-		return state()
+		return state(b.ctx)
 	})
 	if err != nil {
 		return err
 	}
 	return b.file(metaMember, copied)
+}
+
+// lake copies both where the facts are on DuckLake: first one snapshot is fixed, then one
+// state of the Meta DB, so that every fact's run is in it; and if facts were committed
+// between the two, it is done again. Nobody waits.
+func (b *backup) lake(state func(ctx context.Context) error, copied string) error {
+	moved := errors.New("facts were committed meanwhile")
+	file := filepath.Join(b.scratch, place.FactDB)
+	_, inFile := b.facts.Lab.Meta.(metastore.FileStore)
+	for tries := 1; ; tries++ {
+		err := b.facts.Read(b.ctx, func(db *factstore.DB) error {
+			stands := func() error {
+				if is, err := db.Stands(b.ctx); err != nil || !is {
+					return errors.Join(err, moved)
+				}
+				return nil
+			}
+			var err error
+			if !inFile {
+				err = b.facts.Lab.Meta.Snapshot(b.ctx, func(ctx context.Context) error {
+					if err := stands(); err != nil {
+						return err
+					}
+					return state(ctx)
+				})
+			} else if err = state(b.ctx); err == nil {
+				err = stands()
+			}
+			if err != nil {
+				return err
+			}
+			return db.Backup(b.ctx, file)
+		})
+		switch {
+		case errors.Is(err, factstore.ErrMissing): // nobody has made the lake
+			if err := state(b.ctx); err != nil {
+				return err
+			}
+			return b.file(metaMember, copied)
+		case errors.Is(err, moved) && tries < mostTries:
+			_ = os.Remove(copied)
+			continue
+		case errors.Is(err, moved):
+			return quant.Errorf(quant.Locked, "facts are committed again and again while the lab is backed up").WithHint("try again when fewer write")
+		case err != nil:
+			return err
+		}
+		if err := b.file(factsMember, file); err != nil {
+			return err
+		}
+		_ = os.Remove(file)
+		return b.file(metaMember, copied)
+	}
 }
 
 // file adds a file that does not change any more. Errors of fs.ErrNotExist and
