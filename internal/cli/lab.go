@@ -48,7 +48,7 @@ type moveReport struct {
 	RunID   string          `json:"run_id"`
 	Moved   bool            `json:"moved"` // false: a dry run
 	From    labPlaces       `json:"from"`
-	To      labPlaces       `json:"to"`
+	To      labPlaces       `json:"to"` // empty in a dry run
 	Tables  []movedTable    `json:"tables"`
 	Files   []archive.Files `json:"files"`
 	Missing []string        `json:"missing_artifacts"`
