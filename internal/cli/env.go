@@ -32,7 +32,7 @@ type Env struct {
 
 	Settings    config.Settings
 	Named       config.Settings // as they would be if the command implied no other place
-	SettingsErr error // what is wrong with .env, to be reported once the run is recorded
+	SettingsErr error           // what is wrong with .env, to be reported once the run is recorded
 
 	// ParentRun names the run inside which this execution was started, as the
 	// environment has it: perhaps no run id at all; "" for none.

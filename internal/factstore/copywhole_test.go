@@ -67,6 +67,9 @@ func fillEveryTable(t *testing.T, db *factstore.DB) {
 			statements = append(statements, "INSERT INTO "+sqltext.Identifier(table)+" VALUES ("+strings.Join(values, ", ")+")")
 		}
 	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
 	for _, odd := range []string{"'nan'", "'inf'", "'-inf'", "5e-324", "NULL"} {
 		statements = append(statements, "INSERT INTO labels VALUES ('odd', DATE '2020-01-01', 'x', "+odd+"::DOUBLE, 'v1')")
 	}

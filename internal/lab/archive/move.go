@@ -373,7 +373,7 @@ func (m *moving) count(kind, name, digest string, size int64) {
 	of := &m.done.Files[len(m.done.Files)-1]
 	of.Files++
 	of.Bytes += size
-	fmt.Fprintf(of.sum, "%s %s\n", name, digest)
+	_, _ = of.sum.Write(fmt.Appendf(nil, "%s %s\n", name, digest)) // a hash takes everything
 	of.Digest = durable.DigestPrefix + hex.EncodeToString(of.sum.Sum(nil))
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"quant/internal/metastore/relational"
 	"quant/internal/sqltext"
 )
 
@@ -50,7 +51,7 @@ func (d dialect) StoreRows(ctx context.Context, c *sql.Conn, table string, colum
 	return c.Raw(func(raw any) error {
 		next, stop := iter.Pull2(rows)
 		defer stop()
-		source := &copySource{next: next}
+		source := &copySource{next: next, table: table, columns: len(columns)}
 		_, err := raw.(*conn).Conn.Conn().CopyFrom(ctx, pgx.Identifier{Schema, table}, columns, source)
 		if source.err != nil {
 			return source.err // which the server only says that it was told
@@ -61,15 +62,21 @@ func (d dialect) StoreRows(ctx context.Context, c *sql.Conn, table string, colum
 
 // copySource gives pgx rows in the form in which PostgreSQL stores them.
 type copySource struct {
-	next func() ([]any, error, bool)
-	row  []any
-	err  error
+	next    func() ([]any, error, bool)
+	table   string
+	columns int
+	row     []any
+	err     error
 }
 
 func (s *copySource) Next() bool {
 	row, err, more := s.next()
 	if !more || err != nil {
 		s.err = err
+		return false
+	}
+	if len(row) != s.columns {
+		s.err = relational.OtherColumns(s.table, len(row), s.columns)
 		return false
 	}
 	if s.row == nil {

@@ -49,7 +49,7 @@ func (db *DB) Rows(ctx context.Context, table string) iter.Seq2[[]any, error] {
 				fail(err)
 				return
 			}
-			for i, v := range row {
+			for i, v := range row { // of a column that holds bytes
 				if text, is := v.([]byte); is {
 					row[i] = string(text)
 				}
@@ -108,5 +108,15 @@ func columnNames(ctx context.Context, q Querier, table string) ([]string, error)
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	return rows.Columns()
+	columns, err := rows.Columns()
+	if err != nil {
+		return nil, err
+	}
+	return columns, rows.Err()
+}
+
+// OtherColumns is the error of rows that come from a table of another schema.
+func OtherColumns(table string, theirs, ours int) error {
+	return StoreError(metastore.ErrOlder, nil, "table %s has %d columns in the source, and this program knows %d", table, theirs, ours).
+		WithHint("bring the source up to date first: any command that may write there does, such as quant init-db")
 }

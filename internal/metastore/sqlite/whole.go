@@ -6,6 +6,7 @@ import (
 	"iter"
 	"strings"
 
+	"quant/internal/metastore/relational"
 	"quant/internal/sqltext"
 )
 
@@ -37,6 +38,9 @@ func (dialect) StoreRows(ctx context.Context, conn *sql.Conn, table string, colu
 	for row, err := range rows {
 		if err != nil {
 			return err
+		}
+		if len(row) != len(columns) {
+			return relational.OtherColumns(table, len(row), len(columns))
 		}
 		if held = append(held, row...); len(held) < cap(held) {
 			continue
