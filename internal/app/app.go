@@ -211,11 +211,20 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	dotenv, seen, err := config.ReadDotenv(".env")
 	env.SettingsErr = err
 	flags := line.LocationFlags()
-	if implied := tree.Traits(line).Places; implied != nil {
-		maps.Copy(flags, implied(line))
-	}
-	env.Settings = config.Resolve(flags, a.Environment, dotenv)
+	env.Named = config.Resolve(flags, a.Environment, dotenv)
+	env.Settings = env.Named
 	env.Recorded(flags)
+	if implied := tree.Traits(line).Places; implied != nil {
+		there := maps.Clone(flags)
+		for name, value := range implied(line) {
+			if there[name] = value; value == "" {
+				delete(there, name)
+			}
+		}
+		env.Settings = config.Resolve(there, a.Environment, dotenv)
+		env.Mask.Know(env.Named.Secrets()...)
+		env.Secrets.Know(env.Named.Secrets()...)
+	}
 	env.Mask.Know(env.Settings.Secrets()...)
 	env.Secrets.Know(env.Settings.Secrets()...)
 	for _, pair := range slices.Concat(seen, a.Environ) {

@@ -32,7 +32,8 @@ type Env struct {
 	Program          func() string // what a person types to start this program: quant, where it is on the PATH
 
 	Settings    config.Settings
-	SettingsErr error // what is wrong with .env, to be reported once the run is recorded
+	Named       config.Settings // as they would be if the command implied no other place
+	SettingsErr error           // what is wrong with .env, to be reported once the run is recorded
 
 	// ParentRun names the run inside which this execution was started, as the
 	// environment has it: perhaps no run id at all; "" for none.

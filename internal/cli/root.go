@@ -35,14 +35,15 @@ type Traits struct {
 	Changes func(Line) bool
 	// Remedy reports whether this execution must work on a broken lab. nil: no.
 	Remedy func(Line) bool
-	// Prepares: this command makes what a Meta DB on a server needs.
-	Prepares bool
+	// Prepares reports whether this execution makes what a Meta DB on a server needs. nil:
+	// no.
+	Prepares func(Line) bool
 	// MakesRoom reports whether this execution takes away so much that it must work on
 	// a full disk. nil: no.
 	MakesRoom func(Line) bool
 	// Places are location flags that the line implies, as if it had them: where this
-	// execution works if not where the settings say. It is called once, before
-	// anything is opened. nil: none.
+	// execution works if not where the settings say; "" takes one of the line's away. It
+	// is called once, before anything is opened. nil: none.
 	Places func(Line) map[string]string
 	// Prepare makes what must stand before the lab is opened. It is called after
 	// Places. nil: nothing.
@@ -187,6 +188,7 @@ record is closed whatever happens.`,
 		workerCommand(env),
 		logCommand(env),
 		gcCommand(env),
+		labCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
 		doctorCommand(env),

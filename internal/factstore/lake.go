@@ -51,6 +51,8 @@ type lake struct {
 	pg  *pgx.Conn // its session holds the writers' lock; nil for readers
 	// fence is the number that the fence had after the last transaction of this DB.
 	fence int64
+	// snapshot is the newest that there was when a reader attached the lake.
+	snapshot int64
 }
 
 // backUpLake is what to do instead of copying the file of the facts.
@@ -328,7 +330,7 @@ func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	}
 	_, err := db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
 	if err == nil {
-		db.created = !found.exists
+		db.created, db.lake.snapshot = !found.exists, found.snapshot
 		return nil
 	}
 	text := masked(firstLine(err))

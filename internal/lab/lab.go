@@ -219,6 +219,31 @@ func (l *Lab) OpenMeta(ctx context.Context, path string) (metastore.Store, error
 	return sqlite.Open(ctx, sqlite.Options{Path: path, Now: l.Now, BackupDir: path + ".backups"})
 }
 
+// CopyMeta writes the Meta DB, as it stands at one moment, to a file that must not exist
+// yet, whatever its engine. Errors are those of metastore.FileStore's Backup.
+func (l *Lab) CopyMeta(ctx context.Context, path string) error {
+	meta, err := l.MetaDB()
+	if err != nil {
+		return err
+	}
+	if file, ok := meta.(metastore.FileStore); ok {
+		return file.Backup(ctx, path)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return quant.Errorf(quant.Conflict, "copy meta db %s: %s exists already", l.ShownMeta(), path).WithHint("name a file that does not exist")
+	}
+	copied, err := sqlite.Open(ctx, sqlite.Options{Path: path, Now: l.Now})
+	if err != nil {
+		return err
+	}
+	if _, err := metastore.CopyWhole(ctx, meta, copied, metastore.CopyOptions{}); err != nil {
+		return errors.Join(err, copied.Close())
+	}
+	err = copied.Seal(ctx)
+	_ = os.Remove(path + ".lock")
+	return err
+}
+
 // Replace closes the Meta DB, calls swap while no other process uses the lab
 // (Locked if one does for longer than wait), and goes on with the Meta DB that
 // stands there then, which has this process's runs.

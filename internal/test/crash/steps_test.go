@@ -29,6 +29,7 @@ func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 	listed = append(listed, labtest.EndSteps...)
 	listed = append(listed, labtest.JobSteps...)
 	listed = append(listed, labtest.FenceSteps...)
+	listed = append(listed, labtest.MoveSteps...)
 	slices.Sort(listed)
 	if !slices.Equal(found, listed) {
 		t.Errorf("in the sources: %v\nin this test:   %v", found, listed)

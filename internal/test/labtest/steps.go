@@ -49,3 +49,6 @@ var JobSteps = []string{"jobs.migrate"}
 
 // FenceSteps are the failpoints of commits that a lease guards, on a server alone.
 var FenceSteps = []string{"fact.fence"}
+
+// MoveSteps are the failpoints of moving a lab, in their order.
+var MoveSteps = []string{"fact.copy.before", "fact.copy.after", "move.facts", "move.files", "move.meta"}

@@ -92,7 +92,7 @@ func TestALakeSaysWhatCannotBeDoneWithIt(t *testing.T) {
 	l := onLake(t, laketest.In(strings.Replace(server.Database(t), "quant@", "quant:hunter22@", 1), t.TempDir()))
 	l.Want(8, "sql", "SELECT 1")
 	l.Must("init-db")
-	for _, line := range []string{"backup lab.tar", "init-db --reset --yes"} {
+	for _, line := range []string{"init-db --reset --yes"} {
 		if r := l.Want(6, strings.Fields(line)...); !strings.Contains(r.Stderr, "pg_dump") {
 			t.Errorf("%s: %s", line, r)
 		}
