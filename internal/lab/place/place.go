@@ -91,6 +91,10 @@ type Place struct {
 	FactsURL string // of facts on DuckLake, with what secrets it has; "": they are in the file FactPath
 	// Extensions is the folder of the extensions of DuckDB that facts on DuckLake need.
 	Extensions string
+	// ObjectsURL says where the contents of artifacts and logs lie that all machines share;
+	// "": in files of this machine. Cloud is what it, or the lake's data path, leaves out.
+	ObjectsURL string
+	Cloud      Cloud
 }
 
 // In is the place of a lab whose databases have their ordinary names in a data
