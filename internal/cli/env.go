@@ -66,7 +66,7 @@ type Env struct {
 func (e *Env) Recorded(flags map[string]string) { e.recorded = flags }
 
 // locationFlags decide where an execution is recorded.
-var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url"}
+var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url", "objects-url"}
 
 // settingFlags are the global flags that set a setting.
 func settingFlags() []string { return append([]string{"log-level", "memory-limit"}, locationFlags...) }

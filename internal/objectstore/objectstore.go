@@ -208,9 +208,19 @@ func (b *Bucket) List(ctx context.Context, prefix string, fn func(Object) error)
 // what another has made anew meanwhile. One that is not there is no error. Errors: Store,
 // ctx's cause.
 func (b *Bucket) Delete(ctx context.Context, key string) error {
-	return b.once(ctx, "remove", key, func(ctx context.Context, c *minio.Core, _ func()) error {
+	return b.once(ctx, "remove", key, b.remove(key))
+}
+
+// DeleteOwn is Delete of an object that nobody else makes: it is asked for until it is
+// done.
+func (b *Bucket) DeleteOwn(ctx context.Context, key string) error {
+	return b.try(ctx, "remove", key, b.remove(key))
+}
+
+func (b *Bucket) remove(key string) request {
+	return func(ctx context.Context, c *minio.Core, _ func()) error {
 		return c.RemoveObject(ctx, b.o.At.Bucket, b.o.At.Prefix+key, minio.RemoveObjectOptions{})
-	})
+	}
 }
 
 // RemoveUnfinished ends uploads in parts below prefix that were begun before a time of

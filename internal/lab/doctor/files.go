@@ -82,7 +82,7 @@ func (e *examination) content(ctx context.Context, a quant.Artifact) {
 	case info.Size() != a.Bytes:
 		e.add(Fault, object, mend, "its content has %d bytes, not %d (%q of run %s)", info.Size(), a.Bytes, a.Name, a.RunID)
 	case e.Deep:
-		if err := e.Artifacts().Verify(a.Digest); err != nil {
+		if err := e.Artifacts().Verify(ctx, a.Digest); err != nil {
 			e.add(Fault, object, mend, "%v (%q of run %s)", err, a.Name, a.RunID)
 		}
 	}

@@ -234,7 +234,8 @@ func (p Place) JobsFile() string { return p.MetaFile() + jobs }
 // what it will move.
 func JournalFile(metaFile string) string { return metaFile + Staging + ".json" }
 
-// ArtifactDir is the folder of the contents of artifacts.
+// ArtifactDir is the folder of the contents of artifacts on this machine; where shared
+// objects are in a bucket, of copies of them.
 func (p Place) ArtifactDir() string { return p.MetaFile() + artifacts }
 
 // LogDir is the folder of what recorded programs printed.

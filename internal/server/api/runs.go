@@ -127,7 +127,7 @@ func (h *handler) artifact(w http.ResponseWriter, r *http.Request, in artifactOf
 	if err != nil {
 		return err
 	}
-	file, err := h.Session.Artifacts().Open(a.Digest)
+	file, err := h.Session.Artifacts().Open(r.Context(), a.Digest)
 	if err != nil {
 		return err
 	}
