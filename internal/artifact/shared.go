@@ -226,7 +226,7 @@ func (sh *Shared) put(ctx context.Context, f *durable.File, digest string, size 
 	defer content.Close()
 	name, _ := durable.DigestHex(digest)
 	for begun := time.Now(); ; {
-		if err := sh.have(ctx, name, content, size); err != nil {
+		if err := sh.have(ctx, name, content, size, 3); err != nil {
 			return err
 		}
 		removing, err := sh.beingRemoved(ctx, name)
@@ -245,15 +245,20 @@ func (sh *Shared) put(ctx context.Context, f *durable.File, digest string, size 
 	}
 }
 
-// have sees to it that a content is in the bucket, and young.
-func (sh *Shared) have(ctx context.Context, name string, content io.ReaderAt, size int64) error {
+// have sees to it that a content is in the bucket, and young. It may come and go meanwhile,
+// so many times.
+func (sh *Shared) have(ctx context.Context, name string, content io.ReaderAt, size int64, times int) error {
 	object, err := sh.Bucket.Stat(ctx, key(contentsName, name))
 	if quant.CodeOf(err) == quant.NotFound {
 		made, err := sh.Bucket.Put(ctx, key(contentsName, name), content, size)
 		if err != nil || made {
 			return err
 		}
-		return sh.have(ctx, name, content, size) // another made it meanwhile
+		if times > 1 {
+			return sh.have(ctx, name, content, size, times-1) // another made it meanwhile
+		}
+		return quant.Errorf(quant.Store, "the store says of the object %s that it is there, and that it is not", sh.Bucket.URL(key(contentsName, name))).
+			WithHint("try again; if it stays so, look at the object with the store's own means")
 	}
 	if err != nil {
 		return err

@@ -25,11 +25,15 @@ func (e *examination) checkFiles(ctx context.Context) {
 		e.failed("run_artifacts", err)
 		return
 	}
-	for _, a := range stored {
-		if ctx.Err() != nil {
-			return
+	if e.Artifacts().Shared == nil || e.Artifacts().Shared.Bucket == nil {
+		for _, a := range stored {
+			if ctx.Err() != nil {
+				return
+			}
+			e.content(ctx, a)
 		}
-		e.content(ctx, a)
+	} else {
+		e.objects(ctx, stored)
 	}
 	if n := len(e.contents); n > 0 {
 		e.add(Note, "artifacts", "run `quant doctor` there", "contents that %s logged are on another machine or in another data folder", quant.Count(n, "run"))

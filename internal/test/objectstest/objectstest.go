@@ -184,6 +184,24 @@ func (s *Server) Endpoint() string { return s.front.Endpoint }
 // Bucket makes a bucket and returns its name.
 func (s *Server) Bucket(t testing.TB) string {
 	t.Helper()
+	c := s.administrator(t)
+	name := fmt.Sprintf("test-%d", s.buckets.Add(1))
+	if err := c.MakeBucket(context.Background(), name, minio.MakeBucketOptions{Region: Region}); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// Remove removes an object.
+func (s *Server) Remove(t testing.TB, bucket, key string) {
+	t.Helper()
+	if err := s.administrator(t).RemoveObject(context.Background(), bucket, key, minio.RemoveObjectOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *Server) administrator(t testing.TB) *minio.Client {
+	t.Helper()
 	u, err := url.Parse(s.Endpoint())
 	if err != nil {
 		t.Fatal(err)
@@ -192,11 +210,7 @@ func (s *Server) Bucket(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := fmt.Sprintf("test-%d", s.buckets.Add(1))
-	if err := c.MakeBucket(context.Background(), name, minio.MakeBucketOptions{Region: Region}); err != nil {
-		t.Fatal(err)
-	}
-	return name
+	return c
 }
 
 // URL names a place of its own for a lab's objects.
