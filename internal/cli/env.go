@@ -131,7 +131,7 @@ func settingsOf(s config.Settings) map[string]string {
 	out := map[string]string{}
 	for _, item := range s.List() {
 		out[item.Name] = item.Value
-		if item.Name == config.MetaURL && item.Value == "" {
+		if (item.Name == config.MetaURL || item.Name == config.ObjectsURL) && item.Value == "" {
 			delete(out, item.Name) // a lab in files says nothing of servers
 		}
 		if (item.Name == config.FactsURL || item.Name == config.ExtensionsDir) && s.Value(config.FactsURL) == "" {

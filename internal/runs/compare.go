@@ -156,7 +156,7 @@ func quoteEmpty(value string) string {
 }
 
 // settingsOfPlace are the settings that are paths.
-var settingsOfPlace = []string{"settings." + config.DataDir, "settings." + config.SQLitePath, "settings." + config.DuckDBPath, "settings." + config.MetaURL, "settings." + config.FactsURL, "settings." + config.ExtensionsDir}
+var settingsOfPlace = []string{"settings." + config.DataDir, "settings." + config.SQLitePath, "settings." + config.DuckDBPath, "settings." + config.MetaURL, "settings." + config.FactsURL, "settings." + config.ObjectsURL, "settings." + config.ExtensionsDir}
 
 func (c *comparing) run(r metastore.RunDetail) {
 	p := r.Process
