@@ -49,7 +49,10 @@ func (s *Server) Front(t testing.TB, secure bool) *Front {
 func (s *Server) open(secure bool) *Front {
 	f := &Front{}
 	pass := &httputil.ReverseProxy{
-		Director:  func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", "store" }, // its Host stays, which is signed
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", "store"
+			r.Out.Host = r.In.Host // which is signed
+		},
 		Transport: s.client(), FlushInterval: -1,
 	}
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
