@@ -72,7 +72,7 @@ type Env struct {
 func (e *Env) Recorded(flags map[string]string) { e.recorded = flags }
 
 // locationFlags decide where an execution is recorded.
-var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url"}
+var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url", "objects-url"}
 
 // settingFlags are the global flags that set a setting.
 func settingFlags() []string { return append([]string{"log-level", "memory-limit"}, locationFlags...) }
@@ -137,7 +137,7 @@ func settingsOf(s config.Settings) map[string]string {
 	out := map[string]string{}
 	for _, item := range s.List() {
 		out[item.Name] = item.Value
-		if item.Name == config.MetaURL && item.Value == "" {
+		if (item.Name == config.MetaURL || item.Name == config.ObjectsURL) && item.Value == "" {
 			delete(out, item.Name) // a lab in files says nothing of servers
 		}
 		if (item.Name == config.FactsURL || item.Name == config.ExtensionsDir) && s.Value(config.FactsURL) == "" {

@@ -113,6 +113,7 @@ const (
 	toDataDir  = "to-data-dir"
 	toMetaURL  = "to-meta-url"
 	toFactsURL = "to-facts-url"
+	toObjects  = "to-objects-url"
 )
 
 func labMove(env *Env) Command {
@@ -169,6 +170,7 @@ Exit status: 0 done; 3 contents of artifacts were missing in the source.`,
 	f := cmd.Flags()
 	f.String(toMetaURL, "", "PostgreSQL database for the Meta DB, such as postgres://USER@HOST/DATABASE")
 	f.String(toFactsURL, "", "DuckLake for the facts, such as 'ducklake:postgres:dbname=NAME host=HOST?data_path=FOLDER'")
+	f.String(toObjects, "", "bucket or folder for the artifacts, such as s3://BUCKET/PREFIX, with a Meta DB on a server")
 	f.String(toDataDir, "", "data folder for what has no URL, and for the files")
 	f.BoolVar(&dryRun, "dry-run", false, "count what would be moved, and move nothing")
 	moves := func(l Line) bool { return l.Flags["dry-run"] != "true" }
@@ -193,13 +195,16 @@ func movesTo(flags map[string]string) map[string]string {
 	if dir := flags[toDataDir]; dir != "" {
 		at := place.In(dir)
 		implied["data-dir"], implied["sqlite"], implied["duckdb"] = dir, at.MetaPath, at.FactPath
-		implied["meta-url"], implied["facts-url"] = "", ""
+		implied["meta-url"], implied["facts-url"], implied["objects-url"] = "", "", ""
 	}
 	if url := flags[toMetaURL]; url != "" {
 		implied["meta-url"], implied["sqlite"] = url, ""
 	}
 	if url := flags[toFactsURL]; url != "" {
 		implied["facts-url"], implied["duckdb"] = url, ""
+	}
+	if url := flags[toObjects]; url != "" {
+		implied["objects-url"] = url
 	}
 	return implied
 }

@@ -140,6 +140,7 @@ record is closed whatever happens.`,
 	f.String("sqlite", "", "Meta DB file (default DATA-DIR/meta.db)")
 	f.String("duckdb", "", "Fact DB file (default DATA-DIR/quant.duckdb)")
 	f.String("facts-url", "", "facts on DuckLake in place of a file: ducklake:postgres:dbname=NAME host=HOST?data_path=FOLDER")
+	f.String("objects-url", "", "artifacts and logs where all machines see them: s3://BUCKET/PREFIX or file:///FOLDER")
 	f.String("meta-url", "", "Meta DB in a database of PostgreSQL in place of a file: postgres://USER@HOST/DATABASE")
 	f.String("log-level", "", "debug, info, warn or error (default info)")
 	f.String("memory-limit", "", "memory that the Fact DB may take before it spills to disk, such as 2GiB (default a share of the machine's)")
@@ -148,7 +149,7 @@ record is closed whatever happens.`,
 	f.BoolVarP(&t.Globals.Quiet, "quiet", "q", false, "no notices on stderr, only errors")
 	f.BoolVar(&t.Globals.NoColor, "no-color", false, "no colours")
 	f.Var(newDuration(&t.Globals.Wait, 30*time.Second), "wait", "how long to wait for a locked Fact DB, such as 500ms, 2m or 1d")
-	for _, name := range []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url", "log-level", "memory-limit"} {
+	for _, name := range []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url", "objects-url", "log-level", "memory-limit"} {
 		f.Lookup(name).DefValue = ""
 	}
 	t.Root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

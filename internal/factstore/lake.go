@@ -96,7 +96,7 @@ func openLake(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) 
 	if db.conn, err = db.engine.Conn(ctx); err != nil {
 		return nil, failure("start duckdb", err)
 	}
-	if err := loadExtensions(ctx, db.conn, o.Extensions); err != nil {
+	if err := loadExtensions(ctx, db.conn, o.Extensions, lakeExtensions()...); err != nil {
 		return nil, err
 	}
 	if err := db.attachLake(ctx, found); err != nil {
@@ -176,7 +176,7 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 		return s, &quant.Error{Code: quant.Store, Err: ErrMissing, Msg: "no lake at " + db.path, Hint: "run `quant init-db`"}
 	case db.lake.url.DataPath == "":
 		return s, quant.Errorf(quant.Usage, "there is no lake at %s yet, and the URL does not say where its files are to lie", db.path).
-			WithHint("add `?data_path=/FOLDER` to it")
+			WithHint("add `?data_path=/FOLDER` or `?data_path=s3://BUCKET/PREFIX` to it")
 	}
 	return s, nil
 }
@@ -295,6 +295,24 @@ func LakeReading(ctx context.Context, o Options) (statements []string, folder st
 		}
 		statements = append(statements, "LOAD "+sqltext.Literal(file))
 	}
+	at, in, err := s3Files(u, o.Cloud, found)
+	if err != nil {
+		return nil, "", err
+	}
+	if in {
+		if err := checkExtensions(o.Extensions, HTTPFS); err != nil {
+			return nil, "", err
+		}
+		file, err := filepath.Abs(HTTPFS.file(o.Extensions))
+		if err != nil {
+			return nil, "", storeError(err, "find the extension %s", HTTPFS)
+		}
+		let, err := s3Statements(ctx, o, at)
+		if err != nil {
+			return nil, "", err
+		}
+		statements = append(append(statements, "LOAD "+sqltext.Literal(file)), let...)
+	}
 	return append(statements, filterHere, attachStatement(u, true, false, found), "USE "+catalog), found.folder, nil
 }
 
@@ -306,7 +324,7 @@ const filterHere = "SET pg_experimental_filter_pushdown = false"
 func attachStatement(u place.LakeURL, readOnly, newest bool, found catalogState) string {
 	options := []string{"METADATA_SCHEMA " + sqltext.Literal(u.Schema), "CREATE_IF_NOT_EXISTS " + strconv.FormatBool(!found.exists)}
 	if u.DataPath != "" {
-		options = append(options, "DATA_PATH "+sqltext.Literal(u.DataPath+string(filepath.Separator)))
+		options = append(options, "DATA_PATH "+sqltext.Literal(strings.TrimSuffix(u.DataPath, "/")+"/"))
 	}
 	if readOnly {
 		options = append(options, "READ_ONLY")
@@ -320,7 +338,11 @@ func attachStatement(u place.LakeURL, readOnly, newest bool, found catalogState)
 // attachLake attaches the lake under the catalog's name, made where there is none.
 func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	u := db.lake.url
-	if !found.exists {
+	inBucket, err := db.openFiles(ctx, found)
+	if err != nil {
+		return err
+	}
+	if !found.exists && !inBucket {
 		if err := durable.MakeFolder(u.DataPath); err != nil {
 			return storeError(err, "make the folder of the lake's files")
 		}
@@ -328,7 +350,7 @@ func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	if _, err := db.conn.ExecContext(ctx, filterHere); err != nil {
 		return failure("set up the extension for PostgreSQL", err)
 	}
-	_, err := db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
+	_, err = db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
 	if err == nil {
 		db.created, db.lake.snapshot = !found.exists, found.snapshot
 		return nil

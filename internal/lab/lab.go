@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"quant"
@@ -15,6 +16,7 @@ import (
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
+	"quant/internal/objectstore"
 	"quant/internal/registry"
 	"quant/internal/registry/liveness"
 	"quant/internal/secret"
@@ -52,8 +54,9 @@ type Lab struct {
 	Registry *registry.Registry
 	Opening  Opening
 
-	store metastore.Store
-	claim *Claim
+	store   metastore.Store
+	claim   *Claim
+	objects func() artifact.Store
 }
 
 // Change is what an opening did to the Meta DB.
@@ -89,7 +92,9 @@ func New(o Options) *Lab {
 	if o.Mask == nil {
 		o.Mask = &secret.Masker{}
 	}
-	return &Lab{Options: o}
+	l := &Lab{Options: o}
+	l.objects = sync.OnceValue(l.openObjects)
+	return l
 }
 
 // Open makes the data folder and the Meta DB where they are missing, claims the
@@ -211,7 +216,36 @@ func (l *Lab) MetaDB() (metastore.Store, error) {
 }
 
 // Artifacts is where the contents of artifacts are.
-func (l *Lab) Artifacts() artifact.Store { return artifact.Store{Dir: l.ArtifactDir()} }
+func (l *Lab) Artifacts() artifact.Store { return l.objects() }
+
+// openObjects says where the contents of artifacts are, and touches nothing.
+func (l *Lab) openObjects() artifact.Store {
+	at, err := l.Objects()
+	here := artifact.Store{Dir: l.ArtifactDir()}
+	if err != nil || at == (place.Objects{}) {
+		return here // the settings have refused what is no place
+	}
+	here.Shared = &artifact.Shared{Lab: l.identity, Now: func() time.Time { return l.Now() }}
+	if at.Folder != "" {
+		here.Dir = artifact.SharedIn(at.Folder)
+		return here
+	}
+	here.Shared.Bucket = objectstore.New(objectstore.Options{At: at.S3, Cloud: l.Cloud, Know: l.Mask.Know})
+	return here
+}
+
+// identity tells this lab from any other: when its Meta DB was made.
+func (l *Lab) identity(ctx context.Context) (string, error) {
+	meta, err := l.MetaDB()
+	if err != nil {
+		return "", err
+	}
+	born, on := meta.(metastore.Born)
+	if !on {
+		return "", quant.Errorf(quant.Refused, "artifacts that machines share belong to a lab whose Meta DB is on a server").WithHint("set QUANT_META_URL, or leave QUANT_OBJECTS_URL unset")
+	}
+	return born.Born(ctx)
+}
 
 // OpenMeta opens another Meta DB, one that stands nowhere yet: no backup of it is
 // kept when it is migrated.

@@ -57,7 +57,6 @@ func partsOf(f *facts.Store) (p parts, err error) {
 	return p, nil
 }
 
-func (p parts) artifacts() artifact.Store { return artifact.Store{Dir: p.ArtifactDir()} }
 
 // Create puts the whole lab into one file at path, in a consistent state, while
 // others may work: nobody can commit facts between the copy of one database and
@@ -146,7 +145,7 @@ func (c *byteCount) Write(b []byte) (int, error) {
 // write writes the lab to w. scratch is a folder with room for a copy of the
 // Meta DB.
 func (p parts) write(ctx context.Context, w io.Writer, scratch, program string) (Manifest, error) {
-	release, err := p.artifacts().Hold(ctx)
+	release, err := p.facts.Lab.Artifacts().Hold(ctx)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -314,7 +313,7 @@ func (b *backup) rest(copied string) error {
 		return err
 	}
 	defer func() { _ = meta.Close() }()
-	return eachContent(b.ctx, b.Place, meta, func(member, path string) error {
+	return eachContent(b.ctx, b.Place, b.facts.Lab.Artifacts(), meta, func(member, path string) error {
 		switch {
 		case strings.HasPrefix(member, artifacts):
 			return b.artifact(member, path)
@@ -335,7 +334,10 @@ func skippable(err error) bool {
 func (b *backup) artifact(member, path string) error {
 	want := durable.DigestPrefix + strings.TrimPrefix(member, artifacts)
 	f, size, err := openRegular(path)
-	if skippable(err) {
+	if skippable(err) { // a bucket may have it
+		f, size, err = openContent(b.ctx, b.facts.Lab.Artifacts(), want)
+	}
+	if errors.Is(err, quant.NotFound) || errors.Is(err, quant.Refused) {
 		b.out.manifest.Missing = append(b.out.manifest.Missing, want)
 		return nil
 	}
@@ -348,6 +350,20 @@ func (b *backup) artifact(member, path string) error {
 		b.out.manifest.Missing = append(b.out.manifest.Missing, want)
 	}
 	return err
+}
+
+// openContent opens a content, verified. Errors are those of artifact.Store's Open.
+func openContent(ctx context.Context, contents artifact.Store, digest string) (*os.File, int64, error) {
+	f, err := contents.Open(ctx, digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, quant.Errorf(quant.Store, "read an artifact: %w", err)
+	}
+	return f, info.Size(), nil
 }
 
 // log copies what a program printed, which may be growing: first to a place

@@ -16,14 +16,14 @@ import (
 )
 
 // eachContent calls fn for what a lab has beside its databases, as its Meta DB knows it:
-// the member of a backup that it is, and the file that it is in, which may be missing. The
-// order is always the same. The first error of fn ends it.
-func eachContent(ctx context.Context, at place.Place, meta metastore.Store, fn func(member, path string) error) error {
+// the member of a backup that it is, and the file that it is in, which may be missing; an
+// artifact of a lab with a bucket may be there alone. The order is always the same. The
+// first error of fn ends it.
+func eachContent(ctx context.Context, at place.Place, contents artifact.Store, meta metastore.Store, fn func(member, path string) error) error {
 	stored, err := meta.StoredArtifacts(ctx)
 	if err != nil {
 		return err
 	}
-	contents := artifact.Store{Dir: at.ArtifactDir()}
 	for _, a := range stored {
 		path, err := contents.Path(a.Digest)
 		if err != nil {

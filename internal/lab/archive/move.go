@@ -273,12 +273,12 @@ func (m *moving) files(ctx context.Context, from place.Place) error {
 		return err
 	}
 	release() // it can be had; Put holds it for each
-	return eachContent(ctx, from, m.from.Meta, func(member, path string) error {
+	return eachContent(ctx, from, m.from.Artifacts(), m.from.Meta, func(member, path string) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		if strings.HasPrefix(member, artifacts) {
-			return m.artifact(ctx, artifact.Store{Dir: from.ArtifactDir()}, contents, durable.DigestPrefix+strings.TrimPrefix(member, artifacts))
+			return m.artifact(ctx, m.from.Artifacts(), contents, durable.DigestPrefix+strings.TrimPrefix(member, artifacts))
 		}
 		return m.file(member, path, fileOf(to, member, ""))
 	})
@@ -296,7 +296,7 @@ func absolute(p place.Place) (_ place.Place, err error) {
 }
 
 func (m *moving) artifact(ctx context.Context, from, to artifact.Store, digest string) error {
-	f, err := from.Open(digest) // verified
+	f, size, err := openContent(ctx, from, digest)
 	if errors.Is(err, quant.NotFound) || errors.Is(err, quant.Refused) {
 		m.done.Missing = append(m.done.Missing, digest)
 		return nil
@@ -305,11 +305,7 @@ func (m *moving) artifact(ctx context.Context, from, to artifact.Store, digest s
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return quant.Errorf(quant.Store, "read an artifact: %w", err)
-	}
-	if to.Verify(digest) != nil {
+	if to.Verify(ctx, digest) != nil {
 		stored, _, err := to.Put(ctx, f)
 		if err != nil {
 			return err
@@ -318,7 +314,7 @@ func (m *moving) artifact(ctx context.Context, from, to artifact.Store, digest s
 			return quant.Errorf(quant.Store, "the content %s changed while it was read", digest).WithHint("move again")
 		}
 	}
-	m.count(artifacts, digest, digest, info.Size())
+	m.count(artifacts, digest, digest, size)
 	return nil
 }
 
@@ -406,7 +402,7 @@ func Survey(ctx context.Context, f *facts.Store) (m Moved, err error) {
 	if err != nil {
 		return m, err
 	}
-	err = eachContent(ctx, at, meta, func(member, path string) error {
+	err = eachContent(ctx, at, f.Lab.Artifacts(), meta, func(member, path string) error {
 		info, err := os.Lstat(path)
 		kind, _, in := strings.Cut(member, "/")
 		switch {

@@ -91,6 +91,10 @@ type Place struct {
 	FactsURL string // of facts on DuckLake, with what secrets it has; "": they are in the file FactPath
 	// Extensions is the folder of the extensions of DuckDB that facts on DuckLake need.
 	Extensions string
+	// ObjectsURL says where the contents of artifacts and logs lie that all machines share;
+	// "": in files of this machine. Cloud is what it, or the lake's data path, leaves out.
+	ObjectsURL string
+	Cloud      Cloud
 }
 
 // In is the place of a lab whose databases have their ordinary names in a data
@@ -234,7 +238,8 @@ func (p Place) JobsFile() string { return p.MetaFile() + jobs }
 // what it will move.
 func JournalFile(metaFile string) string { return metaFile + Staging + ".json" }
 
-// ArtifactDir is the folder of the contents of artifacts.
+// ArtifactDir is the folder of the contents of artifacts on this machine; where shared
+// objects are in a bucket, of copies of them.
 func (p Place) ArtifactDir() string { return p.MetaFile() + artifacts }
 
 // LogDir is the folder of what recorded programs printed.
