@@ -57,7 +57,6 @@ func partsOf(f *facts.Store) (p parts, err error) {
 	return p, nil
 }
 
-
 // Create puts the whole lab into one file at path, in a consistent state, while
 // others may work: nobody can commit facts between the copy of one database and
 // that of the other, and no artifact goes meanwhile. The file is there whole or not
