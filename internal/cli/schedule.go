@@ -47,7 +47,7 @@ after its close. The command line is as for quant jobs submit.`,
 				return quant.Errorf(quant.Failed, "the working directory is gone").WithHint("change to one that exists")
 			}
 			s.Name, s.Argv, s.Command, s.Missed = args[0], argv, kind, jobs.Missed(missed)
-			s.AddedAt, s.AddedBy = quant.NewTime(env.Now()), quant.Text(env.RunID())
+			s.AddedAt, s.AddedBy = quant.NewTime(env.Lab.Now()), quant.Text(env.RunID())
 			if s.AfterClose != "" {
 				s.Zone = ""
 			}
@@ -128,7 +128,7 @@ func (e *Env) printSchedules(ctx context.Context, list []jobs.Schedule) error {
 	rows := scheduleList{}
 	for _, s := range list {
 		r := scheduleRow{Name: s.Name, When: s.When(), Missed: s.Missed, Command: s.Command, Line: s.Line(), AddedAt: s.AddedAt, AddedByRun: s.AddedBy}
-		next, ok, err := s.Next(e.Place, e.Now())
+		next, ok, err := s.Next(e.Place, e.Lab.Now())
 		if err != nil {
 			return err
 		}

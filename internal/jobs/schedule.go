@@ -228,7 +228,7 @@ func scheduledTag(name string) string { return "schedule-" + strings.ReplaceAll(
 func (s *Store) Last(ctx context.Context, name string) (job Job, planned time.Time, found bool, err error) {
 	list, err := s.client.JobList(ctx, river.NewJobListParams().TagsAny(scheduledTag(name)).OrderBy(river.JobListOrderByID, river.SortOrderDesc).First(mostAlike))
 	if err != nil {
-		return job, planned, false, storeError("look for the jobs of schedule "+name, err)
+		return job, planned, false, s.explain("look for the jobs of schedule "+name, err)
 	}
 	for _, row := range list.Jobs {
 		var c command
@@ -347,11 +347,11 @@ func (s *Store) submitScheduled(ctx context.Context, plan Schedule, at time.Time
 	}
 	inserted, err := s.client.Insert(ctx, c, o)
 	if err != nil {
-		return Submitted{}, storeError("submit the job of schedule "+plan.Name, err)
+		return Submitted{}, s.explain("submit the job of schedule "+plan.Name, err)
 	}
 	if skipped && !inserted.UniqueSkippedAsDuplicate {
 		if _, err := s.client.JobCancel(ctx, inserted.Job.ID); err != nil {
-			return Submitted{}, storeError("skip a time of schedule "+plan.Name, err)
+			return Submitted{}, s.explain("skip a time of schedule "+plan.Name, err)
 		}
 	}
 	return Submitted{jobOf(inserted.Job), inserted.UniqueSkippedAsDuplicate}, nil

@@ -28,6 +28,8 @@ type Store struct {
 	client *river.Client[*sql.Tx] // that works nothing
 	schema string                 // of its tables; "": the database has no others
 	close  func() error
+	// explain is an error of the store's statements in our words.
+	explain func(what string, err error) error
 }
 
 const (
@@ -106,11 +108,19 @@ func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], schema string
 	if err != nil {
 		return nil, err
 	}
-	return &Store{driver: driver, client: client, schema: schema, close: close}, nil
+	return &Store{driver: driver, client: client, schema: schema, close: close, explain: explainFile}, nil
 }
 
 // Close closes the store.
 func (s *Store) Close() error { return s.close() }
+
+// explainFile is the error of a statement on the file of the jobs.
+func explainFile(what string, err error) error {
+	if _, ok := errors.AsType[*quant.Error](err); ok {
+		return err
+	}
+	return quant.Errorf(quant.Store, "%s: %w", what, err)
+}
 
 // silent is where River logs: what is to be said of jobs, this package says.
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }

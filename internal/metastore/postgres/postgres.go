@@ -61,6 +61,9 @@ type DB struct {
 	unsettled bool
 }
 
+// defaultWait is how long is waited for a lock, and for a server that starts.
+const defaultWait = 15 * time.Second
+
 // oldest is the first version of PostgreSQL that the statements are tried with.
 const oldest = 15
 
@@ -81,7 +84,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 
 func open(ctx context.Context, o Options, schema []migration) (_ *DB, err error) {
 	if o.Wait <= 0 {
-		o.Wait = 15 * time.Second
+		o.Wait = defaultWait
 	}
 	if o.Now == nil {
 		o.Now = time.Now
