@@ -19,6 +19,7 @@ import (
 	"quant/internal/durable"
 	"quant/internal/lab/place"
 	"quant/internal/secret"
+	"quant/internal/serverlink"
 	"quant/internal/sqltext"
 )
 
@@ -132,6 +133,12 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = applicationName()
+	}
+	cfg.DialFunc = serverlink.Dialer().DialContext
+	for name, value := range serverlink.Settings() {
+		if _, set := cfg.RuntimeParams[name]; !set {
+			cfg.RuntimeParams[name] = value
+		}
 	}
 	pg, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
@@ -312,7 +319,7 @@ func attachStatement(u place.LakeURL, readOnly, newest bool, found catalogState)
 			options = append(options, "SNAPSHOT_VERSION "+strconv.FormatInt(found.snapshot, 10))
 		}
 	}
-	return "ATTACH " + sqltext.Literal("ducklake:postgres:"+u.Catalog) + " AS " + catalog + " (" + strings.Join(options, ", ") + ")"
+	return "ATTACH " + sqltext.Literal("ducklake:postgres:"+serverlink.Libpq(u.Catalog)) + " AS " + catalog + " (" + strings.Join(options, ", ") + ")"
 }
 
 // attachLake attaches the lake under the catalog's name, made where there is none.
@@ -386,6 +393,9 @@ func (l *lake) closeLake() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_ = l.pg.Close(ctx) // the server ends the lock with the session
+	// The server ends the lock with the session, but not at once: who asks next may come
+	// before.
+	_, _ = l.pg.Exec(ctx, "SELECT pg_advisory_unlock_all()")
+	_ = l.pg.Close(ctx)
 	l.pg = nil
 }

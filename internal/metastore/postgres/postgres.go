@@ -23,6 +23,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/relational"
+	"quant/internal/serverlink"
 )
 
 // Schema is the schema that everything of the Meta DB lies in.
@@ -206,7 +207,7 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = o.Wait
 	}
-	config.DialFunc = dialer().DialContext
+	config.DialFunc = serverlink.Dialer().DialContext
 	for name, value := range map[string]string{
 		"search_path":      Schema,
 		"application_name": "quant",
@@ -214,11 +215,14 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 		"lock_timeout":     strconv.FormatInt(o.Wait.Milliseconds(), 10),
 		"TimeZone":         "UTC",
 		"row_security":     "off", // a row that is hidden is an error, never a missing one
-		// A host that is gone leaves its locks after about ten seconds.
-		"tcp_keepalives_idle": "4", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3", "tcp_user_timeout": "10000",
 		"default_transaction_read_only": onOff(o.ReadOnly),
 	} {
 		if _, set := config.RuntimeParams[name]; !set || name == "search_path" {
+			config.RuntimeParams[name] = value
+		}
+	}
+	for name, value := range serverlink.Settings() {
+		if _, set := config.RuntimeParams[name]; !set {
 			config.RuntimeParams[name] = value
 		}
 	}
