@@ -209,12 +209,12 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 	}
 	config.DialFunc = serverlink.Dialer().DialContext
 	for name, value := range map[string]string{
-		"search_path":      Schema,
-		"application_name": "quant",
-		"client_encoding":  "UTF8",
-		"lock_timeout":     strconv.FormatInt(o.Wait.Milliseconds(), 10),
-		"TimeZone":         "UTC",
-		"row_security":     "off", // a row that is hidden is an error, never a missing one
+		"search_path":                   Schema,
+		"application_name":              "quant",
+		"client_encoding":               "UTF8",
+		"lock_timeout":                  strconv.FormatInt(o.Wait.Milliseconds(), 10),
+		"TimeZone":                      "UTC",
+		"row_security":                  "off", // a row that is hidden is an error, never a missing one
 		"default_transaction_read_only": onOff(o.ReadOnly),
 	} {
 		if _, set := config.RuntimeParams[name]; !set || name == "search_path" {
