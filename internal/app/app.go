@@ -56,7 +56,7 @@ func Main(args []string) int {
 			return exec.RelayMain(args[1:], all)
 		}
 	}
-	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: time.Now, process: true}
+	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: failpoint.Now, process: true}
 	if len(args) > 0 && args[0] == crash.SuccessorArg {
 		return a.afterCrash(args)
 	}

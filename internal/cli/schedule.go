@@ -47,7 +47,7 @@ after its close. The command line is as for quant jobs submit.`,
 				return quant.Errorf(quant.Failed, "the working directory is gone").WithHint("change to one that exists")
 			}
 			s.Name, s.Argv, s.Command, s.Missed = args[0], argv, kind, jobs.Missed(missed)
-			s.AddedAt, s.AddedBy = quant.NewTime(env.Session.Now()), quant.Text(env.RunID())
+			s.AddedAt, s.AddedBy = quant.NewTime(env.Lab.Now()), quant.Text(env.RunID())
 			if s.AfterClose != "" {
 				s.Zone = ""
 			}
@@ -116,7 +116,7 @@ func (l scheduleList) Sections() []output.Section {
 
 // printSchedules prints schedules with their last job, which the queue knows.
 func (e *Env) printSchedules(ctx context.Context, list []jobs.Schedule) error {
-	reports, err := jobs.Reports(ctx, e.Place, list, e.Session.Now())
+	reports, err := jobs.Reports(ctx, e.Place, list, e.Lab.Now())
 	if err != nil {
 		return err
 	}

@@ -37,7 +37,7 @@ job again, unless its run tells that it is done: docs/jobs.md.`,
 			defer func() { _ = store.Close() }() // all of it is durable
 			env.sparing()
 			ctx, now, signalled := env.untilSignalled(cmd.Context(), "jobs were ended, and wait again")
-			o.Program, o.Clock, o.Now, o.LogMax = thisProgram(), env.Session.Now, now, int64(logMax)
+			o.Program, o.Now, o.LogMax = thisProgram(), now, int64(logMax)
 			o.Ended = func(j jobs.Job) { env.Notice("%s", j.Describe()) }
 			env.Notice("working for %s with %s", env.Shown(), quant.Count(o.Slots, "slot"))
 			worked, err := store.Work(ctx, env.Session, o)

@@ -19,6 +19,7 @@ import (
 	"quant/internal/durable"
 	"quant/internal/lab/place"
 	"quant/internal/secret"
+	"quant/internal/serverlink"
 	"quant/internal/sqltext"
 )
 
@@ -134,6 +135,12 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = applicationName()
+	}
+	cfg.DialFunc = serverlink.Dialer().DialContext
+	for name, value := range serverlink.Settings() {
+		if _, set := cfg.RuntimeParams[name]; !set {
+			cfg.RuntimeParams[name] = value
+		}
 	}
 	pg, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
@@ -332,7 +339,7 @@ func attachStatement(u place.LakeURL, readOnly, newest bool, found catalogState)
 			options = append(options, "SNAPSHOT_VERSION "+strconv.FormatInt(found.snapshot, 10))
 		}
 	}
-	return "ATTACH " + sqltext.Literal("ducklake:postgres:"+u.Catalog) + " AS " + catalog + " (" + strings.Join(options, ", ") + ")"
+	return "ATTACH " + sqltext.Literal("ducklake:postgres:"+serverlink.Libpq(u.Catalog)) + " AS " + catalog + " (" + strings.Join(options, ", ") + ")"
 }
 
 // attachLake attaches the lake under the catalog's name, made where there is none.

@@ -160,7 +160,7 @@ func jobOf(row *rivertype.JobRow) Job {
 	_ = json.Unmarshal(row.EncodedArgs, &c)
 	m := metadataOf(row)
 	j := Job{
-		ID: row.ID, State: stateOf(row.State), Command: c.Command, Argv: c.Argv, Dir: c.Dir, Queue: row.Queue, Attempt: row.Attempt, Retries: max(row.MaxAttempts-1, 0),
+		ID: row.ID, State: stateOf(row.State), Command: c.Command, Argv: c.Argv, Dir: c.Dir, Queue: row.Queue, Attempt: row.Attempt, Retries: max(row.MaxAttempts-1-m.Rescues, 0),
 		User: quant.Text(c.User), Schedule: quant.Text(c.Schedule), Missed: c.Missed,
 		TimeoutS: c.Timeout.Seconds(), SubmittedAt: quant.NewTime(row.CreatedAt), DueAt: quant.NewTime(row.ScheduledAt), ParentRunID: quant.Text(c.Parent),
 		Attempts: []Attempt{},
@@ -251,7 +251,7 @@ func (s *Store) Submit(ctx context.Context, sub Submission) (Submitted, error) {
 	}
 	inserted, err := s.client.Insert(ctx, command{Argv: sub.Argv, Dir: sub.Dir, Command: sub.Command, Parent: sub.Parent, Timeout: sub.Timeout, RetryDelay: delay, User: s.submitter(ctx, sub.User)}, o)
 	if err != nil {
-		return Submitted{}, storeError("submit a job", err)
+		return Submitted{}, s.explain("submit a job", err)
 	}
 	return Submitted{jobOf(inserted.Job), inserted.UniqueSkippedAsDuplicate}, nil
 }
@@ -275,13 +275,6 @@ func (s *Store) submitter(ctx context.Context, named string) string {
 	return s.user
 }
 
-func storeError(what string, err error) error {
-	if _, ok := errors.AsType[*quant.Error](err); ok {
-		return err
-	}
-	return quant.Errorf(quant.Store, "%s: %w", what, err)
-}
-
 // Get is a job. NotFound: there is none of that number.
 func (s *Store) Get(ctx context.Context, id int64) (Job, error) {
 	row, err := s.client.JobGet(ctx, id)
@@ -295,7 +288,7 @@ func (s *Store) failed(what string, id int64, err error) error {
 	if errors.Is(err, rivertype.ErrNotFound) {
 		return quant.Errorf(quant.NotFound, "there is no job %d", id).WithHint("`quant jobs list` shows them")
 	}
-	return storeError(quant.Errorf(quant.Store, "%s job %d", what, id).Error(), err)
+	return s.explain(quant.Errorf(quant.Store, "%s job %d", what, id).Error(), err)
 }
 
 // List are jobs, the newest first, at most limit of them; of all states where none is
@@ -319,7 +312,7 @@ func (s *Store) ListBefore(ctx context.Context, of []State, before int64, limit 
 	}
 	found, err := s.client.JobList(ctx, p)
 	if err != nil {
-		return nil, storeError("list the jobs", err)
+		return nil, s.explain("list the jobs", err)
 	}
 	jobs := []Job{}
 	for _, row := range found.Jobs {

@@ -129,24 +129,24 @@ type tallied struct {
 // took lately, shared out among the slots of the workers that live. It is a guess, and none
 // where nothing can be guessed from.
 func (s *Store) Progress(ctx context.Context, in *session.Session) (Progress, error) {
-	p := NoProgress(in.Now())
+	p := NoProgress(in.Lab.Now())
 	p.LeftS, p.EndsAt = nil, nil
 	lines := map[string][]tallied{}
 	rows, err := s.pool.QueryContext(ctx, s.in.tally)
 	if err != nil {
-		return p, storeError("count the jobs", err)
+		return p, s.explain("count the jobs", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var what string
 		var t tallied
 		if err := rows.Scan(&what, &t.kind, &t.n, &t.seconds); err != nil {
-			return p, storeError("count the jobs", err)
+			return p, s.explain("count the jobs", err)
 		}
 		lines[what] = append(lines[what], t)
 	}
 	if err := rows.Err(); err != nil {
-		return p, storeError("count the jobs", err)
+		return p, s.explain("count the jobs", err)
 	}
 	rows.Close() // a file has one connection
 	for _, t := range lines["state"] {
@@ -162,7 +162,7 @@ func (s *Store) Progress(ctx context.Context, in *session.Session) (Progress, er
 	p.Unknown = quant.Text(unknown)
 	if unknown == "" {
 		p.LeftS = &left
-		p.EndsAt = ptr(quant.NewTime(in.Now().Add(time.Duration(left * float64(time.Second)))))
+		p.EndsAt = ptr(quant.NewTime(in.Lab.Now().Add(time.Duration(left * float64(time.Second)))))
 	}
 	return p, nil
 }

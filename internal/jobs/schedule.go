@@ -172,13 +172,13 @@ func (s *Store) schedules(ctx context.Context, lab place.Place) (list []Schedule
 	}
 	rows, err := s.pool.QueryContext(ctx, s.in.schedules)
 	if err != nil {
-		return nil, storeError("read the schedules", err)
+		return nil, s.explain("read the schedules", err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var text string
 		if err := rows.Scan(&text); err != nil {
-			return nil, storeError("read the schedules", err)
+			return nil, s.explain("read the schedules", err)
 		}
 		var one Schedule
 		if err := decodeStrictly([]byte(text), &one); err != nil {
@@ -187,7 +187,7 @@ func (s *Store) schedules(ctx context.Context, lab place.Place) (list []Schedule
 		list = append(list, one)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, storeError("read the schedules", err)
+		return nil, s.explain("read the schedules", err)
 	}
 	return list, nil
 }
@@ -239,7 +239,7 @@ func AddSchedule(ctx context.Context, lab place.Place, s Schedule) error {
 		}
 		added, err := store.pool.ExecContext(ctx, store.in.addSchedule, s.Name, string(text))
 		if err != nil {
-			return storeError("add a schedule", err)
+			return store.explain("add a schedule", err)
 		}
 		if n, err := added.RowsAffected(); err != nil || n == 0 {
 			return taken
@@ -294,7 +294,7 @@ func removeFromServer(ctx context.Context, lab place.Place, name string) (remove
 		return removed, noSchedule(name, list)
 	}
 	if err != nil {
-		return removed, storeError("remove a schedule", err)
+		return removed, store.explain("remove a schedule", err)
 	}
 	return removed, json.Unmarshal([]byte(text), &removed)
 }
@@ -347,7 +347,7 @@ func scheduledTag(name string) string { return "schedule-" + strings.ReplaceAll(
 func (s *Store) Last(ctx context.Context, name string) (job Job, planned time.Time, found bool, err error) {
 	list, err := s.client.JobList(ctx, river.NewJobListParams().TagsAny(scheduledTag(name)).OrderBy(river.JobListOrderByID, river.SortOrderDesc).First(mostAlike))
 	if err != nil {
-		return job, planned, false, storeError("look for the jobs of schedule "+name, err)
+		return job, planned, false, s.explain("look for the jobs of schedule "+name, err)
 	}
 	for _, row := range list.Jobs {
 		var c command
@@ -466,11 +466,11 @@ func (s *Store) submitScheduled(ctx context.Context, plan Schedule, at time.Time
 	}
 	inserted, err := s.client.Insert(ctx, c, o)
 	if err != nil {
-		return Submitted{}, storeError("submit the job of schedule "+plan.Name, err)
+		return Submitted{}, s.explain("submit the job of schedule "+plan.Name, err)
 	}
 	if skipped && !inserted.UniqueSkippedAsDuplicate {
 		if _, err := s.client.JobCancel(ctx, inserted.Job.ID); err != nil {
-			return Submitted{}, storeError("skip a time of schedule "+plan.Name, err)
+			return Submitted{}, s.explain("skip a time of schedule "+plan.Name, err)
 		}
 	}
 	return Submitted{jobOf(inserted.Job), inserted.UniqueSkippedAsDuplicate}, nil

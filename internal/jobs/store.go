@@ -34,6 +34,8 @@ type Store struct {
 	in     dialect
 	user   string // who uses it
 	close  func() error
+	// explain is an error of the store's statements in our words.
+	explain func(what string, err error) error
 }
 
 // Open opens the jobs of a lab: on its server, or else in its file. Errors: NotFound where
@@ -127,7 +129,7 @@ func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], pool *sql.DB,
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{driver: driver, client: client, schema: schema, pool: pool, in: in, close: pool.Close}
+	s := &Store{driver: driver, client: client, schema: schema, pool: pool, in: in, close: pool.Close, explain: explainFile}
 	if in.session == "" {
 		s.user = systemUser()
 		return s, nil
@@ -148,6 +150,14 @@ func systemUser() string {
 
 // Close closes the store.
 func (s *Store) Close() error { return s.close() }
+
+// explainFile is the error of a statement on the file of the jobs.
+func explainFile(what string, err error) error {
+	if _, ok := errors.AsType[*quant.Error](err); ok {
+		return err
+	}
+	return quant.Errorf(quant.Store, "%s: %w", what, err)
+}
 
 // silent is where River logs: what is to be said of jobs, this package says.
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -25,6 +25,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/relational"
+	"quant/internal/serverlink"
 )
 
 // Schema is the schema that everything of the Meta DB lies in.
@@ -65,6 +66,9 @@ type DB struct {
 	unsettled bool
 }
 
+// defaultWait is how long is waited for a lock, and for a server that starts.
+const defaultWait = 15 * time.Second
+
 // oldest is the first version of PostgreSQL that the statements are tried with.
 const oldest = 15
 
@@ -85,7 +89,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 
 func open(ctx context.Context, o Options, schema []migration) (_ *DB, err error) {
 	if o.Wait <= 0 {
-		o.Wait = 15 * time.Second
+		o.Wait = defaultWait
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -221,19 +225,22 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = o.Wait
 	}
-	config.DialFunc = dialer().DialContext
+	config.DialFunc = serverlink.Dialer().DialContext
 	for name, value := range map[string]string{
-		"search_path":      Schema,
-		"application_name": "quant",
-		"client_encoding":  "UTF8",
-		"lock_timeout":     strconv.FormatInt(o.Wait.Milliseconds(), 10),
-		"TimeZone":         "UTC",
-		"row_security":     "off", // a row that is hidden is an error, never a missing one
-		// A host that is gone leaves its locks after about ten seconds.
-		"tcp_keepalives_idle": "4", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3", "tcp_user_timeout": "10000",
+		"search_path":                   Schema,
+		"application_name":              "quant",
+		"client_encoding":               "UTF8",
+		"lock_timeout":                  strconv.FormatInt(o.Wait.Milliseconds(), 10),
+		"TimeZone":                      "UTC",
+		"row_security":                  "off", // a row that is hidden is an error, never a missing one
 		"default_transaction_read_only": onOff(o.ReadOnly),
 	} {
 		if _, set := config.RuntimeParams[name]; !set || name == "search_path" {
+			config.RuntimeParams[name] = value
+		}
+	}
+	for name, value := range serverlink.Settings() {
+		if _, set := config.RuntimeParams[name]; !set {
 			config.RuntimeParams[name] = value
 		}
 	}

@@ -39,6 +39,9 @@ type Options struct {
 	TCP bool
 	// TLS is TCP that takes encrypted connections alone.
 	TLS bool
+	// Network is an address to listen on, as 10.0.0.1/24: all of that network may log in,
+	// without passwords, as hosts of a test do that are namespaces.
+	Network string
 	// Settings are further lines of postgresql.conf.
 	Settings map[string]string
 }
@@ -238,6 +241,13 @@ func (s *Server) configure(o Options) error {
 		settings["ssl"], settings["ssl_cert_file"], settings["ssl_key_file"] = "on", filepath.Join(s.dir, "server.crt"), filepath.Join(s.dir, "server.key")
 		rules := "local all all trust\nhostssl all all all scram-sha-256\n"
 		if err := s.write("data/pg_hba.conf", []byte(rules)); err != nil {
+			return err
+		}
+	}
+	if o.Network != "" {
+		address, _, _ := strings.Cut(o.Network, "/")
+		settings["listen_addresses"] = address
+		if err := s.write("data/pg_hba.conf", []byte("local all all trust\nhost all all "+o.Network+" trust\n")); err != nil {
 			return err
 		}
 	}

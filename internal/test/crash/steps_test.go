@@ -28,6 +28,7 @@ func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 	listed = append(listed, labtest.LabSteps...)
 	listed = append(listed, labtest.EndSteps...)
 	listed = append(listed, labtest.JobSteps...)
+	listed = append(listed, labtest.AttemptSteps...)
 	listed = append(listed, labtest.FenceSteps...)
 	listed = append(listed, labtest.MoveSteps...)
 	slices.Sort(listed)
