@@ -1,6 +1,7 @@
 package factstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -51,6 +52,8 @@ type lake struct {
 	pg  *pgx.Conn // its session holds the writers' lock; nil for readers
 	// fence is the number that the fence had after the last transaction of this DB.
 	fence int64
+	// folder is where the files are, as the catalog says.
+	folder string
 }
 
 // backUpLake is what to do instead of copying the file of the facts.
@@ -328,7 +331,7 @@ func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	}
 	_, err := db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
 	if err == nil {
-		db.created = !found.exists
+		db.created, db.lake.folder = !found.exists, cmp.Or(found.folder, u.DataPath)
 		return nil
 	}
 	text := masked(firstLine(err))
