@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ type WorkerOptions struct {
 	Slots   int              // how many jobs it does at once; at least 1
 	Clock   func() time.Time // when schedules are due
 	Program string           // the file of quant
+	Queue   string           // the one of which it takes jobs, and then it sees to no schedules; "": that of all workers
 	Now     <-chan struct{}  // closed: what runs is ended, too, and waits in the queue again
 	// UntilEmpty ends the worker once there is nothing to do any more, for anybody.
 	UntilEmpty bool
@@ -78,7 +80,7 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 	client, err := river.NewClient(s.driver, &river.Config{
 		ID:     session.RunID(),
 		Logger: silent(), Schema: s.schema,
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Slots}}, Workers: workers,
+		Queues: map[string]river.QueueConfig{cmp.Or(o.Queue, river.QueueDefault): {MaxWorkers: o.Slots}}, Workers: workers,
 		FetchPollInterval: fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
 		JobTimeout: -1, RescueStuckJobsAfter: never, JobStuckThreshold: never,
 		CompletedJobRetentionPeriod: kept, CancelledJobRetentionPeriod: kept, DiscardedJobRetentionPeriod: kept,
@@ -124,7 +126,9 @@ func (w *worker) watch(ctx context.Context) error {
 				w.s.Say().Warn("jobs of dead workers could not be looked for, which is tried again: %s", firstLine(err.Error()))
 			}
 			away = err != nil
-			p.plan(ctx, w, w.o.Clock())
+			if w.o.Queue == "" {
+				p.plan(ctx, w, w.o.Clock())
+			}
 		}
 		if w.o.UntilEmpty {
 			left, err := w.store.client.JobList(ctx, river.NewJobListParams().States(waiting...).First(1))
