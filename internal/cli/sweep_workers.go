@@ -22,6 +22,8 @@ const (
 	// cancelWait bounds the wait for jobs that were cancelled: a process that was asked
 	// to end does so within 10 seconds of the signal.
 	cancelWait = 7 * time.Second
+	// unitRetries is how often a unit is done again whose process failed or was killed.
+	unitRetries = 2
 )
 
 // dispatch is how the units of a sweep are done with --workers; nil without.
@@ -38,7 +40,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		}
 		slots = n
 	}
-	return func(ctx context.Context, name string, lines [][]string, done func(line int)) ([]string, error) {
+	return func(ctx context.Context, name string, lines [][]string) ([]string, error) {
 		dir, err := os.Getwd()
 		if err != nil {
 			return nil, quant.Errorf(quant.Failed, "the working directory is gone").WithHint("change to one that exists")
@@ -54,7 +56,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		}
 		ids := make([]int64, len(lines))
 		for i, line := range lines {
-			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: "sweep", Dir: dir, Parent: e.RunID(), Unique: true, Queue: queue})
+			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: "sweep", Dir: dir, Parent: e.RunID(), Unique: true, Queue: queue, Retries: unitRetries, RetryDelay: time.Second})
 			if err != nil {
 				return nil, e.cancelled(ctx, store, ids[:i], err)
 			}
@@ -62,7 +64,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		}
 		if slots == 0 {
 			e.Notice("%s wait for workers, jobs %d to %d; `quant worker` starts one, `quant jobs list` shows them", quant.Count(len(lines), "unit"), ids[0], ids[len(ids)-1])
-			return e.unitsDone(ctx, store, ids, done)
+			return e.unitsDone(ctx, store, ids)
 		}
 		working, end := context.WithCancel(context.WithoutCancel(ctx))
 		now := make(chan struct{})
@@ -76,7 +78,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 				stop(failed)
 			}
 		})
-		runs, err := e.unitsDone(following, store, ids, done)
+		runs, err := e.unitsDone(following, store, ids)
 		end()
 		if err != nil {
 			close(now)
@@ -88,13 +90,9 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 
 // unitsDone waits for jobs, and returns the run that did each. Of jobs that are not all
 // done none is left.
-func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64, done func(line int)) ([]string, error) {
+func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64) ([]string, error) {
 	begun, over := time.Now(), 0
 	shown := output.IsTerminal(e.Streams().Err)
-	at := map[int64]int{}
-	for i, id := range ids {
-		at[id] = i
-	}
 	last, err := store.Follow(ctx, ids, unitsEvery, func(j jobs.Job) error {
 		switch j.State {
 		case jobs.Failed, jobs.Cancelled:
@@ -108,7 +106,6 @@ func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64, don
 				WithHint("`quant jobs show %d` says more; the same sweep again goes on with what the others came to", j.ID)
 		case jobs.Succeeded:
 			over++
-			done(at[j.ID])
 			if shown && over < len(ids) {
 				left := time.Since(begun) / time.Duration(over) * time.Duration(len(ids)-over)
 				e.Notice("unit %d of %d done, about %s left", over, len(ids), max(left, time.Second).Round(time.Second))

@@ -35,9 +35,9 @@ const (
 )
 
 // Dispatch has command lines of quant done as jobs, each a run of its own, and returns
-// the run that did each. name is the same for the same lines. done is told of each that
-// is over, from any goroutine. When ctx ends, or a job fails, none is left running.
-type Dispatch func(ctx context.Context, name string, lines [][]string, done func(line int)) (runIDs []string, err error)
+// the run that did each. name is the same for the same lines. When ctx ends, or a job
+// fails, none is left running.
+type Dispatch func(ctx context.Context, name string, lines [][]string) (runIDs []string, err error)
 
 // UnitOptions say which unit of a sweep a process works out.
 type UnitOptions struct {
@@ -176,8 +176,7 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 	}
 	if len(lines) > 0 {
 		hexadecimal, _ := durable.DigestHex(durable.Digest([]byte(plan + on)))
-		over := make(chan int, len(lines))
-		runs, err := o.Dispatch(ctx, "sweep-"+hexadecimal[:12], lines, func(line int) { over <- of[line].last - of[line].first })
+		runs, err := o.Dispatch(ctx, "sweep-"+hexadecimal[:12], lines)
 		if err != nil {
 			return err
 		}
@@ -507,10 +506,9 @@ func (r *SweepReport) store(ctx context.Context, s *session.Session, w *trials, 
 		return err
 	}
 	for _, t := range list {
-		id := t.trial
-		result := t.staged.Trial
-		id.Sharpe, id.CAGR, id.MaxDD, id.Vol, id.Turnover, id.NumTrades = result.Sharpe, result.CAGR, result.MaxDD, result.Vol, result.Turnover, result.NumTrades
-		id.InSample, id.FixedAt, id.KnownAt = result.InSample, result.FixedAt, result.KnownAt
+		to, from := t.trial, t.staged.Trial
+		to.Sharpe, to.CAGR, to.MaxDD, to.Vol, to.Turnover, to.NumTrades = from.Sharpe, from.CAGR, from.MaxDD, from.Vol, from.Turnover, from.NumTrades
+		to.InSample, to.FixedAt, to.KnownAt = from.InSample, from.FixedAt, from.KnownAt
 	}
 	return nil
 }
