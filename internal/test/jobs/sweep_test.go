@@ -53,7 +53,7 @@ func results(t *testing.T, l *labtest.Lab, stdout string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	digests := l.FactRows(`SELECT strategy_id, (SELECT sum(hash(t.* EXCLUDE (generated_at))) FROM targets t WHERE t.strategy_id = s.strategy_id),
+	digests := l.FactRows(`SELECT strategy_id, (SELECT sum(hash(version, "asof", symbol, weight, score, approved, risk_flags, reason)) FROM targets t WHERE t.strategy_id = s.strategy_id),
 		(SELECT sum(hash("asof", status, proposed, approved, gross, turnover, digest)) FROM target_sets x WHERE x.strategy_id = s.strategy_id), result_digest
 		FROM (SELECT DISTINCT backtest_summary.strategy_id, backtest_details.result_digest FROM backtest_details JOIN backtest_summary USING (run_id)) s ORDER BY ALL`)
 	return string(text) + "\n" + digests
@@ -143,10 +143,19 @@ func TestASweepWhoseWorkersOrItselfAreKilledGivesTheSameWhenRunAgain(t *testing.
 				}
 				return false
 			})
+			units := children(parent.Process.Pid)
 			parent.Signal(syscall.SIGKILL)
 			if r := parent.Wait(); r.Code != labtest.Killed {
 				t.Fatalf("the sweep ended by itself: %v", r)
 			}
+			l.Eventually("its units have died with it", func() bool {
+				for _, pid := range units {
+					if syscall.Kill(pid, 0) == nil {
+						return false
+					}
+				}
+				return true
+			})
 			again(t, l)
 			wantOnce(t, l)
 		})
