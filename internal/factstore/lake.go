@@ -382,13 +382,16 @@ func conflicts(err error) bool {
 	return strings.Contains(text, "Transaction conflict") || strings.Contains(text, "conflict")
 }
 
-// closeLake gives up the writers' lock, with the session that has it.
+// closeLake gives up the writers' lock, and ends the session that has it. The lock goes
+// first: a server ends a session some time after its client has gone, and the command
+// that is typed next would find it held.
 func (l *lake) closeLake() {
 	if l == nil || l.pg == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_ = l.pg.Close(ctx) // the server ends the lock with the session
+	_, _ = l.pg.Exec(ctx, "SELECT pg_advisory_unlock_all()") // what fails here ends with the session
+	_ = l.pg.Close(ctx)
 	l.pg = nil
 }
