@@ -506,7 +506,7 @@ func (r *SweepReport) store(ctx context.Context, s *session.Session, w *trials, 
 		return err
 	}
 	for _, t := range list {
-		to, from := t.trial, t.staged.Trial
+		to, from := t.trial, t.Trial
 		to.Sharpe, to.CAGR, to.MaxDD, to.Vol, to.Turnover, to.NumTrades = from.Sharpe, from.CAGR, from.MaxDD, from.Vol, from.Turnover, from.NumTrades
 		to.InSample, to.FixedAt, to.KnownAt = from.InSample, from.FixedAt, from.KnownAt
 	}
