@@ -1,6 +1,7 @@
 package factstore
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -54,6 +55,8 @@ type lake struct {
 	fence int64
 	// snapshot is the newest that there was when a reader attached the lake.
 	snapshot int64
+	// folder is where the files are, as the catalog says.
+	folder string
 }
 
 // backUpLake is what to do instead of copying the file of the facts.
@@ -359,7 +362,7 @@ func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	}
 	_, err = db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
 	if err == nil {
-		db.created, db.lake.snapshot = !found.exists, found.snapshot
+		db.created, db.lake.snapshot, db.lake.folder = !found.exists, found.snapshot, cmp.Or(found.folder, u.DataPath)
 		return nil
 	}
 	text := masked(firstLine(err))

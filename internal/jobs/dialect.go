@@ -13,7 +13,7 @@ type dialect struct {
 	// fetchEvery is how long a worker that has nothing to do waits before it asks again.
 	fetchEvery time.Duration
 
-	waiters                                string // jobs that may be taken next, of each user at most a number
+	waiters                                string // jobs of a queue that may be taken next, of each user at most a number
 	take                                   string // takes, for a worker, of the jobs of a list at most a number
 	schedules, addSchedule, removeSchedule string // those of a team; "": they stand in a file
 
@@ -52,8 +52,8 @@ SELECT j.id, u.user, j.priority,
 	(SELECT count(*) FROM river_job r WHERE r.state = 'running' AND ` + of("r.") + ` = u.user),
 	coalesce(unixepoch((SELECT max(r.attempted_at) FROM river_job r WHERE ` + of("r.") + ` = u.user), 'subsec'), 0.0)
 FROM users u CROSS JOIN river_job j ON j.id IN (
-	SELECT h.id FROM river_job h WHERE h.state = 'available' AND ` + of("h.") + ` = u.user AND h.scheduled_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
-	ORDER BY h.priority, h.scheduled_at, h.id LIMIT ?
+	SELECT h.id FROM river_job h WHERE h.state = 'available' AND h.queue = ?2 AND ` + of("h.") + ` = u.user AND h.scheduled_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+	ORDER BY h.priority, h.scheduled_at, h.id LIMIT ?1
 )
 WHERE u.user IS NOT NULL
 ORDER BY j.priority, j.scheduled_at, j.id`,
@@ -107,7 +107,7 @@ SELECT j.id, u.owner, j.priority,
 	(SELECT count(*) FROM ` + table + ` r WHERE r.state = 'running' AND ` + of("r.") + ` = u.owner),
 	coalesce(extract(epoch FROM (SELECT max(r.attempted_at) FROM ` + table + ` r WHERE ` + of("r.") + ` = u.owner)), 0)::float8
 FROM users u CROSS JOIN LATERAL (
-	SELECT h.id, h.priority, h.scheduled_at FROM ` + table + ` h WHERE h.state = 'available' AND ` + of("h.") + ` = u.owner AND h.scheduled_at <= now()
+	SELECT h.id, h.priority, h.scheduled_at FROM ` + table + ` h WHERE h.state = 'available' AND h.queue = $2 AND ` + of("h.") + ` = u.owner AND h.scheduled_at <= now()
 	ORDER BY h.priority, h.scheduled_at, h.id LIMIT $1
 ) j
 WHERE u.owner IS NOT NULL

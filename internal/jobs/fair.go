@@ -47,7 +47,7 @@ type waiter struct {
 // here, and then is not taken twice.
 func (e fairExecutor) JobGetAvailable(ctx context.Context, p *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
 	d := e.driver
-	list, err := d.waiters(ctx, p.MaxToLock+spare)
+	list, err := d.waiters(ctx, p.Queue, p.MaxToLock+spare)
 	if err != nil || len(list) == 0 {
 		return &riverdriver.JobGetAvailableResult{}, err
 	}
@@ -76,10 +76,10 @@ func (e fairExecutor) JobGetAvailable(ctx context.Context, p *riverdriver.JobGet
 	return result, tx.Commit()
 }
 
-// waiters are the jobs that may be taken next, in the order in which they are: the first
-// ones of each user, at most so many of one.
-func (d fairDriver) waiters(ctx context.Context, most int) (list []waiter, err error) {
-	rows, err := d.pool.QueryContext(ctx, d.in.waiters, most)
+// waiters are the jobs of a queue that may be taken next, in the order in which they are:
+// the first ones of each user, at most so many of one.
+func (d fairDriver) waiters(ctx context.Context, queue string, most int) (list []waiter, err error) {
+	rows, err := d.pool.QueryContext(ctx, d.in.waiters, most, queue)
 	if err != nil {
 		return nil, err
 	}

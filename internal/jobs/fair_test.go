@@ -110,7 +110,7 @@ func TestAClaimIsMadeOnceAndCountsAnAttempt(t *testing.T) {
 				go func() {
 					var mine []*rivertype.JobRow
 					for range 5 {
-						r, err := s.driver.GetExecutor().JobGetAvailable(context.WithoutCancel(t.Context()), &riverdriver.JobGetAvailableParams{ClientID: "worker", MaxToLock: 3, Schema: s.schema})
+						r, err := s.driver.GetExecutor().JobGetAvailable(context.WithoutCancel(t.Context()), &riverdriver.JobGetAvailableParams{ClientID: "worker", MaxToLock: 3, Queue: "default", Schema: s.schema})
 						if err != nil {
 							t.Error(err)
 							break
@@ -164,5 +164,25 @@ func TestTheTimeLeftIsGuessedOrUnknown(t *testing.T) {
 		if got := Roughly(seconds); got != want {
 			t.Errorf("%v: %s, not %s", seconds, got, want)
 		}
+	}
+}
+
+// What stands in a queue of its own, as the units of a sweep do, only its workers take.
+func TestAQueueOfItsOwnIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	for name, s := range stores(t) {
+		t.Run(name, func(t *testing.T) {
+			if _, err := s.Submit(t.Context(), Submission{Argv: []string{"log", "note", "own"}, Command: "log.note", User: "ann", Queue: "own"}); err != nil {
+				t.Fatal(err)
+			}
+			if got := take(t, s, 5); len(got) != 0 {
+				t.Fatalf("a worker of all took %s", users(got))
+			}
+			put(t, s, "bob", "", 1)
+			got, err := s.driver.GetExecutor().JobGetAvailable(t.Context(), &riverdriver.JobGetAvailableParams{ClientID: "worker", MaxToLock: 5, Queue: "own", Schema: s.schema})
+			if err != nil || users(got.Jobs) != "ann " {
+				t.Fatalf("its own worker took %q, %v", users(got.Jobs), err)
+			}
+		})
 	}
 }

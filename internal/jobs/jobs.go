@@ -212,6 +212,7 @@ type Submission struct {
 	At         time.Time     // not before; zero: at once
 	Unique     bool          // not where the same command line of the same folder is to be done already
 	Tags       []string
+	Queue      string // the one of which workers take it; "": that of all workers
 }
 
 // Submitted is what became of a submission.
@@ -241,9 +242,9 @@ func (s *Store) Submit(ctx context.Context, sub Submission) (Submitted, error) {
 	if sub.Retries < 0 || sub.Retries > maxRetries {
 		return Submitted{}, quant.Errorf(quant.Invalid, "%d retries are not from 0 to %d", sub.Retries, maxRetries)
 	}
-	o := &river.InsertOpts{MaxAttempts: sub.Retries + 1, Priority: priority + 1, ScheduledAt: sub.At, Tags: sub.Tags}
+	o := &river.InsertOpts{MaxAttempts: sub.Retries + 1, Priority: priority + 1, ScheduledAt: sub.At, Tags: sub.Tags, Queue: sub.Queue}
 	if sub.Unique {
-		o.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: waiting}
+		o.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: waiting, ByQueue: sub.Queue != ""}
 	}
 	delay := sub.RetryDelay
 	if delay <= 0 {

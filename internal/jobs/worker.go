@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -33,6 +34,7 @@ const (
 type WorkerOptions struct {
 	Slots   int             // how many jobs it does at once; at least 1
 	Program string          // the file of quant
+	Queue   string          // the one of which it takes jobs, and then it sees to no schedules; "": that of all workers
 	Now     <-chan struct{} // closed: what runs is ended, too, and waits in the queue again
 	// UntilEmpty ends the worker once there is nothing to do any more, for anybody.
 	UntilEmpty bool
@@ -78,7 +80,7 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 	client, err := river.NewClient[*sql.Tx](holding{s.driver, s, w.hands}, &river.Config{
 		ID:     session.RunID(),
 		Logger: silent(), Schema: s.schema,
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Slots}}, Workers: workers,
+		Queues: map[string]river.QueueConfig{cmp.Or(o.Queue, river.QueueDefault): {MaxWorkers: o.Slots}}, Workers: workers,
 		FetchPollInterval: s.in.fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
 		JobTimeout: -1, RescueStuckJobsAfter: never, JobStuckThreshold: never,
 		CompletedJobRetentionPeriod: kept, CancelledJobRetentionPeriod: kept, DiscardedJobRetentionPeriod: kept,
@@ -126,7 +128,9 @@ func (w *worker) watch(ctx context.Context) error {
 				w.s.Say().Warn("jobs of dead workers cannot be looked for, and are looked for again: %s", firstLine(w.store.explain("look for them", err).Error()))
 			}
 			away = err != nil
-			p.plan(ctx, w, w.s.Lab.Now())
+			if w.o.Queue == "" {
+				p.plan(ctx, w, w.s.Lab.Now())
+			}
 		}
 		if w.o.UntilEmpty {
 			left, err := w.store.client.JobList(ctx, river.NewJobListParams().States(waiting...).First(1))

@@ -303,6 +303,7 @@ func TestALabCollectsWhatIsAskedForAndSaysWhatItRemoved(t *testing.T) {
 	for _, path := range []string{
 		filepath.Join(l.ScratchDir(), place.Repetition+"1"), filepath.Join(l.ScratchDir(), place.Checkout+"1"), filepath.Join(l.ModelDir(), ".m.json.quant-tmp-1"),
 		filepath.Join(l.LogDir(), ".import-1"), l.MetaFile() + place.Staging, l.FactPath + place.Staging + ".wal", l.MetaFile() + ".salvage-1", l.RunDir() + place.Staging,
+		filepath.Join(l.OutputsDir(), "0198c4a0-0000-7000-8000-000000000001"),
 	} {
 		ok(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		ok(t, os.WriteFile(path, []byte("text"), 0o600))

@@ -182,6 +182,16 @@ type Run struct {
 	program *quant.Program
 }
 
+// Draft is a run that is recorded nowhere: it keeps what is noted of it, for Drafted.
+func Draft(id string) *Run { return &Run{ID: id} }
+
+// Drafted returns what has been noted of the run and is not stored yet.
+func (r *Run) Drafted() ([]quant.RunIO, metastore.Batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.io), r.batch
+}
+
 // Record notes what the run read or wrote; it is stored when the run ends. The
 // same direction, kind and name again replaces the earlier note.
 func (r *Run) Record(io quant.RunIO) {

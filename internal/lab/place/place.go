@@ -52,6 +52,7 @@ const (
 	logs      = ".logs"
 	reserve   = ".reserve"
 	jobs      = ".jobs"
+	outputs   = ".outputs"
 
 	// Creating ends the name of a Meta DB that is being made, Building that of a
 	// Fact DB.
@@ -303,6 +304,26 @@ func (p Place) ReportDir() string { return filepath.Join(p.DataDir, reports) }
 
 // SpillDir is where the Fact DB's engine spills to.
 func (p Place) SpillDir() string { return filepath.Join(filepath.Dir(p.FactPath), scratch) }
+
+// OutputsDir is where units of work stage their outputs, a folder a run, until one
+// process takes them into the Fact DB: beside its file, or in the folder of a lake's
+// files, which all machines see. "": the URL of the lake does not say where that is.
+func (p Place) OutputsDir() string {
+	if p.FactsURL == "" {
+		return OutputsBeside(Real(p.FactPath))
+	}
+	u, err := ParseLakeURL(p.FactsURL)
+	if err != nil || u.DataPath == "" {
+		return ""
+	}
+	return OutputsWithin(u.DataPath)
+}
+
+// OutputsBeside is OutputsDir of a Fact DB in the file of this real path.
+func OutputsBeside(factFile string) string { return factFile + outputs }
+
+// OutputsWithin is OutputsDir of a lake that has its files in this folder.
+func OutputsWithin(dataPath string) string { return filepath.Join(dataPath, outputs) }
 
 // BackupDir is the folder of the copies that are taken of a database before it is
 // migrated or reset.
