@@ -113,7 +113,7 @@ func (w *worker) noted(ctx context.Context, j *river.Job[command], runID string)
 
 func (w *worker) note(ctx context.Context, j *river.Job[command], runID string) error {
 	list := append(slices.Clone(metadataOf(j.JobRow).Attempts), attempt{
-		Attempt: j.Attempt, RunID: runID, WorkerRunID: w.s.RunID(), Host: w.s.Registry.Process.Host, StartedAt: w.s.Lab.Now().UTC(),
+		Attempt: j.Attempt, RunID: runID, WorkerRunID: w.s.RunID(), Host: w.s.Registry.Process.Host, StartedAt: w.s.Now().UTC(),
 	})
 	doc, err := json.Marshal(map[string]any{"attempts": list})
 	if err != nil {

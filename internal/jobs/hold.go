@@ -123,7 +123,7 @@ func (e executor) JobGetAvailable(ctx context.Context, p *riverdriver.JobGetAvai
 
 // JobSetStateIfRunningMany is documented at riverdriver.Executor.
 func (e executor) JobSetStateIfRunningMany(ctx context.Context, p *riverdriver.JobSetStateIfRunningManyParams) ([]*rivertype.JobRow, error) {
-	tx, err := e.Executor.Begin(ctx)
+	tx, err := e.Begin(ctx)
 	if err != nil {
 		return nil, err
 	}

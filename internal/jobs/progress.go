@@ -129,7 +129,7 @@ type tallied struct {
 // took lately, shared out among the slots of the workers that live. It is a guess, and none
 // where nothing can be guessed from.
 func (s *Store) Progress(ctx context.Context, in *session.Session) (Progress, error) {
-	p := NoProgress(in.Lab.Now())
+	p := NoProgress(in.Now())
 	p.LeftS, p.EndsAt = nil, nil
 	lines := map[string][]tallied{}
 	rows, err := s.pool.QueryContext(ctx, s.in.tally)
@@ -162,7 +162,7 @@ func (s *Store) Progress(ctx context.Context, in *session.Session) (Progress, er
 	p.Unknown = quant.Text(unknown)
 	if unknown == "" {
 		p.LeftS = &left
-		p.EndsAt = ptr(quant.NewTime(in.Lab.Now().Add(time.Duration(left * float64(time.Second)))))
+		p.EndsAt = ptr(quant.NewTime(in.Now().Add(time.Duration(left * float64(time.Second)))))
 	}
 	return p, nil
 }

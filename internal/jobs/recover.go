@@ -139,7 +139,7 @@ func (w *worker) settle(ctx context.Context, row *rivertype.JobRow, by string) e
 				return nil //nolint:nilerr // it has begun meanwhile: the next look tells
 			}
 		case run.Status == quant.Success:
-			done := w.s.Lab.Now()
+			done := w.s.Now()
 			err := w.store.whileHeld(ctx, hold{row.ID, row.Attempt, by}, func(tx riverdriver.ExecutorTx) error {
 				_, err := tx.JobSetStateIfRunningMany(ctx, many(riverdriver.JobSetStateCompleted(row.ID, done, nil), w.store.schema))
 				return err
@@ -171,7 +171,7 @@ func failedByItself(exit *int64) bool { return exit != nil && *exit < 128 }
 
 // discharge says of an attempt that failed what its worker no longer could.
 func (w *worker) discharge(ctx context.Context, row *rivertype.JobRow, m metadata, run metastore.RunDetail) error {
-	now, why := w.s.Lab.Now(), firstLine(string(run.ErrorText))
+	now, why := w.s.Now(), firstLine(string(run.ErrorText))
 	if m.CancelAttempted == nil && (row.Attempt >= row.MaxAttempts || hopeless(run.Process.ExitCode)) {
 		return w.move(ctx, row, rivertype.JobStateDiscarded, &now, why)
 	}
@@ -198,7 +198,7 @@ func (w *worker) forestall(ctx context.Context, row *rivertype.JobRow, runID, wh
 // rescue gives a job back to the queue, or ends it where it was cancelled, or where too
 // many workers have died with it.
 func (w *worker) rescue(ctx context.Context, row *rivertype.JobRow, m metadata, why string) error {
-	now := w.s.Lab.Now()
+	now := w.s.Now()
 	state, ended := rivertype.JobStateAvailable, (*time.Time)(nil)
 	switch {
 	case m.CancelAttempted != nil:
@@ -216,7 +216,7 @@ func (w *worker) move(ctx context.Context, row *rivertype.JobRow, state rivertyp
 	if row.AttemptedAt == nil || len(row.AttemptedBy) == 0 {
 		return errors.New("a running job that nobody has begun")
 	}
-	said, err := json.Marshal(rivertype.AttemptError{At: w.s.Lab.Now(), Attempt: row.Attempt, Error: why})
+	said, err := json.Marshal(rivertype.AttemptError{At: w.s.Now(), Attempt: row.Attempt, Error: why})
 	if err != nil {
 		return err
 	}

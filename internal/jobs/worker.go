@@ -84,9 +84,9 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 		FetchPollInterval: s.in.fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
 		JobTimeout: -1, RescueStuckJobsAfter: never, JobStuckThreshold: never,
 		CompletedJobRetentionPeriod: kept, CancelledJobRetentionPeriod: kept, DiscardedJobRetentionPeriod: kept,
-		RetryPolicy: retries{session.Lab.Now},
+		RetryPolicy: retries{session.Now},
 		// River decides with it who is due, also for others, so it is no host's own.
-		Test: river.TestConfig{Time: clock{session.Lab.Now}},
+		Test: river.TestConfig{Time: clock{session.Now}},
 	})
 	if err != nil {
 		return Worked{}, s.explain("start the worker", err)
@@ -129,7 +129,7 @@ func (w *worker) watch(ctx context.Context) error {
 			}
 			away = err != nil
 			if w.o.Queue == "" {
-				p.plan(ctx, w, w.s.Lab.Now())
+				p.plan(ctx, w, w.s.Now())
 			}
 		}
 		if w.o.UntilEmpty {
