@@ -739,6 +739,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs delete", 0, "runs", "delete", "abcd")
 	run("runs purge", 0, "runs", "purge", "abcd", "--yes")
 	run("gc", 0, "gc", "--reads")
+	run("lab move", 0, "lab", "move", "--to-data-dir", "moved")
 	run("backup", 0, "backup", "lab.tar")
 	run("restore", 0, "restore", "lab.tar", "--yes")
 	run("log metric", 0, "log", "metric", "--run", "last", "loss=0.5")
@@ -963,6 +964,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"backtest list", "--data-dir quant-demo/data"},
 		{"calendar check", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
+		{"lab move", "--to-data-dir moved"},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 		{"strategy validate", "good.yaml"},
 		{"strategy show", "good.yaml"},

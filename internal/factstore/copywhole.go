@@ -88,7 +88,7 @@ func (h *Held) attachLake(ctx context.Context, from Options) error {
 	}
 	db := h.to
 	if db.lake == nil {
-		if err := loadExtensions(ctx, db.conn, from.Extensions); err != nil {
+		if err := loadExtensions(ctx, db.conn, from.Extensions, lakeExtensions()...); err != nil {
 			return err
 		}
 		if _, err := db.conn.ExecContext(ctx, filterHere); err != nil {
@@ -102,6 +102,10 @@ func (h *Held) attachLake(ctx context.Context, from Options) error {
 		return err
 	}
 	h.looking, h.snapshot = looking, found.snapshot
+	files := &DB{path: looking.path, conn: db.conn, o: from, readOnly: true, lake: looking.lake}
+	if _, err := files.openFiles(ctx, found); err != nil {
+		return err
+	}
 	if _, err := db.conn.ExecContext(ctx, strings.Replace(attachStatement(u, true, false, found), " AS "+catalog+" (", " AS "+h.catalog+" (", 1)); err != nil {
 		return refuseLake(errors.Join(ErrDamaged, err), "%s cannot be attached: %s", h.shown, masked(firstLine(err)))
 	}

@@ -2,6 +2,8 @@ package factstore
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -55,11 +57,12 @@ func s3Statements(ctx context.Context, o Options, at place.S3) ([]string, error)
 		scheme, host, _ := strings.Cut(at.Endpoint, "://")
 		secret = append(secret, [2]string{"ENDPOINT", host}, [2]string{"USE_SSL", fmt.Sprint(scheme == "https")})
 	}
+	scope := sha256.Sum256([]byte(at.URL())) // two lakes of one engine have two secrets
 	var words []string
 	for _, s := range secret {
 		words = append(words, s[0]+" "+sqltext.Literal(s[1]))
 	}
-	statements := []string{"CREATE OR REPLACE SECRET " + s3Secret + " (TYPE s3, PROVIDER config, " + strings.Join(words, ", ") + ")"}
+	statements := []string{"CREATE OR REPLACE SECRET " + s3Secret + "_" + hex.EncodeToString(scope[:8]) + " (TYPE s3, PROVIDER config, " + strings.Join(words, ", ") + ")"}
 	if o.Cloud.CABundle != "" {
 		statements = append(statements, "SET ca_cert_file = "+sqltext.Literal(o.Cloud.CABundle), "SET enable_server_cert_verification = true")
 	}
