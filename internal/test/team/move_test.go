@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -87,6 +88,9 @@ func tree(t *testing.T, dir string) map[string]string {
 	return files
 }
 
+// role is the member that names who recorded a run in the database, as only a server knows.
+var role = regexp.MustCompile(`\n *"role": [^\n]*`)
+
 // answers are what a lab says of itself, without what moving adds.
 func answers(l *labtest.Lab, env ...string) string {
 	var b strings.Builder
@@ -104,7 +108,7 @@ func answers(l *labtest.Lab, env ...string) string {
 		if r.Code != 0 {
 			l.T.Errorf("%v: %s", args, r)
 		}
-		b.WriteString(r.Stdout)
+		b.WriteString(role.ReplaceAllString(r.Stdout, ""))
 	}
 	return b.String()
 }
