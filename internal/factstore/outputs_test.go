@@ -339,7 +339,7 @@ func TestStagedRowsAreStoredForTheRunsThatTheyName(t *testing.T) {
 func TestOutputsOfAFileLieBesideIt(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(lakeEnv) != "" {
-		t.Skip("of a file")
+		t.Skip("a lake keeps staged outputs in its data path")
 	}
 	path := newPath(t)
 	db := openWrite(t, path)
