@@ -15,7 +15,14 @@ OVERFLOW = """() => {
   return over + " px: " + out.slice(0, 4).map((el) => el.tagName.toLowerCase() + "." + el.className + " " + (el.textContent || "").trim().slice(0, 40)).join(" | ");
 }"""
 
-DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+# Resolves when the window has the width and what observes sizes has been told.
+DRAWN = """(width) => new Promise((done) => {
+  const frame = () => requestAnimationFrame(() => {
+    if (innerWidth !== width) return frame();
+    requestAnimationFrame(() => requestAnimationFrame(() => done()));
+  });
+  document.fonts.ready.then(frame);
+})"""
 
 OUTLINE = """() => {
   const heads = [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")];
@@ -103,7 +110,7 @@ def looked_at(tab, name, path, status, drawn, theme, axe):
         tab.page.evaluate(axe)
         for width in widths:
             tab.page.set_viewport_size({"width": width, "height": 900})
-            tab.page.evaluate(DRAWN)  # charts follow
+            tab.page.evaluate(DRAWN, width)  # charts follow
             over = tab.page.evaluate(OVERFLOW)
             if over:
                 wrong.append(f"sticks out at {width} px by {over}")
