@@ -278,3 +278,188 @@ func TestExtensionsAreCheckedBeforeTheyAreLoaded(t *testing.T) {
 	}
 	wantCode(t, factstore.CheckExtensions(dir), quant.Store, "is not the extension ducklake of DuckDB", "SHA-256")
 }
+
+// A writer that computes first takes the lock for its COMMIT alone. It harms nobody who
+// holds it, and commits nothing over what another wrote meanwhile.
+func TestALateWriterLetsOthersWriteAndCommitsNothingOverThem(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	openLake(t, o).Close()
+	late := o
+	late.Late = true
+	slow := openLake(t, late)
+	o.Wait = 0
+	store := func(ctx context.Context, tx *factstore.Tx, symbol string) error {
+		_, err := tx.Insert(ctx, factstore.OHLCV, "SELECT ?, DATE '2020-01-01', 2, 3, 1, 2, 10, NULL, 'test', CAST(? AS TIMESTAMP)", symbol, tx.Now)
+		return err
+	}
+	// Alone it commits, and again.
+	for i := range 2 {
+		if _, err := slow.Write(t.Context(), fmt.Sprintf("run-%d", i), func(ctx context.Context, tx *factstore.Tx) error { return store(ctx, tx, fmt.Sprintf("S%d", i)) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Another comes while it computes; it need not wait.
+	_, err := slow.Write(t.Context(), "run-late", func(ctx context.Context, tx *factstore.Tx) error {
+		if err := store(ctx, tx, "T"); err != nil {
+			return err
+		}
+		fast := openLake(t, o)
+		mustWriteBars(t, fast, "run-fast", "T", 10)
+		return fast.Close()
+	})
+	wantCode(t, err, quant.Conflict, "another process has written", "nothing was committed")
+	if !errors.Is(err, factstore.ErrOvertaken) {
+		t.Errorf("%v", err)
+	}
+	closeDB(t, slow)
+	// Who holds the lock is waited for, and is not harmed.
+	slow = openLake(t, late)
+	holder := openLake(t, o)
+	done := make(chan error, 1)
+	go func() {
+		_, err := slow.Write(t.Context(), "run-later", func(ctx context.Context, tx *factstore.Tx) error { return store(ctx, tx, "U") })
+		done <- err
+	}()
+	mustWriteBars(t, holder, "run-holder", "V", 10)
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	closeDB(t, holder)
+	if err := <-done; !errors.Is(err, factstore.ErrOvertaken) {
+		t.Errorf("%v", err)
+	}
+	closeDB(t, slow)
+	db := openLake(t, o)
+	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 22 {
+		t.Errorf("%d bars, want 22", n)
+	}
+	wantSound(t, db)
+}
+
+// Many small files become few; all rows, and every snapshot, read as before.
+func TestACompactedLakeReadsTheSame(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	db := openLake(t, o)
+	writes := soak.Count(t, 40, 200)
+	for i := range writes {
+		mustWriteBars(t, db, fmt.Sprintf("run-%d", i), fmt.Sprintf("S%d", i), 12+i%5)
+	}
+	snapshots := db.Snapshots().Written
+	if len(snapshots) == 0 {
+		t.Fatal("no snapshot was noted")
+	}
+	const digest = "SELECT count(*) || ' ' || sum(hash(ohlcv)::HUGEINT) FROM ohlcv"
+	at := func(snapshot int64) string {
+		t.Helper()
+		o := o
+		o.Snapshot = snapshot
+		reader, err := factstore.OpenRead(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Close()
+		var text string
+		if err := reader.QueryRow(t.Context(), digest).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	first, middle, newest := at(snapshots[0]), at(snapshots[len(snapshots)/2]), at(0)
+	if first == newest || middle == newest {
+		t.Fatalf("snapshots %q, %q, newest %q", first, middle, newest)
+	}
+	now := time.Now().Add(time.Hour)
+	done, err := db.Compact(t.Context(), factstore.CompactOptions{Replaced: now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.FilesAfter*3 > done.FilesBefore || done.Removed == 0 || done.Expired != 0 {
+		t.Errorf("%+v", done)
+	}
+	if a, b, c := at(snapshots[0]), at(snapshots[len(snapshots)/2]), at(0); a != first || b != middle || c != newest {
+		t.Errorf("after compaction: %q, %q, %q; before: %q, %q, %q", a, b, c, first, middle, newest)
+	}
+	// A snapshot that is referred to stays, the others go.
+	done, err = db.Compact(t.Context(), factstore.CompactOptions{Replaced: now, Expire: now, Keep: snapshots[:1]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Expired == 0 || done.Snapshots != 2 {
+		t.Errorf("%+v", done)
+	}
+	if a, c := at(snapshots[0]), at(0); a != first || c != newest {
+		t.Errorf("after expiry: %q, %q; before: %q, %q", a, c, first, newest)
+	}
+	gone := o
+	gone.Snapshot = snapshots[len(snapshots)/2]
+	_, err = factstore.OpenRead(t.Context(), gone)
+	wantCode(t, err, quant.NotFound, "keeps no snapshot", "lab compact")
+	mustWriteBars(t, db, "run-after", "Z", 10)
+	wantSound(t, db)
+}
+
+// What becomes of a lake whose server restarts, whose URL is wrong, or whose files are
+// gone is said in words of ours.
+func TestWhatFailsOnALakeIsSaidInOurWords(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t, postgrestest.Options{})
+	o := lake(t)
+	dir := t.TempDir()
+	database := server.Database(t)
+	o.URL = laketest.In(database, dir)
+	db := openLake(t, o)
+	mustWriteBars(t, db, "run-1", "A", 300)
+	closeDB(t, db)
+
+	wrong := o
+	wrong.URL = laketest.In(database, t.TempDir())
+	_, err := factstore.OpenRead(t.Context(), wrong)
+	wantCode(t, err, quant.Usage, "has its files in", dir, "leave data_path out")
+
+	reader, err := factstore.OpenRead(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	db = openLake(t, o)
+	for _, inside := range []bool{true, false} {
+		_, err = db.Write(t.Context(), "run-2", func(ctx context.Context, tx *factstore.Tx) error {
+			if _, err := tx.Insert(ctx, factstore.OHLCV, "SELECT 'B', DATE '2020-01-01' + i::INTEGER, 2, 3, 1, 2, 10, NULL, 'test', CAST(? AS TIMESTAMP) FROM range(300) r(i)", tx.Now); err != nil {
+				return err
+			}
+			server.Kill()
+			server.Restart(t)
+			if inside {
+				var n int64
+				return tx.QueryRow(ctx, "SELECT sum(volume) FROM ohlcv").Scan(&n)
+			}
+			return nil
+		})
+		if code := quant.CodeOf(err); code != quant.Store && code != quant.Conflict || strings.ContainsAny(err.Error(), "\n") || strings.Contains(err.Error(), "COPY") || strings.Contains(err.Error(), "ROLLBACK") {
+			t.Errorf("a restart (read inside: %v): %v, %q", inside, err, quant.HintOf(err))
+		}
+		closeDB(t, db)
+		db = openLake(t, o)
+		if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 300 {
+			t.Errorf("%d bars, want 300", n)
+		}
+	}
+	wantSound(t, db)
+
+	files, err := filepath.Glob(filepath.Join(dir, "files", "main", "ohlcv", "*.parquet"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		if err := os.Rename(file, file+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var n float64
+	err = db.QueryRow(t.Context(), "SELECT sum(volume) FROM ohlcv").Scan(&n)
+	wantCode(t, err, quant.Store, "a file of", "cannot be read", "mounted")
+}

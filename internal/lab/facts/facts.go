@@ -3,10 +3,13 @@
 package facts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -67,19 +70,99 @@ type Store struct {
 	mu      sync.Mutex
 	commit  factstore.Commit
 	writing *factstore.DB // open for writing; nil: none is
+
+	snapshots []quant.RunIO // of a lake, each once
 }
 
-// Attachment is how a query process comes to the facts of a lab that are on a lake; nil
-// where they are in a file. Errors are those of factstore.OpenRead.
-func (s *Store) Attachment(ctx context.Context) (*sandbox.Attachment, error) {
+// Attachment is how a query process comes to the facts of a lab that are on a lake: to a
+// snapshot of them, or with 0 to the newest; nil where they are in a file. Errors are
+// those of factstore.OpenRead; NotFound: the snapshot is not kept; Refused: a file has
+// none.
+func (s *Store) Attachment(ctx context.Context, snapshot int64) (*sandbox.Attachment, error) {
 	if s.Lab.FactsURL == "" {
+		if snapshot != 0 {
+			return nil, quant.Errorf(quant.Refused, "facts in a file have no snapshots").WithHint("`quant data prices --as-of RUN` reads earlier prices")
+		}
 		return nil, nil
 	}
-	statements, folder, err := factstore.LakeReading(ctx, where(s.Lab.Place))
+	o := where(s.Lab.Place)
+	o.Snapshot = snapshot
+	r, err := factstore.LakeReading(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return &sandbox.Attachment{Statements: statements, Folder: folder}, nil
+	s.noteSnapshot(quant.In, r.Snapshot)
+	return &sandbox.Attachment{Statements: r.Statements, Folder: r.Folder}, nil
+}
+
+// SnapshotOf is the snapshot of the lake that a run left behind, or, if it committed
+// none, the one that it read last. NotFound: its record names none.
+func (s *Store) SnapshotOf(ctx context.Context, runID string) (int64, error) {
+	meta, err := s.Lab.MetaDB()
+	if err != nil {
+		return 0, err
+	}
+	list, err := meta.RunIO(ctx, runID)
+	if err != nil {
+		return 0, err
+	}
+	newest := map[quant.Direction]int64{}
+	for _, io := range list {
+		if id, err := strconv.ParseInt(io.Name, 10, 64); err == nil && io.Kind == quant.IOSnapshot {
+			newest[io.Direction] = max(newest[io.Direction], id)
+		}
+	}
+	if id := cmp.Or(newest[quant.Out], newest[quant.In]); id != 0 {
+		return id, nil
+	}
+	return 0, quant.Errorf(quant.NotFound, "run %s names no snapshot of a lake", quant.ShortID(runID)).WithHint("`quant runs show` lists what a run read and wrote; `quant data prices --as-of RUN` reads earlier prices of any run")
+}
+
+// CompactOptions say how the lake of a lab is compacted.
+type CompactOptions struct {
+	Grace  time.Duration // replaced files stay so long, for who still reads them
+	Expire time.Duration // snapshots that no run refers to are forgotten when they are so old; 0: none is
+	DryRun bool
+}
+
+// Compact merges the small files of the lake, and expires snapshots that no run of the
+// Meta DB refers to. Errors are those of factstore.DB.Compact and OpenWrite.
+func (s *Store) Compact(ctx context.Context, o CompactOptions) (done factstore.Compacted, err error) {
+	if s.Lab.FactsURL == "" {
+		return done, quant.Errorf(quant.Refused, "only facts on DuckLake lie in many files, and those of this lab are in one").WithHint("there is nothing to compact")
+	}
+	now := s.Lab.Now()
+	of := factstore.CompactOptions{Replaced: now.Add(-o.Grace), DryRun: o.DryRun}
+	if o.Expire > 0 {
+		of.Expire = now.Add(-o.Expire)
+		if of.Keep, err = s.referredTo(ctx); err != nil {
+			return done, err
+		}
+	}
+	err = s.Write(ctx, func(db *factstore.DB) (err error) {
+		done, err = db.Compact(ctx, of)
+		return err
+	})
+	return done, err
+}
+
+// referredTo are the snapshots that runs refer to.
+func (s *Store) referredTo(ctx context.Context) ([]int64, error) {
+	meta, err := s.Lab.MetaDB()
+	if err != nil {
+		return nil, err
+	}
+	names, err := meta.IONames(ctx, quant.IOSnapshot)
+	if err != nil {
+		return nil, err
+	}
+	var list []int64
+	for _, name := range names {
+		if id, err := strconv.ParseInt(name, 10, 64); err == nil {
+			list = append(list, id)
+		}
+	}
+	return list, nil
 }
 
 // Options are the options of every opening.
@@ -144,7 +227,47 @@ func (s *Store) Read(ctx context.Context, fn func(db *factstore.DB) error) error
 		return err
 	}
 	defer db.Close()
+	defer s.noteSnapshots(db)
 	return explained(db, fn(db))
+}
+
+// noteSnapshots keeps which snapshots of a lake an opening had to do with.
+func (s *Store) noteSnapshots(db *factstore.DB) {
+	of := db.Snapshots()
+	if of.Read > 0 {
+		s.noteSnapshot(quant.In, of.Read)
+	}
+	for _, id := range of.Written {
+		s.noteSnapshot(quant.Out, id)
+	}
+}
+
+func (s *Store) noteSnapshot(direction quant.Direction, id int64) {
+	io := quant.RunIO{Direction: direction, Kind: quant.IOSnapshot, Name: strconv.FormatInt(id, 10)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.snapshots, io) {
+		s.snapshots = append(s.snapshots, io)
+	}
+}
+
+// Snapshots are those of a lake that were read and committed so far, as the run records
+// them. Reads through Shared, each of which sees the newest, are not among them.
+func (s *Store) Snapshots() []quant.RunIO {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.snapshots)
+}
+
+// AddSnapshots counts snapshots of another Store, which worked for the same run.
+func (s *Store) AddSnapshots(of *Store) {
+	for _, io := range of.Snapshots() {
+		s.mu.Lock()
+		if !slices.Contains(s.snapshots, io) {
+			s.snapshots = append(s.snapshots, io)
+		}
+		s.mu.Unlock()
+	}
 }
 
 // explained says of work that did not fit into the engine's memory what would help.
@@ -158,7 +281,31 @@ func explained(db *factstore.DB, err error) error {
 
 // Write runs fn with the Fact DB open for writing, made or brought up to date
 // where needed.
-func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err error) {
+func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) error {
+	return s.write(ctx, s.Options(ctx), fn)
+}
+
+// WriteLate is Write for what computes long before it commits, in one transaction: on a
+// lake others may write meanwhile. If one did, nothing was committed, and fn runs a second
+// time, with the lock of Write. It must begin anew then.
+func (s *Store) WriteLate(ctx context.Context, fn func(db *factstore.DB) error) error {
+	if s.Lab.FactsURL == "" {
+		return s.Write(ctx, fn)
+	}
+	o := s.Options(ctx)
+	o.Late = true
+	before := s.Committed()
+	err := s.write(ctx, o, fn)
+	if !errors.Is(err, factstore.ErrOvertaken) || s.Committed() != before {
+		return err
+	}
+	if s.Waiting != nil {
+		s.Waiting("another process has written meanwhile: beginning anew, while others wait")
+	}
+	return s.Write(ctx, fn)
+}
+
+func (s *Store) write(ctx context.Context, o factstore.Options, fn func(db *factstore.DB) error) (err error) {
 	if s.Shared != nil {
 		resume, err := s.Shared.Aside(ctx)
 		if err != nil {
@@ -166,7 +313,7 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 		}
 		defer resume()
 	}
-	db, err := factstore.OpenWrite(ctx, s.Options(ctx))
+	db, err := factstore.OpenWrite(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -174,6 +321,7 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 	s.writing = db
 	s.mu.Unlock()
 	defer func() {
+		s.noteSnapshots(db)
 		s.mu.Lock()
 		if state := db.State(); state != factstore.NoneCommitted {
 			s.commit = state

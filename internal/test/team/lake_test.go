@@ -112,6 +112,46 @@ func TestALakeSaysWhatCannotBeDoneWithIt(t *testing.T) {
 	}
 }
 
+// What a run read and wrote names snapshots of the lake, which can be read after others
+// have written and after the lake was compacted.
+func TestARunNamesTheSnapshotsOfItsLake(t *testing.T) {
+	t.Parallel()
+	l := onLake(t, laketest.URL(t))
+	l.Must("init-db")
+	l.Must("ingest", "first.csv")
+	l.Must("features")
+	const digest = "SELECT (SELECT count(*) || ' ' || sum(hash(ohlcv)::HUGEINT) FROM ohlcv), (SELECT count(*) || ' ' || sum(hash(symbol, ts, feature_name, feature_value)::HUGEINT) FROM features_daily)"
+	asOf := func(what string) string { return l.Must("sql", "--output", "csv", "--as-of", what, digest).Stdout }
+	then := l.Must("sql", "--output", "csv", digest).Stdout
+	if got := asOf("last:features"); got != then {
+		t.Errorf("as of features: %s; then: %s", got, then)
+	}
+	ingested := asOf("last:ingest")
+	id := strings.TrimSpace(l.MetaRows("SELECT io.name FROM run_io io JOIN runs r USING (run_id) WHERE r.kind = 'features' AND io.kind = 'snapshot' AND io.direction = 'out'"))
+	if id == "" || !strings.Contains(l.Must("runs", "show", "last:features").Stdout, "snapshot") {
+		t.Fatalf("snapshot %q; %s", id, l.Must("runs", "show", "last:features").Stdout)
+	}
+	features := l.RunOf("features").RunID
+	l.Must("ingest", "second.csv")
+	l.Must("features")
+	if now := l.Must("sql", "--output", "csv", digest).Stdout; now == then {
+		t.Fatal("nothing changed")
+	}
+	for range 2 {
+		if a, b := asOf(features), asOf("snapshot:"+id); a != then || b != then || ingested == then {
+			t.Errorf("as of %s: %s; of its snapshot: %s; then: %s", features, a, b, then)
+		}
+		l.Must("lab", "compact", "--grace", "0s", "--expire", "1ms")
+	}
+	l.Must("doctor")
+	l.Want(4, "sql", "--as-of", "snapshot:123456", "SELECT 1")
+	l.Want(2, "sql", "--as-of", "snapshot:x", "SELECT 1")
+	file := prices(t)
+	file.Must("init-db")
+	file.Want(6, "sql", "--as-of", "snapshot:1", "SELECT 1")
+	file.Want(6, "lab", "compact")
+}
+
 // Machines that share a lake ingest the same keys at once; one of them is killed.
 func TestMachinesThatIngestTheSameAtOnceLeaveNothingTwice(t *testing.T) {
 	t.Parallel()
