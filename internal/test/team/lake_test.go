@@ -131,7 +131,7 @@ func TestARunNamesTheSnapshotsOfItsLake(t *testing.T) {
 	if id == "" || !strings.Contains(l.Must("runs", "show", "last:features").Stdout, "snapshot") {
 		t.Fatalf("snapshot %q; %s", id, l.Must("runs", "show", "last:features").Stdout)
 	}
-	features := l.RunOf("features").RunID
+	features := strings.TrimSpace(l.MetaRows("SELECT run_id FROM runs WHERE kind = 'features'"))
 	l.Must("ingest", "second.csv")
 	l.Must("features")
 	if now := l.Must("sql", "--output", "csv", digest).Stdout; now == then {
