@@ -36,6 +36,7 @@ var contract = []string{
 	"TestRowsHaveTheDigestThatDuckDBGivesThem", "TestValuesHaveTheDigestThatDuckDBGivesTheirRows", "TestADigestIsOfTheRowsAndNotOfTheirOrder",
 	"TestFeaturesAreReadWithTheRunsThatWroteThem", "TestRowsThatNoRunWroteAreRefusedByName",
 	"TestAWriteChangesFactsOnlyWhereItCountsThem", "TestStagedRowsLiveInTempTablesUntilClose",
+	"TestStagedOutputsAreTakenInWithTheDigestsOfOneProcess", "TestOutputsThatAreNotWholeAreRefused", "TestAFailedClosingMergeLeavesTheOutputsAndNothingElse", "TestStagedRowsAreStoredForTheRunsThatTheyName",
 }
 
 // The tests of the contract run a second time, in a process of their own, with every

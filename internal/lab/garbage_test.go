@@ -150,7 +150,7 @@ func TestOnlyWhatIsOldAndUnusedGoes(t *testing.T) {
 		}
 	}
 	for digest, stays := range map[string]bool{d1: true, young: true, unused: false} {
-		if err := y.Artifacts.Verify(digest); (err == nil) != stays {
+		if err := y.Artifacts.Verify(t.Context(), digest); (err == nil) != stays {
 			t.Errorf("%s: %v", digest, err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestAnOldContentThatIsPutAgainStays(t *testing.T) {
 		return nil
 	})
 	ok(t, err)
-	ok(t, y.Artifacts.Verify(digest))
+	ok(t, y.Artifacts.Verify(t.Context(), digest))
 }
 
 func TestWhatIsYoungerThanTheOldestOpenRunStays(t *testing.T) {
@@ -281,7 +281,7 @@ func TestNoContentThatARunHasIsCollectedInAStorm(t *testing.T) {
 	stored, err := y.Meta.StoredArtifacts(ctx)
 	ok(t, err)
 	for _, a := range stored {
-		ok(t, y.Artifacts.Verify(a.Digest))
+		ok(t, y.Artifacts.Verify(t.Context(), a.Digest))
 	}
 	if removed == 0 {
 		t.Error("nothing was collected: this was no storm")
@@ -303,6 +303,7 @@ func TestALabCollectsWhatIsAskedForAndSaysWhatItRemoved(t *testing.T) {
 	for _, path := range []string{
 		filepath.Join(l.ScratchDir(), place.Repetition+"1"), filepath.Join(l.ScratchDir(), place.Checkout+"1"), filepath.Join(l.ModelDir(), ".m.json.quant-tmp-1"),
 		filepath.Join(l.LogDir(), ".import-1"), l.MetaFile() + place.Staging, l.FactPath + place.Staging + ".wal", l.MetaFile() + ".salvage-1", l.RunDir() + place.Staging,
+		filepath.Join(l.OutputsDir(), "0198c4a0-0000-7000-8000-000000000001"),
 	} {
 		ok(t, os.MkdirAll(filepath.Dir(path), 0o700))
 		ok(t, os.WriteFile(path, []byte("text"), 0o600))

@@ -21,6 +21,11 @@ import (
 // of databases on their way; and beside files outside the lab, by the notes that
 // their runs made before they began (targets.go).
 
+// stagedOutputs are the folders of staged outputs, whose names are ids of runs. One that
+// is older than every open run nobody takes in: its unit was killed, or the run for
+// which it worked ended first.
+const stagedOutputs = "????????-????-7???-????-????????????"
+
 // leftovers are the patterns of what killed processes leave behind in the lab, by
 // folder.
 func (l *Lab) leftovers() (map[string][]string, error) {
@@ -29,6 +34,9 @@ func (l *Lab) leftovers() (map[string][]string, error) {
 		patterns[filepath.Clean(dir)] = append(patterns[filepath.Clean(dir)], more...)
 	}
 	add(l.ScratchDir(), place.Repetition+"*", place.Proof+"*", place.Checkout+"*", place.Training+"*")
+	if dir := l.OutputsDir(); dir != "" {
+		add(dir, stagedOutputs)
+	}
 	dirs, err := l.makingDirs()
 	if err != nil {
 		return nil, err

@@ -47,7 +47,7 @@ func Committed(at place.Place) func(ctx context.Context, runIDs []string) (map[s
 
 // where are the options that say where the facts are.
 func where(at place.Place) factstore.Options {
-	return factstore.Options{Path: at.FactPath, URL: at.FactsURL, Extensions: at.Extensions, TempDir: at.SpillDir()}
+	return factstore.Options{Path: at.FactPath, URL: at.FactsURL, Extensions: at.Extensions, Cloud: at.Cloud, TempDir: at.SpillDir()}
 }
 
 // soon is how long a read that does not wait for writers waits for its turn.
@@ -86,7 +86,7 @@ func (s *Store) Attachment(ctx context.Context, snapshot int64) (*sandbox.Attach
 		return nil, nil
 	}
 	o := where(s.Lab.Place)
-	o.Snapshot = snapshot
+	o.Snapshot, o.Know = snapshot, s.Lab.Mask.Know
 	r, err := factstore.LakeReading(ctx, o)
 	if err != nil {
 		return nil, err
@@ -168,7 +168,7 @@ func (s *Store) referredTo(ctx context.Context) ([]int64, error) {
 // Options are the options of every opening.
 func (s *Store) Options(ctx context.Context) factstore.Options {
 	o := where(s.Lab.Place)
-	o.Wait, o.Now, o.MemoryLimit = s.Wait, s.Lab.Now, s.Memory
+	o.Wait, o.Now, o.MemoryLimit, o.Know = s.Wait, s.Lab.Now, s.Memory, s.Lab.Mask.Know
 	if s.Lab.Registry != nil {
 		o.Fence = s.Lab.Registry.Fence
 	}
