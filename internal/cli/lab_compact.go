@@ -41,13 +41,14 @@ func labCompact(env *Env) Command {
 		Use:   "compact",
 		Short: "Merge the small files of facts on DuckLake",
 		Long: `Merge the small files of facts on DuckLake, so that reading opens fewer of them, and
-remove the files that were replaced more than --grace ago: a reader that began
-before may still be at one. Rows, digests and every snapshot that is kept read the
-same. It takes its turn among the writers.
+remove the files that were replaced more than --grace ago, and before the oldest open
+run began. Rows, digests and every snapshot that is kept read the same. It takes its
+turn among the writers, and readers go on meanwhile.
 
-With --expire AGE it also forgets snapshots that are older and that no run of the
-Meta DB refers to ("quant runs show" lists them as snapshot). If several Meta DBs
-share the lake, give --expire with none of them: each knows its own runs alone.`,
+With --expire AGE it also forgets snapshots that another followed that long ago, and
+before the oldest open run began, and that no run of the Meta DB refers to ("quant runs
+show" lists them as snapshot). If several Meta DBs share the lake, give neither --expire
+nor a short --grace with any of them: each knows its own runs alone.`,
 		Example: `  quant lab compact
   quant lab compact --expire 90d --dry-run`,
 		Args: noArgs,
@@ -63,8 +64,8 @@ share the lake, give --expire with none of them: each knows its own runs alone.`
 		},
 	}
 	f := cmd.Flags()
-	f.Var(newDuration(&o.Grace, time.Hour), "grace", "leave replaced files that long for who still reads them")
-	f.Var(newDuration(&o.Expire, 0), "expire", "also forget snapshots of this age that no run refers to (0: none)")
+	f.Var(newDuration(&o.Grace, time.Hour), "grace", "leave replaced files that long, for who reads them unrecorded")
+	f.Var(newDuration(&o.Expire, 0), "expire", "also forget snapshots that were replaced that long ago and that no run refers to (0: none)")
 	f.BoolVar(&o.DryRun, "dry-run", false, "only show what would be done")
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }

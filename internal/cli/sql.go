@@ -94,20 +94,20 @@ it there.`,
 }
 
 // snapshotOf is the snapshot that --as-of names; 0: none.
-func snapshotOf(cmd *cobra.Command, env *Env, asOf string) (int64, error) {
+func snapshotOf(cmd *cobra.Command, env *Env, asOf string) (at facts.Snapshot, err error) {
 	if !cmd.Flags().Changed("as-of") {
-		return 0, nil
+		return at, nil
 	}
 	if number, is := strings.CutPrefix(asOf, "snapshot:"); is {
 		id, err := strconv.ParseInt(number, 10, 64)
 		if err != nil || id <= 0 {
-			return 0, quant.Errorf(quant.Usage, "--as-of %q names no snapshot", quant.Clip(asOf, 80)).WithHint("such as --as-of snapshot:42, or a run")
+			return at, quant.Errorf(quant.Usage, "--as-of %q names no snapshot", quant.Clip(asOf, 80)).WithHint("such as --as-of snapshot:42, or a run")
 		}
-		return id, nil
+		return facts.Snapshot{ID: id}, nil
 	}
 	run, err := env.Resolve(cmd.Context(), asOf)
 	if err != nil {
-		return 0, err
+		return at, err
 	}
 	return env.Facts().SnapshotOf(cmd.Context(), run)
 }

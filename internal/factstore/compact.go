@@ -3,6 +3,7 @@ package factstore
 import (
 	"context"
 	"fmt"
+	"quant/internal/sqltext"
 	"slices"
 	"strings"
 	"time"
@@ -14,13 +15,15 @@ import (
 
 // CompactOptions say how a lake is compacted.
 type CompactOptions struct {
-	// Replaced: files that nothing reads any more since before this moment are removed.
-	// Readers that began earlier may still be at one.
-	Replaced time.Time
-	// Expire: snapshots that are older than this moment, not the newest and not in Keep
-	// are forgotten; the zero time: none is.
-	Expire time.Time
+	// Replaced: files that nothing reads any more for so long are removed. Readers that
+	// began earlier may still be at one.
+	Replaced time.Duration
+	// Expire: snapshots that another followed so long ago, and that are not in Keep, are
+	// forgotten; 0: none is.
+	Expire time.Duration
 	Keep   []int64
+	// Since bounds both from below: readers that began so long ago are still reading.
+	Since time.Duration
 	// DryRun: nothing is changed; what would be is counted as far as that is known.
 	DryRun bool
 }
@@ -55,7 +58,7 @@ func (db *DB) Compact(ctx context.Context, o CompactOptions) (done Compacted, er
 			return done, err
 		}
 	}
-	if !o.Expire.IsZero() {
+	if o.Expire > 0 {
 		if done.Expired, err = db.expire(ctx, o); err != nil {
 			return done, err
 		}
@@ -64,7 +67,11 @@ func (db *DB) Compact(ctx context.Context, o CompactOptions) (done Compacted, er
 	if o.DryRun {
 		dry = ", dry_run => true"
 	}
-	if done.Removed, err = db.countRows(ctx, "remove files", "CALL ducklake_cleanup_old_files('"+catalog+"', older_than => "+timestamp(o.Replaced)+"::TIMESTAMPTZ"+dry+")"); err != nil {
+	before, err := db.catalogTime(ctx, max(o.Replaced, o.Since))
+	if err != nil {
+		return done, err
+	}
+	if done.Removed, err = db.countRows(ctx, "remove files", "CALL ducklake_cleanup_old_files('"+catalog+"', older_than => "+sqltext.Literal(before.UTC().Format("2006-01-02 15:04:05.000000+00"))+"::TIMESTAMPTZ"+dry+")"); err != nil {
 		return done, err
 	}
 	if done.FilesAfter, done.BytesAfter, err = db.lakeFiles(ctx); err != nil {
@@ -72,6 +79,13 @@ func (db *DB) Compact(ctx context.Context, o CompactOptions) (done Compacted, er
 	}
 	err = db.lake.pg.QueryRow(ctx, "SELECT count(*) FROM "+db.metadata("ducklake_snapshot")).Scan(&done.Snapshots)
 	return done, db.failed(ctx, "count snapshots", err)
+}
+
+// catalogTime is the moment so long ago by the clock of the catalog's database, which is
+// that of snapshots and replaced files.
+func (db *DB) catalogTime(ctx context.Context, ago time.Duration) (t time.Time, err error) {
+	err = db.lake.pg.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&t)
+	return t.Add(-ago), db.failed(ctx, "ask for the time", err)
 }
 
 // metadata names a table of the catalog in PostgreSQL.
@@ -113,7 +127,11 @@ func (db *DB) mergeFiles(ctx context.Context) error {
 
 // expire forgets snapshots, and tells how many.
 func (db *DB) expire(ctx context.Context, o CompactOptions) (int64, error) {
-	rows, err := db.lake.pg.Query(ctx, "SELECT snapshot_id FROM "+db.metadata("ducklake_snapshot")+" WHERE snapshot_time < $1 AND snapshot_id < (SELECT max(snapshot_id) FROM "+db.metadata("ducklake_snapshot")+") ORDER BY snapshot_id", o.Expire)
+	before, err := db.catalogTime(ctx, max(o.Expire, o.Since))
+	if err != nil {
+		return 0, err
+	}
+	rows, err := db.lake.pg.Query(ctx, "SELECT snapshot_id FROM (SELECT snapshot_id, lead(snapshot_time) OVER (ORDER BY snapshot_id) AS replaced FROM "+db.metadata("ducklake_snapshot")+") s WHERE replaced < $1 ORDER BY snapshot_id", before)
 	if err != nil {
 		return 0, db.failure(ctx, "list snapshots", err)
 	}

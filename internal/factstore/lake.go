@@ -59,6 +59,8 @@ type lake struct {
 	// of the newest: 0.
 	snapshot int64
 	written  []int64 // the snapshots that were committed
+	// id tells this lake from all others: see Snapshots.
+	id string
 	// folder is where the files are, as the catalog says.
 	folder string
 }
@@ -128,8 +130,9 @@ func openLake(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) 
 // catalogState is what the catalog's database says before it is attached.
 type catalogState struct {
 	exists   bool
-	snapshot int64  // the newest
+	snapshot int64  // the newest, or the one that was asked for
 	folder   string // of the files
+	id       string // of the lake
 }
 
 // reachCatalog connects to the catalog's database, for a writer waits for the lock, and
@@ -185,6 +188,9 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 		if err == nil {
 			err = pg.QueryRow(ctx, "SELECT value FROM "+schema+".ducklake_metadata WHERE key = 'data_path'").Scan(&s.folder)
 		}
+		if err == nil {
+			s.id, err = db.lakeID(ctx, pg)
+		}
 	}
 	if err != nil {
 		return s, &quant.Error{Code: quant.Store, Err: err, Msg: "the catalog of " + db.path + " cannot be read: " + reasonOf(err),
@@ -208,6 +214,14 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 			WithHint("add `?data_path=/FOLDER` or `?data_path=s3://BUCKET/PREFIX` to it")
 	}
 	return s, nil
+}
+
+// lakeID tells the lake from all others. DuckLake draws the UUID when it makes the lake,
+// and keeps it with the catalog.
+func (db *DB) lakeID(ctx context.Context, pg *pgx.Conn) (string, error) {
+	var drawn string
+	err := pg.QueryRow(ctx, "SELECT schema_uuid::text FROM "+db.metadata("ducklake_schema")+" WHERE schema_name = 'main' ORDER BY begin_snapshot LIMIT 1").Scan(&drawn)
+	return durable.Digest([]byte(drawn)), err
 }
 
 // reasonOf is what PostgreSQL or the network says, in one line without secrets.
@@ -306,6 +320,10 @@ func (db *DB) findSnapshot(ctx context.Context, pg *pgx.Conn, s *catalogState) e
 	if db.o.Snapshot == 0 {
 		return nil
 	}
+	if db.o.SnapshotOf != "" && db.o.SnapshotOf != s.id {
+		return quant.Errorf(quant.NotFound, "snapshot %d is of another lake than %s", db.o.Snapshot, db.path).
+			WithHint("the run worked on that lake, before the lab was moved or its record was imported")
+	}
 	var kept bool
 	newest := s.snapshot
 	if err := pg.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+db.metadata("ducklake_snapshot")+" WHERE snapshot_id = $1)", db.o.Snapshot).Scan(&kept); err != nil {
@@ -324,6 +342,7 @@ type Reading struct {
 	Statements []string // load the extensions, attach a snapshot for reading, make it the default; with what secrets the URL has
 	Folder     string   // of the files
 	Snapshot   int64
+	Lake       string // which lake it is: see Snapshots
 }
 
 // LakeReading tells how another engine reads the newest snapshot of a lake, or the one
@@ -369,7 +388,7 @@ func LakeReading(ctx context.Context, o Options) (Reading, error) {
 	}
 	return Reading{
 		Statements: append(statements, filterHere, attachStatement(u, true, false, found), "USE "+catalog),
-		Folder:     found.folder, Snapshot: found.snapshot,
+		Folder:     found.folder, Snapshot: found.snapshot, Lake: found.id,
 	}, nil
 }
 
@@ -409,8 +428,11 @@ func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	}
 	_, err = db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
 	if err == nil {
-		db.created, db.lake.folder = !found.exists, cmp.Or(found.folder, u.DataPath)
-		return nil
+		db.created, db.lake.id, db.lake.folder = !found.exists, found.id, cmp.Or(found.folder, u.DataPath)
+		if db.created {
+			db.lake.id, err = db.lakeID(ctx, db.lake.pg)
+		}
+		return db.failed(ctx, "read the catalog", err)
 	}
 	if ctx.Err() != nil {
 		return quant.Errorf(quant.Failed, "open %s: %w", db.path, context.Cause(ctx))

@@ -19,6 +19,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/lab/place"
 	"quant/internal/metastore/postgrestest"
 	"quant/internal/test/laketest"
 	"quant/internal/test/soak"
@@ -373,8 +374,7 @@ func TestACompactedLakeReadsTheSame(t *testing.T) {
 	if first == newest || middle == newest {
 		t.Fatalf("snapshots %q, %q, newest %q", first, middle, newest)
 	}
-	now := time.Now().Add(time.Hour)
-	done, err := db.Compact(t.Context(), factstore.CompactOptions{Replaced: now})
+	done, err := db.Compact(t.Context(), factstore.CompactOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +385,7 @@ func TestACompactedLakeReadsTheSame(t *testing.T) {
 		t.Errorf("after compaction: %q, %q, %q; before: %q, %q, %q", a, b, c, first, middle, newest)
 	}
 	// A snapshot that is referred to stays, the others go.
-	done, err = db.Compact(t.Context(), factstore.CompactOptions{Replaced: now, Expire: now, Keep: snapshots[:1]})
+	done, err = db.Compact(t.Context(), factstore.CompactOptions{Expire: time.Nanosecond, Keep: snapshots[:1]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -463,4 +463,137 @@ func TestWhatFailsOnALakeIsSaidInOurWords(t *testing.T) {
 	var n float64
 	err = db.QueryRow(t.Context(), "SELECT sum(volume) FROM ohlcv").Scan(&n)
 	wantCode(t, err, quant.Store, "a file of", "cannot be read", "mounted")
+}
+
+// Compacting removes neither what units have staged within the data path, nor what a
+// writer has written and not yet committed, nor what a reader that began before reads.
+func TestCompactionLeavesAloneWhatOthersAreAt(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	db := openLake(t, o)
+	for i := range 12 {
+		mustWriteBars(t, db, fmt.Sprintf("run-%d", i), fmt.Sprintf("S%d", i), 30)
+	}
+	reader, err := factstore.OpenRead(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	staged := stageUnit(t, o, "unit-1", "Z", 10)
+	closeDB(t, db)
+	const digest = "SELECT count(*) || ' ' || sum(hash(ohlcv)::HUGEINT) FROM ohlcv"
+	of := func(db *factstore.DB) (text string) {
+		t.Helper()
+		if err := db.QueryRow(t.Context(), digest).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := of(reader)
+	compact := func(c factstore.CompactOptions) (done factstore.Compacted) {
+		t.Helper()
+		db := openLake(t, o)
+		defer closeDB(t, db)
+		done, err := db.Compact(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done
+	}
+	insert := func(ctx context.Context, tx *factstore.Tx) error {
+		_, err := tx.Insert(ctx, factstore.OHLCV, "SELECT 'L', DATE '2000-01-01' + i::INTEGER, 2, 3, 1, 2, 10, NULL, 'test', CAST(? AS TIMESTAMP) FROM range(5000) r(i)", tx.Now)
+		return err
+	}
+	late := o
+	late.Late = true
+	slow := openLake(t, late)
+	_, err = slow.Write(t.Context(), "run-late", func(ctx context.Context, tx *factstore.Tx) error {
+		if err := insert(ctx, tx); err != nil {
+			return err
+		}
+		compact(factstore.CompactOptions{Expire: time.Nanosecond, Since: time.Hour})
+		return nil
+	})
+	if !errors.Is(err, factstore.ErrOvertaken) {
+		t.Fatalf("files that it reads were merged: %v", err)
+	}
+	// Compaction changed no row, so what it read still holds.
+	_, err = slow.Write(t.Context(), "run-late", func(ctx context.Context, tx *factstore.Tx) error {
+		if err := insert(ctx, tx); err != nil {
+			return err
+		}
+		compact(factstore.CompactOptions{Since: time.Hour}) // finds nothing to merge, and commits nothing
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeDB(t, slow)
+	// Nothing was expired or removed that the reader needs.
+	done := compact(factstore.CompactOptions{Expire: time.Nanosecond, Since: time.Hour})
+	if done.Expired != 0 || done.Removed != 0 {
+		t.Errorf("%+v while a reader is open", done)
+	}
+	if got := of(reader); got != before {
+		t.Errorf("the reader reads %s, before %s", got, before)
+	}
+	// Where it is not spared it fails, and reads nothing else.
+	if done := compact(factstore.CompactOptions{Expire: time.Nanosecond}); done.Expired == 0 || done.Removed == 0 {
+		t.Errorf("%+v with no reader to spare", done)
+	}
+	var text string
+	if err := reader.QueryRow(t.Context(), digest).Scan(&text); err == nil && text != before {
+		t.Errorf("the reader reads %s, before %s", text, before)
+	} else if err != nil && (quant.CodeOf(err) != quant.Store || !strings.Contains(err.Error(), "snapshot")) {
+		t.Errorf("%v, %s", err, quant.HintOf(err))
+	}
+	db = openLake(t, o)
+	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 12*30+5000 {
+		t.Errorf("%d bars", n)
+	}
+	if _, err := db.OpenOutputs(t.Context(), staged.RunID, staged.Digest); err != nil {
+		t.Errorf("what a unit staged: %v", err)
+	}
+	wantSound(t, db)
+}
+
+// A file that a killed compaction removed and still has on its list harms no later one.
+func TestACompactionThatWasKilledWhileItRemovedFilesIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	db := openLake(t, o)
+	for i := range 12 {
+		mustWriteBars(t, db, fmt.Sprintf("run-%d", i), fmt.Sprintf("S%d", i), 30)
+	}
+	if done, err := db.Compact(t.Context(), factstore.CompactOptions{Replaced: time.Hour}); err != nil || done.Removed != 0 || done.FilesAfter >= done.FilesBefore {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	u, err := place.ParseLakeURL(o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pg, err := pgx.Connect(t.Context(), u.Catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pg.Close(context.WithoutCancel(t.Context())) }()
+	rows, err := pg.Query(t.Context(), "SELECT CASE WHEN path_is_relative THEN $1 || '/' ELSE '' END || path FROM ducklake_files_scheduled_for_deletion ORDER BY path", u.DataPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(listed) < 2 {
+		t.Fatalf("%v, %v", listed, err)
+	}
+	if err := os.Remove(listed[0]); err != nil {
+		t.Fatal(err)
+	}
+	done, err := db.Compact(t.Context(), factstore.CompactOptions{})
+	if err != nil || done.Removed != int64(len(listed)) {
+		t.Errorf("%+v, %v, %d files were listed", done, err, len(listed))
+	}
+	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 12*30 {
+		t.Errorf("%d bars", n)
+	}
+	wantSound(t, db)
 }

@@ -25,6 +25,9 @@ func (db *DB) told(err error) error {
 	case catalogLost(err, text):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "the connection to the catalog of " + db.path + " was lost",
 			Hint: "run the command again when PostgreSQL answers; what was not committed is undone"}
+	case strings.Contains(text, "No snapshot found at version"):
+		return &quant.Error{Code: quant.Store, Err: err, Msg: "the snapshot of " + db.path + " that is read here was expired meanwhile",
+			Hint: "run the command again: it reads the newest"}
 	case strings.Contains(text, "Cannot open file"), strings.Contains(text, "No files found that match"):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "a file of " + db.path + " cannot be read: " + masked(firstLine(err)),
 			Hint: "check that the folder of the lake is mounted here, whole and readable; `quant doctor` examines it"}

@@ -10,6 +10,9 @@ import (
 
 // Snapshots are the snapshots of a lake that a DB has to do with.
 type Snapshots struct {
+	// Lake tells the lake from all others: a digest of what was drawn when it was made.
+	// Numbers of snapshots mean something within one lake only.
+	Lake    string
 	Read    int64   // the one that it reads, or read before it wrote; 0: none that is known
 	Written []int64 // those that it committed
 }
@@ -20,7 +23,7 @@ func (db *DB) Snapshots() Snapshots {
 	if db.lake == nil {
 		return Snapshots{}
 	}
-	return Snapshots{Read: db.lake.snapshot, Written: slices.Clone(db.lake.written)}
+	return Snapshots{Lake: db.lake.id, Read: db.lake.snapshot, Written: slices.Clone(db.lake.written)}
 }
 
 // lastSnapshot is the query for the number of the newest snapshot that this connection

@@ -74,95 +74,118 @@ type Store struct {
 	snapshots []quant.RunIO // of a lake, each once
 }
 
-// Attachment is how a query process comes to the facts of a lab that are on a lake: to a
-// snapshot of them, or with 0 to the newest; nil where they are in a file. Errors are
-// those of factstore.OpenRead; NotFound: the snapshot is not kept; Refused: a file has
-// none.
-func (s *Store) Attachment(ctx context.Context, snapshot int64) (*sandbox.Attachment, error) {
+// Snapshot is one of a lake. The zero value is the newest.
+type Snapshot struct {
+	ID   int64
+	Lake string // which lake it is of: see factstore.Snapshots; "": that of the lab
+}
+
+// Attachment is how a query process comes to the facts of a lab that are on a lake, as
+// they stand in a snapshot; nil where they are in a file. Errors are those of
+// factstore.OpenRead; NotFound: the snapshot is not kept, or is of another lake;
+// Refused: a file has none.
+func (s *Store) Attachment(ctx context.Context, snapshot Snapshot) (*sandbox.Attachment, error) {
 	if s.Lab.FactsURL == "" {
-		if snapshot != 0 {
+		if snapshot.ID != 0 {
 			return nil, quant.Errorf(quant.Refused, "facts in a file have no snapshots").WithHint("`quant data prices --as-of RUN` reads earlier prices")
 		}
 		return nil, nil
 	}
 	o := where(s.Lab.Place)
-	o.Snapshot, o.Know = snapshot, s.Lab.Mask.Know
+	o.Snapshot, o.SnapshotOf, o.Know = snapshot.ID, snapshot.Lake, s.Lab.Mask.Know
 	r, err := factstore.LakeReading(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	s.noteSnapshot(quant.In, r.Snapshot)
+	s.noteSnapshot(quant.In, r.Lake, r.Snapshot)
 	return &sandbox.Attachment{Statements: r.Statements, Folder: r.Folder}, nil
 }
 
 // SnapshotOf is the snapshot of the lake that a run left behind, or, if it committed
 // none, the one that it read last. NotFound: its record names none.
-func (s *Store) SnapshotOf(ctx context.Context, runID string) (int64, error) {
+func (s *Store) SnapshotOf(ctx context.Context, runID string) (Snapshot, error) {
 	meta, err := s.Lab.MetaDB()
 	if err != nil {
-		return 0, err
+		return Snapshot{}, err
 	}
 	list, err := meta.RunIO(ctx, runID)
 	if err != nil {
-		return 0, err
+		return Snapshot{}, err
 	}
-	newest := map[quant.Direction]int64{}
+	newest := map[quant.Direction]Snapshot{}
 	for _, io := range list {
-		if id, err := strconv.ParseInt(io.Name, 10, 64); err == nil && io.Kind == quant.IOSnapshot {
-			newest[io.Direction] = max(newest[io.Direction], id)
+		if id, err := strconv.ParseInt(io.Name, 10, 64); err == nil && io.Kind == quant.IOSnapshot && id > newest[io.Direction].ID {
+			newest[io.Direction] = Snapshot{ID: id, Lake: string(io.Digest)}
 		}
 	}
-	if id := cmp.Or(newest[quant.Out], newest[quant.In]); id != 0 {
-		return id, nil
+	if found := cmp.Or(newest[quant.Out], newest[quant.In]); found.ID != 0 {
+		return found, nil
 	}
-	return 0, quant.Errorf(quant.NotFound, "run %s names no snapshot of a lake", quant.ShortID(runID)).WithHint("`quant runs show` lists what a run read and wrote; `quant data prices --as-of RUN` reads earlier prices of any run")
+	return Snapshot{}, quant.Errorf(quant.NotFound, "run %s names no snapshot of a lake", quant.ShortID(runID)).WithHint("`quant runs show` lists what a run read and wrote; `quant data prices --as-of RUN` reads earlier prices of any run")
 }
 
 // CompactOptions say how the lake of a lab is compacted.
 type CompactOptions struct {
-	Grace  time.Duration // replaced files stay so long, for who still reads them
-	Expire time.Duration // snapshots that no run refers to are forgotten when they are so old; 0: none is
+	Grace  time.Duration // replaced files stay so long, for who still reads them without a run
+	Expire time.Duration // snapshots that no run refers to are forgotten that long after the next one; 0: none is
 	DryRun bool
 }
 
 // Compact merges the small files of the lake, and expires snapshots that no run of the
-// Meta DB refers to. Errors are those of factstore.DB.Compact and OpenWrite.
+// Meta DB refers to. What was replaced since the oldest open run began stays. Errors are those of factstore.DB.Compact and OpenWrite.
 func (s *Store) Compact(ctx context.Context, o CompactOptions) (done factstore.Compacted, err error) {
 	if s.Lab.FactsURL == "" {
 		return done, quant.Errorf(quant.Refused, "only facts on DuckLake lie in many files, and those of this lab are in one").WithHint("there is nothing to compact")
 	}
-	now := s.Lab.Now()
-	of := factstore.CompactOptions{Replaced: now.Add(-o.Grace), DryRun: o.DryRun}
-	if o.Expire > 0 {
-		of.Expire = now.Add(-o.Expire)
-		if of.Keep, err = s.referredTo(ctx); err != nil {
-			return done, err
-		}
-	}
+	of, begun := factstore.CompactOptions{Replaced: o.Grace, Expire: o.Expire, DryRun: o.DryRun}, time.Now()
 	err = s.Write(ctx, func(db *factstore.DB) (err error) {
+		if of.Keep, of.Since, err = s.inUse(ctx, begun); err != nil {
+			return err
+		}
 		done, err = db.Compact(ctx, of)
 		return err
 	})
 	return done, err
 }
 
-// referredTo are the snapshots that runs refer to.
-func (s *Store) referredTo(ctx context.Context) ([]int64, error) {
+// standing are commands that run for days and read the newest snapshot in each
+// statement, or nothing.
+var standing = []string{"serve", "worker"}
+
+// inUse are the snapshots that runs refer to, and how long ago the oldest run that is not
+// closed began, with some room: it will refer to what it reads only as it ends. 0: there is
+// none. begun is a moment soon after this run began.
+func (s *Store) inUse(ctx context.Context, begun time.Time) (list []int64, since time.Duration, err error) {
 	meta, err := s.Lab.MetaDB()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
+	}
+	// The open runs are asked for first: who ends in between is among the names.
+	open, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: s.Self, Brief: true})
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, run := range open {
+		if slices.Contains(standing, run.Kind) {
+			continue
+		}
+		// Both starts are by the clock of the Meta DB, which is not that of the lake.
+		self, err := meta.GetRun(ctx, s.Self)
+		if err != nil {
+			return nil, 0, err
+		}
+		since = max(since, self.StartedAt.Sub(run.StartedAt.Time)+time.Since(begun)+time.Minute)
 	}
 	names, err := meta.IONames(ctx, quant.IOSnapshot)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	var list []int64
 	for _, name := range names {
 		if id, err := strconv.ParseInt(name, 10, 64); err == nil {
 			list = append(list, id)
 		}
 	}
-	return list, nil
+	return list, since, nil
 }
 
 // Options are the options of every opening.
@@ -235,15 +258,15 @@ func (s *Store) Read(ctx context.Context, fn func(db *factstore.DB) error) error
 func (s *Store) noteSnapshots(db *factstore.DB) {
 	of := db.Snapshots()
 	if of.Read > 0 {
-		s.noteSnapshot(quant.In, of.Read)
+		s.noteSnapshot(quant.In, of.Lake, of.Read)
 	}
 	for _, id := range of.Written {
-		s.noteSnapshot(quant.Out, id)
+		s.noteSnapshot(quant.Out, of.Lake, id)
 	}
 }
 
-func (s *Store) noteSnapshot(direction quant.Direction, id int64) {
-	io := quant.RunIO{Direction: direction, Kind: quant.IOSnapshot, Name: strconv.FormatInt(id, 10)}
+func (s *Store) noteSnapshot(direction quant.Direction, lake string, id int64) {
+	io := quant.RunIO{Direction: direction, Kind: quant.IOSnapshot, Name: strconv.FormatInt(id, 10), Digest: quant.Text(lake)}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !slices.Contains(s.snapshots, io) {

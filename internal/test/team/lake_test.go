@@ -53,7 +53,7 @@ func corrected(volume int, symbols ...string) []byte {
 // digests are what the runs of a lab read and wrote, without what names runs and times.
 func digests(l *labtest.Lab) string {
 	return l.Must("sql", "--meta", "--output", "csv", `SELECT r.kind, io.direction, io.kind, CASE WHEN io.kind = 'file' THEN '' ELSE io.name END AS name, io.digest, io.rows FROM run_io io JOIN runs r USING (run_id)
-		WHERE io.digest IS NOT NULL AND io.kind NOT IN ('stage', 'state') AND r.kind NOT IN ('sql', 'pipeline.run') ORDER BY r.started_at, 2, 3, 4, 5`).Stdout
+		WHERE io.digest IS NOT NULL AND io.kind NOT IN ('stage', 'state', 'snapshot') AND r.kind NOT IN ('sql', 'pipeline.run') ORDER BY r.started_at, 2, 3, 4, 5`).Stdout
 }
 
 // In a bucket of an object store a lake is the same as in a folder, and its keys are
