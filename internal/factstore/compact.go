@@ -3,6 +3,7 @@ package factstore
 import (
 	"context"
 	"fmt"
+	"quant/internal/failpoint"
 	"quant/internal/sqltext"
 	"slices"
 	"strings"
@@ -54,15 +55,18 @@ func (db *DB) Compact(ctx context.Context, o CompactOptions) (done Compacted, er
 		return done, err
 	}
 	if !o.DryRun {
+		failpoint.Hit("compact.before")
 		if err := db.mergeFiles(ctx); err != nil {
 			return done, err
 		}
+		failpoint.Hit("compact.merged")
 	}
 	if o.Expire > 0 {
 		if done.Expired, err = db.expire(ctx, o); err != nil {
 			return done, err
 		}
 	}
+	failpoint.Hit("compact.expired")
 	dry := ""
 	if o.DryRun {
 		dry = ", dry_run => true"
@@ -74,6 +78,7 @@ func (db *DB) Compact(ctx context.Context, o CompactOptions) (done Compacted, er
 	if done.Removed, err = db.countRows(ctx, "remove files", "CALL ducklake_cleanup_old_files('"+catalog+"', older_than => "+sqltext.Literal(before.UTC().Format("2006-01-02 15:04:05.000000+00"))+"::TIMESTAMPTZ"+dry+")"); err != nil {
 		return done, err
 	}
+	failpoint.Hit("compact.removed")
 	if done.FilesAfter, done.BytesAfter, err = db.lakeFiles(ctx); err != nil {
 		return done, err
 	}

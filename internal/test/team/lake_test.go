@@ -190,11 +190,80 @@ func TestARunNamesTheSnapshotsOfItsLake(t *testing.T) {
 	}
 	l.Must("doctor")
 	l.Want(4, "sql", "--as-of", "snapshot:123456", "SELECT 1")
+	// Numbers of snapshots mean nothing on another lake.
+	other := "QUANT_FACTS_URL=" + laketest.URL(t)
+	l.Must("lab", "move", "--to-facts-url", strings.TrimPrefix(other, "QUANT_FACTS_URL="))
+	if r := l.Start([]string{other}, "sql", "--as-of", features, digest).Wait(); r.Code != 4 || !strings.Contains(r.Stderr, "another lake") {
+		t.Errorf("after a move: %s", r)
+	}
 	l.Want(2, "sql", "--as-of", "snapshot:x", "SELECT 1")
 	file := prices(t)
 	file.Must("init-db")
 	file.Want(6, "sql", "--as-of", "snapshot:1", "SELECT 1")
 	file.Want(6, "lab", "compact")
+}
+
+// Compaction harms nobody, whoever writes and reads meanwhile and wherever it is killed,
+// and forgets nothing that a run refers to or that an open one may.
+func TestCompactionBesideOthersAndKilledAnywhereLeavesFactsAsTheyAre(t *testing.T) {
+	t.Parallel()
+	o := newTeam(t)
+	facts := []string{"QUANT_FACTS_URL=" + laketest.URL(t), "QUANT_EXTENSIONS_DIR=" + laketest.Extensions(t)}
+	machine := func() *labtest.Lab {
+		l := prices(t)
+		l.Env = append(append(l.Env, facts...), "QUANT_META_URL="+o.url, "QUANT_TEST_PATIENCE=lease="+lease.String())
+		return l
+	}
+	a, b, c := machine(), machine(), machine()
+	a.Must("init-db")
+	a.Must("ingest", "first.csv")
+	a.Must("features")
+	const digest = "SELECT (SELECT count(*) || ' ' || sum(hash(symbol, ts, open, high, low, close, volume)::HUGEINT) FROM ohlcv), (SELECT count(*) || ' ' || sum(hash(symbol, ts, feature_name, feature_value)::HUGEINT) FROM features_daily)"
+	at := func(l *labtest.Lab, what string) string {
+		return l.Must("sql", "--output", "csv", "--as-of", what, digest).Stdout
+	}
+	first := strings.TrimSpace(o.rows("SELECT run_id FROM quant.runs WHERE kind = 'features'"))
+	then := at(a, first)
+	compact := []string{"lab", "compact", "--wait", "2m", "--grace", "0s", "--expire", "1ms"}
+	for i, step := range labtest.CompactSteps {
+		b.Write("more.csv", corrected(3000+i, "A", "B", "C", "D", "E"))
+		writer, reader := b.Start(nil, "ingest", "--wait", "2m", "more.csv"), c.Start(nil, "features", "--wait", "2m", "--feature-version", "v2")
+		a.WantCode(a.Start([]string{"QUANT_TEST_FAILPOINT=" + step}, compact...).Wait(), 1009)
+		if now := at(a, first); now != then {
+			t.Errorf("killed at %s: as of the first features %s, then %s", step, now, then)
+		}
+		for _, p := range []*labtest.Process{writer, reader} {
+			if r := p.Wait(); r.Code != 0 {
+				t.Errorf("beside a compaction that is killed at %s: %s", step, r)
+			}
+		}
+	}
+	a.Must("features")
+	now := a.Must("sql", "--output", "csv", digest).Stdout
+	// What is open may still read what was replaced since it began.
+	sleeping := c.Start(nil, "exec", "--", "sleep", "600")
+	a.Eventually("it runs", func() bool { return strings.Contains(a.Must("runs", "list", "--output", "csv").Stdout, "exec,RUNNING") })
+	b.Write("more.csv", corrected(4000, "A", "B", "C", "D", "E"))
+	b.Must("ingest", "more.csv")
+	b.Write("more.csv", corrected(3000+len(labtest.CompactSteps)-1, "A", "B", "C", "D", "E"))
+	b.Must("ingest", "more.csv")
+	if r := a.Must(append(compact, "--output", "json")...); !strings.Contains(r.Stdout, `"expired": 0`) && !strings.Contains(r.Stdout, `"expired":0`) {
+		t.Errorf("beside an open run: %s", r)
+	}
+	sleeping.Signal(syscall.SIGTERM)
+	sleeping.Wait()
+	a.Must(compact...)
+	if got := a.Must("sql", "--output", "csv", digest).Stdout; got != now {
+		t.Errorf("now %s, before %s", got, now)
+	}
+	if got := at(b, first); got != then {
+		t.Errorf("as of the first features %s, then %s", got, then)
+	}
+	for _, l := range []*labtest.Lab{a, b, c} {
+		if r := l.Run("doctor"); r.Code != 0 {
+			t.Errorf("the doctor: %s", r)
+		}
+	}
 }
 
 // Machines that share a lake ingest the same keys at once; one of them is killed.
