@@ -33,6 +33,7 @@ import (
 	"quant/internal/curator/provider/alphavantage/alphavantagetest"
 	"quant/internal/factstore"
 	"quant/internal/factstore/factstoretest"
+	"quant/internal/test/laketest"
 	"quant/internal/test/tried"
 )
 
@@ -759,6 +760,11 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("strategy show", 0, "strategy", "show", "good.yaml")
 	run("strategy schema", 0, "strategy", "schema")
 	run("recommend", 0, "recommend", "--strategy", "good.yaml", "--from", "2024-01-02")
+	if dir = lakeLab(t); dir != "" {
+		run("lab compact", 0, "lab", "compact")
+	} else {
+		printed["lab compact"] = documented["lab compact"]
+	}
 
 	for _, section := range slices.Sorted(maps.Keys(printed)) {
 		if documented[section] == nil {
@@ -812,6 +818,25 @@ const statedFile = "symbol,ts,known_at,mom,note\nIBM,2024-01-02,2024-01-02,0.5,x
 
 // rangeQuery computes a feature.
 const rangeQuery = "SELECT symbol, ts, high / low - 1 AS day_range FROM ohlcv"
+
+// lakeLab is a lab with its facts on a lake; "" on a machine that cannot have one.
+func lakeLab(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	ready := false
+	t.Run("lake", func(t *testing.T) {
+		settings := "QUANT_FACTS_URL=" + laketest.URL(t) + "\nQUANT_EXTENSIONS_DIR=" + laketest.Extensions(t) + "\n"
+		if err := os.WriteFile(filepath.Join(dir, ".env"), []byte(settings), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ready = true
+	})
+	if !ready {
+		return ""
+	}
+	quantIn(t, dir, 0, "init-db")
+	return dir
+}
 
 // strategyLab is a folder with a lab of two names on three days, their signals,
 // and strategies: a good one that some rule strikes, and a bad one.
@@ -990,6 +1015,11 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		}
 		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
 		printed[c.command], _, _ = strings.Cut(string(out), "\n")
+	}
+	if dir := lakeLab(t); dir != "" {
+		printed["lab compact"], _, _ = strings.Cut(string(quantIn(t, dir, 0, "--output", "csv", "lab", "compact")), "\n")
+	} else {
+		printed["lab compact"] = documented["lab compact"]
 	}
 	if !maps.Equal(documented, printed) {
 		t.Errorf("docs/json.md has %q\nprinted is %q", documented, printed)

@@ -17,11 +17,11 @@ import (
 func labCommand(env *Env) Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
-		Short: "Move a lab between files and a team's stores",
-		Long: `Move a lab between files and a team's stores: the Meta DB between a file and a
-PostgreSQL database, the facts between a file and DuckLake.`,
+		Short: "Look after the stores of a lab as a whole",
+		Long: `Look after the stores of a lab as a whole: move it between files and a team's stores,
+and compact the files of facts on DuckLake.`,
 	}
-	return Command{Command: cmd, Sub: []Command{labMove(env)}}
+	return Command{Command: cmd, Sub: []Command{labCompact(env), labMove(env)}}
 }
 
 // labPlaces say where the parts of a lab lie, without secrets.

@@ -51,7 +51,7 @@ func (db *DB) Columns(ctx context.Context, query string, args []any, each func(*
 	if err := db.mustBe(ctx, "read", query, duckdb.STATEMENT_TYPE_SELECT); err != nil {
 		return err
 	}
-	return db.conn.Raw(func(c any) error {
+	return db.told(db.conn.Raw(func(c any) error {
 		conn, err := engineConnection(c)
 		if err != nil {
 			return err
@@ -112,7 +112,7 @@ func (db *DB) Columns(ctx context.Context, query string, args []any, each func(*
 			return causeOr(ctx, msg)
 		}
 		return context.Cause(ctx)
-	})
+	}))
 }
 
 func causeOr(ctx context.Context, msg string) error {

@@ -48,6 +48,14 @@ type Options struct {
 	// Newest: a reader of a lake reads in each statement what is stored by then, not the
 	// snapshot that was the newest when it opened.
 	Newest bool
+	// Snapshot: a reader of a lake reads this snapshot; 0: the newest. SnapshotOf says of
+	// which lake it is (see Snapshots); "": of this one.
+	Snapshot   int64
+	SnapshotOf string
+	// Late: a writer on a lake takes the writers' lock for each COMMIT alone, so that
+	// others can write while it computes. Its transaction fails with ErrOvertaken where
+	// one of them did. On a file it means nothing.
+	Late bool
 
 	Wait        time.Duration      // how long to wait for the lock; 0 or less: not at all
 	Waiting     func(Wait)         // called when the wait begins (after some 200 ms), then about every 5 s; may be nil

@@ -67,6 +67,14 @@ func (w wideVersion) rows(name, from string) string {
 		" AS feature_version, computed_at FROM " + from + " WHERE " + column + " IS NOT NULL"
 }
 
+// allRows selects all features of the table as rows of features_daily, in one pass. On a
+// lake each branch of a UNION asks the catalog for the files of its table again, which
+// takes longer than reading them.
+func (w wideVersion) allRows(from string) string {
+	return "SELECT symbol, ts, feature_name, feature_value, " + sqltext.Literal(w.version) + " AS feature_version, computed_at FROM (SELECT symbol, ts, unnest([" + sqltext.Literals(w.names) +
+		"]) AS feature_name, unnest([" + identifiers(w.names) + "]) AS feature_value, computed_at FROM " + from + ") WHERE feature_value IS NOT NULL"
+}
+
 // VersionFeatures are features of a version.
 type VersionFeatures struct {
 	Version string

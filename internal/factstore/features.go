@@ -179,7 +179,12 @@ func featureSchema(versions []wideVersion, onLake bool) string {
 		s.WriteString("CREATE TABLE IF NOT EXISTS " + w.table() + " (symbol TEXT NOT NULL, ts DATE NOT NULL")
 		for _, name := range w.names {
 			s.WriteString(", " + sqltext.Identifier(name) + " DOUBLE" + stored)
-			daily.WriteString(w.rows(name, "main."+w.table()) + " UNION ALL\n")
+			if !onLake {
+				daily.WriteString(w.rows(name, "main."+w.table()) + " UNION ALL\n")
+			}
+		}
+		if onLake {
+			daily.WriteString(w.allRows("main."+w.table()) + " UNION ALL\n")
 		}
 		s.WriteString(", computed_at TIMESTAMP);\n")
 	}

@@ -50,11 +50,17 @@ const (
 // lake is what a DB on a lake has beside its engine.
 type lake struct {
 	url place.LakeURL
-	pg  *pgx.Conn // its session holds the writers' lock; nil for readers
+	pg  *pgx.Conn // its session holds the writers' lock where locked; nil for readers
+	// locked: the lock is held for as long as the lake is open; else each COMMIT takes it.
+	locked bool
 	// fence is the number that the fence had after the last transaction of this DB.
 	fence int64
-	// snapshot is the newest that there was when a reader attached the lake.
+	// snapshot is the one that is read, or of a writer the one that it found; of a reader
+	// of the newest: 0.
 	snapshot int64
+	written  []int64 // the snapshots that were committed
+	// id tells this lake from all others: see Snapshots.
+	id string
 	// folder is where the files are, as the catalog says.
 	folder string
 }
@@ -106,11 +112,14 @@ func openLake(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) 
 	if err := db.attachLake(ctx, found); err != nil {
 		return nil, err
 	}
+	if !o.Newest {
+		db.lake.snapshot = found.snapshot
+	}
 	if err := db.ensureSchema(ctx); err != nil {
 		return nil, err
 	}
 	if !readOnly {
-		if err := db.conn.QueryRowContext(ctx, "SELECT writes FROM "+fence()).Scan(&db.lake.fence); err != nil {
+		if err := db.conn.QueryRowContext(ctx, "SELECT writes, ("+currentSnapshot+") FROM "+fence()).Scan(&db.lake.fence, &db.lake.snapshot); err != nil {
 			return nil, damaged(ctx, db.path, err)
 		}
 		removeSpills(o.TempDir)
@@ -121,8 +130,9 @@ func openLake(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) 
 // catalogState is what the catalog's database says before it is attached.
 type catalogState struct {
 	exists   bool
-	snapshot int64  // the newest
+	snapshot int64  // the newest, or the one that was asked for
 	folder   string // of the files
+	id       string // of the lake
 }
 
 // reachCatalog connects to the catalog's database, for a writer waits for the lock, and
@@ -160,10 +170,13 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 		}
 	}()
 	if !db.readOnly {
-		if err := db.lockLake(ctx, pg); err != nil {
-			return s, err
-		}
 		keep, db.lake.pg = true, pg
+		if !db.o.Late {
+			if err := db.lockLake(ctx, pg); err != nil {
+				return s, err
+			}
+			db.lake.locked = true
+		}
 	}
 	schema := pgx.Identifier{db.lake.url.Schema}.Sanitize()
 	err = pg.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", schema+".ducklake_snapshot").Scan(&s.exists)
@@ -175,13 +188,25 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 		if err == nil {
 			err = pg.QueryRow(ctx, "SELECT value FROM "+schema+".ducklake_metadata WHERE key = 'data_path'").Scan(&s.folder)
 		}
+		if err == nil {
+			s.id, err = db.lakeID(ctx, pg)
+		}
 	}
 	if err != nil {
 		return s, &quant.Error{Code: quant.Store, Err: err, Msg: "the catalog of " + db.path + " cannot be read: " + reasonOf(err),
 			Hint: "check that this user may read the tables of the catalog"}
 	}
 	switch {
+	case s.exists && db.lake.url.DataPath != "" && filepath.Clean(db.lake.url.DataPath) != filepath.Clean(s.folder):
+		return s, quant.Errorf(quant.Usage, "the lake at %s has its files in %s, and the URL says %s", db.path, masked(s.folder), masked(db.lake.url.DataPath)).
+			WithHint("leave data_path out of the URL, or name that folder")
 	case s.exists:
+		return s, db.findSnapshot(ctx, pg, &s)
+	case db.o.Late && !db.lake.locked: // it is made by one
+		db.o.Late = false
+		_ = pg.Close(context.WithoutCancel(ctx))
+		keep, db.lake.pg = false, nil
+		return db.reachCatalog(ctx)
 	case db.readOnly:
 		return s, &quant.Error{Code: quant.Store, Err: ErrMissing, Msg: "no lake at " + db.path, Hint: "run `quant init-db`"}
 	case db.lake.url.DataPath == "":
@@ -189,6 +214,14 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 			WithHint("add `?data_path=/FOLDER` or `?data_path=s3://BUCKET/PREFIX` to it")
 	}
 	return s, nil
+}
+
+// lakeID tells the lake from all others. DuckLake draws the UUID when it makes the lake,
+// and keeps it with the catalog.
+func (db *DB) lakeID(ctx context.Context, pg *pgx.Conn) (string, error) {
+	var drawn string
+	err := pg.QueryRow(ctx, "SELECT schema_uuid::text FROM "+db.metadata("ducklake_schema")+" WHERE schema_name = 'main' ORDER BY begin_snapshot LIMIT 1").Scan(&drawn)
+	return durable.Digest([]byte(drawn)), err
 }
 
 // reasonOf is what PostgreSQL or the network says, in one line without secrets.
@@ -281,49 +314,82 @@ func (db *DB) holderOfLock(ctx context.Context, pg *pgx.Conn, number int32) *hel
 	return held
 }
 
-// LakeReading is how another engine reads a lake: the statements that load the
-// extensions, attach the newest snapshot for reading and make it the default, and the
-// folder of the files. The statements hold what secrets the URL has. Errors are those of
-// OpenRead.
-func LakeReading(ctx context.Context, o Options) (statements []string, folder string, err error) {
+// findSnapshot looks for the snapshot that Options ask for, if they do. NotFound: it is
+// not kept.
+func (db *DB) findSnapshot(ctx context.Context, pg *pgx.Conn, s *catalogState) error {
+	if db.o.Snapshot == 0 {
+		return nil
+	}
+	if db.o.SnapshotOf != "" && db.o.SnapshotOf != s.id {
+		return quant.Errorf(quant.NotFound, "snapshot %d is of another lake than %s", db.o.Snapshot, db.path).
+			WithHint("the run worked on that lake, before the lab was moved or its record was imported")
+	}
+	var kept bool
+	newest := s.snapshot
+	if err := pg.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+db.metadata("ducklake_snapshot")+" WHERE snapshot_id = $1)", db.o.Snapshot).Scan(&kept); err != nil {
+		return db.failure(ctx, "look for the snapshot", err)
+	}
+	if !kept {
+		return quant.Errorf(quant.NotFound, "%s keeps no snapshot %d; its newest is %d", db.path, db.o.Snapshot, newest).
+			WithHint("snapshots that no run refers to may have been expired by `quant lab compact`")
+	}
+	s.snapshot = db.o.Snapshot
+	return nil
+}
+
+// Reading is how another engine reads a lake.
+type Reading struct {
+	Statements []string // load the extensions, attach a snapshot for reading, make it the default; with what secrets the URL has
+	Folder     string   // of the files
+	Snapshot   int64
+	Lake       string // which lake it is: see Snapshots
+}
+
+// LakeReading tells how another engine reads the newest snapshot of a lake, or the one
+// that Options ask for. Errors are those of OpenRead; NotFound: the snapshot is not kept.
+func LakeReading(ctx context.Context, o Options) (Reading, error) {
 	u, err := place.ParseLakeURL(o.URL)
 	if err != nil {
-		return nil, "", quant.Errorf(quant.Usage, "facts URL: %w", err).WithHint("write it as %s", place.LakeURLForm)
+		return Reading{}, quant.Errorf(quant.Usage, "facts URL: %w", err).WithHint("write it as %s", place.LakeURLForm)
 	}
 	if err := CheckExtensions(o.Extensions); err != nil {
-		return nil, "", err
+		return Reading{}, err
 	}
 	db := &DB{path: place.Place{FactsURL: o.URL}.ShownFacts(), o: o, readOnly: true, lake: &lake{url: u}}
 	found, err := db.reachCatalog(ctx)
 	if err != nil {
-		return nil, "", err
+		return Reading{}, err
 	}
+	var statements []string
 	for _, e := range lakeExtensions() {
 		file, err := filepath.Abs(e.file(o.Extensions))
 		if err != nil {
-			return nil, "", storeError(err, "find the extension %s", e)
+			return Reading{}, storeError(err, "find the extension %s", e)
 		}
 		statements = append(statements, "LOAD "+sqltext.Literal(file))
 	}
 	at, in, err := s3Files(u, o.Cloud, found)
 	if err != nil {
-		return nil, "", err
+		return Reading{}, err
 	}
 	if in {
 		if err := checkExtensions(o.Extensions, HTTPFS); err != nil {
-			return nil, "", err
+			return Reading{}, err
 		}
 		file, err := filepath.Abs(HTTPFS.file(o.Extensions))
 		if err != nil {
-			return nil, "", storeError(err, "find the extension %s", HTTPFS)
+			return Reading{}, storeError(err, "find the extension %s", HTTPFS)
 		}
 		let, err := s3Statements(ctx, o, at)
 		if err != nil {
-			return nil, "", err
+			return Reading{}, err
 		}
 		statements = append(append(statements, "LOAD "+sqltext.Literal(file)), let...)
 	}
-	return append(statements, filterHere, attachStatement(u, true, false, found), "USE "+catalog), found.folder, nil
+	return Reading{
+		Statements: append(statements, filterHere, attachStatement(u, true, false, found), "USE "+catalog),
+		Folder:     found.folder, Snapshot: found.snapshot, Lake: found.id,
+	}, nil
 }
 
 // filterHere keeps the catalog's database from comparing texts, which it does by rules of
@@ -333,12 +399,12 @@ const filterHere = "SET pg_experimental_filter_pushdown = false"
 // attachStatement attaches a lake under the catalog's name.
 func attachStatement(u place.LakeURL, readOnly, newest bool, found catalogState) string {
 	options := []string{"METADATA_SCHEMA " + sqltext.Literal(u.Schema), "CREATE_IF_NOT_EXISTS " + strconv.FormatBool(!found.exists)}
-	if u.DataPath != "" {
+	if u.DataPath != "" && !found.exists { // the catalog keeps it
 		options = append(options, "DATA_PATH "+sqltext.Literal(strings.TrimSuffix(u.DataPath, "/")+"/"))
 	}
 	if readOnly {
 		options = append(options, "READ_ONLY")
-		if !newest {
+		if !newest { // the newest when it was opened, or the one that was asked for
 			options = append(options, "SNAPSHOT_VERSION "+strconv.FormatInt(found.snapshot, 10))
 		}
 	}
@@ -362,17 +428,19 @@ func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	}
 	_, err = db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
 	if err == nil {
-		db.created, db.lake.snapshot, db.lake.folder = !found.exists, found.snapshot, cmp.Or(found.folder, u.DataPath)
-		return nil
+		db.created, db.lake.id, db.lake.folder = !found.exists, found.id, cmp.Or(found.folder, u.DataPath)
+		if db.created {
+			db.lake.id, err = db.lakeID(ctx, db.lake.pg)
+		}
+		return db.failed(ctx, "read the catalog", err)
 	}
-	text := masked(firstLine(err))
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return quant.Errorf(quant.Failed, "open %s: %w", db.path, context.Cause(ctx))
-	case strings.Contains(text, "DATA_PATH parameter"):
-		return quant.Errorf(quant.Usage, "the lake at %s has its files in another folder: %s", db.path, text).WithHint("leave data_path out of the URL, or name that folder")
 	}
-	return refuseLake(errors.Join(ErrDamaged, err), "%s cannot be attached: %s", db.path, text)
+	if told := db.told(err); quant.CodeOf(told) == quant.Store {
+		return told
+	}
+	return refuseLake(errors.Join(ErrDamaged, err), "%s cannot be attached: %s", db.path, masked(firstLine(err)))
 }
 
 func refuseLake(kind error, format string, args ...any) error {
@@ -401,11 +469,49 @@ func (db *DB) passFence(ctx context.Context) error {
 	return nil
 }
 
-// overtaken says that another process wrote while this one held the lock, as it thought.
+// ErrOvertaken is what the error of a transaction on a lake wraps that another process
+// came before: it committed nothing.
+var ErrOvertaken = errors.New("another process has written")
+
+// overtaken says that another process wrote since this one began: while it held the
+// lock, as it thought, or before it asked for it.
 func (db *DB) overtaken() error {
-	return quant.Errorf(quant.Conflict, "%s: another process has written since this one began, whose lock was lost; nothing was committed", db.path).
-		WithHint("run the command again; check the connection to PostgreSQL")
+	lost, hint := ", whose lock was lost", "run the command again; check the connection to PostgreSQL"
+	if db.o.Late {
+		lost, hint = "", "run the command again"
+	}
+	return &quant.Error{Code: quant.Conflict, Err: ErrOvertaken, Hint: hint,
+		Msg: fmt.Sprintf("%s: another process has written since this one began%s; nothing was committed", db.path, lost)}
 }
+
+// takeTurn takes the writers' lock for the COMMIT of a transaction that began without
+// it, and fails as overtaken where the lake has changed since. begun is the snapshot
+// that the transaction reads.
+func (db *DB) takeTurn(ctx context.Context, begun int64) (release func(), err error) {
+	if db.lake.locked {
+		return func() {}, nil
+	}
+	if err := db.lockLake(ctx, db.lake.pg); err != nil {
+		return nil, err
+	}
+	release = func() {
+		// Where it fails the session has ended, and the lock with it.
+		_, _ = db.lake.pg.Exec(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1, $2)", lockClass, lockNumber(db.lake.url.Schema))
+	}
+	var newest int64
+	err = db.lake.pg.QueryRow(ctx, "SELECT max(snapshot_id) FROM "+db.metadata("ducklake_snapshot")).Scan(&newest)
+	if err == nil && newest != begun {
+		err = db.overtaken()
+	}
+	if err != nil {
+		release()
+		return nil, db.told(err)
+	}
+	return release, nil
+}
+
+// currentSnapshot is the query for the snapshot that the connection reads.
+const currentSnapshot = "SELECT id FROM ducklake_current_snapshot('" + catalog + "')"
 
 // conflicts reports whether a COMMIT failed because of another's.
 func conflicts(err error) bool {

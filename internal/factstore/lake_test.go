@@ -19,6 +19,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/lab/place"
 	"quant/internal/metastore/postgrestest"
 	"quant/internal/test/laketest"
 	"quant/internal/test/soak"
@@ -278,4 +279,321 @@ func TestExtensionsAreCheckedBeforeTheyAreLoaded(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCode(t, factstore.CheckExtensions(dir), quant.Store, "is not the extension ducklake of DuckDB", "SHA-256")
+}
+
+// A writer that computes first takes the lock for its COMMIT alone. It harms nobody who
+// holds it, and commits nothing over what another wrote meanwhile.
+func TestALateWriterLetsOthersWriteAndCommitsNothingOverThem(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	openLake(t, o).Close()
+	late := o
+	late.Late = true
+	slow := openLake(t, late)
+	o.Wait = 0
+	store := func(ctx context.Context, tx *factstore.Tx, symbol string) error {
+		_, err := tx.Insert(ctx, factstore.OHLCV, "SELECT ?, DATE '2020-01-01', 2, 3, 1, 2, 10, NULL, 'test', CAST(? AS TIMESTAMP)", symbol, tx.Now)
+		return err
+	}
+	// Alone it commits, and again.
+	for i := range 2 {
+		if _, err := slow.Write(t.Context(), fmt.Sprintf("run-%d", i), func(ctx context.Context, tx *factstore.Tx) error { return store(ctx, tx, fmt.Sprintf("S%d", i)) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Another comes while it computes; it need not wait.
+	_, err := slow.Write(t.Context(), "run-late", func(ctx context.Context, tx *factstore.Tx) error {
+		if err := store(ctx, tx, "T"); err != nil {
+			return err
+		}
+		fast := openLake(t, o)
+		mustWriteBars(t, fast, "run-fast", "T", 10)
+		return fast.Close()
+	})
+	wantCode(t, err, quant.Conflict, "another process has written", "nothing was committed")
+	if !errors.Is(err, factstore.ErrOvertaken) {
+		t.Errorf("%v", err)
+	}
+	closeDB(t, slow)
+	// Who holds the lock is waited for, and is not harmed.
+	slow = openLake(t, late)
+	holder := openLake(t, o)
+	done := make(chan error, 1)
+	go func() {
+		_, err := slow.Write(t.Context(), "run-later", func(ctx context.Context, tx *factstore.Tx) error { return store(ctx, tx, "U") })
+		done <- err
+	}()
+	mustWriteBars(t, holder, "run-holder", "V", 10)
+	select {
+	case err := <-done:
+		t.Fatalf("it did not wait: %v", err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	closeDB(t, holder)
+	if err := <-done; !errors.Is(err, factstore.ErrOvertaken) {
+		t.Errorf("%v", err)
+	}
+	closeDB(t, slow)
+	db := openLake(t, o)
+	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 22 {
+		t.Errorf("%d bars, want 22", n)
+	}
+	wantSound(t, db)
+}
+
+// Many small files become few; all rows, and every snapshot, read as before.
+func TestACompactedLakeReadsTheSame(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	db := openLake(t, o)
+	writes := soak.Count(t, 40, 200)
+	for i := range writes {
+		mustWriteBars(t, db, fmt.Sprintf("run-%d", i), fmt.Sprintf("S%d", i), 12+i%5)
+	}
+	snapshots := db.Snapshots().Written
+	if len(snapshots) == 0 {
+		t.Fatal("no snapshot was noted")
+	}
+	const digest = "SELECT count(*) || ' ' || sum(hash(ohlcv)::HUGEINT) FROM ohlcv"
+	at := func(snapshot int64) string {
+		t.Helper()
+		o := o
+		o.Snapshot = snapshot
+		reader, err := factstore.OpenRead(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer reader.Close()
+		var text string
+		if err := reader.QueryRow(t.Context(), digest).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	first, middle, newest := at(snapshots[0]), at(snapshots[len(snapshots)/2]), at(0)
+	if first == newest || middle == newest {
+		t.Fatalf("snapshots %q, %q, newest %q", first, middle, newest)
+	}
+	done, err := db.Compact(t.Context(), factstore.CompactOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.FilesAfter*3 > done.FilesBefore || done.Removed == 0 || done.Expired != 0 {
+		t.Errorf("%+v", done)
+	}
+	if a, b, c := at(snapshots[0]), at(snapshots[len(snapshots)/2]), at(0); a != first || b != middle || c != newest {
+		t.Errorf("after compaction: %q, %q, %q; before: %q, %q, %q", a, b, c, first, middle, newest)
+	}
+	// A snapshot that is referred to stays, the others go.
+	done, err = db.Compact(t.Context(), factstore.CompactOptions{Expire: time.Nanosecond, Keep: snapshots[:1]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if done.Expired == 0 || done.Snapshots != 2 {
+		t.Errorf("%+v", done)
+	}
+	if a, c := at(snapshots[0]), at(0); a != first || c != newest {
+		t.Errorf("after expiry: %q, %q; before: %q, %q", a, c, first, newest)
+	}
+	gone := o
+	gone.Snapshot = snapshots[len(snapshots)/2]
+	_, err = factstore.OpenRead(t.Context(), gone)
+	wantCode(t, err, quant.NotFound, "keeps no snapshot", "lab compact")
+	mustWriteBars(t, db, "run-after", "Z", 10)
+	wantSound(t, db)
+}
+
+// What becomes of a lake whose server restarts, whose URL is wrong, or whose files are
+// gone is said in words of ours.
+func TestWhatFailsOnALakeIsSaidInOurWords(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t, postgrestest.Options{})
+	o := lake(t)
+	dir := t.TempDir()
+	database := server.Database(t)
+	o.URL = laketest.In(database, dir)
+	db := openLake(t, o)
+	mustWriteBars(t, db, "run-1", "A", 300)
+	closeDB(t, db)
+
+	wrong := o
+	wrong.URL = laketest.In(database, t.TempDir())
+	_, err := factstore.OpenRead(t.Context(), wrong)
+	wantCode(t, err, quant.Usage, "has its files in", dir, "leave data_path out")
+
+	reader, err := factstore.OpenRead(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	db = openLake(t, o)
+	for _, inside := range []bool{true, false} {
+		_, err = db.Write(t.Context(), "run-2", func(ctx context.Context, tx *factstore.Tx) error {
+			if _, err := tx.Insert(ctx, factstore.OHLCV, "SELECT 'B', DATE '2020-01-01' + i::INTEGER, 2, 3, 1, 2, 10, NULL, 'test', CAST(? AS TIMESTAMP) FROM range(300) r(i)", tx.Now); err != nil {
+				return err
+			}
+			server.Kill()
+			server.Restart(t)
+			if inside {
+				var n int64
+				return tx.QueryRow(ctx, "SELECT sum(volume) FROM ohlcv").Scan(&n)
+			}
+			return nil
+		})
+		if code := quant.CodeOf(err); code != quant.Store && code != quant.Conflict || strings.ContainsAny(err.Error(), "\n") || strings.Contains(err.Error(), "COPY") || strings.Contains(err.Error(), "ROLLBACK") {
+			t.Errorf("a restart (read inside: %v): %v, %q", inside, err, quant.HintOf(err))
+		}
+		closeDB(t, db)
+		db = openLake(t, o)
+		if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 300 {
+			t.Errorf("%d bars, want 300", n)
+		}
+	}
+	wantSound(t, db)
+
+	files, err := filepath.Glob(filepath.Join(dir, "files", "main", "ohlcv", "*.parquet"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		if err := os.Rename(file, file+".away"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var n float64
+	err = db.QueryRow(t.Context(), "SELECT sum(volume) FROM ohlcv").Scan(&n)
+	wantCode(t, err, quant.Store, "a file of", "cannot be read", "mounted")
+}
+
+// Compacting removes neither what units have staged within the data path, nor what a
+// writer has written and not yet committed, nor what a reader that began before reads.
+func TestCompactionLeavesAloneWhatOthersAreAt(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	db := openLake(t, o)
+	for i := range 12 {
+		mustWriteBars(t, db, fmt.Sprintf("run-%d", i), fmt.Sprintf("S%d", i), 30)
+	}
+	reader, err := factstore.OpenRead(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	staged := stageUnit(t, o, "unit-1", "Z", 10)
+	closeDB(t, db)
+	const digest = "SELECT count(*) || ' ' || sum(hash(ohlcv)::HUGEINT) FROM ohlcv"
+	of := func(db *factstore.DB) (text string) {
+		t.Helper()
+		if err := db.QueryRow(t.Context(), digest).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	before := of(reader)
+	compact := func(c factstore.CompactOptions) (done factstore.Compacted) {
+		t.Helper()
+		db := openLake(t, o)
+		defer closeDB(t, db)
+		done, err := db.Compact(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return done
+	}
+	insert := func(ctx context.Context, tx *factstore.Tx) error {
+		_, err := tx.Insert(ctx, factstore.OHLCV, "SELECT 'L', DATE '2000-01-01' + i::INTEGER, 2, 3, 1, 2, 10, NULL, 'test', CAST(? AS TIMESTAMP) FROM range(5000) r(i)", tx.Now)
+		return err
+	}
+	late := o
+	late.Late = true
+	slow := openLake(t, late)
+	_, err = slow.Write(t.Context(), "run-late", func(ctx context.Context, tx *factstore.Tx) error {
+		if err := insert(ctx, tx); err != nil {
+			return err
+		}
+		compact(factstore.CompactOptions{Expire: time.Nanosecond, Since: time.Hour})
+		return nil
+	})
+	if !errors.Is(err, factstore.ErrOvertaken) {
+		t.Fatalf("files that it reads were merged: %v", err)
+	}
+	// Compaction changed no row, so what it read still holds.
+	_, err = slow.Write(t.Context(), "run-late", func(ctx context.Context, tx *factstore.Tx) error {
+		if err := insert(ctx, tx); err != nil {
+			return err
+		}
+		compact(factstore.CompactOptions{Since: time.Hour}) // finds nothing to merge, and commits nothing
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeDB(t, slow)
+	// Nothing was expired or removed that the reader needs.
+	done := compact(factstore.CompactOptions{Expire: time.Nanosecond, Since: time.Hour})
+	if done.Expired != 0 || done.Removed != 0 {
+		t.Errorf("%+v while a reader is open", done)
+	}
+	if got := of(reader); got != before {
+		t.Errorf("the reader reads %s, before %s", got, before)
+	}
+	// Where it is not spared it fails, and reads nothing else.
+	if done := compact(factstore.CompactOptions{Expire: time.Nanosecond}); done.Expired == 0 || done.Removed == 0 {
+		t.Errorf("%+v with no reader to spare", done)
+	}
+	var text string
+	if err := reader.QueryRow(t.Context(), digest).Scan(&text); err == nil && text != before {
+		t.Errorf("the reader reads %s, before %s", text, before)
+	} else if err != nil && (quant.CodeOf(err) != quant.Store || !strings.Contains(err.Error(), "snapshot")) {
+		t.Errorf("%v, %s", err, quant.HintOf(err))
+	}
+	db = openLake(t, o)
+	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 12*30+5000 {
+		t.Errorf("%d bars", n)
+	}
+	if _, err := db.OpenOutputs(t.Context(), staged.RunID, staged.Digest); err != nil {
+		t.Errorf("what a unit staged: %v", err)
+	}
+	wantSound(t, db)
+}
+
+// A file that a killed compaction removed and still has on its list harms no later one.
+func TestACompactionThatWasKilledWhileItRemovedFilesIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	o := lake(t)
+	db := openLake(t, o)
+	for i := range 12 {
+		mustWriteBars(t, db, fmt.Sprintf("run-%d", i), fmt.Sprintf("S%d", i), 30)
+	}
+	if done, err := db.Compact(t.Context(), factstore.CompactOptions{Replaced: time.Hour}); err != nil || done.Removed != 0 || done.FilesAfter >= done.FilesBefore {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	u, err := place.ParseLakeURL(o.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pg, err := pgx.Connect(t.Context(), u.Catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pg.Close(context.WithoutCancel(t.Context())) }()
+	rows, err := pg.Query(t.Context(), "SELECT CASE WHEN path_is_relative THEN $1 || '/' ELSE '' END || path FROM ducklake_files_scheduled_for_deletion ORDER BY path", u.DataPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(listed) < 2 {
+		t.Fatalf("%v, %v", listed, err)
+	}
+	if err := os.Remove(listed[0]); err != nil {
+		t.Fatal(err)
+	}
+	done, err := db.Compact(t.Context(), factstore.CompactOptions{})
+	if err != nil || done.Removed != int64(len(listed)) {
+		t.Errorf("%+v, %v, %d files were listed", done, err, len(listed))
+	}
+	if n := number(t, db, "SELECT count(*) FROM ohlcv"); n != 12*30 {
+		t.Errorf("%d bars", n)
+	}
+	wantSound(t, db)
 }

@@ -335,6 +335,12 @@ func (db *DB) ensureSchema(ctx context.Context) error {
 		return &quant.Error{Code: quant.Store, Err: ErrOlder, Msg: fmt.Sprintf("fact db %s has schema version %d, this program needs %d", db.path, version, SchemaVersion),
 			Hint: "bring it up to date with `quant init-db`"}
 	}
+	if db.lake != nil && !db.lake.locked {
+		if err := db.lockLake(ctx, db.lake.pg); err != nil {
+			return err
+		}
+		db.lake.locked = true
+	}
 	if version > 0 && db.o.Upgrading != nil {
 		db.o.Upgrading(version, SchemaVersion)
 	}

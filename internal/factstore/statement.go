@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/duckdb/duckdb-go/v2"
 
@@ -27,7 +28,11 @@ func (db *DB) statementType(ctx context.Context, query string) (kind duckdb.Stmt
 		conn := c.(*duckdb.Conn)
 		prepared, err := conn.Prepare(query) // refuses several statements; PrepareContext would run all but the last
 		if _, single := errors.AsType[*duckdb.Error](err); single {
+			first := err
 			prepared, err = conn.PrepareContext(ctx, query) // a table function may need the context
+			if err != nil && strings.Contains(err.Error(), "Current transaction is aborted") {
+				err = first // which aborted it
+			}
 		}
 		if err != nil {
 			return err
@@ -47,7 +52,7 @@ func (db *DB) mustBe(ctx context.Context, what, query string, types ...duckdb.St
 	}
 	kind, err := db.statementType(ctx, query)
 	if err != nil {
-		return err
+		return db.told(err)
 	}
 	if !slices.Contains(types, kind) {
 		return quant.Errorf(quant.Failed, "fact db %s: a statement that shall %s does something else: %.80q", db.path, what, query)
@@ -63,12 +68,14 @@ func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 	if err := db.mustBe(ctx, "read", query, duckdb.STATEMENT_TYPE_SELECT); err != nil {
 		return nil, err
 	}
-	return db.conn.QueryContext(ctx, query, args...)
+	rows, err := db.conn.QueryContext(ctx, query, args...)
+	return rows, db.told(err)
 }
 
 // Row is the one row of a query, as *sql.Row.
 type Row struct {
 	row *sql.Row
+	db  *DB
 	err error
 }
 
@@ -78,7 +85,7 @@ func (r Row) Scan(dest ...any) error {
 	if r.err != nil {
 		return r.err
 	}
-	return r.row.Scan(dest...)
+	return r.db.told(r.row.Scan(dest...))
 }
 
 // QueryRow is Query for the first row.
@@ -87,7 +94,7 @@ func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
 	if err := db.mustBe(ctx, "read", query, duckdb.STATEMENT_TYPE_SELECT); err != nil {
 		return Row{err: err}
 	}
-	return Row{row: db.conn.QueryRowContext(ctx, query, args...)}
+	return Row{row: db.conn.QueryRowContext(ctx, query, args...), db: db}
 }
 
 // Stage runs one statement that makes, fills, changes or drops TEMP tables and
@@ -108,7 +115,7 @@ func (db *DB) Stage(ctx context.Context, query string, args ...any) (int64, erro
 		return db.affected(ctx, query, args...)
 	}
 	if err := begin(ctx, db.conn, "BEGIN TRANSACTION READ ONLY"); err != nil {
-		return 0, err
+		return 0, db.told(err)
 	}
 	n, err := db.affected(ctx, query, args...)
 	if err == nil {
@@ -116,7 +123,7 @@ func (db *DB) Stage(ctx context.Context, query string, args ...any) (int64, erro
 	}
 	if err != nil {
 		rollBack(ctx, db.conn)
-		return 0, err
+		return 0, db.told(err)
 	}
 	return n, nil
 }
@@ -153,7 +160,7 @@ func namesTemp() *regexp.Regexp {
 func (db *DB) affected(ctx context.Context, query string, args ...any) (int64, error) {
 	result, err := db.conn.ExecContext(ctx, query, args...)
 	if err != nil {
-		return 0, err
+		return 0, db.told(err)
 	}
 	return result.RowsAffected()
 }

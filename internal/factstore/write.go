@@ -65,9 +65,15 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 			db.sets, db.setsKnown = nil, false
 		}
 	}()
+	var begun int64 // the snapshot of a lake
 	if db.lake != nil {
 		if err := db.passFence(ctx); err != nil {
 			return nil, err
+		}
+		if !db.lake.locked {
+			if err := db.conn.QueryRowContext(ctx, currentSnapshot).Scan(&begun); err != nil {
+				return nil, db.failure(ctx, "begin", err)
+			}
 		}
 	}
 	now, err := db.nextTime(ctx)
@@ -100,6 +106,13 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 	if ctx.Err() != nil {
 		return nil, quant.Errorf(quant.Failed, "write facts: %w", context.Cause(ctx))
 	}
+	if db.lake != nil {
+		release, err := db.takeTurn(ctx, begun)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
 	failpoint.Hit("fact.commit.before")
 	commit := func() error {
 		open = false
@@ -123,6 +136,7 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 	failpoint.Hit("fact.commit.after")
 	if db.lake != nil {
 		db.lake.fence++
+		db.noteCommit(context.WithoutCancel(ctx))
 	} else if db.reshaped {
 		// The facts are committed, whatever becomes of it: see makeSchema.
 		_, _ = db.conn.ExecContext(context.WithoutCancel(ctx), "CHECKPOINT")
@@ -190,6 +204,9 @@ func (db *DB) afterFailedCommit(ctx context.Context, runIDs []string, first, las
 			return db.overtaken()
 		}
 	}
+	if told := db.told(cause); quant.CodeOf(told) == quant.Store {
+		return quant.Errorf(quant.Store, "commit failed (%s): %w", what, told).WithHint("%s", quant.HintOf(told))
+	}
 	return quant.Errorf(quant.Store, "commit to fact db %s failed (%s): %s", db.path, what, firstLine(cause)).
 		WithHint("check the free space; `quant doctor` compares runs and facts")
 }
@@ -198,6 +215,9 @@ func (db *DB) afterFailedCommit(ctx context.Context, runIDs []string, first, las
 func (db *DB) failure(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return quant.Errorf(quant.Failed, "%s in fact db %s: %w", doing, db.path, context.Cause(ctx))
+	}
+	if err = db.told(err); db.lake != nil && quant.CodeOf(err) == quant.Store {
+		return quant.Errorf(quant.Store, "%s: %w", doing, err).WithHint("%s", quant.HintOf(err))
 	}
 	return &quant.Error{Code: quant.Store, Err: err, Msg: doing + " in fact db " + db.path + ": " + firstLine(err),
 		Hint: "check the free space; `quant doctor` examines the file"}

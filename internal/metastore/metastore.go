@@ -171,6 +171,8 @@ type Runs interface {
 	// ListOutputs returns what all runs wrote of one kind, newest run first, then
 	// by name, in one pass.
 	ListOutputs(ctx context.Context, kind string) ([]quant.RunIO, error)
+	// IONames returns the names of a kind that runs read or wrote, each once, in order.
+	IONames(ctx context.Context, kind string) ([]string, error)
 	// EachClaim calls fn for every run that says something of facts: that it changed
 	// a table, or how it failed. Newest first, deleted ones too; none is kept. The
 	// first error of fn ends it and is returned.

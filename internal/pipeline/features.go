@@ -169,7 +169,7 @@ func compute(ctx context.Context, s *session.Session, req feature.Request,
 	run func(context.Context, *factstore.DB, *calendar.Calendar, feature.Request) (feature.Report, error)) (feature.Report, error) {
 	req.RunID = s.RunID()
 	var report feature.Report
-	err := s.WriteFacts(ctx, func(db *factstore.DB) error {
+	err := s.WriteFactsLate(ctx, func(db *factstore.DB) error {
 		cal, err := openCalendar(ctx, s, db, factstore.OHLCV)
 		if err != nil {
 			return err

@@ -153,7 +153,7 @@ func originsOf(ctx context.Context, meta metastore.Store, runs []string) ([]orig
 			return nil, err
 		}
 		for _, io := range noted {
-			if io.Direction != quant.In || io.Kind == quant.IOStage || io.Kind == quant.IOState {
+			if io.Direction != quant.In || io.Kind == quant.IOStage || io.Kind == quant.IOState || io.Kind == quant.IOSnapshot {
 				continue
 			}
 			list[i].inputs = append(list[i].inputs, io)

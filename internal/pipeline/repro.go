@@ -97,7 +97,7 @@ func compare(kind string, recorded, now []quant.RunIO) (list []Comparison, outpu
 		have[key(io)] = io
 	}
 	for _, io := range recorded {
-		if io.Digest == "" || io.Kind == quant.IOStage || io.Kind == quant.IOState {
+		if io.Digest == "" || io.Kind == quant.IOStage || io.Kind == quant.IOState || io.Kind == quant.IOSnapshot {
 			continue
 		}
 		if kind == RunKind && io.Direction == quant.Out {

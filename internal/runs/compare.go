@@ -108,7 +108,7 @@ func Compare(ctx context.Context, meta metastore.Store, contents artifact.Store,
 	}
 	result.Notices = c.packages(ctx, contents, found.Artifacts)
 	for _, io := range found.IO {
-		if io.Direction == quant.In {
+		if io.Direction == quant.In && io.Kind != quant.IOSnapshot { // of the lake, not of the run
 			c.set("inputs", io.Kind+" "+io.Name, io.RunID, inputText(io))
 		}
 	}

@@ -215,10 +215,17 @@ func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) erro
 	return s.facts.Write(ctx, fn)
 }
 
+// WriteFactsLate is WriteFacts for what computes long before it commits: see
+// facts.Store.WriteLate.
+func (s *Session) WriteFactsLate(ctx context.Context, fn func(db *factstore.DB) error) error {
+	return s.facts.WriteLate(ctx, fn)
+}
+
 // WriteFactsInside is WriteFacts for runs inside this one: what is committed is
 // theirs, not this run's. Who calls says so with FactsBecame.
 func (s *Session) WriteFactsInside(ctx context.Context, fn func(db *factstore.DB) error) error {
 	store := facts.Store{Lab: s.Lab, Self: s.facts.Self, Wait: s.facts.Wait, Memory: s.facts.Memory, Shared: s.facts.Shared, Waiting: s.facts.Waiting}
+	defer s.facts.AddSnapshots(&store)
 	return store.Write(ctx, fn)
 }
 
@@ -415,6 +422,7 @@ func endAll(ctx context.Context, list []*Session, errs []error) []error {
 		defer close(s.done)
 		errs[i] = s.tellWhy(ctx, open, errs[i])
 		if s.Run != nil {
+			s.Record(s.facts.Snapshots()...)
 			closes, endings = append(closes, i), append(endings, registry.Ending{RunID: s.Run.ID, Cause: errs[i]})
 		}
 	}

@@ -3,10 +3,13 @@
 package facts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -67,21 +70,122 @@ type Store struct {
 	mu      sync.Mutex
 	commit  factstore.Commit
 	writing *factstore.DB // open for writing; nil: none is
+
+	snapshots []quant.RunIO // of a lake, each once
 }
 
-// Attachment is how a query process comes to the facts of a lab that are on a lake; nil
-// where they are in a file. Errors are those of factstore.OpenRead.
-func (s *Store) Attachment(ctx context.Context) (*sandbox.Attachment, error) {
+// Snapshot is one of a lake. The zero value is the newest.
+type Snapshot struct {
+	ID   int64
+	Lake string // which lake it is of: see factstore.Snapshots; "": that of the lab
+}
+
+// Attachment is how a query process comes to the facts of a lab that are on a lake, as
+// they stand in a snapshot; nil where they are in a file. Errors are those of
+// factstore.OpenRead; NotFound: the snapshot is not kept, or is of another lake;
+// Refused: a file has none.
+func (s *Store) Attachment(ctx context.Context, snapshot Snapshot) (*sandbox.Attachment, error) {
 	if s.Lab.FactsURL == "" {
+		if snapshot.ID != 0 {
+			return nil, quant.Errorf(quant.Refused, "facts in a file have no snapshots").WithHint("`quant data prices --as-of RUN` reads earlier prices")
+		}
 		return nil, nil
 	}
 	o := where(s.Lab.Place)
-	o.Know = s.Lab.Mask.Know
-	statements, folder, err := factstore.LakeReading(ctx, o)
+	o.Snapshot, o.SnapshotOf, o.Know = snapshot.ID, snapshot.Lake, s.Lab.Mask.Know
+	r, err := factstore.LakeReading(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return &sandbox.Attachment{Statements: statements, Folder: folder}, nil
+	s.noteSnapshot(quant.In, r.Lake, r.Snapshot)
+	return &sandbox.Attachment{Statements: r.Statements, Folder: r.Folder}, nil
+}
+
+// SnapshotOf is the snapshot of the lake that a run left behind, or, if it committed
+// none, the one that it read last. NotFound: its record names none.
+func (s *Store) SnapshotOf(ctx context.Context, runID string) (Snapshot, error) {
+	meta, err := s.Lab.MetaDB()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	list, err := meta.RunIO(ctx, runID)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	newest := map[quant.Direction]Snapshot{}
+	for _, io := range list {
+		if id, err := strconv.ParseInt(io.Name, 10, 64); err == nil && io.Kind == quant.IOSnapshot && id > newest[io.Direction].ID {
+			newest[io.Direction] = Snapshot{ID: id, Lake: string(io.Digest)}
+		}
+	}
+	if found := cmp.Or(newest[quant.Out], newest[quant.In]); found.ID != 0 {
+		return found, nil
+	}
+	return Snapshot{}, quant.Errorf(quant.NotFound, "run %s names no snapshot of a lake", quant.ShortID(runID)).WithHint("`quant runs show` lists what a run read and wrote; `quant data prices --as-of RUN` reads earlier prices of any run")
+}
+
+// CompactOptions say how the lake of a lab is compacted.
+type CompactOptions struct {
+	Grace  time.Duration // replaced files stay so long, for who still reads them without a run
+	Expire time.Duration // snapshots that no run refers to are forgotten that long after the next one; 0: none is
+	DryRun bool
+}
+
+// Compact merges the small files of the lake, and expires snapshots that no run of the
+// Meta DB refers to. What was replaced since the oldest open run began stays. Errors are those of factstore.DB.Compact and OpenWrite.
+func (s *Store) Compact(ctx context.Context, o CompactOptions) (done factstore.Compacted, err error) {
+	if s.Lab.FactsURL == "" {
+		return done, quant.Errorf(quant.Refused, "only facts on DuckLake lie in many files, and those of this lab are in one").WithHint("there is nothing to compact")
+	}
+	of, begun := factstore.CompactOptions{Replaced: o.Grace, Expire: o.Expire, DryRun: o.DryRun}, time.Now()
+	err = s.Write(ctx, func(db *factstore.DB) (err error) {
+		if of.Keep, of.Since, err = s.inUse(ctx, begun); err != nil {
+			return err
+		}
+		done, err = db.Compact(ctx, of)
+		return err
+	})
+	return done, err
+}
+
+// standing are commands that run for days and read the newest snapshot in each
+// statement, or nothing.
+var standing = []string{"serve", "worker"}
+
+// inUse are the snapshots that runs refer to, and how long ago the oldest run that is not
+// closed began, with some room: it will refer to what it reads only as it ends. 0: there is
+// none. begun is a moment soon after this run began.
+func (s *Store) inUse(ctx context.Context, begun time.Time) (list []int64, since time.Duration, err error) {
+	meta, err := s.Lab.MetaDB()
+	if err != nil {
+		return nil, 0, err
+	}
+	// The open runs are asked for first: who ends in between is among the names.
+	open, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Status: quant.Running, Except: s.Self, Brief: true})
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, run := range open {
+		if slices.Contains(standing, run.Kind) {
+			continue
+		}
+		// Both starts are by the clock of the Meta DB, which is not that of the lake.
+		self, err := meta.GetRun(ctx, s.Self)
+		if err != nil {
+			return nil, 0, err
+		}
+		since = max(since, self.StartedAt.Sub(run.StartedAt.Time)+time.Since(begun)+time.Minute)
+	}
+	names, err := meta.IONames(ctx, quant.IOSnapshot)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, name := range names {
+		if id, err := strconv.ParseInt(name, 10, 64); err == nil {
+			list = append(list, id)
+		}
+	}
+	return list, since, nil
 }
 
 // Options are the options of every opening.
@@ -146,7 +250,47 @@ func (s *Store) Read(ctx context.Context, fn func(db *factstore.DB) error) error
 		return err
 	}
 	defer db.Close()
+	defer s.noteSnapshots(db)
 	return explained(db, fn(db))
+}
+
+// noteSnapshots keeps which snapshots of a lake an opening had to do with.
+func (s *Store) noteSnapshots(db *factstore.DB) {
+	of := db.Snapshots()
+	if of.Read > 0 {
+		s.noteSnapshot(quant.In, of.Lake, of.Read)
+	}
+	for _, id := range of.Written {
+		s.noteSnapshot(quant.Out, of.Lake, id)
+	}
+}
+
+func (s *Store) noteSnapshot(direction quant.Direction, lake string, id int64) {
+	io := quant.RunIO{Direction: direction, Kind: quant.IOSnapshot, Name: strconv.FormatInt(id, 10), Digest: quant.Text(lake)}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !slices.Contains(s.snapshots, io) {
+		s.snapshots = append(s.snapshots, io)
+	}
+}
+
+// Snapshots are those of a lake that were read and committed so far, as the run records
+// them. Reads through Shared, each of which sees the newest, are not among them.
+func (s *Store) Snapshots() []quant.RunIO {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.snapshots)
+}
+
+// AddSnapshots counts snapshots of another Store, which worked for the same run.
+func (s *Store) AddSnapshots(of *Store) {
+	for _, io := range of.Snapshots() {
+		s.mu.Lock()
+		if !slices.Contains(s.snapshots, io) {
+			s.snapshots = append(s.snapshots, io)
+		}
+		s.mu.Unlock()
+	}
 }
 
 // explained says of work that did not fit into the engine's memory what would help.
@@ -160,7 +304,31 @@ func explained(db *factstore.DB, err error) error {
 
 // Write runs fn with the Fact DB open for writing, made or brought up to date
 // where needed.
-func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err error) {
+func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) error {
+	return s.write(ctx, s.Options(ctx), fn)
+}
+
+// WriteLate is Write for what computes long before it commits, in one transaction: on a
+// lake others may write meanwhile. If one did, nothing was committed, and fn runs a second
+// time, with the lock of Write. It must begin anew then.
+func (s *Store) WriteLate(ctx context.Context, fn func(db *factstore.DB) error) error {
+	if s.Lab.FactsURL == "" {
+		return s.Write(ctx, fn)
+	}
+	o := s.Options(ctx)
+	o.Late = true
+	before := s.Committed()
+	err := s.write(ctx, o, fn)
+	if !errors.Is(err, factstore.ErrOvertaken) || s.Committed() != before {
+		return err
+	}
+	if s.Waiting != nil {
+		s.Waiting("another process has written meanwhile: beginning anew, while others wait")
+	}
+	return s.Write(ctx, fn)
+}
+
+func (s *Store) write(ctx context.Context, o factstore.Options, fn func(db *factstore.DB) error) (err error) {
 	if s.Shared != nil {
 		resume, err := s.Shared.Aside(ctx)
 		if err != nil {
@@ -168,7 +336,7 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 		}
 		defer resume()
 	}
-	db, err := factstore.OpenWrite(ctx, s.Options(ctx))
+	db, err := factstore.OpenWrite(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -176,6 +344,7 @@ func (s *Store) Write(ctx context.Context, fn func(db *factstore.DB) error) (err
 	s.writing = db
 	s.mu.Unlock()
 	defer func() {
+		s.noteSnapshots(db)
 		s.mu.Lock()
 		if state := db.State(); state != factstore.NoneCommitted {
 			s.commit = state

@@ -23,6 +23,12 @@ func (db *DB) ListOutputs(ctx context.Context, kind string) ([]quant.RunIO, erro
 		[]any{kind}, ioTable.scan)
 }
 
+// IONames is documented at metastore.Runs. It reads all of run_io.
+func (db *DB) IONames(ctx context.Context, kind string) ([]string, error) {
+	return list(ctx, db, "read what runs read and wrote", `SELECT DISTINCT name FROM run_io WHERE kind = ? ORDER BY name`, []any{kind},
+		func(name *string) []any { return []any{name} })
+}
+
 // EachClaim is documented at metastore.Runs. It reads the ids of the runs that have
 // not succeeded and of all outputs, and of each such run its row by its key.
 func (db *DB) EachClaim(ctx context.Context, fn func(metastore.Claim) error) error {

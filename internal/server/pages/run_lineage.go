@@ -127,6 +127,9 @@ func draw(l pipeline.Lineage, outputs []quant.RunIO) graph {
 		edges = append(edges, between{e.To, e.From, e.Kind})
 	}
 	for i, io := range outputs {
+		if io.Kind == quant.IOSnapshot {
+			continue // of the whole lake
+		}
 		if len(g.Nodes) == maxNodes+maxNodes/4 {
 			g.Left += len(outputs) - i
 			break

@@ -153,7 +153,7 @@ func (p *pages) ask(r *http.Request, q sqlRequest, format string, limit int64, l
 		}
 		if q.Store == sandbox.Meta {
 			req.Server = p.MetaURL
-		} else if req.Attach, err = inner.Facts().Attachment(ctx); err != nil {
+		} else if req.Attach, err = inner.Facts().Attachment(ctx, facts.Snapshot{}); err != nil {
 			return err
 		}
 		run := func(ctx context.Context) (err error) {

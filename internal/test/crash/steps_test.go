@@ -32,6 +32,7 @@ func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 	listed = append(listed, labtest.FenceSteps...)
 	listed = append(listed, labtest.MoveSteps...)
 	listed = append(listed, labtest.OutputSteps...)
+	listed = append(listed, labtest.CompactSteps...)
 	slices.Sort(listed)
 	if !slices.Equal(found, listed) {
 		t.Errorf("in the sources: %v\nin this test:   %v", found, listed)

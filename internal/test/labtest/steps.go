@@ -56,6 +56,9 @@ var FenceSteps = []string{"fact.fence"}
 // MoveSteps are the failpoints of moving a lab, in their order.
 var MoveSteps = []string{"fact.copy.before", "fact.copy.after", "move.facts", "move.files", "move.meta"}
 
+// CompactSteps are the failpoints of compacting a lake, in their order.
+var CompactSteps = []string{"compact.before", "compact.merged", "compact.expired", "compact.removed"}
+
 // OutputSteps are the failpoints of staged outputs, and of a sweep whose units stage them;
 // the tests of jobs stop there.
 var OutputSteps = []string{

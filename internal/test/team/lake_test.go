@@ -53,7 +53,7 @@ func corrected(volume int, symbols ...string) []byte {
 // digests are what the runs of a lab read and wrote, without what names runs and times.
 func digests(l *labtest.Lab) string {
 	return l.Must("sql", "--meta", "--output", "csv", `SELECT r.kind, io.direction, io.kind, CASE WHEN io.kind = 'file' THEN '' ELSE io.name END AS name, io.digest, io.rows FROM run_io io JOIN runs r USING (run_id)
-		WHERE io.digest IS NOT NULL AND io.kind NOT IN ('stage', 'state') AND r.kind NOT IN ('sql', 'pipeline.run') ORDER BY r.started_at, 2, 3, 4, 5`).Stdout
+		WHERE io.digest IS NOT NULL AND io.kind NOT IN ('stage', 'state', 'snapshot') AND r.kind NOT IN ('sql', 'pipeline.run') ORDER BY r.started_at, 2, 3, 4, 5`).Stdout
 }
 
 // In a bucket of an object store a lake is the same as in a folder, and its keys are
@@ -154,6 +154,115 @@ func TestALakeSaysWhatCannotBeDoneWithIt(t *testing.T) {
 	}
 	if config := l.MetaRows("SELECT config_json FROM runs"); strings.Contains(config, "hunter22") || !strings.Contains(config, "QUANT_FACTS_URL") {
 		t.Errorf("recorded: %s", config)
+	}
+}
+
+// What a run read and wrote names snapshots of the lake, which can be read after others
+// have written and after the lake was compacted.
+func TestARunNamesTheSnapshotsOfItsLake(t *testing.T) {
+	t.Parallel()
+	l := onLake(t, laketest.URL(t))
+	l.Must("init-db")
+	l.Must("ingest", "first.csv")
+	l.Must("features")
+	const digest = "SELECT (SELECT count(*) || ' ' || sum(hash(ohlcv)::HUGEINT) FROM ohlcv), (SELECT count(*) || ' ' || sum(hash(symbol, ts, feature_name, feature_value)::HUGEINT) FROM features_daily)"
+	asOf := func(what string) string { return l.Must("sql", "--output", "csv", "--as-of", what, digest).Stdout }
+	then := l.Must("sql", "--output", "csv", digest).Stdout
+	if got := asOf("last:features"); got != then {
+		t.Errorf("as of features: %s; then: %s", got, then)
+	}
+	ingested := asOf("last:ingest")
+	id := strings.TrimSpace(l.MetaRows("SELECT io.name FROM run_io io JOIN runs r USING (run_id) WHERE r.kind = 'features' AND io.kind = 'snapshot' AND io.direction = 'out'"))
+	if id == "" || !strings.Contains(l.Must("runs", "show", "last:features").Stdout, "snapshot") {
+		t.Fatalf("snapshot %q; %s", id, l.Must("runs", "show", "last:features").Stdout)
+	}
+	features := strings.TrimSpace(l.MetaRows("SELECT run_id FROM runs WHERE kind = 'features'"))
+	l.Must("ingest", "second.csv")
+	l.Must("features")
+	if now := l.Must("sql", "--output", "csv", digest).Stdout; now == then {
+		t.Fatal("nothing changed")
+	}
+	for range 2 {
+		if a, b := asOf(features), asOf("snapshot:"+id); a != then || b != then || ingested == then {
+			t.Errorf("as of %s: %s; of its snapshot: %s; then: %s", features, a, b, then)
+		}
+		l.Must("lab", "compact", "--grace", "0s", "--expire", "1ms")
+	}
+	l.Must("doctor")
+	l.Want(4, "sql", "--as-of", "snapshot:123456", "SELECT 1")
+	// Numbers of snapshots mean nothing on another lake.
+	other := "QUANT_FACTS_URL=" + laketest.URL(t)
+	l.Must("lab", "move", "--to-facts-url", strings.TrimPrefix(other, "QUANT_FACTS_URL="))
+	if r := l.Start([]string{other}, "sql", "--as-of", features, digest).Wait(); r.Code != 4 || !strings.Contains(r.Stderr, "another lake") {
+		t.Errorf("after a move: %s", r)
+	}
+	l.Want(2, "sql", "--as-of", "snapshot:x", "SELECT 1")
+	file := prices(t)
+	file.Must("init-db")
+	file.Want(6, "sql", "--as-of", "snapshot:1", "SELECT 1")
+	file.Want(6, "lab", "compact")
+}
+
+// Compaction harms nobody, whoever writes and reads meanwhile and wherever it is killed,
+// and forgets nothing that a run refers to or that an open one may.
+func TestCompactionBesideOthersAndKilledAnywhereLeavesFactsAsTheyAre(t *testing.T) {
+	t.Parallel()
+	o := newTeam(t)
+	facts := []string{"QUANT_FACTS_URL=" + laketest.URL(t), "QUANT_EXTENSIONS_DIR=" + laketest.Extensions(t)}
+	machine := func() *labtest.Lab {
+		l := prices(t)
+		l.Env = append(append(l.Env, facts...), "QUANT_META_URL="+o.url, "QUANT_TEST_PATIENCE=lease="+lease.String())
+		return l
+	}
+	a, b, c := machine(), machine(), machine()
+	a.Must("init-db")
+	a.Must("ingest", "first.csv")
+	a.Must("features")
+	const digest = "SELECT (SELECT count(*) || ' ' || sum(hash(symbol, ts, open, high, low, close, volume)::HUGEINT) FROM ohlcv), (SELECT count(*) || ' ' || sum(hash(symbol, ts, feature_name, feature_value)::HUGEINT) FROM features_daily)"
+	at := func(l *labtest.Lab, what string) string {
+		return l.Must("sql", "--output", "csv", "--as-of", what, digest).Stdout
+	}
+	first := strings.TrimSpace(o.rows("SELECT run_id FROM quant.runs WHERE kind = 'features'"))
+	then := at(a, first)
+	compact := []string{"lab", "compact", "--wait", "2m", "--grace", "0s", "--expire", "1ms"}
+	for i, step := range labtest.CompactSteps {
+		b.Write("more.csv", corrected(3000+i, "A", "B", "C", "D", "E"))
+		writer, reader := b.Start(nil, "ingest", "--wait", "2m", "more.csv"), c.Start(nil, "features", "--wait", "2m", "--feature-version", "v2")
+		a.WantCode(a.Start([]string{"QUANT_TEST_FAILPOINT=" + step}, compact...).Wait(), 1009)
+		if now := at(a, first); now != then {
+			t.Errorf("killed at %s: as of the first features %s, then %s", step, now, then)
+		}
+		for _, p := range []*labtest.Process{writer, reader} {
+			if r := p.Wait(); r.Code != 0 {
+				t.Errorf("beside a compaction that is killed at %s: %s", step, r)
+			}
+		}
+	}
+	a.Must("features")
+	now := a.Must("sql", "--output", "csv", digest).Stdout
+	// What is open may still read what was replaced since it began.
+	sleeping := c.Start(nil, "exec", "--", "sleep", "600")
+	a.Eventually("it runs", func() bool { return strings.Contains(a.Must("runs", "list", "--output", "csv").Stdout, "exec,RUNNING") })
+	b.Write("more.csv", corrected(4000, "A", "B", "C", "D", "E"))
+	b.Must("ingest", "more.csv")
+	b.Write("more.csv", corrected(3000+len(labtest.CompactSteps)-1, "A", "B", "C", "D", "E"))
+	b.Must("ingest", "more.csv")
+	if r := a.Must(append(compact, "--output", "json")...); !strings.Contains(r.Stdout, `"expired": 0`) && !strings.Contains(r.Stdout, `"expired":0`) {
+		t.Errorf("beside an open run: %s", r)
+	}
+	sleeping.Signal(syscall.SIGTERM)
+	sleeping.Wait()
+	a.Must(compact...)
+	if got := a.Must("sql", "--output", "csv", digest).Stdout; got != now {
+		t.Errorf("now %s, before %s", got, now)
+	}
+	if got := at(b, first); got != then {
+		t.Errorf("as of the first features %s, then %s", got, then)
+	}
+	for _, l := range []*labtest.Lab{a, b, c} {
+		if r := l.Run("doctor"); r.Code != 0 {
+			t.Errorf("the doctor: %s", r)
+		}
 	}
 }
 
