@@ -2,6 +2,7 @@ package hosts
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -116,16 +117,24 @@ func (d *disturbance) wantNoneOpen(round int, condition string) {
 	}
 }
 
-// readPrinted reads from the object store what the programs of the round printed.
+// readPrinted reads from the object store what the programs of the round printed and kept.
 func (d *disturbance) readPrinted(round int) {
 	d.t.Helper()
 	runs := strings.Fields(d.rows(`SELECT run_id FROM quant.runs WHERE kind = 'exec' AND status = 'SUCCESS' ORDER BY run_id DESC LIMIT ` + fmt.Sprint(programs)))
 	if len(runs) != programs {
 		d.t.Errorf("round %d: %d programs ended SUCCESS, not %d", round, len(runs), programs)
 	}
-	for _, run := range runs {
-		if got := d.control.Must("runs", "logs", run).Stdout; got != printed(round) {
-			d.t.Errorf("round %d: a program printed %q, and %q is read", round, printed(round), labtest.Clipped(got))
+	want, got := map[string]bool{}, map[string]bool{}
+	for p, run := range runs {
+		if text := d.control.Must("runs", "logs", run).Stdout; !strings.HasPrefix(text, printed(round)) {
+			d.t.Errorf("round %d: a program printed %q, and %q is read", round, printed(round), labtest.Clipped(text))
 		}
+		for i := range keeps {
+			want[kept(round, p, i)] = true
+			got[d.control.Must("runs", "artifact", run, fmt.Sprintf("kept-%d.txt", i)).Stdout] = true
+		}
+	}
+	if !maps.Equal(want, got) {
+		d.t.Errorf("round %d: what programs kept is %v, not %v", round, got, want)
 	}
 }

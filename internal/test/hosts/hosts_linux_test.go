@@ -32,8 +32,10 @@ const (
 	found = 45 * time.Second
 	// broken is longer than a connection outlives a cut link.
 	broken = 13 * time.Second
-	// programs is how many jobs of a round are programs of a user.
+	// programs is how many jobs of a round are programs of a user: one a step.
 	programs = 3
+	// keeps is how many artifacts each of them logs.
+	keeps = 4
 	// calm is how long jobs may take once nothing fails any more.
 	calm = 3 * time.Minute
 )
@@ -51,36 +53,44 @@ backtest:   {from: "2015-03-01", to: "2015-07-31"}
 // printed is what a program of a round prints.
 func printed(round int) string {
 	var b strings.Builder
-	for i := range 200 {
+	for i := range 20 {
 		fmt.Fprintf(&b, "round %d line %d\n", round, i)
 	}
 	return b.String()
 }
 
+// kept is what a program of a round keeps as an artifact.
+func kept(round, program, i int) string {
+	return fmt.Sprintf("round %d program %d kept %d\n", round, program, i)
+}
+
+// program is what users run: it prints, and logs artifacts as it goes.
+const program = `set -e
+cat "printed-$1.txt"
+cd "$(mktemp -d)"
+for i in 0 1 2 3; do
+	echo "round $1 program $2 kept $i" >"kept-$i.txt"
+	quant log artifact "kept-$i.txt"
+	sleep 0.3
+done
+`
+
 // steps are what is done in a round, one after the other; what stands in one step is done
 // at once.
 func steps(round int) [][]string {
-	var ingests, last []string
+	var ingests []string
 	for i := range 4 {
 		ingests = append(ingests, fmt.Sprintf("ingest prices-%d-%d.csv", round, i))
 	}
-	for i := range programs {
-		last = append(last, fmt.Sprintf("exec -- sh -c %s printed-%d.txt %d", `sleep\ 0.5;cat\ "$0"`, round, i))
-	}
-	return [][]string{
+	all := [][]string{
 		ingests,
 		{"features --feature-version v1"},
-		append(last, "pipeline run --strategy s.yaml", "sweep --strategy s.yaml --set portfolio.top_k=1,2,3 --set execution.lag_days=0,1,2,3 --workers queue"),
+		{"pipeline run --strategy s.yaml", "sweep --strategy s.yaml --set portfolio.top_k=1,2,3 --set execution.lag_days=0,1,2,3 --workers queue"},
 	}
-}
-
-// words are those of a command line; a backslash keeps a space.
-func words(line string) []string {
-	list := strings.Fields(strings.ReplaceAll(line, `\ `, "\x00"))
-	for i := range list {
-		list[i] = strings.ReplaceAll(list[i], "\x00", " ")
+	for i := range all {
+		all[i] = append(all[i], fmt.Sprintf("exec -- sh program.sh %d %d", round, i))
 	}
-	return list
+	return all
 }
 
 // write writes what the steps of a round read.
@@ -91,6 +101,7 @@ func write(t *testing.T, dir string, round int) {
 		labtest.Must(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("prices-%d-%d.csv", round, i)), text, 0o644))
 	}
 	labtest.Must(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("printed-%d.txt", round)), []byte(printed(round)), 0o644))
+	labtest.Must(t, os.WriteFile(filepath.Join(dir, "program.sh"), []byte(program), 0o644))
 	labtest.Must(t, os.WriteFile(filepath.Join(dir, "s.yaml"), []byte(strategy), 0o644))
 }
 
@@ -333,32 +344,33 @@ func (d *disturbance) fault(x *trouble) {
 		x.pause(50*time.Millisecond, time.Second)
 		d.inside(func() { d.server.Restart(d.t) })
 	case storeErrors:
-		d.front.Fail(d.refuse(objectstest.Fault{Status: http.StatusInternalServerError}))
-		x.pause(time.Second, 5*time.Second)
-		d.front.Fail(nil)
+		d.refuse(x, objectstest.Fault{Status: http.StatusInternalServerError})
 	case storeSlow:
-		d.front.Fail(d.refuse(objectstest.Fault{Delay: 2 * time.Second}))
-		x.pause(2*time.Second, 5*time.Second)
-		d.front.Fail(nil)
+		d.refuse(x, objectstest.Fault{Delay: 2 * time.Second})
 	case storeCuts:
-		d.front.Fail(d.refuse(objectstest.Fault{Lost: x.r.IntN(2) == 0, Cut: true}))
-		x.pause(time.Second, 5*time.Second)
-		d.front.Fail(nil)
+		lost := x.r.IntN(2) == 0 // what was asked for is done, and not answered
+		d.refuse(x, objectstest.Fault{Lost: lost, Cut: !lost})
 	}
 }
 
-// refuse counts what fails.
-func (d *disturbance) refuse(f objectstest.Fault) func(*http.Request) objectstest.Fault {
-	return func(*http.Request) objectstest.Fault {
+// refuse lets all requests to the store fail for some seconds, and until some have.
+func (d *disturbance) refuse(x *trouble, f objectstest.Fault) {
+	before := d.refused.Load()
+	d.front.Fail(func(*http.Request) objectstest.Fault {
 		d.refused.Add(1)
 		return f
+	})
+	x.pause(time.Second, 4*time.Second)
+	for begun := time.Now(); d.refused.Load() == before && time.Since(begun) < 4*time.Second; {
+		time.Sleep(10 * time.Millisecond)
 	}
+	d.front.Fail(nil)
 }
 
 // submit puts a command line into the queue, and returns the number of its job.
 func (d *disturbance) submit(line string) string {
 	d.t.Helper()
-	c := d.control.Command(append([]string{"--output", "json", "jobs", "submit", "--retries", "100", "--retry-delay", "300ms", "--"}, words(line)...)...)
+	c := d.control.Command(append([]string{"--output", "json", "jobs", "submit", "--retries", "100", "--retry-delay", "300ms", "--"}, strings.Fields(line)...)...)
 	c.Dir = d.shared
 	c.Env = append(c.Env, "QUANT_DATA_DIR="+d.control.Path("data"))
 	r := d.control.StartCmd(c).Wait()
@@ -461,7 +473,7 @@ func (d *disturbance) round(round, most int) {
 	for _, step := range steps(round) {
 		for _, line := range step {
 			line, _, _ = strings.Cut(line, " --workers")
-			d.alone.Must(words(line)...)
+			d.alone.Must(strings.Fields(line)...)
 		}
 	}
 	d.judge(round, query(d.alone, facts))
