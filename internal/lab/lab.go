@@ -56,6 +56,7 @@ type Lab struct {
 
 	store   metastore.Store
 	claim   *Claim
+	clock   *serverClock // nil: this machine's
 	objects func() artifact.Store
 }
 
@@ -199,7 +200,7 @@ func (l *Lab) use(store metastore.Store) {
 	locks := liveness.NewLocks(l.LiveDir(), process)
 	var alive registry.Liveness = locks
 	if leases, ok := store.(metastore.Leases); ok {
-		alive = liveness.NewLeases(leases, locks, process)
+		alive = liveness.NewLeases(leases, locks, process, l.clock.told)
 	}
 	l.Registry = registry.New(registry.Options{
 		Store: store, Liveness: alive, Process: process, Mask: l.Mask, Now: l.Now, AskGit: true,

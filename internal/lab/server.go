@@ -8,6 +8,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/postgres"
+	"quant/internal/registry/liveness"
 )
 
 // InFiles refuses doing what is done with the files of a lab's databases where the Meta
@@ -72,13 +73,15 @@ func peekServer(ctx context.Context, url string) (metastore.Store, error) {
 }
 
 // setClock makes the lab go by the clock of its server, which all machines share:
-// their own may differ by hours, and the order of runs is that of their ids.
+// their own may differ by hours and be set at any moment, and the order of runs is that
+// of their ids.
 func (l *Lab) setClock(ctx context.Context, store *postgres.DB) error {
 	ahead, err := store.Ahead(ctx)
 	if err != nil {
 		return err
 	}
-	own := l.Now
-	l.Now = func() time.Time { return own().Add(ahead) }
+	l.clock = &serverClock{boot: liveness.SinceBoot}
+	l.clock.set(l.clock.boot(), l.Now().Add(ahead))
+	l.Now = l.clock.Now
 	return nil
 }

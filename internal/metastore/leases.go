@@ -57,8 +57,9 @@ type Leases interface {
 // HeldLease is a lease of this process.
 type HeldLease interface {
 	// Renew makes the lease last from now on, on a connection of its own, so that no
-	// long statement delays it. Conflict, marked ErrLeaseLost: it is gone.
-	Renew(ctx context.Context) error
+	// long statement delays it, and returns the database's time. Conflict, marked
+	// ErrLeaseLost: it is gone.
+	Renew(ctx context.Context) (now time.Time, err error)
 	// End takes the lease away and closes its connection.
 	End(ctx context.Context) error
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -94,21 +95,18 @@ func (l *lease) lost() error {
 }
 
 // Renew is documented at metastore.HeldLease.
-func (l *lease) Renew(ctx context.Context) error {
+func (l *lease) Renew(ctx context.Context) (now time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.line == nil {
 		l.line = sql.OpenDB(l.db.connector)
 		l.line.SetMaxOpenConns(1)
 	}
-	done, err := l.line.ExecContext(ctx, atOnceUnsynced+`UPDATE leases SET expires_at = clock_timestamp() + lasts FROM unsynced WHERE name = ? AND token = ?`, l.name, l.token)
-	if err != nil {
-		return l.db.Classify("renew the lease of this process", err)
+	err = l.line.QueryRowContext(ctx, atOnceUnsynced+`UPDATE leases SET expires_at = clock_timestamp() + lasts FROM unsynced WHERE name = ? AND token = ? RETURNING clock_timestamp()`, l.name, l.token).Scan(&now)
+	if errors.Is(err, sql.ErrNoRows) {
+		return now, l.lost()
 	}
-	if n, err := done.RowsAffected(); err != nil || n > 0 {
-		return l.db.Classify("renew the lease of this process", err)
-	}
-	return l.lost()
+	return now, l.db.Classify("renew the lease of this process", err)
 }
 
 // End is documented at metastore.HeldLease.

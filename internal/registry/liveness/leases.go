@@ -33,6 +33,7 @@ type Leases struct {
 	store   metastore.Leases
 	locks   *Locks
 	process *Process
+	told    func(asked time.Duration, now time.Time)
 
 	mu   sync.Mutex
 	name string
@@ -43,9 +44,10 @@ type Leases struct {
 }
 
 // NewLeases makes the leases of a store; it touches nothing yet. locks are those of a
-// folder of this machine.
-func NewLeases(store metastore.Leases, locks *Locks, process *Process) *Leases {
-	return &Leases{store: store, locks: locks, process: process, lost: make(chan struct{})}
+// folder of this machine. told hears at each renewal what time the database says it is,
+// and when it was asked, by SinceBoot.
+func NewLeases(store metastore.Leases, locks *Locks, process *Process, told func(asked time.Duration, now time.Time)) *Leases {
+	return &Leases{store: store, locks: locks, process: process, told: told, lost: make(chan struct{})}
 }
 
 // Hold takes the lease of this process, which bears the id of its first run, and
@@ -95,7 +97,8 @@ func (l *Leases) renew(ctx context.Context, held metastore.HeldLease, done chan 
 		}
 		// Less than a lease: a connection that hangs is given up in time for another.
 		trying, stop := context.WithTimeout(ctx, every)
-		err := held.Renew(trying)
+		asked := SinceBoot()
+		now, err := held.Renew(trying)
 		stop()
 		pause = every
 		switch {
@@ -104,6 +107,8 @@ func (l *Leases) renew(ctx context.Context, held metastore.HeldLease, done chan 
 			return
 		case err != nil:
 			pause = every / 3
+		default:
+			l.told(asked, now)
 		}
 	}
 }
@@ -209,7 +214,7 @@ func (l *Leases) Revoke(ctx context.Context, runs []metastore.RunDetail) ([]meta
 // dead, one of the runs has ended, or the process was suspended on the way; then
 // nothing was committed.
 func (l *Leases) Fence(ctx context.Context, tx func(context.Context, func(context.Context) error) error, runIDs []string, commit func() error) error {
-	asked, committed := sinceBoot(), false
+	asked, committed := SinceBoot(), false
 	err := tx(ctx, func(ctx context.Context) error {
 		if err := l.store.StillRunning(ctx, runIDs); err != nil {
 			return err
@@ -217,7 +222,7 @@ func (l *Leases) Fence(ctx context.Context, tx func(context.Context, func(contex
 		over := l.stay(ctx)
 		defer over()
 		failpoint.Hit("fact.fence")
-		if paused := sinceBoot() - asked; paused > longestPause() {
+		if paused := SinceBoot() - asked; paused > longestPause() {
 			return quant.Errorf(quant.Conflict, "commit facts: this process stood still for %s just before", paused.Round(time.Second)).
 				WithHint("nothing was committed; run it again")
 		}

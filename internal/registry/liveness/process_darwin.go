@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is a clock that nobody sets and that goes on while the machine sleeps.
-func sinceBoot() time.Duration { return clock(unix.CLOCK_MONOTONIC) }
+// SinceBoot is a clock that nobody sets and that goes on while the machine sleeps.
+func SinceBoot() time.Duration { return clock(unix.CLOCK_MONOTONIC) }
 
 func machineID() string { return sysctl("kern.uuid") }
 

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is a clock that nobody sets and that goes on while the machine sleeps.
-func sinceBoot() time.Duration { return clock(unix.CLOCK_BOOTTIME) }
+// SinceBoot is a clock that nobody sets and that goes on while the machine sleeps.
+func SinceBoot() time.Duration { return clock(unix.CLOCK_BOOTTIME) }
 
 func machineID() string { return firstLine("/etc/machine-id") }
 

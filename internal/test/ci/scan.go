@@ -34,6 +34,7 @@ var endToEnd = map[string]bool{
 	"internal/test/backup":   false,
 	"internal/test/crash":    false,
 	"internal/test/faults":   false,
+	"internal/test/hosts":    false,
 	"internal/test/team":     false,
 	"docs":                   false,
 }

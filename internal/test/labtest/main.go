@@ -22,8 +22,9 @@ import (
 // (SIGSTOP), NAME:die HOW ends it in that way of package dying, NAME:hang makes that goroutine wait for ever and creates the file
 // QUANT_TEST_REACHED, NAME#2 means the second time. QUANT_TEST_PATIENCE=NAME=1s
 // bounds a wait that has a name in package failpoint. QUANT_TEST_CLOCK=1h sets the clock
-// of the process ahead by so much. QUANT_TEST_JOB_FAILPOINT is
-// QUANT_TEST_FAILPOINT for the processes that workers start.
+// of the process ahead by so much, and QUANT_TEST_CLOCK=@FILE by what stands in FILE, at
+// each look. QUANT_TEST_JOB_FAILPOINT is QUANT_TEST_FAILPOINT for the processes that
+// workers start.
 func Main(m *testing.M) {
 	testscript.Main(cleaning{m}, map[string]func(){
 		"quant": func() {
@@ -95,11 +96,26 @@ func setClock(spec string) {
 	if spec == "" {
 		return
 	}
-	ahead, err := time.ParseDuration(spec)
+	if file, named := strings.CutPrefix(spec, "@"); named {
+		failpoint.SetClock(func() time.Time {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				panic(err)
+			}
+			return time.Now().Add(ahead(string(text)))
+		})
+		return
+	}
+	d := ahead(spec)
+	failpoint.SetClock(func() time.Time { return time.Now().Add(d) })
+}
+
+func ahead(text string) time.Duration {
+	d, err := time.ParseDuration(text)
 	if err != nil {
 		panic(err)
 	}
-	failpoint.SetClock(func() time.Time { return time.Now().Add(ahead) })
+	return d
 }
 
 // NoRaceSleep keeps a process that the race detector watches from sleeping for

@@ -3,6 +3,7 @@ package objectstest
 import (
 	"encoding/pem"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -41,12 +42,21 @@ type Front struct {
 // Front opens a proxy of a test's own; secure: it takes TLS.
 func (s *Server) Front(t testing.TB, secure bool) *Front {
 	t.Helper()
-	f := s.open(secure)
+	f := s.open(secure, nil)
 	t.Cleanup(f.server.Close)
 	return f
 }
 
-func (s *Server) open(secure bool) *Front {
+// FrontOn opens a proxy of a test's own on a listener, which may be of another network
+// than the test's.
+func (s *Server) FrontOn(t testing.TB, l net.Listener) *Front {
+	t.Helper()
+	f := s.open(false, l)
+	t.Cleanup(f.server.Close)
+	return f
+}
+
+func (s *Server) open(secure bool, l net.Listener) *Front {
 	f := &Front{}
 	pass := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -92,6 +102,10 @@ func (s *Server) open(secure bool) *Front {
 		}
 	})
 	f.server = httptest.NewUnstartedServer(handler)
+	if l != nil {
+		_ = f.server.Listener.Close()
+		f.server.Listener = l
+	}
 	if secure {
 		f.server.StartTLS()
 	} else {

@@ -172,7 +172,7 @@ func start(program string) (s *Server, err error) {
 			return nil, err
 		}
 	}
-	s.front = s.open(false)
+	s.front = s.open(false, nil)
 	return s, nil
 }
 
