@@ -232,6 +232,7 @@ const (
 	IOCalendar = "calendar" // in: an exchange's calendar, by its name; the digest is of what the lab changed of it
 	IORemoved  = "removed"  // out: garbage that was collected, by its kind
 	IORuns     = "runs"     // out: records of runs that were imported
+	IOStaged   = "staged"   // out: outputs that the run staged; the digest is of their manifest
 	IODataset  = "dataset"  // in: a dataset as a client describes it, by its name; the digest is the client's
 	// IOLoggedModel is a model that a client logged, by its id: in where it was
 	// used, out where it was made.

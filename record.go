@@ -34,6 +34,7 @@ const SystemMetrics = "system."
 const (
 	CodeDiff       = "code.diff"           // what of the code was not committed
 	PythonPackages = "python-packages.txt" // NAME==VERSION, a line each
+	ProgramLog     = "program.log"         // what it printed, where machines share artifacts
 )
 
 // Param is one setting of a run, written once: a companion of runs.

@@ -72,6 +72,7 @@ var measurements = []measurement{
 	{"server: requests", "first answer at most 3 x quant version, log_metric at most 1.5 x and log_batch at most 2 x a bare handler with the same durable commit, under 64 MiB", serveRequests},
 	{"server: a million runs", "a page of 100 under 30 ms, under 64 MiB", servePages},
 	{"server: a crowd", "200 clients for a minute beside a pipeline: no error, no lost point, the 99th answer of a hundred under 250 ms", serveCrowd},
+	{"PostgreSQL: recorded command", "quant config on a server over a local socket at most 1.5 x a process that connects and makes the same commits; the embedded lab beside it", commandOnServer},
 	{"a declared key", "none: why ohlcv has no PRIMARY KEY", declaredKey},
 }
 
@@ -83,6 +84,8 @@ func main() {
 			part = func() error { return launch(os.Args[2], os.Args[3:]) }
 		case barePart:
 			part = func() error { return bareServer(os.Args[2], os.Args[3]) }
+		case serverCommitsPart:
+			part = func() error { return serverCommits(os.Args[2], os.Args[3:]) }
 		case sqlPart:
 			part = func() error {
 				_, err := bareSQL(context.Background(), os.Args[2], os.Args[3:])

@@ -663,6 +663,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("schedule remove", 0, "schedule", "remove", "daily")
 	run("jobs list", 0, "jobs", "list")
 	run("jobs show", 0, "jobs", "show", "1")
+	run("jobs status", 0, "jobs", "status")
 	run("jobs watch", 0, "jobs", "watch", "1")
 	run("runs stats", 0, "runs", "stats")
 	run("runs plot", 0, "runs", "plot", "loss", recorded, "--out", "loss.svg")
@@ -738,6 +739,7 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("runs delete", 0, "runs", "delete", "abcd")
 	run("runs purge", 0, "runs", "purge", "abcd", "--yes")
 	run("gc", 0, "gc", "--reads")
+	run("lab move", 0, "lab", "move", "--to-data-dir", "moved")
 	run("backup", 0, "backup", "lab.tar")
 	run("restore", 0, "restore", "lab.tar", "--yes")
 	run("log metric", 0, "log", "metric", "--run", "last", "loss=0.5")
@@ -932,6 +934,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"jobs submit", "-- symbols list"},
 		{"jobs list", ""},
 		{"jobs show", "1"},
+		{"jobs status", ""},
 		{"jobs cancel", "1"},
 		{"jobs watch", ""},
 		{"jobs retry", "1"},
@@ -961,6 +964,7 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		{"backtest list", "--data-dir quant-demo/data"},
 		{"calendar check", "--data-dir quant-demo/data"},
 		{"backtest compare", "last last --data-dir quant-demo/data"},
+		{"lab move", "--to-data-dir moved"},
 		{"factor report", "--feature hl_range --label fwd_ret_1d"},
 		{"strategy validate", "good.yaml"},
 		{"strategy show", "good.yaml"},

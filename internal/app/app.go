@@ -22,6 +22,7 @@ import (
 	"quant/internal/factstore"
 	"quant/internal/failpoint"
 	"quant/internal/feature"
+	"quant/internal/jobs"
 	"quant/internal/lab"
 	"quant/internal/lab/facts"
 	"quant/internal/metastore"
@@ -55,7 +56,7 @@ func Main(args []string) int {
 			return exec.RelayMain(args[1:], all)
 		}
 	}
-	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: time.Now, process: true}
+	a := &App{Streams: output.OSStreams(), Environment: lookup, Environ: all, Now: failpoint.Now, process: true}
 	if len(args) > 0 && args[0] == crash.SuccessorArg {
 		return a.afterCrash(args)
 	}
@@ -90,6 +91,7 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 		if words, ok := line.ToComplete(); ok {
 			env.OpenToComplete = a.completing(tree, words)
 			env.OwnFeaturesToComplete = a.completingFeatures(tree, words)
+			env.JobsToComplete = a.completingJobs(tree, words)
 		}
 		err = tree.Execute(ctx, line)
 		if flushed := env.Flush(ctx); err == nil {
@@ -106,13 +108,16 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	outermost := parent == ""
 	if outermost {
 		parent, _ = a.Environment(config.ParentRun)
-		env.RunAs, env.Environ = runAs(env.Environ)
+		env.RunAs, env.AskedBy, env.Environ = runAs(env.Environ)
 	}
 	env.ParentRun = parent
 	run := a.newRecording(env, line, traits)
 	defer run.release()
 	err = session.Guard(func() error { return run.begin(ctx, session.Command{Kind: line.Kind(), Args: args}) })
 	if err == nil {
+		if env.AskedBy != "" {
+			env.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.ByTag, Value: env.AskedBy}}})
+		}
 		if outermost {
 			a.armed(args, env.Settings.Value(config.LogLevel), env.RunID())
 		}
@@ -127,10 +132,15 @@ func (a *App) execute(ctx context.Context, args []string, parent string, streams
 	return env.RunID(), err
 }
 
-// runAs takes out of the environment the run id that a worker handed to this process,
-// and to no other: what this one starts is recorded under ids of its own.
-func runAs(environ []string) (runID string, rest []string) {
+// runAs takes out of the environment the run id, and who asked for it, that a worker
+// handed to this process, and to no other: what this one starts is recorded under ids of
+// its own.
+func runAs(environ []string) (runID, askedBy string, rest []string) {
 	for _, pair := range environ {
+		if value, found := strings.CutPrefix(pair, config.JobUser+"="); found {
+			askedBy = value
+			continue
+		}
 		if value, found := strings.CutPrefix(pair, config.JobRun+"="); found {
 			if registry.IsRunID(value) {
 				runID = value
@@ -139,7 +149,10 @@ func runAs(environ []string) (runID string, rest []string) {
 		}
 		rest = append(rest, pair)
 	}
-	return runID, rest
+	if runID == "" {
+		askedBy = "" // nobody's job: who runs it is who asks
+	}
+	return runID, askedBy, rest
 }
 
 // completing opens, read-only, the Meta DB that a line to be completed names.
@@ -152,6 +165,22 @@ func (a *App) completing(tree *cli.Tree, words []string) func(context.Context) m
 		return store
 	}
 }
+
+// completingJobs looks at the newest jobs of the lab, creating nothing.
+func (a *App) completingJobs(tree *cli.Tree, words []string) func(context.Context) []jobs.Job {
+	return func(ctx context.Context) []jobs.Job {
+		store, err := jobs.Open(ctx, a.settingsToComplete(tree, words).Place(), false)
+		if err != nil {
+			return nil
+		}
+		defer func() { _ = store.Close() }() // it was only read
+		list, _ := store.List(ctx, nil, offeredJobs)
+		return list
+	}
+}
+
+// offeredJobs is how many jobs a completion offers.
+const offeredJobs = 50
 
 // completingFeatures looks at the lab's own versions of features, without waiting.
 func (a *App) completingFeatures(tree *cli.Tree, words []string) func(context.Context) []feature.Entry {
@@ -182,11 +211,20 @@ func (a *App) settle(env *cli.Env, tree *cli.Tree, line cli.Line) {
 	dotenv, seen, err := config.ReadDotenv(".env")
 	env.SettingsErr = err
 	flags := line.LocationFlags()
-	if implied := tree.Traits(line).Places; implied != nil {
-		maps.Copy(flags, implied(line))
-	}
-	env.Settings = config.Resolve(flags, a.Environment, dotenv)
+	env.Named = config.Resolve(flags, a.Environment, dotenv)
+	env.Settings = env.Named
 	env.Recorded(flags)
+	if implied := tree.Traits(line).Places; implied != nil {
+		there := maps.Clone(flags)
+		for name, value := range implied(line) {
+			if there[name] = value; value == "" {
+				delete(there, name)
+			}
+		}
+		env.Settings = config.Resolve(there, a.Environment, dotenv)
+		env.Mask.Know(env.Named.Secrets()...)
+		env.Secrets.Know(env.Named.Secrets()...)
+	}
 	env.Mask.Know(env.Settings.Secrets()...)
 	env.Secrets.Know(env.Settings.Secrets()...)
 	for _, pair := range slices.Concat(seen, a.Environ) {

@@ -28,7 +28,7 @@ func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *reco
 	env.Session = session.New(session.Options{
 		Lab: lab.New(lab.Options{
 			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where), FactsShared: where.FactsURL != "",
-			Prepare: traits.Prepares,
+			Prepare: traits.Prepares != nil && traits.Prepares(line),
 		}),
 		Voice: voice{env, traits.Silent}, Build: env.Build, Explain: a.end.explain,
 		Programs: session.Programs{Environ: env.Environ, Show: shown(env, line)},
@@ -78,6 +78,12 @@ func (r *recording) begin(ctx context.Context, c session.Command) error {
 		env.SpendReserve()
 	}
 	err := r.open(ctx, remedy)
+	if env.MetaURL != "" && quant.CodeOf(err) == quant.Usage { // what names the lab names none, whatever the command does
+		if wrong := env.Settings.Validate(); wrong != nil {
+			return wrong
+		}
+		return err
+	}
 	if err == nil {
 		err = r.start(ctx, c)
 		if remedy && lab.Remediable(err) && r.setAside(ctx, err) == nil {

@@ -34,7 +34,7 @@ func contents(t *testing.T, s Store) (list []Content) {
 
 func TestAContentIsStoredOnceUnderItsDigest(t *testing.T) {
 	t.Parallel()
-	s := Store{filepath.Join(t.TempDir(), "with space", "한글")}
+	s := Store{Dir: filepath.Join(t.TempDir(), "with space", "한글")}
 	if got := contents(t, s); len(got) != 0 {
 		t.Fatal(got)
 	}
@@ -48,7 +48,7 @@ func TestAContentIsStoredOnceUnderItsDigest(t *testing.T) {
 	if digest != "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" {
 		t.Error(digest)
 	}
-	f, err := s.Open(digest)
+	f, err := s.Open(t.Context(), digest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestAContentIsStoredOnceUnderItsDigest(t *testing.T) {
 
 func TestAWriterThatFailsLeavesNothing(t *testing.T) {
 	t.Parallel()
-	s := Store{t.TempDir()}
+	s := Store{Dir: t.TempDir()}
 	broken := errors.New("broken")
 	_, _, err := s.Put(context.Background(), io.MultiReader(bytes.NewReader(make([]byte, 1<<20)), iotest.ErrReader(broken)))
 	if !errors.Is(err, broken) {
@@ -80,20 +80,20 @@ func TestAWriterThatFailsLeavesNothing(t *testing.T) {
 	if left, _ := os.ReadDir(s.Dir); len(left) != 0 {
 		t.Error(left)
 	}
-	if _, _, err := (Store{filepath.Join(s.Dir, "file", "below")}).Put(context.Background(), strings.NewReader("x")); err != nil {
+	if _, _, err := (Store{Dir: filepath.Join(s.Dir, "file", "below")}).Put(context.Background(), strings.NewReader("x")); err != nil {
 		t.Error(err)
 	}
 	if err := os.WriteFile(filepath.Join(s.Dir, "plain"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := (Store{filepath.Join(s.Dir, "plain")}).Put(context.Background(), strings.NewReader("x")); !errors.Is(err, quant.Store) {
+	if _, _, err := (Store{Dir: filepath.Join(s.Dir, "plain")}).Put(context.Background(), strings.NewReader("x")); !errors.Is(err, quant.Store) {
 		t.Error(err)
 	}
 }
 
 func TestADamagedContentIsRefusedAndWrittenAnew(t *testing.T) {
 	t.Parallel()
-	s := Store{t.TempDir()}
+	s := Store{Dir: t.TempDir()}
 	digest := put(t, s, "what was measured")
 	path, err := s.Path(digest)
 	if err != nil {
@@ -105,11 +105,11 @@ func TestADamagedContentIsRefusedAndWrittenAnew(t *testing.T) {
 	if err := os.WriteFile(path, []byte("what was wished!!"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Open(digest); !errors.Is(err, quant.Refused) {
+	if _, err := s.Open(t.Context(), digest); !errors.Is(err, quant.Refused) {
 		t.Error(err)
 	}
-	if again := put(t, s, "what was measured"); again != digest || s.Verify(digest) != nil {
-		t.Error(again, s.Verify(digest))
+	if again := put(t, s, "what was measured"); again != digest || s.Verify(t.Context(), digest) != nil {
+		t.Error(again, s.Verify(t.Context(), digest))
 	}
 	// A link in its place is no content, wherever it leads.
 	if err := os.Remove(path); err != nil {
@@ -118,7 +118,7 @@ func TestADamagedContentIsRefusedAndWrittenAnew(t *testing.T) {
 	if err := os.Symlink("/dev/zero", path); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Open(digest); !errors.Is(err, quant.Refused) {
+	if _, err := s.Open(t.Context(), digest); !errors.Is(err, quant.Refused) {
 		t.Error(err)
 	}
 	if len(contents(t, s)) != 0 {
@@ -128,20 +128,20 @@ func TestADamagedContentIsRefusedAndWrittenAnew(t *testing.T) {
 
 func TestWhatIsNoDigestOpensNothing(t *testing.T) {
 	t.Parallel()
-	s := Store{t.TempDir()}
+	s := Store{Dir: t.TempDir()}
 	for _, digest := range []string{"", "sha256:", "sha256:../../etc/passwd", "sha256:" + strings.Repeat("A", 64), "md5:" + strings.Repeat("a", 64), strings.Repeat("a", 64), "sha256:" + strings.Repeat("/", 64)} {
-		if _, err := s.Open(digest); !errors.Is(err, quant.Invalid) {
+		if _, err := s.Open(t.Context(), digest); !errors.Is(err, quant.Invalid) {
 			t.Errorf("%q: %v", digest, err)
 		}
 	}
-	if _, err := s.Open("sha256:" + strings.Repeat("a", 64)); !errors.Is(err, quant.NotFound) {
+	if _, err := s.Open(t.Context(), "sha256:"+strings.Repeat("a", 64)); !errors.Is(err, quant.NotFound) {
 		t.Error(err)
 	}
 }
 
 func TestWhatADeadWriterLeftIsListedWithoutADigest(t *testing.T) {
 	t.Parallel()
-	s := Store{t.TempDir()}
+	s := Store{Dir: t.TempDir()}
 	for _, name := range []string{".artifact.quant-tmp-1", ".new-1", "README", "ab/" + strings.Repeat("c", 61)} {
 		path := filepath.Join(s.Dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
@@ -159,7 +159,7 @@ func TestWhatADeadWriterLeftIsListedWithoutADigest(t *testing.T) {
 
 func TestATextIsReadUpToItsLimitAndTheEndOfACharacter(t *testing.T) {
 	t.Parallel()
-	s := Store{filepath.Join(t.TempDir(), "a")}
+	s := Store{Dir: filepath.Join(t.TempDir(), "a")}
 	for _, c := range []struct {
 		content, text string
 		limit         int
@@ -204,7 +204,7 @@ func TestATextIsReadUpToItsLimitAndTheEndOfACharacter(t *testing.T) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}
-	if a, err := s.KeepFrom(t.Context(), strings.NewReader("xyz"), "a/b"); err != nil || a.Name != "a/b" || a.Bytes != 3 || s.Verify(a.Digest) != nil {
+	if a, err := s.KeepFrom(t.Context(), strings.NewReader("xyz"), "a/b"); err != nil || a.Name != "a/b" || a.Bytes != 3 || s.Verify(t.Context(), a.Digest) != nil {
 		t.Errorf("%+v %v", a, err)
 	}
 }

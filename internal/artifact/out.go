@@ -21,7 +21,7 @@ type Reader struct {
 
 // Reader opens a content for reading. Errors: as of Open.
 func (s Store) Reader(ctx context.Context, digest string) (*Reader, error) {
-	f, err := s.Open(digest)
+	f, err := s.Open(ctx, digest)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (s Store) Remove(ctx context.Context, remove func() error) error {
 // lock takes the lock on a file that stays for ever, because removing a lock
 // file would let two processes hold it.
 func (s Store) lock(ctx context.Context, how durable.Hold) (release func(), err error) {
-	lock, err := durable.OpenLock(s.Dir + ".lock")
+	lock, err := s.openLock(s.Dir + ".lock")
 	if err != nil {
 		return nil, quant.Errorf(quant.Store, "lock the artifacts in %s: %w", s.Dir, err).WithHint("make its folder writable")
 	}
@@ -59,7 +59,8 @@ func (s Store) lock(ctx context.Context, how durable.Hold) (release func(), err 
 }
 
 // Delete removes the file of a content, and its folder if it was the last one
-// in it. It must run inside Remove. One that is gone already is no error.
+// in it. It must run inside Remove. One that is gone already is no error. An object of a
+// bucket RemoveObject removes.
 func (s Store) Delete(c Content) error {
 	if err := os.Remove(c.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return quant.Errorf(quant.Store, "remove an artifact: %w", err).WithHint("make its folder writable")

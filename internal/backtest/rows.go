@@ -209,3 +209,20 @@ func StoreAll(ctx context.Context, db *factstore.DB, list []*Replayed) error {
 	}
 	return nil
 }
+
+// StoredTables are the tables of a backtest, in the order in which StoreAll fills them.
+func StoredTables() []string {
+	tables := make([]string, len(stored))
+	for i, of := range stored {
+		tables[i] = of.table
+	}
+	return tables
+}
+
+// Staged hands out the rows of the tables, for somebody else to store in the place of
+// StoreAll, and sets Outputs as that does.
+func (r *Replayed) Staged() map[string][]factstore.Column {
+	tables := r.tables
+	r.Outputs, r.tables = r.facts, nil
+	return tables
+}

@@ -67,7 +67,9 @@ func backupCommand(env *Env) Command {
 pipelines, the known delistings, members of universes and closures into one file,
 an uncompressed tar with the digest of each member; - is stdout. Other commands may
 run meanwhile: what commits facts waits until the Fact DB is copied, so that both
-databases are of one moment. FILE stands there whole or not at all. The file holds
+databases are of one moment. Of a team's lab the file is the same, a lab in files,
+and nothing waits: a snapshot of the lake is copied, and of the Meta DB a state that has
+the runs of all its facts. FILE stands there whole or not at all. The file holds
 what the lab holds, secrets in artifacts and logs too. --verify reads a backup and
 checks every digest instead. ` + "`quant restore FILE`" + ` brings
 the lab back.`,
@@ -130,7 +132,8 @@ func restoreCommand(env *Env) Command {
 there, which is moved aside and not deleted. Every digest is checked first. No
 other quant may use the lab meanwhile (it waits as --wait says); others see the old lab or the new one. If
 the process is killed in the middle, the old lab stands, or the next command
-finishes the work. Runs that were RUNNING in the backup are closed as FAIL. (One
+finishes the work. A team's stores must be empty and prepared (` + "`quant init-db`" + `);
+whoever made the backup, it comes back on either side. Runs that were RUNNING in the backup are closed as FAIL. (One
 deleted run comes back with ` + "`quant runs restore RUN`" + `.)`,
 		Args: wantArgs(1, 1, "one file"),
 		RunE: func(cmd *cobra.Command, args []string) error {

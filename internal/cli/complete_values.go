@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 // words are those of completeWord.
 func flagWords() map[string]string {
 	return map[string]string{
-		"run": "RUN", "kind": "KIND", "status": "STATUS", "output": "FORMAT", "log-level": "LEVEL", "memory-limit": "MEMORY",
+		"run": "RUN", "kind": "KIND", "status": "STATUS", "output": "FORMAT", "state": "STATE", "log-level": "LEVEL", "memory-limit": "MEMORY",
 		"experiment": "EXPERIMENT", "model": "MODEL", "symbol": "SYMBOL", "symbols": "SYMBOLS", "benchmark": "SYMBOL",
 		"feature": "FEATURE", "features": "FEATURES", "feature-version": "VERSION", "label": "LABEL", "set": "KEY=VALUE",
 	}
@@ -30,6 +31,10 @@ func flagWords() map[string]string {
 // name is none of them.
 func completeValue(env *Env, name string) completer {
 	switch name {
+	case "JOB":
+		return completeJob(env)
+	case "STATE":
+		return completeList(func(*cobra.Command) []string { return stateWords() })
 	case "STATUS":
 		return completeOf(string(quant.Running), string(quant.Success), string(quant.Fail))
 	case "FORMAT":
@@ -81,6 +86,28 @@ func completeValue(env *Env, name string) completer {
 		})
 	}
 	return nil
+}
+
+// completeJob completes the number of a job: the newest first, with what they are.
+func completeJob(env *Env) completer {
+	return func(cmd *cobra.Command, args []string, word string) (found []cobra.Completion, _ cobra.ShellCompDirective) {
+		if env.JobsToComplete == nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		ctx := cmd.Context()
+		if ctx == nil {
+			ctx = context.Background()
+		}
+		ctx, stop := context.WithTimeout(ctx, time.Second)
+		defer stop()
+		for _, j := range env.JobsToComplete(ctx) {
+			id := strconv.FormatInt(j.ID, 10)
+			if strings.HasPrefix(id, word) && !slices.Contains(args, id) && len(found) < offeredNames {
+				found = append(found, cobra.CompletionWithDesc(id, string(j.State)+" "+j.Command))
+			}
+		}
+		return found, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	}
 }
 
 // beginning are those of the names that begin with word, as many as are offered.

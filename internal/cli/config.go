@@ -12,15 +12,15 @@ func configCommand(env *Env) Command {
 		Use:   "config",
 		Short: "Show every setting, its value, and where it came from",
 		Long: `Show every setting, its value, and where it came from, strongest first: flag,
-environment, .env in the working directory, default. Secrets are masked.`,
+environment, .env in the working directory, default. Secrets and passwords are
+masked. A setting that another stands in place of has no value, and its source
+names that one.`,
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			list := append([]config.Setting(nil), env.Settings.List()...)
-			for i, s := range list {
-				if s.Secret && s.Value != "" {
-					list[i].Value = secret.Placeholder
-				} else {
-					list[i].Value = env.Mask.Text(s.Value)
+			list := env.Settings.Shown(secret.Placeholder)
+			for i, item := range list {
+				if item.Name != config.MetaURL && item.Name != config.FactsURL { // they have their passwords taken out already
+					list[i].Value = env.Mask.Text(item.Value)
 				}
 			}
 			return env.Print(list)

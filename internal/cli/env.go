@@ -14,6 +14,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/feature"
+	"quant/internal/jobs"
 	"quant/internal/metastore"
 	"quant/internal/output"
 	"quant/internal/secret"
@@ -31,7 +32,8 @@ type Env struct {
 	Program          func() string // what a person types to start this program: quant, where it is on the PATH
 
 	Settings    config.Settings
-	SettingsErr error // what is wrong with .env, to be reported once the run is recorded
+	Named       config.Settings // as they would be if the command implied no other place
+	SettingsErr error           // what is wrong with .env, to be reported once the run is recorded
 
 	// ParentRun names the run inside which this execution was started, as the
 	// environment has it: perhaps no run id at all; "" for none.
@@ -39,6 +41,8 @@ type Env struct {
 
 	// RunAs is the run id that this execution is to be recorded under; "": a new one.
 	RunAs string
+	// AskedBy is who had a worker do this; "": whoever runs it.
+	AskedBy string
 
 	// TakeSignals makes the signals that this process is sent from now on the
 	// caller's: they no longer end the command.
@@ -53,6 +57,8 @@ type Env struct {
 	// OpenToComplete opens the Meta DB that the line to be completed names, for
 	// one look, creating nothing; nil if there is none. Set for completions only.
 	OpenToComplete func(ctx context.Context) metastore.Store
+	// JobsToComplete are the newest jobs, likewise.
+	JobsToComplete func(ctx context.Context) []jobs.Job
 	// OwnFeaturesToComplete are the features of the lab's own versions, likewise; none
 	// while another process writes facts.
 	OwnFeaturesToComplete func(ctx context.Context) []feature.Entry
@@ -66,7 +72,7 @@ type Env struct {
 func (e *Env) Recorded(flags map[string]string) { e.recorded = flags }
 
 // locationFlags decide where an execution is recorded.
-var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url"}
+var locationFlags = []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url", "objects-url"}
 
 // settingFlags are the global flags that set a setting.
 func settingFlags() []string { return append([]string{"log-level", "memory-limit"}, locationFlags...) }
@@ -131,7 +137,7 @@ func settingsOf(s config.Settings) map[string]string {
 	out := map[string]string{}
 	for _, item := range s.List() {
 		out[item.Name] = item.Value
-		if item.Name == config.MetaURL && item.Value == "" {
+		if (item.Name == config.MetaURL || item.Name == config.ObjectsURL) && item.Value == "" {
 			delete(out, item.Name) // a lab in files says nothing of servers
 		}
 		if (item.Name == config.FactsURL || item.Name == config.ExtensionsDir) && s.Value(config.FactsURL) == "" {

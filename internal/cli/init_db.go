@@ -119,7 +119,7 @@ date by this command alone; --reset is not for it.`,
 	}
 	cmd.Flags().BoolVar(&reset, "reset", false, "drop everything but the runs and make both databases anew, after a backup")
 	cmd.Flags().BoolVar(&yes, "yes", false, "with --reset: do not ask")
-	return Command{Command: cmd, Traits: Traits{Changes: always, Remedy: withFlag("reset"), Prepares: true}}
+	return Command{Command: cmd, Traits: Traits{Changes: always, Remedy: withFlag("reset"), Prepares: always}}
 }
 
 // wasReset is the change of a database that was made anew.

@@ -13,6 +13,7 @@ import (
 	"quant"
 	"quant/internal/jobs"
 	"quant/internal/output"
+	"quant/internal/search"
 )
 
 func jobsCommand(env *Env) Command {
@@ -26,7 +27,7 @@ program, that waits until a worker takes it. It is named by its number.
 A job ends as succeeded, failed or cancelled. It stays in the list for 30 days;
 its runs stay in the record.`,
 		},
-		Sub: []Command{jobsSubmit(env), jobsList(env), jobsShow(env), jobsWatch(env), jobsCancel(env), jobsRetry(env)},
+		Sub: []Command{jobsSubmit(env), jobsList(env), jobsShow(env), jobsStatus(env), jobsWatch(env), jobsCancel(env), jobsRetry(env)},
 	}
 }
 
@@ -94,6 +95,7 @@ is not counted among these.`,
 	f.Var(newDuration(&s.Timeout, 0), "timeout", "how long an attempt may take before it is ended (0: as long as it does)")
 	f.StringVar(&at, "at", "", "not before this time, such as 2026-01-15T09:30:00+09:00")
 	f.BoolVar(&s.Unique, "unique", false, "not where the same command line of the same folder waits or runs already")
+	_ = cmd.RegisterFlagCompletionFunc("priority", completeOf(jobs.Priorities()...)) // the flag is there
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 
@@ -149,6 +151,7 @@ type jobRecord struct {
 	State       jobs.State  `json:"state"`
 	Cancelling  bool        `json:"cancelling"`
 	Command     string      `json:"command"`
+	User        quant.Text  `json:"user"`
 	Priority    string      `json:"priority"`
 	Attempt     int         `json:"attempt"`
 	SubmittedAt quant.Time  `json:"submitted_at"`
@@ -164,7 +167,7 @@ type jobRecord struct {
 func recordsOf(list ...jobs.Job) []jobRecord {
 	rows := []jobRecord{}
 	for _, j := range list {
-		rows = append(rows, jobRecord{j.ID, j.State, j.Cancelling, j.Command, j.Priority, j.Attempt, j.SubmittedAt, j.DueAt, j.StartedAt, j.EndedAt, j.RunID, j.ParentRunID, j.Host, j.Error})
+		rows = append(rows, jobRecord{j.ID, j.State, j.Cancelling, j.Command, j.User, j.Priority, j.Attempt, j.SubmittedAt, j.DueAt, j.StartedAt, j.EndedAt, j.RunID, j.ParentRunID, j.Host, j.Error})
 	}
 	return rows
 }
@@ -174,6 +177,7 @@ type jobRow struct {
 	Job      int64      `json:"job"`
 	State    string     `json:"state"`
 	Command  string     `json:"command"`
+	User     quant.Text `json:"user"`
 	Priority string     `json:"priority"`
 	Attempt  int        `json:"attempt"`
 	Due      string     `json:"due"`
@@ -184,7 +188,7 @@ type jobRow struct {
 }
 
 func rowOf(j jobs.Job) jobRow {
-	r := jobRow{Job: j.ID, State: string(j.State), Command: j.Command, Priority: j.Priority, Attempt: j.Attempt, Due: second(j.DueAt), Run: quant.ShortID(string(j.RunID)), Host: j.Host, Error: j.Error}
+	r := jobRow{Job: j.ID, State: string(j.State), Command: j.Command, User: j.User, Priority: j.Priority, Attempt: j.Attempt, Due: second(j.DueAt), Run: quant.ShortID(string(j.RunID)), Host: j.Host, Error: j.Error}
 	if j.Cancelling {
 		r.State = cancelling
 	}
@@ -223,7 +227,7 @@ func jobsList(env *Env) Command {
 			var of []jobs.State
 			for _, word := range only {
 				if !slices.Contains(jobs.States(), jobs.State(word)) {
-					return quant.Errorf(quant.Usage, "--state %q is no state of a job", word).WithHint("one of %s", joinedStates())
+					return unknownState(word)
 				}
 				of = append(of, jobs.State(word))
 			}
@@ -242,7 +246,10 @@ func jobsList(env *Env) Command {
 			if err != nil {
 				return err
 			}
-			return env.Print(jobList(list))
+			if err := env.Print(jobList(list)); err != nil {
+				return err
+			}
+			return env.tellProgress(cmd.Context(), store)
 		},
 	}
 	cmd.Flags().StringSliceVar(&only, "state", nil, "only jobs of these states: "+joinedStates())
@@ -251,17 +258,28 @@ func jobsList(env *Env) Command {
 }
 
 const (
+	tellEvery  = 10 * time.Second // how often a watch says at most how far the queue is
 	maxJobs    = 10000
 	cancelling = "cancelling" // how a state is shown of a job that runs, and was cancelled
 )
 
-func joinedStates() string {
-	var words []string
+// unknownState says that a word is no state, and which one it may have been.
+func unknownState(word string) error {
+	err := quant.Errorf(quant.Usage, "--state %q is no state of a job", word)
+	if near := search.Nearest(word, stateWords()); len(near) > 0 {
+		return err.WithHint("did you mean %s?", strings.Join(near, " or "))
+	}
+	return err.WithHint("one of %s", joinedStates())
+}
+
+func stateWords() (words []string) {
 	for _, s := range jobs.States() {
 		words = append(words, string(s))
 	}
-	return strings.Join(words, ", ")
+	return words
 }
+
+func joinedStates() string { return strings.Join(stateWords(), ", ") }
 
 // jobIDs reads the numbers of jobs.
 func jobIDs(args []string) ([]int64, error) {
@@ -297,8 +315,19 @@ func (s shownJob) Sections() []output.Section {
 	for _, a := range s.Attempts {
 		rows = append(rows, row{a.Attempt, quant.ShortID(a.RunID), quant.ShortID(a.WorkerRunID), a.Host, second(a.StartedAt), a.Error})
 	}
-	lines := []string{s.Line(), "in " + s.Dir, ""}
-	return []output.Section{{Rows: []jobRow{rowOf(s.Job)}}, {Lines: append([]string{""}, lines...)}, {Rows: rows}}
+	lines := []string{s.Line(), "in " + s.Dir}
+	if s.Schedule != "" && s.PlannedAt != nil {
+		planned := "of schedule " + string(s.Schedule) + ", planned for " + second(*s.PlannedAt)
+		if s.Missed > 0 {
+			planned += "; " + quant.Count(s.Missed, "time") + " missed up to then"
+		}
+		lines = append(lines, planned)
+	}
+	sections := []output.Section{{Rows: []jobRow{rowOf(s.Job)}}, {Lines: lines}}
+	if len(rows) > 0 {
+		sections = append(sections, output.Section{Rows: rows})
+	}
+	return sections
 }
 
 func jobsShow(env *Env) Command {
@@ -324,6 +353,79 @@ func jobsShow(env *Env) Command {
 			return env.Print(shownJob{job})
 		},
 	}}
+}
+
+// statusReport is the result of jobs status.
+type statusReport struct{ jobs.Progress }
+
+// CSVRows has a row for each state.
+func (r statusReport) CSVRows() any {
+	type row struct {
+		State jobs.State `json:"state"`
+		Jobs  int        `json:"jobs"`
+	}
+	rows := []row{}
+	for _, s := range jobs.States() {
+		rows = append(rows, row{s, r.Jobs[s]})
+	}
+	return rows
+}
+
+func (r statusReport) Sections() []output.Section {
+	type row struct {
+		Run     string     `json:"run"`
+		Host    quant.Text `json:"host"`
+		PID     int64      `json:"pid"`
+		User    quant.Text `json:"user"`
+		Busy    int        `json:"busy"`
+		Slots   int        `json:"slots"`
+		Started string     `json:"started"`
+	}
+	rows := []row{}
+	for _, w := range r.Workers {
+		rows = append(rows, row{quant.ShortID(w.RunID), w.Host, w.PID, w.User, w.Running, w.Slots, second(w.StartedAt)})
+	}
+	sections := []output.Section{{Rows: r.CSVRows()}, {Lines: []string{r.Describe()}}}
+	if len(rows) > 0 {
+		sections = append(sections, output.Section{Title: "workers", Rows: rows})
+	}
+	return sections
+}
+
+func jobsStatus(env *Env) Command {
+	return Command{Command: &cobra.Command{
+		Use:   "status",
+		Short: "Show how far the queue is, and who works",
+		Long: `Show how many jobs there are of each state, the workers that live with their
+machines and slots, and how long it takes until nothing waits or runs any more. That
+is a guess, from what jobs of the same kind took lately; where there is nothing to
+guess from, it says so.`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			store, err := env.jobs(cmd.Context(), false)
+			if quant.CodeOf(err) == quant.NotFound {
+				return env.Print(statusReport{jobs.NoProgress(env.Session.Now())})
+			}
+			if err != nil {
+				return err
+			}
+			defer func() { _ = store.Close() }() // it was only read
+			p, err := store.Progress(cmd.Context(), env.Session)
+			if err != nil {
+				return err
+			}
+			return env.Print(statusReport{p})
+		},
+	}}
+}
+
+// tellProgress says how far the queue is, where something waits or runs.
+func (e *Env) tellProgress(ctx context.Context, store *jobs.Store) error {
+	p, err := store.Progress(ctx, e.Session)
+	if err == nil && p.Waiting()+p.Jobs[jobs.Running] > 0 {
+		e.Notice("%s", p.Describe())
+	}
+	return err
 }
 
 func jobsWatch(env *Env) Command {
@@ -366,7 +468,17 @@ all succeeded, else with 1.`,
 				}
 				return strings.Join(parts, "  ")
 			})
-			last, err := store.Follow(cmd.Context(), ids, every, func(j jobs.Job) error { return out.Add(cmd.Context(), recordsOf(j)[0]) })
+			said := time.Time{}
+			last, err := store.Follow(cmd.Context(), ids, every, func(j jobs.Job) error {
+				if err := out.Add(cmd.Context(), recordsOf(j)[0]); err != nil {
+					return err
+				}
+				if time.Since(said) < tellEvery {
+					return nil
+				}
+				said = time.Now()
+				return env.tellProgress(cmd.Context(), store)
+			})
 			if closing := out.Close(); err == nil {
 				err = closing
 			}

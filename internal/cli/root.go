@@ -35,14 +35,15 @@ type Traits struct {
 	Changes func(Line) bool
 	// Remedy reports whether this execution must work on a broken lab. nil: no.
 	Remedy func(Line) bool
-	// Prepares: this command makes what a Meta DB on a server needs.
-	Prepares bool
+	// Prepares reports whether this execution makes what a Meta DB on a server needs. nil:
+	// no.
+	Prepares func(Line) bool
 	// MakesRoom reports whether this execution takes away so much that it must work on
 	// a full disk. nil: no.
 	MakesRoom func(Line) bool
 	// Places are location flags that the line implies, as if it had them: where this
-	// execution works if not where the settings say. It is called once, before
-	// anything is opened. nil: none.
+	// execution works if not where the settings say; "" takes one of the line's away. It
+	// is called once, before anything is opened. nil: none.
 	Places func(Line) map[string]string
 	// Prepare makes what must stand before the lab is opened. It is called after
 	// Places. nil: nothing.
@@ -139,6 +140,7 @@ record is closed whatever happens.`,
 	f.String("sqlite", "", "Meta DB file (default DATA-DIR/meta.db)")
 	f.String("duckdb", "", "Fact DB file (default DATA-DIR/quant.duckdb)")
 	f.String("facts-url", "", "facts on DuckLake in place of a file: ducklake:postgres:dbname=NAME host=HOST?data_path=FOLDER")
+	f.String("objects-url", "", "artifacts and logs where all machines see them: s3://BUCKET/PREFIX or file:///FOLDER")
 	f.String("meta-url", "", "Meta DB in a database of PostgreSQL in place of a file: postgres://USER@HOST/DATABASE")
 	f.String("log-level", "", "debug, info, warn or error (default info)")
 	f.String("memory-limit", "", "memory that the Fact DB may take before it spills to disk, such as 2GiB (default a share of the machine's)")
@@ -147,7 +149,7 @@ record is closed whatever happens.`,
 	f.BoolVarP(&t.Globals.Quiet, "quiet", "q", false, "no notices on stderr, only errors")
 	f.BoolVar(&t.Globals.NoColor, "no-color", false, "no colours")
 	f.Var(newDuration(&t.Globals.Wait, 30*time.Second), "wait", "how long to wait for a locked Fact DB, such as 500ms, 2m or 1d")
-	for _, name := range []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url", "log-level", "memory-limit"} {
+	for _, name := range []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url", "objects-url", "log-level", "memory-limit"} {
 		f.Lookup(name).DefValue = ""
 	}
 	t.Root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
@@ -187,6 +189,7 @@ record is closed whatever happens.`,
 		workerCommand(env),
 		logCommand(env),
 		gcCommand(env),
+		labCommand(env),
 		backupCommand(env),
 		restoreCommand(env),
 		doctorCommand(env),

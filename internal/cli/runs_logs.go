@@ -81,7 +81,7 @@ func (e *Env) showLog(ctx context.Context, ref string, lines int, follow bool) e
 	if err != nil {
 		return err
 	}
-	log, err := runs.OpenLog(ctx, runs.LogOptions{Meta: meta, Registry: e.Registry, RunID: id, Path: e.LogFile(id), Every: followEvery}, follow)
+	log, err := runs.OpenLog(ctx, runs.LogOptions{Meta: meta, Registry: e.Registry, RunID: id, Path: e.LogFile(id), Artifacts: e.Artifacts(), Every: followEvery}, follow)
 	if err != nil {
 		return err
 	}

@@ -61,6 +61,12 @@ func (r runReport) Sections() []output.Section {
 	} else { // a client's program, which may run anywhere
 		add("user", string(p.User))
 	}
+	add("role", string(r.Role))
+	for _, t := range r.Tags {
+		if t.Name == quant.ByTag {
+			add("asked_by", t.Value)
+		}
+	}
 	add("quant", strings.TrimSpace(string(p.BinaryVersion)+" "+string(p.BinaryCommit)))
 	git := string(p.GitCommit)
 	if git != "" && p.GitDirty != nil && *p.GitDirty {

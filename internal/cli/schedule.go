@@ -47,7 +47,7 @@ after its close. The command line is as for quant jobs submit.`,
 				return quant.Errorf(quant.Failed, "the working directory is gone").WithHint("change to one that exists")
 			}
 			s.Name, s.Argv, s.Command, s.Missed = args[0], argv, kind, jobs.Missed(missed)
-			s.AddedAt, s.AddedBy = quant.NewTime(env.Now()), quant.Text(env.RunID())
+			s.AddedAt, s.AddedBy = quant.NewTime(env.Lab.Now()), quant.Text(env.RunID())
 			if s.AfterClose != "" {
 				s.Zone = ""
 			}
@@ -73,26 +73,23 @@ after its close. The command line is as for quant jobs submit.`,
 	f.StringVar(&s.Priority, "priority", jobs.Normal, "how urgent its jobs are: "+strings.Join(jobs.Priorities(), ", "))
 	f.IntVar(&s.Retries, "retries", 0, "how often a job is tried again after it failed")
 	f.Var(newDuration(&s.Timeout, 0), "timeout", "how long an attempt may take before it is ended (0: as long as it does)")
+	_ = cmd.RegisterFlagCompletionFunc("priority", completeOf(jobs.Priorities()...)) // the flag is there
+	_ = cmd.RegisterFlagCompletionFunc("missed", completeOf(string(jobs.RunOnce), string(jobs.Skip)))
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 
-// scheduleRow is a schedule as it stands.
-type scheduleRow struct {
-	Name       string      `json:"name"`
-	When       string      `json:"when"`
-	Missed     jobs.Missed `json:"missed"`
-	Command    string      `json:"command"` // the kind of its runs
-	Line       string      `json:"line"`
-	NextAt     *quant.Time `json:"next_at"`
-	LastAt     *quant.Time `json:"last_at"` // the last time that was seen to
-	LastJob    *int64      `json:"last_job"`
-	LastState  quant.Text  `json:"last_state"`
-	LastRunID  quant.Text  `json:"last_run_id"`
-	AddedAt    quant.Time  `json:"added_at"`
-	AddedByRun quant.Text  `json:"added_by_run_id"`
+// missedOf says in words what of a schedule was missed.
+func missedOf(s jobs.ScheduleReport) string {
+	switch {
+	case s.Overdue > 0:
+		return quant.Count(s.Overdue, "time") + ", no worker has come"
+	case s.LastMissed > 0:
+		return quant.Count(s.LastMissed, "time") + " before the last"
+	}
+	return ""
 }
 
-type scheduleList []scheduleRow
+type scheduleList []jobs.ScheduleReport
 
 func (l scheduleList) Sections() []output.Section {
 	type row struct {
@@ -101,6 +98,7 @@ func (l scheduleList) Sections() []output.Section {
 		Next    string `json:"next"`
 		Last    string `json:"last"`
 		State   string `json:"state"`
+		Missed  string `json:"missed"`
 		Command string `json:"command"`
 	}
 	rows := []row{}
@@ -111,42 +109,18 @@ func (l scheduleList) Sections() []output.Section {
 		return second(*t)
 	}
 	for _, s := range l {
-		rows = append(rows, row{s.Name, s.When, shown(s.NextAt), shown(s.LastAt), string(s.LastState), s.Line})
+		rows = append(rows, row{s.Name, s.When, shown(s.NextAt), shown(s.LastAt), string(s.LastState), missedOf(s), s.Line})
 	}
 	return []output.Section{{Rows: rows}}
 }
 
 // printSchedules prints schedules with their last job, which the queue knows.
 func (e *Env) printSchedules(ctx context.Context, list []jobs.Schedule) error {
-	store, err := e.jobs(ctx, false)
-	if err != nil && quant.CodeOf(err) != quant.NotFound {
+	reports, err := jobs.Reports(ctx, e.Place, list, e.Lab.Now())
+	if err != nil {
 		return err
 	}
-	if store != nil {
-		defer func() { _ = store.Close() }() // it was only read
-	}
-	rows := scheduleList{}
-	for _, s := range list {
-		r := scheduleRow{Name: s.Name, When: s.When(), Missed: s.Missed, Command: s.Command, Line: s.Line(), AddedAt: s.AddedAt, AddedByRun: s.AddedBy}
-		next, ok, err := s.Next(e.Place, e.Now())
-		if err != nil {
-			return err
-		}
-		if ok {
-			r.NextAt = ptr(quant.NewTime(next))
-		}
-		if store != nil {
-			job, planned, found, err := store.Last(ctx, s.Name)
-			if err != nil {
-				return err
-			}
-			if found && planned.After(s.AddedAt.Time) {
-				r.LastAt, r.LastJob, r.LastState, r.LastRunID = ptr(quant.NewTime(planned)), ptr(job.ID), quant.Text(job.State), job.RunID
-			}
-		}
-		rows = append(rows, r)
-	}
-	return e.Print(rows)
+	return e.Print(scheduleList(reports))
 }
 
 func scheduleLists(env *Env) Command {
@@ -155,7 +129,7 @@ func scheduleLists(env *Env) Command {
 		Short: "List the schedules, with their next and their last time",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := jobs.ReadSchedules(env.Place)
+			list, err := jobs.Schedules(cmd.Context(), env.Place)
 			if err != nil {
 				return err
 			}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -14,7 +15,8 @@ import (
 
 func sweepCommand(env *Env) Command {
 	var o pipeline.SweepOptions
-	var from, to string
+	var from, to, workers, which string
+	var unit pipeline.UnitOptions
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "Try a strategy with every combination of some values",
@@ -35,9 +37,15 @@ Benjamini, Hochberg and Yekutieli (docs/judging.md).
 A key of the file that a value has no use for, such as portfolio.short_k with
 portfolio.side=long, is left out of that value's trials, with a notice.
 
+With --workers 4 the trials are worked out by four processes of this machine, each
+on one processor, as jobs (quant jobs list); with --workers queue by whatever
+quant worker processes run, on any machine. Results and digests are the same. A
+sweep that was killed goes on with what its workers had come to.
+
 A trial that fails is reported and the others go on: exit status 3. If all fail
 it is 1.`,
 		Example: `  quant sweep --strategy momentum.yaml --set portfolio.top_k=5,10,20 --set supervisor.max_weight_per_symbol=0.1,0.2
+  quant sweep --strategy momentum.yaml --set portfolio.top_k=5,10,20,40 --workers 2
   quant sweep --strategy momentum.yaml --set execution.lag_days=0,1,2 --from 2016-01-04 --to 2025-12-31 --output csv`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -46,6 +54,16 @@ it is 1.`,
 				return err
 			}
 			if o.To, err = sweepDay(cmd, "to", to); err != nil {
+				return err
+			}
+			if which != "" {
+				if _, err := fmt.Sscanf(which, "%d-%d", &unit.First, &unit.Last); err != nil {
+					return quant.Errorf(quant.Usage, "--unit %q is no range of trials", which).WithHint("a sweep with --workers gives it")
+				}
+				runtime.GOMAXPROCS(1)
+				return pipeline.SweepUnit(cmd.Context(), env.Session, o, unit)
+			}
+			if o.Dispatch, err = env.dispatch(workers); err != nil {
 				return err
 			}
 			if output.IsTerminal(env.Streams().Err) {
@@ -69,6 +87,13 @@ it is 1.`,
 	flags.BoolVar(&o.AcceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
 	flags.BoolVar(&o.AllowInSample, "allow-in-sample", false, "replay decisions on in-sample scores")
 	flags.IntVar(&o.MaxTrials, "max-trials", 200, "refuse a grid of more trials")
+	flags.StringVar(&workers, "workers", "", "try them with so many processes, or with the workers of the queue: a number, or queue")
+	flags.StringVar(&which, "unit", "", "work out these trials for a sweep with workers")
+	flags.StringVar(&unit.Plan, "unit-plan", "", "what that sweep is asked for")
+	flags.StringVar(&unit.Fingerprint, "unit-fingerprint", "", "what the unit is worked out on")
+	for _, name := range []string{"unit", "unit-plan", "unit-fingerprint"} {
+		_ = flags.MarkHidden(name) // it is there
+	}
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 

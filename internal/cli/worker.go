@@ -37,7 +37,7 @@ job again, unless its run tells that it is done: docs/jobs.md.`,
 			defer func() { _ = store.Close() }() // all of it is durable
 			env.sparing()
 			ctx, now, signalled := env.untilSignalled(cmd.Context(), "jobs were ended, and wait again")
-			o.Program, o.Clock, o.Now, o.LogMax = thisProgram(), env.Now, now, int64(logMax)
+			o.Program, o.Now, o.LogMax = thisProgram(), now, int64(logMax)
 			o.Ended = func(j jobs.Job) { env.Notice("%s", j.Describe()) }
 			env.Notice("working for %s with %s", env.Shown(), quant.Count(o.Slots, "slot"))
 			worked, err := store.Work(ctx, env.Session, o)
@@ -64,10 +64,7 @@ const maxSlots = 1000
 
 // jobs opens the queue of the lab.
 func (e *Env) jobs(ctx context.Context, create bool) (*jobs.Store, error) {
-	if e.MetaURL != "" {
-		return jobs.OpenServer(ctx, e.MetaURL, create)
-	}
-	return jobs.OpenFile(ctx, e.JobsFile(), create)
+	return jobs.Open(ctx, e.Place, create)
 }
 
 // workedReport is the result of worker.

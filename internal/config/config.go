@@ -15,7 +15,7 @@ import (
 type Setting struct {
 	Name   string     `json:"name"`
 	Value  string     `json:"value"`
-	Source string     `json:"source"` // "flag --data-dir", "environment", ".env" or "default"
+	Source string     `json:"source"` // "flag --data-dir", "environment", ".env" or "default"; "unused: NAME" of what NAME stands in place of
 	Secret bool       `json:"secret"`
 	Flag   quant.Text `json:"flag"` // the global flag that sets it
 }
@@ -31,6 +31,7 @@ const (
 	MemoryLimit     = "QUANT_MEMORY_LIMIT"
 	MetaURL         = "QUANT_META_URL"
 	FactsURL        = "QUANT_FACTS_URL"
+	ObjectsURL      = "QUANT_OBJECTS_URL"
 	ExtensionsDir   = "QUANT_EXTENSIONS_DIR"
 
 	// ParentRun is not a setting: it names the run inside which this process
@@ -39,6 +40,8 @@ const (
 	// JobRun is no setting either: a worker hands it to the process that does a job, the
 	// id that the run of that is recorded under.
 	JobRun = "QUANT_JOB_RUN_ID"
+	// JobUser is none either: who submitted the job, where that is not who does it.
+	JobUser = "QUANT_JOB_USER"
 	// Job names the job that a process works for, and all that it starts: JOB:RUN, its
 	// number and the run of this attempt.
 	Job = "QUANT_JOB"
@@ -61,6 +64,7 @@ var catalogue = []struct {
 	{MemoryLimit, "memory-limit", false, func(Settings) string { return Auto }},
 	{MetaURL, "meta-url", false, nil},
 	{FactsURL, "facts-url", false, nil},
+	{ObjectsURL, "objects-url", false, nil},
 	{ExtensionsDir, "", false, func(s Settings) string { return place.ExtensionsDir(s.Value(DataDir)) }},
 }
 
@@ -82,10 +86,42 @@ var LogLevels = []string{"debug", "info", "warn", "error"}
 type Settings struct {
 	list   []Setting
 	unsaid place.Unsaid
+	cloud  place.Cloud
+	keys   []string // of clients of S3: they are masked
 }
 
 // List returns every setting, secrets unmasked.
 func (s Settings) List() []Setting { return s.list }
+
+// Shown returns every setting as a person is shown it: secrets and passwords are the
+// mark, and what another setting stands in place of has no value.
+func (s Settings) Shown(mark string) []Setting {
+	at := s.Place()
+	list := slices.Clone(s.list)
+	for i, item := range list {
+		switch {
+		case item.Value == "":
+		case item.Secret:
+			list[i].Value = mark
+		case item.Name == SQLitePath && at.MetaURL != "":
+			list[i].Value, list[i].Source = "", unused+MetaURL
+		case item.Name == DuckDBPath && at.FactsURL != "":
+			list[i].Value, list[i].Source = "", unused+FactsURL
+		case item.Name == MetaURL && at.MetaURL == "":
+			list[i].Value, list[i].Source = "", unused+SQLitePath
+		case item.Name == FactsURL && at.FactsURL == "":
+			list[i].Value, list[i].Source = "", unused+DuckDBPath
+		case item.Name == MetaURL:
+			list[i].Value = place.MaskedServerURL(item.Value, mark)
+		case item.Name == FactsURL:
+			list[i].Value = place.MaskedLakeURL(item.Value, mark)
+		}
+	}
+	return list
+}
+
+// unused begins the source of a setting that another one stands in place of.
+const unused = "unused: "
 
 // Value returns the value of the named setting, "" if there is none.
 func (s Settings) Value(name string) string {
@@ -111,14 +147,17 @@ func (s Settings) Secrets() []string {
 		if item.Name == FactsURL {
 			out = append(out, place.LakePasswords(item.Value)...)
 		}
+		if item.Name == ObjectsURL {
+			out = append(out, place.Passwords(item.Value)...)
+		}
 	}
-	return out
+	return append(out, s.keys...)
 }
 
 // Place is where the lab of the settings lies. A Meta DB on a server
 // (QUANT_META_URL) stands in place of the one in a file, and facts on DuckLake
 // (QUANT_FACTS_URL) in place of the Fact DB, unless the file is named by a stronger
-// source.
+// source. Shared objects (QUANT_OBJECTS_URL) are those of a Meta DB on a server.
 func (s Settings) Place() place.Place {
 	p := place.Place{DataDir: s.Value(DataDir), MetaPath: s.Value(SQLitePath), FactPath: s.Value(DuckDBPath)}
 	if url := s.Value(MetaURL); url != "" && s.strength(MetaURL) >= s.strength(SQLitePath) {
@@ -126,6 +165,10 @@ func (s Settings) Place() place.Place {
 	}
 	if url := s.Value(FactsURL); url != "" && s.strength(FactsURL) >= s.strength(DuckDBPath) {
 		p = p.OnLake(url, s.Value(ExtensionsDir))
+	}
+	p.Cloud = s.cloud
+	if p.MetaURL != "" {
+		p.ObjectsURL = s.Value(ObjectsURL)
 	}
 	return p
 }
@@ -181,6 +224,9 @@ func (s Settings) Validate() error {
 	if err := s.validFactsURL(); err != nil {
 		return err
 	}
+	if err := s.validObjectsURL(); err != nil {
+		return err
+	}
 	_, err := s.MemoryLimit()
 	return err
 }
@@ -222,6 +268,23 @@ func (s Settings) validFactsURL() error {
 	return nil
 }
 
+// validObjectsURL never shows the URL: somebody may have written a key into it.
+func (s Settings) validObjectsURL() error {
+	raw := s.Value(ObjectsURL)
+	if raw == "" {
+		return nil
+	}
+	if _, err := place.ParseObjects(raw, s.cloud); err != nil {
+		return quant.Errorf(quant.Usage, "%s: %w", ObjectsURL, err).
+			WithHint("write it as %s, the keys in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or a profile (AWS_PROFILE)", place.ObjectsURLForm)
+	}
+	if s.Value(MetaURL) == "" {
+		return quant.Errorf(quant.Usage, "%s is set without %s", ObjectsURL, MetaURL).
+			WithHint("objects that machines share belong to a lab whose Meta DB is on a server: docs/team.md")
+	}
+	return nil
+}
+
 // MemoryLimit is the value of QUANT_MEMORY_LIMIT in bytes, 0 for Auto. Usage: it is
 // no size, or one with which nothing would run.
 func (s Settings) MemoryLimit() (int64, error) {
@@ -251,6 +314,8 @@ func Resolve(flags map[string]string, env Environment, dotenv map[string]string)
 	s.unsaid.Host, _ = env("PGHOST")
 	s.unsaid.Port, _ = env("PGPORT")
 	s.unsaid.Database, _ = env("PGDATABASE")
+	s.unsaid.Service, _ = env("PGSERVICE")
+	s.cloud, s.keys = cloudOf(env)
 	for _, c := range catalogue {
 		item := Setting{Name: c.name, Secret: c.secret}
 		if c.flag != "" {
@@ -274,4 +339,26 @@ func Resolve(flags map[string]string, env Environment, dotenv map[string]string)
 		s.list = append(s.list, item)
 	}
 	return s
+}
+
+// cloudOf is what clients of S3 read from an environment, and the secrets among it.
+func cloudOf(env Environment) (c place.Cloud, keys []string) {
+	first := func(names ...string) string {
+		for _, name := range names {
+			if v, _ := env(name); v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	c = place.Cloud{
+		Endpoint: first("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"), Region: first("AWS_REGION", "AWS_DEFAULT_REGION"), CABundle: first("AWS_CA_BUNDLE"),
+		NoMetadata: strings.EqualFold(first("AWS_EC2_METADATA_DISABLED"), "true"),
+	}
+	for _, name := range []string{"AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"} {
+		if v := first(name); v != "" {
+			keys = append(keys, v)
+		}
+	}
+	return c, keys
 }

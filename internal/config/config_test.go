@@ -30,6 +30,7 @@ func TestTheStrongestSourceWinsAndIsNamed(t *testing.T) {
 		MemoryLimit:     {"auto", "default"},
 		MetaURL:         {"", "default"},
 		FactsURL:        {"", "default"},
+		ObjectsURL:      {"", "default"},
 		ExtensionsDir:   {"/flag/extensions", "default"},
 	}
 	for _, item := range s.List() {
@@ -226,7 +227,10 @@ func TestTheFactsAreWhereTheStrongerSourceSays(t *testing.T) {
 		"both by flag":          {flags: map[string]string{"duckdb": "f.duckdb", "facts-url": lake}, lake: true, usage: true},
 		"another catalog":       {flags: map[string]string{"facts-url": "ducklake:catalog.ducklake"}, lake: true, usage: true},
 		"another engine":        {flags: map[string]string{"facts-url": "postgres://ann:pa55x@db/lake"}, lake: true, usage: true},
-		"an object store":       {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?data_path=s3://bucket/lake"}, lake: true, usage: true},
+		"an object store":       {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?data_path=s3://bucket/lake&s3_endpoint=http://minio:9000&s3_url_style=path"}, lake: true},
+		"another store":         {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?data_path=gs://bucket/lake"}, lake: true, usage: true},
+		"a bucket with a key":   {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?data_path=s3://k:v@bucket/lake"}, lake: true, usage: true},
+		"no style":              {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?data_path=s3://bucket/lake&s3_url_style=other"}, lake: true, usage: true},
 		"an unknown parameter":  {flags: map[string]string{"facts-url": "ducklake:postgres:dbname=lake?datapath=/srv"}, lake: true, usage: true},
 		"an @ as it stands":     {flags: map[string]string{"facts-url": "ducklake:postgres://ann:x@pa55x@h/lake"}, lake: true, usage: true},
 		"no database":           {flags: map[string]string{"facts-url": "ducklake:postgres:?data_path=/srv"}, lake: true, usage: true},
@@ -250,5 +254,74 @@ func TestTheFactsAreWhereTheStrongerSourceSays(t *testing.T) {
 	s := Resolve(nil, environment(map[string]string{FactsURL: lake}), nil)
 	if shown := s.Place().ShownFacts(); shown != "ducklake:postgres:dbname=lake host=db?data_path=/srv/lake" {
 		t.Error(shown)
+	}
+}
+
+// What is shown has all of a URL but its passwords, and of two settings that exclude each
+// other the one that is in force.
+func TestASettingIsShownWithoutItsPasswordsAndOnlyIfItCounts(t *testing.T) {
+	t.Parallel()
+	const meta, lake = "postgres://ann:pa55w@db:5433/team?sslmode=verify-full&sslpassword=k3y", "ducklake:postgres:dbname=lake host=db password='pa 55' user=ann?data_path=/srv/lake&metadata_schema=cat"
+	s := Resolve(nil, environment(map[string]string{MetaURL: meta, FactsURL: lake, AlphaVantageKey: "kkkk"}), nil)
+	for name, want := range map[string][2]string{
+		MetaURL:         {"postgres://ann:***@db:5433/team?sslmode=verify-full&sslpassword=***", "environment"},
+		FactsURL:        {"ducklake:postgres:dbname=lake host=db password=*** user=ann?data_path=/srv/lake&metadata_schema=cat", "environment"},
+		SQLitePath:      {"", "unused: QUANT_META_URL"},
+		DuckDBPath:      {"", "unused: QUANT_FACTS_URL"},
+		AlphaVantageKey: {"***", "environment"},
+		DataDir:         {"./data", "default"},
+	} {
+		wantShown(t, s, name, want)
+	}
+	s = Resolve(map[string]string{"sqlite": "m.db", "duckdb": "f.db"}, environment(map[string]string{MetaURL: meta, FactsURL: lake}), nil)
+	wantShown(t, s, MetaURL, [2]string{"", "unused: QUANT_SQLITE_PATH"})
+	wantShown(t, s, FactsURL, [2]string{"", "unused: QUANT_DUCKDB_PATH"})
+	wantShown(t, s, SQLitePath, [2]string{"m.db", "flag --sqlite"})
+	s = Resolve(nil, environment(map[string]string{MetaURL: "postgres://u:a/pa55w@h/d", FactsURL: "ducklake:postgres://u:pa55w@db/lake?data_path=/srv/lake&sslmode=require"}), nil)
+	wantShown(t, s, MetaURL, [2]string{"***", "environment"})
+	wantShown(t, s, FactsURL, [2]string{"ducklake:postgres://u:***@db/lake?data_path=/srv/lake&sslmode=require", "environment"})
+}
+
+func wantShown(t *testing.T, s Settings, name string, want [2]string) {
+	t.Helper()
+	for _, item := range s.Shown("***") {
+		if item.Name == name && (item.Value != want[0] || item.Source != want[1]) {
+			t.Errorf("%s = %q from %q, want %q from %q", name, item.Value, item.Source, want[0], want[1])
+		}
+	}
+}
+
+// Where shared objects lie is checked before anything is done, and never shown with a key.
+func TestSharedObjectsBelongToALabOnAServer(t *testing.T) {
+	t.Parallel()
+	const server = "postgres://ann@db.example/team"
+	for url, good := range map[string]bool{
+		"s3://lab": true, "s3://lab/team/one?endpoint=http://localhost:9000&region=eu-west-1&use_path_style=true": true, "file:///shared/lab": true,
+		"lab": false, "s3://": false, "s3://L/x": false, "s3://lab/../x": false, "s3://lab/a?endpoint=ftp://x": false, "s3://lab/a?endpoint=https://u:p@x": false,
+		"s3://lab?region=a b": false, "s3://lab?acl=public": false, "s3://key:pa55word@lab/x": false, "file://host/x": false, "file:x": false, "https://lab/x": false, "s3://lab/a\nb": false,
+		"s3://lab?use_path_style=maybe": false, "s3://lab/x#y": false,
+	} {
+		s := Resolve(map[string]string{"meta-url": server, "objects-url": url}, environment(nil), nil)
+		err := s.Validate()
+		if (err == nil) != good || err != nil && (quant.CodeOf(err) != quant.Usage || strings.Contains(err.Error()+quant.HintOf(err), "pa55word")) {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+	s := Resolve(map[string]string{"objects-url": "s3://key:pa55word@lab/x"}, environment(map[string]string{"AWS_SECRET_ACCESS_KEY": "deep", "AWS_SESSION_TOKEN": "deeper"}), nil)
+	if got := strings.Join(s.Secrets(), " "); got != "pa55word deep deeper" {
+		t.Errorf("masked are %q", got)
+	}
+	s = Resolve(map[string]string{"objects-url": "s3://lab/x"}, environment(nil), nil)
+	if err := s.Validate(); quant.CodeOf(err) != quant.Usage || !strings.Contains(err.Error(), MetaURL) {
+		t.Error(err)
+	}
+	env := map[string]string{"QUANT_OBJECTS_URL": "s3://lab/x", "AWS_ENDPOINT_URL": "http://general:1", "AWS_ENDPOINT_URL_S3": "http://s3:2", "AWS_DEFAULT_REGION": "eu-north-1"}
+	s = Resolve(map[string]string{"meta-url": server}, environment(env), nil)
+	at, err := s.Place().Objects()
+	if err != nil || at.S3.Endpoint != "http://s3:2" || at.S3.Region != "eu-north-1" || !at.S3.PathStyle || at.S3.URL() != "s3://lab/x/" {
+		t.Errorf("%+v, %v", at, err)
+	}
+	if p := Resolve(map[string]string{"sqlite": "here.db"}, environment(map[string]string{"QUANT_META_URL": server, "QUANT_OBJECTS_URL": "s3://lab/x"}), nil).Place(); p.ObjectsURL != "" {
+		t.Error("the artifacts of a lab in a file lie in another's bucket:", p.ObjectsURL)
 	}
 }

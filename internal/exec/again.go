@@ -227,7 +227,7 @@ func checkOut(ctx context.Context, s *session.Session, origin metastore.RunDetai
 	at := slices.IndexFunc(artifacts, func(a quant.Artifact) bool { return a.Name == quant.CodeDiff })
 	switch {
 	case at >= 0:
-		f, err := s.Artifacts().Open(artifacts[at].Digest)
+		f, err := s.Artifacts().Open(ctx, artifacts[at].Digest)
 		if err != nil {
 			return nil, err
 		}

@@ -55,7 +55,7 @@ func locations(s *session.Session) []location {
 // flag: others see the command lines of processes. Where the lab has none it is set
 // empty, which is as good as not set, because the environment may name one.
 func serverVariable(s *session.Session) []string {
-	set := []string{config.MetaURL + "=" + s.MetaURL, config.FactsURL + "=" + s.FactsURL}
+	set := []string{config.MetaURL + "=" + s.MetaURL, config.FactsURL + "=" + s.FactsURL, config.ObjectsURL + "=" + s.ObjectsURL}
 	if s.FactsURL != "" {
 		if folder, err := filepath.Abs(s.Extensions); err == nil {
 			set = append(set, config.ExtensionsDir+"="+folder)

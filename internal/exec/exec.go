@@ -135,6 +135,7 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 		return cannotRun(name, err)
 	}
 	seen, cut := log.Close()
+	shareLog(ctx, s, seen)
 	if kept, why := log.Stopped(); err == nil && errors.Is(why, syscall.ENOSPC) {
 		note(s, "the log was cut at %d bytes because the disk was full: %d of the %d bytes that the program printed are not kept", kept, cut, seen)
 	} else if err == nil && why != nil {
@@ -165,6 +166,30 @@ func Run(ctx context.Context, s *session.Session, o Options) error {
 
 func note(s *session.Session, format string, args ...any) {
 	s.Log(metastore.Batch{Notes: []quant.Note{{Text: fmt.Sprintf(format, args...)}}})
+}
+
+// sharing is how long storing a log where all machines see it may take at most.
+const sharing = 2 * time.Minute
+
+// shareLog stores what a program printed as an artifact of its run, where machines share
+// artifacts: until then it is read on this machine alone.
+func shareLog(ctx context.Context, s *session.Session, seen int64) {
+	store := s.Artifacts()
+	if store.Shared == nil || seen == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sharing)
+	defer cancel()
+	f, err := os.Open(s.LogFile(s.RunID()))
+	if err == nil {
+		defer f.Close()
+		var a quant.Artifact
+		if a, err = store.KeepFrom(ctx, f, quant.ProgramLog); err == nil {
+			s.Log(metastore.Batch{Artifacts: []quant.Artifact{a}})
+			return
+		}
+	}
+	note(s, "what the program printed is kept on this machine alone: %v", err)
 }
 
 // mostLeft is how many processes are named that a program left running.

@@ -136,7 +136,7 @@ func (r ran) artifact(name string) (text string, found bool) {
 		if a.Name != name {
 			continue
 		}
-		f, err := r.Artifacts().Open(a.Digest)
+		f, err := r.Artifacts().Open(r.t.Context(), a.Digest)
 		if err != nil {
 			r.t.Fatal(err)
 		}

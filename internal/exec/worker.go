@@ -194,6 +194,7 @@ func (w *Worker) Close() error {
 	if kept, why := w.log.Stopped(); errors.Is(why, syscall.ENOSPC) {
 		note(w.s, "the log was cut at %d bytes because the disk was full: %d of the %d bytes that the program printed are not kept", kept, cut, seen)
 	}
+	shareLog(context.Background(), w.s, seen)
 	w.seen.finish(w.about)
 	return w.s.Registry.ProgramEnded(w.s.RunID(), func(p *quant.Program) {
 		p.Signal, p.MaxRSSBytes = w.signal, w.peak

@@ -312,6 +312,9 @@ type Column struct {
 	NaNs    bool    // NaN is a number
 }
 
+// Len is the number of rows.
+func (c Column) Len() int { return c.rows() }
+
 func (c Column) rows() int {
 	if c.Numbers != nil {
 		return len(c.Numbers)

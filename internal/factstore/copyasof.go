@@ -28,7 +28,7 @@ func (db *DB) CopyAsOf(ctx context.Context, dst string, past Past) (changed bool
 		return false, err
 	}
 	o := db.o
-	o.Path, o.TempDir = dst, ""
+	o.Path, o.URL, o.TempDir, o.Fence = dst, "", "", nil
 	to, err := OpenWrite(ctx, o)
 	if err != nil {
 		return false, err

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/lab/place"
 )
 
 // EngineVersion is the version of DuckDB that is linked in.
@@ -40,6 +41,10 @@ type Options struct {
 	URL string
 	// Extensions is the folder of the extensions that DuckLake needs: see CheckExtensions.
 	Extensions string
+	// Cloud is what a data path in a bucket leaves out; Know is told the secrets of the
+	// credentials that are used there, so that they are masked. nil: nobody is.
+	Cloud place.Cloud
+	Know  func(values ...string)
 	// Newest: a reader of a lake reads in each statement what is stored by then, not the
 	// snapshot that was the newest when it opened.
 	Newest bool

@@ -77,14 +77,14 @@ func logLeft(path string) bool {
 }
 
 // Backup writes a consistent copy of the database to dst, which must not exist
-// (quant.Conflict). A database opened for writing is checkpointed first. The
+// (quant.Conflict); of a lake, a file of the snapshot that db reads. A database opened for writing is checkpointed first. The
 // copy is 0600 and durable, and stands at dst only when it is whole.
 func (db *DB) Backup(ctx context.Context, dst string) error {
 	if db.life != nil {
 		return errShared(db.path)
 	}
 	if db.lake != nil {
-		return errNotOnLake("copy the facts", backUpLake)
+		return db.copyToFile(ctx, dst)
 	}
 	if !db.readOnly {
 		if _, err := db.conn.ExecContext(ctx, "CHECKPOINT"); err != nil {

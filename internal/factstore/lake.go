@@ -20,6 +20,7 @@ import (
 	"quant/internal/durable"
 	"quant/internal/lab/place"
 	"quant/internal/secret"
+	"quant/internal/serverlink"
 	"quant/internal/sqltext"
 )
 
@@ -52,6 +53,8 @@ type lake struct {
 	pg  *pgx.Conn // its session holds the writers' lock; nil for readers
 	// fence is the number that the fence had after the last transaction of this DB.
 	fence int64
+	// snapshot is the newest that there was when a reader attached the lake.
+	snapshot int64
 	// folder is where the files are, as the catalog says.
 	folder string
 }
@@ -97,7 +100,7 @@ func openLake(ctx context.Context, o Options, readOnly bool) (_ *DB, err error) 
 	if db.conn, err = db.engine.Conn(ctx); err != nil {
 		return nil, failure("start duckdb", err)
 	}
-	if err := loadExtensions(ctx, db.conn, o.Extensions); err != nil {
+	if err := loadExtensions(ctx, db.conn, o.Extensions, lakeExtensions()...); err != nil {
 		return nil, err
 	}
 	if err := db.attachLake(ctx, found); err != nil {
@@ -135,6 +138,12 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = applicationName()
+	}
+	cfg.DialFunc = serverlink.Dialer().DialContext
+	for name, value := range serverlink.Settings() {
+		if _, set := cfg.RuntimeParams[name]; !set {
+			cfg.RuntimeParams[name] = value
+		}
 	}
 	pg, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
@@ -177,7 +186,7 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 		return s, &quant.Error{Code: quant.Store, Err: ErrMissing, Msg: "no lake at " + db.path, Hint: "run `quant init-db`"}
 	case db.lake.url.DataPath == "":
 		return s, quant.Errorf(quant.Usage, "there is no lake at %s yet, and the URL does not say where its files are to lie", db.path).
-			WithHint("add `?data_path=/FOLDER` to it")
+			WithHint("add `?data_path=/FOLDER` or `?data_path=s3://BUCKET/PREFIX` to it")
 	}
 	return s, nil
 }
@@ -296,6 +305,24 @@ func LakeReading(ctx context.Context, o Options) (statements []string, folder st
 		}
 		statements = append(statements, "LOAD "+sqltext.Literal(file))
 	}
+	at, in, err := s3Files(u, o.Cloud, found)
+	if err != nil {
+		return nil, "", err
+	}
+	if in {
+		if err := checkExtensions(o.Extensions, HTTPFS); err != nil {
+			return nil, "", err
+		}
+		file, err := filepath.Abs(HTTPFS.file(o.Extensions))
+		if err != nil {
+			return nil, "", storeError(err, "find the extension %s", HTTPFS)
+		}
+		let, err := s3Statements(ctx, o, at)
+		if err != nil {
+			return nil, "", err
+		}
+		statements = append(append(statements, "LOAD "+sqltext.Literal(file)), let...)
+	}
 	return append(statements, filterHere, attachStatement(u, true, false, found), "USE "+catalog), found.folder, nil
 }
 
@@ -307,7 +334,7 @@ const filterHere = "SET pg_experimental_filter_pushdown = false"
 func attachStatement(u place.LakeURL, readOnly, newest bool, found catalogState) string {
 	options := []string{"METADATA_SCHEMA " + sqltext.Literal(u.Schema), "CREATE_IF_NOT_EXISTS " + strconv.FormatBool(!found.exists)}
 	if u.DataPath != "" {
-		options = append(options, "DATA_PATH "+sqltext.Literal(u.DataPath+string(filepath.Separator)))
+		options = append(options, "DATA_PATH "+sqltext.Literal(strings.TrimSuffix(u.DataPath, "/")+"/"))
 	}
 	if readOnly {
 		options = append(options, "READ_ONLY")
@@ -315,13 +342,17 @@ func attachStatement(u place.LakeURL, readOnly, newest bool, found catalogState)
 			options = append(options, "SNAPSHOT_VERSION "+strconv.FormatInt(found.snapshot, 10))
 		}
 	}
-	return "ATTACH " + sqltext.Literal("ducklake:postgres:"+u.Catalog) + " AS " + catalog + " (" + strings.Join(options, ", ") + ")"
+	return "ATTACH " + sqltext.Literal("ducklake:postgres:"+serverlink.Libpq(u.Catalog)) + " AS " + catalog + " (" + strings.Join(options, ", ") + ")"
 }
 
 // attachLake attaches the lake under the catalog's name, made where there is none.
 func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	u := db.lake.url
-	if !found.exists {
+	inBucket, err := db.openFiles(ctx, found)
+	if err != nil {
+		return err
+	}
+	if !found.exists && !inBucket {
 		if err := durable.MakeFolder(u.DataPath); err != nil {
 			return storeError(err, "make the folder of the lake's files")
 		}
@@ -329,9 +360,9 @@ func (db *DB) attachLake(ctx context.Context, found catalogState) error {
 	if _, err := db.conn.ExecContext(ctx, filterHere); err != nil {
 		return failure("set up the extension for PostgreSQL", err)
 	}
-	_, err := db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
+	_, err = db.conn.ExecContext(ctx, attachStatement(u, db.readOnly, db.o.Newest, found))
 	if err == nil {
-		db.created, db.lake.folder = !found.exists, cmp.Or(found.folder, u.DataPath)
+		db.created, db.lake.snapshot, db.lake.folder = !found.exists, found.snapshot, cmp.Or(found.folder, u.DataPath)
 		return nil
 	}
 	text := masked(firstLine(err))
@@ -382,13 +413,16 @@ func conflicts(err error) bool {
 	return strings.Contains(text, "Transaction conflict") || strings.Contains(text, "conflict")
 }
 
-// closeLake gives up the writers' lock, with the session that has it.
+// closeLake gives up the writers' lock, and ends the session that has it. The lock goes
+// first: a server ends a session some time after its client has gone, and the command
+// that is typed next would find it held.
 func (l *lake) closeLake() {
 	if l == nil || l.pg == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	_ = l.pg.Close(ctx) // the server ends the lock with the session
+	_, _ = l.pg.Exec(ctx, "SELECT pg_advisory_unlock_all()") // what fails here ends with the session
+	_ = l.pg.Close(ctx)
 	l.pg = nil
 }

@@ -147,6 +147,21 @@ func (w *OutputsWriter) WriteColumns(ctx context.Context, name string, columns .
 	return w.Write(ctx, name, "SELECT * FROM "+relation)
 }
 
+// WriteParts is WriteColumns of the rows of several parts, one after the other, which have
+// the same columns; parts without rows leave nothing.
+func (w *OutputsWriter) WriteParts(ctx context.Context, name string, parts [][]Column) (int64, error) {
+	var filled [][]Column
+	for _, part := range parts {
+		if part[0].rows() > 0 {
+			filled = append(filled, part)
+		}
+	}
+	if filled == nil {
+		return 0, nil
+	}
+	return w.WriteColumns(ctx, name, joinColumns(filled)...)
+}
+
 func (w *OutputsWriter) path(name string) string { return outputPath(w.dir, name) }
 
 func outputPath(dir, name string) string { return filepath.Join(dir, name+".parquet") }
@@ -192,6 +207,33 @@ func (db *DB) OpenOutputs(ctx context.Context, runID, digest string) (*Outputs, 
 		return nil, err
 	}
 	return openOutputs(ctx, above, runID, digest)
+}
+
+// FindOutputs returns which runs have sealed outputs of these fingerprints, by
+// fingerprint: whether a run ended SUCCESS, and with which digest, its record says. A
+// folder that cannot be read is passed over.
+func (db *DB) FindOutputs(fingerprints []string) (map[string][]string, error) {
+	above, err := db.OutputsDir()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(above)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, storeError(err, "look for staged outputs")
+	}
+	found := map[string][]string{}
+	for _, e := range entries {
+		var m Manifest
+		doc, err := readRegular(filepath.Join(above, e.Name(), manifestFile), longestManifest)
+		if err != nil || json.Unmarshal(doc, &m) != nil || m.RunID != e.Name() || !slices.Contains(fingerprints, m.Fingerprint) {
+			continue
+		}
+		found[m.Fingerprint] = append(found[m.Fingerprint], m.RunID)
+	}
+	return found, nil
 }
 
 func openOutputs(ctx context.Context, above, runID, digest string) (*Outputs, error) {
@@ -332,17 +374,17 @@ func (db *DB) TakeIn(ctx context.Context, units []Unit, succeeded func(ctx conte
 	return rows, nil
 }
 
-// OutputsWriterColumn is the column of staged rows, beside those of their table, that
-// holds the id of the run which is to store them: see InsertOutputs.
-const OutputsWriterColumn = "writer_run_id"
+// OutputsOf is the column of staged rows, beside those of their table, that tells whose
+// they are where outputs of a unit are of several runs: see InsertOutputs.
+const OutputsOf = "staged_of"
 
 // InsertOutputs inserts into a table of facts what units have staged under its name,
-// in one statement: each row for the run of txs that OutputsWriterColumn names, with the
-// time of that transaction as the table's stamp. It counts the rows of each run.
-// quant.Invalid: a row is of another run.
-func InsertOutputs(ctx context.Context, db *DB, txs []*Tx, table string, outputs []*Outputs) error {
+// in one statement: for each of txs the rows of which OutputsOf says what of says of it.
+// The run of txs is their run_id where the table has that column, and its time the
+// table's stamp; both need not be staged. It counts the rows of each. Other rows stay out.
+func InsertOutputs(ctx context.Context, db *DB, txs []*Tx, of []string, table string, outputs []*Outputs) error {
 	relation := OutputsRelation(outputs, table)
-	if relation == "" {
+	if relation == "" || len(txs) == 0 {
 		return nil
 	}
 	t, _ := LookupTable(table)
@@ -350,24 +392,22 @@ func InsertOutputs(ctx context.Context, db *DB, txs []*Tx, table string, outputs
 	if err != nil {
 		return db.failure(ctx, "list tables", err)
 	}
-	rowsOf, err := db.outputsByWriter(ctx, relation)
+	// Rows that Go held have times as microseconds.
+	numbered, err := texts(ctx, db.conn, "SELECT column_name FROM (DESCRIBE SELECT * FROM "+relation+") WHERE column_type = 'BIGINT'")
+	if err != nil {
+		return db.failure(ctx, "read staged outputs of "+table, err)
+	}
+	counts, err := db.countOutputs(ctx, relation)
 	if err != nil {
 		return db.failure(ctx, "read staged outputs of "+table, err)
 	}
 	ids, stamps, numbers := make([]string, len(txs)), make([]int64, len(txs)), make([]int32, len(txs))
 	var want int64
-	known := 0
 	for i, tx := range txs {
 		ids[i], stamps[i], numbers[i] = tx.RunID, tx.Now.UnixMicro(), int32(i)
-		if n, ok := rowsOf[tx.RunID]; ok {
-			known++
-			want += n
-		}
+		want += counts[of[i]]
 	}
-	if known < len(rowsOf) {
-		return quant.Errorf(quant.Invalid, "staged outputs of %s have rows of a run that does not store here", table)
-	}
-	held, release, err := db.Hold(Column{Name: "quant_writer", Texts: ids, Numbers: numbers}, Column{Name: "quant_stamp", Bigints: stamps})
+	held, release, err := db.Hold(Column{Name: "quant_of", Texts: of, Numbers: numbers}, Column{Name: "quant_run", Texts: ids, Numbers: numbers}, Column{Name: "quant_stamp", Bigints: stamps})
 	if err != nil {
 		return err
 	}
@@ -376,29 +416,34 @@ func InsertOutputs(ctx context.Context, db *DB, txs []*Tx, table string, outputs
 	for _, c := range types[table] {
 		quoted := sqltext.Identifier(c.Name)
 		names = append(names, quoted)
-		if c.Name == t.Stamp {
+		switch {
+		case c.Name == t.Stamp:
 			values = append(values, "make_timestamp(w.quant_stamp)")
-		} else {
+		case c.Type == "TIMESTAMP" && slices.Contains(numbered, c.Name):
+			values = append(values, "make_timestamp(o."+quoted+")")
+		case c.Name == "run_id":
+			values = append(values, "w.quant_run")
+		default:
 			values = append(values, "o."+quoted)
 		}
 	}
 	n, err := txs[0].change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+
-		" FROM "+relation+" o JOIN "+held+" w ON o."+sqltext.Identifier(OutputsWriterColumn)+" = w.quant_writer")
+		" FROM "+relation+" o JOIN "+held+" w ON o."+OutputsOf+" = w.quant_of")
 	if err != nil {
 		return db.failure(ctx, "insert into "+table, err)
 	}
 	if n != want {
 		return quant.Errorf(quant.Failed, "insert into %s: %d rows were stored, and %d belong to the runs", table, n, want)
 	}
-	for _, tx := range txs {
-		tx.count(table, rowsOf[tx.RunID], 0, 0)
+	for i, tx := range txs {
+		tx.count(table, counts[of[i]], 0, 0)
 	}
 	return nil
 }
 
-// outputsByWriter counts staged rows by the run that is to store them.
-func (db *DB) outputsByWriter(ctx context.Context, relation string) (map[string]int64, error) {
-	rows, err := db.Query(ctx, "SELECT coalesce("+sqltext.Identifier(OutputsWriterColumn)+", ''), count(*) FROM "+relation+" GROUP BY ALL")
+// countOutputs counts staged rows by whose they are.
+func (db *DB) countOutputs(ctx context.Context, relation string) (map[string]int64, error) {
+	rows, err := db.Query(ctx, "SELECT coalesce("+OutputsOf+", ''), count(*) FROM "+relation+" GROUP BY ALL")
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 var (
 	hook     atomic.Pointer[func(name string)]
 	patience atomic.Pointer[func(name string, standard time.Duration) time.Duration]
+	clock    atomic.Pointer[func() time.Time]
 )
 
 // Hit marks a step.
@@ -47,4 +48,22 @@ func SetPatience(f func(name string, standard time.Duration) time.Duration) {
 		return
 	}
 	patience.Store(&f)
+}
+
+// Now is the time by the clock of this machine, unless a test says otherwise: the one
+// from which the program takes what time it is.
+func Now() time.Time {
+	if f := clock.Load(); f != nil {
+		return (*f)()
+	}
+	return time.Now()
+}
+
+// SetClock makes f say what Now is; nil stops that. For tests only.
+func SetClock(f func() time.Time) {
+	if f == nil {
+		clock.Store(nil)
+		return
+	}
+	clock.Store(&f)
 }

@@ -19,6 +19,7 @@ import (
 	"quant/internal/exec"
 	"quant/internal/exec/program"
 	"quant/internal/exec/transcript"
+	"quant/internal/failpoint"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
@@ -47,7 +48,8 @@ func (w *worker) attempt(ctx context.Context, j *river.Job[command]) (outcome, e
 		return outcome{}, err
 	}
 	o := outcome{runID: id}
-	if err := w.note(ctx, j, id); err != nil {
+	if err := w.noted(ctx, j, id); err != nil {
+		o.returned = ctx.Err() != nil || errors.Is(err, errTaken)
 		return o, err
 	}
 	how, err := w.process(ctx, j, id)
@@ -89,23 +91,50 @@ func firstLine(text string) string {
 	return line
 }
 
-// note writes down, before an attempt begins, as which run.
+// noted writes down, before an attempt begins, as which run. While the store is away it
+// asks again: nothing has failed. errTaken: the job is another's meanwhile.
+func (w *worker) noted(ctx context.Context, j *river.Job[command], runID string) error {
+	for said := false; ; {
+		err := w.note(ctx, j, runID)
+		if err == nil || !away(err) {
+			return err
+		}
+		if !said && ctx.Err() == nil {
+			said = true
+			w.s.Say().Warn("job %d cannot be begun, and is begun later: %s", j.ID, firstLine(w.store.explain("write down its run", err).Error()))
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
 func (w *worker) note(ctx context.Context, j *river.Job[command], runID string) error {
 	list := append(slices.Clone(metadataOf(j.JobRow).Attempts), attempt{
-		Attempt: j.Attempt, RunID: runID, WorkerRunID: w.s.RunID(), Host: w.s.Registry.Process.Host, StartedAt: time.Now().UTC(),
+		Attempt: j.Attempt, RunID: runID, WorkerRunID: w.s.RunID(), Host: w.s.Registry.Process.Host, StartedAt: w.s.Now().UTC(),
 	})
 	doc, err := json.Marshal(map[string]any{"attempts": list})
 	if err != nil {
 		return err
 	}
-	_, err = w.store.driver.GetExecutor().JobUpdate(ctx, &riverdriver.JobUpdateParams{ID: j.ID, Schema: w.store.schema, MetadataDoMerge: true, Metadata: doc})
-	return err
+	failpoint.Hit("job.note")
+	return w.store.whileHeld(ctx, w.holdOf(j), func(tx riverdriver.ExecutorTx) error {
+		_, err := tx.JobUpdate(ctx, &riverdriver.JobUpdateParams{ID: j.ID, Schema: w.store.schema, MetadataDoMerge: true, Metadata: doc})
+		return err
+	})
 }
+
+func (w *worker) holdOf(j *river.Job[command]) hold { return hold{j.ID, j.Attempt, w.s.RunID()} }
 
 // lastly makes an error the last one of a job where trying again is hopeless.
 func (w *worker) lastly(ctx context.Context, j *river.Job[command], hopeless bool, err error) error {
 	if hopeless && j.Attempt < j.MaxAttempts {
-		_, failed := w.store.driver.GetExecutor().JobUpdateFull(ctx, &riverdriver.JobUpdateFullParams{ID: j.ID, Schema: w.store.schema, MaxAttemptsDoUpdate: true, MaxAttempts: j.Attempt})
+		failed := w.store.whileHeld(ctx, w.holdOf(j), func(tx riverdriver.ExecutorTx) error {
+			_, err := tx.JobUpdateFull(ctx, &riverdriver.JobUpdateFullParams{ID: j.ID, Schema: w.store.schema, MaxAttemptsDoUpdate: true, MaxAttempts: j.Attempt})
+			return err
+		})
 		if failed == nil {
 			j.MaxAttempts = j.Attempt
 		}
@@ -173,7 +202,11 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 		argv = append([]string{patientFlag}, argv...)
 	}
 	marked := mark(j.ID, runID)
-	environ, err := exec.Environ(w.s, j.Args.Parent, w.s.Programs().Environ, config.JobRun+"="+runID, marked)
+	added := []string{config.JobRun + "=" + runID, marked}
+	if j.Args.User != "" && j.Args.User != w.store.user {
+		added = append(added, config.JobUser+"="+j.Args.User)
+	}
+	environ, err := exec.Environ(w.s, j.Args.Parent, w.s.Programs().Environ, added...)
 	if err != nil {
 		return "", err
 	}

@@ -16,6 +16,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ import (
 	"github.com/riverqueue/river/rivertype"
 
 	"quant"
+	"quant/internal/config"
+	"quant/internal/runs"
 )
 
 // State is where a job stands.
@@ -78,11 +81,13 @@ type command struct {
 	Parent     string        `json:"parent_run_id"`
 	Timeout    time.Duration `json:"timeout_ns"`     // 0: none
 	RetryDelay time.Duration `json:"retry_delay_ns"` // before the first retry; each further one waits twice as long
+	User       string        `json:"user,omitempty"` // who submitted it
 
 	// Schedule is the schedule that it belongs to, and Planned the time of that which it
 	// stands for.
 	Schedule string `json:"schedule,omitempty" river:"unique"`
 	Planned  string `json:"planned,omitempty" river:"unique"`
+	Missed   int    `json:"missed,omitempty"` // how many times of the schedule, up to that one, nobody was there
 }
 
 // Kind implements river.JobArgs.
@@ -127,10 +132,14 @@ type Job struct {
 	Command     string      `json:"command"`    // the kind of its run
 	Argv        []string    `json:"argv"`
 	Dir         string      `json:"dir"`
+	User        quant.Text  `json:"user"` // who submitted it
 	Priority    string      `json:"priority"`
 	Queue       string      `json:"queue"`
-	Attempt     int         `json:"attempt"` // how often it was begun
-	Retries     int         `json:"retries"` // how often it is tried again at most after it failed
+	Schedule    quant.Text  `json:"schedule"`   // that it belongs to
+	PlannedAt   *quant.Time `json:"planned_at"` // the time of that which it stands for
+	Missed      int         `json:"missed"`     // how many times of that had passed while no worker was there
+	Attempt     int         `json:"attempt"`    // how often it was begun
+	Retries     int         `json:"retries"`    // how often it is tried again at most after it failed
 	TimeoutS    float64     `json:"timeout_s"`
 	SubmittedAt quant.Time  `json:"submitted_at"`
 	DueAt       quant.Time  `json:"due_at"`
@@ -143,17 +152,21 @@ type Job struct {
 	Attempts    []Attempt   `json:"attempts"`
 }
 
-// Line is the command line of a job as a person types it.
-func (j Job) Line() string { return "quant " + strings.Join(j.Argv, " ") }
+// Line is the command line of a job as a person types it in a shell.
+func (j Job) Line() string { return "quant " + runs.ShellLine(j.Argv) }
 
 func jobOf(row *rivertype.JobRow) Job {
 	var c command
 	_ = json.Unmarshal(row.EncodedArgs, &c)
 	m := metadataOf(row)
 	j := Job{
-		ID: row.ID, State: stateOf(row.State), Command: c.Command, Argv: c.Argv, Dir: c.Dir, Queue: row.Queue, Attempt: row.Attempt, Retries: max(row.MaxAttempts-1, 0),
+		ID: row.ID, State: stateOf(row.State), Command: c.Command, Argv: c.Argv, Dir: c.Dir, Queue: row.Queue, Attempt: row.Attempt, Retries: max(row.MaxAttempts-1-m.Rescues, 0),
+		User: quant.Text(c.User), Schedule: quant.Text(c.Schedule), Missed: c.Missed,
 		TimeoutS: c.Timeout.Seconds(), SubmittedAt: quant.NewTime(row.CreatedAt), DueAt: quant.NewTime(row.ScheduledAt), ParentRunID: quant.Text(c.Parent),
 		Attempts: []Attempt{},
+	}
+	if planned, err := time.Parse(time.RFC3339Nano, c.Planned); err == nil {
+		j.PlannedAt = ptr(quant.NewTime(planned))
 	}
 	j.Cancelling = j.State == Running && m.CancelAttempted != nil
 	if at := row.Priority - 1; at >= 0 && at < len(Priorities()) {
@@ -191,6 +204,7 @@ type Submission struct {
 	Command    string   // the kind of its run
 	Dir        string   // the folder that its process starts in
 	Parent     string   // the run that its run stands under; "": none
+	User       string   // who submits it; "": the role of the database, or else the user of the system
 	Priority   string   // "": Normal
 	Retries    int      // how often it is tried again after it failed
 	RetryDelay time.Duration
@@ -198,6 +212,7 @@ type Submission struct {
 	At         time.Time     // not before; zero: at once
 	Unique     bool          // not where the same command line of the same folder is to be done already
 	Tags       []string
+	Queue      string // the one of which workers take it; "": that of all workers
 }
 
 // Submitted is what became of a submission.
@@ -227,28 +242,38 @@ func (s *Store) Submit(ctx context.Context, sub Submission) (Submitted, error) {
 	if sub.Retries < 0 || sub.Retries > maxRetries {
 		return Submitted{}, quant.Errorf(quant.Invalid, "%d retries are not from 0 to %d", sub.Retries, maxRetries)
 	}
-	o := &river.InsertOpts{MaxAttempts: sub.Retries + 1, Priority: priority + 1, ScheduledAt: sub.At, Tags: sub.Tags}
+	o := &river.InsertOpts{MaxAttempts: sub.Retries + 1, Priority: priority + 1, ScheduledAt: sub.At, Tags: sub.Tags, Queue: sub.Queue}
 	if sub.Unique {
-		o.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: waiting}
+		o.UniqueOpts = river.UniqueOpts{ByArgs: true, ByState: waiting, ByQueue: sub.Queue != ""}
 	}
 	delay := sub.RetryDelay
 	if delay <= 0 {
 		delay = defaultRetryDelay
 	}
-	inserted, err := s.client.Insert(ctx, command{Argv: sub.Argv, Dir: sub.Dir, Command: sub.Command, Parent: sub.Parent, Timeout: sub.Timeout, RetryDelay: delay}, o)
+	inserted, err := s.client.Insert(ctx, command{Argv: sub.Argv, Dir: sub.Dir, Command: sub.Command, Parent: sub.Parent, Timeout: sub.Timeout, RetryDelay: delay, User: s.submitter(ctx, sub.User)}, o)
 	if err != nil {
-		return Submitted{}, storeError("submit a job", err)
+		return Submitted{}, s.explain("submit a job", err)
 	}
 	return Submitted{jobOf(inserted.Job), inserted.UniqueSkippedAsDuplicate}, nil
 }
 
 const maxRetries = 100
 
-func storeError(what string, err error) error {
-	if _, ok := errors.AsType[*quant.Error](err); ok {
-		return err
+// submitter is for whom a job is submitted: who is named, or else, within a job, who that
+// was submitted by, or else who uses the store.
+func (s *Store) submitter(ctx context.Context, named string) string {
+	if named != "" {
+		return named
 	}
-	return quant.Errorf(quant.Store, "%s: %w", what, err)
+	if number, run, within := strings.Cut(config.WithinJob(), ":"); within {
+		id, err := strconv.ParseInt(number, 10, 64)
+		if err == nil {
+			if job, err := s.Get(ctx, id); err == nil && job.State == Running && string(job.RunID) == run && job.User != "" {
+				return string(job.User)
+			}
+		}
+	}
+	return s.user
 }
 
 // Get is a job. NotFound: there is none of that number.
@@ -264,12 +289,17 @@ func (s *Store) failed(what string, id int64, err error) error {
 	if errors.Is(err, rivertype.ErrNotFound) {
 		return quant.Errorf(quant.NotFound, "there is no job %d", id).WithHint("`quant jobs list` shows them")
 	}
-	return storeError(quant.Errorf(quant.Store, "%s job %d", what, id).Error(), err)
+	return s.explain(quant.Errorf(quant.Store, "%s job %d", what, id).Error(), err)
 }
 
 // List are jobs, the newest first, at most limit of them; of all states where none is
 // named.
 func (s *Store) List(ctx context.Context, of []State, limit int) ([]Job, error) {
+	return s.ListBefore(ctx, of, 0, limit)
+}
+
+// ListBefore is List of the jobs whose number is less than before; 0: of all.
+func (s *Store) ListBefore(ctx context.Context, of []State, before int64, limit int) ([]Job, error) {
 	p := river.NewJobListParams().OrderBy(river.JobListOrderByID, river.SortOrderDesc).First(limit)
 	var list []rivertype.JobState
 	for _, state := range of {
@@ -278,9 +308,12 @@ func (s *Store) List(ctx context.Context, of []State, limit int) ([]Job, error) 
 	if len(list) > 0 {
 		p = p.States(list...)
 	}
+	if before > 0 {
+		p = p.Where("id < @before", river.NamedArgs{"before": before})
+	}
 	found, err := s.client.JobList(ctx, p)
 	if err != nil {
-		return nil, storeError("list the jobs", err)
+		return nil, s.explain("list the jobs", err)
 	}
 	jobs := []Job{}
 	for _, row := range found.Jobs {

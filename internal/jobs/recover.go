@@ -13,6 +13,7 @@ import (
 
 	"quant"
 	"quant/internal/exec/program"
+	"quant/internal/failpoint"
 	"quant/internal/metastore"
 	"quant/internal/registry/liveness"
 	"quant/internal/session"
@@ -44,6 +45,11 @@ func (s *Store) recover(ctx context.Context, w *worker) error {
 			gone = w.isDead(ctx, by)
 			dead[by] = gone
 		}
+		if by == w.s.RunID() {
+			if err := w.giveBackAstray(ctx, row); err != nil {
+				return err
+			}
+		}
 		if gone {
 			w.endLeft(ctx, row, by)
 			if err := w.settle(ctx, row, by); err != nil {
@@ -52,6 +58,38 @@ func (s *Store) recover(ctx context.Context, w *worker) error {
 		}
 	}
 	return nil
+}
+
+// astrayFor is how long a job may be this worker's without its having it, before it is
+// given back: as long as an answer may be on its way.
+const astrayFor = 15 * time.Second
+
+// giveBackAstray gives a job back that the store gave to this worker in an answer that was
+// lost on the way: nobody else would, because this worker lives.
+func (w *worker) giveBackAstray(ctx context.Context, row *rivertype.JobRow) error {
+	h := hold{row.ID, row.Attempt, w.s.RunID()}
+	if had, has := w.hands.of(row.ID); has && had == h {
+		delete(w.astray, h)
+		return nil
+	}
+	since, known := w.astray[h]
+	if !known {
+		w.astray[h] = time.Now()
+		return nil
+	}
+	if time.Since(since) < failpoint.Patience("astray", astrayFor) {
+		return nil
+	}
+	delete(w.astray, h)
+	err := w.store.whileHeld(ctx, h, func(tx riverdriver.ExecutorTx) error {
+		at := row.ScheduledAt
+		_, err := tx.JobSetStateIfRunningMany(ctx, many(&riverdriver.JobSetStateIfRunningParams{ID: row.ID, State: rivertype.JobStateAvailable, ScheduledAt: &at}, w.store.schema))
+		return err
+	})
+	if errors.Is(err, errTaken) {
+		return nil
+	}
+	return err
 }
 
 // endLeft ends what an attempt has left running on this machine: programs that a
@@ -101,8 +139,14 @@ func (w *worker) settle(ctx context.Context, row *rivertype.JobRow, by string) e
 				return nil //nolint:nilerr // it has begun meanwhile: the next look tells
 			}
 		case run.Status == quant.Success:
-			done := time.Now()
-			_, err := w.store.driver.GetExecutor().JobSetStateIfRunningMany(ctx, many(riverdriver.JobSetStateCompleted(row.ID, done, nil), w.store.schema))
+			done := w.s.Now()
+			err := w.store.whileHeld(ctx, hold{row.ID, row.Attempt, by}, func(tx riverdriver.ExecutorTx) error {
+				_, err := tx.JobSetStateIfRunningMany(ctx, many(riverdriver.JobSetStateCompleted(row.ID, done, nil), w.store.schema))
+				return err
+			})
+			if errors.Is(err, errTaken) {
+				return nil
+			}
 			if err == nil {
 				w.s.Say().Notice("job %d was done by run %s, whose worker ended before it could say so", row.ID, quant.ShortID(a.RunID))
 			}
@@ -127,7 +171,7 @@ func failedByItself(exit *int64) bool { return exit != nil && *exit < 128 }
 
 // discharge says of an attempt that failed what its worker no longer could.
 func (w *worker) discharge(ctx context.Context, row *rivertype.JobRow, m metadata, run metastore.RunDetail) error {
-	now, why := time.Now(), firstLine(string(run.ErrorText))
+	now, why := w.s.Now(), firstLine(string(run.ErrorText))
 	if m.CancelAttempted == nil && (row.Attempt >= row.MaxAttempts || hopeless(run.Process.ExitCode)) {
 		return w.move(ctx, row, rivertype.JobStateDiscarded, &now, why)
 	}
@@ -154,7 +198,7 @@ func (w *worker) forestall(ctx context.Context, row *rivertype.JobRow, runID, wh
 // rescue gives a job back to the queue, or ends it where it was cancelled, or where too
 // many workers have died with it.
 func (w *worker) rescue(ctx context.Context, row *rivertype.JobRow, m metadata, why string) error {
-	now := time.Now()
+	now := w.s.Now()
 	state, ended := rivertype.JobStateAvailable, (*time.Time)(nil)
 	switch {
 	case m.CancelAttempted != nil:
@@ -166,21 +210,41 @@ func (w *worker) rescue(ctx context.Context, row *rivertype.JobRow, m metadata, 
 	return w.move(ctx, row, state, ended, why)
 }
 
-// move takes a job out of the hands of its dead worker.
+// move takes a job out of the hands of its dead worker, unless that has begun an attempt
+// since it was looked at.
 func (w *worker) move(ctx context.Context, row *rivertype.JobRow, state rivertype.JobState, ended *time.Time, why string) error {
-	if row.AttemptedAt == nil {
+	if row.AttemptedAt == nil || len(row.AttemptedBy) == 0 {
 		return errors.New("a running job that nobody has begun")
 	}
-	now := time.Now()
-	said, err := json.Marshal(rivertype.AttemptError{At: now, Attempt: row.Attempt, Error: why})
+	said, err := json.Marshal(rivertype.AttemptError{At: w.s.Now(), Attempt: row.Attempt, Error: why})
 	if err != nil {
 		return err
 	}
-	_, err = w.store.driver.GetExecutor().JobRescueMany(ctx, &riverdriver.JobRescueManyParams{
-		Schema: w.store.schema,
-		ID:     []int64{row.ID}, Error: [][]byte{said}, FinalizedAt: []*time.Time{ended}, ScheduledAt: []time.Time{now}, State: []string{string(state)},
-		StuckHorizon: row.AttemptedAt.Add(time.Millisecond), // not one that somebody has taken since
+	seen := len(metadataOf(row).Attempts)
+	by := row.AttemptedBy[len(row.AttemptedBy)-1]
+	err = w.store.whileHeld(ctx, hold{row.ID, row.Attempt, by}, func(tx riverdriver.ExecutorTx) error {
+		now, err := tx.JobGetByID(ctx, &riverdriver.JobGetByIDParams{ID: row.ID, Schema: w.store.schema})
+		if err != nil {
+			return err
+		}
+		if len(metadataOf(now).Attempts) != seen {
+			return errTaken // the next look sees the attempt
+		}
+		if state == rivertype.JobStateAvailable { // a death is none of the retries
+			if _, err := tx.JobUpdateFull(ctx, &riverdriver.JobUpdateFullParams{ID: row.ID, Schema: w.store.schema, MaxAttemptsDoUpdate: true, MaxAttempts: row.MaxAttempts + 1}); err != nil {
+				return err
+			}
+		}
+		_, err = tx.JobRescueMany(ctx, &riverdriver.JobRescueManyParams{
+			Schema: w.store.schema,
+			ID:     []int64{row.ID}, Error: [][]byte{said}, FinalizedAt: []*time.Time{ended}, ScheduledAt: []time.Time{row.ScheduledAt}, State: []string{string(state)},
+			StuckHorizon: row.AttemptedAt.Add(time.Millisecond), // River asks for one; the hold decides
+		})
+		return err
 	})
+	if errors.Is(err, errTaken) {
+		return nil
+	}
 	if err == nil {
 		w.s.Say().Notice("job %d %s: %s", row.ID, stateOf(state), why)
 	}

@@ -3,6 +3,7 @@ package jobs
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -21,6 +23,8 @@ import (
 	"quant/internal/calendar"
 	"quant/internal/durable"
 	"quant/internal/lab/place"
+	"quant/internal/runs"
+	"quant/internal/search"
 )
 
 // Missed says what becomes of times of a schedule at which no worker was there.
@@ -49,6 +53,7 @@ type Schedule struct {
 	Timeout    time.Duration `json:"timeout_ns"`
 	AddedAt    quant.Time    `json:"added_at"`
 	AddedBy    quant.Text    `json:"added_by_run_id"`
+	User       string        `json:"user,omitempty"` // whose its jobs are; "": the worker's
 }
 
 // When says in words when a schedule is due.
@@ -62,10 +67,12 @@ func (s Schedule) When() string {
 	return s.Delay.String() + " after the close of " + s.AfterClose
 }
 
-// Line is the command line of a schedule as a person types it.
-func (s Schedule) Line() string { return "quant " + strings.Join(s.Argv, " ") }
+// Line is the command line of a schedule as a person types it in a shell.
+func (s Schedule) Line() string { return "quant " + runs.ShellLine(s.Argv) }
 
-var scheduleName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var scheduleName = sync.OnceValue(func() *regexp.Regexp { // nothing is done at start-up
+	return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+})
 
 // times is when a schedule is due: the first time after another; none: never again.
 type times func(after time.Time) (time.Time, bool)
@@ -73,7 +80,7 @@ type times func(after time.Time) (time.Time, bool)
 // times reads when a schedule is due. Invalid for what is no schedule.
 func (s Schedule) times(calendarFile string) (times, error) {
 	switch {
-	case !scheduleName.MatchString(s.Name):
+	case !scheduleName().MatchString(s.Name):
 		return nil, quant.Errorf(quant.Invalid, "schedule %q: a name has 1 to 64 of the letters a to z and A to Z, digits, dots, dashes and underlines", s.Name).
 			WithHint("such as daily")
 	case s.Missed != RunOnce && s.Missed != Skip:
@@ -141,8 +148,59 @@ func (s Schedule) Next(lab place.Place, after time.Time) (time.Time, bool, error
 	return next, ok, nil
 }
 
-// ReadSchedules reads the schedules of a lab, by name. Errors: Store.
-func ReadSchedules(lab place.Place) ([]Schedule, error) {
+// Schedules reads the schedules of a lab, by name: those of a team stand beside its
+// queue, so that all see the same. Errors: Store.
+func Schedules(ctx context.Context, lab place.Place) ([]Schedule, error) {
+	if lab.MetaURL == "" {
+		return readSchedules(lab)
+	}
+	s, err := Open(ctx, lab, false)
+	if quant.CodeOf(err) == quant.NotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = s.Close() }() // it was only read
+	return s.schedules(ctx, lab)
+}
+
+// schedules are those of the lab of a store.
+func (s *Store) schedules(ctx context.Context, lab place.Place) (list []Schedule, err error) {
+	if s.in.schedules == "" {
+		return readSchedules(lab)
+	}
+	rows, err := s.pool.QueryContext(ctx, s.in.schedules)
+	if err != nil {
+		return nil, s.explain("read the schedules", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var text string
+		if err := rows.Scan(&text); err != nil {
+			return nil, s.explain("read the schedules", err)
+		}
+		var one Schedule
+		if err := decodeStrictly([]byte(text), &one); err != nil {
+			return nil, quant.Errorf(quant.Store, "a schedule in schema %s cannot be read: %w", serverSchema, err).WithHint("a newer quant may have added it: use that one")
+		}
+		list = append(list, one)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, s.explain("read the schedules", err)
+	}
+	return list, nil
+}
+
+// decodeStrictly refuses what a newer quant wrote, so that nothing of it is lost.
+func decodeStrictly(text []byte, v any) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(v)
+}
+
+// readSchedules reads the file of an embedded lab.
+func readSchedules(lab place.Place) ([]Schedule, error) {
 	text, err := os.ReadFile(lab.SchedulesFile())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -151,9 +209,7 @@ func ReadSchedules(lab place.Place) ([]Schedule, error) {
 		return nil, quant.Errorf(quant.Store, "read the schedules: %w", err)
 	}
 	var list []Schedule
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields() // of a newer quant: nothing of it shall be lost
-	if err := decoder.Decode(&list); err != nil {
+	if err := decodeStrictly(text, &list); err != nil {
 		return nil, quant.Errorf(quant.Store, "the schedules %s cannot be read: %w", lab.SchedulesFile(), err).WithHint("mend or remove the file")
 	}
 	return list, nil
@@ -169,10 +225,34 @@ func AddSchedule(ctx context.Context, lab place.Place, s Schedule) error {
 	if _, ever := when(s.AddedAt.Time); !ever {
 		return quant.Errorf(quant.Invalid, "schedule %s is never due", s.Name).WithHint("`quant schedule add --help` shows how times are written")
 	}
+	taken := quant.Errorf(quant.Conflict, "there is a schedule %s already", s.Name).WithHint("quant schedule remove %s", s.Name)
+	if lab.MetaURL != "" {
+		store, err := Open(ctx, lab, true)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = store.Close() }() // all of it is durable
+		s.User = store.submitter(ctx, s.User)
+		text, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		added, err := store.pool.ExecContext(ctx, store.in.addSchedule, s.Name, string(text))
+		if err != nil {
+			return store.explain("add a schedule", err)
+		}
+		if n, err := added.RowsAffected(); err != nil || n == 0 {
+			return taken
+		}
+		return nil
+	}
+	if s.User == "" {
+		s.User = systemUser()
+	}
 	return changeSchedules(ctx, lab, func(list []Schedule) ([]Schedule, error) {
 		at, there := slices.BinarySearchFunc(list, s.Name, byName)
 		if there {
-			return nil, quant.Errorf(quant.Conflict, "there is a schedule %s already", s.Name).WithHint("quant schedule remove %s", s.Name)
+			return nil, taken
 		}
 		return slices.Insert(list, at, s), nil
 	})
@@ -181,15 +261,54 @@ func AddSchedule(ctx context.Context, lab place.Place, s Schedule) error {
 // RemoveSchedule takes a schedule away and returns it. What it has put into the queue
 // stays there. Errors: NotFound, Store, Locked.
 func RemoveSchedule(ctx context.Context, lab place.Place, name string) (removed Schedule, err error) {
+	if lab.MetaURL != "" {
+		return removeFromServer(ctx, lab, name)
+	}
 	err = changeSchedules(ctx, lab, func(list []Schedule) ([]Schedule, error) {
 		at, there := slices.BinarySearchFunc(list, name, byName)
 		if !there {
-			return nil, quant.Errorf(quant.NotFound, "there is no schedule %q", name).WithHint("`quant schedule list` shows them")
+			return nil, noSchedule(name, list)
 		}
 		removed = list[at]
 		return slices.Delete(list, at, at+1), nil
 	})
 	return removed, err
+}
+
+func removeFromServer(ctx context.Context, lab place.Place, name string) (removed Schedule, err error) {
+	store, err := Open(ctx, lab, false)
+	if quant.CodeOf(err) == quant.NotFound {
+		return removed, noSchedule(name, nil)
+	}
+	if err != nil {
+		return removed, err
+	}
+	defer func() { _ = store.Close() }() // all of it is durable
+	var text string
+	err = store.pool.QueryRowContext(ctx, store.in.removeSchedule, name).Scan(&text)
+	if errors.Is(err, sql.ErrNoRows) {
+		list, err := store.schedules(ctx, lab)
+		if err != nil {
+			return removed, err
+		}
+		return removed, noSchedule(name, list)
+	}
+	if err != nil {
+		return removed, store.explain("remove a schedule", err)
+	}
+	return removed, json.Unmarshal([]byte(text), &removed)
+}
+
+// noSchedule says that there is none of a name, and which ones are named alike.
+func noSchedule(name string, list []Schedule) error {
+	names := make([]string, len(list))
+	for i, s := range list {
+		names[i] = s.Name
+	}
+	if near := search.Nearest(name, names); len(near) > 0 {
+		return quant.Errorf(quant.NotFound, "there is no schedule %q", name).WithHint("did you mean %s?", strings.Join(near, " or "))
+	}
+	return quant.Errorf(quant.NotFound, "there is no schedule %q", name).WithHint("`quant schedule list` shows them")
 }
 
 func byName(s Schedule, name string) int { return strings.Compare(s.Name, name) }
@@ -203,7 +322,7 @@ func changeSchedules(ctx context.Context, lab place.Place, change func([]Schedul
 	if err := lock.Wait(ctx, durable.Exclusive, lockWait); err != nil {
 		return quant.Errorf(quant.Locked, "change the schedules: another process does: %w", err).WithHint("try again")
 	}
-	list, err := ReadSchedules(lab)
+	list, err := readSchedules(lab)
 	if err != nil {
 		return err
 	}
@@ -228,7 +347,7 @@ func scheduledTag(name string) string { return "schedule-" + strings.ReplaceAll(
 func (s *Store) Last(ctx context.Context, name string) (job Job, planned time.Time, found bool, err error) {
 	list, err := s.client.JobList(ctx, river.NewJobListParams().TagsAny(scheduledTag(name)).OrderBy(river.JobListOrderByID, river.SortOrderDesc).First(mostAlike))
 	if err != nil {
-		return job, planned, false, storeError("look for the jobs of schedule "+name, err)
+		return job, planned, false, s.explain("look for the jobs of schedule "+name, err)
 	}
 	for _, row := range list.Jobs {
 		var c command
@@ -260,7 +379,7 @@ type planner struct {
 
 // plan puts what is due into the queue. What is wrong with a schedule is said once.
 func (p *planner) plan(ctx context.Context, w *worker, now time.Time) {
-	list, err := ReadSchedules(w.s.Place)
+	list, err := w.store.schedules(ctx, w.s.Place)
 	if err != nil {
 		list = nil
 		p.say(w, "", err)
@@ -315,7 +434,7 @@ func (p *planner) one(ctx context.Context, w *worker, s Schedule, key string, no
 		missed++
 	}
 	skipped := late && s.Missed == Skip
-	submitted, err := w.store.submitScheduled(ctx, s, newest, w.s.RunID(), skipped)
+	submitted, err := w.store.submitScheduled(ctx, s, newest, missed, w.s.RunID(), skipped)
 	if err != nil {
 		return err
 	}
@@ -338,20 +457,20 @@ func (p *planner) one(ctx context.Context, w *worker, s Schedule, key string, no
 
 // submitScheduled puts the job of one time of a schedule into the queue; skipped: as one
 // that was cancelled, which says that the time was seen to.
-func (s *Store) submitScheduled(ctx context.Context, plan Schedule, at time.Time, parent string, skipped bool) (Submitted, error) {
+func (s *Store) submitScheduled(ctx context.Context, plan Schedule, at time.Time, missed int, parent string, skipped bool) (Submitted, error) {
 	c := command{Argv: plan.Argv, Dir: plan.Dir, Command: plan.Command, Parent: parent, Timeout: plan.Timeout, RetryDelay: defaultRetryDelay,
-		Schedule: plan.Name, Planned: at.UTC().Format(time.RFC3339Nano)}
+		Schedule: plan.Name, Planned: at.UTC().Format(time.RFC3339Nano), Missed: missed, User: s.submitter(ctx, plan.User)}
 	o := &river.InsertOpts{
 		MaxAttempts: plan.Retries + 1, Priority: max(slices.Index(Priorities(), plan.Priority), 0) + 1, Tags: []string{scheduledTag(plan.Name)}, Pending: skipped,
 		UniqueOpts: river.UniqueOpts{ByArgs: true, ByState: rivertype.JobStates()},
 	}
 	inserted, err := s.client.Insert(ctx, c, o)
 	if err != nil {
-		return Submitted{}, storeError("submit the job of schedule "+plan.Name, err)
+		return Submitted{}, s.explain("submit the job of schedule "+plan.Name, err)
 	}
 	if skipped && !inserted.UniqueSkippedAsDuplicate {
 		if _, err := s.client.JobCancel(ctx, inserted.Job.ID); err != nil {
-			return Submitted{}, storeError("skip a time of schedule "+plan.Name, err)
+			return Submitted{}, s.explain("skip a time of schedule "+plan.Name, err)
 		}
 	}
 	return Submitted{jobOf(inserted.Job), inserted.UniqueSkippedAsDuplicate}, nil

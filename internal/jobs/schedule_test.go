@@ -75,7 +75,7 @@ func TestWhatIsNoScheduleIsRefused(t *testing.T) {
 	if err := AddSchedule(t.Context(), lab, good); quant.CodeOf(err) != quant.Conflict {
 		t.Errorf("a name twice: %v", err)
 	}
-	list, err := ReadSchedules(lab)
+	list, err := Schedules(t.Context(), lab)
 	if err != nil || len(list) != 1 {
 		t.Fatalf("%v %v", list, err)
 	}

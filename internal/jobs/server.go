@@ -5,11 +5,11 @@ import (
 	"database/sql"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 
 	"quant"
+	"quant/internal/metastore/postgres"
 )
 
 const (
@@ -22,24 +22,28 @@ const (
 
 // OpenServer opens the jobs of a lab whose Meta DB is the database of a URL, in a schema
 // of their own. create makes that where it is missing, or brings it up to date; else a
-// missing one is NotFound. Errors: Store.
+// missing one is NotFound. Errors: Usage for no URL; Store; Locked while the server starts.
 func OpenServer(ctx context.Context, url string, create bool) (*Store, error) {
-	config, err := pgx.ParseConfig(url)
+	beside, err := postgres.NewBeside(url)
 	if err != nil {
-		return nil, quant.Errorf(quant.Store, "the URL of the Meta DB cannot be read").WithHint("check QUANT_META_URL")
+		return nil, err
 	}
-	pool := stdlib.OpenDB(*config)
+	pool := beside.Open()
 	s, err := openServer(ctx, pool, create)
 	if err != nil {
 		pool.Close()
-		if _, ok := errors.AsType[*quant.Error](err); ok {
-			return nil, err
+		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == noPrivilege {
+			return nil, quant.Errorf(quant.Store, "the jobs in schema %s of the Meta DB's database: %s", serverSchema, e.Message).
+				WithHint("the role needs the schema, or the right to make one: docs/team.md has the grants")
 		}
-		return nil, quant.Errorf(quant.Store, "the jobs in schema %s of the Meta DB's database: %w", serverSchema, err).
-			WithHint("the role needs the schema, or the right to make one: docs/team.md has the grants")
+		return nil, beside.Classify("open the jobs", err)
 	}
+	s.explain = beside.Classify
 	return s, nil
 }
+
+// noPrivilege is PostgreSQL's code of what a role may not.
+const noPrivilege = "42501"
 
 func openServer(ctx context.Context, pool *sql.DB, create bool) (*Store, error) {
 	var there bool
@@ -50,7 +54,7 @@ func openServer(ctx context.Context, pool *sql.DB, create bool) (*Store, error) 
 		return nil, noJobs()
 	}
 	if !create {
-		return open(ctx, riverdatabasesql.New(pool), serverSchema, false, pool.Close)
+		return open(ctx, riverdatabasesql.New(pool), pool, serverDialect(), serverSchema, false)
 	}
 	// One at a time looks whether there is a schema to be made.
 	turn, err := pool.BeginTx(ctx, nil)
@@ -66,5 +70,5 @@ func openServer(ctx context.Context, pool *sql.DB, create bool) (*Store, error) 
 			return nil, err
 		}
 	}
-	return open(ctx, riverdatabasesql.New(pool), serverSchema, true, pool.Close)
+	return open(ctx, riverdatabasesql.New(pool), pool, serverDialect(), serverSchema, true)
 }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/user"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/failpoint"
+	"quant/internal/lab/place"
 )
 
 // Store is where jobs stand. Safe for concurrent use, by several processes too.
@@ -27,7 +30,21 @@ type Store struct {
 	driver riverdriver.Driver[*sql.Tx]
 	client *river.Client[*sql.Tx] // that works nothing
 	schema string                 // of its tables; "": the database has no others
+	pool   *sql.DB
+	in     dialect
+	user   string // who uses it
 	close  func() error
+	// explain is an error of the store's statements in our words.
+	explain func(what string, err error) error
+}
+
+// Open opens the jobs of a lab: on its server, or else in its file. Errors: NotFound where
+// there are none and create does not make them; Store, Locked.
+func Open(ctx context.Context, lab place.Place, create bool) (*Store, error) {
+	if lab.MetaURL != "" {
+		return OpenServer(ctx, lab.MetaURL, create)
+	}
+	return OpenFile(ctx, lab.JobsFile(), create)
 }
 
 const (
@@ -63,7 +80,7 @@ func OpenFile(ctx context.Context, path string, create bool) (*Store, error) {
 		return nil, unusable(path, err)
 	}
 	pool.SetMaxOpenConns(1)
-	s, err := open(ctx, riversqlite.New(pool), "", true, pool.Close)
+	s, err := open(ctx, riversqlite.New(pool), pool, fileDialect(), "", true)
 	if err != nil {
 		pool.Close()
 		return nil, unusable(path, err)
@@ -83,7 +100,7 @@ func unusable(path string, err error) error {
 }
 
 // open makes or checks the schema of River, and the client that submits and asks.
-func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], schema string, migrate bool, close func() error) (*Store, error) {
+func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], pool *sql.DB, in dialect, schema string, migrate bool) (*Store, error) {
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: silent(), Schema: schema})
 	if err != nil {
 		return nil, err
@@ -102,15 +119,45 @@ func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], schema string
 			return nil, err
 		}
 	}
+	if migrate {
+		if err := in.prepare(ctx, pool); err != nil {
+			return nil, err
+		}
+	}
+	driver = fairDriver{driver, pool, in}
 	client, err := river.NewClient(driver, &river.Config{Logger: silent(), Schema: schema})
 	if err != nil {
 		return nil, err
 	}
-	return &Store{driver: driver, client: client, schema: schema, close: close}, nil
+	s := &Store{driver: driver, client: client, schema: schema, pool: pool, in: in, close: pool.Close, explain: explainFile}
+	if in.session == "" {
+		s.user = systemUser()
+		return s, nil
+	}
+	if err := pool.QueryRowContext(ctx, in.session).Scan(&s.user); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// systemUser is who runs this process.
+func systemUser() string {
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return strconv.Itoa(os.Getuid())
 }
 
 // Close closes the store.
 func (s *Store) Close() error { return s.close() }
+
+// explainFile is the error of a statement on the file of the jobs.
+func explainFile(what string, err error) error {
+	if _, ok := errors.AsType[*quant.Error](err); ok {
+		return err
+	}
+	return quant.Errorf(quant.Store, "%s: %w", what, err)
+}
 
 // silent is where River logs: what is to be said of jobs, this package says.
 func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }

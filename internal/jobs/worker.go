@@ -1,7 +1,9 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,9 +22,7 @@ const (
 	lookEvery = time.Second
 	// emptyEvery is how often a worker asks whether it may end that ends with the queue.
 	emptyEvery = 50 * time.Millisecond
-	// fetchEvery is how long a worker that has nothing to do waits before it asks
-	// again, and fetchPause the least between two questions.
-	fetchEvery = 200 * time.Millisecond
+	// fetchPause is the least between two questions of a worker for what is next.
 	fetchPause = time.Millisecond
 	// never is longer than any job takes: River's clock tells of no job that it is dead.
 	never = 100 * 365 * 24 * time.Hour
@@ -32,10 +32,10 @@ const (
 
 // WorkerOptions say how a worker works.
 type WorkerOptions struct {
-	Slots   int              // how many jobs it does at once; at least 1
-	Clock   func() time.Time // when schedules are due
-	Program string           // the file of quant
-	Now     <-chan struct{}  // closed: what runs is ended, too, and waits in the queue again
+	Slots   int             // how many jobs it does at once; at least 1
+	Program string          // the file of quant
+	Queue   string          // the one of which it takes jobs, and then it sees to no schedules; "": that of all workers
+	Now     <-chan struct{} // closed: what runs is ended, too, and waits in the queue again
 	// UntilEmpty ends the worker once there is nothing to do any more, for anybody.
 	UntilEmpty bool
 	// Ended is told of each attempt that is over, from several goroutines; nil: nobody.
@@ -57,10 +57,12 @@ type worker struct {
 	s     *session.Session
 	store *Store
 	o     WorkerOptions
+	hands *hands
 
-	mu   sync.Mutex
-	done Worked
-	told map[int64]bool // jobs of which it was said that their process lives on
+	mu     sync.Mutex
+	done   Worked
+	told   map[int64]bool     // jobs of which it was said that their process lives on
+	astray map[hold]time.Time // attempts that are this worker's, and that it does not have, since when
 }
 
 // Work takes jobs from the store and does them until ctx ends; then it waits for those
@@ -70,26 +72,28 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 	if session.Run == nil {
 		return Worked{}, quant.Errorf(quant.Store, "a worker is a recorded run, and there is none").WithHint("run quant doctor")
 	}
-	w := &worker{s: session, store: s, o: o, told: map[int64]bool{}}
+	w := &worker{s: session, store: s, o: o, hands: &hands{has: map[int64]hold{}}, told: map[int64]bool{}, astray: map[hold]time.Time{}}
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, &commands{worker: w}); err != nil {
 		return Worked{}, err
 	}
-	client, err := river.NewClient(s.driver, &river.Config{
+	client, err := river.NewClient[*sql.Tx](holding{s.driver, s, w.hands}, &river.Config{
 		ID:     session.RunID(),
 		Logger: silent(), Schema: s.schema,
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: o.Slots}}, Workers: workers,
-		FetchPollInterval: fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
+		Queues: map[string]river.QueueConfig{cmp.Or(o.Queue, river.QueueDefault): {MaxWorkers: o.Slots}}, Workers: workers,
+		FetchPollInterval: s.in.fetchEvery, FetchCooldown: fetchPause, PollOnly: true,
 		JobTimeout: -1, RescueStuckJobsAfter: never, JobStuckThreshold: never,
 		CompletedJobRetentionPeriod: kept, CancelledJobRetentionPeriod: kept, DiscardedJobRetentionPeriod: kept,
-		RetryPolicy: retries{},
+		RetryPolicy: retries{session.Now},
+		// River decides with it who is due, also for others, so it is no host's own.
+		Test: river.TestConfig{Time: clock{session.Now}},
 	})
 	if err != nil {
-		return Worked{}, storeError("start the worker", err)
+		return Worked{}, s.explain("start the worker", err)
 	}
 	lasting := context.WithoutCancel(ctx)
 	if err := client.Start(lasting); err != nil {
-		return Worked{}, storeError("start the worker", err)
+		return Worked{}, s.explain("start the worker", err)
 	}
 	failed := w.watch(ctx)
 	stopped := make(chan error, 1)
@@ -100,7 +104,7 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 		err = errors.Join(client.StopAndCancel(lasting), <-stopped)
 	}
 	if failed == nil && err != nil {
-		failed = storeError("end the worker", err)
+		failed = s.explain("end the worker", err)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,10 +125,12 @@ func (w *worker) watch(ctx context.Context) error {
 		if due {
 			err := w.store.recover(ctx, w)
 			if err != nil && !away && ctx.Err() == nil {
-				w.s.Say().Warn("jobs of dead workers could not be looked for, which is tried again: %s", firstLine(err.Error()))
+				w.s.Say().Warn("jobs of dead workers cannot be looked for, and are looked for again: %s", firstLine(w.store.explain("look for them", err).Error()))
 			}
 			away = err != nil
-			p.plan(ctx, w, w.o.Clock())
+			if w.o.Queue == "" {
+				p.plan(ctx, w, w.s.Now())
+			}
 		}
 		if w.o.UntilEmpty {
 			left, err := w.store.client.JobList(ctx, river.NewJobListParams().States(waiting...).First(1))
@@ -158,15 +164,16 @@ func (*commands) Timeout(j *river.Job[command]) time.Duration {
 }
 
 // NextRetry implements river.Worker.
-func (*commands) NextRetry(j *river.Job[command]) time.Time {
+func (c *commands) NextRetry(j *river.Job[command]) time.Time {
 	doubled := min(max(j.Attempt-1, 0), 10)
-	return time.Now().Add(j.Args.RetryDelay << doubled)
+	return c.worker.s.Lab.Now().Add(j.Args.RetryDelay << doubled)
 }
 
 // retries is when a job is tried again whose arguments cannot be read.
-type retries struct{}
+type retries struct{ now func() time.Time }
 
-func (retries) NextRetry(*rivertype.JobRow) time.Time { return time.Now().Add(defaultRetryDelay) }
+// NextRetry is documented at river.ClientRetryPolicy.
+func (r retries) NextRetry(*rivertype.JobRow) time.Time { return r.now().Add(defaultRetryDelay) }
 
 // Work implements river.Worker: one attempt.
 func (c *commands) Work(ctx context.Context, j *river.Job[command]) error {
@@ -193,7 +200,7 @@ func (c *commands) Work(ctx context.Context, j *river.Job[command]) error {
 		w.done.Failed++
 	}
 	w.mu.Unlock()
-	if w.o.Ended != nil {
+	if w.o.Ended != nil && !errors.Is(err, errTaken) {
 		w.o.Ended(job)
 	}
 	return err

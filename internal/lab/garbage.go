@@ -23,6 +23,8 @@ const (
 	Artifact Kind = "artifact" // a content that no run has
 	Log      Kind = "log"      // what a program printed, or the plan of a pipeline, whose run is gone
 	Leftover Kind = "leftover" // what a process that was killed could not take away
+	// Copy is a file of this machine whose content all machines of the lab share.
+	Copy Kind = "copy"
 	// ReadingRun is garbage only where it is asked for.
 	ReadingRun Kind = "reading run"
 )
@@ -94,6 +96,9 @@ func (l *Lab) Collect(ctx context.Context, self string, o CollectOptions) (done 
 	y.Held = len(unsalvaged) > 0
 	counts := map[Kind]*Count{}
 	kinds := []Kind{Artifact, Log, Leftover}
+	if y.Artifacts.Shared != nil {
+		kinds = append(kinds, Copy)
+	}
 	for _, kind := range kinds {
 		counts[kind] = &Count{Kind: kind}
 	}
@@ -107,6 +112,11 @@ func (l *Lab) Collect(ctx context.Context, self string, o CollectOptions) (done 
 		counts[g.Kind].Bytes += g.Bytes
 		return nil
 	})
+	if o.Remove && err == nil {
+		var n int
+		n, err = y.Artifacts.RemoveUnfinished(ctx, y.Before)
+		counts[Leftover].Count += int64(n)
+	}
 	for _, kind := range kinds {
 		done.Found = append(done.Found, *counts[kind])
 		if n := counts[kind].Count; o.Remove && n > 0 {
@@ -209,8 +219,11 @@ func youngest(ctx context.Context, meta metastore.Store, now time.Time, minAge t
 func (y yard) find(ctx context.Context, fn func(garbage) error) error {
 	err := y.Artifacts.Each(ctx, func(c artifact.Content) error {
 		g := garbage{Kind: Artifact, Path: c.Path, Bytes: c.Bytes, content: c}
-		if c.Digest == "" {
+		switch {
+		case c.Digest == "":
 			g.Kind = Leftover
+		case c.Copy:
+			g.Kind = Copy
 		}
 		if !c.Written.Before(y.Before) {
 			return nil
@@ -260,6 +273,9 @@ func (y yard) offer(ctx context.Context, g garbage, fn func(garbage) error) erro
 // remove removes one finding, if it is still old and unused: nobody can begin
 // to use it meanwhile. It tells whether it did.
 func (y yard) remove(ctx context.Context, g garbage) (gone bool, err error) {
+	if g.content.Object {
+		return y.Artifacts.RemoveObject(ctx, g.content, y.Before, func() (bool, error) { return y.used(ctx, g) })
+	}
 	err = y.Artifacts.Remove(ctx, func() error {
 		if old, _ := y.old(g.Path); !old {
 			return nil

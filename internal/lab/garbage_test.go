@@ -150,7 +150,7 @@ func TestOnlyWhatIsOldAndUnusedGoes(t *testing.T) {
 		}
 	}
 	for digest, stays := range map[string]bool{d1: true, young: true, unused: false} {
-		if err := y.Artifacts.Verify(digest); (err == nil) != stays {
+		if err := y.Artifacts.Verify(t.Context(), digest); (err == nil) != stays {
 			t.Errorf("%s: %v", digest, err)
 		}
 	}
@@ -173,7 +173,7 @@ func TestAnOldContentThatIsPutAgainStays(t *testing.T) {
 		return nil
 	})
 	ok(t, err)
-	ok(t, y.Artifacts.Verify(digest))
+	ok(t, y.Artifacts.Verify(t.Context(), digest))
 }
 
 func TestWhatIsYoungerThanTheOldestOpenRunStays(t *testing.T) {
@@ -281,7 +281,7 @@ func TestNoContentThatARunHasIsCollectedInAStorm(t *testing.T) {
 	stored, err := y.Meta.StoredArtifacts(ctx)
 	ok(t, err)
 	for _, a := range stored {
-		ok(t, y.Artifacts.Verify(a.Digest))
+		ok(t, y.Artifacts.Verify(t.Context(), a.Digest))
 	}
 	if removed == 0 {
 		t.Error("nothing was collected: this was no storm")

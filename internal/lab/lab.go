@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"quant"
@@ -15,6 +16,7 @@ import (
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/metastore/sqlite"
+	"quant/internal/objectstore"
 	"quant/internal/registry"
 	"quant/internal/registry/liveness"
 	"quant/internal/secret"
@@ -52,8 +54,9 @@ type Lab struct {
 	Registry *registry.Registry
 	Opening  Opening
 
-	store metastore.Store
-	claim *Claim
+	store   metastore.Store
+	claim   *Claim
+	objects func() artifact.Store
 }
 
 // Change is what an opening did to the Meta DB.
@@ -89,25 +92,20 @@ func New(o Options) *Lab {
 	if o.Mask == nil {
 		o.Mask = &secret.Masker{}
 	}
-	return &Lab{Options: o}
+	l := &Lab{Options: o}
+	l.objects = sync.OnceValue(l.openObjects)
+	return l
 }
 
 // Open makes the data folder and the Meta DB where they are missing, claims the
 // lab and opens it. With remedy, a Meta DB that is damaged is replaced as by
 // SetAside. Errors: Store, also marked ErrNewer, ErrDamaged or ErrSchema; Locked.
 func (l *Lab) Open(ctx context.Context, remedy bool) error {
-	if err := os.MkdirAll(l.DataDir, 0o700); err != nil {
-		return quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another with --data-dir")
-	}
-	if l.claim == nil {
-		claim, err := Use(ctx, place.Real(l.MetaPath))
-		if err != nil {
-			return err
-		}
-		l.claim = claim
-	}
 	if l.MetaURL != "" {
 		return l.openServer(ctx)
+	}
+	if err := l.take(ctx); err != nil {
+		return err
 	}
 	store, err := sqlite.Open(ctx, l.options(false))
 	if remedy && errors.Is(err, metastore.ErrDamaged) {
@@ -139,6 +137,19 @@ func (l *Lab) Open(ctx context.Context, remedy bool) error {
 		l.Opening = Opening{Meta: Upgraded, From: from, To: to, Backup: backup}
 	}
 	return nil
+}
+
+// take makes the data folder where it is missing, and claims the lab.
+func (l *Lab) take(ctx context.Context) error {
+	if err := os.MkdirAll(l.DataDir, 0o700); err != nil {
+		return quant.Errorf(quant.Store, "make the data folder: %w", err).WithHint("choose another with --data-dir")
+	}
+	if l.claim != nil {
+		return nil
+	}
+	claim, err := Use(ctx, place.Real(l.MetaPath))
+	l.claim = claim
+	return err
 }
 
 // OpenReadOnly opens the Meta DB alone, for reading: there is no Registry.
@@ -205,12 +216,66 @@ func (l *Lab) MetaDB() (metastore.Store, error) {
 }
 
 // Artifacts is where the contents of artifacts are.
-func (l *Lab) Artifacts() artifact.Store { return artifact.Store{Dir: l.ArtifactDir()} }
+func (l *Lab) Artifacts() artifact.Store { return l.objects() }
+
+// openObjects says where the contents of artifacts are, and touches nothing.
+func (l *Lab) openObjects() artifact.Store {
+	at, err := l.Objects()
+	here := artifact.Store{Dir: l.ArtifactDir()}
+	if err != nil || at == (place.Objects{}) {
+		return here // the settings have refused what is no place
+	}
+	here.Shared = &artifact.Shared{Lab: l.identity, Now: func() time.Time { return l.Now() }}
+	if at.Folder != "" {
+		here.Dir = artifact.SharedIn(at.Folder)
+		return here
+	}
+	here.Shared.Bucket = objectstore.New(objectstore.Options{At: at.S3, Cloud: l.Cloud, Know: l.Mask.Know})
+	return here
+}
+
+// identity tells this lab from any other: when its Meta DB was made.
+func (l *Lab) identity(ctx context.Context) (string, error) {
+	meta, err := l.MetaDB()
+	if err != nil {
+		return "", err
+	}
+	born, on := meta.(metastore.Born)
+	if !on {
+		return "", quant.Errorf(quant.Refused, "artifacts that machines share belong to a lab whose Meta DB is on a server").WithHint("set QUANT_META_URL, or leave QUANT_OBJECTS_URL unset")
+	}
+	return born.Born(ctx)
+}
 
 // OpenMeta opens another Meta DB, one that stands nowhere yet: no backup of it is
 // kept when it is migrated.
 func (l *Lab) OpenMeta(ctx context.Context, path string) (metastore.Store, error) {
 	return sqlite.Open(ctx, sqlite.Options{Path: path, Now: l.Now, BackupDir: path + ".backups"})
+}
+
+// CopyMeta writes the Meta DB, as it stands at one moment, to a file that must not exist
+// yet, whatever its engine. Errors are those of metastore.FileStore's Backup.
+func (l *Lab) CopyMeta(ctx context.Context, path string) error {
+	meta, err := l.MetaDB()
+	if err != nil {
+		return err
+	}
+	if file, ok := meta.(metastore.FileStore); ok {
+		return file.Backup(ctx, path)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return quant.Errorf(quant.Conflict, "copy meta db %s: %s exists already", l.ShownMeta(), path).WithHint("name a file that does not exist")
+	}
+	copied, err := sqlite.Open(ctx, sqlite.Options{Path: path, Now: l.Now})
+	if err != nil {
+		return err
+	}
+	if _, err := metastore.CopyWhole(ctx, meta, copied, metastore.CopyOptions{}); err != nil {
+		return errors.Join(err, copied.Close())
+	}
+	err = copied.Seal(ctx)
+	_ = os.Remove(path + ".lock")
+	return err
 }
 
 // Replace closes the Meta DB, calls swap while no other process uses the lab

@@ -28,13 +28,17 @@ func (l *Lab) metaInFile(doing string) error {
 		WithHint("save it with pg_dump --schema=%s and bring it back with pg_restore; the data folder is copied beside it", postgres.Schema)
 }
 
-// openServer opens the Meta DB on its server, and goes by the clock of that.
+// openServer opens the Meta DB on its server, and goes by the clock of that. Nothing is
+// made in the data folder before the server has answered.
 func (l *Lab) openServer(ctx context.Context) error {
 	store, err := postgres.Open(ctx, postgres.Options{URL: l.MetaURL, Create: l.Prepare, Now: l.Now})
 	if err != nil {
 		return err
 	}
 	if err := l.setClock(ctx, store); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	if err := l.take(ctx); err != nil {
 		return errors.Join(err, store.Close())
 	}
 	l.Opening = Opening{Meta: Unchanged}
@@ -69,13 +73,12 @@ func peekServer(ctx context.Context, url string) (metastore.Store, error) {
 
 // setClock makes the lab go by the clock of its server, which all machines share:
 // their own may differ by hours, and the order of runs is that of their ids.
-func (l *Lab) setClock(ctx context.Context, leases metastore.Leases) error {
-	asked := l.Now()
-	now, err := leases.Now(ctx)
+func (l *Lab) setClock(ctx context.Context, store *postgres.DB) error {
+	ahead, err := store.Ahead(ctx)
 	if err != nil {
 		return err
 	}
-	own, ahead := l.Now, now.Sub(asked)
+	own := l.Now
 	l.Now = func() time.Time { return own().Add(ahead) }
 	return nil
 }

@@ -46,6 +46,10 @@ type Leases interface {
 	// StillRunning fails within a transaction, as Conflict, unless all these runs are
 	// RUNNING, and keeps them so until it ends.
 	StillRunning(ctx context.Context, runIDs []string) error
+	// NothingDead tells in one look that there is nothing for Abandoned and nothing for
+	// SweepLeases, and that no process of this machine but the one of this lease has
+	// RUNNING runs.
+	NothingDead(ctx context.Context, machineID, lease string) (bool, error)
 	// SweepLeases takes away leases that ended and that no RUNNING run bears.
 	SweepLeases(ctx context.Context) error
 }

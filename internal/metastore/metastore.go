@@ -38,6 +38,7 @@ type Store interface {
 	Tokens
 	Registered
 	Foreign
+	Whole
 
 	// Tables returns every table with its number of rows, in name order.
 	Tables(ctx context.Context) ([]TableCount, error)

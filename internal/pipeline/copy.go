@@ -92,14 +92,7 @@ func recordedBelow(ctx context.Context, meta metastore.Store, id, copied, data s
 // copyLab copies both databases and the models. The copy has the prices that the
 // run read, and nothing of what the repetition shall compute.
 func copyLab(ctx context.Context, s *session.Session, to place.Place, run metastore.RunDetail, recorded []recordedRun, call Call) error {
-	if err := s.InFiles("copy the lab"); err != nil {
-		return err
-	}
-	meta, err := metastore.AsFile(s.Meta)
-	if err != nil {
-		return err
-	}
-	if err := meta.Backup(ctx, to.MetaPath); err != nil {
+	if err := s.CopyMeta(ctx, to.MetaPath); err != nil {
 		return err
 	}
 	stages := []Stage{Stage(run.Kind)}
@@ -107,7 +100,7 @@ func copyLab(ctx context.Context, s *session.Session, to place.Place, run metast
 		stages = o.Stages
 	}
 	var changed bool
-	err = s.ReadFacts(ctx, func(db *factstore.DB) (err error) {
+	err := s.ReadFacts(ctx, func(db *factstore.DB) (err error) {
 		changed, err = db.CopyAsOf(ctx, to.FactPath, factstore.Past{RunID: run.RunID, Ended: run.EndedAt.Time, Without: emptied(stages)})
 		return err
 	})

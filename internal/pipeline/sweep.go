@@ -25,6 +25,8 @@ type SweepOptions struct {
 	AcceptRaw     bool        // take raw prices that move as in a split as they are
 	AllowInSample bool        // replay decisions on in-sample scores
 	MaxTrials     int         // a grid of more is refused; at least 1
+	// Dispatch has the trials worked out by workers; nil: this process tries them.
+	Dispatch Dispatch
 	// Trying is told of each trial before it runs; nil: nobody is.
 	Trying func(trial, of int, o Overrides)
 }
@@ -335,13 +337,24 @@ func (r *SweepReport) try(ctx context.Context, s *session.Session, runner Runner
 	alone := func(t *Trial, decided bool) error { return t.run(ctx, s, runner, o, r.From, r.To, decided) }
 	at, run := 1, func(list []*Trial) []error { return []error{alone(list[0], false)} }
 	if p, inProcess := runner.(InProcess); inProcess {
-		w := &trials{s: s, runner: p, o: o, report: r, file: quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: o.Strategy, Digest: quant.Text(durable.Digest(data))}}
+		w := newTrials(s, p, o, r, data)
 		at, run = trialsAtOnce, func(list []*Trial) []error { return w.run(ctx, list, alone) }
+		if o.Dispatch != nil {
+			if err := r.dispatch(ctx, s, w, o, data); err != nil {
+				return err
+			}
+		}
+	}
+	var left []int
+	for i := range r.Trials {
+		if r.Trials[i].RunID == "" {
+			left = append(left, i)
+		}
 	}
 	said := map[string]bool{}
-	for from := 0; from < len(r.Trials); from += at {
+	for from := 0; from < len(left); from += at {
 		var list []*Trial
-		for i := from; i < min(from+at, len(r.Trials)); i++ {
+		for _, i := range left[from:min(from+at, len(left))] {
 			list = append(list, &r.Trials[i])
 			if o.Trying != nil {
 				o.Trying(i+1, len(r.Trials), r.Trials[i].Overrides)

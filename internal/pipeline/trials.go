@@ -10,6 +10,7 @@ import (
 	"quant"
 	"quant/internal/backtest"
 	"quant/internal/calendar"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 	"quant/internal/metastore"
 	"quant/internal/session"
@@ -46,6 +47,19 @@ type trials struct {
 
 	symbols   []quant.Symbol // of the Meta DB
 	universes []universe.List
+}
+
+func newTrials(s *session.Session, p InProcess, o SweepOptions, r *SweepReport, data []byte) *trials {
+	return &trials{s: s, runner: p, o: o, report: r, file: quant.RunIO{Direction: quant.In, Kind: quant.IOFile, Name: o.Strategy, Digest: quant.Text(durable.Digest(data))}}
+}
+
+// calls are the two runs of a trial, in their order.
+func (w *trials) calls(t *Trial) [2]Call {
+	from, to := w.report.From, w.report.To
+	return [2]Call{
+		RecommendOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw},
+		BacktestOptions{Strategy: w.o.Strategy, Set: t.sets, From: &from, To: &to, AcceptRaw: w.o.AcceptRaw, AllowInSample: w.o.AllowInSample},
+	}
 }
 
 // reading is what recommend reads for some strategies.

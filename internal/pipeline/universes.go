@@ -265,7 +265,7 @@ func keptUniverse(ctx context.Context, s *session.Session, runs []recordedRun, n
 		if at < 0 {
 			continue
 		}
-		f, err := s.Artifacts().Open(artifacts[at].Digest)
+		f, err := s.Artifacts().Open(ctx, artifacts[at].Digest)
 		if errors.Is(err, quant.NotFound) || errors.Is(err, quant.Refused) {
 			continue // gone or damaged, which doctor says: another run may have it
 		}

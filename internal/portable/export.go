@@ -113,7 +113,7 @@ func pack(ctx context.Context, from *lab.Lab, ids []string, p *packer) error {
 		}
 	}
 	for _, digest := range slices.Sorted(maps.Keys(contents)) {
-		if err := p.content(from, digest, contents[digest]); err != nil {
+		if err := p.content(ctx, from, digest, contents[digest]); err != nil {
 			return err
 		}
 	}
@@ -206,7 +206,7 @@ func (r *reading) Read(b []byte) (int, error) {
 	return r.r.Read(b)
 }
 
-func (p *packer) content(from *lab.Lab, digest string, c content) error {
+func (p *packer) content(ctx context.Context, from *lab.Lab, digest string, c content) error {
 	what := "run " + c.runID + ": artifact " + c.artifact
 	var f *os.File
 	var err error
@@ -214,7 +214,7 @@ func (p *packer) content(from *lab.Lab, digest string, c content) error {
 		what = "log " + c.log
 		f, err = openLog(c.log)
 	} else {
-		f, err = from.Artifacts().Open(digest)
+		f, err = from.Artifacts().Open(ctx, digest)
 	}
 	if err != nil {
 		return named(what, err)

@@ -96,6 +96,9 @@ func (g *Registry) reconcile(ctx context.Context, most int, long time.Duration) 
 	shared, isShared := g.Liveness.(SharedLiveness)
 	switch {
 	case isShared:
+		if nothing, err := shared.NothingDead(ctx, machine); err != nil || nothing {
+			return done, err
+		}
 		// Those of this machine without asking the database for each, then, of every
 		// machine, those whose lease has ended.
 		if machine != "" {

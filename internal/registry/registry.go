@@ -72,6 +72,9 @@ type SharedLiveness interface {
 	// LockFree whether it proves that the process is dead.
 	LockHere(p quant.RunProcess) bool
 	LockFree(p quant.RunProcess) bool
+	// NothingDead tells in one look that Abandoned would return none, that no other
+	// process of the machine has RUNNING runs, and that nothing is left to sweep.
+	NothingDead(ctx context.Context, machine string) (bool, error)
 	// Abandoned returns RUNNING runs of all machines whose processes are dead by what
 	// they share, as metastore.Runs.RunningOn does.
 	Abandoned(ctx context.Context, before string, limit int) ([]metastore.RunDetail, error)
@@ -177,6 +180,16 @@ type Run struct {
 	io      []quant.RunIO
 	batch   metastore.Batch
 	program *quant.Program
+}
+
+// Draft is a run that is recorded nowhere: it keeps what is noted of it, for Drafted.
+func Draft(id string) *Run { return &Run{ID: id} }
+
+// Drafted returns what has been noted of the run and is not stored yet.
+func (r *Run) Drafted() ([]quant.RunIO, metastore.Batch) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.io), r.batch
 }
 
 // Record notes what the run read or wrote; it is stored when the run ends. The

@@ -168,19 +168,25 @@ func (a Actor) mark(ctx context.Context, verb string, refs []string, children bo
 	})
 }
 
-// act records an action and does it. Once begun it is finished, also when who asked
-// is gone.
 func (a Actor) act(ctx context.Context, c session.Command, do func(ctx context.Context, s *session.Session) ([]Change, error)) (Acted, error) {
-	if a.By == "" {
-		return Acted{}, errors.New("an action names who asks for it")
-	}
-	c.Voice = session.Silent{} // who asked is told
 	acted := Acted{By: a.By}
 	var err error
-	acted.ActionID, err = a.Session.Inside(context.WithoutCancel(ctx), c, func(ctx context.Context, s *session.Session) (err error) {
-		s.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.ByTag, Value: a.By}}})
+	acted.ActionID, err = a.Do(ctx, c, func(ctx context.Context, s *session.Session) (err error) {
 		acted.Changes, err = do(ctx, s)
 		return err
 	})
 	return acted, err
+}
+
+// Do records an action and does it, and returns the run as which it is recorded. Once
+// begun it is finished, also when who asked is gone.
+func (a Actor) Do(ctx context.Context, c session.Command, do func(ctx context.Context, s *session.Session) error) (runID string, err error) {
+	if a.By == "" {
+		return "", errors.New("an action names who asks for it")
+	}
+	c.Voice = session.Silent{} // who asked is told
+	return a.Session.Inside(context.WithoutCancel(ctx), c, func(ctx context.Context, s *session.Session) error {
+		s.Log(metastore.Batch{Tags: []quant.Tag{{Name: quant.ByTag, Value: a.By}}})
+		return do(ctx, s)
+	})
 }

@@ -106,7 +106,7 @@ func Compare(ctx context.Context, meta metastore.Store, contents artifact.Store,
 		}
 		c.set(section, a.Name, a.RunID, a.Digest)
 	}
-	result.Notices = c.packages(contents, found.Artifacts)
+	result.Notices = c.packages(ctx, contents, found.Artifacts)
 	for _, io := range found.IO {
 		if io.Direction == quant.In {
 			c.set("inputs", io.Kind+" "+io.Name, io.RunID, inputText(io))
@@ -127,12 +127,12 @@ func Compare(ctx context.Context, meta metastore.Store, contents artifact.Store,
 }
 
 // packages are compared one by one where the runs' lists can be read.
-func (c *comparing) packages(contents artifact.Store, list []quant.Artifact) (notices []string) {
+func (c *comparing) packages(ctx context.Context, contents artifact.Store, list []quant.Artifact) (notices []string) {
 	for _, a := range list {
 		if a.Name != quant.PythonPackages || a.Bytes > maxText {
 			continue
 		}
-		text, err := readText(contents, a.Digest)
+		text, err := readText(ctx, contents, a.Digest)
 		if err != nil {
 			notices = append(notices, fmt.Sprintf("the Python packages of run %s are not compared: %v", quant.ShortID(a.RunID), err))
 			continue
@@ -156,7 +156,7 @@ func quoteEmpty(value string) string {
 }
 
 // settingsOfPlace are the settings that are paths.
-var settingsOfPlace = []string{"settings." + config.DataDir, "settings." + config.SQLitePath, "settings." + config.DuckDBPath, "settings." + config.MetaURL, "settings." + config.FactsURL, "settings." + config.ExtensionsDir}
+var settingsOfPlace = []string{"settings." + config.DataDir, "settings." + config.SQLitePath, "settings." + config.DuckDBPath, "settings." + config.MetaURL, "settings." + config.FactsURL, "settings." + config.ObjectsURL, "settings." + config.ExtensionsDir}
 
 func (c *comparing) run(r metastore.RunDetail) {
 	p := r.Process

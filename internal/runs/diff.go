@@ -99,7 +99,7 @@ func diffCode(ctx context.Context, meta metastore.Store, contents artifact.Store
 				quant.ShortID(id), quant.Bytes(sizes[id]), quant.ShortID(id), quant.CodeDiff))
 			return differ, nil
 		}
-		text, err := readText(contents, digests[id])
+		text, err := readText(ctx, contents, digests[id])
 		if err != nil {
 			differ.Note = quant.Text(fmt.Sprintf("they differ, and that of run %s cannot be read: %v", quant.ShortID(id), err))
 			return differ, nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"quant"
+	"quant/internal/artifact"
 	"quant/internal/exec/transcript"
 	"quant/internal/metastore"
 	"quant/internal/registry"
@@ -25,8 +26,10 @@ type LogOptions struct {
 	// Registry closes the run if its process died; nil: nobody does.
 	Registry *registry.Registry
 	RunID    string
-	Path     string        // of the transcript
-	Every    time.Duration // how often a log that is followed is looked at
+	Path     string // of the transcript on this machine
+	// Artifacts have the transcripts of runs that ended on other machines.
+	Artifacts artifact.Store
+	Every     time.Duration // how often a log that is followed is looked at
 }
 
 // OpenLog opens the log of a run, for its Close. wait: one that is only about to
@@ -46,6 +49,12 @@ func OpenLog(ctx context.Context, o LogOptions, wait bool) (*Log, error) {
 		if !errors.Is(err, quant.NotFound) {
 			return nil, err
 		}
+		if ended {
+			shared, err := l.shared(ctx)
+			if err != nil || shared {
+				return l, err
+			}
+		}
 		if !wait || ended {
 			break
 		}
@@ -55,6 +64,9 @@ func OpenLog(ctx context.Context, o LogOptions, wait bool) (*Log, error) {
 		case <-time.After(o.Every):
 		}
 	}
+	if err := o.elsewhere(ctx); err != nil {
+		return nil, err
+	}
 	if _, err := o.Meta.GetProgram(ctx, o.RunID); errors.Is(err, quant.NotFound) {
 		return nil, quant.Errorf(quant.NotFound, "run %s has no log", o.RunID).
 			WithHint("only programs that run under `quant exec` have one")
@@ -63,6 +75,41 @@ func OpenLog(ctx context.Context, o LogOptions, wait bool) (*Log, error) {
 	}
 	return nil, quant.Errorf(quant.NotFound, "the log of run %s is gone, or could not be made: %s", o.RunID, o.Path).
 		WithHint("`quant runs show %s` has what is recorded beside it", quant.ShortID(o.RunID))
+}
+
+// shared opens the transcript of an ended run that its machine has stored where all see
+// it; found tells whether there is one.
+func (l *Log) shared(ctx context.Context) (found bool, err error) {
+	a, err := l.o.Meta.ArtifactOf(ctx, l.o.RunID, quant.ProgramLog)
+	if err != nil {
+		if errors.Is(err, quant.NotFound) {
+			return false, nil
+		}
+		return false, err
+	}
+	f, err := l.o.Artifacts.Open(ctx, a.Digest)
+	if err != nil {
+		return false, err
+	}
+	l.Reader, err = transcript.From(f)
+	return err == nil, err
+}
+
+// elsewhere is the error of a log that is a file of another machine.
+func (o LogOptions) elsewhere(ctx context.Context) error {
+	run, err := o.Meta.GetRun(ctx, o.RunID)
+	if err != nil || o.Registry == nil || run.Process.MachineID == "" || string(run.Process.MachineID) == o.Registry.Process.MachineID {
+		return causeOr(ctx, err)
+	}
+	if run.Status == quant.Running {
+		e := quant.Errorf(quant.NotFound, "run %s goes on on %s, which has what it prints", o.RunID, run.Process.Host)
+		if o.Artifacts.Shared != nil {
+			return e.WithHint("follow it there; here it can be read when the run has ended, and `quant runs logs --follow` waits for that")
+		}
+		return e.WithHint("follow it there; with QUANT_OBJECTS_URL all machines can read it when the run has ended")
+	}
+	return quant.Errorf(quant.NotFound, "the log of run %s, if it has one, is on %s alone", o.RunID, run.Process.Host).
+		WithHint("read it there: its process was killed, or did not know QUANT_OBJECTS_URL")
 }
 
 // Follow is Copy, and then goes on with what is printed until the run has ended,

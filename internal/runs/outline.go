@@ -144,6 +144,11 @@ func again(r metastore.RunDetail) string {
 	if json.Unmarshal(r.Process.Argv, &argv) != nil || len(argv) == 0 {
 		return ""
 	}
+	return ShellLine(argv)
+}
+
+// ShellLine is a command line as a POSIX shell reads it.
+func ShellLine(argv []string) string {
 	words := make([]string, len(argv))
 	for i, word := range argv {
 		words[i] = shellWord(word)

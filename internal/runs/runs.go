@@ -68,8 +68,8 @@ func List(ctx context.Context, meta metastore.Store, f metastore.RunFilter, limi
 const maxText = 1 << 20
 
 // readText is a content of at most maxText bytes as a text.
-func readText(from artifact.Store, digest string) (string, error) {
-	f, err := from.Open(digest)
+func readText(ctx context.Context, from artifact.Store, digest string) (string, error) {
+	f, err := from.Open(ctx, digest)
 	if err != nil {
 		return "", err
 	}

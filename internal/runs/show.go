@@ -13,6 +13,7 @@ import (
 type Report struct {
 	quant.Run
 	Process  quant.RunProcess      `json:"process"`
+	Role     quant.Text            `json:"role"` // of the database, that recorded it; null: the database has none
 	Inputs   []quant.RunIO         `json:"inputs"`
 	Outputs  []quant.RunIO         `json:"outputs"`
 	Ledger   []factstore.LedgerRow `json:"ledger"` // null: not read
@@ -41,6 +42,19 @@ type Metric struct {
 	Sample []float64 `json:"sample"`
 }
 
+// RoleOf is the role of the database that recorded a run; "": a file has none. Errors:
+// Store.
+func RoleOf(ctx context.Context, meta metastore.Store, id string) (quant.Text, error) {
+	db, has := meta.(interface {
+		RoleOf(ctx context.Context, runID string) (string, error)
+	})
+	if !has {
+		return "", nil
+	}
+	role, err := db.RoleOf(ctx, id)
+	return quant.Text(role), err
+}
+
 // Show reads everything that is known about a run. The ledger is read without
 // waiting for the Fact DB. Errors: NotFound, Store.
 func Show(ctx context.Context, s *session.Session, id string) (Report, error) {
@@ -53,6 +67,9 @@ func Show(ctx context.Context, s *session.Session, id string) (Report, error) {
 		return Report{}, err
 	}
 	report := Report{Run: run.Run, Process: run.Process, Inputs: []quant.RunIO{}, Outputs: []quant.RunIO{}}
+	if report.Role, err = RoleOf(ctx, meta, id); err != nil {
+		return Report{}, err
+	}
 	all, err := meta.RunIO(ctx, id)
 	if err != nil {
 		return Report{}, err

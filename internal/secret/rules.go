@@ -127,6 +127,9 @@ func maskUser(s string) string {
 				authority = authority[:end]
 			}
 			hasUser := authority == "" && s[at] != '/' || strings.ContainsRune(authority, '@') || strings.ContainsRune(authority, ':') && authority[0] != '['
+			if hasUser && namesRole(s[:at], s[at:last]) {
+				break
+			}
 			if hasUser {
 				s = s[:at] + Placeholder + s[last:]
 				break
@@ -160,6 +163,16 @@ func maskUser(s string) string {
 		user = end + 1
 	}
 	return s
+}
+
+// namesRole reports whether what stands before the @ of a URL is the name of a role of
+// PostgreSQL and nothing else: no service of that takes a token for a name.
+func namesRole(before, user string) bool {
+	before = strings.TrimSuffix(before, "://")
+	if !strings.HasSuffix(before, "postgres") && !strings.HasSuffix(before, "postgresql") {
+		return false
+	}
+	return user != "" && until(user, func(i int) bool { return !isNameByte(user[i]) }) == len(user)
 }
 
 // namesProtocol reports whether s begins like tcp(host).
@@ -263,6 +276,9 @@ func (p pair) length(s string) int {
 	}
 	if n := quotedLength(v); n > 0 {
 		return n
+	}
+	if after, ok := strings.CutPrefix(v, Placeholder+"?"); ok && after != "" && isNameByte(after[0]) { // masked, and the end of a URL without a scheme
+		return len(Placeholder)
 	}
 	if v[0] == '[' || v[0] == '{' {
 		n := bracketLength(v)

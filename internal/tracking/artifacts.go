@@ -419,7 +419,7 @@ func (t *Tracking) open(ctx context.Context, at place) (*Content, error) {
 	if c.Digest == "" {
 		return nil, notFoundf("No such artifact: '%s'", at.path)
 	}
-	f, err := t.Artifacts.Open(c.Digest)
+	f, err := t.Artifacts.Open(ctx, c.Digest)
 	if err != nil {
 		return nil, err
 	}

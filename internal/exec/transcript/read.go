@@ -31,15 +31,20 @@ func Open(path string) (*Reader, error) {
 	if err != nil {
 		return nil, quant.Errorf(quant.Store, "open a log: %w", err).WithHint("make it readable")
 	}
+	return From(f)
+}
+
+// From is Open of a transcript that is open; it closes f after an error.
+func From(f *os.File) (*Reader, error) {
 	r := &Reader{f: f}
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		f.Close()
-		return nil, quant.Errorf(quant.Store, "the log %s is no regular file", path)
+		return nil, quant.Errorf(quant.Store, "the log %s is no regular file", f.Name())
 	}
 	if err := r.refresh(); err != nil {
 		f.Close()
 		if errors.Is(err, io.EOF) {
-			return nil, quant.Errorf(quant.NotFound, "the log %s is not begun", path)
+			return nil, quant.Errorf(quant.NotFound, "the log %s is not begun", f.Name())
 		}
 		return nil, err
 	}

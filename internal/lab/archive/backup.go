@@ -17,11 +17,9 @@ import (
 	"quant/internal/artifact"
 	"quant/internal/durable"
 	"quant/internal/factstore"
-	"quant/internal/lab"
 	"quant/internal/lab/facts"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
-	"quant/internal/registry"
 )
 
 // Backup is a backup of a lab and what is in it.
@@ -59,8 +57,6 @@ func partsOf(f *facts.Store) (p parts, err error) {
 	return p, nil
 }
 
-func (p parts) artifacts() artifact.Store { return artifact.Store{Dir: p.ArtifactDir()} }
-
 // Create puts the whole lab into one file at path, in a consistent state, while
 // others may work: nobody can commit facts between the copy of one database and
 // that of the other, and no artifact goes meanwhile. The file is there whole or not
@@ -68,9 +64,6 @@ func (p parts) artifacts() artifact.Store { return artifact.Store{Dir: p.Artifac
 // Conflict if something stands at path; Locked if the Fact DB is written to for
 // too long; Store if something cannot be read or written, or there is no room.
 func Create(ctx context.Context, f *facts.Store, path string, o CreateOptions) (b Backup, err error) {
-	if err := f.Lab.InFiles("back the lab up"); err != nil {
-		return b, err
-	}
 	if _, err := f.Lab.MetaDB(); err != nil {
 		return b, err
 	}
@@ -151,11 +144,7 @@ func (c *byteCount) Write(b []byte) (int, error) {
 // write writes the lab to w. scratch is a folder with room for a copy of the
 // Meta DB.
 func (p parts) write(ctx context.Context, w io.Writer, scratch, program string) (Manifest, error) {
-	file, err := metastore.AsFile(p.facts.Lab.Meta)
-	if err != nil {
-		return Manifest{}, err
-	}
-	release, err := p.artifacts().Hold(ctx)
+	release, err := p.facts.Lab.Artifacts().Hold(ctx)
 	if err != nil {
 		return Manifest{}, err
 	}
@@ -163,14 +152,15 @@ func (p parts) write(ctx context.Context, w io.Writer, scratch, program string) 
 	b := &backup{parts: p, ctx: ctx, out: newWriter(w), scratch: scratch}
 	b.out.manifest.RunID, b.out.manifest.Quant = p.facts.Self, program
 	copied := filepath.Join(scratch, place.MetaDB)
-	state := func() error {
-		if err := file.Backup(ctx, copied); err != nil {
-			return err
-		}
+	state := func(ctx context.Context) error {
 		b.out.manifest.TakenAt = quant.NewTime(p.facts.Lab.Now())
-		return nil
+		return p.facts.Lab.CopyMeta(ctx, copied)
 	}
-	if err := b.databases(state, copied); err != nil {
+	take := b.databases
+	if p.facts.Lab.FactsURL != "" {
+		take = b.lake
+	}
+	if err := take(state, copied); err != nil {
 		return Manifest{}, b.failed(err)
 	}
 	if err := b.rest(copied); err != nil {
@@ -197,12 +187,12 @@ func (b *backup) failed(err error) error {
 }
 
 // databases copies both, the Meta DB while nobody can commit facts.
-func (b *backup) databases(state func() error, copied string) error {
+func (b *backup) databases(state func(ctx context.Context) error, copied string) error {
 	for {
 		if _, err := os.Stat(b.factFile); err == nil {
 			break
 		}
-		if err := state(); err != nil {
+		if err := state(b.ctx); err != nil {
 			return err
 		}
 		if _, err := os.Stat(b.factFile); err != nil {
@@ -218,12 +208,65 @@ func (b *backup) databases(state func() error, copied string) error {
 		if err != nil {
 			return err
 		}
-		return state()
+		return state(b.ctx)
 	})
 	if err != nil {
 		return err
 	}
 	return b.file(metaMember, copied)
+}
+
+// lake copies both where the facts are on DuckLake: first one snapshot is fixed, then one
+// state of the Meta DB, so that every fact's run is in it; and if facts were committed
+// between the two, it is done again. Nobody waits.
+func (b *backup) lake(state func(ctx context.Context) error, copied string) error {
+	moved := errors.New("facts were committed meanwhile")
+	file := filepath.Join(b.scratch, place.FactDB)
+	_, inFile := b.facts.Lab.Meta.(metastore.FileStore)
+	for tries := 1; ; tries++ {
+		err := b.facts.Read(b.ctx, func(db *factstore.DB) error {
+			stands := func() error {
+				if is, err := db.Stands(b.ctx); err != nil || !is {
+					return errors.Join(err, moved)
+				}
+				return nil
+			}
+			var err error
+			if !inFile {
+				err = b.facts.Lab.Meta.Snapshot(b.ctx, func(ctx context.Context) error {
+					if err := stands(); err != nil {
+						return err
+					}
+					return state(ctx)
+				})
+			} else if err = state(b.ctx); err == nil {
+				err = stands()
+			}
+			if err != nil {
+				return err
+			}
+			return db.Backup(b.ctx, file)
+		})
+		switch {
+		case errors.Is(err, factstore.ErrMissing): // nobody has made the lake
+			if err := state(b.ctx); err != nil {
+				return err
+			}
+			return b.file(metaMember, copied)
+		case errors.Is(err, moved) && tries < mostTries:
+			_ = os.Remove(copied)
+			continue
+		case errors.Is(err, moved):
+			return quant.Errorf(quant.Locked, "facts are committed again and again while the lab is backed up").WithHint("try again when fewer write")
+		case err != nil:
+			return err
+		}
+		if err := b.file(factsMember, file); err != nil {
+			return err
+		}
+		_ = os.Remove(file)
+		return b.file(metaMember, copied)
+	}
 }
 
 // file adds a file that does not change any more. Errors of fs.ErrNotExist and
@@ -269,120 +312,63 @@ func (b *backup) rest(copied string) error {
 		return err
 	}
 	defer func() { _ = meta.Close() }()
-	stored, err := meta.StoredArtifacts(b.ctx)
-	if err != nil {
-		return err
-	}
-	for _, a := range stored {
-		if err := b.artifact(a); err != nil {
+	return eachContent(b.ctx, b.Place, b.facts.Lab.Artifacts(), meta, func(member, path string) error {
+		switch {
+		case strings.HasPrefix(member, artifacts):
+			return b.artifact(member, path)
+		case strings.HasPrefix(member, logs):
+			return b.log(member, path)
+		}
+		if err := b.file(member, path); err != nil && !skippable(err) {
 			return err
 		}
-	}
-	printed, err := lab.Entries(b.LogDir())
-	if err != nil {
-		return err
-	}
-	for _, e := range printed {
-		if len(e.Name()) < 36 || !memberName().MatchString(logs+e.Name()) {
-			continue
-		}
-		if _, err := meta.GetRun(b.ctx, e.Name()[:36]); errors.Is(err, quant.NotFound) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		if err := b.log(e.Name()); err != nil {
-			return err
-		}
-	}
-	if err := b.runFiles(meta); err != nil {
-		return err
-	}
-	if err := b.file(delistings, place.Real(b.DelistingsFile())); err != nil && !skippable(err) {
-		return err
-	}
-	if err := b.file(universes, place.Real(b.UniversesFile())); err != nil && !skippable(err) {
-		return err
-	}
-	if err := b.file(calendarMember, b.CalendarFile()); err != nil && !skippable(err) {
-		return err
-	}
-	trained, err := lab.Entries(b.ModelDir())
-	if err != nil {
-		return err
-	}
-	for _, e := range trained {
-		if !modelFile().MatchString(e.Name()) {
-			continue
-		}
-		if err := b.file(models+e.Name(), filepath.Join(b.ModelDir(), e.Name())); err != nil && !skippable(err) {
-			return err
-		}
-	}
-	return nil
-}
-
-// runFiles copies what the runs that the copied Meta DB knows keep in folders.
-func (b *backup) runFiles(meta metastore.Store) error {
-	folders, err := lab.Entries(b.RunDir())
-	if err != nil {
-		return err
-	}
-	for _, folder := range folders {
-		if !folder.IsDir() || !registry.IsRunID(folder.Name()) {
-			continue
-		}
-		if _, err := meta.GetRun(b.ctx, folder.Name()); errors.Is(err, quant.NotFound) {
-			continue
-		} else if err != nil {
-			return err
-		}
-		files, err := lab.Entries(filepath.Join(b.RunDir(), folder.Name()))
-		if err != nil {
-			return err
-		}
-		for _, f := range files {
-			name := runFiles + folder.Name() + "/" + f.Name()
-			if !memberName().MatchString(name) {
-				continue
-			}
-			if err := b.file(name, filepath.Join(b.RunDir(), folder.Name(), f.Name())); err != nil && !skippable(err) {
-				return err
-			}
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func skippable(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotRegular)
 }
 
-func (b *backup) artifact(a quant.Artifact) error {
-	path, err := b.artifacts().Path(a.Digest)
-	if err != nil {
-		return err
-	}
+func (b *backup) artifact(member, path string) error {
+	want := durable.DigestPrefix + strings.TrimPrefix(member, artifacts)
 	f, size, err := openRegular(path)
-	if skippable(err) {
-		b.out.manifest.Missing = append(b.out.manifest.Missing, a.Digest)
+	if skippable(err) { // a bucket may have it
+		f, size, err = openContent(b.ctx, b.facts.Lab.Artifacts(), want)
+	}
+	if errors.Is(err, quant.NotFound) || errors.Is(err, quant.Refused) {
+		b.out.manifest.Missing = append(b.out.manifest.Missing, want)
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	digest, err := b.out.add(b.ctx, artifacts+strings.TrimPrefix(a.Digest, durable.DigestPrefix), size, f)
-	if err == nil && digest != a.Digest {
-		b.out.manifest.Missing = append(b.out.manifest.Missing, a.Digest)
+	digest, err := b.out.add(b.ctx, member, size, f)
+	if err == nil && digest != want {
+		b.out.manifest.Missing = append(b.out.manifest.Missing, want)
 	}
 	return err
 }
 
+// openContent opens a content, verified. Errors are those of artifact.Store's Open.
+func openContent(ctx context.Context, contents artifact.Store, digest string) (*os.File, int64, error) {
+	f, err := contents.Open(ctx, digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, quant.Errorf(quant.Store, "read an artifact: %w", err)
+	}
+	return f, info.Size(), nil
+}
+
 // log copies what a program printed, which may be growing: first to a place
 // where it does not.
-func (b *backup) log(name string) error {
-	f, _, err := openRegular(filepath.Join(b.LogDir(), name))
+func (b *backup) log(member, path string) error {
+	f, _, err := openRegular(path)
 	if skippable(err) {
 		return nil
 	}
@@ -403,14 +389,23 @@ func (b *backup) log(name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = b.out.add(b.ctx, logs+name, size, still)
+	_, err = b.out.add(b.ctx, member, size, still)
 	return err
 }
 
 // room estimates the bytes of a backup from what stands there.
 func (p parts) room() int64 {
-	total := int64(1 << 20)
-	for _, path := range []string{p.MetaPath, p.MetaPath + "-wal", p.MetaPath, p.factFile, p.factFile + ".wal", p.ArtifactDir(), p.LogDir(), p.ModelDir(), p.RunDir()} {
+	return p.beside() + sizeOf(p.MetaPath, p.MetaPath+"-wal", p.MetaPath, p.factFile, p.factFile+".wal")
+}
+
+// beside estimates the bytes of what stands beside the databases.
+func (p parts) beside() int64 {
+	return 1<<20 + sizeOf(p.ArtifactDir(), p.LogDir(), p.ModelDir(), p.RunDir())
+}
+
+// sizeOf is the size of files and of those in folders.
+func sizeOf(paths ...string) (total int64) {
+	for _, path := range paths {
 		_ = filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
 			if err != nil {
 				return nil // it may have gone

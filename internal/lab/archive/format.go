@@ -1,5 +1,6 @@
 // Package archive puts a whole lab into one file, while others may work, and takes
-// it out again; and it makes a lab anew, after a backup of both databases. What is
+// it out again; moves one into other stores; and makes a lab anew, after a backup of
+// both databases. What is
 // recorded of runs is the metastore's, what is in the Fact DB the factstore's; a
 // restored lab is put in its place by package lab.
 package archive

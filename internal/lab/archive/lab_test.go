@@ -112,7 +112,7 @@ func TestALabComesBackFromItsBackupInAnotherPlace(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, err := to.Lab.Artifacts().Open(durable.Digest([]byte("kept"))); err != nil {
+	if _, err := to.Lab.Artifacts().Open(t.Context(), durable.Digest([]byte("kept"))); err != nil {
 		t.Error(err)
 	}
 	if err := to.Read(t.Context(), func(*factstore.DB) error { return nil }); err != nil {

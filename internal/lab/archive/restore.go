@@ -64,14 +64,14 @@ func Verify(ctx context.Context, path string) (Backup, error) {
 // factstore.ErrNewer, for databases that this program cannot use, and when there is
 // no room.
 func Restore(ctx context.Context, f *facts.Store, path string, o RestoreOptions) (done Restored, err error) {
-	if err := f.Lab.InFiles("bring the lab back"); err != nil {
-		return done, err
-	}
 	in, size, err := openBackup(path)
 	if err != nil {
 		return done, err
 	}
 	defer in.Close()
+	if f.Lab.MetaURL != "" || f.Lab.FactsURL != "" {
+		return restoreOnServer(ctx, f, path, in, size)
+	}
 	here, err := partsOf(f)
 	if err != nil {
 		return done, err
@@ -88,7 +88,7 @@ func Restore(ctx context.Context, f *facts.Store, path string, o RestoreOptions)
 	if err := checkRoom(filepath.Dir(here.MetaPath), size+size/8+1<<20); err != nil {
 		return done, err
 	}
-	next, err := stage(ctx, here, in, size)
+	next, err := stage(ctx, here, true, in, size)
 	if err != nil {
 		return done, named(path, err)
 	}
@@ -119,6 +119,53 @@ func Restore(ctx context.Context, f *facts.Store, path string, o RestoreOptions)
 		return done, err
 	}
 	for _, t := range tables {
+		if t.Table == "runs" {
+			done.Runs = t.Rows
+		}
+	}
+	return done, nil
+}
+
+// restoreOnServer is Restore into a team's stores, which must be empty: the backup becomes a
+// lab in files for a while, and that is moved.
+func restoreOnServer(ctx context.Context, f *facts.Store, path string, in io.Reader, size int64) (done Restored, err error) {
+	meta, err := f.Lab.MetaDB()
+	if err != nil {
+		return done, err
+	}
+	if err := metastore.Vacant(ctx, meta, preparing); err != nil {
+		return done, err
+	}
+	if err := checkRoom(f.Lab.DataDir, 2*size+1<<20); err != nil {
+		return done, err
+	}
+	failed := func(err error) error {
+		return quant.Errorf(quant.Store, "take the backup apart: %w", err).WithHint("make room, or make the data folder writable; nothing was changed")
+	}
+	scratch, remove, err := durable.TemporaryFolder(f.Lab.DataDir, "restore")
+	if err != nil {
+		return done, failed(err)
+	}
+	defer func() { _ = remove() }()
+	if scratch, err = filepath.Abs(scratch); err != nil {
+		return done, failed(err)
+	}
+	from := place.In(scratch)
+	next, err := stage(ctx, parts{Place: from, factFile: from.FactPath, facts: f}, false, in, size)
+	if err != nil {
+		return done, named(path, err)
+	}
+	if _, err := lab.Swap(from.MetaPath, next.places, f.Lab.Now()); err != nil {
+		return done, err
+	}
+	moved, err := Move(ctx, f, from)
+	if err != nil {
+		return done, err
+	}
+	done.Backup, done.Closed = Backup{Manifest: next.manifest, Bytes: size}, next.closed
+	members := int64(len(done.Members))
+	done.IO = []quant.RunIO{{Direction: quant.In, Kind: quant.IOBackup, Name: path, Rows: &members}}
+	for _, t := range moved.Meta {
 		if t.Table == "runs" {
 			done.Runs = t.Rows
 		}
@@ -199,7 +246,8 @@ type staged struct {
 	closed   int // runs that were RUNNING in it
 
 	parts
-	places []string // real paths
+	places  []string // real paths
+	records bool     // the present run goes on in it
 }
 
 // places are where the parts of the lab stand: the names that are exchanged.
@@ -208,10 +256,10 @@ func (p parts) places() []string {
 }
 
 // stage takes a backup of size bytes apart and makes of it a lab in which no run
-// is RUNNING but the present one: what remains is to swap them. Nothing that
+// is RUNNING but, where it records that, the present one: what remains is to swap them. Nothing that
 // stands there is touched.
-func stage(ctx context.Context, from parts, r io.Reader, size int64) (_ *staged, err error) {
-	s := &staged{parts: from, places: from.places()}
+func stage(ctx context.Context, from parts, records bool, r io.Reader, size int64) (_ *staged, err error) {
+	s := &staged{parts: from, places: from.places(), records: records}
 	s.discard()
 	defer func() {
 		if err != nil {
@@ -239,28 +287,17 @@ func stage(ctx context.Context, from parts, r io.Reader, size int64) (_ *staged,
 // take writes one member into its place beside the real one.
 func (s *staged) take(name string, _ int64, r io.Reader) error {
 	var path string
-	switch folder, file, _ := strings.Cut(name, "/"); folder + "/" {
-	case artifacts:
-		path = filepath.Join(place.Real(s.ArtifactDir())+place.Staging, file[:2], file[2:])
-	case logs:
-		path = filepath.Join(place.Real(s.LogDir())+place.Staging, file)
-	case models:
-		path = filepath.Join(place.Real(s.ModelDir())+place.Staging, file)
-	case runFiles:
-		path = filepath.Join(place.Real(s.RunDir())+place.Staging, filepath.FromSlash(file))
-	case calendarMember + "/":
-		path = s.CalendarFile() + place.Staging
-	default:
+	suffix, facts := strings.CutPrefix(name, factsMember)
+	switch {
+	case strings.HasPrefix(name, artifacts):
+		digits := strings.TrimPrefix(name, artifacts)
+		path = filepath.Join(place.Real(s.ArtifactDir())+place.Staging, digits[:2], digits[2:])
+	case facts:
+		path = s.factFile + place.Staging + suffix
+	case name == metaMember:
 		path = s.MetaPath + place.Staging
-		switch name {
-		case delistings:
-			path = place.Real(s.DelistingsFile()) + place.Staging
-		case universes:
-			path = place.Real(s.UniversesFile()) + place.Staging
-		}
-		if suffix, facts := strings.CutPrefix(name, factsMember); facts {
-			path = s.factFile + place.Staging + suffix
-		}
+	default:
+		path = fileOf(s.Place, name, place.Staging)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
@@ -313,12 +350,14 @@ func (s *staged) settle(ctx context.Context) error {
 		}
 		s.closed++
 	}
-	own, err := s.facts.Lab.Meta.GetRun(ctx, s.facts.Self)
-	if err != nil {
-		return err
-	}
-	if err := meta.CreateRun(ctx, own.Run, own.Process); err != nil {
-		return err
+	if s.records {
+		own, err := s.facts.Lab.Meta.GetRun(ctx, s.facts.Self)
+		if err != nil {
+			return err
+		}
+		if err := meta.CreateRun(ctx, own.Run, own.Process); err != nil {
+			return err
+		}
 	}
 	file, err := metastore.AsFile(meta)
 	if err == nil {
@@ -333,7 +372,7 @@ func (s *staged) settle(ctx context.Context) error {
 // committed tells which runs have committed facts in the staged Fact DB.
 func (s *staged) committed(ctx context.Context, runs []metastore.RunDetail) (map[string]bool, error) {
 	o := s.facts.Options(ctx)
-	o.Path = s.factFile + place.Staging
+	o.Path, o.URL = s.factFile+place.Staging, ""
 	o.TempDir = o.Path + ".tmp"
 	if _, err := os.Stat(o.Path); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

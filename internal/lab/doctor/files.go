@@ -25,11 +25,15 @@ func (e *examination) checkFiles(ctx context.Context) {
 		e.failed("run_artifacts", err)
 		return
 	}
-	for _, a := range stored {
-		if ctx.Err() != nil {
-			return
+	if e.Artifacts().Shared == nil || e.Artifacts().Shared.Bucket == nil {
+		for _, a := range stored {
+			if ctx.Err() != nil {
+				return
+			}
+			e.content(ctx, a)
 		}
-		e.content(ctx, a)
+	} else {
+		e.objects(ctx, stored)
 	}
 	if n := len(e.contents); n > 0 {
 		e.add(Note, "artifacts", "run `quant doctor` there", "contents that %s logged are on another machine or in another data folder", quant.Count(n, "run"))
@@ -82,7 +86,7 @@ func (e *examination) content(ctx context.Context, a quant.Artifact) {
 	case info.Size() != a.Bytes:
 		e.add(Fault, object, mend, "its content has %d bytes, not %d (%q of run %s)", info.Size(), a.Bytes, a.Name, a.RunID)
 	case e.Deep:
-		if err := e.Artifacts().Verify(a.Digest); err != nil {
+		if err := e.Artifacts().Verify(ctx, a.Digest); err != nil {
 			e.add(Fault, object, mend, "%v (%q of run %s)", err, a.Name, a.RunID)
 		}
 	}

@@ -44,7 +44,7 @@ func Committed(at place.Place) func(ctx context.Context, runIDs []string) (map[s
 
 // where are the options that say where the facts are.
 func where(at place.Place) factstore.Options {
-	return factstore.Options{Path: at.FactPath, URL: at.FactsURL, Extensions: at.Extensions, TempDir: at.SpillDir()}
+	return factstore.Options{Path: at.FactPath, URL: at.FactsURL, Extensions: at.Extensions, Cloud: at.Cloud, TempDir: at.SpillDir()}
 }
 
 // soon is how long a read that does not wait for writers waits for its turn.
@@ -75,7 +75,9 @@ func (s *Store) Attachment(ctx context.Context) (*sandbox.Attachment, error) {
 	if s.Lab.FactsURL == "" {
 		return nil, nil
 	}
-	statements, folder, err := factstore.LakeReading(ctx, where(s.Lab.Place))
+	o := where(s.Lab.Place)
+	o.Know = s.Lab.Mask.Know
+	statements, folder, err := factstore.LakeReading(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +87,7 @@ func (s *Store) Attachment(ctx context.Context) (*sandbox.Attachment, error) {
 // Options are the options of every opening.
 func (s *Store) Options(ctx context.Context) factstore.Options {
 	o := where(s.Lab.Place)
-	o.Wait, o.Now, o.MemoryLimit = s.Wait, s.Lab.Now, s.Memory
+	o.Wait, o.Now, o.MemoryLimit, o.Know = s.Wait, s.Lab.Now, s.Memory, s.Lab.Mask.Know
 	if s.Lab.Registry != nil {
 		o.Fence = s.Lab.Registry.Fence
 	}

@@ -1,10 +1,12 @@
 package place
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"net/url"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -20,12 +22,19 @@ type LakeURL struct {
 	DataPath string
 	// Schema is the schema of the database that holds the catalog.
 	Schema string
+	// Endpoint, Region and Style are of a data path in a bucket, in DuckDB's words: the
+	// store's URL, its region, and "path" or "vhost". "": what the environment says.
+	Endpoint, Region, Style string
 }
 
 // The parameters of a lake's URL.
 const (
 	dataPathParameter = "data_path"
 	schemaParameter   = "metadata_schema"
+
+	lakeEndpointParameter = "s3_endpoint"
+	lakeRegionParameter   = "s3_region"
+	lakeStyleParameter    = "s3_url_style"
 )
 
 // LakeURLForm is how a lake's URL is written.
@@ -66,6 +75,12 @@ func ParseLakeURL(text string) (LakeURL, error) {
 			u.DataPath = value
 		case schemaParameter:
 			u.Schema = value
+		case lakeEndpointParameter:
+			u.Endpoint = value
+		case lakeRegionParameter:
+			u.Region = value
+		case lakeStyleParameter:
+			u.Style = value
 		default:
 			others = append(others, part)
 		}
@@ -82,8 +97,16 @@ func ParseLakeURL(text string) (LakeURL, error) {
 	if u.Schema == "" {
 		return wrong("parameter %s is empty", schemaParameter)
 	}
+	if IsS3(u.DataPath) {
+		at, err := u.S3(u.DataPath, Cloud{})
+		if err != nil {
+			return LakeURL{}, err
+		}
+		u.DataPath = at.URL()
+		return u, nil
+	}
 	if scheme, _, remote := strings.Cut(u.DataPath, "://"); remote {
-		return wrong("a data path at %s:// is not supported; it is a folder", scheme)
+		return wrong("a data path at %s:// is not supported; it is a folder, or s3://BUCKET/PREFIX", scheme)
 	}
 	if u.DataPath != "" {
 		path, err := filepath.Abs(u.DataPath)
@@ -93,6 +116,35 @@ func ParseLakeURL(text string) (LakeURL, error) {
 		u.DataPath = path
 	}
 	return u, nil
+}
+
+// IsS3 reports whether a data path lies in a bucket.
+func IsS3(dataPath string) bool { return strings.HasPrefix(dataPath, s3Scheme) }
+
+// S3 is a data path in a bucket; what the URL leaves out, cloud says. The error says what
+// is wrong, without what the text may hold of secrets.
+func (u LakeURL) S3(dataPath string, cloud Cloud) (S3, error) {
+	at, err := url.Parse(dataPath)
+	switch {
+	case err != nil || at.Scheme != "s3" || at.Opaque != "" || at.RawQuery != "" || at.Fragment != "":
+		return S3{}, fmt.Errorf("the data path is no s3://BUCKET/PREFIX")
+	case at.User != nil:
+		return S3{}, fmt.Errorf("the data path holds who logs in, and keys do not belong in a URL")
+	case u.Style != "" && u.Style != "path" && u.Style != "vhost":
+		return S3{}, fmt.Errorf("%s is path or vhost", lakeStyleParameter)
+	}
+	s := S3{Endpoint: cmp.Or(u.Endpoint, cloud.Endpoint), Region: cmp.Or(u.Region, cloud.Region)}
+	if s.Endpoint != "" && !strings.Contains(s.Endpoint, "://") {
+		s.Endpoint = "https://" + s.Endpoint // as DuckDB takes it
+	}
+	if err := s.setPath(at.Host, at.Path); err != nil {
+		return S3{}, err
+	}
+	style := ""
+	if u.Style != "" {
+		style = strconv.FormatBool(u.Style == "path")
+	}
+	return s, s.settle(style)
 }
 
 // OnLake is the place with its facts on the lake of a URL; extensions is the folder of

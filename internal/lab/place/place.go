@@ -92,6 +92,10 @@ type Place struct {
 	FactsURL string // of facts on DuckLake, with what secrets it has; "": they are in the file FactPath
 	// Extensions is the folder of the extensions of DuckDB that facts on DuckLake need.
 	Extensions string
+	// ObjectsURL says where the contents of artifacts and logs lie that all machines share;
+	// "": in files of this machine. Cloud is what it, or the lake's data path, leaves out.
+	ObjectsURL string
+	Cloud      Cloud
 }
 
 // In is the place of a lab whose databases have their ordinary names in a data
@@ -104,9 +108,9 @@ func In(dataDir string) Place {
 // otherwise.
 func ExtensionsDir(dataDir string) string { return filepath.Join(dataDir, parts) }
 
-// Unsaid is what PostgreSQL's clients take for what a URL leaves out: PGHOST, PGPORT and
-// PGDATABASE. "": they are not set.
-type Unsaid struct{ Host, Port, Database string }
+// Unsaid is what PostgreSQL's clients take for what a URL leaves out: PGHOST, PGPORT,
+// PGDATABASE and PGSERVICE. "": they are not set.
+type Unsaid struct{ Host, Port, Database, Service string }
 
 // OnServer is the place with its Meta DB in the database of a URL. Databases that differ
 // by what the URL leaves out have files of their own, too.
@@ -195,8 +199,12 @@ func serverName(raw string, unsaid Unsaid) string {
 			*said.into = v
 		}
 	}
-	host, port, database = cmp.Or(host, unsaid.Host), cmp.Or(port, unsaid.Port, "5432"), cmp.Or(database, unsaid.Database)
-	sum := sha256.Sum256([]byte(host + "\x00" + port + "\x00" + database))
+	key := []string{cmp.Or(host, unsaid.Host), cmp.Or(port, unsaid.Port, "5432"), cmp.Or(database, unsaid.Database)}
+	database = key[2]
+	if service := cmp.Or(q.Get("service"), unsaid.Service); service != "" && (key[0] == "" || database == "") { // its file says the rest
+		key, database = append(key, service), cmp.Or(database, service)
+	}
+	sum := sha256.Sum256([]byte(strings.Join(key, "\x00")))
 	clean := strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-' {
 			return r
@@ -231,7 +239,8 @@ func (p Place) JobsFile() string { return p.MetaFile() + jobs }
 // what it will move.
 func JournalFile(metaFile string) string { return metaFile + Staging + ".json" }
 
-// ArtifactDir is the folder of the contents of artifacts.
+// ArtifactDir is the folder of the contents of artifacts on this machine; where shared
+// objects are in a bucket, of copies of them.
 func (p Place) ArtifactDir() string { return p.MetaFile() + artifacts }
 
 // LogDir is the folder of what recorded programs printed.

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"quant/internal/metastore"
 	"quant/internal/metastore/relational"
@@ -65,12 +66,14 @@ func (db *DB) checkSchema(ctx context.Context, q relational.Querier) ([]metastor
 	return found, nil
 }
 
-var (
-	madeTable   = regexp.MustCompile(`(?s)CREATE TABLE (\w+) \((.*?)\n\);`)
-	madeRule    = regexp.MustCompile(`CONSTRAINT "([^"]+)"`)
-	madeIndex   = regexp.MustCompile(`CREATE (?:UNIQUE )?INDEX (\w+) ON (\w+)`)
-	madeTrigger = regexp.MustCompile(`CREATE TRIGGER (\w+) \w+ [A-Za-z_, ]+ ON (\w+)`)
-)
+// made are what the migrations make: their names as they stand in a statement.
+var made = sync.OnceValue(func() (m struct{ table, rule, index, trigger *regexp.Regexp }) { // nothing is done at start-up
+	m.table = regexp.MustCompile(`(?s)CREATE TABLE (\w+) \((.*?)\n\);`)
+	m.rule = regexp.MustCompile(`CONSTRAINT "([^"]+)"`)
+	m.index = regexp.MustCompile(`CREATE (?:UNIQUE )?INDEX (\w+) ON (\w+)`)
+	m.trigger = regexp.MustCompile(`CREATE TRIGGER (\w+) \w+ [A-Za-z_, ]+ ON (\w+)`)
+	return m
+})
 
 // wanted are the parts of a kind that the migrations make.
 func (db *DB) wanted(kind string) []part {
@@ -87,17 +90,17 @@ func (db *DB) wanted(kind string) []part {
 	for _, m := range db.schema {
 		switch kind {
 		case "rule":
-			for _, table := range madeTable.FindAllStringSubmatch(m.sql, -1) {
-				for _, rule := range madeRule.FindAllStringSubmatch(table[2], -1) {
+			for _, table := range made().table.FindAllStringSubmatch(m.sql, -1) {
+				for _, rule := range made().rule.FindAllStringSubmatch(table[2], -1) {
 					all = append(all, part{table[1], clipped(rule[1])})
 				}
 			}
 		case "index":
-			for _, index := range madeIndex.FindAllStringSubmatch(m.sql, -1) {
+			for _, index := range made().index.FindAllStringSubmatch(m.sql, -1) {
 				all = append(all, part{index[2], index[1]})
 			}
 		case "trigger":
-			for _, trigger := range madeTrigger.FindAllStringSubmatch(m.sql, -1) {
+			for _, trigger := range made().trigger.FindAllStringSubmatch(m.sql, -1) {
 				all = append(all, part{trigger[2], trigger[1]})
 			}
 		}

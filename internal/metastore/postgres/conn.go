@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -19,7 +20,7 @@ type connector struct {
 }
 
 func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
-	made, err := stdlib.GetConnector(*c.config).Connect(ctx)
+	made, err := stdlib.GetConnector(*c.config, stdlib.OptionShouldPing(hasBeenIdle)).Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +32,12 @@ func (c connector) Connect(ctx context.Context) (driver.Conn, error) {
 		}
 	}
 	return &conn{inner}, nil
+}
+
+// hasBeenIdle asks for a ping of a connection that was idle, which may have broken, and
+// for none of one that has just been made, which pgx takes for idle since ever.
+func hasBeenIdle(_ context.Context, p stdlib.ShouldPingParams) bool {
+	return p.IdleDuration > time.Second && p.IdleDuration < 365*24*time.Hour
 }
 
 func (c connector) Driver() driver.Driver { return stdlib.GetDefaultDriver() }

@@ -134,15 +134,36 @@ func (db *DB) LeaseStands(ctx context.Context, name string) (yes bool, err error
 	return yes, db.Classify("look at a lease", err)
 }
 
+// abandoned are the processes p of RUNNING runs r whose lease has ended or is gone.
+const abandoned = `run_process p JOIN runs r ON r.run_id = p.run_id
+	WHERE p.live_lock IS NOT NULL AND p.exit_code IS NULL AND p.facts IS NULL AND r.status = 'RUNNING'
+	AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.name = p.live_lock AND ` + stands + `)`
+
+// old is the condition that a lease l has ended long ago and that no RUNNING run bears
+// it. Whoever is late finds its own first.
+const old = `l.expires_at < clock_timestamp() - interval '1 hour' AND NOT EXISTS (SELECT 1 FROM run_process p JOIN runs r ON r.run_id = p.run_id
+	WHERE p.live_lock = l.name AND r.status = 'RUNNING')`
+
+// NothingDead is documented at metastore.Leases.
+func (db *DB) NothingDead(ctx context.Context, machineID, lease string) (nothing bool, err error) {
+	q, err := db.Reader(ctx)
+	if err != nil {
+		return false, err
+	}
+	err = q.QueryRowContext(ctx, `SELECT NOT EXISTS (SELECT 1 FROM run_process p JOIN runs r ON r.run_id = p.run_id
+			WHERE p.exit_code IS NULL AND p.facts IS NULL AND r.status = 'RUNNING' AND p.live_lock IS DISTINCT FROM ?1
+			AND (p.machine_id = ?2 OR p.live_lock IS NOT NULL AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.name = p.live_lock AND `+stands+`)))
+		AND NOT EXISTS (SELECT 1 FROM leases l WHERE `+old+`)`, lease, machineID).Scan(&nothing)
+	return nothing, db.Classify("look for runs of dead processes", err)
+}
+
 // Abandoned is documented at metastore.Leases.
 func (db *DB) Abandoned(ctx context.Context, before string, limit int) ([]metastore.RunDetail, error) {
 	q, err := db.Reader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	query, args := `SELECT p.run_id FROM run_process p JOIN runs r ON r.run_id = p.run_id
-		WHERE p.live_lock IS NOT NULL AND p.exit_code IS NULL AND p.facts IS NULL AND r.status = 'RUNNING'
-		AND NOT EXISTS (SELECT 1 FROM leases l WHERE l.name = p.live_lock AND `+stands+`)`, []any{}
+	query, args := `SELECT p.run_id FROM `+abandoned, []any{}
 	if before != "" {
 		args = append(args, before)
 		query += ` AND p.run_id < ?`
@@ -221,15 +242,12 @@ func (db *DB) SweepLeases(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Long after their end: whoever is late finds its own first.
-	const old = ` l.expires_at < clock_timestamp() - interval '1 hour' AND NOT EXISTS (SELECT 1 FROM run_process p JOIN runs r ON r.run_id = p.run_id
-		WHERE p.live_lock = l.name AND r.status = 'RUNNING')`
 	var some bool
-	if err := q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM leases l WHERE`+old+`)`).Scan(&some); err != nil || !some {
+	if err := q.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM leases l WHERE `+old+`)`).Scan(&some); err != nil || !some {
 		return db.Classify("look for old leases", err)
 	}
 	return db.Write(ctx, "take old leases away", "", func(ctx context.Context, q relational.Querier) error {
-		_, err := q.ExecContext(ctx, `DELETE FROM leases WHERE name IN (SELECT l.name FROM leases l WHERE`+old+` FOR UPDATE SKIP LOCKED)`)
+		_, err := q.ExecContext(ctx, `DELETE FROM leases WHERE name IN (SELECT l.name FROM leases l WHERE `+old+` FOR UPDATE SKIP LOCKED)`)
 		return err
 	})
 }

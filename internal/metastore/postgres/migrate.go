@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -70,14 +71,16 @@ type state struct {
 }
 
 // look finds the version of the schema, in one statement where there is one, and learns
-// whether the role may write.
+// whether the role may write, and how far the server's clock is ahead.
 func (db *DB) look(ctx context.Context, conn *sql.Conn) (found state, err error) {
 	const session = `pg_backend_pid(), current_setting('search_path')`
 	var may, only string
+	var now time.Time
 	err = conn.QueryRowContext(ctx, `SELECT (SELECT coalesce(max(version), 0) FROM quant.schema_migrations),
-		has_table_privilege('quant.runs', 'INSERT')::text, current_setting('transaction_read_only'), `+session).
-		Scan(&found.version, &may, &only, &found.backend, &found.path)
+		has_table_privilege('quant.runs', 'INSERT')::text, current_setting('transaction_read_only'), clock_timestamp(), `+session).
+		Scan(&found.version, &may, &only, &now, &found.backend, &found.path)
 	if err == nil {
+		db.ahead, db.knowsAhead = now.Sub(db.now()), true // the answer was on its way for less than the question, which was parsed
 		if found.version == 0 {
 			return found, db.foreign("its table " + versionTable + " is empty")
 		}

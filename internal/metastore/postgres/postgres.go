@@ -10,7 +10,9 @@ package postgres
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"strconv"
@@ -23,6 +25,7 @@ import (
 	"quant"
 	"quant/internal/metastore"
 	"quant/internal/metastore/relational"
+	"quant/internal/serverlink"
 )
 
 // Schema is the schema that everything of the Meta DB lies in.
@@ -46,13 +49,15 @@ type Options struct {
 // DB is an open Meta DB. Its methods may be called from several goroutines.
 type DB struct {
 	*relational.DB
-	engine   dialect
-	now      func() time.Time
-	schema   []migration
-	readOnly bool
-	canWrite bool
-	created  bool
-	from, to int
+	engine     dialect
+	now        func() time.Time
+	schema     []migration
+	readOnly   bool
+	canWrite   bool
+	created    bool
+	from, to   int
+	ahead      time.Duration // of the server's clock before now
+	knowsAhead bool
 
 	connector connector // of the pool's connections
 
@@ -60,6 +65,9 @@ type DB struct {
 	// connection, so they are made afterwards.
 	unsettled bool
 }
+
+// defaultWait is how long is waited for a lock, and for a server that starts.
+const defaultWait = 15 * time.Second
 
 // oldest is the first version of PostgreSQL that the statements are tried with.
 const oldest = 15
@@ -81,7 +89,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 
 func open(ctx context.Context, o Options, schema []migration) (_ *DB, err error) {
 	if o.Wait <= 0 {
-		o.Wait = 15 * time.Second
+		o.Wait = defaultWait
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -170,6 +178,16 @@ func (db *DB) Migrated() (from, to int) { return db.from, db.to }
 // Options.ReadOnly was not asked for.
 func (db *DB) CanWrite() bool { return db.canWrite && !db.readOnly }
 
+// Ahead is how far the server's clock is ahead of Options.Now. Opening a database that is
+// prepared has told that already.
+func (db *DB) Ahead(ctx context.Context) (time.Duration, error) {
+	if db.knowsAhead {
+		return db.ahead, nil
+	}
+	now, err := db.Now(ctx)
+	return now.Sub(db.now()), err
+}
+
 // Shown is the form of a database's URL that messages and records show: without a
 // password and without parameters.
 func Shown(text string) string {
@@ -191,6 +209,10 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 		return nil, quant.Errorf(quant.Usage, "the address of the meta db does not begin with postgres://").WithHint("%s", hint)
 	}
 	config, err := pgx.ParseConfig(o.URL)
+	if file, ok := errors.AsType[*fs.PathError](err); ok { // of a certificate, a key or a service
+		return nil, quant.Errorf(quant.Usage, "meta db %s: %s, which its address or a variable of PostgreSQL names, cannot be read: %w", Shown(o.URL), file.Path, file.Err).
+			WithHint("name a file that you may read with sslrootcert, sslcert, sslkey or servicefile (or PGSSLROOTCERT, PGSSLCERT, PGSSLKEY, PGSERVICEFILE)")
+	}
 	if err != nil {
 		return nil, quant.Errorf(quant.Usage, "meta db %s: its address cannot be read%s", Shown(o.URL), reasonOf(err)).WithHint("%s", hint)
 	}
@@ -203,19 +225,22 @@ func parse(o Options) (*pgx.ConnConfig, error) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = o.Wait
 	}
-	config.DialFunc = dialer().DialContext
+	config.DialFunc = serverlink.Dialer().DialContext
 	for name, value := range map[string]string{
-		"search_path":      Schema,
-		"application_name": "quant",
-		"client_encoding":  "UTF8",
-		"lock_timeout":     strconv.FormatInt(o.Wait.Milliseconds(), 10),
-		"TimeZone":         "UTC",
-		"row_security":     "off", // a row that is hidden is an error, never a missing one
-		// A host that is gone leaves its locks after about ten seconds.
-		"tcp_keepalives_idle": "4", "tcp_keepalives_interval": "2", "tcp_keepalives_count": "3", "tcp_user_timeout": "10000",
+		"search_path":                   Schema,
+		"application_name":              "quant",
+		"client_encoding":               "UTF8",
+		"lock_timeout":                  strconv.FormatInt(o.Wait.Milliseconds(), 10),
+		"TimeZone":                      "UTC",
+		"row_security":                  "off", // a row that is hidden is an error, never a missing one
 		"default_transaction_read_only": onOff(o.ReadOnly),
 	} {
 		if _, set := config.RuntimeParams[name]; !set || name == "search_path" {
+			config.RuntimeParams[name] = value
+		}
+	}
+	for name, value := range serverlink.Settings() {
+		if _, set := config.RuntimeParams[name]; !set {
 			config.RuntimeParams[name] = value
 		}
 	}

@@ -26,6 +26,11 @@ import (
 
 const superuser = "postgres"
 
+// noTLS is what a server that was built without TLS says when it is to speak it.
+const noTLS = "SSL is not supported by this build"
+
+var errNoTLS = errors.New("this PostgreSQL was built without TLS")
+
 // Options says how a server differs from the shared one.
 type Options struct {
 	// Durable makes every commit wait for the disk, as a server in use does.
@@ -34,6 +39,9 @@ type Options struct {
 	TCP bool
 	// TLS is TCP that takes encrypted connections alone.
 	TLS bool
+	// Network is an address to listen on, as 10.0.0.1/24: all of that network may log in,
+	// without passwords, as hosts of a test do that are namespaces.
+	Network string
 	// Settings are further lines of postgresql.conf.
 	Settings map[string]string
 }
@@ -60,11 +68,26 @@ type Server struct {
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	s, err := start(find(t), o)
+	if errors.Is(err, errNoTLS) {
+		tried.Cannot(t, "%v", err)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.remove)
 	return s
+}
+
+// Run starts a server for a program that is no test; end ends it.
+func Run(o Options) (s *Server, end func(), err error) {
+	bin, err := locate()
+	if err != nil {
+		return nil, nil, err
+	}
+	if s, err = start(bin, o); err != nil {
+		return nil, nil, err
+	}
+	return s, s.remove, nil
 }
 
 // installation is where PostgreSQL's programs lie, and who may run them.
@@ -141,12 +164,13 @@ func start(bin installation, o Options) (s *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s = &Server{dir: dir, bin: bin, port: 5432}
+	made := &Server{dir: dir, bin: bin, port: 5432}
 	defer func() {
 		if err != nil {
-			s.remove()
+			made.remove()
 		}
 	}()
+	s = made
 	if err := s.own(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -157,6 +181,11 @@ func start(bin installation, o Options) (s *Server, err error) {
 		"--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("initdb: %w: %.2000s", err, out)
+	}
+	if o.TLS {
+		if out, err := bin.command(dir, "postgres", "-D", s.data(), "-c", "ssl=on", "-C", "ssl").CombinedOutput(); err != nil && bytes.Contains(out, []byte(noTLS)) {
+			return nil, errNoTLS
+		}
 	}
 	if err := s.configure(o); err != nil {
 		return nil, err
@@ -212,6 +241,13 @@ func (s *Server) configure(o Options) error {
 		settings["ssl"], settings["ssl_cert_file"], settings["ssl_key_file"] = "on", filepath.Join(s.dir, "server.crt"), filepath.Join(s.dir, "server.key")
 		rules := "local all all trust\nhostssl all all all scram-sha-256\n"
 		if err := s.write("data/pg_hba.conf", []byte(rules)); err != nil {
+			return err
+		}
+	}
+	if o.Network != "" {
+		address, _, _ := strings.Cut(o.Network, "/")
+		settings["listen_addresses"] = address
+		if err := s.write("data/pg_hba.conf", []byte("local all all trust\nhost all all "+o.Network+" trust\n")); err != nil {
 			return err
 		}
 	}

@@ -3,6 +3,7 @@ package relational
 import (
 	"context"
 	"database/sql"
+	"iter"
 
 	"quant"
 )
@@ -54,6 +55,13 @@ type Dialect interface {
 	OtherColumns() string
 	// TableNames is the query for the names of all tables of the Meta DB, in order.
 	TableNames() string
+
+	// StoreWhole calls store with the rules off that only hold for whoever records, until
+	// it returns, in the transaction of conn.
+	StoreWhole(ctx context.Context, conn *sql.Conn, tables []string, store func() error) error
+	// StoreRows adds rows to a table, in the transaction of conn. A value is nil, an int64,
+	// a float64 or a string.
+	StoreRows(ctx context.Context, conn *sql.Conn, table string, columns []string, rows iter.Seq2[[]any, error]) error
 
 	// Classify gives an error of the driver its code and a message that says what was
 	// being done to which object. An error that has a code already is returned as it

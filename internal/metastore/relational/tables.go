@@ -52,3 +52,21 @@ func Registered() []struct{ Table, Parent string } {
 		{"model_versions", version}, {"model_version_tags", version},
 	}
 }
+
+// RunsAndRegistered are runs, their companions and what clients log beside them, parents
+// first.
+func RunsAndRegistered() []string {
+	tables := append([]string{"runs"}, Companions()...)
+	for _, r := range Registered() {
+		tables = append(tables, r.Table)
+	}
+	return tables
+}
+
+// numbers is the table whose rows come with those of experiments.
+const numbers = "client_experiments"
+
+// ParentsFirst are all tables, those that others refer to first.
+func ParentsFirst() []string {
+	return append([]string{"symbols", "experiments", numbers, "experiment_tags", "models", "tokens"}, RunsAndRegistered()...)
+}

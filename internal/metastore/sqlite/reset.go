@@ -13,13 +13,7 @@ import (
 )
 
 // carriedTables are the tables that Reset carries over, parents first.
-func carriedTables() []string {
-	tables := append([]string{"runs"}, relational.Companions()...)
-	for _, r := range relational.Registered() {
-		tables = append(tables, r.Table)
-	}
-	return tables
-}
+func carriedTables() []string { return relational.RunsAndRegistered() }
 
 // Reset is documented at metastore.FileStore. Errors: Failed inside a Tx; Store,
 // marked metastore.ErrDamaged, when what is to be carried over cannot be read (move the

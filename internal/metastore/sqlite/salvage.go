@@ -25,9 +25,7 @@ import (
 )
 
 // salvageable are the tables that Salvage knows, parents first.
-func salvageable() []string {
-	return append([]string{"symbols", "experiments", "client_experiments", "experiment_tags", "models", "tokens"}, carriedTables()...)
-}
+func salvageable() []string { return relational.ParentsFirst() }
 
 // Salvage takes over what can be read from another, usually damaged and moved
 // aside, SQLite file: rows that this schema accepts and does not hold yet, of

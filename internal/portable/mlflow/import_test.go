@@ -280,7 +280,7 @@ func TestAStoreIsBroughtOverOnce(t *testing.T) {
 
 func textOf(t *testing.T, l *lab.Lab, digest string) string {
 	t.Helper()
-	f, err := l.Artifacts().Open(digest)
+	f, err := l.Artifacts().Open(context.Background(), digest)
 	ok(t, err)
 	defer f.Close()
 	return string(must(io.ReadAll(f)))

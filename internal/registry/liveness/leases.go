@@ -157,6 +157,19 @@ func (l *Leases) LockHere(p quant.RunProcess) bool {
 	return l.locks.stateOf(string(p.LiveLock)) != lockMissing
 }
 
+// NothingDead tells in one look that there is nothing to close and nothing to sweep, for
+// which it sweeps the files of locks: see metastore.Leases.NothingDead.
+func (l *Leases) NothingDead(ctx context.Context, machine string) (bool, error) {
+	l.mu.Lock()
+	name := l.name
+	l.mu.Unlock()
+	nothing, err := l.store.NothingDead(ctx, machine, name)
+	if nothing {
+		l.locks.Sweep(ctx)
+	}
+	return nothing, err
+}
+
 // Abandoned are the RUNNING runs of any machine whose lease has ended or is gone: see
 // metastore.Leases.Abandoned.
 func (l *Leases) Abandoned(ctx context.Context, before string, limit int) ([]metastore.RunDetail, error) {

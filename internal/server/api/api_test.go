@@ -20,6 +20,7 @@ import (
 
 	"quant"
 	"quant/internal/exec/transcript"
+	"quant/internal/jobs"
 	"quant/internal/metastore"
 	"quant/internal/secret"
 	"quant/internal/server/api"
@@ -86,6 +87,16 @@ func serve(t *testing.T) *served {
 	}
 	w.Close()
 	if err := s.Meta.CreateExperiment(ctx, quant.Experiment{ExperimentID: "e1", Name: "first", CreatedAt: quant.NewTime(time.Now())}); err != nil {
+		t.Fatal(err)
+	}
+	queue, err := jobs.Open(ctx, s.Place, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := queue.Submit(ctx, jobs.Submission{Argv: []string{"symbols", "list"}, Command: "symbols.list"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := queue.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s.h = api.Handler(api.Options{Session: s.Session.Session})
@@ -249,7 +260,7 @@ func TestEveryRouteAnswersAsItsDocumentSays(t *testing.T) {
 	slices.Sort(ids)
 	for _, id := range append(ids, order...) {
 		at := operations[id]
-		path := strings.NewReplacer("{run}", s.a, "{name}", url.PathEscape(evilFile), "{experiment}", "e1").Replace(at[0])
+		path := strings.NewReplacer("{run}", s.a, "{name}", url.PathEscape(evilFile), "{experiment}", "e1", "{job}", "1").Replace(at[0])
 		answer, content := s.ask(caller.Local(), strings.ToUpper(at[1]), "/api/v1"+path+requests[id].query, requests[id].body)
 		if answer.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", id, answer.StatusCode, content)

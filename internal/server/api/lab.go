@@ -87,5 +87,5 @@ func (h *handler) version() string {
 
 // routes are all of the API.
 func routes() []route {
-	return slices.Concat(routesOfSearch(), routesOfRun(), routesOfActions(), routesOfLab())
+	return slices.Concat(routesOfSearch(), routesOfRun(), routesOfActions(), routesOfJobs(), routesOfLab())
 }

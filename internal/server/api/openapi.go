@@ -30,6 +30,7 @@ func groups() []group {
 		{"runs", "One run, and what is recorded of it."},
 		{"search", "Runs that a query finds, several side by side, in sums."},
 		{"actions", "What changes something. Each is a run of its own inside the one that serves, with the tag `by` that names who asked."},
+		{"jobs", "The queue of work for workers, and what stands in it again and again. To cancel or retry is a run of its own, like an action."},
 		{"lab", "What the lab has beside runs."},
 	}
 }

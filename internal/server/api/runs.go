@@ -92,7 +92,7 @@ func (h *handler) log(ctx context.Context, in logOf) (Log, error) {
 	if err != nil {
 		return Log{}, err
 	}
-	l, err := runs.OpenLog(ctx, runs.LogOptions{Meta: meta, RunID: id, Path: h.Session.LogFile(id)}, false)
+	l, err := runs.OpenLog(ctx, runs.LogOptions{Meta: meta, Registry: h.Session.Registry, RunID: id, Path: h.Session.LogFile(id), Artifacts: h.Session.Artifacts()}, false)
 	if err != nil {
 		return Log{}, err
 	}
@@ -127,7 +127,7 @@ func (h *handler) artifact(w http.ResponseWriter, r *http.Request, in artifactOf
 	if err != nil {
 		return err
 	}
-	file, err := h.Session.Artifacts().Open(a.Digest)
+	file, err := h.Session.Artifacts().Open(r.Context(), a.Digest)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func Routes() []string {
 func newPages(o Options) (*pages, *http.ServeMux) {
 	p := &pages{Session: o.Session, clients: o.Tracking, places: make(chan struct{}, 2)}
 	mux := http.NewServeMux()
-	for _, routes := range []func(*http.ServeMux) []section{p.runRoutes, p.compareRoutes, p.researchRoutes, p.sqlRoutes} {
+	for _, routes := range []func(*http.ServeMux) []section{p.runRoutes, p.compareRoutes, p.jobRoutes, p.researchRoutes, p.sqlRoutes} {
 		p.sections = append(p.sections, routes(mux)...)
 	}
 	p.route(mux, "GET "+assetPrefix+"{version}/{name}", serveAsset)

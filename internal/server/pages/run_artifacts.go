@@ -274,7 +274,7 @@ func (p *pages) artifactFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	content, err := p.Artifacts().Open(a.Digest)
+	content, err := p.Artifacts().Open(r.Context(), a.Digest)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ const (
 )
 
 func (p *pages) openLog(r *http.Request, id string, wait bool) (*runs.Log, error) {
-	return runs.OpenLog(r.Context(), runs.LogOptions{Meta: p.Meta, Registry: p.Registry, RunID: id, Path: p.LogFile(id), Every: followEvery}, wait)
+	return runs.OpenLog(r.Context(), runs.LogOptions{Meta: p.Meta, Registry: p.Registry, RunID: id, Path: p.LogFile(id), Artifacts: p.Artifacts(), Every: followEvery}, wait)
 }
 
 // tail keeps the end of what is written to it.

@@ -46,7 +46,7 @@ func TestARunsPageShowsWhatIsKnownOfIt(t *testing.T) {
 	})
 	page := b.get("/runs/" + id)
 	page.wants(t, http.StatusOK, "<title>첫 번째 run · quant</title>", "&lt;b&gt;0.1&lt;/b&gt;", "&lt;img src=x", `<span class="status SUCCESS">`,
-		"<pre class=\"mono\">quant train</pre>", `data-chart="/runs/`+id+`/points?name=loss"`, "0.25", "uplot.min.js")
+		"<pre class=\"mono\" tabindex=\"0\">quant train</pre>", `data-chart="/runs/`+id+`/points?name=loss"`, "0.25", "uplot.min.js")
 	for _, hostile := range []string{"<script>alert", "<img src=x"} {
 		if strings.Contains(page.text, hostile) {
 			t.Errorf("the page has %q as it stands", hostile)

@@ -42,6 +42,11 @@ func filled(t *testing.T) *labtest.Lab {
 	l.Write("table.csv", []byte("symbol,close\nAAPL,1.5\n\"a,b\",2\n"))
 	l.Must("log", "artifact", "report.html", "table.csv", "--run", "@긴-곡선")
 	l.Want(3, "exec", "--name", "failed", "--", "sh", "-c", "for i in $(seq 200); do echo line $i of what it printed; done; echo ValueError: shapes do not fit >&2; exit 3")
+	l.Must("jobs", "submit", "--", "symbols", "list")
+	l.Must("jobs", "submit", "--retries", "1", "--retry-delay", "10ms", "--", "sh", "-c", "echo 실패; exit 3")
+	l.Must("worker", "--until-empty")
+	l.Must("jobs", "submit", "--priority", "high", "--", "sh", "-c", "echo '긴 명령 줄' "+strings.Repeat("and-more ", 40))
+	l.Must("schedule", "add", "daily", "--after-close", "XKRX", "--delay", "30m", "--", "pipeline", "run", "--strategy", "전략.yaml")
 	return l
 }
 

@@ -28,7 +28,10 @@ func TestTheStepsOfThisTestAreAllFailpointsOfTheProgram(t *testing.T) {
 	listed = append(listed, labtest.LabSteps...)
 	listed = append(listed, labtest.EndSteps...)
 	listed = append(listed, labtest.JobSteps...)
+	listed = append(listed, labtest.AttemptSteps...)
 	listed = append(listed, labtest.FenceSteps...)
+	listed = append(listed, labtest.MoveSteps...)
+	listed = append(listed, labtest.OutputSteps...)
 	slices.Sort(listed)
 	if !slices.Equal(found, listed) {
 		t.Errorf("in the sources: %v\nin this test:   %v", found, listed)

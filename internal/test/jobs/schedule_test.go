@@ -16,6 +16,9 @@ type scheduled struct {
 	LastAt    string `json:"last_at"`
 	LastJob   int64  `json:"last_job"`
 	LastState string `json:"last_state"`
+
+	LastMissed int `json:"last_missed"`
+	Overdue    int `json:"overdue"`
 }
 
 func TestWhatAScheduleMissedIsToldAndMadeUpForOnceOrSkipped(t *testing.T) {

@@ -2,10 +2,15 @@ package jobs
 
 import (
 	"context"
+	"database/sql"
+	neturl "net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // looks into the server
 
 	"quant/internal/metastore/postgres"
 	"quant/internal/metastore/postgrestest"
@@ -89,5 +94,105 @@ func TestAJobOutlivesAServerThatIsGoneWhenItEnds(t *testing.T) {
 		if r := l.Must("runs", "logs", a.RunID); !strings.Contains(r.Stdout, "said") {
 			t.Errorf("the log of attempt %d: %v", i+1, r)
 		}
+	}
+}
+
+// Schedules of a team stand on its server: machines with data folders of their own see
+// the same ones, and two workers at once do a time of one once, by the server's clock.
+func TestATimeOfATeamsScheduleIsDoneOnceByWorkersOfTwoMachines(t *testing.T) {
+	t.Parallel()
+	l := onServer(t)
+	l.Must("schedule", "add", "yearly", "--cron", "0 0 1 1 *", "--", "sh", "-c", "echo x >> "+l.Path("done"))
+	l.Must("schedule", "add", "skipped", "--cron", "0 0 1 1 *", "--missed", "skip", "--", "sh", "-c", "echo y >> "+l.Path("done"))
+	l.Want(5, "schedule", "add", "yearly", "--cron", "0 0 1 1 *", "--", "true")
+	if r := l.Want(4, "schedule", "remove", "yearl"); !strings.Contains(r.Stderr, "did you mean yearly?") {
+		t.Fatalf("%v", r)
+	}
+	if _, err := os.Stat(l.Path("data", "schedules.json")); !os.IsNotExist(err) {
+		t.Fatalf("they stand in a file: %v", err)
+	}
+	url := strings.TrimPrefix(l.Env[len(l.Env)-1], "QUANT_META_URL=")
+	db, err := sql.Open("pgx", url)
+	labtest.Must(t, err)
+	defer db.Close()
+	// They were added two years ago, while no worker was there.
+	_, err = db.Exec(`UPDATE quant_jobs.quant_schedules SET document = regexp_replace(document, '"added_at":"\d+', '"added_at":"' || extract(year FROM now()) - 2)`)
+	labtest.Must(t, err)
+	other := labtest.New(t)
+	other.Env = append(other.Env, "QUANT_META_URL="+url)
+	before := document[[]scheduled](other, "schedule", "list")
+	if len(before) != 2 || before[0].Overdue < 2 || before[0].LastAt != "" {
+		t.Fatalf("another machine sees %+v", before)
+	}
+	a, b := l.Start(nil, "worker", "--until-empty"), other.Start(nil, "worker", "--until-empty")
+	ra, rb := a.Wait(), b.Wait()
+	l.WantCode(ra, 0)
+	l.WantCode(rb, 0)
+	if n := strings.Count(ra.Stderr+rb.Stderr, "schedule yearly: 2 times missed"); n != 1 {
+		t.Fatalf("what was missed is told %d times: %v %v", n, ra, rb)
+	}
+	l.Must("worker", "--until-empty")
+	if done, err := os.ReadFile(l.Path("done")); err != nil || string(done) != "x\n" {
+		t.Fatalf("done was %q: %v", done, err)
+	}
+	for _, s := range document[[]scheduled](other, "schedule", "list") {
+		want := map[string]string{"yearly": "succeeded", "skipped": "cancelled"}[s.Name]
+		if s.LastState != want || s.LastMissed != 2 || s.Overdue != 0 {
+			t.Fatalf("%+v", s)
+		}
+	}
+	l.Must("schedule", "remove", "yearly")
+	if left := document[[]scheduled](other, "schedule", "list"); len(left) != 1 {
+		t.Fatalf("%+v", left)
+	}
+}
+
+// Who submitted a job stands on it and on its run, also where another role's worker does
+// it; the role that recorded a run stands on that.
+func TestWhoSubmittedAJobStandsOnItAndItsRun(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t, postgrestest.Options{Durable: true})
+	l := labtest.New(t)
+	url := server.Database(t)
+	l.Env = append(l.Env, "QUANT_META_URL="+url)
+	l.Must("init-db")
+	l.Must("jobs", "submit", "--", "symbols", "list")
+	parsed, err := neturl.Parse(url)
+	labtest.Must(t, err)
+	server.Exec(t, strings.TrimPrefix(parsed.Path, "/"), `CREATE ROLE ann LOGIN SUPERUSER`) // what she may is tested elsewhere
+	ann := labtest.New(t)
+	ann.Env = append(ann.Env, "QUANT_META_URL="+strings.Replace(url, "quant@", "ann@", 1))
+	// A job that submits another: that is ann's as well, though the worker's role puts it
+	// into the queue.
+	j := submit(ann, "--", "jobs", "submit", "--", "symbols", "list")
+	l.Must("worker", "--until-empty")
+	type identified struct {
+		User string `json:"user"`
+		Role string `json:"role"`
+		Tags []struct {
+			Name, Value string
+		} `json:"tags"`
+	}
+	done := show(l, j.Job)
+	if got := document[identified](l, "jobs", "show", strconv.FormatInt(j.Job, 10)); got.User != "ann" {
+		t.Fatalf("job of %q", got.User)
+	}
+	inner := document[[]struct {
+		Job  int64  `json:"job"`
+		User string `json:"user"`
+	}](l, "jobs", "list", "--limit", "1")
+	if inner[0].Job == j.Job || inner[0].User != "ann" {
+		t.Fatalf("what it submitted: %+v", inner)
+	}
+	run := document[identified](l, "runs", "show", done.RunID)
+	if run.Role == "" || run.Role == "ann" || len(run.Tags) != 1 || run.Tags[0].Name != "by" || run.Tags[0].Value != "ann" {
+		t.Fatalf("its run: %+v", run)
+	}
+	submission := document[identified](l, "runs", "show", j.Parent)
+	if submission.Role != "ann" || len(submission.Tags) != 0 {
+		t.Fatalf("the run that submitted it: %+v", submission)
+	}
+	if r := l.Must("runs", "show", done.RunID); !strings.Contains(r.Stdout, "asked_by       ann") {
+		t.Fatalf("%v", r)
 	}
 }

@@ -21,7 +21,8 @@ import (
 // the process at that step, NAME:panic makes it panic, NAME:stop stops it
 // (SIGSTOP), NAME:die HOW ends it in that way of package dying, NAME:hang makes that goroutine wait for ever and creates the file
 // QUANT_TEST_REACHED, NAME#2 means the second time. QUANT_TEST_PATIENCE=NAME=1s
-// bounds a wait that has a name in package failpoint. QUANT_TEST_JOB_FAILPOINT is
+// bounds a wait that has a name in package failpoint. QUANT_TEST_CLOCK=1h sets the clock
+// of the process ahead by so much. QUANT_TEST_JOB_FAILPOINT is
 // QUANT_TEST_FAILPOINT for the processes that workers start.
 func Main(m *testing.M) {
 	testscript.Main(cleaning{m}, map[string]func(){
@@ -31,6 +32,7 @@ func Main(m *testing.M) {
 				armFailpoint(os.Getenv("QUANT_TEST_JOB_FAILPOINT"))
 			}
 			setPatience(os.Getenv("QUANT_TEST_PATIENCE"))
+			setClock(os.Getenv("QUANT_TEST_CLOCK"))
 			os.Exit(app.Main(os.Args[1:]))
 		},
 	})
@@ -87,6 +89,17 @@ func setPatience(spec string) {
 		}
 		return standard
 	})
+}
+
+func setClock(spec string) {
+	if spec == "" {
+		return
+	}
+	ahead, err := time.ParseDuration(spec)
+	if err != nil {
+		panic(err)
+	}
+	failpoint.SetClock(func() time.Time { return time.Now().Add(ahead) })
 }
 
 // NoRaceSleep keeps a process that the race detector watches from sleeping for

@@ -47,5 +47,18 @@ var PipelineSteps = []string{"pipeline.planned", "pipeline.stage.before", "pipel
 // JobSteps are the failpoints of the queue of jobs; its tests stop there.
 var JobSteps = []string{"jobs.migrate"}
 
+// AttemptSteps are the failpoints of a worker that begins what it was given.
+var AttemptSteps = []string{"job.note"}
+
 // FenceSteps are the failpoints of commits that a lease guards, on a server alone.
 var FenceSteps = []string{"fact.fence"}
+
+// MoveSteps are the failpoints of moving a lab, in their order.
+var MoveSteps = []string{"fact.copy.before", "fact.copy.after", "move.facts", "move.files", "move.meta"}
+
+// OutputSteps are the failpoints of staged outputs, and of a sweep whose units stage them;
+// the tests of jobs stop there.
+var OutputSteps = []string{
+	"sweep.dispatched", "sweep.unit.trials", "outputs.written", "outputs.manifest.before", "outputs.manifest.after",
+	"outputs.take.before", "outputs.take.after", "sweep.taken",
+}

@@ -3,6 +3,7 @@
 package laketest
 
 import (
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,7 +31,7 @@ var fetched struct {
 func Extensions(t testing.TB) string {
 	t.Helper()
 	if dir := os.Getenv(folder); dir != "" {
-		if err := factstore.CheckExtensions(dir); err != nil {
+		if err := factstore.CheckExtensions(dir, factstore.HTTPFS); err != nil {
 			t.Fatal(err)
 		}
 		return dir
@@ -39,8 +40,8 @@ func Extensions(t testing.TB) string {
 	if err != nil {
 		cache = os.TempDir()
 	}
-	dir := filepath.Join(cache, "quant-test", "extensions-"+factstore.EngineVersion)
-	if factstore.CheckExtensions(dir) == nil {
+	dir := filepath.Join(cache, "quant-test", "extensions-s3-"+factstore.EngineVersion)
+	if factstore.CheckExtensions(dir, factstore.HTTPFS) == nil {
 		return dir
 	}
 	if os.Getenv("QUANT_TEST_EVERYTHING") == "" {
@@ -70,16 +71,16 @@ func fetch(dir string) error {
 	}
 	defer os.RemoveAll(building)
 	args := []string{"-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--target", building}
-	for _, e := range []factstore.Extension{factstore.DuckLake, factstore.PostgresScanner} {
+	for _, e := range []factstore.Extension{factstore.DuckLake, factstore.PostgresScanner, factstore.HTTPFS} {
 		args = append(args, e.Package()+"=="+strings.TrimPrefix(factstore.EngineVersion, "v"))
 	}
 	if out, err := exec.Command("python3", args...).CombinedOutput(); err != nil {
 		return &exec.Error{Name: "pip: " + strings.TrimSpace(string(out)), Err: err}
 	}
-	if err := factstore.CheckExtensions(building); err != nil {
+	if err := factstore.CheckExtensions(building, factstore.HTTPFS); err != nil {
 		return err
 	}
-	if err := os.Rename(building, dir); err != nil && factstore.CheckExtensions(dir) != nil {
+	if err := os.Rename(building, dir); err != nil && factstore.CheckExtensions(dir, factstore.HTTPFS) != nil {
 		return err
 	}
 	return nil
@@ -98,4 +99,10 @@ func In(database, dir string) string {
 		separator = "&"
 	}
 	return "ducklake:" + database + separator + "data_path=" + filepath.Join(dir, "files")
+}
+
+// InBucket names the lake with its catalog in a database and its files in a bucket of a
+// store.
+func InBucket(database, bucket, endpoint string) string {
+	return strings.TrimSuffix(In(database, ""), "files") + "s3://" + bucket + "/lake&s3_endpoint=" + url.QueryEscape(endpoint)
 }

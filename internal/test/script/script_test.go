@@ -23,6 +23,7 @@ import (
 	"quant/internal/metastore/postgres"
 	"quant/internal/metastore/postgrestest"
 	"quant/internal/test/labtest"
+	"quant/internal/test/laketest"
 )
 
 // TestScripts runs the acceptance tests: each file is a session of commands
@@ -34,24 +35,56 @@ func TestScripts(t *testing.T) {
 
 // onServer are the scripts whose lab may have its Meta DB on a server as well: they
 // name no file of it, and must print the same, digests included.
-var onServer = []string{"pipeline", "runs", "runs_search", "log", "exec", "features", "labels", "models", "recommend", "backtest"}
+var onServer = []string{
+	"pipeline", "runs", "runs_search", "log", "exec", "features", "labels", "models", "recommend", "backtest",
+	"calendar", "carry_mlflow", "ingest", "jobs", "prices", "see", "serve", "sql", "strategy", "symbols", "symbols_import",
+}
+
+// onTeam are those whose facts may be on a lake as well.
+var onTeam = []string{"backtest", "exec", "features", "labels"}
 
 // TestScriptsOnPostgreSQL runs scripts in labs whose Meta DB is a database of
 // PostgreSQL, prepared for each.
 func TestScriptsOnPostgreSQL(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Shared(t)
-	p := params(func(env *testscript.Env) {
-		env.Setenv("QUANT_META_URL", server.Prepared(t, func(ctx context.Context, url string) error {
-			db, err := postgres.Open(ctx, postgres.Options{URL: url, Create: true})
-			if err != nil {
-				return err
-			}
-			return db.Close()
-		}))
+	runOn(t, onServer, func(env *testscript.Env) { env.Setenv("QUANT_META_URL", metaOn(t, server)) })
+}
+
+// TestScriptsOnATeamsBackends runs scripts in labs of which nothing is in a file: the Meta
+// DB is a database of PostgreSQL, and the facts are on a lake. Each of both is new.
+func TestScriptsOnATeamsBackends(t *testing.T) {
+	t.Parallel()
+	server, extensions := postgrestest.Shared(t), laketest.Extensions(t)
+	runOn(t, onTeam, func(env *testscript.Env) {
+		env.Setenv("QUANT_META_URL", metaOn(t, server))
+		lake := laketest.URL(t)
+		db, err := factstore.OpenWrite(context.Background(), factstore.Options{URL: lake, Extensions: extensions, TempDir: t.TempDir()})
+		if err == nil {
+			err = db.Close()
+		}
+		labtest.Must(t, err)
+		env.Setenv("QUANT_FACTS_URL", lake)
+		env.Setenv("QUANT_EXTENSIONS_DIR", extensions)
 	})
+}
+
+// metaOn is the URL of a prepared Meta DB of its own.
+func metaOn(t *testing.T, server *postgrestest.Server) string {
+	return server.Prepared(t, func(ctx context.Context, url string) error {
+		db, err := postgres.Open(ctx, postgres.Options{URL: url, Create: true})
+		if err != nil {
+			return err
+		}
+		return db.Close()
+	})
+}
+
+// runOn runs scripts, to which a lab elsewhere than in files is the condition server.
+func runOn(t *testing.T, names []string, where func(env *testscript.Env)) {
+	p := params(where)
 	p.Condition = func(cond string) (bool, error) { return cond == "server", nil }
-	for _, name := range onServer {
+	for _, name := range names {
 		p.Files = append(p.Files, filepath.Join(p.Dir, name+".txtar"))
 	}
 	p.Dir = ""

@@ -13,6 +13,7 @@ import (
 	"quant/internal/metastore/postgrestest"
 	"quant/internal/test/labtest"
 	"quant/internal/test/laketest"
+	"quant/internal/test/objectstest"
 )
 
 const momentum = `strategy_id: momentum
@@ -51,15 +52,59 @@ func corrected(volume int, symbols ...string) []byte {
 
 // digests are what the runs of a lab read and wrote, without what names runs and times.
 func digests(l *labtest.Lab) string {
-	return l.MetaRows(`SELECT r.kind, io.direction, io.kind, CASE WHEN io.kind = 'file' THEN '' ELSE io.name END, io.digest, io.rows FROM run_io io JOIN runs r USING (run_id)
-		WHERE io.digest IS NOT NULL AND io.kind NOT IN ('stage', 'state') AND r.kind NOT IN ('sql', 'pipeline.run') ORDER BY r.started_at, 2, 3, 4, 5`)
+	return l.Must("sql", "--meta", "--output", "csv", `SELECT r.kind, io.direction, io.kind, CASE WHEN io.kind = 'file' THEN '' ELSE io.name END AS name, io.digest, io.rows FROM run_io io JOIN runs r USING (run_id)
+		WHERE io.digest IS NOT NULL AND io.kind NOT IN ('stage', 'state') AND r.kind NOT IN ('sql', 'pipeline.run') ORDER BY r.started_at, 2, 3, 4, 5`).Stdout
 }
 
-// The whole chain computes the same to the bit, whether the facts are in a file or on a
-// lake.
-func TestTheChainIsTheSameOnDuckLake(t *testing.T) {
+// In a bucket of an object store a lake is the same as in a folder, and its keys are
+// nowhere.
+func TestALakeInABucketIsTheSame(t *testing.T) {
+	t.Parallel()
+	server := objectstest.Shared(t)
+	front := server.Front(t, true)
+	bucket := server.Bucket(t)
+	url := laketest.InBucket(postgrestest.Database(t), bucket, front.Endpoint)
+	file, lake, stranger := prices(t), onLake(t, url), onLake(t, url)
+	for name, value := range objectstest.Environment() {
+		lake.Env, stranger.Env = append(lake.Env, name+"="+value), append(stranger.Env, name+"="+value)
+	}
+	stranger.Must("init-db") // nothing is written into the bucket yet
+	if r := stranger.Run("ingest", "first.csv"); r.Code == 0 || strings.Contains(r.Stderr, objectstest.Secret) {
+		t.Errorf("a store whose certificate nobody knows: %s", r)
+	}
+	lake.Env = append(lake.Env, "AWS_CA_BUNDLE="+front.CA(t))
+	for _, l := range []*labtest.Lab{file, lake} {
+		for _, line := range []string{"init-db", "ingest first.csv", "ingest second.csv", "features --feature-version v2", "pipeline run --strategy s.yaml", "doctor"} {
+			l.Must(strings.Fields(line)...)
+		}
+	}
+	if want, got := digests(file), digests(lake); want != got || strings.Count(want, "rows:") < 5 {
+		t.Errorf("digests on a file:\n%s\nin a bucket:\n%s", want, got)
+	}
+	for _, query := range []string{
+		"SELECT symbol, ts, open, close, adjusted_close FROM ohlcv ORDER BY ALL LIMIT 50", "SELECT * EXCLUDE (run_id, created_at) FROM backtest_summary ORDER BY ALL",
+	} {
+		if want, got := file.Must("sql", "--output", "csv", query).Stdout, lake.Must("sql", "--output", "csv", query).Stdout; want != got || strings.Count(want, "\n") < 2 {
+			t.Errorf("%s\n%s\nin a bucket:\n%s", query, want, got)
+		}
+	}
+	if r := lake.Run("sql", "SELECT * FROM duckdb_secrets()"); strings.Contains(r.Stdout+r.Stderr, objectstest.Secret) {
+		t.Error("a query shows the keys:", r)
+	}
+	if r := lake.Run("sql", "SELECT * FROM read_parquet('s3://another/x.parquet')"); r.Code == 0 {
+		t.Error("a query reads another bucket:", r)
+	}
+	if all := lake.MetaRows("SELECT config_json, error_text FROM runs"); strings.Contains(all, objectstest.Secret) {
+		t.Error("the keys are in the record")
+	}
+}
+
+// The whole chain computes the same to the bit, whether a lab is in files or its Meta DB
+// on PostgreSQL and its facts on a lake.
+func TestTheChainIsTheSameOnATeamsBackends(t *testing.T) {
 	t.Parallel()
 	file, lake := prices(t), onLake(t, laketest.URL(t))
+	lake.Env = append(lake.Env, "QUANT_META_URL="+postgrestest.Database(t))
 	for _, l := range []*labtest.Lab{file, lake} {
 		for _, line := range []string{
 			"init-db", "ingest first.csv", "ingest second.csv", "features --feature-version v2", "labels --horizon 5",
@@ -91,7 +136,7 @@ func TestALakeSaysWhatCannotBeDoneWithIt(t *testing.T) {
 	l := onLake(t, laketest.In(strings.Replace(server.Database(t), "quant@", "quant:hunter22@", 1), t.TempDir()))
 	l.Want(8, "sql", "SELECT 1")
 	l.Must("init-db")
-	for _, line := range []string{"backup lab.tar", "init-db --reset --yes"} {
+	for _, line := range []string{"init-db --reset --yes"} {
 		if r := l.Want(6, strings.Fields(line)...); !strings.Contains(r.Stderr, "pg_dump") {
 			t.Errorf("%s: %s", line, r)
 		}

@@ -365,10 +365,12 @@
   // What scrolls and has nothing in it to go to is reached by Tab itself.
   quant.each(".scroll, pre, .parallel", (el) => {
     if (el.hasAttribute("tabindex")) return;
-    new ResizeObserver(() => {
+    const seen = new ResizeObserver(() => {
       if (el.scrollWidth > el.clientWidth || el.scrollHeight > el.clientHeight) el.tabIndex = 0;
       else el.removeAttribute("tabindex");
-    }).observe(el);
+    });
+    // What is in it may grow while its own size stays: a font comes late, a time gets longer.
+    for (const one of [el, ...el.children]) seen.observe(one);
   });
   // A graph that is wider than the window begins where the run stands.
   quant.each(".graph", (el) => {

@@ -15,7 +15,14 @@ OVERFLOW = """() => {
   return over + " px: " + out.slice(0, 4).map((el) => el.tagName.toLowerCase() + "." + el.className + " " + (el.textContent || "").trim().slice(0, 40)).join(" | ");
 }"""
 
-DRAWN = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
+# Resolves when the window has the width and what observes sizes has been told.
+DRAWN = """(width) => new Promise((done) => {
+  const frame = () => requestAnimationFrame(() => {
+    if (innerWidth !== width) return frame();
+    requestAnimationFrame(() => requestAnimationFrame(() => done()));
+  });
+  document.fonts.ready.then(frame);
+})"""
 
 OUTLINE = """() => {
   const heads = [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")];
@@ -73,6 +80,12 @@ def pages():
     yield "model", "", 200, ""
     yield "data", "/data", 200, "table"
     yield "symbol", "/data/AAPL", 200, "canvas"
+    yield "jobs", "/jobs", 200, "table"
+    yield "jobs-failed", at("/jobs", state="failed"), 200, "table"
+    yield "jobs-none", at("/jobs", state="retrying"), 200, ".empty"
+    yield "job", "/jobs/2", 200, "table"
+    yield "job-waits", "/jobs/3", 200, ""
+    yield "no-job", "/jobs/999", 404, ".failure"
     yield "sql", "/sql", 200, ""
     yield "sql-result", at("/sql", q="SELECT ts, close FROM ohlcv WHERE symbol = 'AAPL' ORDER BY ts LIMIT 50"), 200, "[data-sql-rows]"
     yield "sql-error", at("/sql", q="SELECT nothing_like_that FROM ohlcv"), 200, "#result .failure"
@@ -97,7 +110,7 @@ def looked_at(tab, name, path, status, drawn, theme, axe):
         tab.page.evaluate(axe)
         for width in widths:
             tab.page.set_viewport_size({"width": width, "height": 900})
-            tab.page.evaluate(DRAWN)  # charts follow
+            tab.page.evaluate(DRAWN, width)  # charts follow
             over = tab.page.evaluate(OVERFLOW)
             if over:
                 wrong.append(f"sticks out at {width} px by {over}")

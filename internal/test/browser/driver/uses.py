@@ -23,7 +23,7 @@ def searching(tab):
         page.keyboard.press("Enter")
         page.wait_for_url("**/runs?q=*")
         rows = page.locator(ROW)
-        want(rows.count() == 1 and "failed" in rows.first.inner_text(), f"{rows.count()} rows")
+        want(rows.count() == 3 and "failed" in rows.last.inner_text(), f"{rows.count()} rows")  # after both attempts of a job
     with check("a mistake in a search is shown where it is", tab):
         tab.go(at("/runs", q="kind = "))
         said = tab.text(".failure pre.caret")
@@ -239,6 +239,36 @@ def artifact(tab):
         want(page.title() != "escaped", "its script reached the page around it")
 
 
+def queueing(tab):
+    page = tab.page
+    with check("a job is shown with its attempts, each of which leads to its run", tab):
+        tab.go("/jobs")
+        page.click("nav.tabs a:has-text('failed')")
+        page.wait_for_url("**/jobs?state=failed")
+        page.click("table[data-rows] tbody a")
+        page.wait_for_url("**/jobs/2")
+        rows = page.locator("table[data-rows] tbody tr")
+        want(rows.count() == 2 and "exit status 3" in rows.first.inner_text(), f"{rows.count()} attempts")
+        rows.first.locator("a").first.click()
+        page.wait_for_url("**/runs/*")
+        want("exit status 3" in tab.text(), tab.text())
+    with check("a job is cancelled and tried again, and the list follows by itself", tab):
+        tab.go("/jobs/3")
+        page.once("dialog", lambda d: d.accept())
+        page.click("button:has-text('Cancel')")
+        page.wait_for_selector(".status:has-text('cancelled')")
+        page.click("button:has-text('Try again')")
+        page.wait_for_selector(".status:has-text('queued')")
+        acts = [r["kind"] for r in json.loads(quant("runs", "search", 'kind = "jobs.cancel" or kind = "jobs.retry"', "--columns", "kind", "--output", "json"))]
+        want(sorted(acts) == ["jobs.cancel", "jobs.retry"], f"recorded: {acts}")
+        tab.go("/jobs")
+        want("no worker is at work" in tab.text("[data-queue]"), tab.text("[data-queue]"))
+        quant("worker", "--until-empty")
+        tab.until("the job is done, without a click", "document.querySelector('[data-key=job-3] .status').textContent", "succeeded")
+        want("nothing waits or runs" in tab.text("[data-queue]"), tab.text("[data-queue]"))
+        want("daily" in tab.text("#schedules") and "No worker" in tab.text("#workers"), tab.text())
+
+
 def logging_in(browser):
     tab = Tab(browser, base=GUARDED)
     page = tab.page
@@ -268,6 +298,10 @@ def logging_in(browser):
         want("Delete" not in tab.text() and "Add note" not in tab.text(), tab.text())
         tab.expected = 1
         want(page.evaluate(f"fetch('/runs/{run}/star', {{method: 'POST'}}).then((r) => r.status)") == 403, "it is not refused")
+        tab.go("/jobs/2")
+        want(page.locator("main form[method=post]").count() == 0, "a job has a form that changes")
+        tab.expected += 1
+        want(page.evaluate("fetch('/jobs/2/retry', {method: 'POST'}).then((r) => r.status)") == 403, "to retry is not refused")
     tab.close()
 
 
@@ -283,6 +317,7 @@ def main():
         acting(tab)
         querying(tab)
         artifact(tab)
+        queueing(tab)
         tab.close()
         logging_in(browser)
 

@@ -1,4 +1,4 @@
-package postgres
+package serverlink
 
 import (
 	"strings"
@@ -15,7 +15,7 @@ func limitUnanswered(network, _ string, conn syscall.RawConn) error {
 	}
 	var failed error
 	err := conn.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unanswered.Milliseconds()))
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(Unanswered.Milliseconds()))
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"context"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"quant"
+	"quant/internal/jobs"
+	"quant/internal/output"
+	"quant/internal/pipeline"
+)
+
+const (
+	// queueWorkers is the value of --workers for the workers that run by themselves.
+	queueWorkers = "queue"
+	mostWorkers  = 64
+	// unitsEvery is how often the jobs of a sweep are looked at.
+	unitsEvery = 200 * time.Millisecond
+	// cancelWait bounds the wait for jobs that were cancelled: a process that was asked
+	// to end does so within 10 seconds of the signal.
+	cancelWait = 7 * time.Second
+	// unitRetries is how often a unit is done again whose process failed or was killed.
+	unitRetries = 2
+)
+
+// dispatch is how the units of a sweep are done with --workers; nil without.
+func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
+	if workers == "" {
+		return nil, nil
+	}
+	slots := 0
+	if workers != queueWorkers {
+		n, err := strconv.Atoi(workers)
+		if err != nil || n < 1 || n > mostWorkers {
+			return nil, quant.Errorf(quant.Usage, "--workers %q is neither a number from 1 to %d nor %s", workers, mostWorkers, queueWorkers).
+				WithHint("--workers 2 starts two processes here; --workers queue leaves it to `quant worker`")
+		}
+		slots = n
+	}
+	return func(ctx context.Context, name string, lines [][]string) ([]string, error) {
+		dir, err := os.Getwd()
+		if err != nil {
+			return nil, quant.Errorf(quant.Failed, "the working directory is gone").WithHint("change to one that exists")
+		}
+		store, err := e.jobs(ctx, true)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = store.Close() }() // all of it is durable
+		queue := ""
+		if slots > 0 {
+			queue = name // taken by the workers of this sweep alone
+		}
+		ids := make([]int64, len(lines))
+		for i, line := range lines {
+			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: "sweep", Dir: dir, Parent: e.RunID(), Unique: true, Queue: queue, Retries: unitRetries, RetryDelay: time.Second})
+			if err != nil {
+				return nil, e.cancelled(ctx, store, ids[:i], err)
+			}
+			ids[i] = job.ID
+		}
+		if slots == 0 {
+			e.Notice("%s wait for workers, jobs %d to %d; `quant worker` starts one, `quant jobs list` shows them", quant.Count(len(lines), "unit"), ids[0], ids[len(ids)-1])
+			return e.unitsDone(ctx, store, ids)
+		}
+		working, end := context.WithCancel(context.WithoutCancel(ctx))
+		now := make(chan struct{})
+		var worker sync.WaitGroup
+		var failed error
+		following, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
+		worker.Go(func() {
+			_, failed = store.Work(working, e.Session, jobs.WorkerOptions{Slots: slots, Queue: queue, Program: thisProgram(), Now: now, LogMax: defaultLogMax})
+			if failed != nil {
+				stop(failed)
+			}
+		})
+		runs, err := e.unitsDone(following, store, ids)
+		end()
+		if err != nil {
+			close(now)
+		}
+		worker.Wait()
+		return runs, err
+	}, nil
+}
+
+// unitsDone waits for jobs, and returns the run that did each. Of jobs that are not all
+// done none is left.
+func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64) ([]string, error) {
+	begun, over := time.Now(), 0
+	shown := output.IsTerminal(e.Streams().Err)
+	last, err := store.Follow(ctx, ids, unitsEvery, func(j jobs.Job) error {
+		switch j.State {
+		case jobs.Failed, jobs.Cancelled:
+			what := string(j.State)
+			if j.Error != "" && j.State == jobs.Failed {
+				what += ": " + string(j.Error)
+			} else if j.State == jobs.Cancelled {
+				what = "was cancelled"
+			}
+			return quant.Errorf(quant.Failed, "job %d of this sweep %s", j.ID, what).
+				WithHint("`quant jobs show %d` says more; the same sweep again goes on with what the others came to", j.ID)
+		case jobs.Succeeded:
+			over++
+			if shown && over < len(ids) {
+				left := time.Since(begun) / time.Duration(over) * time.Duration(len(ids)-over)
+				e.Notice("unit %d of %d done, about %s left", over, len(ids), max(left, time.Second).Round(time.Second))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, e.cancelled(ctx, store, ids, err)
+	}
+	runs := make([]string, len(last))
+	for i, j := range last {
+		runs[i] = string(j.RunID)
+	}
+	return runs, nil
+}
+
+// cancelled cancels those of the jobs that are not over, waits until none runs, and
+// returns why.
+func (e *Env) cancelled(ctx context.Context, store *jobs.Store, ids []int64, why error) error {
+	ending, stop := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
+	defer stop()
+	var left []int64
+	for _, id := range ids {
+		if _, err := store.Cancel(ending, id); err == nil {
+			left = append(left, id)
+		}
+	}
+	if len(left) > 0 {
+		if _, err := store.Follow(ending, left, unitsEvery, func(jobs.Job) error { return nil }); err != nil {
+			e.Warn("the jobs of this sweep have not all ended yet; `quant jobs list` shows them")
+		}
+	}
+	return why
+}

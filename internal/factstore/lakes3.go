@@ -1,0 +1,91 @@
+package factstore
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"quant"
+	"quant/internal/lab/place"
+	"quant/internal/objectstore"
+	"quant/internal/sqltext"
+)
+
+// The files of a lake may lie in a bucket. DuckDB reads and writes them by its extension
+// httpfs, which is let in by a secret: it lives in the memory of one engine, holds for the
+// lake's prefix alone, and no statement with it is ever shown.
+
+const s3Secret = "lake_files"
+
+// s3Files is where the files of a lake lie in a bucket; in: they do.
+func s3Files(u place.LakeURL, cloud place.Cloud, found catalogState) (at place.S3, in bool, err error) {
+	path := u.DataPath
+	if path == "" {
+		path = found.folder
+	}
+	if !place.IsS3(path) {
+		return at, false, nil
+	}
+	at, err = u.S3(path, cloud)
+	if err != nil {
+		return at, true, quant.Errorf(quant.Usage, "the files of the lake: %w", err).WithHint("write it as data_path=s3://BUCKET/PREFIX, with s3_endpoint, s3_region and s3_url_style where they are needed")
+	}
+	return at, true, nil
+}
+
+// s3Statements let DuckDB in to the files of a lake in a bucket. They hold secrets.
+func s3Statements(ctx context.Context, o Options, at place.S3) ([]string, error) {
+	keys, err := objectstore.New(objectstore.Options{At: at, Cloud: o.Cloud, Know: o.Know}).Credentials(ctx)
+	if err != nil {
+		return nil, err
+	}
+	style := "vhost"
+	if at.PathStyle {
+		style = "path"
+	}
+	region := at.Region
+	if region == "" {
+		region = "us-east-1"
+	}
+	secret := [][2]string{{"KEY_ID", keys.KeyID}, {"SECRET", keys.Secret}, {"REGION", region}, {"URL_STYLE", style}, {"SCOPE", at.URL()}}
+	if keys.Session != "" {
+		secret = append(secret, [2]string{"SESSION_TOKEN", keys.Session})
+	}
+	if at.Endpoint != "" {
+		scheme, host, _ := strings.Cut(at.Endpoint, "://")
+		secret = append(secret, [2]string{"ENDPOINT", host}, [2]string{"USE_SSL", fmt.Sprint(scheme == "https")})
+	}
+	scope := sha256.Sum256([]byte(at.URL())) // two lakes of one engine have two secrets
+	var words []string
+	for _, s := range secret {
+		words = append(words, s[0]+" "+sqltext.Literal(s[1]))
+	}
+	statements := []string{"CREATE OR REPLACE SECRET " + s3Secret + "_" + hex.EncodeToString(scope[:8]) + " (TYPE s3, PROVIDER config, " + strings.Join(words, ", ") + ")"}
+	if o.Cloud.CABundle != "" {
+		statements = append(statements, "SET ca_cert_file = "+sqltext.Literal(o.Cloud.CABundle), "SET enable_server_cert_verification = true")
+	}
+	return statements, nil
+}
+
+// openFiles lets the engine in to the files of a lake that lie in a bucket; in: they do.
+func (db *DB) openFiles(ctx context.Context, found catalogState) (in bool, err error) {
+	at, in, err := s3Files(db.lake.url, db.o.Cloud, found)
+	if err != nil || !in {
+		return in, err
+	}
+	if err := loadExtensions(ctx, db.conn, db.o.Extensions, HTTPFS); err != nil {
+		return in, err
+	}
+	statements, err := s3Statements(ctx, db.o, at)
+	if err != nil {
+		return in, err
+	}
+	for _, s := range statements {
+		if _, err := db.conn.ExecContext(ctx, s); err != nil {
+			return in, quant.Errorf(quant.Store, "%s: DuckDB does not take the credentials of %s", db.path, at.URL()).WithHint("check AWS_CA_BUNDLE and the endpoint")
+		}
+	}
+	return in, nil
+}

@@ -1,0 +1,561 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"quant"
+	"quant/internal/backtest"
+	"quant/internal/durable"
+	"quant/internal/factstore"
+	"quant/internal/failpoint"
+	"quant/internal/metastore"
+	"quant/internal/session"
+	"quant/internal/strategy"
+)
+
+// A sweep with workers: units of some trials each are worked out by processes of their
+// own, which read the facts and stage what they come to; the sweep takes it in, in the
+// order of the grid, and records the runs of the trials. What a unit could not work
+// out (a trial that fails, or that must run by itself) the sweep runs as without workers.
+
+const (
+	// leastTrials and mostTrials bound a unit: each reads the market once, and each is
+	// what progress is told by and what a killed worker loses.
+	leastTrials = trialsAtOnce
+	mostTrials  = 8 * trialsAtOnce
+	// tagUnit and tagHost say of the runs of a trial which run worked it out, and where.
+	tagUnit = "unit_run_id"
+	tagHost = "unit_host"
+	// unitsAtOnce is how many units one transaction takes in.
+	unitsAtOnce = 8
+)
+
+// Dispatch has command lines of quant done as jobs, each a run of its own, and returns
+// the run that did each. name is the same for the same lines. When ctx ends, or a job
+// fails, none is left running.
+type Dispatch func(ctx context.Context, name string, lines [][]string) (runIDs []string, err error)
+
+// UnitOptions say which unit of a sweep a process works out.
+type UnitOptions struct {
+	First, Last int    // trials of the grid, from 1 on
+	Plan        string // the digest of what the sweep is asked for: another is refused
+	Fingerprint string // of what it is worked out on
+}
+
+// unit is some consecutive trials of a sweep.
+type unit struct {
+	first, last int // of Trials; last is not among them
+	fingerprint string
+	runID       string
+	digest      string // of the manifest
+}
+
+// staged is what a unit says of a trial that it worked out.
+type staged struct {
+	Trial     Trial         `json:"trial"` // its result
+	Recommend session.Draft `json:"recommend"`
+	Backtest  session.Draft `json:"backtest"`
+}
+
+// unitNote is what a unit says to the sweep.
+type unitNote struct {
+	Host   string   `json:"host"`
+	Trials []staged `json:"trials"`
+}
+
+// units cuts the grid. How many workers there are changes nothing, so that a sweep which
+// was killed goes on with another number.
+func (r *SweepReport) units() []*unit {
+	size := min(max(leastTrials, (len(r.Trials)/leastTrials+leastTrials-1)/leastTrials*leastTrials), mostTrials)
+	var list []*unit
+	for first := 0; first < len(r.Trials); first += size {
+		list = append(list, &unit{first: first, last: min(first+size, len(r.Trials))})
+	}
+	return list
+}
+
+// planDigest is of what a sweep is asked for: two processes that find the same one try
+// the same trials.
+func (r *SweepReport) planDigest(s *session.Session, o SweepOptions, data []byte) string {
+	var sets [][]string
+	for _, t := range r.Trials {
+		sets = append(sets, t.sets)
+	}
+	doc, _ := json.Marshal([]any{durable.Digest(data), sets, r.From, r.To, o.AcceptRaw, o.AllowInSample, s.CalendarName()}) // texts and days
+	return durable.Digest(doc)
+}
+
+// standsOn is of what else a trial's result follows from: the facts that it reads, what
+// the lab says of symbols, universes and days, and the program.
+func (r *SweepReport) standsOn(ctx context.Context, s *session.Session, db *factstore.DB) (string, error) {
+	meta, err := s.MetaDB()
+	if err != nil {
+		return "", err
+	}
+	symbols, err := meta.ListSymbols(ctx, metastore.SymbolFilter{})
+	if err != nil {
+		return "", err
+	}
+	universes, err := universesDigest(s)
+	if err != nil {
+		return "", err
+	}
+	known, err := Delistings(s)
+	if err != nil {
+		return "", err
+	}
+	results := append([]string{factstore.Targets, factstore.Proposals, factstore.TargetSets}, backtest.StoredTables()...)
+	if slices.ContainsFunc(r.Trials, func(t Trial) bool { return t.of.Signal.Type == strategy.Strategies }) {
+		results = []string{""}
+	}
+	tables, err := texts(ctx, db, "SELECT table_name || ' ' || epoch_us(max(committed_at)) FROM "+factstore.Ledger+" GROUP BY table_name ORDER BY ALL")
+	if err != nil {
+		return "", err
+	}
+	tables = slices.DeleteFunc(tables, func(text string) bool {
+		return slices.ContainsFunc(results, func(of string) bool { return of != "" && len(text) > len(of) && text[:len(of)+1] == of+" " })
+	})
+	program, err := s.Build().Identity(func(path string) (string, error) { digest, _, err := durable.DigestFile(path); return digest, err })
+	if err != nil {
+		return "", err
+	}
+	doc, err := json.Marshal([]any{tables, symbols, universes, known, program})
+	if err != nil {
+		return "", quant.Errorf(quant.Failed, "name what a sweep stands on: %w", err)
+	}
+	return durable.Digest(doc), nil
+}
+
+// dispatch has the trials worked out by workers, and takes in what they come to.
+func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trials, o SweepOptions, data []byte) error {
+	units, plan := r.units(), r.planDigest(s, o, data)
+	var on string
+	found := map[string][]string{}
+	err := s.WriteFactsInside(ctx, func(db *factstore.DB) (err error) { // brings an older file up to date, as every sweep does
+		if on, err = r.standsOn(ctx, s, db); err != nil {
+			return err
+		}
+		var all []string
+		for _, u := range units {
+			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, u.first, u.last)))
+			all = append(all, u.fingerprint)
+		}
+		found, err = db.FindOutputs(all)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var lines [][]string
+	var of []*unit
+	tried := 0
+	for _, u := range units {
+		for _, id := range found[u.fingerprint] {
+			if digest, ok, err := stagedBy(ctx, s, id); err != nil {
+				return err
+			} else if ok {
+				u.runID, u.digest = id, digest
+			}
+		}
+		if u.runID != "" {
+			tried += u.last - u.first
+			continue
+		}
+		line := o.unitLine(r, UnitOptions{First: u.first + 1, Last: u.last, Plan: plan, Fingerprint: u.fingerprint})
+		if !slices.Equal(s.Mask.Args(line), line) {
+			return quant.Errorf(quant.Usage, "the command line holds what looks like a secret, which would stand in the queue").WithHint("leave it out, or run without --workers")
+		}
+		lines, of = append(lines, line), append(of, u)
+	}
+	if tried > 0 {
+		s.Say().Notice("%s of %d were worked out by a sweep that did not come to its end, and are taken over", quant.Count(tried, "trial"), len(r.Trials))
+	}
+	if len(lines) > 0 {
+		hexadecimal, _ := durable.DigestHex(durable.Digest([]byte(plan + on)))
+		runs, err := o.Dispatch(ctx, "sweep-"+hexadecimal[:12], lines)
+		if err != nil {
+			return err
+		}
+		for i, id := range runs {
+			u := of[i]
+			digest, ok, err := stagedBy(ctx, s, id)
+			if err != nil {
+				return err
+			}
+			if ok {
+				u.runID, u.digest = id, digest
+			}
+		}
+	}
+	failpoint.Hit("sweep.dispatched")
+	units = slices.DeleteFunc(units, func(u *unit) bool { return u.runID == "" })
+	for ; len(units) > 0; units = units[min(unitsAtOnce, len(units)):] {
+		if err := r.takeIn(ctx, s, w, units[:min(unitsAtOnce, len(units))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unitLine is the command line of a unit.
+func (o SweepOptions) unitLine(r *SweepReport, u UnitOptions) []string {
+	line := []string{"sweep", "--strategy", o.Strategy}
+	for _, set := range o.Sets {
+		line = append(line, "--set", set)
+	}
+	line = append(line, "--from", r.From.String(), "--to", r.To.String(), "--max-trials", strconv.Itoa(o.MaxTrials))
+	if o.AcceptRaw {
+		line = append(line, "--accept-raw")
+	}
+	if o.AllowInSample {
+		line = append(line, "--allow-in-sample")
+	}
+	return append(line, "--unit", fmt.Sprintf("%d-%d", u.First, u.Last), "--unit-plan", u.Plan, "--unit-fingerprint", u.Fingerprint)
+}
+
+// stagedBy returns the digest of what a run has staged; not ok: it did not end SUCCESS,
+// or staged nothing.
+func stagedBy(ctx context.Context, s *session.Session, runID string) (digest string, ok bool, err error) {
+	meta, err := s.MetaDB()
+	if err != nil {
+		return "", false, err
+	}
+	run, err := meta.GetRun(ctx, runID)
+	if quant.CodeOf(err) == quant.NotFound {
+		return "", false, nil
+	}
+	if err != nil || run.Status != quant.Success {
+		return "", false, err
+	}
+	list, err := meta.RunIO(ctx, runID)
+	if err != nil {
+		return "", false, err
+	}
+	for _, io := range list {
+		if io.Direction == quant.Out && io.Kind == quant.IOStaged {
+			return string(io.Digest), true, nil
+		}
+	}
+	return "", false, nil
+}
+
+// SweepUnit works out some trials of a sweep and stages what they come to, for the sweep
+// that asked for it. quant.Conflict: the sweep that this process finds, by its strategy
+// file and the lab's models, is another.
+func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOptions) error {
+	report, data, err := o.plan(ctx, s)
+	if err != nil {
+		return err
+	}
+	if report.planDigest(s, o, data) != u.Plan {
+		return quant.Errorf(quant.Conflict, "the strategy %s, an alias of its model or the calendar has changed since the sweep began", o.Strategy).WithHint("run the sweep again")
+	}
+	if u.First < 1 || u.Last < u.First || u.Last > len(report.Trials) {
+		return quant.Errorf(quant.Usage, "--unit %d-%d is not within the %s of the sweep", u.First, u.Last, quant.Count(len(report.Trials), "trial"))
+	}
+	w := newTrials(s, InProcess{Quiet: true, Unsaid: true}, o, &report, data)
+	s.Record(w.file)
+	note := unitNote{Trials: []staged{}}
+	if s.Registry.Process != nil {
+		note.Host = s.Registry.Process.Host
+	}
+	return s.ReadFacts(ctx, func(db *factstore.DB) error {
+		if err := db.Alone(ctx, true); err != nil {
+			return err
+		}
+		rows := map[string][][]factstore.Column{}
+		for first := u.First - 1; first < u.Last; first += trialsAtOnce {
+			var list []*Trial
+			for i := first; i < min(first+trialsAtOnce, u.Last); i++ {
+				list = append(list, &report.Trials[i])
+			}
+			done, err := w.stage(ctx, db, list, rows)
+			if err != nil {
+				return err
+			}
+			note.Trials = append(note.Trials, done...)
+			failpoint.Hit("sweep.unit.trials")
+		}
+		out, err := db.StageOutputs(s.RunID(), u.Fingerprint)
+		if err != nil {
+			return err
+		}
+		var total int64
+		for _, table := range stagedTables() {
+			if len(rows[table]) == 0 {
+				continue
+			}
+			n, err := out.WriteParts(ctx, table, rows[table])
+			if err != nil {
+				out.Discard()
+				return err
+			}
+			total += n
+		}
+		digest, err := out.Seal(note)
+		if err != nil {
+			out.Discard()
+			return err
+		}
+		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOStaged, Name: "trials", Rows: &total, Digest: quant.Text(digest)})
+		return nil
+	})
+}
+
+// stagedTables are the tables that a trial fills, in the order in which they are stored.
+func stagedTables() []string {
+	var list []string
+	for _, of := range (&decisionRows{}).tables() {
+		list = append(list, of.table)
+	}
+	return append(list, backtest.StoredTables()...)
+}
+
+// stage works out trials without storing or recording anything, and adds their rows to
+// those of each table. It returns those that it could work out.
+func (w *trials) stage(ctx context.Context, db *factstore.DB, list []*Trial, rows map[string][][]factstore.Column) ([]staged, error) {
+	ready, err := w.read(ctx, db, list)
+	if err != nil {
+		return nil, err
+	}
+	var on []*trialRun
+	for _, t := range ready {
+		if t != nil {
+			t.stands = nil // what was decided before is looked at where it is stored
+			on = append(on, t)
+		}
+	}
+	errs, drafts := make([]error, len(on)), make([][2]session.Draft, len(on))
+	begin := func() error {
+		for _, t := range on {
+			if t.inner, err = w.s.Drafting(unsaid{session.Quiet{Voice: w.s.Say()}}); err != nil {
+				return err
+			}
+			t.inner.Record(w.file)
+		}
+		return nil
+	}
+	if err := begin(); err != nil {
+		return nil, err
+	}
+	w.each(ctx, on, errs, w.decide)
+	for i, t := range on {
+		if errs[i] == nil && !w.panel.Covers(t.decisions, w.report.From, w.report.To) {
+			errs[i] = quant.Errorf(quant.Failed, "it runs by itself")
+		}
+		if errs[i] == nil {
+			t.report.record(t.inner, nil)
+			drafts[i][0] = t.inner.Drafted()
+		}
+	}
+	if err := begin(); err != nil {
+		return nil, err
+	}
+	w.each(ctx, on, errs, w.replay)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	var done []staged
+	for i, t := range on {
+		if errs[i] != nil {
+			continue
+		}
+		add := func(table string, columns []factstore.Column, of string) {
+			whose := factstore.Column{Name: factstore.OutputsOf, Texts: []string{of}, Numbers: make([]int32, columns[0].Len())}
+			rows[table] = append(rows[table], append(slices.Clip(columns), whose))
+		}
+		for _, of := range t.rows.tables() {
+			add(of.table, of.columns, drafts[i][0].RunID)
+		}
+		for table, columns := range t.replayed.Staged() {
+			add(table, columns, t.inner.RunID())
+		}
+		recordBacktest(t.inner, t.replayed.Report, w.universe(t.of))
+		drafts[i][1] = t.inner.Drafted()
+		t.measured(t.replayed.Stored)
+		done = append(done, staged{*t.Trial, drafts[i][0], drafts[i][1]})
+	}
+	return done, nil
+}
+
+// taking is a trial whose results are taken in.
+type taking struct {
+	trial *Trial
+	staged
+	unit, host string
+	stands     *standingDecisions
+	inner      [2]*session.Session // recommend's and backtest's
+}
+
+// takeIn stores what units have staged, all of it in one transaction, and records the
+// runs of their trials. A trial that it leaves out is run as without workers.
+func (r *SweepReport) takeIn(ctx context.Context, s *session.Session, w *trials, units []*unit) error {
+	return s.WriteFactsInside(ctx, func(db *factstore.DB) error {
+		standing, err := standingDecisionsOf(ctx, db, r.StrategyID+"#", r.From, r.To)
+		if err != nil {
+			return err
+		}
+		var list []*taking
+		var take []factstore.Unit
+		for _, u := range units {
+			outputs, err := db.OpenOutputs(ctx, u.runID, u.digest)
+			if quant.CodeOf(err) == quant.NotFound {
+				continue // the same sweep elsewhere has taken it in
+			}
+			if err != nil {
+				return err
+			}
+			var note unitNote
+			if err := json.Unmarshal(outputs.Note, &note); err != nil {
+				return quant.Errorf(quant.Store, "the outputs of run %s cannot be read: %w", quant.ShortID(u.runID), err)
+			}
+			take = append(take, factstore.Unit{RunID: u.runID, Digest: u.digest})
+			for _, one := range note.Trials {
+				i := slices.IndexFunc(r.Trials, func(t Trial) bool { return t.StrategyID == one.Trial.StrategyID })
+				if i < 0 {
+					continue
+				}
+				t := &taking{trial: &r.Trials[i], staged: one, unit: u.runID, host: note.Host, stands: standing[one.Trial.StrategyID]}
+				if t.stands != nil && !(t.stands.plain && t.stands.as(t.decided()) && t.trial.of.Signal.Type != strategy.Strategies) {
+					continue
+				}
+				list = append(list, t)
+			}
+		}
+		if len(take) == 0 {
+			return nil
+		}
+		return r.store(ctx, s, w, db, take, list)
+	})
+}
+
+// decided are the decisions of the trial, as its run records them.
+func (t *taking) decided() (outputs []quant.RunIO) {
+	for _, io := range t.Recommend.IO {
+		if io.Direction == quant.Out && io.Kind == quant.IOTable {
+			outputs = append(outputs, io)
+		}
+	}
+	return outputs
+}
+
+// store is takeIn of the trials that are taken in.
+func (r *SweepReport) store(ctx context.Context, s *session.Session, w *trials, db *factstore.DB, take []factstore.Unit, list []*taking) error {
+	var commands []session.Command
+	for _, stage := range []int{0, 1} {
+		for _, t := range list {
+			commands = append(commands, w.runner.voiced(s, w.calls(t.trial)[stage].Command()))
+		}
+	}
+	var inner []*session.Session
+	if len(list) > 0 {
+		var err error
+		if inner, err = s.Begin(ctx, commands); err != nil {
+			return err
+		}
+	}
+	writers := []string{s.RunID()}
+	of := []string{""}
+	for i, t := range list {
+		t.inner = [2]*session.Session{inner[i], inner[len(list)+i]}
+	}
+	for stage := range 2 {
+		for _, t := range list {
+			if stage == 0 && t.stands != nil {
+				continue
+			}
+			draft := [2]session.Draft{t.Recommend, t.Backtest}[stage]
+			writers, of = append(writers, t.inner[stage].RunID()), append(of, draft.RunID)
+			t.inner[stage].FactsBecame(factstore.Unknown) // until the commit has returned
+		}
+	}
+	became := factstore.Committed
+	_, err := db.TakeIn(ctx, take, succeeded(s), writers, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
+		for _, table := range stagedTables() {
+			if err := factstore.InsertOutputs(ctx, db, txs, of, table, outputs); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		became = db.State()
+	}
+	errs := make([]error, len(inner))
+	for i, t := range list {
+		for stage := range 2 {
+			errs[stage*len(list)+i] = err
+			if stage == 1 || t.stands == nil {
+				t.inner[stage].FactsBecame(became)
+			}
+			t.record(s, stage)
+		}
+		t.trial.RecommendID, t.trial.RunID = quant.Text(t.inner[0].RunID()), quant.Text(t.inner[1].RunID())
+	}
+	failpoint.Hit("sweep.taken")
+	for _, err := range s.Finish(ctx, inner, errs) {
+		if err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range list {
+		to, from := t.trial, t.Trial
+		to.Sharpe, to.CAGR, to.MaxDD, to.Vol, to.Turnover, to.NumTrades = from.Sharpe, from.CAGR, from.MaxDD, from.Vol, from.Turnover, from.NumTrades
+		to.InSample, to.FixedAt, to.KnownAt = from.InSample, from.FixedAt, from.KnownAt
+	}
+	return nil
+}
+
+// record records what the unit drafted of a stage of the trial.
+func (t *taking) record(s *session.Session, stage int) {
+	draft, inner := [2]session.Draft{t.Recommend, t.Backtest}[stage], t.inner[stage]
+	deciders := []string{t.inner[0].RunID()}
+	if t.stands != nil {
+		deciders = t.stands.runs
+	}
+	var list []quant.RunIO
+	for _, io := range draft.IO {
+		switch {
+		case io.Kind == quant.IORun && io.Name == t.Recommend.RunID:
+			for _, id := range deciders {
+				io.Name = id
+				list = append(list, io)
+			}
+			continue
+		case stage == 0 && t.stands != nil && io.Direction == quant.Out && io.Kind == quant.IOTable:
+			none := int64(0)
+			io.Rows = &none
+		}
+		list = append(list, io)
+	}
+	draft.IO = list
+	inner.Adopt(draft)
+	inner.Log(metastore.Batch{Tags: []quant.Tag{{Name: tagUnit, Value: t.unit}, {Name: tagHost, Value: t.host}}})
+	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: inner.RunID()})
+}
+
+// succeeded asks the Meta DB which runs ended SUCCESS.
+func succeeded(s *session.Session) func(context.Context, []string) (map[string]bool, error) {
+	return func(ctx context.Context, ids []string) (map[string]bool, error) {
+		meta, err := s.MetaDB()
+		if err != nil {
+			return nil, err
+		}
+		ended := map[string]bool{}
+		for _, id := range ids {
+			run, err := meta.GetRun(ctx, id)
+			if err != nil && quant.CodeOf(err) != quant.NotFound {
+				return nil, err
+			}
+			ended[id] = err == nil && run.Status == quant.Success
+		}
+		return ended, nil
+	}
+}

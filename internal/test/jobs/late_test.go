@@ -1,0 +1,159 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"quant/internal/metastore/postgrestest"
+	"quant/internal/test/labtest"
+)
+
+// descendants are the processes that a process has started, and they.
+func descendants(pid int) (list []int) {
+	for _, child := range children(pid) {
+		list = append(append(list, child), descendants(child)...)
+	}
+	return list
+}
+
+// A worker that was suspended with all that it does wakes when another has its job: what
+// it then says of its own attempt does not hit the other's.
+func TestAWorkerThatWakesLateLeavesTheAttemptOfAnotherAlone(t *testing.T) {
+	t.Parallel()
+	l := onServer(t)
+	l.Env = append(l.Env, "QUANT_TEST_PATIENCE=lease=2s")
+	j := submit(l, "--", "sh", "-c", "touch begun-$$; while [ ! -e go ]; do sleep 0.05; done")
+	late := l.Start(nil, "worker")
+	begun := func() (n int) {
+		entries, _ := os.ReadDir(l.Dir)
+		for _, e := range entries {
+			if strings.HasPrefix(e.Name(), "begun-") {
+				n++
+			}
+		}
+		return n
+	}
+	l.Eventually("the first attempt begins", func() bool { return begun() == 1 })
+	suspended := append(descendants(late.Process.Pid), late.Process.Pid)
+	for _, pid := range suspended {
+		labtest.Must(t, syscall.Kill(pid, syscall.SIGSTOP))
+	}
+	other := l.Start(nil, "worker")
+	l.Eventually("another worker does the job again", func() bool { return begun() == 2 })
+	for _, pid := range suspended {
+		_ = syscall.Kill(pid, syscall.SIGCONT)
+	}
+	if r := late.Wait(); r.Code != 5 || !strings.Contains(r.Stderr, "the lease of this process was lost") {
+		t.Errorf("the late worker: %v", r)
+	}
+	if now := show(l, j.Job); now.State != "running" || now.Attempt != 2 {
+		t.Fatalf("after it: %+v", now)
+	}
+	l.Write("go", nil)
+	if done := until(l, j.Job, "succeeded"); done.Attempt != 2 || len(done.Attempts) != 2 || done.Attempts[0].Worker == done.Attempts[1].Worker {
+		t.Fatalf("%+v", done)
+	}
+	other.Signal(syscall.SIGINT)
+	l.WantCode(other.Wait(), 0)
+}
+
+// A worker that was given a job, and is late to begin it, does not begin it once another
+// has it.
+func TestAWorkerThatIsLateToBeginAJobLeavesItToWhoHasIt(t *testing.T) {
+	t.Parallel()
+	l := onServer(t)
+	l.Env = append(l.Env, "QUANT_TEST_PATIENCE=lease=2s")
+	j := submit(l, "--", "sh", "-c", "echo once >>done; while [ ! -e go ]; do sleep 0.05; done")
+	late := l.Start([]string{"QUANT_TEST_FAILPOINT=job.note:stop"}, "worker").Stopped()
+	other := l.Start(nil, "worker")
+	l.Eventually("another worker does the job", func() bool { _, err := os.Stat(l.Path("done")); return err == nil })
+	late.Signal(syscall.SIGCONT)
+	if r := late.Wait(); r.Code != 5 || strings.Contains(r.Stderr, fmt.Sprintf("job %d exec", j.Job)) {
+		t.Errorf("the late worker: %v", r)
+	}
+	l.Write("go", nil)
+	if done := until(l, j.Job, "succeeded"); len(done.Attempts) != 1 {
+		t.Fatalf("%+v", done)
+	}
+	if said, _ := os.ReadFile(l.Path("done")); string(said) != "once\n" {
+		t.Errorf("it was done: %q", said)
+	}
+	other.Signal(syscall.SIGINT)
+	l.WantCode(other.Wait(), 0)
+}
+
+// A server that is gone when a job is about to begin is no failure of the job.
+func TestAJobBeginsOnceTheServerIsBack(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t, postgrestest.Options{Durable: true})
+	l := labtest.New(t)
+	l.Env = append(l.Env, "QUANT_META_URL="+server.Database(t))
+	l.Must("init-db")
+	j := submit(l, "--", "symbols", "list")
+	worker := l.Start([]string{"QUANT_TEST_FAILPOINT=job.note:stop"}, "worker", "--until-empty").Stopped()
+	server.Stop()
+	worker.Signal(syscall.SIGCONT)
+	l.Eventually("the worker asks in vain", func() bool { return strings.Contains(worker.Stderr.String(), "cannot be begun, and is begun later") })
+	server.Restart(t)
+	r := worker.Wait()
+	l.WantCode(r, 0)
+	if done := show(l, j.Job); done.State != "succeeded" || done.Attempt != 1 || len(done.Attempts) != 1 {
+		t.Fatalf("%+v", done)
+	}
+	for _, raw := range []string{"SQLSTATE", "failed to connect", "dial unix"} {
+		if strings.Contains(r.Stderr, raw) {
+			t.Errorf("%q: %v", raw, r)
+		}
+	}
+}
+
+// The store gives a job to a worker, and its answer is lost on the way: nobody is dead, and
+// the job is done all the same.
+func TestAJobThatWentAstrayIsDone(t *testing.T) {
+	t.Parallel()
+	l := onServer(t)
+	l.Env = append(l.Env, "QUANT_TEST_PATIENCE=astray=1s")
+	worker := l.Start(nil, "worker")
+	l.Eventually("the worker works", func() bool { return strings.Contains(worker.Stderr.String(), "working for") })
+	var id string
+	for _, r := range document[[]struct {
+		RunID string `json:"run_id"`
+		Kind  string `json:"kind"`
+	}](l, "runs", "list", "--kind", "worker") {
+		id = r.RunID
+	}
+	j := submit(l, "--at", time.Now().Add(24*time.Hour).Format(time.RFC3339), "--", "symbols", "list")
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, strings.TrimPrefix(l.Env[0], "QUANT_META_URL="))
+	labtest.Must(t, err)
+	defer func() { _ = conn.Close(ctx) }()
+	_, err = conn.Exec(ctx, `UPDATE quant_jobs.river_job SET state = 'running', attempt = 1, attempted_at = now(), scheduled_at = now(), attempted_by = ARRAY[$1] WHERE id = $2`, id, j.Job)
+	labtest.Must(t, err)
+	if done := until(l, j.Job, "succeeded"); done.Attempt != 2 || len(done.Attempts) != 1 {
+		t.Fatalf("%+v", done)
+	}
+	worker.Signal(syscall.SIGINT)
+	l.WantCode(worker.Wait(), 0)
+}
+
+// What workers say of a job whose worker died is none of its retries.
+func TestADeathIsNoRetry(t *testing.T) {
+	t.Parallel()
+	l := labtest.New(t)
+	j := submit(l, "--retries", "1", "--retry-delay", "100ms", "--", "sh", "-c", "echo x >>tries; touch begun; [ $(wc -l <tries) -gt 1 ] || sleep 60; exit 1")
+	worker := l.Start(nil, "worker")
+	exists(l, "begun")
+	worker.Signal(syscall.SIGKILL)
+	worker.Wait()
+	l.Must("worker", "--until-empty")
+	if done := show(l, j.Job); done.State != "failed" || len(done.Attempts) != 3 {
+		t.Fatalf("%+v", done)
+	}
+}
