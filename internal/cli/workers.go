@@ -11,13 +11,14 @@ import (
 	"quant/internal/jobs"
 	"quant/internal/output"
 	"quant/internal/pipeline"
+	"quant/internal/session"
 )
 
 const (
 	// queueWorkers is the value of --workers for the workers that run by themselves.
 	queueWorkers = "queue"
 	mostWorkers  = 64
-	// unitsEvery is how often the jobs of a sweep are looked at.
+	// unitsEvery is how often the jobs of units are looked at.
 	unitsEvery = 200 * time.Millisecond
 	// cancelWait bounds the wait for jobs that were cancelled: a process that was asked
 	// to end does so within 10 seconds of the signal.
@@ -26,7 +27,7 @@ const (
 	unitRetries = 2
 )
 
-// dispatch is how the units of a sweep are done with --workers; nil without.
+// dispatch is how units of work are done with --workers; nil without.
 func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 	if workers == "" {
 		return nil, nil
@@ -40,7 +41,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		}
 		slots = n
 	}
-	return func(ctx context.Context, name string, lines [][]string) ([]string, error) {
+	return func(ctx context.Context, s *session.Session, name string, lines [][]string) ([]string, error) {
 		dir, err := os.Getwd()
 		if err != nil {
 			return nil, quant.Errorf(quant.Failed, "the working directory is gone").WithHint("change to one that exists")
@@ -52,11 +53,11 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		defer func() { _ = store.Close() }() // all of it is durable
 		queue := ""
 		if slots > 0 {
-			queue = name // taken by the workers of this sweep alone
+			queue = name // taken by the workers of this process alone
 		}
 		ids := make([]int64, len(lines))
 		for i, line := range lines {
-			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: "sweep", Dir: dir, Parent: e.RunID(), Unique: true, Queue: queue, Retries: unitRetries, RetryDelay: time.Second})
+			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: line[0], Dir: dir, Parent: s.RunID(), Unique: true, Queue: queue, Retries: unitRetries, RetryDelay: time.Second})
 			if err != nil {
 				return nil, e.cancelled(ctx, store, ids[:i], err)
 			}
@@ -102,8 +103,8 @@ func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64) ([]
 			} else if j.State == jobs.Cancelled {
 				what = "was cancelled"
 			}
-			return quant.Errorf(quant.Failed, "job %d of this sweep %s", j.ID, what).
-				WithHint("`quant jobs show %d` says more; the same sweep again goes on with what the others came to", j.ID)
+			return quant.Errorf(quant.Failed, "job %d of this run %s", j.ID, what).
+				WithHint("`quant jobs show %d` says more; the same command again goes on with what the others came to", j.ID)
 		case jobs.Succeeded:
 			over++
 			if shown && over < len(ids) {
@@ -136,7 +137,7 @@ func (e *Env) cancelled(ctx context.Context, store *jobs.Store, ids []int64, why
 	}
 	if len(left) > 0 {
 		if _, err := store.Follow(ending, left, unitsEvery, func(jobs.Job) error { return nil }); err != nil {
-			e.Warn("the jobs of this sweep have not all ended yet; `quant jobs list` shows them")
+			e.Warn("the jobs of this run have not all ended yet; `quant jobs list` shows them")
 		}
 	}
 	return why
