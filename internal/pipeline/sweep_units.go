@@ -34,13 +34,6 @@ const (
 	unitsAtOnce = 8
 )
 
-// UnitOptions say which unit of a sweep a process works out.
-type UnitOptions struct {
-	First, Last int    // trials of the grid, from 1 on
-	Plan        string // the digest of what the sweep is asked for: another is refused
-	Fingerprint string // of what it is worked out on
-}
-
 // trialUnit is some consecutive trials of a sweep.
 type trialUnit struct {
 	unit
@@ -134,7 +127,7 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 		}
 		for _, u := range list {
 			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, u.first, u.last)))
-			u.line = o.unitLine(r, UnitOptions{First: u.first + 1, Last: u.last, Plan: plan, Fingerprint: u.fingerprint})
+			u.line = o.unitLine(r, UnitOf{Name: fmt.Sprintf("%d-%d", u.first+1, u.last), Plan: plan, Fingerprint: u.fingerprint})
 			units = append(units, &u.unit)
 		}
 		return findStaged(ctx, s, db, units)
@@ -165,7 +158,7 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 }
 
 // unitLine is the command line of a unit.
-func (o SweepOptions) unitLine(r *SweepReport, u UnitOptions) []string {
+func (o SweepOptions) unitLine(r *SweepReport, u UnitOf) []string {
 	line := []string{"sweep", "--strategy", o.Strategy}
 	for _, set := range o.Sets {
 		line = append(line, "--set", set)
@@ -177,13 +170,17 @@ func (o SweepOptions) unitLine(r *SweepReport, u UnitOptions) []string {
 	if o.AllowInSample {
 		line = append(line, "--allow-in-sample")
 	}
-	return append(line, "--unit", fmt.Sprintf("%d-%d", u.First, u.Last), "--unit-plan", u.Plan, "--unit-fingerprint", u.Fingerprint)
+	return append(line, "--"+unitFlag, u.Name, "--"+unitPlanFlag, u.Plan, "--"+unitFingerprintFlag, u.Fingerprint)
 }
 
 // SweepUnit works out some trials of a sweep and stages what they come to, for the sweep
 // that asked for it. quant.Conflict: the sweep that this process finds, by its strategy
 // file and the lab's models, is another.
-func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOptions) error {
+func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf) error {
+	var of struct{ First, Last int } // trials of the grid, from 1 on
+	if _, err := fmt.Sscanf(u.Name, "%d-%d", &of.First, &of.Last); err != nil {
+		return quant.Errorf(quant.Usage, "--%s %q is no range of trials", unitFlag, u.Name).WithHint("a sweep with --workers gives it")
+	}
 	report, data, err := o.plan(ctx, s)
 	if err != nil {
 		return err
@@ -191,8 +188,8 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 	if report.planDigest(s, o, data) != u.Plan {
 		return quant.Errorf(quant.Conflict, "the strategy %s, an alias of its model or the calendar has changed since the sweep began", o.Strategy).WithHint("run the sweep again")
 	}
-	if u.First < 1 || u.Last < u.First || u.Last > len(report.Trials) {
-		return quant.Errorf(quant.Usage, "--unit %d-%d is not within the %s of the sweep", u.First, u.Last, quant.Count(len(report.Trials), "trial"))
+	if of.First < 1 || of.Last < of.First || of.Last > len(report.Trials) {
+		return quant.Errorf(quant.Usage, "--%s %s is not within the %s of the sweep", unitFlag, u.Name, quant.Count(len(report.Trials), "trial"))
 	}
 	w := newTrials(s, InProcess{Quiet: true, Unsaid: true}, o, &report, data)
 	s.Record(w.file)
@@ -205,9 +202,9 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 			return err
 		}
 		rows := map[string][][]factstore.Column{}
-		for first := u.First - 1; first < u.Last; first += trialsAtOnce {
+		for first := of.First - 1; first < of.Last; first += trialsAtOnce {
 			var list []*Trial
-			for i := first; i < min(first+trialsAtOnce, u.Last); i++ {
+			for i := first; i < min(first+trialsAtOnce, of.Last); i++ {
 				list = append(list, &report.Trials[i])
 			}
 			done, err := w.stage(ctx, db, list, rows)
