@@ -19,6 +19,7 @@ import (
 )
 
 const (
+	workersFlag = "workers"
 	// queueWorkers is the value of --workers for the workers that run by themselves.
 	queueWorkers = "queue"
 	mostWorkers  = 64
@@ -35,7 +36,7 @@ const (
 // it says, and those by which a unit is asked for.
 func bindWorkers(cmd *cobra.Command, workers *string, units string, unit *pipeline.UnitOf) {
 	f := cmd.Flags()
-	f.StringVar(workers, "workers", "", units+" with so many processes, or with the workers of the queue: a number, or queue")
+	f.StringVar(workers, workersFlag, "", units+" with so many processes, or with the workers of the queue: a number, or queue")
 	f.StringVar(&unit.Name, "unit", "", "work out this unit for a run with workers")
 	f.StringVar(&unit.Plan, "unit-plan", "", "what that run is asked for")
 	f.StringVar(&unit.Fingerprint, "unit-fingerprint", "", "what the unit is worked out on")
