@@ -254,3 +254,41 @@ func TestATrainingWhoseWorkersOrItselfAreKilledGivesTheSameWhenRunAgain(t *testi
 	killed(t, prepared, byProgram, []string{"train.unit.learned", "outputs.written", "outputs.manifest.before", "outputs.manifest.after", "meta.finish.before"},
 		[]string{"train.dispatched", "train.stored"}, 4, trained)
 }
+
+const modelStrategy = `strategy_id: m
+version: "1"
+universe: {type: symbols, symbols: [A, B, C, D, E, F]}
+signal: {type: model_score, inputs: {model_id: "experiment:e", task_id: wf}}
+rebalance: {frequency: daily, asof_policy: close}
+portfolio: {top_k: 2, weighting: equal}
+backtest: {fee_bps: 5}
+`
+
+// A pipeline comes to the same with workers, and is skipped by one without, and the
+// other way round.
+func TestAPipelineWithWorkersGivesWhatOneProcessGives(t *testing.T) {
+	t.Parallel()
+	prepared, _, _ := learning(t)
+	prepared.Write("m.yaml", []byte(modelStrategy))
+	days := strings.Fields(prepared.FactRows("SELECT CAST(min(ts) AS TEXT), CAST(max(ts) AS TEXT) FROM features_daily"))
+	line := []string{"pipeline", "run", "--strategy", "m.yaml", "--from", days[0], "--to", days[len(days)-1], "--output", "json", "--format", "csv", "--", "sh", "code/learns.sh"}
+	workers := with(line, "--workers", "2")
+	came := func(l *labtest.Lab) string {
+		return l.FactRows(`SELECT (SELECT sum(hash(symbol, ts, model_id, task_id, score)) FROM predictions), (SELECT sum(hash("asof", symbol, weight, score)) FROM targets),
+			(SELECT string_agg(result_digest, ' ') FROM backtest_details)`) +
+			l.MetaRows("SELECT json_extract(config_json, '$.argv'), json_extract(config_json, '$.flags.workers') FROM runs JOIN run_process USING (run_id) WHERE kind = 'train' AND changes = 1")
+	}
+	alone, divided := prepared.CopyOf(t), prepared.CopyOf(t)
+	alone.Must(line...)
+	divided.Must(workers...)
+	if got, want := came(divided), came(alone); got != want {
+		t.Error(firstDifference(got, want))
+	}
+	wantUnits(t, divided, 4)
+	for l, again := range map[*labtest.Lab][]string{alone: workers, divided: line} {
+		if r := l.Must(again...); !strings.Contains(r.Stderr, "nothing to do: every stage stands as it is") {
+			t.Errorf("it is done again: %v", r)
+		}
+	}
+	divided.Must("repro", strings.TrimSpace(divided.MetaRows("SELECT run_id FROM runs WHERE kind = 'pipeline.run' ORDER BY run_id LIMIT 1")))
+}
