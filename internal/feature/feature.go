@@ -38,6 +38,10 @@ type Request struct {
 	// built in or stands in the lab by the version.
 	Set     *factstore.FeatureSet
 	Sectors map[string]string // of symbols, which a set may group by
+
+	Units *Units // of Features: runs that have computed some of its values; nil: none
+
+	instead func(context.Context, *computation) error // of what is computed once it is known what; nil: it is stored
 }
 
 // Report is what a computation did.

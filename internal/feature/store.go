@@ -63,6 +63,7 @@ type computation struct {
 	proof    func(context.Context) (*Proof, error) // of a set; nil: it needs none
 	sections *evaluation                           // of a set whose features read other symbols of their session; nil: none
 	kernel   func(s *series, out [][]float64)
+	staged   *staged // values in place of the kernel's; nil: none
 
 	basis   price.Basis
 	bars    price.Bars
@@ -102,7 +103,11 @@ func (c *computation) run(ctx context.Context) (Report, error) {
 	if len(b.Symbols) > 0 {
 		c.report.FirstDate, c.report.LastDate = quant.Text(b.First.String()), quant.Text(b.Last.String())
 	}
-	for _, step := range []func(context.Context) error{c.readBefore, c.digestInputs, c.choose, c.prove, c.compute, c.describe} {
+	steps := []func(context.Context) error{c.readBefore, c.digestInputs, c.choose, c.prove, c.compute, c.describe}
+	if do := c.req.instead; do != nil {
+		steps = append(steps[:3], func(ctx context.Context) error { return do(ctx, c) })
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return c.report, c.failure(ctx, err)
 		}
@@ -439,7 +444,7 @@ func (c *computation) compute(ctx context.Context) error {
 			return err
 		}
 		var err error
-		ledger, err = c.db.Write(ctx, c.req.RunID, func(ctx context.Context, tx *factstore.Tx) error {
+		ledger, err = c.write(ctx, func(ctx context.Context, tx *factstore.Tx) error {
 			w := writing{c: c, tx: tx, facts: facts}
 			return w.run(ctx)
 		})
@@ -447,6 +452,11 @@ func (c *computation) compute(ctx context.Context) error {
 			return err
 		}
 	} else {
+		if c.req.Units != nil {
+			if _, err := c.write(ctx, func(context.Context, *factstore.Tx) error { return nil }); err != nil {
+				return err
+			}
+		}
 		c.report.Notices = append(c.report.Notices, c.what+": nothing changed")
 		if c.set != nil {
 			if err := c.db.DescribeFeatures(ctx, c.req.RunID, *c.set); err != nil {
@@ -456,6 +466,20 @@ func (c *computation) compute(ctx context.Context) error {
 	}
 	c.tables(facts, ledger)
 	return nil
+}
+
+// write runs fn in the transaction of the run, with what units have staged for it.
+func (c *computation) write(ctx context.Context, fn func(context.Context, *factstore.Tx) error) ([]factstore.LedgerRow, error) {
+	u := c.req.Units
+	if u == nil || len(u.List) == 0 {
+		return c.db.Write(ctx, c.req.RunID, fn)
+	}
+	return c.db.TakeIn(ctx, u.List, u.Succeeded, []string{c.req.RunID}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
+		if err := c.openStaged(outputs); err != nil {
+			return err
+		}
+		return fn(ctx, txs[0])
+	})
 }
 
 // describe says what was read and written.

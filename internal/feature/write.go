@@ -67,7 +67,13 @@ func (w *writing) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for part := range slices.Chunk(added, c.symbolsAtATime(barsToRead)) {
+	asRead := func(symbols []string) func(func([]string) bool) {
+		return slices.Chunk(symbols, c.symbolsAtATime(barsToRead))
+	}
+	for from, part := range c.chunk(added, asRead) {
+		if err := c.load(ctx, from); err != nil {
+			return err
+		}
 		if err := w.addPart(ctx, part); err != nil {
 			return err
 		}
@@ -76,7 +82,11 @@ func (w *writing) run(ctx context.Context) error {
 		symbols []string
 		grown   bool
 	}{{changed, false}, {c.grown, true}} {
-		for part := range w.parts(group.symbols, group.grown) {
+		asComputed := func(symbols []string) func(func([]string) bool) { return w.parts(symbols, group.grown) }
+		for from, part := range c.chunk(group.symbols, asComputed) {
+			if err := c.load(ctx, from); err != nil {
+				return err
+			}
 			if err := w.computePart(ctx, part, group.grown); err != nil {
 				return err
 			}

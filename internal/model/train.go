@@ -43,8 +43,9 @@ func Train(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, spec S
 
 // Samples are what a model is trained and judged on, in memory.
 type Samples struct {
-	spec Spec
-	cal  *calendar.Calendar
+	spec  Spec
+	cal   *calendar.Calendar
+	given map[string]LearnedFold // by task
 	*loaded
 }
 
@@ -58,7 +59,7 @@ func LoadSamples(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, 
 	if err != nil {
 		return nil, err
 	}
-	return &Samples{spec, cal, d}, nil
+	return &Samples{spec: spec, cal: cal, loaded: d}, nil
 }
 
 // Reads are what was read.
@@ -80,7 +81,7 @@ func (s *Samples) Train(ctx context.Context, work *Workshop, scope ProofScope) (
 		Format: Format, ExperimentID: s.spec.ExperimentID, Algo: s.spec.Algo, Features: s.spec.Features, Label: s.spec.Label,
 		SplitPolicy: s.spec.Policy, Alphas: s.spec.Alphas, Seed: s.spec.Seed, Calendar: s.cal.Identity(), Folds: []Fold{}, Program: s.spec.Program,
 	}}
-	j, err := w.judge(ctx, learner)
+	j, err := w.judge(ctx, givenLearner{learner, s, program})
 	out.Reads = s.reads
 	if err != nil {
 		return out, err

@@ -34,24 +34,10 @@ const (
 	unitsAtOnce = 8
 )
 
-// Dispatch has command lines of quant done as jobs, each a run of its own, and returns
-// the run that did each. name is the same for the same lines. When ctx ends, or a job
-// fails, none is left running.
-type Dispatch func(ctx context.Context, name string, lines [][]string) (runIDs []string, err error)
-
-// UnitOptions say which unit of a sweep a process works out.
-type UnitOptions struct {
-	First, Last int    // trials of the grid, from 1 on
-	Plan        string // the digest of what the sweep is asked for: another is refused
-	Fingerprint string // of what it is worked out on
-}
-
-// unit is some consecutive trials of a sweep.
-type unit struct {
+// trialUnit is some consecutive trials of a sweep.
+type trialUnit struct {
+	unit
 	first, last int // of Trials; last is not among them
-	fingerprint string
-	runID       string
-	digest      string // of the manifest
 }
 
 // staged is what a unit says of a trial that it worked out.
@@ -69,11 +55,11 @@ type unitNote struct {
 
 // units cuts the grid. How many workers there are changes nothing, so that a sweep which
 // was killed goes on with another number.
-func (r *SweepReport) units() []*unit {
+func (r *SweepReport) units() []*trialUnit {
 	size := min(max(leastTrials, (len(r.Trials)/leastTrials+leastTrials-1)/leastTrials*leastTrials), mostTrials)
-	var list []*unit
+	var list []*trialUnit
 	for first := 0; first < len(r.Trials); first += size {
-		list = append(list, &unit{first: first, last: min(first+size, len(r.Trials))})
+		list = append(list, &trialUnit{first: first, last: min(first+size, len(r.Trials))})
 	}
 	return list
 }
@@ -132,67 +118,37 @@ func (r *SweepReport) standsOn(ctx context.Context, s *session.Session, db *fact
 
 // dispatch has the trials worked out by workers, and takes in what they come to.
 func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trials, o SweepOptions, data []byte) error {
-	units, plan := r.units(), r.planDigest(s, o, data)
-	var on string
-	found := map[string][]string{}
-	err := s.WriteFactsInside(ctx, func(db *factstore.DB) (err error) { // brings an older file up to date, as every sweep does
-		if on, err = r.standsOn(ctx, s, db); err != nil {
+	list, plan := r.units(), r.planDigest(s, o, data)
+	var units []*unit
+	err := s.WriteFactsInside(ctx, func(db *factstore.DB) error { // brings an older file up to date, as every sweep does
+		on, err := r.standsOn(ctx, s, db)
+		if err != nil {
 			return err
 		}
-		var all []string
-		for _, u := range units {
+		for _, u := range list {
 			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, u.first, u.last)))
-			all = append(all, u.fingerprint)
+			u.line = o.unitLine(r, UnitOf{Name: fmt.Sprintf("%d-%d", u.first+1, u.last), Plan: plan, Fingerprint: u.fingerprint})
+			units = append(units, &u.unit)
 		}
-		found, err = db.FindOutputs(all)
-		return err
+		return findStaged(ctx, s, db, units)
 	})
 	if err != nil {
 		return err
 	}
-	var lines [][]string
-	var of []*unit
 	tried := 0
-	for _, u := range units {
-		for _, id := range found[u.fingerprint] {
-			if digest, ok, err := stagedBy(ctx, s, id); err != nil {
-				return err
-			} else if ok {
-				u.runID, u.digest = id, digest
-			}
-		}
-		if u.runID != "" {
+	for _, u := range list {
+		if u.staged.RunID != "" {
 			tried += u.last - u.first
-			continue
 		}
-		line := o.unitLine(r, UnitOptions{First: u.first + 1, Last: u.last, Plan: plan, Fingerprint: u.fingerprint})
-		if !slices.Equal(s.Mask.Args(line), line) {
-			return quant.Errorf(quant.Usage, "the command line holds what looks like a secret, which would stand in the queue").WithHint("leave it out, or run without --workers")
-		}
-		lines, of = append(lines, line), append(of, u)
 	}
 	if tried > 0 {
 		s.Say().Notice("%s of %d were worked out by a sweep that did not come to its end, and are taken over", quant.Count(tried, "trial"), len(r.Trials))
 	}
-	if len(lines) > 0 {
-		hexadecimal, _ := durable.DigestHex(durable.Digest([]byte(plan + on)))
-		runs, err := o.Dispatch(ctx, "sweep-"+hexadecimal[:12], lines)
-		if err != nil {
-			return err
-		}
-		for i, id := range runs {
-			u := of[i]
-			digest, ok, err := stagedBy(ctx, s, id)
-			if err != nil {
-				return err
-			}
-			if ok {
-				u.runID, u.digest = id, digest
-			}
-		}
+	if err := o.Dispatch.work(ctx, s, "sweep", units); err != nil {
+		return err
 	}
 	failpoint.Hit("sweep.dispatched")
-	units = slices.DeleteFunc(units, func(u *unit) bool { return u.runID == "" })
+	units = slices.DeleteFunc(units, func(u *unit) bool { return u.staged.RunID == "" })
 	for ; len(units) > 0; units = units[min(unitsAtOnce, len(units)):] {
 		if err := r.takeIn(ctx, s, w, units[:min(unitsAtOnce, len(units))]); err != nil {
 			return err
@@ -202,7 +158,7 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 }
 
 // unitLine is the command line of a unit.
-func (o SweepOptions) unitLine(r *SweepReport, u UnitOptions) []string {
+func (o SweepOptions) unitLine(r *SweepReport, u UnitOf) []string {
 	line := []string{"sweep", "--strategy", o.Strategy}
 	for _, set := range o.Sets {
 		line = append(line, "--set", set)
@@ -214,39 +170,17 @@ func (o SweepOptions) unitLine(r *SweepReport, u UnitOptions) []string {
 	if o.AllowInSample {
 		line = append(line, "--allow-in-sample")
 	}
-	return append(line, "--unit", fmt.Sprintf("%d-%d", u.First, u.Last), "--unit-plan", u.Plan, "--unit-fingerprint", u.Fingerprint)
-}
-
-// stagedBy returns the digest of what a run has staged; not ok: it did not end SUCCESS,
-// or staged nothing.
-func stagedBy(ctx context.Context, s *session.Session, runID string) (digest string, ok bool, err error) {
-	meta, err := s.MetaDB()
-	if err != nil {
-		return "", false, err
-	}
-	run, err := meta.GetRun(ctx, runID)
-	if quant.CodeOf(err) == quant.NotFound {
-		return "", false, nil
-	}
-	if err != nil || run.Status != quant.Success {
-		return "", false, err
-	}
-	list, err := meta.RunIO(ctx, runID)
-	if err != nil {
-		return "", false, err
-	}
-	for _, io := range list {
-		if io.Direction == quant.Out && io.Kind == quant.IOStaged {
-			return string(io.Digest), true, nil
-		}
-	}
-	return "", false, nil
+	return append(line, "--"+unitFlag, u.Name, "--"+unitPlanFlag, u.Plan, "--"+unitFingerprintFlag, u.Fingerprint)
 }
 
 // SweepUnit works out some trials of a sweep and stages what they come to, for the sweep
 // that asked for it. quant.Conflict: the sweep that this process finds, by its strategy
 // file and the lab's models, is another.
-func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOptions) error {
+func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf) error {
+	var of struct{ First, Last int } // trials of the grid, from 1 on
+	if _, err := fmt.Sscanf(u.Name, "%d-%d", &of.First, &of.Last); err != nil {
+		return quant.Errorf(quant.Usage, "--%s %q is no range of trials", unitFlag, u.Name).WithHint("a sweep with --workers gives it")
+	}
 	report, data, err := o.plan(ctx, s)
 	if err != nil {
 		return err
@@ -254,8 +188,8 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 	if report.planDigest(s, o, data) != u.Plan {
 		return quant.Errorf(quant.Conflict, "the strategy %s, an alias of its model or the calendar has changed since the sweep began", o.Strategy).WithHint("run the sweep again")
 	}
-	if u.First < 1 || u.Last < u.First || u.Last > len(report.Trials) {
-		return quant.Errorf(quant.Usage, "--unit %d-%d is not within the %s of the sweep", u.First, u.Last, quant.Count(len(report.Trials), "trial"))
+	if of.First < 1 || of.Last < of.First || of.Last > len(report.Trials) {
+		return quant.Errorf(quant.Usage, "--%s %s is not within the %s of the sweep", unitFlag, u.Name, quant.Count(len(report.Trials), "trial"))
 	}
 	w := newTrials(s, InProcess{Quiet: true, Unsaid: true}, o, &report, data)
 	s.Record(w.file)
@@ -268,9 +202,9 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 			return err
 		}
 		rows := map[string][][]factstore.Column{}
-		for first := u.First - 1; first < u.Last; first += trialsAtOnce {
+		for first := of.First - 1; first < of.Last; first += trialsAtOnce {
 			var list []*Trial
-			for i := first; i < min(first+trialsAtOnce, u.Last); i++ {
+			for i := first; i < min(first+trialsAtOnce, of.Last); i++ {
 				list = append(list, &report.Trials[i])
 			}
 			done, err := w.stage(ctx, db, list, rows)
@@ -280,29 +214,19 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 			note.Trials = append(note.Trials, done...)
 			failpoint.Hit("sweep.unit.trials")
 		}
-		out, err := db.StageOutputs(s.RunID(), u.Fingerprint)
-		if err != nil {
-			return err
-		}
-		var total int64
-		for _, table := range stagedTables() {
-			if len(rows[table]) == 0 {
-				continue
+		return stageUnit(s, db, u.Fingerprint, "trials", func(out *factstore.OutputsWriter) (total int64, _ any, err error) {
+			for _, table := range stagedTables() {
+				if len(rows[table]) == 0 {
+					continue
+				}
+				n, err := out.WriteParts(ctx, table, rows[table])
+				if err != nil {
+					return 0, nil, err
+				}
+				total += n
 			}
-			n, err := out.WriteParts(ctx, table, rows[table])
-			if err != nil {
-				out.Discard()
-				return err
-			}
-			total += n
-		}
-		digest, err := out.Seal(note)
-		if err != nil {
-			out.Discard()
-			return err
-		}
-		s.Record(quant.RunIO{Direction: quant.Out, Kind: quant.IOStaged, Name: "trials", Rows: &total, Digest: quant.Text(digest)})
-		return nil
+			return total, note, nil
+		})
 	})
 }
 
@@ -402,7 +326,7 @@ func (r *SweepReport) takeIn(ctx context.Context, s *session.Session, w *trials,
 		var list []*taking
 		var take []factstore.Unit
 		for _, u := range units {
-			outputs, err := db.OpenOutputs(ctx, u.runID, u.digest)
+			outputs, err := db.OpenOutputs(ctx, u.staged.RunID, u.staged.Digest)
 			if quant.CodeOf(err) == quant.NotFound {
 				continue // the same sweep elsewhere has taken it in
 			}
@@ -411,15 +335,15 @@ func (r *SweepReport) takeIn(ctx context.Context, s *session.Session, w *trials,
 			}
 			var note unitNote
 			if err := json.Unmarshal(outputs.Note, &note); err != nil {
-				return quant.Errorf(quant.Store, "the outputs of run %s cannot be read: %w", quant.ShortID(u.runID), err)
+				return quant.Errorf(quant.Store, "the outputs of run %s cannot be read: %w", quant.ShortID(u.staged.RunID), err)
 			}
-			take = append(take, factstore.Unit{RunID: u.runID, Digest: u.digest})
+			take = append(take, u.staged)
 			for _, one := range note.Trials {
 				i := slices.IndexFunc(r.Trials, func(t Trial) bool { return t.StrategyID == one.Trial.StrategyID })
 				if i < 0 {
 					continue
 				}
-				t := &taking{trial: &r.Trials[i], staged: one, unit: u.runID, host: note.Host, stands: standing[one.Trial.StrategyID]}
+				t := &taking{trial: &r.Trials[i], staged: one, unit: u.staged.RunID, host: note.Host, stands: standing[one.Trial.StrategyID]}
 				if t.stands != nil && !(t.stands.plain && t.stands.as(t.decided()) && t.trial.of.Signal.Type != strategy.Strategies) {
 					continue
 				}
@@ -539,23 +463,4 @@ func (t *taking) record(s *session.Session, stage int) {
 	inner.Adopt(draft)
 	inner.Log(metastore.Batch{Tags: []quant.Tag{{Name: tagUnit, Value: t.unit}, {Name: tagHost, Value: t.host}}})
 	s.Record(quant.RunIO{Direction: quant.In, Kind: quant.IORun, Name: inner.RunID()})
-}
-
-// succeeded asks the Meta DB which runs ended SUCCESS.
-func succeeded(s *session.Session) func(context.Context, []string) (map[string]bool, error) {
-	return func(ctx context.Context, ids []string) (map[string]bool, error) {
-		meta, err := s.MetaDB()
-		if err != nil {
-			return nil, err
-		}
-		ended := map[string]bool{}
-		for _, id := range ids {
-			run, err := meta.GetRun(ctx, id)
-			if err != nil && quant.CodeOf(err) != quant.NotFound {
-				return nil, err
-			}
-			ended[id] = err == nil && run.Status == quant.Success
-		}
-		return ended, nil
-	}
 }

@@ -59,9 +59,10 @@ var MoveSteps = []string{"fact.copy.before", "fact.copy.after", "move.facts", "m
 // CompactSteps are the failpoints of compacting a lake, in their order.
 var CompactSteps = []string{"compact.before", "compact.merged", "compact.expired", "compact.removed"}
 
-// OutputSteps are the failpoints of staged outputs, and of a sweep whose units stage them;
-// the tests of jobs stop there.
+// OutputSteps are the failpoints of staged outputs, and of what has units stage them; the
+// tests of jobs stop there.
 var OutputSteps = []string{
 	"sweep.dispatched", "sweep.unit.trials", "outputs.written", "outputs.manifest.before", "outputs.manifest.after",
 	"outputs.take.before", "outputs.take.after", "sweep.taken",
+	"train.dispatched", "train.unit.learned", "train.stored",
 }

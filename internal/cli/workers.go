@@ -3,21 +3,27 @@ package cli
 import (
 	"context"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/jobs"
 	"quant/internal/output"
 	"quant/internal/pipeline"
+	"quant/internal/session"
 )
 
 const (
+	workersFlag = "workers"
 	// queueWorkers is the value of --workers for the workers that run by themselves.
 	queueWorkers = "queue"
 	mostWorkers  = 64
-	// unitsEvery is how often the jobs of a sweep are looked at.
+	// unitsEvery is how often the jobs of units are looked at.
 	unitsEvery = 200 * time.Millisecond
 	// cancelWait bounds the wait for jobs that were cancelled: a process that was asked
 	// to end does so within 10 seconds of the signal.
@@ -26,7 +32,26 @@ const (
 	unitRetries = 2
 )
 
-// dispatch is how the units of a sweep are done with --workers; nil without.
+// bindWorkers binds the flag that has others do a command's work, whose units are what
+// it says, and those by which a unit is asked for.
+func bindWorkers(cmd *cobra.Command, workers *string, units string, unit *pipeline.UnitOf) {
+	f := cmd.Flags()
+	f.StringVar(workers, workersFlag, "", units+" with so many processes, or with the workers of the queue: a number, or queue")
+	f.StringVar(&unit.Name, "unit", "", "work out this unit for a run with workers")
+	f.StringVar(&unit.Plan, "unit-plan", "", "what that run is asked for")
+	f.StringVar(&unit.Fingerprint, "unit-fingerprint", "", "what the unit is worked out on")
+	for _, name := range []string{"unit", "unit-plan", "unit-fingerprint"} {
+		_ = f.MarkHidden(name) // it is there
+	}
+}
+
+// changesUnlessUnit: a unit stages what who asked for it stores.
+func changesUnlessUnit(l Line) bool { return l.Flags["unit-fingerprint"] == "" }
+
+// oneProcessor has this process use one processor: others work beside it.
+func oneProcessor() { runtime.GOMAXPROCS(1) }
+
+// dispatch is how units of work are done with --workers; nil without.
 func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 	if workers == "" {
 		return nil, nil
@@ -40,7 +65,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		}
 		slots = n
 	}
-	return func(ctx context.Context, name string, lines [][]string) ([]string, error) {
+	return func(ctx context.Context, s *session.Session, name string, lines [][]string) ([]string, error) {
 		dir, err := os.Getwd()
 		if err != nil {
 			return nil, quant.Errorf(quant.Failed, "the working directory is gone").WithHint("change to one that exists")
@@ -52,11 +77,11 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		defer func() { _ = store.Close() }() // all of it is durable
 		queue := ""
 		if slots > 0 {
-			queue = name // taken by the workers of this sweep alone
+			queue = name // taken by the workers of this process alone
 		}
 		ids := make([]int64, len(lines))
 		for i, line := range lines {
-			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: "sweep", Dir: dir, Parent: e.RunID(), Unique: true, Queue: queue, Retries: unitRetries, RetryDelay: time.Second})
+			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: line[0], Dir: dir, Parent: s.RunID(), Unique: true, Queue: queue, Retries: unitRetries, RetryDelay: time.Second})
 			if err != nil {
 				return nil, e.cancelled(ctx, store, ids[:i], err)
 			}
@@ -64,7 +89,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		}
 		if slots == 0 {
 			e.Notice("%s wait for workers, jobs %d to %d; `quant worker` starts one, `quant jobs list` shows them", quant.Count(len(lines), "unit"), ids[0], ids[len(ids)-1])
-			return e.unitsDone(ctx, store, ids)
+			return e.unitsDone(ctx, s, store, ids)
 		}
 		working, end := context.WithCancel(context.WithoutCancel(ctx))
 		now := make(chan struct{})
@@ -78,7 +103,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 				stop(failed)
 			}
 		})
-		runs, err := e.unitsDone(following, store, ids)
+		runs, err := e.unitsDone(following, s, store, ids)
 		end()
 		if err != nil {
 			close(now)
@@ -90,20 +115,13 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 
 // unitsDone waits for jobs, and returns the run that did each. Of jobs that are not all
 // done none is left.
-func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64) ([]string, error) {
+func (e *Env) unitsDone(ctx context.Context, s *session.Session, store *jobs.Store, ids []int64) ([]string, error) {
 	begun, over := time.Now(), 0
 	shown := output.IsTerminal(e.Streams().Err)
 	last, err := store.Follow(ctx, ids, unitsEvery, func(j jobs.Job) error {
 		switch j.State {
 		case jobs.Failed, jobs.Cancelled:
-			what := string(j.State)
-			if j.Error != "" && j.State == jobs.Failed {
-				what += ": " + string(j.Error)
-			} else if j.State == jobs.Cancelled {
-				what = "was cancelled"
-			}
-			return quant.Errorf(quant.Failed, "job %d of this sweep %s", j.ID, what).
-				WithHint("`quant jobs show %d` says more; the same sweep again goes on with what the others came to", j.ID)
+			return unitFailed(ctx, s, j)
 		case jobs.Succeeded:
 			over++
 			if shown && over < len(ids) {
@@ -123,6 +141,27 @@ func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64) ([]
 	return runs, nil
 }
 
+// unitFailed is why a job did not do its unit. Its code is that with which the unit's run
+// ended, as it would have been without workers.
+func unitFailed(ctx context.Context, s *session.Session, j jobs.Job) error {
+	code, what := quant.Failed, "was cancelled"
+	if j.State == jobs.Failed {
+		what = string(j.State)
+		if j.Error != "" {
+			what += ": " + string(j.Error)
+		}
+		if run, err := s.Meta.GetRun(ctx, string(j.RunID)); err == nil && run.Process.ExitCode != nil {
+			for _, c := range slices.Backward(quant.Codes()) {
+				if int64(c.ExitStatus()) == *run.Process.ExitCode {
+					code = c
+				}
+			}
+		}
+	}
+	return quant.Errorf(code, "job %d of this run %s", j.ID, what).
+		WithHint("`quant jobs show %d` says more; the same command again goes on with what the others came to", j.ID)
+}
+
 // cancelled cancels those of the jobs that are not over, waits until none runs, and
 // returns why.
 func (e *Env) cancelled(ctx context.Context, store *jobs.Store, ids []int64, why error) error {
@@ -136,7 +175,7 @@ func (e *Env) cancelled(ctx context.Context, store *jobs.Store, ids []int64, why
 	}
 	if len(left) > 0 {
 		if _, err := store.Follow(ending, left, unitsEvery, func(jobs.Job) error { return nil }); err != nil {
-			e.Warn("the jobs of this sweep have not all ended yet; `quant jobs list` shows them")
+			e.Warn("the jobs of this run have not all ended yet; `quant jobs list` shows them")
 		}
 	}
 	return why
