@@ -760,9 +760,10 @@ func TestTheJSONDocumentIsWhatTheCommandsPrint(t *testing.T) {
 	run("strategy show", 0, "strategy", "show", "good.yaml")
 	run("strategy schema", 0, "strategy", "schema")
 	run("recommend", 0, "recommend", "--strategy", "good.yaml", "--from", "2024-01-02")
-	if dir = lakeLab(t); dir != "" {
+	if !inLake(t, func(lake string) {
+		dir = lake
 		run("lab compact", 0, "lab", "compact")
-	} else {
+	}) {
 		printed["lab compact"] = documented["lab compact"]
 	}
 
@@ -819,23 +820,21 @@ const statedFile = "symbol,ts,known_at,mom,note\nIBM,2024-01-02,2024-01-02,0.5,x
 // rangeQuery computes a feature.
 const rangeQuery = "SELECT symbol, ts, high / low - 1 AS day_range FROM ohlcv"
 
-// lakeLab is a lab with its facts on a lake; "" on a machine that cannot have one.
-func lakeLab(t *testing.T) string {
+// inLake calls fn with a lab that has its facts on a lake, and reports whether this
+// machine can have one.
+func inLake(t *testing.T, fn func(dir string)) (could bool) {
 	t.Helper()
-	dir := t.TempDir()
-	ready := false
 	t.Run("lake", func(t *testing.T) {
+		dir := t.TempDir()
 		settings := "QUANT_FACTS_URL=" + laketest.URL(t) + "\nQUANT_EXTENSIONS_DIR=" + laketest.Extensions(t) + "\n"
 		if err := os.WriteFile(filepath.Join(dir, ".env"), []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		ready = true
+		could = true
+		quantIn(t, dir, 0, "init-db")
+		fn(dir)
 	})
-	if !ready {
-		return ""
-	}
-	quantIn(t, dir, 0, "init-db")
-	return dir
+	return could
 }
 
 // strategyLab is a folder with a lab of two names on three days, their signals,
@@ -1016,9 +1015,9 @@ func TestTheCSVHeadersAreTheDocumentedOnes(t *testing.T) {
 		out := quantIn(t, dir, 0, append([]string{"--output", "csv"}, strings.Fields(c.command+" "+c.args)...)...)
 		printed[c.command], _, _ = strings.Cut(string(out), "\n")
 	}
-	if dir := lakeLab(t); dir != "" {
-		printed["lab compact"], _, _ = strings.Cut(string(quantIn(t, dir, 0, "--output", "csv", "lab", "compact")), "\n")
-	} else {
+	if !inLake(t, func(lake string) {
+		printed["lab compact"], _, _ = strings.Cut(string(quantIn(t, lake, 0, "--output", "csv", "lab", "compact")), "\n")
+	}) {
 		printed["lab compact"] = documented["lab compact"]
 	}
 	if !maps.Equal(documented, printed) {
