@@ -57,8 +57,8 @@ it is 1.`,
 				return err
 			}
 			if which != "" {
-				if _, err := fmt.Sscanf(which, "%d-%d", &unit.First, &unit.Last); err != nil {
-					return quant.Errorf(quant.Usage, "--unit %q is no range of trials", which).WithHint("a sweep with --workers gives it")
+				if _, err := fmt.Sscanf(which, "%d/%d", &unit.Number, &unit.Of); err != nil {
+					return quant.Errorf(quant.Usage, "--unit %q is no unit", which).WithHint("a sweep with --workers gives it")
 				}
 				runtime.GOMAXPROCS(1)
 				return pipeline.SweepUnit(cmd.Context(), env.Session, o, unit)
@@ -88,7 +88,7 @@ it is 1.`,
 	flags.BoolVar(&o.AllowInSample, "allow-in-sample", false, "replay decisions on in-sample scores")
 	flags.IntVar(&o.MaxTrials, "max-trials", 200, "refuse a grid of more trials")
 	flags.StringVar(&workers, "workers", "", "try them with so many processes, or with the workers of the queue: a number, or queue")
-	flags.StringVar(&which, "unit", "", "work out these trials for a sweep with workers")
+	flags.StringVar(&which, "unit", "", "work out this unit of a sweep with workers, such as 1/4")
 	flags.StringVar(&unit.Plan, "unit-plan", "", "what that sweep is asked for")
 	flags.StringVar(&unit.Fingerprint, "unit-fingerprint", "", "what the unit is worked out on")
 	for _, name := range []string{"unit", "unit-plan", "unit-fingerprint"} {

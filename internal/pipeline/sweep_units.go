@@ -24,9 +24,11 @@ import (
 
 const (
 	// leastTrials and mostTrials bound a unit: each reads the market once, and each is
-	// what progress is told by and what a killed worker loses.
+	// what progress is told by and what a killed worker loses. Between them there are
+	// about aboutUnits.
 	leastTrials = trialsAtOnce
-	mostTrials  = 8 * trialsAtOnce
+	mostTrials  = 4 * trialsAtOnce
+	aboutUnits  = 16
 	// tagUnit and tagHost say of the runs of a trial which run worked it out, and where.
 	tagUnit = "unit_run_id"
 	tagHost = "unit_host"
@@ -36,15 +38,15 @@ const (
 
 // UnitOptions say which unit of a sweep a process works out.
 type UnitOptions struct {
-	First, Last int    // trials of the grid, from 1 on
+	Number, Of  int    // the one of so many, from 1 on
 	Plan        string // the digest of what the sweep is asked for: another is refused
 	Fingerprint string // of what it is worked out on
 }
 
-// trialUnit is some consecutive trials of a sweep.
+// trialUnit is some trials of a sweep.
 type trialUnit struct {
 	unit
-	first, last int // of Trials; last is not among them
+	trials []int // of Trials
 }
 
 // staged is what a unit says of a trial that it worked out.
@@ -61,12 +63,30 @@ type unitNote struct {
 }
 
 // units cuts the grid. How many workers there are changes nothing, so that a sweep which
-// was killed goes on with another number.
+// was killed goes on with another number. Where all trials read the same, a unit takes
+// them from all over the grid: what a trial costs grows along it, such as with top_k, and
+// units of neighbours would keep one worker waiting for another. Else neighbours read the
+// same, and stay together.
 func (r *SweepReport) units() []*trialUnit {
-	size := min(max(leastTrials, (len(r.Trials)/leastTrials+leastTrials-1)/leastTrials*leastTrials), mostTrials)
-	var list []*trialUnit
-	for first := 0; first < len(r.Trials); first += size {
-		list = append(list, &trialUnit{first: first, last: min(first+size, len(r.Trials))})
+	n := len(r.Trials)
+	size := min(max(leastTrials, (n/aboutUnits+leastTrials-1)/leastTrials*leastTrials), mostTrials)
+	keys := map[string]bool{}
+	alike := true
+	for _, t := range r.Trials {
+		key, err := readingKey(t.of)
+		keys[key] = true
+		alike = alike && err == nil && len(keys) == 1
+	}
+	list := make([]*trialUnit, (n+size-1)/size)
+	for i := range list {
+		list[i] = &trialUnit{}
+	}
+	for i := range n {
+		u := list[i/size]
+		if alike {
+			u = list[i%len(list)]
+		}
+		u.trials = append(u.trials, i)
 	}
 	return list
 }
@@ -78,7 +98,11 @@ func (r *SweepReport) planDigest(s *session.Session, o SweepOptions, data []byte
 	for _, t := range r.Trials {
 		sets = append(sets, t.sets)
 	}
-	doc, _ := json.Marshal([]any{durable.Digest(data), sets, r.From, r.To, o.AcceptRaw, o.AllowInSample, s.CalendarName()}) // texts and days
+	var cut [][]int
+	for _, u := range r.units() {
+		cut = append(cut, u.trials)
+	}
+	doc, _ := json.Marshal([]any{durable.Digest(data), sets, cut, r.From, r.To, o.AcceptRaw, o.AllowInSample, s.CalendarName()}) // texts and days
 	return durable.Digest(doc)
 }
 
@@ -132,9 +156,9 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 		if err != nil {
 			return err
 		}
-		for _, u := range list {
-			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, u.first, u.last)))
-			u.line = o.unitLine(r, UnitOptions{First: u.first + 1, Last: u.last, Plan: plan, Fingerprint: u.fingerprint})
+		for i, u := range list {
+			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, i)))
+			u.line = o.unitLine(r, UnitOptions{Number: i + 1, Of: len(list), Plan: plan, Fingerprint: u.fingerprint})
 			units = append(units, &u.unit)
 		}
 		return findStaged(ctx, s, db, units)
@@ -145,7 +169,7 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 	tried := 0
 	for _, u := range list {
 		if u.staged.RunID != "" {
-			tried += u.last - u.first
+			tried += len(u.trials)
 		}
 	}
 	if tried > 0 {
@@ -177,7 +201,7 @@ func (o SweepOptions) unitLine(r *SweepReport, u UnitOptions) []string {
 	if o.AllowInSample {
 		line = append(line, "--allow-in-sample")
 	}
-	return append(line, "--unit", fmt.Sprintf("%d-%d", u.First, u.Last), "--unit-plan", u.Plan, "--unit-fingerprint", u.Fingerprint)
+	return append(line, "--unit", fmt.Sprintf("%d/%d", u.Number, u.Of), "--unit-plan", u.Plan, "--unit-fingerprint", u.Fingerprint)
 }
 
 // SweepUnit works out some trials of a sweep and stages what they come to, for the sweep
@@ -191,8 +215,9 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 	if report.planDigest(s, o, data) != u.Plan {
 		return quant.Errorf(quant.Conflict, "the strategy %s, an alias of its model or the calendar has changed since the sweep began", o.Strategy).WithHint("run the sweep again")
 	}
-	if u.First < 1 || u.Last < u.First || u.Last > len(report.Trials) {
-		return quant.Errorf(quant.Usage, "--unit %d-%d is not within the %s of the sweep", u.First, u.Last, quant.Count(len(report.Trials), "trial"))
+	units := report.units()
+	if u.Number < 1 || u.Number > u.Of || u.Of != len(units) {
+		return quant.Errorf(quant.Usage, "--unit %d/%d is none of the %s of the sweep", u.Number, u.Of, quant.Count(len(units), "unit"))
 	}
 	w := newTrials(s, InProcess{Quiet: true, Unsaid: true}, o, &report, data)
 	s.Record(w.file)
@@ -205,9 +230,9 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 			return err
 		}
 		rows := map[string][][]factstore.Column{}
-		for first := u.First - 1; first < u.Last; first += trialsAtOnce {
+		for some := range slices.Chunk(units[u.Number-1].trials, trialsAtOnce) {
 			var list []*Trial
-			for i := first; i < min(first+trialsAtOnce, u.Last); i++ {
+			for _, i := range some {
 				list = append(list, &report.Trials[i])
 			}
 			done, err := w.stage(ctx, db, list, rows)
