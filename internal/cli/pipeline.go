@@ -39,6 +39,8 @@ type pipelineFlags struct {
 	trainer       pipeline.Trainer
 	format, proof string
 	timeout       time.Duration
+
+	workers string
 }
 
 // programFlags are the flags that need a program behind --.
@@ -111,6 +113,10 @@ skipped; --force runs it all the same, and ends in the same facts. The first
 failure ends the pipeline, with the exit status of the stage; --resume goes on
 with the plan of that run.
 
+With --workers 4 the folds of train are done by four processes of this machine, as
+jobs (quant jobs list), with --workers queue by whatever quant worker processes run,
+on any machine. Results, digests and what is skipped are the same.
+
 --dry-run checks everything, prints the plan on one line that begins with
 PLAN_JSON, and neither writes a fact nor asks a provider. The plan is kept in
 DATA-DIR/runs/RUN/plan.json. --from and --to default to those of the strategy's
@@ -122,6 +128,7 @@ changed; else that of the stage that failed.`,
   quant pipeline run --strategy momentum.yaml --stages recommend,backtest --set portfolio.top_k=3
   quant pipeline run --strategy momentum.yaml --dry-run
   quant pipeline run --strategy by_model.yaml --param max_depth=3 -- python examples/models/lightgbm_model.py
+  quant pipeline run --strategy by_model.yaml --workers 4 -- python examples/models/lightgbm_model.py
   quant pipeline run --resume last`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -141,7 +148,11 @@ changed; else that of the stage that failed.`,
 			if err != nil {
 				return err
 			}
-			report, err := pipeline.Run(cmd.Context(), env.Session, stageRunner{env: env}, o)
+			dispatch, err := env.dispatch(flags.workers)
+			if err != nil {
+				return err
+			}
+			report, err := pipeline.Run(cmd.Context(), env.Session, stageRunner{env: env, dispatch: dispatch}, o)
 			if err == nil && o.DryRun && len(report.Plan.Stages) > 0 {
 				return env.Print(planReport{report.Plan})
 			}
@@ -169,6 +180,7 @@ changed; else that of the stage that failed.`,
 	f.StringVar(&flags.proof, "proof", string(model.ProofOne), "one, all or none: of how many folds it is proved that the program does not look ahead")
 	f.Var(newDuration(&flags.timeout, 0), "timeout", "longest that one call of the program may take (0: no limit)")
 	f.IntVar(&flags.lag, "lag", 0, "sessions from the decision to its fill in the backtest (default: the strategy's)")
+	f.StringVar(&flags.workers, workersFlag, "", "have "+dividedStages+" done by so many processes, or by the workers of the queue: a number, or queue")
 	f.StringVar(&flags.Resume, "resume", "", "go on with the plan of this run (last: the newest pipeline)")
 	f.BoolVar(&flags.Force, "force", false, "run every stage, also one that nothing would change, or whose strategy file was changed")
 	f.BoolVar(&flags.DryRun, "dry-run", false, "only check, and print the plan")
@@ -247,11 +259,25 @@ func (r pipelineReport) Sections() []output.Section {
 // where the person can see them.
 type stageRunner struct {
 	pipeline.InProcess
-	env *Env
+	env      *Env
+	dispatch pipeline.Dispatch // of the stages that can be divided; nil: none is
 }
 
 func (r stageRunner) Run(ctx context.Context, s *session.Session, call pipeline.Call, notes []quant.RunIO) (string, error) {
-	return r.InProcess.Run(ctx, s, attended(r.env, call), notes)
+	return r.InProcess.Run(ctx, s, r.divided(attended(r.env, call)), notes)
+}
+
+// dividedStages are the stages whose units workers do.
+const dividedStages = "the folds of train"
+
+// divided is a call whose units workers do, where it has any. How they are done is no
+// part of what the stage is asked for.
+func (r stageRunner) divided(call pipeline.Call) pipeline.Call {
+	if o, trains := call.(pipeline.TrainOptions); trains {
+		o.Dispatch = r.dispatch
+		return o
+	}
+	return call
 }
 
 // attended is a call with what the command of its stage adds to its options.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 
@@ -15,8 +14,8 @@ import (
 
 func sweepCommand(env *Env) Command {
 	var o pipeline.SweepOptions
-	var from, to, workers, which string
-	var unit pipeline.UnitOptions
+	var from, to, workers string
+	var unit pipeline.UnitOf
 	cmd := &cobra.Command{
 		Use:   "sweep",
 		Short: "Try a strategy with every combination of some values",
@@ -56,11 +55,8 @@ it is 1.`,
 			if o.To, err = sweepDay(cmd, "to", to); err != nil {
 				return err
 			}
-			if which != "" {
-				if _, err := fmt.Sscanf(which, "%d/%d", &unit.Number, &unit.Of); err != nil {
-					return quant.Errorf(quant.Usage, "--unit %q is no unit", which).WithHint("a sweep with --workers gives it")
-				}
-				runtime.GOMAXPROCS(1)
+			if unit.Fingerprint != "" {
+				oneProcessor()
 				return pipeline.SweepUnit(cmd.Context(), env.Session, o, unit)
 			}
 			if o.Dispatch, err = env.dispatch(workers); err != nil {
@@ -87,13 +83,7 @@ it is 1.`,
 	flags.BoolVar(&o.AcceptRaw, "accept-raw", false, "take raw prices that move as in a split as they are")
 	flags.BoolVar(&o.AllowInSample, "allow-in-sample", false, "replay decisions on in-sample scores")
 	flags.IntVar(&o.MaxTrials, "max-trials", 200, "refuse a grid of more trials")
-	flags.StringVar(&workers, "workers", "", "try them with so many processes, or with the workers of the queue: a number, or queue")
-	flags.StringVar(&which, "unit", "", "work out this unit of a sweep with workers, such as 1/4")
-	flags.StringVar(&unit.Plan, "unit-plan", "", "what that sweep is asked for")
-	flags.StringVar(&unit.Fingerprint, "unit-fingerprint", "", "what the unit is worked out on")
-	for _, name := range []string{"unit", "unit-plan", "unit-fingerprint"} {
-		_ = flags.MarkHidden(name) // it is there
-	}
+	bindWorkers(cmd, &workers, "try them", &unit)
 	return Command{Command: cmd, Traits: Traits{Changes: always}}
 }
 

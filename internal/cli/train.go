@@ -16,7 +16,7 @@ import (
 func trainCommand(env *Env) Command {
 	var o pipeline.TrainOptions
 	flags := trainFlags{algos: "ridge, logistic or program", also: "; for a program K=V, which it is handed"}
-	var validation, importance, format, proof string
+	var validation, importance, format, proof, workers string
 	cmd := &cobra.Command{
 		Use:   "train --experiment ID [flags] [-- PROGRAM [ARG...]]",
 		Short: "Train the model of an experiment and judge it out of sample",
@@ -51,6 +51,11 @@ after their test; only the final fit can score, days after all its labels.
 feature: permutation deals its values out anew among the names of each day, drop
 trains without it. The figures are kept with the run (artifact importance.csv).
 
+With --workers 4 the folds are learned by four processes of this machine, as jobs
+(quant jobs list); with --workers queue by whatever quant worker processes run, on
+any machine. The model is the same, to the byte. The proof and the final fit follow
+in this process. A training that was killed goes on with the folds that were learned.
+
 The model is a readable file in DATA-DIR/models, named by its digest; the same
 data gives the same file and the same model id, and training again changes
 nothing. Facts stay as they are. Exit status 4: no such experiment, features or
@@ -58,6 +63,7 @@ labels; 6: too few samples, or a feature that moves with the price level.`,
 		Example: `  quant train --experiment momentum
   quant train --experiment momentum --algo ridge --param alpha=1,10,100
   quant train --experiment momentum --algo program -- python examples/models/lightgbm_model.py
+  quant train --experiment momentum --workers 4 -- python examples/models/lightgbm_model.py
   quant train --experiment momentum --validation cpcv --groups 10 --test-groups 2 --importance permutation`,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if o.Program = args; len(args) > 0 && (flags.algo == "" || flags.algo == string(model.ByProgram)) {
@@ -83,8 +89,13 @@ labels; 6: too few samples, or a feature that moves with the price level.`,
 					*to = 0
 				}
 			}
+			if o.Unit.Fingerprint != "" {
+				oneProcessor()
+			} else if o.Dispatch, err = env.dispatch(workers); err != nil {
+				return err
+			}
 			report, err := pipeline.Train(cmd.Context(), env.Session, o)
-			if err != nil {
+			if err != nil || o.Unit.Fingerprint != "" {
 				return err
 			}
 			return env.Print(trainReport{report})
@@ -107,7 +118,8 @@ labels; 6: too few samples, or a feature that moves with the price level.`,
 	f.StringVar(&format, "format", string(parquet.Parquet), "parquet or csv: what a program is handed and writes")
 	f.StringVar(&proof, "proof", string(model.ProofOne), "one, all or none: of how many folds it is proved that a program does not look ahead")
 	f.Var(newDuration(&o.Timeout, 0), "timeout", "longest that one call of a program may take (0: no limit)")
-	return Command{Command: cmd, Traits: Traits{Changes: always}}
+	bindWorkers(cmd, &workers, "learn the folds", &o.Unit)
+	return Command{Command: cmd, Traits: Traits{Changes: changesUnlessUnit}}
 }
 
 // trainReport is the result of train.

@@ -3,9 +3,13 @@ package cli
 import (
 	"context"
 	"os"
+	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"quant"
 	"quant/internal/jobs"
@@ -15,6 +19,7 @@ import (
 )
 
 const (
+	workersFlag = "workers"
 	// queueWorkers is the value of --workers for the workers that run by themselves.
 	queueWorkers = "queue"
 	mostWorkers  = 64
@@ -28,6 +33,25 @@ const (
 	// unitRetries is how often a unit is done again whose process failed or was killed.
 	unitRetries = 2
 )
+
+// bindWorkers binds the flag that has others do a command's work, whose units are what
+// it says, and those by which a unit is asked for.
+func bindWorkers(cmd *cobra.Command, workers *string, units string, unit *pipeline.UnitOf) {
+	f := cmd.Flags()
+	f.StringVar(workers, workersFlag, "", units+" with so many processes, or with the workers of the queue: a number, or queue")
+	f.StringVar(&unit.Name, "unit", "", "work out this unit for a run with workers")
+	f.StringVar(&unit.Plan, "unit-plan", "", "what that run is asked for")
+	f.StringVar(&unit.Fingerprint, "unit-fingerprint", "", "what the unit is worked out on")
+	for _, name := range []string{"unit", "unit-plan", "unit-fingerprint"} {
+		_ = f.MarkHidden(name) // it is there
+	}
+}
+
+// changesUnlessUnit: a unit stages what who asked for it stores.
+func changesUnlessUnit(l Line) bool { return l.Flags["unit-fingerprint"] == "" }
+
+// oneProcessor has this process use one processor: others work beside it.
+func oneProcessor() { runtime.GOMAXPROCS(1) }
 
 // dispatch is how units of work are done with --workers; nil without.
 func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
@@ -67,7 +91,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		}
 		if slots == 0 {
 			e.Notice("%s wait for workers, jobs %d to %d; `quant worker` starts one, `quant jobs list` shows them", quant.Count(len(lines), "unit"), ids[0], ids[len(ids)-1])
-			return e.unitsDone(ctx, store, ids, unitsEvery)
+			return e.unitsDone(ctx, s, store, ids, unitsEvery)
 		}
 		working, end := context.WithCancel(context.WithoutCancel(ctx))
 		now := make(chan struct{})
@@ -81,7 +105,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 				stop(failed)
 			}
 		})
-		runs, err := e.unitsDone(following, store, ids, unitsHereEvery)
+		runs, err := e.unitsDone(following, s, store, ids, unitsHereEvery)
 		end()
 		if err != nil {
 			close(now)
@@ -93,20 +117,13 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 
 // unitsDone waits for jobs, and returns the run that did each. Of jobs that are not all
 // done none is left.
-func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64, every time.Duration) ([]string, error) {
+func (e *Env) unitsDone(ctx context.Context, s *session.Session, store *jobs.Store, ids []int64, every time.Duration) ([]string, error) {
 	begun, over := time.Now(), 0
 	shown := output.IsTerminal(e.Streams().Err)
 	last, err := store.Follow(ctx, ids, every, func(j jobs.Job) error {
 		switch j.State {
 		case jobs.Failed, jobs.Cancelled:
-			what := string(j.State)
-			if j.Error != "" && j.State == jobs.Failed {
-				what += ": " + string(j.Error)
-			} else if j.State == jobs.Cancelled {
-				what = "was cancelled"
-			}
-			return quant.Errorf(quant.Failed, "job %d of this run %s", j.ID, what).
-				WithHint("`quant jobs show %d` says more; the same command again goes on with what the others came to", j.ID)
+			return unitFailed(ctx, s, j)
 		case jobs.Succeeded:
 			over++
 			if shown && over < len(ids) {
@@ -124,6 +141,27 @@ func (e *Env) unitsDone(ctx context.Context, store *jobs.Store, ids []int64, eve
 		runs[i] = string(j.RunID)
 	}
 	return runs, nil
+}
+
+// unitFailed is why a job did not do its unit. Its code is that with which the unit's run
+// ended, as it would have been without workers.
+func unitFailed(ctx context.Context, s *session.Session, j jobs.Job) error {
+	code, what := quant.Failed, "was cancelled"
+	if j.State == jobs.Failed {
+		what = string(j.State)
+		if j.Error != "" {
+			what += ": " + string(j.Error)
+		}
+		if run, err := s.Meta.GetRun(ctx, string(j.RunID)); err == nil && run.Process.ExitCode != nil {
+			for _, c := range slices.Backward(quant.Codes()) {
+				if int64(c.ExitStatus()) == *run.Process.ExitCode {
+					code = c
+				}
+			}
+		}
+	}
+	return quant.Errorf(code, "job %d of this run %s", j.ID, what).
+		WithHint("`quant jobs show %d` says more; the same command again goes on with what the others came to", j.ID)
 }
 
 // cancelled cancels those of the jobs that are not over, waits until none runs, and

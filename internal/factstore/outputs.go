@@ -296,6 +296,9 @@ func readRegular(path string, most int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, most))
 }
 
+// Remove removes the outputs, once what they were staged for is stored.
+func (o *Outputs) Remove() { _ = os.RemoveAll(o.dir) } // what is left is garbage, which `quant gc` finds
+
 // File is the relation of a name.
 func (o *Outputs) File(name string) (f OutputFile, ok bool) {
 	i := slices.IndexFunc(o.Files, func(f OutputFile) bool { return f.Name == name })
@@ -369,7 +372,7 @@ func (db *DB) TakeIn(ctx context.Context, units []Unit, succeeded func(ctx conte
 	}
 	failpoint.Hit("outputs.take.after")
 	for _, o := range outputs {
-		_ = os.RemoveAll(o.dir) // what is left is garbage, which `quant gc` finds
+		o.Remove()
 	}
 	return rows, nil
 }

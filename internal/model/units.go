@@ -3,11 +3,14 @@ package model
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 
 	"quant"
+	"quant/internal/durable"
 	"quant/internal/factstore"
 )
 
@@ -21,7 +24,7 @@ import (
 type LearnedFold struct {
 	Fold      Fold     `json:"fold"`
 	Embargoed int      `json:"embargoed"` // in the inner split
-	Samples   string   `json:"samples"`   // the digest of all samples
+	Samples   string   `json:"samples"`   // of Samples.Digest
 	Wrote     []Writes `json:"wrote"`     // what a program left beside its predictions
 
 	eta, scores []float64 // of the test samples; scores of a program alone
@@ -32,6 +35,17 @@ type Writes struct {
 	Task string `json:"task"`
 	Name string `json:"name"`
 	Data []byte `json:"data"`
+}
+
+// Digest names the samples and the sessions that they are of, so all that a fold of a
+// spec is learned from.
+func (s *Samples) Digest() string {
+	sum := durable.NewSum()
+	_, _ = io.WriteString(sum, s.digest) // it cannot fail
+	for _, day := range s.days {
+		_, _ = fmt.Fprint(sum, " ", day.session-s.days[0].session, " ", s.cal.At(day.session), " ", s.cal.At(day.session+s.spec.Label.Horizon))
+	}
+	return sum.Digest()
 }
 
 // Tasks are the folds of the spec's policy. Refused: there are too few samples.
@@ -63,7 +77,7 @@ func (s *Samples) LearnFold(ctx context.Context, work *Workshop, task string) (L
 			l = &programLearner{of: s, work: work}
 		}
 		out, err := l.learn(ctx, s.walk(), one)
-		return LearnedFold{Fold: out.fold, Embargoed: out.embargoed, Samples: s.digest, Wrote: []Writes{}, eta: out.eta, scores: out.scores}, err
+		return LearnedFold{Fold: out.fold, Embargoed: out.embargoed, Samples: s.Digest(), Wrote: []Writes{}, eta: out.eta, scores: out.scores}, err
 	}
 	return LearnedFold{}, quant.Errorf(quant.NotFound, "the samples have no fold %s: they are split into %d", task, len(splits))
 }
@@ -71,11 +85,26 @@ func (s *Samples) LearnFold(ctx context.Context, work *Workshop, task string) (L
 // Given hands Train what was learned of folds elsewhere.
 func (s *Samples) Given(list []LearnedFold) {
 	s.given = map[string]LearnedFold{}
+	digest := s.Digest()
 	for _, l := range list {
-		if l.Samples == s.digest {
+		if l.Samples == digest {
 			s.given[l.Fold.TaskID] = l
 		}
 	}
+}
+
+// IsKeptIn reports whether all that a program kept of the fold is in a folder of models.
+func (l LearnedFold) IsKeptIn(modelDir string) bool {
+	for _, k := range l.Fold.Files {
+		name, err := ContentName(k.Digest)
+		if err != nil {
+			return false
+		}
+		if info, err := os.Stat(filepath.Join(modelDir, name)); err != nil || info.Size() != k.Bytes {
+			return false
+		}
+	}
+	return true
 }
 
 // givenLearner takes what was learned elsewhere of the folds, and learns the others.
@@ -125,14 +154,14 @@ func (w *Workshop) wroteElsewhere(l LearnedFold) error {
 // learnedRelation is the name of what Stage stages: a row for each test sample.
 const learnedRelation = "predictions"
 
-// Stage stages what was learned. The outputs' note is to be l.
-func (l LearnedFold) Stage(ctx context.Context, to *factstore.OutputsWriter) error {
+// Stage stages what was learned, and returns the number of rows. The outputs' note is to
+// be l.
+func (l LearnedFold) Stage(ctx context.Context, to *factstore.OutputsWriter) (int64, error) {
 	columns := []factstore.Column{{Name: "eta", Bigints: bitsOf(l.eta)}}
 	if l.scores != nil {
 		columns = append(columns, factstore.Column{Name: "score", Bigints: bitsOf(l.scores)})
 	}
-	_, err := to.WriteColumns(ctx, learnedRelation, columns...)
-	return err
+	return to.WriteColumns(ctx, learnedRelation, columns...)
 }
 
 // bitsOf are numbers as a file keeps them to the bit, also the sign of 0.

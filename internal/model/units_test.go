@@ -27,7 +27,7 @@ func learnedApart(t *testing.T, db *factstore.DB, m *market, spec model.Spec, na
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := l.Stage(t.Context(), to); err != nil {
+		if _, err := l.Stage(t.Context(), to); err != nil {
 			t.Fatal(err)
 		}
 		digest, err := to.Seal(l)

@@ -27,6 +27,9 @@ func repeatable(run metastore.RunDetail) error {
 		return quant.Errorf(quant.Refused, "run %s is of the kind %s, which is not reproduced", run.RunID, run.Kind).
 			WithHint("features, labels, train, score, recommend, backtest and pipeline.run are")
 	}
+	if r, err := readRecord(run); err == nil && r.text(unitFingerprintFlag) != "" {
+		return quant.Errorf(quant.Refused, "run %s worked out a part of what run %s did", run.RunID, run.Process.ParentRunID).WithHint("`quant repro %s` repeats all of it", quant.ShortID(string(run.Process.ParentRunID)))
+	}
 	var argv []string
 	if err := json.Unmarshal(run.Process.Argv, &argv); err != nil || len(argv) < 2 {
 		return quant.Errorf(quant.Refused, "run %s has no command line on record", run.RunID)

@@ -67,6 +67,7 @@ func (o RunOptions) Command() session.Command {
 	c.word("format", string(t.Format), string(parquet.Parquet))
 	c.word("proof", string(t.Proof), string(model.ProofOne))
 	c.flag("timeout", t.timeout().String(), t.TimeoutUS != 0)
+	c.text(workersFlag, "")
 	c.operands(t.Program)
 	return c.Command
 }

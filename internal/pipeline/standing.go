@@ -124,7 +124,7 @@ const lookBack = 64
 // standingRun returns the newest run whose results are those that the stage would
 // have now, or "".
 func standingRun(ctx context.Context, meta metastore.Store, stage Stage, args []string, in stageInputs, state tableState) (string, error) {
-	runs, err := meta.ListRuns(ctx, metastore.RunFilter{All: true, Kind: string(stage), Status: quant.Success, Limit: lookBack, Brief: true})
+	runs, err := meta.ListRuns(ctx, metastore.RunFilter{Kind: string(stage), Status: quant.Success, Limit: lookBack, Brief: true})
 	if err != nil {
 		return "", err
 	}

@@ -36,17 +36,11 @@ const (
 	unitsAtOnce = 8
 )
 
-// UnitOptions say which unit of a sweep a process works out.
-type UnitOptions struct {
-	Number, Of  int    // the one of so many, from 1 on
-	Plan        string // the digest of what the sweep is asked for: another is refused
-	Fingerprint string // of what it is worked out on
-}
-
 // trialUnit is some trials of a sweep.
 type trialUnit struct {
 	unit
-	trials []int // of Trials
+	name   string // which one of how many
+	trials []int  // of Trials
 }
 
 // staged is what a unit says of a trial that it worked out.
@@ -79,7 +73,7 @@ func (r *SweepReport) units() []*trialUnit {
 	}
 	list := make([]*trialUnit, (n+size-1)/size)
 	for i := range list {
-		list[i] = &trialUnit{}
+		list[i] = &trialUnit{name: fmt.Sprintf("%d/%d", i+1, len(list))}
 	}
 	for i := range n {
 		u := list[i/size]
@@ -156,9 +150,9 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 		if err != nil {
 			return err
 		}
-		for i, u := range list {
-			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, i)))
-			u.line = o.unitLine(r, UnitOptions{Number: i + 1, Of: len(list), Plan: plan, Fingerprint: u.fingerprint})
+		for _, u := range list {
+			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, u.name)))
+			u.line = o.unitLine(r, UnitOf{Name: u.name, Plan: plan, Fingerprint: u.fingerprint})
 			units = append(units, &u.unit)
 		}
 		return findStaged(ctx, s, db, units)
@@ -189,7 +183,7 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 }
 
 // unitLine is the command line of a unit.
-func (o SweepOptions) unitLine(r *SweepReport, u UnitOptions) []string {
+func (o SweepOptions) unitLine(r *SweepReport, u UnitOf) []string {
 	line := []string{"sweep", "--strategy", o.Strategy}
 	for _, set := range o.Sets {
 		line = append(line, "--set", set)
@@ -201,13 +195,13 @@ func (o SweepOptions) unitLine(r *SweepReport, u UnitOptions) []string {
 	if o.AllowInSample {
 		line = append(line, "--allow-in-sample")
 	}
-	return append(line, "--unit", fmt.Sprintf("%d/%d", u.Number, u.Of), "--unit-plan", u.Plan, "--unit-fingerprint", u.Fingerprint)
+	return append(line, "--"+unitFlag, u.Name, "--"+unitPlanFlag, u.Plan, "--"+unitFingerprintFlag, u.Fingerprint)
 }
 
 // SweepUnit works out some trials of a sweep and stages what they come to, for the sweep
 // that asked for it. quant.Conflict: the sweep that this process finds, by its strategy
 // file and the lab's models, is another.
-func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOptions) error {
+func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf) error {
 	report, data, err := o.plan(ctx, s)
 	if err != nil {
 		return err
@@ -216,8 +210,9 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 		return quant.Errorf(quant.Conflict, "the strategy %s, an alias of its model or the calendar has changed since the sweep began", o.Strategy).WithHint("run the sweep again")
 	}
 	units := report.units()
-	if u.Number < 1 || u.Number > u.Of || u.Of != len(units) {
-		return quant.Errorf(quant.Usage, "--unit %d/%d is none of the %s of the sweep", u.Number, u.Of, quant.Count(len(units), "unit"))
+	at := slices.IndexFunc(units, func(one *trialUnit) bool { return one.name == u.Name })
+	if at < 0 {
+		return quant.Errorf(quant.Usage, "--%s %s is none of the %s of the sweep", unitFlag, u.Name, quant.Count(len(units), "unit"))
 	}
 	w := newTrials(s, InProcess{Quiet: true, Unsaid: true}, o, &report, data)
 	s.Record(w.file)
@@ -230,7 +225,7 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOp
 			return err
 		}
 		rows := map[string][][]factstore.Column{}
-		for some := range slices.Chunk(units[u.Number-1].trials, trialsAtOnce) {
+		for some := range slices.Chunk(units[at].trials, trialsAtOnce) {
 			var list []*Trial
 			for _, i := range some {
 				list = append(list, &report.Trials[i])

@@ -11,6 +11,7 @@ import (
 
 	"quant"
 	"quant/internal/factstore"
+	"quant/internal/failpoint"
 	"quant/internal/lab/place"
 	"quant/internal/metastore"
 	"quant/internal/model"
@@ -36,6 +37,9 @@ type TrainOptions struct {
 	Format  parquet.Format
 	Proof   model.ProofScope // "": model.ProofOne
 	Timeout time.Duration    // of one call of the program; 0: none
+
+	Dispatch Dispatch // has the folds learned by workers; nil: this process learns them
+	Unit     UnitOf   // the fold that is learned and staged; none: all, and the model is stored
 }
 
 // Validation is a way of splitting, as a command line names it.
@@ -73,6 +77,7 @@ func (o TrainOptions) Command() session.Command {
 	c.word("format", string(o.Format), string(parquet.Parquet))
 	c.word("proof", string(o.Proof), string(model.ProofOne))
 	c.flag("timeout", o.Timeout.String(), o.Timeout != 0)
+	o.Unit.flags(c)
 	c.operands(o.Program)
 	return c.Command
 }
@@ -201,6 +206,9 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 			return TrainReport{}, err
 		}
 	}
+	if o.Unit.Fingerprint != "" {
+		return TrainReport{}, o.learnFold(ctx, s, spec)
+	}
 	logParams(s, "experiment_id", spec.ExperimentID, "algo", string(spec.Algo), "label", spec.Label.String(), "features", listOf(spec.Features),
 		"alphas", decimals(spec.Alphas), "seed", strconv.FormatInt(spec.Seed, 10), "folds", strconv.Itoa(spec.Policy.Folds),
 		"horizon", strconv.Itoa(spec.Policy.Horizon), "embargo", strconv.Itoa(spec.Policy.Embargo), "min_train_sessions", strconv.Itoa(spec.Policy.MinTrainSessions))
@@ -229,6 +237,12 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 		return TrainReport{}, err
 	}
 	s.Record(model.Inputs(samples.Reads())...)
+	learned := func() {}
+	if o.Dispatch != nil {
+		if learned, err = o.dispatch(ctx, s, spec, samples); err != nil {
+			return TrainReport{}, err
+		}
+	}
 	trained, importance, err := o.train(ctx, s, spec, samples)
 	if err != nil {
 		return TrainReport{}, err
@@ -241,6 +255,8 @@ func Train(ctx context.Context, s *session.Session, o TrainOptions) (TrainReport
 	if err != nil {
 		return report, err
 	}
+	failpoint.Hit("train.stored")
+	learned()
 	if report.Importance = importance; len(importance) > 0 {
 		if err := logImportance(ctx, s, importance); err != nil {
 			return report, err

@@ -27,6 +27,30 @@ type unit struct {
 	staged      factstore.Unit // RunID "": nobody has worked it out
 }
 
+// UnitOf says which unit of a stage a process works out for the run that asked for it; its
+// zero value: none, but all of the stage.
+type UnitOf struct {
+	Name        string // which one; "": what the stage is asked for says it
+	Plan        string // the digest of what that run is asked for: another is refused
+	Fingerprint string // of what the unit is worked out on
+}
+
+// The flags of a stage that can be divided. How many workers there are is no part of
+// what a stage is asked for.
+const (
+	workersFlag         = "workers"
+	unitFlag            = "unit"
+	unitPlanFlag        = "unit-plan"
+	unitFingerprintFlag = "unit-fingerprint"
+)
+
+func (u UnitOf) flags(c *commandLine) {
+	c.text(workersFlag, "")
+	c.text(unitFlag, u.Name)
+	c.text(unitPlanFlag, u.Plan)
+	c.text(unitFingerprintFlag, u.Fingerprint)
+}
+
 // findStaged notes of units what was staged for a run that did not come to its end.
 func findStaged(ctx context.Context, s *session.Session, db *factstore.DB, units []*unit) error {
 	var all []string

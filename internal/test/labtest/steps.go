@@ -56,9 +56,10 @@ var FenceSteps = []string{"fact.fence"}
 // MoveSteps are the failpoints of moving a lab, in their order.
 var MoveSteps = []string{"fact.copy.before", "fact.copy.after", "move.facts", "move.files", "move.meta"}
 
-// OutputSteps are the failpoints of staged outputs, and of a sweep whose units stage them;
-// the tests of jobs stop there.
+// OutputSteps are the failpoints of staged outputs, and of what has units stage them; the
+// tests of jobs stop there.
 var OutputSteps = []string{
 	"sweep.dispatched", "sweep.unit.trials", "outputs.written", "outputs.manifest.before", "outputs.manifest.after",
 	"outputs.take.before", "outputs.take.after", "sweep.taken",
+	"train.dispatched", "train.unit.learned", "train.stored",
 }
