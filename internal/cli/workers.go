@@ -81,6 +81,9 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		if slots > 0 {
 			queue = name // taken by the workers of this process alone
 		}
+		if err := store.Tidy(ctx, s); err != nil { // else this run would wait for a job of a dead one
+			return nil, err
+		}
 		ids := make([]int64, len(lines))
 		for i, line := range lines {
 			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: line[0], Dir: dir, Parent: s.RunID(), Unique: true, Queue: queue, Retries: unitRetries, RetryDelay: time.Second})
