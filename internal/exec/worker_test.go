@@ -111,7 +111,7 @@ func TestAWorkerIsEndedWithAllThatItStarted(t *testing.T) {
 		for _, c := range strings.TrimSpace(string(text)) {
 			pid = 10*pid + int(c-'0')
 		}
-		for deadline := time.Now().Add(5 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); syscall.Kill(pid, 0) == nil; time.Sleep(10 * time.Millisecond) {
 			if state, err := os.ReadFile(filepath.Join("/proc", strings.TrimSpace(string(text)), "stat")); err == nil && strings.Contains(string(state), ") Z ") {
 				break // dead: nobody has asked how it ended
 			}

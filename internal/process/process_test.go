@@ -66,7 +66,7 @@ func TestAProcessIsShownAsItIs(t *testing.T) {
 	}
 	await := func(what string, ok func(process.Process) bool) {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
 			if p, err := process.Of(pid); err == nil && ok(p) {
 				return
 			}

@@ -120,7 +120,7 @@ func TestNobodyRevokesTheLeaseOfAProcessThatWrites(t *testing.T) {
 		}
 		begun := time.Now()
 		gone, err := other.RevokeLeases(t.Context(), []string{run1}, []string{run1})
-		if err != nil || len(gone) != 0 || time.Since(begun) > 2*time.Second {
+		if err != nil || len(gone) != 0 || time.Since(begun) > 30*time.Second {
 			t.Errorf("revoked %q after %s, %v", gone, time.Since(begun), err)
 		}
 		renewing, stop := context.WithTimeout(t.Context(), 2*time.Second)

@@ -194,7 +194,7 @@ func TestALogIsShownFromItsEndAndFollowed(t *testing.T) {
 			t.Errorf("headers %v", a.Header)
 		}
 		a.wants(t, http.StatusOK, "event: begin\n", "data: line 2999 <b>\n", "data: later\n", "data: the end\n", "event: end\n")
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the follower does not end")
 	}
 	whole := b.do(httptest.NewRequest(http.MethodGet, "/runs/"+id+"/log/whole", nil))
@@ -334,7 +334,7 @@ func TestAProcessOfThisMachineIsStopped(t *testing.T) {
 		if _, is := errors.AsType[*exec.ExitError](err); !is {
 			t.Errorf("ended with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("the process was not ended")
 	}
 }

@@ -187,7 +187,7 @@ func TestCtrlCEndsAnIngestFromAProviderAtOnce(t *testing.T) {
 	begun := time.Now()
 	p.Signal(syscall.SIGINT)
 	l.WantCode(p.Wait(), 130)
-	if took := time.Since(begun); took > 5*time.Second {
+	if took := time.Since(begun); took > 20*time.Second {
 		t.Errorf("took %v", took)
 	}
 	l.WantFail(l.LastRun(), 130, "SIGINT", "facts committed")

@@ -115,7 +115,7 @@ func TestReadsSayWhoWrites(t *testing.T) {
 	for told == "" {
 		begun := time.Now()
 		_, err := count(t.Context(), shared)
-		if took := time.Since(begun); took > 2*time.Second {
+		if took := time.Since(begun); took > 20*time.Second {
 			t.Errorf("a read beside a writer takes %v", took)
 		}
 		if quant.CodeOf(err) == quant.Locked {
@@ -203,13 +203,13 @@ func TestReadsAreBounded(t *testing.T) {
 		})
 		return time.Since(begun), err
 	}
-	if took, err := read(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than 300ms") || took > 5*time.Second {
+	if took, err := read(t.Context()); err == nil || !strings.Contains(err.Error(), "longer than 300ms") || took > 30*time.Second {
 		t.Errorf("a long read ends with %v after %v", err, took)
 	}
 	shared.Longest = time.Minute
 	ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer stop()
-	if took, err := read(ctx); err == nil || took > 5*time.Second {
+	if took, err := read(ctx); err == nil || took > 30*time.Second {
 		t.Errorf("a read whose request ended goes on: %v after %v", err, took)
 	}
 }
@@ -252,7 +252,7 @@ func TestQueriesYield(t *testing.T) {
 		if quant.CodeOf(err) != quant.Locked || !strings.Contains(err.Error(), "written by") {
 			t.Errorf("the query ends with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Error("the query goes on")
 	}
 }
