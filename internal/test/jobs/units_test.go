@@ -16,11 +16,12 @@ import (
 )
 
 // learns is a program that learns the mean of the labels, keeps it, and predicts it
-// with a tenth of the first feature. While a file of the name hold is there, it waits.
+// with a tenth of the first feature. It waits while there is a file hold, and fails while
+// there is one called fail.
 const learns = `#!/bin/sh
 set -e
+if [ -e hold ]; then echo $$ >> learning; fi
 while [ -e hold ]; do sleep 0.05; done
-if [ -e murder ] && mkdir done 2>/dev/null; then kill -9 $PPID; fi
 if [ -e fail ]; then echo "nothing can be learned" >&2; exit 3; fi
 if [ -n "$QUANT_FIT" ]; then
   awk -F, 'NR==1{for(i=1;i<=NF;i++) c[$i]=i; next} {s+=$c["label"]; n++} END{printf "%.12f\n", s/n}' "$QUANT_FIT" > "$QUANT_MODEL/mean"
@@ -266,6 +267,80 @@ func TestATrainingWhoseWorkersOrItselfAreKilledGivesTheSameWhenRunAgain(t *testi
 	prepared, _, byProgram := learning(t)
 	killed(t, prepared, byProgram, []string{"train.unit.learned", "outputs.manifest.after", "outputs.written", "outputs.manifest.before", "meta.finish.before"},
 		[]string{"train.dispatched", "train.stored"}, 4, trained)
+}
+
+// A program that fails ends its training with its cause, one that works is ended with
+// it, and what was learned before a file beside its code changed is learned again.
+func TestATrainingByAProgramWithWorkers(t *testing.T) {
+	t.Parallel()
+	prepared, _, line := learning(t)
+	line = with(line, "--workers", "2")
+	t.Run("it fails", func(t *testing.T) {
+		t.Parallel()
+		l := prepared.CopyOf(t)
+		l.Write("fail", nil)
+		r := l.Want(1, line...)
+		if !strings.Contains(r.Stderr, "of this run failed: ") || !strings.Contains(r.Stderr, "nothing can be learned") {
+			t.Errorf("it does not say why: %v", r)
+		}
+		if list := l.Must("jobs", "list").Stdout; strings.Contains(list, "running") || strings.Contains(list, "queued") || strings.Contains(list, "retrying") {
+			t.Errorf("jobs are left:\n%s", list)
+		}
+		l.WantClosed()
+		labtest.Must(t, os.Remove(l.Path("fail")))
+		l.Must(line...)
+		wantUnits(t, l, 4)
+	})
+	t.Run("it works while its training is killed", func(t *testing.T) {
+		t.Parallel()
+		l := prepared.CopyOf(t)
+		l.Write("hold", nil)
+		parent := l.Start(nil, line...)
+		var programs []int
+		l.Eventually("two programs learn", func() bool {
+			programs = nil
+			text, _ := os.ReadFile(l.Path("learning"))
+			for _, word := range strings.Fields(string(text)) {
+				if pid, err := strconv.Atoi(word); err == nil {
+					programs = append(programs, pid)
+				}
+			}
+			return len(programs) == 2 || ended(parent.Process.Pid)
+		})
+		units := children(parent.Process.Pid)
+		parent.Signal(syscall.SIGKILL)
+		if r := parent.Wait(); r.Code != labtest.Killed {
+			t.Fatalf("it ended by itself: %v", r)
+		}
+		gone(l, append(units, programs...))
+		labtest.Must(t, os.Remove(l.Path("hold")))
+		l.Must(line...)
+		wantUnits(t, l, 4)
+	})
+	for name, taken := range map[string]bool{"data.csv": true, "code/module.py": false} {
+		t.Run("a change of "+name, func(t *testing.T) {
+			t.Parallel()
+			l := prepared.CopyOf(t)
+			l.WantCode(l.Start([]string{"QUANT_TEST_FAILPOINT=train.dispatched:kill"}, line...).Wait(), labtest.Killed)
+			l.Write(name, []byte("another"))
+			if r := l.Must(line...); strings.Contains(r.Stderr, "4 of 4 folds were learned by a training that did not come to its end") != taken {
+				t.Errorf("folds are taken over: %v, want %v\n%v", !taken, taken, r)
+			}
+			wantUnits(t, l, map[bool]int{true: 4, false: 8}[taken])
+		})
+	}
+	t.Run("a unit is no run to repeat", func(t *testing.T) {
+		t.Parallel()
+		l := prepared.CopyOf(t)
+		l.Must(line...)
+		unit := strings.Fields(l.MetaRows("SELECT run_id FROM run_io WHERE kind = 'staged' LIMIT 1"))[0]
+		if r := l.Want(6, "repro", unit); !strings.Contains(r.Stderr, "worked out a part of what run") {
+			t.Error(r)
+		}
+		if list := l.Must("runs", "list", "--limit", "0").Stdout; strings.Contains(list, unit[len(unit)-8:]) {
+			t.Errorf("units are among the runs that change something:\n%s", list)
+		}
+	})
 }
 
 // featured is a lab with prices of seven symbols, one of them shorter than the others, of
