@@ -61,5 +61,5 @@ var MoveSteps = []string{"fact.copy.before", "fact.copy.after", "move.facts", "m
 var OutputSteps = []string{
 	"sweep.dispatched", "sweep.unit.trials", "outputs.written", "outputs.manifest.before", "outputs.manifest.after",
 	"outputs.take.before", "outputs.take.after", "sweep.taken",
-	"train.dispatched", "train.unit.learned", "train.stored",
+	"features.dispatched", "train.dispatched", "train.unit.learned", "train.stored",
 }
