@@ -14,7 +14,7 @@ import (
 
 func featuresCommand(env *Env) Command {
 	var o pipeline.FeaturesOptions
-	var symbols string
+	var symbols, workers string
 	var query pipeline.SQLFeaturesOptions
 	cmd := &cobra.Command{
 		Use:   "features",
@@ -39,12 +39,17 @@ entries or in none.
 --feature-version my_alpha does, too. What a version means never changes: another
 definition under its name is refused (5). docs/features.md shows the language.
 
+With --workers 4 groups of symbols are computed by four processes of this machine, as
+jobs (quant jobs list); with --workers queue by whatever quant worker processes run,
+on any machine. What is stored is the same, to the bit. Features that compare symbols,
+and queries, are computed by this process all the same.
+
 Prices are adjusted where a symbol has an adjusted_close on every row, else raw,
 which is said. Raw prices that move as in a split are refused (exit status 6)
 unless --accept-raw. No bars at all: 4.`,
 		Example: `  quant features --feature-version v1
   quant features --feature-version v2 --symbols AAPL,IBM
-  quant features --feature-version alpha158
+  quant features --feature-version alpha158 --workers 4
   quant features --file features.yaml
   quant features --sql turnover.sql --feature-version my_sql`,
 		Args: noArgs,
@@ -52,6 +57,9 @@ unless --accept-raw. No bars at all: 4.`,
 			if cmd.Flags().Changed("sql") {
 				if o.File != "" {
 					return quant.Errorf(quant.Usage, "--file and --sql are given, and each defines a version").WithHint("compute them one after the other")
+				}
+				if workers != "" {
+					return quant.Errorf(quant.Usage, "--sql and --workers are given, and a query is of all symbols").WithHint("leave out --workers")
 				}
 				query.Version, query.Force = o.Version, o.Force
 				return computeSQL(cmd, env, query)
@@ -82,8 +90,13 @@ unless --accept-raw. No bars at all: 4.`,
 			if cmd.Flags().Changed("timeout") {
 				o.Timeout = query.Timeout
 			}
+			if o.Unit.Fingerprint != "" {
+				oneProcessor()
+			} else if o.Dispatch, err = env.dispatch(workers); err != nil {
+				return err
+			}
 			report, err := pipeline.Features(cmd.Context(), env.Session, o)
-			if err != nil {
+			if err != nil || o.Unit.Fingerprint != "" {
 				return err
 			}
 			return env.Print(featureReport{report})
@@ -93,7 +106,8 @@ unless --accept-raw. No bars at all: 4.`,
 	cmd.Flags().StringVar(&o.File, "file", "", "YAML file that defines a version of your own, to compute it")
 	bindFeatureFlags(cmd, &symbols, &o.AcceptRaw, &o.Force)
 	bindSQLFeatures(cmd, &query)
-	return Command{Command: cmd, Traits: Traits{Changes: always, RunsBare: true}, Sub: []Command{featuresImport(env)}}
+	bindWorkers(cmd, &workers, "compute groups of symbols", &o.Unit)
+	return Command{Command: cmd, Traits: Traits{Changes: changesUnlessUnit, RunsBare: true}, Sub: []Command{featuresImport(env)}}
 }
 
 func bindFeatureFlags(cmd *cobra.Command, symbols *string, acceptRaw, force *bool) {

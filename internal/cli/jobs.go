@@ -199,14 +199,29 @@ func rowOf(j jobs.Job) jobRow {
 	return r
 }
 
-type jobList []jobs.Job
+// listedJob is a job of a list.
+type listedJob struct {
+	jobs.Job
+	abandoned bool // it runs by what the queue says, and nobody works at it
+}
 
-func (l jobList) CSVRows() any { return recordsOf(l...) }
+type jobList []listedJob
+
+func (l jobList) CSVRows() any {
+	rows := []jobRecord{}
+	for _, j := range l {
+		rows = append(rows, recordsOf(j.Job)...)
+	}
+	return rows
+}
 
 func (l jobList) Sections() []output.Section {
 	rows := []jobRow{}
 	for _, j := range l {
-		r := rowOf(j)
+		r := rowOf(j.Job)
+		if j.abandoned {
+			r.State = abandoned
+		}
 		r.Error = quant.Text(quant.Clip(string(r.Error), 60))
 		rows = append(rows, r)
 	}
@@ -246,8 +261,19 @@ func jobsList(env *Env) Command {
 			if err != nil {
 				return err
 			}
-			if err := env.Print(jobList(list)); err != nil {
+			abandoned, err := jobs.Abandoned(cmd.Context(), env.Session, list)
+			if err != nil {
 				return err
+			}
+			shown := jobList{}
+			for _, j := range list {
+				shown = append(shown, listedJob{j, abandoned[j.ID]})
+			}
+			if err := env.Print(shown); err != nil {
+				return err
+			}
+			if len(abandoned) > 0 {
+				env.Notice("nobody works at %s any more, whose worker is dead; the next `quant worker` sees to that", quant.Count(len(abandoned), "job"))
 			}
 			return env.tellProgress(cmd.Context(), store)
 		},
@@ -261,6 +287,7 @@ const (
 	tellEvery  = 10 * time.Second // how often a watch says at most how far the queue is
 	maxJobs    = 10000
 	cancelling = "cancelling" // how a state is shown of a job that runs, and was cancelled
+	abandoned  = "abandoned"  // and of one that runs, and whose worker is dead
 )
 
 // unknownState says that a word is no state, and which one it may have been.
@@ -545,7 +572,7 @@ func (e *Env) eachJob(cmd *cobra.Command, args []string, do func(*jobs.Store, co
 		if err != nil {
 			return err
 		}
-		list = append(list, job)
+		list = append(list, listedJob{Job: job})
 	}
 	return e.Print(list)
 }

@@ -113,9 +113,10 @@ skipped; --force runs it all the same, and ends in the same facts. The first
 failure ends the pipeline, with the exit status of the stage; --resume goes on
 with the plan of that run.
 
-With --workers 4 the folds of train are done by four processes of this machine, as
-jobs (quant jobs list), with --workers queue by whatever quant worker processes run,
-on any machine. Results, digests and what is skipped are the same.
+With --workers 4 groups of symbols of features and folds of train are done by four
+processes of this machine, as jobs (quant jobs list), with --workers queue by
+whatever quant worker processes run, on any machine. Results, digests and what is
+skipped are the same.
 
 --dry-run checks everything, prints the plan on one line that begins with
 PLAN_JSON, and neither writes a fact nor asks a provider. The plan is kept in
@@ -268,12 +269,16 @@ func (r stageRunner) Run(ctx context.Context, s *session.Session, call pipeline.
 }
 
 // dividedStages are the stages whose units workers do.
-const dividedStages = "the folds of train"
+const dividedStages = "groups of symbols of features and folds of train"
 
 // divided is a call whose units workers do, where it has any. How they are done is no
 // part of what the stage is asked for.
 func (r stageRunner) divided(call pipeline.Call) pipeline.Call {
-	if o, trains := call.(pipeline.TrainOptions); trains {
+	switch o := call.(type) {
+	case pipeline.FeaturesOptions:
+		o.Dispatch = r.dispatch
+		return o
+	case pipeline.TrainOptions:
 		o.Dispatch = r.dispatch
 		return o
 	}

@@ -23,8 +23,10 @@ const (
 	// queueWorkers is the value of --workers for the workers that run by themselves.
 	queueWorkers = "queue"
 	mostWorkers  = 64
-	// unitsEvery is how often the jobs of units are looked at.
-	unitsEvery = 200 * time.Millisecond
+	// unitsEvery is how often the jobs of units are looked at, and unitsHereEvery where
+	// workers of this process do them.
+	unitsEvery     = 200 * time.Millisecond
+	unitsHereEvery = 25 * time.Millisecond
 	// cancelWait bounds the wait for jobs that were cancelled: a process that was asked
 	// to end does so within 10 seconds of the signal.
 	cancelWait = 7 * time.Second
@@ -79,6 +81,9 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		if slots > 0 {
 			queue = name // taken by the workers of this process alone
 		}
+		if err := store.Tidy(ctx, s); err != nil { // else this run would wait for a job of a dead one
+			return nil, err
+		}
 		ids := make([]int64, len(lines))
 		for i, line := range lines {
 			job, err := store.Submit(ctx, jobs.Submission{Argv: line, Command: line[0], Dir: dir, Parent: s.RunID(), Unique: true, Queue: queue, Retries: unitRetries, RetryDelay: time.Second})
@@ -89,7 +94,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		}
 		if slots == 0 {
 			e.Notice("%s wait for workers, jobs %d to %d; `quant worker` starts one, `quant jobs list` shows them", quant.Count(len(lines), "unit"), ids[0], ids[len(ids)-1])
-			return e.unitsDone(ctx, s, store, ids)
+			return e.unitsDone(ctx, s, store, ids, unitsEvery)
 		}
 		working, end := context.WithCancel(context.WithoutCancel(ctx))
 		now := make(chan struct{})
@@ -103,7 +108,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 				stop(failed)
 			}
 		})
-		runs, err := e.unitsDone(following, s, store, ids)
+		runs, err := e.unitsDone(following, s, store, ids, unitsHereEvery)
 		end()
 		if err != nil {
 			close(now)
@@ -115,10 +120,10 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 
 // unitsDone waits for jobs, and returns the run that did each. Of jobs that are not all
 // done none is left.
-func (e *Env) unitsDone(ctx context.Context, s *session.Session, store *jobs.Store, ids []int64) ([]string, error) {
+func (e *Env) unitsDone(ctx context.Context, s *session.Session, store *jobs.Store, ids []int64, every time.Duration) ([]string, error) {
 	begun, over := time.Now(), 0
 	shown := output.IsTerminal(e.Streams().Err)
-	last, err := store.Follow(ctx, ids, unitsEvery, func(j jobs.Job) error {
+	last, err := store.Follow(ctx, ids, every, func(j jobs.Job) error {
 		switch j.State {
 		case jobs.Failed, jobs.Cancelled:
 			return unitFailed(ctx, s, j)

@@ -209,6 +209,23 @@ func (db *DB) OpenOutputs(ctx context.Context, runID, digest string) (*Outputs, 
 	return openOutputs(ctx, above, runID, digest)
 }
 
+// HasOutputs reports whether the unit that is the run runID has sealed outputs that
+// nobody has taken in. Whether they are whole, OpenOutputs says.
+func (db *DB) HasOutputs(runID string) (bool, error) {
+	above, err := db.OutputsDir()
+	if err != nil || !runFolder.MatchString(runID) {
+		return false, err
+	}
+	_, err = os.Lstat(filepath.Join(above, runID, manifestFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, storeError(err, "look for staged outputs")
+	}
+	return true, nil
+}
+
 // FindOutputs returns which runs have sealed outputs of these fingerprints, by
 // fingerprint: whether a run ended SUCCESS, and with which digest, its record says. A
 // folder that cannot be read is passed over.

@@ -471,10 +471,22 @@ func (c *computation) compute(ctx context.Context) error {
 // write runs fn in the transaction of the run, with what units have staged for it.
 func (c *computation) write(ctx context.Context, fn func(context.Context, *factstore.Tx) error) ([]factstore.LedgerRow, error) {
 	u := c.req.Units
-	if u == nil || len(u.List) == 0 {
+	var list []factstore.Unit
+	if u != nil {
+		for _, one := range u.List {
+			there, err := c.db.HasOutputs(one.RunID)
+			if err != nil {
+				return nil, err
+			}
+			if there { // else the same computation elsewhere has taken it in
+				list = append(list, one)
+			}
+		}
+	}
+	if len(list) == 0 {
 		return c.db.Write(ctx, c.req.RunID, fn)
 	}
-	return c.db.TakeIn(ctx, u.List, u.Succeeded, []string{c.req.RunID}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
+	return c.db.TakeIn(ctx, list, u.Succeeded, []string{c.req.RunID}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
 		if err := c.openStaged(outputs); err != nil {
 			return err
 		}

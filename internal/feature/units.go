@@ -2,6 +2,7 @@ package feature
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -14,10 +15,10 @@ import (
 
 // Features can be computed by several processes that one of them stores: each unit
 // computes some symbols and stages their values (StageValues); then Features, given the
-// units, takes each value from there in place of computing it. What a unit computed stands only for a symbol
-// whose inputs have the same digest when it is stored, so what stands afterwards does
-// not depend on the units: whatever they lack, or computed of other bars, is computed
-// where it is stored. Features that compare symbols are computed there, too, for each of
+// units, takes each value from there in place of computing it. What a unit computed
+// stands only for a symbol whose inputs have the same digest when it is stored, so what
+// stands afterwards does not depend on the units: whatever they lack, or computed of
+// other bars, is computed where it is stored. Features that compare symbols are computed there, too, for each of
 // them takes the bars of all.
 
 // Units are runs that have staged values.
@@ -32,16 +33,33 @@ type Units struct {
 // of processes, and so neither does what a unit is.
 const barsInUnit = 300_000
 
-// Divide divides the symbols that a request would compute whole into those of each
-// unit, in byte order; none where there is nothing that units could do. Errors: those
-// that Features has before it computes.
-func Divide(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (groups [][]string, err error) {
+// leastUnits is into how many units fewer bars are divided, of a symbol each at least.
+const leastUnits = 4
+
+// Group is what one unit computes.
+type Group struct {
+	Symbols []string // in byte order
+	// Fingerprint names the symbols and what they are computed from: what a unit of the
+	// same one has staged need not be computed again.
+	Fingerprint string
+}
+
+// Divide divides the symbols that a request would compute whole among units; none
+// where there is nothing that units could do. Errors: those that Features has before it computes.
+func Divide(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (groups []Group, err error) {
 	req.instead = func(_ context.Context, c *computation) error {
-		if c.sections != nil {
+		if c.sections != nil || len(c.changed) < 2 {
 			return nil
 		}
-		for group := range slices.Chunk(c.changed, c.symbolsAtATime(barsInUnit)) {
-			groups = append(groups, group)
+		size := min(c.symbolsAtATime(barsInUnit), (len(c.changed)+leastUnits-1)/leastUnits)
+		for symbols := range slices.Chunk(c.changed, size) {
+			h := sha256.New()
+			for _, symbol := range symbols {
+				for n, s := range c.slices {
+					_, _ = fmt.Fprintln(h, s.table, s.name, s.version, symbol, c.inputs[n][symbol])
+				}
+			}
+			groups = append(groups, Group{symbols, sum(h)})
 		}
 		return nil
 	}
@@ -70,6 +88,16 @@ func StageValues(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, 
 // StagedNote says what a unit has staged.
 type StagedNote struct {
 	Parts []stagedPart `json:"parts"`
+}
+
+// Rows counts the bars whose values are staged.
+func (n StagedNote) Rows() (rows int64) {
+	for _, part := range n.Parts {
+		for _, s := range part.Symbols {
+			rows += int64(s.Bars)
+		}
+	}
+	return rows
 }
 
 // stagedPart is a relation of values: the bars of these symbols in their order, each

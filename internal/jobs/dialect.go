@@ -36,7 +36,7 @@ func fileDialect() dialect {
 	)
 	of := func(prefix string) string { return fmt.Sprintf(user, prefix) }
 	return dialect{
-		fetchEvery: 20 * time.Millisecond, // a read of a file
+		fetchEvery: 20 * time.Millisecond, // a look at a file, see idle
 		made: []string{
 			`CREATE INDEX IF NOT EXISTS quant_turns ON river_job (state, ` + of("") + `, priority, scheduled_at, id)`,
 			`CREATE INDEX IF NOT EXISTS quant_served ON river_job (` + of("") + `, attempted_at)`,

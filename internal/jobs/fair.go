@@ -17,6 +17,7 @@ type fairDriver struct {
 	riverdriver.Driver[*sql.Tx]
 	pool *sql.DB
 	in   dialect
+	idle *idle
 }
 
 func (d fairDriver) GetExecutor() riverdriver.Executor {
@@ -47,7 +48,12 @@ type waiter struct {
 // here, and then is not taken twice.
 func (e fairExecutor) JobGetAvailable(ctx context.Context, p *riverdriver.JobGetAvailableParams) (*riverdriver.JobGetAvailableResult, error) {
 	d := e.driver
+	now := d.idle.now()
+	if d.idle.still(p.Queue, now) {
+		return &riverdriver.JobGetAvailableResult{}, nil
+	}
 	list, err := d.waiters(ctx, p.Queue, p.MaxToLock+spare)
+	d.idle.found(p.Queue, err != nil || len(list) > 0, now)
 	if err != nil || len(list) == 0 {
 		return &riverdriver.JobGetAvailableResult{}, err
 	}

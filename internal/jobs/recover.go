@@ -42,7 +42,7 @@ func (s *Store) recover(ctx context.Context, w *worker) error {
 		by := row.AttemptedBy[len(row.AttemptedBy)-1]
 		gone, known := dead[by]
 		if !known {
-			gone = w.isDead(ctx, by)
+			gone = isDead(ctx, w.s, by)
 			dead[by] = gone
 		}
 		if by == w.s.RunID() {
@@ -112,14 +112,13 @@ func (w *worker) endLeft(ctx context.Context, row *rivertype.JobRow, by string) 
 	}
 }
 
-// isDead tells whether the worker of a run has ended. What cannot be told from here is
-// no death.
-func (w *worker) isDead(ctx context.Context, runID string) bool {
-	run, err := w.s.Meta.GetRun(ctx, runID)
+// isDead tells whether a run has ended. What cannot be told from here is no death.
+func isDead(ctx context.Context, s *session.Session, runID string) bool {
+	run, err := s.Meta.GetRun(ctx, runID)
 	if err != nil {
 		return false
 	}
-	return run.Status != quant.Running || w.s.Registry.Judge(ctx, run) == liveness.Dead
+	return run.Status != quant.Running || s.Registry.Judge(ctx, run) == liveness.Dead
 }
 
 // settle settles a job whose worker is dead.

@@ -54,7 +54,7 @@ func openServer(ctx context.Context, pool *sql.DB, create bool) (*Store, error) 
 		return nil, noJobs()
 	}
 	if !create {
-		return open(ctx, riverdatabasesql.New(pool), pool, serverDialect(), serverSchema, false)
+		return open(ctx, riverdatabasesql.New(pool), pool, serverDialect(), serverSchema, false, nil)
 	}
 	// One at a time looks whether there is a schema to be made.
 	turn, err := pool.BeginTx(ctx, nil)
@@ -70,5 +70,5 @@ func openServer(ctx context.Context, pool *sql.DB, create bool) (*Store, error) 
 			return nil, err
 		}
 	}
-	return open(ctx, riverdatabasesql.New(pool), pool, serverDialect(), serverSchema, true)
+	return open(ctx, riverdatabasesql.New(pool), pool, serverDialect(), serverSchema, true, nil)
 }

@@ -80,7 +80,7 @@ func OpenFile(ctx context.Context, path string, create bool) (*Store, error) {
 		return nil, unusable(path, err)
 	}
 	pool.SetMaxOpenConns(1)
-	s, err := open(ctx, riversqlite.New(pool), pool, fileDialect(), "", true)
+	s, err := open(ctx, riversqlite.New(pool), pool, fileDialect(), "", true, newIdle(path))
 	if err != nil {
 		pool.Close()
 		return nil, unusable(path, err)
@@ -100,7 +100,7 @@ func unusable(path string, err error) error {
 }
 
 // open makes or checks the schema of River, and the client that submits and asks.
-func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], pool *sql.DB, in dialect, schema string, migrate bool) (*Store, error) {
+func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], pool *sql.DB, in dialect, schema string, migrate bool, idle *idle) (*Store, error) {
 	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: silent(), Schema: schema})
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func open(ctx context.Context, driver riverdriver.Driver[*sql.Tx], pool *sql.DB,
 			return nil, err
 		}
 	}
-	driver = fairDriver{driver, pool, in}
+	driver = fairDriver{driver, pool, in, idle}
 	client, err := river.NewClient(driver, &river.Config{Logger: silent(), Schema: schema})
 	if err != nil {
 		return nil, err

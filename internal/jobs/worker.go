@@ -65,6 +65,10 @@ type worker struct {
 	astray map[hold]time.Time // attempts that are this worker's, and that it does not have, since when
 }
 
+func newWorker(store *Store, s *session.Session, o WorkerOptions) *worker {
+	return &worker{s: s, store: store, o: o, hands: &hands{has: map[int64]hold{}}, told: map[int64]bool{}, astray: map[hold]time.Time{}}
+}
+
 // Work takes jobs from the store and does them until ctx ends; then it waits for those
 // that run, which are ended only once o.Now is closed. Errors: the store's. Whoever
 // works has a run, by whose process others tell that it lives.
@@ -72,7 +76,7 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 	if session.Run == nil {
 		return Worked{}, quant.Errorf(quant.Store, "a worker is a recorded run, and there is none").WithHint("run quant doctor")
 	}
-	w := &worker{s: session, store: s, o: o, hands: &hands{has: map[int64]hold{}}, told: map[int64]bool{}, astray: map[hold]time.Time{}}
+	w := newWorker(s, session, o)
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, &commands{worker: w}); err != nil {
 		return Worked{}, err
@@ -123,7 +127,7 @@ func (w *worker) watch(ctx context.Context) error {
 	away := false // the last look failed, and that was said
 	for due := true; ; {
 		if due {
-			err := w.store.recover(ctx, w)
+			err := w.tidy(ctx)
 			if err != nil && !away && ctx.Err() == nil {
 				w.s.Say().Warn("jobs of dead workers cannot be looked for, and are looked for again: %s", firstLine(w.store.explain("look for them", err).Error()))
 			}

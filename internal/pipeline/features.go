@@ -27,6 +27,9 @@ type FeaturesOptions struct {
 	// Of a set of queries: see SQLFeaturesOptions.
 	ProofDays int
 	Timeout   time.Duration
+
+	Dispatch Dispatch // has groups of symbols computed by workers; nil: this process computes them
+	Unit     UnitOf   // Symbols are computed and staged; none: what is asked for is stored
 }
 
 // Command is what a run with these options is recorded as.
@@ -38,6 +41,7 @@ func (o FeaturesOptions) Command() session.Command {
 	c.yes("accept-raw", o.AcceptRaw)
 	c.yes("force", o.Force)
 	SQLFeaturesOptions{ProofDays: o.ProofDays, Timeout: o.Timeout}.flags(c)
+	o.Unit.flags(c)
 	return c.Command
 }
 
@@ -87,11 +91,22 @@ func Features(ctx context.Context, s *session.Session, o FeaturesOptions) (featu
 	if req.Sectors, err = sectors(ctx, s); err != nil {
 		return feature.Report{}, err
 	}
+	switch {
+	case o.Unit.Fingerprint != "":
+		return feature.Report{}, o.stageGroup(ctx, s, req)
+	case o.Dispatch != nil:
+		if err := o.dispatch(ctx, s, &req); err != nil {
+			return feature.Report{}, err
+		}
+	}
 	return compute(ctx, s, req, feature.Features)
 }
 
 // queried computes a set of queries.
 func (o FeaturesOptions) queried(ctx context.Context, s *session.Session, q SQLFeaturesOptions) (feature.Report, error) {
+	if o.Dispatch != nil {
+		s.Say().Notice("features %s are computed by this process: a query is of all symbols", q.Version)
+	}
 	if o.Symbols != nil {
 		s.Say().Notice("features %s are computed of all symbols: their query says which", q.Version)
 	}

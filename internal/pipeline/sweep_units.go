@@ -24,9 +24,11 @@ import (
 
 const (
 	// leastTrials and mostTrials bound a unit: each reads the market once, and each is
-	// what progress is told by and what a killed worker loses.
+	// what progress is told by and what a killed worker loses. Between them there are
+	// about aboutUnits.
 	leastTrials = trialsAtOnce
-	mostTrials  = 8 * trialsAtOnce
+	mostTrials  = 4 * trialsAtOnce
+	aboutUnits  = 16
 	// tagUnit and tagHost say of the runs of a trial which run worked it out, and where.
 	tagUnit = "unit_run_id"
 	tagHost = "unit_host"
@@ -34,10 +36,11 @@ const (
 	unitsAtOnce = 8
 )
 
-// trialUnit is some consecutive trials of a sweep.
+// trialUnit is some trials of a sweep.
 type trialUnit struct {
 	unit
-	first, last int // of Trials; last is not among them
+	name   string // which one of how many
+	trials []int  // of Trials
 }
 
 // staged is what a unit says of a trial that it worked out.
@@ -54,12 +57,30 @@ type unitNote struct {
 }
 
 // units cuts the grid. How many workers there are changes nothing, so that a sweep which
-// was killed goes on with another number.
+// was killed goes on with another number. Where all trials read the same, a unit takes
+// them from all over the grid: what a trial costs grows along it, such as with top_k, and
+// units of neighbours would keep one worker waiting for another. Else neighbours read the
+// same, and stay together.
 func (r *SweepReport) units() []*trialUnit {
-	size := min(max(leastTrials, (len(r.Trials)/leastTrials+leastTrials-1)/leastTrials*leastTrials), mostTrials)
-	var list []*trialUnit
-	for first := 0; first < len(r.Trials); first += size {
-		list = append(list, &trialUnit{first: first, last: min(first+size, len(r.Trials))})
+	n := len(r.Trials)
+	size := min(max(leastTrials, (n/aboutUnits+leastTrials-1)/leastTrials*leastTrials), mostTrials)
+	keys := map[string]bool{}
+	alike := true
+	for _, t := range r.Trials {
+		key, err := readingKey(t.of)
+		keys[key] = true
+		alike = alike && err == nil && len(keys) == 1
+	}
+	list := make([]*trialUnit, (n+size-1)/size)
+	for i := range list {
+		list[i] = &trialUnit{name: fmt.Sprintf("%d/%d", i+1, len(list))}
+	}
+	for i := range n {
+		u := list[i/size]
+		if alike {
+			u = list[i%len(list)]
+		}
+		u.trials = append(u.trials, i)
 	}
 	return list
 }
@@ -71,7 +92,11 @@ func (r *SweepReport) planDigest(s *session.Session, o SweepOptions, data []byte
 	for _, t := range r.Trials {
 		sets = append(sets, t.sets)
 	}
-	doc, _ := json.Marshal([]any{durable.Digest(data), sets, r.From, r.To, o.AcceptRaw, o.AllowInSample, s.CalendarName()}) // texts and days
+	var cut [][]int
+	for _, u := range r.units() {
+		cut = append(cut, u.trials)
+	}
+	doc, _ := json.Marshal([]any{durable.Digest(data), sets, cut, r.From, r.To, o.AcceptRaw, o.AllowInSample, s.CalendarName()}) // texts and days
 	return durable.Digest(doc)
 }
 
@@ -126,8 +151,8 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 			return err
 		}
 		for _, u := range list {
-			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, u.first, u.last)))
-			u.line = o.unitLine(r, UnitOf{Name: fmt.Sprintf("%d-%d", u.first+1, u.last), Plan: plan, Fingerprint: u.fingerprint})
+			u.fingerprint = durable.Digest([]byte(fmt.Sprint(plan, on, u.name)))
+			u.line = o.unitLine(r, UnitOf{Name: u.name, Plan: plan, Fingerprint: u.fingerprint})
 			units = append(units, &u.unit)
 		}
 		return findStaged(ctx, s, db, units)
@@ -138,7 +163,7 @@ func (r *SweepReport) dispatch(ctx context.Context, s *session.Session, w *trial
 	tried := 0
 	for _, u := range list {
 		if u.staged.RunID != "" {
-			tried += u.last - u.first
+			tried += len(u.trials)
 		}
 	}
 	if tried > 0 {
@@ -177,10 +202,6 @@ func (o SweepOptions) unitLine(r *SweepReport, u UnitOf) []string {
 // that asked for it. quant.Conflict: the sweep that this process finds, by its strategy
 // file and the lab's models, is another.
 func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf) error {
-	var of struct{ First, Last int } // trials of the grid, from 1 on
-	if _, err := fmt.Sscanf(u.Name, "%d-%d", &of.First, &of.Last); err != nil {
-		return quant.Errorf(quant.Usage, "--%s %q is no range of trials", unitFlag, u.Name).WithHint("a sweep with --workers gives it")
-	}
 	report, data, err := o.plan(ctx, s)
 	if err != nil {
 		return err
@@ -188,8 +209,10 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf
 	if report.planDigest(s, o, data) != u.Plan {
 		return quant.Errorf(quant.Conflict, "the strategy %s, an alias of its model or the calendar has changed since the sweep began", o.Strategy).WithHint("run the sweep again")
 	}
-	if of.First < 1 || of.Last < of.First || of.Last > len(report.Trials) {
-		return quant.Errorf(quant.Usage, "--%s %s is not within the %s of the sweep", unitFlag, u.Name, quant.Count(len(report.Trials), "trial"))
+	units := report.units()
+	at := slices.IndexFunc(units, func(one *trialUnit) bool { return one.name == u.Name })
+	if at < 0 {
+		return quant.Errorf(quant.Usage, "--%s %s is none of the %s of the sweep", unitFlag, u.Name, quant.Count(len(units), "unit"))
 	}
 	w := newTrials(s, InProcess{Quiet: true, Unsaid: true}, o, &report, data)
 	s.Record(w.file)
@@ -202,9 +225,9 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf
 			return err
 		}
 		rows := map[string][][]factstore.Column{}
-		for first := of.First - 1; first < of.Last; first += trialsAtOnce {
+		for some := range slices.Chunk(units[at].trials, trialsAtOnce) {
 			var list []*Trial
-			for i := first; i < min(first+trialsAtOnce, of.Last); i++ {
+			for _, i := range some {
 				list = append(list, &report.Trials[i])
 			}
 			done, err := w.stage(ctx, db, list, rows)

@@ -255,14 +255,19 @@ func (w *trials) readPanel(ctx context.Context, db *factstore.DB) (*backtest.Pan
 	return backtest.ReadPanel(ctx, db, w.calendar, backtest.PanelRequest{Symbols: symbols, From: w.report.From, To: w.report.To, AcceptRaw: w.o.AcceptRaw, Bars: bars})
 }
 
+// readingKey names what a strategy reads: two of the same one read the same.
+func readingKey(of strategy.Strategy) (string, error) {
+	what, err := json.Marshal([]any{of.Universe, of.Signal, of.Rebalance})
+	return string(what), err
+}
+
 // reading is what recommend reads for a strategy that has decided nothing, and
 // says of it. nil: an error, which recommend says.
 func (w *trials) reading(ctx context.Context, db *factstore.DB, of strategy.Strategy) (*recommending, error) {
-	what, err := json.Marshal([]any{of.Universe, of.Signal, of.Rebalance})
+	key, err := readingKey(of)
 	if err != nil {
 		return nil, err
 	}
-	key := string(what)
 	for i, r := range w.readings {
 		if r.key == key {
 			w.readings = append(slices.Delete(w.readings, i, i+1), r)

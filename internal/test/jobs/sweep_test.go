@@ -3,10 +3,13 @@ package jobs
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"quant/internal/config"
 	"quant/internal/test/labtest"
 )
 
@@ -182,4 +185,192 @@ func TestASweepThatIsEndedLeavesNothingRunning(t *testing.T) {
 		t.Errorf("its jobs are\n%s", list)
 	}
 	l.WantClosed()
+}
+
+// stoppedSweep starts a sweep whose units stop in the middle, and returns the process of
+// one and of the sweep, and the number of its job.
+func stoppedSweep(t *testing.T, l *labtest.Lab, sweep []string) (parent *labtest.Process, unit, job int) {
+	t.Helper()
+	parent = l.Start([]string{"QUANT_TEST_JOB_FAILPOINT=sweep.unit.trials:stop"}, sweep...)
+	l.Eventually("a unit stops", func() bool {
+		for _, pid := range children(parent.Process.Pid) {
+			if labtest.IsStopped(pid) {
+				unit = pid
+			}
+		}
+		return unit != 0
+	})
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", unit))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range strings.Split(string(environ), "\x00") {
+		if value, found := strings.CutPrefix(one, config.Job+"="); found {
+			number, _, _ := strings.Cut(value, ":")
+			job, _ = strconv.Atoi(number)
+		}
+	}
+	if job == 0 {
+		t.Fatalf("the process of a unit does not say of which job it is: %q", environ)
+	}
+	return parent, unit, job
+}
+
+// endOf waits for a sweep to end, and wakes those of its units that were asked to end:
+// what is stopped does not hear it.
+func endOf(l *labtest.Lab, parent *labtest.Process) (r labtest.Result) {
+	ended := make(chan labtest.Result, 1)
+	go func() { ended <- parent.Wait() }()
+	l.Eventually("the sweep ends", func() bool {
+		for _, pid := range children(parent.Process.Pid) {
+			if labtest.IsStopped(pid) && pending(pid, syscall.SIGTERM) {
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
+		}
+		select {
+		case r = <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	return r
+}
+
+// pending tells whether a signal waits for a process.
+func pending(pid int, s syscall.Signal) bool {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for _, line := range strings.Split(string(status), "\n") {
+		if mask, found := strings.CutPrefix(line, "ShdPnd:"); found {
+			bits, err := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
+			return err == nil && bits&(1<<(s-1)) != 0
+		}
+	}
+	return false
+}
+
+// wantNothingOfTrials holds that no trial is stored, and no run is left open.
+func wantNothingOfTrials(t *testing.T, l *labtest.Lab) {
+	t.Helper()
+	l.WantClosed()
+	l.WantAgreement()
+	for _, r := range l.Runs() {
+		if r.Kind == "recommend" || r.Kind == "backtest" {
+			t.Errorf("run %s of a trial is recorded as %s", r.Kind, r.Status)
+		}
+	}
+	if stored := l.FactRows("SELECT strategy_id FROM targets UNION ALL SELECT strategy_id FROM backtest_summary"); strings.Contains(stored, "s#") {
+		t.Errorf("rows of trials are stored: %s", stored)
+	}
+}
+
+// Whoever cancels a unit that runs ends the sweep, which says so and leaves nothing half.
+func TestAUnitThatRunsIsCancelled(t *testing.T) {
+	t.Parallel()
+	prepared, sweep := swept(t)
+	alone := prepared.CopyOf(t)
+	want := results(t, alone, alone.Must(sweep...).Stdout)
+	sweep = append(sweep, "--workers", "2")
+	l := prepared.CopyOf(t)
+	parent, _, job := stoppedSweep(t, l, sweep)
+	l.Must("jobs", "cancel", fmt.Sprint(job))
+	ended := endOf(l, parent)
+	l.WantCode(ended, 1)
+	if !strings.Contains(ended.Stderr, fmt.Sprintf("job %d of this run was cancelled", job)) {
+		t.Errorf("the sweep says: %s", ended.Stderr)
+	}
+	if list := l.Must("jobs", "list", "--state", "running,queued,retrying").Stdout; strings.Contains(list, "sweep") {
+		t.Errorf("jobs are left: %s", list)
+	}
+	wantNothingOfTrials(t, l)
+	if got := results(t, l, l.Must(sweep...).Stdout); got != want {
+		t.Errorf("run again\n%s\nundisturbed\n%s", got, want)
+	}
+	wantOnce(t, l)
+}
+
+// A unit whose process dies is done again, by the sweep that lives.
+func TestAUnitThatDiesIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	prepared, sweep := swept(t)
+	alone := prepared.CopyOf(t)
+	want := results(t, alone, alone.Must(sweep...).Stdout)
+	l := prepared.CopyOf(t)
+	parent := l.Start([]string{"QUANT_TEST_JOB_FAILPOINT=sweep.unit.trials:stop"}, append(sweep, "--workers", "2")...)
+	killed := 0
+	ended := make(chan labtest.Result, 1)
+	go func() { ended <- parent.Wait() }()
+	var r labtest.Result
+	l.Eventually("the sweep ends", func() bool {
+		for _, pid := range children(parent.Process.Pid) {
+			switch {
+			case !labtest.IsStopped(pid):
+			case killed == 0:
+				killed = pid
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			case pid != killed:
+				_ = syscall.Kill(pid, syscall.SIGCONT)
+			}
+		}
+		select {
+		case r = <-ended:
+			return true
+		default:
+			return false
+		}
+	})
+	l.WantCode(r, 0)
+	if killed == 0 {
+		t.Fatal("no unit was killed")
+	}
+	if got := results(t, l, r.Stdout); got != want {
+		t.Errorf("with a unit killed\n%s\nundisturbed\n%s", got, want)
+	}
+	failed := 0
+	for _, run := range l.Runs() {
+		if run.Kind == "sweep" && run.Status == "FAIL" {
+			failed++
+		}
+	}
+	if failed != 1 {
+		t.Errorf("%d attempts failed, for one that was killed", failed)
+	}
+	wantOnce(t, l)
+	l.WantClosed()
+	l.WantAgreement()
+}
+
+// Ctrl-C ends a sweep and what its own workers do.
+func TestASweepThatIsEndedEndsItsOwnUnits(t *testing.T) {
+	t.Parallel()
+	l, sweep := swept(t)
+	parent, unit, _ := stoppedSweep(t, l, append(sweep, "--workers", "2"))
+	parent.Signal(syscall.SIGINT)
+	l.WantCode(endOf(l, parent), 128+int(syscall.SIGINT))
+	l.Eventually("its unit has ended", func() bool { return syscall.Kill(unit, 0) != nil })
+	if list := l.Must("jobs", "list", "--state", "running,queued,retrying").Stdout; strings.Contains(list, "sweep") {
+		t.Errorf("jobs are left: %s", list)
+	}
+	wantNothingOfTrials(t, l)
+}
+
+// What a sweep that was killed has left in its own queue is told as abandoned, and any
+// worker clears it away.
+func TestWhatAKilledSweepLeavesInItsQueueIsClearedAway(t *testing.T) {
+	t.Parallel()
+	l, sweep := swept(t)
+	parent, unit, job := stoppedSweep(t, l, append(sweep, "--workers", "1")) // the second unit waits
+	parent.Signal(syscall.SIGKILL)
+	l.WantCode(parent.Wait(), labtest.Killed)
+	l.Eventually("its unit has died with it", func() bool { return syscall.Kill(unit, 0) != nil })
+	list := l.Must("jobs", "list")
+	if strings.Count(list.Stdout, "abandoned") != 1 || strings.Count(list.Stdout, "queued") != 1 || !strings.Contains(list.Stderr, "nobody works at 1 job any more") {
+		t.Errorf("jobs after the kill: %s", list)
+	}
+	l.Must("worker", "--until-empty")
+	list = l.Must("jobs", "list")
+	if strings.Count(list.Stdout, "cancelled") != 2 || strings.Contains(list.Stderr, "nobody works") {
+		t.Errorf("jobs %d and the one after it, once a worker has looked: %s", job, list)
+	}
+	wantNothingOfTrials(t, l)
 }

@@ -12,14 +12,16 @@ import (
 	"testing"
 
 	"quant/internal/test/labtest"
+	"quant/internal/test/soak"
 )
 
 // learns is a program that learns the mean of the labels, keeps it, and predicts it
-// with a tenth of the first feature. While a file of the name hold is there, it waits.
+// with a tenth of the first feature. It waits while there is a file hold, and fails while
+// there is one called fail.
 const learns = `#!/bin/sh
 set -e
+if [ -e hold ]; then echo $$ >> learning; fi
 while [ -e hold ]; do sleep 0.05; done
-if [ -e murder ] && mkdir done 2>/dev/null; then kill -9 $PPID; fi
 if [ -e fail ]; then echo "nothing can be learned" >&2; exit 3; fi
 if [ -n "$QUANT_FIT" ]; then
   awk -F, 'NR==1{for(i=1;i<=NF;i++) c[$i]=i; next} {s+=$c["label"]; n++} END{printf "%.12f\n", s/n}' "$QUANT_FIT" > "$QUANT_MODEL/mean"
@@ -87,6 +89,7 @@ func TestATrainingWithWorkersGivesWhatOneProcessGives(t *testing.T) {
 					t.Error(firstDifference(got, want))
 				}
 				wantUnits(t, l, 4)
+				wantNothingStaged(t, l)
 				l.Must("repro", "last")
 			})
 		}
@@ -100,6 +103,7 @@ func TestATrainingWithWorkersGivesWhatOneProcessGives(t *testing.T) {
 			worker.Signal(syscall.SIGTERM)
 			worker.Wait()
 			wantUnits(t, l, 4)
+			wantNothingStaged(t, l)
 		})
 	}
 }
@@ -131,6 +135,12 @@ func wantUnits(t *testing.T, l *labtest.Lab, want int) {
 	if got := strings.TrimSpace(l.MetaRows("SELECT count(DISTINCT run_id) FROM runs JOIN run_io USING (run_id) WHERE status = 'SUCCESS' AND run_io.kind = 'staged'")); got != strconv.Itoa(want) {
 		t.Errorf("%s units were staged, want %d", got, want)
 	}
+	l.Must("doctor")
+}
+
+// wantNothingStaged holds that no outputs are left of units that ended well.
+func wantNothingStaged(t *testing.T, l *labtest.Lab) {
+	t.Helper()
 	staged, err := filepath.Glob(l.Path("data", "*.outputs", "*"))
 	labtest.Must(t, err)
 	for _, folder := range staged { // what a unit left that was killed, gc removes
@@ -138,7 +148,6 @@ func wantUnits(t *testing.T, l *labtest.Lab, want int) {
 			t.Errorf("the outputs of a unit that ended well are left: %s", folder)
 		}
 	}
-	l.Must("doctor")
 }
 
 // stoppedUnit waits until one of the units that a process started is stopped.
@@ -177,6 +186,8 @@ func killed(t *testing.T, prepared *labtest.Lab, line, unitSteps, steps []string
 	alone := prepared.CopyOf(t)
 	want := of(t, alone, alone.Must(line...))
 	line = with(line, "--workers", "2")
+	n := soak.Count(t, 2, 5) // of the steps
+	unitSteps, steps = unitSteps[:min(n, len(unitSteps))], steps[:min(n, len(steps))]
 	again := func(t *testing.T, l *labtest.Lab) {
 		t.Helper()
 		l.Must("runs", "list")
@@ -208,6 +219,9 @@ func killed(t *testing.T, prepared *labtest.Lab, line, unitSteps, steps []string
 			l := prepared.CopyOf(t)
 			l.WantCode(l.Start([]string{"QUANT_TEST_FAILPOINT=" + step + ":kill"}, line...).Wait(), labtest.Killed)
 			again(t, l)
+			if step != "fact.commit.after" && step != "outputs.take.after" { // then gc removes them: they are not asked for again
+				wantNothingStaged(t, l)
+			}
 		})
 	}
 	t.Run("a unit that dies is worked out again", func(t *testing.T) {
@@ -251,8 +265,157 @@ func killed(t *testing.T, prepared *labtest.Lab, line, unitSteps, steps []string
 func TestATrainingWhoseWorkersOrItselfAreKilledGivesTheSameWhenRunAgain(t *testing.T) {
 	t.Parallel()
 	prepared, _, byProgram := learning(t)
-	killed(t, prepared, byProgram, []string{"train.unit.learned", "outputs.written", "outputs.manifest.before", "outputs.manifest.after", "meta.finish.before"},
+	killed(t, prepared, byProgram, []string{"train.unit.learned", "outputs.manifest.after", "outputs.written", "outputs.manifest.before", "meta.finish.before"},
 		[]string{"train.dispatched", "train.stored"}, 4, trained)
+}
+
+// A program that fails ends its training with its cause, one that works is ended with
+// it, and what was learned before a file beside its code changed is learned again.
+func TestATrainingByAProgramWithWorkers(t *testing.T) {
+	t.Parallel()
+	prepared, _, line := learning(t)
+	line = with(line, "--workers", "2")
+	t.Run("it fails", func(t *testing.T) {
+		t.Parallel()
+		l := prepared.CopyOf(t)
+		l.Write("fail", nil)
+		r := l.Want(1, line...)
+		if !strings.Contains(r.Stderr, "of this run failed: ") || !strings.Contains(r.Stderr, "nothing can be learned") {
+			t.Errorf("it does not say why: %v", r)
+		}
+		if list := l.Must("jobs", "list").Stdout; strings.Contains(list, "running") || strings.Contains(list, "queued") || strings.Contains(list, "retrying") {
+			t.Errorf("jobs are left:\n%s", list)
+		}
+		l.WantClosed()
+		labtest.Must(t, os.Remove(l.Path("fail")))
+		l.Must(line...)
+		wantUnits(t, l, 4)
+	})
+	t.Run("it works while its training is killed", func(t *testing.T) {
+		t.Parallel()
+		l := prepared.CopyOf(t)
+		l.Write("hold", nil)
+		parent := l.Start(nil, line...)
+		var programs []int
+		l.Eventually("two programs learn", func() bool {
+			programs = nil
+			text, _ := os.ReadFile(l.Path("learning"))
+			for _, word := range strings.Fields(string(text)) {
+				if pid, err := strconv.Atoi(word); err == nil {
+					programs = append(programs, pid)
+				}
+			}
+			return len(programs) == 2 || ended(parent.Process.Pid)
+		})
+		units := children(parent.Process.Pid)
+		parent.Signal(syscall.SIGKILL)
+		if r := parent.Wait(); r.Code != labtest.Killed {
+			t.Fatalf("it ended by itself: %v", r)
+		}
+		gone(l, append(units, programs...))
+		labtest.Must(t, os.Remove(l.Path("hold")))
+		l.Must(line...)
+		wantUnits(t, l, 4)
+	})
+	for name, taken := range map[string]bool{"data.csv": true, "code/module.py": false} {
+		t.Run("a change of "+name, func(t *testing.T) {
+			t.Parallel()
+			l := prepared.CopyOf(t)
+			l.WantCode(l.Start([]string{"QUANT_TEST_FAILPOINT=train.dispatched:kill"}, line...).Wait(), labtest.Killed)
+			l.Write(name, []byte("another"))
+			if r := l.Must(line...); strings.Contains(r.Stderr, "4 of 4 folds were learned by a training that did not come to its end") != taken {
+				t.Errorf("folds are taken over: %v, want %v\n%v", !taken, taken, r)
+			}
+			wantUnits(t, l, map[bool]int{true: 4, false: 8}[taken])
+		})
+	}
+	t.Run("a unit is no run to repeat", func(t *testing.T) {
+		t.Parallel()
+		l := prepared.CopyOf(t)
+		l.Must(line...)
+		unit := strings.Fields(l.MetaRows("SELECT run_id FROM run_io WHERE kind = 'staged' LIMIT 1"))[0]
+		if r := l.Want(6, "repro", unit); !strings.Contains(r.Stderr, "worked out a part of what run") {
+			t.Error(r)
+		}
+		if list := l.Must("runs", "list", "--limit", "0").Stdout; strings.Contains(list, unit[len(unit)-8:]) {
+			t.Errorf("units are among the runs that change something:\n%s", list)
+		}
+	})
+}
+
+// featured is a lab with prices of seven symbols, one of them shorter than the others, of
+// which features stand that a later bar made stale, and a computation of them.
+func featured(t *testing.T) (*labtest.Lab, []string) {
+	t.Helper()
+	l := labtest.New(t)
+	l.Write("p.csv", labtest.PriceFile(1, 120, "A", "B", "C", "D", "E", "F"))
+	l.Write("q.csv", labtest.PriceFile(2, 150, "C"))
+	l.Write("r.csv", labtest.PriceFile(3, 40, "G"))
+	l.Write(".env", []byte("QUANT_CALENDAR=data\n"))
+	l.Must("ingest", "p.csv")
+	l.Must("features", "--symbols", "A,B,C")
+	l.Must("ingest", "q.csv", "r.csv")
+	l.Write("f.yaml", []byte("version: mine\ndescription: three\nfeatures:\n  M5: Mean($close, 5) / $close\n  R2: $close / Ref($close, 2) - 1\n  S9: Std($close, 9)\n"))
+	return l, []string{"features", "--output", "json"}
+}
+
+// computed is all that stands of features, and what is recorded of the newest
+// computation of them.
+func computed(t *testing.T, l *labtest.Lab, r labtest.Result) string {
+	t.Helper()
+	if r.Code != 0 {
+		t.Fatal(r)
+	}
+	run := strings.TrimSpace(l.MetaRows("SELECT run_id FROM runs JOIN run_process USING (run_id) WHERE kind = 'features' AND status = 'SUCCESS' AND changes = 1 ORDER BY run_id DESC LIMIT 1"))
+	wrote := strings.TrimSpace(l.FactRows("SELECT run_id FROM ledger ORDER BY committed_at DESC LIMIT 1")) // another one, where it was killed after it had committed
+	return strings.Join([]string{
+		l.FactRows("SELECT symbol, ts, feature_name, feature_version, feature_value, hash(feature_value) FROM features_daily ORDER BY ALL"),
+		l.FactRows("SELECT *, hash(ret_1d, ret_5d, ret_20d, ret_60d) FROM returns ORDER BY ALL"),
+		l.FactRows("SELECT table_name, rows_inserted, rows_updated, rows_deleted FROM ledger WHERE run_id = '" + wrote + "' ORDER BY ALL"),
+		l.FactRows("SELECT * EXCLUDE (run_id) FROM fact_slices ORDER BY ALL"),
+		l.MetaRows("SELECT direction, run_io.kind, name, digest FROM run_io WHERE run_id = '" + run + "' AND direction = 'in' AND kind <> 'run' ORDER BY 1, 2, 3"),
+	}, "\n")
+}
+
+func TestFeaturesWithWorkersAreThoseOfOneProcess(t *testing.T) {
+	t.Parallel()
+	prepared, builtIn := featured(t)
+	for name, c := range map[string]struct {
+		line  []string
+		units int
+	}{"v1": {builtIn, 3}, "file": {[]string{"features", "--file", "f.yaml", "--output", "json"}, 4}, "alpha158": {[]string{"features", "--feature-version", "alpha158", "--symbols", "G,B,C,A", "--output", "json"}, 4}} {
+		line := c.line
+		alone := prepared.CopyOf(t)
+		r := alone.Must(line...)
+		want, says := computed(t, alone, r), r.Stdout
+		for _, workers := range []string{"1", "3"} {
+			t.Run(name+" "+workers, func(t *testing.T) {
+				t.Parallel()
+				l := prepared.CopyOf(t)
+				r := l.Must(with(line, "--workers", workers)...)
+				if got := computed(t, l, r); got != want {
+					t.Error(firstDifference(got, want))
+				}
+				if r.Stdout != says {
+					t.Error(firstDifference(r.Stdout, says))
+				}
+				wantUnits(t, l, c.units)
+				wantNothingStaged(t, l)
+				l.Must("repro", "last")
+				if r := l.Must(with(line, "--workers", workers)...); !strings.Contains(r.Stderr, "nothing changed") {
+					t.Errorf("it is done again: %v", r)
+				}
+				wantUnits(t, l, c.units)
+			})
+		}
+	}
+}
+
+func TestFeaturesWhoseWorkersOrThemselvesAreKilledAreTheSameWhenComputedAgain(t *testing.T) {
+	t.Parallel()
+	prepared, line := featured(t)
+	killed(t, prepared, line, []string{"outputs.written", "meta.finish.before", "outputs.manifest.before", "outputs.manifest.after"},
+		[]string{"fact.commit.before", "outputs.take.after", "features.dispatched", "outputs.take.before", "fact.commit.after"}, 3, computed)
 }
 
 const modelStrategy = `strategy_id: m

@@ -64,5 +64,5 @@ var CompactSteps = []string{"compact.before", "compact.merged", "compact.expired
 var OutputSteps = []string{
 	"sweep.dispatched", "sweep.unit.trials", "outputs.written", "outputs.manifest.before", "outputs.manifest.after",
 	"outputs.take.before", "outputs.take.after", "sweep.taken",
-	"train.dispatched", "train.unit.learned", "train.stored",
+	"features.dispatched", "train.dispatched", "train.unit.learned", "train.stored",
 }

@@ -88,6 +88,13 @@ func TestALakeInABucketIsTheSame(t *testing.T) {
 			t.Errorf("%s\n%s\nin a bucket:\n%s", query, want, got)
 		}
 	}
+	// What units stage has to be in a folder that all machines see: refused before any work.
+	if r := lake.Want(6, strings.Fields("sweep --strategy s.yaml --set portfolio.top_k=1,2 --workers 2")...); !strings.Contains(r.Stderr, "without --workers") {
+		t.Errorf("a sweep with workers in a bucket: %s", r)
+	}
+	if list := lake.Must("jobs", "list").Stdout; strings.Contains(list, "sweep") {
+		t.Errorf("it left jobs: %s", list)
+	}
 	if r := lake.Run("sql", "SELECT * FROM duckdb_secrets()"); strings.Contains(r.Stdout+r.Stderr, objectstest.Secret) {
 		t.Error("a query shows the keys:", r)
 	}
@@ -126,6 +133,18 @@ func TestTheChainIsTheSameOnATeamsBackends(t *testing.T) {
 			t.Errorf("%s\non a file:\n%s\non a lake:\n%s", query, want, got)
 		}
 	}
+	sweep := "sweep --strategy s.yaml --set portfolio.top_k=1,2,3 --set execution.lag_days=0,1,2"
+	file.Must(strings.Fields(sweep)...)
+	lake.Must(append(strings.Fields(sweep), "--workers", "2")...) // nine trials: two units
+	query := `SELECT s.strategy_id, result_digest, (SELECT sum(hash(version, "asof", symbol, weight, score, approved, reason)) FROM targets t WHERE t.strategy_id = s.strategy_id) AS decided
+		FROM backtest_details JOIN backtest_summary s USING (run_id) WHERE s.strategy_id LIKE '%#%' ORDER BY ALL`
+	if want, got := file.Must("sql", "--output", "csv", query).Stdout, lake.Must("sql", "--output", "csv", query).Stdout; want != got || strings.Count(want, "\n") != 10 {
+		t.Errorf("trials of one process on a file:\n%s\nof two workers on a lake:\n%s", want, got)
+	}
+	if r := lake.Must("sql", "--meta", "--output", "csv", "SELECT count(DISTINCT value) AS units FROM run_tags WHERE name = 'unit_run_id'"); !strings.HasSuffix(strings.TrimSpace(r.Stdout), "\n2") {
+		t.Errorf("units that worked out trials: %s", r.Stdout)
+	}
+	lake.Must("doctor")
 }
 
 // What is done with the file of the facts is refused, and says what to do; passwords
