@@ -1,7 +1,6 @@
 package hosts
 
 import (
-	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -54,7 +53,7 @@ func TestEachFaultAloneIsSurvivedByAJob(t *testing.T) {
 				d.hosts[i].set(0)
 			}
 			if kept := d.rows(`SELECT count(*) FROM quant.run_artifacts a JOIN quant.runs r USING (run_id) WHERE r.kind = 'exec' AND r.status = 'SUCCESS' AND a.name LIKE 'kept-%'`); kept == "0" {
-				t.Error(fmt.Sprintf("%s: nothing was kept", kind))
+				t.Errorf("%s: nothing was kept", kind)
 			}
 			d.control.Eventually("all workers work", func() bool {
 				for i := range d.hosts {
