@@ -53,10 +53,17 @@ func (w *worker) attempt(ctx context.Context, j *river.Job[command]) (outcome, e
 		return o, err
 	}
 	how, err := w.process(ctx, j, id)
-	run, found := w.ending(ctx, id)
+	failpoint.Hit("job.ended")
+	run, found, known := w.ending(ctx, id)
 	closing, stop := registry.Closing(ctx)
 	defer stop()
 	switch {
+	case !known:
+		// It may have ended SUCCESS: nothing is said of the job, so that it stays this
+		// attempt's until somebody can ask its run.
+		w.hands.drop([]hold{w.holdOf(j)})
+		o.returned = true
+		return o, fmt.Errorf("run %s cannot be asked how it ended", quant.ShortID(id))
 	case found && run.Status == quant.Success:
 		return o, nil
 	case errors.Is(context.Cause(ctx), context.DeadlineExceeded):
@@ -144,14 +151,14 @@ func (w *worker) lastly(ctx context.Context, j *river.Job[command], hopeless boo
 
 // ending is the run of an attempt whose process has ended. A Meta DB that does not answer
 // says nothing of a run, and neither does a run that the process could not close: both
-// are waited for until ctx ends.
-func (w *worker) ending(ctx context.Context, id string) (run metastore.RunDetail, found bool) {
+// are waited for until ctx ends. It is known unless the Meta DB did not answer until then.
+func (w *worker) ending(ctx context.Context, id string) (run metastore.RunDetail, found, known bool) {
 	for said := false; ; {
 		closing, stop := registry.Closing(ctx)
 		run, found, err := w.run(closing, id)
 		stop()
 		if err == nil && (!found || run.Status != quant.Running) {
-			return run, found
+			return run, found, true
 		}
 		if err != nil && !said {
 			said = true
@@ -159,7 +166,7 @@ func (w *worker) ending(ctx context.Context, id string) (run metastore.RunDetail
 		}
 		select {
 		case <-ctx.Done():
-			return run, found
+			return run, found, err == nil
 		case <-time.After(lookEvery):
 		}
 	}

@@ -65,7 +65,8 @@ func (s *Store) recover(ctx context.Context, w *worker) error {
 const astrayFor = 15 * time.Second
 
 // giveBackAstray gives a job back that the store gave to this worker in an answer that was
-// lost on the way: nobody else would, because this worker lives.
+// lost on the way: nobody else would, because this worker lives. One whose run could not be
+// asked how it ended is settled by its run.
 func (w *worker) giveBackAstray(ctx context.Context, row *rivertype.JobRow) error {
 	h := hold{row.ID, row.Attempt, w.s.RunID()}
 	if had, has := w.hands.of(row.ID); has && had == h {
@@ -81,6 +82,11 @@ func (w *worker) giveBackAstray(ctx context.Context, row *rivertype.JobRow) erro
 		return nil
 	}
 	delete(w.astray, h)
+	for _, a := range metadataOf(row).Attempts {
+		if a.Attempt == row.Attempt && a.WorkerRunID == h.by {
+			return w.settle(ctx, row, h.by)
+		}
+	}
 	err := w.store.whileHeld(ctx, h, func(tx riverdriver.ExecutorTx) error {
 		at := row.ScheduledAt
 		_, err := tx.JobSetStateIfRunningMany(ctx, many(&riverdriver.JobSetStateIfRunningParams{ID: row.ID, State: rivertype.JobStateAvailable, ScheduledAt: &at}, w.store.schema))

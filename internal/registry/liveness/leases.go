@@ -113,7 +113,9 @@ func (l *Leases) renew(ctx context.Context, held metastore.HeldLease, done chan 
 	}
 }
 
-// Release ends the lease and lets the lock go.
+// Release ends the lease and lets the lock go. Where the store cannot be told, it may not
+// know of the end of the runs either: then others on this machine see it at once, by the
+// lock, and those elsewhere when the lease ends.
 func (l *Leases) Release() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -124,8 +126,11 @@ func (l *Leases) Release() {
 	<-l.done
 	ending, stop := context.WithTimeout(context.Background(), renewEvery())
 	defer stop()
-	_ = l.held.End(ending) // else it ends by itself
-	l.locks.Release()
+	if err := l.held.End(ending); err != nil {
+		l.locks.leave()
+	} else {
+		l.locks.Release()
+	}
 	l.held, l.name = nil, ""
 }
 

@@ -66,6 +66,17 @@ func (l *Locks) Release() {
 	}
 }
 
+// leave lets the lock go and leaves its file, by which others on this machine know that a
+// run of this process that is still open is dead; Sweep takes the file away.
+func (l *Locks) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held != nil {
+		l.held.Close()
+		l.held = nil
+	}
+}
+
 // Judge tells whether the process that recorded a run still lives. The lock
 // decides; where its file is gone (somebody removed it), the process itself
 // does: same boot, same pid, same start. Nothing here reads a wall clock, so

@@ -114,6 +114,32 @@ func TestAJobBeginsOnceTheServerIsBack(t *testing.T) {
 	}
 }
 
+// A worker that is ended while the server is away does not know how its job ended, and says
+// nothing of it: the next one asks the run.
+func TestAJobThatSucceededUnseenIsNotDoneAgain(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Start(t, postgrestest.Options{})
+	l := labtest.New(t)
+	l.Env = append(l.Env, "QUANT_META_URL="+server.Database(t), "QUANT_TEST_PATIENCE=lease=2s")
+	l.Must("init-db")
+	j := submit(l, "--", "exec", "--", "sh", "-c", "echo done >>done")
+	worker := l.Start([]string{"QUANT_TEST_FAILPOINT=job.ended:stop"}, "worker").Stopped()
+	server.Stop()
+	worker.Signal(syscall.SIGINT)
+	worker.Signal(syscall.SIGCONT)
+	l.Eventually("the worker asks in vain", func() bool { return strings.Contains(worker.Stderr.String(), "cannot be asked how it ended") })
+	worker.Signal(syscall.SIGINT)
+	worker.Wait()
+	server.Restart(t)
+	l.Must("worker", "--until-empty")
+	if done := show(l, j.Job); done.State != "succeeded" || len(done.Attempts) != 1 {
+		t.Errorf("%+v", done)
+	}
+	if text, err := os.ReadFile(l.Path("done")); err != nil || string(text) != "done\n" {
+		t.Errorf("it was done so often: %q, %v", text, err)
+	}
+}
+
 // The store gives a job to a worker, and its answer is lost on the way: nobody is dead, and
 // the job is done all the same.
 func TestAJobThatWentAstrayIsDone(t *testing.T) {

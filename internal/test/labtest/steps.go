@@ -47,8 +47,9 @@ var PipelineSteps = []string{"pipeline.planned", "pipeline.stage.before", "pipel
 // JobSteps are the failpoints of the queue of jobs; its tests stop there.
 var JobSteps = []string{"jobs.migrate"}
 
-// AttemptSteps are the failpoints of a worker that begins what it was given.
-var AttemptSteps = []string{"job.note"}
+// AttemptSteps are the failpoints of a worker that begins what it was given, and that has
+// seen it end.
+var AttemptSteps = []string{"job.note", "job.ended"}
 
 // FenceSteps are the failpoints of commits that a lease guards, on a server alone.
 var FenceSteps = []string{"fact.fence"}
