@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"quant"
-	"quant/internal/factstore"
 	"quant/internal/lab/facts"
 	"quant/internal/output"
 )
@@ -15,10 +14,10 @@ import (
 // compactReport is what compacting the lake of a lab did, or would do.
 type compactReport struct {
 	DryRun bool `json:"dry_run"`
-	factstore.Compacted
+	facts.Compacted
 }
 
-func (r compactReport) CSVRows() any { return []factstore.Compacted{r.Compacted} }
+func (r compactReport) CSVRows() any { return []facts.Compacted{r.Compacted} }
 
 func (r compactReport) Sections() []output.Section {
 	lines := []string{
