@@ -52,7 +52,7 @@ func (w *worker) attempt(ctx context.Context, j *river.Job[command]) (outcome, e
 		o.returned = ctx.Err() != nil || errors.Is(err, errTaken)
 		return o, err
 	}
-	how, err := w.process(ctx, j, id)
+	how, exit, err := w.process(ctx, j, id)
 	failpoint.Hit("job.ended")
 	run, found, known := w.ending(ctx, id)
 	closing, stop := registry.Closing(ctx)
@@ -77,7 +77,7 @@ func (w *worker) attempt(ctx context.Context, j *river.Job[command]) (outcome, e
 		return o, w.lastly(closing, j, hopeless(run.Process.ExitCode), errors.New(firstLine(string(run.ErrorText))))
 	}
 	_ = os.Remove(w.s.LogFile(id))
-	return o, w.lastly(closing, j, true, fmt.Errorf("its process recorded no run, and ended with %s", how))
+	return o, w.lastly(closing, j, hopeless(&exit), fmt.Errorf("its process recorded no run, and ended with %s", how))
 }
 
 // hopeless reports whether the same command line again would end in the same way: it is
@@ -197,11 +197,12 @@ func mark(job int64, runID string) string {
 	return config.Job + "=" + strconv.FormatInt(job, 10) + ":" + runID
 }
 
-// process runs the process of an attempt to its end, and says how it ended.
-func (w *worker) process(ctx context.Context, j *river.Job[command], runID string) (how string, err error) {
+// process runs the process of an attempt to its end, and says how it ended; exit is -1
+// where a signal ended it.
+func (w *worker) process(ctx context.Context, j *river.Job[command], runID string) (how string, exit int64, err error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
-		return "", err
+		return "", -1, err
 	}
 	defer null.Close()
 	argv := j.Args.Argv
@@ -215,7 +216,7 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 	}
 	environ, err := exec.Environ(w.s, j.Args.Parent, w.s.Programs().Environ, added...)
 	if err != nil {
-		return "", err
+		return "", -1, err
 	}
 	c := program.Command{
 		Path: w.o.Program, Argv: append([]string{"quant"}, argv...), Env: environ, Dir: j.Args.Dir,
@@ -232,10 +233,11 @@ func (w *worker) process(ctx context.Context, j *river.Job[command], runID strin
 	}
 	result, err := c.RunUntil(ctx, grace)
 	if err != nil {
-		return "", quant.Errorf(quant.Failed, "start quant in %s: %w", j.Args.Dir, err)
+		return "", -1, quant.Errorf(quant.Failed, "start quant in %s: %w", j.Args.Dir, err)
 	}
 	if result.Status.Signaled() {
-		return "signal " + result.Status.Signal().String(), nil
+		return "signal " + result.Status.Signal().String(), -1, nil
 	}
-	return "exit status " + strconv.Itoa(result.Status.ExitStatus()), nil
+	exit = int64(result.Status.ExitStatus())
+	return "exit status " + strconv.FormatInt(exit, 10), exit, nil
 }

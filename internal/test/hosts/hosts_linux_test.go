@@ -502,7 +502,7 @@ func (d *disturbance) undisturbed(round int) string {
 // Whatever fails, a team's work ends as that of one process that nothing disturbs: no fact
 // is lost, double or half, no run stays RUNNING, and no bit is another.
 func TestWorkOfATeamOutlivesItsFaults(t *testing.T) {
-	faults, seed := 10, soak.Seed(t)
+	faults, seed := 8, soak.Seed(t)
 	if soak.Full(t) {
 		faults = 300
 	}

@@ -129,8 +129,9 @@ func TestAJobThatSucceededUnseenIsNotDoneAgain(t *testing.T) {
 	worker.Signal(syscall.SIGCONT)
 	l.Eventually("the worker asks in vain", func() bool { return strings.Contains(worker.Stderr.String(), "cannot be asked how it ended") })
 	worker.Signal(syscall.SIGINT)
-	worker.Wait()
+	time.Sleep(500 * time.Millisecond) // it gives up asking, and what it then says it says again
 	server.Restart(t)
+	worker.Wait()
 	l.Must("worker", "--until-empty")
 	if done := show(l, j.Job); done.State != "succeeded" || len(done.Attempts) != 1 {
 		t.Errorf("%+v", done)
