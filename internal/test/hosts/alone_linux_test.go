@@ -17,7 +17,7 @@ import (
 // took and what was said.
 func TestEachFaultAloneIsSurvivedByAJob(t *testing.T) {
 	if !soak.Full(t) {
-		t.Skip("all kinds together are tried always; each alone takes minutes and is tried with QUANT_SOAK=1")
+		t.Skip("some kinds are tried together always; each alone takes minutes and is tried with QUANT_SOAK=1")
 	}
 	x := &trouble{r: rand.New(rand.NewPCG(soak.Seed(t), 3))}
 	d := disturbed(t, 0)
