@@ -181,7 +181,7 @@ changed; else that of the stage that failed.`,
 	f.StringVar(&flags.proof, "proof", string(model.ProofOne), "one, all or none: of how many folds it is proved that the program does not look ahead")
 	f.Var(newDuration(&flags.timeout, 0), "timeout", "longest that one call of the program may take (0: no limit)")
 	f.IntVar(&flags.lag, "lag", 0, "sessions from the decision to its fill in the backtest (default: the strategy's)")
-	f.StringVar(&flags.workers, workersFlag, "", "have "+dividedStages+" done by so many processes, or by the workers of the queue: a number, or queue")
+	f.Var((*filled)(&flags.workers), workersFlag, "have "+dividedStages+" done by so many processes, or by the workers of the queue: a number, or queue")
 	f.StringVar(&flags.Resume, "resume", "", "go on with the plan of this run (last: the newest pipeline)")
 	f.BoolVar(&flags.Force, "force", false, "run every stage, also one that nothing would change, or whose strategy file was changed")
 	f.BoolVar(&flags.DryRun, "dry-run", false, "only check, and print the plan")

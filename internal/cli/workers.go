@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"slices"
@@ -38,13 +39,27 @@ const (
 // it says, and those by which a unit is asked for.
 func bindWorkers(cmd *cobra.Command, workers *string, units string, unit *pipeline.UnitOf) {
 	f := cmd.Flags()
-	f.StringVar(workers, workersFlag, "", units+" with so many processes, or with the workers of the queue: a number, or queue")
-	f.StringVar(&unit.Name, "unit", "", "work out this unit for a run with workers")
-	f.StringVar(&unit.Plan, "unit-plan", "", "what that run is asked for")
-	f.StringVar(&unit.Fingerprint, "unit-fingerprint", "", "what the unit is worked out on")
+	f.Var((*filled)(workers), workersFlag, units+" with so many processes, or with the workers of the queue: a number, or queue")
+	f.Var((*filled)(&unit.Name), "unit", "work out this unit for a run with workers")
+	f.Var((*filled)(&unit.Plan), "unit-plan", "what that run is asked for")
+	f.Var((*filled)(&unit.Fingerprint), "unit-fingerprint", "what the unit is worked out on")
 	for _, name := range []string{"unit", "unit-plan", "unit-fingerprint"} {
 		_ = f.MarkHidden(name) // it is there
 	}
+}
+
+// filled is the value of a flag that is left out or says something.
+type filled string
+
+func (f *filled) String() string { return string(*f) }
+func (f *filled) Type() string   { return "string" }
+
+func (f *filled) Set(text string) error {
+	if text == "" {
+		return errors.New("it is empty")
+	}
+	*f = filled(text)
+	return nil
 }
 
 // changesUnlessUnit: a unit stages what who asked for it stores.

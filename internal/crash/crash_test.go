@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -47,7 +48,7 @@ func TestACrashEndsInOneLineAndStartsTheProgramAnew(t *testing.T) {
 		"concurrency":  "fatal error: concurrent map",
 		"stack":        "stack overflow",
 		"no thread":    "a thread could not be started: Resource temporarily unavailable",
-		"memory":       "fatal error: ",
+		"memory":       "fatal error: |a thread could not be started", // whichever wants some first
 	} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
@@ -60,7 +61,7 @@ func TestACrashEndsInOneLineAndStartsTheProgramAnew(t *testing.T) {
 				t.Fatalf("%v\n%s\n%s", err, out.String(), said.String())
 			}
 			lines := strings.Split(strings.TrimSpace(said.String()), "\n")
-			if len(lines) != 3 || !strings.HasPrefix(lines[0], "quant: ") || !strings.Contains(lines[0], want) || !strings.HasPrefix(lines[1], "  hint: ") || lines[2] != "the successor speaks" {
+			if len(lines) != 3 || !strings.HasPrefix(lines[0], "quant: ") || !slices.ContainsFunc(strings.Split(want, "|"), func(one string) bool { return strings.Contains(lines[0], one) }) || !strings.HasPrefix(lines[1], "  hint: ") || lines[2] != "the successor speaks" {
 				t.Errorf("said: %s", said.String())
 			}
 			if !strings.HasPrefix(out.String(), `"the-run" "`+strings.TrimPrefix(lines[0], "quant: ")) || !strings.HasSuffix(out.String(), `["ingest" "x.csv"] <nil>`+"\n") {

@@ -3,8 +3,6 @@ package factstore
 import (
 	"context"
 	"fmt"
-	"quant/internal/failpoint"
-	"quant/internal/sqltext"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"quant"
+	"quant/internal/failpoint"
+	"quant/internal/sqltext"
 )
 
 // CompactOptions say how a lake is compacted.

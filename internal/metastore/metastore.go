@@ -166,7 +166,8 @@ type Runs interface {
 	// with ref, or ends with ref (at least 4 characters), by index. An exact id
 	// is returned alone. ref is lower case.
 	ResolveRun(ctx context.Context, ref string) ([]string, error)
-	// RunIO returns what a run read and wrote, inputs first, then by kind and name.
+	// RunIO returns what a run read and wrote, inputs first, then by kind and name, snapshots
+	// of a lake last.
 	RunIO(ctx context.Context, runID string) ([]quant.RunIO, error)
 	// ListOutputs returns what all runs wrote of one kind, newest run first, then
 	// by name, in one pass.

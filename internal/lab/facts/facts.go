@@ -135,7 +135,8 @@ type CompactOptions struct {
 type Compacted = factstore.Compacted
 
 // Compact merges the small files of the lake, and expires snapshots that no run of the
-// Meta DB refers to. What was replaced since the oldest open run began stays. Errors are those of factstore.DB.Compact and OpenWrite.
+// Meta DB refers to. What was replaced since the oldest open run began stays. Errors are
+// those of factstore.DB.Compact and OpenWrite.
 func (s *Store) Compact(ctx context.Context, o CompactOptions) (done Compacted, err error) {
 	if s.Lab.FactsURL == "" {
 		return done, quant.Errorf(quant.Refused, "only facts on DuckLake lie in many files, and those of this lab are in one").WithHint("there is nothing to compact")

@@ -9,10 +9,11 @@ import (
 )
 
 // RunIO is documented at metastore.Runs. A run without any, or no such run, is
-// an empty list.
+// an empty list. Snapshots come last, so that a run on a lake lists the same before them
+// as one on a file.
 func (db *DB) RunIO(ctx context.Context, runID string) ([]quant.RunIO, error) {
 	return list(ctx, db, "read inputs and outputs of run "+runID,
-		`SELECT `+ioTable.columns+` FROM run_io WHERE run_id = ? ORDER BY direction, kind, name`,
+		`SELECT `+ioTable.columns+` FROM run_io WHERE run_id = ? ORDER BY direction, CASE kind WHEN '`+quant.IOSnapshot+`' THEN 1 ELSE 0 END, kind, name`,
 		[]any{runID}, ioTable.scan)
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -48,7 +49,7 @@ var onTeam = []string{"backtest", "exec", "features", "labels"}
 func TestScriptsOnPostgreSQL(t *testing.T) {
 	t.Parallel()
 	server := postgrestest.Shared(t)
-	runOn(t, onServer, func(env *testscript.Env) { env.Setenv("QUANT_META_URL", metaOn(t, server)) })
+	runOn(t, onServer, []string{"server"}, func(env *testscript.Env) { env.Setenv("QUANT_META_URL", metaOn(t, server)) })
 }
 
 // TestScriptsOnATeamsBackends runs scripts in labs of which nothing is in a file: the Meta
@@ -56,7 +57,7 @@ func TestScriptsOnPostgreSQL(t *testing.T) {
 func TestScriptsOnATeamsBackends(t *testing.T) {
 	t.Parallel()
 	server, extensions := postgrestest.Shared(t), laketest.Extensions(t)
-	runOn(t, onTeam, func(env *testscript.Env) {
+	runOn(t, onTeam, []string{"server", "lake"}, func(env *testscript.Env) {
 		env.Setenv("QUANT_META_URL", metaOn(t, server))
 		lake := laketest.URL(t)
 		db, err := factstore.OpenWrite(context.Background(), factstore.Options{URL: lake, Extensions: extensions, TempDir: t.TempDir()})
@@ -80,10 +81,11 @@ func metaOn(t *testing.T, server *postgrestest.Server) string {
 	})
 }
 
-// runOn runs scripts, to which a lab elsewhere than in files is the condition server.
-func runOn(t *testing.T, names []string, where func(env *testscript.Env)) {
+// runOn runs scripts, to which what holds of their lab are conditions: its Meta DB is on a
+// server, its facts are on a lake.
+func runOn(t *testing.T, names, holds []string, where func(env *testscript.Env)) {
 	p := params(where)
-	p.Condition = func(cond string) (bool, error) { return cond == "server", nil }
+	p.Condition = func(cond string) (bool, error) { return slices.Contains(holds, cond), nil }
 	for _, name := range names {
 		p.Files = append(p.Files, filepath.Join(p.Dir, name+".txtar"))
 	}
