@@ -52,6 +52,7 @@ func (w *worker) attempt(ctx context.Context, j *river.Job[command]) (outcome, e
 		o.returned = ctx.Err() != nil || errors.Is(err, errTaken)
 		return o, err
 	}
+	failpoint.Hit("job.noted")
 	how, exit, err := w.process(ctx, j, id)
 	failpoint.Hit("job.ended")
 	run, found, known := w.ending(ctx, id)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -143,6 +144,7 @@ func (w *worker) settle(ctx context.Context, row *rivertype.JobRow, by string) e
 			if err := w.forestall(ctx, row, a.RunID, why); err != nil {
 				return nil //nolint:nilerr // it has begun meanwhile: the next look tells
 			}
+			failpoint.Hit("job.forestalled")
 		case run.Status == quant.Success:
 			done := w.s.Now()
 			err := w.store.whileHeld(ctx, hold{row.ID, row.Attempt, by}, func(tx riverdriver.ExecutorTx) error {
@@ -184,7 +186,9 @@ func (w *worker) discharge(ctx context.Context, row *rivertype.JobRow, m metadat
 }
 
 // forestall records the run of an attempt that has not begun as FAIL, so that a process
-// that is still on its way can no longer record itself, and so does nothing.
+// that is still on its way can no longer record itself, and so does nothing. Its exit status
+// is that of a process that was killed, so that whoever sees the run takes it for the end
+// of its worker and not for a failure of the command line.
 func (w *worker) forestall(ctx context.Context, row *rivertype.JobRow, runID, why string) error {
 	job := jobOf(row)
 	parent := string(job.ParentRunID)
@@ -192,7 +196,7 @@ func (w *worker) forestall(ctx context.Context, row *rivertype.JobRow, runID, wh
 	began := false
 	_, err := w.s.Inside(ctx, c, func(context.Context, *session.Session) error {
 		began = true
-		return quant.Errorf(quant.Failed, "it did not begin: %s", why)
+		return quant.Exit{Status: 128 + int(syscall.SIGKILL), Err: quant.Errorf(quant.Failed, "it did not begin: %s", why)}
 	})
 	if began {
 		return nil

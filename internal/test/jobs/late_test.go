@@ -184,3 +184,19 @@ func TestADeathIsNoRetry(t *testing.T) {
 		t.Fatalf("%+v", done)
 	}
 }
+
+// Who dies after an attempt was noted, before its process began, and who dies while seeing
+// to that, cost the job none of its retries.
+func TestAJobWhoseWorkersDiedBeforeItBeganIsDone(t *testing.T) {
+	t.Parallel()
+	l := labtest.New(t)
+	j := submit(l, "--", "symbols", "list")
+	for _, at := range []string{"job.noted", "job.forestalled"} {
+		l.WantCode(l.Start([]string{"QUANT_TEST_FAILPOINT=" + at}, "worker").Wait(), labtest.Killed)
+	}
+	l.Must("worker", "--until-empty")
+	if done := show(l, j.Job); done.State != "succeeded" || len(done.Attempts) != 2 {
+		t.Fatalf("%+v", done)
+	}
+	l.WantClosed()
+}

@@ -48,8 +48,8 @@ var PipelineSteps = []string{"pipeline.planned", "pipeline.stage.before", "pipel
 var JobSteps = []string{"jobs.migrate"}
 
 // AttemptSteps are the failpoints of a worker that begins what it was given, and that has
-// seen it end.
-var AttemptSteps = []string{"job.note", "job.ended"}
+// seen it end, and of one that sees to what another left.
+var AttemptSteps = []string{"job.note", "job.noted", "job.ended", "job.forestalled"}
 
 // FenceSteps are the failpoints of commits that a lease guards, on a server alone.
 var FenceSteps = []string{"fact.fence"}
