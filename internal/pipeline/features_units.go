@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 
 	"quant"
 	"quant/internal/durable"
@@ -17,22 +16,9 @@ import (
 // command that asked for it stores, in one transaction and the order of the symbols, what
 // it would have computed of the same, and computes the rest.
 
-// planDigest is of what is asked for: two processes that find the same one compute the
-// same of the same bars.
+// planDigest is of what is asked for.
 func (o FeaturesOptions) planDigest(s *session.Session, req feature.Request) (string, error) {
-	calendar, err := calendarIdentity(s)
-	if err != nil {
-		return "", err
-	}
-	program, err := s.Build().Identity(digestOfFile)
-	if err != nil {
-		return "", err
-	}
-	doc, err := json.Marshal([]any{req.Version, req.Set, req.AcceptRaw, req.Force, calendar, program})
-	if err != nil {
-		return "", quant.Errorf(quant.Failed, "name what features are asked for: %w", err)
-	}
-	return durable.Digest(doc), nil
+	return planDigest(s, "features are", req.Version, req.Set, req.AcceptRaw, req.Force)
 }
 
 // dispatch has workers compute groups of symbols, and lets req take what they staged.
@@ -62,15 +48,7 @@ func (o FeaturesOptions) dispatch(ctx context.Context, s *session.Session, req *
 	if err != nil || len(units) == 0 {
 		return err
 	}
-	over := 0
-	for _, u := range units {
-		if u.staged.RunID != "" {
-			over++
-		}
-	}
-	if over > 0 {
-		s.Say().Notice("%d of %s were computed by a run that did not come to its end, and are taken over", over, quant.Count(len(units), "group"))
-	}
+	tellTakenOver(s, units, "group", "computed by a run")
 	if err := o.Dispatch.work(ctx, s, string(StageFeatures), units); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -21,22 +20,9 @@ import (
 // samples that it has read itself, judges and proves it, makes the final fit and stores
 // the model, as it does without workers.
 
-// planDigest is of what a training is asked for: two processes that find the same one
-// learn the same of the same samples.
+// planDigest is of what is asked for.
 func (o TrainOptions) planDigest(s *session.Session, spec model.Spec) (string, error) {
-	calendar, err := calendarIdentity(s)
-	if err != nil {
-		return "", err
-	}
-	program, err := s.Build().Identity(digestOfFile)
-	if err != nil {
-		return "", err
-	}
-	doc, err := json.Marshal([]any{spec, calendar, program})
-	if err != nil {
-		return "", quant.Errorf(quant.Failed, "name what a training is asked for: %w", err)
-	}
-	return durable.Digest(doc), nil
+	return planDigest(s, "a training is", spec)
 }
 
 // besideCode names the files that lie beside those of a program, by their sizes and
@@ -80,15 +66,7 @@ func (o TrainOptions) dispatch(ctx context.Context, s *session.Session, spec mod
 	if err := s.ReadFacts(ctx, func(db *factstore.DB) error { return findStaged(ctx, s, db, units) }); err != nil {
 		return nil, err
 	}
-	over := 0
-	for _, u := range units {
-		if u.staged.RunID != "" {
-			over++
-		}
-	}
-	if over > 0 {
-		s.Say().Notice("%d of %s were learned by a training that did not come to its end, and are taken over", over, quant.Count(len(units), "fold"))
-	}
+	tellTakenOver(s, units, "fold", "learned by a training")
 	if err := o.Dispatch.work(ctx, s, string(StageTrain), units); err != nil {
 		return nil, err
 	}

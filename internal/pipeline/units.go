@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 
 	"quant"
@@ -49,6 +50,38 @@ func (u UnitOf) flags(c *commandLine) {
 	c.text(unitFlag, u.Name)
 	c.text(unitPlanFlag, u.Plan)
 	c.text(unitFingerprintFlag, u.Fingerprint)
+}
+
+// planDigest is of what is asked for: two processes that find the same one work out the
+// same from the same facts. what names it in an error.
+func planDigest(s *session.Session, what string, asked ...any) (string, error) {
+	calendar, err := calendarIdentity(s)
+	if err != nil {
+		return "", err
+	}
+	program, err := s.Build().Identity(digestOfFile)
+	if err != nil {
+		return "", err
+	}
+	doc, err := json.Marshal(append(asked, calendar, program))
+	if err != nil {
+		return "", quant.Errorf(quant.Failed, "name what %s asked for: %w", what, err)
+	}
+	return durable.Digest(doc), nil
+}
+
+// tellTakenOver says how many of units were worked out for a run that did not come to its
+// end: each is one, which they were by what did them.
+func tellTakenOver(s *session.Session, units []*unit, one, were string) {
+	over := 0
+	for _, u := range units {
+		if u.staged.RunID != "" {
+			over++
+		}
+	}
+	if over > 0 {
+		s.Say().Notice("%d of %s were %s that did not come to its end, and are taken over", over, quant.Count(len(units), one), were)
+	}
 }
 
 // findStaged notes of units what was staged for a run that did not come to its end.
