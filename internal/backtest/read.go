@@ -87,21 +87,8 @@ func readDecisions(ctx context.Context, db *factstore.DB, req Request) ([]Decisi
 // strategy and version in the range, in byte order: one, unless it was changed
 // between two decisions.
 func DecidedBy(ctx context.Context, db *factstore.DB, strategyID, version string, from, to quant.Date) ([]string, error) {
-	rows, err := db.Query(ctx, `SELECT DISTINCT coalesce(config_digest, '') AS config FROM target_sets
+	return factstore.Values[string](ctx, db, `SELECT DISTINCT coalesce(config_digest, '') AS config FROM target_sets
 		WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) ORDER BY config`, strategyID, version, from, to)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []string
-	for rows.Next() {
-		var config string
-		if err := rows.Scan(&config); err != nil {
-			return nil, err
-		}
-		list = append(list, config)
-	}
-	return list, rows.Err()
 }
 
 func readWeights(ctx context.Context, db *factstore.DB, req Request, decisions []Decision) error {

@@ -571,20 +571,8 @@ func (in *ingest) carryRatio(ctx context.Context) error {
 func (in *ingest) noticeNoTrade(ctx context.Context) error {
 	r := &in.report
 	if r.RowsNoTrade > 0 {
-		rows, err := in.db.Query(ctx, "SELECT DISTINCT symbol FROM temp.main."+staged+" WHERE fault = 0 AND no_trade ORDER BY symbol")
+		names, err := factstore.Values[string](ctx, in.db, "SELECT DISTINCT symbol FROM temp.main."+staged+" WHERE fault = 0 AND no_trade ORDER BY symbol")
 		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		var names []string
-		for rows.Next() {
-			var name string
-			if err := rows.Scan(&name); err != nil {
-				return err
-			}
-			names = append(names, name)
-		}
-		if err := rows.Err(); err != nil {
 			return err
 		}
 		moved, err := in.findMovedNoTrade(ctx)

@@ -88,18 +88,9 @@ func Prices(ctx context.Context, db *factstore.DB, req PriceRequest) (Stored, er
 // lacking names those of the symbols that have no bars.
 func lacking(ctx context.Context, db *factstore.DB, req PriceRequest) ([]string, error) {
 	where, args := PriceRequest{Symbols: req.Symbols}.where()
-	rows, err := db.Query(ctx, "SELECT DISTINCT symbol FROM "+req.Source+" WHERE "+where, args...)
+	there, err := factstore.Values[string](ctx, db, "SELECT DISTINCT symbol FROM "+req.Source+" WHERE "+where, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	list := slices.Clone(req.Symbols)
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
-		list = slices.DeleteFunc(list, func(l string) bool { return l == s })
-	}
-	return list, rows.Err()
+	return slices.DeleteFunc(slices.Clone(req.Symbols), func(s string) bool { return slices.Contains(there, s) }), nil
 }

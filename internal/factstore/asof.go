@@ -125,20 +125,7 @@ func (db *DB) stageRescaled(ctx context.Context, at time.Time) error {
 // rescaledAfter lists the transactions after the moment that kept a factor,
 // newest first.
 func (db *DB) rescaledAfter(ctx context.Context, at time.Time) ([]time.Time, error) {
-	rows, err := db.Query(ctx, "SELECT DISTINCT replaced_at FROM "+factTable(OHLCVRevisions)+" WHERE factor IS NOT NULL AND replaced_at > "+timestamp(at)+" ORDER BY replaced_at DESC")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []time.Time
-	for rows.Next() {
-		var t time.Time
-		if err := rows.Scan(&t); err != nil {
-			return nil, err
-		}
-		list = append(list, t)
-	}
-	return list, rows.Err()
+	return Values[time.Time](ctx, db, "SELECT DISTINCT replaced_at FROM "+factTable(OHLCVRevisions)+" WHERE factor IS NOT NULL AND replaced_at > "+timestamp(at)+" ORDER BY replaced_at DESC")
 }
 
 // timestamp is a moment as SQL, for views, which take no parameters.

@@ -38,20 +38,8 @@ func (db *DB) Tables(ctx context.Context) ([]TableCount, error) {
 
 // Symbols returns the distinct symbols of ohlcv in byte order.
 func (db *DB) Symbols(ctx context.Context) ([]string, error) {
-	rows, err := db.Query(ctx, "SELECT DISTINCT symbol FROM "+factTable(OHLCV)+" ORDER BY symbol")
+	symbols, err := Values[string](ctx, db, "SELECT DISTINCT symbol FROM "+factTable(OHLCV)+" ORDER BY symbol")
 	if err != nil {
-		return nil, db.failure(ctx, "list symbols", err)
-	}
-	defer rows.Close()
-	var symbols []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, db.failure(ctx, "list symbols", err)
-		}
-		symbols = append(symbols, s)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, db.failure(ctx, "list symbols", err)
 	}
 	return symbols, nil

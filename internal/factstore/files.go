@@ -47,22 +47,14 @@ func (db *DB) CommittedOf(ctx context.Context, runIDs []string) (map[string]bool
 	for _, id := range runIDs {
 		wanted[id] = true
 	}
-	rows, err := db.Query(ctx, "SELECT DISTINCT run_id FROM ledger")
+	ids, err := Values[string](ctx, db, "SELECT DISTINCT run_id FROM ledger")
 	if err != nil {
 		return nil, damaged(ctx, db.path, err)
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, damaged(ctx, db.path, err)
-		}
+	for _, id := range ids {
 		if wanted[id] {
 			committed[id] = true
 		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, damaged(ctx, db.path, err)
 	}
 	return committed, nil
 }

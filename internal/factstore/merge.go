@@ -136,20 +136,8 @@ func (tx *Tx) plan(ctx context.Context, m Merge) (*merging, error) {
 }
 
 func (p *merging) sourceColumns(ctx context.Context) ([]string, error) {
-	rows, err := p.tx.Query(ctx, "SELECT column_name FROM duckdb_columns() WHERE database_name = 'temp' AND schema_name = 'main' AND table_name = ?", p.m.Source)
+	names, err := Values[string](ctx, p.tx, "SELECT column_name FROM duckdb_columns() WHERE database_name = 'temp' AND schema_name = 'main' AND table_name = ?", p.m.Source)
 	if err != nil {
-		return nil, p.failure(ctx, err)
-	}
-	defer rows.Close()
-	var names []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, p.failure(ctx, err)
-		}
-		names = append(names, name)
-	}
-	if err := rows.Err(); err != nil {
 		return nil, p.failure(ctx, err)
 	}
 	if names == nil {

@@ -20,27 +20,13 @@ func (db *DB) NamingRuns(ctx context.Context, runIDs []string) (map[string][]str
 		if !has(tables[table], "run_id") {
 			continue
 		}
-		err := db.eachText(ctx, func(id string) { naming[id] = append(naming[id], table) },
-			"SELECT DISTINCT run_id FROM "+factTable(table)+" WHERE run_id IN (SELECT unnest(string_split(?, ',')))", strings.Join(runIDs, ","))
+		ids, err := Values[string](ctx, db, "SELECT DISTINCT run_id FROM "+factTable(table)+" WHERE run_id IN (SELECT unnest(string_split(?, ',')))", strings.Join(runIDs, ","))
 		if err != nil {
 			return nil, db.failure(ctx, "look for runs in "+table, err)
 		}
+		for _, id := range ids {
+			naming[id] = append(naming[id], table)
+		}
 	}
 	return naming, nil
-}
-
-func (db *DB) eachText(ctx context.Context, fn func(string), query string, args ...any) error {
-	rows, err := db.Query(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return err
-		}
-		fn(s)
-	}
-	return rows.Err()
 }

@@ -72,6 +72,29 @@ func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 	return rows, db.told(err)
 }
 
+// Values returns what a query gives that has one column, from its first row to its
+// last; nil for no row. T is what database/sql scans the column into: a NULL needs a
+// pointer or a sql.Null. Of a transaction it reads what that has written so far.
+// Errors are those of DB.Query.
+func Values[T any](ctx context.Context, of interface {
+	Query(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}, query string, args ...any) ([]T, error) {
+	rows, err := of.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		var v T
+		if err := rows.Scan(&v); err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
+
 // Row is the one row of a query, as *sql.Row.
 type Row struct {
 	row *sql.Row

@@ -26,20 +26,11 @@ func openCalendar(ctx context.Context, s *session.Session, db *factstore.DB, bar
 		}
 		return cal, err
 	}
-	rows, err := db.Query(ctx, "SELECT DISTINCT ts FROM "+bars+" ORDER BY ts")
+	days, err := factstore.Values[quant.Date](ctx, db, "SELECT DISTINCT ts FROM "+bars+" ORDER BY ts")
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
-	var days []quant.Date
-	for rows.Next() {
-		var d quant.Date
-		if err := rows.Scan(&d); err != nil {
-			return nil, err
-		}
-		days = append(days, d)
-	}
-	return calendar.FromDates(days), rows.Err()
+	return calendar.FromDates(days), nil
 }
 
 // exchangeCalendar opens the calendar of the session's exchange with what the

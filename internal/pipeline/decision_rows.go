@@ -178,7 +178,7 @@ func (t *trialRun) decideAnew(ctx context.Context, db *factstore.DB) error {
 	}
 	r.sets = nil
 	var err error
-	t.decidedBy, err = texts(ctx, db, `SELECT DISTINCT run_id FROM `+factstore.TargetSets+` WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND run_id IS NOT NULL`,
+	t.decidedBy, err = factstore.Values[string](ctx, db, `SELECT DISTINCT run_id FROM `+factstore.TargetSets+` WHERE strategy_id = ? AND version = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND run_id IS NOT NULL`,
 		r.s.ID, r.s.Version, r.low, r.high)
 	return err
 }
@@ -245,21 +245,4 @@ func standingDecisionsOf(ctx context.Context, db *factstore.DB, ids string, from
 func digestOfNone() string {
 	_, digest := factstore.RowDigest()
 	return digest
-}
-
-func texts(ctx context.Context, db *factstore.DB, query string, args ...any) ([]string, error) {
-	rows, err := db.Query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []string
-	for rows.Next() {
-		var text string
-		if err := rows.Scan(&text); err != nil {
-			return nil, err
-		}
-		list = append(list, text)
-	}
-	return list, rows.Err()
 }

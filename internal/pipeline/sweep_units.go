@@ -123,7 +123,7 @@ func (r *SweepReport) standsOn(ctx context.Context, s *session.Session, db *fact
 	if slices.ContainsFunc(r.Trials, func(t Trial) bool { return t.of.Signal.Type == strategy.Strategies }) {
 		results = []string{""}
 	}
-	tables, err := texts(ctx, db, "SELECT table_name || ' ' || epoch_us(max(committed_at)) FROM "+factstore.Ledger+" GROUP BY table_name ORDER BY ALL")
+	tables, err := factstore.Values[string](ctx, db, "SELECT table_name || ' ' || epoch_us(max(committed_at)) FROM "+factstore.Ledger+" GROUP BY table_name ORDER BY ALL")
 	if err != nil {
 		return "", err
 	}

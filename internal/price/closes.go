@@ -91,7 +91,7 @@ func ReadCloses(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	c.tellOutside(cal)
 	if len(c.Empty) > 0 {
 		known := map[quant.Date]bool{}
-		days, err := dates(ctx, db, "SELECT DISTINCT ts FROM "+source)
+		days, err := factstore.Values[quant.Date](ctx, db, "SELECT DISTINCT ts FROM "+source)
 		if err != nil {
 			return nil, err
 		}

@@ -16,10 +16,10 @@ import (
 // with a bar ends what is looked at: data that has not come yet is no gap.
 func (b *Basis) findEmpty(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, source string) error {
 	var err error
-	if b.Empty, err = dates(ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN temp.main."+BarView+" p ON p.i = s.i ORDER BY s.ts"); err != nil || len(b.Empty) == 0 {
+	if b.Empty, err = factstore.Values[quant.Date](ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN temp.main."+BarView+" p ON p.i = s.i ORDER BY s.ts"); err != nil || len(b.Empty) == 0 {
 		return err
 	}
-	if b.Unknown, err = dates(ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN "+source+" p ON p.ts = s.ts ORDER BY s.ts"); err != nil {
+	if b.Unknown, err = factstore.Values[quant.Date](ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN "+source+" p ON p.ts = s.ts ORDER BY s.ts"); err != nil {
 		return err
 	}
 	b.tellEmpty(cal)
@@ -45,7 +45,7 @@ func (b *Basis) tellEmpty(cal *calendar.Calendar) {
 // EmptySessions are the sessions on which no symbol at all has a bar, between the
 // first and the last stored bar of these symbols (nil: of all).
 func EmptySessions(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, symbols []string) ([]quant.Date, error) {
-	days, err := dates(ctx, db, "SELECT DISTINCT ts FROM "+factstore.OHLCV+" ORDER BY ts")
+	days, err := factstore.Values[quant.Date](ctx, db, "SELECT DISTINCT ts FROM "+factstore.OHLCV+" ORDER BY ts")
 	if err != nil || len(days) == 0 {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func EmptySessions(ctx context.Context, db *factstore.DB, cal *calendar.Calendar
 	}
 	if symbols != nil && slices.ContainsFunc(stored, func(s string) bool { return !named[s] }) {
 		of := "(ts) FROM " + factstore.OHLCV + " WHERE symbol IN (" + sqltext.Literals(symbols) + ") HAVING count(*) > 0"
-		bounds, err = dates(ctx, db, "SELECT min"+of+" UNION ALL SELECT max"+of)
+		bounds, err = factstore.Values[quant.Date](ctx, db, "SELECT min"+of+" UNION ALL SELECT max"+of)
 		if err != nil || len(bounds) == 0 {
 			return nil, err
 		}
@@ -96,21 +96,4 @@ func AskAbout(cal *calendar.Calendar, empty []quant.Date) string {
 	days := strings.Join(list, ", ")
 	return fmt.Sprintf("no symbol has a bar on %s, %s of %s: is the calendar wrong? If %s was closed: `quant calendar add --closed %s`",
 		days, map[bool]string{true: "a session", false: "sessions"}[len(empty) == 1], cal.Name(), cal.Name(), strings.Join(list, ","))
-}
-
-func dates(ctx context.Context, db *factstore.DB, query string) ([]quant.Date, error) {
-	rows, err := db.Query(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var days []quant.Date
-	for rows.Next() {
-		var d quant.Date
-		if err := rows.Scan(&d); err != nil {
-			return nil, err
-		}
-		days = append(days, d)
-	}
-	return days, rows.Err()
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/factstore"
 	"quant/internal/sqltext"
 )
 
@@ -100,20 +101,7 @@ func (c *computing) prove(ctx context.Context) error {
 
 // barDays are the days of which the lab has bars.
 func (c *computing) barDays(ctx context.Context) ([]quant.Date, error) {
-	rows, err := c.db.Query(ctx, "SELECT DISTINCT ts FROM ohlcv ORDER BY ts")
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var days []quant.Date
-	for rows.Next() {
-		var d quant.Date
-		if err := rows.Scan(&d); err != nil {
-			return nil, err
-		}
-		days = append(days, d)
-	}
-	return days, rows.Err()
+	return factstore.Values[quant.Date](ctx, c.db, "SELECT DISTINCT ts FROM ohlcv ORDER BY ts")
 }
 
 // differs is the latest value up to a day that is another one in part; nil: none is.

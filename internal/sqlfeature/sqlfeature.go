@@ -518,22 +518,11 @@ func (c *computing) compute(ctx context.Context) error {
 	if err := c.run(ctx, history{}); err != nil {
 		return err
 	}
-	rows, err := c.db.Query(ctx, "SELECT column_name FROM duckdb_columns() WHERE database_name = 'temp' AND table_name = ? ORDER BY column_index", loaded)
+	var err error
+	c.columns, err = factstore.Values[string](ctx, c.db, "SELECT column_name FROM duckdb_columns() WHERE database_name = 'temp' AND table_name = ? ORDER BY column_index", loaded)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
-		c.columns = append(c.columns, name)
-	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	rows.Close()
 	if err := c.arrange(ctx); err != nil {
 		return err
 	}

@@ -395,22 +395,13 @@ func namesOf(columns []column) string {
 // arrange finds what each column is.
 func (in *importing) arrange(ctx context.Context) error {
 	lab := map[string]bool{}
-	rows, err := in.db.Query(ctx, "SELECT DISTINCT symbol FROM ohlcv")
+	stored, err := in.db.Symbols(ctx)
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return err
-		}
+	for _, s := range stored {
 		lab[s] = true
 	}
-	if err := rows.Err(); err != nil {
-		return err
-	}
-	rows.Close()
 	if len(lab) == 0 {
 		return quant.Errorf(quant.NotFound, "the lab has no prices, so that no symbol and no session is known").WithHint("`quant ingest FILE` loads prices first")
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"quant"
+	"quant/internal/factstore"
 	"quant/internal/sqltext"
 )
 
@@ -446,17 +447,12 @@ const maxFeatures = 1000
 
 // namesIn finds the features that the sound rows name.
 func (in *importing) namesIn(ctx context.Context) error {
-	rows, err := in.db.Query(ctx, "SELECT DISTINCT name FROM temp.main."+staged+" WHERE fault = 0 ORDER BY name")
+	names, err := factstore.Values[string](ctx, in.db, "SELECT DISTINCT name FROM temp.main."+staged+" WHERE fault = 0 ORDER BY name")
 	if err != nil {
 		return err
 	}
-	defer rows.Close()
 	folded := map[string]string{}
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return err
-		}
+	for _, name := range names {
 		if other, twice := folded[strings.ToLower(name)]; twice {
 			return in.invalid("%s and %s are one name to a database", other, name).WithHint("rename one of the features")
 		}
@@ -465,5 +461,5 @@ func (in *importing) namesIn(ctx context.Context) error {
 			return in.invalid("has more than %d features", maxFeatures).WithHint("choose some: --features a,b; or is the column of the names another one?")
 		}
 	}
-	return rows.Err()
+	return nil
 }

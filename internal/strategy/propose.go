@@ -362,21 +362,8 @@ func (s Strategy) SignalDays(ctx context.Context, db *factstore.DB) ([]quant.Dat
 	if err != nil {
 		return nil, err
 	}
-	rows, err := db.Query(ctx, fmt.Sprintf("SELECT DISTINCT f.ts FROM %s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
+	return factstore.Values[quant.Date](ctx, db, fmt.Sprintf("SELECT DISTINCT f.ts FROM %s f WHERE %s AND isfinite(f.%s) AND f.symbol IN (%s) ORDER BY f.ts",
 		from, where, value, sqltext.Literals(s.Universe.Symbols)))
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var days []quant.Date
-	for rows.Next() {
-		var d quant.Date
-		if err := rows.Scan(&d); err != nil {
-			return nil, err
-		}
-		days = append(days, d)
-	}
-	return days, rows.Err()
 }
 
 // Propose returns the portfolio that the strategy wants on Days[k], in rank

@@ -78,11 +78,11 @@ func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, erro
 	if err != nil {
 		return j, err
 	}
-	returns, err := column(ctx, db, `SELECT ret FROM backtest_equity WHERE run_id = ? AND ret IS NOT NULL ORDER BY ts`, runID)
+	returns, err := factstore.Values[sql.Null[float64]](ctx, db, `SELECT ret FROM backtest_equity WHERE run_id = ? AND ret IS NOT NULL ORDER BY ts`, runID)
 	if err != nil {
 		return j, err
 	}
-	trials, err := column(ctx, db, "SELECT sharpe FROM ("+trialsSQL+") ORDER BY ALL", Root(strategyID), Root(strategyID), runID)
+	trials, err := factstore.Values[sql.Null[float64]](ctx, db, "SELECT sharpe FROM ("+trialsSQL+") ORDER BY ALL", Root(strategyID), Root(strategyID), runID)
 	if err != nil {
 		return j, err
 	}
@@ -171,21 +171,4 @@ func finite(x float64) *float64 {
 		return nil
 	}
 	return &x
-}
-
-func column(ctx context.Context, db *factstore.DB, query string, args ...any) ([]sql.Null[float64], error) {
-	rows, err := db.Query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []sql.Null[float64]
-	for rows.Next() {
-		var x sql.Null[float64]
-		if err := rows.Scan(&x); err != nil {
-			return nil, err
-		}
-		out = append(out, x)
-	}
-	return out, rows.Err()
 }

@@ -246,21 +246,8 @@ type window struct {
 
 // enough returns the newest run of each trial that has so many returns, in order.
 func (w window) enough(ctx context.Context, runID, root string, least int64) ([]string, error) {
-	rows, err := w.db.Query(ctx, `WITH many AS (SELECT run_id, count(*) AS n FROM backtest_equity WHERE `+heldSQL+` GROUP BY run_id)
+	return factstore.Values[string](ctx, w.db, `WITH many AS (SELECT run_id, count(*) AS n FROM backtest_equity WHERE `+heldSQL+` GROUP BY run_id)
 		SELECT run_id FROM (`+trialsSQL+`) JOIN many USING (run_id) WHERE n >= ? ORDER BY run_id`, w.first, w.last, root, root, runID, least)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []string
-	for rows.Next() {
-		var run string
-		if err := rows.Scan(&run); err != nil {
-			return nil, err
-		}
-		list = append(list, run)
-	}
-	return list, rows.Err()
 }
 
 // each tells of each return of some runs, which are in order: the place of the run, the
