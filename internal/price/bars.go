@@ -136,15 +136,17 @@ func (b *Bars) grow(n int) {
 	}
 }
 
-// sort brings the bars into their order, in which they mostly stand already.
+// sort brings the bars into their order. They mostly stand in it already, but for those
+// of the newest days, which stand after all others.
 func (b *Bars) sort() {
 	n := len(b.symbol)
-	before := func(i, j int) bool {
-		return b.symbol[i] < b.symbol[j] || b.symbol[i] == b.symbol[j] && b.Session[i] < b.Session[j]
-	}
 	for i := 1; i < n; i++ {
-		if !before(i-1, i) {
-			b.reorder()
+		if !b.before(i-1, i) {
+			if n-i <= n/fewLate {
+				b.insert(i)
+			} else {
+				b.reorder()
+			}
 			break
 		}
 	}
@@ -154,6 +156,49 @@ func (b *Bars) sort() {
 			at++
 		}
 		b.From = append(b.From, at)
+	}
+}
+
+func (b *Bars) before(i, j int) bool {
+	return b.symbol[i] < b.symbol[j] || b.symbol[i] == b.symbol[j] && b.Session[i] < b.Session[j]
+}
+
+// fewLate is the share of the bars, one in so many, up to which those out of order are
+// put in their places one by one, in the memory where they are.
+const fewLate = 16
+
+// insert puts the bars from sorted on in their places among those before, which are in
+// order.
+func (b *Bars) insert(sorted int) {
+	order := make([]int, len(b.symbol)-sorted)
+	for i := range order {
+		order[i] = sorted + i
+	}
+	sort.SliceStable(order, func(i, j int) bool { return b.before(order[i], order[j]) })
+	places := make([]int, len(order)) // how many of those in order come before
+	for k, late := range order {
+		places[k] = sort.Search(sorted, func(i int) bool { return b.before(late, i) })
+	}
+	inserted(b.symbol, order, places)
+	inserted(b.Session, order, places)
+	inserted(b.Days, order, places)
+	for _, x := range []*[]float64{&b.Open, &b.High, &b.Low, &b.Close, &b.Volume, &b.adjusted} {
+		inserted(*x, order, places)
+	}
+}
+
+// inserted moves the last elements of list, in the order given, to stand behind so many
+// of the others each.
+func inserted[T any](list []T, order, places []int) {
+	late := make([]T, len(order))
+	for k, from := range order {
+		late[k] = list[from]
+	}
+	end := len(list) - len(late)
+	for k := len(late) - 1; k >= 0; k-- {
+		copy(list[places[k]+k+1:], list[places[k]:end])
+		list[places[k]+k] = late[k]
+		end = places[k]
 	}
 }
 
