@@ -40,9 +40,8 @@ func (d *decisionRows) tables() []struct {
 	}
 }
 
-// decisionRows makes the rows of the decisions, and what a run records that has
-// stored all of them.
-func (r *recommending) decisionRows() (_ *decisionRows, outputs []quant.RunIO) {
+// decisionRows makes the rows of the decisions.
+func (r *recommending) decisionRows() *decisionRows {
 	targets, proposals := 0, 0
 	for i := range r.sets {
 		targets += len(r.sets[i].decision.Rows)
@@ -72,7 +71,7 @@ func (r *recommending) decisionRows() (_ *decisionRows, outputs []quant.RunIO) {
 		}
 	}
 	id, version := []string{r.s.ID}, []string{r.s.Version}
-	d := &decisionRows{
+	return &decisionRows{
 		targets: []factstore.Column{
 			{Name: "strategy_id", Texts: id, Numbers: make([]int32, targets)}, {Name: "version", Texts: version, Numbers: make([]int32, targets)}, {Name: "asof", Dates: asof},
 			{Name: "symbol", Texts: symbols.List, Numbers: symbol}, {Name: "weight", Floats: weight}, {Name: "score", Floats: score}, {Name: "approved", Booleans: approved},
@@ -84,6 +83,10 @@ func (r *recommending) decisionRows() (_ *decisionRows, outputs []quant.RunIO) {
 		},
 		sets: r.setRows(),
 	}
+}
+
+// stored is what a run records that has stored all of the rows.
+func (r *recommending) stored(d *decisionRows) (outputs []quant.RunIO) {
 	for _, of := range d.tables() {
 		digested := make([]factstore.Column, len(of.digested))
 		for i, name := range of.digested {
@@ -92,7 +95,7 @@ func (r *recommending) decisionRows() (_ *decisionRows, outputs []quant.RunIO) {
 		n, digest := factstore.RowDigest(digested...)
 		outputs = append(outputs, r.output(of.table, n, digest))
 	}
-	return d, outputs
+	return outputs
 }
 
 func flagsText(flags []supervisor.Flag) string {

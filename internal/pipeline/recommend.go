@@ -6,13 +6,9 @@ package pipeline
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
-	"strings"
 
 	"quant"
 	"quant/internal/calendar"
@@ -602,62 +598,24 @@ func (r *recommending) markStale(ctx context.Context, tx *factstore.Tx, changed 
 
 // stage puts the decisions into TEMP tables, in key order.
 func (r *recommending) stage(ctx context.Context) error {
-	for _, create := range []string{
-		`CREATE OR REPLACE TEMP TABLE recommend_target (strategy_id TEXT, version TEXT, "asof" DATE, symbol TEXT, weight DOUBLE, score DOUBLE, approved BOOLEAN, risk_flags TEXT, reason TEXT)`,
-		`CREATE OR REPLACE TEMP TABLE recommend_proposal (strategy_id TEXT, version TEXT, "asof" DATE, symbol TEXT, rank BIGINT, score DOUBLE, weight DOUBLE)`,
-		`CREATE OR REPLACE TEMP TABLE recommend_set (strategy_id TEXT, version TEXT, "asof" DATE, status TEXT, proposed BIGINT, approved BIGINT, gross DOUBLE, turnover DOUBLE, exempt_turnover DOUBLE,
-			basis_asof DATE, config_digest TEXT, digest TEXT, run_id TEXT)`,
+	rows := r.decisionRows()
+	for _, of := range []struct {
+		table, key string
+		columns    []factstore.Column
+	}{
+		{"recommend_target", `"asof", symbol`, rows.targets},
+		{"recommend_proposal", `"asof", symbol`, rows.proposals},
+		{"recommend_set", `"asof"`, rows.sets},
 	} {
-		if _, err := r.db.Stage(ctx, create); err != nil {
+		held, release, err := r.db.Hold(of.columns...)
+		if err != nil {
+			return err
+		}
+		_, err = r.db.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+of.table+" AS SELECT * FROM "+held+" ORDER BY "+of.key)
+		release()
+		if err != nil {
 			return err
 		}
 	}
-	id, version := r.s.ID, r.s.Version
-	err := r.db.Append(ctx, "recommend_target", func(row func(...driver.Value) error) error {
-		for _, set := range r.sets {
-			rows := slices.SortedFunc(slices.Values(set.decision.Rows), func(a, b supervisor.Row) int { return strings.Compare(a.Symbol, b.Symbol) })
-			for _, t := range rows {
-				var score driver.Value
-				if !math.IsNaN(t.Score) {
-					score = t.Score
-				}
-				flags, err := json.Marshal(append([]supervisor.Flag{}, t.Flags...))
-				if err != nil {
-					return err
-				}
-				if err := row(id, version, set.asof, t.Symbol, t.Weight, score, t.Approved, string(flags), t.Reason); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	err = r.db.Append(ctx, "recommend_proposal", func(row func(...driver.Value) error) error {
-		for _, set := range r.sets {
-			for _, c := range slices.SortedFunc(slices.Values(set.proposal), func(a, b strategy.Candidate) int { return strings.Compare(a.Symbol, b.Symbol) }) {
-				if err := row(id, version, set.asof, c.Symbol, int64(c.Rank), c.Score, c.Weight); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	return r.db.Append(ctx, "recommend_set", func(row func(...driver.Value) error) error {
-		for _, s := range r.report.Sets {
-			var basis driver.Value
-			if s.BasisAsof != nil {
-				basis = *s.BasisAsof
-			}
-			if err := row(id, version, s.Asof, "current", int64(s.Proposed), int64(s.Approved), s.Gross, s.Turnover, s.ExemptTurnover, basis, r.report.ConfigDigest, s.Digest, r.RunID); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return nil
 }

@@ -469,7 +469,8 @@ func (w *trials) decide(ctx context.Context, t *trialRun) error {
 	}
 	t.decisions = r.approved()
 	t.decidedBy = []string{r.RunID}
-	rows, outputs := r.decisionRows()
+	rows := r.decisionRows()
+	outputs := r.stored(rows)
 	switch {
 	case t.stands == nil:
 		t.rows, r.report.Outputs, r.report.Changed = rows, outputs, len(r.sets)
