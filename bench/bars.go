@@ -14,10 +14,14 @@ import (
 	"quant/internal/metastore/postgrestest"
 )
 
-// The long market: the walk of the seeded one over up to 40 years of XNYS, in files of a
-// group of symbols or of a year each, and its last session apart.
+// The long market: the walk of the seeded one over up to 60 years of XNYS, in files of a
+// group of symbols or of a year each, and its last session apart. Sessions are known from
+// 1990 on, and a bar of tomorrow is no bar: a market of many years has the sessions of
+// later ones, moved back by whole weeks, and a lab whose sessions are those of its data.
 const (
 	barsFirst  = "1990-01-02"
+	manyYears  = 30
+	movedBack  = 522 * 7 // days
 	groupSize  = 250
 	barsMemory = 4 << 30 // what every command stays within
 )
@@ -35,6 +39,7 @@ type longMarket struct {
 	first, last quant.Date // last is the session that is apart
 	files       []string   // all sessions but the last
 	day         string     // the last one
+	ownSessions bool       // those of its data
 }
 
 // longChain measures the chain over a long market, each command as one process, on a Fact DB
@@ -61,12 +66,20 @@ func (b *bench) longChain(ctx context.Context, o options) ([]figure, error) {
 	if err := os.MkdirAll(lab, 0o755); err != nil {
 		return nil, err
 	}
+	settings := ""
+	if m.ownSessions {
+		settings = "QUANT_CALENDAR=" + calendar.Data + "\n"
+	}
 	if o.lake != "" {
-		end, err := onLake(ctx, lab, o.lake)
+		lake, end, err := onLake(ctx, lab, o.lake)
 		if err != nil {
 			return nil, err
 		}
 		defer end()
+		settings += lake
+	}
+	if err := os.WriteFile(filepath.Join(lab, ".env"), []byte(settings), 0o600); err != nil {
+		return nil, err
 	}
 	period := func(from, to quant.Date) []string {
 		return []string{"--strategy", m.strategy, "--from", from.String(), "--to", to.String()}
@@ -108,29 +121,23 @@ func (b *bench) longChain(ctx context.Context, o options) ([]figure, error) {
 	return append(figures, note("the lab's folder", "%.2f GB in %d files", float64(bytes)/1e9, files)), nil
 }
 
-// onLake has the lab's facts on a lake with its files in the lab's folder and its catalog
-// on a server of its own, whose commits wait for the disk. Extensions names a folder that
-// has DuckDB's.
-func onLake(ctx context.Context, lab, extensions string) (end func(), err error) {
-	extensions, err = filepath.Abs(extensions)
-	if err != nil {
-		return nil, err
+// onLake are the settings of a lab with its facts on a lake, whose files are in the lab's
+// folder, and whose catalog is on a server of its own that waits for the disk. Extensions
+// names a folder that has DuckDB's.
+func onLake(ctx context.Context, lab, extensions string) (settings string, end func(), err error) {
+	if extensions, err = filepath.Abs(extensions); err != nil {
+		return "", nil, err
 	}
 	server, end, err := postgrestest.Run(postgrestest.Options{Durable: true})
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if err := createDatabases(ctx, server, "lake"); err != nil {
 		end()
-		return nil, err
+		return "", nil, err
 	}
 	url := server.URL("lake") + "&data_path=" + filepath.Join(lab, "files")
-	text := "QUANT_FACTS_URL=ducklake:" + url + "\nQUANT_EXTENSIONS_DIR=" + extensions + "\n"
-	if err := os.WriteFile(filepath.Join(lab, ".env"), []byte(text), 0o600); err != nil {
-		end()
-		return nil, err
-	}
-	return end, nil
+	return "QUANT_FACTS_URL=ducklake:" + url + "\nQUANT_EXTENSIONS_DIR=" + extensions + "\n", end, nil
 }
 
 // longBars makes a long market below home, unless it is there.
@@ -153,6 +160,12 @@ func longBars(ctx context.Context, home string, symbols, years int, byYear bool)
 		return m, err
 	}
 	sessions := cal.Sessions(m.first, until)
+	if years > manyYears {
+		for i := range sessions {
+			sessions[i] -= movedBack
+		}
+		m.first, m.ownSessions = m.first-movedBack, true
+	}
 	m.sessions, m.last = len(sessions), sessions[len(sessions)-1]
 	done := m.file("done")
 	if _, err := os.Stat(done); err != nil {
