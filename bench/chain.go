@@ -24,7 +24,16 @@ const walk = `SELECT 'S' || lpad(s::TEXT, 5, '0') AS symbol, ts AS date,
 	round(p * (1 + 0.004 * (hash(s, i, 1) %% 1000) / 1000), 4) AS open, round(p * 1.02, 4) AS high, round(p * 0.98, 4) AS low, round(p, 4) AS close,
 	1000 + hash(s, i, 2) %% 1000000 AS volume, round(p * 0.9, 4) AS adj_close
 FROM (SELECT s, i, ts, 50 * exp(sum(0.0003 + 0.02 * ((hash(s, i) %% 2001)::DOUBLE / 1000 - 1)) OVER (PARTITION BY s ORDER BY i)) AS p
-	FROM range(%d) m(s), (SELECT unnest(range(1, %d))::INTEGER AS i, DATE '1970-01-01' + unnest([%s]::INTEGER[]) AS ts)) ORDER BY symbol, date`
+	FROM range(%d, %d) m(s), (SELECT unnest(range(1, %d))::INTEGER AS i, DATE '1970-01-01' + unnest([%s]::INTEGER[]) AS ts)) ORDER BY symbol, date`
+
+// walkOf is the query for the bars of symbols from (included) to (not included) on the
+// days, each a number of days since 1970.
+func walkOf(from, to int, days []string) string {
+	return fmt.Sprintf(walk, from, to, len(days)+1, strings.Join(days, ","))
+}
+
+// symbolName is the symbol of this number.
+func symbolName(i int) string { return fmt.Sprintf("S%05d", i) }
 
 const strategyText = `strategy_id: top50
 version: "1.0.0"
@@ -81,12 +90,12 @@ func generateMarket(ctx context.Context, dir string, symbols int) (market, error
 		return m, err
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(ctx, fmt.Sprintf("COPY ("+walk+") TO '%s' (FORMAT parquet)", symbols, len(days)+1, strings.Join(days, ","), m.bars)); err != nil {
+	if _, err := db.ExecContext(ctx, fmt.Sprintf("COPY (%s) TO '%s' (FORMAT parquet)", walkOf(0, symbols, days), m.bars)); err != nil {
 		return m, fmt.Errorf("generate the market: %w", err)
 	}
 	names := make([]string, symbols)
 	for i := range names {
-		names[i] = fmt.Sprintf("S%05d", i)
+		names[i] = symbolName(i)
 	}
 	return m, os.WriteFile(m.strategy, fmt.Appendf(nil, strategyText, strings.Join(names, ", ")), 0o644)
 }

@@ -7,6 +7,7 @@
 //	go run ./bench -only ingest    those whose name contains "ingest"
 //	go run ./bench -write          also writes the table into docs/benchmarks.md
 //	go run ./bench -guard          instead, whether the chain became slower (guard.go)
+//	go run ./bench -bars           instead, the chain over a long market, with -size 10000 100 million bars (bars.go)
 //	go run ./bench -peers          instead, quant beside Polars, NumPy and others (peers.go), which come from PyPI
 package main
 
@@ -53,9 +54,11 @@ type options struct {
 	quant      string // the program to measure, "" to build it
 	peers      bool
 	guard      bool
+	bars       bool
 	everything bool
 	mlflow     string
 	peerOptions
+	barsOptions
 }
 
 var measurements = []measurement{
@@ -108,10 +111,14 @@ func main() {
 	flag.BoolVar(&o.guard, "guard", false, "compare a small market with the ratios of bench/guard.json instead, or with -write write them")
 	flag.BoolVar(&o.everything, "everything", false, "with -guard: fail, rather than leave out what needs NumPy, where it is missing")
 	flag.StringVar(&o.mlflow, "mlflow", "", "an interpreter that has the package mlflow: its server is measured beside quant's")
-	flag.IntVar(&o.size, "size", 1000, "with -peers: symbols of the market")
+	flag.BoolVar(&o.bars, "bars", false, "measure the chain over a long market instead")
+	flag.IntVar(&o.years, "years", 40, "with -bars: years of the market, from 1990 on")
+	flag.BoolVar(&o.byYear, "by-year", false, "with -bars: a file a year in place of one for each 250 symbols")
+	flag.StringVar(&o.lake, "lake", "", "with -bars: on a lake, with DuckDB's extensions from this folder")
+	flag.IntVar(&o.size, "size", 1000, "with -peers and -bars: symbols of the market")
 	flag.IntVar(&o.rounds, "rounds", 3, "with -peers: how often everything is timed, in turn")
-	flag.StringVar(&o.keep, "keep", "", "with -peers: make the market and its labs in this folder, and use what is there (default: a temporary one)")
-	flag.BoolVar(&o.prepare, "prepare", false, "with -peers: only make what the measurements need, in -keep")
+	flag.StringVar(&o.keep, "keep", "", "with -peers and -bars: make the market and its labs in this folder, and use what is there (default: a temporary one)")
+	flag.BoolVar(&o.prepare, "prepare", false, "with -peers and -bars: only make what the measurements need, in -keep")
 	flag.StringVar(&o.python, "python", "", "with -peers: an interpreter that has the packages of bench/peers/requirements.txt (default: a new venv from PyPI)")
 	flag.Parse()
 	if err := runAll(context.Background(), o); err != nil {
@@ -141,6 +148,10 @@ func runAll(ctx context.Context, o options) error {
 		return b.guard(ctx, o)
 	}
 	list, part := measurements, ""
+	if o.bars {
+		list = []measurement{{"bars", "the chain over a long market, each command within 4 GiB", func(ctx context.Context, b *bench) ([]figure, error) { return b.longChain(ctx, o) }}}
+		o.only, o.write = "", false
+	}
 	if o.peers {
 		part = "peers "
 		if list, err = b.peerMeasurements(ctx, o.peerOptions); err != nil {

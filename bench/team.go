@@ -33,16 +33,7 @@ func commandOnServer(ctx context.Context, b *bench) ([]figure, error) {
 		return nil, err
 	}
 	defer end()
-	conn, err := pgx.Connect(ctx, server.Superuser("postgres"))
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range []string{`CREATE DATABASE team OWNER ` + postgrestest.Owner, `CREATE DATABASE bare OWNER ` + postgrestest.Owner} {
-		if _, err := conn.Exec(ctx, s); err != nil {
-			return nil, err
-		}
-	}
-	if err := conn.Close(ctx); err != nil {
+	if err := createDatabases(ctx, server, "team", "bare"); err != nil {
 		return nil, err
 	}
 	onServer, inFiles := filepath.Join(b.dir, "on-server"), filepath.Join(b.dir, "in-files")
@@ -93,6 +84,21 @@ func commandOnServer(ctx context.Context, b *bench) ([]figure, error) {
 		note("one that only connects", "%s", ms(connect)),
 		{"config / the same commits by hand", fmt.Sprintf("%.2f", r), r <= 1.5},
 	}, nil
+}
+
+// createDatabases makes databases that belong to the owner whom their URLs name.
+func createDatabases(ctx context.Context, server *postgrestest.Server, names ...string) error {
+	conn, err := pgx.Connect(ctx, server.Superuser("postgres"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }()
+	for _, name := range names {
+		if _, err := conn.Exec(ctx, `CREATE DATABASE `+name+` OWNER `+postgrestest.Owner); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // serverCommits connects, commits and disconnects.

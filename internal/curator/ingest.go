@@ -96,9 +96,7 @@ type ingest struct {
 
 	sources   []string // of each input, as ohlcv has it
 	counts    map[fault]int64
-	first     int64 // day of the sound rows, and the last, since 1970-01-01
-	last      int64
-	about     int64            // how many symbols there are, roughly
+	sound     []soundRows      // of each input
 	inPlace   string           // query for the rows of the one Parquet file that staged is a view of; "": staged is a table
 	skipped   []bool           // inputs that say the same as another
 	unpacked  []*os.File       // members of archives that DuckDB reads
@@ -687,7 +685,7 @@ func (in *ingest) count(ctx context.Context) error {
 		r.Files[i].RowsRead, r.Files[i].RowsRejected = 0, 0
 	}
 	in.counts = map[fault]int64{}
-	in.first, in.last, in.about = 0, 0, 0
+	in.sound = make([]soundRows, len(r.Files))
 	rows, err := in.db.Query(ctx, `SELECT file, fault, count(*), coalesce(min(ts) - DATE '1970-01-01', 0), coalesce(max(ts) - DATE '1970-01-01', 0), approx_count_distinct(symbol), count(*) FILTER (no_trade)
 		FROM temp.main.`+staged+" GROUP BY file, fault")
 	if err != nil {
@@ -705,11 +703,7 @@ func (in *ingest) count(ctx context.Context) error {
 		r.RowsRead += n
 		switch fault(k) {
 		case sound:
-			if len(in.counts) == 0 || in.counts[sound] == 0 {
-				in.first, in.last = first, last
-			}
-			in.first, in.last = min(in.first, first), max(in.last, last)
-			in.about += about
+			in.sound[file] = soundRows{about, first, last}
 			r.RowsNoTrade += noTrade
 		case collapsed:
 			r.RowsCollapsed += n
@@ -737,20 +731,40 @@ func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
 		f := &r.Files[i]
 		f.Symbols, f.FirstDate, f.LastDate = 0, "", ""
 	}
+	spans := map[string][]fileSpan{}
+	in.bars = map[string]int64{}
+	for _, search := range daySearches(in.sound, maxDayBits) {
+		twice, err := in.summariseFiles(ctx, search, spans)
+		if err != nil {
+			return false, err
+		}
+		doubtful = doubtful || twice
+	}
+	for name, list := range spans {
+		r.Symbols = append(r.Symbols, name)
+		doubtful = doubtful || overlap(list)
+	}
+	slices.Sort(r.Symbols)
+	return doubtful, nil
+}
+
+// summariseFiles fills the report with what some files say, and adds the first and the
+// last day of each of their symbols to spans. twice: a day of a symbol stands twice in a
+// file, or was not looked for.
+func (in *ingest) summariseFiles(ctx context.Context, search daySearch, spans map[string][]fileSpan) (twice bool, err error) {
+	r := &in.report
 	// A bit for each day of a symbol: no day stands twice if there are as many
 	// bits as rows. This costs a fourth of grouping by day.
 	days := "0"
-	if (in.about+in.about/4+1)*(in.last-in.first+1) <= maxDayBits {
-		days = fmt.Sprintf("bit_count(bitstring_agg((ts - DATE '1970-01-01')::INTEGER, %d, %d))", in.first, in.last)
+	if search.bits {
+		days = fmt.Sprintf("bit_count(bitstring_agg((ts - DATE '1970-01-01')::INTEGER, %d, %d))", search.first, search.last)
 	}
-	rows, err := in.db.Query(ctx, "SELECT symbol, file, count(*), "+days+"::BIGINT, min(ts), max(ts) FROM temp.main."+staged+" WHERE "+given+" GROUP BY symbol, file")
+	rows, err := in.db.Query(ctx, fmt.Sprintf("SELECT symbol, file, count(*), %s::BIGINT, min(ts), max(ts) FROM temp.main.%s WHERE %s AND file BETWEEN %d AND %d GROUP BY symbol, file",
+		days, staged, given, search.from, search.to))
 	if err != nil {
 		return false, err
 	}
 	defer rows.Close()
-	type span struct{ first, last quant.Text }
-	spans := map[string]span{}
-	in.bars = map[string]int64{}
 	for rows.Next() {
 		var name string
 		var file int
@@ -759,25 +773,75 @@ func (in *ingest) summarise(ctx context.Context) (doubtful bool, err error) {
 		if err := rows.Scan(&name, &file, &n, &days, &from, &to); err != nil {
 			return false, err
 		}
-		s := span{dateText(from), dateText(to)}
+		first, last := dateText(from), dateText(to)
 		f := &r.Files[file]
 		f.Symbols++
-		f.FirstDate, f.LastDate = earlier(f.FirstDate, s.first), max(f.LastDate, s.last)
-		r.FirstDate, r.LastDate = earlier(r.FirstDate, s.first), max(r.LastDate, s.last)
-		if days != n {
-			doubtful = true
-		}
-		if other, known := spans[name]; known {
-			doubtful = doubtful || s.first <= other.last && other.first <= s.last
-			s = span{min(s.first, other.first), max(s.last, other.last)}
-		} else {
-			r.Symbols = append(r.Symbols, name)
-		}
-		spans[name] = s
+		f.FirstDate, f.LastDate = earlier(f.FirstDate, first), max(f.LastDate, last)
+		r.FirstDate, r.LastDate = earlier(r.FirstDate, first), max(r.LastDate, last)
+		twice = twice || days != n
+		spans[name] = append(spans[name], fileSpan{quant.NewDate(from), quant.NewDate(to)})
 		in.bars[name] += n
 	}
-	slices.Sort(r.Symbols)
-	return doubtful, rows.Err()
+	return twice, rows.Err()
+}
+
+// soundRows is what is known of the sound rows of a file: about how many symbols they are
+// of, and their first and last day since 1970-01-01.
+type soundRows struct{ about, first, last int64 }
+
+// daySearch is a search for days that stand twice within each of the files from one to
+// another; with a bit for each day from first to last, or none.
+type daySearch struct {
+	from, to    int
+	first, last int64
+	bits        bool
+}
+
+// daySearches divides the files into searches of neighbours that take so many bits at
+// most. If one file alone takes more, there is one search without bits.
+func daySearches(files []soundRows, most int64) []daySearch {
+	list := []daySearch{}
+	var about int64
+	for i, f := range files {
+		next := daySearch{from: i, to: i, first: f.first, last: f.last, bits: true}
+		symbols := f.about
+		if n := len(list) - 1; n >= 0 {
+			with := list[n]
+			with.to = i
+			switch {
+			case about == 0:
+				with.first, with.last = f.first, f.last
+			case f.about > 0:
+				with.first, with.last = min(with.first, f.first), max(with.last, f.last)
+			}
+			if bitsOf(about+f.about, with) <= most {
+				list[n], about = with, about+f.about
+				continue
+			}
+		}
+		if bitsOf(symbols, next) > most {
+			return []daySearch{{to: len(files) - 1}}
+		}
+		list, about = append(list, next), symbols
+	}
+	return list
+}
+
+// bitsOf is how many bits a search takes that is over about so many symbols of files.
+func bitsOf(about int64, s daySearch) int64 { return (about + about/4 + 1) * (s.last - s.first + 1) }
+
+// fileSpan is the first and the last day of a symbol in a file.
+type fileSpan struct{ first, last quant.Date }
+
+// overlap reports whether two of the spans, which it sorts, have a day in common.
+func overlap(list []fileSpan) bool {
+	slices.SortFunc(list, func(a, b fileSpan) int { return cmp.Compare(a.first, b.first) })
+	for i := 1; i < len(list); i++ {
+		if list[i].first <= list[i-1].last {
+			return true
+		}
+	}
+	return false
 }
 
 func earlier(a, b quant.Text) quant.Text {

@@ -44,7 +44,7 @@ func (c *Closes) HasBar(k, s int) bool { return c.stampOf[k][s] >= 0 }
 const manySymbols = 200
 
 // ReadCloses reads closes: what Stage and BarView say, in one pass over the bars,
-// without staging anything. Errors: those of Stage.
+// without staging anything. It holds 12 bytes a bar. Errors: those of Stage.
 func ReadCloses(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (*Closes, error) {
 	source := req.Source
 	if source == "" {
@@ -54,14 +54,7 @@ func ReadCloses(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	where := "true"
 	if req.Symbols != nil {
 		symbols := slices.Compact(slices.Sorted(slices.Values(req.Symbols)))
-		switch {
-		case len(symbols) == 0:
-			where = "false"
-		case len(symbols) < manySymbols:
-			where = "symbol IN (" + sqltext.Literals(symbols) + ")"
-		default:
-			where = "symbol BETWEEN " + sqltext.Literal(symbols[0]) + " AND " + sqltext.Literal(symbols[len(symbols)-1])
-		}
+		where = ofSymbols(symbols)
 		for k, symbol := range symbols {
 			r.index[symbol] = int32(k)
 			r.symbols = append(r.symbols, symbolCloses{name: symbol})
@@ -75,6 +68,9 @@ func ReadCloses(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 		r.take(c)
 		return nil
 	}); err != nil {
+		return nil, err
+	}
+	if err := r.readAgain(ctx, db, source); err != nil {
 		return nil, err
 	}
 	explained, err := r.explained(ctx, db)
@@ -115,6 +111,18 @@ func ReadCloses(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	return c, nil
 }
 
+// ofSymbols is a condition that the rows of symbols, in byte order, fulfil; those of many
+// others may, too.
+func ofSymbols(symbols []string) string {
+	switch {
+	case len(symbols) == 0:
+		return "false"
+	case len(symbols) < manySymbols:
+		return "symbol IN (" + sqltext.Literals(symbols) + ")"
+	}
+	return "symbol BETWEEN " + sqltext.Literal(symbols[0]) + " AND " + sqltext.Literal(symbols[len(symbols)-1])
+}
+
 // condition is which rows of the source a request reads.
 func (r Request) condition() string {
 	switch {
@@ -153,13 +161,16 @@ type closesReader struct {
 	ingested []int64
 }
 
+// symbolCloses are the closes of one symbol, a value a session: the adjusted ones until
+// a bar shows that the symbol is raw, and then its closes.
 type symbolCloses struct {
 	name        string
-	close, adj  []float64
+	values      []float64
 	stampOf     []int32
 	bars, stray int64
 	first, last quant.Date
 	raw         bool
+	again       bool // raw, but some of values are adjusted ones
 }
 
 // findSessions finds the sessions between the first and the last bar of the source.
@@ -219,11 +230,8 @@ func (r *closesReader) take(c *factstore.Chunk) {
 		x.first, x.last = min(x.first, day), max(x.last, day)
 		x.bars++
 		// DuckDB takes NaN for more than any number.
-		if v := adjusted[row]; !(v > 0) && (v == v || c.Null(3, row)) {
-			x.raw = true
-		}
-		if v := closes[row]; !(v > 0) && (v == v || c.Null(2, row)) {
-			x.raw = true
+		if a, v := adjusted[row], closes[row]; !x.raw && (!(a > 0) && (a == a || c.Null(3, row)) || !(v > 0) && (v == v || c.Null(2, row))) {
+			x.raw, x.again = true, x.bars > 1
 		}
 		stamp := r.ingested[row]
 		if stamp != r.lastStamp || r.stamps == nil {
@@ -243,23 +251,63 @@ func (r *closesReader) take(c *factstore.Chunk) {
 			r.beyond = append(r.beyond, strayBar{k, r.lastAt, day})
 			continue
 		}
-		if x.close == nil {
+		if x.values == nil {
 			x.start(len(r.sessions))
 		}
-		x.close[s], x.adj[s], x.stampOf[s] = closes[row], adjusted[row], r.lastAt
-		if v := closes[row]; v != v && c.Null(2, row) {
-			if r.nulls == nil {
-				r.nulls = map[[2]int]bool{}
-			}
-			r.nulls[[2]int{int(k), int(s)}] = true
+		x.stampOf[s] = r.lastAt
+		if x.raw {
+			r.takeClose(c, 2, row, k, s, closes[row])
+		} else {
+			x.values[s] = adjusted[row]
 		}
 	}
 }
 
+// takeClose takes the close of a raw symbol.
+func (r *closesReader) takeClose(c *factstore.Chunk, column, row int, k, s int32, v float64) {
+	r.symbols[k].values[s] = v
+	if v != v && c.Null(column, row) {
+		if r.nulls == nil {
+			r.nulls = map[[2]int]bool{}
+		}
+		r.nulls[[2]int{int(k), int(s)}] = true
+	}
+}
+
+// readAgain reads the closes of the symbols that were found to be raw by a later bar than
+// their first. Few are; to keep both prices of all until then would take twice the memory.
+func (r *closesReader) readAgain(ctx context.Context, db *factstore.DB, source string) error {
+	var again []string
+	for _, x := range r.symbols {
+		if x.again && x.values != nil {
+			again = append(again, x.name)
+		}
+	}
+	if again == nil {
+		return nil
+	}
+	slices.Sort(again)
+	return db.Columns(ctx, "SELECT symbol, ts, close FROM "+source+" WHERE "+ofSymbols(again), nil, func(c *factstore.Chunk) error {
+		r.numbers = c.AppendNumbers(r.numbers[:0], 0, &r.names)
+		r.days = c.AppendDates(r.days[:0], 1)
+		r.floats[0] = c.AppendFloats(r.floats[0][:0], 2)
+		for row, number := range r.numbers {
+			k, s := int32(-1), r.session[r.days[row]-r.first]
+			if int(number) < len(r.symbol) { // a name that is new is not asked for
+				k = r.symbol[number]
+			}
+			if k >= 0 && s >= 0 && r.symbols[k].again {
+				r.takeClose(c, 2, row, k, s, r.floats[0][row])
+			}
+		}
+		return nil
+	})
+}
+
 func (x *symbolCloses) start(sessions int) {
-	x.close, x.adj, x.stampOf = make([]float64, sessions), make([]float64, sessions), make([]int32, sessions)
+	x.values, x.stampOf = make([]float64, sessions), make([]int32, sessions)
 	for s := range sessions {
-		x.close[s], x.adj[s], x.stampOf[s] = math.NaN(), math.NaN(), -1
+		x.values[s], x.stampOf[s] = math.NaN(), -1
 	}
 }
 
@@ -318,15 +366,10 @@ func (r *closesReader) closes(cal *calendar.Calendar) *Closes {
 	c.Sessions, c.FirstAt = r.sessions[from:to], r.firstAt+from
 	for _, k := range order {
 		x := &r.symbols[k]
-		if x.close == nil {
+		if x.values == nil {
 			x.start(len(r.sessions))
 		}
-		values := x.adj
-		if x.raw {
-			values = x.close
-		}
-		c.Close, c.stampOf = append(c.Close, values[from:to:to]), append(c.stampOf, x.stampOf[from:to:to])
-		x.adj, x.close = nil, nil
+		c.Close, c.stampOf = append(c.Close, x.values[from:to:to]), append(c.stampOf, x.stampOf[from:to:to])
 	}
 	for _, b := range r.beyond {
 		c.beyond = append(c.beyond, strayBar{at[b.symbol], b.stamp, b.day})

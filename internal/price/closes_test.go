@@ -1,10 +1,13 @@
 package price_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -134,5 +137,45 @@ func TestClosesThatMoveAsInASplitAreRefused(t *testing.T) {
 	_, got := price.ReadCloses(t.Context(), db, cal, price.Request{})
 	if got == nil || !reflect.DeepEqual(got.Error(), want.Error()) || quant.CodeOf(got) != quant.Refused {
 		t.Errorf("%v, Stage says %v", got, want)
+	}
+}
+
+// Not parallel: it counts what the process allocates.
+func TestClosesTakeTwelveBytesABar(t *testing.T) {
+	const symbols, days = 200, 2000
+	first, _ := quant.ParseDate("2010-01-04")
+	var sessions []quant.Date
+	for d := range quant.Date(days) {
+		sessions = append(sessions, first+d)
+	}
+	db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: filepath.Join(t.TempDir(), "quant.duckdb")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Write(t.Context(), "load", func(ctx context.Context, tx *factstore.Tx) error {
+		if _, err := tx.Stage(ctx, "CREATE TEMP TABLE loaded AS SELECT 'S' || lpad(s::TEXT, 3, '0') AS symbol, DATE '"+first.String()+"' + d::INTEGER AS ts, 1::DOUBLE AS open, 1::DOUBLE AS high, 1::DOUBLE AS low, "+
+			"(1 + d)::DOUBLE AS close, 1::DOUBLE AS volume, CASE WHEN s = 7 AND d = 1000 THEN NULL ELSE (2 + d)::DOUBLE END AS adjusted_close, 'test' AS source FROM range(?) a(s), range(?) b(d)", symbols, days); err != nil {
+			return err
+		}
+		_, err := tx.Merge(ctx, factstore.Merge{Table: factstore.OHLCV, Source: "loaded"})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	cal := calendar.FromDates(sessions)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	closes, err := price.ReadCloses(t.Context(), db, cal, price.Request{AcceptRaw: true})
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := float64(after.TotalAlloc-before.TotalAlloc) / (symbols * days); got > 18 {
+		t.Errorf("%.1f bytes were allocated for each bar", got)
+	}
+	// The one that turns out to be raw by a later bar has its closes, also of earlier days.
+	if closes.Close[6][3] != 5 || closes.Close[7][3] != 4 || closes.Close[7][1500] != 1501 || !slices.Equal(closes.Unadjusted, []string{"S007"}) {
+		t.Errorf("closes %v, %v, %v of %v", closes.Close[6][3], closes.Close[7][3], closes.Close[7][1500], closes.Unadjusted)
 	}
 }
