@@ -1,6 +1,9 @@
 package factstore
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // ExecUnchecked runs any statements on the connection: for tests that break a
 // database, or show that nobody else can.
@@ -25,4 +28,13 @@ var AttachError = attachError
 // FeatureRelation is the relation whatever other tables hold.
 func FeatureRelation(version string, names ...string) string {
 	return featureRelation(ownVersions(), version, names...)
+}
+
+// OutputsDir is the folder of the staged outputs.
+func (db *DB) OutputsDir() (string, error) {
+	folder, is := db.staging().(stagingFolder)
+	if !is {
+		return "", errors.New("it is no folder")
+	}
+	return folder.above, nil
 }

@@ -65,6 +65,11 @@ type Options struct {
 	Threads     int                // 0: one a core
 	Yields      bool               // a reader stays away while a process waits to write: see Wanted
 	MemoryLimit int64              // bytes that the engine may hold before it spills to disk; 0: DefaultMemory
+	// Near is a folder in which a reader of a lake in a bucket keeps what it reads of the
+	// files, for those who open it with the same one, NearBytes of it (0:
+	// nearby.Most); "": nothing is kept.
+	Near      string
+	NearBytes int64
 	// Fence is given each COMMIT of facts and ledger of these runs: it calls commit, or
 	// fails with why these runs may commit nothing any more; nil: commit is called.
 	Fence func(ctx context.Context, runIDs []string, commit func() error) error

@@ -19,6 +19,7 @@ import (
 	"quant"
 	"quant/internal/durable"
 	"quant/internal/lab/place"
+	"quant/internal/nearby"
 	"quant/internal/secret"
 	"quant/internal/serverlink"
 	"quant/internal/sqltext"
@@ -63,6 +64,12 @@ type lake struct {
 	id string
 	// folder is where the files are, as the catalog says.
 	folder string
+	// bucket is where units stage their outputs; nil: the files are in a folder, and it is
+	// within.
+	bucket *stagingBucket
+	// near serves the files to the engine from this machine's disk; nil: it asks the
+	// bucket.
+	near *nearby.Server
 }
 
 // backUpLake is what to do instead of copying the file of the facts.

@@ -21,6 +21,9 @@ func (db *DB) told(err error) error {
 		return err
 	}
 	text := err.Error()
+	if failed := db.lake.near.Failed(); failed != nil && strings.Contains(text, "HTTP") {
+		return &quant.Error{Code: quant.CodeOf(failed), Err: errors.Join(failed, err), Msg: "a file of " + db.path + " cannot be read: " + failed.Error(), Hint: quant.HintOf(failed)}
+	}
 	switch {
 	case catalogLost(err, text):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "the connection to the catalog of " + db.path + " was lost",

@@ -9,6 +9,7 @@ import (
 
 	"quant"
 	"quant/internal/lab/place"
+	"quant/internal/nearby"
 	"quant/internal/objectstore"
 	"quant/internal/sqltext"
 )
@@ -41,6 +42,11 @@ func s3Statements(ctx context.Context, o Options, at place.S3) ([]string, error)
 	if err != nil {
 		return nil, err
 	}
+	return secretStatements(o, at, keys), nil
+}
+
+// secretStatements are s3Statements with these credentials.
+func secretStatements(o Options, at place.S3, keys objectstore.Credentials) []string {
 	style := "vhost"
 	if at.PathStyle {
 		style = "path"
@@ -66,7 +72,19 @@ func s3Statements(ctx context.Context, o Options, at place.S3) ([]string, error)
 	if o.Cloud.CABundle != "" {
 		statements = append(statements, "SET ca_cert_file = "+sqltext.Literal(o.Cloud.CABundle), "SET enable_server_cert_verification = true")
 	}
-	return statements, nil
+	return statements
+}
+
+// near has the files of a lake read through this machine's disk, where blocks of them are
+// kept: see package nearby.
+func (db *DB) near(at place.S3) ([]string, error) {
+	files := objectstore.New(objectstore.Options{At: at, Cloud: db.o.Cloud, Know: db.o.Know})
+	server, err := nearby.Serve(files, at, nearby.In(db.o.Near, db.o.NearBytes))
+	if err != nil {
+		return nil, quant.Errorf(quant.Failed, "serve files of %s to DuckDB: %w", db.path, err).WithHint("this machine must let a process listen at 127.0.0.1")
+	}
+	db.lake.near = server
+	return secretStatements(Options{}, server.At, objectstore.Credentials{KeyID: server.KeyID, Secret: server.Secret}), nil
 }
 
 // openFiles lets the engine in to the files of a lake that lie in a bucket; in: they do.
@@ -78,10 +96,16 @@ func (db *DB) openFiles(ctx context.Context, found catalogState) (in bool, err e
 	if err := loadExtensions(ctx, db.conn, db.o.Extensions, HTTPFS); err != nil {
 		return in, err
 	}
-	statements, err := s3Statements(ctx, db.o, at)
+	var statements []string
+	if db.readOnly && db.o.Near != "" {
+		statements, err = db.near(at)
+	} else {
+		statements, err = s3Statements(ctx, db.o, at)
+	}
 	if err != nil {
 		return in, err
 	}
+	db.lake.bucket = &stagingBucket{temp: db.o.TempDir, bucket: objectstore.New(objectstore.Options{At: place.OutputsIn(at), Cloud: db.o.Cloud, Know: db.o.Know})}
 	for _, s := range statements {
 		if _, err := db.conn.ExecContext(ctx, s); err != nil {
 			return in, quant.Errorf(quant.Store, "%s: DuckDB does not take the credentials of %s", db.path, at.URL()).WithHint("check AWS_CA_BUNDLE and the endpoint")

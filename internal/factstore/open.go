@@ -517,6 +517,10 @@ func (db *DB) Close() error {
 	if db.life != nil {
 		return closed(db.path, err) // the folders are those of the DB beside it
 	}
+	if db.lake != nil {
+		db.lake.bucket.close()
+		db.lake.near.Close()
+	}
 	_ = os.Remove(db.spill)     // the engine empties it
 	_ = os.Remove(db.o.TempDir) // only when empty
 	return closed(db.path, err)

@@ -25,15 +25,15 @@ import (
 // Staged outputs let several processes compute facts at once that one of them stores.
 //
 // A unit of work is a run of its own. It has the Fact DB open for reading, as others
-// have, and writes what it computed as Parquet files into a folder of its run (StageOutputs);
-// a manifest with the digest of each file comes last, so that a folder without one is
+// have, and writes what it computed as Parquet files into a folder of its run, or below
+// its id in the bucket of a lake (StageOutputs); a manifest with the digest of each file comes last, so that a folder without one is
 // what a killed unit left. The run of the unit records the manifest's digest and ends.
 // Then one process, which has the Fact DB open for writing, takes in the outputs of
 // several units in one transaction (TakeIn), in the order that it gives, which is not that
 // in which they ended, and only those of runs that ended SUCCESS.
 
 // manifestFile is the file that says what a folder of outputs holds.
-const manifestFile = "manifest.json"
+const manifestFile = place.OutputsManifest
 
 const (
 	outputsVersion = 1
@@ -65,46 +65,26 @@ type Manifest struct {
 	Note        json.RawMessage `json:"note,omitempty"` // what the unit says to who takes it in
 }
 
-// OutputsDir is the folder of the staged outputs of this Fact DB, which need not be
-// there. quant.Refused: the facts are on a lake whose files are in no folder.
-func (db *DB) OutputsDir() (string, error) {
-	if db.lake == nil {
-		return place.OutputsBeside(db.path), nil
-	}
-	if strings.Contains(db.lake.folder, "://") || db.lake.folder == "" {
-		return "", quant.Errorf(quant.Refused, "outputs cannot be staged for %s: its files are in no folder that machines share", db.path).
-			WithHint("run it in one process, without --workers")
-	}
-	return place.OutputsWithin(filepath.Clean(db.lake.folder)), nil
-}
-
 // OutputsWriter writes the outputs of one unit. It is for one goroutine at a time.
 type OutputsWriter struct {
 	db       *DB
-	dir      string
+	to       staging
+	dir      string // of this machine
 	manifest Manifest
 }
 
 // StageOutputs begins the outputs of the unit that is the run runID. quant.Conflict:
 // it has begun some already. End them with Seal or Discard.
-func (db *DB) StageOutputs(runID, fingerprint string) (*OutputsWriter, error) {
+func (db *DB) StageOutputs(ctx context.Context, runID, fingerprint string) (*OutputsWriter, error) {
 	if !runFolder.MatchString(runID) {
 		return nil, quant.Errorf(quant.Invalid, "stage outputs: %q is no run id", runID)
 	}
-	above, err := db.OutputsDir()
+	to := db.staging()
+	dir, err := to.begin(ctx, runID)
 	if err != nil {
 		return nil, err
 	}
-	if err := durable.MakeFolder(above); err != nil {
-		return nil, storeError(err, "make the folder of staged outputs")
-	}
-	dir := filepath.Join(above, runID)
-	if err := os.Mkdir(dir, 0o700); errors.Is(err, fs.ErrExist) {
-		return nil, quant.Errorf(quant.Conflict, "stage outputs: %s exists already", dir).WithHint("a run stages its outputs once; `quant gc` removes what nobody takes in")
-	} else if err != nil {
-		return nil, storeError(err, "stage outputs")
-	}
-	return &OutputsWriter{db: db, dir: dir, manifest: Manifest{Version: outputsVersion, RunID: runID, Fingerprint: fingerprint, Files: []OutputFile{}}}, nil
+	return &OutputsWriter{db: db, to: to, dir: dir, manifest: Manifest{Version: outputsVersion, RunID: runID, Fingerprint: fingerprint, Files: []OutputFile{}}}, nil
 }
 
 // Write stages the rows of a query, in its order, under a name ([a-z0-9_]), and returns
@@ -117,7 +97,7 @@ func (w *OutputsWriter) Write(ctx context.Context, name, query string) (int64, e
 	if err := w.db.mustBe(ctx, "stage outputs", query, duckdb.STATEMENT_TYPE_SELECT); err != nil {
 		return 0, err
 	}
-	path := w.path(name)
+	path := filepath.Join(w.dir, outputFile(name))
 	rows, err := w.db.affected(ctx, "COPY ("+query+") TO "+sqltext.Literal(path)+" (FORMAT parquet, COMPRESSION lz4_raw)")
 	if err != nil {
 		return 0, w.db.failure(ctx, "stage outputs of "+name, err)
@@ -126,12 +106,12 @@ func (w *OutputsWriter) Write(ctx context.Context, name, query string) (int64, e
 	if err := os.Chmod(path, 0o600); err != nil {
 		return 0, storeError(err, "stage outputs")
 	}
-	if err := durable.SyncFile(path); err != nil {
-		return 0, storeError(err, "stage outputs")
-	}
 	digest, size, err := durable.DigestFile(path)
 	if err != nil {
 		return 0, storeError(err, "stage outputs")
+	}
+	if err := w.to.put(ctx, w.manifest.RunID, outputFile(name)); err != nil {
+		return 0, err
 	}
 	w.manifest.Files = append(w.manifest.Files, OutputFile{Name: name, Rows: rows, Bytes: size, Digest: digest})
 	return rows, nil
@@ -162,14 +142,12 @@ func (w *OutputsWriter) WriteParts(ctx context.Context, name string, parts [][]C
 	return w.WriteColumns(ctx, name, joinColumns(filled)...)
 }
 
-func (w *OutputsWriter) path(name string) string { return outputPath(w.dir, name) }
-
-func outputPath(dir, name string) string { return filepath.Join(dir, name+".parquet") }
+func outputFile(name string) string { return name + ".parquet" }
 
 // Seal writes the manifest, with what the unit says to who takes its outputs in, and
 // returns its digest, which the unit's run records before it ends: only then the
 // outputs are whole. All of it is durable when Seal returns.
-func (w *OutputsWriter) Seal(note any) (digest string, err error) {
+func (w *OutputsWriter) Seal(ctx context.Context, note any) (digest string, err error) {
 	if w.manifest.Note, err = json.Marshal(note); err != nil {
 		return "", quant.Errorf(quant.Failed, "stage outputs: %w", err)
 	}
@@ -178,96 +156,44 @@ func (w *OutputsWriter) Seal(note any) (digest string, err error) {
 		return "", quant.Errorf(quant.Failed, "stage outputs: %w", err)
 	}
 	failpoint.Hit("outputs.manifest.before")
-	if err := durable.Create(filepath.Join(w.dir, manifestFile), 0o600, durable.Bytes(doc)); err != nil {
-		return "", storeError(err, "stage outputs")
-	}
-	if err := durable.SyncFolder(filepath.Dir(w.dir)); err != nil {
-		return "", storeError(err, "stage outputs")
+	if err := w.to.seal(ctx, w.manifest.RunID, doc); err != nil {
+		return "", err
 	}
 	failpoint.Hit("outputs.manifest.after")
 	return durable.Digest(doc), nil
 }
 
 // Discard removes what was staged.
-func (w *OutputsWriter) Discard() { _ = os.RemoveAll(w.dir) }
+func (w *OutputsWriter) Discard() { w.to.discard(w.manifest.RunID) }
 
 // Outputs are the outputs of one unit, whose files have been found to be those of its
 // manifest.
 type Outputs struct {
 	Manifest
-	dir string
+	from  staging
+	paths map[string]string // of the files on this machine, by name
 }
 
 // OpenOutputs reads the outputs of the unit that is the run runID. digest is that of the
-// manifest, as Seal returned it. quant.NotFound: there are none, or they were
-// never sealed. quant.Store: the manifest or a file is not what was staged.
+// manifest, as Seal returned it. They can be read as long as db is open. quant.NotFound:
+// there are none, or they were never sealed. quant.Store: the manifest or a file is not
+// what was staged.
 func (db *DB) OpenOutputs(ctx context.Context, runID, digest string) (*Outputs, error) {
-	above, err := db.OutputsDir()
-	if err != nil {
-		return nil, err
-	}
-	return openOutputs(ctx, above, runID, digest)
-}
-
-// HasOutputs reports whether the unit that is the run runID has sealed outputs that
-// nobody has taken in. Whether they are whole, OpenOutputs says.
-func (db *DB) HasOutputs(runID string) (bool, error) {
-	above, err := db.OutputsDir()
-	if err != nil || !runFolder.MatchString(runID) {
-		return false, err
-	}
-	_, err = os.Lstat(filepath.Join(above, runID, manifestFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, storeError(err, "look for staged outputs")
-	}
-	return true, nil
-}
-
-// FindOutputs returns which runs have sealed outputs of these fingerprints, by
-// fingerprint: whether a run ended SUCCESS, and with which digest, its record says. A
-// folder that cannot be read is passed over.
-func (db *DB) FindOutputs(fingerprints []string) (map[string][]string, error) {
-	above, err := db.OutputsDir()
-	if err != nil {
-		return nil, err
-	}
-	entries, err := os.ReadDir(above)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, storeError(err, "look for staged outputs")
-	}
-	found := map[string][]string{}
-	for _, e := range entries {
-		var m Manifest
-		doc, err := readRegular(filepath.Join(above, e.Name(), manifestFile), longestManifest)
-		if err != nil || json.Unmarshal(doc, &m) != nil || m.RunID != e.Name() || !slices.Contains(fingerprints, m.Fingerprint) {
-			continue
-		}
-		found[m.Fingerprint] = append(found[m.Fingerprint], m.RunID)
-	}
-	return found, nil
-}
-
-func openOutputs(ctx context.Context, above, runID, digest string) (*Outputs, error) {
 	if !runFolder.MatchString(runID) {
 		return nil, quant.Errorf(quant.Invalid, "read outputs: %q is no run id", runID)
 	}
-	o := &Outputs{dir: filepath.Join(above, runID)}
+	o := &Outputs{from: db.staging(), paths: map[string]string{}}
+	where := o.from.shown(runID)
 	changed := func(what string) error {
-		return &quant.Error{Code: quant.Store, Err: ErrDamaged, Msg: "the outputs of run " + quant.ShortID(runID) + " in " + o.dir + " are not those that it staged: " + what,
+		return &quant.Error{Code: quant.Store, Err: ErrDamaged, Msg: "the outputs of run " + quant.ShortID(runID) + " in " + where + " are not those that it staged: " + what,
 			Hint: "remove that folder, and run the command again: it does that part anew"}
 	}
-	doc, err := readRegular(filepath.Join(o.dir, manifestFile), longestManifest)
+	doc, err := o.from.manifest(ctx, runID)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, quant.Errorf(quant.NotFound, "run %s has no staged outputs in %s", quant.ShortID(runID), above).WithHint("run the command again: it does that part anew")
+		return nil, quant.Errorf(quant.NotFound, "run %s has no staged outputs in %s", quant.ShortID(runID), where).WithHint("run the command again: it does that part anew")
 	}
 	if err != nil {
-		return nil, storeError(err, "read outputs")
+		return nil, err
 	}
 	if durable.Digest(doc) != digest {
 		return nil, changed(manifestFile + " has another digest")
@@ -282,19 +208,63 @@ func openOutputs(ctx context.Context, above, runID, digest string) (*Outputs, er
 		if !outputName.MatchString(f.Name) {
 			return nil, changed(fmt.Sprintf("%q is no name", f.Name))
 		}
-		path := outputPath(o.dir, f.Name)
-		if info, err := os.Lstat(path); err != nil || !info.Mode().IsRegular() || info.Size() != f.Bytes {
-			return nil, changed(filepath.Base(path) + " is missing, or of another size")
+		name := outputFile(f.Name)
+		path, err := o.from.fetch(ctx, runID, name, f.Bytes)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
 		}
-		digest, _, err := durable.DigestFile(path)
-		if err != nil {
-			return nil, storeError(err, "read outputs")
+		digest, size := "", int64(-1)
+		if err == nil {
+			if digest, size, err = durable.DigestFile(path); err != nil {
+				return nil, storeError(err, "read outputs")
+			}
 		}
-		if digest != f.Digest {
-			return nil, changed(filepath.Base(path) + " has another digest")
+		switch {
+		case size != f.Bytes:
+			return nil, changed(name + " is missing, or of another size")
+		case digest != f.Digest:
+			return nil, changed(name + " has another digest")
 		}
+		o.paths[f.Name] = path
 	}
 	return o, nil
+}
+
+// HasOutputs reports whether the unit that is the run runID has sealed outputs that
+// nobody has taken in. Whether they are whole, OpenOutputs says.
+func (db *DB) HasOutputs(ctx context.Context, runID string) (bool, error) {
+	if !runFolder.MatchString(runID) {
+		return false, nil
+	}
+	_, err := db.staging().manifest(ctx, runID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// FindOutputs returns which runs have sealed outputs of these fingerprints, by
+// fingerprint: whether a run ended SUCCESS, and with which digest, its record says.
+// Outputs that cannot be read are passed over.
+func (db *DB) FindOutputs(ctx context.Context, fingerprints []string) (map[string][]string, error) {
+	at := db.staging()
+	runIDs, err := at.sealed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string][]string{}
+	for _, id := range runIDs {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		var m Manifest
+		doc, err := at.manifest(ctx, id)
+		if err != nil || json.Unmarshal(doc, &m) != nil || m.RunID != id || !slices.Contains(fingerprints, m.Fingerprint) {
+			continue
+		}
+		found[m.Fingerprint] = append(found[m.Fingerprint], id)
+	}
+	return found, nil
 }
 
 func readRegular(path string, most int64) ([]byte, error) {
@@ -314,7 +284,7 @@ func readRegular(path string, most int64) ([]byte, error) {
 }
 
 // Remove removes the outputs, once what they were staged for is stored.
-func (o *Outputs) Remove() { _ = os.RemoveAll(o.dir) } // what is left is garbage, which `quant gc` finds
+func (o *Outputs) Remove() { o.from.remove(o.RunID) }
 
 // File is the relation of a name.
 func (o *Outputs) File(name string) (f OutputFile, ok bool) {
@@ -332,7 +302,7 @@ func OutputsRelation(units []*Outputs, name string) string {
 	var paths []string
 	for _, o := range units {
 		if f, ok := o.File(name); ok && f.Rows > 0 {
-			paths = append(paths, sqltext.Literal(literalGlob(outputPath(o.dir, name))))
+			paths = append(paths, sqltext.Literal(literalGlob(o.paths[name])))
 		}
 	}
 	if paths == nil {
@@ -357,7 +327,7 @@ type Unit struct {
 // ended SUCCESS, as succeeded says of run ids: else quant.Conflict; and its files must be
 // as staged: else the errors of OpenOutputs. Then nothing is changed, and the outputs
 // stay. fn stores what it reads through OutputsRelation by Tx.Merge and the like. Once
-// that is committed, or was found to change nothing, the folders are removed; a process
+// that is committed, or was found to change nothing, the outputs are removed; a process
 // that dies before leaves them, and taking them in again must change nothing: facts of
 // fn are merged by keys, or under ids of runs that can begin once.
 func (db *DB) TakeIn(ctx context.Context, units []Unit, succeeded func(ctx context.Context, runIDs []string) (map[string]bool, error),

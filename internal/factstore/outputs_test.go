@@ -41,14 +41,14 @@ func stageUnit(t *testing.T, o factstore.Options, run, symbol string, n int) fac
 		t.Fatal(err)
 	}
 	defer db.Close()
-	w, err := db.StageOutputs(run, "of "+symbol)
+	w, err := db.StageOutputs(t.Context(), run, "of "+symbol)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if rows, err := w.WriteColumns(t.Context(), barsOutput, bars(symbol, n)...); err != nil || rows != int64(n) {
 		t.Fatalf("%d rows were staged: %v", rows, err)
 	}
-	digest, err := w.Seal(map[string]string{"symbol": symbol})
+	digest, err := w.Seal(t.Context(), map[string]string{"symbol": symbol})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestStagedRowsAreStoredForTheRunsThatTheyName(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := reader.StageOutputs("unit-1", "")
+	w, err := reader.StageOutputs(t.Context(), "unit-1", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,11 +308,11 @@ func TestStagedRowsAreStoredForTheRunsThatTheyName(t *testing.T) {
 	if _, err := w.WriteColumns(t.Context(), factstore.OHLCV, rows...); quant.CodeOf(err) != quant.Invalid {
 		t.Errorf("the same name again: %v", err)
 	}
-	digest, err := w.Seal(nil)
+	digest, err := w.Seal(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := reader.StageOutputs("unit-1", ""); quant.CodeOf(err) != quant.Conflict {
+	if _, err := reader.StageOutputs(t.Context(), "unit-1", ""); quant.CodeOf(err) != quant.Conflict {
 		t.Errorf("the same unit again: %v", err)
 	}
 	closeDB(t, reader)
@@ -321,7 +321,7 @@ func TestStagedRowsAreStoredForTheRunsThatTheyName(t *testing.T) {
 		return factstore.InsertOutputs(ctx, db, txs, []string{"first", "second", "third"}[:len(txs)], factstore.OHLCV, outputs)
 	}
 	units := []factstore.Unit{{RunID: "unit-1", Digest: digest}}
-	if found, err := db.FindOutputs([]string{"other", ""}); err != nil || !slices.Equal(found[""], []string{"unit-1"}) {
+	if found, err := db.FindOutputs(t.Context(), []string{"other", ""}); err != nil || !slices.Equal(found[""], []string{"unit-1"}) {
 		t.Errorf("found %v: %v", found, err)
 	}
 	ledger, err := db.TakeIn(t.Context(), units, allSucceeded, []string{"trial-1", "trial-2", "trial-3"}, store)

@@ -474,7 +474,7 @@ func (c *computation) write(ctx context.Context, fn func(context.Context, *facts
 	var list []factstore.Unit
 	if u != nil {
 		for _, one := range u.List {
-			there, err := c.db.HasOutputs(one.RunID)
+			there, err := c.db.HasOutputs(ctx, one.RunID)
 			if err != nil {
 				return nil, err
 			}

@@ -14,7 +14,7 @@ import (
 // unit computes the values of some symbols as the unit that is a run of that name.
 func unit(t *testing.T, db *factstore.DB, req Request, name string, symbols []string) factstore.Unit {
 	t.Helper()
-	to, err := db.StageOutputs(name, "")
+	to, err := db.StageOutputs(t.Context(), name, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +23,7 @@ func unit(t *testing.T, db *factstore.DB, req Request, name string, symbols []st
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err := to.Seal(note)
+	digest, err := to.Seal(t.Context(), note)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +162,7 @@ func TestSymbolsAreDividedAmongUnits(t *testing.T) {
 	if got := divided(compared); got != nil {
 		t.Errorf("of symbols that are compared: %v", got)
 	}
-	to, err := db.StageOutputs("unit-1", "")
+	to, err := db.StageOutputs(t.Context(), "unit-1", "")
 	if err != nil {
 		t.Fatal(err)
 	}

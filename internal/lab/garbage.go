@@ -11,6 +11,7 @@ import (
 
 	"quant"
 	"quant/internal/artifact"
+	"quant/internal/durable"
 	"quant/internal/metastore"
 	"quant/internal/registry"
 )
@@ -96,7 +97,7 @@ func (l *Lab) Collect(ctx context.Context, self string, o CollectOptions) (done 
 	y.Held = len(unsalvaged) > 0
 	counts := map[Kind]*Count{}
 	kinds := []Kind{Artifact, Log, Leftover}
-	if y.Artifacts.Shared != nil {
+	if y.Artifacts.Shared != nil || y.Near != "" {
 		kinds = append(kinds, Copy)
 	}
 	for _, kind := range kinds {
@@ -115,6 +116,11 @@ func (l *Lab) Collect(ctx context.Context, self string, o CollectOptions) (done 
 	if o.Remove && err == nil {
 		var n int
 		n, err = y.Artifacts.RemoveUnfinished(ctx, y.Before)
+		counts[Leftover].Count += int64(n)
+	}
+	if o.Remove && err == nil {
+		var n int
+		n, err = y.Staged.removeUnfinished(ctx, y.Before)
 		counts[Leftover].Count += int64(n)
 	}
 	for _, kind := range kinds {
@@ -175,6 +181,7 @@ type garbage struct {
 
 	content artifact.Content
 	run     string
+	staged  string // the run whose outputs in a bucket it is; "": it is none
 }
 
 // yard is where garbage is looked for.
@@ -187,6 +194,11 @@ type yard struct {
 	// Leftovers are patterns of filepath.Match for the names of leftovers, by
 	// folder.
 	Leftovers map[string][]string
+	// Near is the folder of blocks of a lake in a bucket; "": there are none. Their times
+	// are those of their last use.
+	Near string
+	// Staged are outputs of units in a bucket; nil: they are in no bucket.
+	Staged *stagedObjects
 	// Targets are the notes of files outside the lab that a run wanted to make which
 	// has ended.
 	Targets []target
@@ -251,6 +263,19 @@ func (y yard) find(ctx context.Context, fn func(garbage) error) error {
 			}
 		}
 	}
+	if y.Near != "" {
+		found, err := Entries(y.Near)
+		if err != nil {
+			return err
+		}
+		for _, e := range found {
+			if e.Type().IsRegular() && !durable.IsTemporary(e.Name()) {
+				if err := y.offer(ctx, garbage{Kind: Copy, Path: filepath.Join(y.Near, e.Name())}, fn); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	return y.findLeftovers(ctx, fn)
 }
 
@@ -273,6 +298,9 @@ func (y yard) offer(ctx context.Context, g garbage, fn func(garbage) error) erro
 // remove removes one finding, if it is still old and unused: nobody can begin
 // to use it meanwhile. It tells whether it did.
 func (y yard) remove(ctx context.Context, g garbage) (gone bool, err error) {
+	if g.staged != "" {
+		return y.Staged.remove(ctx, g.staged, y.Before)
+	}
 	if g.content.Object {
 		return y.Artifacts.RemoveObject(ctx, g.content, y.Before, func() (bool, error) { return y.used(ctx, g) })
 	}

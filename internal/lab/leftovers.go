@@ -34,7 +34,7 @@ func (l *Lab) leftovers() (map[string][]string, error) {
 		patterns[filepath.Clean(dir)] = append(patterns[filepath.Clean(dir)], more...)
 	}
 	add(l.ScratchDir(), place.Repetition+"*", place.Proof+"*", place.Checkout+"*", place.Training+"*")
-	if dir := l.OutputsDir(); dir != "" {
+	if dir := l.OutputsDir(); dir != "" { // in a bucket: stagedObjects
 		add(dir, stagedOutputs)
 	}
 	dirs, err := l.makingDirs()
@@ -107,7 +107,10 @@ func beside(path string) []string {
 // yard is where garbage of the lab is looked for that was last changed before a
 // time.
 func (l *Lab) yard(ctx context.Context, meta metastore.Store, before time.Time) (yard, error) {
-	y := yard{Meta: meta, Artifacts: l.Artifacts(), RunDirs: []string{l.LogDir(), l.RunDir()}, Before: before}
+	y := yard{Meta: meta, Artifacts: l.Artifacts(), RunDirs: []string{l.LogDir(), l.RunDir()}, Before: before, Staged: l.stagedObjects()}
+	if _, err := os.Stat(l.NearDir()); err == nil {
+		y.Near = l.NearDir()
+	}
 	var err error
 	if y.Leftovers, err = l.leftovers(); err != nil {
 		return y, err
@@ -142,6 +145,9 @@ func (l *Lab) yard(ctx context.Context, meta metastore.Store, before time.Time) 
 // findLeftovers calls fn for what killed processes left. A folder outside the lab
 // that cannot be read is passed over.
 func (y yard) findLeftovers(ctx context.Context, fn func(garbage) error) error {
+	if err := y.Staged.find(ctx, y.Before, fn); err != nil {
+		return err
+	}
 	for _, dir := range slices.Sorted(maps.Keys(y.Leftovers)) {
 		found, err := Entries(dir)
 		if errors.Is(err, os.ErrPermission) {

@@ -23,14 +23,14 @@ func learnedApart(t *testing.T, db *factstore.DB, m *market, spec model.Spec, na
 			t.Fatal(err)
 		}
 		name := "unit-" + named + "-" + task[len(task)-1:]
-		to, err := db.StageOutputs(name, "")
+		to, err := db.StageOutputs(t.Context(), name, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := l.Stage(t.Context(), to); err != nil {
 			t.Fatal(err)
 		}
-		digest, err := to.Seal(l)
+		digest, err := to.Seal(t.Context(), l)
 		if err != nil {
 			t.Fatal(err)
 		}

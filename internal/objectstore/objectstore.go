@@ -76,6 +76,7 @@ type Object struct {
 	Key     string // below the prefix
 	Bytes   int64
 	Written time.Time // by the store's clock
+	Mark    string    // the store's, of this content: another one has another
 }
 
 // Stat says what there is of an object. NotFound: there is none. Other errors: Store,
@@ -83,7 +84,7 @@ type Object struct {
 func (b *Bucket) Stat(ctx context.Context, key string) (o Object, err error) {
 	err = b.try(ctx, "look at", key, func(ctx context.Context, c *minio.Core, _ func()) error {
 		info, err := c.StatObject(ctx, b.o.At.Bucket, b.o.At.Prefix+key, minio.StatObjectOptions{})
-		o = Object{Key: key, Bytes: info.Size, Written: info.LastModified}
+		o = Object{Key: key, Bytes: info.Size, Written: info.LastModified, Mark: info.ETag}
 		return err
 	})
 	return o, err
@@ -135,15 +136,38 @@ func (b *Bucket) Touch(ctx context.Context, key string) error {
 // it ended. What comes is not verified. Errors: NotFound, Store, ctx's cause, and w's as
 // they are.
 func (b *Bucket) Get(ctx context.Context, key string, w io.Writer) error {
+	return b.get(ctx, Object{Key: key}, 0, -1, w)
+}
+
+// GetPart is Get of length bytes of o from offset on, as Stat has found it: Store if the
+// object has another mark by now.
+func (b *Bucket) GetPart(ctx context.Context, o Object, offset, length int64, w io.Writer) error {
+	return b.get(ctx, o, offset, length, w)
+}
+
+// get is Get of length bytes from offset on; -1: all of them.
+func (b *Bucket) get(ctx context.Context, from Object, offset, length int64, w io.Writer) error {
 	out := &writing{w: w}
-	err := b.try(ctx, "read", key, func(ctx context.Context, c *minio.Core, moved func()) error {
+	err := b.try(ctx, "read", from.Key, func(ctx context.Context, c *minio.Core, moved func()) error {
 		var o minio.GetObjectOptions
-		if out.n > 0 {
-			if err := o.SetRange(out.n, 0); err != nil {
+		if from.Mark != "" {
+			if err := o.SetMatchETag(from.Mark); err != nil {
 				return err
 			}
 		}
-		body, info, _, err := c.GetObject(ctx, b.o.At.Bucket, b.o.At.Prefix+key, o)
+		end := int64(0) // to the end
+		if length >= 0 {
+			end = offset + length - 1
+			if out.n >= length {
+				return nil
+			}
+		}
+		if offset+out.n > 0 || length >= 0 {
+			if err := o.SetRange(offset+out.n, end); err != nil {
+				return err
+			}
+		}
+		body, info, _, err := c.GetObject(ctx, b.o.At.Bucket, b.o.At.Prefix+from.Key, o)
 		if err != nil {
 			if out.n > 0 && is(err, http.StatusRequestedRangeNotSatisfiable) {
 				return nil // all of it had come
@@ -153,7 +177,7 @@ func (b *Bucket) Get(ctx context.Context, key string, w io.Writer) error {
 		defer body.Close()
 		was := out.n
 		_, err = io.Copy(out, &moving{body, moved})
-		if err == nil && out.n-was < info.Size {
+		if err == nil && (out.n-was < info.Size || out.n < length) {
 			err = io.ErrUnexpectedEOF
 		}
 		return err
@@ -215,6 +239,15 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 // done.
 func (b *Bucket) DeleteOwn(ctx context.Context, key string) error {
 	return b.try(ctx, "remove", key, b.remove(key))
+}
+
+// DeleteBelow removes all objects whose keys begin with prefix, which nobody makes any
+// more: first the one of prefix and first, then the others. Errors: Store, ctx's cause.
+func (b *Bucket) DeleteBelow(ctx context.Context, prefix, first string) error {
+	if err := b.DeleteOwn(ctx, prefix+first); err != nil {
+		return err
+	}
+	return b.List(ctx, prefix, func(o Object) error { return b.DeleteOwn(ctx, o.Key) })
 }
 
 func (b *Bucket) remove(key string) request {

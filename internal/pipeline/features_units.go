@@ -66,6 +66,7 @@ func (o FeaturesOptions) dispatch(ctx context.Context, s *session.Session, req *
 // that asked for it. quant.Conflict: what this process finds to be asked for is something
 // else.
 func (o FeaturesOptions) stageGroup(ctx context.Context, s *session.Session, req feature.Request) error {
+	s.KeepReads()
 	plan, err := o.planDigest(s, req)
 	if err != nil {
 		return err
@@ -79,7 +80,7 @@ func (o FeaturesOptions) stageGroup(ctx context.Context, s *session.Session, req
 		if err != nil {
 			return err
 		}
-		return stageUnit(s, db, o.Unit.Fingerprint, "features", func(to *factstore.OutputsWriter) (int64, any, error) {
+		return stageUnit(ctx, s, db, o.Unit.Fingerprint, "features", func(to *factstore.OutputsWriter) (int64, any, error) {
 			report, note, err := feature.StageValues(ctx, db, cal, req, to)
 			if err != nil {
 				return 0, nil, err

@@ -202,6 +202,7 @@ func (o SweepOptions) unitLine(r *SweepReport, u UnitOf) []string {
 // that asked for it. quant.Conflict: the sweep that this process finds, by its strategy
 // file and the lab's models, is another.
 func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf) error {
+	s.KeepReads()
 	report, data, err := o.plan(ctx, s)
 	if err != nil {
 		return err
@@ -237,7 +238,7 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf
 			note.Trials = append(note.Trials, done...)
 			failpoint.Hit("sweep.unit.trials")
 		}
-		return stageUnit(s, db, u.Fingerprint, "trials", func(out *factstore.OutputsWriter) (total int64, _ any, err error) {
+		return stageUnit(ctx, s, db, u.Fingerprint, "trials", func(out *factstore.OutputsWriter) (total int64, _ any, err error) {
 			for _, table := range stagedTables() {
 				if len(rows[table]) == 0 {
 					continue

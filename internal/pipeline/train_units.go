@@ -112,6 +112,7 @@ func (o TrainOptions) dispatch(ctx context.Context, s *session.Session, spec mod
 // learnFold learns one fold and stages it, for the training that asked for it.
 // quant.Conflict: what this process finds to be asked for is something else.
 func (o TrainOptions) learnFold(ctx context.Context, s *session.Session, spec model.Spec) error {
+	s.KeepReads()
 	plan, err := o.planDigest(s, spec)
 	if err != nil {
 		return err
@@ -138,7 +139,7 @@ func (o TrainOptions) learnFold(ctx context.Context, s *session.Session, spec mo
 	}
 	failpoint.Hit("train.unit.learned")
 	return s.ReadFacts(ctx, func(db *factstore.DB) error {
-		return stageUnit(s, db, o.Unit.Fingerprint, "fold", func(out *factstore.OutputsWriter) (int64, any, error) {
+		return stageUnit(ctx, s, db, o.Unit.Fingerprint, "fold", func(out *factstore.OutputsWriter) (int64, any, error) {
 			rows, err := learned.Stage(ctx, out)
 			return rows, learned, err
 		})

@@ -90,7 +90,7 @@ func findStaged(ctx context.Context, s *session.Session, db *factstore.DB, units
 	for _, u := range units {
 		all = append(all, u.fingerprint)
 	}
-	found, err := db.FindOutputs(all)
+	found, err := db.FindOutputs(ctx, all)
 	if err != nil {
 		return err
 	}
@@ -147,15 +147,15 @@ func (u *unit) by(ctx context.Context, s *session.Session, runID string) error {
 
 // stageUnit stages what fill writes as that of the unit with a fingerprint, and records
 // it under a name. fill returns the number of rows, and what who takes them in is told.
-func stageUnit(s *session.Session, db *factstore.DB, fingerprint, name string, fill func(*factstore.OutputsWriter) (rows int64, note any, err error)) error {
-	out, err := db.StageOutputs(s.RunID(), fingerprint)
+func stageUnit(ctx context.Context, s *session.Session, db *factstore.DB, fingerprint, name string, fill func(*factstore.OutputsWriter) (rows int64, note any, err error)) error {
+	out, err := db.StageOutputs(ctx, s.RunID(), fingerprint)
 	if err != nil {
 		return err
 	}
 	rows, note, err := fill(out)
 	digest := ""
 	if err == nil {
-		digest, err = out.Seal(note)
+		digest, err = out.Seal(ctx, note)
 	}
 	if err != nil {
 		out.Discard()

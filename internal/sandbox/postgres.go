@@ -101,13 +101,14 @@ type cursor struct {
 }
 
 func (c *cursor) fetch(ctx context.Context) error {
-	found := c.conn.ExecParams(ctx, "FETCH FORWARD "+strconv.Itoa(fetchRows)+" FROM query", nil, nil, nil, nil).Read()
+	reader := c.conn.ExecParams(ctx, "FETCH FORWARD "+strconv.Itoa(fetchRows)+" FROM query", nil, nil, nil, nil)
+	found := reader.Read()
 	if found.Err != nil {
 		return found.Err
 	}
 	if c.names == nil {
 		c.names = []string{}
-		for _, f := range found.FieldDescriptions {
+		for _, f := range reader.FieldDescriptions() { // those of found are missing where there are no rows
 			c.names, c.types = append(c.names, f.Name), append(c.types, f.DataTypeOID)
 		}
 	}

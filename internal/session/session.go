@@ -209,6 +209,10 @@ func (s *Session) ReadFacts(ctx context.Context, fn func(db *factstore.DB) error
 	return s.facts.Read(ctx, fn)
 }
 
+// KeepReads has what is read of facts in a bucket from now on kept on this machine: for an
+// execution that is one of many which read the same.
+func (s *Session) KeepReads() { s.facts.Near = true }
+
 // WriteFacts runs fn with the Fact DB open for writing, made or brought up to date
 // where needed. What it commits counts as this run's.
 func (s *Session) WriteFacts(ctx context.Context, fn func(db *factstore.DB) error) error {

@@ -66,6 +66,9 @@ type Store struct {
 	// Shared is the opening that this process reads through; nil: each read opens the
 	// Fact DB for itself.
 	Shared *Shared
+	// Near: what is read of a lake in a bucket is kept on this machine, for those who read
+	// the same.
+	Near bool
 
 	mu      sync.Mutex
 	commit  factstore.Commit
@@ -196,6 +199,9 @@ func (s *Store) inUse(ctx context.Context, begun time.Time) (list []int64, since
 func (s *Store) Options(ctx context.Context) factstore.Options {
 	o := where(s.Lab.Place)
 	o.Wait, o.Now, o.MemoryLimit, o.Know = s.Wait, s.Lab.Now, s.Memory, s.Lab.Mask.Know
+	if s.Near {
+		o.Near = s.Lab.NearDir()
+	}
 	if s.Lab.Registry != nil {
 		o.Fence = s.Lab.Registry.Fence
 	}

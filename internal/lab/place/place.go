@@ -29,6 +29,7 @@ const (
 	backups = "backups"
 	cache   = "cache"
 	memory  = "files"
+	near    = "lake"
 	reports = "reports"
 	plan    = "plan.json"
 	parts   = "extensions"
@@ -299,6 +300,10 @@ func (p Place) CacheDir(provider string) string { return filepath.Join(p.CacheRo
 // answers. Nothing is lost with it.
 func (p Place) MemoryDir() string { return filepath.Join(p.CacheRoot(), memory) }
 
+// NearDir is the folder of what processes of this machine have read of a lake in a
+// bucket. Nothing is lost with it.
+func (p Place) NearDir() string { return filepath.Join(p.CacheRoot(), near) }
+
 // ReportDir is the folder of reports that no other file was named for.
 func (p Place) ReportDir() string { return filepath.Join(p.DataDir, reports) }
 
@@ -307,17 +312,39 @@ func (p Place) SpillDir() string { return filepath.Join(filepath.Dir(p.FactPath)
 
 // OutputsDir is where units of work stage their outputs, a folder a run, until one
 // process takes them into the Fact DB: beside its file, or in the folder of a lake's
-// files, which all machines see. "": the URL of the lake does not say where that is.
+// files, which all machines see. "": they are in a bucket, or the URL of the lake does
+// not say where they are.
 func (p Place) OutputsDir() string {
 	if p.FactsURL == "" {
 		return OutputsBeside(Real(p.FactPath))
 	}
 	u, err := ParseLakeURL(p.FactsURL)
-	if err != nil || u.DataPath == "" {
+	if err != nil || u.DataPath == "" || IsS3(u.DataPath) {
 		return ""
 	}
 	return OutputsWithin(u.DataPath)
 }
+
+// OutputsBucket is where units of work stage their outputs for a lake whose files lie in a
+// bucket, below the id of a run each; in: they do, and the URL of the lake says where.
+func (p Place) OutputsBucket() (at S3, in bool) {
+	u, err := ParseLakeURL(p.FactsURL)
+	if err != nil || !IsS3(u.DataPath) {
+		return at, false
+	}
+	at, err = u.S3(u.DataPath, p.Cloud)
+	return OutputsIn(at), err == nil
+}
+
+// OutputsIn is OutputsBucket of a lake that has its files there.
+func OutputsIn(files S3) S3 {
+	files.Prefix += outputs + "/"
+	return files
+}
+
+// OutputsManifest is the file that says what a unit has staged. It is made after the
+// others and removed before them: without it there are no outputs.
+const OutputsManifest = "manifest.json"
 
 // OutputsBeside is OutputsDir of a Fact DB in the file of this real path.
 func OutputsBeside(factFile string) string { return factFile + outputs }

@@ -88,13 +88,6 @@ func TestALakeInABucketIsTheSame(t *testing.T) {
 			t.Errorf("%s\n%s\nin a bucket:\n%s", query, want, got)
 		}
 	}
-	// What units stage has to be in a folder that all machines see: refused before any work.
-	if r := lake.Want(6, strings.Fields("sweep --strategy s.yaml --set portfolio.top_k=1,2 --workers 2")...); !strings.Contains(r.Stderr, "without --workers") {
-		t.Errorf("a sweep with workers in a bucket: %s", r)
-	}
-	if list := lake.Must("jobs", "list").Stdout; strings.Contains(list, "sweep") {
-		t.Errorf("it left jobs: %s", list)
-	}
 	if r := lake.Run("sql", "SELECT * FROM duckdb_secrets()"); strings.Contains(r.Stdout+r.Stderr, objectstest.Secret) {
 		t.Error("a query shows the keys:", r)
 	}
