@@ -36,8 +36,13 @@ func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
 		db, err := Open(context.Background(), Options{URL: url, Patience: 5 * time.Minute, Waiting: func(why error) { waiting <- why }})
 		done <- result{db, err}
 	}()
-	if why := <-waiting; !strings.Contains(why.Error(), "no server answers at ") {
-		t.Errorf("it waits because %v", why)
+	select {
+	case why := <-waiting:
+		if !strings.Contains(why.Error(), "no server answers at ") {
+			t.Errorf("it waits because %v", why)
+		}
+	case r := <-done:
+		t.Fatalf("it waits for nobody: %v", r.err)
 	}
 	s.Restart(t)
 	r := <-done
@@ -106,7 +111,11 @@ func TestAMethodOutlivesARestartOfItsServer(t *testing.T) {
 	go func() {
 		stored <- db.CreateSymbol(context.Background(), quant.Symbol{Symbol: "A"})
 	}()
-	<-waiting
+	select {
+	case <-waiting:
+	case err := <-stored:
+		t.Fatalf("it waits for nobody: %v", err)
+	}
 	s.Restart(t)
 	ok(t, <-stored)
 	list, err := db.ListSymbols(context.Background(), metastore.SymbolFilter{})

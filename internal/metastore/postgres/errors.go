@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -224,7 +225,7 @@ func (dialect) Away(err error) bool {
 			return true
 		}
 	}
-	return pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "conn closed")
+	return errors.Is(err, driver.ErrBadConn) || pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "conn closed")
 }
 
 // Classify is documented at relational.Dialect.
@@ -243,7 +244,7 @@ func (d dialect) Classify(what string, err error) error {
 		if errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || err.Error() == "sql: database is closed" {
 			return quant.Errorf(quant.Failed, "%s: %w", what, err)
 		}
-		if isA[net.Error](err) || isA[*pgconn.ConnectError](err) || pgconn.SafeToRetry(err) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "conn closed") {
+		if errors.Is(err, driver.ErrBadConn) || isA[net.Error](err) || isA[*pgconn.ConnectError](err) || pgconn.SafeToRetry(err) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "conn closed") {
 			return relational.StoreError(metastore.ErrAway, bare{err}, "%s: meta db %s: the connection to the server at %s is lost", what, d.shown, d.address).
 				WithHint("check the server and the network, then run the command again; what was committed is kept")
 		}
