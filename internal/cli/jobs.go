@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -529,7 +530,7 @@ func jobsRetry(env *Env) Command {
 }
 
 // eachJob does something to each of the jobs that are named, and prints them as they
-// stand then. What was done before an error stays done.
+// stand then. What was done before an error stays done, and is printed.
 func (e *Env) eachJob(cmd *cobra.Command, args []string, do func(*jobs.Store, context.Context, int64) (jobs.Job, error)) error {
 	ids, err := jobIDs(args)
 	if err != nil {
@@ -544,7 +545,10 @@ func (e *Env) eachJob(cmd *cobra.Command, args []string, do func(*jobs.Store, co
 	for _, id := range ids {
 		job, err := do(store, cmd.Context(), id)
 		if err != nil {
-			return err
+			if len(list) == 0 {
+				return err
+			}
+			return errors.Join(err, e.Print(list))
 		}
 		list = append(list, job)
 	}

@@ -52,7 +52,9 @@ func TestAProgramLogsThroughARestartOfTheServer(t *testing.T) {
 	if n := strings.Count(points, "\n") - 1; n != 2 {
 		t.Errorf("%d runs have the metric: %s", n, points)
 	}
-	l.WantClosed()
+	if open := l.Must("runs", "list", "--all", "--status", "RUNNING", "--output", "csv").Stdout; strings.Count(open, "\n") > 2 { // its header, and the list itself
+		t.Errorf("runs are left open: %s", open)
+	}
 }
 
 // Each command waits as long as --wait says, and says so; what it is that does not answer,
