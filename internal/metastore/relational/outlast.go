@@ -42,6 +42,17 @@ func (db *DB) outlast(ctx context.Context, o *outlasting, err error) bool {
 	}
 }
 
+// Repeated does what may be done twice, and does it again where the server was away and is
+// back in time.
+func (db *DB) Repeated(ctx context.Context, do func() error) error {
+	var away outlasting
+	for {
+		if err := do(); err == nil || !db.dialect.Away(err) || !db.outlast(ctx, &away, err) {
+			return err
+		}
+	}
+}
+
 func isA[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok

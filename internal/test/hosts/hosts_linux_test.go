@@ -36,7 +36,7 @@ const (
 	programs = 3
 	// keeps is how many artifacts each of them logs.
 	keeps = 4
-	// calm is how long jobs may take once nothing fails any more.
+	// calm is how long nothing may move once nothing fails any more: no job, no run.
 	calm = 3 * time.Minute
 )
 
@@ -444,7 +444,8 @@ func (d *disturbance) wait(jobs []string, most int) {
 		troubles.Wait()
 		close(quiet)
 	}()
-	var since time.Time
+	var since, moved time.Time // the last fault was over; something moved
+	before := ""
 	for {
 		time.Sleep(100 * time.Millisecond)
 		select {
@@ -475,7 +476,10 @@ func (d *disturbance) wait(jobs []string, most int) {
 		if open == 0 {
 			break
 		}
-		if !since.IsZero() && time.Since(since) > calm {
+		if now := states + d.rows(`SELECT count(*), count(ended_at) FROM quant.runs WHERE kind <> 'worker'`); now != before {
+			before, moved = now, time.Now()
+		}
+		if !since.IsZero() && time.Since(since) > calm && time.Since(moved) > calm {
 			d.t.Fatalf("jobs do not end:\n%s\nruns:\n%s\nsessions:\n%s\nworkers: %v", states,
 				d.rows(`SELECT r.run_id, r.kind, p.host, p.pid FROM quant.runs r JOIN quant.run_process p USING (run_id) WHERE r.status = 'RUNNING'`),
 				d.rows(`SELECT pid, datname, client_addr, state, now() - state_change, left(query, 100) FROM pg_stat_activity WHERE datname IS NOT NULL`), d.worker(0).Stderr)
@@ -537,7 +541,7 @@ func TestWorkOfATeamOutlivesItsFaults(t *testing.T) {
 	// A few of the short ones always: the long ones take minutes.
 	some := []*trouble{{hosts: []int{0, 1}, kinds: []string{killWorker, killAttempt, cutLink}}, {hosts: []int{2, 3}, kinds: []string{killAttempt, storeErrors, storeCuts}}}
 	if soak.Full(t) {
-		faults, most = 300, 16
+		faults, most = 300, 24
 		some[0].kinds, some[1].kinds = append(slices.Clone(ofHosts), ofServer...), append(slices.Clone(ofHosts), ofStore...)
 	}
 	for i, x := range some {
