@@ -56,10 +56,8 @@ const raised = "exec_stmt_raise"
 // reach makes the first connection. A server that is away is waited for as long as o says.
 func (db *DB) reach(ctx context.Context, config *pgx.ConnConfig, o Options) (*sql.Conn, error) {
 	begun, told := time.Now(), false
-	trying, stop := ctx, func() {}
-	defer func() { stop() }()
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		conn, err := db.Pool.Conn(trying)
+		conn, err := db.connect(ctx, begun.Add(o.Patience), !told)
 		if err == nil {
 			return conn, nil
 		}
@@ -74,8 +72,6 @@ func (db *DB) reach(ctx context.Context, config *pgx.ConnConfig, o Options) (*sq
 		}
 		if !told {
 			told = true
-			// The first question takes as long as the server lets it; those after it end with the wait.
-			trying, stop = context.WithDeadline(ctx, begun.Add(o.Patience))
 			if o.Waiting != nil {
 				o.Waiting(db.unreachable(err, config, 0))
 			}
@@ -86,6 +82,17 @@ func (db *DB) reach(ctx context.Context, config *pgx.ConnConfig, o Options) (*sq
 		case <-time.After(pause):
 		}
 	}
+}
+
+// connect makes a connection. The first question takes as long as the server lets it, those
+// after it end with the wait.
+func (db *DB) connect(ctx context.Context, until time.Time, first bool) (*sql.Conn, error) {
+	if first {
+		return db.Pool.Conn(ctx)
+	}
+	trying, stop := context.WithDeadline(ctx, until)
+	defer stop()
+	return db.Pool.Conn(trying)
 }
 
 // repool has the pool's connections make their settings after they are made.
@@ -289,7 +296,11 @@ func (d dialect) Classify(what string, err error) error {
 	case "23", "22": // a constraint, or a value that a column does not take
 		return quant.Errorf(quant.Invalid, "%s: %w", what, err)
 	case "57", "08": // an operator ended it
-		return relational.StoreError(nil, err, "%s: meta db %s: the server at %s ended the connection: %s", what, d.shown, d.address, said).
+		var mark error
+		if d.Away(err) {
+			mark = metastore.ErrAway
+		}
+		return relational.StoreError(mark, err, "%s: meta db %s: the server at %s ended the connection: %s", what, d.shown, d.address, said).
 			WithHint("check the server, then run the command again; what was committed is kept")
 	}
 	return quant.Errorf(quant.Failed, "%s: %w", what, err)
