@@ -75,8 +75,9 @@ func open(ctx context.Context, settings config.Settings) (*Lab, error) {
 		mask.KnowVariable(name, value)
 	}
 	at := lab.Options{
-		Place: settings.Place(),
-		Mask:  mask,
+		Place:    settings.Place(),
+		Mask:     mask,
+		Patience: lab.Patience,
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		at.BinaryVersion = strings.TrimSpace(info.Main.Path + " " + info.Main.Version)

@@ -28,7 +28,8 @@ func (a *App) newRecording(env *cli.Env, line cli.Line, traits cli.Traits) *reco
 	env.Session = session.New(session.Options{
 		Lab: lab.New(lab.Options{
 			Place: where, Now: a.Now, Mask: env.Mask, BinaryVersion: env.Build.Version, BinaryCommit: env.Build.Commit, Facts: facts.Committed(where), FactsShared: where.FactsURL != "",
-			Prepare: traits.Prepares != nil && traits.Prepares(line),
+			Prepare:  traits.Prepares != nil && traits.Prepares(line),
+			Patience: line.Wait(), Waiting: func(text string) { env.Notice("%s", text) },
 		}),
 		Voice: voice{env, traits.Silent}, Build: env.Build, Explain: a.end.explain,
 		Programs: session.Programs{Environ: env.Environ, Show: shown(env, line)},
@@ -100,7 +101,7 @@ func (r *recording) begin(ctx context.Context, c session.Command) error {
 	}
 	env.Warn("this run is not recorded: %v", err)
 	env.MetaErr = err
-	if env.Meta == nil {
+	if env.Meta == nil && !lab.IsAway(err) { // it has been waited for
 		if older := env.OpenReadOnly(ctx); lab.IsOlder(older) {
 			env.MetaErr = older // what else it says is what err says
 		}

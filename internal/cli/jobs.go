@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -150,6 +151,7 @@ type jobRecord struct {
 	Job         int64       `json:"job"`
 	State       jobs.State  `json:"state"`
 	Cancelling  bool        `json:"cancelling"`
+	Abandoned   bool        `json:"abandoned"`
 	Command     string      `json:"command"`
 	User        quant.Text  `json:"user"`
 	Priority    string      `json:"priority"`
@@ -167,7 +169,7 @@ type jobRecord struct {
 func recordsOf(list ...jobs.Job) []jobRecord {
 	rows := []jobRecord{}
 	for _, j := range list {
-		rows = append(rows, jobRecord{j.ID, j.State, j.Cancelling, j.Command, j.User, j.Priority, j.Attempt, j.SubmittedAt, j.DueAt, j.StartedAt, j.EndedAt, j.RunID, j.ParentRunID, j.Host, j.Error})
+		rows = append(rows, jobRecord{j.ID, j.State, j.Cancelling, j.Abandoned, j.Command, j.User, j.Priority, j.Attempt, j.SubmittedAt, j.DueAt, j.StartedAt, j.EndedAt, j.RunID, j.ParentRunID, j.Host, j.Error})
 	}
 	return rows
 }
@@ -188,10 +190,7 @@ type jobRow struct {
 }
 
 func rowOf(j jobs.Job) jobRow {
-	r := jobRow{Job: j.ID, State: string(j.State), Command: j.Command, User: j.User, Priority: j.Priority, Attempt: j.Attempt, Due: second(j.DueAt), Run: quant.ShortID(string(j.RunID)), Host: j.Host, Error: j.Error}
-	if j.Cancelling {
-		r.State = cancelling
-	}
+	r := jobRow{Job: j.ID, State: j.Word(), Command: j.Command, User: j.User, Priority: j.Priority, Attempt: j.Attempt, Due: second(j.DueAt), Run: quant.ShortID(string(j.RunID)), Host: j.Host, Error: j.Error}
 	if j.StartedAt != nil && j.EndedAt != nil {
 		took := j.EndedAt.Sub(j.StartedAt.Time).Microseconds()
 		r.Took = quant.Micros(&took)
@@ -199,29 +198,14 @@ func rowOf(j jobs.Job) jobRow {
 	return r
 }
 
-// listedJob is a job of a list.
-type listedJob struct {
-	jobs.Job
-	abandoned bool // it runs by what the queue says, and nobody works at it
-}
+type jobList []jobs.Job
 
-type jobList []listedJob
-
-func (l jobList) CSVRows() any {
-	rows := []jobRecord{}
-	for _, j := range l {
-		rows = append(rows, recordsOf(j.Job)...)
-	}
-	return rows
-}
+func (l jobList) CSVRows() any { return recordsOf(l...) }
 
 func (l jobList) Sections() []output.Section {
 	rows := []jobRow{}
 	for _, j := range l {
-		r := rowOf(j.Job)
-		if j.abandoned {
-			r.State = abandoned
-		}
+		r := rowOf(j)
 		r.Error = quant.Text(quant.Clip(string(r.Error), 60))
 		rows = append(rows, r)
 	}
@@ -261,19 +245,15 @@ func jobsList(env *Env) Command {
 			if err != nil {
 				return err
 			}
-			abandoned, err := jobs.Abandoned(cmd.Context(), env.Session, list)
+			abandoned, err := jobs.FindAbandoned(cmd.Context(), env.Session, list)
 			if err != nil {
 				return err
 			}
-			shown := jobList{}
-			for _, j := range list {
-				shown = append(shown, listedJob{j, abandoned[j.ID]})
-			}
-			if err := env.Print(shown); err != nil {
+			if err := env.Print(jobList(list)); err != nil {
 				return err
 			}
-			if len(abandoned) > 0 {
-				env.Notice("nobody works at %s any more, whose worker is dead; the next `quant worker` sees to that", quant.Count(len(abandoned), "job"))
+			if abandoned > 0 {
+				env.Notice("nobody works at %s any more, whose worker is dead; the next `quant worker` sees to that", quant.Count(abandoned, "job"))
 			}
 			return env.tellProgress(cmd.Context(), store)
 		},
@@ -284,10 +264,8 @@ func jobsList(env *Env) Command {
 }
 
 const (
-	tellEvery  = 10 * time.Second // how often a watch says at most how far the queue is
-	maxJobs    = 10000
-	cancelling = "cancelling" // how a state is shown of a job that runs, and was cancelled
-	abandoned  = "abandoned"  // and of one that runs, and whose worker is dead
+	tellEvery = 10 * time.Second // how often a watch says at most how far the queue is
+	maxJobs   = 10000
 )
 
 // unknownState says that a word is no state, and which one it may have been.
@@ -373,7 +351,7 @@ func jobsShow(env *Env) Command {
 				return err
 			}
 			defer func() { _ = store.Close() }() // it was only read
-			job, err := store.Get(cmd.Context(), ids[0])
+			job, err := store.Look(cmd.Context(), env.Session, ids[0])
 			if err != nil {
 				return err
 			}
@@ -483,10 +461,7 @@ all succeeded, else with 1.`,
 			}
 			defer func() { _ = store.Close() }() // it was only read
 			out := output.NewStream(env.Printer, func(r jobRecord) string {
-				state := string(r.State)
-				if r.Cancelling {
-					state = cancelling
-				}
+				state := jobs.Job{State: r.State, Cancelling: r.Cancelling, Abandoned: r.Abandoned}.Word()
 				parts := []string{"job " + strconv.FormatInt(r.Job, 10), state, r.Command}
 				for _, part := range []string{quant.ShortID(string(r.RunID)), string(r.Error)} {
 					if part != "" {
@@ -496,7 +471,7 @@ all succeeded, else with 1.`,
 				return strings.Join(parts, "  ")
 			})
 			said := time.Time{}
-			last, err := store.Follow(cmd.Context(), ids, every, func(j jobs.Job) error {
+			last, err := store.Follow(cmd.Context(), env.Session, ids, every, func(j jobs.Job) error {
 				if err := out.Add(cmd.Context(), recordsOf(j)[0]); err != nil {
 					return err
 				}
@@ -555,7 +530,7 @@ func jobsRetry(env *Env) Command {
 }
 
 // eachJob does something to each of the jobs that are named, and prints them as they
-// stand then. What was done before an error stays done.
+// stand then. What was done before an error stays done, and is printed.
 func (e *Env) eachJob(cmd *cobra.Command, args []string, do func(*jobs.Store, context.Context, int64) (jobs.Job, error)) error {
 	ids, err := jobIDs(args)
 	if err != nil {
@@ -570,9 +545,12 @@ func (e *Env) eachJob(cmd *cobra.Command, args []string, do func(*jobs.Store, co
 	for _, id := range ids {
 		job, err := do(store, cmd.Context(), id)
 		if err != nil {
-			return err
+			if len(list) == 0 {
+				return err
+			}
+			return errors.Join(err, e.Print(list))
 		}
-		list = append(list, listedJob{Job: job})
+		list = append(list, job)
 	}
 	return e.Print(list)
 }

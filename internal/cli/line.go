@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"quant"
+	"quant/internal/lab"
 )
 
 // Line is a command line read leniently, ahead of every check: enough to know
@@ -24,6 +26,15 @@ type Line struct {
 	path       []string // the command's words
 	rest       []string // everything but the command's words, in order
 	completion bool     // the shell's hidden request for completions
+}
+
+// Wait is what the line says of how long to wait, or the default where that is not
+// well-formed.
+func (l Line) Wait() time.Duration {
+	if wait, err := parseDuration(l.Flags[waitFlag]); err == nil {
+		return wait
+	}
+	return lab.Patience
 }
 
 // Read reads a command line the way the flag parser will, but never fails:

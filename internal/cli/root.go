@@ -14,6 +14,7 @@ import (
 
 	"quant"
 	"quant/internal/feature"
+	"quant/internal/lab"
 	"quant/internal/metastore"
 )
 
@@ -78,6 +79,9 @@ func (t Traits) Exit(err error) error {
 	}
 	return quant.Exit{Status: t.Failure, Err: err}
 }
+
+// waitFlag is the flag of Globals.Wait.
+const waitFlag = "wait"
 
 func always(Line) bool { return true }
 
@@ -148,7 +152,7 @@ record is closed whatever happens.`,
 	f.BoolVar(&env.Exact, "exact", false, "in CSV, leave texts as they are that a spreadsheet takes for formulas")
 	f.BoolVarP(&t.Globals.Quiet, "quiet", "q", false, "no notices on stderr, only errors")
 	f.BoolVar(&t.Globals.NoColor, "no-color", false, "no colours")
-	f.Var(newDuration(&t.Globals.Wait, 30*time.Second), "wait", "how long to wait for a locked Fact DB, such as 500ms, 2m or 1d")
+	f.Var(newDuration(&t.Globals.Wait, lab.Patience), waitFlag, "how long to wait for a locked Fact DB, and for a server of the Meta DB that is away, such as 500ms, 2m or 1d")
 	for _, name := range []string{"data-dir", "sqlite", "duckdb", "meta-url", "facts-url", "objects-url", "log-level", "memory-limit"} {
 		f.Lookup(name).DefValue = ""
 	}

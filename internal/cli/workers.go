@@ -138,7 +138,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 func (e *Env) unitsDone(ctx context.Context, s *session.Session, store *jobs.Store, ids []int64, every time.Duration) ([]string, error) {
 	begun, over := time.Now(), 0
 	shown := output.IsTerminal(e.Streams().Err)
-	last, err := store.Follow(ctx, ids, every, func(j jobs.Job) error {
+	last, err := store.Follow(ctx, s, ids, every, func(j jobs.Job) error {
 		switch j.State {
 		case jobs.Failed, jobs.Cancelled:
 			return unitFailed(ctx, s, j)
@@ -194,7 +194,7 @@ func (e *Env) cancelled(ctx context.Context, store *jobs.Store, ids []int64, why
 		}
 	}
 	if len(left) > 0 {
-		if _, err := store.Follow(ending, left, unitsEvery, func(jobs.Job) error { return nil }); err != nil {
+		if _, err := store.Follow(ending, e.Session, left, unitsEvery, func(jobs.Job) error { return nil }); err != nil {
 			e.Warn("the jobs of this run have not all ended yet; `quant jobs list` shows them")
 		}
 	}

@@ -9,11 +9,26 @@ import (
 	"quant"
 )
 
+// wayBack is what to do about a file of facts that is damaged.
+const wayBack = "`quant doctor` examines it; `quant restore FILE` brings back a backup, `quant init-db --reset` moves it aside and makes a new one to ingest into again"
+
+// tornBlock reports whether an error is that a block of a file is not what was written
+// there. DuckDB has a text for it only.
+func tornBlock(err error) bool {
+	if _, ours := errors.AsType[*quant.Error](err); ours {
+		return false
+	}
+	return strings.Contains(err.Error(), "Corrupt database file")
+}
+
 // told is an error of the engine as a user can act on it. What DuckDB says of a lake is
 // the text of its own statements to PostgreSQL, over several lines, so it is put into
 // words in this one place; any other error comes back as it is, an error of several
 // lines as its first one.
 func (db *DB) told(err error) error {
+	if err != nil && db.lake == nil && tornBlock(err) {
+		return &quant.Error{Code: quant.Store, Err: errors.Join(ErrDamaged, err), Msg: "fact db " + db.path + " is damaged: " + firstLine(err), Hint: wayBack}
+	}
 	if err == nil || db.lake == nil {
 		return err
 	}

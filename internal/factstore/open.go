@@ -615,7 +615,7 @@ func inspect(path string) (fileID, error) {
 
 func refuse(kind error, format string, args ...any) error {
 	return &quant.Error{Code: quant.Store, Err: kind, Msg: fmt.Sprintf(format, args...),
-		Hint: "`quant doctor` examines it; `quant init-db --reset` backs it up and makes a new one"}
+		Hint: wayBack}
 }
 
 func newer(path, why string) error {

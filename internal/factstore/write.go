@@ -216,7 +216,7 @@ func (db *DB) failure(ctx context.Context, doing string, err error) error {
 	if ctx.Err() != nil {
 		return quant.Errorf(quant.Failed, "%s in fact db %s: %w", doing, db.path, context.Cause(ctx))
 	}
-	if err = db.told(err); db.lake != nil && quant.CodeOf(err) == quant.Store {
+	if err = db.told(err); quant.CodeOf(err) == quant.Store && (db.lake != nil || errors.Is(err, ErrDamaged)) {
 		return quant.Errorf(quant.Store, "%s: %w", doing, err).WithHint("%s", quant.HintOf(err))
 	}
 	return &quant.Error{Code: quant.Store, Err: err, Msg: doing + " in fact db " + db.path + ": " + firstLine(err),

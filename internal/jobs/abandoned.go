@@ -10,16 +10,17 @@ import (
 	"quant/internal/session"
 )
 
-// Abandoned are the numbers of those jobs that run by what the queue says, and at which
-// nobody works: their worker is dead, and no other has looked yet. Errors: the Meta DB's.
-func Abandoned(ctx context.Context, in *session.Session, list []Job) (map[int64]bool, error) {
-	abandoned, dead := map[int64]bool{}, map[string]bool{}
-	for _, j := range list {
+// FindAbandoned marks those jobs of a list as Abandoned that run by what the queue says, and
+// at which nobody works: their worker is dead, and no other has looked yet. It returns how
+// many. Errors: the Meta DB's.
+func FindAbandoned(ctx context.Context, in *session.Session, list []Job) (n int, err error) {
+	dead := map[string]bool{}
+	for i, j := range list {
 		if j.State != Running || len(j.Attempts) == 0 {
 			continue
 		}
 		if _, err := in.MetaDB(); err != nil {
-			return nil, err
+			return n, err
 		}
 		last := j.Attempts[len(j.Attempts)-1]
 		by := last.WorkerRunID
@@ -29,10 +30,22 @@ func Abandoned(ctx context.Context, in *session.Session, list []Job) (map[int64]
 			dead[by] = gone
 		}
 		if gone && !lives(ctx, in, last.RunID) {
-			abandoned[j.ID] = true
+			list[i].Abandoned = true
+			n++
 		}
 	}
-	return abandoned, nil
+	return n, nil
+}
+
+// Look is Get of a job that is also told to be Abandoned.
+func (s *Store) Look(ctx context.Context, in *session.Session, id int64) (Job, error) {
+	job, err := s.Get(ctx, id)
+	if err != nil {
+		return job, err
+	}
+	list := []Job{job}
+	_, err = FindAbandoned(ctx, in, list)
+	return list[0], err
 }
 
 // lives tells whether the process of a run may live; one that is not recorded does not.

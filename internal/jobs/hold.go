@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -137,7 +138,7 @@ func (e executor) JobSetStateIfRunningMany(ctx context.Context, p *riverdriver.J
 	var over []hold
 	for _, i := range order {
 		h, known := e.d.hands.of(p.ID[i])
-		if !known {
+		if !known || ofEarlier(p.ErrData[i], h) {
 			continue
 		}
 		over = append(over, h)
@@ -162,6 +163,15 @@ func (e executor) JobSetStateIfRunningMany(ctx context.Context, p *riverdriver.J
 	}
 	e.d.hands.drop(over)
 	return rows, nil
+}
+
+// ofEarlier tells whether what is said of a job is said of an attempt before the one that
+// the worker has. River names the job alone, and a worker that was late may have taken
+// the job a second time before it says how the first came out. That is always a failure,
+// which bears the number of its attempt: a job whose run succeeded is not taken again.
+func ofEarlier(failure []byte, h hold) bool {
+	var said rivertype.AttemptError
+	return json.Unmarshal(failure, &said) == nil && said.Attempt != 0 && said.Attempt < h.attempt
 }
 
 // clock gives River the time of the lab: that of its server, where it has one.

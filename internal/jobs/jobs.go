@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver"
 	"github.com/riverqueue/river/rivertype"
 
 	"quant"
@@ -106,7 +107,8 @@ type attempt struct {
 type metadata struct {
 	Attempts        []attempt `json:"attempts"`
 	CancelAttempted any       `json:"cancel_attempted_at"` // River's
-	Rescues         int       `json:"river:rescue_count"`  // River's
+	Rescues         int       `json:"river:rescue_count"`  // River's: how many workers have died with it
+	Forgiven        int       `json:"forgiven_deaths"`     // of these, those before somebody had it done again
 }
 
 func metadataOf(row *rivertype.JobRow) (m metadata) {
@@ -129,6 +131,7 @@ type Job struct {
 	ID          int64       `json:"job"`
 	State       State       `json:"state"`
 	Cancelling  bool        `json:"cancelling"` // it runs, and was asked to end
+	Abandoned   bool        `json:"abandoned"`  // it runs by what the queue says, and nobody works at it: see FindAbandoned
 	Command     string      `json:"command"`    // the kind of its run
 	Argv        []string    `json:"argv"`
 	Dir         string      `json:"dir"`
@@ -150,6 +153,8 @@ type Job struct {
 	Host        quant.Text  `json:"host"`  // that the last attempt was made on
 	Error       quant.Text  `json:"error"` // of the last attempt that did not do it
 	Attempts    []Attempt   `json:"attempts"`
+
+	rescues int // how many workers have died with it
 }
 
 // Line is the command line of a job as a person types it in a shell.
@@ -163,7 +168,7 @@ func jobOf(row *rivertype.JobRow) Job {
 		ID: row.ID, State: stateOf(row.State), Command: c.Command, Argv: c.Argv, Dir: c.Dir, Queue: row.Queue, Attempt: row.Attempt, Retries: max(row.MaxAttempts-1-m.Rescues, 0),
 		User: quant.Text(c.User), Schedule: quant.Text(c.Schedule), Missed: c.Missed,
 		TimeoutS: c.Timeout.Seconds(), SubmittedAt: quant.NewTime(row.CreatedAt), DueAt: quant.NewTime(row.ScheduledAt), ParentRunID: quant.Text(c.Parent),
-		Attempts: []Attempt{},
+		Attempts: []Attempt{}, rescues: m.Rescues,
 	}
 	if planned, err := time.Parse(time.RFC3339Nano, c.Planned); err == nil {
 		j.PlannedAt = ptr(quant.NewTime(planned))
@@ -194,6 +199,18 @@ func jobOf(row *rivertype.JobRow) Job {
 		j.Error = ""
 	}
 	return j
+}
+
+// Word is how a job stands, in a word for people: its state, or what is special about one
+// that runs.
+func (j Job) Word() string {
+	switch {
+	case j.Abandoned:
+		return "abandoned"
+	case j.Cancelling:
+		return "cancelling"
+	}
+	return string(j.State)
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -287,9 +304,13 @@ func (s *Store) Get(ctx context.Context, id int64) (Job, error) {
 
 func (s *Store) failed(what string, id int64, err error) error {
 	if errors.Is(err, rivertype.ErrNotFound) {
-		return quant.Errorf(quant.NotFound, "there is no job %d", id).WithHint("`quant jobs list` shows them")
+		return noJob(id)
 	}
 	return s.explain(quant.Errorf(quant.Store, "%s job %d", what, id).Error(), err)
+}
+
+func noJob(id int64) error {
+	return quant.Errorf(quant.NotFound, "there is no job %d", id).WithHint("`quant jobs list` shows them")
 }
 
 // List are jobs, the newest first, at most limit of them; of all states where none is
@@ -315,11 +336,15 @@ func (s *Store) ListBefore(ctx context.Context, of []State, before int64, limit 
 	if err != nil {
 		return nil, s.explain("list the jobs", err)
 	}
-	jobs := []Job{}
-	for _, row := range found.Jobs {
-		jobs = append(jobs, jobOf(row))
+	return jobsOf(found.Jobs), nil
+}
+
+func jobsOf(rows []*rivertype.JobRow) []Job {
+	jobs := make([]Job, len(rows))
+	for i, row := range rows {
+		jobs[i] = jobOf(row)
 	}
-	return jobs, nil
+	return jobs
 }
 
 // Cancel ends a job: one that waits at once, one that runs by its worker, which ends its
@@ -347,7 +372,7 @@ func ended(s State) string {
 }
 
 // Retry does a job again that failed or was cancelled, or does one at once that waits to
-// be tried again. Errors: NotFound; Conflict for any other.
+// be tried again. Workers that have died with it count no more. Errors: NotFound; Conflict for any other.
 func (s *Store) Retry(ctx context.Context, id int64) (Job, error) {
 	before, err := s.Get(ctx, id)
 	if err != nil {
@@ -356,6 +381,16 @@ func (s *Store) Retry(ctx context.Context, id int64) (Job, error) {
 	if before.State != Failed && before.State != Cancelled && before.State != Retrying {
 		return Job{}, quant.Errorf(quant.Conflict, "job %d is %s: there is nothing to try again", id, before.State).
 			WithHint("a job is tried again that failed or was cancelled; submit a new one")
+	}
+	if before.rescues > 0 {
+		doc, err := json.Marshal(map[string]int{"forgiven_deaths": before.rescues})
+		if err != nil {
+			return Job{}, err
+		}
+		_, err = s.driver.GetExecutor().JobUpdate(ctx, &riverdriver.JobUpdateParams{ID: id, Schema: s.schema, MetadataDoMerge: true, Metadata: doc})
+		if err != nil {
+			return Job{}, s.failed("retry", id, err)
+		}
 	}
 	row, err := s.client.JobRetry(ctx, id)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,8 +24,8 @@ import (
 const (
 	// mostRunning is how many running jobs are looked at.
 	mostRunning = 10000
-	// mostDeaths is how often a worker may die with a job before the job is taken for
-	// the reason.
+	// mostDeaths is how often a worker may die with a job, since somebody last asked for it
+	// to be done, before the job is taken for the reason.
 	mostDeaths = 5
 )
 
@@ -212,11 +213,25 @@ func (w *worker) rescue(ctx context.Context, row *rivertype.JobRow, m metadata, 
 	switch {
 	case m.CancelAttempted != nil:
 		state, ended, why = rivertype.JobStateCancelled, &now, "cancelled"
-	case m.Rescues+1 >= mostDeaths:
+	case m.Rescues+1-m.Forgiven >= mostDeaths:
 		state, ended = rivertype.JobStateDiscarded, &now
-		why = fmt.Sprintf("%s; %d workers have died with it", why, m.Rescues+1)
+		why = givenUp(row.ID, m, why)
 	}
 	return w.move(ctx, row, state, ended, why)
+}
+
+// givenUp is why a job is not begun again with which too many workers have died: which
+// attempts these were, and what to do.
+func givenUp(id int64, m metadata, why string) string {
+	var attempts []string
+	for _, a := range m.Attempts[max(len(m.Attempts)-mostDeaths, 0):] {
+		attempts = append(attempts, quant.ShortID(a.RunID))
+	}
+	text := fmt.Sprintf("given up: %d workers have died with it", mostDeaths)
+	if len(attempts) > 0 {
+		text += " (runs " + strings.Join(attempts, ", ") + ")"
+	}
+	return text + fmt.Sprintf("; see why they died, then `quant jobs retry %d` does it again; the last time: %s", id, why)
 }
 
 // move takes a job out of the hands of its dead worker, unless that has begun an attempt
@@ -239,10 +254,9 @@ func (w *worker) move(ctx context.Context, row *rivertype.JobRow, state rivertyp
 		if len(metadataOf(now).Attempts) != seen {
 			return errTaken // the next look sees the attempt
 		}
-		if state == rivertype.JobStateAvailable { // a death is none of the retries
-			if _, err := tx.JobUpdateFull(ctx, &riverdriver.JobUpdateFullParams{ID: row.ID, Schema: w.store.schema, MaxAttemptsDoUpdate: true, MaxAttempts: row.MaxAttempts + 1}); err != nil {
-				return err
-			}
+		// A death is none of the retries.
+		if _, err := tx.JobUpdateFull(ctx, &riverdriver.JobUpdateFullParams{ID: row.ID, Schema: w.store.schema, MaxAttemptsDoUpdate: true, MaxAttempts: row.MaxAttempts + 1}); err != nil {
+			return err
 		}
 		_, err = tx.JobRescueMany(ctx, &riverdriver.JobRescueManyParams{
 			Schema: w.store.schema,

@@ -38,7 +38,15 @@ type Options struct {
 	// an older one up to date. A Meta DB in a file is made and brought up to date by
 	// whoever opens it.
 	Prepare bool
+	// Patience is how long a Meta DB whose server is away is waited for when the lab is
+	// opened, and again by each method that stores something; 0: not at all. Waiting is told,
+	// in words, that it is waited for; nil: nobody is.
+	Patience time.Duration
+	Waiting  func(text string)
 }
+
+// Patience is how long a server that is away is waited for where nothing else is said.
+const Patience = 30 * time.Second
 
 // Lab is a lab. New makes one that is not open: then Meta and Registry are nil.
 // Open and Close are called from one goroutine; between them it may be used from
@@ -174,6 +182,10 @@ func Remediable(err error) bool {
 // IsOlder reports whether a Meta DB cannot be read because it would have to be
 // brought up to date first, and may not be written.
 func IsOlder(err error) bool { return errors.Is(err, metastore.ErrOlder) }
+
+// IsAway reports whether a Meta DB cannot be used because its server was away for as long as
+// that was waited for.
+func IsAway(err error) bool { return errors.Is(err, metastore.ErrAway) }
 
 // IsNewer reports whether a Meta DB was refused because a newer program made it.
 func IsNewer(err error) bool { return errors.Is(err, metastore.ErrNewer) }

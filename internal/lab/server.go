@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"quant"
@@ -32,7 +33,7 @@ func (l *Lab) metaInFile(doing string) error {
 // openServer opens the Meta DB on its server, and goes by the clock of that. Nothing is
 // made in the data folder before the server has answered.
 func (l *Lab) openServer(ctx context.Context) error {
-	store, err := postgres.Open(ctx, postgres.Options{URL: l.MetaURL, Create: l.Prepare, Now: l.Now})
+	store, err := postgres.Open(ctx, l.serverOptions(false))
 	if err != nil {
 		return err
 	}
@@ -57,9 +58,19 @@ func (l *Lab) openServer(ctx context.Context) error {
 	return nil
 }
 
+func (l *Lab) serverOptions(readOnly bool) postgres.Options {
+	o := postgres.Options{URL: l.MetaURL, ReadOnly: readOnly, Create: l.Prepare && !readOnly, Now: l.Now, Patience: l.Patience}
+	if l.Waiting != nil {
+		o.Waiting = func(why error) {
+			l.Waiting(fmt.Sprintf("waiting for the Meta DB's server (--wait %s): %v", l.Patience, why))
+		}
+	}
+	return o
+}
+
 // openServerReadOnly is OpenReadOnly of a Meta DB on a server.
 func (l *Lab) openServerReadOnly(ctx context.Context) error {
-	store, err := postgres.Open(ctx, postgres.Options{URL: l.MetaURL, ReadOnly: true, Now: l.Now})
+	store, err := postgres.Open(ctx, l.serverOptions(true))
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,10 @@ var ErrNewer = errors.New("made by a newer quant")
 // program's, opened for reading only: it must be brought up to date first.
 var ErrOlder = errors.New("made by an older quant")
 
+// ErrAway marks the Store error of a database whose server could not be reached for as
+// long as that was waited for. It says nothing of the database.
+var ErrAway = errors.New("its server is away")
+
 // ErrDamaged marks the Store error of what stands in the database's place but is
 // no usable Meta DB: a directory, an empty file, another program's file, a
 // truncated or corrupt database.

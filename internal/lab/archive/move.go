@@ -108,7 +108,7 @@ func Move(ctx context.Context, to *facts.Store, from place.Place) (Moved, error)
 		if err := metastore.Vacant(ctx, to.Lab.Meta, preparing); err != nil {
 			return m.done, err
 		}
-		m.from = lab.New(lab.Options{Place: from, Now: to.Lab.Now, Mask: to.Lab.Mask})
+		m.from = lab.New(lab.Options{Place: from, Now: to.Lab.Now, Mask: to.Lab.Mask, Patience: to.Lab.Patience, Waiting: to.Lab.Waiting})
 		if err := m.from.OpenReadOnly(ctx); err != nil {
 			return m.done, err
 		}

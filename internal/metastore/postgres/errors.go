@@ -5,8 +5,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -38,6 +40,8 @@ const (
 	serialization       = "40001"
 	tooManyConnections  = "53300"
 	diskFull            = "53100"
+	ended               = "57P01" // by an operator
+	crashed             = "57P02"
 	starting            = "57P03"
 	protocolViolation   = "08P01"
 	noDatabase          = "3D000"
@@ -49,12 +53,11 @@ const (
 // raised is the routine of the server from which an error of a trigger comes.
 const raised = "exec_stmt_raise"
 
-// reach makes the first connection. A server that starts, or has none left at the moment, is
-// waited for.
-func (db *DB) reach(ctx context.Context, config *pgx.ConnConfig) (*sql.Conn, error) {
-	begun := time.Now()
+// reach makes the first connection. A server that is away is waited for as long as o says.
+func (db *DB) reach(ctx context.Context, config *pgx.ConnConfig, o Options) (*sql.Conn, error) {
+	begun, told := time.Now(), false
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		conn, err := db.Pool.Conn(ctx)
+		conn, err := db.connect(ctx, begun.Add(o.Patience), !told)
 		if err == nil {
 			return conn, nil
 		}
@@ -63,15 +66,33 @@ func (db *DB) reach(ctx context.Context, config *pgx.ConnConfig) (*sql.Conn, err
 			db.repool(config)
 			continue
 		}
-		if !hasCode(err, starting) && !hasCode(err, tooManyConnections) || time.Since(begun)+pause > db.engine.wait {
-			return nil, db.unreachable(err, config)
+		waited := time.Since(begun)
+		if !db.engine.Away(err) || ctx.Err() != nil || waited+pause > o.Patience {
+			return nil, db.unreachable(err, config, waited)
+		}
+		if !told {
+			told = true
+			if o.Waiting != nil {
+				o.Waiting(db.unreachable(err, config, 0))
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return nil, db.Classify("open", ctx.Err())
+			return nil, db.Classify("open", context.Cause(ctx))
 		case <-time.After(pause):
 		}
 	}
+}
+
+// connect makes a connection. The first question takes as long as the server lets it, those
+// after it end with the wait.
+func (db *DB) connect(ctx context.Context, until time.Time, first bool) (*sql.Conn, error) {
+	if first {
+		return db.Pool.Conn(ctx)
+	}
+	trying, stop := context.WithDeadline(ctx, until)
+	defer stop()
+	return db.Pool.Conn(trying)
 }
 
 // repool has the pool's connections make their settings after they are made.
@@ -84,9 +105,16 @@ func (db *DB) repool(config *pgx.ConnConfig) {
 
 // unreachable is the error of a connection that was not made: what, where, why, and what
 // to do.
-func (db *DB) unreachable(err error, config *pgx.ConnConfig) error {
+func (db *DB) unreachable(err error, config *pgx.ConnConfig, waited time.Duration) error {
+	mark, after := error(nil), ""
+	if db.engine.Away(err) {
+		mark = metastore.ErrAway
+		if waited >= time.Second {
+			after = fmt.Sprintf(" (waited %s)", waited.Round(time.Second))
+		}
+	}
 	fail := func(why, hint string, args ...any) error {
-		return relational.StoreError(nil, bare{err}, "meta db %s: %s", db.engine.shown, why).WithHint(hint, args...)
+		return relational.StoreError(mark, bare{err}, "meta db %s: %s%s", db.engine.shown, why, after).WithHint(hint, args...)
 	}
 	if errors.Is(err, context.Canceled) {
 		return quant.Errorf(quant.Failed, "open meta db %s: %w", db.engine.shown, context.Canceled)
@@ -103,10 +131,10 @@ func (db *DB) unreachable(err error, config *pgx.ConnConfig) error {
 			return fail(fmt.Sprintf("there is no database %q on the server at %s", config.Database, db.engine.address),
 				"make it (CREATE DATABASE %s ENCODING 'UTF8' TEMPLATE template0), then run quant init-db; or name another", config.Database)
 		case starting:
-			return quant.Errorf(quant.Locked, "meta db %s: the server at %s is starting up or shutting down (waited %s): %w", db.engine.shown, db.engine.address, db.engine.wait, bare{err}).
+			return quant.Errorf(quant.Locked, "meta db %s: the server at %s is starting up or shutting down%s: %w", db.engine.shown, db.engine.address, after, away{bare{err}}).
 				WithHint("try again in a moment")
 		case tooManyConnections:
-			return quant.Errorf(quant.Locked, "meta db %s: the server at %s has no connection left (waited %s): %w", db.engine.shown, db.engine.address, db.engine.wait, bare{err}).
+			return quant.Errorf(quant.Locked, "meta db %s: the server at %s has no connection left%s: %w", db.engine.shown, db.engine.address, after, away{bare{err}}).
 				WithHint("try again when other programs have ended, or raise max_connections")
 		}
 		return fail(fmt.Sprintf("the server at %s says: %s", db.engine.address, e.Message), "ask who runs the server")
@@ -149,6 +177,11 @@ func (b bare) Error() string {
 }
 func (b bare) Unwrap() error { return b.err }
 
+// away is a cause that is metastore.ErrAway as well.
+type away struct{ bare }
+
+func (away) Is(target error) bool { return target == metastore.ErrAway }
+
 // reasonOf is the innermost text of an error, which names no address that somebody wrote:
 // ": WHY", or "".
 func reasonOf(err error) string {
@@ -171,6 +204,37 @@ func reasonOf(err error) string {
 	return ": " + err.Error()
 }
 
+// goneNumbers are what the kernel says of a server that is away: nobody listens, there is no
+// socket, the connection or the way to it broke.
+var goneNumbers = []syscall.Errno{
+	syscall.ECONNREFUSED, syscall.ENOENT, syscall.ECONNRESET, syscall.ECONNABORTED, syscall.EPIPE,
+	syscall.ETIMEDOUT, syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENETUNREACH, syscall.ENETDOWN,
+}
+
+// Away is documented at relational.Dialect: nobody answers, the connection broke, the
+// server starts, shuts down or has no connection left. A name that is not known, a role, a
+// password or a certificate that is refused will be so in a moment as well.
+func (dialect) Away(err error) bool {
+	if errors.Is(err, metastore.ErrAway) {
+		return true
+	}
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == starting || e.Code == ended || e.Code == crashed || e.Code == tooManyConnections
+	}
+	if e, ok := errors.AsType[*net.DNSError](err); ok {
+		return e.IsTemporary || e.IsTimeout
+	}
+	for _, number := range goneNumbers {
+		if errors.Is(err, number) {
+			return true
+		}
+	}
+	return errors.Is(err, driver.ErrBadConn) || pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "conn closed")
+}
+
 // Classify is documented at relational.Dialect.
 func (d dialect) Classify(what string, err error) error {
 	if err == nil {
@@ -187,8 +251,8 @@ func (d dialect) Classify(what string, err error) error {
 		if errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || err.Error() == "sql: database is closed" {
 			return quant.Errorf(quant.Failed, "%s: %w", what, err)
 		}
-		if isA[net.Error](err) || isA[*pgconn.ConnectError](err) || pgconn.SafeToRetry(err) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "conn closed") {
-			return relational.StoreError(nil, bare{err}, "%s: meta db %s: the connection to the server at %s is lost", what, d.shown, d.address).
+		if errors.Is(err, driver.ErrBadConn) || isA[net.Error](err) || isA[*pgconn.ConnectError](err) || pgconn.SafeToRetry(err) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "conn closed") {
+			return relational.StoreError(metastore.ErrAway, bare{err}, "%s: meta db %s: the connection to the server at %s is lost", what, d.shown, d.address).
 				WithHint("check the server and the network, then run the command again; what was committed is kept")
 		}
 		return quant.Errorf(quant.Failed, "%s: %w", what, err)
@@ -232,7 +296,11 @@ func (d dialect) Classify(what string, err error) error {
 	case "23", "22": // a constraint, or a value that a column does not take
 		return quant.Errorf(quant.Invalid, "%s: %w", what, err)
 	case "57", "08": // an operator ended it
-		return relational.StoreError(nil, err, "%s: meta db %s: the server at %s ended the connection: %s", what, d.shown, d.address, said).
+		var mark error
+		if d.Away(err) {
+			mark = metastore.ErrAway
+		}
+		return relational.StoreError(mark, err, "%s: meta db %s: the server at %s ended the connection: %s", what, d.shown, d.address, said).
 			WithHint("check the server, then run the command again; what was committed is kept")
 	}
 	return quant.Errorf(quant.Failed, "%s: %w", what, err)

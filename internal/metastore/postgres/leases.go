@@ -51,9 +51,13 @@ func (db *DB) Now(ctx context.Context) (now time.Time, err error) {
 // TakeLease is documented at metastore.Leases.
 func (db *DB) TakeLease(ctx context.Context, l metastore.Lease, lasts time.Duration) (metastore.HeldLease, error) {
 	held := &lease{name: l.Name, lasts: lasts, db: db}
-	err := db.Pool.QueryRowContext(ctx, atOnceUnsynced+`INSERT INTO leases (name, host, machine_id, boot_id, pid, lasts, expires_at)
-		SELECT ?1, ?2, ?3, ?4, ?5, make_interval(secs => ?6), clock_timestamp() + make_interval(secs => ?6) FROM unsynced RETURNING token`,
-		l.Name, l.Host, l.MachineID, l.BootID, l.PID, lasts.Seconds()).Scan(&held.token)
+	// The name is this process's own: a second try meets at most what its first one left.
+	err := db.Repeated(ctx, func() error {
+		return db.Pool.QueryRowContext(ctx, atOnceUnsynced+`INSERT INTO leases (name, host, machine_id, boot_id, pid, lasts, expires_at)
+			SELECT ?1, ?2, ?3, ?4, ?5, make_interval(secs => ?6), clock_timestamp() + make_interval(secs => ?6) FROM unsynced
+			ON CONFLICT (name) DO UPDATE SET expires_at = excluded.expires_at RETURNING token`,
+			l.Name, l.Host, l.MachineID, l.BootID, l.PID, lasts.Seconds()).Scan(&held.token)
+	})
 	if err != nil {
 		return nil, db.Classify("take the lease of this process", err)
 	}

@@ -37,7 +37,12 @@ type Options struct {
 	// comes from PostgreSQL's own variables (PGPASSWORD, PGPASSFILE, PGSSLROOTCERT) and
 	// ~/.pgpass. It is never shown as it is: Shown is.
 	URL  string
-	Wait time.Duration // how long to wait for a lock, and for a server that starts; 0 is 15 s
+	Wait time.Duration // how long to wait for a lock, and for an answer to a connection; 0 is 15 s
+	// Patience is how long to wait for a server that is away: nobody answers at its address,
+	// it starts or shuts down, it has no connection left. 0: not at all. Waiting is told,
+	// once each time, that it is waited for, and why; nil: nobody is.
+	Patience time.Duration
+	Waiting  func(why error)
 	// ReadOnly makes every write a Store error, also for a role that may write.
 	ReadOnly bool
 	// Create prepares an empty database and brings an older schema up to date; nothing
@@ -66,7 +71,7 @@ type DB struct {
 	unsettled bool
 }
 
-// defaultWait is how long is waited for a lock, and for a server that starts.
+// defaultWait is how long is waited for a lock, and for an answer to a connection.
 const defaultWait = 15 * time.Second
 
 // oldest is the first version of PostgreSQL that the statements are tried with.
@@ -75,10 +80,11 @@ const oldest = 15
 // Open opens the Meta DB in the database that o.URL names. One that is prepared and
 // current costs a connection and one statement.
 //
-// Errors: Usage for what is no URL of PostgreSQL; Locked while the server starts, has no
-// connection left, or somebody prepares the database for longer than o.Wait; else Store,
-// marked metastore.ErrNewer, metastore.ErrOlder or metastore.ErrDamaged where that is the
-// reason. Nothing was changed then.
+// Errors: Usage for what is no URL of PostgreSQL; Locked while the server starts or has no
+// connection left for longer than o.Patience, or somebody prepares the database for longer
+// than o.Wait; else Store, marked metastore.ErrNewer, metastore.ErrOlder,
+// metastore.ErrDamaged or metastore.ErrAway where that is the reason. Nothing was changed
+// then. The end of ctx ends a wait at once.
 func Open(ctx context.Context, o Options) (*DB, error) {
 	schema, err := embedded()
 	if err != nil {
@@ -100,7 +106,7 @@ func open(ctx context.Context, o Options, schema []migration) (_ *DB, err error)
 	}
 	d := dialect{shown: Shown(o.URL), wait: o.Wait, address: address(config), held: &atomic.Pointer[lease]{}}
 	db := &DB{
-		DB:     relational.New(relational.Options{Shown: d.shown, Dialect: d, Wait: o.Wait}),
+		DB:     relational.New(relational.Options{Shown: d.shown, Dialect: d, Wait: o.Wait, Outage: relational.Outage{Patience: o.Patience, Waiting: o.Waiting}}),
 		engine: d, now: o.Now, schema: schema, readOnly: o.ReadOnly,
 	}
 	db.pool(connector{config: config})
@@ -109,7 +115,7 @@ func open(ctx context.Context, o Options, schema []migration) (_ *DB, err error)
 			_ = db.Pool.Close()
 		}
 	}()
-	conn, err := db.reach(ctx, config)
+	conn, err := db.reach(ctx, config, o)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +130,7 @@ func open(ctx context.Context, o Options, schema []migration) (_ *DB, err error)
 	if found.path != Schema && !db.unsettled { // a pooler has dropped the settings
 		_ = conn.Close()
 		db.repool(config)
-		if conn, err = db.reach(ctx, config); err != nil {
+		if conn, err = db.reach(ctx, config, o); err != nil {
 			return nil, err
 		}
 		defer func() { _ = conn.Close() }()

@@ -26,6 +26,10 @@ type Dialect interface {
 	// Again tells whether an error says that the same statements would now succeed:
 	// the engine chose the transaction to give way to others that ran beside it.
 	Again(err error) bool
+	// Away tells whether an error says that the engine's server could not be asked, or went
+	// away while it was: of a transaction that had not been told to commit, nothing is
+	// stored.
+	Away(err error) bool
 
 	// LockRuns is the statement that keeps others from changing what is recorded of the
 	// runs in a list, until the transaction ends; "" where there is one writer at a

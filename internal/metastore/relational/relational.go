@@ -21,6 +21,7 @@ type DB struct {
 
 	dialect Dialect
 	wait    time.Duration
+	outage  Outage
 	// writing holds one token: writers of this process queue here, so that they
 	// neither poll for the engine's lock against each other nor fill the pool. nil
 	// where the engine takes several writers at once.
@@ -33,11 +34,19 @@ type Options struct {
 	Dialect   Dialect
 	Wait      time.Duration // how long a writer waits for others of this process
 	OneWriter bool          // the engine takes one writer at a time
+	Outage    Outage
+}
+
+// Outage is what becomes of a method when the engine's server is away. The zero value: it
+// fails.
+type Outage struct {
+	Patience time.Duration   // how long a server that is away is waited for
+	Waiting  func(why error) // is told that it is waited for; nil: nobody is
 }
 
 // New makes a DB whose Pool its engine sets before anything else is called.
 func New(o Options) *DB {
-	db := &DB{Shown: o.Shown, dialect: o.Dialect, wait: o.Wait}
+	db := &DB{Shown: o.Shown, dialect: o.Dialect, wait: o.Wait, outage: o.Outage}
 	if o.OneWriter {
 		db.writing = make(chan struct{}, 1)
 	}

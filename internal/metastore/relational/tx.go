@@ -120,7 +120,7 @@ func (db *DB) begin(ctx context.Context, point string, fn func(ctx context.Conte
 		failpoint.Hit(point + ".before")
 	}
 	if _, err := conn.ExecContext(context.WithoutCancel(ctx), "COMMIT"); err != nil {
-		return db.Classify("commit", err)
+		return commitError{db.Classify("commit", err)}
 	}
 	committed = true
 	if point != "" {
@@ -128,6 +128,11 @@ func (db *DB) begin(ctx context.Context, point string, fn func(ctx context.Conte
 	}
 	return nil
 }
+
+// commitError is the error of a COMMIT: what it should have stored may be stored.
+type commitError struct{ error }
+
+func (e commitError) Unwrap() error { return e.error }
 
 // Queue waits until no other goroutine of this process writes, where the engine
 // takes one writer at a time.
@@ -163,7 +168,9 @@ const (
 // Write runs the statements of one method: all of them or none, in a
 // transaction of their own or inside the caller's. A statement that fails
 // there leaves the caller's transaction as it was before the method. fn may be
-// called again after it failed, and then begins anew.
+// called again after it failed, and then begins anew: where the engine had it give way to
+// others, and where its server was away and is back in time, unless that may have
+// committed.
 func (db *DB) Write(ctx context.Context, what, point string, fn func(ctx context.Context, q Querier) error) error {
 	st := db.current(ctx)
 	if st == nil {
@@ -173,11 +180,15 @@ func (db *DB) Write(ctx context.Context, what, point string, fn func(ctx context
 		// From here on it is all or nothing anyway; a context that can be
 		// cancelled would cost the driver a goroutine for each statement.
 		whole := context.WithoutCancel(ctx)
+		var away outlasting
 		for tries := 1; ; tries++ {
 			err := db.begin(whole, point, func(ctx context.Context) error {
 				return fn(ctx, db.current(ctx).conn)
 			})
-			if err == nil || tries == mostTries || ctx.Err() != nil || !db.dialect.Again(err) {
+			if err != nil && db.dialect.Away(err) && !isA[commitError](err) && db.outlast(ctx, &away, err) {
+				continue
+			}
+			if err == nil || tries >= mostTries || ctx.Err() != nil || !db.dialect.Again(err) {
 				return db.Classify(what, err)
 			}
 			time.Sleep(rand.N(time.Duration(tries) * retryPause)) // apart from whom it met

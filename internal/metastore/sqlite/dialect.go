@@ -96,6 +96,9 @@ func (dialect) TableNames() string {
 // reads anything.
 func (dialect) Again(error) bool { return false }
 
+// Away is documented at relational.Dialect. A file has no server.
+func (dialect) Away(error) bool { return false }
+
 // LockRuns is documented at relational.Dialect.
 func (dialect) LockRuns() string { return "" }
 

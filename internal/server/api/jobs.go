@@ -74,7 +74,12 @@ func routesOfJobs() []route {
 					return nil, quant.Errorf(quant.Usage, "limit is from 1 to %d, and before a number of a job", maxJobs)
 				}
 				list, err := withJobs(ctx, h, func(s *jobs.Store) ([]jobs.Job, error) {
-					return s.ListBefore(ctx, of, int64(in.Before), in.Limit)
+					list, err := s.ListBefore(ctx, of, int64(in.Before), in.Limit)
+					if err != nil {
+						return nil, err
+					}
+					_, err = jobs.FindAbandoned(ctx, h.Session, list)
+					return list, err
 				})
 				if quant.CodeOf(err) == quant.NotFound {
 					return []jobs.Job{}, nil // as many as a lab has that never had any
@@ -92,7 +97,7 @@ func routesOfJobs() []route {
 			}),
 		reads("jobs/{job}", about{id: "showJob", group: "jobs", summary: "A job and its attempts", command: "jobs show"},
 			func(ctx context.Context, h *handler, in ofJob) (jobs.Job, error) {
-				return withJobs(ctx, h, func(s *jobs.Store) (jobs.Job, error) { return s.Get(ctx, int64(in.Job)) })
+				return withJobs(ctx, h, func(s *jobs.Store) (jobs.Job, error) { return s.Look(ctx, h.Session, int64(in.Job)) })
 			}),
 		writes(http.MethodPost, "jobs/{job}/cancel", about{id: "cancelJob", group: "jobs", summary: "Cancel a job that waits or runs",
 			text: "One that runs is ended by its worker, within some seconds."}, actOnJob(jobs.Actor.Cancel)),

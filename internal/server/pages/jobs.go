@@ -50,7 +50,12 @@ func jobOf(r *http.Request) (int64, error) {
 type jobRow struct{ jobs.Job }
 
 // Status is the class of the state, of those that runs have.
-func (j jobRow) Status() string { return jobStatus(string(j.State)) }
+func (j jobRow) Status() string {
+	if j.Abandoned {
+		return "waits"
+	}
+	return jobStatus(string(j.State))
+}
 
 func jobStatus(state string) string {
 	switch jobs.State(state) {
@@ -62,14 +67,6 @@ func jobStatus(state string) string {
 		return string(quant.Running)
 	}
 	return "waits"
-}
-
-// Word is the state as it is shown.
-func (j jobRow) Word() string {
-	if j.Cancelling {
-		return "cancelling"
-	}
-	return string(j.State)
 }
 
 // Took is how long its last attempt took.
@@ -223,6 +220,9 @@ func (p *pages) jobTable(r *http.Request) (t jobTable, err error) {
 	if err != nil {
 		return t, err
 	}
+	if _, err := jobs.FindAbandoned(ctx, p.Session, rows); err != nil {
+		return t, err
+	}
 	for _, j := range rows[:min(len(rows), pageSize)] {
 		t.Rows = append(t.Rows, jobRow{j})
 	}
@@ -251,7 +251,7 @@ func (p *pages) jobShown(r *http.Request) (jobShown, error) {
 		return jobShown{}, err
 	}
 	defer func() { _ = store.Close() }() // it was only read
-	job, err := store.Get(r.Context(), id)
+	job, err := store.Look(r.Context(), p.Session, id)
 	slices.Reverse(job.Attempts) // the last one is looked for
 	return jobShown{jobRow{job}, mayWrite(r)}, err
 }

@@ -675,3 +675,39 @@ func TestAKilledResetDestroysNothingAndCanBeRepeated(t *testing.T) {
 		}
 	}
 }
+
+// A block of the Fact DB that is not what was written there is named with its file and the
+// way back by whatever reads it, and a backup brings the facts back.
+func TestADamagedBlockOfTheFactDBIsNamedWithTheWayBack(t *testing.T) {
+	t.Parallel()
+	const block, header = 256 << 10, 3 * 4096
+	original := furnished.Copy(t)
+	original.Must("backup", "backup.tar")
+	whole, err := os.ReadFile(original.Facts())
+	labtest.Must(t, err)
+	prices, named := original.Prices(), 0
+	for at := header; at < len(whole); at += block {
+		l := original.CopyOf(t)
+		labtest.Must(t, os.WriteFile(l.Facts(), flipped(whole, at+100, at+200, 0x5a), 0o600))
+		if l.Run("doctor").Code == 0 {
+			continue // nothing stands there any more
+		}
+		r := l.Run("ingest", "first.csv")
+		if wantBearable(l, r, 0, 8) == 0 {
+			continue // it reads other blocks
+		}
+		named++
+		for _, words := range []string{"fact db ", filepath.Base(l.Facts()), "Corrupt database file", "`quant restore FILE`", "`quant init-db --reset`"} {
+			if !strings.Contains(r.Stderr, words) {
+				t.Errorf("block at %d: %q is missing: %v", at, words, r)
+			}
+		}
+		l.Must("restore", "backup.tar", "--yes")
+		if got := l.Prices(); got != prices {
+			t.Errorf("block at %d: after the restore the prices are %s", at, labtest.Clipped(got))
+		}
+	}
+	if named == 0 {
+		t.Error("no block was met")
+	}
+}

@@ -36,7 +36,7 @@ const (
 	programs = 3
 	// keeps is how many artifacts each of them logs.
 	keeps = 4
-	// calm is how long jobs may take once nothing fails any more.
+	// calm is how long nothing may move once nothing fails any more: no job, no run.
 	calm = 3 * time.Minute
 )
 
@@ -117,6 +117,7 @@ type disturbance struct {
 
 	mu      sync.Mutex
 	workers []*labtest.Process // of each host
+	gone    []string           // what those before them said, with their host
 	ended   map[string]int     // how workers ended by themselves
 	done    map[string]int     // faults of each kind
 	tried   map[string]int     // why jobs were tried again
@@ -146,6 +147,9 @@ func disturbed(t *testing.T, lease time.Duration, troubles ...*trouble) *disturb
 		over.Go(func() { d.keep(i, stop) })
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			d.keepEvidence()
+		}
 		close(stop)
 		over.Wait()
 		if !t.Failed() {
@@ -169,6 +173,29 @@ func disturbed(t *testing.T, lease time.Duration, troubles ...*trouble) *disturb
 	return d
 }
 
+// keepEvidence writes what a failure can be understood from into a folder that stays: what
+// the workers said, and the tables of jobs and runs.
+func (d *disturbance) keepEvidence() {
+	dir, err := os.MkdirTemp("", "quant-hosts-")
+	labtest.Must(d.t, err)
+	d.mu.Lock()
+	said := slices.Clone(d.gone)
+	for i, w := range d.workers {
+		if w != nil {
+			said = append(said, fmt.Sprintf("== host%d, at work\n%s", i+1, w.Stderr))
+		}
+	}
+	d.mu.Unlock()
+	for name, text := range map[string]string{
+		"workers": strings.Join(said, "\n"),
+		"jobs":    d.rows(`SELECT id, state::text, attempt, max_attempts, created_at::text, finalized_at::text, args::text, metadata::text, errors::text FROM quant_jobs.river_job ORDER BY id`),
+		"runs":    d.rows(`SELECT r.run_id, r.kind, r.status, r.started_at, r.ended_at, p.host, p.pid, p.exit_code, p.parent_run_id, r.error_text FROM quant.runs r JOIN quant.run_process p USING (run_id) ORDER BY r.run_id`),
+	} {
+		labtest.Must(d.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+	d.t.Logf("what the workers said, and the tables of jobs and runs, are in %s", dir)
+}
+
 // keep starts the worker of a host again whenever it ends, as a service does, until stop
 // is closed.
 func (d *disturbance) keep(i int, stop chan struct{}) {
@@ -179,9 +206,13 @@ func (d *disturbance) keep(i int, stop chan struct{}) {
 		d.mu.Unlock()
 		select {
 		case <-p.Done:
-			if r := p.Wait(); r.Code != labtest.Killed {
+			r := p.Wait()
+			if r.Code != labtest.Killed {
 				d.count(d.ended, fmt.Sprintf("exit status %d: %s", r.Code, said(r.Stderr)))
 			}
+			d.mu.Lock()
+			d.gone = append(d.gone, fmt.Sprintf("== host%d, ended with %d at %s\n%s", i+1, r.Code, time.Now().Format(time.TimeOnly), r.Stderr))
+			d.mu.Unlock()
 			time.Sleep(200 * time.Millisecond)
 		case <-stop:
 			_ = p.Process.Signal(syscall.SIGTERM)
@@ -413,7 +444,8 @@ func (d *disturbance) wait(jobs []string, most int) {
 		troubles.Wait()
 		close(quiet)
 	}()
-	var since time.Time
+	var since, moved time.Time // the last fault was over; something moved
+	before := ""
 	for {
 		time.Sleep(100 * time.Millisecond)
 		select {
@@ -444,7 +476,10 @@ func (d *disturbance) wait(jobs []string, most int) {
 		if open == 0 {
 			break
 		}
-		if !since.IsZero() && time.Since(since) > calm {
+		if now := states + d.rows(`SELECT count(*), count(ended_at) FROM quant.runs WHERE kind <> 'worker'`); now != before {
+			before, moved = now, time.Now()
+		}
+		if !since.IsZero() && time.Since(since) > calm && time.Since(moved) > calm {
 			d.t.Fatalf("jobs do not end:\n%s\nruns:\n%s\nsessions:\n%s\nworkers: %v", states,
 				d.rows(`SELECT r.run_id, r.kind, p.host, p.pid FROM quant.runs r JOIN quant.run_process p USING (run_id) WHERE r.status = 'RUNNING'`),
 				d.rows(`SELECT pid, datname, client_addr, state, now() - state_change, left(query, 100) FROM pg_stat_activity WHERE datname IS NOT NULL`), d.worker(0).Stderr)
@@ -502,11 +537,11 @@ func (d *disturbance) undisturbed(round int) string {
 // Whatever fails, a team's work ends as that of one process that nothing disturbs: no fact
 // is lost, double or half, no run stays RUNNING, and no bit is another.
 func TestWorkOfATeamOutlivesItsFaults(t *testing.T) {
-	faults, seed := 4, soak.Seed(t)
+	faults, most, seed := 4, 8, soak.Seed(t)
 	// A few of the short ones always: the long ones take minutes.
 	some := []*trouble{{hosts: []int{0, 1}, kinds: []string{killWorker, killAttempt, cutLink}}, {hosts: []int{2, 3}, kinds: []string{killAttempt, storeErrors, storeCuts}}}
 	if soak.Full(t) {
-		faults = 300
+		faults, most = 300, 24
 		some[0].kinds, some[1].kinds = append(slices.Clone(ofHosts), ofServer...), append(slices.Clone(ofHosts), ofStore...)
 	}
 	for i, x := range some {
@@ -515,7 +550,7 @@ func TestWorkOfATeamOutlivesItsFaults(t *testing.T) {
 	d := disturbed(t, shortLease, some...)
 	d.left.Store(int64(faults))
 	for round := 1; d.left.Load() > 0; round++ {
-		d.round(round, 8)
+		d.round(round, most)
 	}
 }
 

@@ -16,14 +16,16 @@ import (
 
 // job is what a document says of a job.
 type job struct {
-	Job      int64  `json:"job"`
-	State    string `json:"state"`
-	Attempt  int    `json:"attempt"`
-	RunID    string `json:"run_id"`
-	Parent   string `json:"parent_run_id"`
-	Error    string `json:"error"`
-	Existing bool   `json:"existing"`
-	Attempts []struct {
+	Job       int64  `json:"job"`
+	State     string `json:"state"`
+	Attempt   int    `json:"attempt"`
+	RunID     string `json:"run_id"`
+	Parent    string `json:"parent_run_id"`
+	Error     string `json:"error"`
+	Existing  bool   `json:"existing"`
+	Abandoned bool   `json:"abandoned"`
+	Retries   int    `json:"retries"`
+	Attempts  []struct {
 		RunID  string `json:"run_id"`
 		Worker string `json:"worker_run_id"`
 		Error  string `json:"error"`

@@ -3,6 +3,8 @@ package jobs
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -199,4 +201,137 @@ func TestAJobWhoseWorkersDiedBeforeItBeganIsDone(t *testing.T) {
 		t.Fatalf("%+v", done)
 	}
 	l.WantClosed()
+}
+
+// A job whose process found no server when it began, and was told not to wait for one, has
+// not failed for good: it is tried again as its retries say.
+func TestAJobWhoseProcessFoundNoServerIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		wait     []string
+		attempts int
+	}{
+		"a process that does not wait": {[]string{"--wait", "0s"}, 2},
+		"one that waits":               {nil, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := postgrestest.Start(t, postgrestest.Options{Durable: true})
+			l := labtest.New(t)
+			l.Env = append(l.Env, "QUANT_META_URL="+server.Database(t))
+			l.Must("init-db")
+			j := submit(l, append([]string{"--retries", "1", "--retry-delay", "100ms", "--", "symbols", "add", "A"}, c.wait...)...)
+			worker := l.Start([]string{"QUANT_TEST_FAILPOINT=job.noted:stop"}, "worker", "--until-empty").Stopped()
+			server.Stop()
+			worker.Signal(syscall.SIGCONT)
+			if c.wait != nil {
+				l.Eventually("the worker asks in vain", func() bool { return strings.Contains(worker.Stderr.String(), "is asked again") })
+			} else {
+				l.Eventually("the process waits", func() bool { return len(children(worker.Process.Pid)) > 0 })
+				time.Sleep(500 * time.Millisecond)
+			}
+			server.Restart(t)
+			l.WantCode(worker.Wait(), 0)
+			done := show(l, j.Job)
+			if done.State != "succeeded" || len(done.Attempts) != c.attempts {
+				t.Fatalf("%+v", done)
+			}
+			if c.attempts > 1 && !strings.Contains(done.Attempts[0].Error, "its process recorded no run, and ended with exit status 8") {
+				t.Errorf("the first attempt: %+v", done.Attempts[0])
+			}
+		})
+	}
+}
+
+// A job with which workers die again and again is given up, and says which attempts those
+// were and what to do; whoever then has it done again has it done as a new one.
+func TestAJobWithWhichWorkersDieIsGivenUpUntilItIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	l := labtest.New(t)
+	j := submit(l, "--retries", "2", "--", "symbols", "list")
+	die := func() {
+		l.WantCode(l.Start([]string{"QUANT_TEST_FAILPOINT=job.noted"}, "worker").Wait(), labtest.Killed)
+	}
+	for range 5 {
+		die()
+	}
+	l.Must("worker", "--until-empty")
+	given := show(l, j.Job)
+	if given.State != "failed" || len(given.Attempts) != 5 {
+		t.Fatalf("%+v", given)
+	}
+	says := []string{"given up: 5 workers have died with it (runs ", fmt.Sprintf("`quant jobs retry %d` does it again", j.Job)}
+	for _, a := range given.Attempts {
+		says = append(says, a.RunID[len(a.RunID)-8:])
+	}
+	table, list := l.Must("jobs", "show", fmt.Sprint(j.Job)), l.Must("jobs", "list")
+	for _, words := range says {
+		if !strings.Contains(given.Error, words) || !strings.Contains(table.Stdout, words) {
+			t.Errorf("%q is missing: %s: %v", words, given.Error, table)
+		}
+	}
+	if !strings.Contains(list.Stdout, "given up: 5 workers have died with it") {
+		t.Errorf("%v", list)
+	}
+	l.Must("jobs", "retry", fmt.Sprint(j.Job))
+	die()
+	l.Must("worker", "--until-empty")
+	if done := show(l, j.Job); done.State != "succeeded" || len(done.Attempts) != 7 || done.Retries != 2 {
+		t.Fatalf("%+v", done)
+	}
+	l.WantClosed()
+}
+
+// A job at which nobody works any more is called abandoned by all who show it, until a
+// worker has looked.
+func TestAJobThatIsAbandonedIsCalledThatEverywhere(t *testing.T) {
+	t.Parallel()
+	l := labtest.New(t)
+	j := submit(l, "--", "sh", "-c", "touch begun; while [ ! -e go ]; do sleep 0.05; done")
+	worker := l.Start(nil, "worker")
+	exists(l, "begun")
+	if lives := show(l, j.Job); lives.State != "running" || lives.Abandoned {
+		t.Fatalf("while its worker lives: %+v", lives)
+	}
+	worker.Signal(syscall.SIGKILL)
+	worker.Wait()
+	if gone := show(l, j.Job); gone.State != "running" || !gone.Abandoned {
+		t.Errorf("jobs show: %+v", gone)
+	}
+	if list := document[[]job](l, "jobs", "list"); len(list) != 1 || !list[0].Abandoned {
+		t.Errorf("jobs list: %+v", list)
+	}
+	for _, command := range [][]string{{"jobs", "list"}, {"jobs", "show", fmt.Sprint(j.Job)}} {
+		if r := l.Must(command...); !strings.Contains(r.Stdout, "abandoned") {
+			t.Errorf("%v", r)
+		}
+		if r := l.Must(append(command, "--output", "csv")...); !strings.HasPrefix(r.Stdout, "job,state,cancelling,abandoned,") || !strings.Contains(r.Stdout, ",running,false,true,") {
+			t.Errorf("%v", r)
+		}
+	}
+	server := l.Start(nil, "--output", "json", "serve", "--addr", "127.0.0.1:0")
+	l.Eventually("the server says where it is", func() bool { return strings.HasSuffix(server.Stdout.String(), "}\n") })
+	var said struct {
+		URL string `json:"url"`
+	}
+	labtest.Decode(t, server.Stdout.String(), &said)
+	for path, want := range map[string]string{"/jobs": ">abandoned<", fmt.Sprintf("/jobs/%d", j.Job): ">abandoned<", "/api/v1/jobs": `"abandoned":true`, fmt.Sprintf("/api/v1/jobs/%d", j.Job): `"abandoned":true`} {
+		answer, err := http.Get(strings.TrimSuffix(said.URL, "/") + path)
+		labtest.Must(t, err)
+		text, err := io.ReadAll(answer.Body)
+		labtest.Must(t, err)
+		_ = answer.Body.Close()
+		if !strings.Contains(strings.ReplaceAll(string(text), ": ", ":"), want) {
+			t.Errorf("%s shows no %s: %s", path, want, labtest.Clipped(string(text)))
+		}
+	}
+	server.Signal(syscall.SIGINT)
+	server.Wait()
+	watch := l.Start(nil, "jobs", "watch", "--every", "100ms")
+	l.Eventually("the watch tells it", func() bool { return strings.Contains(watch.Stdout.String(), "abandoned") })
+	l.Write("go", nil)
+	l.Must("worker", "--until-empty")
+	if r := watch.Wait(); r.Code != 0 || !strings.Contains(r.Stdout, "succeeded") {
+		t.Errorf("%v", r)
+	}
 }

@@ -1,0 +1,133 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"quant"
+	"quant/internal/metastore"
+	"quant/internal/metastore/postgrestest"
+)
+
+// goneServer is a server of its own, with a Meta DB, that is gone.
+func goneServer(t *testing.T) (*postgrestest.Server, string) {
+	t.Helper()
+	s := postgrestest.Start(t, postgrestest.Options{Durable: true})
+	url := s.Database(t)
+	ok(t, prepare(context.Background(), url))
+	s.Stop()
+	return s, url
+}
+
+func TestAServerThatIsAwayIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	s, url := goneServer(t)
+	waiting := make(chan error, 10)
+	type result struct {
+		db  *DB
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		db, err := Open(context.Background(), Options{URL: url, Patience: 5 * time.Minute, Waiting: func(why error) { waiting <- why }})
+		done <- result{db, err}
+	}()
+	select {
+	case why := <-waiting:
+		if !strings.Contains(why.Error(), "no server answers at ") {
+			t.Errorf("it waits because %v", why)
+		}
+	case r := <-done:
+		t.Fatalf("it waits for nobody: %v", r.err)
+	}
+	s.Restart(t)
+	r := <-done
+	ok(t, r.err)
+	ok(t, r.db.Close())
+	if len(waiting) != 0 {
+		t.Errorf("it is said again: %v", <-waiting)
+	}
+}
+
+func TestAServerThatStaysAwayIsToldWhenTheWaitIsOver(t *testing.T) {
+	t.Parallel()
+	_, url := goneServer(t)
+	err := fails(t, Options{URL: url}, quant.Store, "no server answers at ")
+	if !errors.Is(err, metastore.ErrAway) {
+		t.Errorf("not marked: %v", err)
+	}
+	begun := time.Now()
+	_ = fails(t, Options{URL: url, Patience: 1500 * time.Millisecond}, quant.Store, "no server answers at ", "(waited ")
+	if took := time.Since(begun); took < time.Second {
+		t.Errorf("it waited %s", took)
+	}
+}
+
+func TestTheEndOfAContextEndsAWaitForAServerAtOnce(t *testing.T) {
+	t.Parallel()
+	_, url := goneServer(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	_, err := Open(ctx, Options{URL: url, Patience: time.Hour, Waiting: func(error) { cancel() }})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("it says %v", err)
+	}
+}
+
+// What a moment does not mend is told at once.
+func TestWhatWaitingDoesNotMendIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	s := postgrestest.Start(t, postgrestest.Options{TLS: true})
+	good := s.TCP("quant", "quant", "postgres")
+	for url, says := range map[string]string{
+		s.TCP("quant", "wrong-password", "postgres"):                "does not take the password",
+		s.TCP("quant", "quant", "nowhere"):                          "no database",
+		good + "?sslmode=disable":                                   "refuses role quant",
+		good + "?sslmode=verify-full":                               "is not trusted",
+		"postgres://quant@no-such-host.invalid/lab":                 "there is no host",
+		postgrestest.Shared(t).URL(named(postgrestest.Database(t))): "holds no lab yet",
+	} {
+		err := fails(t, Options{URL: url, Patience: time.Hour, Waiting: func(why error) { t.Errorf("it waits: %v", why) }}, quant.Store, says)
+		if errors.Is(err, metastore.ErrAway) {
+			t.Errorf("marked as away: %v", err)
+		}
+	}
+}
+
+// A method that stores something begins anew when its server was away before it was told
+// to commit, and stores that once.
+func TestAMethodOutlivesARestartOfItsServer(t *testing.T) {
+	t.Parallel()
+	s, url := goneServer(t)
+	s.Restart(t)
+	var said atomic.Int64
+	waiting := make(chan struct{}, 10)
+	db := opened(t, Options{URL: url, Patience: 5 * time.Minute, Waiting: func(error) { said.Add(1); waiting <- struct{}{} }})
+	s.Kill()
+	stored := make(chan error, 1)
+	go func() {
+		stored <- db.CreateSymbol(context.Background(), quant.Symbol{Symbol: "A"})
+	}()
+	select {
+	case <-waiting:
+	case err := <-stored:
+		t.Fatalf("it waits for nobody: %v", err)
+	}
+	s.Restart(t)
+	ok(t, <-stored)
+	list, err := db.ListSymbols(context.Background(), metastore.SymbolFilter{})
+	ok(t, err)
+	if len(list) != 1 || said.Load() != 1 {
+		t.Errorf("%d symbols, and it was said %d times", len(list), said.Load())
+	}
+
+	s.Kill()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { <-waiting; cancel() }()
+	if err := db.CreateSymbol(ctx, quant.Symbol{Symbol: "B"}); !errors.Is(err, metastore.ErrAway) {
+		t.Errorf("when its context ends it says %v", err)
+	}
+}
