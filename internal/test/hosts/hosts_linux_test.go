@@ -190,10 +190,11 @@ func (d *disturbance) keepEvidence() {
 		"workers": strings.Join(said, "\n"),
 		"jobs":    d.rows(`SELECT id, state::text, attempt, max_attempts, created_at::text, finalized_at::text, args::text, metadata::text, errors::text FROM quant_jobs.river_job ORDER BY id`),
 		"runs":    d.rows(`SELECT r.run_id, r.kind, r.status, r.started_at, r.ended_at, p.host, p.pid, p.exit_code, p.parent_run_id, r.error_text FROM quant.runs r JOIN quant.run_process p USING (run_id) ORDER BY r.run_id`),
+		"notes":   d.rows(`SELECT run_id, text FROM quant.run_notes ORDER BY run_id`),
 	} {
 		labtest.Must(d.t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
 	}
-	d.t.Logf("what the workers said, and the tables of jobs and runs, are in %s", dir)
+	d.t.Logf("what the workers said, and the tables of jobs, runs and notes, are in %s", dir)
 }
 
 // keep starts the worker of a host again whenever it ends, as a service does, until stop
