@@ -199,11 +199,12 @@ func (in *ingest) stageRejects(ctx context.Context) error {
 		fields = append(fields, "coalesce(CAST("+c+" AS VARCHAR), '')")
 	}
 	query := fmt.Sprintf(`CREATE TEMP TABLE %s AS SELECT r.* FROM (
-			SELECT DISTINCT ON (source_digest, line, reason) * FROM (
+			SELECT * FROM (
 				SELECT %s AS source_digest, %s AS line, %s || %s AS reason, %s AS source,
 					CASE WHEN x.text IS NULL THEN symbol END AS symbol, CASE WHEN x.text IS NULL THEN CAST(ts AS VARCHAR) END AS ts,
 					coalesce(x.text, concat_ws(',', %s)) AS row_text, %s AS run_id
 				FROM (SELECT * FROM temp.main.%s WHERE fault NOT IN (%s)) s%s LEFT JOIN temp.main.%s x USING (file, line))
+			QUALIFY row_number() OVER (PARTITION BY source_digest, line, reason) = 1 -- goes to disk where it must, unlike DISTINCT ON
 			ORDER BY source_digest, line, reason) r
 		ANTI JOIN rejects USING (source_digest, line, reason)`,
 		rejectRows, in.byFile(digests), in.lineSQL("file", "line"), reason.String(), ofSymbol, in.byFile(in.sources), strings.Join(fields, ", "), sqltext.Literal(in.RunID),
