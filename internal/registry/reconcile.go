@@ -152,6 +152,13 @@ func (g *Registry) reconcile(ctx context.Context, most int, long time.Duration) 
 // true, but some in any case, and returns those that were not closed by somebody
 // else.
 func (g *Registry) closeDead(ctx context.Context, dead []metastore.RunDetail, late func() bool) (closed []metastore.RunDetail, err error) {
+	if shared, ok := g.Liveness.(SharedLiveness); ok {
+		// Whoever still lives can write nothing from here on; else its run stays open. Only
+		// then is it looked what was committed: before, it may yet commit.
+		if dead, err = revoke(ctx, shared, dead); err != nil || len(dead) == 0 {
+			return nil, err
+		}
+	}
 	var ask []string
 	for _, run := range dead {
 		if run.Process.Changes && g.seesFacts(run) {
@@ -171,7 +178,7 @@ func (g *Registry) closeDead(ctx context.Context, dead []metastore.RunDetail, la
 		if ctx.Err() != nil {
 			return closed, context.Cause(ctx)
 		}
-		batch, err := g.closeBatch(ctx, dead[i:min(i+atOnce, len(dead))], func(run metastore.RunDetail) quant.Facts {
+		batch, err := g.closeSure(ctx, dead[i:min(i+atOnce, len(dead))], func(run metastore.RunDetail) quant.Facts {
 			switch {
 			case !run.Process.Changes:
 				return quant.FactsNone // a reading run cannot commit any
@@ -196,21 +203,17 @@ func (g *Registry) seesFacts(run metastore.RunDetail) bool {
 	return !ok || g.FactsShared || shared.LockHere(run.Process)
 }
 
-// closeBatch closes dead runs in one commit.
-func (g *Registry) closeBatch(ctx context.Context, dead []metastore.RunDetail, factsOf func(metastore.RunDetail) quant.Facts) (closed []metastore.RunDetail, err error) {
-	if shared, ok := g.Liveness.(SharedLiveness); ok {
-		// Whoever still lives can write nothing from here on; else its run stays open.
-		err = g.Store.Tx(ctx, func(ctx context.Context) error {
-			sure, err := shared.Revoke(ctx, dead)
-			if err != nil || len(sure) == 0 {
-				return err
-			}
-			closed, err = g.closeSure(ctx, sure, factsOf)
-			return err
-		})
-		return closed, err
+// revoke returns the runs of those whose processes write nothing any more. A run that it
+// returns and that is not closed is found by the next who looks.
+func revoke(ctx context.Context, shared SharedLiveness, dead []metastore.RunDetail) (sure []metastore.RunDetail, err error) {
+	for some := range slices.Chunk(dead, atOnce) {
+		gone, err := shared.Revoke(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		sure = append(sure, gone...)
 	}
-	return g.closeSure(ctx, dead, factsOf)
+	return sure, nil
 }
 
 // leaseText says of a dead run of a shared Meta DB whose process it was and who found
@@ -223,7 +226,7 @@ func (g *Registry) leaseText(run metastore.RunDetail) string {
 	return g.Mask.Text(fmt.Sprintf("; its lease had ended (process %d on %s, found by %s)", run.Process.PID, run.Process.Host, g.Process.Host))
 }
 
-// closeSure closes runs whose processes are known to write nothing any more.
+// closeSure closes, in one commit, runs whose processes are known to write nothing any more.
 func (g *Registry) closeSure(ctx context.Context, dead []metastore.RunDetail, factsOf func(metastore.RunDetail) quant.Facts) ([]metastore.RunDetail, error) {
 	programs, err := g.livingPrograms(ctx, dead)
 	if err != nil {

@@ -78,8 +78,8 @@ type SharedLiveness interface {
 	// Abandoned returns RUNNING runs of all machines whose processes are dead by what
 	// they share, as metastore.Runs.RunningOn does.
 	Abandoned(ctx context.Context, before string, limit int) ([]metastore.RunDetail, error)
-	// Revoke makes sure, in the transaction of ctx, that the processes of dead runs
-	// write nothing any more, and returns the runs for which that is so.
+	// Revoke makes sure that the processes of dead runs write nothing any more, neither
+	// records nor facts, and returns the runs for which that is so.
 	Revoke(ctx context.Context, runs []metastore.RunDetail) ([]metastore.RunDetail, error)
 	// Fence runs a commit of facts while nobody can close these runs of this process:
 	// Conflict when somebody has, and nothing is committed.

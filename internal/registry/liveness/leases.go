@@ -186,7 +186,7 @@ func (l *Leases) Abandoned(ctx context.Context, before string, limit int) ([]met
 	return l.store.Abandoned(ctx, before, limit)
 }
 
-// Revoke takes the leases of dead runs away, in the transaction of ctx, and returns
+// Revoke takes the leases of dead runs away, and returns
 // the runs whose process can write nothing any more.
 func (l *Leases) Revoke(ctx context.Context, runs []metastore.RunDetail) ([]metastore.RunDetail, error) {
 	var ended, dead []string
