@@ -221,7 +221,7 @@ func TestAReadingRoleSufficesToRead(t *testing.T) {
 func TestErrorsOfTheConnectionSayWhatWhereAndWhy(t *testing.T) {
 	t.Parallel()
 	s := postgrestest.Start(t, postgrestest.Options{TLS: true, Durable: true, Settings: map[string]string{"max_connections": "12", "superuser_reserved_connections": "3"}})
-	at := func(url string) Options { return Options{URL: url, Wait: 300 * time.Millisecond} }
+	at := func(url string) Options { return Options{URL: url, Wait: 30 * time.Second} }
 	good := s.TCP("quant", "quant", "postgres")
 	host := good[strings.Index(good, "@")+1 : strings.LastIndex(good, "/")]
 
@@ -243,7 +243,7 @@ func TestErrorsOfTheConnectionSayWhatWhereAndWhy(t *testing.T) {
 	// A server that never answers.
 	silent := must(net.Listen("tcp", "localhost:0"))
 	defer func() { _ = silent.Close() }()
-	_ = fails(t, at("postgres://quant:hunter2@"+silent.Addr().String()+"/lab"), quant.Store, "did not answer")
+	_ = fails(t, Options{URL: "postgres://quant:hunter2@" + silent.Addr().String() + "/lab", Wait: 300 * time.Millisecond}, quant.Store, "did not answer")
 	// One that knows no TLS.
 	plain := postgrestest.Start(t, postgrestest.Options{TCP: true})
 	_ = fails(t, at(plain.TCP("quant", "quant", "postgres")+"?sslmode=require"), quant.Store, "does not speak TLS", "sslmode=disable")

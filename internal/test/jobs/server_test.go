@@ -68,32 +68,46 @@ func TestAJobOfATeamCountsOnceThoughItsWorkerIsKilled(t *testing.T) {
 	}
 }
 
-// A worker that cannot ask how a run ended waits until it can: it takes neither the run
-// for missing, nor its log away, and ends the job as the run did.
+// A server that is gone when a job ends is waited for: by the job's process, which then
+// ends its run, and, where that was killed, by the worker, which takes neither the run for
+// missing nor its log away.
 func TestAJobOutlivesAServerThatIsGoneWhenItEnds(t *testing.T) {
 	t.Parallel()
-	server := postgrestest.Start(t, postgrestest.Options{Durable: true})
-	l := labtest.New(t)
-	l.Env = append(l.Env, "QUANT_META_URL="+server.Database(t))
-	l.Must("init-db")
-	j := submit(l, "--retries", "1", "--retry-delay", "100ms", "--", "sh", "-c", "echo said; touch begun; while [ ! -e go ]; do sleep 0.05; done")
-	worker := l.Start(nil, "worker", "--until-empty")
-	l.Eventually("the program of the job begins", func() bool { _, err := os.Stat(l.Path("begun")); return err == nil })
-	server.Stop()
-	l.Write("go", nil)
-	l.Eventually("the worker asks in vain", func() bool { return strings.Contains(worker.Stderr.String(), "is asked again") })
-	server.Restart(t)
-	if r := worker.Wait(); r.Code != 0 {
-		t.Fatalf("the worker: %v", r)
-	}
-	done := show(l, j.Job)
-	if done.State != "succeeded" || done.Attempt != 2 { // the first could not record its end
-		t.Fatalf("%+v", done)
-	}
-	for i, a := range done.Attempts {
-		if r := l.Must("runs", "logs", a.RunID); !strings.Contains(r.Stdout, "said") {
-			t.Errorf("the log of attempt %d: %v", i+1, r)
-		}
+	for name, attempts := range map[string]int{"its process waits": 1, "its process is killed": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := postgrestest.Start(t, postgrestest.Options{Durable: true})
+			l := labtest.New(t)
+			l.Env = append(l.Env, "QUANT_META_URL="+server.Database(t))
+			l.Must("init-db")
+			j := submit(l, "--retries", "1", "--retry-delay", "100ms", "--", "sh", "-c", "echo said; touch begun; while [ ! -e go ]; do sleep 0.05; done; touch over")
+			worker := l.Start(nil, "worker", "--until-empty")
+			l.Eventually("the program of the job begins", func() bool { _, err := os.Stat(l.Path("begun")); return err == nil })
+			server.Stop()
+			if attempts > 1 {
+				for _, pid := range children(worker.Process.Pid) {
+					labtest.Must(t, syscall.Kill(pid, syscall.SIGKILL))
+				}
+				l.Eventually("the worker asks in vain", func() bool { return strings.Contains(worker.Stderr.String(), "is asked again") })
+				l.Write("go", nil)
+			} else {
+				l.Write("go", nil)
+				l.Eventually("the program is over", func() bool { _, err := os.Stat(l.Path("over")); return err == nil })
+			}
+			server.Restart(t)
+			if r := worker.Wait(); r.Code != 0 {
+				t.Fatalf("the worker: %v", r)
+			}
+			done := show(l, j.Job)
+			if done.State != "succeeded" || done.Attempt != attempts {
+				t.Fatalf("%+v", done)
+			}
+			for i, a := range done.Attempts {
+				if r := l.Must("runs", "logs", a.RunID); !strings.Contains(r.Stdout, "said") {
+					t.Errorf("the log of attempt %d: %v", i+1, r)
+				}
+			}
+		})
 	}
 }
 
