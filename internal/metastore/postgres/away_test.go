@@ -131,3 +131,34 @@ func TestAMethodOutlivesARestartOfItsServer(t *testing.T) {
 		t.Errorf("when its context ends it says %v", err)
 	}
 }
+
+// What is asked before a content is stored waits as well: else a program's log stays on
+// its machine because the server was restarted at its end.
+func TestTheQuestionBeforeAContentIsStoredOutlivesARestart(t *testing.T) {
+	t.Parallel()
+	s, url := goneServer(t)
+	s.Restart(t)
+	waiting := make(chan struct{}, 10)
+	db := opened(t, Options{URL: url, Patience: 5 * time.Minute, Waiting: func(error) { waiting <- struct{}{} }})
+	before, err := db.Born(context.Background())
+	ok(t, err)
+	s.Kill()
+	type answer struct {
+		at  string
+		err error
+	}
+	asked := make(chan answer, 1)
+	go func() {
+		at, err := db.Born(context.Background())
+		asked <- answer{at, err}
+	}()
+	select {
+	case <-waiting:
+	case a := <-asked:
+		t.Fatalf("it waits for nobody: %v", a.err)
+	}
+	s.Restart(t)
+	if a := <-asked; a.err != nil || a.at != before {
+		t.Errorf("it was made at %s, and then at %s (%v)", before, a.at, a.err)
+	}
+}

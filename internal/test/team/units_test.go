@@ -290,6 +290,10 @@ func TestObjectsThatUnitsStagedAreNamedKeptAndVerified(t *testing.T) {
 	if len(all) < 4 {
 		t.Fatalf("staged: %v", all)
 	}
+	minute := time.Now().Add(-time.Minute) // stores tell times to the second
+	for _, file := range all {
+		labtest.Must(t, os.Chtimes(file, minute, minute))
+	}
 	l.Must("runs", "list") // closes the sweep that died
 	if r := l.Must("doctor"); !strings.Contains(r.Stdout, "s3://") || !strings.Contains(r.Stdout, "left it behind") {
 		t.Errorf("the doctor does not name them: %s", r)
