@@ -61,6 +61,12 @@ func Extensions(t testing.TB) string {
 
 // fetch installs the extensions' packages beside the folder and gives it the name when
 // they are whole: other test binaries may do the same.
+// Environment is what a process is told of a lake that is its Fact DB.
+func Environment(t testing.TB, url string) []string {
+	t.Helper()
+	return []string{"QUANT_FACTS_URL=" + url, "QUANT_EXTENSIONS_DIR=" + Extensions(t)}
+}
+
 func fetch(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err

@@ -52,7 +52,7 @@ func TestACrowdOfUsersWorksOnOneLabAtOnce(t *testing.T) {
 		l.Must("exec", "--name", user, "--", "true")
 		labs[user] = l
 	}
-	short := strings.Replace(momentum, "2015-12-31", "2015-05-31", 1)
+	short := strings.Replace(labtest.Momentum, "2015-12-31", "2015-05-31", 1)
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	ended := map[string]int{}

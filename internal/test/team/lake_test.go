@@ -1,7 +1,6 @@
 package team
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 	"syscall"
@@ -16,38 +15,12 @@ import (
 	"quant/internal/test/objectstest"
 )
 
-const momentum = `strategy_id: momentum
-version: "1.0.0"
-universe:   {type: symbols, symbols: [A, B, C, D]}
-signal:     {type: factor_rank, order: desc, inputs: {feature_name: ret_20d, feature_version: v1}}
-rebalance:  {frequency: monthly, asof_policy: close}
-portfolio:  {top_k: 2, weighting: equal}
-supervisor: {gross_exposure_cap: 1.0, max_weight_per_symbol: 0.5, max_positions: 2, turnover_cap: 0.6}
-backtest:   {from: "2015-03-01", to: "2015-12-31"}
-`
-
 // onLake is a lab with its facts on a lake.
 func onLake(t *testing.T, url string) *labtest.Lab {
 	t.Helper()
-	l := prices(t)
-	l.Env = append(l.Env, "QUANT_FACTS_URL="+url, "QUANT_EXTENSIONS_DIR="+laketest.Extensions(t))
+	l := labtest.WithPrices(t)
+	l.Env = append(l.Env, laketest.Environment(t, url)...)
 	return l
-}
-
-// prices is a lab with files of prices, and a strategy.
-func prices(t *testing.T) *labtest.Lab {
-	t.Helper()
-	l := labtest.New(t)
-	l.Env = append(l.Env, "QUANT_CALENDAR=data")
-	l.Write("first.csv", labtest.PriceFile(1, 420, "A", "B", "C", "D"))
-	l.Write("second.csv", corrected(2010, "A", "B", "C", "D", "E"))
-	l.Write("s.yaml", []byte(momentum))
-	return l
-}
-
-// corrected are the same prices with another volume on one day.
-func corrected(volume int, symbols ...string) []byte {
-	return bytes.ReplaceAll(labtest.PriceFile(1, 420, symbols...), []byte(",1010,"), fmt.Appendf(nil, ",%d,", volume))
 }
 
 // digests are what the runs of a lab read and wrote, without what names runs and times.
@@ -64,7 +37,7 @@ func TestALakeInABucketIsTheSame(t *testing.T) {
 	front := server.Front(t, true)
 	bucket := server.Bucket(t)
 	url := laketest.InBucket(postgrestest.Database(t), bucket, front.Endpoint)
-	file, lake, stranger := prices(t), onLake(t, url), onLake(t, url)
+	file, lake, stranger := labtest.WithPrices(t), onLake(t, url), onLake(t, url)
 	for name, value := range objectstest.Environment() {
 		lake.Env, stranger.Env = append(lake.Env, name+"="+value), append(stranger.Env, name+"="+value)
 	}
@@ -103,7 +76,7 @@ func TestALakeInABucketIsTheSame(t *testing.T) {
 // on PostgreSQL and its facts on a lake.
 func TestTheChainIsTheSameOnATeamsBackends(t *testing.T) {
 	t.Parallel()
-	file, lake := prices(t), onLake(t, laketest.URL(t))
+	file, lake := labtest.WithPrices(t), onLake(t, laketest.URL(t))
 	lake.Env = append(lake.Env, "QUANT_META_URL="+postgrestest.Database(t))
 	for _, l := range []*labtest.Lab{file, lake} {
 		for _, line := range []string{
@@ -209,7 +182,7 @@ func TestARunNamesTheSnapshotsOfItsLake(t *testing.T) {
 		t.Errorf("after a move: %s", r)
 	}
 	l.Want(2, "sql", "--as-of", "snapshot:x", "SELECT 1")
-	file := prices(t)
+	file := labtest.WithPrices(t)
 	file.Must("init-db")
 	file.Want(6, "sql", "--as-of", "snapshot:1", "SELECT 1")
 	file.Want(6, "lab", "compact")
@@ -222,7 +195,7 @@ func TestCompactionBesideOthersAndKilledAnywhereLeavesFactsAsTheyAre(t *testing.
 	o := newTeam(t)
 	facts := []string{"QUANT_FACTS_URL=" + laketest.URL(t), "QUANT_EXTENSIONS_DIR=" + laketest.Extensions(t)}
 	machine := func() *labtest.Lab {
-		l := prices(t)
+		l := labtest.WithPrices(t)
 		l.Env = append(append(l.Env, facts...), "QUANT_META_URL="+o.url, "QUANT_TEST_PATIENCE=lease="+lease.String())
 		return l
 	}
@@ -238,7 +211,7 @@ func TestCompactionBesideOthersAndKilledAnywhereLeavesFactsAsTheyAre(t *testing.
 	then := at(a, first)
 	compact := []string{"lab", "compact", "--wait", "2m", "--grace", "0s", "--expire", "1ms"}
 	for i, step := range labtest.CompactSteps {
-		b.Write("more.csv", corrected(3000+i, "A", "B", "C", "D", "E"))
+		b.Write("more.csv", labtest.Corrected(3000+i, "A", "B", "C", "D", "E"))
 		writer, reader := b.Start(nil, "ingest", "--wait", "2m", "more.csv"), c.Start(nil, "features", "--wait", "2m", "--feature-version", "v2")
 		a.WantCode(a.Start([]string{"QUANT_TEST_FAILPOINT=" + step}, compact...).Wait(), 1009)
 		if now := at(a, first); now != then {
@@ -255,9 +228,9 @@ func TestCompactionBesideOthersAndKilledAnywhereLeavesFactsAsTheyAre(t *testing.
 	// What is open may still read what was replaced since it began.
 	sleeping := c.Start(nil, "exec", "--", "sleep", "600")
 	a.Eventually("it runs", func() bool { return strings.Contains(a.Must("runs", "list", "--output", "csv").Stdout, "exec,RUNNING") })
-	b.Write("more.csv", corrected(4000, "A", "B", "C", "D", "E"))
+	b.Write("more.csv", labtest.Corrected(4000, "A", "B", "C", "D", "E"))
 	b.Must("ingest", "more.csv")
-	b.Write("more.csv", corrected(3000+len(labtest.CompactSteps)-1, "A", "B", "C", "D", "E"))
+	b.Write("more.csv", labtest.Corrected(3000+len(labtest.CompactSteps)-1, "A", "B", "C", "D", "E"))
 	b.Must("ingest", "more.csv")
 	if r := a.Must(append(compact, "--output", "json")...); !strings.Contains(r.Stdout, `"expired": 0`) && !strings.Contains(r.Stdout, `"expired":0`) {
 		t.Errorf("beside an open run: %s", r)
@@ -287,7 +260,7 @@ func TestMachinesThatIngestTheSameAtOnceLeaveNothingTwice(t *testing.T) {
 	machines := []*labtest.Lab{first, onLake(t, url), onLake(t, url)}
 	var running []*labtest.Process
 	for i, l := range machines {
-		l.Write("same.csv", corrected(2000+i, "A", "B", "C", "D", "E", "F"))
+		l.Write("same.csv", labtest.Corrected(2000+i, "A", "B", "C", "D", "E", "F"))
 		running = append(running, l.Start(nil, "ingest", "--wait", "2m", "same.csv"))
 	}
 	time.Sleep(1200 * time.Millisecond)

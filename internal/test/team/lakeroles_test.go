@@ -38,7 +38,7 @@ func TestWhoMayReadALakeWritesNothingAndWritersShareIt(t *testing.T) {
 	if got := rows(lee); got != before {
 		t.Errorf("who may only read sees %q, a writer %q", got, before)
 	}
-	lee.Write("third.csv", corrected(2020, "F"))
+	lee.Write("third.csv", labtest.Corrected(2020, "F"))
 	for _, line := range [][]string{{"ingest", "third.csv"}, {"features", "--feature-version", "v2"}, {"backtest", "--strategy", "s.yaml"}} {
 		if r := lee.Run(line...); r.Code == 0 {
 			t.Errorf("who may only read could: %v", r)

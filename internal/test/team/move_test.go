@@ -21,7 +21,7 @@ import (
 // run, an artifact, a log, a plan.
 func filled(t *testing.T) *labtest.Lab {
 	t.Helper()
-	l := prices(t)
+	l := labtest.WithPrices(t)
 	l.Env = append(l.Env, "QUANT_EXTENSIONS_DIR="+laketest.Extensions(t))
 	l.Write("plot.txt", []byte("seen"))
 	for _, line := range []string{
@@ -227,7 +227,7 @@ func TestAMoveWaitsForTheSourceAndRefusesALabInUse(t *testing.T) {
 	l.Want(5, "lab", "move", "--to-data-dir", "there", "--wait", "0") // nobody has closed it
 	l.Must("config")
 	l.Must("lab", "move", "--to-data-dir", "there")
-	other := prices(t)
+	other := labtest.WithPrices(t)
 	other.Must("init-db")
 	other.Must("ingest", "first.csv")
 	l.Want(5, "lab", "move", "--to-data-dir", other.Path("data"))

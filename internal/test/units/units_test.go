@@ -1,4 +1,6 @@
-package team
+// Package units tries work that workers divide on a team's stores: with the files of a lake
+// in a folder or in a bucket, by real processes that are killed.
+package units
 
 import (
 	"errors"
@@ -21,6 +23,8 @@ import (
 	"quant/internal/test/soak"
 )
 
+func TestMain(m *testing.M) { labtest.Main(m) }
+
 const scored = `strategy_id: scored
 version: "1"
 universe:   {type: symbols, symbols: [A, B, C, D]}
@@ -29,6 +33,13 @@ rebalance:  {frequency: weekly, asof_policy: close}
 portfolio:  {top_k: 2, weighting: equal}
 backtest:   {fee_bps: 5}
 `
+
+func onLake(t *testing.T, url string) *labtest.Lab {
+	t.Helper()
+	l := labtest.WithPrices(t)
+	l.Env = append(l.Env, laketest.Environment(t, url)...)
+	return l
+}
 
 // inFolder and inBucket are labs whose Meta DB is on PostgreSQL, with their facts on a
 // lake that has its files in a folder, or in a bucket.
@@ -132,7 +143,7 @@ var alone sync.Map
 func embedded(t *testing.T) string {
 	t.Helper()
 	once, _ := alone.LoadOrStore("", sync.OnceValue(func() string {
-		l := prices(t)
+		l := labtest.WithPrices(t)
 		work(l, "")
 		return cameTo(l)
 	}))
@@ -216,7 +227,7 @@ var sweptAlone sync.Map
 func ofSweep(t *testing.T) string {
 	t.Helper()
 	once, _ := sweptAlone.LoadOrStore("", sync.OnceValue(func() string {
-		l := prices(t)
+		l := labtest.WithPrices(t)
 		for _, line := range []string{"init-db", "ingest first.csv", "features"} {
 			l.Must(strings.Fields(line)...)
 		}
