@@ -40,16 +40,6 @@ const (
 	calm = 3 * time.Minute
 )
 
-const strategy = `strategy_id: momentum
-version: "1.0.0"
-universe:   {type: symbols, symbols: [A, B, C, D]}
-signal:     {type: factor_rank, order: desc, inputs: {feature_name: ret_20d, feature_version: v1}}
-rebalance:  {frequency: monthly, asof_policy: close}
-portfolio:  {top_k: 2, weighting: equal}
-supervisor: {gross_exposure_cap: 1.0, max_weight_per_symbol: 0.5, max_positions: 2, turnover_cap: 0.6}
-backtest:   {from: "2015-03-01", to: "2015-07-31"}
-`
-
 // printed is what a program of a round prints.
 func printed(round int) string {
 	var b strings.Builder
@@ -102,7 +92,7 @@ func write(t *testing.T, dir string, round int) {
 	}
 	labtest.Must(t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("printed-%d.txt", round)), []byte(printed(round)), 0o644))
 	labtest.Must(t, os.WriteFile(filepath.Join(dir, "program.sh"), []byte(program), 0o644))
-	labtest.Must(t, os.WriteFile(filepath.Join(dir, "s.yaml"), []byte(strategy), 0o644))
+	labtest.Must(t, os.WriteFile(filepath.Join(dir, "s.yaml"), []byte(strings.Replace(labtest.Momentum, "2015-12-31", "2015-07-31", 1)), 0o644))
 }
 
 // disturbance is a network whose parts fail while a worker works on each host.
