@@ -165,13 +165,14 @@ func (db *DB) Check(ctx context.Context) ([]Problem, error) {
 	a := &audit{db: db}
 	if a.shape(ctx) {
 		for _, table := range slices.Sorted(maps.Keys(a.tables)) {
-			if !isView(table) {
+			if !a.db.isView(table) {
 				a.readable(ctx, table)
 			}
 		}
 		for _, t := range Tables() {
 			a.keys(ctx, t)
 		}
+		a.codes(ctx)
 		a.values(ctx)
 		a.ledger(ctx)
 	}
@@ -220,7 +221,7 @@ func (a *audit) shape(ctx context.Context) bool {
 	} else {
 		a.versions = withSets(sets)
 	}
-	fresh, err := freshColumns(ctx, a.versions)
+	fresh, err := freshColumns(ctx, a.versions, a.db.lake != nil)
 	if err != nil {
 		a.found(a.db.path, mendReset, "no fresh schema to compare with: %s", firstLine(err))
 		return true
@@ -280,7 +281,7 @@ func (a *audit) keys(ctx context.Context, t Table) {
 		null[i] = sqltext.Identifier(c) + " IS NULL"
 	}
 	from := factTable(t.Name)
-	if isView(t.Name) {
+	if ofFeatures(t.Name) {
 		a.storedKeys(ctx, t)
 	}
 	if t.Name == FeaturesDaily { // the key of what stands in tables of versions cannot be NULL
@@ -292,7 +293,7 @@ func (a *audit) keys(ctx context.Context, t Table) {
 		}
 	}
 	list := strings.Join(quoted, ", ")
-	if !isView(t.Name) {
+	if !ofFeatures(t.Name) {
 		a.twice(ctx, t, "SELECT count(*) FROM (SELECT 1 FROM "+from+" GROUP BY "+list+" HAVING count(*) > 1)")
 	}
 	if t.Stamp == "" || !a.sound(Ledger) {
@@ -318,7 +319,7 @@ func (a *audit) twice(ctx context.Context, t Table, query string) {
 // storedKeys finds keys of a view that stand twice, in one of the tables behind it or in
 // two: for less than the view's rows, one by one, would cost.
 func (a *audit) storedKeys(ctx context.Context, t Table) {
-	long := longTable(t.Name)
+	long := a.db.longTable(t.Name)
 	if !a.sound(long) || t.Name == Returns && !a.sound(ReturnsVersion) {
 		return
 	}
@@ -345,9 +346,33 @@ func (a *audit) storedKeys(ctx context.Context, t Table) {
 	}
 }
 
+// codes finds rows in codes that a view does not show, or twice: what they name is not
+// there, or more than once.
+func (a *audit) codes(ctx context.Context) {
+	if a.db.lake != nil || !a.sound(CodedParts) || !a.sound(CodedTexts) {
+		return
+	}
+	for _, of := range [][2]string{{CodedParts, partColumn}, {CodedTexts, "code"}} {
+		if n := a.number(ctx, of[0], "SELECT count(*) FROM (SELECT 1 FROM "+factTable(of[0])+" GROUP BY "+of[1]+" HAVING count(*) > 1)"); n > 0 {
+			a.found(of[0], mendReset, "%d of %s are there more than once", n, of[1])
+		}
+	}
+	for _, c := range codedTables() {
+		lost := []string{"c." + partColumn + " NOT IN (SELECT " + partColumn + " FROM " + factTable(CodedParts) + " WHERE table_name = " + sqltext.Literal(c.name) + ")"}
+		for _, col := range c.columns {
+			if col.as == asText {
+				lost = append(lost, "c."+sqltext.Identifier(col.name)+" NOT IN (SELECT code FROM "+factTable(CodedTexts)+")")
+			}
+		}
+		if n := a.number(ctx, c.codes(), "SELECT count(*) FROM "+factTable(c.codes())+" c WHERE "+strings.Join(lost, " OR ")); n > 0 {
+			a.found(c.name, mendReset, "%d rows of %s cannot be read: %s or %s lacks what they name", n, c.codes(), CodedParts, CodedTexts)
+		}
+	}
+}
+
 func (a *audit) values(ctx context.Context) {
 	n := a.number(ctx, FeaturesDaily, "SELECT count(*) FROM "+factTable(FeaturesOther)+" WHERE NOT isfinite(feature_value)")
-	stored := []string{FeaturesDaily, FeaturesOther, ReturnsVersion, ReturnsOther}
+	stored := append(codedStorage(), FeaturesDaily, FeaturesOther, ReturnsVersion, ReturnsOther)
 	for _, w := range a.versions {
 		stored = append(stored, w.table())
 		n += a.number(ctx, w.table(), "SELECT sum("+w.each("coalesce(NOT isfinite(%s), false)::BIGINT")+")::BIGINT FROM "+factTable(w.table()))
@@ -358,7 +383,7 @@ func (a *audit) values(ctx context.Context) {
 	for _, table := range slices.Sorted(maps.Keys(a.tables)) {
 		var bad []string
 		if slices.Contains(stored, table) {
-			continue // the view of the returns shows what it holds
+			continue // the views of the returns and of codes show what they hold
 		}
 		for _, c := range a.tables[table] {
 			if c.Type == "DOUBLE" {

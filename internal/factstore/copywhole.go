@@ -369,9 +369,15 @@ func proveFile(ctx context.Context, path string) error {
 func tableIn(catalog, name string) string { return catalog + ".main." + sqltext.Identifier(name) }
 
 // tablesIn are the tables of a catalog that are copied: all but the one that says which
-// schema it is.
+// schema it is. Of rows in codes it is the view that reads them, for only files have codes.
 func tablesIn(ctx context.Context, conn *sql.Conn, catalog string) ([]string, error) {
-	return texts(ctx, conn, "SELECT table_name FROM duckdb_tables() WHERE database_name = "+sqltext.Literal(catalog)+" AND schema_name = 'main' AND table_name <> "+sqltext.Literal(schemaVersions)+" ORDER BY table_name")
+	var views []string
+	for _, c := range codedTables() {
+		views = append(views, c.name)
+	}
+	of := "database_name = " + sqltext.Literal(catalog) + " AND schema_name = 'main'"
+	return texts(ctx, conn, "SELECT table_name FROM duckdb_tables() WHERE "+of+" AND table_name NOT IN ("+sqltext.Literals(append(codedStorage(), schemaVersions))+
+		") UNION ALL SELECT view_name FROM duckdb_views() WHERE "+of+" AND view_name IN ("+sqltext.Literals(views)+") ORDER BY ALL")
 }
 
 // digests are the numbers and digests of the rows of every table of a catalog, in the
@@ -444,7 +450,20 @@ func copyTables(ctx context.Context, conn *sql.Conn, from, to string, fromLake, 
 			if err := exec("DROP TABLE " + tableIn(to, name)); err != nil {
 				return err
 			}
-		} else if err := exec("DELETE FROM " + tableIn(to, name)); err != nil {
+			continue
+		}
+		stored := []string{name}
+		if c, ok := codedOf(name); ok && !toLake {
+			stored = []string{c.codes(), c.other()}
+		}
+		for _, table := range stored {
+			if err := exec("DELETE FROM " + tableIn(to, table)); err != nil {
+				return err
+			}
+		}
+	}
+	if !toLake {
+		if err := exec("DELETE FROM " + tableIn(to, CodedParts)); err != nil {
 			return err
 		}
 	}
@@ -482,7 +501,11 @@ func copyTables(ctx context.Context, conn *sql.Conn, from, to string, fromLake, 
 		if fromLake && has(here[name], "symbol") && has(here[name], "ts") {
 			order = " ORDER BY symbol, ts"
 		}
-		if err := exec("INSERT INTO " + tableIn(to, name) + " BY NAME SELECT * FROM " + tableIn(from, name) + order); err != nil {
+		into := name
+		if c, ok := codedOf(name); ok && !toLake {
+			into = c.other()
+		}
+		if err := exec("INSERT INTO " + tableIn(to, into) + " BY NAME SELECT * FROM " + tableIn(from, name) + order); err != nil {
 			return fmt.Errorf("table %s: %w", name, err)
 		}
 	}

@@ -122,8 +122,14 @@ func featureRelation(versions []wideVersion, version string, names ...string) st
 		merged.String(), list, factTable(wide.table()), other)
 }
 
+// ofFeatures reports whether a table of the contract is a view of features.
+func ofFeatures(table string) bool { return table == FeaturesDaily || table == Returns }
+
 // isView reports whether a table of the contract is a view of others.
-func isView(table string) bool { return table == FeaturesDaily || table == Returns }
+func (db *DB) isView(table string) bool {
+	_, ok := db.coded(table)
+	return ok || ofFeatures(table)
+}
 
 // storage are the tables behind a view of the contract, nil for a table that is one;
 // the last takes rows of the view's own columns.
@@ -142,18 +148,28 @@ func (db *DB) storage(ctx context.Context, table string) ([]string, error) {
 	case Returns:
 		return []string{ReturnsVersion, ReturnsOther}, nil
 	}
+	if c, ok := db.coded(table); ok {
+		return []string{c.codes(), c.other()}, nil
+	}
 	return nil, nil
 }
 
 // stored are all the tables behind views of the contract.
 func (db *DB) stored(ctx context.Context) ([]string, error) {
 	list, err := db.storage(ctx, FeaturesDaily)
-	return append(list, ReturnsVersion, ReturnsOther), err
+	list = append(list, ReturnsVersion, ReturnsOther)
+	if db.lake == nil {
+		list = append(list, codedStorage()...)
+	}
+	return list, err
 }
 
 // longTable is the table that takes rows with the columns of a table of the
-// contract: itself, or the one that stands beside those of the versions.
-func longTable(table string) string {
+// contract: itself, or the one that stands beside those of the versions or of codes.
+func (db *DB) longTable(table string) string {
+	if c, ok := db.coded(table); ok {
+		return c.other()
+	}
 	switch table {
 	case FeaturesDaily:
 		return FeaturesOther
@@ -209,7 +225,7 @@ func (tx *Tx) Remove(ctx context.Context, table, where string, args ...any) erro
 }
 
 func (tx *Tx) changeUncounted(ctx context.Context, doing, table, query string, args []any) error {
-	if t, known := LookupTable(table); !known || t.Bookkeeping || isView(table) {
+	if t, known := LookupTable(table); !known || t.Bookkeeping || tx.db.isView(table) {
 		stored, err := tx.db.stored(ctx)
 		if err != nil {
 			return err

@@ -59,6 +59,9 @@ func (tx *Tx) Merge(ctx context.Context, m Merge) (Delta, error) {
 			return Delta{}, err
 		}
 	}
+	if err := tx.takeOutKeys(ctx, m.Table, p.key, p.source); err != nil {
+		return Delta{}, p.failure(ctx, err)
+	}
 	filled, overlap, err := p.overlaps(ctx)
 	if err != nil {
 		return Delta{}, err
@@ -96,7 +99,7 @@ type merging struct {
 
 func (tx *Tx) plan(ctx context.Context, m Merge) (*merging, error) {
 	t, known := LookupTable(m.Table)
-	p := &merging{tx: tx, m: m, stamp: t.Stamp, foreign: t.Unexplained(), table: factTable(longTable(m.Table)), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
+	p := &merging{tx: tx, m: m, stamp: t.Stamp, foreign: t.Unexplained(), table: factTable(tx.db.longTable(m.Table)), source: "temp.main." + sqltext.Identifier(m.Source), types: map[string]string{}}
 	tables, err := columns(ctx, tx.db.conn, catalog)
 	if err != nil {
 		return nil, p.failure(ctx, err)

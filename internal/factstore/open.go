@@ -391,7 +391,12 @@ func changeSchema(ctx context.Context, conn *sql.Conn, onLake bool) error {
 	if err := setAside(ctx, conn, old); err != nil {
 		return err
 	}
-	if _, err := conn.ExecContext(ctx, schemaSQL); err != nil {
+	if !onLake {
+		if err := renameCoded(ctx, conn, old); err != nil {
+			return err
+		}
+	}
+	if _, err := conn.ExecContext(ctx, schemaSQL+codedSchema(onLake)); err != nil {
 		return err
 	}
 	if onLake {

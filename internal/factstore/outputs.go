@@ -64,9 +64,20 @@ type Manifest struct {
 	RunID   string `json:"run_id"` // of the unit
 	// Fingerprint names what the unit was to do and on what: a unit of the same one
 	// need not be done again.
-	Fingerprint string          `json:"fingerprint"`
-	Files       []OutputFile    `json:"files"`
-	Note        json.RawMessage `json:"note,omitempty"` // what the unit says to who takes it in
+	Fingerprint string       `json:"fingerprint"`
+	Files       []OutputFile `json:"files"`
+	// Parts and Texts are what the rows of WriteFacts have in codes: see coded.go.
+	Parts []OutputPart    `json:"parts,omitempty"`
+	Texts []string        `json:"texts,omitempty"`
+	Note  json.RawMessage `json:"note,omitempty"` // what the unit says to who takes it in
+}
+
+// OutputPart is the rows of one run in the outputs for a table.
+type OutputPart struct {
+	Table string             `json:"table"`
+	Of    string             `json:"of"` // what OutputsOf says of them
+	Rows  int64              `json:"rows"`
+	Same  map[string]*string `json:"same"` // the value of a column that all rows have; nil: NULL
 }
 
 // OutputsWriter writes the outputs of one unit. It is for one goroutine at a time.
@@ -75,6 +86,7 @@ type OutputsWriter struct {
 	to       staging
 	dir      string // of this machine
 	manifest Manifest
+	texts    Names // of the manifest
 }
 
 // StageOutputs begins the outputs of the unit that is the run runID. quant.Conflict:
@@ -131,19 +143,28 @@ func (w *OutputsWriter) WriteColumns(ctx context.Context, name string, columns .
 	return w.Write(ctx, name, "SELECT * FROM "+relation)
 }
 
-// WriteParts is WriteColumns of the rows of several parts, one after the other, which have
-// the same columns; parts without rows leave nothing.
-func (w *OutputsWriter) WriteParts(ctx context.Context, name string, parts [][]Column) (int64, error) {
+// WriteFacts is WriteColumns of rows of a table of facts, for InsertOutputs: those of
+// several runs, one after the other, which have the same columns and OutputsOf; of a run
+// without rows nothing is left.
+func (w *OutputsWriter) WriteFacts(ctx context.Context, table string, runs [][]Column) (int64, error) {
+	c, coded := w.db.coded(table)
 	var filled [][]Column
-	for _, part := range parts {
-		if part[0].rows() > 0 {
-			filled = append(filled, part)
+	for _, rows := range runs {
+		if rows[0].rows() == 0 {
+			continue
 		}
+		if coded {
+			var err error
+			if rows, err = w.inCodes(c, rows); err != nil {
+				return 0, err
+			}
+		}
+		filled = append(filled, rows)
 	}
 	if filled == nil {
 		return 0, nil
 	}
-	return w.WriteColumns(ctx, name, joinColumns(filled)...)
+	return w.WriteColumns(ctx, table, joinColumns(filled)...)
 }
 
 func outputFile(name string) string { return name + ".parquet" }
@@ -152,6 +173,7 @@ func outputFile(name string) string { return name + ".parquet" }
 // returns its digest, which the unit's run records before it ends: only then the
 // outputs are whole. All of it is durable when Seal returns.
 func (w *OutputsWriter) Seal(ctx context.Context, note any) (digest string, err error) {
+	w.manifest.Texts = w.texts.List
 	if w.manifest.Note, err = json.Marshal(note); err != nil {
 		return "", quant.Errorf(quant.Failed, "stage outputs: %w", err)
 	}
@@ -380,6 +402,9 @@ func InsertOutputs(ctx context.Context, db *DB, txs []*Tx, of []string, table st
 	relation := OutputsRelation(outputs, table)
 	if relation == "" || len(txs) == 0 {
 		return nil
+	}
+	if c, ok := db.coded(table); ok {
+		return db.failed(ctx, "insert into "+table, insertCodedOutputs(ctx, db, txs, of, c, outputs))
 	}
 	t, _ := LookupTable(table)
 	types, err := columns(ctx, db.conn, catalog)

@@ -9,7 +9,7 @@ import (
 )
 
 // SchemaVersion is the version of the schema that this program makes and reads.
-const SchemaVersion = 5
+const SchemaVersion = 6
 
 //go:embed schema.sql
 var schemaSQL string
@@ -41,14 +41,14 @@ func columns(ctx context.Context, q querier, catalog string) (map[string][]colum
 }
 
 // freshColumns returns what columns returns for a database just made that has these
-// versions.
-func freshColumns(ctx context.Context, versions []wideVersion) (map[string][]column, error) {
+// versions, in a file or on a lake.
+func freshColumns(ctx context.Context, versions []wideVersion, onLake bool) (map[string][]column, error) {
 	db, err := sql.Open("duckdb", dsn(Options{}, ""))
 	if err != nil {
 		return nil, err
 	}
 	defer db.Close()
-	if _, err := db.ExecContext(ctx, schemaSQL+featureSchema(versions, false)); err != nil {
+	if _, err := db.ExecContext(ctx, schemaSQL+codedSchema(onLake)+featureSchema(versions, false)); err != nil {
 		return nil, err
 	}
 	return columns(ctx, db, "memory")

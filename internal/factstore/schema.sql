@@ -28,6 +28,9 @@ CREATE TABLE IF NOT EXISTS ohlcv (
     ingested_at    TIMESTAMP
 );
 
+-- targets, proposals, backtest_trades and backtest_positions are made by codedSchema of
+-- coded.go.
+
 -- features_daily and returns are views, made by featureSchema of features.go together
 -- with a table for each feature version, one column a feature. What follows stands
 -- beside these.
@@ -70,35 +73,6 @@ CREATE TABLE IF NOT EXISTS predictions (
     score            DOUBLE,
     calibrated_score DOUBLE,
     generated_at     TIMESTAMP
-);
-
-CREATE TABLE IF NOT EXISTS targets (
-    strategy_id  TEXT NOT NULL,
-    version      TEXT,
-    "asof"       DATE NOT NULL,
-    symbol       TEXT NOT NULL,
-    weight       DOUBLE,
-    score        DOUBLE,
-    approved     BOOLEAN,
-    risk_flags   TEXT,
-    reason       TEXT,
-    generated_at TIMESTAMP
-);
-
-CREATE TABLE IF NOT EXISTS backtest_trades (
-    run_id       TEXT,
-    strategy_id  TEXT,
-    symbol       TEXT,
-    entry_ts     DATE,
-    entry_price  DOUBLE,
-    qty          DOUBLE,
-    exit_ts      DATE,
-    exit_price   DOUBLE,
-    pnl          DOUBLE,
-    pnl_pct      DOUBLE,
-    fees         DOUBLE,
-    slippage_est DOUBLE,
-    reason       TEXT
 );
 
 CREATE TABLE IF NOT EXISTS backtest_summary (
@@ -207,18 +181,6 @@ CREATE TABLE IF NOT EXISTS target_sets (
     decided_at      TIMESTAMP
 );
 
--- What was proposed before the rules, so that it can be judged again.
-CREATE TABLE IF NOT EXISTS proposals (
-    strategy_id  TEXT NOT NULL,
-    version      TEXT,
-    "asof"       DATE NOT NULL,
-    symbol       TEXT NOT NULL,
-    rank         BIGINT,
-    score        DOUBLE,
-    weight       DOUBLE,
-    generated_at TIMESTAMP
-);
-
 -- Backtest.
 
 CREATE TABLE IF NOT EXISTS backtest_equity (
@@ -232,16 +194,6 @@ CREATE TABLE IF NOT EXISTS backtest_equity (
     turnover  DOUBLE,
     costs     DOUBLE,
     benchmark DOUBLE
-);
-
-CREATE TABLE IF NOT EXISTS backtest_positions (
-    run_id TEXT NOT NULL,
-    ts     DATE NOT NULL,
-    symbol TEXT NOT NULL,
-    qty    DOUBLE,
-    price  DOUBLE,
-    value  DOUBLE,
-    weight DOUBLE
 );
 
 CREATE TABLE IF NOT EXISTS backtest_details (

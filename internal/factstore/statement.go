@@ -272,6 +272,23 @@ func (db *DB) Alone(ctx context.Context, alone bool) error {
 	return err
 }
 
+// onOneThread runs do while statements run on the caller's thread alone. An INSERT of
+// some row groups costs less so: of several threads each leaves row groups in part, which
+// the next checkpoint writes a second time (DuckDB 1.5.5; docs/benchmarks.md has figures).
+func (db *DB) onOneThread(ctx context.Context, do func() error) error {
+	if db.life != nil {
+		return do()
+	}
+	if err := db.Alone(ctx, true); err != nil {
+		return err
+	}
+	err := do()
+	if again := db.Alone(context.WithoutCancel(ctx), false); err == nil {
+		err = again
+	}
+	return err
+}
+
 // without says which of DuckDB's ways of compression is not tried on columns; "":
 // all are.
 func (db *DB) without(ctx context.Context, method string) error {

@@ -245,7 +245,7 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
 // their number. rows is what follows the table's name in INSERT INTO: a query,
 // with the columns in front of it in brackets where they are not all of them.
 func (tx *Tx) Insert(ctx context.Context, table, rows string, args ...any) (int64, error) {
-	n, err := tx.change(ctx, "insert into", table, "INSERT INTO "+factTable(longTable(table))+" "+rows, args...)
+	n, err := tx.change(ctx, "insert into", table, "INSERT INTO "+factTable(tx.db.longTable(table))+" "+rows, args...)
 	if err == nil {
 		tx.count(table, n, 0, 0)
 	}
@@ -257,13 +257,14 @@ func (tx *Tx) Insert(ctx context.Context, table, rows string, args ...any) (int6
 // table's, without its stamp, which is set. Columns of a type TIMESTAMP are
 // microseconds.
 func InsertColumns(ctx context.Context, db *DB, txs []*Tx, table string, rows [][]Column) error {
-	t, _ := LookupTable(table)
-	types, err := columns(ctx, db.conn, catalog)
-	if err != nil {
-		return db.failure(ctx, "list tables", err)
+	if c, ok := db.coded(table); ok {
+		if err := insertCoded(ctx, db, txs, c, rows); err != nil {
+			return db.failed(ctx, "insert into "+table, err)
+		}
+		return nil
 	}
+	t, _ := LookupTable(table)
 	var parts [][]Column
-	var want int64
 	for i, tx := range txs {
 		n := rows[i][0].rows()
 		if n == 0 {
@@ -274,15 +275,23 @@ func InsertColumns(ctx context.Context, db *DB, txs []*Tx, table string, rows []
 			part = append(part, Column{Name: t.Stamp, Bigints: slices.Repeat([]int64{tx.Now.UnixMicro()}, n)})
 		}
 		parts = append(parts, part)
-		want += int64(n)
 		tx.count(table, int64(n), 0, 0)
 	}
 	if len(parts) == 0 {
 		return nil
 	}
-	// In one relation, for DuckDB stores whole row groups at once, and what is left
-	// of each relation a second time.
-	held := joinColumns(parts)
+	return txs[0].insertHeld(ctx, table, table, joinColumns(parts))
+}
+
+// insertHeld inserts rows that Go holds into a table, or into the one of its codes, and
+// counts nothing. They are in one relation, for DuckDB stores whole row groups at once,
+// and what is left of each relation a second time.
+func (tx *Tx) insertHeld(ctx context.Context, table, into string, held []Column) error {
+	db := tx.db
+	types, err := columns(ctx, db.conn, catalog)
+	if err != nil {
+		return db.failure(ctx, "list tables", err)
+	}
 	relation, release, err := db.Hold(held...)
 	if err != nil {
 		return err
@@ -292,15 +301,15 @@ func InsertColumns(ctx context.Context, db *DB, txs []*Tx, table string, rows []
 	for k, c := range held {
 		names[k] = sqltext.Identifier(c.Name)
 		values[k] = names[k]
-		if slices.Contains(types[table], column{Name: c.Name, Type: "TIMESTAMP"}) {
+		if slices.Contains(types[into], column{Name: c.Name, Type: "TIMESTAMP"}) {
 			values[k] = "make_timestamp(" + names[k] + ")"
 		}
 	}
-	n, err := txs[0].change(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+" FROM "+relation)
+	n, err := tx.change(ctx, "insert into", table, "INSERT INTO "+factTable(into)+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+" FROM "+relation)
 	if err != nil {
 		return db.failure(ctx, "insert into "+table, err)
 	}
-	if n != want {
+	if want := int64(held[0].rows()); n != want {
 		return quant.Errorf(quant.Failed, "insert into %s: %d rows were stored, and %d belong to the runs", table, n, want)
 	}
 	return nil
@@ -309,7 +318,10 @@ func InsertColumns(ctx context.Context, db *DB, txs []*Tx, table string, rows []
 // Update changes rows of a table, counts them, and returns their number. set is
 // what follows SET in UPDATE, with the condition.
 func (tx *Tx) Update(ctx context.Context, table, set string, args ...any) (int64, error) {
-	n, err := tx.change(ctx, "update", table, "UPDATE "+factTable(longTable(table))+" SET "+set, args...)
+	if err := tx.takeOut(ctx, table, "true"); err != nil {
+		return 0, tx.db.failure(ctx, "update "+table, err)
+	}
+	n, err := tx.change(ctx, "update", table, "UPDATE "+factTable(tx.db.longTable(table))+" SET "+set, args...)
 	if err == nil {
 		tx.count(table, 0, n, 0)
 	}
@@ -322,7 +334,10 @@ func (tx *Tx) Delete(ctx context.Context, table, where string, args ...any) (int
 	if where == "" {
 		return 0, quant.Errorf(quant.Invalid, "delete from %s: no condition", table)
 	}
-	n, err := tx.change(ctx, "delete from", table, "DELETE FROM "+factTable(longTable(table))+" WHERE "+where, args...)
+	if err := tx.takeOut(ctx, table, where, args...); err != nil {
+		return 0, tx.db.failure(ctx, "delete from "+table, err)
+	}
+	n, err := tx.change(ctx, "delete from", table, "DELETE FROM "+factTable(tx.db.longTable(table))+" WHERE "+where, args...)
 	if err != nil {
 		return 0, tx.db.failure(ctx, "delete from "+table, err)
 	}

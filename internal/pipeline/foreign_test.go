@@ -60,8 +60,8 @@ func TestFactsOfAnotherProgramAreReadByNoStage(t *testing.T) {
 		{"features_daily", "INSERT INTO features_v1 SELECT * REPLACE (DATE '2024-02-03' AS ts, now()::TIMESTAMP AS computed_at) FROM features_v1 WHERE symbol = 'A' AND ret_20d IS NOT NULL LIMIT 1; UPDATE features_v1 SET computed_at = NULL WHERE symbol = 'A' AND ts = DATE '2024-02-02'",
 			"UPDATE features_v1 SET computed_at = (SELECT max(committed_at) FROM ledger WHERE table_name = 'features_daily') WHERE computed_at IS NULL; DELETE FROM features_v1 WHERE ts = DATE '2024-02-03'", "recommend by a feature,train,score,factor"},
 		{"labels", "INSERT INTO labels VALUES ('A', DATE '2030-02-01', 'fwd_ret_5d', 9, 'v1')", "DELETE FROM labels WHERE label_value = 9", "train,factor"},
-		{"targets", "INSERT INTO targets SELECT * REPLACE ('Z' AS symbol, NULL AS generated_at) FROM targets WHERE \"asof\" = (SELECT max(\"asof\") FROM targets WHERE \"asof\" < DATE '2024-03-29') LIMIT 1",
-			"DELETE FROM targets WHERE symbol = 'Z'", "recommend the next day,backtest"},
+		{"targets", "INSERT INTO targets_other SELECT * REPLACE ('Z' AS symbol, NULL AS generated_at) FROM targets WHERE \"asof\" = (SELECT max(\"asof\") FROM targets WHERE \"asof\" < DATE '2024-03-29') LIMIT 1",
+			"DELETE FROM targets_other WHERE symbol = 'Z'", "recommend the next day,backtest"},
 		{"ohlcv", "UPDATE ohlcv SET ingested_at = ingested_at + INTERVAL 1 SECOND WHERE symbol = 'A' AND ts = DATE '2024-02-01'",
 			"UPDATE ohlcv SET ingested_at = ingested_at - INTERVAL 1 SECOND WHERE symbol = 'A' AND ts = DATE '2024-02-01'", "recommend,recommend by a feature,recommend the next day,backtest,factor,features"},
 	} {

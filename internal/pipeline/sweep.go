@@ -187,7 +187,8 @@ func (o SweepOptions) plan(ctx context.Context, session *session.Session) (Sweep
 	if err != nil {
 		return r, nil, quant.Errorf(quant.NotFound, "strategy file: %w", err).WithHint("--strategy takes the path of a YAML file")
 	}
-	base, err := strategy.Parse(o.Strategy, data, nil)
+	document := strategy.Read(o.Strategy, data)
+	base, err := document.Parse(nil)
 	if err != nil {
 		return r, nil, err
 	}
@@ -217,7 +218,7 @@ func (o SweepOptions) plan(ctx context.Context, session *session.Session) (Sweep
 		for _, one := range combination {
 			trial.sets = append(trial.sets, one.String())
 		}
-		s, without, err := fit(o.Strategy, data, &trial)
+		s, without, err := fit(document, &trial)
 		if err != nil {
 			return r, nil, err
 		}
@@ -250,7 +251,7 @@ func (o SweepOptions) plan(ctx context.Context, session *session.Session) (Sweep
 		}
 		seen[trial.StrategyID] = trial.Overrides
 		trial.sets = append(trial.sets, "strategy_id="+trial.StrategyID)
-		if trial.of, err = strategy.Parse(o.Strategy, data, trial.sets); err != nil {
+		if trial.of, err = document.Parse(trial.sets); err != nil {
 			return r, nil, quant.Errorf(quant.Invalid, "strategy %s: the name is too long for a trial: %w", base.ID, err).
 				WithHint("a trial adds 9 letters to strategy_id: use at most 55")
 		}
@@ -268,9 +269,9 @@ func (o SweepOptions) plan(ctx context.Context, session *session.Session) (Sweep
 // fit parses the strategy of a trial. A key that a value of the grid has no use for, such
 // as portfolio.short_k with portfolio.side=long, is left out of the trial, or brought to
 // what the value lets it be; without says which.
-func fit(file string, data []byte, t *Trial) (s strategy.Strategy, without []string, err error) {
+func fit(document strategy.Document, t *Trial) (s strategy.Strategy, without []string, err error) {
 	for {
-		s, err = strategy.Parse(file, data, t.sets)
+		s, err = document.Parse(t.sets)
 		problems, are := errors.AsType[strategy.Problems](err)
 		if !are {
 			return s, without, err

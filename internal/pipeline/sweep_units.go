@@ -243,7 +243,7 @@ func SweepUnit(ctx context.Context, s *session.Session, o SweepOptions, u UnitOf
 				if len(rows[table]) == 0 {
 					continue
 				}
-				n, err := out.WriteParts(ctx, table, rows[table])
+				n, err := out.WriteFacts(ctx, table, rows[table])
 				if err != nil {
 					return 0, nil, err
 				}

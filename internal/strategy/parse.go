@@ -61,10 +61,30 @@ func (p Problems) Error() string {
 // is as if the file did not have it. The error is quant.Invalid and
 // wraps Problems.
 func Parse(name string, data []byte, sets []string) (Strategy, error) {
+	return Read(name, data).Parse(sets)
+}
+
+// Document is a strategy file that was read, for Parse with other overrides each time. It is
+// for one goroutine at a time.
+type Document struct {
+	file  string
+	root  ast.Node
+	found Problems
+}
+
+// Read reads a file called name in errors; what is wrong with it Parse says.
+func Read(name string, data []byte) Document {
+	p := &parsing{file: name}
+	root := p.read(data)
+	return Document{file: name, root: root, found: p.found}
+}
+
+// Parse is the function Parse of the document.
+func (d Document) Parse(sets []string) (Strategy, error) {
 	s := Default()
-	p := &parsing{file: name, fields: fields(&s), given: map[string]string{}}
-	if root := p.read(data); root != nil {
-		p.section("", root)
+	p := &parsing{file: d.file, fields: fields(&s), given: map[string]string{}, found: slices.Clone(d.found)}
+	if d.root != nil {
+		p.section("", d.root)
 	}
 	for _, set := range sets {
 		p.override(set)
