@@ -212,8 +212,8 @@ func (a *audit) shape(ctx context.Context) bool {
 	var version sql.NullInt64
 	if err := a.db.QueryRow(ctx, "SELECT max(version) FROM "+factTable(schemaVersions)).Scan(&version); err != nil {
 		a.found(schemaVersions, mendReset, "cannot be read: %s", firstLine(err))
-	} else if version.Int64 != SchemaVersion {
-		a.found(schemaVersions, "run `quant init-db`", "says %d, this program needs %d", version.Int64, SchemaVersion)
+	} else if needed := schemaVersion(a.db.lake != nil); version.Int64 != int64(needed) {
+		a.found(schemaVersions, "run `quant init-db`", "says %d, this program needs %d", version.Int64, needed)
 	}
 	a.versions = ownVersions()
 	if sets, err := readSets(ctx, a.db.conn, factTable(FeatureSets)); err != nil {

@@ -71,11 +71,12 @@ func (db *DB) HoldBeside(ctx context.Context, from Options) (_ *Held, err error)
 	if err := db.conn.QueryRowContext(ctx, "SELECT max(version) FROM "+tableIn(h.catalog, schemaVersions)).Scan(&version); err != nil {
 		return nil, damaged(ctx, h.shown, err)
 	}
+	needed := schemaVersion(h.onLake)
 	switch {
-	case version.Int64 > SchemaVersion:
-		return nil, newer(h.shown, fmt.Sprintf("has schema version %d, this program knows %d", version.Int64, SchemaVersion))
-	case version.Int64 < SchemaVersion:
-		return nil, &quant.Error{Code: quant.Store, Err: ErrOlder, Msg: fmt.Sprintf("fact db %s has schema version %d, this program needs %d", h.shown, version.Int64, SchemaVersion),
+	case version.Int64 > int64(needed):
+		return nil, newer(h.shown, fmt.Sprintf("has schema version %d, this program knows %d", version.Int64, needed))
+	case version.Int64 < int64(needed):
+		return nil, &quant.Error{Code: quant.Store, Err: ErrOlder, Msg: fmt.Sprintf("fact db %s has schema version %d, this program needs %d", h.shown, version.Int64, needed),
 			Hint: "bring it up to date with `quant init-db`"}
 	}
 	return h, nil

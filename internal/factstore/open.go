@@ -326,13 +326,14 @@ func (db *DB) ensureSchema(ctx context.Context) error {
 		}
 		version = int(v.Int64)
 	}
+	needed := schemaVersion(db.lake != nil)
 	switch {
-	case version > SchemaVersion:
-		return newer(db.path, fmt.Sprintf("has schema version %d, this program knows %d", version, SchemaVersion))
-	case version == SchemaVersion:
+	case version > needed:
+		return newer(db.path, fmt.Sprintf("has schema version %d, this program knows %d", version, needed))
+	case version == needed:
 		return nil
 	case db.readOnly:
-		return &quant.Error{Code: quant.Store, Err: ErrOlder, Msg: fmt.Sprintf("fact db %s has schema version %d, this program needs %d", db.path, version, SchemaVersion),
+		return &quant.Error{Code: quant.Store, Err: ErrOlder, Msg: fmt.Sprintf("fact db %s has schema version %d, this program needs %d", db.path, version, needed),
 			Hint: "bring it up to date with `quant init-db`"}
 	}
 	if db.lake != nil && !db.lake.locked {
@@ -342,7 +343,7 @@ func (db *DB) ensureSchema(ctx context.Context) error {
 		db.lake.locked = true
 	}
 	if version > 0 && db.o.Upgrading != nil {
-		db.o.Upgrading(version, SchemaVersion)
+		db.o.Upgrading(version, needed)
 	}
 	if err := makeSchema(ctx, db.conn, db.lake != nil, db.o.Now(), "fact.upgrade.before", "fact.upgrade.after"); err != nil {
 		return quant.Errorf(quant.Store, "bring fact db %s up to date: %w", db.path, err).
@@ -363,7 +364,7 @@ func makeSchema(ctx context.Context, conn *sql.Conn, onLake bool, now time.Time,
 		rollBack(ctx, conn)
 		return err
 	}
-	_, err := conn.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", SchemaVersion, quant.NewTime(now).Time)
+	_, err := conn.ExecContext(ctx, "INSERT INTO schema_version VALUES (?, ?)", schemaVersion(onLake), quant.NewTime(now).Time)
 	if err != nil {
 		rollBack(ctx, conn)
 		return err

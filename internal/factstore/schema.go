@@ -8,8 +8,20 @@ import (
 	_ "embed"
 )
 
-// SchemaVersion is the version of the schema that this program makes and reads.
-const SchemaVersion = 6
+// SchemaVersion is the version of the schema that this program makes and reads, the newest
+// of both: a lake stays at lakeSchemaVersion, for what came after it is about files, and
+// its earlier snapshots are to be read as they are.
+const (
+	SchemaVersion     = 6
+	lakeSchemaVersion = 5
+)
+
+func schemaVersion(onLake bool) int {
+	if onLake {
+		return lakeSchemaVersion
+	}
+	return SchemaVersion
+}
 
 //go:embed schema.sql
 var schemaSQL string
