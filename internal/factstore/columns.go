@@ -221,6 +221,11 @@ func (c *Chunk) AppendBigints(to []int64, column int) []int64 {
 	return appendView(c, to, column, duck.TypeBigInt, duck.TypeTimestamp)
 }
 
+// AppendHashes appends a column of what DuckDB's hash gives; NULL is 0.
+func (c *Chunk) AppendHashes(to []uint64, column int) []uint64 {
+	return appendView(c, to, column, duck.TypeUBigInt)
+}
+
 // AppendBooleans appends a column of BOOLEAN; NULL is false.
 func (c *Chunk) AppendBooleans(to []bool, column int) []bool {
 	return appendView(c, to, column, duck.TypeBoolean)
