@@ -91,11 +91,9 @@ func (db *DB) Columns(ctx context.Context, query string, args []any, each func(*
 			chunk.columns[i].name = duck.ColumnName(&res, duck.IdxT(i))
 			chunk.columns[i].kind = duck.ColumnType(&res, duck.IdxT(i))
 		}
-		for {
-			data := duck.FetchChunk(res)
-			if data.Ptr == nil {
-				break
-			}
+		chunks, end := fetchAhead(res)
+		defer end()
+		for data := range chunks {
 			chunk.bind(data)
 			if chunk.rows > 0 {
 				err = each(chunk)
@@ -113,6 +111,36 @@ func (db *DB) Columns(ctx context.Context, query string, args []any, each func(*
 		}
 		return context.Cause(ctx)
 	}))
+}
+
+// chunksAhead is how many chunks DuckDB makes while one is read.
+const chunksAhead = 4
+
+// fetchAhead gives the chunks of a result in their order, and makes the next ones while
+// one is read. After end nothing of the result is used any more.
+func fetchAhead(res duck.Result) (chunks <-chan duck.DataChunk, end func()) {
+	ahead, ended := make(chan duck.DataChunk, chunksAhead), make(chan struct{})
+	go func() {
+		defer close(ahead)
+		for {
+			data := duck.FetchChunk(res)
+			if data.Ptr == nil {
+				return
+			}
+			select {
+			case ahead <- data:
+			case <-ended:
+				duck.DestroyDataChunk(&data)
+				return
+			}
+		}
+	}()
+	return ahead, func() {
+		close(ended)
+		for data := range ahead {
+			duck.DestroyDataChunk(&data)
+		}
+	}
 }
 
 func causeOr(ctx context.Context, msg string) error {
@@ -219,6 +247,11 @@ func (c *Chunk) AppendDates(to []quant.Date, column int) []quant.Date {
 // 1970; NULL is 0.
 func (c *Chunk) AppendBigints(to []int64, column int) []int64 {
 	return appendView(c, to, column, duck.TypeBigInt, duck.TypeTimestamp)
+}
+
+// AppendHashes appends a column of what DuckDB's hash gives; NULL is 0.
+func (c *Chunk) AppendHashes(to []uint64, column int) []uint64 {
+	return appendView(c, to, column, duck.TypeUBigInt)
 }
 
 // AppendBooleans appends a column of BOOLEAN; NULL is false.

@@ -134,7 +134,7 @@ func compute(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req 
 		}
 		part := &plain
 		if e.recursive() {
-			part, c.lookback = &recursions, wholeHistory
+			part, c.recursions = &recursions, true
 		} else {
 			c.lookback = max(c.lookback, e.Lookback)
 		}

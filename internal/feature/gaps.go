@@ -26,7 +26,7 @@ func (c *computation) countRows(ctx context.Context, cal *calendar.Calendar) (ro
 	w := writing{c: c}
 	var mu sync.Mutex
 	symbols := slices.Sorted(slices.Values(slices.Concat(c.changed, c.grown)))
-	for part := range w.parts(symbols, false) {
+	for part := range w.parts(symbols, 0) {
 		if err := c.basis.Read(ctx, c.db, cal, c.priceRequest(), part, 0, &c.bars); err != nil {
 			return nil, err
 		}

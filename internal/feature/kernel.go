@@ -26,6 +26,8 @@ type series struct {
 	p, v, r1, illiq []float64
 	sums            map[string]*windowSums
 	recursions      []recursive
+	before, after   recursion // state before the bar start, where it is not of the first bar; state after the last bar
+	resumed, ran    bool
 	spare           []*windowSums
 	room            [][]float64 // memory of variables
 }
@@ -67,7 +69,7 @@ func (s *series) bind(session []int32, open, high, low, close, volume []float64)
 		}
 		*x = nil
 	}
-	s.recursions = s.recursions[:0]
+	s.recursions, s.before, s.resumed, s.ran = s.recursions[:0], recursion{}, false, false
 	for _, w := range s.sums {
 		s.spare = append(s.spare, w)
 	}
@@ -177,16 +179,25 @@ func (s *series) sum(name string) *windowSums {
 	return w
 }
 
+// resume has the recursion go on from a state, that before the bar start.
+func (s *series) resume(state recursion) { s.before, s.resumed = state, true }
+
 // recursive runs the recursion of the bars, once; the states are those from start on.
 func (s *series) recursive() []recursive {
-	if want := len(s.session) - s.start; len(s.recursions) < want {
-		s.recursions = slices.Grow(s.recursions[:0], want)[:want]
-		var kernel recursion
-		for i, session := range s.session {
-			state := kernel.step(bar{int(session), s.high[i], s.low[i], s.close[i]})
-			if i >= s.start {
-				s.recursions[i-s.start] = state
-			}
+	if s.ran {
+		return s.recursions
+	}
+	s.ran = true
+	want := len(s.session) - s.start
+	s.recursions = slices.Grow(s.recursions[:0], want)[:want]
+	from := 0
+	if s.after = s.before; s.resumed {
+		from = s.start
+	}
+	for i := from; i < len(s.session); i++ {
+		state := s.after.step(bar{int(s.session[i]), s.high[i], s.low[i], s.close[i]})
+		if i >= s.start {
+			s.recursions[i-s.start] = state
 		}
 	}
 	return s.recursions

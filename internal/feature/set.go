@@ -197,7 +197,7 @@ func (e *evaluation) compare(ctx context.Context, grown bool) error {
 	}
 	for stage := range e.program.Stages() {
 		w := writing{c: c}
-		for part := range w.parts(c.basis.Symbols, grown) {
+		for part := range w.parts(c.basis.Symbols, since) {
 			if err := c.basis.Read(ctx, c.db, c.cal, c.priceRequest(), part, since, &c.bars); err != nil {
 				return err
 			}

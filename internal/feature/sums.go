@@ -71,6 +71,36 @@ func parse128(text string) (u uint128, ok bool) {
 	return u, true
 }
 
+func (u *uint128) join(x uint128) {
+	var carry uint64
+	u.lo, carry = bits.Add64(u.lo, x.lo, 0)
+	u.hi += x.hi + carry
+}
+
+// add counts a row by its hash.
+func (s *rowSums) add(hash uint64) {
+	s.n++
+	s.a.add(hash)
+	s.b.add(combine(mix(hash), hashOfOne()))
+}
+
+// join adds the rows of other sums.
+func (s *rowSums) join(o rowSums) {
+	s.n += o.n
+	s.a.join(o.a)
+	s.b.join(o.b)
+}
+
+// text are the sums as DuckDB spells them, which leaves out those of no rows.
+func (s rowSums) text() string {
+	if s.n == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d %s %s", s.n, s.a.big(), s.b.big())
+}
+
+func hashOfOne() uint64 { return mix(1) }
+
 // noneHash is DuckDB's hash of NULL.
 const noneHash = 0xbf58476d1ce4e5b9
 
@@ -102,7 +132,6 @@ func hashFloat(x float64) uint64 {
 func (s *rowSums) take(p digestPart, days []quant.Date, out [][]float64, from int) {
 	var hashes [512]uint64
 	var some [512]bool
-	one := mix(1)
 	for ; from < len(days); from += len(hashes) {
 		n := min(len(hashes), len(days)-from)
 		for i, day := range days[from : from+n] {
@@ -119,9 +148,7 @@ func (s *rowSums) take(p digestPart, days []quant.Date, out [][]float64, from in
 		}
 		for i, h := range hashes[:n] {
 			if some[i] {
-				s.n++
-				s.a.add(h)
-				s.b.add(combine(mix(h), one))
+				s.add(h)
 			}
 		}
 	}

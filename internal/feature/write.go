@@ -26,7 +26,7 @@ func (c *computation) barsAtATime() int64 {
 }
 
 // outcome is what is noted of a slice of a symbol.
-type outcome struct{ sums, facts string }
+type outcome struct{ sums, facts, state string }
 
 // writing computes and stores, some symbols at a time.
 type writing struct {
@@ -36,6 +36,8 @@ type writing struct {
 
 	out     [][]float64 // by output, bar
 	numbers []int32     // of the symbols of the bars
+
+	states map[string]recursion // of symbols that have grown, up to where they were computed
 
 	mu              sync.Mutex         // of what follows and facts, while symbols are computed
 	rows, nonFinite []int64            // by output
@@ -78,16 +80,21 @@ func (w *writing) run(ctx context.Context) error {
 			return err
 		}
 	}
+	later, whole := c.grown, []string(nil)
+	if c.recursions {
+		later, whole = w.resumed()
+	}
 	for _, group := range []struct {
 		symbols []string
 		grown   bool
-	}{{changed, false}, {c.grown, true}} {
-		asComputed := func(symbols []string) func(func([]string) bool) { return w.parts(symbols, group.grown) }
+		since   quant.Date
+	}{{changed, false, 0}, {whole, true, 0}, {later, true, c.since()}} {
+		asComputed := func(symbols []string) func(func([]string) bool) { return w.parts(symbols, group.since) }
 		for from, part := range c.chunk(group.symbols, asComputed) {
 			if err := c.load(ctx, from); err != nil {
 				return err
 			}
-			if err := w.computePart(ctx, part, group.grown); err != nil {
+			if err := w.computePart(ctx, part, group.grown, group.since); err != nil {
 				return err
 			}
 		}
@@ -106,19 +113,32 @@ func (w *writing) run(ctx context.Context) error {
 		if err := w.writeSlices(ctx, k); err != nil {
 			return err
 		}
-		if err := w.writeInputs(ctx, k); err != nil {
-			return err
-		}
 	}
-	return nil
+	return w.writeInputs(ctx)
 }
 
-// parts divides symbols into such as have about so many bars to read together.
-func (w *writing) parts(symbols []string, grown bool) func(func([]string) bool) {
+// resumed divides the symbols that have grown into those whose recursions go on from
+// where they were, and those of which all bars are read.
+func (w *writing) resumed() (later, whole []string) {
+	w.states = map[string]recursion{}
+	for _, symbol := range w.c.grown {
+		if state, ok := w.c.resumes(symbol); ok {
+			w.states[symbol] = state
+			later = append(later, symbol)
+		} else {
+			whole = append(whole, symbol)
+		}
+	}
+	return later, whole
+}
+
+// parts divides symbols into such as have about so many bars from a day on (0: all) to
+// read together.
+func (w *writing) parts(symbols []string, since quant.Date) func(func([]string) bool) {
 	c := w.c
 	return func(yield func([]string) bool) {
 		each := c.basis.Bars/int64(max(1, len(c.basis.Symbols))) + 1
-		if grown && c.lookback < wholeHistory {
+		if since != 0 {
 			each = min(each, int64(c.lookback)+64)
 		}
 		for part := range slices.Chunk(symbols, int(max(1, c.barsAtATime()/each))) {
@@ -131,9 +151,6 @@ func (w *writing) parts(symbols []string, grown bool) func(func([]string) bool) 
 
 // since is the day from which bars are read to compute those after cut; 0: all.
 func (c *computation) since() quant.Date {
-	if c.lookback >= wholeHistory {
-		return 0
-	}
 	i, _ := c.cal.Index(c.cut)
 	if i -= c.lookback + 2; i < 0 {
 		return 0
@@ -142,12 +159,8 @@ func (c *computation) since() quant.Date {
 }
 
 // computePart computes some symbols and stores what came of it.
-func (w *writing) computePart(ctx context.Context, symbols []string, grown bool) error {
+func (w *writing) computePart(ctx context.Context, symbols []string, grown bool, since quant.Date) error {
 	c := w.c
-	since := quant.Date(0)
-	if grown {
-		since = c.since()
-	}
 	if err := c.basis.Read(ctx, c.db, c.cal, c.priceRequest(), symbols, since, &c.bars); err != nil {
 		return err
 	}
@@ -193,6 +206,9 @@ func (w *writing) kernel(ctx context.Context, grown bool, since quant.Date) ([]i
 		from, to := b.From[k], b.From[k+1]
 		if grown {
 			s.start = c.startOf(s, b.Days[from:to], b.Symbols[k], since)
+			if state, ok := w.states[b.Symbols[k]]; ok && since != 0 {
+				s.resume(state)
+			}
 		}
 		starts[k] = from + s.start
 		out := make([][]float64, c.outputs)
@@ -213,6 +229,10 @@ func (w *writing) computeSymbol(k int, s *series, out [][]float64, grown bool) {
 	c.kernel(s, out)
 	spans := c.spansOf(days, out, s.start)
 	noted := c.noteSums(symbol, days, out, s.start, grown)
+	if noted[0].state == "" && c.recursions {
+		s.recursive()
+		noted[0].state = stateText(s.after, c.inputs[0][symbol], c.cal)
+	}
 	rows, nonFinite := make([]int64, c.outputs), make([]int64, c.outputs)
 	for n, x := range out {
 		rows[n], nonFinite[n] = leaveOut(x[s.start:])
@@ -314,7 +334,7 @@ func (c *computation) noteSums(symbol string, days []quant.Date, out [][]float64
 		sums := make([]rowSums, len(s.parts))
 		if before := c.before[n][symbol]; grown {
 			if c.current(n, symbol) {
-				list[n] = outcome{before.sums, before.facts}
+				list[n] = outcome{before.sums, before.facts, before.state}
 				continue
 			}
 			sums, _ = parseSums(s.parts, before.sums, before.facts) // choose looked
@@ -873,17 +893,19 @@ func (w *writing) writeSlices(ctx context.Context, k int) error {
 }
 
 // writeInputs notes what the slices were computed from.
-func (w *writing) writeInputs(ctx context.Context, k int) error {
+func (w *writing) writeInputs(ctx context.Context) error {
 	const source = "feature_inputs"
-	c, s := w.c, w.c.slices[k]
+	c := w.c
 	if _, err := w.tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE "+source+" (table_name TEXT, symbol TEXT, name TEXT, version TEXT, inputs TEXT, facts TEXT, last_ts DATE, sums TEXT)"); err != nil {
 		return err
 	}
 	err := c.db.Append(ctx, source, func(row func(...driver.Value) error) error {
-		for _, symbol := range slices.Concat(c.changed, c.grown) {
-			now := w.facts[k][symbol]
-			if err := row(s.table, symbol, s.name, s.version, c.inputs[k][symbol], now.facts, c.last[symbol], now.sums); err != nil {
-				return err
+		for k, s := range c.slices {
+			for _, symbol := range slices.Concat(c.changed, c.grown) {
+				now := w.facts[k][symbol]
+				if err := row(s.table, symbol, s.name, s.version, c.inputs[k][symbol], now.facts, c.last[symbol], now.sums+now.state); err != nil {
+					return err
+				}
 			}
 		}
 		return nil

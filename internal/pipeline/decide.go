@@ -11,6 +11,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/durable"
+	"quant/internal/parallel"
 	"quant/internal/price"
 	"quant/internal/strategy"
 	"quant/internal/supervisor"
@@ -94,18 +95,29 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 	}
 	decider := supervisor.NewDecider(policy)
 	drifter := in.drifter()
-	sets := make([]decided, 0, len(in.days))
+	sets := make([]decided, len(in.days))
 	last := in.last
 	var proposed []supervisor.Proposed
-	var digested []byte
 	first := len(in.signals.Days) - len(in.days)
+	// What is proposed on a day, and the digest of what was decided, know nothing of other
+	// days; the decision starts from that of the day before.
+	err := parallel.Blocks(ctx, len(sets), daysAtOnce, func() func(lo, hi int) {
+		return func(lo, hi int) {
+			for d := lo; d < hi; d++ {
+				sets[d] = decided{asof: in.days[d], k: first + d, proposal: in.strategy.Propose(in.signals, first+d)}
+			}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
 	for d, day := range in.days {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		k := first + d
-		set := decided{asof: day, k: k, proposal: in.strategy.Propose(in.signals, k)}
-		if err := in.weigh(&set); err != nil {
+		set := &sets[d]
+		k := set.k
+		if err := in.weigh(set); err != nil {
 			return nil, err
 		}
 		proposed = proposed[:0]
@@ -122,12 +134,21 @@ func (in decisionInputs) decisions(ctx context.Context) ([]decided, error) {
 		if set.decision, err = decider.Decide(proposed, held); err != nil {
 			return nil, fmt.Errorf("decide on %s: %w", day, err)
 		}
-		set.digest, digested = digestOf(set, digested)
-		sets = append(sets, set)
-		last = &sets[len(sets)-1]
+		last = set
 	}
-	return sets, nil
+	err = parallel.Blocks(ctx, len(sets), daysAtOnce, func() func(lo, hi int) {
+		var digested []byte
+		return func(lo, hi int) {
+			for d := lo; d < hi; d++ {
+				sets[d].digest, digested = digestOf(&sets[d], digested)
+			}
+		}
+	})
+	return sets, err
 }
+
+// daysAtOnce is how many days one processor takes together.
+const daysAtOnce = 64
 
 // tell says what was decided.
 func (r *Recommendation) tell(sets []decided) {
@@ -278,7 +299,7 @@ const ruin = 1e-9
 
 // digestOf tells a decision, with its proposal, from every other: a line a name,
 // numbers as the bits of their floats. buffer is used, and returned for the next.
-func digestOf(set decided, buffer []byte) (digest string, _ []byte) {
+func digestOf(set *decided, buffer []byte) (digest string, _ []byte) {
 	b := buffer[:0]
 	float := func(v float64) { b = strconv.AppendUint(append(b, 0), math.Float64bits(v), 16) }
 	for i := range set.proposal {

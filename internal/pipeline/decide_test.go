@@ -52,7 +52,7 @@ func TestTheDigestOfADecisionIsThatOfItsValuesAsFmtPrintsThem(t *testing.T) {
 			set.decision.Rows = append(set.decision.Rows, row)
 		}
 		var got string
-		if got, buffer = digestOf(set, buffer); got != digestOfPlainly(set) {
+		if got, buffer = digestOf(&set, buffer); got != digestOfPlainly(set) {
 			t.Fatalf("%s, want %s of %+v", got, digestOfPlainly(set), set)
 		}
 	}

@@ -476,9 +476,6 @@ func (r *recommending) makeDecisions(ctx context.Context) error {
 
 // write stores the decisions in one transaction.
 func (r *recommending) write(ctx context.Context) error {
-	if err := r.stage(ctx); err != nil {
-		return err
-	}
 	if err := r.tellReplaced(ctx); err != nil {
 		return err
 	}
@@ -486,13 +483,28 @@ func (r *recommending) write(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	rows := r.decisionRows()
+	if !otherwise {
+		a, err := r.added(ctx, rows)
+		if err != nil {
+			return err
+		}
+		if a != nil {
+			return r.add(ctx, rows, a)
+		}
+	}
+	if err := r.stage(ctx, rows); err != nil {
+		return err
+	}
 	var targetRows, setRows, proposalRows int64
 	var digests [3]string
-	tables := []string{"targets", "proposals", "target_sets"}
-	columns := []string{"symbol, \"asof\", version, weight, score, approved, risk_flags, reason", "symbol, \"asof\", version, rank, score, weight", "* EXCLUDE (run_id, decided_at)"}
+	tables, columns := make([]string, 3), make([]string, 3)
+	for i, of := range rows.tables() {
+		tables[i], columns[i] = of.table, digestedColumns(of.digested)
+	}
 	changed := map[string]int64{}
 	_, err = r.db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
-		within := `strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE) AND `
+		const within = ofRange + " AND "
 		// What rests on something else is decided by this run, even where it came out
 		// alike: a row that stands keeps the run that wrote it, and what that rested on.
 		for _, table := range tables[:2] {
@@ -544,7 +556,7 @@ func (r *recommending) write(ctx context.Context) error {
 		}
 		for i, rows := range []*int64{&targetRows, &proposalRows, &setRows} {
 			var err error
-			*rows, digests[i], err = tx.Digest(ctx, "SELECT "+columns[i]+" FROM main."+tables[i]+` WHERE strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`, r.s.ID, r.low, r.high)
+			*rows, digests[i], err = tx.Digest(ctx, "SELECT "+columns[i]+" FROM main."+tables[i]+" WHERE "+ofRange, r.s.ID, r.low, r.high)
 			if err != nil {
 				return err
 			}
@@ -597,8 +609,7 @@ func (r *recommending) markStale(ctx context.Context, tx *factstore.Tx, changed 
 }
 
 // stage puts the decisions into TEMP tables, in key order.
-func (r *recommending) stage(ctx context.Context) error {
-	rows := r.decisionRows()
+func (r *recommending) stage(ctx context.Context, rows *decisionRows) error {
 	for _, of := range []struct {
 		table, key string
 		columns    []factstore.Column

@@ -86,20 +86,11 @@ func ReadCloses(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	c.tellCalendar(cal)
 	c.tellOutside(cal)
 	if len(c.Empty) > 0 {
-		known := map[quant.Date]bool{}
-		days, err := factstore.Values[quant.Date](ctx, db, "SELECT DISTINCT ts FROM "+source)
+		known, err := factstore.Values[quant.Date](ctx, db, "SELECT DISTINCT ts FROM "+source)
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range days {
-			known[d] = true
-		}
-		for _, d := range c.Empty {
-			if !known[d] {
-				c.Unknown = append(c.Unknown, d)
-			}
-		}
-		c.tellEmpty(cal)
+		c.tellEmpty(cal, known)
 	}
 	c.tellUnadjusted()
 	if len(c.Unadjusted) > 0 && !req.AcceptRaw {

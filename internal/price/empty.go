@@ -12,22 +12,60 @@ import (
 	"quant/internal/sqltext"
 )
 
-// findEmpty fills Empty and Unknown, and says what they may mean. The last day
-// with a bar ends what is looked at: data that has not come yet is no gap.
-func (b *Basis) findEmpty(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, source string) error {
-	var err error
-	if b.Empty, err = factstore.Values[quant.Date](ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN temp.main."+BarView+" p ON p.i = s.i ORDER BY s.ts"); err != nil || len(b.Empty) == 0 {
+// countDays fills Outside, Empty and Unknown from the bars of each day, and says what
+// they may mean. where is which rows of the source are those of these symbols. The last
+// day with a bar ends what is looked at: data that has not come yet is no gap.
+func (b *Basis) countDays(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, source, where string) error {
+	traded, outside := map[quant.Date]bool{}, b.Bars
+	sessions := sessionsByDay(cal, b.First, b.Last)
+	var days []quant.Date
+	var bars []int64
+	err := db.Columns(ctx, "SELECT ts, count(*) FROM "+source+" WHERE "+where+" GROUP BY ts", nil, func(c *factstore.Chunk) error {
+		days, bars = c.AppendDates(days[:0], 0), c.AppendBigints(bars[:0], 1)
+		for row, day := range days {
+			if day >= b.First && day <= b.Last && sessions[day-b.First] >= 0 {
+				traded[day] = true
+				outside -= bars[row]
+			}
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
-	if b.Unknown, err = factstore.Values[quant.Date](ctx, db, "SELECT s.ts FROM temp.main."+SessionTable+" s ANTI JOIN "+source+" p ON p.ts = s.ts ORDER BY s.ts"); err != nil {
+	b.Outside = outside
+	b.tellOutside(cal)
+	if len(b.Symbols) == 0 {
+		return nil
+	}
+	for _, d := range cal.Sessions(b.First, b.Last) {
+		if !traded[d] {
+			b.Empty = append(b.Empty, d)
+		}
+	}
+	if len(b.Empty) == 0 {
+		return nil
+	}
+	known, err := factstore.Values[quant.Date](ctx, db, "SELECT DISTINCT ts FROM "+source)
+	if err != nil {
 		return err
 	}
-	b.tellEmpty(cal)
+	b.tellEmpty(cal, known)
 	return nil
 }
 
-// tellEmpty says what Empty and Unknown may mean.
-func (b *Basis) tellEmpty(cal *calendar.Calendar) {
+// tellEmpty fills Unknown, given the days on which any symbol has a bar, and says what
+// it and Empty may mean.
+func (b *Basis) tellEmpty(cal *calendar.Calendar, known []quant.Date) {
+	traded := make(map[quant.Date]bool, len(known))
+	for _, d := range known {
+		traded[d] = true
+	}
+	for _, d := range b.Empty {
+		if !traded[d] {
+			b.Unknown = append(b.Unknown, d)
+		}
+	}
 	if notice := AskAbout(cal, b.Unknown); notice != "" {
 		b.Notices = append(b.Notices, notice)
 	}

@@ -7,13 +7,11 @@ package price
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
-	"quant/internal/sqltext"
 )
 
 // Request says which prices.
@@ -88,13 +86,7 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 		_, err := db.Stage(ctx, query, args...)
 		return err
 	}
-	where := "true"
-	if req.Symbols != nil {
-		where = "symbol IN (" + sqltext.Literals(slices.Sorted(slices.Values(req.Symbols))) + ")"
-		if len(req.Symbols) == 0 {
-			where = "false"
-		}
-	}
+	where := req.condition()
 	if err := db.RequireExplained(ctx, factstore.OHLCV, source, where); err != nil {
 		return b, err
 	}
@@ -109,28 +101,19 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var symbol string
-		var adjusted bool
-		var first, last quant.Date
-		var bars int64
-		if err := rows.Scan(&symbol, &adjusted, &first, &last, &bars); err != nil {
+		var s SymbolBars
+		if err := rows.Scan(&s.Symbol, &s.Adjusted, &s.First, &s.Last, &s.Bars); err != nil {
 			return b, err
 		}
-		if len(b.Symbols) == 0 || first < b.First {
-			b.First = first
-		}
-		b.Last = max(b.Last, last)
-		b.Bars += bars
-		b.Symbols = append(b.Symbols, symbol)
-		if !adjusted {
-			b.Unadjusted = append(b.Unadjusted, symbol)
-		}
+		b.take(s)
 	}
 	if err := rows.Err(); err != nil {
 		return b, err
 	}
 	rows.Close()
-	b.tellCalendar(cal)
+	if err := b.judge(ctx, db, cal, source, where); err != nil {
+		return b, err
+	}
 	if err := stageSessions(exec, cal, b); err != nil {
 		return b, err
 	}
@@ -145,18 +128,70 @@ func Stage(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Re
 		FROM ` + source + ` p JOIN temp.main.` + BasisTable + ` b ON b.symbol = p.symbol JOIN temp.main.` + SessionTable + ` s ON s.ts = p.ts`); err != nil {
 		return b, err
 	}
-	if err := db.QueryRow(ctx, `SELECT count(*) FROM `+source+` p JOIN temp.main.`+BasisTable+` b ON b.symbol = p.symbol ANTI JOIN temp.main.`+SessionTable+` s ON s.ts = p.ts`).Scan(&b.Outside); err != nil {
-		return b, err
-	}
-	b.tellOutside(cal)
-	if err := b.findEmpty(ctx, db, cal, source); err != nil {
-		return b, err
-	}
-	b.tellUnadjusted()
 	if len(b.Unadjusted) > 0 && !req.AcceptRaw {
 		return b, refuseSplits(ctx, db)
 	}
 	return b, nil
+}
+
+// SymbolBars are the bars of a symbol as a whole.
+type SymbolBars struct {
+	Symbol      string
+	Adjusted    bool // each has an adjusted_close and a close above 0
+	First, Last quant.Date
+	Bars        int64
+}
+
+// Judge is Stage for who has read the bars: symbols, in byte order, are those of the
+// request that have bars. It makes nothing in DuckDB. Errors: those of Stage.
+func Judge(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request, symbols []SymbolBars) (Basis, error) {
+	source := req.Source
+	if source == "" {
+		source = factstore.OHLCV
+	}
+	var b Basis
+	where := req.condition()
+	if err := db.RequireExplained(ctx, factstore.OHLCV, source, where); err != nil {
+		return b, err
+	}
+	for _, s := range symbols {
+		b.take(s)
+	}
+	if err := b.judge(ctx, db, cal, source, where); err != nil {
+		return b, err
+	}
+	if len(b.Unadjusted) > 0 && !req.AcceptRaw {
+		// Raw prices are rare, and the rule that refuses some is Stage's.
+		if _, err := Stage(ctx, db, cal, req); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// take adds a symbol.
+func (b *Basis) take(s SymbolBars) {
+	if len(b.Symbols) == 0 || s.First < b.First {
+		b.First = s.First
+	}
+	if len(b.Symbols) == 0 || s.Last > b.Last {
+		b.Last = s.Last
+	}
+	b.Bars += s.Bars
+	b.Symbols = append(b.Symbols, s.Symbol)
+	if !s.Adjusted {
+		b.Unadjusted = append(b.Unadjusted, s.Symbol)
+	}
+}
+
+// judge says what there is to be said of the bars of these symbols.
+func (b *Basis) judge(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, source, where string) error {
+	b.tellCalendar(cal)
+	if err := b.countDays(ctx, db, cal, source, where); err != nil {
+		return err
+	}
+	b.tellUnadjusted()
+	return nil
 }
 
 func (b *Basis) tellCalendar(cal *calendar.Calendar) {
