@@ -40,6 +40,11 @@ func (db *DB) told(err error) error {
 		return &quant.Error{Code: quant.CodeOf(failed), Err: errors.Join(failed, err), Msg: "a file of " + db.path + " cannot be read: " + failed.Error(), Hint: quant.HintOf(failed)}
 	}
 	switch {
+	case strings.Contains(text, "permission denied for ") && strings.Contains(text, "Failed to execute query"): // PostgreSQL's of a statement of the catalog
+		return db.readOnlyRole("", err)
+	case strings.Contains(text, "Cannot open file") && strings.Contains(text, "Permission denied") && !db.readOnly:
+		return &quant.Error{Code: quant.Store, Err: err, Msg: "a file of " + db.path + " cannot be written or read: " + masked(firstLine(err)),
+			Hint: "this user needs the right to write to the folder of the lake, or a command that only reads"}
 	case catalogLost(err, text):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "the connection to the catalog of " + db.path + " was lost",
 			Hint: "run the command again when PostgreSQL answers; what was not committed is undone"}
