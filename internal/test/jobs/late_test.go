@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -227,8 +228,16 @@ func TestAJobWhoseProcessFoundNoServerIsTriedAgain(t *testing.T) {
 			if c.wait != nil {
 				l.Eventually("the worker asks in vain", func() bool { return strings.Contains(worker.Stderr.String(), "is asked again") })
 			} else {
-				l.Eventually("the process waits", func() bool { return len(children(worker.Process.Pid)) > 0 })
-				time.Sleep(500 * time.Millisecond)
+				l.Eventually("the process has found no server, and says that it waits", func() bool {
+					logs, err := filepath.Glob(l.Path("data", "*.logs", "*.log"))
+					labtest.Must(t, err)
+					for _, name := range logs {
+						if text, err := os.ReadFile(name); err == nil && strings.Contains(string(text), "waiting for the Meta DB's server") {
+							return true
+						}
+					}
+					return false
+				})
 			}
 			server.Restart(t)
 			l.WantCode(worker.Wait(), 0)
