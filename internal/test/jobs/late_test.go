@@ -291,6 +291,42 @@ func TestAJobWithWhichWorkersDieIsGivenUpUntilItIsTriedAgain(t *testing.T) {
 	l.WantClosed()
 }
 
+// A job at which nobody works any more is cancelled at once, whether or not its process had
+// begun: no worker comes to see to it.
+func TestAJobThatIsAbandonedIsCancelledAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		failpoint []string
+		run       string // what becomes of its run
+	}{
+		"while its process ran":  {nil, "process ended without finishing"},
+		"before it was recorded": {[]string{"QUANT_TEST_FAILPOINT=job.noted"}, "it did not begin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := labtest.New(t)
+			j := submit(l, "--", "sh", "-c", "touch begun; sleep 300")
+			worker := l.Start(c.failpoint, "worker")
+			if c.failpoint == nil {
+				exists(l, "begun")
+				worker.Signal(syscall.SIGKILL)
+			}
+			l.WantCode(worker.Wait(), labtest.Killed)
+			l.Eventually("it is abandoned", func() bool { return show(l, j.Job).Abandoned })
+			l.Must("jobs", "cancel", fmt.Sprint(j.Job))
+			done := show(l, j.Job)
+			if done.State != "cancelled" || !strings.Contains(done.Error, "cancelled: its worker, run ") || !strings.Contains(done.Error, "ended without finishing it") {
+				t.Fatalf("%+v", done)
+			}
+			if run := statusOf(l, done.RunID); run.Status != "FAIL" || !strings.Contains(run.Error, c.run) {
+				t.Errorf("its run: %+v", run)
+			}
+			l.Want(5, "jobs", "cancel", fmt.Sprint(j.Job))
+			l.WantClosed()
+		})
+	}
+}
+
 // A job at which nobody works any more is called abandoned by all who show it, until a
 // worker has looked.
 func TestAJobThatIsAbandonedIsCalledThatEverywhere(t *testing.T) {
