@@ -67,6 +67,9 @@ type lake struct {
 	// bucket is where units stage their outputs; nil: the files are in a folder, and it is
 	// within.
 	bucket *stagingBucket
+	// keys are those with which the engine is let in to the bucket; nil: there is none, or
+	// near asks it.
+	keys *engineKeys
 	// near serves the files to the engine from this machine's disk; nil: it asks the
 	// bucket.
 	near *nearby.Server

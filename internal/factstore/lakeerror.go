@@ -51,6 +51,9 @@ func (db *DB) told(err error) error {
 	case strings.Contains(text, "No snapshot found at version"):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "the snapshot of " + db.path + " that is read here was expired meanwhile",
 			Hint: "run the command again: it reads the newest"}
+	case db.lake.keys != nil && (strings.Contains(text, "HTTP 403") || strings.Contains(text, "HTTP code 403") || strings.Contains(text, "Forbidden")):
+		return &quant.Error{Code: quant.Store, Err: err, Msg: "the store does not let this user in to a file of " + db.path + ": " + masked(firstLine(err)),
+			Hint: "check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE) and what they may do with this prefix; where temporary ones were taken back, run the command again"}
 	case strings.Contains(text, "Cannot open file"), strings.Contains(text, "No files found that match"):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "a file of " + db.path + " cannot be read: " + masked(firstLine(err)),
 			Hint: "check that the folder of the lake is mounted here, whole and readable; `quant doctor` examines it"}
