@@ -9,8 +9,8 @@ import (
 	"quant"
 )
 
-// wayBack is what to do about a file of facts that is damaged.
-const wayBack = "`quant doctor` examines it; `quant restore FILE` brings back a backup, `quant init-db --reset` moves it aside and makes a new one to ingest into again"
+// WayBack is what to do about a file of facts that is damaged.
+const WayBack = "`quant doctor` examines it; `quant restore FILE` brings back a backup, `quant init-db --reset` moves it aside and makes a new one to ingest into again"
 
 // tornBlock reports whether an error is that a block of a file is not what was written
 // there. DuckDB has a text for it only.
@@ -27,7 +27,7 @@ func tornBlock(err error) bool {
 // lines as its first one.
 func (db *DB) told(err error) error {
 	if err != nil && db.lake == nil && tornBlock(err) {
-		return &quant.Error{Code: quant.Store, Err: errors.Join(ErrDamaged, err), Msg: "fact db " + db.path + " is damaged: " + firstLine(err), Hint: wayBack}
+		return &quant.Error{Code: quant.Store, Err: errors.Join(ErrDamaged, err), Msg: "fact db " + db.path + " is damaged: " + firstLine(err), Hint: WayBack}
 	}
 	if err == nil || db.lake == nil {
 		return err
