@@ -509,10 +509,13 @@ func jobsCancel(env *Env) Command {
 		Short: "Cancel jobs: those that wait, and those that run",
 		Long: `Cancel jobs. One that waits is cancelled at once. The process of one that runs is
 asked to end by its worker, with SIGTERM to it and all that it started, and killed
-10 seconds later: what it has committed stays, and its run is a FAIL that says so.`,
+10 seconds later: what it has committed stays, and its run is a FAIL that says so. One
+whose worker is dead, and at which nobody works any more, is cancelled at once.`,
 		Args: wantArgs(1, -1, "one job or several"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.eachJob(cmd, args, (*jobs.Store).Cancel)
+			return env.eachJob(cmd, args, func(s *jobs.Store, ctx context.Context, id int64) (jobs.Job, error) {
+				return s.Cancel(ctx, env.Session, id)
+			})
 		},
 	}}
 }

@@ -48,7 +48,7 @@ it there.`,
 			req := sandbox.Request{
 				Store: sandbox.Fact, Path: env.Settings.Value(config.DuckDBPath), SQL: args[0],
 				Format: string(env.Format), Exact: env.Exact, Limit: limit, Timeout: timeout, Wait: env.tree.Globals.Wait,
-				SchemaVersion: facts.SchemaVersion, Secrets: env.Secrets.Values(), Environ: env.Environ,
+				SchemaVersion: facts.SchemaVersion, WayBack: facts.WayBack, Secrets: env.Secrets.Values(), Environ: env.Environ,
 				OnWait: func(pid int) {
 					env.Notice("waiting for the Fact DB, held by %s (--wait %s)",
 						env.FactsHolder(cmd.Context(), pid), env.tree.Globals.Wait)

@@ -189,7 +189,7 @@ func (e *Env) cancelled(ctx context.Context, store *jobs.Store, ids []int64, why
 	defer stop()
 	var left []int64
 	for _, id := range ids {
-		if _, err := store.Cancel(ending, id); err == nil {
+		if _, err := store.Cancel(ending, e.Session, id); err == nil {
 			left = append(left, id)
 		}
 	}

@@ -154,6 +154,9 @@ func (db *DB) expire(ctx context.Context, o CompactOptions) (int64, error) {
 // countRows runs a statement of this package to its end, and counts the rows of its
 // answer.
 func (db *DB) countRows(ctx context.Context, doing, statement string) (n int64, err error) {
+	if err := db.renewKeys(ctx); err != nil {
+		return 0, err
+	}
 	rows, err := db.conn.QueryContext(ctx, statement)
 	if err != nil {
 		return 0, db.failure(ctx, doing, err)

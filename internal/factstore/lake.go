@@ -67,6 +67,9 @@ type lake struct {
 	// bucket is where units stage their outputs; nil: the files are in a folder, and it is
 	// within.
 	bucket *stagingBucket
+	// keys are those with which the engine is let in to the bucket; nil: there is none, or
+	// near asks it.
+	keys *engineKeys
 	// near serves the files to the engine from this machine's disk; nil: it asks the
 	// bucket.
 	near *nearby.Server
@@ -178,6 +181,9 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 	}()
 	if !db.readOnly {
 		keep, db.lake.pg = true, pg
+		if err := db.mayWrite(ctx, pg); err != nil {
+			return s, err
+		}
 		if !db.o.Late {
 			if err := db.lockLake(ctx, pg); err != nil {
 				return s, err
@@ -200,8 +206,7 @@ func (db *DB) reachCatalog(ctx context.Context) (s catalogState, err error) {
 		}
 	}
 	if err != nil {
-		return s, &quant.Error{Code: quant.Store, Err: err, Msg: "the catalog of " + db.path + " cannot be read: " + reasonOf(err),
-			Hint: "check that this user may read the tables of the catalog"}
+		return s, db.cannotRead(err)
 	}
 	switch {
 	case s.exists && db.lake.url.DataPath != "" && filepath.Clean(db.lake.url.DataPath) != filepath.Clean(s.folder):
@@ -229,6 +234,36 @@ func (db *DB) lakeID(ctx context.Context, pg *pgx.Conn) (string, error) {
 	var drawn string
 	err := pg.QueryRow(ctx, "SELECT schema_uuid::text FROM "+db.metadata("ducklake_schema")+" WHERE schema_name = 'main' ORDER BY begin_snapshot LIMIT 1").Scan(&drawn)
 	return durable.Digest([]byte(drawn)), err
+}
+
+// mayWrite refuses a role that has no right to write to a catalog that is there, before
+// anything is computed or waited for.
+func (db *DB) mayWrite(ctx context.Context, pg *pgx.Conn) error {
+	var role string
+	var may bool
+	err := pg.QueryRow(ctx, "SELECT current_user, coalesce(has_table_privilege(to_regclass($1), 'INSERT'), true)", db.metadata("ducklake_snapshot")).Scan(&role, &may)
+	if err != nil {
+		return db.cannotRead(err)
+	}
+	if !may {
+		return db.readOnlyRole(role, nil)
+	}
+	return nil
+}
+
+// readOnlyRole says that the role of the catalog, where it is known, lacks a right that
+// writing needs.
+func (db *DB) readOnlyRole(role string, cause error) error {
+	if role != "" {
+		role = " " + role
+	}
+	return &quant.Error{Code: quant.Store, Err: cause, Msg: "the role" + role + " may only read the lake at " + db.path,
+		Hint: "write as the role that owns its tables (`options=-c%20role%3Dlake_writer` in the URL, where that is its name), or use a command that only reads"}
+}
+
+func (db *DB) cannotRead(err error) error {
+	return &quant.Error{Code: quant.Store, Err: err, Msg: "the catalog of " + db.path + " cannot be read: " + reasonOf(err),
+		Hint: "check that this user may read the tables of the catalog"}
 }
 
 // reasonOf is what PostgreSQL or the network says, in one line without secrets.

@@ -465,6 +465,42 @@ func TestWhatFailsOnALakeIsSaidInOurWords(t *testing.T) {
 	wantCode(t, err, quant.Store, "a file of", "cannot be read", "mounted")
 }
 
+// A role that may only read a lake is told so before it waits for its turn; one that lost
+// its rights after it opened the lake, when it commits, and commits nothing.
+func TestARoleThatMayNotWriteIsToldSo(t *testing.T) {
+	t.Parallel()
+	server := postgrestest.Shared(t)
+	database := server.Database(t)
+	config, err := pgx.ParseConfig(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Exec(t, config.Database, `DO $$ BEGIN
+		IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'wes') THEN CREATE ROLE wes LOGIN; END IF; END $$;
+		GRANT USAGE, CREATE ON SCHEMA public TO wes`)
+	o := lake(t)
+	o.URL = laketest.In(strings.Replace(database, "quant@", "wes@", 1), t.TempDir())
+	db := openLake(t, o)
+	mustWriteBars(t, db, "run-1", "A", 300)
+	server.Exec(t, config.Database, "REVOKE INSERT ON ducklake_snapshot FROM wes")
+	_, err = writeBars(t.Context(), db, "run-2", "B", 300)
+	wantCode(t, err, quant.Store, "may only read the lake at ", "nothing was committed", "as the role that owns its tables")
+	late := o
+	late.Wait = 0 // and db holds the lock
+	for _, late.Late = range []bool{false, true} {
+		_, err = factstore.OpenWrite(t.Context(), late)
+		wantCode(t, err, quant.Store, "the role wes may only read the lake at ", "as the role that owns its tables")
+	}
+	reader, err := factstore.OpenRead(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if n := number(t, reader, "SELECT count(*) FROM ohlcv"); n != 300 {
+		t.Errorf("%d bars, want 300", n)
+	}
+}
+
 // Compacting removes neither what units have staged within the data path, nor what a
 // writer has written and not yet committed, nor what a reader that began before reads.
 func TestCompactionLeavesAloneWhatOthersAreAt(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"quant"
 )
 
-// wayBack is what to do about a file of facts that is damaged.
-const wayBack = "`quant doctor` examines it; `quant restore FILE` brings back a backup, `quant init-db --reset` moves it aside and makes a new one to ingest into again"
+// WayBack is what to do about a file of facts that is damaged.
+const WayBack = "`quant doctor` examines it; `quant restore FILE` brings back a backup, `quant init-db --reset` moves it aside and makes a new one to ingest into again"
 
 // tornBlock reports whether an error is that a block of a file is not what was written
 // there. DuckDB has a text for it only.
@@ -27,7 +27,7 @@ func tornBlock(err error) bool {
 // lines as its first one.
 func (db *DB) told(err error) error {
 	if err != nil && db.lake == nil && tornBlock(err) {
-		return &quant.Error{Code: quant.Store, Err: errors.Join(ErrDamaged, err), Msg: "fact db " + db.path + " is damaged: " + firstLine(err), Hint: wayBack}
+		return &quant.Error{Code: quant.Store, Err: errors.Join(ErrDamaged, err), Msg: "fact db " + db.path + " is damaged: " + firstLine(err), Hint: WayBack}
 	}
 	if err == nil || db.lake == nil {
 		return err
@@ -40,12 +40,20 @@ func (db *DB) told(err error) error {
 		return &quant.Error{Code: quant.CodeOf(failed), Err: errors.Join(failed, err), Msg: "a file of " + db.path + " cannot be read: " + failed.Error(), Hint: quant.HintOf(failed)}
 	}
 	switch {
+	case strings.Contains(text, "permission denied for ") && strings.Contains(text, "Failed to execute query"): // PostgreSQL's of a statement of the catalog
+		return db.readOnlyRole("", err)
+	case strings.Contains(text, "Cannot open file") && strings.Contains(text, "Permission denied") && !db.readOnly:
+		return &quant.Error{Code: quant.Store, Err: err, Msg: "a file of " + db.path + " cannot be written or read: " + masked(firstLine(err)),
+			Hint: "this user needs the right to write to the folder of the lake, or a command that only reads"}
 	case catalogLost(err, text):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "the connection to the catalog of " + db.path + " was lost",
 			Hint: "run the command again when PostgreSQL answers; what was not committed is undone"}
 	case strings.Contains(text, "No snapshot found at version"):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "the snapshot of " + db.path + " that is read here was expired meanwhile",
 			Hint: "run the command again: it reads the newest"}
+	case db.lake.keys != nil && (strings.Contains(text, "HTTP 403") || strings.Contains(text, "HTTP code 403") || strings.Contains(text, "Forbidden")):
+		return &quant.Error{Code: quant.Store, Err: err, Msg: "the store does not let this user in to a file of " + db.path + ": " + masked(firstLine(err)),
+			Hint: "check the credentials (AWS_ACCESS_KEY_ID, AWS_PROFILE) and what they may do with this prefix; where temporary ones were taken back, run the command again"}
 	case strings.Contains(text, "Cannot open file"), strings.Contains(text, "No files found that match"):
 		return &quant.Error{Code: quant.Store, Err: err, Msg: "a file of " + db.path + " cannot be read: " + masked(firstLine(err)),
 			Hint: "check that the folder of the lake is mounted here, whole and readable; `quant doctor` examines it"}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 
 	"quant"
 	"quant/internal/lab/place"
@@ -75,6 +76,71 @@ func secretStatements(o Options, at place.S3, keys objectstore.Credentials) []st
 	return statements
 }
 
+// engineKeys are the credentials that the engine has for the files of a lake. Temporary
+// ones are renewed between two statements: a run may last longer than they do, a
+// statement must not.
+type engineKeys struct {
+	of *objectstore.Bucket
+	at place.S3
+
+	mu  sync.Mutex // an opening may be shared
+	now objectstore.Credentials
+}
+
+// renewKeys gives the engine new credentials where those that it has end soon, by what
+// their giver says: after four fifths of their time.
+func (db *DB) renewKeys(ctx context.Context) error {
+	if db.lake == nil || db.lake.keys == nil {
+		return nil
+	}
+	db.lake.keys.mu.Lock()
+	defer db.lake.keys.mu.Unlock()
+	if db.lake.keys.now.Expires.IsZero() {
+		return nil
+	}
+	fresh, err := db.lake.keys.of.Credentials(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = db.giveKeys(ctx, fresh)
+	return err
+}
+
+// refused reports whether a statement that failed is to be run again, once: the store did
+// not take the engine's credentials, and there are others by now. Within a transaction,
+// which the engine ends with the statement, it is not.
+func (db *DB) refused(ctx context.Context, err error) bool {
+	if err == nil || db.writing || db.lake == nil || db.lake.keys == nil || !strings.Contains(err.Error(), "HTTP") {
+		return false
+	}
+	db.lake.keys.mu.Lock()
+	defer db.lake.keys.mu.Unlock()
+	fresh, failed := db.lake.keys.of.Renewed(ctx)
+	if failed != nil {
+		return false
+	}
+	given, failed := db.giveKeys(ctx, fresh)
+	return given && failed == nil
+}
+
+// giveKeys gives the engine credentials that it does not have yet. The caller holds
+// keys.mu.
+func (db *DB) giveKeys(ctx context.Context, fresh objectstore.Credentials) (given bool, err error) {
+	keys := db.lake.keys
+	if fresh.KeyID == keys.now.KeyID && fresh.Secret == keys.now.Secret && fresh.Session == keys.now.Session {
+		keys.now = fresh
+		return false, nil
+	}
+	for _, s := range secretStatements(Options{}, keys.at, fresh) {
+		if _, err := db.conn.ExecContext(ctx, s); err != nil {
+			// Not its own words, which may be the statement's.
+			return false, quant.Errorf(quant.Store, "%s: DuckDB does not take the new credentials of %s", db.path, keys.at.URL()).WithHint("run the command again")
+		}
+	}
+	keys.now = fresh
+	return true, nil
+}
+
 // near has the files of a lake read through this machine's disk, where blocks of them are
 // kept: see package nearby.
 func (db *DB) near(at place.S3) ([]string, error) {
@@ -100,7 +166,10 @@ func (db *DB) openFiles(ctx context.Context, found catalogState) (in bool, err e
 	if db.readOnly && db.o.Near != "" {
 		statements, err = db.near(at)
 	} else {
-		statements, err = s3Statements(ctx, db.o, at)
+		keys := &engineKeys{of: objectstore.New(objectstore.Options{At: at, Cloud: db.o.Cloud, Know: db.o.Know}), at: at}
+		if keys.now, err = keys.of.Credentials(ctx); err == nil {
+			statements, db.lake.keys = secretStatements(db.o, at, keys.now), keys
+		}
 	}
 	if err != nil {
 		return in, err

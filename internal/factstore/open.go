@@ -621,7 +621,7 @@ func inspect(path string) (fileID, error) {
 
 func refuse(kind error, format string, args ...any) error {
 	return &quant.Error{Code: quant.Store, Err: kind, Msg: fmt.Sprintf(format, args...),
-		Hint: wayBack}
+		Hint: WayBack}
 }
 
 func newer(path, why string) error {

@@ -50,7 +50,13 @@ func (db *DB) mustBe(ctx context.Context, what, query string, types ...duckdb.St
 	if ctx.Err() != nil {
 		return nil
 	}
+	if err := db.renewKeys(ctx); err != nil {
+		return err
+	}
 	kind, err := db.statementType(ctx, query)
+	if db.refused(ctx, err) { // a file may be looked at to prepare it
+		kind, err = db.statementType(ctx, query)
+	}
 	if err != nil {
 		return db.told(err)
 	}
@@ -69,6 +75,9 @@ func (db *DB) Query(ctx context.Context, query string, args ...any) (*sql.Rows, 
 		return nil, err
 	}
 	rows, err := db.conn.QueryContext(ctx, query, args...)
+	if db.refused(ctx, err) {
+		rows, err = db.conn.QueryContext(ctx, query, args...)
+	}
 	return rows, db.told(err)
 }
 
@@ -117,7 +126,11 @@ func (db *DB) QueryRow(ctx context.Context, query string, args ...any) Row {
 	if err := db.mustBe(ctx, "read", query, duckdb.STATEMENT_TYPE_SELECT); err != nil {
 		return Row{err: err}
 	}
-	return Row{row: db.conn.QueryRowContext(ctx, query, args...), db: db}
+	row := db.conn.QueryRowContext(ctx, query, args...)
+	if db.refused(ctx, row.Err()) {
+		row = db.conn.QueryRowContext(ctx, query, args...)
+	}
+	return Row{row: row, db: db}
 }
 
 // Stage runs one statement that makes, fills, changes or drops TEMP tables and
@@ -181,6 +194,9 @@ func namesTemp() *regexp.Regexp {
 }
 
 func (db *DB) affected(ctx context.Context, query string, args ...any) (int64, error) {
+	if err := db.renewKeys(ctx); err != nil {
+		return 0, err
+	}
 	result, err := db.conn.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, db.told(err)

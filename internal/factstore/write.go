@@ -113,6 +113,9 @@ func (db *DB) WriteAll(ctx context.Context, runIDs []string, fn func(context.Con
 		}
 		defer release()
 	}
+	if err := db.renewKeys(ctx); err != nil { // small changes become files now
+		return nil, err
+	}
 	failpoint.Hit("fact.commit.before")
 	commit := func() error {
 		open = false

@@ -26,10 +26,12 @@ func (a Actor) Cancel(ctx context.Context, id int64) (Acted, error) {
 
 // Retry is Store.Retry as an action.
 func (a Actor) Retry(ctx context.Context, id int64) (Acted, error) {
-	return a.act(ctx, "retry", id, (*Store).Retry)
+	return a.act(ctx, "retry", id, func(s *Store, ctx context.Context, _ *session.Session, id int64) (Job, error) {
+		return s.Retry(ctx, id)
+	})
 }
 
-func (a Actor) act(ctx context.Context, verb string, id int64, do func(*Store, context.Context, int64) (Job, error)) (Acted, error) {
+func (a Actor) act(ctx context.Context, verb string, id int64, do func(*Store, context.Context, *session.Session, int64) (Job, error)) (Acted, error) {
 	s, err := Open(ctx, a.Session.Place, false)
 	if err != nil {
 		return Acted{}, err
@@ -37,8 +39,8 @@ func (a Actor) act(ctx context.Context, verb string, id int64, do func(*Store, c
 	defer func() { _ = s.Close() }() // all of it is durable
 	acted, number := Acted{By: a.By}, strconv.FormatInt(id, 10)
 	c := session.Command{Kind: "jobs." + verb, Args: []string{"jobs", verb, number}, Operands: []string{number}, Flags: map[string]string{}}
-	acted.ActionID, err = a.Do(ctx, c, func(ctx context.Context, _ *session.Session) (err error) {
-		acted.Job, err = do(s, ctx, id)
+	acted.ActionID, err = a.Do(ctx, c, func(ctx context.Context, in *session.Session) (err error) {
+		acted.Job, err = do(s, ctx, in, id)
 		return err
 	})
 	return acted, err

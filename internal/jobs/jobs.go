@@ -27,6 +27,7 @@ import (
 	"quant"
 	"quant/internal/config"
 	"quant/internal/runs"
+	"quant/internal/session"
 )
 
 // State is where a job stands.
@@ -348,8 +349,9 @@ func jobsOf(rows []*rivertype.JobRow) []Job {
 }
 
 // Cancel ends a job: one that waits at once, one that runs by its worker, which ends its
-// process. Errors: NotFound; Conflict for one that is over.
-func (s *Store) Cancel(ctx context.Context, id int64) (Job, error) {
+// process, or at once where that is dead and nobody works at the job any more. Errors:
+// NotFound; Conflict for one that is over; the Meta DB's.
+func (s *Store) Cancel(ctx context.Context, in *session.Session, id int64) (Job, error) {
 	before, err := s.Get(ctx, id)
 	if err != nil {
 		return Job{}, err
@@ -361,7 +363,16 @@ func (s *Store) Cancel(ctx context.Context, id int64) (Job, error) {
 	if err != nil {
 		return Job{}, s.failed("cancel", id, err)
 	}
-	return jobOf(row), nil
+	if jobOf(row).State != Running {
+		return jobOf(row), nil
+	}
+	if _, err := in.MetaDB(); err != nil {
+		return Job{}, err
+	}
+	if err := newWorker(s, in, WorkerOptions{}).settleLeft(ctx, row); err != nil {
+		return Job{}, s.failed("cancel", id, err)
+	}
+	return s.Get(ctx, id)
 }
 
 func ended(s State) string {

@@ -120,6 +120,19 @@ func (w *worker) endLeft(ctx context.Context, row *rivertype.JobRow, by string) 
 	}
 }
 
+// settleLeft settles a job that runs by what the queue says, where its worker is dead.
+func (w *worker) settleLeft(ctx context.Context, row *rivertype.JobRow) error {
+	if len(row.AttemptedBy) == 0 {
+		return nil
+	}
+	by := row.AttemptedBy[len(row.AttemptedBy)-1]
+	if !isDead(ctx, w.s, by) {
+		return nil
+	}
+	w.endLeft(ctx, row, by)
+	return w.settle(ctx, row, by)
+}
+
 // isDead tells whether a run has ended. What cannot be told from here is no death.
 func isDead(ctx context.Context, s *session.Session, runID string) bool {
 	run, err := s.Meta.GetRun(ctx, runID)
@@ -212,7 +225,7 @@ func (w *worker) rescue(ctx context.Context, row *rivertype.JobRow, m metadata, 
 	state, ended := rivertype.JobStateAvailable, (*time.Time)(nil)
 	switch {
 	case m.CancelAttempted != nil:
-		state, ended, why = rivertype.JobStateCancelled, &now, "cancelled"
+		state, ended, why = rivertype.JobStateCancelled, &now, "cancelled: "+why
 	case m.Rescues+1-m.Forgiven >= mostDeaths:
 		state, ended = rivertype.JobStateDiscarded, &now
 		why = givenUp(row.ID, m, why)

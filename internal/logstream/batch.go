@@ -3,6 +3,7 @@ package logstream
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"slices"
 	"sync"
@@ -94,11 +95,13 @@ type Batcher struct {
 	storing sync.Mutex // keeps batches in order; locked before mu
 	mu      sync.Mutex
 	pending pile
-	spare   pile        // the memory of a batch that is stored
-	fresh   int         // records that came since the last Flush
-	bytes   int         // and their bytes
-	stop    func() bool // of the age's timer; nil: none runs
-	failed  error       // of a Flush that nobody waited for
+	spare   pile           // the memory of a batch that is stored
+	fresh   int            // records that came since the last Flush
+	bytes   int            // and their bytes
+	stop    func() bool    // of the age's timer; nil: none runs
+	mark    metastore.Mark // of the batch that was sent last; kept by storing
+	unsure  int            // how many records pending begins with that are this batch, and may be stored; kept by storing
+	failed  error          // of a Flush that nobody waited for
 	closed  bool
 	refusal error // of Refused: nothing more is stored
 }
@@ -109,7 +112,7 @@ func NewBatcher(ctx context.Context, o BatcherOptions) *Batcher {
 	if o.Clock == nil {
 		o.Clock = systemClock{}
 	}
-	return &Batcher{BatcherOptions: o, ctx: ctx}
+	return &Batcher{BatcherOptions: o, ctx: ctx, mark: metastore.Mark{Stream: rand.Text()}}
 }
 
 // Add takes records and stores what waits if that is enough. ErrClosed: they are
@@ -191,7 +194,7 @@ func (b *Batcher) flush(ctx context.Context, unseen bool) error {
 	if ended != nil {
 		return ended
 	}
-	settled, err := b.store(ctx, &p, 0, len(p.ends))
+	settled, err := b.storeAll(ctx, &p)
 	if err == nil {
 		err = b.refuse(&p, nil)
 	}
@@ -220,6 +223,18 @@ func (b *Batcher) recycle(p pile) {
 	}
 }
 
+// storeAll stores the records of p. A batch that was sent to a server which then was away
+// goes first, as the batch that it was: it may be stored.
+func (b *Batcher) storeAll(ctx context.Context, p *pile) (settled int, err error) {
+	if n := b.unsure; n > 0 && n < len(p.ends) {
+		if settled, err = b.store(ctx, p, 0, n); err != nil {
+			return settled, err
+		}
+		return b.store(ctx, p, n, len(p.ends))
+	}
+	return b.store(ctx, p, 0, len(p.ends))
+}
+
 // store commits the records of p from lo to hi, and returns up to where they are
 // settled. Those that the store refuses are looked for by halves, from the first
 // on, so that a record costs only itself.
@@ -228,7 +243,14 @@ func (b *Batcher) store(ctx context.Context, p *pile, lo, hi int) (settled int, 
 		return hi, nil
 	}
 	batch := p.batch(lo, hi)
+	if lo > 0 || hi != b.unsure {
+		b.mark.Number++
+	}
+	batch.Mark, b.unsure = b.mark, 0
 	err = b.commit(ctx, batch)
+	if errors.Is(err, metastore.ErrAway) { // it may have been told to commit
+		b.unsure = hi - lo // lo is where what waits will begin
+	}
 	switch {
 	case err == nil:
 		if b.Stored != nil {

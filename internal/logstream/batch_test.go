@@ -394,6 +394,55 @@ func TestWhatHasBeenStoredIsNotStoredAgain(t *testing.T) {
 	}
 }
 
+// lossySink stores what it is given unless it has it already, and loses its answers.
+type lossySink struct {
+	fakeSink
+	lost int // answers that are lost from now on
+	have metastore.Mark
+}
+
+func (s *lossySink) Log(ctx context.Context, runID string, b metastore.Batch) error {
+	if b.Mark.Stream == "" || s.have.Stream != "" && s.have.Stream != b.Mark.Stream {
+		return errors.New("another stream")
+	}
+	if b.Mark.Number > s.have.Number {
+		if err := s.fakeSink.Log(ctx, runID, b); err != nil {
+			return err
+		}
+		s.have = b.Mark
+	}
+	if s.lost > 0 {
+		s.lost--
+		return &quant.Error{Code: quant.Store, Msg: "the connection is lost", Err: metastore.ErrAway}
+	}
+	return nil
+}
+
+func TestABatchWhoseAnswerWasLostIsSentAgainAsTheBatchThatItWas(t *testing.T) {
+	t.Parallel()
+	sink, stored := &lossySink{}, 0
+	b := NewBatcher(t.Context(), BatcherOptions{
+		Sink: sink, Limits: Limits{Records: 2}, Clock: newClock(), Stored: func(_ metastore.Batch, n int) { stored += n },
+		Refused: func(number int, err error) error { t.Errorf("%d: %v", number, err); return nil },
+	})
+	must(t, b.Add(t.Context(), points(0, 2)...))
+	sink.lost = 2
+	for from := 2; from < 6; from += 2 {
+		if err := b.Add(t.Context(), points(from, from+2)...); !errors.Is(err, metastore.ErrAway) {
+			t.Fatal(err)
+		}
+	}
+	// The halves of a batch that is refused are batches of their own.
+	sink.errs = []error{quant.Errorf(quant.Conflict, "once"), nil}
+	sink.lost = 0
+	must(t, b.Add(t.Context(), point(6)))
+	must(t, b.Close(t.Context()))
+	wantStored(t, &sink.fakeSink, "0 1|2 3|4|5 6")
+	if stored != 7 {
+		t.Errorf("%d", stored)
+	}
+}
+
 func TestARefusalMayEndIt(t *testing.T) {
 	t.Parallel()
 	ended := errors.New("strict")

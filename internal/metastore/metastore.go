@@ -265,11 +265,19 @@ type RunFilter struct {
 
 // Batch is what is recorded of runs at once. An entry names its run.
 type Batch struct {
+	// Mark is what the store knows the batch by, where that is wanted: see Records.Log.
+	Mark      Mark
 	Params    []quant.Param
 	Metrics   []quant.MetricPoint
 	Tags      []quant.Tag
 	Notes     []quant.Note
 	Artifacts []quant.Artifact
+}
+
+// Mark is the place of a batch among those of one writer, which come one after the other.
+type Mark struct {
+	Stream string // of the writer, drawn by it; "": the batch has no mark
+	Number int64  // higher than that of each batch before it
 }
 
 // Len is the number of entries.
@@ -317,7 +325,9 @@ type Records interface {
 	// replaced. Errors: Invalid for an entry that breaks a rule; NotFound for a
 	// run that does not exist; Conflict for a param or artifact of that name with
 	// another value or content (also within the batch), and for a deleted run.
-	// A run may have ended.
+	// A run may have ended. Of a stream, a batch whose number is not higher than that of
+	// one which is stored is taken for stored, so that one whose COMMIT had no answer is
+	// sent again, by Log itself or by whoever calls it.
 	Log(ctx context.Context, b Batch) error
 	// DeleteTag takes a tag away; NotFound if there is none.
 	DeleteTag(ctx context.Context, runID, name string) error

@@ -134,6 +134,18 @@ func (b *Bucket) Credentials(ctx context.Context) (Credentials, error) {
 	return b.credentials(ctx)
 }
 
+// Renewed is Credentials asked for anew, because the store does not take those that were
+// given out any more.
+func (b *Bucket) Renewed(ctx context.Context) (Credentials, error) {
+	b.opening.Lock()
+	defer b.opening.Unlock()
+	if b.keys == nil {
+		b.keys = newKeyring(b.o.Cloud)
+	}
+	b.keys.forget()
+	return b.credentials(ctx)
+}
+
 func (b *Bucket) credentials(ctx context.Context) (Credentials, error) {
 	c, err := b.keys.get()
 	if ctx.Err() != nil {

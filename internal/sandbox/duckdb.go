@@ -41,6 +41,8 @@ func connectionSettings(memory int64, readOnly bool) [][2]string {
 type duckConn struct {
 	db   duck.Database
 	conn duck.Connection
+
+	torn error // of a file that turns out to be damaged; nil: there is no file
 }
 
 // openDuck opens path, or an empty database in memory for "". The error is
@@ -125,12 +127,12 @@ func (c *duckConn) chunks(stmt duck.PreparedStatement, begin func([]rows.Column,
 	var pending duck.PendingResult
 	defer duck.DestroyPending(&pending)
 	if duck.PendingPreparedStreaming(stmt, &pending) == duck.StateError {
-		return errDuck(duck.PendingError(pending), memory)
+		return c.failed(duck.PendingError(pending), memory)
 	}
 	var res duck.Result
 	defer duck.DestroyResult(&res)
 	if duck.ExecutePending(pending, &res) == duck.StateError {
-		return errDuck(duck.ResultError(&res), memory)
+		return c.failed(duck.ResultError(&res), memory)
 	}
 	n := int(duck.ColumnCount(&res))
 	cols := make([]rows.Column, n)
@@ -168,12 +170,15 @@ func (c *duckConn) chunks(stmt duck.PreparedStatement, begin func([]rows.Column,
 		}
 	}
 	if msg := duck.ResultError(&res); msg != "" {
-		return errDuck(msg, memory)
+		return c.failed(msg, memory)
 	}
 	return nil
 }
 
-func errDuck(msg string, memory int64) error {
+func (c *duckConn) failed(msg string, memory int64) error {
+	if c.torn != nil && strings.Contains(msg, "Corrupt database file") { // DuckDB has a text for it only
+		return c.torn
+	}
 	if strings.HasPrefix(msg, "Out of Memory Error") || strings.Contains(msg, "bad_alloc") || strings.Contains(msg, "failed to allocate") {
 		return errMemory(memory)
 	}
@@ -214,7 +219,7 @@ func runDuckDB(t task, r *report, w *rowWriter) error {
 	r.send(event{Kind: "opened"})
 	var stmt duck.PreparedStatement
 	if duck.Prepare(c.conn, prefix+sql, &stmt) == duck.StateError {
-		return withinText(errDuck(duck.PrepareError(stmt), t.MemoryLimit), t.SQL, prefix+sql)
+		return withinText(c.failed(duck.PrepareError(stmt), t.MemoryLimit), t.SQL, prefix+sql)
 	}
 	switch kind := duck.PreparedStatementType(stmt); {
 	case prefix == "" && kind != duck.StatementTypeSelect, prefix != "" && kind != duck.StatementTypeExplain:
@@ -247,7 +252,7 @@ func withinText(err error, text, ran string) error {
 func (c *duckConn) checkSchema(t task) error {
 	var stmt duck.PreparedStatement
 	defer duck.DestroyPrepare(&stmt)
-	none := quant.Errorf(quant.Store, "the Fact DB %s does not say its schema version", t.Path).WithHint("`quant doctor` examines it")
+	none := quant.Errorf(quant.Store, "the Fact DB %s does not say its schema version", t.Path).WithHint("%s", t.WayBack)
 	if duck.Prepare(c.conn, "SELECT max(version)::VARCHAR FROM schema_version", &stmt) == duck.StateError {
 		return none
 	}
@@ -257,7 +262,7 @@ func (c *duckConn) checkSchema(t task) error {
 		return nil
 	}, t.MemoryLimit)
 	if err != nil {
-		return quant.Errorf(quant.Store, "read the schema version of the Fact DB %s: %w", t.Path, err).WithHint("`quant doctor` examines it")
+		return quant.Errorf(quant.Store, "read the schema version of the Fact DB %s: %w", t.Path, err).WithHint("%s", t.WayBack)
 	}
 	switch v, err := strconv.Atoi(version); {
 	case err != nil:
@@ -278,13 +283,14 @@ func openFact(t task, r *report) (*duckConn, error) {
 	for waited := time.Duration(0); ; waited += step {
 		c, msg := openDuck(t.Path, t.MemoryLimit*8/10)
 		if c != nil {
+			c.torn = quant.Errorf(quant.Store, "the Fact DB %s is damaged: a block of it is not what was written there", t.Path).WithHint("%s", t.WayBack)
 			return c, nil
 		}
 		pid, locked := lockHolder(msg)
 		first, _, _ := strings.Cut(msg, "\n")
 		switch {
 		case !locked:
-			return nil, quant.Errorf(quant.Store, "open the Fact DB: %s", rows.AppendClean(nil, []byte(first))).WithHint("`quant doctor` examines it")
+			return nil, quant.Errorf(quant.Store, "open the Fact DB %s: %s", t.Path, rows.AppendClean(nil, []byte(first))).WithHint("%s", t.WayBack)
 		case waited >= t.Wait:
 			who := "another process"
 			if pid != 0 {

@@ -88,6 +88,10 @@ type Request struct {
 	// a file that has a newer one, or none, is a Store error. 0: not checked.
 	SchemaVersion int
 
+	// WayBack is what to do about a Fact DB in a file that is damaged, a hint; "": it is
+	// examined.
+	WayBack string
+
 	// Secrets are masked wherever they occur in a text of the result.
 	Secrets []string
 
@@ -167,6 +171,9 @@ func Run(ctx context.Context, req Request, out io.Writer) (Result, error) {
 func (r *Request) complete() error {
 	if r.Timeout == 0 {
 		r.Timeout = DefaultTimeout
+	}
+	if r.WayBack == "" {
+		r.WayBack = "`quant doctor` examines it"
 	}
 	if r.MemoryLimit == 0 {
 		r.MemoryLimit = DefaultMemoryLimit
@@ -256,6 +263,7 @@ type task struct {
 	Limit, MemoryLimit  int64
 	Wait                time.Duration
 	SchemaVersion       int
+	WayBack             string
 	Secrets             []string
 }
 
@@ -316,7 +324,7 @@ func (c *child) follow(ctx context.Context, req Request, out io.Writer) (Result,
 		defer close(events)
 		err := json.NewEncoder(c.control).Encode(task{
 			Store: req.Store, Path: req.Path, Server: req.Server, Attach: req.Attach, SQL: req.SQL, Format: req.Format, Exact: req.Exact,
-			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait, SchemaVersion: req.SchemaVersion, Secrets: req.Secrets,
+			Limit: req.Limit, MemoryLimit: req.MemoryLimit, Wait: req.Wait, SchemaVersion: req.SchemaVersion, WayBack: req.WayBack, Secrets: req.Secrets,
 		})
 		for in := json.NewDecoder(io.LimitReader(c.control, 64<<20)); err == nil; {
 			var e event

@@ -25,6 +25,9 @@ import (
 // SchemaVersion is that of the Fact DBs that this program works with.
 const SchemaVersion = factstore.SchemaVersion
 
+// WayBack is what to do about a Fact DB in a file that is damaged.
+const WayBack = factstore.WayBack
+
 // EngineVersion is the version of the engine of Fact DBs.
 const EngineVersion = factstore.EngineVersion
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"quant/internal/metastore"
 	"quant/internal/metastore/relational"
 )
 
@@ -45,10 +46,22 @@ func (d dialect) Rollback(conn *sql.Conn) {
 	}
 }
 
+// Once is documented at relational.Dialect. The mark goes with the lease of this process,
+// without which nothing of it is stored any more. A transaction of this process that may
+// yet commit is waited for: it has the row, too.
+func (d dialect) Once(m metastore.Mark) (query string, args []any) {
+	held := d.held.Load()
+	if held == nil || m.Stream == "" {
+		return "", nil
+	}
+	return `INSERT INTO batches (stream, lease, number) VALUES (?, ?, ?) ON CONFLICT (stream) DO UPDATE SET number = excluded.number WHERE batches.number < excluded.number`,
+		[]any{m.Stream, held.name, m.Number}
+}
+
 // TableNames is documented at relational.Dialect. The tables that only a shared database
 // has are no part of the contract.
 func (d dialect) TableNames() string {
-	return `SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = '` + Schema + `' AND tablename NOT IN ('` + versionTable + `', 'leases', 'run_roles') ORDER BY tablename COLLATE "C"`
+	return `SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = '` + Schema + `' AND tablename NOT IN ('` + versionTable + `', 'leases', 'batches', 'run_roles') ORDER BY tablename COLLATE "C"`
 }
 
 // Duplicate is documented at relational.Dialect.

@@ -113,7 +113,7 @@ func lines(t *testing.T, pool *sql.DB, query string) []string {
 
 // ofSeveral is what only a database has that several machines and roles share: leases,
 // and who started a run.
-var ofSeveral = regexp.MustCompile(`^(leases|run_roles)[. :]|_keep_others|runs_note_role|run_process_live_lock`)
+var ofSeveral = regexp.MustCompile(`^(leases|batches|run_roles)[. :]|_keep_others|runs_note_role|run_process_live_lock`)
 
 func same(t *testing.T, what string, sqlite, postgres []string) {
 	t.Helper()

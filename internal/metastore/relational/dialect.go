@@ -6,6 +6,7 @@ import (
 	"iter"
 
 	"quant"
+	"quant/internal/metastore"
 )
 
 // Dialect is what an engine does and says otherwise than another. The statements
@@ -30,6 +31,11 @@ type Dialect interface {
 	// away while it was: of a transaction that had not been told to commit, nothing is
 	// stored.
 	Away(err error) bool
+
+	// Once is the statement that marks a batch as stored, in the transaction that stores it,
+	// and changes nothing where that was done before; "": whether a transaction was
+	// committed is always known, or nobody could be asked.
+	Once(m metastore.Mark) (query string, args []any)
 
 	// LockRuns is the statement that keeps others from changing what is recorded of the
 	// runs in a list, until the transaction ends; "" where there is one writer at a

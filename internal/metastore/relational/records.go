@@ -16,7 +16,17 @@ func (db *DB) Log(ctx context.Context, b metastore.Batch) error {
 	if err := b.Validate(); err != nil || b.Len() == 0 {
 		return err
 	}
-	return db.Write(ctx, "log", "meta.log", func(ctx context.Context, q Querier) error {
+	mark, place := db.dialect.Once(b.Mark)
+	return db.write(ctx, "log", "meta.log", mark != "", func(ctx context.Context, q Querier) error {
+		if mark != "" {
+			res, err := q.ExecContext(ctx, mark, place...)
+			if err != nil {
+				return err
+			}
+			if n, err := res.RowsAffected(); err != nil || n == 0 {
+				return err // nil: it is stored, and only the answer to that was lost
+			}
+		}
 		return db.logBatch(ctx, q, b)
 	})
 }

@@ -172,6 +172,12 @@ const (
 // others, and where its server was away and is back in time, unless that may have
 // committed.
 func (db *DB) Write(ctx context.Context, what, point string, fn func(ctx context.Context, q Querier) error) error {
+	return db.write(ctx, what, point, false, fn)
+}
+
+// write is Write. once: what fn has stored it finds and does not store again, so that it is
+// called again also where it may have been committed.
+func (db *DB) write(ctx context.Context, what, point string, once bool, fn func(ctx context.Context, q Querier) error) error {
 	st := db.current(ctx)
 	if st == nil {
 		if err := ctx.Err(); err != nil {
@@ -185,7 +191,7 @@ func (db *DB) Write(ctx context.Context, what, point string, fn func(ctx context
 			err := db.begin(whole, point, func(ctx context.Context) error {
 				return fn(ctx, db.current(ctx).conn)
 			})
-			if err != nil && db.dialect.Away(err) && !isA[commitError](err) && db.outlast(ctx, &away, err) {
+			if err != nil && db.dialect.Away(err) && (once || !isA[commitError](err)) && db.outlast(ctx, &away, err) {
 				continue
 			}
 			if err == nil || tries >= mostTries || ctx.Err() != nil || !db.dialect.Again(err) {

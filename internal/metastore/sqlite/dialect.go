@@ -11,6 +11,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"quant/internal/metastore"
 	"quant/internal/metastore/relational"
 )
 
@@ -95,6 +96,9 @@ func (dialect) TableNames() string {
 // Again is documented at relational.Dialect. A writer holds the database before it
 // reads anything.
 func (dialect) Again(error) bool { return false }
+
+// Once is documented at relational.Dialect. A file has no server whose answer is lost.
+func (dialect) Once(metastore.Mark) (query string, args []any) { return "", nil }
 
 // Away is documented at relational.Dialect. A file has no server.
 func (dialect) Away(error) bool { return false }

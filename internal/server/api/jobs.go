@@ -100,7 +100,7 @@ func routesOfJobs() []route {
 				return withJobs(ctx, h, func(s *jobs.Store) (jobs.Job, error) { return s.Look(ctx, h.Session, int64(in.Job)) })
 			}),
 		writes(http.MethodPost, "jobs/{job}/cancel", about{id: "cancelJob", group: "jobs", summary: "Cancel a job that waits or runs",
-			text: "One that runs is ended by its worker, within some seconds."}, actOnJob(jobs.Actor.Cancel)),
+			text: "One that runs is ended by its worker, within some seconds; one that was abandoned, at once."}, actOnJob(jobs.Actor.Cancel)),
 		writes(http.MethodPost, "jobs/{job}/retry", about{id: "retryJob", group: "jobs", summary: "Do a job again that failed or was cancelled"},
 			actOnJob(jobs.Actor.Retry)),
 		reads("schedules", about{id: "listSchedules", group: "jobs", summary: "Schedules, with their next and their last time, and what was missed", command: "schedule list"},

@@ -148,7 +148,7 @@ func (p *pages) ask(r *http.Request, q sqlRequest, format string, limit int64, l
 	runID, err = p.Inside(r.Context(), command, func(ctx context.Context, inner *session.Session) error {
 		inner.Log(metastore.Batch{Tags: []quant.Tag{{Name: "caller", Value: who}}})
 		req := sandbox.Request{
-			Store: q.Store, Path: path, SQL: q.Query, Format: format, Limit: limit, Timeout: longest, Wait: time.Second, MemoryLimit: sqlMemory, SchemaVersion: facts.SchemaVersion,
+			Store: q.Store, Path: path, SQL: q.Query, Format: format, Limit: limit, Timeout: longest, Wait: time.Second, MemoryLimit: sqlMemory, SchemaVersion: facts.SchemaVersion, WayBack: facts.WayBack,
 			Secrets: p.Mask.Values(), Environ: p.Programs().Environ,
 		}
 		if q.Store == sandbox.Meta {

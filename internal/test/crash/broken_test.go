@@ -685,7 +685,7 @@ func TestADamagedBlockOfTheFactDBIsNamedWithTheWayBack(t *testing.T) {
 	original.Must("backup", "backup.tar")
 	whole, err := os.ReadFile(original.Facts())
 	labtest.Must(t, err)
-	prices, named := original.Prices(), 0
+	prices, named, queried := original.Prices(), 0, 0
 	for at := header; at < len(whole); at += block {
 		l := original.CopyOf(t)
 		labtest.Must(t, os.WriteFile(l.Facts(), flipped(whole, at+100, at+200, 0x5a), 0o600))
@@ -702,12 +702,20 @@ func TestADamagedBlockOfTheFactDBIsNamedWithTheWayBack(t *testing.T) {
 				t.Errorf("block at %d: %q is missing: %v", at, words, r)
 			}
 		}
+		if r := l.Run("sql", "FROM ohlcv ORDER BY ALL"); wantBearable(l, r, 0, 8) == 8 {
+			queried++
+			for _, words := range []string{"Fact DB", filepath.Base(l.Facts()), "`quant restore FILE`", "`quant init-db --reset`"} {
+				if !strings.Contains(r.Stderr, words) {
+					t.Errorf("block at %d: %q is missing: %v", at, words, r)
+				}
+			}
+		}
 		l.Must("restore", "backup.tar", "--yes")
 		if got := l.Prices(); got != prices {
 			t.Errorf("block at %d: after the restore the prices are %s", at, labtest.Clipped(got))
 		}
 	}
-	if named == 0 {
-		t.Error("no block was met")
+	if named == 0 || queried == 0 {
+		t.Errorf("an ingest met %d damaged blocks, and a query %d", named, queried)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -227,8 +228,16 @@ func TestAJobWhoseProcessFoundNoServerIsTriedAgain(t *testing.T) {
 			if c.wait != nil {
 				l.Eventually("the worker asks in vain", func() bool { return strings.Contains(worker.Stderr.String(), "is asked again") })
 			} else {
-				l.Eventually("the process waits", func() bool { return len(children(worker.Process.Pid)) > 0 })
-				time.Sleep(500 * time.Millisecond)
+				l.Eventually("the process has found no server, and says that it waits", func() bool {
+					logs, err := filepath.Glob(l.Path("data", "*.logs", "*.log"))
+					labtest.Must(t, err)
+					for _, name := range logs {
+						if text, err := os.ReadFile(name); err == nil && strings.Contains(string(text), "waiting for the Meta DB's server") {
+							return true
+						}
+					}
+					return false
+				})
 			}
 			server.Restart(t)
 			l.WantCode(worker.Wait(), 0)
@@ -280,6 +289,42 @@ func TestAJobWithWhichWorkersDieIsGivenUpUntilItIsTriedAgain(t *testing.T) {
 		t.Fatalf("%+v", done)
 	}
 	l.WantClosed()
+}
+
+// A job at which nobody works any more is cancelled at once, whether or not its process had
+// begun: no worker comes to see to it.
+func TestAJobThatIsAbandonedIsCancelledAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		failpoint []string
+		run       string // what becomes of its run
+	}{
+		"while its process ran":  {nil, "process ended without finishing"},
+		"before it was recorded": {[]string{"QUANT_TEST_FAILPOINT=job.noted"}, "it did not begin"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := labtest.New(t)
+			j := submit(l, "--", "sh", "-c", "touch begun; sleep 300")
+			worker := l.Start(c.failpoint, "worker")
+			if c.failpoint == nil {
+				exists(l, "begun")
+				worker.Signal(syscall.SIGKILL)
+			}
+			l.WantCode(worker.Wait(), labtest.Killed)
+			l.Eventually("it is abandoned", func() bool { return show(l, j.Job).Abandoned })
+			l.Must("jobs", "cancel", fmt.Sprint(j.Job))
+			done := show(l, j.Job)
+			if done.State != "cancelled" || !strings.Contains(done.Error, "cancelled: its worker, run ") || !strings.Contains(done.Error, "ended without finishing it") {
+				t.Fatalf("%+v", done)
+			}
+			if run := statusOf(l, done.RunID); run.Status != "FAIL" || !strings.Contains(run.Error, c.run) {
+				t.Errorf("its run: %+v", run)
+			}
+			l.Want(5, "jobs", "cancel", fmt.Sprint(j.Job))
+			l.WantClosed()
+		})
+	}
 }
 
 // A job at which nobody works any more is called abandoned by all who show it, until a

@@ -39,9 +39,10 @@ func TestWhoMayReadALakeWritesNothingAndWritersShareIt(t *testing.T) {
 		t.Errorf("who may only read sees %q, a writer %q", got, before)
 	}
 	lee.Write("third.csv", labtest.Corrected(2020, "F"))
-	for _, line := range [][]string{{"ingest", "third.csv"}, {"features", "--feature-version", "v2"}, {"backtest", "--strategy", "s.yaml"}} {
-		if r := lee.Run(line...); r.Code == 0 {
-			t.Errorf("who may only read could: %v", r)
+	for _, line := range [][]string{{"ingest", "third.csv"}, {"features", "--feature-version", "v2"}, {"recommend", "--strategy", "s.yaml", "--from", "2015-03-01", "--to", "2015-12-31"}} {
+		r := lee.Run(line...)
+		if r.Code != 8 || !strings.Contains(r.Stderr, "the role lee may only read the lake at ") || !strings.Contains(r.Stderr, "lake_writer") {
+			t.Errorf("who may only read could, or is not told why: %v", r)
 		}
 	}
 	lee.WantClosed()
