@@ -126,10 +126,17 @@ func (l *Lab) StartCmd(cmd *exec.Cmd) *Process {
 // Wait returns how the process ended.
 func (p *Process) Wait() Result {
 	p.lab.T.Helper()
+	return p.WaitFor(patience)
+}
+
+// WaitFor is Wait for one that may take so long on a busy machine, because it starts many
+// others.
+func (p *Process) WaitFor(most time.Duration) Result {
+	p.lab.T.Helper()
 	select {
 	case <-p.Done:
 		return p.end
-	case <-time.After(patience):
+	case <-time.After(most):
 		p.lab.T.Fatalf("%s does not end\n--- stderr\n%s", strings.Join(p.Args, " "), p.Stderr)
 		return Result{}
 	}

@@ -132,7 +132,8 @@ func work(l *labtest.Lab, workers string) {
 	l.T.Helper()
 	l.Write("scored.yaml", []byte(scored))
 	for _, line := range divided {
-		l.Must(strings.Fields(strings.ReplaceAll(line, "W", workers))...)
+		p := l.Start(nil, strings.Fields(strings.ReplaceAll(line, "W", workers))...)
+		l.WantCode(p.WaitFor(10*time.Minute), 0)
 	}
 	l.Must("doctor")
 }
