@@ -159,6 +159,8 @@ type SweepReport struct {
 	Best       *Trial              `json:"best"`      // by Sharpe ratio; null: no trial has one
 	Deflated   *deflated.Judgement `json:"deflated"`  // of the best
 	Selection  *deflated.Selection `json:"selection"` // of the best among all recorded trials
+
+	judged bool // see dispatch
 }
 
 // plan reads everything that the line says, and checks every trial before the
@@ -318,7 +320,7 @@ func Sweep(ctx context.Context, s *session.Session, r Runner, o SweepOptions) (S
 	if err := report.try(ctx, s, r, o, data); err != nil {
 		return report, err
 	}
-	if report.Failed < len(report.Trials) {
+	if report.Failed < len(report.Trials) && !report.judged {
 		if err := s.ReadFacts(ctx, func(db *factstore.DB) error { return report.judge(ctx, db) }); err != nil {
 			return report, err
 		}

@@ -377,7 +377,14 @@ func (r *SweepReport) takeIn(ctx context.Context, s *session.Session, w *trials,
 		if len(take) == 0 {
 			return nil
 		}
-		return r.store(ctx, s, w, db, take, list)
+		if err := r.store(ctx, s, w, db, take, list); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(r.Trials, func(t Trial) bool { return t.RunID == "" }) {
+			return nil
+		}
+		r.judged = true // while the Fact DB is open: to open it again takes a tenth of a second
+		return r.judge(ctx, db)
 	})
 }
 

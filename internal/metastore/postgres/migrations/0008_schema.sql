@@ -608,16 +608,6 @@ CREATE TABLE leases (
     CONSTRAINT "name is not empty" CHECK (name <> '')
 );
 
--- How far those have come who log in batches, so that one is stored once also where the
--- answer to its COMMIT was lost and it is sent again. A row ends with the process.
-CREATE TABLE batches (
-    stream text COLLATE "C" NOT NULL PRIMARY KEY,
-    lease  text COLLATE "C" NOT NULL REFERENCES leases (name) ON DELETE CASCADE,
-    number bigint NOT NULL
-);
-
-CREATE INDEX batches_lease ON batches (lease);
-
 CREATE INDEX run_process_live_lock ON run_process (live_lock) WHERE exit_code IS NULL AND facts IS NULL AND live_lock IS NOT NULL;
 
 -- Who started a run: the role that logged in, whatever the program says.
