@@ -357,7 +357,8 @@ func TestAnIngestComesThroughPages(t *testing.T) {
 		before := good.Load()
 		l.Eventually("pages are answered", func() bool { return good.Load() > before+3 })
 		l.Write("prices.csv", labtest.PriceFile(i, 300, "AAA", "BBB"))
-		l.Must("ingest", "prices.csv", "--wait", "1s")
+		// The query of the page takes minutes, what gives way a moment, or some of a busy machine.
+		l.Must("ingest", "prices.csv", "--wait", "10s")
 	}
 	stop()
 	asking.Wait()
