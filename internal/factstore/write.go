@@ -242,7 +242,8 @@ func (tx *Tx) QueryRow(ctx context.Context, query string, args ...any) Row {
 }
 
 // Insert, Update and Delete reach of features_daily and returns only the rows that no
-// table of a feature version holds; Store and Remove reach the others.
+// table of a feature version holds; Store and Remove reach the others. Rows in codes are
+// taken out of them before they are updated or deleted: see coded.go.
 
 // Insert inserts into a table what a query selects, counts the rows, and returns
 // their number. rows is what follows the table's name in INSERT INTO: a query,
