@@ -118,7 +118,7 @@ func (e *Env) dispatch(workers string) (pipeline.Dispatch, error) {
 		following, stop := context.WithCancelCause(ctx)
 		defer stop(nil)
 		worker.Go(func() {
-			_, failed = store.Work(working, e.Session, jobs.WorkerOptions{Slots: slots, Queue: queue, Program: thisProgram(), Now: now, LogMax: defaultLogMax})
+			_, failed = store.Work(working, e.Session, jobs.WorkerOptions{Slots: slots, Queue: queue, Until: ids, Program: thisProgram(), Now: now, LogMax: defaultLogMax})
 			if failed != nil {
 				stop(failed)
 			}

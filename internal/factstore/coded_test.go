@@ -244,7 +244,7 @@ func TestStagedCodesBecomeThoseOfTheFile(t *testing.T) {
 	}
 	closeDB(t, reader)
 	db = openWrite(t, path)
-	ledger, err := db.TakeIn(t.Context(), units, allSucceeded, []string{"one", "two", "none"}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
+	ledger, err := db.TakeIn(t.Context(), opened(t, db, units...), allSucceeded, []string{"one", "two", "none"}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
 		return factstore.InsertOutputs(ctx, db, txs, []string{"of one", "of two", "of none"}, factstore.Targets, outputs)
 	})
 	if err != nil || len(ledger) != 2 || ledger[0].Inserted != 150 || ledger[1].Inserted != 150 {

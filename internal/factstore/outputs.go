@@ -19,6 +19,7 @@ import (
 	"quant/internal/durable"
 	"quant/internal/failpoint"
 	"quant/internal/lab/place"
+	"quant/internal/parallel"
 	"quant/internal/sqltext"
 )
 
@@ -256,17 +257,27 @@ func (db *DB) OpenOutputs(ctx context.Context, runID, digest string) (*Outputs, 
 	return o, nil
 }
 
-// HasOutputs reports whether the unit that is the run runID has sealed outputs that
-// nobody has taken in. Whether they are whole, OpenOutputs says.
-func (db *DB) HasOutputs(ctx context.Context, runID string) (bool, error) {
-	if !runFolder.MatchString(runID) {
-		return false, nil
+// OpenStanding is OpenOutputs of units, several at once, without those whose outputs
+// nobody has any more: whoever did the same elsewhere has taken them in.
+func (db *DB) OpenStanding(ctx context.Context, units []Unit) ([]*Outputs, error) {
+	opened, errs := make([]*Outputs, len(units)), make([]error, len(units))
+	err := parallel.Blocks(ctx, len(units), 1, func() func(lo, hi int) {
+		return func(lo, _ int) { opened[lo], errs[lo] = db.OpenOutputs(ctx, units[lo].RunID, units[lo].Digest) }
+	})
+	if err != nil {
+		return nil, err
 	}
-	_, err := db.staging().manifest(ctx, runID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	var standing []*Outputs
+	for i, o := range opened {
+		switch {
+		case quant.CodeOf(errs[i]) == quant.NotFound:
+		case errs[i] != nil:
+			return nil, errs[i]
+		default:
+			standing = append(standing, o)
+		}
 	}
-	return err == nil, err
+	return standing, nil
 }
 
 // FindOutputs returns which runs have sealed outputs of these fingerprints, by
@@ -349,31 +360,26 @@ type Unit struct {
 }
 
 // TakeIn is the closing merge of units: it runs fn in one transaction of the runs
-// writers, as WriteAll does, with what the units staged in the order of units. Each must have
-// ended SUCCESS, as succeeded says of run ids: else quant.Conflict; and its files must be
-// as staged: else the errors of OpenOutputs. Then nothing is changed, and the outputs
-// stay. fn stores what it reads through OutputsRelation by Tx.Merge and the like. Once
+// writers, as WriteAll does, with what the units staged, in the order of outputs, as
+// OpenOutputs has found it. Each must have ended SUCCESS, as succeeded says of run ids:
+// else quant.Conflict. Then nothing is changed, and the outputs stay. fn stores what it reads through OutputsRelation by Tx.Merge and the like. Once
 // that is committed, or was found to change nothing, the outputs are removed; a process
 // that dies before leaves them, and taking them in again must change nothing: facts of
 // fn are merged by keys, or under ids of runs that can begin once.
-func (db *DB) TakeIn(ctx context.Context, units []Unit, succeeded func(ctx context.Context, runIDs []string) (map[string]bool, error),
+func (db *DB) TakeIn(ctx context.Context, outputs []*Outputs, succeeded func(ctx context.Context, runIDs []string) (map[string]bool, error),
 	writers []string, fn func(ctx context.Context, txs []*Tx, outputs []*Outputs) error) ([]LedgerRow, error) {
-	ids := make([]string, len(units))
-	for i, u := range units {
-		ids[i] = u.RunID
+	ids := make([]string, len(outputs))
+	for i, o := range outputs {
+		ids[i] = o.RunID
 	}
 	ended, err := succeeded(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	outputs := make([]*Outputs, len(units))
-	for i, u := range units {
-		if !ended[u.RunID] {
-			return nil, quant.Errorf(quant.Conflict, "the outputs of run %s cannot be taken in: it did not end SUCCESS", quant.ShortID(u.RunID)).
-				WithHint("`quant runs show %s` says how it ended; run the command again", quant.ShortID(u.RunID))
-		}
-		if outputs[i], err = db.OpenOutputs(ctx, u.RunID, u.Digest); err != nil {
-			return nil, err
+	for _, id := range ids {
+		if !ended[id] {
+			return nil, quant.Errorf(quant.Conflict, "the outputs of run %s cannot be taken in: it did not end SUCCESS", quant.ShortID(id)).
+				WithHint("`quant runs show %s` says how it ended; run the command again", quant.ShortID(id))
 		}
 	}
 	rows, err := db.WriteAll(ctx, writers, func(ctx context.Context, txs []*Tx) error {

@@ -131,7 +131,7 @@ func TestStagedOutputsAreTakenInWithTheDigestsOfOneProcess(t *testing.T) {
 		}
 		db := openWrite(t, path)
 		units := []factstore.Unit{at["A"], at["B"], at["C"]}
-		rows, err := db.TakeIn(t.Context(), units, allSucceeded, []string{"parent"}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
+		rows, err := db.TakeIn(t.Context(), opened(t, db, units...), allSucceeded, []string{"parent"}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
 			var note map[string]string
 			if err := json.Unmarshal(outputs[2].Note, &note); err != nil || note["symbol"] != "C" || outputs[2].Fingerprint != "of C" {
 				t.Errorf("the third unit is %s %s: %v", outputs[2].Fingerprint, outputs[2].Note, err)
@@ -179,7 +179,15 @@ func TestOutputsThatAreNotWholeAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	take := func(succeeded func(context.Context, []string) (map[string]bool, error), units ...factstore.Unit) error {
-		_, err := db.TakeIn(t.Context(), units, succeeded, []string{"parent"}, mergeStagedBars)
+		var outputs []*factstore.Outputs
+		for _, u := range units {
+			o, err := db.OpenOutputs(t.Context(), u.RunID, u.Digest)
+			if err != nil {
+				return err
+			}
+			outputs = append(outputs, o)
+		}
+		_, err := db.TakeIn(t.Context(), outputs, succeeded, []string{"parent"}, mergeStagedBars)
 		return err
 	}
 	unchanged := func() {
@@ -255,6 +263,34 @@ func TestOutputsThatAreNotWholeAreRefused(t *testing.T) {
 	}
 }
 
+// opened are the outputs of units that all have some.
+func opened(t *testing.T, db *factstore.DB, units ...factstore.Unit) []*factstore.Outputs {
+	t.Helper()
+	outputs, err := db.OpenStanding(t.Context(), units)
+	if err != nil || len(outputs) != len(units) {
+		t.Fatalf("outputs of %d units of %d: %v", len(outputs), len(units), err)
+	}
+	return outputs
+}
+
+func TestOutputsThatWereTakenInAreLeftOut(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	closeDB(t, openWrite(t, path))
+	gone, stands := stageUnit(t, options(path), "run-1", "A", 5), stageUnit(t, options(path), "run-2", "B", 5)
+	db := openWrite(t, path)
+	if _, err := db.TakeIn(t.Context(), opened(t, db, gone), allSucceeded, []string{"parent"}, mergeStagedBars); err != nil {
+		t.Fatal(err)
+	}
+	outputs, err := db.OpenStanding(t.Context(), []factstore.Unit{gone, stands})
+	if err != nil || len(outputs) != 1 || outputs[0].RunID != "run-2" {
+		t.Errorf("%v: %v", outputs, err)
+	}
+	if _, err := db.OpenStanding(t.Context(), []factstore.Unit{gone, {RunID: "run-2", Digest: gone.Digest}}); quant.CodeOf(err) != quant.Store {
+		t.Error(err)
+	}
+}
+
 func TestAFailedClosingMergeLeavesTheOutputsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	path := newPath(t)
@@ -262,7 +298,7 @@ func TestAFailedClosingMergeLeavesTheOutputsAndNothingElse(t *testing.T) {
 	unit := stageUnit(t, options(path), "run-1", "A", 50)
 	db := openWrite(t, path)
 	boom := errors.New("boom")
-	_, err := db.TakeIn(t.Context(), []factstore.Unit{unit}, allSucceeded, []string{"parent"}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
+	_, err := db.TakeIn(t.Context(), opened(t, db, unit), allSucceeded, []string{"parent"}, func(ctx context.Context, txs []*factstore.Tx, outputs []*factstore.Outputs) error {
 		if err := mergeStagedBars(ctx, txs, outputs); err != nil {
 			return err
 		}
@@ -279,7 +315,7 @@ func TestAFailedClosingMergeLeavesTheOutputsAndNothingElse(t *testing.T) {
 			unit = stageUnit(t, func() factstore.Options { closeDB(t, db); return options(path) }(), "run-1", "A", 50)
 			db = openWrite(t, path)
 		}
-		if _, err := db.TakeIn(t.Context(), []factstore.Unit{unit}, allSucceeded, []string{"parent"}, mergeStagedBars); err != nil {
+		if _, err := db.TakeIn(t.Context(), opened(t, db, unit), allSucceeded, []string{"parent"}, mergeStagedBars); err != nil {
 			t.Fatal(err)
 		}
 		if n, ledger := number(t, db, "SELECT count(*) FROM ohlcv"), number(t, db, "SELECT count(*) FROM ledger"); n != 50 || ledger != 1 {
@@ -324,7 +360,7 @@ func TestStagedRowsAreStoredForTheRunsThatTheyName(t *testing.T) {
 	if found, err := db.FindOutputs(t.Context(), []string{"other", ""}); err != nil || !slices.Equal(found[""], []string{"unit-1"}) {
 		t.Errorf("found %v: %v", found, err)
 	}
-	ledger, err := db.TakeIn(t.Context(), units, allSucceeded, []string{"trial-1", "trial-2", "trial-3"}, store)
+	ledger, err := db.TakeIn(t.Context(), opened(t, db, units...), allSucceeded, []string{"trial-1", "trial-2", "trial-3"}, store)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -537,17 +537,12 @@ func (c *computation) compute(ctx context.Context) error {
 // write runs fn in the transaction of the run, with what units have staged for it.
 func (c *computation) write(ctx context.Context, fn func(context.Context, *factstore.Tx) error) ([]factstore.LedgerRow, error) {
 	u := c.req.Units
-	var list []factstore.Unit
-	if u != nil {
-		for _, one := range u.List {
-			there, err := c.db.HasOutputs(ctx, one.RunID)
-			if err != nil {
-				return nil, err
-			}
-			if there { // else the same computation elsewhere has taken it in
-				list = append(list, one)
-			}
-		}
+	if u == nil {
+		return c.db.Write(ctx, c.req.RunID, fn)
+	}
+	list, err := c.db.OpenStanding(ctx, u.List)
+	if err != nil {
+		return nil, err
 	}
 	if len(list) == 0 {
 		return c.db.Write(ctx, c.req.RunID, fn)

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -36,6 +37,9 @@ type WorkerOptions struct {
 	Program string          // the file of quant
 	Queue   string          // the one of which it takes jobs, and then it sees to no schedules; "": that of all workers
 	Now     <-chan struct{} // closed: what runs is ended, too, and waits in the queue again
+	// Until ends the worker once these jobs are over, for whoever waits for them; nil: it
+	// does not end with any job.
+	Until []int64
 	// UntilEmpty ends the worker once there is nothing to do any more, for anybody.
 	UntilEmpty bool
 	// Ended is told of each attempt that is over, from several goroutines; nil: nobody.
@@ -63,10 +67,17 @@ type worker struct {
 	done   Worked
 	told   map[int64]bool     // jobs of which it was said that their process lives on
 	astray map[hold]time.Time // attempts that are this worker's, and that it does not have, since when
+	until  map[int64]bool     // jobs of o.Until that are not over
+	over   chan struct{}      // closed when the last of them is
 }
 
 func newWorker(store *Store, s *session.Session, o WorkerOptions) *worker {
-	return &worker{s: s, store: store, o: o, hands: &hands{has: map[int64]hold{}}, told: map[int64]bool{}, astray: map[hold]time.Time{}}
+	w := &worker{s: s, store: store, o: o, hands: &hands{has: map[int64]hold{}}, told: map[int64]bool{}, astray: map[hold]time.Time{}}
+	w.until, w.over = make(map[int64]bool, len(o.Until)), make(chan struct{})
+	for _, id := range o.Until {
+		w.until[id] = true
+	}
+	return w
 }
 
 // Work takes jobs from the store and does them until ctx ends; then it waits for those
@@ -76,6 +87,27 @@ func (s *Store) Work(ctx context.Context, session *session.Session, o WorkerOpti
 	if session.Run == nil {
 		return Worked{}, quant.Errorf(quant.Store, "a worker is a recorded run, and there is none").WithHint("run quant doctor")
 	}
+	var all Worked
+	for {
+		done, err := s.work(ctx, session, o)
+		all.Succeeded, all.Failed, all.Cancelled, all.Returned = all.Succeeded+done.Succeeded, all.Failed+done.Failed, all.Cancelled+done.Cancelled, all.Returned+done.Returned
+		if err != nil || o.Until == nil || ctx.Err() != nil {
+			return all, err
+		}
+		// River notes that a job is over after the worker has seen it, and that may fail.
+		jobs, err := s.byID(ctx, session, o.Until)
+		if err != nil {
+			return all, err
+		}
+		o.Until = slices.DeleteFunc(slices.Clone(o.Until), func(id int64) bool { return jobs[id].State.Ended() })
+		if len(o.Until) == 0 {
+			return all, nil
+		}
+	}
+}
+
+// work is Work of one client of River.
+func (s *Store) work(ctx context.Context, session *session.Session, o WorkerOptions) (Worked, error) {
 	w := newWorker(s, session, o)
 	workers := river.NewWorkers()
 	if err := river.AddWorkerSafely(workers, &commands{worker: w}); err != nil {
@@ -145,6 +177,8 @@ func (w *worker) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-w.over:
+			return nil
 		case <-look.C:
 			due = true
 		case <-empty.C:
@@ -202,6 +236,11 @@ func (c *commands) Work(ctx context.Context, j *river.Job[command]) error {
 			job.State = Retrying
 		}
 		w.done.Failed++
+	}
+	if w.until[j.ID] && job.State.Ended() && !errors.Is(err, errTaken) {
+		if delete(w.until, j.ID); len(w.until) == 0 {
+			close(w.over)
+		}
 	}
 	w.mu.Unlock()
 	if w.o.Ended != nil && !errors.Is(err, errTaken) {

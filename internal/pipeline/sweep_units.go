@@ -347,27 +347,26 @@ func (r *SweepReport) takeIn(ctx context.Context, s *session.Session, w *trials,
 		if err != nil {
 			return err
 		}
-		var list []*taking
-		var take []factstore.Unit
+		var all []factstore.Unit
 		for _, u := range units {
-			outputs, err := db.OpenOutputs(ctx, u.staged.RunID, u.staged.Digest)
-			if quant.CodeOf(err) == quant.NotFound {
-				continue // the same sweep elsewhere has taken it in
-			}
-			if err != nil {
-				return err
-			}
+			all = append(all, u.staged)
+		}
+		take, err := db.OpenStanding(ctx, all)
+		if err != nil {
+			return err
+		}
+		var list []*taking
+		for _, outputs := range take {
 			var note unitNote
 			if err := json.Unmarshal(outputs.Note, &note); err != nil {
-				return quant.Errorf(quant.Store, "the outputs of run %s cannot be read: %w", quant.ShortID(u.staged.RunID), err)
+				return quant.Errorf(quant.Store, "the outputs of run %s cannot be read: %w", quant.ShortID(outputs.RunID), err)
 			}
-			take = append(take, u.staged)
 			for _, one := range note.Trials {
 				i := slices.IndexFunc(r.Trials, func(t Trial) bool { return t.StrategyID == one.Trial.StrategyID })
 				if i < 0 {
 					continue
 				}
-				t := &taking{trial: &r.Trials[i], staged: one, unit: u.staged.RunID, host: note.Host, stands: standing[one.Trial.StrategyID]}
+				t := &taking{trial: &r.Trials[i], staged: one, unit: outputs.RunID, host: note.Host, stands: standing[one.Trial.StrategyID]}
 				if t.stands != nil && !(t.stands.plain && t.stands.as(t.decided()) && t.trial.of.Signal.Type != strategy.Strategies) {
 					continue
 				}
@@ -399,7 +398,7 @@ func (t *taking) decided() (outputs []quant.RunIO) {
 }
 
 // store is takeIn of the trials that are taken in.
-func (r *SweepReport) store(ctx context.Context, s *session.Session, w *trials, db *factstore.DB, take []factstore.Unit, list []*taking) error {
+func (r *SweepReport) store(ctx context.Context, s *session.Session, w *trials, db *factstore.DB, take []*factstore.Outputs, list []*taking) error {
 	var commands []session.Command
 	for _, stage := range []int{0, 1} {
 		for _, t := range list {

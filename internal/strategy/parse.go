@@ -390,6 +390,7 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 			return
 		}
 		var list []string
+		stands := make(map[string]bool, len(sequence.Values))
 		for _, item := range sequence.Values {
 			t, isText := yamltext.Text(item)
 			if plain, isPlain := item.(*ast.StringNode); isPlain && plain.Token.Type == token.StringType && looksNumeric(t) {
@@ -408,11 +409,12 @@ func (p *parsing) value(where string, f *field, n ast.Node) {
 				p.problem(p.orSet(where, item), f.path, "", "%v", err)
 				continue
 			}
-			if slices.Contains(list, t) && len(sequence.Values) < 2000 {
+			if stands[t] {
 				p.fail(f.path)
 				p.problem(p.orSet(where, item), f.path, "", "symbol %s stands twice", t)
 				continue
 			}
+			stands[t] = true
 			list = append(list, t)
 		}
 		p.sortSymbols(where, f, list)
