@@ -128,12 +128,21 @@ func (b *Bars) reset(symbols []string) {
 	}
 }
 
-// grow makes room for so many bars.
+// grow makes room for so many bars, where there are none.
 func (b *Bars) grow(n int) {
-	b.Session, b.Days, b.symbol = slices.Grow(b.Session, n), slices.Grow(b.Days, n), slices.Grow(b.symbol, n)
+	b.Session, b.Days, b.symbol = room(b.Session, n), room(b.Days, n), room(b.symbol, n)
 	for _, x := range []*[]float64{&b.Open, &b.High, &b.Low, &b.Close, &b.Volume, &b.adjusted} {
-		*x = slices.Grow(*x, n)
+		*x = room(*x, n)
 	}
+}
+
+// room is an empty list with room for n. Memory that is made is fresh from the operating
+// system, which has cleared it; slices.Grow would clear it again.
+func room[T any](list []T, n int) []T {
+	if cap(list) >= n {
+		return list[:0]
+	}
+	return make([]T, 0, n)
 }
 
 // sort brings the bars into their order. They mostly stand in it already, but for those
