@@ -71,7 +71,10 @@ func (w *writing) divide(ctx context.Context) (added, others []string, err error
 // addPart computes and stores symbols of which nothing stands.
 func (w *writing) addPart(ctx context.Context, symbols []string) error {
 	c := w.c
-	if err := c.basis.Read(ctx, c.db, c.cal, c.priceRequest(), symbols, 0, &c.bars); err != nil {
+	if c.stored != nil {
+		c.basis.Place(c.stored, c.names, c.cal, symbols, &c.bars)
+		c.stored = nil
+	} else if err := c.basis.Read(ctx, c.db, c.cal, c.priceRequest(), symbols, 0, &c.bars); err != nil {
 		return err
 	}
 	before := slices.Clone(w.rows)
