@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -11,9 +12,9 @@ import (
 	"quant/internal/sqltext"
 )
 
-// Decisions and backtests have a row for each symbol and day, with texts that repeat: the
-// run, the strategy, the symbol. Of a sweep, storing these texts is most of what a trial
-// costs. So a file keeps rows that are stored many at a time in a table of codes, and the
+// Predictions, decisions and backtests have a row for each symbol and day, with texts that
+// repeat: the run, the model, the strategy, the symbol. Storing these texts is most of what
+// scoring and a trial of a sweep store for. So a file keeps rows that are stored many at a time in a table of codes, and the
 // table of the contract is a view that reads it; on a lake, whose files have dictionaries,
 // the table is one.
 //
@@ -28,9 +29,13 @@ const (
 	codedSuffix = "_coded" // of the table of codes
 	otherSuffix = "_other" // of the table beside it
 
-	partColumn = "part"
+	partColumn  = "part"
+	scoreColumn = "score"
 	// writtenAt is the column of CodedParts for the stamp of a table.
 	writtenAt = "written_at"
+	// equalScores is the column of CodedParts that says that the calibrated scores of a
+	// part are its scores, and are not stored again.
+	equalScores = "equal_scores"
 	// codeOfNull is the code of a NULL.
 	codeOfNull = 0
 )
@@ -42,6 +47,7 @@ const (
 	asValue codedAs = iota // in each row
 	asPart                 // once for the rows of a part
 	asText                 // as a code
+	asScore                // in each row, but not where all rows of a part have in it what they have in score: see equalScores
 )
 
 type codedColumn struct {
@@ -58,6 +64,10 @@ type codedTable struct {
 
 func codedTables() []codedTable {
 	return []codedTable{
+		{Predictions, []codedColumn{
+			{"symbol", "TEXT", asText, true}, {"ts", "DATE", asValue, true}, {"model_id", "TEXT", asPart, true}, {"task_id", "TEXT", asText, true},
+			{scoreColumn, "DOUBLE", asValue, false}, {"calibrated_score", "DOUBLE", asScore, false}, {"generated_at", "TIMESTAMP", asPart, false},
+		}},
 		{Targets, []codedColumn{
 			{"strategy_id", "TEXT", asPart, true}, {"version", "TEXT", asPart, false}, {"asof", "DATE", asValue, true}, {"symbol", "TEXT", asText, true},
 			{"weight", "DOUBLE", asValue, false}, {"score", "DOUBLE", asValue, false}, {"approved", "BOOLEAN", asValue, false}, {"risk_flags", "TEXT", asText, false},
@@ -141,7 +151,7 @@ func codedSchema(onLake bool) string {
 			switch col.as {
 			case asText:
 				codes = append(codes, sqltext.Identifier(col.name)+" INTEGER NOT NULL")
-			case asValue:
+			case asValue, asScore:
 				codes = append(codes, sqltext.Identifier(col.name)+" "+col.kind+must)
 			}
 		}
@@ -156,6 +166,7 @@ func codedSchema(onLake bool) string {
 		return s.String()
 	}
 	fmt.Fprintf(&s, "CREATE TABLE IF NOT EXISTS %s (%s INTEGER NOT NULL, table_name TEXT NOT NULL, run_id TEXT, strategy_id TEXT, version TEXT, %s TIMESTAMP);\n", CodedParts, partColumn, writtenAt)
+	fmt.Fprintf(&s, "ALTER TABLE %[1]s ADD COLUMN IF NOT EXISTS model_id TEXT;\nALTER TABLE %[1]s ADD COLUMN IF NOT EXISTS %[2]s BOOLEAN;\n", CodedParts, equalScores) // since schema 7
 	fmt.Fprintf(&s, "CREATE TABLE IF NOT EXISTS %[1]s (code INTEGER NOT NULL, \"text\" TEXT);\nINSERT INTO %[1]s SELECT %[2]d, NULL WHERE NOT EXISTS (SELECT 1 FROM %[1]s);\n", CodedTexts, codeOfNull)
 	for _, c := range codedTables() {
 		fmt.Fprintf(&s, "CREATE OR REPLACE VIEW %s AS SELECT %s FROM main.%s UNION ALL\nSELECT %s;\n", c.name, c.names(), c.other(), c.decoded("main.", ""))
@@ -176,6 +187,8 @@ func (c codedTable) decoded(schema, before string) string {
 		case asText:
 			list[i] = fmt.Sprintf("t%d.\"text\" AS %s", i, quoted)
 			joins += fmt.Sprintf(" JOIN %s%s t%[3]d ON t%[3]d.code = c.%[4]s", schema, CodedTexts, i, quoted)
+		case asScore:
+			list[i] = fmt.Sprintf("CASE WHEN p.%s THEN c.%s ELSE c.%s END AS %[3]s", equalScores, scoreColumn, quoted)
 		default:
 			list[i] = "c." + quoted
 		}
@@ -229,11 +242,18 @@ func (tx *Tx) takeOut(ctx context.Context, table, where string, args ...any) err
 
 // takeOutKeys is takeOut of the rows whose keys a relation has.
 func (tx *Tx) takeOutKeys(ctx context.Context, table string, key []string, source string) error {
-	if _, ok := tx.db.coded(table); !ok {
+	c, ok := tx.db.coded(table)
+	if !ok {
 		return nil
 	}
-	var some bool // key begins with what is the same in a part
-	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+factTable(CodedParts)+" WHERE table_name = ? AND "+key[0]+" IN (SELECT "+key[0]+" FROM "+source+"))", table).Scan(&some); err != nil || !some {
+	of := "table_name = ?"
+	for _, col := range c.columns {
+		if name := sqltext.Identifier(col.name); col.as == asPart && slices.Contains(key, name) {
+			of += " AND " + name + " IN (SELECT " + name + " FROM " + source + ")"
+		}
+	}
+	var some bool
+	if err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM "+factTable(CodedParts)+" WHERE "+of+")", table).Scan(&some); err != nil || !some {
 		return err
 	}
 	list := strings.Join(key, ", ")
@@ -290,25 +310,32 @@ func (k *coding) codes(texts []string) []int32 {
 }
 
 // add makes a part of the rows of tx in a table, of which the same are the values of its
-// columns asPart but the stamp, and returns its number.
-func (k *coding) add(tx *Tx, c codedTable, same map[string]sql.NullString) int32 {
+// columns asPart but the stamp, and returns its number. equal is what it says of its
+// scores.
+func (k *coding) add(tx *Tx, c codedTable, same map[string]sql.NullString, equal bool) int32 {
 	part := k.part
 	k.part++
-	if k.parts == nil {
-		k.parts = []Column{{Name: partColumn}, {Name: "table_name"}, {Name: "run_id"}, {Name: "strategy_id"}, {Name: "version"}, {Name: writtenAt}}
+	if k.parts == nil { // in the order of the table
+		k.parts = []Column{{Name: partColumn}, {Name: "table_name"}, {Name: "run_id"}, {Name: "strategy_id"}, {Name: "version"}, {Name: writtenAt}, {Name: "model_id"}, {Name: equalScores}}
 	}
-	k.parts[0].Integers = append(k.parts[0].Integers, part)
-	for i := 1; i < len(k.parts)-1; i++ {
-		to := &k.parts[i]
-		value := same[to.Name]
-		if to.Name == "table_name" {
-			value = sql.NullString{String: c.name, Valid: true}
+	has := func(is func(col codedColumn) bool) bool { return slices.ContainsFunc(c.columns, is) }
+	for i := range k.parts {
+		switch to := &k.parts[i]; to.Name {
+		case partColumn:
+			to.Integers = append(to.Integers, part)
+		case writtenAt:
+			stamped := has(func(col codedColumn) bool { return col.as == asPart && col.partTerm() == writtenAt })
+			to.Bigints, to.Nulls = append(to.Bigints, tx.Now.UnixMicro()), append(to.Nulls, !stamped)
+		case equalScores:
+			to.Booleans, to.Nulls = append(to.Booleans, equal), append(to.Nulls, !has(func(col codedColumn) bool { return col.as == asScore }))
+		default:
+			value := same[to.Name]
+			if to.Name == "table_name" {
+				value = sql.NullString{String: c.name, Valid: true}
+			}
+			to.Texts, to.Nulls = append(to.Texts, value.String), append(to.Nulls, !value.Valid)
 		}
-		to.Texts, to.Nulls = append(to.Texts, value.String), append(to.Nulls, !value.Valid)
 	}
-	stamp := &k.parts[len(k.parts)-1]
-	stamped := slices.ContainsFunc(c.columns, func(col codedColumn) bool { return col.as == asPart && col.partTerm() == writtenAt })
-	stamp.Bigints, stamp.Nulls = append(stamp.Bigints, tx.Now.UnixMicro()), append(stamp.Nulls, !stamped)
 	return part
 }
 
@@ -355,8 +382,35 @@ func sameOf(table string, c Column) (sql.NullString, error) {
 	return value(first), nil
 }
 
+// equalIn is whether the rows of every one have in a column asScore what they have in
+// score.
+func (c codedTable) equalIn(rows [][]Column) bool {
+	k := slices.IndexFunc(c.columns, func(col codedColumn) bool { return col.as == asScore })
+	if k < 0 {
+		return false
+	}
+	for _, have := range rows {
+		is := func(name string) int {
+			return slices.IndexFunc(have, func(col Column) bool { return col.Name == name })
+		}
+		a, b := is(scoreColumn), is(c.columns[k].name)
+		if a < 0 || b < 0 || have[a].Nulls != nil || have[b].Nulls != nil || have[a].NaNs != have[b].NaNs || len(have[a].Floats) != len(have[b].Floats) {
+			return false
+		}
+		if len(have[a].Floats) > 0 && &have[a].Floats[0] == &have[b].Floats[0] {
+			continue
+		}
+		for i, x := range have[a].Floats {
+			if math.Float64bits(x) != math.Float64bits(have[b].Floats[i]) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // number says which of its Texts a row of a column has; below 0: NULL.
-func (c Column) number(row int) int32 {
+func (c *Column) number(row int) int32 {
 	switch {
 	case c.Nulls != nil && c.Nulls[row]:
 		return -1
@@ -373,6 +427,7 @@ func insertCoded(ctx context.Context, db *DB, txs []*Tx, c codedTable, rows [][]
 		return err
 	}
 	var parts [][]Column
+	equal := c.equalIn(rows)
 	for i, tx := range txs {
 		n := rows[i][0].rows()
 		if n == 0 {
@@ -392,11 +447,12 @@ func insertCoded(ctx context.Context, db *DB, txs []*Tx, c codedTable, rows [][]
 				}
 			case col.as == asText:
 				part = append(part, k.column(rows[i][at]))
+			case col.as == asScore && equal:
 			default:
 				part = append(part, rows[i][at])
 			}
 		}
-		part[0].Integers = slices.Repeat([]int32{k.add(tx, c, same)}, n)
+		part[0].Integers = slices.Repeat([]int32{k.add(tx, c, same, equal)}, n)
 		parts = append(parts, part)
 		tx.count(c.name, int64(n), 0, 0)
 	}
@@ -413,6 +469,15 @@ func insertCoded(ctx context.Context, db *DB, txs []*Tx, c codedTable, rows [][]
 func (k *coding) column(c Column) Column {
 	codes := k.codes(c.Texts)
 	to := Column{Name: c.Name, Integers: make([]int32, c.rows())}
+	if c.Numbers != nil && c.Nulls == nil { // millions of rows
+		for i, n := range c.Numbers {
+			to.Integers[i] = codeOfNull
+			if n >= 0 {
+				to.Integers[i] = codes[n]
+			}
+		}
+		return to
+	}
 	for i := range to.Integers {
 		to.Integers[i] = codeOfNull
 		if n := c.number(i); n >= 0 {
@@ -493,7 +558,7 @@ func insertCodedOutputs(ctx context.Context, db *DB, txs []*Tx, of []string, c c
 			if _, has := same["run_id"]; has {
 				same["run_id"] = sql.NullString{String: txs[at].RunID, Valid: true}
 			}
-			partNumbers.Integers, parts.Integers = append(partNumbers.Integers, int32(firstPart)+int32(i)), append(parts.Integers, k.add(txs[at], c, same))
+			partNumbers.Integers, parts.Integers = append(partNumbers.Integers, int32(firstPart)+int32(i)), append(parts.Integers, k.add(txs[at], c, same, false))
 			want += p.Rows
 			txs[at].count(c.name, p.Rows, 0, 0)
 		}
@@ -502,7 +567,7 @@ func insertCodedOutputs(ctx context.Context, db *DB, txs []*Tx, of []string, c c
 			switch quoted := sqltext.Identifier(col.name); col.as {
 			case asText:
 				selected += fmt.Sprintf(", %s + %d AS %[1]s", quoted, firstText)
-			case asValue:
+			case asValue, asScore:
 				selected += ", " + quoted
 			}
 		}
@@ -536,7 +601,7 @@ func insertCodedOutputs(ctx context.Context, db *DB, txs []*Tx, of []string, c c
 		case asText:
 			into, values = into+", "+quoted, values+fmt.Sprintf(", t%d.becomes", i)
 			joins += fmt.Sprintf(" JOIN %s t%d ON t%[2]d.number = o.%[3]s", ofTexts, i, quoted)
-		case asValue:
+		case asValue, asScore:
 			into, values = into+", "+quoted, values+", o."+quoted
 		}
 	}

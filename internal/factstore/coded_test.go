@@ -3,6 +3,7 @@ package factstore_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -183,7 +184,7 @@ func TestTablesOfAnOlderSchemaBecomeViewsAndKeepTheirRows(t *testing.T) {
 	run(t, db, "INSERT INTO ledger VALUES ('one', 'targets', 1, 0, 0, TIMESTAMP '2024-01-01'), ('b', 'backtest_trades', 1, 0, 0, TIMESTAMP '2024-01-02')")
 	run(t, db, "INSERT INTO targets_other FROM "+plainly(50, "one"))
 	run(t, db, "INSERT INTO backtest_trades_other (run_id, symbol, qty) VALUES ('b', 'A', 3)")
-	for _, table := range []string{"targets", "proposals", "backtest_trades", "backtest_positions"} {
+	for _, table := range []string{"predictions", "targets", "proposals", "backtest_trades", "backtest_positions"} {
 		for _, q := range []string{"DROP VIEW " + table, "DROP TABLE " + table + "_coded", "ALTER TABLE " + table + "_other RENAME TO " + table} {
 			run(t, db, q)
 		}
@@ -203,6 +204,134 @@ func TestTablesOfAnOlderSchemaBecomeViewsAndKeepTheirRows(t *testing.T) {
 	storeTargets(t, db, 50, "two")
 	wantTargets(t, db, plainly(50, "one", "two"))
 	wantSound(t, db)
+}
+
+// A file as schema 6 left it: predictions were a table, and parts named no model.
+func TestPredictionsOfAnOlderSchemaKeepTheirRowsBesideThoseInCodes(t *testing.T) {
+	t.Parallel()
+	path := newPath(t)
+	db := openWrite(t, path)
+	run(t, db, "INSERT INTO ledger VALUES ('old', 'predictions', 2, 0, 0, TIMESTAMP '2024-01-01')")
+	storeTargets(t, db, 50, "one")
+	run(t, db, "INSERT INTO predictions_other VALUES ('A', DATE '2020-01-01', 'm', 'wf:1', 1, NULL, TIMESTAMP '2024-01-01'), ('A', DATE '2020-01-02', 'm', 'wf:1', 2, 2, TIMESTAMP '2024-01-01')")
+	before := predictionsDigest(t, db)
+	for _, q := range []string{"DROP VIEW predictions", "DROP TABLE predictions_coded", "ALTER TABLE predictions_other RENAME TO predictions", "ALTER TABLE coded_parts DROP COLUMN model_id", "ALTER TABLE coded_parts DROP COLUMN equal_scores",
+		"INSERT INTO schema_version VALUES (6, now()::TIMESTAMP)", "DELETE FROM schema_version WHERE version > 6"} {
+		run(t, db, q)
+	}
+	closeDB(t, db)
+	db = openWrite(t, path)
+	if !db.Upgraded() {
+		t.Fatal("it was not brought up to date")
+	}
+	if after := predictionsDigest(t, db); after != before {
+		t.Errorf("%s, before %s", after, before)
+	}
+	wantTargets(t, db, plainly(50, "one"))
+	storePredictions(t, db, "new", "n", 10, false)
+	if n := number(t, db, "SELECT count(*) FROM predictions"); n != 32 {
+		t.Errorf("%d predictions", n)
+	}
+	storeTargets(t, db, 50, "two")
+	wantTargets(t, db, plainly(50, "one", "two"))
+	wantSound(t, db)
+}
+
+// predictionRows are the scores of a model on n days for each of three symbols; odds: what
+// they are calibrated to is another number.
+func predictionRows(model string, n int, odds bool) []factstore.Column {
+	rows := 3 * n
+	day, symbol, task, score := make([]quant.Date, rows), make([]int32, rows), make([]int32, rows), make([]float64, rows)
+	calibrated := score
+	if odds {
+		calibrated = make([]float64, rows)
+	}
+	for i := range rows {
+		day[i], symbol[i], task[i], score[i] = quant.Date(18000+i/3), int32(i%3), int32(i/3%2), math.Sqrt(float64(i))
+		if odds {
+			calibrated[i] = 1 / (1 + score[i])
+		}
+	}
+	if odds {
+		calibrated[1] = math.NaN() // NULL
+	}
+	return []factstore.Column{
+		{Name: "symbol", Texts: []string{"A", "삼성", "it's"}, Numbers: symbol}, {Name: "ts", Dates: day},
+		{Name: "model_id", Texts: []string{model}, Numbers: make([]int32, rows)}, {Name: "task_id", Texts: []string{"wf:1", "final"}, Numbers: task},
+		{Name: "score", Floats: score}, {Name: "calibrated_score", Floats: calibrated},
+	}
+}
+
+func storePredictions(t *testing.T, db *factstore.DB, runID, model string, n int, odds bool) {
+	t.Helper()
+	if _, err := db.Write(t.Context(), runID, func(ctx context.Context, tx *factstore.Tx) error {
+		return factstore.InsertColumns(ctx, db, []*factstore.Tx{tx}, factstore.Predictions, [][]factstore.Column{predictionRows(model, n, odds)})
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func predictionsDigest(t *testing.T, db *factstore.DB) string {
+	t.Helper()
+	_, digest, err := db.Digest(t.Context(), "SELECT * EXCLUDE (generated_at), (SELECT run_id FROM ledger WHERE committed_at = generated_at) FROM predictions")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
+}
+
+// Calibrated scores that are the scores are stored once; others, and those that are
+// NULL, stay what they are. Predictions are deleted and merged over as rows of a table.
+func TestPredictionsInCodesReadAndChangeAsRowsOfATable(t *testing.T) {
+	t.Parallel()
+	var digests [2]string
+	for i := range 2 {
+		db := openWrite(t, newPath(t))
+		storePredictions(t, db, "r1", "ridge", 50, false)
+		storePredictions(t, db, "r2", "logistic", 50, true)
+		for query, want := range map[string]int64{
+			"SELECT count(*) FROM predictions WHERE model_id = 'ridge' AND calibrated_score = score":                               150,
+			"SELECT count(*) FROM predictions WHERE model_id = 'logistic' AND calibrated_score IS NULL":                            1,
+			"SELECT count(*) FROM predictions WHERE model_id = 'logistic' AND calibrated_score = 1 / (1 + score)":                  149,
+			"SELECT count(*) FROM predictions WHERE task_id = 'final' AND symbol = '삼성' AND model_id = 'ridge'":                    25,
+			"SELECT count(*) FROM predictions p JOIN ledger l ON l.committed_at = p.generated_at AND l.table_name = 'predictions'": 300,
+			"SELECT count(*) FROM predictions_coded WHERE calibrated_score IS NOT NULL":                                            149,
+			"SELECT count(*) FROM coded_parts WHERE model_id = 'ridge' AND equal_scores":                                           1,
+		} {
+			if got := number(t, db, query); got != want {
+				t.Errorf("%d, not %d: %s", got, want, query)
+			}
+		}
+		wantSound(t, db)
+		if i == 1 { // the same rows, none of them in codes
+			run(t, db, "INSERT INTO predictions_other FROM predictions")
+			run(t, db, "DELETE FROM predictions_coded")
+		}
+		if _, err := db.Write(t.Context(), "later", func(ctx context.Context, tx *factstore.Tx) error {
+			if n, err := tx.Delete(ctx, factstore.Predictions, "model_id = 'logistic' AND ts > DATE '2019-05-01'"); err != nil || n != 96 {
+				return fmt.Errorf("%d rows deleted: %w", n, err)
+			}
+			if _, err := tx.Stage(ctx, `CREATE TEMP TABLE staged AS SELECT * EXCLUDE (generated_at) REPLACE (CASE WHEN symbol = 'A' THEN score + 1 ELSE score END AS score) FROM predictions WHERE model_id = 'ridge' AND day(ts) < 20
+				UNION ALL SELECT 'A', DATE '2031-01-01', 'ridge', 'final', 1, 1`); err != nil {
+				return err
+			}
+			d, err := tx.Merge(ctx, factstore.Merge{Table: factstore.Predictions, Source: "staged"})
+			if err == nil && (d.Inserted != 1 || d.Updated == 0 || d.Unchanged != 2*d.Updated) {
+				err = fmt.Errorf("merged %+v", d)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		wantSound(t, db)
+		digests[i] = predictionsDigest(t, db)
+		if n := number(t, db, "SELECT count(*) FROM predictions_coded"); i == 0 && (n == 0 || n >= 204) {
+			t.Errorf("%d rows are left in codes", n)
+		}
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("%s; of a table %s", digests[0], digests[1])
+	}
 }
 
 // What units stage in codes of their own is stored in those of the file.

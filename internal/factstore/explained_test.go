@@ -44,7 +44,7 @@ func TestRowsThatNoRunWroteAreRefusedByName(t *testing.T) {
 		table, own, other, where, want string
 	}{
 		"predictions": {"predictions", "SELECT 'A' AS symbol, DATE '2024-01-02' AS ts, 'm' AS model_id, 'final' AS task_id, 1.0::DOUBLE AS score, 1.0::DOUBLE AS calibrated_score",
-			"INSERT INTO predictions VALUES ('B', DATE '2024-01-03', 'm', 'wf:1', 9, 9, TIMESTAMP '2026-02-03 04:05:06'), ('C', DATE '2024-01-03', 'm', 'wf:1', 9, 9, NULL)",
+			"INSERT INTO predictions_other VALUES ('B', DATE '2024-01-03', 'm', 'wf:1', 9, 9, TIMESTAMP '2026-02-03 04:05:06'), ('C', DATE '2024-01-03', 'm', 'wf:1', 9, 9, NULL)",
 			"model_id = 'm'", "predictions: 2 rows that are read were not written by quant: no run explains them, such as (symbol B, ts 2024-01-03, model_id m, task_id wf:1, generated_at 2026-02-03 04:05:06)"},
 		"features": {"features_daily", "SELECT 'A' AS symbol, DATE '2024-01-02' AS ts, 'f' AS feature_name, 1.0::DOUBLE AS feature_value, 'v1' AS feature_version",
 			"INSERT INTO features_other VALUES ('A', DATE '2024-01-03', 'f', 9, 'v1', now())", "feature_name = 'f'", "features_daily: 1 row that is read was not written by quant"},

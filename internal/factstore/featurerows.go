@@ -2,6 +2,7 @@ package factstore
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -87,7 +88,7 @@ type VersionFeatures struct {
 func (db *DB) FeatureWriters(ctx context.Context, of []VersionFeatures, where string) ([]string, error) {
 	var stamped, rows []string
 	for _, f := range of {
-		finite := []string{"false"}
+		var finite []string
 		wide, _, err := db.wide(ctx, f.Version)
 		if err != nil {
 			return nil, err
@@ -97,8 +98,12 @@ func (db *DB) FeatureWriters(ctx context.Context, of []VersionFeatures, where st
 				finite = append(finite, "isfinite("+sqltext.Identifier(name)+")")
 			}
 		}
-		if len(finite) > 1 {
-			stamped = append(stamped, "SELECT computed_at FROM "+factTable(wide.table())+" WHERE ("+where+") AND ("+strings.Join(finite, " OR ")+")")
+		if finite != nil {
+			of, err := db.stampsOf(ctx, wide, where, strings.Join(finite, " OR "))
+			if err != nil {
+				return nil, err
+			}
+			stamped = append(stamped, of)
 		}
 		these := "feature_version = " + sqltext.Literal(f.Version) + " AND feature_name IN (" + sqltext.Literals(f.Names) + ") AND isfinite(feature_value)"
 		stamped = append(stamped, "SELECT computed_at FROM "+factTable(FeaturesOther)+" WHERE ("+where+") AND "+these)
@@ -129,6 +134,32 @@ func (db *DB) FeatureWriters(ctx context.Context, of []VersionFeatures, where st
 		}
 	}
 	return writersAmong(committed, stamps), nil
+}
+
+// stampsOf is a query for the stamps of the rows of a version for which where and some
+// hold. Most tables have few stamps, and of each the first such row tells: then not all
+// values are read, as they are where there are many.
+func (db *DB) stampsOf(ctx context.Context, wide wideVersion, where, some string) (string, error) {
+	const few = 8
+	from := " FROM " + factTable(wide.table()) + " WHERE (" + where + ")"
+	all := "SELECT computed_at" + from + " AND (" + some + ")"
+	var each []string
+	whole := false
+	err := db.Columns(ctx, "SELECT DISTINCT computed_at"+from, nil, func(c *Chunk) error {
+		for i, at := range c.AppendBigints(nil, 0) {
+			whole = whole || c.Null(0, i)
+			stamp := fmt.Sprintf("make_timestamp(%d)", at)
+			each = append(each, "SELECT "+stamp+" AS computed_at WHERE EXISTS (SELECT 1"+from+" AND computed_at = "+stamp+" AND ("+some+"))")
+		}
+		return nil
+	})
+	if err != nil {
+		return "", db.failure(ctx, "find the writers", err)
+	}
+	if whole || len(each) == 0 || len(each) > few {
+		return all, nil
+	}
+	return strings.Join(each, " UNION ALL "), nil
 }
 
 // ValueDigest tells of the values of one column: of the rows (symbol, ts, value)

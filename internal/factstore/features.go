@@ -216,6 +216,10 @@ func featureSchema(versions []wideVersion, onLake bool) string {
 // Store inserts into a table of facts, or one that FeatureTable names, and counts nothing:
 // Count does. rows is as of Insert.
 func (tx *Tx) Store(ctx context.Context, table, rows string, args ...any) error {
+	if err := tx.db.without(ctx, "fsst"); err != nil { // as of a merge: the texts are symbols, which repeat
+		return tx.db.failed(ctx, "insert into "+table, err)
+	}
+	defer func() { _ = tx.db.without(context.WithoutCancel(ctx), "") }()
 	return tx.changeUncounted(ctx, "insert into", table, "INSERT INTO "+factTable(table)+" "+rows, args)
 }
 

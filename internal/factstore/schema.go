@@ -12,7 +12,7 @@ import (
 // of both: a lake stays at lakeSchemaVersion, for what came after it is about files, and
 // its earlier snapshots are to be read as they are.
 const (
-	SchemaVersion     = 6
+	SchemaVersion     = 7
 	lakeSchemaVersion = 5
 )
 

@@ -65,16 +65,6 @@ CREATE TABLE IF NOT EXISTS labels (
     label_version TEXT NOT NULL
 );
 
-CREATE TABLE IF NOT EXISTS predictions (
-    symbol           TEXT NOT NULL,
-    ts               DATE NOT NULL,
-    model_id         TEXT NOT NULL,
-    task_id          TEXT NOT NULL,
-    score            DOUBLE,
-    calibrated_score DOUBLE,
-    generated_at     TIMESTAMP
-);
-
 CREATE TABLE IF NOT EXISTS backtest_summary (
     run_id       TEXT NOT NULL,
     strategy_id  TEXT,

@@ -143,7 +143,7 @@ func (tx *Tx) MergeStatedPredictions(ctx context.Context, m StatedMerge) (d Stat
 			sqltext.Literal(Predictions), after, from, table.Unexplained(), where)
 	}
 	changes, err := tx.Merge(ctx, Merge{Table: Predictions, Source: staged, Unique: true, Review: func(ctx context.Context, diff string) (bool, error) {
-		n, err := tx.keepStated(ctx, old("d.score", factTable(Predictions)+" f JOIN "+diff+` d ON f.rowid = d."stored rowid"`, "f.score IS DISTINCT FROM d.score"))
+		n, err := tx.keepStated(ctx, old("d.score", factTable(tx.db.longTable(Predictions))+" f JOIN "+diff+` d ON f.rowid = d."stored rowid"`, "f.score IS DISTINCT FROM d.score"))
 		d.Revisions += n
 		return false, err
 	}})

@@ -71,7 +71,10 @@ func (w *writing) divide(ctx context.Context) (added, others []string, err error
 // addPart computes and stores symbols of which nothing stands.
 func (w *writing) addPart(ctx context.Context, symbols []string) error {
 	c := w.c
-	if err := c.basis.Read(ctx, c.db, c.cal, c.priceRequest(), symbols, 0, &c.bars); err != nil {
+	if c.stored != nil {
+		c.basis.Place(c.stored, c.names, c.cal, symbols, &c.bars)
+		c.stored = nil
+	} else if err := c.basis.Read(ctx, c.db, c.cal, c.priceRequest(), symbols, 0, &c.bars); err != nil {
 		return err
 	}
 	before := slices.Clone(w.rows)
@@ -121,7 +124,7 @@ func (w *writing) addPart(ctx context.Context, symbols []string) error {
 // to disk and back. What it has written it need not keep.
 func memoryOfStoring(columns int) int64 {
 	const value = 8 // bytes
-	return max(384<<20, int64(runtime.GOMAXPROCS(0))*max(96<<20, int64(columns)*barsTogether*value*2))
+	return max(300<<20, int64(runtime.GOMAXPROCS(0))*max(96<<20, int64(columns)*barsTogether*value*2))
 }
 
 // adding is one statement that stores the bars that were read.
@@ -291,9 +294,11 @@ func hasAny(out [][]float64, values []int, i int) bool {
 // nameReturns notes that the table of the version holds the returns of these symbols.
 func (w *writing) nameReturns(ctx context.Context, symbols []string) error {
 	these := "symbol IN (" + sqltext.Literals(symbols) + ")"
-	for _, table := range []string{factstore.ReturnsVersion, factstore.ReturnsOther} {
-		if err := w.tx.Remove(ctx, table, these); err != nil {
-			return err
+	if slices.ContainsFunc(symbols, func(symbol string) bool { _, stand := w.c.returnsOf[symbol]; return stand }) {
+		for _, table := range []string{factstore.ReturnsVersion, factstore.ReturnsOther} {
+			if err := w.tx.Remove(ctx, table, these); err != nil {
+				return err
+			}
 		}
 	}
 	return w.tx.Store(ctx, factstore.ReturnsVersion, "SELECT symbol, "+sqltext.Literal(w.c.req.Version)+" FROM temp.main."+symbolTable+" WHERE "+these+" ORDER BY n")

@@ -65,7 +65,9 @@ type computation struct {
 	kernel   func(s *series, out [][]float64)
 	staged   *staged // values in place of the kernel's; nil: none
 
-	sums    []*barSums // by symbol, in byte order
+	sums    []*barSums    // by symbol, in byte order
+	stored  *price.Stored // the bars that were read for them; nil: they are to be read again
+	names   []string      // of their symbols
 	basis   price.Basis
 	bars    price.Bars
 	report  Report
@@ -229,10 +231,20 @@ func (c *computation) sumBars(ctx context.Context) ([]*barSums, error) {
 	var days []quant.Date
 	var hashes []uint64
 	var fits []bool
-	err := c.db.Columns(ctx, `SELECT symbol, ts, hash(ts, open, high, low, close, volume, adjusted_close), coalesce(adjusted_close > 0 AND close > 0, false)
-		FROM ohlcv WHERE `+c.ofSymbols(), nil, func(chunk *factstore.Chunk) error {
+	stored, err := c.keep(ctx)
+	if err != nil {
+		return nil, err
+	}
+	columns := "symbol, ts, hash(ts, open, high, low, close, volume, adjusted_close), coalesce(adjusted_close > 0 AND close > 0, false)"
+	if stored != nil {
+		columns += ", " + price.StoredColumns
+	}
+	err = c.db.Columns(ctx, "SELECT "+columns+" FROM ohlcv WHERE "+c.ofSymbols(), nil, func(chunk *factstore.Chunk) error {
 		numbers, days = chunk.AppendNumbers(numbers[:0], 0, &names), chunk.AppendDates(days[:0], 1)
 		hashes, fits = chunk.AppendHashes(hashes[:0], 2), chunk.AppendBooleans(fits[:0], 3)
+		if stored != nil {
+			stored.Add(chunk, numbers, days, 4)
+		}
 		for _, name := range names.List[len(list):] {
 			list = append(list, &barSums{symbol: name, fits: true, fitsLater: true})
 		}
@@ -256,8 +268,24 @@ func (c *computation) sumBars(ctx context.Context) ([]*barSums, error) {
 		}
 		return nil
 	})
+	c.stored, c.names = stored, names.List
 	slices.SortFunc(list, func(a, b *barSums) int { return strings.Compare(a.symbol, b.symbol) })
 	return list, err
+}
+
+// keep is where the bars are kept that are read for their sums; nil: they are not, for
+// some may not be computed, or they are too many.
+func (c *computation) keep(ctx context.Context) (*price.Stored, error) {
+	if c.sections != nil || c.req.Units != nil || c.req.instead != nil || slices.ContainsFunc(c.before, func(stands map[string]record) bool { return len(stands) > 0 }) {
+		return nil, nil
+	}
+	var bars int
+	if err := c.db.QueryRow(ctx, "SELECT count(*) FROM ohlcv WHERE "+c.ofSymbols()).Scan(&bars); err != nil || bars > barsToRead {
+		return nil, err
+	}
+	stored := &price.Stored{}
+	stored.Room(bars)
+	return stored, nil
 }
 
 // ofSymbols is the condition for the rows of the symbols asked for.

@@ -80,6 +80,7 @@ func (w *writing) run(ctx context.Context) error {
 			return err
 		}
 	}
+	c.stored = nil
 	later, whole := c.grown, []string(nil)
 	if c.recursions {
 		later, whole = w.resumed()

@@ -444,12 +444,3 @@ func (k *labelled) digest(d *loaded) string {
 	_, digest := factstore.RowDigest(columns...)
 	return digest
 }
-
-// holdNames is a relation of texts and their numbers: k INTEGER, symbol TEXT.
-func holdNames(db *factstore.DB, list []string) (relation string, release func(), err error) {
-	numbers := make([]int32, len(list))
-	for i := range numbers {
-		numbers[i] = int32(i)
-	}
-	return db.Hold(factstore.Column{Name: "k", Integers: numbers}, factstore.Column{Name: "symbol", Texts: list})
-}

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"slices"
+	"sync"
 
 	"quant"
 	"quant/internal/factstore"
@@ -176,39 +177,66 @@ type predicted struct {
 
 // compute predicts the rows that have every feature, and counts the others.
 func (s *Scored) compute(ctx context.Context, db *factstore.DB, req ScoreRequest, models []scorer, f features, p *predicted) (err error) {
+	taskOf := p.tasks(models, req)
+	var eta []float64
 	s.Reads, err = f.each(ctx, db, &p.names, func(symbols []int32, days []quant.Date, x [][]float64) error {
-		for row, day := range days {
+		for row := 0; row < len(days); {
 			if !complete(x, row) {
 				if slices.ContainsFunc(x, func(column []float64) bool { return column[row]-column[row] == 0 }) {
 					s.Incomplete++
 				}
+				row++
 				continue
 			}
-			task, known := p.days[day]
-			if !known {
-				task = scorerOf(models, day, req.InSample)
-				p.days[day] = task
+			from, task := row, taskOf(days[row])
+			for row++; row < len(days) && complete(x, row) && taskOf(days[row]) == task; {
+				row++
 			}
-			if task < 0 {
-				continue
-			}
-			if req.Model.Algo == ByProgram {
-				p.gather(symbols[row], day, task, x, row)
-				continue
-			}
-			eta := models[min(task, len(models)-1)].eta(x, row)
-			if eta-eta != 0 { // NaN or infinite
-				s.Incomplete++
-				continue
-			}
-			p.symbol, p.day, p.task, p.score = append(p.symbol, symbols[row]), append(p.day, day), append(p.task, int32(task)), append(p.score, eta)
-			if req.Model.Algo == Logistic {
-				p.calibrated = append(p.calibrated, sigmoid(eta))
+			switch {
+			case task < 0:
+			case req.Model.Algo == ByProgram:
+				for i := from; i < row; i++ {
+					p.gather(symbols[i], days[i], task, x, i)
+				}
+			default:
+				eta = slices.Grow(eta[:0], row-from)[:row-from]
+				models[min(task, len(models)-1)].etas(eta, x, from, row)
+				s.Incomplete += p.add(symbols[from:row], days[from:row], int32(task), eta, req.Model.Algo == Logistic)
 			}
 		}
 		return nil
 	})
 	return err
+}
+
+// tasks says which task scores a day of the request, and notes the days that it was asked
+// for.
+func (p *predicted) tasks(models []scorer, req ScoreRequest) func(quant.Date) int {
+	known := make([]int, req.To-req.From+1) // the task, and 2
+	return func(day quant.Date) int {
+		k := &known[day-req.From]
+		if *k == 0 {
+			task := scorerOf(models, day, req.InSample)
+			p.days[day], *k = task, task+2
+		}
+		return *k - 2
+	}
+}
+
+// add adds the predictions of rows by one task, and returns how many are no numbers,
+// which it leaves out.
+func (p *predicted) add(symbols []int32, days []quant.Date, task int32, eta []float64, odds bool) (left int64) {
+	for i, x := range eta {
+		if x-x != 0 { // NaN or infinite
+			left++
+			continue
+		}
+		p.symbol, p.day, p.task, p.score = append(p.symbol, symbols[i]), append(p.day, days[i]), append(p.task, task), append(p.score, x)
+		if odds {
+			p.calibrated = append(p.calibrated, sigmoid(x))
+		}
+	}
+	return left
 }
 
 // inSample counts the days that no model can score out of sample.
@@ -288,28 +316,17 @@ func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, 
 	if req.InSample != AllowInSample {
 		mine += " AND task_id <> '" + TaskInSample + "'"
 	}
-	relation, release, err := p.hold(db, req.ModelID, taskNames(models))
-	if err != nil {
-		return err
-	}
-	defer release()
-	_, err = db.Write(ctx, req.RunID, func(ctx context.Context, tx *factstore.Tx) error {
+	_, err := db.Write(ctx, req.RunID, func(ctx context.Context, tx *factstore.Tx) error {
 		var stood bool
 		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT 1 FROM predictions WHERE "+mine+")").Scan(&stood)
 		if err != nil {
 			return err
 		}
 		if !stood {
-			s.Inserted, err = tx.Insert(ctx, factstore.Predictions, "(symbol, ts, model_id, task_id, score, calibrated_score, generated_at) SELECT *, CAST(? AS TIMESTAMP) FROM "+relation("true"), tx.Now)
-		} else {
-			err = s.replace(ctx, db, tx, p, taskNames(models), mine, relation)
+			return s.store(ctx, db, tx, req.ModelID, p, taskNames(models))
 		}
-		if err != nil {
+		if err := s.replace(ctx, db, tx, req.ModelID, p, taskNames(models), mine); err != nil {
 			return err
-		}
-		if !stood {
-			s.OutputFirst, s.OutputLast, s.Output = p.stands(req.ModelID, taskNames(models))
-			return nil
 		}
 		stands := "SELECT symbol, ts, model_id, task_id, score, calibrated_score FROM predictions WHERE " + mine
 		if _, s.Output, err = tx.Digest(ctx, stands); err != nil {
@@ -320,17 +337,35 @@ func (s *Scored) write(ctx context.Context, db *factstore.DB, req ScoreRequest, 
 	return err
 }
 
+// store stores the predictions where none stand, and digests them meanwhile.
+func (s *Scored) store(ctx context.Context, db *factstore.DB, tx *factstore.Tx, modelID string, p *predicted, tasks []string) error {
+	columns := p.columns(modelID, tasks)
+	var digested sync.WaitGroup
+	digested.Go(func() { s.OutputFirst, s.OutputLast, s.Output = p.stands(columns) })
+	defer digested.Wait()
+	s.Inserted = int64(len(p.day))
+	return db.Unordered(ctx, func() error {
+		return factstore.InsertColumns(ctx, db, []*factstore.Tx{tx}, factstore.Predictions, [][]factstore.Column{columns})
+	})
+}
+
 // stands tells of the predictions where they alone are stored: their first and last
 // day, and their digest.
-func (p *predicted) stands(modelID string, tasks []string) (first, last quant.Text, digest string) {
-	_, digest = factstore.RowDigest(
-		factstore.Column{Numbers: p.symbol, Texts: p.names.List}, factstore.Column{Dates: p.day},
-		factstore.Column{Numbers: make([]int32, len(p.day)), Texts: []string{modelID}}, factstore.Column{Numbers: p.task, Texts: tasks},
-		factstore.Column{Floats: p.score}, factstore.Column{Floats: p.meaning()})
+func (p *predicted) stands(columns []factstore.Column) (first, last quant.Text, digest string) {
+	_, digest = factstore.RowDigest(columns...)
 	if len(p.day) > 0 {
 		first, last = quant.Text(slices.Min(p.day).String()), quant.Text(slices.Max(p.day).String())
 	}
 	return first, last, digest
+}
+
+// columns are those of the table, but for its stamp.
+func (p *predicted) columns(modelID string, tasks []string) []factstore.Column {
+	return []factstore.Column{
+		{Name: "symbol", Numbers: p.symbol, Texts: p.names.List}, {Name: "ts", Dates: p.day},
+		{Name: "model_id", Numbers: make([]int32, len(p.day)), Texts: []string{modelID}}, {Name: "task_id", Numbers: p.task, Texts: tasks},
+		{Name: "score", Floats: p.score}, {Name: "calibrated_score", Floats: p.meaning()},
+	}
 }
 
 // meaning are the calibrated scores.
@@ -341,50 +376,21 @@ func (p *predicted) meaning() []float64 {
 	return p.calibrated
 }
 
-// hold makes the predictions readable in SQL: relation is the columns of the table,
-// but for its stamp, of the rows for which a condition on their number row holds.
-func (p *predicted) hold(db *factstore.DB, modelID string, tasks []string) (relation func(where string) string, release func(), err error) {
-	rows := make([]int32, len(p.task))
-	for i := range rows {
-		rows[i] = int32(i)
-	}
-	var releases []func()
-	release = func() {
-		for _, r := range releases {
-			r()
+// of are the predictions of these rows.
+func (p *predicted) of(rows []int32) *predicted {
+	some := &predicted{names: p.names}
+	for _, row := range rows {
+		some.symbol, some.day, some.task, some.score = append(some.symbol, p.symbol[row]), append(some.day, p.day[row]), append(some.task, p.task[row]), append(some.score, p.score[row])
+		if p.calibrated != nil {
+			some.calibrated = append(some.calibrated, p.calibrated[row])
 		}
 	}
-	var from [3]string
-	numbers := make([]int32, len(tasks))
-	for i := range numbers {
-		numbers[i] = int32(i)
-	}
-	for i, columns := range [][]factstore.Column{
-		{{Name: "row", Integers: rows}, {Name: "k", Integers: p.symbol}, {Name: "ts", Dates: p.day}, {Name: "t", Integers: p.task}, {Name: "score", Floats: p.score}, {Name: "calibrated_score", Floats: p.meaning()}},
-		{{Name: "t", Integers: numbers}, {Name: "task_id", Texts: tasks}},
-	} {
-		text, done, err := db.Hold(columns...)
-		if err != nil {
-			release()
-			return nil, nil, err
-		}
-		from[i] = text
-		releases = append(releases, done)
-	}
-	text, done, err := holdNames(db, p.names.List)
-	if err != nil {
-		release()
-		return nil, nil, err
-	}
-	releases = append(releases, done)
-	return func(where string) string {
-		return "(SELECT n.symbol, p.ts, " + sqltext.Literal(modelID) + " AS model_id, j.task_id, p.score, p.calibrated_score FROM " + from[0] + " p JOIN " + text + " n ON n.k = p.k JOIN " + from[1] + " j ON j.t = p.t WHERE " + where + ")"
-	}, release, nil
+	return some
 }
 
 // replace makes the predictions that stand those that were computed: what does not
 // come out again is deleted, and what is new or another is merged.
-func (s *Scored) replace(ctx context.Context, db *factstore.DB, tx *factstore.Tx, p *predicted, tasks []string, mine string, relation func(where string) string) error {
+func (s *Scored) replace(ctx context.Context, db *factstore.DB, tx *factstore.Tx, modelID string, p *predicted, tasks []string, mine string) error {
 	type key struct {
 		symbol int32
 		day    quant.Date
@@ -439,12 +445,12 @@ func (s *Scored) replace(ctx context.Context, db *factstore.DB, tx *factstore.Tx
 	if len(changed) == 0 {
 		return nil
 	}
-	rows, release, err := db.Hold(factstore.Column{Name: "row", Integers: changed})
+	held, release, err := db.Hold(p.of(changed).columns(modelID, tasks)...)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE model_prediction AS SELECT * FROM "+relation("p.row IN (SELECT row FROM "+rows+")")); err != nil {
+	if _, err := tx.Stage(ctx, "CREATE OR REPLACE TEMP TABLE model_prediction AS SELECT * FROM "+held); err != nil {
 		return err
 	}
 	d, err := tx.Merge(ctx, factstore.Merge{Table: factstore.Predictions, Source: "model_prediction"})

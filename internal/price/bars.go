@@ -90,17 +90,78 @@ func (b Basis) Read(ctx context.Context, db *factstore.DB, cal *calendar.Calenda
 	if err != nil {
 		return err
 	}
+	b.settle(bars)
+	return nil
+}
+
+// settle orders bars as they are stored and brings them on the basis.
+func (b Basis) settle(bars *Bars) {
 	bars.sort()
 	raw := map[string]bool{}
 	for _, s := range b.Unadjusted {
 		raw[s] = true
 	}
-	for k, s := range symbols {
+	for k, s := range bars.Symbols {
 		if !raw[s] {
 			bars.adjust(bars.From[k], bars.From[k+1])
 		}
 	}
-	return nil
+}
+
+// Stored are bars as they are stored, for Basis.Place: who has read them for something
+// else need not read them again. The zero value has none.
+type Stored struct{ bars Bars }
+
+// StoredColumns are what Stored.Add takes of a row, next to one another.
+const StoredColumns = "open, high, low, close, volume, adjusted_close"
+
+// Room makes room for so many bars.
+func (s *Stored) Room(n int) { s.bars.grow(n) }
+
+// Add adds the bars of a chunk: the numbers of their symbols, their days, and
+// StoredColumns, the first of which is column at.
+func (s *Stored) Add(c *factstore.Chunk, numbers []int32, days []quant.Date, at int) {
+	b := &s.bars
+	b.symbol, b.Days = append(b.symbol, numbers...), append(b.Days, days...)
+	for k, x := range []*[]float64{&b.Open, &b.High, &b.Low, &b.Close, &b.Volume, &b.adjusted} {
+		*x = c.AppendFloats(*x, at+k)
+	}
+}
+
+// Place is Read from the first day on of the bars that stored has, in the memory where
+// they are; it has none afterwards. names are those of the numbers of symbols.
+func (b Basis) Place(stored *Stored, names []string, cal *calendar.Calendar, symbols []string, bars *Bars) {
+	*bars, stored.bars = stored.bars, Bars{}
+	bars.Symbols, bars.From = symbols, append(bars.From[:0], 0)
+	place := make([]int32, len(names))
+	for k, name := range names {
+		place[k] = -1
+		if at, wanted := slices.BinarySearch(symbols, name); wanted {
+			place[k] = int32(at)
+		}
+	}
+	sessions := sessionsByDay(cal, b.First, b.Last)
+	floats := []*[]float64{&bars.Open, &bars.High, &bars.Low, &bars.Close, &bars.Volume, &bars.adjusted}
+	n := 0
+	for i, number := range bars.symbol {
+		day, at := bars.Days[i], place[number]
+		if at < 0 || day < b.First || day > b.Last || sessions[day-b.First] < 0 {
+			continue
+		}
+		bars.symbol[n], bars.Session = at, append(bars.Session, sessions[day-b.First])
+		if n != i {
+			bars.Days[n] = day
+			for _, x := range floats {
+				(*x)[n] = (*x)[i]
+			}
+		}
+		n++
+	}
+	bars.symbol, bars.Days = bars.symbol[:n], bars.Days[:n]
+	for _, x := range floats {
+		*x = (*x)[:n]
+	}
+	b.settle(bars)
 }
 
 // sessionsByDay is the index of each day's session from a first day on, -1 where there
@@ -128,12 +189,21 @@ func (b *Bars) reset(symbols []string) {
 	}
 }
 
-// grow makes room for so many bars.
+// grow makes room for so many bars, where there are none.
 func (b *Bars) grow(n int) {
-	b.Session, b.Days, b.symbol = slices.Grow(b.Session, n), slices.Grow(b.Days, n), slices.Grow(b.symbol, n)
+	b.Session, b.Days, b.symbol = room(b.Session, n), room(b.Days, n), room(b.symbol, n)
 	for _, x := range []*[]float64{&b.Open, &b.High, &b.Low, &b.Close, &b.Volume, &b.adjusted} {
-		*x = slices.Grow(*x, n)
+		*x = room(*x, n)
 	}
+}
+
+// room is an empty list with room for n. Memory that is made is fresh from the operating
+// system, which has cleared it; slices.Grow would clear it again.
+func room[T any](list []T, n int) []T {
+	if cap(list) >= n {
+		return list[:0]
+	}
+	return make([]T, 0, n)
 }
 
 // sort brings the bars into their order. They mostly stand in it already, but for those

@@ -102,7 +102,7 @@ func factDigests(path string) (map[string]string, error) {
 	}
 	defer db.Close()
 	tables, err := text(db, `SELECT table_name FROM duckdb_tables() WHERE NOT temporary AND table_name NOT IN ('ledger', 'schema_version', 'fact_inputs') AND NOT regexp_matches(table_name, '`+labtest.StoredInCodes+`')
-		UNION ALL SELECT view_name FROM duckdb_views() WHERE view_name IN ('targets', 'proposals', 'backtest_trades', 'backtest_positions')`)
+		UNION ALL SELECT view_name FROM duckdb_views() WHERE view_name IN ('predictions', 'targets', 'proposals', 'backtest_trades', 'backtest_positions')`)
 	for _, table := range tables {
 		columns, err := text(db, "SELECT '\"' || column_name || '\"' FROM duckdb_columns() WHERE table_name = '"+table+
 			"' AND NOT (column_name IN ('run_id', 'by_run_id', 'run') OR column_name LIKE '%\\_at' ESCAPE '\\') ORDER BY column_index")

@@ -18,7 +18,7 @@ import (
 
 // StoredInCodes is a regular expression of the tables of the Fact DB that views of
 // the contract read: how rows lie in them follows from what stored them, and when.
-const StoredInCodes = "^(coded_.*|(targets|proposals|backtest_trades|backtest_positions)_(coded|other))$"
+const StoredInCodes = "^(coded_.*|(predictions|targets|proposals|backtest_trades|backtest_positions)_(coded|other))$"
 
 // RunRow is a run as the Meta DB has it.
 type RunRow struct {
