@@ -90,7 +90,7 @@ func (c *coverage) addRows(ctx context.Context, db *factstore.DB, relation strin
 	var number []int32
 	var days []quant.Date
 	var idle, raw []bool
-	return db.Columns(ctx, "SELECT symbol, ts, volume = 0, adjusted_close IS NULL FROM "+relation, nil, func(chunk *factstore.Chunk) error {
+	each := func(chunk *factstore.Chunk) error {
 		number, days = chunk.AppendNumbers(number[:0], 0, &names), chunk.AppendDates(days[:0], 1)
 		idle, raw = chunk.AppendBooleans(idle[:0], 2), chunk.AppendBooleans(raw[:0], 3)
 		for i, k := range number {
@@ -114,6 +114,9 @@ func (c *coverage) addRows(ctx context.Context, db *factstore.DB, relation strin
 		}
 		c.rows += int64(len(number))
 		return nil
+	}
+	return db.ReadAhead(ctx, func() error {
+		return db.Columns(ctx, "SELECT symbol, ts, volume = 0, adjusted_close IS NULL FROM "+relation, nil, each)
 	})
 }
 

@@ -20,13 +20,10 @@ import (
 // table function. Goroutines parse blocks ahead of it; DuckDB's thread only
 // copies what they made.
 type csvTable struct {
-	file  *csvFile
-	index int // of the file
-	texts *rejectTexts
-	// coverage, which may be nil, is of a table that holds sound rows alone: a row
-	// with a fault, or a day that stands twice, ends it (errDoubt), and neither lines
-	// nor faults are among its columns.
-	coverage *coverage
+	file   *csvFile
+	index  int // of the file
+	texts  *rejectTexts
+	direct *directRows // nil: rows of any kind
 
 	names   bool  // there is a symbol column
 	numbers []int // the number fields that the file has
@@ -40,6 +37,18 @@ type csvTable struct {
 	pool    sync.Pool
 }
 
+// directRows are those of a table that holds sound rows alone: one with a fault, or a
+// day that stands twice, ends it (errDoubt), and neither lines nor faults are among its
+// columns.
+type directRows struct {
+	days *coverage
+	// stored, which may be nil, leaves the rows out that are stored as they are; the
+	// others have a column factstore.StoredRow.
+	stored      *factstore.Comparison
+	zeroVolume  bool       // a row without a volume has 0
+	first, last quant.Date // that a bar may be of
+}
+
 // batch is the rows of one block, column by column.
 type batch struct {
 	n      int
@@ -49,7 +58,9 @@ type batch struct {
 	symbol []int32 // numbers of names
 	names  factstore.Names
 	number [numberFields][]float64
-	err    error // that stands behind the rows
+	stored []int64 // rowids of what the rows replace
+	fresh  []bool  // the rows that replace none
+	err    error   // that stands behind the rows
 }
 
 // rejectText is the text of a row that could not be understood.
@@ -80,8 +91,8 @@ func (t *rejectTexts) add(file int, line int64, text []byte) {
 	}
 }
 
-func newCSVTable(file *csvFile, index int, texts *rejectTexts, c *coverage) *csvTable {
-	t := &csvTable{file: file, index: index, texts: texts, coverage: c, names: file.cols.at[symbol] >= 0,
+func newCSVTable(file *csvFile, index int, texts *rejectTexts, d *directRows) *csvTable {
+	t := &csvTable{file: file, index: index, texts: texts, direct: d, names: file.cols.at[symbol] >= 0,
 		ordered: make(chan chan *batch, runtime.GOMAXPROCS(0)+1), done: make(chan struct{})}
 	for f := range numberFields {
 		if file.cols.at[open+field(f)] >= 0 {
@@ -141,13 +152,15 @@ func (t *csvTable) parse(b block) (out *batch) {
 	known, number := "", int32(-1)
 	for {
 		more, err := r.read(&row)
-		if more && err == nil && t.coverage != nil && row.fault != sound {
+		if more && err == nil && t.direct != nil && row.fault != sound {
 			err = errDoubt
 		}
 		if err != nil || !more {
 			out.err = err
-			if err == nil && t.coverage != nil {
-				out.err = t.coverage.add(out)
+			if err == nil && t.direct != nil {
+				if out.err = t.direct.days.add(out); out.err == nil && t.direct.stored != nil {
+					out.leaveStored(t.direct)
+				}
 			}
 			t.file.split.release(b)
 			return out
@@ -190,6 +203,7 @@ func (t *csvTable) parse(b block) (out *batch) {
 func (b *batch) reset() {
 	b.n, b.err, b.names = 0, nil, factstore.Names{}
 	b.line, b.fault, b.day, b.symbol = b.line[:0], b.fault[:0], b.day[:0], b.symbol[:0]
+	b.stored, b.fresh = b.stored[:0], b.fresh[:0]
 	for f := range b.number {
 		b.number[f] = b.number[f][:0]
 	}
@@ -202,7 +216,7 @@ func (t *csvTable) ColumnInfos() []duckdb.ColumnInfo {
 		return duckdb.ColumnInfo{Name: name, T: ti}
 	}
 	var infos []duckdb.ColumnInfo
-	if t.coverage == nil {
+	if t.direct == nil {
 		infos = append(infos, info(duckdb.TYPE_BIGINT, "line"), info(duckdb.TYPE_UTINYINT, "fault"))
 	}
 	infos = append(infos, info(duckdb.TYPE_INTEGER, "day"))
@@ -212,8 +226,14 @@ func (t *csvTable) ColumnInfos() []duckdb.ColumnInfo {
 	if t.names {
 		infos = append(infos, info(duckdb.TYPE_VARCHAR, "symbol"))
 	}
+	if t.compares() {
+		infos = append(infos, info(duckdb.TYPE_BIGINT, factstore.StoredRow))
+	}
 	return infos
 }
+
+// compares reports whether rows that are stored are left out.
+func (t *csvTable) compares() bool { return t.direct != nil && t.direct.stored != nil }
 
 // Cardinality implements duckdb.ChunkTableSource: not known.
 func (t *csvTable) Cardinality() *duckdb.CardinalityInfo { return nil }
@@ -257,7 +277,7 @@ func (t *csvTable) copy(chunk duckdb.DataChunk) error {
 		err = errors.Join(err, factstore.FillColumn(&chunk, at, c, from, n))
 		at++
 	}
-	if t.coverage == nil {
+	if t.direct == nil {
 		fill(factstore.Column{Bigints: b.line})
 		for i, f := range b.fault[from : from+n] {
 			err = errors.Join(err, duckdb.SetChunkValue(chunk, at, i, f))
@@ -271,6 +291,9 @@ func (t *csvTable) copy(chunk duckdb.DataChunk) error {
 	if t.names {
 		fill(factstore.Column{Numbers: b.symbol, Texts: b.names.List})
 	}
+	if t.compares() {
+		fill(factstore.Column{Bigints: b.stored, Nulls: b.fresh})
+	}
 	return errors.Join(err, chunk.SetSize(n))
 }
 
@@ -281,7 +304,7 @@ func (t *csvTable) rowsSQL(name string) string {
 	if !t.names {
 		exprs[1] = sqltext.Literal(name) + " AS symbol"
 	}
-	if t.coverage == nil {
+	if t.direct == nil {
 		exprs = append(exprs, "line", "fault")
 	} else {
 		exprs = append(exprs, fmt.Sprintf("%d::UTINYINT AS fault", sound))
@@ -290,11 +313,14 @@ func (t *csvTable) rowsSQL(name string) string {
 		switch {
 		case t.file.cols.at[f] < 0:
 			exprs = append(exprs, "NULL::DOUBLE AS "+f.String())
-		case t.coverage != nil && f < volume: // a sound row has them
+		case t.direct != nil && f < volume: // a sound row has them
 			exprs = append(exprs, f.String())
 		default:
 			exprs = append(exprs, "nullif("+f.String()+", 'nan'::DOUBLE) AS "+f.String())
 		}
+	}
+	if t.compares() {
+		exprs = append(exprs, sqltext.Identifier(factstore.StoredRow))
 	}
 	return "SELECT " + strings.Join(exprs, ", ") + " FROM " + csvFunction + "()"
 }

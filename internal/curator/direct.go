@@ -71,12 +71,15 @@ func (in *ingest) direct(ctx context.Context) error {
 // directFile is a file on its direct way.
 type directFile struct {
 	*ingest
-	filled bool         // the table has rows
-	rows   string       // query for the gate's columns
-	table  *csvTable    // that rows reads; nil: a Parquet file
-	days   *coverage    // of the rows, when they are read
-	text   *csvFile     // of table
-	digest chan hashing // of a Parquet file, which is hashed beside; nil: it is hashed
+	filled bool                  // the table has rows
+	rows   string                // query for the gate's columns
+	name   string                // the symbol of every row of a text; "": each says its own
+	text   *csvFile              // nil: a Parquet file
+	table  *csvTable             // of text, that rows reads
+	days   *coverage             // of the rows, when they are read
+	stored *factstore.Comparison // nil: the merge compares
+	held   func()                // releases the rows of a Parquet file that a comparison has left; may be nil
+	digest chan hashing          // of a Parquet file, which is hashed beside; nil: it is hashed
 	hashed hashing
 }
 
@@ -98,20 +101,13 @@ func (d *directFile) openText(ctx context.Context) (columns, error) {
 	}
 	d.report.Notices = append(d.report.Notices, file.notices...)
 	d.noticeShape(0, nil)
-	name := ""
 	if file.cols.at[symbol] < 0 {
-		if name, err = d.symbolOf(input); err != nil {
+		if d.name, err = d.symbolOf(input); err != nil {
 			return columns{}, err
 		}
 	}
 	file.split.onCut = func() { d.progress(0, Reading, file.read()) }
-	if err := register(d.db); err != nil {
-		return columns{}, err
-	}
-	d.days = newCoverage(name)
-	d.table = newCSVTable(file, 0, &d.texts, d.days)
-	d.rows = d.table.rowsSQL(name)
-	return file.cols, nil
+	return file.cols, register(d.db)
 }
 
 func (d *directFile) openParquet(ctx context.Context) (columns, error) {
@@ -153,6 +149,9 @@ func (d *directFile) close(ctx context.Context) {
 	if d.text != nil {
 		d.text.file.Close()
 	}
+	if d.held != nil {
+		d.held()
+	}
 	d.awaitDigest()
 }
 
@@ -192,17 +191,32 @@ func (d *directFile) store(ctx context.Context, tx *factstore.Tx, cols columns) 
 			return doubtful(errDoubt)
 		}
 	}
-	if d.table != nil {
+	err := d.compare(ctx, tx)
+	if err != nil {
+		return doubtful(err)
+	}
+	if d.text != nil {
+		d.days = newCoverage(d.name)
+		rules, err := d.directRows()
+		if err != nil {
+			return err
+		}
+		d.table = newCSVTable(d.text, 0, &d.texts, rules)
+		d.rows = d.table.rowsSQL(d.name)
 		ctx = d.table.serve(ctx)
+	}
+	replaces := ""
+	if d.stored != nil {
+		replaces = ", " + sqltext.Identifier(factstore.StoredRow)
 	}
 	// The doubt is an error of the statement, because a condition of it would be put
 	// to the bounds that a file claims for its columns.
 	if _, err := tx.Stage(ctx, "CREATE TEMP VIEW "+bars+" AS SELECT symbol, ts, CASE WHEN "+soundSQL(d.tomorrow)+" THEN open ELSE error('not plainly sound')::DOUBLE END AS open, high, low, close, volume, adjusted_close, "+
-		sqltext.Literal(d.sources[0])+" AS "+sourceColumn+" FROM (SELECT fault, symbol, ts, open, high, low, close, "+d.volumeSQL()+", adjusted_close FROM ("+d.rows+"))"); err != nil {
+		sqltext.Literal(d.sources[0])+" AS "+sourceColumn+replaces+" FROM (SELECT fault, symbol, ts, open, high, low, close, "+d.volumeSQL()+", adjusted_close"+replaces+" FROM ("+d.rows+"))"); err != nil {
 		return doubtful(err)
 	}
 	failpoint.Hit("ingest.staged")
-	if d.table == nil && d.filled {
+	if d.table == nil && d.filled && d.days == nil {
 		if err := d.survey(ctx, bars); err != nil {
 			return doubtful(err)
 		}
@@ -217,7 +231,7 @@ func (d *directFile) store(ctx context.Context, tx *factstore.Tx, cols columns) 
 		}
 		return false, nil
 	}}
-	if d.table != nil {
+	if m.Compared = d.stored != nil; m.Compared || d.table != nil {
 		m.Once = func() int64 { return d.days.rows }
 	}
 	delta, err := d.merge(ctx, tx, m)
@@ -240,7 +254,9 @@ func (d *directFile) store(ctx context.Context, tx *factstore.Tx, cols columns) 
 	}
 	r.RowsInserted, r.RowsUpdated, r.RowsUnchanged = delta.Inserted, delta.Updated, delta.Unchanged
 	r.RowsRescaled, r.Revisions = delta.Rescaled, delta.Revisions
-	if !d.filled {
+	if all, err := d.isAll(ctx, tx); err != nil {
+		return err
+	} else if all {
 		r.stored = d.days
 	}
 	if d.BeforeCommit != nil {
@@ -264,21 +280,43 @@ func (d *directFile) merge(ctx context.Context, tx *factstore.Tx, m factstore.Me
 	return tx.Merge(ctx, m)
 }
 
+// isAll reports whether the table now has the rows of the file, and no others.
+func (d *directFile) isAll(ctx context.Context, tx *factstore.Tx) (bool, error) {
+	if !d.filled {
+		return true, nil
+	}
+	var n int64
+	err := tx.QueryRow(ctx, "SELECT count(*) FROM ohlcv").Scan(&n)
+	return n == d.days.rows, err
+}
+
 // survey fills the report from the rows of a relation: their symbols and days.
 // errTwice: a day of a symbol may stand there more than once.
 func (d *directFile) survey(ctx context.Context, from string) error {
-	first, err := quant.ParseDate(firstDay)
-	if err != nil {
-		return err
-	}
-	last, err := quant.ParseDate(d.tomorrow)
+	first, last, err := d.reachOfDays()
 	if err != nil {
 		return err
 	}
 	d.days = newCoverage("")
-	if err := d.days.addRows(ctx, d.db, from, day(first), day(last)); err != nil {
+	if err := d.days.addRows(ctx, d.db, from, first, last); err != nil {
 		return err
 	}
+	return d.judgeSymbols()
+}
+
+// reachOfDays are the first day and the last that a bar may be of.
+func (d *directFile) reachOfDays() (first, last day, err error) {
+	from, err := quant.ParseDate(firstDay)
+	if err != nil {
+		return 0, 0, err
+	}
+	to, err := quant.ParseDate(d.tomorrow)
+	return day(from), day(to), err
+}
+
+// judgeSymbols fills the report from the rows of a Parquet file, whose symbols are looked
+// at once all are known.
+func (d *directFile) judgeSymbols() error {
 	for name := range d.days.symbols {
 		if err := quant.ValidateSymbol(name); err != nil {
 			return err

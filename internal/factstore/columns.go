@@ -113,6 +113,20 @@ func (db *DB) Columns(ctx context.Context, query string, args []any, each func(*
 	}))
 }
 
+// ReadAhead runs do while DuckDB makes rows of Columns further ahead of their reader than
+// its one megabyte: with that its other threads mostly wait for room. It is for millions
+// of rows that are dealt with faster than they are made, and costs that memory.
+func (db *DB) ReadAhead(ctx context.Context, do func() error) error {
+	if _, err := db.conn.ExecContext(ctx, "SET streaming_buffer_size = '32MiB'"); err != nil {
+		return db.told(err)
+	}
+	err := do()
+	if _, failed := db.conn.ExecContext(context.WithoutCancel(ctx), "RESET streaming_buffer_size"); err == nil && failed != nil && ctx.Err() == nil {
+		err = db.told(failed)
+	}
+	return err
+}
+
 // chunksAhead is how many chunks DuckDB makes while one is read.
 const chunksAhead = 4
 

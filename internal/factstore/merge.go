@@ -23,6 +23,10 @@ type Merge struct {
 	// tells afterwards how many rows it had. Its keys are then not looked at before
 	// the rows are compared, so it must be Unique.
 	Once func() int64
+	// Compared says that a Comparison has found what differs: the source has those rows
+	// alone, and a column "stored rowid" with the row that each replaces, or NULL. It goes
+	// with Once, which then tells how many rows were compared.
+	Compared bool
 	// Review, which may be nil, is told the TEMP table or view of the rows that will
 	// change, as the source has them, with "stored rowid", that of the row that each
 	// replaces or NULL; not where the table is empty. again: it has taken rows out of
@@ -131,7 +135,7 @@ func (tx *Tx) plan(ctx context.Context, m Merge) (*merging, error) {
 		}
 	}
 	for _, name := range got {
-		if !has(want, name) {
+		if !has(want, name) && !(m.Compared && name == StoredRow) {
 			return nil, p.invalid("the table has no column %s, as source %s does", name, m.Source)
 		}
 	}
@@ -317,6 +321,13 @@ func (p *merging) replace(ctx context.Context) (d Delta, err error) {
 	}
 	compare := func() {
 		exec("DROP TABLE IF EXISTS " + diffTable)
+		if p.m.Compared && err == nil {
+			err = p.tx.db.onOneThread(ctx, func() error {
+				exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + `, s."` + StoredRow + `" FROM ` + p.source + " s")
+				return err
+			})
+			return
+		}
 		exec("CREATE TEMP TABLE factstore_diff AS SELECT " + strings.Join(selected, ", ") + ", f.rowid AS \"stored rowid\" FROM " + p.source + " s LEFT JOIN " +
 			p.table + " f ON " + strings.Join(join, " AND ") + " WHERE " + strings.Join(distinct, " OR "))
 	}
