@@ -336,8 +336,14 @@ func (n *Names) Number(text string) int32 {
 
 // AppendNumbers appends the numbers of a column of TEXT.
 func (c *Chunk) AppendNumbers(to []int32, column int, names *Names) []int32 {
+	values := view[[2]uint64](c, column, duck.TypeVarchar)
+	var number int32
 	for i := range c.rows {
-		to = append(to, names.Number(c.Text(column, i)))
+		// Two values of a chunk that are alike, with what they point to, are one text.
+		if i == 0 || values[i] != values[i-1] || c.columns[column].valid != nil {
+			number = names.Number(c.Text(column, i))
+		}
+		to = append(to, number)
 	}
 	return to
 }

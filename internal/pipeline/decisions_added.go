@@ -23,15 +23,44 @@ type addedDecisions struct {
 // ofRange are the rows of the strategy in the range that is decided.
 const ofRange = `strategy_id = ? AND "asof" BETWEEN CAST(? AS DATE) AND CAST(? AS DATE)`
 
+// standingRows are the rows of a strategy that stand in a range, as a proof needs them.
+type standingRows struct {
+	low, high quant.Date
+	days      []quant.Date    // of its decisions
+	digests   []string        // by table
+	explained map[string]bool // by table: a run wrote each row
+}
+
+func readStandingRows(ctx context.Context, db *factstore.DB, id string, low, high quant.Date) (standingRows, error) {
+	rows := standingRows{low: low, high: high, explained: map[string]bool{}}
+	within := []any{id, low, high}
+	var err error
+	if rows.days, err = factstore.Values[quant.Date](ctx, db, `SELECT "asof" FROM main.target_sets WHERE `+ofRange+` ORDER BY "asof"`, within...); err != nil {
+		return rows, err
+	}
+	for _, of := range (&decisionRows{}).tables() {
+		_, digest, err := db.Digest(ctx, "SELECT "+digestedColumns(of.digested)+" FROM main."+of.table+" WHERE "+ofRange, within...)
+		if err != nil {
+			return rows, err
+		}
+		err = db.RequireExplained(ctx, of.table, "", ofRange, within...)
+		if err != nil && !errors.Is(err, quant.Refused) {
+			return rows, err
+		}
+		rows.digests, rows.explained[of.table] = append(rows.digests, digest), err == nil
+	}
+	return rows, nil
+}
+
 // added finds what is to be added; nil: the decisions have to be compared row by row.
 // What stands is proved by the digests of its rows, and by their stamps: a row that
 // another program wrote is not this strategy's decision, whatever it says.
 func (r *recommending) added(ctx context.Context, d *decisionRows) (*addedDecisions, error) {
-	within := []any{r.s.ID, r.low, r.high}
-	days, err := factstore.Values[quant.Date](ctx, r.db, `SELECT "asof" FROM main.target_sets WHERE `+ofRange+` ORDER BY "asof"`, within...)
+	stand, err := r.standingOf(ctx)
 	if err != nil {
 		return nil, err
 	}
+	days := stand.days
 	if len(days) > len(r.sets) {
 		return nil, nil
 	}
@@ -53,14 +82,8 @@ func (r *recommending) added(ctx context.Context, d *decisionRows) (*addedDecisi
 		var sum, rest factstore.RowSum
 		sum.Add(stands...)
 		_, want := sum.Digest()
-		if _, digest, err := r.db.Digest(ctx, "SELECT "+digestedColumns(of.digested)+" FROM main."+of.table+" WHERE "+ofRange, within...); err != nil || digest != want {
-			return nil, err
-		}
-		switch err := r.db.RequireExplained(ctx, of.table, "", ofRange, within...); {
-		case errors.Is(err, quant.Refused):
+		if stand.digests[n] != want || !stand.explained[of.table] {
 			return nil, nil
-		case err != nil:
-			return nil, err
 		}
 		rest.Add(later...)
 		sum.Join(&rest)
@@ -79,17 +102,13 @@ func (r *recommending) add(ctx context.Context, d *decisionRows, a *addedDecisio
 	changed := map[string]int64{}
 	if a.standing < len(r.sets) {
 		_, err := r.db.Write(ctx, r.RunID, func(ctx context.Context, tx *factstore.Tx) error {
-			err := r.db.Unordered(ctx, func() error {
-				for n, of := range d.tables() {
-					if err := factstore.InsertColumns(ctx, r.db, []*factstore.Tx{tx}, of.table, a.rows[n:n+1]); err != nil {
-						return err
-					}
-					changed[of.table] = int64(a.rows[n][0].Len())
+			// In their order: what is left of the last row group stands at the end then, where
+			// the next day is added to it without writing the others again.
+			for n, of := range d.tables() {
+				if err := factstore.InsertColumns(ctx, r.db, []*factstore.Tx{tx}, of.table, a.rows[n:n+1]); err != nil {
+					return err
 				}
-				return nil
-			})
-			if err != nil {
-				return err
+				changed[of.table] = int64(a.rows[n][0].Len())
 			}
 			r.report.Changed = len(r.sets) - a.standing
 			return r.markStale(ctx, tx, changed)

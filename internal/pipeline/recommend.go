@@ -115,15 +115,20 @@ type Target struct {
 // NotFound: no rebalance day or no bars in the range, no session on Asof, no
 // signal at all on these days. Refused: a price-level signal, or raw prices
 // that move as in a split. Store: the database.
-func decide(ctx context.Context, db *factstore.DB, req decideRequest) (Recommendation, error) {
+func decide(ctx context.Context, db *factstore.DB, req decideRequest) (report Recommendation, err error) {
 	r := &recommending{decideRequest: req, db: db, s: req.Strategy}
 	r.report = newRecommendation(r.s)
+	defer func() { // what was read is recorded of a run that fails, too
+		r.giveUpAhead()
+		r.sumInputs()
+		report.Inputs = r.report.Inputs
+	}()
 	if req.PriceLevel != nil {
 		if err := r.s.CheckScale(req.PriceLevel); err != nil {
 			return r.report, err
 		}
 	}
-	for _, step := range []func(context.Context) error{r.findBasis, r.readParts, r.readPrices, r.readSignals, r.readCloses, r.makeDecisions, r.write} {
+	for _, step := range []func(context.Context) error{r.findBasis, r.readParts, r.readAhead, r.readPrices, r.readSignals, r.readCloses, r.makeDecisions, r.write} {
 		if err := step(ctx); err != nil {
 			return r.report, err
 		}
@@ -143,6 +148,11 @@ type recommending struct {
 	s      strategy.Strategy
 	report Recommendation
 
+	extent    price.Extent
+	ahead     *ahead[*strategy.Signals] // of aheadOf; nil: they are read in turn
+	aheadOf   []quant.Date
+	standing  *ahead[standingRows] // nil: they are read in turn
+	sums      []inputSum
 	last      *decided     // the decision that the next one starts from
 	days      []quant.Date // to decide on
 	low, high quant.Date   // range that is replaced
@@ -229,9 +239,14 @@ func (r *recommending) others() []string {
 	return list
 }
 
-// readPrices stages the prices, and finds the days to decide on.
+// readPrices reads the closes, and finds the days to decide on.
 func (r *recommending) readPrices(ctx context.Context) error {
 	var err error
+	if r.extent.Bars == 0 {
+		if r.extent, err = price.FindExtent(ctx, r.db, ""); err != nil {
+			return err
+		}
+	}
 	r.prices, err = price.ReadCloses(ctx, r.db, r.Calendar, price.Request{Symbols: append(slices.Clone(r.s.Universe.Symbols), r.others()...), AcceptRaw: r.AcceptRaw})
 	if err != nil {
 		return err
@@ -348,17 +363,12 @@ func (r *recommending) readSignals(ctx context.Context) error {
 	if err := r.holdOverGaps(ctx); err != nil {
 		return err
 	}
-	// The day of the basis is read as well, so that closes and signals share
-	// their index.
-	days := r.days
-	if r.last != nil {
-		days = append([]quant.Date{r.last.asof}, days...)
-	}
+	days := r.withBasis(r.days)
 	var err error
 	if r.s.Signal.Type == strategy.Strategies {
 		r.signals, err = r.combine(days)
 	} else {
-		r.signals, err = r.s.Read(ctx, r.db, days, r.others())
+		r.signals, err = r.signalsOf(ctx, days)
 	}
 	if err != nil {
 		return err
@@ -417,8 +427,6 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 			}
 		}
 	}
-	var rows int64
-	var digest string
 	var first, last quant.Date
 	var writers []string
 	var err error
@@ -431,23 +439,24 @@ func (r *recommending) noteInputs(ctx context.Context) error {
 		if writers, err = r.db.WritersOf(ctx, signal.Table, r.signals.Stamps()); err != nil {
 			return err
 		}
-		rows, digest = r.signals.Sum().Digest()
 		first, last, _ = r.signals.Bounds()
-		note(signal, rows, digest, first, last, writers)
+		r.sumLater(len(r.report.Inputs), first, last, r.signals.Sum)
+		note(signal, 0, "", first, last, writers)
 	}
 	end := r.days[len(r.days)-1]
 	if writers, err = r.db.WritersOf(ctx, factstore.OHLCV, r.prices.Stamps(r.prices.First, end)); err != nil {
 		return err
 	}
 	from, to := r.prices.Range(r.prices.First, end)
-	rows, digest = r.prices.Sum(from, to).Digest()
 	first, last, _ = r.prices.Bounds(from, to)
-	note(dataset.PricesOn(r.prices.Name()), rows, digest, first, last, writers)
+	r.sumLater(len(r.report.Inputs), first, last, func() *factstore.RowSum { return r.prices.Sum(from, to) })
+	note(dataset.PricesOn(r.prices.Name()), 0, "", first, last, writers)
 	if r.last == nil {
 		return nil
 	}
 	const held = `strategy_id = ? AND "asof" = CAST(? AS DATE)`
-	if rows, digest, err = r.db.Digest(ctx, `SELECT symbol, "asof" AS ts, weight FROM main.targets WHERE `+held+" AND approved", r.s.ID, r.last.asof); err != nil {
+	rows, digest, err := r.db.Digest(ctx, `SELECT symbol, "asof" AS ts, weight FROM main.targets WHERE `+held+" AND approved", r.s.ID, r.last.asof)
+	if err != nil {
 		return err
 	}
 	if writers, err = r.db.Writers(ctx, factstore.Targets, held, r.s.ID, r.last.asof); err != nil {

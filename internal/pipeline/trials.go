@@ -281,6 +281,7 @@ func (w *trials) reading(ctx context.Context, db *factstore.DB, of strategy.Stra
 			return nil, err
 		}
 	}
+	r.sumInputs()
 	r.db = nil
 	size := 0
 	for i := len(w.readings) - 1; i >= 0; i-- {

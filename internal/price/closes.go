@@ -43,6 +43,32 @@ func (c *Closes) HasBar(k, s int) bool { return c.stampOf[k][s] >= 0 }
 // them apart in SQL.
 const manySymbols = 200
 
+// Extent is how many bars a source has, and from which day to which.
+type Extent struct {
+	First, Last quant.Date
+	Bars        int64
+}
+
+// FindExtent finds the extent of a source, "" the table ohlcv. Errors: those of
+// factstore.DB.Query.
+func FindExtent(ctx context.Context, db *factstore.DB, source string) (e Extent, err error) {
+	if source == "" {
+		source = factstore.OHLCV
+	}
+	var first, last *quant.Date
+	err = db.QueryRow(ctx, "SELECT min(ts), max(ts), count(*) FROM "+source).Scan(&first, &last, &e.Bars)
+	if first != nil {
+		e.First, e.Last = *first, *last
+	}
+	return e, err
+}
+
+// Most reports whether so many symbols may be most of the source's: to read the rows of
+// all costs less then than to tell them apart in SQL.
+func (e Extent) Most(cal *calendar.Calendar, symbols int) bool {
+	return int64(symbols)*int64(len(cal.Sessions(e.First, e.Last))) >= e.Bars
+}
+
 // ReadCloses reads closes: what Stage and BarView say, in one pass over the bars,
 // without staging anything. It holds 12 bytes a bar. Errors: those of Stage.
 func ReadCloses(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Request) (*Closes, error) {
@@ -51,18 +77,22 @@ func ReadCloses(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 		source = factstore.OHLCV
 	}
 	r := closesReader{index: map[string]int32{}, stampAt: map[int64]int32{}}
+	extent, err := FindExtent(ctx, db, source)
+	if err != nil {
+		return nil, err
+	}
+	r.findSessions(cal, extent)
 	where := "true"
 	if req.Symbols != nil {
 		symbols := slices.Compact(slices.Sorted(slices.Values(req.Symbols)))
-		where = ofSymbols(symbols)
+		if !extent.Most(cal, len(symbols)) {
+			where = ofSymbols(symbols)
+		}
 		for k, symbol := range symbols {
 			r.index[symbol] = int32(k)
 			r.symbols = append(r.symbols, symbolCloses{name: symbol})
 		}
 		r.chosen = true
-	}
-	if err := r.findSessions(ctx, db, cal, source); err != nil {
-		return nil, err
 	}
 	if err := db.Columns(ctx, "SELECT symbol, ts, close, adjusted_close, ingested_at FROM "+source+" WHERE "+where, nil, func(c *factstore.Chunk) error {
 		r.take(c)
@@ -164,28 +194,23 @@ type symbolCloses struct {
 	again       bool // raw, but some of values are adjusted ones
 }
 
-// findSessions finds the sessions between the first and the last bar of the source.
-func (r *closesReader) findSessions(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, source string) error {
-	var first, last *quant.Date
-	if err := db.QueryRow(ctx, "SELECT min(ts), max(ts) FROM "+source).Scan(&first, &last); err != nil {
-		return err
+// findSessions finds the sessions of the source.
+func (r *closesReader) findSessions(cal *calendar.Calendar, e Extent) {
+	if e.Bars == 0 {
+		return
 	}
-	if first == nil {
-		return nil
-	}
-	r.first = *first
-	r.session = make([]int32, *last-*first+1)
+	r.first = e.First
+	r.session = make([]int32, e.Last-e.First+1)
 	for i := range r.session {
 		r.session[i] = -1
 	}
-	r.sessions = cal.Sessions(*first, *last)
+	r.sessions = cal.Sessions(e.First, e.Last)
 	for i, d := range r.sessions {
-		r.session[d-*first] = int32(i)
+		r.session[d-e.First] = int32(i)
 	}
 	if len(r.sessions) > 0 {
 		r.firstAt, _ = cal.Index(r.sessions[0])
 	}
-	return nil
 }
 
 // take takes the bars of a chunk.

@@ -187,8 +187,10 @@ const manySymbols = 200
 // pass over the rows from the first day to the last. A value that is no finite
 // number counts as none. Where a walk-forward model has several out-of-sample
 // scores of one day, the one whose task_id is first in byte order counts, so final
-// before any fold. Refused: a row of these days that no run wrote.
-func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date, others []string) (*Signals, error) {
+// before any fold. most says that few rows are of other symbols: then to read these, too,
+// costs less than to tell them apart in SQL. Refused: a row of these days that no run
+// wrote.
+func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date, others []string, most bool) (*Signals, error) {
 	r := &Signals{Days: days, Symbols: s.Universe.Symbols, sign: s.Signal.Order == Asc}
 	for _, symbol := range others {
 		if !slices.Contains(r.Symbols, symbol) {
@@ -209,9 +211,12 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	first, last := days[0], days[len(days)-1]
 	where += " AND f.ts BETWEEN DATE " + sqltext.Literal(first.String()) + " AND DATE " + sqltext.Literal(last.String())
 	sorted := slices.Sorted(slices.Values(r.Symbols))
-	among := "f.symbol BETWEEN " + sqltext.Literal(sorted[0]) + " AND " + sqltext.Literal(sorted[len(sorted)-1])
-	if len(sorted) < manySymbols {
-		among = "f.symbol IN (" + sqltext.Literals(sorted) + ")"
+	among := " AND f.symbol BETWEEN " + sqltext.Literal(sorted[0]) + " AND " + sqltext.Literal(sorted[len(sorted)-1])
+	switch {
+	case most:
+		among = ""
+	case len(sorted) < manySymbols:
+		among = " AND f.symbol IN (" + sqltext.Literals(sorted) + ")"
 	}
 	read := signalReader{into: r, tasks: table == factstore.Predictions, index: make(map[string]int32, len(r.Symbols)), first: first, day: make([]int32, last-first+1), stampAt: map[int64]int32{}}
 	task := ""
@@ -228,7 +233,7 @@ func (s Strategy) Read(ctx context.Context, db *factstore.DB, days []quant.Date,
 	for k, d := range days {
 		read.day[d-first] = int32(k)
 	}
-	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM "+from+" f WHERE "+where+" AND "+among, nil, func(c *factstore.Chunk) error {
+	if err := db.Columns(ctx, "SELECT f.symbol, f.ts, f."+value+", f."+stamp+task+" FROM "+from+" f WHERE "+where+among, nil, func(c *factstore.Chunk) error {
 		read.take(c)
 		return nil
 	}); err != nil {
