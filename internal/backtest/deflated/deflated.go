@@ -82,7 +82,7 @@ func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, erro
 	if err != nil {
 		return j, err
 	}
-	trials, err := factstore.Values[sql.Null[float64]](ctx, db, "SELECT sharpe FROM ("+trialsSQL+") ORDER BY ALL", Root(strategyID), Root(strategyID), runID)
+	trials, err := factstore.Values[sql.Null[float64]](ctx, db, "SELECT sharpe FROM ("+trialsSQL+") ORDER BY sharpe", Root(strategyID), Root(strategyID), runID)
 	if err != nil {
 		return j, err
 	}
@@ -100,7 +100,9 @@ func Judge(ctx context.Context, db *factstore.DB, runID string) (Judgement, erro
 }
 
 // trialsSQL is the newest run of each trial of a strategy, its yearly Sharpe ratio, and
-// whether a run is of that trial. Its parameters: the strategy, again, the run.
+// whether a run is of that trial. Its parameters: the strategy, again, the run. trial and
+// outcome tell trials apart by what was tried, whoever ran it when: sums over trials go in
+// their order.
 //
 // What was stored without a trial_digest is told by its outcome: lag, costs, range
 // and every figure. Two of those from a sweep are one trial if they have one id
@@ -119,7 +121,8 @@ const trialsSQL = `WITH tried AS (
 		SELECT trial AS a, '' AS b, * EXCLUDE (trial) FROM tried WHERE trial IS NOT NULL
 		UNION ALL SELECT swept, outcome, * EXCLUDE (trial) FROM sweeps
 		UNION ALL SELECT '', outcome, * EXCLUDE (trial) FROM earlier WHERE swept = '' AND outcome NOT IN (SELECT outcome FROM sweeps))
-	SELECT last(run_id ORDER BY created_at, run_id) AS run_id, last(sharpe ORDER BY created_at, run_id) AS sharpe, bool_or(run_id = ?) AS own FROM counted GROUP BY a, b`
+	SELECT last(run_id ORDER BY created_at, run_id) AS run_id, last(sharpe ORDER BY created_at, run_id) AS sharpe, bool_or(run_id = ?) AS own,
+		a AS trial, b AS outcome FROM counted GROUP BY a, b`
 
 // judge is Judge of the session returns and of the trials' Sharpe ratios of a
 // session; trials may be more than the ratios that are known.

@@ -216,6 +216,7 @@ func (s *Selection) compare(ctx context.Context, db *factstore.DB, runID, root s
 	trials := inference.NewTrials(n)
 	most := max(1, comparedFloats/n)
 	returns := make([]float64, min(most, len(runs))*n)
+	// In the order of what was tried: bits do not say who ran which trial first.
 	for some := range slices.Chunk(runs, most) {
 		if err := w.each(ctx, some, func(run, day int, ret float64) {
 			if k := place[day]; k >= 0 {
@@ -244,25 +245,30 @@ type window struct {
 	first, last quant.Date
 }
 
-// enough returns the newest run of each trial that has so many returns, in order.
+// enough returns the newest run of each trial that has so many returns, in the order of
+// the trials.
 func (w window) enough(ctx context.Context, runID, root string, least int64) ([]string, error) {
 	return factstore.Values[string](ctx, w.db, `WITH many AS (SELECT run_id, count(*) AS n FROM backtest_equity WHERE `+heldSQL+` GROUP BY run_id)
-		SELECT run_id FROM (`+trialsSQL+`) JOIN many USING (run_id) WHERE n >= ? ORDER BY run_id`, w.first, w.last, root, root, runID, least)
+		SELECT run_id FROM (`+trialsSQL+`) JOIN many USING (run_id) WHERE n >= ? ORDER BY trial, outcome`, w.first, w.last, root, root, runID, least)
 }
 
-// each tells of each return of some runs, which are in order: the place of the run, the
-// days since the first, the return. In no order. It scans what lies between the first and
-// the last of the runs and picks: that is faster than a join.
+// each tells of each return of some runs: the place of the run, the days since the first,
+// the return. In no order. It scans what lies between the lowest and the highest of the
+// runs and picks: that is faster than a join.
 func (w window) each(ctx context.Context, runs []string, tell func(run, day int, ret float64)) error {
+	placeOf := make(map[string]int, len(runs))
+	for i, run := range runs {
+		placeOf[run] = i
+	}
 	var names factstore.Names
 	var places []int // of a name in runs; -1: it is another run
 	var run []int32
 	var ts []quant.Date
 	var ret []float64
-	return w.db.Columns(ctx, `SELECT run_id, ts, ret FROM backtest_equity WHERE run_id BETWEEN ? AND ? AND `+heldSQL, []any{runs[0], runs[len(runs)-1], w.first, w.last}, func(c *factstore.Chunk) error {
+	return w.db.Columns(ctx, `SELECT run_id, ts, ret FROM backtest_equity WHERE run_id BETWEEN ? AND ? AND `+heldSQL, []any{slices.Min(runs), slices.Max(runs), w.first, w.last}, func(c *factstore.Chunk) error {
 		run, ts, ret = c.AppendNumbers(run[:0], 0, &names), c.AppendDates(ts[:0], 1), c.AppendFloats(ret[:0], 2)
 		for len(places) < len(names.List) {
-			at, found := slices.BinarySearch(runs, names.List[len(places)])
+			at, found := placeOf[names.List[len(places)]]
 			if !found {
 				at = -1
 			}

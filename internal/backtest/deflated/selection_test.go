@@ -3,6 +3,7 @@ package deflated
 import (
 	"math"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -117,6 +118,48 @@ func TestASelectionOfTooLittleSaysSo(t *testing.T) {
 	for _, s := range []Selection{{Trials: 1}, {Trials: 12000}} {
 		if lines := s.Lines(); len(lines) != 1 || !strings.Contains(lines[0], "cannot be said of") {
 			t.Errorf("%v", lines)
+		}
+	}
+}
+
+// Two people who sweep the same grid at once leave its trials in another order of runs.
+func TestWhatASelectionSaysDoesNotDependOnWhichTrialRanFirst(t *testing.T) {
+	t.Parallel()
+	of := func(runOfTrial string) Selection {
+		db, err := factstore.OpenWrite(t.Context(), factstore.Options{Path: filepath.Join(t.TempDir(), "f.duckdb")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { db.Close() })
+		if err := factstoretest.Write(t.Context(), db, "run",
+			`CREATE TEMP TABLE made AS SELECT k, 'r' || lpad(CAST(`+runOfTrial+` AS VARCHAR), 2, '0') AS run_id, 'm#0' || k AS strategy_id, md5('d' || k) AS trial FROM range(1, 31) AS r(k)`,
+			`INSERT INTO backtest_details (run_id, strategy_id, trial_digest, lag_days, metrics_json)
+				SELECT run_id, strategy_id, trial, 1, json_object('returns', 320, 'sharpe', 0.5 + k / 30, 'skew', 0.1, 'kurtosis', 3.5) FROM made`,
+			`INSERT INTO backtest_summary (run_id, strategy_id, from_ts, to_ts, sharpe, fee_bps, slippage_bps, created_at)
+				SELECT run_id, strategy_id, DATE '2020-01-01', DATE '2021-12-31', 0.5 + k / 30, 0, 0, TIMESTAMP '2026-01-01' FROM made`,
+			`INSERT INTO backtest_equity (run_id, ts, ret)
+				SELECT run_id, DATE '2020-01-01' + i::INTEGER, CASE WHEN i > 0 THEN 0.001 + sin(i * 1.7) / 70 + sin(i * k * 1.7) / 90 END FROM made, range(0, 321) AS r(i)`); err != nil {
+			t.Fatal(err)
+		}
+		runs, err := factstore.Values[string](t.Context(), db, `SELECT run_id FROM backtest_details WHERE strategy_id = 'm#07'`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := Judge(t.Context(), db, runs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Select(t.Context(), db, runs[0], j)
+		if err != nil || s.MeanCorrelation == nil || s.DSREffective == nil || s.PBO == nil {
+			t.Fatal(s, err)
+		}
+		return s
+	}
+	want := of("k")
+	for _, order := range []string{"31 - k", "k * 7 % 31"} {
+		if got := of(order); !reflect.DeepEqual(got, want) {
+			t.Errorf("run as %s: mean correlation %v, effective %v, PBO %v; run in order: %v, %v, %v", order,
+				*got.MeanCorrelation, *got.DSREffective, *got.PBO, *want.MeanCorrelation, *want.DSREffective, *want.PBO)
 		}
 	}
 }
