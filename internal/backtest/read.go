@@ -224,8 +224,8 @@ func readMarket(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, r
 	return m, nil
 }
 
-// inputs says what was read, and which runs had written it.
-func inputs(ctx context.Context, db *factstore.DB, req Request, market Market, prices *price.Closes) ([]quant.RunIO, error) {
+// inputsOf says what was read, and which runs had written it.
+func inputsOf(ctx context.Context, db *factstore.DB, req Request, market Market, prices *price.Closes) ([]quant.RunIO, error) {
 	first, last := market.Sessions[0], market.Sessions[len(market.Sessions)-1]
 	var list []quant.RunIO
 	note := func(of dataset.Name, from, to quant.Date, rows int64, digest string) {

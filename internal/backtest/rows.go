@@ -188,7 +188,7 @@ func StoreAll(ctx context.Context, db *factstore.DB, list []*Replayed) error {
 		for i, tx := range txs {
 			list[i].CreatedAt = quant.NewTime(tx.Now)
 		}
-		return db.Unordered(ctx, func() error {
+		insert := func() error {
 			for _, of := range stored {
 				rows := make([][]factstore.Column, len(list))
 				for i, r := range list {
@@ -199,7 +199,13 @@ func StoreAll(ctx context.Context, db *factstore.DB, list []*Replayed) error {
 				}
 			}
 			return nil
-		})
+		}
+		if len(list) == 1 {
+			// In their order: what is left of the last row group stands at the end then, and
+			// what is stored next does not write the others again.
+			return insert()
+		}
+		return db.Unordered(ctx, insert)
 	})
 	if err != nil {
 		return err

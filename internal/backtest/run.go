@@ -1,6 +1,7 @@
 package backtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"quant"
 	"quant/internal/calendar"
 	"quant/internal/factstore"
+	"quant/internal/parallel"
 	"quant/internal/price"
 )
 
@@ -111,13 +113,21 @@ func Run(ctx context.Context, db *factstore.DB, cal *calendar.Calendar, req Requ
 		}
 		req.PricesAt = quant.Time{Time: at}
 	}
-	r, result, err := replay(ctx, market, decisions, req, prices.Basis, cal.Identity(), append(notices, prices.Notices...))
-	if err != nil {
+	// The replay needs no database, so its inputs are digested meanwhile.
+	var result Result
+	var inputs []quant.RunIO
+	var unread error
+	if ended := parallel.Both(ctx, func() {
+		r, result, err = replay(ctx, market, decisions, req, prices.Basis, cal.Identity(), append(notices, prices.Notices...))
+	}, func() {
+		inputs, unread = inputsOf(ctx, db, req, market, prices)
+	}); ended != nil {
+		return r, ended
+	}
+	if err = cmp.Or(err, unread); err != nil {
 		return r, err
 	}
-	if r.Inputs, err = inputs(ctx, db, req, market, prices); err != nil {
-		return r, err
-	}
+	r.Inputs = inputs
 	stored := &Replayed{Report: r}
 	stored.arrange(result)
 	err = StoreAll(ctx, db, []*Replayed{stored})
@@ -152,24 +162,43 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 	if err != nil {
 		return r, Result{}, err
 	}
-	result := p.simulate(req.Options, detail{trades: true})
-	measured := Measured{Metrics: result.Metrics}
+	var result Result
+	var measured Measured
 	var missed []Delisting
-	if measured.Benchmark, missed, err = benchmark(market, req, &result); err != nil {
+	var trial string
+	if ended := parallel.Both(ctx, func() {
+		result = p.simulate(req.Options, detail{trades: true})
+		measured.Metrics = result.Metrics
+		measured.Benchmark, missed, err = benchmark(market, req, &result)
+	}, func() {
+		trial = trialDigest(req.TrialDigest, market, decisions)
+	}); ended != nil {
+		return r, result, ended
+	}
+	if err != nil {
 		return r, result, err
 	}
-	variants, err := p.variants(ctx, req.Options, &result.Metrics)
+	summary := Summary{
+		RunID: req.RunID, StrategyID: req.StrategyID, ToTS: result.Metrics.LastSession, FromTS: result.Metrics.FirstFill,
+		CAGR: result.Metrics.CAGR, Sharpe: result.Metrics.Sharpe, MaxDD: result.Metrics.MaxDD, Vol: result.Metrics.Vol,
+		Turnover: result.Metrics.Turnover, WinRate: result.Metrics.WinRate, AvgTrade: result.Metrics.AvgTrade,
+		NumTrades: result.Metrics.NumTrades, FeeBps: req.FeeBps, SlippageBps: req.SlippageBps,
+	}
+	var variants []variant
+	var digest string
+	if ended := parallel.Both(ctx, func() {
+		variants, err = p.variants(ctx, req.Options, &result.Metrics)
+	}, func() {
+		digest = digestOf(summary, result)
+	}); ended != nil {
+		return r, result, ended
+	}
 	if err != nil {
 		return r, result, err
 	}
 	measured.Lags = lagTable(variants, req.Options)
 	r.Stored = Stored{
-		Summary: Summary{
-			RunID: req.RunID, StrategyID: req.StrategyID, ToTS: result.Metrics.LastSession, FromTS: result.Metrics.FirstFill,
-			CAGR: result.Metrics.CAGR, Sharpe: result.Metrics.Sharpe, MaxDD: result.Metrics.MaxDD, Vol: result.Metrics.Vol,
-			Turnover: result.Metrics.Turnover, WinRate: result.Metrics.WinRate, AvgTrade: result.Metrics.AvgTrade,
-			NumTrades: result.Metrics.NumTrades, FeeBps: req.FeeBps, SlippageBps: req.SlippageBps,
-		},
+		Summary: summary,
 		Details: Details{
 			Version: req.Version, StrategyDigest: req.StrategyDigest, LagDays: int64(req.Lag), Basis: basis.Name(), Calendar: calendar,
 			PricesAt: req.PricesAt, BenchmarkName: quant.Text(req.Benchmark), InitialCapital: req.InitialCapital, CashRate: req.CashRate,
@@ -192,7 +221,7 @@ func replay(ctx context.Context, market Market, decisions []Decision, req Reques
 		r.Notices = append(r.Notices, req.Sectors)
 	}
 	r.Notices = append(r.Notices, notices...)
-	r.ResultDigest, r.TrialDigest = digestOf(r.Summary, result), quant.Text(trialDigest(req.TrialDigest, market, decisions))
+	r.ResultDigest, r.TrialDigest = digest, quant.Text(trial)
 	return r, result, nil
 }
 

@@ -62,3 +62,17 @@ func TestTheEndOfTheContextAndAPanicAreTheCallers(t *testing.T) {
 	})
 	t.Error("the panic was lost")
 }
+
+func TestBothThingsAreDoneUnlessTheContextHasEnded(t *testing.T) {
+	t.Parallel()
+	var one, other atomic.Int32
+	if err := Both(t.Context(), func() { one.Add(1) }, func() { other.Add(1) }); err != nil || one.Load() != 1 || other.Load() != 1 {
+		t.Error(err, one.Load(), other.Load())
+	}
+	cause := errors.New("enough")
+	ctx, end := context.WithCancelCause(t.Context())
+	end(cause)
+	if err := Both(ctx, func() { one.Add(1) }, func() { other.Add(1) }); !errors.Is(err, cause) || one.Load()+other.Load() != 2 {
+		t.Error(err, one.Load(), other.Load())
+	}
+}

@@ -728,7 +728,8 @@ func (c *chain) runStages(ctx context.Context) (Report, error) {
 			return report, context.Cause(ctx)
 		}
 		// Until a stage has run, what the plan says of the next one holds.
-		if ran > 0 && step.Call != nil && !c.plan.Force {
+		judged := ran > 0 && step.Call != nil && !c.plan.Force
+		if judged {
 			if err := c.judge(ctx, step); err != nil {
 				return report, err
 			}
@@ -745,6 +746,9 @@ func (c *chain) runStages(ctx context.Context) (Report, error) {
 				backtest = string(step.Since)
 			}
 			continue
+		}
+		if !judged {
+			c.state = nil // as it is now, not as it was when the plan was made
 		}
 		done, err := c.runStage(ctx, step)
 		report.Stages = append(report.Stages, done)
@@ -770,7 +774,6 @@ func (c *chain) runStages(ctx context.Context) (Report, error) {
 // runStage runs a stage as a run of its own.
 func (c *chain) runStage(ctx context.Context, step *Step) (StageReport, error) {
 	done := StageReport{Stage: step.Stage, Status: StageRan, Reason: step.Reason}
-	c.state = nil // as it is now, not as it was when the plan was made
 	call := step.WithModel(c.model)
 	in, state, err := c.inputs(ctx, call)
 	if err != nil {
