@@ -334,6 +334,26 @@ func TestPredictionsInCodesReadAndChangeAsRowsOfATable(t *testing.T) {
 	}
 }
 
+// On a lake the same rows stand in a table.
+func TestPredictionsOnALakeAreThoseOfAFile(t *testing.T) {
+	t.Parallel()
+	file, other := openWrite(t, newPath(t)), openLake(t, lake(t))
+	var digests [2]string
+	for i, db := range []*factstore.DB{file, other} {
+		if err := db.Unordered(t.Context(), func() error {
+			storePredictions(t, db, "r1", "ridge", 50, false)
+			storePredictions(t, db, "r2", "logistic", 50, true)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		digests[i] = predictionsDigest(t, db)
+	}
+	if digests[0] != digests[1] {
+		t.Errorf("%s; on a lake %s", digests[0], digests[1])
+	}
+}
+
 // What units stage in codes of their own is stored in those of the file.
 func TestStagedCodesBecomeThoseOfTheFile(t *testing.T) {
 	t.Parallel()

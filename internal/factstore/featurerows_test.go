@@ -106,4 +106,20 @@ func TestFeaturesAreReadWithTheRunsThatWroteThem(t *testing.T) {
 		check("ts < DATE '2023-02-02'", []string{"r1", "r4"}, "ret_5d")
 		run(t, db, "DELETE FROM features_other WHERE symbol = 'D'")
 	}
+	// Of few stamps each is asked for its first value, of many all values are read.
+	want := []string{"r1"}
+	for k := range 12 {
+		runID, stamp := fmt.Sprintf("s%02d", k), fmt.Sprintf("TIMESTAMP '2024-03-%02d'", k+1)
+		run(t, db, "INSERT INTO ledger VALUES ('"+runID+"', 'features_daily', 1, 0, 0, "+stamp+")")
+		run(t, db, "INSERT INTO features_v1 BY NAME SELECT 'E' AS symbol, DATE '2023-01-02' + "+fmt.Sprint(k)+" AS ts, "+[]string{"2.0", "NULL", "'inf'::DOUBLE"}[k%3]+" AS ret_5d, 1.0 AS hl_range, "+stamp+" AS computed_at")
+		if k%3 == 0 {
+			want = append(want, runID)
+		}
+		check("symbol <> 'C'", want, "ret_5d")
+	}
+	check("ts = DATE '2023-01-03' AND symbol = 'E'", []string{"s01"}, "hl_range", "ret_5d")
+	run(t, db, "INSERT INTO features_v1 BY NAME SELECT 'F' AS symbol, DATE '2023-06-01' AS ts, 2.0 AS ret_5d")
+	if runs, err := db.FeatureWriters(t.Context(), []factstore.VersionFeatures{{Version: "v1", Names: []string{"ret_5d"}}}, "ts > DATE '2023-05-31'"); quant.CodeOf(err) != quant.Refused {
+		t.Errorf("a row without a stamp: %v, %v", runs, err)
+	}
 }
