@@ -132,6 +132,40 @@ func TestAMethodOutlivesARestartOfItsServer(t *testing.T) {
 	}
 }
 
+// A server that answers, but takes nobody yet, is away as one that does not answer: it
+// starts, or has no connection left.
+func TestAMethodOutlivesAServerThatTakesNobodyForAWhile(t *testing.T) {
+	t.Parallel()
+	s := postgrestest.Start(t, postgrestest.Options{})
+	url := s.Database(t)
+	ok(t, prepare(context.Background(), url))
+	waiting := make(chan error, 10)
+	db := opened(t, Options{URL: url, Patience: 5 * time.Minute, Waiting: func(why error) { waiting <- why }})
+	db.Pool.SetMaxIdleConns(0) // so that each method makes a connection
+	full := func(connections string) {
+		s.Exec(t, "postgres", "ALTER DATABASE "+named(url)+" CONNECTION LIMIT "+connections)
+	}
+	full("0")
+	stored := make(chan error, 1)
+	go func() {
+		stored <- db.CreateSymbol(context.Background(), quant.Symbol{Symbol: "A"})
+	}()
+	select {
+	case <-waiting:
+	case err := <-stored:
+		t.Fatalf("it waits for nobody: %v", err)
+	}
+	full("-1")
+	ok(t, <-stored)
+
+	full("0")
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { <-waiting; cancel() }()
+	if err := db.CreateSymbol(ctx, quant.Symbol{Symbol: "B"}); !errors.Is(err, metastore.ErrAway) {
+		t.Errorf("when its context ends it says %v", err)
+	}
+}
+
 // What is asked before a content is stored waits as well: else a program's log stays on
 // its machine because the server was restarted at its end.
 func TestTheQuestionBeforeAContentIsStoredOutlivesARestart(t *testing.T) {

@@ -251,6 +251,10 @@ func (d dialect) Classify(what string, err error) error {
 		if errors.Is(err, sql.ErrConnDone) || errors.Is(err, sql.ErrTxDone) || err.Error() == "sql: database is closed" {
 			return quant.Errorf(quant.Failed, "%s: %w", what, err)
 		}
+		if isA[*pgconn.ConnectError](err) && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)) {
+			return relational.StoreError(metastore.ErrAway, bare{err}, "%s: meta db %s: no server answers at %s", what, d.shown, d.address).
+				WithHint("check that PostgreSQL runs there, then run the command again; what was committed is kept")
+		}
 		if errors.Is(err, driver.ErrBadConn) || isA[net.Error](err) || isA[*pgconn.ConnectError](err) || pgconn.SafeToRetry(err) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "conn closed") {
 			return relational.StoreError(metastore.ErrAway, bare{err}, "%s: meta db %s: the connection to the server at %s is lost", what, d.shown, d.address).
 				WithHint("check the server and the network, then run the command again; what was committed is kept")
@@ -277,7 +281,7 @@ func (d dialect) Classify(what string, err error) error {
 		return quant.Errorf(quant.Locked, "%s: meta db %s is locked by another process (waited %s): %w", what, d.shown, d.wait, err).
 			WithHint("try again when the other program has finished with it")
 	case tooManyConnections, starting:
-		return quant.Errorf(quant.Locked, "%s: meta db %s: %s", what, d.shown, said).WithHint("try again in a moment")
+		return quant.Errorf(quant.Locked, "%s: meta db %s: %w", what, d.shown, away{bare{err}}).WithHint("try again in a moment")
 	case diskFull:
 		return relational.StoreError(nil, err, "%s: meta db %s: the disk of the server is full: %s", what, d.shown, said).
 			WithHint("make room there and run the command again")
