@@ -36,6 +36,11 @@ func (db *DB) told(err error) error {
 		return err
 	}
 	text := err.Error()
+	// A result of several threads that is asked for more after one of them failed says so
+	// first, and then why it failed.
+	if _, why, found := strings.Cut(text, "an unsuccessful query result\nError: "); found {
+		text, err = why, errors.New(why)
+	}
 	if failed := db.lake.near.Failed(); failed != nil && strings.Contains(text, "HTTP") {
 		return &quant.Error{Code: quant.CodeOf(failed), Err: errors.Join(failed, err), Msg: "a file of " + db.path + " cannot be read: " + failed.Error(), Hint: quant.HintOf(failed)}
 	}

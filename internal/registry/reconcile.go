@@ -35,8 +35,12 @@ type Reconciled struct {
 	Left int64
 }
 
-// Judge tells whether the process of a RUNNING run still lives.
+// Judge tells whether the process of a RUNNING run still lives. nil, the registry of who
+// may only read, can tell of none.
 func (g *Registry) Judge(ctx context.Context, run metastore.RunDetail) liveness.Life {
+	if g == nil {
+		return liveness.Unjudged
+	}
 	return g.Liveness.Judge(ctx, run.Process)
 }
 

@@ -109,6 +109,21 @@ func TestAReaderReadsAndAResearcherKeepsTheHistoryOfOthers(t *testing.T) {
 	if r := rea.Run("jobs", "cancel", "1"); r.Code == 0 {
 		t.Errorf("a reader could: %v", r)
 	}
+	// Also while a worker works, which a reader cannot judge.
+	bob.Must("jobs", "submit", "--", "sh", "-c", "while [ ! -e go ]; do sleep 0.1; done")
+	worker := bob.Start(nil, "worker", "--until-empty")
+	rea.Eventually("a reader sees the worker at its job", func() bool {
+		r := rea.Must("jobs", "status", "--output", "json")
+		return strings.Contains(r.Stdout, `"running": 1`) && strings.Contains(r.Stdout, `"sure": false`)
+	})
+	for _, line := range [][]string{{"jobs", "list"}, {"jobs", "show", "3"}} {
+		if r := rea.Must(line...); !strings.Contains(r.Stdout, "running") {
+			t.Errorf("%v", r)
+		}
+	}
+	bob.Write("go", nil)
+	rea.Must("jobs", "watch", "3")
+	bob.WantCode(worker.Wait(), 0)
 }
 
 func TestASuperuserRunsNoQueryOfAUser(t *testing.T) {
