@@ -70,12 +70,37 @@ func TestBarsSeenOnTheirWayInAreJudgedAsStoredOnes(t *testing.T) {
 			if err != nil || len(wanted) == 0 || !reflect.DeepEqual(empty, wanted) {
 				t.Errorf("empty sessions %v, %v; want %v", empty, err, wanted)
 			}
+			// A file of all that is stored says it again.
+			again := l.mustIngestDirectly(path)
+			if got, empty, known := again.Loaded(calendar, req); again.RowsUnchanged == 0 || !known || !reflect.DeepEqual(got, want) || !reflect.DeepEqual(empty, wanted) {
+				t.Errorf("again, %d unchanged: known %v, got  %+v\nwant %+v", again.RowsUnchanged, known, got, want)
+			}
 			// Beside bars that were there before, too few is known.
-			again := l.mustIngest(nil, l.file("more.csv", "symbol,date,open,high,low,close,volume\nA,2020-01-02,10,12,9,11,100\n"))
+			more := l.mustIngestDirectly(l.file("more.csv", "symbol,date,open,high,low,close,volume,adj_close\nA,2020-01-02,10,12,9,11,100,11\n"))
 			req.DeepBars = -1
-			if _, _, known := again.Loaded(calendar, req); known {
+			if _, _, known := more.Loaded(calendar, req); known || more.RowsInserted != 1 {
 				t.Error("the other bars are not known, and are said to be")
 			}
 		})
 	}
+}
+
+// mustIngestDirectly has a small file read directly beside stored bars, too.
+func (l *lab) mustIngestDirectly(path string) Report {
+	l.Helper()
+	l.run++
+	p, err := Request{RunID: fmt.Sprintf("run-%d", l.run), Files: []string{path}, MaxRejectRatio: 1, Now: clock}.plan()
+	if err != nil {
+		l.Fatal(err)
+	}
+	inputs, err := Inspect(p.Files)
+	if err != nil {
+		l.Fatal(err)
+	}
+	in := &ingest{plan: p, db: l.db, inputs: inputs}
+	defer in.drop(l.Context())
+	if err := in.direct(l.Context()); err != nil {
+		l.Fatal(err)
+	}
+	return in.report
 }

@@ -32,7 +32,7 @@ const lakeEnv = "QUANT_FACTSTORE_LAKE"
 // contract are tests of what holds wherever the facts are.
 var contract = []string{
 	"TestWriteThatChangesNothingLeavesNoTrace", "TestWriteRollsBackOnErrorPanicAndCancellation", "TestCommittedAtGrowsWhenTheClockIsSetBack",
-	"TestMergeAgreesWithAMapOnRandomData", "TestMergeLeavesAnIdenticalReloadUnchanged", "TestMergeRefusesWhatWouldBreakTheKey", "TestAMergeIsReviewedBeforeItChangesAnything",
+	"TestMergeAgreesWithAMapOnRandomData", "TestAComparisonFindsWhatAJoinFinds", "TestMergeLeavesAnIdenticalReloadUnchanged", "TestMergeRefusesWhatWouldBreakTheKey", "TestAMergeIsReviewedBeforeItChangesAnything",
 	"TestABarThatTheFactorDoesNotSayIsKeptWhole", "TestARevisionThatIsRolledBackLeavesNothing",
 	"TestRowsHaveTheDigestThatDuckDBGivesThem", "TestValuesHaveTheDigestThatDuckDBGivesTheirRows", "TestADigestIsOfTheRowsAndNotOfTheirOrder",
 	"TestFeaturesAreReadWithTheRunsThatWroteThem", "TestRowsThatNoRunWroteAreRefusedByName",
