@@ -502,6 +502,7 @@ func (r *recommending) write(ctx context.Context) error {
 			return r.add(ctx, rows, a)
 		}
 	}
+	r.giveUpAhead() // nobody reads beside who writes
 	if err := r.stage(ctx, rows); err != nil {
 		return err
 	}
