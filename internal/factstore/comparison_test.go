@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"quant"
@@ -48,8 +49,13 @@ func TestAComparisonFindsWhatAJoinFinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := map[bool]int{}
-	for range 300 {
+	type looked struct {
+		id   int64
+		same bool
+	}
+	var got []looked
+	var asked []string
+	for k := range 300 {
 		i := rng.IntN(4000)
 		symbol, day := fmt.Sprint("S", i%7), last-quant.Date(i/7*3)
 		bar := factstore.BarValues{1, float64(i % 5), float64(i % 3), 2, math.Copysign(0, -1), float64(i % 4)}
@@ -68,16 +74,30 @@ func TestAComparisonFindsWhatAJoinFinds(t *testing.T) {
 			bar[5], adjusted = math.NaN(), "NULL"
 		}
 		id, same := c.Symbol(symbol).Compare(day, &bar)
-		where := fmt.Sprintf("FROM ohlcv WHERE symbol = '%s' AND ts = DATE '%s'", symbol, day)
-		wantID := number(t, db, "SELECT coalesce(max(rowid), -1) "+where)
-		want := number(t, db, fmt.Sprintf("SELECT count(*) %s AND high = %v AND low = %v AND volume IS NOT DISTINCT FROM -0.0 AND adjusted_close IS NOT DISTINCT FROM %s", where, bar[1], bar[2], adjusted)) == 1
-		if id != wantID || same != want {
-			t.Errorf("%s %s %v: row %d, same %v, want %d, %v", symbol, day, bar, id, same, wantID, want)
-		}
-		found[same]++
+		got = append(got, looked{id, same})
+		asked = append(asked, fmt.Sprintf("(%d, '%s', DATE '%s', %v::DOUBLE, %v::DOUBLE, %s::DOUBLE)", k, symbol, day, bar[1], bar[2], adjusted))
 	}
-	if found[true] == 0 || found[false] == 0 {
-		t.Errorf("one of two only: %v", found)
+	// One query for all: on a lake each takes a tenth of a second.
+	rows, err := db.Query(t.Context(), `SELECT v.k, coalesce(o.rowid, -1), o.high IS NOT DISTINCT FROM v.high AND o.low IS NOT DISTINCT FROM v.low AND o.volume IS NOT DISTINCT FROM -0.0 AND o.adjusted_close IS NOT DISTINCT FROM v.adjusted
+		FROM (VALUES `+strings.Join(asked, ", ")+`) v(k, symbol, day, high, low, adjusted) LEFT JOIN (SELECT rowid, * FROM ohlcv) o ON o.symbol = v.symbol AND o.ts = v.day ORDER BY v.k`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	found, n := map[bool]int{}, 0
+	for ; rows.Next(); n++ {
+		var k int
+		var want looked
+		if err := rows.Scan(&k, &want.id, &want.same); err != nil {
+			t.Fatal(err)
+		}
+		if k != n || got[k] != want {
+			t.Errorf("%s: %+v, want %+v", asked[k], got[k], want)
+		}
+		found[want.same]++
+	}
+	if err := rows.Err(); err != nil || n != len(asked) || found[true] == 0 || found[false] == 0 {
+		t.Errorf("%d of %d, one of two only: %v: %v", n, len(asked), found, err)
 	}
 }
 
