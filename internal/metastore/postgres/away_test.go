@@ -97,16 +97,10 @@ func TestWhatWaitingDoesNotMendIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// A method that stores something begins anew when its server was away before it was told
-// to commit, and stores that once.
-func TestAMethodOutlivesARestartOfItsServer(t *testing.T) {
-	t.Parallel()
-	s, url := goneServer(t)
-	s.Restart(t)
-	var said atomic.Int64
-	waiting := make(chan struct{}, 10)
-	db := opened(t, Options{URL: url, Patience: 5 * time.Minute, Waiting: func(error) { said.Add(1); waiting <- struct{}{} }})
-	s.Kill()
+// storesLater stores a symbol in the background, and returns once that waits for the
+// server. What it came to is sent.
+func storesLater(t *testing.T, db *DB, waiting <-chan error) <-chan error {
+	t.Helper()
 	stored := make(chan error, 1)
 	go func() {
 		stored <- db.CreateSymbol(context.Background(), quant.Symbol{Symbol: "A"})
@@ -116,6 +110,20 @@ func TestAMethodOutlivesARestartOfItsServer(t *testing.T) {
 	case err := <-stored:
 		t.Fatalf("it waits for nobody: %v", err)
 	}
+	return stored
+}
+
+// A method that stores something begins anew when its server was away before it was told
+// to commit, and stores that once.
+func TestAMethodOutlivesARestartOfItsServer(t *testing.T) {
+	t.Parallel()
+	s, url := goneServer(t)
+	s.Restart(t)
+	var said atomic.Int64
+	waiting := make(chan error, 10)
+	db := opened(t, Options{URL: url, Patience: 5 * time.Minute, Waiting: func(why error) { said.Add(1); waiting <- why }})
+	s.Kill()
+	stored := storesLater(t, db, waiting)
 	s.Restart(t)
 	ok(t, <-stored)
 	list, err := db.ListSymbols(context.Background(), metastore.SymbolFilter{})
@@ -146,15 +154,7 @@ func TestAMethodOutlivesAServerThatTakesNobodyForAWhile(t *testing.T) {
 		s.Exec(t, "postgres", "ALTER DATABASE "+named(url)+" CONNECTION LIMIT "+connections)
 	}
 	full("0")
-	stored := make(chan error, 1)
-	go func() {
-		stored <- db.CreateSymbol(context.Background(), quant.Symbol{Symbol: "A"})
-	}()
-	select {
-	case <-waiting:
-	case err := <-stored:
-		t.Fatalf("it waits for nobody: %v", err)
-	}
+	stored := storesLater(t, db, waiting)
 	full("-1")
 	ok(t, <-stored)
 
