@@ -13,10 +13,10 @@ import (
 )
 
 // Predictions, decisions and backtests have a row for each symbol and day, with texts that
-// repeat: the run, the model, the strategy, the symbol. Storing these texts is most of what
-// scoring and a trial of a sweep store for. So a file keeps rows that are stored many at a time in a table of codes, and the
-// table of the contract is a view that reads it; on a lake, whose files have dictionaries,
-// the table is one.
+// repeat: the run, the model, the strategy, the symbol. Storing these texts was most of
+// what scoring and a trial of a sweep spent on storing. So a file keeps rows that are
+// stored many at a time in a table of codes, and the table of the contract is a view that
+// reads it; on a lake, whose files have dictionaries, the table is one.
 //
 // The rows that a run stores in a table are a part, and CodedParts says once what is the
 // same in all of them. A text of few is a code of CodedTexts. Rows that are changed one by
